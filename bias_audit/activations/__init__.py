@@ -1,0 +1,1 @@
+"""From images to activations of named layers, in one pass."""

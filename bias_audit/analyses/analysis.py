@@ -1,0 +1,86 @@
+"""What an analysis is given, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.activations.moments import Moments
+from bias_audit.config.schema import Strict
+from bias_audit.data.faces import Faces
+from bias_audit.files import digest
+from bias_audit.progress import Progress
+from bias_audit.results.blocks import Block, Finding
+
+P = TypeVar("P", bound=Strict)
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class LayerActivations(Protocol):
+    """Activations of one backbone on one set of faces, read from disk on demand."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with weights, preprocessing, images and their order."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layer names in order of depth."""
+
+    def units(self, layer: str) -> npt.NDArray[np.float32]:
+        """Spatial mean per unit, shape (n_images, n_units), memory-mapped, read-only."""
+
+    def moments(self, layer: str) -> Moments:
+        """Moments of the units per intersection, as `groups.intersections` orders them."""
+
+
+class ArrayCache(Protocol):
+    """Intermediate results that survive an interruption."""
+
+    def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
+        """What was put under `key`, or None."""
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Keep arrays under `key`, atomically."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One backbone seen through one dataset."""
+
+    name: str
+    faces: Faces
+    activations: LayerActivations
+    cache: ArrayCache
+    seed: int
+    progress: Progress
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose: results do not depend on the order of work."""
+        return np.random.default_rng([self.seed, int(digest(*purpose)[:16], 16)])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an analysis found."""
+
+    blocks: tuple[Block, ...]
+    arrays: Arrays = field(default_factory=dict)
+    """By the keys that the blocks hold; keys are file names: letters, digits, ".", "_", "-"."""
+    findings: tuple[Finding, ...] = ()
+    method: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Analysis(Generic[P]):
+    """A question that can be asked of every subject."""
+
+    title: str
+    params_type: type[P]
+    run: Callable[[Subject, P], Outcome]
+    """Raises AnalysisError when it cannot be computed."""

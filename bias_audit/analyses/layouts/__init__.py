@@ -1,0 +1,1 @@
+"""Layouts of units in the plane, one module each."""

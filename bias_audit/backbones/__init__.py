@@ -1,0 +1,1 @@
+"""Pretrained backbones, their layers and their preprocessing."""

@@ -1,0 +1,1 @@
+"""Places backbones come from, one module each."""

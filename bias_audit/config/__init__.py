@@ -1,0 +1,1 @@
+"""What a user writes, validated as a whole before anything is loaded."""

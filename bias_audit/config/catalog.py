@@ -1,0 +1,73 @@
+"""The plugins of a folder: one module each, imported only when named.
+
+A module `kind.py` in such a folder holds one object, `PLUGIN`, with a title, the pydantic model of
+its parameters and the function that does the work. Adding the file is all the registration needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from pydantic import BaseModel
+
+
+class Plugin(Protocol):
+    """What every plugin has, whatever it does."""
+
+    @property
+    def title(self) -> str:
+        """A name for readers."""
+
+    @property
+    def params_type(self) -> type[BaseModel]:
+        """The parameters a config may set."""
+
+
+T = TypeVar("T", bound=Plugin)
+
+
+@dataclass(frozen=True)
+class Catalog(Generic[T]):
+    """The plugins in one folder of the package."""
+
+    package: str
+    """Dotted name of the folder, such as "bias_audit.data.sources"."""
+    noun: str
+    """What the folder holds, for messages: "data source", "analysis"."""
+
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the modules in the folder, sorted; nothing is imported."""
+        folder = importlib.import_module(self.package)
+        names = (module.name for module in pkgutil.iter_modules(folder.__path__))
+        return tuple(sorted(name for name in names if not name.startswith("_")))
+
+    def load(self, kind: str) -> T:
+        """Import one plugin.
+
+        Raises:
+            KeyError: No module of that name is in the folder; the message names the nearest.
+        """
+        kinds = self.kinds()
+        if kind not in kinds:
+            raise KeyError(unknown_name(kind, kinds, noun=self.noun))
+        return cast("T", importlib.import_module(f"{self.package}.{kind}").PLUGIN)
+
+
+def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
+    """A message for a name that does not exist: what is known, and the nearest of it."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")  # noqa: PLR2004
+    return f"unknown {noun} {name!r}{hint} (known: {shown})"
+
+
+DATA_SOURCES: Catalog[Any] = Catalog("bias_audit.data.sources", "data source")
+BACKBONE_SOURCES: Catalog[Any] = Catalog("bias_audit.backbones.sources", "backbone source")
+ANALYSES: Catalog[Any] = Catalog("bias_audit.analyses.methods", "analysis")
+LAYOUTS: Catalog[Any] = Catalog("bias_audit.analyses.layouts", "layout")

@@ -1,0 +1,1 @@
+"""Faces, their annotations, and how they are drawn and split."""

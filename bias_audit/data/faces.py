@@ -1,0 +1,89 @@
+"""The table of faces every source produces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.groups import Attribute, IntArray, intersection_codes
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """Where one image's bytes are."""
+
+    file: Path
+    """An image file, or a parquet file that holds images as bytes."""
+    row: int | None = None
+    """Row of the parquet file; None for an image file."""
+    column: str | None = None
+    """Column of the parquet file that holds the bytes (a struct's field as "image.bytes")."""
+
+    @property
+    def label(self) -> str:
+        """The file's name, and the row, for a ledger."""
+        return self.file.name if self.row is None else f"{self.file.name} row {self.row}"
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One entry of the exclusion ledger."""
+
+    reference: str
+    """The file or row, as the source names it."""
+    reason: str
+    """A short class to count by: "malformed name", "unknown label", "corrupt image", ..."""
+    detail: str
+    """What was expected and what came."""
+    effect: str = "left out"
+
+
+@dataclass(frozen=True)
+class FaceTable:
+    """Annotated faces, one row each; rows of all arrays correspond."""
+
+    name: str
+    attributes: tuple[Attribute, ...]
+    references: tuple[ImageReference, ...]
+    codes: IntArray
+    """Level index, shape (n_images, n_attributes)."""
+    identities: tuple[str, ...] | None
+    """Who is shown, where the source says; images of one person share a fold."""
+    splits: tuple[str, ...] | None
+    """The source's own split, where it has one; never used as a fold."""
+    label_origin: str
+    licence: str
+    cautions: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    exclusions: tuple[Exclusion, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    @property
+    def cells(self) -> IntArray:
+        """Intersection index per image, shape (n_images,), as `groups.intersections` orders."""
+        return intersection_codes(self.codes, self.attributes)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The images an audit analyses: scanned, without exact duplicates, drawn and clustered."""
+
+    table: FaceTable
+    """Only the images used, in a fixed order."""
+    found: IntArray
+    """Usable images per intersection before drawing, shape (n_cells,)."""
+    clusters: IntArray
+    """Images with the same number (one person, or near duplicates) share a fold, (n_images,)."""
+    sha256: tuple[str, ...]
+    """Of each image's bytes."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+FloatArray = npt.NDArray[np.float64]

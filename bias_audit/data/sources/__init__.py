@@ -1,0 +1,1 @@
+"""Face datasets, one module each."""

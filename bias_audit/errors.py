@@ -1,0 +1,56 @@
+"""The errors a user can meet: one class per stage, each with its exit code.
+
+A message says what was expected, what came, where, and the nearest fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AuditError(Exception):
+    """Anything that stops an audit with a message for its user.
+
+    Attributes:
+        exit_code: 2 for what the user can correct in the command, the config or the inputs;
+            5 for what the machine refused (disk, permissions, a run in progress).
+    """
+
+    exit_code: int = 2
+
+
+class ConfigError(AuditError):
+    """The config is not valid; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[str], *, source: str) -> None:
+        """Collect the problems of one config.
+
+        Args:
+            problems: One line each: where, expected, got, nearest name.
+            source: The config file, as the user wrote it.
+        """
+        self.problems = tuple(problems)
+        self.source = source
+        count = len(self.problems)
+        head = f"{source}: {count} problem{'s' if count != 1 else ''}"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class DataError(AuditError):
+    """The faces or their labels cannot be used as the config says."""
+
+
+class BackboneError(AuditError):
+    """The backbone, its weights or its layers cannot be used as the config says."""
+
+
+class AnalysisError(AuditError):
+    """One analysis cannot be computed; the audit reports it and goes on."""
+
+    exit_code = 4
+
+
+class OutputError(AuditError):
+    """Results cannot be written or read: disk full, read-only, locked or damaged."""
+
+    exit_code = 5

@@ -1,0 +1,79 @@
+"""Reading and writing files so that a failure never leaves half a file behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from bias_audit.errors import OutputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an operating system refusal while writing `path` into an `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+
+
+def _explain(path: Path, error: OSError) -> str:
+    if error.errno in _FULL:
+        return (
+            f"no space left to write {path}: free some disk, or choose another place with "
+            "--set output.folder=... (and output.cache=...); what is stored already is kept"
+        )
+    reason = error.strerror or str(error)
+    return (
+        f"cannot write {path} ({reason}): expected a folder this user may write to; "
+        "choose one with --set output.folder=... (and output.cache=...)"
+    )
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its place, then move it there in one step.
+
+    Raises:
+        OutputError: The disk is full, or the folder cannot be written to.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(*parts: str | bytes) -> str:
+    """A 32-digit fingerprint of an ordered list of parts (SHA-256, each part length-prefixed)."""
+    total = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        total.update(f"{len(raw)}:".encode())
+        total.update(raw)
+    return total.hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""From results to documents; needs the run folder alone."""

@@ -1,0 +1,1 @@
+"""One figure function per block."""

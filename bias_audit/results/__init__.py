@@ -1,0 +1,1 @@
+"""What an audit found: the narrow waist between computing and rendering."""

@@ -1,0 +1,159 @@
+"""The result of an audit: frozen, serialisable, complete without the run that made it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bias_audit.groups import Group
+from bias_audit.results.blocks import Block, Finding
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AttributeRecord(_Frozen):
+    """An attribute as declared."""
+
+    name: str
+    levels: tuple[str, ...]
+
+
+class CellCount(_Frozen):
+    """Images of one intersection at each step from source to analysis."""
+
+    group: Group
+    found: int
+    """Usable images in the source."""
+    used: int
+    """Images the audit analysed, after sampling."""
+
+
+class ExclusionReason(_Frozen):
+    """All images left out, or treated specially, for one reason."""
+
+    reason: str
+    """Such as "corrupt image" or "near duplicate"."""
+    effect: str
+    """What was done: "left out", "kept, in one fold with its twin", ..."""
+    count: int
+    examples: tuple[str, ...]
+    """A few entries with detail; the run folder's exclusions.csv lists all."""
+
+
+class DataRecord(_Frozen):
+    """The faces an audit rests on."""
+
+    name: str
+    kind: str
+    attributes: tuple[AttributeRecord, ...]
+    cells: tuple[CellCount, ...]
+    n_images: int
+    n_identities: int | None
+    """Distinct annotated people; None where the source does not say."""
+    n_clusters: int
+    """Sets of images kept together in folds: one person, or near duplicates."""
+    label_origin: str
+    """How the labels came about."""
+    licence: str
+    cautions: tuple[str, ...]
+    """What a reader must know before reading a number, such as that faces are renders."""
+    notices: tuple[str, ...]
+    """What was repaired on reading."""
+    exclusions: tuple[ExclusionReason, ...]
+    manifest_sha256: str
+    """Over the sorted (image sha256, labels) of the images used."""
+
+
+class LayerRecord(_Frozen):
+    """A layer as audited."""
+
+    name: str
+    n_units: int
+
+
+class BackboneRecord(_Frozen):
+    """The backbone an audit looked at."""
+
+    name: str
+    kind: str
+    architecture: str
+    weights: str
+    """Tag, file name or package the weights came from."""
+    weights_sha256: str
+    """Over the state dict's names, shapes and bytes, so it does not depend on the container."""
+    licence: str
+    preprocessing: dict[str, Any]
+    layers: tuple[LayerRecord, ...]
+    overrides: dict[str, Any]
+    """Module attributes set after building, such as {"layer2.0.conv1.stride": [2, 2]}."""
+    key_problems: tuple[str, ...]
+    """Weights of the file that had no place in the architecture, and the reverse."""
+    n_parameters: int
+
+
+class AnalysisResult(_Frozen):
+    """What one analysis found on one backbone, or why it could not."""
+
+    kind: str
+    title: str
+    params: dict[str, Any]
+    status: Literal["done", "failed"]
+    error: str | None = None
+    blocks: tuple[Block, ...] = ()
+    arrays: str = ""
+    """Folder below the run's `arrays/` that the blocks' array keys are relative to."""
+    findings: tuple[Finding, ...] = ()
+    method: tuple[str, ...] = ()
+    """Sentences for the report's method section."""
+    limits: tuple[str, ...] = ()
+    """Sentences for the report's limits section: what was not measured, what does not follow."""
+    seconds: float
+
+
+class SubjectResult(_Frozen):
+    """One backbone seen through one dataset."""
+
+    backbone: BackboneRecord
+    analyses: tuple[AnalysisResult, ...]
+    extraction: dict[str, Any]
+    """Images, seconds, whether activations were reused, resumed at."""
+
+
+class Provenance(_Frozen):
+    """What a second person needs to repeat the audit."""
+
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    command: str
+    versions: dict[str, str]
+    hardware: dict[str, str]
+    seed: int
+    config_sha256: str
+
+
+class AuditResult(_Frozen):
+    """Everything an audit found; `audit.json` is this, and the report is made from it alone."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    description: str
+    config: dict[str, Any]
+    data: DataRecord
+    subjects: tuple[SubjectResult, ...]
+    provenance: Provenance
+
+    @property
+    def failed(self) -> tuple[AnalysisResult, ...]:
+        """Analyses that could not be computed."""
+        return tuple(
+            analysis
+            for subject in self.subjects
+            for analysis in subject.analyses
+            if analysis.status == "failed"
+        )

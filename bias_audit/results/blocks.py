@@ -1,0 +1,187 @@
+"""The shapes in which analyses speak; the report knows nothing else.
+
+Missing is None, never NaN. Arrays do not travel inside blocks: a block holds the key under which
+the run's store keeps them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bias_audit.groups import Group
+from bias_audit.statistics.estimate import Estimate
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class CurvePoint(_Frozen):
+    """One layer of one target."""
+
+    layer: str
+    estimate: Estimate | None
+    """None where it could not be measured; `LayerCurve.reasons` says why."""
+    control: Estimate | None
+    """The same procedure on labels shuffled among the images."""
+    lift: Estimate | None
+    """Estimate minus control, paired over the same bootstrap draws."""
+
+
+class Curve(_Frozen):
+    """One target over the layers, in order of depth."""
+
+    target: str
+    """An attribute's name, or "intersection"."""
+    points: tuple[CurvePoint, ...]
+    not_measured: str | None = None
+    """Why no point has an estimate."""
+
+
+class LayerCurve(_Frozen):
+    """A metric of every target at every layer, against its control."""
+
+    block: Literal["layer_curve"] = "layer_curve"
+    title: str
+    metric: str
+    """Name for an axis, such as "macro one-vs-rest AUC"."""
+    chance: dict[str, float]
+    """Value by target that guessing gives."""
+    curves: tuple[Curve, ...]
+
+
+class GroupRow(_Frozen):
+    """One group; `estimate` is None where it could not be measured and `reason` says why."""
+
+    group: Group
+    n: int
+    estimate: Estimate | None
+    reason: str | None = None
+
+
+class GroupTable(_Frozen):
+    """A metric of every declared group, empty ones included."""
+
+    block: Literal["group_table"] = "group_table"
+    title: str
+    metric: str
+    layer: str
+    target: str
+    chance: float | None
+    rows: tuple[GroupRow, ...]
+
+
+class GroupMatrix(_Frozen):
+    """A number for every ordered pair of groups, such as the distance of their profiles."""
+
+    block: Literal["group_matrix"] = "group_matrix"
+    title: str
+    metric: str
+    layer: str
+    groups: tuple[Group, ...]
+    values: str
+    """Array key: (n_groups, n_groups), float; NaN only on disk, for groups without images."""
+
+
+class UnitMap(_Frozen):
+    """Group profiles drawn over one layout of a layer's units."""
+
+    block: Literal["unit_map"] = "unit_map"
+    title: str
+    layer: str
+    layout: str
+    """How units were placed, such as "UMAP (cosine), refined by particle swarm"."""
+    n_units: int
+    n_silent: int
+    """Units whose signature is zero for every group: they carry no information for the layout."""
+    groups: tuple[Group, ...]
+    counts: tuple[int, ...]
+    """Images per group, in the order of `groups`; 0 for an empty one, which has no map."""
+    limit: float
+    """Colours run from -limit to +limit for every group of the layer."""
+    positions: str
+    """Array key: (n_units, 2) in [0, 1], float."""
+    values: str
+    """Array key: (n_groups, n_units), contrasted spatial-mean profiles, float."""
+    rasters: str
+    """Array key: (n_groups, 100, 100), interpolated values, row 0 at the bottom, float."""
+
+
+class Confusion(_Frozen):
+    """How often faces annotated as one group were predicted as another."""
+
+    true: Group
+    predicted: Group
+    count: int
+    n_true: int
+    share: Estimate
+    """count / n_true."""
+    changed: tuple[str, ...]
+    """Attributes in which the two groups differ."""
+
+
+class ConfusionClass(_Frozen):
+    """All confusions that change the same set of attributes."""
+
+    changed: tuple[str, ...]
+    count: int
+    share: Estimate
+    """Of all confusions."""
+    expected: float
+    """Share that would be seen if a wrong prediction fell on any other group as often as that
+    group is predicted at all."""
+
+
+class Confusions(_Frozen):
+    """The most frequent confusions of a probe, and which attributes changed in all of them."""
+
+    block: Literal["confusions"] = "confusions"
+    title: str
+    layer: str
+    n_images: int
+    n_confused: int
+    most_frequent: tuple[Confusion, ...]
+    classes: tuple[ConfusionClass, ...]
+
+
+class ProfileRow(_Frozen):
+    """How far one group's profile lies from the mean over groups."""
+
+    group: Group
+    n: int
+    deviation: Estimate | None
+    """Root mean square over units of (profile - mean over groups) / pooled within-group sd."""
+    strongest_units: tuple[tuple[int, float], ...]
+    """(unit index, standardised contrast), strongest first."""
+    reason: str | None = None
+
+
+class GroupProfiles(_Frozen):
+    """Profiles of every group at one layer."""
+
+    block: Literal["group_profiles"] = "group_profiles"
+    title: str
+    layer: str
+    rows: tuple[ProfileRow, ...]
+    means: str
+    """Array key: (n_groups, n_units), mean activation; NaN only on disk, for empty groups."""
+    deviations: str
+    """Array key: (n_groups, n_units), sample standard deviation."""
+
+
+Block = Annotated[
+    LayerCurve | GroupTable | GroupMatrix | UnitMap | Confusions | GroupProfiles,
+    Field(discriminator="block"),
+]
+
+
+class Finding(_Frozen):
+    """One sentence the summary may print, with the numbers it rests on."""
+
+    text: str
+    """A sentence of plain text; it contains its own intervals."""
+    weight: float
+    """For ordering: larger comes first."""
+    estimates: dict[str, Estimate] = {}

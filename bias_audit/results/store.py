@@ -1,0 +1,86 @@
+"""A run folder's results: `audit.json` and `arrays/`, read and written here only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from bias_audit.errors import OutputError
+from bias_audit.files import write_atomically, write_text
+from bias_audit.results.audit import SCHEMA_VERSION, AuditResult
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def write_arrays(folder: Path, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write one analysis' arrays as `arrays/NAME/KEY.npy`.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    for key, array in arrays.items():
+        path = _array_path(folder, name, key)
+        write_atomically(path, partial(_save, array))
+
+
+def read_array(folder: Path, name: str, key: str) -> npt.NDArray[Any]:
+    """Read one array back.
+
+    Raises:
+        OutputError: It is missing or damaged.
+    """
+    path = _array_path(folder, name, key)
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: expected an array of this run, got {error}") from error
+
+
+def write_audit(folder: Path, result: AuditResult) -> None:
+    """Write `audit.json`; call it last, since it vouches for the arrays."""
+    write_text(folder / "audit.json", result.model_dump_json(indent=1) + "\n")
+
+
+def read_audit(folder: Path) -> AuditResult:
+    """Read a run folder's result.
+
+    Raises:
+        OutputError: There is none, it is damaged, or another schema version wrote it.
+    """
+    path = folder / "audit.json"
+    if not path.is_file():
+        raise OutputError(f"{path}: expected a finished run's folder, found no audit.json in it")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: not readable as JSON ({error})") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise OutputError(
+            f"{path}: expected schema_version {SCHEMA_VERSION}, got {version!r}; "
+            "render it with the release that wrote it, or run the audit again"
+        )
+    try:
+        return AuditResult.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise OutputError(f"{path}: damaged at {where}: {first['msg']}") from error
+
+
+def _save(array: npt.NDArray[Any], file: IO[bytes]) -> None:
+    np.save(file, array, allow_pickle=False)
+
+
+def _array_path(folder: Path, name: str, key: str) -> Path:
+    if not (_KEY.fullmatch(key) and _KEY.fullmatch(name)):
+        raise OutputError(f"array name {name}/{key}: expected letters, digits, '.', '_' or '-'")
+    return folder / "arrays" / name / f"{key}.npy"

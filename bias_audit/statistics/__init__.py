@@ -1,0 +1,1 @@
+"""Estimates and their uncertainty: numpy and scipy only, no models, no files."""
