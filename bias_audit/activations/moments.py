@@ -40,10 +40,15 @@ class Moments:
             values: Activations, shape (n_batch, *unit_shape).
             groups: Group index per image, shape (n_batch,).
         """
-        for group in np.unique(groups):
-            batch = values[groups == group].astype(np.float64)
-            mean = batch.mean(axis=0)
-            self._merge(int(group), len(batch), mean, ((batch - mean) ** 2).sum(axis=0))
+        present, inverse, count = np.unique(groups, return_inverse=True, return_counts=True)
+        order = np.argsort(inverse, kind="stable")
+        starts = np.concatenate(([0], np.cumsum(count)[:-1]))
+        batch = values[order].astype(np.float64)
+        per_group = (-1, *(1,) * (batch.ndim - 1))
+        mean = np.add.reduceat(batch, starts, axis=0) / count.reshape(per_group)
+        batch -= mean[inverse[order]]
+        m2 = np.add.reduceat(np.square(batch, out=batch), starts, axis=0)
+        self._merge(present, count, mean, m2)
 
     def merged(self, members: list[IntArray]) -> Moments:
         """Moments of unions of groups, such as the marginal groups of the intersections.
@@ -55,12 +60,15 @@ class Moments:
         for new, old in enumerate(members):
             for group in old:
                 if self.count[group]:
-                    result._merge(new, int(self.count[group]), self.mean[group], self.m2[group])
+                    one = slice(int(group), int(group) + 1)
+                    result._merge(np.array([new]), self.count[one], self.mean[one], self.m2[one])
         return result
 
-    def _merge(self, group: int, n: int, mean: FloatArray, m2: FloatArray) -> None:
-        total = int(self.count[group]) + n
-        delta = mean - self.mean[group]
-        self.m2[group] += m2 + delta**2 * (int(self.count[group]) * n / total)
-        self.mean[group] += delta * (n / total)
-        self.count[group] = total
+    def _merge(self, groups: IntArray, n: IntArray, mean: FloatArray, m2: FloatArray) -> None:
+        shape = (-1, *(1,) * (mean.ndim - 1))
+        before = self.count[groups]
+        total = before + n
+        delta = mean - self.mean[groups]
+        self.m2[groups] += m2 + delta**2 * (before * n / total).reshape(shape)
+        self.mean[groups] += delta * (n / total).reshape(shape)
+        self.count[groups] = total

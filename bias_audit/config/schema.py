@@ -39,10 +39,10 @@ class Sampling(Strict):
     """How images are drawn from the source."""
 
     max_per_intersection: int | None = Field(
-        None, ge=1, description="Draw at most this many images per intersection, at random."
+        default=None, ge=1, description="Draw at most this many images per intersection."
     )
     near_duplicates: bool = Field(
-        True, description="Look for near duplicates and keep each set within one fold."
+        default=True, description="Look for near duplicates and keep each set within one fold."
     )
 
 

@@ -1,0 +1,91 @@
+"""Images decoded and resized in threads, ahead of the backbone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.data.faces import ImageReference
+from bias_audit.data.images import decode, read_bytes
+
+Pixels = npt.NDArray[np.uint8]
+_INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+_AHEAD = 2
+"""Batches decoded before they are asked for: enough to keep the backbone busy."""
+
+
+def resize(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """An RGB image at the backbone's input size, shape (height, width, 3), uint8."""
+    width, height = preprocessing.width, preprocessing.height
+    method = _INTERPOLATIONS[preprocessing.interpolation]
+    if preprocessing.resize == "crop":
+        scale = max(
+            width / preprocessing.crop_fraction / image.width,
+            height / preprocessing.crop_fraction / image.height,
+        )
+        size = round(image.width * scale), round(image.height * scale)
+        image = image.resize(size, method) if size != image.size else image
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    elif image.size != (width, height):
+        image = image.resize((width, height), method)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def decoded_batches(
+    references: Sequence[ImageReference],
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    workers: int,
+    start: int = 0,
+) -> Generator[tuple[int, Pixels]]:
+    """Batches in order, each with the index of its first image.
+
+    Args:
+        references: The images; only those from `start` on are read.
+        preprocessing: Decides the size.
+        batch_size: Images per batch; the last may be smaller.
+        workers: Threads; decoding releases the interpreter's lock.
+        start: Index to begin at, a multiple of `batch_size`.
+
+    Yields:
+        (first index, pixels of shape (n_batch, height, width, 3)).
+
+    Raises:
+        DataError: An image that was readable when scanned is no longer.
+    """
+
+    def load(reference: ImageReference) -> Pixels:
+        return resize(decode(read_bytes(reference)), preprocessing)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[tuple[int, list[Future[Pixels]]]] = deque()
+    firsts = iter(range(start, len(references), batch_size))
+
+    def submit() -> None:
+        first = next(firsts, None)
+        if first is not None:
+            batch = references[first : first + batch_size]
+            waiting.append((first, [pool.submit(load, reference) for reference in batch]))
+
+    try:
+        for _ in range(_AHEAD):
+            submit()
+        while waiting:
+            first, futures = waiting.popleft()
+            pixels = np.stack([future.result() for future in futures])
+            submit()
+            yield first, pixels
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,241 @@
+"""One forward pass per image for all layers, written as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from bias_audit.activations.decode import Pixels, decoded_batches
+from bias_audit.activations.hooks import recorded
+from bias_audit.activations.moments import Moments
+from bias_audit.activations.store import (
+    LayerFile,
+    RecordingPass,
+    StoredActivations,
+    Values,
+    free_bytes,
+    moments_path,
+    recorded_files,
+    stream_moments,
+    write_moments,
+)
+from bias_audit.backbones.backbone import Backbone, Preprocessing
+from bias_audit.backbones.pooling import grid, positions, units
+from bias_audit.config.schema import Activations
+from bias_audit.data.faces import Faces
+from bias_audit.errors import BackboneError, OutputError
+from bias_audit.files import digest, writing
+from bias_audit.progress import Progress
+
+_CHECKPOINT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Activations, and what it took to get them."""
+
+    activations: StoredActivations
+    forward_images: int
+    """Images that passed through the backbone now; 0 when everything was stored already."""
+    resumed_at: int
+    seconds: float
+
+
+def extract(
+    backbone: Backbone,
+    faces: Faces,
+    settings: Activations,
+    *,
+    cache: Path,
+    progress: Progress,
+) -> Extraction:
+    """Record every layer of a backbone on every face, reusing what is stored already.
+
+    Raises:
+        BackboneError: The device is not there, or a layer gave values that are not finite.
+        DataError: An image became unreadable after the scan.
+        OutputError: The disk refuses; what was written up to the last checkpoint is kept.
+    """
+    began = time.monotonic()
+    fingerprint = digest(backbone.fingerprint, *faces.sha256)
+    folder = cache / "activations" / fingerprint
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    forward_images = resumed_at = 0
+    with FileLock(folder / "lock", mode=0o600):
+        wanted = _wanted(backbone, settings)
+        missing = _missing(wanted, folder, len(faces))
+        if missing:
+            name = f"pass-{digest(*(file.name for file in missing))[:12]}"
+            recording = RecordingPass(folder / name, missing, len(faces))
+            resumed_at = recording.done
+            _refuse_if_too_large(recording)
+            _record(backbone, faces, settings, recording=recording, progress=progress)
+            forward_images = len(faces) - resumed_at
+    stored = recorded_files(folder, len(faces))
+    paths = {key: path for key, (_, path) in stored.items()}
+    activations = StoredActivations(
+        folder,
+        fingerprint,
+        len(faces),
+        backbone.layers,
+        faces.table.cells,
+        faces.table.n_cells,
+        paths,
+    )
+    return Extraction(activations, forward_images, resumed_at, time.monotonic() - began)
+
+
+def bytes_needed(backbone: Backbone, settings: Activations, n_images: int) -> int:
+    """Disk that the activations of `n_images` take."""
+    row = sum(4 * int(np.prod(file.row)) for file in _wanted(backbone, settings))
+    return row * n_images
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device a config asks for; "auto" prefers CUDA, then Apple's, then the processor.
+
+    Raises:
+        BackboneError: The device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise BackboneError(
+            f"activations.device {name!r} cannot be used ({first}); expected auto, cpu, "
+            "cuda, cuda:N or mps"
+        ) from error
+
+
+def forward_input(pixels: Pixels, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """Pixels as a backbone expects them: normalised, shape (n, 3, height, width), channels last.
+
+    The memory format changes the order in memory, not the shape; convolutions on CPU are about
+    1.5 times as fast with it.
+    """
+    mean = torch.tensor(preprocessing.mean, device=device) * 255
+    std = torch.tensor(preprocessing.std, device=device) * 255
+    batch = torch.from_numpy(pixels).to(device).float()
+    return ((batch - mean) / std).permute(0, 3, 1, 2)
+
+
+def _wanted(backbone: Backbone, settings: Activations) -> list[LayerFile]:
+    files = [LayerFile(layer.name, layer.n_units, None) for layer in backbone.record.layers]
+    if settings.positions:
+        for layer in backbone.record.layers:
+            shape = backbone.shapes[layer.name]
+            files.append(LayerFile(layer.name, layer.n_units, grid(shape, settings.positions)))
+    return files
+
+
+def _missing(wanted: Sequence[LayerFile], folder: Path, n_images: int) -> list[LayerFile]:
+    stored = {file for file, _ in recorded_files(folder, n_images).values()}
+    return [file for file in wanted if file not in stored]
+
+
+def _refuse_if_too_large(recording: RecordingPass) -> None:
+    left = recording.n_images - recording.done
+    needed = left * sum(4 * int(np.prod(file.row)) for file in recording.files)
+    free = free_bytes(recording.folder)
+    if needed > free:
+        raise OutputError(
+            f"the activations need {needed / 1e9:.1f} GB in {recording.folder}, of which "
+            f"{free / 1e9:.1f} GB are free: choose another place with --set output.cache=..., "
+            "fewer layers, or activations.positions: 0"
+        )
+
+
+def _record(
+    backbone: Backbone,
+    faces: Faces,
+    settings: Activations,
+    *,
+    recording: RecordingPass,
+    progress: Progress,
+) -> None:
+    device = resolve_device(settings.device)
+    module = backbone.module.to(device).to(memory_format=torch.channels_last)
+    cells = faces.table.cells
+    recording.done -= recording.done % settings.batch_size if not recording.complete else 0
+    start = recording.done
+    moments = _begun_moments(recording, faces, settings.batch_size)
+    outputs: dict[LayerFile, Values] = {}
+
+    def reduce(layer: str, output: Tensor) -> None:
+        for file in recording.files:
+            if file.layer == layer:
+                outputs[file] = _reduced(backbone, file, output)
+
+    batches = decoded_batches(
+        faces.table.references,
+        backbone.preprocessing,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        start=start,
+    )
+    title = f"Forward pass, {backbone.record.name}"
+    recording.begin()
+    try:
+        with (
+            progress.step(title, total=len(faces), unit="image") as step,
+            torch.inference_mode(),
+            recorded(module, sorted({file.layer for file in recording.files}), reduce),
+        ):
+            step.advance(start)
+            last = time.monotonic()
+            for first, pixels in batches:
+                module(forward_input(pixels, backbone.preprocessing, device))
+                done = first + len(pixels)
+                for file, values in outputs.items():
+                    recording.append(file, values)
+                    moments[file].update(values, cells[first:done])
+                if time.monotonic() - last > _CHECKPOINT_SECONDS:
+                    last = time.monotonic()
+                    recording.checkpoint(done)
+                step.advance(len(pixels))
+        for file in recording.files:
+            write_moments(moments_path(recording.folder / file.name, cells), moments[file])
+        recording.checkpoint(len(faces))
+    finally:
+        batches.close()
+        recording.close()
+
+
+def _begun_moments(
+    recording: RecordingPass, faces: Faces, batch_size: int
+) -> dict[LayerFile, Moments]:
+    """Moments of what an interrupted pass wrote, batch by batch as that pass had added them."""
+    cells, n_cells = faces.table.cells, faces.table.n_cells
+    moments = {file: Moments.empty(n_cells, file.row) for file in recording.files}
+    if recording.done:
+        for file in recording.files:
+            stored = np.load(recording.folder / file.name, mmap_mode="r", allow_pickle=False)
+            begun = stored[: recording.done]
+            moments[file] = stream_moments(begun, cells, n_cells, piece=batch_size)
+    return moments
+
+
+def _reduced(backbone: Backbone, file: LayerFile, output: Tensor) -> Values:
+    shape = backbone.shapes[file.layer]
+    reduced = (
+        units(output, shape) if file.grid is None else positions(output, shape, max(file.grid))
+    )
+    if not torch.isfinite(reduced).all():
+        raise BackboneError(
+            f"layer {file.layer!r} gave values that are not finite; check the weights and the "
+            "preprocessing"
+        )
+    values: Values = reduced.cpu().numpy()
+    return values

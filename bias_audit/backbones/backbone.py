@@ -1,0 +1,108 @@
+"""A backbone ready to be audited, and what a source of backbones is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import Field
+from torch import nn
+
+from bias_audit.backbones.pooling import OutputShape
+from bias_audit.config.schema import Strict
+from bias_audit.results.audit import BackboneRecord
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a backbone's input."""
+
+    height: int
+    """Of the input, in pixels."""
+    width: int
+    resize: Literal["stretch", "crop"]
+    """stretch: the whole image to the input size; crop: the centre after resizing."""
+    crop_fraction: float
+    """Part of the resized shorter side that a crop keeps."""
+    interpolation: Literal["bilinear", "bicubic", "nearest"]
+    mean: tuple[float, float, float]
+    """Subtracted from RGB in [0, 1]."""
+    std: tuple[float, float, float]
+
+
+class PreprocessingParams(Strict):
+    """What a config may change about the preprocessing that belongs to the weights."""
+
+    resize: Literal["stretch", "crop"] = Field(
+        default="stretch",
+        description="stretch keeps all of a face; crop cuts the border as ImageNet tests do.",
+    )
+    size: int | None = Field(default=None, ge=16, description="Input side in pixels.")
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+
+
+class BackboneParams(Strict):
+    """What every backbone source understands."""
+
+    layers: Literal["stages", "blocks"] | tuple[str, ...] = Field(
+        default="stages",
+        description='"stages", "blocks", or names and patterns over named_modules(): '
+        "* matches within one part of a name, ** across parts.",
+    )
+    preprocessing: PreprocessingParams = PreprocessingParams()
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Module attributes to set, such as {"layer2.0.conv1.stride": [2, 2]}.',
+    )
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a source hands over: a module with its weights, not yet looked into."""
+
+    module: nn.Module
+    name: str
+    """For headings and folder names."""
+    architecture: str
+    weights: str
+    licence: str
+    preprocessing: Preprocessing
+    missing: tuple[str, ...] = ()
+    """Entries of the module's state dict that the weights did not fill."""
+    unexpected: tuple[str, ...] = ()
+    """Entries of the weights that the module has no place for."""
+
+
+P = TypeVar("P", bound=BackboneParams)
+
+
+@dataclass(frozen=True)
+class BackboneSource(Generic[P]):
+    """A place backbones come from."""
+
+    title: str
+    params_type: type[P]
+    build: Callable[[P, bool], Built]
+    """`build(params, pretrained)`; without weights it builds the architecture alone, offline.
+    Raises BackboneError."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen module with the layers an audit looks at."""
+
+    module: nn.Module
+    record: BackboneRecord
+    preprocessing: Preprocessing
+    shapes: dict[str, OutputShape]
+    """How the output of each layer is to be read."""
+    fingerprint: str
+    """Changes with weights, architecture overrides and preprocessing."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layer names in order of depth."""
+        return tuple(layer.name for layer in self.record.layers)

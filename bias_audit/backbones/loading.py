@@ -1,0 +1,161 @@
+"""From a config's backbone to one that is ready to be audited."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from bias_audit.backbones.backbone import (
+    Backbone,
+    BackboneParams,
+    BackboneSource,
+    Built,
+    Preprocessing,
+    PreprocessingParams,
+)
+from bias_audit.backbones.tracing import Trace, resolve_layers, runs_before_end, trace
+from bias_audit.errors import BackboneError
+from bias_audit.files import digest
+from bias_audit.results.audit import BackboneRecord, LayerRecord
+
+_LISTED = 20
+
+
+def load_backbone(
+    kind: str, source: BackboneSource[Any], params: BackboneParams, *, pretrained: bool = True
+) -> Backbone:
+    """Build a backbone, set its overrides, find its layers and take its fingerprint.
+
+    Args:
+        kind: The source's name in the config.
+        source: Where the backbone comes from.
+        params: As validated by the source.
+        pretrained: False builds the architecture without weights, to estimate cost.
+
+    Raises:
+        BackboneError: Weights, overrides or layers do not fit the architecture.
+    """
+    built = source.build(params, pretrained)
+    module = built.module.eval().requires_grad_(requires_grad=False)
+    _override(module, params.overrides)
+    preprocessing = _adjusted(built.preprocessing, params.preprocessing)
+    seen = trace(
+        module,
+        (preprocessing.height, preprocessing.width),
+        channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
+        prefix_tokens=getattr(module, "num_prefix_tokens", None),
+    )
+    layers = resolve_layers(module, params.layers, seen)
+    _refuse_unfilled(built, layers[-1][0], seen)
+    sha256 = _weights_sha256(module, leave_out=set(built.missing))
+    fingerprint = digest(
+        sha256,
+        built.architecture,
+        json.dumps(params.overrides, sort_keys=True),
+        json.dumps(dataclasses.asdict(preprocessing), sort_keys=True),
+    )
+    record = BackboneRecord(
+        name=built.name,
+        kind=kind,
+        architecture=built.architecture,
+        weights=built.weights,
+        weights_sha256=sha256,
+        licence=built.licence,
+        preprocessing=dataclasses.asdict(preprocessing),
+        layers=tuple(LayerRecord(name=name, n_units=shape.n_units) for name, shape in layers),
+        overrides=params.overrides,
+        key_problems=_key_problems(built),
+        n_parameters=sum(parameter.numel() for parameter in module.parameters()),
+    )
+    return Backbone(module, record, preprocessing, dict(layers), fingerprint)
+
+
+def _override(module: nn.Module, overrides: dict[str, Any]) -> None:
+    for dotted, value in overrides.items():
+        path, _, attribute = dotted.rpartition(".")
+        names = [name for name, _ in module.named_modules()]
+        if path not in names:
+            near = difflib.get_close_matches(path, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BackboneError(f"override {dotted!r}: there is no module {path!r}{hint}")
+        target = module.get_submodule(path)
+        if not hasattr(target, attribute) or isinstance(
+            getattr(target, attribute), torch.Tensor | nn.Module
+        ):
+            raise BackboneError(
+                f"override {dotted!r}: {type(target).__name__} has no plain attribute "
+                f"{attribute!r} (it has: {', '.join(_plain_attributes(target))})"
+            )
+        current = getattr(target, attribute)
+        changed = tuple(value) if isinstance(value, list) else value
+        if type(changed) is not type(current):
+            raise BackboneError(
+                f"override {dotted!r}: expected {type(current).__name__} like {current!r}, "
+                f"got {value!r}"
+            )
+        setattr(target, attribute, changed)
+
+
+def _plain_attributes(module: nn.Module) -> list[str]:
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and isinstance(value, int | float | str | tuple)
+    )
+
+
+def _adjusted(own: Preprocessing, asked: PreprocessingParams) -> Preprocessing:
+    changes: dict[str, Any] = {"resize": asked.resize}
+    if asked.size:
+        changes |= {"height": asked.size, "width": asked.size}
+    for name in ("mean", "std", "interpolation"):
+        if getattr(asked, name) is not None:
+            changes[name] = getattr(asked, name)
+    return dataclasses.replace(own, **changes)
+
+
+def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
+    """A weight the audited layers need but the file does not hold is an error, not a default."""
+    needed = [
+        name
+        for name in built.missing
+        if runs_before_end(name.rpartition(".")[0], last, seen)
+        and not name.endswith("num_batches_tracked")
+    ]
+    if needed:
+        raise BackboneError(
+            f"{built.weights} does not fit {built.architecture}: {len(needed)} weights that the "
+            f"audited layers need are missing: {_some(needed)}"
+            + (
+                f"; in the file but without a place: {_some(built.unexpected)}"
+                if built.unexpected
+                else ""
+            )
+            + "; check the architecture's name and the file"
+        )
+
+
+def _key_problems(built: Built) -> tuple[str, ...]:
+    problems = [f"missing in the weights: {name}" for name in built.missing]
+    problems += [f"no place in the architecture: {name}" for name in built.unexpected]
+    return tuple(problems)
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+
+
+def _weights_sha256(module: nn.Module, *, leave_out: set[str]) -> str:
+    total = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if name not in leave_out:
+            array = tensor.detach().cpu().contiguous().numpy()
+            total.update(f"{name}:{array.dtype}:{array.shape}:".encode())
+            total.update(array.tobytes())
+    return total.hexdigest()

