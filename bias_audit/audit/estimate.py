@@ -1,0 +1,93 @@
+"""What an audit will cost, from a few timed steps on the machine it will run on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from bias_audit.activations.extract import bytes_needed, forward_input, resolve_device
+from bias_audit.activations.store import free_bytes
+from bias_audit.analyses.analysis import Workload
+from bias_audit.audit.plan import Plan
+from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import load_backbone
+from bias_audit.data.faces import Faces
+
+_TIMED_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one backbone's part of an audit, when nothing is stored yet."""
+
+    backbone: str
+    layers: tuple[tuple[str, int], ...]
+    """(name, units)."""
+    forward_seconds: float
+    probe_seconds: float
+    disk_bytes: int
+    free_bytes: int
+
+
+def estimate(plan: Plan, faces: Faces) -> tuple[Cost, ...]:
+    """Time a forward pass of each architecture, without its weights, and one probe fit.
+
+    Raises:
+        BackboneError: An architecture cannot be built, or its layers are not found.
+    """
+    unit_seconds = _seconds_per_fit_unit()
+    return tuple(
+        _cost(
+            load_backbone(planned.kind, planned.source, planned.params, pretrained=False),
+            plan,
+            faces,
+            unit_seconds,
+        )
+        for planned in plan.backbones
+    )
+
+
+def _cost(backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float) -> Cost:
+    settings = plan.config.activations
+    layers = {layer.name: layer.n_units for layer in backbone.record.layers}
+    workload = Workload(len(faces), layers, faces.table.attributes)
+    fits = sum(planned.analysis.fits(planned.params, workload) for planned in plan.analyses)
+    return Cost(
+        backbone=backbone.record.name,
+        layers=tuple(layers.items()),
+        forward_seconds=_seconds_per_image(backbone, settings.device) * len(faces),
+        probe_seconds=fits * unit_seconds,
+        disk_bytes=bytes_needed(backbone, settings, len(faces)),
+        free_bytes=free_bytes(plan.config.output.cache.absolute()),
+    )
+
+
+def _seconds_per_image(backbone: Backbone, device_name: str) -> float:
+    device = resolve_device(device_name)
+    module = backbone.module.to(device).to(memory_format=torch.channels_last)
+    shape = backbone.preprocessing
+    pixels = np.zeros((_TIMED_IMAGES, shape.height, shape.width, 3), dtype=np.uint8)
+    batch = forward_input(pixels, shape, device)
+    with torch.inference_mode():
+        module(batch)
+        began = time.monotonic()
+        module(batch).cpu()
+    return (time.monotonic() - began) / _TIMED_IMAGES
+
+
+def _seconds_per_fit_unit() -> float:
+    """Seconds per image x unit x level of a probe fit, timed on noise."""
+    rng = np.random.default_rng(0)
+    n_images, n_units, n_levels = 800, 256, 8
+    units = rng.standard_normal((n_images, n_units), dtype=np.float32)
+    codes = rng.integers(n_levels, size=n_images)
+    with threadpool_limits(limits=1):
+        began = time.monotonic()
+        LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(units, codes)
+    seconds = time.monotonic() - began
+    return seconds / (n_images * n_units * n_levels * min(torch.get_num_threads(), 4))

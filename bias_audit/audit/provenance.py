@@ -1,0 +1,91 @@
+"""What a second person needs to repeat an audit."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from bias_audit.activations.extract import resolve_device
+from bias_audit.config.schema import AuditConfig
+from bias_audit.files import digest
+from bias_audit.results.audit import Provenance
+
+_PACKAGES = (
+    "bias-audit",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pillow",
+    "umap-learn",
+    "matplotlib",
+    "weasyprint",
+)
+
+
+def config_sha256(config: AuditConfig) -> str:
+    """Fingerprint of everything in a config that can change a result, so not where it goes."""
+    return digest(config.model_dump_json(exclude={"output"}))
+
+
+def describe(
+    config: AuditConfig, *, command: str, started: datetime, seconds: float
+) -> Provenance:
+    """Collect versions, hardware and settings; no host name, no user name."""
+    return Provenance(
+        started=started.astimezone(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        command=command,
+        versions={"python": platform.python_version(), **_versions()},
+        hardware=_hardware(config.activations.device),
+        seed=config.seed,
+        config_sha256=config_sha256(config),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _hardware(device: str) -> dict[str, str]:
+    resolved = resolve_device(device)
+    name = torch.cuda.get_device_name(resolved) if resolved.type == "cuda" else _processor()
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": _memory(),
+        "device": f"{resolved.type} ({name})",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "not stated"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "not stated"
+
+
+def _memory() -> str:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return "not stated"
+    return f"{total / 2**30:.0f} GiB"

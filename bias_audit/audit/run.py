@@ -1,0 +1,203 @@
+"""From a config to a result on disk."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from bias_audit.activations.extract import Extraction, extract
+from bias_audit.analyses.analysis import Subject
+from bias_audit.audit.cache import DiskCache
+from bias_audit.audit.plan import Plan, PlannedAnalysis, PlannedBackbone, find_faces, make_plan
+from bias_audit.audit.provenance import config_sha256, describe
+from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import load_backbone
+from bias_audit.config.schema import AuditConfig
+from bias_audit.data.faces import Faces
+from bias_audit.data.ledger import data_record, exclusions_csv
+from bias_audit.errors import AuditError, ConfigError, OutputError
+from bias_audit.files import write_text, writing
+from bias_audit.progress import Progress
+from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
+from bias_audit.results.store import read_audit, write_arrays, write_audit
+
+
+def run(
+    config: AuditConfig, *, command: str, progress: Progress, replace: bool = False
+) -> AuditResult:
+    """Audit every backbone of a config and write the result into its run folder.
+
+    Activations and fitted probes are kept in the cache as they are made: after an interruption the
+    same call goes on where it was and gives the same numbers.
+
+    Args:
+        config: A validated config.
+        command: What the user typed, for the provenance.
+        progress: Where to report.
+        replace: Allow the run folder to hold another config's finished audit.
+
+    Raises:
+        AuditError: Nothing could be audited; the message says why and what to do.
+    """
+    started, began = datetime.now(UTC), time.monotonic()
+    folder = config.folder
+    with _locked(folder):
+        _refuse_other_audit(config, replace=replace)
+        plan = make_plan(config)
+        faces = find_faces(plan, progress=progress)
+        progress.say(f"{len(faces)} images of {faces.table.name} to audit")
+        for planned in plan.backbones[1:]:
+            _load(planned)  # a backbone that cannot be loaded is found before hours of work
+        subjects = tuple(
+            _audit_backbone(plan, planned, index, faces=faces, progress=progress)
+            for index, planned in enumerate(plan.backbones)
+        )
+        result = AuditResult(
+            name=config.name,
+            description=config.description,
+            config=config.model_dump(mode="json"),
+            data=data_record(faces, config.data.kind),
+            subjects=subjects,
+            provenance=describe(
+                config, command=command, started=started, seconds=time.monotonic() - began
+            ),
+        )
+        write_text(folder / "exclusions.csv", exclusions_csv(faces.table.exclusions))
+        write_text(
+            folder / "config.yaml",
+            yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
+        )
+        write_audit(folder, result)
+    return result
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                f"another run is writing into {folder}: wait for it, or choose another folder "
+                "with --set output.folder=..."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:
+    folder = config.folder
+    if replace or not (folder / "audit.json").exists():
+        return
+    try:
+        before = read_audit(folder).provenance.config_sha256
+    except OutputError:
+        before = "unreadable"
+    if before != config_sha256(config):
+        raise ConfigError(
+            [
+                f"output.folder: {folder} holds the audit of another config; choose another "
+                "folder with --set output.folder=..., or pass --replace to write over it"
+            ],
+            source=config.name,
+        )
+
+
+def _load(planned: PlannedBackbone) -> Backbone:
+    return load_backbone(planned.kind, planned.source, planned.params)
+
+
+def _audit_backbone(
+    plan: Plan, planned: PlannedBackbone, index: int, *, faces: Faces, progress: Progress
+) -> SubjectResult:
+    backbone = _load(planned)
+    cache = plan.config.output.cache
+    extraction = extract(backbone, faces, plan.config.activations, cache=cache, progress=progress)
+    progress.say(_told(backbone, extraction))
+    subject = Subject(
+        name=backbone.record.name,
+        faces=faces,
+        activations=extraction.activations,
+        cache=DiskCache(cache / "intermediate"),
+        seed=plan.config.seed,
+        progress=progress,
+    )
+    analyses = _analyse(subject, plan.analyses, f"{index:02d}", plan.config.folder)
+    return SubjectResult(
+        backbone=backbone.record,
+        analyses=tuple(analyses),
+        extraction={
+            "images": len(faces),
+            "forward_images": extraction.forward_images,
+            "resumed_at": extraction.resumed_at,
+            "seconds": round(extraction.seconds, 1),
+        },
+    )
+
+
+def _told(backbone: Backbone, extraction: Extraction) -> str:
+    name = backbone.record.name
+    if extraction.forward_images == 0:
+        return f"{name}: all activations were stored already, no forward pass"
+    resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
+    return f"{name}: {extraction.forward_images} images in {extraction.seconds:.0f} s{resumed}"
+
+
+def _analyse(
+    subject: Subject, analyses: Sequence[PlannedAnalysis], prefix: str, folder: Path
+) -> Iterator[AnalysisResult]:
+    for index, planned in enumerate(analyses):
+        began = time.monotonic()
+        name = f"{prefix}-{index:02d}-{planned.kind}"
+        params = planned.params.model_dump(mode="json")
+        title = planned.analysis.title
+        try:
+            outcome = planned.analysis.run(subject, planned.params)
+        except OutputError:
+            raise  # a full disk stops the audit; it says nothing about the analysis
+        except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
+            yield _failed(planned, error, time.monotonic() - began, folder)
+            subject.progress.say(f"{subject.name}: {title} failed: {error}")
+            continue
+        write_arrays(folder, name, outcome.arrays)
+        yield AnalysisResult(
+            kind=planned.kind,
+            title=title,
+            params=params,
+            status="done",
+            blocks=outcome.blocks,
+            arrays=name,
+            findings=outcome.findings,
+            method=outcome.method,
+            limits=outcome.limits,
+            seconds=round(time.monotonic() - began, 1),
+        )
+
+
+def _failed(
+    planned: PlannedAnalysis, error: Exception, seconds: float, folder: Path
+) -> AnalysisResult:
+    expected = isinstance(error, AuditError)
+    if not expected:
+        log = folder / "errors.log"
+        write_text(log, "".join(traceback.format_exception(error)))
+    message = str(error) if expected else f"{type(error).__name__}: {error} (see errors.log)"
+    return AnalysisResult(
+        kind=planned.kind,
+        title=planned.analysis.title,
+        params=planned.params.model_dump(mode="json"),
+        status="failed",
+        error=message,
+        seconds=round(seconds, 1),
+    )

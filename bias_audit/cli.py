@@ -1,0 +1,169 @@
+"""The command line: `bias-audit`.
+
+Exit codes: 0 done; 2 the command, the config or the inputs need correcting; 4 an analysis failed
+(the report is written and says which); 5 the machine refused (disk, permissions, another run in
+the same folder); 130 interrupted (the same command goes on where it was).
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bias_audit.console import ConsoleProgress
+from bias_audit.errors import AuditError
+
+EXIT_ANALYSIS_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Audit what a pretrained image backbone encodes about people.",
+    epilog="Exit codes: 0 done, 2 correct the command, config or inputs, 4 an analysis failed, "
+    "5 the machine refused (disk, permissions, a run in the same folder), 130 interrupted.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
+app.add_typer(data_app, name="data")
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML audit config.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as seed=7; repeatable."),
+]
+
+
+@app.command("run")
+def run_command(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over another config's finished audit.")
+    ] = False,
+) -> None:
+    """Run an audit and write its report."""
+    out = Console()
+    with _told(out):
+        from bias_audit.config.load import load_config
+
+        settings = load_config(config, overrides or ())
+        out.print(f"Audit [bold]{escape(settings.name)}[/bold] from {escape(str(config))}")
+        from bias_audit.audit.run import run
+        from bias_audit.report.render import render
+
+        result = run(
+            settings,
+            command=shlex.join(["bias-audit", *sys.argv[1:]]),
+            progress=ConsoleProgress(out),
+            replace=replace,
+        )
+        for path in render(settings.folder, formats=settings.output.formats):
+            out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+        for failed in result.failed:
+            out.print(f"[red]Failed:[/red] {escape(f'{failed.title}: {failed.error}')}")
+        if result.failed:
+            raise typer.Exit(EXIT_ANALYSIS_FAILED)
+
+
+@app.command("check")
+def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Validate a config and estimate time and disk, without loading weights."""
+    out = Console()
+    with _told(out):
+        from bias_audit.config.load import load_config
+
+        settings = load_config(config, overrides or ())
+        from bias_audit.audit.checking import check_lines
+
+        for line in check_lines(settings, ConsoleProgress(out)):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@data_app.command("check")
+def data_check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Count faces in every intersection; list exclusions and warnings."""
+    out = Console()
+    with _told(out):
+        from bias_audit.config.load import load_config
+
+        settings = load_config(config, overrides or ())
+        from bias_audit.audit.checking import data_lines
+
+        for line in data_lines(settings, ConsoleProgress(out)):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("render")
+def render_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="html or pdf; default: both.")
+    ] = None,
+) -> None:
+    """Rebuild the reports of a finished run from its results alone."""
+    out = Console()
+    with _told(out):
+        from bias_audit.report.render import render
+
+        for path in render(run_folder, formats=tuple(formats or ("html", "pdf"))):
+            out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of configs, for editors."""
+    from bias_audit.config.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command("layers")
+def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """List the layers a config would audit, and every other layer it could name."""
+    out = Console()
+    with _told(out):
+        from bias_audit.config.load import load_config
+
+        settings = load_config(config, overrides or ())
+        from bias_audit.audit.checking import layer_lines
+
+        for line in layer_lines(settings):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _told(out: Console) -> Iterator[None]:
+    """Turn what can go wrong into a message and an exit code."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        yield
+    except AuditError as error:
+        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        out.print("Interrupted. What was computed is kept; the same command goes on from there.")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def _as_interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

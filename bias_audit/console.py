@@ -1,0 +1,84 @@
+"""Progress on a terminal, and as plain lines where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bias_audit.progress import Step
+
+_PLAIN_SECONDS = 30.0
+
+
+class ConsoleProgress:
+    """Bars with an estimate of the time left; on a pipe or in a log, a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`."""
+        self.console = console
+
+    def say(self, message: str) -> None:
+        """Print one line that stays; the text is never read as markup."""
+        self.console.print(message, markup=False, highlight=False)
+
+    @contextmanager
+    def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
+        """Show one counted piece of work."""
+        if not self.console.is_terminal:
+            plain = _PlainStep(self, title, total, unit)
+            yield plain
+            plain.close()
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as bars:
+            yield _Bar(bars, bars.add_task(title, total=total))
+
+
+class _Bar:
+    def __init__(self, bars: Progress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, count: int = 1) -> None:
+        self._bars.advance(self._task, count)
+
+
+class _PlainStep:
+    def __init__(self, progress: ConsoleProgress, title: str, total: int, unit: str) -> None:
+        self._progress, self._title, self._total, self._unit = progress, title, total, unit
+        self._done = 0
+        self._began = self._told = time.monotonic()
+        progress.say(f"{title}: {total} {unit}s")
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._told > _PLAIN_SECONDS and self._done:
+            self._told = now
+            left = (now - self._began) / self._done * (self._total - self._done)
+            self._progress.say(
+                f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left"
+            )
+
+    def close(self) -> None:
+        seconds = time.monotonic() - self._began
+        self._progress.say(f"{self._title}: {self._done} {self._unit}s done in {seconds:.0f} s")
