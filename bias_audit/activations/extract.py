@@ -221,8 +221,7 @@ def _begun_moments(
     moments = {file: Moments.empty(n_cells, file.row) for file in recording.files}
     if recording.done:
         for file in recording.files:
-            stored = np.load(recording.folder / file.name, mmap_mode="r", allow_pickle=False)
-            begun = stored[: recording.done]
+            begun = recording.rows(file)
             moments[file] = stream_moments(begun, cells, n_cells, piece=batch_size)
     return moments
 

@@ -75,6 +75,12 @@ class RecordingPass:
         """Whether every image is recorded."""
         return self.done == self.n_images
 
+    def rows(self, file: LayerFile) -> Values:
+        """What is recorded of one layer so far, shape (done, *row), memory-mapped, read-only."""
+        shape = (self.done, *file.row)
+        path, offset = self.folder / file.name, len(_header(file, self.n_images))
+        return np.memmap(path, dtype="<f4", mode="r", offset=offset, shape=shape)
+
     def begin(self) -> None:
         """Open the files and drop what was written after the last checkpoint."""
         with writing(self.folder):

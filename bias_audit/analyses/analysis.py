@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
 from bias_audit.config.schema import Strict
-from bias_audit.data.faces import Faces
+from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
+from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.blocks import Block, Finding
 
@@ -77,6 +78,26 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Workload:
+    """The size of what an analysis will be given."""
+
+    n_images: int
+    n_units: Mapping[str, int]
+    """By layer."""
+    attributes: tuple[Attribute, ...]
+
+
+def _no_problems(
+    _params: Strict, _faces: FaceTable, _layers: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    return ()
+
+
+def _no_fits(_params: Strict, _workload: Workload) -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
 class Analysis(Generic[P]):
     """A question that can be asked of every subject."""
 
@@ -84,3 +105,8 @@ class Analysis(Generic[P]):
     params_type: type[P]
     run: Callable[[Subject, P], Outcome]
     """Raises AnalysisError when it cannot be computed."""
+    problems: Callable[[P, FaceTable, tuple[str, ...] | None], tuple[str, ...]] = _no_problems
+    """What the parameters ask for that these faces or layers do not have. Asked before images are
+    opened, after they are drawn, and again with the layers once these are known."""
+    fits: Callable[[P, Workload], float] = _no_fits
+    """Probe fits to make, in images x units x levels, for an estimate of the time."""

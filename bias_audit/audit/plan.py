@@ -9,7 +9,7 @@ from bias_audit.analyses.analysis import Analysis
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.schema import AuditConfig, Strict
-from bias_audit.data.faces import Faces
+from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
 from bias_audit.data.source import FaceSource
 from bias_audit.errors import ConfigError
@@ -78,14 +78,8 @@ def find_faces(plan: Plan, *, progress: Progress) -> Faces:
         ConfigError: An analysis asks for what these faces do not have.
     """
     table = plan.source.read(plan.source_params)
-    problems = [
-        f"analyses.{index} ({planned.kind}): {problem}"
-        for index, planned in enumerate(plan.analyses)
-        for problem in planned.analysis.problems(planned.params, table.attributes)
-    ]
-    if problems:
-        raise ConfigError(problems, source=plan.config.name)
-    return prepare(
+    refuse_unanswerable(plan, table)
+    faces = prepare(
         table,
         plan.config.sampling,
         workers=plan.config.activations.workers,
@@ -93,3 +87,22 @@ def find_faces(plan: Plan, *, progress: Progress) -> Faces:
         cache=plan.config.output.cache,
         progress=progress,
     )
+    refuse_unanswerable(plan, faces.table)
+    return faces
+
+
+def refuse_unanswerable(
+    plan: Plan, table: FaceTable, layers: tuple[str, ...] | None = None
+) -> None:
+    """Stop before the work when an analysis asks for what is not there.
+
+    Raises:
+        ConfigError: With every such problem.
+    """
+    problems = [
+        f"analyses.{index} ({planned.kind}): {problem}"
+        for index, planned in enumerate(plan.analyses)
+        for problem in planned.analysis.problems(planned.params, table, layers)
+    ]
+    if problems:
+        raise ConfigError(problems, source=plan.config.name)

@@ -15,7 +15,14 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.analyses.analysis import Subject
 from bias_audit.audit.cache import DiskCache
-from bias_audit.audit.plan import Plan, PlannedAnalysis, PlannedBackbone, find_faces, make_plan
+from bias_audit.audit.plan import (
+    Plan,
+    PlannedAnalysis,
+    PlannedBackbone,
+    find_faces,
+    make_plan,
+    refuse_unanswerable,
+)
 from bias_audit.audit.provenance import config_sha256, describe
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
@@ -53,8 +60,8 @@ def run(
         plan = make_plan(config)
         faces = find_faces(plan, progress=progress)
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
-        for planned in plan.backbones[1:]:
-            _load(planned)  # a backbone that cannot be loaded is found before hours of work
+        for planned in plan.backbones:  # what cannot be loaded is found before hours of work
+            refuse_unanswerable(plan, faces.table, _load(planned).layers)
         subjects = tuple(
             _audit_backbone(plan, planned, index, faces=faces, progress=progress)
             for index, planned in enumerate(plan.backbones)

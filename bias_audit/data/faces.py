@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +25,9 @@ class ImageReference:
 
     @property
     def label(self) -> str:
-        """The file's name, and the row, for a ledger."""
-        return self.file.name if self.row is None else f"{self.file.name} row {self.row}"
+        """The file's name below its folder, and the row, for a ledger."""
+        name = f"{self.file.parent.name}/{self.file.name}"
+        return name if self.row is None else f"{name} row {self.row}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class FaceTable:
     def cells(self) -> IntArray:
         """Intersection index per image, shape (n_images,), as `groups.intersections` orders."""
         return intersection_codes(self.codes, self.attributes)
+
+    @property
+    def n_cells(self) -> int:
+        """Declared intersections, empty ones included."""
+        return math.prod(len(attribute.levels) for attribute in self.attributes)
 
 
 @dataclass(frozen=True)

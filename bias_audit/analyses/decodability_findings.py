@@ -1,0 +1,78 @@
+"""What the probes of a subject say, in sentences."""
+
+from __future__ import annotations
+
+from bias_audit.analyses.decodability import Comparison, Decodability, paired_difference
+from bias_audit.analyses.targets import INTERSECTION
+from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.results.blocks import Finding
+
+
+def findings_of(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
+    """A sentence for every target, and one on which attribute is decodable most."""
+    sentences = [_of_target(result) for result in results]
+    return (*(s for s in sentences if s is not None), *_of_order(results))
+
+
+def _of_target(result: Decodability) -> Finding | None:
+    if result.best is None:
+        return None
+    name, (_, best) = result.probed.target.described, result.best
+    if best.probe is None or best.control is None or best.lift is None:
+        return None
+    estimate, lift = best.probe.estimate, best.lift
+    numbers = (
+        f"macro AUC {interval(estimate)} ({coverage(estimate.level)}, n = {estimate.n}), "
+        f"{interval(lift)} above the shuffled-label control"
+    )
+    if lift.lower > 0:
+        text = f"{name[0].upper()}{name[1:]} is linearly decodable at {best.layer}: {numbers}."
+    else:
+        text = (
+            f"No linear decodability of {name} was shown at any layer: at {best.layer}, "
+            f"the highest, {numbers}; that interval includes 0 or less."
+        )
+    estimates = {"macro_auc": estimate, "control": best.control.estimate, "lift": lift}
+    return Finding(text=text, weight=max(0.0, lift.lower), estimates=estimates)
+
+
+def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
+    """Compare the attributes at their best layers; undecided if an interval includes 0."""
+    best = [
+        (result.probed.target.name, len(result.probed.part.levels), result.best[1])
+        for result in results
+        if result.probed.target.name != INTERSECTION and result.best is not None
+    ]
+    if len(best) < 2:  # noqa: PLR2004
+        return ()
+    best.sort(key=lambda entry: -_value(entry[2]))
+    (first, _, top), rest = best[0], best[1:]
+    differences = {
+        name: paired_difference(top.probe, other.probe)
+        for name, _, other in rest
+        if top.probe is not None and other.probe is not None
+    }
+    decided = all(estimate.lower > 0 for estimate in differences.values())
+    against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
+    counts = listed([f"{name} {n}" for name, n, _ in best], most=20)
+    opening = (
+        f"Annotated {first} is the attribute that is linearly decodable most"
+        if decided
+        else f"Which attribute is linearly decodable most is undecided; highest is {first}"
+    )
+    text = (
+        f"{opening}: its macro AUC at {top.layer} lies {against}, each at its best layer "
+        f"({coverage(next(iter(differences.values())).level)}s)."
+    )
+    if len({n for _, n, _ in best}) > 1:
+        text += (
+            f" The attributes differ in their number of levels ({counts}), so these are not the "
+            "same task."
+        )
+    estimates = {f"{first}_over_{name}": value for name, value in differences.items()}
+    weight = min(max(0.0, value.lower) for value in differences.values())
+    return (Finding(text=text, weight=weight, estimates=estimates),)
+
+
+def _value(comparison: Comparison) -> float:
+    return comparison.probe.estimate.value if comparison.probe else 0.0

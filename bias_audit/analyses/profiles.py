@@ -1,0 +1,74 @@
+"""Group profiles: the mean activation of each unit over the images of each group.
+
+The papers call them Neuron Activation Profiles (Krug, Ratul, Olson & Stober, arXiv:2204.03528).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.activations.moments import Moments
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.groups import Group, IntArray
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles of all levels of one target at one layer."""
+
+    target: Target
+    counts: IntArray
+    """Images per group, shape (n_groups,)."""
+    means: FloatArray
+    """Shape (n_groups, n_units); NaN for groups without images."""
+    deviations: FloatArray
+    """Sample standard deviation, same shape; NaN for groups with fewer than two images."""
+
+    @property
+    def contrasts(self) -> FloatArray:
+        """Means less the unweighted mean over the non-empty groups, shape (n_groups, n_units)."""
+        return np.asarray(self.means - self.means[self.counts > 0].mean(axis=0), dtype=np.float64)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The declared groups."""
+        return self.target.groups
+
+
+def attribute_targets(subject: Subject) -> tuple[Target, ...]:
+    """Every attribute as a target."""
+    table = subject.faces.table
+    return targets_of(table, [attribute.name for attribute in table.attributes])
+
+
+def profiles(subject: Subject, layer: str, target: Target) -> Profiles:
+    """Profiles of a target's groups, united from those of the intersections."""
+    cells = subject.activations.moments(layer)
+    finest = finest_target(subject.faces.table)
+    members = [
+        np.array(
+            [i for i, cell in enumerate(finest.groups) if set(group.levels) <= set(cell.levels)]
+        )
+        for group in target.groups
+    ]
+    moments = cells.merged(members)
+    counts = moments.count.astype(np.float64)[:, None]
+    means = np.where(counts > 0, moments.mean, np.nan)
+    variance = moments.m2 / np.maximum(counts - 1, 1)
+    deviations = np.where(counts > 1, np.sqrt(variance), np.nan)
+    return Profiles(target, moments.count, means, deviations)
+
+
+def pooled_deviation(moments: Moments) -> FloatArray:
+    """Standard deviation of each unit within the intersections, pooled, shape (n_units,).
+
+    It is 0 for a unit that is constant within every intersection.
+    """
+    freedom = int(np.maximum(moments.count - 1, 0).sum())
+    return np.asarray(np.sqrt(moments.m2.sum(axis=0) / max(1, freedom)), dtype=np.float64)

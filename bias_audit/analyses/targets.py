@@ -1,0 +1,131 @@
+"""What a probe is asked to tell apart: the levels of an attribute, or all intersections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bias_audit.config.catalog import unknown_name
+from bias_audit.data.faces import FaceTable
+from bias_audit.errors import AnalysisError
+from bias_audit.groups import Group, IntArray, intersections
+
+INTERSECTION = "intersection"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Groups to tell apart, one of which every image belongs to."""
+
+    name: str
+    """An attribute's name, or "intersection"."""
+    groups: tuple[Group, ...]
+    """All declared levels, empty ones included."""
+    codes: IntArray
+    """Index into `groups` per image, shape (n_images,)."""
+
+    @property
+    def described(self) -> str:
+        """For a sentence: "annotated age", "the intersection of annotated age and gender"."""
+        names = [name for name, _ in self.groups[0].levels]
+        if len(names) == 1:
+            return f"annotated {self.name}"
+        return f"the intersection of annotated {', '.join(names[:-1])} and {names[-1]}"
+
+
+@dataclass(frozen=True)
+class Measurable:
+    """The part of a target that can be measured, and why the rest cannot."""
+
+    images: IntArray
+    """Images of the levels kept, ascending, shape (n,)."""
+    levels: IntArray
+    """Kept levels as indices into `Target.groups`, shape (n_levels,)."""
+    codes: IntArray
+    """Index into `levels` per image kept, shape (n,)."""
+    reasons: dict[int, str]
+    """Why a level was left out, by its index into `Target.groups`."""
+    not_measured: str | None
+    """Why nothing can be measured; None when something can."""
+
+
+def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
+    """The targets of a table, in the order asked for.
+
+    Args:
+        faces: The annotated faces.
+        names: Attributes, or "intersection"; None for all of them. With a single attribute the
+            intersection is that attribute, and is not repeated.
+
+    Returns:
+        The targets, each once.
+
+    Raises:
+        AnalysisError: A name is neither an attribute nor "intersection".
+    """
+    attributes = [attribute.name for attribute in faces.attributes]
+    chosen = [*attributes, INTERSECTION] if names is None else list(names)
+    for message in unknown_targets(faces, chosen):
+        raise AnalysisError(message)
+    if len(attributes) == 1:
+        chosen = attributes
+    return tuple(_target(faces, name) for name in dict.fromkeys(chosen))
+
+
+def unknown_targets(faces: FaceTable, names: Sequence[str]) -> tuple[str, ...]:
+    """A message for every name that is neither an attribute nor "intersection"."""
+    known = [*(attribute.name for attribute in faces.attributes), INTERSECTION]
+    return tuple(unknown_name(name, known, noun="target") for name in names if name not in known)
+
+
+def finest_target(faces: FaceTable) -> Target:
+    """All intersections; with a single attribute, that attribute."""
+    return targets_of(faces, [INTERSECTION])[0]
+
+
+def _target(faces: FaceTable, name: str) -> Target:
+    for column, attribute in enumerate(faces.attributes):
+        if attribute.name == name:
+            return Target(name, intersections([attribute]), faces.codes[:, column])
+    return Target(name, intersections(faces.attributes), faces.cells)
+
+
+def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
+    """Leave out the levels that are not in every fold.
+
+    Args:
+        target: What to tell apart.
+        clusters: Cluster per image, shape (n_images,).
+        n_folds: A level needs as many clusters of images as there are folds.
+
+    Returns:
+        What is left; nothing where fewer than two levels are.
+    """
+    reasons: dict[int, str] = {}
+    for level in range(len(target.groups)):
+        members = target.codes == level
+        n_clusters = len(np.unique(clusters[members]))
+        if n_clusters < n_folds:
+            reasons[level] = _too_few(int(members.sum()), n_clusters, n_folds)
+    levels = np.array([i for i in range(len(target.groups)) if i not in reasons], dtype=np.int64)
+    images = np.flatnonzero(np.isin(target.codes, levels))
+    codes = np.searchsorted(levels, target.codes[images])
+    not_measured = None
+    if len(levels) < 2:  # noqa: PLR2004
+        not_measured = (
+            f"{len(levels)} of {len(target.groups)} levels of {target.name} "
+            f"{'has' if len(levels) == 1 else 'have'} images in each of {n_folds} folds; "
+            "telling apart needs two"
+        )
+    return Measurable(images, levels, codes, reasons, not_measured)
+
+
+def _too_few(n_images: int, n_clusters: int, n_folds: int) -> str:
+    if n_images == 0:
+        return "no images"
+    images = f"{n_images} image{'s' if n_images != 1 else ''}"
+    if n_clusters == n_images:
+        return f"{images}, fewer than the {n_folds} folds"
+    return f"{images} in {n_clusters} clusters, fewer than the {n_folds} folds"

@@ -1,0 +1,45 @@
+"""How numbers are put into a finding's sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bias_audit.statistics.estimate import Estimate
+
+
+def interval(estimate: Estimate) -> str:
+    """Such as "0.83 [0.82, 0.85]"; three decimals where two would hide where a bound lies."""
+    numbers = (estimate.value, estimate.lower, estimate.upper)
+    digits = 3 if any(_hides(number) for number in numbers) else 2
+    value, lower, upper = (_plain(f"{number:.{digits}f}") for number in numbers)
+    return f"{value} [{lower}, {upper}]"
+
+
+def _hides(number: float) -> bool:
+    """Whether two decimals would round a number to a boundary that it does not touch."""
+    return round(number, 2) in {0.0, 1.0} and number not in {0.0, 1.0}
+
+
+def _plain(text: str) -> str:
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def percent(share: float) -> str:
+    """Such as "12.5 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def percent_interval(estimate: Estimate) -> str:
+    """Such as "12.5 % [10.1, 15.2]"."""
+    return f"{percent(estimate.value)} [{100 * estimate.lower:.1f}, {100 * estimate.upper:.1f}]"
+
+
+def coverage(level: float) -> str:
+    """Such as "95 % interval"."""
+    return f"{100 * level:g} % interval"
+
+
+def listed(names: Sequence[str], *, most: int = 5) -> str:
+    """Names joined for a sentence, the first few where they are many."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,153 @@
+"""From what a source lists to a checked table: known labels, files inside the folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from bias_audit.data.faces import Exclusion, FaceTable, ImageReference
+from bias_audit.errors import DataError
+from bias_audit.groups import Attribute
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One face as its source lists it, the labels not yet checked."""
+
+    name: str
+    """The file or row, as the source names it."""
+    reference: ImageReference
+    labels: tuple[str, ...]
+    """One per attribute."""
+    identity: str = ""
+    """Who is shown; empty where the source does not say."""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a source says about all its faces."""
+
+    name: str
+    label_origin: str
+    licence: str
+    cautions: tuple[str, ...] = ()
+    has_identities: bool = False
+    has_splits: bool = False
+
+
+def face_table(
+    entries: Iterable[Annotation | Exclusion],
+    attributes: Sequence[Attribute],
+    description: Description,
+    *,
+    notices: Sequence[str] = (),
+) -> FaceTable:
+    """Check every label against the declared levels and build the table.
+
+    Args:
+        entries: What the source lists; what it had to leave out comes as exclusions.
+        attributes: In the order of each annotation's labels.
+        description: Of the source.
+        notices: What was repaired on reading.
+
+    Raises:
+        DataError: No entry is usable.
+    """
+    kept: list[Annotation] = []
+    codes: list[list[int]] = []
+    exclusions: list[Exclusion] = []
+    levels = [{level: i for i, level in enumerate(a.levels)} for a in attributes]
+    for entry in entries:
+        problem = entry if isinstance(entry, Exclusion) else _label_problem(entry, attributes)
+        if problem is not None:
+            exclusions.append(problem)
+        elif isinstance(entry, Annotation):
+            kept.append(entry)
+            codes.append([known[label] for known, label in zip(levels, entry.labels, strict=True)])
+    if not kept:
+        raise DataError(_nothing_usable(description.name, exclusions))
+    identities = tuple(entry.identity for entry in kept)
+    splits = tuple(entry.split for entry in kept)
+    return FaceTable(
+        name=description.name,
+        attributes=tuple(attributes),
+        references=tuple(entry.reference for entry in kept),
+        codes=np.array(codes, dtype=np.int64).reshape(len(kept), len(attributes)),
+        identities=identities if description.has_identities else None,
+        splits=splits if description.has_splits else None,
+        label_origin=description.label_origin,
+        licence=description.licence,
+        cautions=description.cautions,
+        notices=tuple(notices),
+        exclusions=tuple(exclusions),
+    )
+
+
+def find_image(root: Path, name: str) -> ImageReference | Exclusion:
+    """The image file `name` names inside `root`, symbolic links followed.
+
+    Args:
+        root: A folder, already resolved.
+        name: A path relative to it, as the source writes it; not trusted.
+
+    Returns:
+        A reference to the resolved file, or why there is none.
+    """
+    if not name:
+        return Exclusion("(no path)", "empty field", "expected a path, got an empty field")
+    if name.startswith("/") or PureWindowsPath(name).anchor:
+        return Exclusion(
+            name, "absolute path", f"expected a path relative to {root}, got {name!r}"
+        )
+    try:
+        file = (root / name).resolve()
+        inside, is_file = file.is_relative_to(root), file.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        return Exclusion(name, "missing file", f"{name!r} cannot be looked up: {error}")
+    if not inside:
+        detail = f"expected a file inside {root}, got {name!r}, which leads outside of it"
+        return Exclusion(name, "path leaves the folder", detail)
+    if not is_file:
+        hint = "; write / between folders" if "\\" in name else ""
+        return Exclusion(name, "missing file", f"expected an image file {root / name}{hint}")
+    return ImageReference(file)
+
+
+def resolved_folder(folder: Path, *, expected: str) -> Path:
+    """The folder, resolved.
+
+    Raises:
+        DataError: It is not a folder; `expected` says what should be in it.
+    """
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "nothing of that name"
+        raise DataError(f"{folder}: expected a folder with {expected}, got {got}")
+    return folder.resolve()
+
+
+def _label_problem(entry: Annotation, attributes: Sequence[Attribute]) -> Exclusion | None:
+    for attribute, label in zip(attributes, entry.labels, strict=True):
+        if not label:
+            detail = f"{attribute.name}: expected a label, got an empty field"
+            return Exclusion(entry.name, "empty field", detail)
+        if label not in attribute.levels:
+            detail = f"{attribute.name}: expected one of {', '.join(attribute.levels)}; "
+            return Exclusion(entry.name, "unknown label", f"{detail}got {label!r}")
+    return None
+
+
+def _nothing_usable(name: str, exclusions: Sequence[Exclusion]) -> str:
+    if not exclusions:
+        return f"{name}: expected annotated images, found none listed"
+    counts = Counter(exclusion.reason for exclusion in exclusions)
+    summary = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+    first = exclusions[0]
+    return (
+        f"{name}: expected annotated images, but none of the {len(exclusions)} listed is usable "
+        f"({summary}); the first: {first.reference}: {first.detail}"
+    )

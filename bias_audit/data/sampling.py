@@ -1,0 +1,142 @@
+"""Which images an audit uses, and how they are split into folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bias_audit.config.schema import Sampling
+from bias_audit.data.drawing import drawn
+from bias_audit.data.faces import Faces, FaceTable
+from bias_audit.data.scan import scan
+from bias_audit.errors import DataError
+from bias_audit.files import digest
+from bias_audit.groups import IntArray, intersections
+from bias_audit.progress import Progress
+
+_NAMED = 5
+"""Groups named in a warning; the rest is counted."""
+
+
+def prepare(
+    table: FaceTable,
+    sampling: Sampling,
+    *,
+    workers: int,
+    seed: int,
+    cache: Path | None,
+    progress: Progress,
+) -> Faces:
+    """Scan a table, draw from every intersection, and cluster what belongs together.
+
+    Args:
+        table: What the source read.
+        sampling: How many to draw, and whether to look for near duplicates.
+        workers: Threads that decode.
+        seed: Of the audit; the draw depends on it, the images and their order alone.
+        cache: Folder for what the scan saw.
+        progress: Where to report.
+
+    Raises:
+        DataError: No image is usable.
+        OutputError: The cache cannot be written.
+    """
+    seen = scan(
+        table,
+        workers=workers,
+        near_duplicates=sampling.near_duplicates,
+        progress=progress,
+        cache=cache,
+    )
+    rng = np.random.default_rng([seed, int(digest("draw")[:16], 16)])
+    return drawn(table, seen, sampling.max_per_intersection, rng)
+
+
+def stratified_folds(
+    codes: IntArray, clusters: IntArray, n_folds: int, rng: np.random.Generator
+) -> IntArray:
+    """Deal images into folds, alike in every code, never splitting a cluster.
+
+    Clusters are visited in random order, larger ones first; each goes where its codes are rarest,
+    and among equals where there are fewest images. Without larger clusters, the folds' counts of
+    any code differ by at most one.
+
+    Args:
+        codes: What to stratify on, shape (n_images,).
+        clusters: Images with the same number stay together, shape (n_images,).
+        n_folds: At least 2.
+        rng: Decides the order and ties.
+
+    Returns:
+        Fold of each image, shape (n_images,).
+
+    Raises:
+        DataError: There are fewer clusters than folds.
+    """
+    sets = np.unique(clusters, return_inverse=True)[1]
+    members: list[list[int]] = [[] for _ in range(int(sets.max(initial=-1)) + 1)]
+    for image, number in enumerate(sets.tolist()):
+        members[number].append(image)
+    if n_folds < 2 or len(members) < n_folds:  # noqa: PLR2004
+        raise DataError(
+            f"expected at least 2 folds and as many sets of images as folds, got {n_folds} folds "
+            f"and {len(members)} sets of images (one person, or near duplicates); use fewer folds "
+            "or more images"
+        )
+    levels: list[int] = np.unique(codes, return_inverse=True)[1].tolist()
+    counts = [[0] * (max(levels) + 1) for _ in range(n_folds)]
+    totals = [0] * n_folds
+    folds = np.empty(len(codes), dtype=np.int64)
+    order = rng.permutation(len(members)).tolist()
+    for number in sorted(order, key=lambda number: -len(members[number])):
+        added = [levels[image] for image in members[number]]
+        ties = rng.permutation(n_folds).tolist()
+        costs = [
+            (sum(count[level] for level in added), total, tie)
+            for count, total, tie in zip(counts, totals, ties, strict=True)
+        ]
+        fold = costs.index(min(costs))
+        folds[members[number]] = fold
+        totals[fold] += len(added)
+        for level in added:
+            counts[fold][level] += 1
+    return folds
+
+
+def warnings(faces: Faces, folds: int) -> tuple[str, ...]:
+    """What limits an audit of these faces: empty and small groups, levels never seen.
+
+    Args:
+        faces: The images to use.
+        folds: Number of folds a probe would be fitted in.
+    """
+    return tuple(_warnings(faces, folds))
+
+
+def _warnings(faces: Faces, folds: int) -> Iterator[str]:
+    table = faces.table
+    for index, attribute in enumerate(table.attributes):
+        counts = np.bincount(table.codes[:, index], minlength=len(attribute.levels))
+        missing = [level for level, n in zip(attribute.levels, counts, strict=True) if not n]
+        if missing:
+            yield f"{attribute.name}: no image of {_some(missing)}"
+        if len(attribute.levels) - len(missing) < 2:  # noqa: PLR2004
+            yield f"{attribute.name}: images of one level only, so there is nothing to tell apart"
+    counts = np.bincount(table.cells, minlength=table.n_cells)
+    names = [group.label for group in intersections(table.attributes)]
+    empty = [name for name, n in zip(names, counts, strict=True) if not n]
+    small = [f"{name} ({n})" for name, n in zip(names, counts, strict=True) if 0 < n < folds]
+    if empty:
+        yield f"{len(empty)} of {len(names)} intersections are empty: {_some(empty)}"
+    if small:
+        yield f"{len(small)} intersections have fewer images than {folds} folds: {_some(small)}"
+    n_clusters = len(np.unique(faces.clusters))
+    if n_clusters < folds:
+        yield f"{n_clusters} independent sets of images are fewer than {folds} folds"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return "; ".join(names[:_NAMED]) + more

@@ -1,0 +1,124 @@
+"""Every image opened once: unusable ones found, exact duplicates left out, near ones joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bias_audit.data.duplicates import near_duplicate_sets
+from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.fingerprints import Records
+from bias_audit.data.opening import open_once
+from bias_audit.groups import IntArray
+from bias_audit.progress import Progress
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What opening every image showed."""
+
+    usable: IntArray
+    """Rows of the table whose images can be used, ascending, shape (n_usable,)."""
+    near_sets: IntArray
+    """Usable images with the same number are near duplicates, shape (n_usable,)."""
+    sha256: tuple[str, ...]
+    """Of the bytes of each usable image."""
+    exclusions: tuple[Exclusion, ...]
+    notices: tuple[str, ...]
+
+
+def scan(
+    table: FaceTable,
+    *,
+    workers: int,
+    near_duplicates: bool,
+    progress: Progress,
+    cache: Path | None,
+) -> Scan:
+    """Open every image of a table, or recall what an earlier scan saw.
+
+    Args:
+        table: The annotated faces.
+        workers: Threads that decode.
+        near_duplicates: Whether to look for them.
+        progress: Where to report.
+        cache: Folder for what was seen, keyed by path, size and time of change; None: do not keep.
+
+    Raises:
+        OutputError: The cache cannot be written.
+    """
+    records = open_once(table, workers=workers, progress=progress, cache=cache)
+    unusable = records["reason"] != b""
+    exclusions = [
+        Exclusion(
+            table.references[row].label,
+            _text(records["reason"][row]),
+            _text(records["detail"][row]),
+        )
+        for row in np.flatnonzero(unusable)
+    ]
+    duplicates = _exact_duplicates(table, records, np.flatnonzero(~unusable).astype(np.int64))
+    exclusions += duplicates.values()
+    keep = ~unusable
+    keep[list(duplicates)] = False
+    usable = np.flatnonzero(keep).astype(np.int64)
+    seen = records[usable]
+    near_sets = np.arange(len(usable), dtype=np.int64)
+    if near_duplicates and len(usable):
+        with progress.step("Near duplicates", total=len(usable), unit="image") as step:
+            near_sets = near_duplicate_sets(
+                seen["hash"], seen["mirrored"], seen["thumbnail"], step=step
+            )
+    return Scan(
+        usable=usable,
+        near_sets=near_sets,
+        sha256=tuple(_text(value) for value in seen["sha256"]),
+        exclusions=tuple(exclusions),
+        notices=tuple(_notices(seen, near_duplicates=near_duplicates)),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+def _notices(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
+    several = int((seen["n_frames"] > 1).sum())
+    if several:
+        yield f"{several} images hold several frames or pages: the first of each is used"
+    if not near_duplicates:
+        yield "near duplicates were not looked for, as the config asks"
+
+
+def _exact_duplicates(table: FaceTable, records: Records, rows: IntArray) -> dict[int, Exclusion]:
+    """Rows to leave out because the same pixels were seen before, with the reason of each."""
+    sets: dict[bytes, list[int]] = {}
+    for row in rows.tolist():
+        sets.setdefault(records["pixels"][row], []).append(row)
+    found: dict[int, Exclusion] = {}
+    for members in sets.values():
+        if len(members) > 1:
+            found.update(_of_one_picture(table, members))
+    return found
+
+
+def _of_one_picture(table: FaceTable, members: list[int]) -> Iterator[tuple[int, Exclusion]]:
+    labels = [table.references[row].label for row in members]
+    codes = table.codes[members]
+    differing = [
+        attribute.name
+        for attribute, column in zip(table.attributes, codes.T, strict=True)
+        if np.ptp(column)
+    ]
+    if not differing:
+        for row, label in zip(members[1:], labels[1:], strict=True):
+            detail = f"same pixels as {labels[0]}, which is kept"
+            yield row, Exclusion(label, "exact duplicate", detail)
+        return
+    for row, label in zip(members, labels, strict=True):
+        twin = labels[0] if row != members[0] else labels[1]
+        detail = f"same pixels as {twin}; annotated {', '.join(differing)} differ among the copies"
+        yield row, Exclusion(label, "exact duplicates with conflicting labels", detail)

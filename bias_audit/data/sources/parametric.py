@@ -1,0 +1,73 @@
+"""The rendered parametric faces that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from bias_audit.config.schema import Strict, UserPath
+from bias_audit.data.annotations import (
+    Annotation,
+    Description,
+    face_table,
+    find_image,
+    resolved_folder,
+)
+from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.rows import Row, read_rows
+from bias_audit.data.source import FaceSource
+from bias_audit.groups import Attribute
+
+ATTRIBUTES = (
+    Attribute("age", ("child", "young adult", "middle-aged", "older")),
+    Attribute("race", ("african", "asian", "caucasian")),
+    Attribute("gender", ("female", "male")),
+)
+SHIPPED = Path(__file__).resolve().parents[1] / "parametric_faces"
+DESCRIPTION = Description(
+    name="Parametric faces",
+    label_origin="by construction: the labels are inputs of the head model that was rendered",
+    licence="CC0 1.0",
+    cautions=(
+        "These faces are computer renders of a parametric head model; no image shows a person.",
+        "The labels are inputs of the head model, and nothing measured on these renders says how "
+        "a backbone treats people.",
+        "Hair items differ between the two genders by design, and skin tone carries the "
+        "phenotype (the attribute race): both are easy to read from the image.",
+    ),
+    has_identities=True,
+)
+
+
+class Params(Strict):
+    """Nothing needs to be set: the renders come with the package."""
+
+    root: UserPath | None = Field(
+        default=None, description="Another folder with faces.csv and images/, made the same way."
+    )
+
+
+def read(params: Params) -> FaceTable:
+    """Read the labels of the renders; no image is opened.
+
+    Raises:
+        DataError: Another folder was named and cannot be used.
+    """
+    root = resolved_folder(params.root or SHIPPED, expected="faces.csv and images/")
+    names = [attribute.name for attribute in ATTRIBUTES]
+    rows = read_rows(root / "faces.csv", ("file", "identity", *names))
+    return face_table((_entry(root, row) for row in rows), ATTRIBUTES, DESCRIPTION)
+
+
+def _entry(root: Path, row: Row | Exclusion) -> Annotation | Exclusion:
+    if isinstance(row, Exclusion):
+        return row
+    found = find_image(root, row["file"])
+    if isinstance(found, Exclusion):
+        return found
+    labels = tuple(row[attribute.name] for attribute in ATTRIBUTES)
+    return Annotation(row["file"], found, labels, identity=row["identity"])
+
+
+PLUGIN = FaceSource(title="rendered parametric faces", params_type=Params, read=read)

@@ -1,0 +1,1 @@
+"""What each block shape says in words and tables."""

@@ -1,0 +1,149 @@
+"""One dot with its interval per group: the drawing behind group tables and group profiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bias_audit.groups import Group
+from bias_audit.report.figures.style import (
+    COLOURS,
+    INK,
+    MUTED,
+    WIDTH,
+    grid_lines,
+    shortened,
+)
+from bias_audit.report.numbers import decimal
+from bias_audit.statistics.estimate import Estimate
+
+_PER_COLUMN = 72
+_HEADINGS_FROM = 30
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One group of a dot plot."""
+
+    group: Group
+    n: int
+    estimate: Estimate | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class _Line:
+    label: str
+    dot: Dot | None
+    """None for a heading."""
+
+
+def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None) -> Figure:
+    """Draw groups from top to bottom in their declared order, in columns where they are many.
+
+    Args:
+        dots: The groups; at least one has an estimate.
+        metric: Name of the horizontal axis.
+        chance: Where to draw the line of guessing; None for none.
+    """
+    columns = _columns(_lines(dots))
+    tallest = max(map(len, columns))
+    pitch = _pitch(tallest)
+    height = pitch * (tallest + 1) + 0.75
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharex=True, squeeze=False)[0]
+    for axes, lines in zip(panels, columns, strict=True):
+        _draw(axes, lines, pitch)
+        axes.set_ylim(tallest - 0.4, -0.6)
+        if chance is not None:
+            axes.axvline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    panels[0].set_xlim(*_limits(dots, chance))
+    figure.supxlabel(_axis_label(metric, chance), fontsize=8, color=INK)
+    return figure
+
+
+def _axis_label(metric: str, chance: float | None) -> str:
+    if chance is None:
+        return metric
+    digits = 3 if chance < 0.1 else 2  # noqa: PLR2004
+    return f"{metric} (dotted line: chance, {decimal(chance, digits)})"
+
+
+def _lines(dots: Sequence[Dot]) -> list[_Line]:
+    if len(dots) <= _HEADINGS_FROM or any(len(dot.group.levels) == 1 for dot in dots):
+        return [_Line(shortened(dot.group.label, 44), dot) for dot in dots]
+    lines: list[_Line] = []
+    heading = None
+    for dot in dots:
+        (_, first), *rest = dot.group.levels
+        if first != heading:
+            lines.append(_Line(shortened(first), None))
+            heading = first
+        lines.append(_Line(shortened(" / ".join(level for _, level in rest), 36), dot))
+    return lines
+
+
+def _columns(lines: Sequence[_Line]) -> list[list[_Line]]:
+    """Split lines evenly into columns, before a heading where there are any."""
+    number = math.ceil(len(lines) / _PER_COLUMN)
+    target = len(lines) / number
+    has_headings = any(line.dot is None for line in lines)
+    columns: list[list[_Line]] = [[]]
+    for place, line in enumerate(lines):
+        may_break = line.dot is None or not has_headings
+        if may_break and place >= len(columns) * target - 1 and len(columns) < number:
+            columns.append([])
+        columns[-1].append(line)
+    return columns
+
+
+def _pitch(n_lines: int) -> float:
+    if n_lines <= 16:  # noqa: PLR2004
+        return 0.21
+    return 0.165 if n_lines <= 40 else 0.108  # noqa: PLR2004
+
+
+def _draw(axes: Axes, lines: Sequence[_Line], pitch: float) -> None:
+    size = min(7.5, 55 * pitch)
+    grid_lines(axes, "x")
+    for place, line in enumerate(lines):
+        if line.dot is not None:
+            _draw_dot(axes, place, line.dot, size)
+        elif place:
+            axes.axhline(place - 0.5, color="#c3c8cf", linewidth=0.5)
+    axes.set_yticks(np.arange(len(lines)), [line.label for line in lines], fontsize=size)
+    for tick, line in zip(axes.get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("bold" if line.dot is None else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", top=True, labeltop=len(lines) > _HEADINGS_FROM, labelsize=7)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_dot(axes: Axes, place: int, dot: Dot, size: float) -> None:
+    beside = axes.get_yaxis_transform()
+    count = f"n {dot.n}" if dot.n else ""
+    axes.text(1.01, place, count, transform=beside, va="center", fontsize=size - 0.6, color=MUTED)
+    if dot.estimate is None:
+        text = shortened(dot.reason or "not measured", 40)
+        axes.text(
+            0.01, place, text, transform=beside, va="center", fontsize=size - 0.6, color=MUTED,
+            style="italic",
+        )  # fmt: skip
+        return
+    estimate = dot.estimate
+    axes.plot([estimate.lower, estimate.upper], [place, place], color=COLOURS[0], linewidth=1.1)
+    axes.plot([estimate.value], [place], marker="o", markersize=size / 1.9, color=COLOURS[0])
+
+
+def _limits(dots: Sequence[Dot], chance: float | None) -> tuple[float, float]:
+    ends = [end for dot in dots if (e := dot.estimate) for end in (e.lower, e.upper)]
+    ends += [] if chance is None else [chance]
+    low, high = min(ends), max(ends)
+    room = 0.04 * ((high - low) or 1.0)
+    from_zero = 0 <= low < 0.35 * high
+    return (0.0 if from_zero else low) - room, high + room

@@ -1,0 +1,80 @@
+"""The look that all figures share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+
+WIDTH: Final = 6.85
+"""Inches: the text width of an A4 page."""
+INK: Final = "#1d1f23"
+MUTED: Final = "#5b616b"
+RULE: Final = "#dfe2e7"
+CONTROL: Final = "#767b84"
+COLOURS: Final = ("#0072b2", "#b84f00", "#00795a", "#a0437a", "#4b3fa8", "#6b6100")
+"""Dark variants of the Okabe-Ito palette: told apart without colour vision, readable as text."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P")
+DASHES: Final = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (3, 1)))
+
+_CHANGED: Final[dict[str, Any]] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8,
+    "text.color": INK,
+    "text.parse_math": False,  # a label such as "$5-$9" is text
+    "axes.edgecolor": "#9aa0a9",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.4,
+    "hatch.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "bias-audit",  # the same figure gives the same bytes
+}
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw under the report's settings, whatever the process has set."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(settings()):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def settings() -> Any:  # matplotlib types the keys as one huge Literal
+    """The settings under which figures are drawn and written: matplotlib's own, and ours."""
+    defaults = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")}
+    return defaults | _CHANGED
+
+
+def shortened(label: str, most: int = 28) -> str:
+    """A label that fits; the tables hold it in full."""
+    return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def grid_lines(axes: Axes, axis: str) -> None:
+    """Faint lines across one axis."""
+    getattr(axes, f"{axis}axis").grid(visible=True, color=RULE, linewidth=0.6)

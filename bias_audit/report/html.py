@@ -1,0 +1,20 @@
+"""The report as one HTML document."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bias_audit.report.resources import template_engine
+from bias_audit.report.view import AuditView
+
+Medium = Literal["screen", "paper"]
+
+
+def html(view: AuditView, *, medium: Medium) -> str:
+    """Fill the templates.
+
+    Args:
+        view: What to print.
+        medium: "screen" folds long tables away; "paper" prints them open, or an excerpt.
+    """
+    return template_engine().get_template("audit.html").render(audit=view, medium=medium)

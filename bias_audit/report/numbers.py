@@ -1,0 +1,84 @@
+"""How numbers are written in a report: every estimate with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bias_audit.statistics.estimate import Estimate
+
+MISSING = "not measured"
+_FINEST = 3
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """Such as "0.83"; never "-0.00"."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def interval(estimate: Estimate | None) -> str:
+    """Such as "0.83 [0.82, 0.85]"; a third decimal where two would hide the interval."""
+    if estimate is None:
+        return MISSING
+    numbers = (estimate.value, estimate.lower, estimate.upper)
+    digits = 2 if len({decimal(number) for number in numbers}) == len(numbers) else _FINEST
+    value, lower, upper = (decimal(number, digits) for number in numbers)
+    return f"{value} [{lower}, {upper}]"
+
+
+def signed_interval(estimate: Estimate | None) -> str:
+    """Such as "+0.33 [0.31, 0.35]", for differences."""
+    if estimate is None:
+        return MISSING
+    text = interval(estimate)
+    return f"+{text}" if estimate.value > 0 else text
+
+
+def percent(share: float) -> str:
+    """Such as "12.5 %"."""
+    return f"{decimal(100 * share, 1)} %"
+
+
+def percent_interval(estimate: Estimate) -> str:
+    """Such as "12.5 % [10.1, 15.2]"."""
+    lower, upper = (decimal(100 * bound, 1) for bound in (estimate.lower, estimate.upper))
+    return f"{percent(estimate.value)} [{lower}, {upper}]"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter; a metric's name starts with a small one."""
+    return text[:1].upper() + text[1:]
+
+
+def count(number: int) -> str:
+    """Such as "4,797"."""
+    return f"{number:,}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "1 image" or "4,797 images"."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def coverage(estimates: Iterable[Estimate]) -> str:
+    """The intervals of a block in words, such as "95 % intervals"; empty without estimates."""
+    levels = sorted({estimate.level for estimate in estimates})
+    return f"{' and '.join(f'{100 * level:g} %' for level in levels)} intervals" if levels else ""
+
+
+def interval_note(estimates: Iterable[Estimate]) -> tuple[str, ...]:
+    """A sentence on how the intervals of a block were made; none without estimates."""
+    known = tuple(estimates)
+    if not known:
+        return ()
+    methods = sorted({estimate.method for estimate in known})
+    return (f"Brackets hold {coverage(known)} ({'; '.join(methods)}).",)
+
+
+def duration(seconds: float) -> str:
+    """Such as "45 s", "12 min 5 s" or "2 h 3 min"."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

@@ -1,0 +1,46 @@
+"""From a run folder to its report; never loads a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bias_audit.errors import OutputError
+from bias_audit.files import write_atomically, write_text
+from bias_audit.report.html import html
+from bias_audit.report.pdf import pdf
+from bias_audit.report.view import audit_view
+from bias_audit.results.store import read_audit
+
+FORMATS = ("html", "pdf")
+
+
+def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
+    """Write `report.html` and `report.pdf` into a run folder.
+
+    Args:
+        folder: A finished run: `audit.json` and `arrays/`.
+        formats: Which of "html" and "pdf" to write.
+
+    Returns:
+        The files written, HTML first.
+
+    Raises:
+        OutputError: The run is missing, damaged or of another schema version; the disk refuses;
+            or a PDF was asked for and Pango is missing, in which case the HTML is written first.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise OutputError(f"expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}")
+    view = audit_view(read_audit(folder), folder)
+    written = []
+    if "html" in formats:
+        path = folder / "report.html"
+        write_text(path, html(view, medium="screen"))
+        written.append(path)
+    if "pdf" in formats:
+        path = folder / "report.pdf"
+        printed = pdf(html(view, medium="paper"))
+        write_atomically(path, lambda file: file.write(printed))
+        written.append(path)
+    return tuple(written)

@@ -1,0 +1,121 @@
+"""A backbone's section: what it is, and every block found on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bias_audit.report.elements import (
+    BlockView,
+    Fact,
+    Failure,
+    FigureView,
+)
+from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.sections.summary import failures_of
+from bias_audit.report.shapes import Shape, shapes
+from bias_audit.results.audit import AnalysisResult, BackboneRecord, SubjectResult
+from bias_audit.results.blocks import Block
+from bias_audit.results.store import read_array
+
+
+@dataclass(frozen=True)
+class BackboneView:
+    """One backbone."""
+
+    anchor: str
+    name: str
+    facts: tuple[Fact, ...]
+    layers: tuple[str, ...]
+    """With their units, from input to output."""
+    failures: tuple[Failure, ...]
+    blocks: tuple[BlockView, ...]
+
+
+def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
+    """Put one backbone's section together, drawing its figures.
+
+    Raises:
+        OutputError: An array is missing or damaged.
+    """
+    anchor = f"backbone-{index}"
+    known = shapes()
+    order = list(known)
+    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
+    blocks.sort(key=lambda entry: order.index(entry[1].block))
+    return BackboneView(
+        anchor=anchor,
+        name=subject.backbone.name,
+        facts=_facts(subject),
+        layers=_layers(subject.backbone),
+        failures=failures_of(subject),
+        blocks=tuple(
+            _block(known[block.block], block, analysis, f"{anchor}-{place}", folder)
+            for place, (analysis, block) in enumerate(blocks)
+        ),
+    )
+
+
+def _block(
+    shape: Shape[Any], block: Block, analysis: AnalysisResult, anchor: str, folder: Path
+) -> BlockView:
+    text = shape.text(block)
+    figure = None
+    if text.alt is not None:
+        arrays = {key: read_array(folder, analysis.arrays, key) for key in shape.needs(block)}
+        source = data_uri(shape.draw(block, arrays), form=shape.form)
+        figure = FigureView(source, text.alt, text.caption)
+    return BlockView(
+        shape=block.block,
+        anchor=anchor,
+        title=block.title,
+        analysis=analysis.title,
+        figure=figure,
+        notes=text.notes,
+        tables=text.tables,
+    )
+
+
+def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
+    record = subject.backbone
+    return (
+        Fact("Architecture", (f"{record.architecture} (read as {record.kind})",)),
+        Fact("Parameters", (count(record.n_parameters),)),
+        Fact("Weights", (record.weights,)),
+        Fact("Weights SHA-256", (record.weights_sha256,), is_code=True),
+        Fact("Licence", (record.licence,)),
+        Fact("Preprocessing", _settings(record.preprocessing)),
+        Fact("Changes after building", _settings(record.overrides) or ("none",)),
+        Fact("Weights that did not fit", record.key_problems or ("none",)),
+        Fact("Layers", (f"{counted(len(record.layers), 'layer')} audited, listed below",)),
+        Fact("Activations", (_extraction(subject.extraction),)),
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return "not set" if value is None else str(value)
+
+
+def _extraction(extraction: Mapping[str, Any]) -> str:
+    seconds = extraction.get("seconds")
+    details = [
+        f"{name.replace('_', ' ')}: {_plain(value)}"
+        for name, value in extraction.items()
+        if name != "seconds" and value is not None
+    ]
+    if isinstance(seconds, int | float):
+        details.append(f"time: {duration(seconds)}")
+    return "; ".join(details) or "not recorded"
+
+
+def _layers(record: BackboneRecord) -> tuple[str, ...]:
+    return tuple(f"{layer.name}: {counted(layer.n_units, 'unit')}" for layer in record.layers)

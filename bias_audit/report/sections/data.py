@@ -1,0 +1,64 @@
+"""The data section: what faces the numbers rest on, and which were left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bias_audit.report.elements import Column, Fact, Table
+from bias_audit.report.numbers import count, counted
+from bias_audit.report.sections.composition import Composition, composition
+from bias_audit.results.audit import DataRecord
+
+
+@dataclass(frozen=True)
+class DataView:
+    """The faces."""
+
+    facts: tuple[Fact, ...]
+    composition: Composition
+    notices: tuple[str, ...]
+    exclusions: Table | None
+    """None where every image was used as found."""
+
+
+def data(record: DataRecord) -> DataView:
+    """Put the data section together."""
+    found = sum(cell.found for cell in record.cells)
+    identities = (
+        "not annotated in the source"
+        if record.n_identities is None
+        else counted(record.n_identities, "annotated person")
+    )
+    clusters = counted(record.n_clusters, "cluster")
+    facts = (
+        Fact("Dataset", (f"{record.name} (read as {record.kind})",)),
+        Fact("Images", (f"{count(record.n_images)} used of {count(found)} usable",)),
+        Fact("People", (identities.replace("persons", "people"),)),
+        Fact("Kept together", (f"{clusters} of images of one person or near duplicates",)),
+        Fact("Attributes", tuple(f"{a.name}: {', '.join(a.levels)}" for a in record.attributes)),
+        Fact("Origin of labels", (record.label_origin,)),
+        Fact("Licence", (record.licence,)),
+        Fact("Manifest SHA-256", (record.manifest_sha256,), is_code=True),
+    )
+    return DataView(facts, composition(record), record.notices, _exclusions(record))
+
+
+def _exclusions(record: DataRecord) -> Table | None:
+    if not record.exclusions:
+        return None
+    rows = tuple(
+        (entry.reason, entry.effect, count(entry.count), "\n".join(entry.examples))
+        for entry in record.exclusions
+    )
+    return Table(
+        caption="Images left out, or treated specially",
+        columns=(
+            Column("reason"),
+            Column("effect"),
+            Column("entries", numeric=True),
+            Column("examples (all are in exclusions.csv)"),
+        ),
+        rows=rows,
+        excerpt=rows[:60],
+        excerpt_note="The first 60 reasons; all are in exclusions.csv.",
+    )

@@ -1,0 +1,50 @@
+"""An audit's results as rows and strings, section by section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bias_audit.report.sections.backbone import BackboneView, backbone
+from bias_audit.report.sections.cover import CoverView, cover
+from bias_audit.report.sections.data import DataView, data
+from bias_audit.report.sections.method import Sentences, limits, methods
+from bias_audit.report.sections.provenance import ProvenanceView, provenance
+from bias_audit.report.sections.summary import SummaryView, summary
+from bias_audit.results.audit import AuditResult
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """Everything a report prints, in the order in which it does."""
+
+    cover: CoverView
+    summary: SummaryView
+    limits: tuple[Sentences, ...]
+    data: DataView
+    backbones: tuple[BackboneView, ...]
+    methods: tuple[Sentences, ...]
+    provenance: ProvenanceView
+
+
+def audit_view(result: AuditResult, folder: Path) -> AuditView:
+    """Turn results into text and figures.
+
+    Args:
+        result: What the audit found.
+        folder: The run folder, for the arrays that figures draw.
+
+    Raises:
+        OutputError: An array is missing or damaged.
+    """
+    return AuditView(
+        cover=cover(result),
+        summary=summary(result),
+        limits=limits(result),
+        data=data(result.data),
+        backbones=tuple(
+            backbone(subject, index, folder) for index, subject in enumerate(result.subjects)
+        ),
+        methods=methods(result),
+        provenance=provenance(result),
+    )

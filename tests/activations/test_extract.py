@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bias_audit.activations import extract as extraction
+from bias_audit.activations.decode import decoded_batches
+from bias_audit.activations.extract import extract, forward_input
+from bias_audit.backbones.backbone import Backbone
+from bias_audit.config.schema import Activations
+from bias_audit.data.faces import Faces
+from bias_audit.errors import BackboneError, OutputError
+from bias_audit.progress import Silent
+
+SETTINGS = Activations(batch_size=8, device="cpu")
+
+
+def run(
+    backbone: Backbone, faces: Faces, cache: Path, settings: Activations = SETTINGS
+) -> extraction.Extraction:
+    return extract(backbone, faces, settings, cache=cache, progress=Silent())
+
+
+class StopAfter:
+    """A forward pass that is interrupted, as Ctrl-C does it."""
+
+    def __init__(self, backbone: Backbone, n_batches: int) -> None:
+        self.left = n_batches
+        backbone.module.register_forward_pre_hook(self)
+
+    def __call__(self, *_args: object) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_units_are_the_spatial_means_of_a_plain_forward_pass(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    result = run(backbone, faces, tmp_path)
+    outputs: list[torch.Tensor] = []
+    module = backbone.module.get_submodule("blocks.5")
+    handle = module.register_forward_hook(lambda _m, _i, output: outputs.append(output))
+    references = faces.table.references
+    batches = decoded_batches(references, backbone.preprocessing, batch_size=8, workers=1)
+    with torch.inference_mode():
+        for _, pixels in batches:
+            backbone.module(forward_input(pixels, backbone.preprocessing, torch.device("cpu")))
+    handle.remove()
+    expected = torch.cat(outputs).mean(dim=(2, 3)).numpy()
+    np.testing.assert_allclose(result.activations.units("blocks.5"), expected, atol=1e-5)
+    assert result.forward_images == len(faces)
+    assert result.activations.units("bn2").shape == (len(faces), 1280)
+
+
+def test_moments_are_those_of_the_stored_activations(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    stored = run(backbone, faces, tmp_path).activations
+    moments = stored.moments("bn2")
+    cells = faces.table.cells
+    for cell in np.unique(cells):
+        rows = np.asarray(stored.units("bn2"), dtype=float)[cells == cell]
+        np.testing.assert_allclose(moments.mean[cell], rows.mean(axis=0), atol=1e-6)
+    assert moments.count.sum() == len(faces)
+
+
+def test_relabelled_images_need_no_forward_pass(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    run(backbone, faces, tmp_path)
+    turned = dataclasses.replace(faces.table, codes=faces.table.codes[::-1].copy())
+    again = run(backbone, dataclasses.replace(faces, table=turned), tmp_path)
+    assert again.forward_images == 0
+    expected = np.bincount(turned.cells, minlength=turned.n_cells)
+    assert again.activations.moments("bn2").count.tolist() == expected.tolist()
+
+
+def test_a_second_run_makes_no_forward_pass(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    first = run(backbone, faces, tmp_path)
+    StopAfter(backbone, 0)
+    second = run(backbone, faces, tmp_path)
+    assert second.forward_images == 0
+    np.testing.assert_array_equal(first.activations.units("bn2"), second.activations.units("bn2"))
+
+
+def test_only_new_layers_are_recorded(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    run(load_bundled(["blocks.1"]), faces, tmp_path)
+    more = run(load_bundled(["blocks.1", "blocks.2"]), faces, tmp_path)
+    assert more.activations.layers == ("blocks.1", "blocks.2")
+    sizes = {path.name: path.stat().st_size for path in tmp_path.rglob("*.units.npy")}
+    assert len(sizes) == 2
+
+
+@pytest.mark.parametrize("seconds_between_checkpoints", [0.0, 1e9])
+def test_an_interrupted_pass_goes_on_and_gives_the_same_numbers(
+    load_bundled: Callable[[list[str]], Backbone],
+    faces: Faces,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds_between_checkpoints: float,
+) -> None:
+    monkeypatch.setattr(extraction, "_CHECKPOINT_SECONDS", seconds_between_checkpoints)
+    layers = ["blocks.1", "bn2"]
+    whole = run(load_bundled(layers), faces, tmp_path / "whole").activations
+    interrupted = load_bundled(layers)
+    StopAfter(interrupted, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, faces, tmp_path / "parts")
+    resumed = run(load_bundled(layers), faces, tmp_path / "parts")
+    assert resumed.resumed_at == (24 if seconds_between_checkpoints == 0 else 0)
+    assert resumed.forward_images == len(faces) - resumed.resumed_at
+    for layer in layers:
+        np.testing.assert_array_equal(whole.units(layer), resumed.activations.units(layer))
+        np.testing.assert_array_equal(
+            whole.moments(layer).m2, resumed.activations.moments(layer).m2
+        )
+
+
+def test_positions_on_request(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    settings = Activations(batch_size=8, device="cpu", positions=8)
+    stored = run(load_bundled(["blocks.1", "blocks.6"]), faces, tmp_path, settings).activations
+    assert stored.positions("blocks.1").shape == (len(faces), 24, 64)
+    assert stored.positions("blocks.6").shape == (len(faces), 320, 49)
+    np.testing.assert_allclose(
+        stored.positions("blocks.6").mean(axis=2), stored.units("blocks.6"), atol=1e-5
+    )
+    assert stored.moments("blocks.6", positions=True).mean.shape == (24, 320, 49)
+
+
+def test_a_full_disk_is_told_and_what_was_stored_is_kept(
+    load_bundled: Callable[[list[str]], Backbone],
+    faces: Faces,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extraction, "_CHECKPOINT_SECONDS", 0.0)
+    real, calls = os.fsync, [0]
+
+    def full(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patched, pytest.raises(OutputError, match="no space left"):
+        patched.setattr(os, "fsync", full)
+        run(load_bundled(["bn2"]), faces, tmp_path)
+    resumed = run(load_bundled(["bn2"]), faces, tmp_path)
+    assert 0 < resumed.resumed_at < len(faces)
+
+
+def test_too_little_space_is_told_before_the_pass(
+    backbone: Backbone, faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "free_bytes", lambda _folder: 1000)
+    StopAfter(backbone, 0)
+    with pytest.raises(OutputError, match=r"output\.cache"):
+        run(backbone, faces, tmp_path)
+
+
+def test_activations_that_are_not_finite_are_refused(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        backbone.module.get_parameter("blocks.5.0.conv_pw.weight").fill_(float("inf"))
+    with pytest.raises(BackboneError, match=r"'blocks\.5' gave values that are not finite"):
+        run(backbone, faces, tmp_path)
+
+
+def test_a_device_that_is_not_there_is_refused(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    with pytest.raises(BackboneError, match=r"activations\.device"):
+        run(backbone, faces, tmp_path, Activations(device="cuda:9"))
+
+
+def test_the_cache_is_for_its_owner_only(backbone: Backbone, faces: Faces, tmp_path: Path) -> None:
+    run(backbone, faces, tmp_path)
+    for folder in (tmp_path / "activations").rglob("*"):
+        if folder.is_dir():
+            assert folder.stat().st_mode & 0o077 == 0

@@ -1,0 +1,114 @@
+"""The choice of layers means the same for every architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.pooling import OutputShape, output_shape, positions, units
+from bias_audit.config.catalog import BACKBONE_SOURCES
+from bias_audit.errors import BackboneError
+
+
+def build(kind: str, name: str, layers: Any) -> Backbone:
+    source = BACKBONE_SOURCES.load(kind)
+    params = source.params_type.model_validate({"name": name, "layers": layers})
+    return load_backbone(kind, source, params, pretrained=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "stages", "n_blocks"),
+    [
+        ("timm", "resnet50.a1_in1k", ("act1", "layer1", "layer2", "layer3", "layer4"), 16),
+        (
+            "timm",
+            "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+            ("blocks.2", "blocks.5", "blocks.8", "blocks.11"),
+            12,
+        ),
+        (
+            "timm",
+            "swin_tiny_patch4_window7_224.ms_in1k",
+            ("layers.0", "layers.1", "layers.2", "layers.3"),
+            12,
+        ),
+        ("timm", "convnext_atto.d2_in1k", tuple(f"stages.{n}" for n in range(4)), 12),
+        ("torchvision", "resnet18", tuple(f"layer{n}.1" for n in (1, 2, 3, 4)), 8),
+        (
+            "torchvision",
+            "swin_t",
+            ("features.1.1", "features.3.1", "features.5.5", "features.7.1"),
+            12,
+        ),
+        (
+            "torchvision",
+            "mobilenet_v2",
+            ("features.1", "features.3", "features.6", "features.13", "features.17"),
+            17,
+        ),
+    ],
+)
+def test_stages_and_blocks(kind: str, name: str, stages: tuple[str, ...], n_blocks: int) -> None:
+    assert build(kind, name, "stages").layers == stages
+    assert len(build(kind, name, "blocks").layers) == n_blocks
+
+
+def test_patterns_keep_the_order_of_depth_and_do_not_cross_dots() -> None:
+    backbone = build("bundled", "tf_efficientnet_lite0", ["bn2", "blocks.*"])
+    assert backbone.layers == (*(f"blocks.{n}" for n in range(7)), "bn2")
+    deep = build("bundled", "tf_efficientnet_lite0", ["blocks.1.**.bn1"])
+    assert deep.layers == ("blocks.1.0.bn1", "blocks.1.1.bn1")
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [(["layer5"], "did you mean 'layer"), (["layer1.0.relu"], "runs 2 times")],
+)
+def test_layers_that_cannot_be_read_are_refused(layers: list[str], expected: str) -> None:
+    with pytest.raises(BackboneError, match=expected):
+        build("torchvision", "resnet18", layers)
+
+
+def test_an_input_size_the_architecture_refuses_is_told() -> None:
+    source = BACKBONE_SOURCES.load("timm")
+    params = source.params_type.model_validate(
+        {"name": "vit_tiny_patch16_224.augreg_in21k_ft_in1k", "preprocessing": {"size": 100}}
+    )
+    with pytest.raises(BackboneError, match="does not accept a 100 x 100 image"):
+        load_backbone("timm", source, params, pretrained=False)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels_last", "prefix", "expected"),
+    [
+        ((2, 16, 7, 7), False, None, OutputShape("map", 16, 7, 7)),
+        ((2, 7, 7, 16), False, None, OutputShape("map_channels_last", 16, 7, 7)),
+        ((2, 7, 7, 7), True, None, OutputShape("map_channels_last", 7, 7, 7)),
+        ((2, 197, 16), False, None, OutputShape("tokens", 16, 14, 14, prefix=1)),
+        ((2, 196, 16), False, None, OutputShape("tokens", 16, 14, 14, prefix=0)),
+        ((2, 201, 16), False, 5, OutputShape("tokens", 16, 14, 14, prefix=5)),
+        ((2, 16), False, None, OutputShape("vector", 16)),
+    ],
+)
+def test_units_are_means_over_patches(
+    size: tuple[int, ...], channels_last: bool, prefix: int | None, expected: OutputShape
+) -> None:
+    output = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    shape = output_shape("x", output, channels_last=channels_last, prefix_tokens=prefix)
+    assert shape == expected
+    reduced = units(output, shape)
+    assert reduced.shape == (2, shape.n_units)
+    kept = positions(output, shape, 8)
+    assert kept.shape[2] <= 64
+    if shape.height in {1, 7}:  # nothing was averaged across cells of unequal size
+        assert torch.allclose(kept.mean(dim=2), reduced, atol=1e-5)
+
+
+def test_positions_average_whole_neighbourhoods() -> None:
+    output = torch.arange(16.0).reshape(1, 1, 4, 4)
+    shape = output_shape("x", output, channels_last=False, prefix_tokens=None)
+    assert positions(output, shape, 2).tolist() == [[[2.5, 4.5, 10.5, 12.5]]]

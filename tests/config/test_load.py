@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bias_audit.config.load import load_config
+from bias_audit.errors import ConfigError
+
+VALID = """\
+name: demo
+data: {kind: parametric}
+backbones:
+  - kind: bundled
+analyses:
+  - kind: linear_probe
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "audit.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems(folder: Path, text: str, *overrides: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(folder, text), overrides)
+    return caught.value.problems
+
+
+def test_valid_config_loads_with_defaults(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, VALID))
+    assert config.folder == Path("runs/demo")
+    assert config.analyses[0].kind == "linear_probe"
+
+
+def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    text = """\
+name: demo
+sede: 3
+data: {kind: fairfaces}
+backbones:
+  - kind: bundled
+    layer: stages
+activations:
+  batch_size: many
+analyses:
+  - kind: linear_probe
+    folds: 1
+"""
+    told = problems(tmp_path, text)
+    assert len(told) == 5
+    found = "\n".join(told)
+    assert "line 2: sede: unknown key 'sede'; did you mean 'seed'?" in found
+    assert "line 3: data.kind: unknown data source 'fairfaces'; did you mean 'fairface'?" in found
+    assert "line 6: backbones.0.layer: unknown key 'layer'; did you mean 'layers'?" in found
+    assert "line 8: activations.batch_size" in found
+    assert "got 'many'" in found
+    assert "line 11: analyses.0.folds" in found
+    assert "got 1" in found
+
+
+def test_missing_sections_are_named(tmp_path: Path) -> None:
+    told = problems(tmp_path, "name: demo\n")
+    assert {line.split(": ")[1] for line in told} == {"data", "backbones", "analyses"}
+    assert all("missing" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- a\n- b\n", "expected a mapping"),
+        ("", "expected a mapping"),
+        ("name: [unclosed\n", "not valid YAML"),
+        (VALID + "name: twice\n", "line 7: name: the same key stands twice"),
+        (VALID + "seed: !!python/object/apply:os.system ['true']\n", "seed"),
+    ],
+)
+def test_what_is_no_config_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in "\n".join(problems(tmp_path, text))
+
+
+def test_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_overrides_win_and_are_validated(tmp_path: Path) -> None:
+    path = write(tmp_path, VALID)
+    config = load_config(path, ["seed=7", "backbones.0.layers=blocks", "output.folder=/tmp/x"])
+    assert config.seed == 7
+    assert config.backbones[0].params["layers"] == "blocks"
+    assert config.folder == Path("/tmp/x")
+    assert "--set seed" in problems(tmp_path, VALID, "seed=many")[0]
+    assert "expected dotted.key=value" in problems(tmp_path, VALID, "seed")[0]
+    assert "no place of that name" in problems(tmp_path, VALID, "backbones.5.kind=x")[0]
+
+
+def test_nested_unknown_key_names_the_keys_of_its_own_section(tmp_path: Path) -> None:
+    told = problems(tmp_path, VALID + "output:\n  foldr: x\n")
+    assert told == (
+        "line 8: output.foldr: unknown key 'foldr'; did you mean 'folder'? "
+        "(known: folder, cache, formats)",
+    )

