@@ -60,8 +60,8 @@ def run(
         plan = make_plan(config)
         faces = find_faces(plan, progress=progress)
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
-        for planned in plan.backbones:  # what cannot be loaded is found before hours of work
-            refuse_unanswerable(plan, faces.table, _load(planned).layers)
+        for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
+            _load(plan, planned, faces)
         subjects = tuple(
             _audit_backbone(plan, planned, index, faces=faces, progress=progress)
             for index, planned in enumerate(plan.backbones)
@@ -121,14 +121,16 @@ def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:
         )
 
 
-def _load(planned: PlannedBackbone) -> Backbone:
-    return load_backbone(planned.kind, planned.source, planned.params)
+def _load(plan: Plan, planned: PlannedBackbone, faces: Faces) -> Backbone:
+    backbone = load_backbone(planned.kind, planned.source, planned.params)
+    refuse_unanswerable(plan, faces.table, backbone.layers)
+    return backbone
 
 
 def _audit_backbone(
     plan: Plan, planned: PlannedBackbone, index: int, *, faces: Faces, progress: Progress
 ) -> SubjectResult:
-    backbone = _load(planned)
+    backbone = _load(plan, planned, faces)
     cache = plan.config.output.cache
     extraction = extract(backbone, faces, plan.config.activations, cache=cache, progress=progress)
     progress.say(_told(backbone, extraction))

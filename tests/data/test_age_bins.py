@@ -8,7 +8,7 @@ from bias_audit.data.age_bins import FAIRFACE_AGES, parse_bin, repair_age
 
 MARCH = ["Mar", "march", "MAR", "Mrz", "Mär"]
 SEPTEMBER = ["Sep", "sept", "September", "SEP"]
-OCTOBER = ["Oct", "october", "Okt", "OKTOBER"]
+OCTOBER = ["Oct", "october", "Okt", "OKT"]
 SEPARATORS = st.sampled_from(["-", " ", "/", ".", "- ", ". "])
 BLANKS = st.sampled_from(["", " ", "  ", "\t"])
 

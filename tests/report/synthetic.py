@@ -331,7 +331,7 @@ def _recall(
     rows = []
     for group, n in zip(groups, counts, strict=True):
         value = rng.uniform(0.15, 0.75)
-        half = min(value, 0.9 / np.sqrt(max(n, 1)))
+        half = min(value, 1 - value, 0.9 / np.sqrt(max(n, 1)))
         measured = estimate(value, half, int(n)) if n else None
         rows.append(
             GroupRow(group=group, n=int(n), estimate=measured, reason=None if n else "no images")
@@ -363,8 +363,8 @@ def _confusions(
     classes = tuple(
         ConfusionClass(
             changed=subset,
-            count=int(200 * s),
-            share=estimate(s, min(s, 0.04), 200),
+            count=int(n // 2 * s),
+            share=estimate(s, min(s, 1 - s, 0.04), n // 2),
             expected=float(e),
         )
         for subset, s, e in zip(subsets, shares, expected, strict=True)
@@ -386,7 +386,7 @@ def _confusions(
         title=f"Confusions of annotated intersection at {layer}",
         layer=layer,
         n_images=n,
-        n_confused=200,
+        n_confused=n // 2,
         most_frequent=frequent,
         classes=classes,
     )

@@ -59,7 +59,8 @@ def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
     tile = min((width - left - 0.1) / (sheet.n_columns * _STEP_X), 1.45)
     width = left + 0.1 + tile * sheet.n_columns * _STEP_X
     width = max(width, 4.6)
-    head = 0.06 * _sizes(block.groups)[1] * (0.3 + max(map(len, sheet.column_names), default=0))
+    levels = max(map(len, sheet.column_names), default=0)
+    head = 0.022 * _sizes(block.groups)[1] * (0.8 + 1.5 * levels)
     foot = 0.85
     body = tile * sheet.n_rows * _STEP_Y
     figure = Figure(figsize=(width, head + body + foot))

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from bias_audit.report.html import html
+from bias_audit.report.resources import template_folder
+from bias_audit.report.view import AuditView, audit_view
+from bias_audit.results.store import read_audit
+from tests.report.page import LOADING, Page, read
+
+CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+NUMBER = r"[+-]?\d+\.\d+"
+INTERVAL = re.compile(rf"{NUMBER}(?: %)? \[{NUMBER}, {NUMBER}\]")
+GUESSES = re.compile(
+    rf"(?:chance|expected|minus|plus|Chance is),? {NUMBER}(?: %)?"  # neither is an estimate
+)
+
+
+@pytest.fixture(scope="module")
+def page(two_backbones_page: str) -> Page:
+    return read(two_backbones_page)
+
+
+@pytest.fixture(scope="module")
+def hostile_read(hostile_page: str) -> Page:
+    return read(hostile_page)
+
+
+def test_the_page_loads_nothing_from_anywhere(page: Page, hostile_read: Page) -> None:
+    for tag in (*page.tags, *hostile_read.tags):
+        assert tag.name not in {"script", "link", "iframe", "object", "embed", "base", "form"}
+        assert not any(name.startswith("on") for name in tag.attributes)
+        for name in LOADING:
+            assert tag.attributes.get(name, "data:").startswith("data:")
+        assert tag.attributes.get("href", "#").startswith("#")
+        assert "style" not in tag.attributes
+    styles = "".join(tag.text for tag in page.all("style"))
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def test_the_policy_forbids_what_the_page_does_without(page: Page) -> None:
+    policies = [
+        tag.attributes["content"]
+        for tag in page.all("meta")
+        if tag.attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policies == [CSP]
+
+
+def test_the_page_can_be_read_without_eyes(page: Page) -> None:
+    assert page.all("html")[0].attributes["lang"] == "en"
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("nav")) == 1
+    assert page.all("a")[0].attributes["href"] == "#content"
+    assert len(page.all("img")) > 10
+    assert all(len(tag.attributes["alt"]) > 40 for tag in page.all("img"))
+    assert all("scope" in tag.attributes for tag in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    levels = [int(t.name[1]) for t in page.tags if re.fullmatch(r"h[1-6]", t.name)]
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_link_leads_somewhere_and_no_anchor_is_used_twice(page: Page) -> None:
+    anchors = [tag.attributes["id"] for tag in page.tags if "id" in tag.attributes]
+    assert len(anchors) == len(set(anchors))
+    assert {tag.attributes["href"][1:] for tag in page.all("a")} <= set(anchors)
+    named = {
+        t.attributes["aria-labelledby"] for t in page.tags if "aria-labelledby" in t.attributes
+    }
+    assert named <= set(anchors)
+
+
+def test_labels_are_text_whatever_they_hold(hostile_page: str, hostile_read: Page) -> None:
+    assert "<script" not in hostile_page
+    assert "evil.example" not in "".join(str(t.attributes.get("src")) for t in hostile_read.tags)
+    text = hostile_read.all("main")[0].text
+    for label in ("<script>alert(1)</script>", "$x^2$ & more", "=cmd()", "{{ 7*7 }}"):
+        assert label in text
+    assert "&amp;lt;" not in hostile_page
+
+
+def test_every_number_of_a_block_carries_its_interval(page: Page) -> None:
+    blocks = [t for t in page.all("section") if "block" in t.attributes.get("class", "").split()]
+    assert len(blocks) > 10
+    alts = [tag.attributes["alt"] for tag in page.all("img")]
+    found = 0
+    for text in (*(block.text for block in blocks), *alts):
+        without_layers = re.sub(r"blocks\.\d+", "", text)
+        found += len(INTERVAL.findall(without_layers))
+        rest = GUESSES.sub("", INTERVAL.sub("", without_layers))
+        # The column of shares expected by chance holds percentages without an interval.
+        rest = re.sub(rf"{NUMBER} %", "", rest) if "expected by chance" in text else rest
+        assert not re.findall(NUMBER, rest), rest
+    assert found > 300
+
+
+def test_numbers_are_those_of_the_results(two_backbones: Path, page: Page) -> None:
+    result = read_audit(two_backbones)
+    text = page.all("main")[0].text
+    for subject in result.subjects:
+        for analysis in subject.analyses:
+            for block in analysis.blocks:
+                if block.block != "group_table":
+                    continue
+                for row in block.rows:
+                    if row.estimate is not None:
+                        e = row.estimate
+                        assert f"{e.value:.2f} [{e.lower:.2f}, {e.upper:.2f}]" in text
+
+
+def test_findings_come_strongest_first_and_undecided_ones_apart(page: Page) -> None:
+    lists = [tag for tag in page.all("ul") if tag.attributes.get("class") == "findings"]
+    assert len(lists) == 2
+    assert lists[0].text.strip().startswith("Linear decodability")
+    assert "undecided" not in lists[0].text
+    open_questions = [t for t in page.all("ul") if t.attributes.get("class") == "undecided"]
+    assert "is undecided" in open_questions[0].text
+    assert "glasses was not measured (one level has no images)" in open_questions[0].text
+    assert "1 of 24 groups not measured: no images (1)" in open_questions[0].text
+
+
+def test_a_failed_analysis_is_shown_with_its_error_in_the_summary(page: Page) -> None:
+    summary = next(
+        t for t in page.all("section") if t.attributes.get("aria-labelledby") == "summary"
+    )
+    assert "This report is incomplete" in summary.text
+    assert "Not computed: Topographic maps on second_net" in summary.text
+    assert "layer 'blocks.9': expected one of 8 layers" in summary.text
+
+
+def test_cautions_stand_on_the_cover_and_empty_groups_are_named(page: Page) -> None:
+    cover = page.all("header")[0]
+    assert "The faces are computer renders." in cover.text
+    assert "9f2c4be1a077" in cover.text
+    cells = [t for t in page.all("td") if "empty" in t.attributes.get("class", "").split()]
+    assert [cell.text for cell in cells] == ["none"]
+    assert "child / C / Female" in page.all("main")[0].text
+
+
+def test_the_overview_compares_all_backbones(page: Page) -> None:
+    table = page.all("table")[0].text
+    assert "first_net" in table
+    assert "second_net" in table
+    assert "control" in table
+
+
+def test_our_words_claim_no_more_than_was_measured(page: Page) -> None:
+    text = page.all("body")[0].text.lower()
+    assert not re.search(r"\b(biased|unbiased|fair|unfair|compliant|compliance)\b", text)
+    assert "true race" not in text
+    assert "encoding is not use" in text
+    assert "use is not harm" in text
+
+
+def test_the_same_results_give_the_same_bytes(
+    two_backbones: Path, two_backbones_page: str
+) -> None:
+    view = audit_view(read_audit(two_backbones), two_backbones)
+    assert html(view, medium="screen") == two_backbones_page
+
+
+def test_pages_stay_small(two_backbones_page: str, large_view: AuditView) -> None:
+    assert len(two_backbones_page) < 5e6
+    assert len(html(large_view, medium="screen")) < 8e6
+
+
+def test_long_tables_are_whole_on_screen_and_an_excerpt_on_paper(large_view: AuditView) -> None:
+    screen, paper = (read(html(large_view, medium=m)) for m in ("screen", "paper"))
+
+    def rows(page: Page) -> int:
+        return len([tag for tag in page.all("tr") if "tbody" in tag.inside])
+
+    assert rows(screen) > 2 * 240 + 2 * 126
+    assert rows(paper) < 300
+    assert "all 240 rows are in report.html" in paper.all("main")[0].text
+    assert not paper.all("details")
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [
+        ("ink", None),
+        ("soft", None),
+        ("soft", "shade"),
+        ("link", "shade"),
+        ("caution", "caution-shade"),
+        ("failure", "failure-shade"),
+    ],
+)
+def test_text_stands_out_from_its_ground(ink: str, paper: str | None) -> None:
+    style = (template_folder() / "report.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", style))
+    ground = colours[paper] if paper else "#ffffff"
+    one, two = sorted((_luminance(colours[ink]), _luminance(ground)))
+    assert (two + 0.05) / (one + 0.05) >= 4.5

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bias_audit.report import numbers
+from bias_audit.statistics.estimate import Estimate
+
+FINITE = st.floats(-1, 2, allow_nan=False)
+
+
+def make(value: float, lower: float, upper: float) -> Estimate:
+    return Estimate(value, lower, upper, 0.95, 700, "percentile bootstrap")
+
+
+@pytest.mark.parametrize(
+    ("numbers_in", "text"),
+    [
+        ((0.831, 0.822, 0.849), "0.83 [0.82, 0.85]"),
+        ((0.8312, 0.8305, 0.8321), "0.831 [0.831, 0.832]"),
+        ((0.0, -0.004, 0.2), "0.000 [-0.004, 0.200]"),
+    ],
+)
+def test_intervals_are_written_so_that_they_can_be_seen(
+    numbers_in: tuple[float, float, float], text: str
+) -> None:
+    assert numbers.interval(make(*numbers_in)) == text
+
+
+@given(FINITE, FINITE, FINITE)
+def test_no_number_is_a_negative_zero(value: float, lower: float, upper: float) -> None:
+    text = numbers.interval(make(value, lower, upper))
+    parts = text.replace("[", "").replace("]", "").replace(",", "").split()
+    assert len(parts) == 3
+    assert not any(part.startswith("-") and float(part) == 0 for part in parts)
+    assert float(parts[0]) == pytest.approx(value, abs=0.0051)
+
+
+def test_differences_show_their_sign() -> None:
+    assert numbers.signed_interval(make(0.33, 0.31, 0.35)) == "+0.33 [0.31, 0.35]"
+    assert numbers.signed_interval(make(-0.1, -0.2, 0.1)) == "-0.10 [-0.20, 0.10]"
+    assert numbers.signed_interval(None) == "not measured"
+
+
+def test_shares_are_percentages() -> None:
+    assert numbers.percent_interval(make(0.125, 0.101, 0.152)) == "12.5 % [10.1, 15.2]"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(45.2, "45 s"), (725, "12 min 5 s"), (7380.4, "2 h 3 min")]
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert numbers.duration(seconds) == text

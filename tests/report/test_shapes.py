@@ -1,0 +1,122 @@
+"""Every block shape can be told, drawn and printed."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.resources import template_folder
+from bias_audit.report.shapes import shapes
+from bias_audit.results import blocks
+from bias_audit.results.store import read_array
+from tests.report.synthetic import HOSTILE, LARGE, SMALL, make_audit
+
+UNION = typing.get_args(typing.get_args(blocks.Block)[0])
+NAMES = [shape.model_fields["block"].default for shape in UNION]
+
+
+def test_the_shapes_of_the_report_are_those_of_the_results() -> None:
+    assert sorted(shapes()) == sorted(NAMES)
+
+
+def test_every_shape_has_a_template_and_every_template_a_shape() -> None:
+    found = {path.stem for path in (template_folder() / "blocks").glob("*.html")}
+    assert found == set(NAMES)
+
+
+@pytest.mark.parametrize("attributes", [SMALL, LARGE, HOSTILE], ids=["small", "large", "hostile"])
+def test_every_shape_is_told_and_drawn(attributes: typing.Any, tmp_path: Path) -> None:
+    made = make_audit(attributes, empty=(1,))
+    made.write(tmp_path)
+    known, seen = shapes(), set()
+    for analysis in made.result.subjects[0].analyses:
+        for block in analysis.blocks:
+            shape = known[block.block]
+            text = shape.text(block)
+            assert text.alt
+            assert text.caption
+            keys = shape.needs(block)
+            arrays = {key: read_array(tmp_path, analysis.arrays, key) for key in keys}
+            figure = shape.draw(block, arrays)
+            assert isinstance(figure, Figure)
+            assert data_uri(figure, form=shape.form).startswith("data:image/")
+            seen.add(block.block)
+    assert seen == set(NAMES)
+
+
+def _block(name: str) -> tuple[typing.Any, dict[str, typing.Any]]:
+    made = make_audit(empty=(1,))
+    for analysis in made.result.subjects[0].analyses:
+        for block in analysis.blocks:
+            if block.block == name:
+                return block, made.arrays.get(analysis.arrays, {})
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_block_gives_the_same_bytes(name: str) -> None:
+    block, arrays = _block(name)
+    shape = shapes()[name]
+    one, two = (data_uri(shape.draw(block, arrays), form=shape.form) for _ in range(2))
+    assert one == two
+
+
+def test_maps_share_one_symmetric_colour_scale_and_leave_empty_groups_blank() -> None:
+    block, arrays = _block("unit_map")
+    axes = shapes()["unit_map"].draw(block, arrays).axes[0]
+    images = axes.get_images()
+    assert len(images) == sum(n > 0 for n in block.counts) == len(block.groups) - 1
+    assert {image.get_clim() for image in images} == {(-block.limit, block.limit)}
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("no\nimages") == 1
+    assert [t for t in texts if t.startswith("n ")] == [f"n {n}" for n in block.counts if n]
+
+
+def test_every_map_lies_in_the_row_and_column_that_name_its_group() -> None:
+    block, arrays = _block("unit_map")
+    arrays = {block.rasters: np.full((len(block.groups), 4, 4), 0.0)}
+    for index in range(len(block.groups)):
+        arrays[block.rasters][index] = index
+    axes = shapes()["unit_map"].draw(block, arrays).axes[0]
+    by_text: dict[str, list[tuple[float, float]]] = {}
+    for text in axes.texts:
+        by_text.setdefault(text.get_text(), []).append(text.get_position())
+    for image in axes.get_images():
+        index = int(np.asarray(image.get_array())[0, 0])
+        left, right, bottom, top = image.get_extent()
+        middle = ((left + right) / 2, (bottom + top) / 2)
+        levels = dict(block.groups[index].levels)
+        assert any(abs(y - middle[1]) < 0.01 for _, y in by_text[levels["age"]])
+        assert any(abs(x - middle[0]) < 0.01 for x, _ in by_text[levels["gender"]])
+
+
+def test_a_curve_breaks_where_a_layer_was_not_measured() -> None:
+    block, arrays = _block("layer_curve")
+    axes = shapes()["layer_curve"].draw(block, arrays).axes[0]
+    colours = {line.get_color() for line in axes.get_lines()}
+    drawn = [line for line in axes.get_lines() if line.get_marker() not in ("None", None, "")]
+    assert len(drawn) == 4
+    assert len(colours) >= 5
+    missing = [int(np.isnan(np.asarray(line.get_ydata())).sum()) for line in drawn]
+    assert sorted(missing) == [0, 0, 0, 1]
+    assert "glasses: not measured" in " ".join(shapes()["layer_curve"].text(block).notes)
+
+
+def test_a_block_without_any_estimate_is_told_and_not_drawn() -> None:
+    block, _ = _block("group_table")
+    rows = tuple(
+        r.model_copy(update={"estimate": None, "reason": "no images"}) for r in block.rows
+    )
+    text = shapes()["group_table"].text(block.model_copy(update={"rows": rows}))
+    assert text.alt is None
+    assert "not measured: no images" in text.tables[0].rows[0][-1]
+    curve, _ = _block("layer_curve")
+    bare = tuple(c.model_copy(update={"points": (), "not_measured": "why"}) for c in curve.curves)
+    text = shapes()["layer_curve"].text(curve.model_copy(update={"curves": bare}))
+    assert text.alt is None
+    assert any("why" in note for note in text.notes)
