@@ -75,6 +75,8 @@ class BlockView:
     title: str
     analysis: str
     """Title of the analysis it comes from."""
+    is_first: bool
+    """Whether it is the backbone's first of its shape, and so explains how to read it."""
     figure: FigureView | None
     notes: tuple[str, ...]
     tables: tuple[Table, ...]

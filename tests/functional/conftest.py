@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {
     "name": "small",
     "seed": 1,
     "data": {"kind": "parametric"},
-    "sampling": {"max_per_intersection": 8},
+    "sampling": {"max_per_intersection": 7},
     "backbones": [{"kind": "bundled", "layers": ["blocks.1", "blocks.5"]}],
     "activations": {"device": "cpu"},
     "analyses": [

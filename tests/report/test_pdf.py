@@ -21,6 +21,17 @@ def document(hostile: Path) -> str:
     return html(audit_view(read_audit(hostile), hostile), medium="paper")
 
 
+def _tags(node: Any) -> list[Any]:
+    """All structure elements below a node."""
+    node = node.get_object() if hasattr(node, "get_object") else node
+    if isinstance(node, list):
+        return [tag for child in node for tag in _tags(child)]
+    if not hasattr(node, "get"):
+        return []
+    below = _tags(node["/K"]) if "/K" in node else []
+    return [node, *below] if "/S" in node else below
+
+
 def test_a_pdf_is_tagged_archivable_and_has_bookmarks(
     document: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -31,7 +42,12 @@ def test_a_pdf_is_tagged_archivable_and_has_bookmarks(
     assert root["/MarkInfo"]["/Marked"]
     assert root["/Lang"] == "en"
     assert "/StructTreeRoot" in root
-    assert b"<pdfaid:part>3</pdfaid:part>" in root["/Metadata"].get_object().get_data()
+    assert b'pdfaid:part="3" pdfaid:conformance="A"' in root["/Metadata"].get_data()
+    kinds = [tag["/S"] for tag in _tags(root["/StructTreeRoot"]["/K"])]
+    assert {"/H1", "/H2", "/Table", "/TH", "/Caption", "/Figure"} <= set(kinds)
+    figures = [tag for tag in _tags(root["/StructTreeRoot"]["/K"]) if tag["/S"] == "/Figure"]
+    assert len(figures) == document.count("<img ")
+    assert all(len(tag["/Alt"]) > 40 for tag in figures)
     flat = str(reader.outline)
     for title in ("Summary", "Data", "Method", "Provenance", "Topographic maps at b"):
         assert title in flat

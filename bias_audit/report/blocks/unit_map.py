@@ -24,7 +24,8 @@ def unit_map(block: UnitMap) -> BlockText:
         notes.append(f"Blank, no images: {'; '.join(empty)}.")
     return BlockText(
         alt=_alt(block, shown, len(empty)) if shown else None,
-        caption=f"One map per group at {block.layer}, all on one colour scale.",
+        caption=f"One map per group at {block.layer}, all on one colour scale; "
+        "an arrow at the end of the scale says that values beyond it take its last colour.",
         notes=tuple(notes),
     )
 

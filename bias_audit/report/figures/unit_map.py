@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -74,7 +75,8 @@ def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
     for entry in sheet.tiles:
         _draw_tile(axes, entry, block, arrays[block.rasters], scale)
     _name_rows_and_columns(axes, sheet, tile, _sizes(block.groups)[1])
-    _colour_bar(figure, scale, foot)
+    exceeds = bool(np.nanmax(np.abs(arrays[block.rasters])) > block.limit * (1 + 1e-6))
+    _colour_bar(figure, scale, foot, exceeds=exceeds)
     return figure
 
 
@@ -173,16 +175,21 @@ def _runs(names: Sequence[tuple[str, ...]]) -> list[tuple[int, int, str]]:
     return runs
 
 
-def _colour_bar(figure: Figure, scale: Normalize, foot: float) -> None:
+def _colour_bar(figure: Figure, scale: Normalize, foot: float, *, exceeds: bool) -> None:
     width, height = figure.get_size_inches()
     length = min(3.6, 0.55 * width)
     place = ((width - length) / 2 / width, (foot - 0.3) / height, length / width, 0.12 / height)
     axes = figure.add_axes(place)
-    bar = figure.colorbar(ScalarMappable(scale, COLOURS), cax=axes, orientation="horizontal")
+    bar = figure.colorbar(
+        ScalarMappable(scale, COLOURS),
+        cax=axes,
+        orientation="horizontal",
+        extend="both" if exceeds else "neither",
+    )
     limit = float(scale.vmax or 0)
     bar.set_ticks([-limit, 0, limit], labels=[f"\N{MINUS SIGN}{limit:.2g}", "0", f"+{limit:.2g}"])
     axes.tick_params(length=3, pad=3)
     bar.outline.set_linewidth(0.5)
     axes.set_xlabel("mean activation, less the average over groups", fontsize=8.5)
-    for x, side, text in ((-0.03, "right", "lower"), (1.03, "left", "higher")):
+    for x, side, text in ((-0.08, "right", "lower"), (1.08, "left", "higher")):
         axes.text(x, 0.5, text, transform=axes.transAxes, ha=side, va="center", fontsize=8.5)

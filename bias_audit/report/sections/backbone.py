@@ -46,21 +46,29 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
     order = list(known)
     blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
     blocks.sort(key=lambda entry: order.index(entry[1].block))
+    views: list[BlockView] = []
+    for place, (analysis, block) in enumerate(blocks):
+        first = not views or views[-1].shape != block.block
+        where = f"{anchor}-{place}"
+        views.append(_block(known[block.block], block, analysis, where, folder, is_first=first))
     return BackboneView(
         anchor=anchor,
         name=subject.backbone.name,
         facts=_facts(subject),
         layers=_layers(subject.backbone),
         failures=failures_of(subject),
-        blocks=tuple(
-            _block(known[block.block], block, analysis, f"{anchor}-{place}", folder)
-            for place, (analysis, block) in enumerate(blocks)
-        ),
+        blocks=tuple(views),
     )
 
 
 def _block(
-    shape: Shape[Any], block: Block, analysis: AnalysisResult, anchor: str, folder: Path
+    shape: Shape[Any],
+    block: Block,
+    analysis: AnalysisResult,
+    anchor: str,
+    folder: Path,
+    *,
+    is_first: bool,
 ) -> BlockView:
     text = shape.text(block)
     figure = None
@@ -73,6 +81,7 @@ def _block(
         anchor=anchor,
         title=block.title,
         analysis=analysis.title,
+        is_first=is_first,
         figure=figure,
         notes=text.notes,
         tables=text.tables,
