@@ -156,9 +156,11 @@ def test_a_full_disk_is_told_and_what_was_stored_is_kept(
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
-    with monkeypatch.context() as patched, pytest.raises(OutputError, match="no space left"):
-        patched.setattr(os, "fsync", full)
-        run(load_bundled(["bn2"]), faces, tmp_path)
+    backbone = load_bundled(["bn2"])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="no space left"):
+        run(backbone, faces, tmp_path)
+    monkeypatch.setattr(os, "fsync", real)
     resumed = run(load_bundled(["bn2"]), faces, tmp_path)
     assert 0 < resumed.resumed_at < len(faces)
 

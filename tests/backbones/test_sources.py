@@ -10,6 +10,7 @@ import timm
 import torch
 from PIL import Image
 from skimage import data as photographs
+from timm.data.imagenet_info import ImageNetInfo
 
 from bias_audit.activations.decode import resize
 from bias_audit.activations.extract import forward_input
@@ -28,8 +29,8 @@ def load(kind: str, *, pretrained: bool = True, **params: Any) -> Backbone:
     )
 
 
-def top_class(backbone: Backbone, photograph: np.ndarray) -> int:
-    pixels = np.stack([resize(Image.fromarray(photograph), backbone.preprocessing)])
+def top_class(backbone: Backbone, image: np.ndarray) -> int:
+    pixels = np.stack([resize(Image.fromarray(image), backbone.preprocessing)])
     with torch.inference_mode():
         logits = backbone.module(
             forward_input(pixels, backbone.preprocessing, torch.device("cpu"))
@@ -37,19 +38,22 @@ def top_class(backbone: Backbone, photograph: np.ndarray) -> int:
     return int(logits.argmax())
 
 
-def imagenet_names() -> list[str]:
-    from timm.data import ImageNetInfo
+def photograph(name: str) -> np.ndarray:
+    loaded: np.ndarray = getattr(photographs, name)()
+    return loaded
 
-    info = ImageNetInfo("imagenet-1k")
+
+def imagenet_names() -> list[str]:
+    info: Any = ImageNetInfo("imagenet-1k")
     return [info.index_to_description(index) for index in range(1000)]
 
 
 @pytest.mark.parametrize(
-    ("photograph", "word"), [("coffee", "espresso"), ("rocket", "missile"), ("cat", "cat")]
+    ("name", "word"), [("coffee", "espresso"), ("rocket", "missile"), ("cat", "cat")]
 )
-def test_bundled_backbone_recognises_a_photograph(photograph: str, word: str) -> None:
+def test_bundled_backbone_recognises_a_photograph(name: str, word: str) -> None:
     backbone = load("bundled", preprocessing={"resize": "crop"})
-    image = getattr(photographs, photograph)()
+    image = photograph(name)
     assert word in imagenet_names()[top_class(backbone, image)]
 
 
@@ -61,7 +65,7 @@ def test_keras_resnet50_recognises_a_photograph(shared: Path) -> None:
         overrides=KERAS_STRIDES,
     )
     assert backbone.record.overrides == KERAS_STRIDES
-    assert "espresso" in imagenet_names()[top_class(backbone, photographs.coffee())]
+    assert "espresso" in imagenet_names()[top_class(backbone, photograph("coffee"))]
     assert [layer.name for layer in backbone.record.layers] == [
         "act1",
         "layer1",

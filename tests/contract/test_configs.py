@@ -68,4 +68,4 @@ def test_plugin_has_a_title_and_described_frozen_parameters(
 
 def test_unknown_kind_names_the_nearest() -> None:
     with pytest.raises(KeyError, match="did you mean 'checkpoint'"):
-        BACKBONE_SOURCES.load("chekpoint")
+        BACKBONE_SOURCES.load("checkpnt")

@@ -126,7 +126,7 @@ def test_a_failed_analysis_is_reported_and_exits_4(
     result = read_audit(tmp_path / "runs" / "small")
     assert [analysis.status for analysis in result.subjects[0].analyses] == ["done", "failed"]
     assert result.failed[0].error
-    assert "Failed" in (tmp_path / "runs" / "small" / "report.html").read_text()
+    assert "could not be computed" in (tmp_path / "runs" / "small" / "report.html").read_text()
 
 
 def test_two_runs_into_one_folder(

@@ -45,8 +45,10 @@ def test_installed_wheel_renders_and_reads_faces_elsewhere(
 ) -> None:
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
-        + ["--disable-pip-version-check", "--target", str(site), str(wheel)],
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
+            *("--disable-pip-version-check", "--target", str(site), str(wheel)),
+        ],
         check=True,
         capture_output=True,
     )
