@@ -246,3 +246,28 @@ def test_a_real_interrupt_signal(
 def test_json_keys_in_the_run_config_load_again(finished: Path) -> None:
     config = load_config(finished / "runs" / "small" / "config.yaml")
     assert config.name == "small"
+
+
+def test_a_disk_that_fills_up_exits_5_and_the_run_goes_on_later(
+    small: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    """The kernel refuses files over a size, as it refuses them on a full disk."""
+    program = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "from bias_audit.cli import main\n"
+        "sys.argv = ['bias-audit', 'run', sys.argv[1]]\n"
+        "main()\n"
+    )
+    config = write_config(small)
+    full = subprocess.run(
+        [sys.executable, "-c", program, str(config)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert full.returncode == 5, full.stdout + full.stderr
+    assert "no space left" in full.stderr
+    assert not (tmp_path / "runs" / "small" / "audit.json").exists()
+    assert bias_audit("run", config, cwd=tmp_path).returncode == 0
