@@ -174,7 +174,7 @@ def _method(blocks: list[UnitMap], chosen: str) -> tuple[str, ...]:
         "A topographic map shows a group's profile (mean activation by unit, less the unweighted "
         "mean over groups) at the places of a layer's units. Units lie near each other when they "
         "respond alike to all intersections; the places, and the colour scale, are the same for "
-        f"all groups of a layer ({where}; layer {chosen}).",
+        f"all groups of a layer. Drawn ({chosen}): {where}.",
         "Between units values are interpolated linearly on a 100 x 100 raster; outside the units "
         "a map is 0. Colours end at the 99th percentile of all absolute values.",
     )

@@ -145,7 +145,7 @@ def _draw_tile(
         )  # fmt: skip
     frame = Rectangle(
         (left, top), 1, 1, fill=False, linewidth=0.5, edgecolor="#aab0b9",
-        linestyle="-" if n else (0, (3, 2)), zorder=2,
+        linestyle="-" if n else (0, (3, 2)), zorder=2, clip_on=False,
     )  # fmt: skip
     axes.add_patch(frame)
 
