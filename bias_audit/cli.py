@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -121,8 +121,17 @@ def render_command(
 
 
 @app.command("schema")
-def schema_command() -> None:
-    """Print the JSON Schema of configs, for editors."""
+def schema_command(
+    of: Annotated[
+        Literal["config", "results"], typer.Argument(help="config, or results: of audit.json.")
+    ] = "config",
+) -> None:
+    """Print the JSON Schema of configs, for editors, or of results."""
+    if of == "results":
+        from bias_audit.results.audit import AuditResult
+
+        typer.echo(json.dumps(AuditResult.model_json_schema(), indent=2))
+        return
     from bias_audit.config.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))

@@ -35,6 +35,8 @@ from bias_audit.files import digest, writing
 from bias_audit.progress import Progress
 
 _CHECKPOINT_SECONDS = 10.0
+_VERSION = "1"
+"""Part of the fingerprint: change it with how activations are made from images."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def extract(
         OutputError: The disk refuses; what was written up to the last checkpoint is kept.
     """
     began = time.monotonic()
-    fingerprint = digest(backbone.fingerprint, *faces.sha256)
+    fingerprint = digest(_VERSION, backbone.fingerprint, *faces.sha256)
     folder = cache / "activations" / fingerprint
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,10 +31,10 @@ from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.data.ledger import data_record, exclusions_csv
 from bias_audit.errors import AuditError, ConfigError, OutputError
-from bias_audit.files import write_text, writing
+from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
-from bias_audit.results.store import read_audit, write_arrays, write_audit
+from bias_audit.results.store import read_audit, remove_unused_arrays, write_arrays, write_audit
 
 
 def run(
@@ -62,16 +63,17 @@ def run(
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
             _load(plan, planned, faces)
-        subjects = tuple(
-            _audit_backbone(plan, planned, index, faces=faces, progress=progress)
-            for index, planned in enumerate(plan.backbones)
-        )
+        run_id = digest(config_sha256(config), started.isoformat())[:8]
+        subjects: list[SubjectResult] = []
+        for index, planned in enumerate(plan.backbones):
+            prefix = f"{run_id}-{index:02d}"
+            subjects.append(_audit_backbone(plan, planned, prefix, faces=faces, progress=progress))
         result = AuditResult(
             name=config.name,
             description=config.description,
             config=config.model_dump(mode="json"),
             data=data_record(faces, config.data.kind),
-            subjects=subjects,
+            subjects=with_unique_names(subjects),
             provenance=describe(
                 config, command=command, started=started, seconds=time.monotonic() - began
             ),
@@ -82,7 +84,22 @@ def run(
             yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
         )
         write_audit(folder, result)
+        remove_unused_arrays(folder, result)
     return result
+
+
+def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult, ...]:
+    """Number the backbones that share a name, such as one file under two preprocessings."""
+    seen: Counter[str] = Counter()
+    result = []
+    for subject in subjects:
+        name = subject.backbone.name
+        seen[name] += 1
+        if seen[name] > 1:
+            backbone = subject.backbone.model_copy(update={"name": f"{name} ({seen[name]})"})
+            subject = subject.model_copy(update={"backbone": backbone})  # noqa: PLW2901
+        result.append(subject)
+    return tuple(result)
 
 
 @contextmanager
@@ -128,7 +145,7 @@ def _load(plan: Plan, planned: PlannedBackbone, faces: Faces) -> Backbone:
 
 
 def _audit_backbone(
-    plan: Plan, planned: PlannedBackbone, index: int, *, faces: Faces, progress: Progress
+    plan: Plan, planned: PlannedBackbone, prefix: str, *, faces: Faces, progress: Progress
 ) -> SubjectResult:
     backbone = _load(plan, planned, faces)
     cache = plan.config.output.cache
@@ -142,7 +159,7 @@ def _audit_backbone(
         seed=plan.config.seed,
         progress=progress,
     )
-    analyses = _analyse(subject, plan.analyses, f"{index:02d}", plan.config.folder)
+    analyses = _analyse(subject, plan.analyses, prefix, plan.config.folder)
     return SubjectResult(
         backbone=backbone.record,
         analyses=tuple(analyses),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,17 @@ def read_array(folder: Path, name: str, key: str) -> npt.NDArray[Any]:
 def write_audit(folder: Path, result: AuditResult) -> None:
     """Write `audit.json`; call it last, since it vouches for the arrays."""
     write_text(folder / "audit.json", result.model_dump_json(indent=1) + "\n")
+
+
+def remove_unused_arrays(folder: Path, result: AuditResult) -> None:
+    """Delete the arrays of earlier results, once `audit.json` no longer needs them.
+
+    Every run writes under names of its own, so that until then the old result stays whole.
+    """
+    used = {analysis.arrays for subject in result.subjects for analysis in subject.analyses}
+    for path in (folder / "arrays").glob("*"):
+        if path.is_dir() and path.name not in used:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def read_audit(folder: Path) -> AuditResult:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -84,6 +85,9 @@ def test_a_second_run_makes_no_forward_pass_and_gives_the_same_numbers(
     assert [a.blocks for a in first.subjects[0].analyses] == [
         a.blocks for a in second.subjects[0].analyses
     ]
+    kept = {path.name for path in (tmp_path / "again" / "runs" / "small" / "arrays").iterdir()}
+    assert kept == {a.arrays for a in second.subjects[0].analyses if a.arrays} & kept
+    assert len(kept) == 2
 
 
 def test_check_estimates_time_and_disk(
@@ -111,6 +115,11 @@ def test_data_check_counts_every_intersection(
 def test_schema_is_json(tmp_path: Path) -> None:
     done = bias_audit("schema", cwd=tmp_path)
     assert json.loads(done.stdout)["title"] == "bias_audit config"
+
+
+def test_results_fit_their_schema(finished: Path) -> None:
+    schema = json.loads(bias_audit("schema", "results", cwd=finished).stdout)
+    jsonschema.validate(json.loads((finished / "runs/small/audit.json").read_text()), schema)
 
 
 def test_layers_lists_what_could_be_named(
