@@ -6,10 +6,15 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bias_audit.errors import OutputError
 
@@ -70,6 +75,20 @@ def _umask() -> int:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; see `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
+    """Arrays of an .npz file; None if there is none, or if it is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays to an .npz file atomically; see `write_atomically`."""
+    write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def sha256_of(path: Path) -> str:

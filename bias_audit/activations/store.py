@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
-from bias_audit.errors import OutputError
-from bias_audit.files import digest, write_atomically, write_text, writing
+from bias_audit.files import digest, read_arrays, write_arrays, write_text, writing
 from bias_audit.groups import IntArray
 
 Values = npt.NDArray[np.float32]
@@ -69,6 +68,8 @@ class RecordingPass:
         self._open: dict[LayerFile, IO[bytes]] = {}
         state = _read_state(folder)
         self.done: int = state.get("done", 0) if state.get("n_images") == n_images else 0
+        if not all(_reaches(folder / file.name, file, n_images, self.done) for file in files):
+            self.done = 0  # a file was cut or deleted: the pass begins anew
 
     @property
     def complete(self) -> bool:
@@ -89,8 +90,6 @@ class RecordingPass:
                 path = self.folder / file.name
                 header = _header(file, self.n_images)
                 size = len(header) + self.done * _row_bytes(file)
-                if self.done and path.stat().st_size < size:
-                    raise OutputError(f"{path} is damaged: delete {self.folder} and run again")
                 handle = path.open("r+b" if self.done else "wb")
                 self._open[file] = handle
                 if self.done:
@@ -175,7 +174,7 @@ def recorded_files(folder: Path, n_images: int) -> dict[tuple[str, bool], tuple[
         for entry in state["layers"]:
             grid = tuple(entry["grid"]) if entry["grid"] else None
             file = LayerFile(entry["layer"], entry["n_units"], grid)
-            if (passed / file.name).is_file():
+            if _reaches(passed / file.name, file, n_images, n_images):
                 found[file.layer, grid is not None] = (file, passed / file.name)
     return found
 
@@ -196,17 +195,18 @@ def moments_path(path: Path, cells: IntArray) -> Path:
 
 def write_moments(path: Path, moments: Moments) -> None:
     """Keep moments beside the activations they summarise."""
-    write_atomically(
-        path,
-        lambda file: np.savez(file, count=moments.count, mean=moments.mean, m2=moments.m2),
-    )
+    write_arrays(path, {"count": moments.count, "mean": moments.mean, "m2": moments.m2})
+
+
+def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:
+    """Whether a file holds the rows of the first `done` images."""
+    expected = len(_header(file, n_images)) + done * _row_bytes(file)
+    return path.is_file() and path.stat().st_size >= expected
 
 
 def _read_moments(path: Path) -> Moments | None:
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        return Moments(stored["count"], stored["mean"], stored["m2"])
+    stored = read_arrays(path)
+    return None if stored is None else Moments(stored["count"], stored["mean"], stored["m2"])
 
 
 def free_bytes(folder: Path) -> int:

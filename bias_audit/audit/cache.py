@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from bias_audit.files import digest, write_atomically, writing
+from bias_audit.files import digest, read_arrays, write_arrays, writing
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -27,11 +25,7 @@ class DiskCache:
 
     def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
         """What was put under `key`; None if nothing was, or if the file is damaged."""
-        try:
-            with np.load(self._path(key), allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError):
-            return None
+        return read_arrays(self._path(key))
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Keep arrays under `key`, atomically.
@@ -41,11 +35,7 @@ class DiskCache:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(self._path(key), partial(_save, dict(arrays)))
+        write_arrays(self._path(key), arrays)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{digest(key)}.npz"
-
-
-def _save(arrays: dict[str, npt.NDArray[Any]], file: IO[bytes]) -> None:
-    np.savez(file, allow_pickle=False, **arrays)

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
 from bias_audit.data.faces import FaceTable, ImageReference
 from bias_audit.data.fingerprints import DTYPE, VERSION, Records, fingerprint
-from bias_audit.files import digest, write_atomically, writing
+from bias_audit.files import digest, read_arrays, write_arrays, writing
 from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
 
@@ -121,15 +120,11 @@ def _strict_pillow() -> Iterator[None]:
 
 
 def _recall(file: Path, records: Records, progress: Progress) -> None:
-    if not file.is_file():
-        return
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            known = stored["records"]
-        if known.dtype != DTYPE:
-            return
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        progress.say(f"{file}: what an earlier scan saw is damaged ({error}); opening all images")
+    stored = read_arrays(file)
+    if stored is None and file.is_file():
+        progress.say(f"{file}: what an earlier scan saw is damaged; opening all images")
+    known = (stored or {}).get("records")
+    if known is None or known.dtype != DTYPE:
         return
     places = {key: place for place, key in enumerate(known["key"])}
     for row, key in enumerate(records["key"]):
@@ -143,4 +138,4 @@ def _remember(file: Path, records: Records) -> None:
     done &= records["reason"] != b"unreadable file"
     with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(file, lambda stream: np.savez(stream, records=records[done]))
+    write_arrays(file, {"records": records[done]})

@@ -195,3 +195,18 @@ def test_the_cache_is_for_its_owner_only(backbone: Backbone, faces: Faces, tmp_p
     for folder in (tmp_path / "activations").rglob("*"):
         if folder.is_dir():
             assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "deleted"])
+def test_damaged_activations_are_recorded_again(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path, damage: str
+) -> None:
+    whole = np.array(run(load_bundled(["bn2"]), faces, tmp_path).activations.units("bn2"))
+    (path,) = tmp_path.rglob("*.units.npy")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:5000])
+    else:
+        path.unlink()
+    again = run(load_bundled(["bn2"]), faces, tmp_path)
+    assert again.forward_images == len(faces)
+    np.testing.assert_array_equal(again.activations.units("bn2"), whole)
