@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probes import (
@@ -17,8 +21,10 @@ from bias_audit.analyses.probes import (
 from bias_audit.analyses.separability import Measured, Metric, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.results.blocks import Curve, CurvePoint
-from bias_audit.statistics.bootstrap import Weights, difference
+from bias_audit.statistics.bootstrap import SQUARE_AND_ADD, Weights, difference
 from bias_audit.statistics.estimate import Estimate
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Comparison:
     probe: Measured | None
     control: Measured | None
     lift: Estimate | None
+    """Over the control or guessing, whichever is higher."""
+    draws: FloatArray | None
+    """Of the lift, shape (n_draws,)."""
 
     @property
     def point(self) -> CurvePoint:
@@ -66,6 +75,8 @@ class Decodability:
 
     probed: ProbedTarget
     comparisons: tuple[Comparison, ...]
+    claim: float | None
+    """Lower bound of the lift at the best layer that allows for the choice among the layers."""
 
     @property
     def curve(self) -> Curve:
@@ -79,15 +90,8 @@ class Decodability:
     @property
     def best(self) -> tuple[LayerProbe, Comparison] | None:
         """The layer with the highest estimate, the first of equals."""
-        measured = [
-            (comparison.probe.estimate.value, -place)
-            for place, comparison in enumerate(self.comparisons)
-            if comparison.probe is not None
-        ]
-        if not measured:
-            return None
-        place = -max(measured)[1]
-        return self.probed.probes[place], self.comparisons[place]
+        place = _best_place(self.comparisons)
+        return None if place is None else (self.probed.probes[place], self.comparisons[place])
 
 
 def probe_targets(
@@ -132,31 +136,79 @@ def decodability(
         n_folds: Of the cross-validation.
         level: Coverage of the intervals.
     """
-    total = sum(len(target.probes) for target in probed)
     measured = partial(
         measure,
         metric,
         weights=weights,
         clusters=subject.faces.clusters,
         n_folds=n_folds,
-        level=level,
     )
+    total = sum(len(target.probes) for target in probed)
     title = f"Intervals of {metric.short} on {subject.name}"
     result = []
     with subject.progress.step(title, total=total, unit="layer") as step:
         for target in probed:
             comparisons = []
             for probe in target.probes:
-                comparisons.append(_compare(probe, measured))
+                comparisons.append(_compare(probe, metric, partial(measured, level=level)))
                 step.advance()
-            result.append(Decodability(target, tuple(comparisons)))
+            # Bonferroni: the best of several layers is a claim about any of them.
+            strict = 1 - (1 - level) / max(1, len(comparisons))
+            place = _best_place(comparisons)
+            claim = None
+            if place is not None:
+                probe = target.probes[place]
+                best = _compare(probe, metric, partial(measured, level=strict))
+                claim = _claim(best, strict)
+            result.append(Decodability(target, tuple(comparisons), claim))
     return tuple(result)
 
 
-def _compare(probe: LayerProbe, measured: Callable[[Scores], Measured | None]) -> Comparison:
+def _best_place(comparisons: Sequence[Comparison]) -> int | None:
+    measured = [
+        (comparison.probe.estimate.value, -place)
+        for place, comparison in enumerate(comparisons)
+        if comparison.probe is not None
+    ]
+    return -max(measured)[1] if measured else None
+
+
+def _compare(
+    probe: LayerProbe, metric: Metric, measured: Callable[[Scores], Measured | None]
+) -> Comparison:
     real, control = measured(probe.scores), measured(probe.control)
-    lift = paired_difference(real, control) if real and control else None
-    return Comparison(probe.layer, real, control, lift)
+    lift, draws = None, None
+    if real and control:
+        floor = _at_least(control, metric.chance(len(probe.scores.part.levels)))
+        lift, draws = paired_difference(real, floor), real.draws - floor.draws
+    return Comparison(probe.layer, real, control, lift, draws)
+
+
+def _at_least(control: Measured, chance: float) -> Measured:
+    """The control, or guessing where that does better: nothing is gained by beating less.
+
+    A probe fitted to few shuffled labels falls below guessing in cross-validation.
+    """
+    own = control.estimate
+    raised = replace(
+        own,
+        value=max(own.value, chance),
+        lower=max(own.lower, chance),
+        upper=max(own.upper, chance),
+    )
+    return Measured(raised, np.maximum(control.draws, chance), control.degenerate)
+
+
+def _claim(best: Comparison, level: float) -> float | None:
+    """Lower bound of the lift at a level so strict that its draws have too few to cut off."""
+    if best.lift is None or best.draws is None:
+        return None
+    finite = best.draws[np.isfinite(best.draws)]
+    degenerate = best.lift.method == SQUARE_AND_ADD
+    if degenerate or len(finite) < 2:  # noqa: PLR2004
+        return best.lift.lower
+    z = float(norm.ppf((1 + level) / 2))
+    return min(best.lift.lower, best.lift.value - z * float(finite.std(ddof=1)))
 
 
 def paired_difference(one: Measured, other: Measured) -> Estimate:

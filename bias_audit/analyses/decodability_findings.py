@@ -23,17 +23,22 @@ def _of_target(result: Decodability) -> Finding | None:
     estimate, lift = best.probe.estimate, best.lift
     numbers = (
         f"macro AUC {interval(estimate)} ({coverage(estimate.level)}, n = {estimate.n}), "
-        f"{interval(lift)} above the shuffled-label control"
+        f"{interval(lift)} above the shuffled-label control or guessing, whichever is higher"
     )
-    if lift.lower > 0:
+    layers = len(result.comparisons)
+    allowing = f" The claim allows for the choice among {layers} layers." if layers > 1 else ""
+    claim = result.claim if result.claim is not None else 0.0
+    if claim > 0:
         text = f"{name[0].upper()}{name[1:]} is linearly decodable at {best.layer}: {numbers}."
+        text += allowing
     else:
+        where = f"any of {layers} layers" if layers > 1 else "the layer audited"
         text = (
-            f"No linear decodability of {name} was shown at any layer: at {best.layer}, "
-            f"the highest, {numbers}; that interval includes 0 or less."
+            f"No linear decodability of {name} was shown at {where}: at {best.layer}, the "
+            f"highest, {numbers}; allowing for the choice of the layer, that may be chance."
         )
     estimates = {"macro_auc": estimate, "control": best.control.estimate, "lift": lift}
-    return Finding(text=text, weight=max(0.0, lift.lower), estimates=estimates)
+    return Finding(text=text, weight=max(0.0, claim), estimates=estimates)
 
 
 def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:

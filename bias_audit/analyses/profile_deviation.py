@@ -60,7 +60,7 @@ def deviations(
         One per group; None for a group without images or whose images do not vary.
     """
     used = np.flatnonzero(scale > 0)
-    clusters = _clusters_by_group(profiles, sample)
+    clusters = clusters_by_group(profiles, sample)
     if len(used) == 0:
         return (None,) * len(clusters)
     observed = (standardised_contrasts(profiles, scale)[:, used] ** 2).mean(axis=1)
@@ -95,7 +95,8 @@ def _root(square: float) -> float:
     return float(np.sqrt(max(0.0, square)))
 
 
-def _clusters_by_group(profiles: Profiles, sample: Sample) -> IntArray:
+def clusters_by_group(profiles: Profiles, sample: Sample) -> IntArray:
+    """Independent images (people, or sets of near duplicates) of each group, (n_groups,)."""
     codes = profiles.target.codes
     return np.array(
         [len(np.unique(sample.clusters[codes == group])) for group in range(len(profiles.groups))]

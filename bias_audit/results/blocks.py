@@ -27,7 +27,8 @@ class CurvePoint(_Frozen):
     control: Estimate | None
     """The same procedure on labels shuffled among the images."""
     lift: Estimate | None
-    """Estimate minus control, paired over the same bootstrap draws."""
+    """Estimate minus the control, or minus guessing where that is higher; paired over the same
+    bootstrap draws."""
 
 
 class Curve(_Frozen):
@@ -59,6 +60,9 @@ class GroupRow(_Frozen):
     n: int
     estimate: Estimate | None
     reason: str | None = None
+    by_chance: float | None = None
+    """What the group would get if predictions did not depend on the image: for recall, the share
+    of all predictions that name the group."""
 
 
 class GroupTable(_Frozen):

@@ -12,6 +12,7 @@ IntArray = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.uint16]
 
 _NO_SPREAD = 1e-12
+SQUARE_AND_ADD = "difference of two intervals by square-and-add (Newcombe)"
 
 
 def cluster_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator) -> Weights:
@@ -93,5 +94,5 @@ def difference(
         float(value + above),
         level=one.level,
         n=one.n,
-        method="difference of two intervals by square-and-add (Newcombe)",
+        method=SQUARE_AND_ADD,
     )

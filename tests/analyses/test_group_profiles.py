@@ -100,7 +100,7 @@ def test_empty_small_and_constant_groups_are_listed_with_a_reason() -> None:
     rows = _rows(outcome.blocks[1])
     assert rows["old / male"].reason == "no images"
     assert rows["old / male"].strongest_units == ()
-    assert rows["middle / male"].reason == "3 images; a deviation needs 5"
+    assert rows["middle / male"].reason == "independent images: 3; a deviation needs 5"
     assert rows["young / female"].deviation is not None
     block = outcome.blocks[1]
     assert isinstance(block, GroupProfiles)
@@ -108,3 +108,15 @@ def test_empty_small_and_constant_groups_are_listed_with_a_reason() -> None:
     one = make_subject(np.zeros((20, 2), dtype=np.int64), {"late": rng.standard_normal((20, 3))})
     with pytest.raises(AnalysisError, match="two groups or more"):
         PLUGIN.run(one, QUICK)
+
+
+def test_many_images_of_one_person_are_one_observation() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.stack([np.repeat([0, 1], 40), np.tile([0, 1], 40)], axis=1)
+    clusters = np.concatenate([np.zeros(40), np.arange(1, 41)]).astype(np.int64)
+    units = rng.standard_normal((80, 4)) + codes[:, :1]
+    outcome = PLUGIN.run(make_subject(codes, {"late": units}, clusters=clusters), QUICK)
+    rows = _rows(outcome.blocks[0])
+    assert rows["young"].deviation is None
+    assert rows["young"].reason == "independent images: 1; a deviation needs 5"
+    assert rows["middle"].deviation is not None

@@ -68,6 +68,34 @@ def test_separable_groups_get_no_point_interval() -> None:
         assert point.lift.lower < point.lift.value < point.lift.upper
 
 
+def test_the_best_of_many_layers_is_no_claim_by_itself() -> None:
+    """Null data of few people, several images each: the usual way to be fooled."""
+    alarms = 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        people = np.repeat(np.arange(30), 4)
+        own = {f"layer{n}": rng.standard_normal((30, 16))[people] for n in range(6)}
+        layers = {name: u + 0.5 * rng.standard_normal(u.shape) for name, u in own.items()}
+        subject = make_subject(
+            (people % 2)[:, None], layers, (GENDER,), clusters=people, seed=seed
+        )
+        (finding,) = PLUGIN.run(subject, Params(bootstrap_draws=200)).findings
+        alarms += finding.weight > 0
+        assert (finding.weight > 0) == ("No linear decodability" not in finding.text)
+    assert alarms <= 3  # 2.5 % of 25 is less than one; more than 3 has a chance of 0.3 %
+
+
+def test_nothing_is_gained_by_a_control_below_guessing() -> None:
+    outcome = PLUGIN.run(planted(n=36, strength=2.0), QUICK)
+    for block in outcome.blocks[:2]:
+        assert isinstance(block, LayerCurve)
+        for curve in block.curves:
+            for point in curve.points:
+                if point.estimate and point.control and point.lift:
+                    floor = max(point.control.value, block.chance[curve.target])
+                    assert point.lift.value == pytest.approx(point.estimate.value - floor)
+
+
 def test_every_declared_group_has_a_row() -> None:
     rng = np.random.default_rng(0)
     ages, genders = np.repeat([0, 1], [60, 43]), rng.integers(2, size=103)
@@ -89,7 +117,8 @@ def test_every_declared_group_has_a_row() -> None:
         "young / male",
         "middle / female",
     }
-    assert tables["intersection"].chance == pytest.approx(1 / 3)
+    named = [row.by_chance for row in measured]
+    assert sum(share for share in named if share is not None) == pytest.approx(1)
     assert any("3 of 6 levels of the intersection" in limit for limit in outcome.limits)
 
 

@@ -208,7 +208,7 @@ def _findings(block: Confusions, wrong: _Wrong, names: list[str]) -> tuple[Findi
 
 def _finding(block: Confusions, wrong: _Wrong, name: str) -> Finding:
     """How often an attribute changes in a confusion, against chance."""
-    chosen = np.array([n for n, changed in enumerate(wrong.classes) if name in changed])
+    chosen = np.flatnonzero([name in changed for changed in wrong.classes])
     share, expected = wrong.share(chosen), float(wrong.expected[chosen].sum())
     shown = len(block.most_frequent)
     changing = sum(name in confusion.changed for confusion in block.most_frequent)

@@ -8,7 +8,12 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.analyses.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.profile_deviation import Sample, deviations, standardised_contrasts
+from bias_audit.analyses.profile_deviation import (
+    Sample,
+    clusters_by_group,
+    deviations,
+    standardised_contrasts,
+)
 from bias_audit.analyses.profiles import (
     Profiles,
     attribute_targets,
@@ -37,7 +42,7 @@ class Params(ProbeSettings):
     )
     strongest_units: int = Field(default=5, ge=0, le=100, description="Units named per group.")
     smallest_group: int = Field(
-        default=5, ge=2, description="A group of fewer images gets no deviation."
+        default=5, ge=2, description="A group of fewer independent images gets none."
     )
     bootstrap_draws: int = Field(
         default=1000, ge=100, le=100_000, description="Draws behind each interval."
@@ -119,10 +124,13 @@ def _rows(
 ) -> tuple[ProfileRow, ...]:
     contrasts = standardised_contrasts(part, scale)
     estimates = deviations(part, scale, sample)
+    independent = clusters_by_group(part, sample)
     rows = []
     for index, group in enumerate(part.groups):
         n = int(part.counts[index])
-        estimate, reason = _reported(estimates[index], n, params.smallest_group)
+        estimate, reason = _reported(
+            estimates[index], int(independent[index]), params.smallest_group
+        )
         strongest: tuple[tuple[int, float], ...] = ()
         if n > 0:
             order = np.argsort(-np.abs(contrasts[index]), kind="stable")
@@ -139,12 +147,13 @@ def _rows(
 
 
 def _reported(
-    estimate: Estimate | None, n: int, smallest: int
+    estimate: Estimate | None, independent: int, smallest: int
 ) -> tuple[Estimate | None, str | None]:
-    if n == 0:
+    """A deviation needs independent images: those of one person say nothing of its spread."""
+    if independent == 0:
         return None, "no images"
-    if n < smallest:
-        return None, f"{n} image{'s' if n != 1 else ''}; a deviation needs {smallest}"
+    if independent < smallest:
+        return None, f"independent images: {independent}; a deviation needs {smallest}"
     if estimate is None:
         return None, "the images of this group do not vary"
     return estimate, None
@@ -160,7 +169,8 @@ def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
     text = (
         f"At {block.layer}, {beyond} of {len(measured)} groups ({block.title.split(' at ')[0]}) "
         f"have a mean activation that differs from the mean over groups by more than sampling "
-        f"noise. The farthest is {row.group.label} (annotated {names}, n = {row.n}): "
+        f"noise, each interval taken by itself. The farthest is {row.group.label} (annotated "
+        f"{names}, n = {deviation.n}): "
         f"{interval(deviation)} within-group standard deviations, root mean square over units "
         f"({coverage(deviation.level)})."
     )

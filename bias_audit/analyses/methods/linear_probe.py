@@ -95,13 +95,15 @@ def _recalls(
         n = int(members.sum())
         n_clusters = len(np.unique(clusters[members]))
         recall = proportion(int(hit[members].sum()), n, level=level, n_clusters=n_clusters)
-        rows.append(GroupRow(group=group, n=n, estimate=recall))
+        # The probe is not balanced: it names some levels more often than others for any image.
+        named = float((probe.scores.predicted == place[index]).mean())
+        rows.append(GroupRow(group=group, n=n, estimate=recall, by_chance=named))
     return GroupTable(
         title=f"Recall of {target.described} at its most separable layer",
         metric="recall",
         layer=probe.layer,
         target=target.name,
-        chance=1 / len(part.levels),
+        chance=None,
         rows=tuple(rows),
     )
 
@@ -117,7 +119,9 @@ def _method(params: Params) -> tuple[str, ...]:
         "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives 0.5) "
         "and balanced accuracy (recall averaged over levels; guessing gives 1 / levels).",
         "The control is the same procedure with labels shuffled among the images of each fold; "
-        "the lift is the difference to it.",
+        "the lift is the difference to it, or to guessing where guessing does better. A target "
+        "is called linearly decodable when its lift at the best layer exceeds 0 at a level that "
+        "allows for the choice among the layers (Bonferroni).",
         f"Intervals are percentile bootstraps over images, or clusters of images, "
         f"{params.bootstrap_draws} draws shared by all probes; a class that a draw misses is left "
         "out of that draw's mean. They are widened by a factor of "
@@ -133,13 +137,14 @@ def _limits(probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
         "Intervals resample images with the fitted probes and the one shuffle held fixed. For "
         "AUC, balanced accuracy and lift the variance of fitting anew enters through a general "
         "widening factor, not by refitting; for the recall of groups it does not enter.",
-        "A control fitted to shuffled labels tends to fall slightly below chance in "
-        "cross-validation, so the lift may exceed the distance to chance a little.",
+        "The control is one shuffle, so its own value varies by chance, the more so the fewer the "
+        "images; fitted to few labels it falls below guessing.",
         "The most separable layer is picked on the same images that measure it, so its value is "
-        "slightly optimistic.",
+        "optimistic, the more so the more layers and the fewer images; the claim of decodability "
+        "allows for that, the printed interval does not.",
         "That an attribute is linearly decodable says that a layer encodes it, not that a "
         "downstream decision uses it.",
-        "Labels are annotations; what is decoded is what annotators wrote.",
+        "What is decoded is the annotated label, as the source recorded it.",
     ]
     for target in probed:
         name, part = target.target.described, target.part
