@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from bias_audit.statistics.estimate import Estimate
 
 MISSING = "not measured"
-_FINEST = 3
 
 
 def decimal(value: float, digits: int = 2) -> str:
@@ -17,13 +16,26 @@ def decimal(value: float, digits: int = 2) -> str:
 
 
 def interval(estimate: Estimate | None) -> str:
-    """Such as "0.83 [0.82, 0.85]"; a third decimal where two would hide the interval."""
+    """Such as "0.83 [0.82, 0.85]"; three decimals where two would hide where a bound lies.
+
+    The same rule as in the sentences of findings, so that a number reads alike everywhere.
+    """
     if estimate is None:
         return MISSING
     numbers = (estimate.value, estimate.lower, estimate.upper)
-    digits = 2 if len({decimal(number) for number in numbers}) == len(numbers) else _FINEST
+    digits = 3 if any(map(_hides, numbers)) else 2
     value, lower, upper = (decimal(number, digits) for number in numbers)
     return f"{value} [{lower}, {upper}]"
+
+
+def _hides(number: float) -> bool:
+    """Whether two decimals would round a number to a boundary that it does not touch."""
+    return round(number, 2) in {0.0, 1.0} and number not in {0.0, 1.0}
+
+
+def guess(share: float) -> str:
+    """What guessing gives, such as "0.25"; three decimals below a tenth."""
+    return decimal(share, 3 if share < 0.1 else 2)  # noqa: PLR2004
 
 
 def signed_interval(estimate: Estimate | None) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from jinja2 import TemplateError
 
 from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically, write_text
@@ -32,15 +35,38 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise OutputError(f"expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}")
-    view = audit_view(read_audit(folder), folder)
+    with _damage_named(folder):
+        view = audit_view(read_audit(folder), folder)
+        screen = html(view, medium="screen") if "html" in formats else ""
+        paper = html(view, medium="paper") if "pdf" in formats else ""
     written = []
     if "html" in formats:
         path = folder / "report.html"
-        write_text(path, html(view, medium="screen"))
+        write_text(path, screen)
         written.append(path)
     if "pdf" in formats:
         path = folder / "report.pdf"
-        printed = pdf(html(view, medium="paper"))
+        printed = pdf(paper)
         write_atomically(path, lambda file: file.write(printed))
         written.append(path)
     return tuple(written)
+
+
+@contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    """Results are input like any other: what cannot be told or drawn is an error of the run."""
+    try:
+        yield
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        EOFError,
+        TemplateError,
+    ) as error:
+        cause = str(error) or type(error).__name__
+        raise OutputError(
+            f"{folder}: its results are damaged or were written by another release: {cause}"
+        ) from error

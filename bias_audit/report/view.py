@@ -36,6 +36,7 @@ def audit_view(result: AuditResult, folder: Path) -> AuditView:
 
     Raises:
         OutputError: An array is missing or damaged.
+        ValueError: Parts of the result do not belong together.
     """
     return AuditView(
         cover=cover(result),

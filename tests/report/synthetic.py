@@ -309,15 +309,16 @@ def _marginal(attribute: Attribute, layer: str, rng: np.random.Generator) -> Gro
             group=Group(((attribute.name, level),)),
             n=120,
             estimate=estimate(rng.uniform(0.4, 0.8), 0.08, 120),
+            by_chance=(2 * place + 1) / len(attribute.levels) ** 2,
         )
-        for level in attribute.levels
+        for place, level in enumerate(attribute.levels)
     )
     return GroupTable(
         title=f"Recall of annotated {attribute.name} at its most separable layer",
         metric="recall",
         layer=layer,
         target=attribute.name,
-        chance=1 / len(attribute.levels),
+        chance=None,
         rows=rows,
     )
 

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bias_audit.analyses import wording
 from bias_audit.report import numbers
 from bias_audit.statistics.estimate import Estimate
 
 FINITE = st.floats(-1, 2, allow_nan=False)
+BOUNDED = FINITE | st.sampled_from((0.0, 1.0, 0.995, 0.9949, 0.004, -0.004, 0.005, 0.975))
 
 
 def make(value: float, lower: float, upper: float) -> Estimate:
@@ -18,7 +20,9 @@ def make(value: float, lower: float, upper: float) -> Estimate:
     ("numbers_in", "text"),
     [
         ((0.831, 0.822, 0.849), "0.83 [0.82, 0.85]"),
-        ((0.8312, 0.8305, 0.8321), "0.831 [0.831, 0.832]"),
+        ((0.8312, 0.8305, 0.8321), "0.83 [0.83, 0.83]"),
+        ((1.0, 0.975, 1.0), "1.00 [0.97, 1.00]"),
+        ((0.998, 0.98, 1.0), "0.998 [0.980, 1.000]"),
         ((0.0, -0.004, 0.2), "0.000 [-0.004, 0.200]"),
     ],
 )
@@ -26,6 +30,16 @@ def test_intervals_are_written_so_that_they_can_be_seen(
     numbers_in: tuple[float, float, float], text: str
 ) -> None:
     assert numbers.interval(make(*numbers_in)) == text
+
+
+@given(BOUNDED, BOUNDED, BOUNDED)
+def test_a_table_writes_a_number_as_a_finding_does(
+    value: float, lower: float, upper: float
+) -> None:
+    made = make(value, lower, upper)
+    assert numbers.interval(made) == wording.interval(made)
+    share = make(*(abs(number) for number in (value, lower, upper)))
+    assert numbers.percent_interval(share) == wording.percent_interval(share)
 
 
 @given(FINITE, FINITE, FINITE)

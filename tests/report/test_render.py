@@ -4,8 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 import bias_audit
@@ -13,6 +17,7 @@ from bias_audit.errors import OutputError
 from bias_audit.report.render import render
 
 ROOT = Path(bias_audit.__file__).resolve().parents[1]
+Array = npt.NDArray[Any]
 HEAVY = ("torch", "timm", "torchvision", "sklearn", "umap", "bias_audit.audit")
 
 
@@ -56,6 +61,83 @@ def test_a_missing_array_is_named(run: Path) -> None:
     (array,) = run.glob("arrays/*/rasters.npy")
     array.unlink()
     with pytest.raises(OutputError, match=r"rasters\.npy: expected an array of this run"):
+        render(run, formats=("html",))
+
+
+def _no_cells(raw: dict[str, Any]) -> None:
+    raw["data"]["cells"] = []
+
+
+def _started_yesterday(raw: dict[str, Any]) -> None:
+    raw["provenance"]["started"] = "yesterday"
+
+
+def _one_group_more(raw: dict[str, Any]) -> None:
+    groups = _map_of(raw)["groups"]
+    groups.append(groups[0])
+
+
+def _map_of(raw: dict[str, Any]) -> dict[str, Any]:
+    blocks = (b for a in raw["subjects"][0]["analyses"] for b in a["blocks"])
+    found: dict[str, Any] = next(block for block in blocks if block["block"] == "unit_map")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        (_no_cells, r"data\.cells: expected every declared group, got none"),
+        (_started_yesterday, "'yesterday'"),
+        (_one_group_more, "expected a number of images for each of 5 groups, got 4"),
+    ],
+)
+def test_a_damaged_result_is_an_error_of_its_folder(
+    damage: Callable[[dict[str, Any]], None], cause: str, run: Path
+) -> None:
+    path = run / "audit.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    damage(raw)
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    with pytest.raises(OutputError, match=f"run: its results are damaged or .*{cause}") as caught:
+        render(run)
+    assert caught.value.__cause__ is not None
+    assert not (run / "report.html").exists()
+
+
+def _without_one_map(rasters: Array) -> Array:
+    broken = rasters.copy()
+    broken[1] = np.nan
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("key", "damage", "cause"),
+    [
+        ("rasters", lambda a: a[:-1], r"expected floats of shape \(4, 100, 100\), got"),
+        ("rasters", lambda a: a[:, 0], r"got float64 of shape \(4, 100\)"),
+        ("rasters", lambda a: a[0, 0, 0], r"got float64 of shape \(\)"),
+        ("rasters", lambda a: a[:, :0, :0], r"got float64 of shape \(4, 0, 0\)"),
+        ("rasters", lambda a: a.astype("<U8"), "got <U8"),
+        ("rasters", lambda a: a.astype(complex), "got complex128"),
+        ("rasters", _without_one_map, "expected numbers for every group that has images"),
+        ("distances", lambda a: a[:2], r"expected floats of shape \(4, 4\), got"),
+        ("distances", lambda a: a.astype(int), "got int64"),
+        ("distances", lambda a: a * np.nan, "got NaN alone"),
+    ],
+)
+def test_an_array_that_does_not_belong_is_named(
+    key: str, damage: Callable[[Array], Array], cause: str, run: Path
+) -> None:
+    (path,) = run.glob(f"arrays/*/{key}.npy")
+    np.save(path, damage(np.load(path)))
+    with pytest.raises(OutputError, match=f'run: its results are .*array "{key}": .*{cause}'):
+        render(run, formats=("html",))
+
+
+def test_an_empty_array_file_is_an_error_of_its_folder(run: Path) -> None:
+    (path,) = run.glob("arrays/*/rasters.npy")
+    path.write_bytes(b"")
+    with pytest.raises(OutputError):
         render(run, formats=("html",))
 
 

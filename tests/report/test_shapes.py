@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import typing
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.figures.style import settings
 from bias_audit.report.resources import template_folder
+from bias_audit.report.sections.settings import overrides, preprocessing
 from bias_audit.report.shapes import shapes
 from bias_audit.results import blocks
 from bias_audit.results.store import read_array
@@ -114,9 +120,69 @@ def test_a_block_without_any_estimate_is_told_and_not_drawn() -> None:
     )
     text = shapes()["group_table"].text(block.model_copy(update={"rows": rows}))
     assert text.alt is None
-    assert "not measured: no images" in text.tables[0].rows[0][-1]
+    assert "not measured: no images" in text.tables[0].rows[0][2]
     curve, _ = _block("layer_curve")
     bare = tuple(c.model_copy(update={"points": (), "not_measured": "why"}) for c in curve.curves)
     text = shapes()["layer_curve"].text(curve.model_copy(update={"curves": bare}))
     assert text.alt is None
     assert any("why" in note for note in text.notes)
+
+
+def test_what_a_group_gets_by_chance_is_drawn_told_and_listed() -> None:
+    block, arrays = _block("group_table")
+    shape = shapes()["group_table"]
+    figure, text = shape.draw(block, arrays), shape.text(block)
+    ticks = [
+        (float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0]))
+        for axes in figure.axes
+        for line in axes.get_lines()
+        if line.get_marker() == "|"
+    ]
+    assert ticks == [(row.by_chance, place) for place, row in enumerate(block.rows)]
+    low, high = figure.axes[0].get_xlim()
+    assert all(low < x < high for x, _ in ticks)
+    assert "grey tick: if predictions ignored the image" in figure.get_supxlabel()
+    assert "Grey tick" in text.caption
+    assert "by chance" in (text.alt or "")
+    assert [row[-1] for row in text.tables[0].rows] == [f"{r.by_chance:.3f}" for r in block.rows]
+
+    rows = tuple(row.model_copy(update={"by_chance": None}) for row in block.rows)
+    plain = block.model_copy(update={"rows": rows, "chance": 0.25})
+    figure, text = shape.draw(plain, arrays), shape.text(plain)
+    assert figure.get_supxlabel() == "recall (dotted line: chance, 0.25)"
+    assert not any(line.get_marker() == "|" for line in figure.axes[0].get_lines())
+    assert "by chance" not in text.tables[0].short_columns
+    assert "Dotted: chance." in text.caption
+
+
+def test_a_picture_has_the_colours_of_its_figure() -> None:
+    block, arrays = _block("unit_map")
+    figure = shapes()["unit_map"].draw(block, arrays)
+    encoded = data_uri(figure, form="png").removeprefix("data:image/png;base64,")
+    drawn = io.BytesIO()
+    with mpl.rc_context(settings()):
+        figure.savefig(drawn, format="png", dpi=figure.dpi)
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as one, Image.open(drawn) as two:
+        assert one.mode == "RGB"
+        assert np.array_equal(np.asarray(one), np.asarray(two.convert("RGBA"))[..., :3])
+        assert np.asarray(two.convert("RGBA"))[..., 3].min() == 255, "nothing shines through"
+
+
+@pytest.mark.parametrize(
+    ("resize", "told"),
+    [("crop", ("crop keeps: 0.875 of the resized shorter side",)), ("stretch", ())],
+)
+def test_a_crop_fraction_is_told_where_something_is_cropped(
+    resize: str, told: tuple[str, ...]
+) -> None:
+    lines = preprocessing({"resize": resize, "crop_fraction": 0.875, "mean": [0.5, 0.4, 0.3]})
+    assert tuple(line for line in lines if "0.875" in line) == told
+    assert lines[-1] == "mean subtracted (RGB): 0.5, 0.4, 0.3"
+
+
+def test_changes_are_gathered_by_what_they_set_and_module_names_stay() -> None:
+    changes = {"layer2.0.conv_dw.stride": [2, 2], "layer3.0.conv1.stride": [2, 2], "a.eps": 0.001}
+    assert overrides(changes) == (
+        "stride set to 2, 2 in layer2.0.conv_dw, layer3.0.conv1",
+        "eps set to 0.001 in a",
+    )

@@ -9,6 +9,7 @@ from bias_audit.report.numbers import (
     count,
     counted,
     decimal,
+    guess,
     interval,
     interval_note,
     sentence,
@@ -22,6 +23,8 @@ def group_table(block: GroupTable) -> BlockText:
     reasons = [row.reason for row in block.rows if row.estimate is None]
     estimates = [row.estimate for row in measured if row.estimate is not None]
     chance = "" if block.chance is None else " Dotted: chance."
+    if _has_own_chance(block):
+        chance += " Grey tick: what the group would get if predictions ignored the image."
     return BlockText(
         alt=_alt(block, measured) if measured else None,
         caption=sentence(
@@ -32,35 +35,50 @@ def group_table(block: GroupTable) -> BlockText:
     )
 
 
+def _has_own_chance(block: GroupTable) -> bool:
+    return any(row.by_chance is not None for row in block.rows)
+
+
 def _alt(block: GroupTable, measured: list[GroupRow]) -> str:
     low, high = (
         pick(measured, key=lambda row: row.estimate.value if row.estimate else 0.0)
         for pick in (min, max)
     )
     chance = "" if block.chance is None else f" Chance is {decimal(block.chance, 3)}."
+    if _has_own_chance(block):
+        chance += " By chance: what the group would get if predictions ignored the image."
     return (
         f"Dot plot of {block.metric} for {counted(len(measured), 'group')} at {block.layer}. "
-        f"Lowest: {low.group.label}, {interval(low.estimate)}. "
-        f"Highest: {high.group.label}, {interval(high.estimate)}.{chance}"
+        f"Lowest: {_told(low)}. Highest: {_told(high)}.{chance}"
     )
+
+
+def _told(row: GroupRow) -> str:
+    own = "" if row.by_chance is None else f", by chance {guess(row.by_chance)}"
+    return f"{row.group.label}, {interval(row.estimate)}{own}"
 
 
 def _table(block: GroupTable) -> Table:
     short = extremes([(row, row.estimate) for row in block.rows])
+    own = _has_own_chance(block)
     return Table(
         caption=sentence(f"{block.metric} at {block.layer} by group"),
         columns=(
             Column(group_heading([row.group for row in block.rows])),
             Column("images", numeric=True),
             Column(block.metric, numeric=True),
+            *((Column("by chance", numeric=True),) if own else ()),
         ),
-        rows=tuple(map(_row, block.rows)),
-        excerpt=tuple(map(_row, short)),
+        rows=tuple(_row(row, own_chance=own) for row in block.rows),
+        excerpt=tuple(_row(row, own_chance=own) for row in short),
         excerpt_note=extremes_note(len(block.rows)),
     )
 
 
-def _row(row: GroupRow) -> tuple[str, ...]:
+def _row(row: GroupRow, *, own_chance: bool) -> tuple[str, ...]:
     missing = f"{MISSING}: {row.reason}" if row.reason else MISSING
     value = missing if row.estimate is None else interval(row.estimate)
-    return (row.group.label, count(row.n), value)
+    if not own_chance:
+        return (row.group.label, count(row.n), value)
+    chance = "unknown" if row.by_chance is None else decimal(row.by_chance, 3)
+    return (row.group.label, count(row.n), value, chance)

@@ -68,7 +68,7 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
             Column("layer"),
             Column(block.metric, numeric=True),
             Column("control", numeric=True),
-            Column("above control", numeric=True),
+            Column("above control or chance (the higher)", numeric=True),
             Column("n", numeric=True),
         ),
         rows=rows,

@@ -8,7 +8,16 @@ from bias_audit.results.blocks import UnitMap
 
 
 def unit_map(block: UnitMap) -> BlockText:
-    """Say what is drawn, and what is left blank."""
+    """Say what is drawn, and what is left blank.
+
+    Raises:
+        ValueError: There is not one number of images per group.
+    """
+    if len(block.groups) != len(block.counts):
+        raise ValueError(
+            f"{block.title}: expected a number of images for each of {len(block.groups)} groups, "
+            f"got {len(block.counts)}"
+        )
     empty = [g.label for g, n in zip(block.groups, block.counts, strict=True) if n == 0]
     shown = [n for n in block.counts if n > 0]
     notes = [

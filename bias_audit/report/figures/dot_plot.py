@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from bias_audit.groups import Group
 from bias_audit.report.figures.style import (
     COLOURS,
+    CONTROL,
     INK,
     MUTED,
     WIDTH,
     grid_lines,
     shortened,
 )
-from bias_audit.report.numbers import decimal
+from bias_audit.report.numbers import guess
 from bias_audit.statistics.estimate import Estimate
 
 _PER_COLUMN = 72
@@ -34,6 +35,8 @@ class Dot:
     n: int
     estimate: Estimate | None
     reason: str | None
+    by_chance: float | None = None
+    """What the group would get if predictions did not depend on the image."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,15 @@ def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None) -> Figur
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     panels[0].set_xlim(*_limits(dots, chance))
-    figure.supxlabel(_axis_label(metric, chance), fontsize=8, color=INK)
+    figure.supxlabel(_axis_label(dots, metric, chance), fontsize=8, color=INK)
     return figure
 
 
-def _axis_label(metric: str, chance: float | None) -> str:
-    if chance is None:
-        return metric
-    digits = 3 if chance < 0.1 else 2  # noqa: PLR2004
-    return f"{metric} (dotted line: chance, {decimal(chance, digits)})"
+def _axis_label(dots: Sequence[Dot], metric: str, chance: float | None) -> str:
+    marks = [] if chance is None else [f"dotted line: chance, {guess(chance)}"]
+    if any(dot.estimate is not None and dot.by_chance is not None for dot in dots):
+        marks.append("grey tick: if predictions ignored the image")
+    return f"{metric} ({'; '.join(marks)})" if marks else metric
 
 
 def _lines(dots: Sequence[Dot]) -> list[_Line]:
@@ -136,6 +139,11 @@ def _draw_dot(axes: Axes, place: int, dot: Dot, size: float) -> None:
         )  # fmt: skip
         return
     estimate = dot.estimate
+    if dot.by_chance is not None:
+        axes.plot(
+            [dot.by_chance], [place], marker="|", markersize=1.25 * size, markeredgewidth=1.3,
+            color=CONTROL, zorder=1.5,
+        )  # fmt: skip
     axes.plot([estimate.lower, estimate.upper], [place, place], color=COLOURS[0], linewidth=1.1)
     axes.plot([estimate.value], [place], marker="o", markersize=size / 1.9, color=COLOURS[0])
 
@@ -143,6 +151,7 @@ def _draw_dot(axes: Axes, place: int, dot: Dot, size: float) -> None:
 def _limits(dots: Sequence[Dot], chance: float | None) -> tuple[float, float]:
     ends = [end for dot in dots if (e := dot.estimate) for end in (e.lower, e.upper)]
     ends += [] if chance is None else [chance]
+    ends += [dot.by_chance for dot in dots if dot.estimate and dot.by_chance is not None]
     low, high = min(ends), max(ends)
     room = 0.04 * ((high - low) or 1.0)
     from_zero = 0 <= low < 0.35 * high

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.groups import Group
+from bias_audit.report.figures.arrays import matrix_of
 from bias_audit.report.figures.style import WIDTH, shortened, styled
 from bias_audit.results.blocks import GroupMatrix
 
@@ -24,8 +25,11 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     Args:
         block: The matrix.
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups.
+
+    Raises:
+        ValueError: The array does not belong to the block.
     """
-    values = np.ma.masked_invalid(arrays[block.values])
+    values = np.ma.masked_invalid(matrix_of(block, arrays))
     lowest, highest = float(values.min()), float(values.max())
     diverging = lowest < 0 < highest
     limit = max(-lowest, highest)

@@ -23,7 +23,7 @@ from bias_audit.report.figures.style import (
     shortened,
     styled,
 )
-from bias_audit.report.numbers import decimal
+from bias_audit.report.numbers import guess
 from bias_audit.results.blocks import Curve, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
@@ -124,8 +124,7 @@ def _ends(curves: Sequence[Curve], order: Mapping[str, int], chance: float | Non
         noun = "controls" if len(controls) > 1 else "control"
         ends.append(_End(float(np.mean(controls)), noun, MUTED))
     if chance is not None:
-        digits = 3 if chance < 0.1 else 2  # noqa: PLR2004
-        ends.append(_End(chance, f"chance {decimal(chance, digits)}", INK))
+        ends.append(_End(chance, f"chance {guess(chance)}", INK))
     return sorted(ends, key=lambda end: end.value)
 
 

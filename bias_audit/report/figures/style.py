@@ -47,6 +47,7 @@ _CHANGED: Final[dict[str, Any]] = {
     "lines.linewidth": 1.4,
     "hatch.linewidth": 0.6,
     "figure.facecolor": "white",
+    "figure.dpi": 150,
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "bias-audit",  # the same figure gives the same bytes

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bias_audit.groups import Group
+from bias_audit.report.figures.arrays import rasters_of
 from bias_audit.report.figures.style import INK, MUTED, shortened, styled
 from bias_audit.report.grid import Grid, column_choices, grid_by_columns
 from bias_audit.results.blocks import UnitMap
@@ -24,6 +25,8 @@ COLOURS: Final = "RdBu_r"
 _STEP_X, _STEP_Y = 1.08, 1.26
 """Distance of tiles, in tile sides: a gap across, and room for a line of text down."""
 _FEW = 40
+_MANY, _COARSE = 60, 120
+"""Sheets of more tiles are shrunk wherever they are read, so fewer dots per inch show all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,11 @@ def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
     Args:
         block: The maps of one layer.
         arrays: Holds `block.rasters`, shape (n_groups, side, side), row 0 at the bottom.
+
+    Raises:
+        ValueError: The array does not belong to the block.
     """
+    rasters = rasters_of(block, arrays)
     sheet = _sheet(block.groups)
     many = len(block.groups) > _FEW
     width = 9.6 if many else 7.6
@@ -64,7 +71,8 @@ def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
     head = 0.022 * _sizes(block.groups)[1] * (0.8 + 1.5 * levels)
     foot = 0.85
     body = tile * sheet.n_rows * _STEP_Y
-    figure = Figure(figsize=(width, head + body + foot))
+    dots = _COARSE if len(block.groups) > _MANY else None
+    figure = Figure(figsize=(width, head + body + foot), dpi=dots)
     area = (left / width, foot / (head + body + foot))
     size = (tile * sheet.n_columns * _STEP_X / width, body / (head + body + foot))
     axes = figure.add_axes((*area, *size))
@@ -73,9 +81,9 @@ def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
     axes.set_ylim(sheet.n_rows * _STEP_Y, 0)
     scale = Normalize(-block.limit, block.limit)
     for entry in sheet.tiles:
-        _draw_tile(axes, entry, block, arrays[block.rasters], scale)
+        _draw_tile(axes, entry, block, rasters, scale)
     _name_rows_and_columns(axes, sheet, tile, _sizes(block.groups)[1])
-    exceeds = bool(np.nanmax(np.abs(arrays[block.rasters])) > block.limit * (1 + 1e-6))
+    exceeds = bool(np.nanmax(np.abs(rasters)) > block.limit * (1 + 1e-6))
     _colour_bar(figure, scale, foot, exceeds=exceeds)
     return figure
 

@@ -15,6 +15,7 @@ from bias_audit.report.elements import (
 )
 from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import AnalysisResult, BackboneRecord, SubjectResult
@@ -40,6 +41,7 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
 
     Raises:
         OutputError: An array is missing or damaged.
+        ValueError: An array does not belong to its block.
     """
     anchor = f"backbone-{index}"
     known = shapes()
@@ -96,28 +98,18 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
         Fact("Weights", (record.weights,)),
         Fact("Weights SHA-256", (record.weights_sha256,), is_code=True),
         Fact("Licence", (record.licence,)),
-        Fact("Preprocessing", _settings(record.preprocessing)),
-        Fact("Changes after building", _settings(record.overrides) or ("none",)),
+        Fact("Preprocessing", preprocessing(record.preprocessing)),
+        Fact("Changes after building", overrides(record.overrides) or ("none",)),
         Fact("Weights that did not fit", record.key_problems or ("none",)),
         Fact("Layers", (f"{counted(len(record.layers), 'layer')} audited, listed below",)),
         Fact("Activations", (_extraction(subject.extraction),)),
     )
 
 
-def _settings(values: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in values.items())
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return "not set" if value is None else str(value)
-
-
 def _extraction(extraction: Mapping[str, Any]) -> str:
     seconds = extraction.get("seconds")
     details = [
-        f"{name.replace('_', ' ')}: {_plain(value)}"
+        f"{name.replace('_', ' ')}: {plain(value)}"
         for name, value in extraction.items()
         if name != "seconds" and value is not None
     ]

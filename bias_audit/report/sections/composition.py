@@ -57,7 +57,13 @@ class Composition:
 
 
 def composition(data: DataRecord) -> Composition:
-    """Arrange the counts with the last attributes as columns, as far as they fit."""
+    """Arrange the counts with the last attributes as columns, as far as they fit.
+
+    Raises:
+        ValueError: No group is declared.
+    """
+    if not data.cells:
+        raise ValueError("data.cells: expected every declared group, got none")
     groups = [cell.group for cell in data.cells]
     attributes = [Attribute(a.name, a.levels) for a in data.attributes]
     across = trailing_columns(attributes, _MOST_COLUMNS)

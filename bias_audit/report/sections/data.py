@@ -34,7 +34,10 @@ def data(record: DataRecord) -> DataView:
         Fact("Dataset", (f"{record.name} (read as {record.kind})",)),
         Fact("Images", (f"{count(record.n_images)} used of {count(found)} usable",)),
         Fact("People", (identities.replace("persons", "people"),)),
-        Fact("Kept together", (f"{clusters} of images of one person or near duplicates",)),
+        Fact(
+            "Kept together",
+            (f"{clusters}: images known to be of one person, or near duplicates, share one",),
+        ),
         Fact("Attributes", tuple(f"{a.name}: {', '.join(a.levels)}" for a in record.attributes)),
         Fact("Origin of labels", (record.label_origin,)),
         Fact("Licence", (record.licence,)),

@@ -109,7 +109,7 @@ def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
         columns=(Column("backbone"), *(Column(target, numeric=True) for target in targets)),
         rows=tuple(rows),
         excerpt=tuple(rows[:60]),
-        excerpt_note="The first 60 backbones; all are in report.html.",
+        excerpt_note="The first 60 backbones; all are in report.html and audit.json.",
     )
 
 
