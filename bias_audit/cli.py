@@ -25,6 +25,8 @@ from bias_audit.errors import AuditError
 
 EXIT_ANALYSIS_FAILED = 4
 EXIT_INTERRUPTED = 130
+_SHOWN = 4
+"""Findings on the terminal; the report has all."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,6 +70,13 @@ def run_command(
             progress=ConsoleProgress(out),
             replace=replace,
         )
+        for subject in result.subjects:
+            findings = [f for analysis in subject.analyses for f in analysis.findings]
+            findings.sort(key=lambda finding: -finding.weight)
+            out.print(f"\n{subject.backbone.name}, the strongest findings:", markup=False)
+            for finding in findings[:_SHOWN]:
+                out.print(f"- {finding.text}", markup=False, highlight=False)
+        out.print()
         for path in render(settings.folder, formats=settings.output.formats):
             out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
         for failed in result.failed:
@@ -171,7 +180,10 @@ def _as_interrupt(_signal: int, _frame: object) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before or after a command, which tells what it kept
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

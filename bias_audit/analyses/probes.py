@@ -56,12 +56,20 @@ class ProbeSettings(Strict):
 
 
 def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]:
-    """A message if there are fewer images than folds."""
-    if len(faces) >= settings.folds:
+    """A message if no attribute has two levels with an image for every fold."""
+    if len(faces) < settings.folds:
+        return (
+            f"folds: expected at most as many folds as images, got {settings.folds} folds and "
+            f"{len(faces)} images; add images or lower the number of folds",
+        )
+    enough = [np.count_nonzero(np.bincount(codes) >= settings.folds) for codes in faces.codes.T]
+    if max(enough) >= 2:  # noqa: PLR2004
         return ()
+    names = ", ".join(attribute.name for attribute in faces.attributes)
     return (
-        f"folds: expected at most as many folds as images, got {settings.folds} folds and "
-        f"{len(faces)} images; add images or lower the number of folds",
+        f"folds: expected an attribute with two levels of at least {settings.folds} images each, "
+        f"as many as folds, got none among {names}, so there is nothing to tell apart; add "
+        "images or lower the number of folds",
     )
 
 
@@ -121,6 +129,13 @@ def out_of_fold_scores(subject: Subject, spec: ProbeSpec) -> Scores:
     return Scores(
         part, stored["codes"], stored["probabilities"], int(stored["not_converged"].item())
     )
+
+
+def is_scored(subject: Subject, spec: ProbeSpec) -> bool:
+    """Whether the scores of a probe are in the subject's cache already."""
+    part = part_of(subject, spec.target, spec.settings)
+    key = _cache_key(subject, spec, part, subject.faces.clusters[part.images])
+    return subject.cache.get(key) is not None
 
 
 def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: IntArray) -> str:

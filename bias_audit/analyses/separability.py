@@ -13,6 +13,7 @@ from bias_audit.analyses.probes import (
     ProbeSettings,
     ProbeSpec,
     Scores,
+    is_scored,
     out_of_fold_scores,
     part_of,
 )
@@ -20,6 +21,7 @@ from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import IntArray
+from bias_audit.progress import Silent
 from bias_audit.statistics import auc_interval, proportions
 from bias_audit.statistics.auc import macro_auc, weighted_macro_auc
 from bias_audit.statistics.balanced_accuracy import (
@@ -163,10 +165,12 @@ def probed_layers(
         return ()
     result = []
     title = f"Probes of {target.name} on {subject.name}"
-    layers = subject.activations.layers
-    with subject.progress.step(title, total=len(layers), unit="probe") as step:
-        for layer in layers:
-            scores = out_of_fold_scores(subject, ProbeSpec(target, layer, settings))
+    specs = [ProbeSpec(target, layer, settings) for layer in subject.activations.layers]
+    kept = all(is_scored(subject, spec) for spec in specs)
+    progress = Silent() if kept else subject.progress
+    with progress.step(title, total=len(specs), unit="probe") as step:
+        for spec in specs:
+            layer, scores = spec.layer, out_of_fold_scores(subject, spec)
             value = AUC.value(scores)
             if value is not None:
                 result.append((layer, value))
