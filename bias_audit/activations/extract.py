@@ -15,14 +15,11 @@ from torch import Tensor
 from bias_audit.activations.decode import Pixels, decoded_batches
 from bias_audit.activations.hooks import recorded
 from bias_audit.activations.moments import Moments
+from bias_audit.activations.recording import LayerFile, RecordingPass, Values, recorded_files
 from bias_audit.activations.store import (
-    LayerFile,
-    RecordingPass,
     StoredActivations,
-    Values,
     free_bytes,
     moments_path,
-    recorded_files,
     stream_moments,
     write_moments,
 )
@@ -73,7 +70,9 @@ def extract(
     forward_images = resumed_at = 0
     with FileLock(folder / "lock", mode=0o600):
         wanted = _wanted(backbone, settings)
-        missing = _missing(wanted, folder, len(faces))
+        _discard_damaged(wanted, folder, len(faces), progress)
+        stored = recorded_files(folder, len(faces))
+        missing = [file for file in wanted if file not in stored]
         if missing:
             name = f"pass-{digest(*(file.name for file in missing))[:12]}"
             recording = RecordingPass(folder / name, missing, len(faces))
@@ -81,8 +80,8 @@ def extract(
             _refuse_if_too_large(recording)
             _record(backbone, faces, settings, recording=recording, progress=progress)
             forward_images = len(faces) - resumed_at
-    stored = recorded_files(folder, len(faces))
-    paths = {key: path for key, (_, path) in stored.items()}
+        stored = recorded_files(folder, len(faces))
+    paths = {(file.layer, file.grid is not None): stored[file].path for file in wanted}
     activations = StoredActivations(
         folder,
         fingerprint,
@@ -142,9 +141,16 @@ def _wanted(backbone: Backbone, settings: Activations) -> list[LayerFile]:
     return files
 
 
-def _missing(wanted: Sequence[LayerFile], folder: Path, n_images: int) -> list[LayerFile]:
-    stored = {file for file, _ in recorded_files(folder, n_images).values()}
-    return [file for file in wanted if file not in stored]
+def _discard_damaged(
+    wanted: Sequence[LayerFile], folder: Path, n_images: int, progress: Progress
+) -> None:
+    """Delete the wanted files whose bytes are not those that were recorded, and say so."""
+    for file, recorded_file in recorded_files(folder, n_images).items():
+        if file in wanted and not recorded_file.intact():
+            recorded_file.discard()
+            progress.say(
+                f"stored activations of layer {file.layer} were damaged; they are recorded again"
+            )
 
 
 def _refuse_if_too_large(recording: RecordingPass) -> None:
@@ -170,7 +176,7 @@ def _record(
     device = resolve_device(settings.device)
     module = backbone.module.to(device).to(memory_format=torch.channels_last)
     cells = faces.table.cells
-    recording.done -= recording.done % settings.batch_size if not recording.complete else 0
+    recording.done -= recording.done % settings.batch_size
     start = recording.done
     moments = _begun_moments(recording, faces, settings.batch_size)
     outputs: dict[LayerFile, Values] = {}
@@ -201,6 +207,7 @@ def _record(
                 module(forward_input(pixels, backbone.preprocessing, device))
                 done = first + len(pixels)
                 for file, values in outputs.items():
+                    _refuse_other_rows(file, values, len(pixels))
                     recording.append(file, values)
                     moments[file].update(values, cells[first:done])
                 if time.monotonic() - last > _CHECKPOINT_SECONDS:
@@ -208,7 +215,8 @@ def _record(
                     recording.checkpoint(done)
                 step.advance(len(pixels))
         for file in recording.files:
-            write_moments(moments_path(recording.folder / file.name, cells), moments[file])
+            path = moments_path(recording.folder / file.name, cells, faces.table.n_cells)
+            write_moments(path, moments[file])
         recording.checkpoint(len(faces))
     finally:
         batches.close()
@@ -240,3 +248,11 @@ def _reduced(backbone: Backbone, file: LayerFile, output: Tensor) -> Values:
         )
     values: Values = reduced.cpu().numpy()
     return values
+
+
+def _refuse_other_rows(file: LayerFile, values: Values, n_images: int) -> None:
+    if len(values) != n_images:
+        raise BackboneError(
+            f"layer {file.layer!r} returns {len(values)} rows for {n_images} images, expected one "
+            "per image; choose the module around it"
+        )

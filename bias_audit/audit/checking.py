@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bias_audit.audit.estimate import Cost, estimate
-from bias_audit.audit.plan import find_faces, make_plan
+from bias_audit.audit.plan import Plan, find_faces, make_plan
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
@@ -16,8 +16,6 @@ from bias_audit.data.sampling import warnings
 from bias_audit.groups import intersections
 from bias_audit.progress import Progress
 
-_FOLDS = 5
-
 
 def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     """Validate everything that can be without weights, and say what a run would cost."""
@@ -25,7 +23,7 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     yield f"{config.name}: the config is valid"
     faces = find_faces(plan, progress=progress)
     yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
-    yield from _warnings(faces)
+    yield from _warnings(plan, faces)
     for cost in estimate(plan, faces):
         yield from _cost_lines(cost)
     yield "Times are measured on this machine and rough; stored activations make a run shorter."
@@ -33,7 +31,8 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
 
 def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     """Counts of every intersection, the exclusion ledger, notices and warnings."""
-    faces = find_faces(make_plan(config), progress=progress)
+    plan = make_plan(config)
+    faces = find_faces(plan, progress=progress)
     table = faces.table
     used = np.bincount(table.cells, minlength=table.n_cells)
     yield f"{table.name}: {len(faces)} images to use of {int(faces.found.sum())} usable"
@@ -55,7 +54,7 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     if not reasons:
         yield "  nothing was left out"
     yield from (f"notice: {notice}" for notice in table.notices)
-    yield from _warnings(faces)
+    yield from _warnings(plan, faces)
 
 
 def layer_lines(config: AuditConfig) -> Iterator[str]:
@@ -68,8 +67,9 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
         yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
 
 
-def _warnings(faces: Faces) -> Iterator[str]:
-    yield from (f"warning: {warning}" for warning in warnings(faces, _FOLDS))
+def _warnings(plan: Plan, faces: Faces) -> Iterator[str]:
+    folds = max(getattr(planned.params, "folds", 0) for planned in plan.analyses)
+    yield from (f"warning: {warning}" for warning in warnings(faces, folds))
 
 
 def _cost_lines(cost: Cost) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 from torch import nn
@@ -47,7 +47,7 @@ class PreprocessingParams(Strict):
 class BackboneParams(Strict):
     """What every backbone source understands."""
 
-    layers: Literal["stages", "blocks"] | tuple[str, ...] = Field(
+    layers: Literal["stages", "blocks"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         default="stages",
         description='"stages", "blocks", or names and patterns over named_modules(): '
         "* matches within one part of a name, ** across parts.",
@@ -74,6 +74,8 @@ class Built:
     """Entries of the module's state dict that the weights did not fill."""
     unexpected: tuple[str, ...] = ()
     """Entries of the weights that the module has no place for."""
+    misshapen: dict[str, str] = field(default_factory=dict)
+    """Entries of both that differ in shape, so stay unfilled: "expected (...), got (...)"."""
 
 
 P = TypeVar("P", bound=BackboneParams)

@@ -53,7 +53,7 @@ def load_backbone(
     )
     layers = resolve_layers(module, params.layers, seen)
     _refuse_unfilled(built, layers[-1][0], seen)
-    sha256 = _weights_sha256(module, leave_out=set(built.missing))
+    sha256 = _weights_sha256(module, leave_out={*built.missing, *built.misshapen})
     fingerprint = digest(
         sha256,
         built.architecture,
@@ -122,6 +122,18 @@ def _adjusted(own: Preprocessing, asked: PreprocessingParams) -> Preprocessing:
 
 def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
     """A weight the audited layers need but the file does not hold is an error, not a default."""
+    shapes = [
+        f"{name}: {shape}"
+        for name, shape in built.misshapen.items()
+        if runs_before_end(name.rpartition(".")[0], last, seen)
+    ]
+    if shapes:
+        raise BackboneError(
+            f"{built.weights} does not fit {built.architecture}: {len(shapes)} tensors that the "
+            f"audited layers need have another shape: {'; '.join(shapes[:_LISTED])}"
+            + ("; ..." if len(shapes) > _LISTED else "")
+            + "; check the architecture's name and the file"
+        )
     needed = [
         name
         for name in built.missing
@@ -143,6 +155,7 @@ def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
 
 def _key_problems(built: Built) -> tuple[str, ...]:
     problems = [f"missing in the weights: {name}" for name in built.missing]
+    problems += [f"another shape: {name}: {shape}" for name, shape in built.misshapen.items()]
     problems += [f"no place in the architecture: {name}" for name in built.unexpected]
     return tuple(problems)
 

@@ -39,18 +39,26 @@ class OutputShape:
 
 
 def output_shape(
-    layer: str, output: object, *, channels_last: bool, prefix_tokens: int | None
+    layer: str,
+    output: object,
+    *,
+    n_images: int,
+    channels_last: bool,
+    prefix_tokens: int | None,
 ) -> OutputShape:
     """Read the shape of one layer's output.
 
     Args:
         layer: For messages.
         output: What the module returned for a batch.
-        channels_last: The architecture declares (batch, height, width, channels).
+        n_images: Size of that batch; take at least two, so that rows of parts of an image show.
+        channels_last: The architecture declares (batch, height, width, channels); heeded where
+            the shape leaves it open, since single layers may differ.
         prefix_tokens: Tokens before the patches; None finds them from the token count.
 
     Raises:
-        BackboneError: The output is no tensor, or of a shape that holds no units.
+        BackboneError: The output is no tensor, has not one row per image, or is of a shape that
+            holds no units.
     """
     if not isinstance(output, Tensor):
         raise BackboneError(
@@ -58,6 +66,11 @@ def output_shape(
             "choose a module inside it"
         )
     size = tuple(output.shape)
+    if size and size[0] != n_images:
+        raise BackboneError(
+            f"layer {layer!r} returns {size[0]} rows for {n_images} images (shape {size}), "
+            "expected one per image; choose the module around it"
+        )
     if len(size) == 2:  # noqa: PLR2004
         return OutputShape("vector", size[1])
     if len(size) == 3:  # noqa: PLR2004
@@ -67,10 +80,20 @@ def output_shape(
         grid = (side, side) if square else (1, size[1] - prefix)
         return OutputShape("tokens", size[2], *grid, prefix=prefix)
     if len(size) == 4:  # noqa: PLR2004
-        if channels_last or (size[1] == size[2] and size[2] != size[3]):
+        if _is_channels_last(size, declared=channels_last):
             return OutputShape("map_channels_last", size[3], size[1], size[2])
         return OutputShape("map", size[1], size[2], size[3])
     raise BackboneError(f"layer {layer!r} returns shape {size}, expected 2 to 4 dimensions")
+
+
+def _is_channels_last(size: tuple[int, ...], *, declared: bool) -> bool:
+    """From the two sides that are equal, as those of a map are; else as declared."""
+    _, first, second, third = size
+    if second == third and first != second:
+        return False
+    if first == second and second != third:
+        return True
+    return declared
 
 
 def _prefix(n_tokens: int, declared: int | None) -> int:

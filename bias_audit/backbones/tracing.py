@@ -17,6 +17,8 @@ _STAGE_CLASS = re.compile(r"(Stage|Level)$")
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _CONVOLUTION_AND_NORM = 2
 _MAX_EVEN_STAGES = 6
+_TRACED = 2
+"""Images in the traced batch: with one, a row per image and a row per batch look alike."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def trace(
     channels_last: bool,
     prefix_tokens: int | None,
 ) -> Trace:
-    """Pass one blank image through a module and note what every part of it returned."""
+    """Pass blank images through a module and note what every part of it returned."""
     order: list[str] = []
     calls: dict[str, int] = {}
     outputs: dict[str, OutputShape | BackboneError] = {}
@@ -48,7 +50,11 @@ def trace(
         order.append(name)
         try:
             outputs[name] = output_shape(
-                name, output, channels_last=channels_last, prefix_tokens=prefix_tokens
+                name,
+                output,
+                n_images=_TRACED,
+                channels_last=channels_last,
+                prefix_tokens=prefix_tokens,
             )
         except BackboneError as error:
             outputs[name] = error
@@ -61,7 +67,7 @@ def trace(
     handles = [hook(name) for name, _ in module.named_modules() if name]
     try:
         with torch.inference_mode():
-            module(torch.zeros(1, 3, *size))
+            module(torch.zeros(_TRACED, 3, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = size
         raise BackboneError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
@@ -15,7 +15,7 @@ from bias_audit.backbones.backbone import Preprocessing
 from bias_audit.errors import BackboneError
 
 _NESTS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-_PREFIXES = ("module.", "model.", "backbone.", "encoder.", "net.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -31,18 +31,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             raw: Any = load_file(path)
         else:
             raw = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, OSError, EOFError, RuntimeError, ValueError) as error:
-        raise BackboneError(
-            f"weights file {path}: not a readable weights file: {error}"
-        ) from error
-    except Exception as error:  # torch raises pickle.UnpicklingError, which may not be imported
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise BackboneError(
-            f"weights file {path}: it asks to run code when opened, which is refused; expected "
-            "tensors alone: ask its author for a .safetensors file"
-        ) from error
+    except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
+        raise BackboneError(f"weights file {path}: {_unreadable(error)}") from error
     return _tensors(raw, path)
+
+
+def _unreadable(error: Exception) -> str:
+    # torch raises pickle.UnpicklingError, which may not be imported, for code and for other bytes.
+    if type(error).__name__ != "UnpicklingError":
+        return f"not a readable weights file: {type(error).__name__}: {error}"
+    if "Unsupported operand" in str(error):
+        return "not a readable weights file: it does not hold what PyTorch or safetensors save"
+    return (
+        "it asks to run code when opened, which is refused; expected tensors alone: ask its "
+        "author for a .safetensors file, or save its state_dict alone"
+    )
 
 
 def _tensors(raw: Any, path: Path) -> dict[str, Tensor]:
@@ -59,16 +62,23 @@ def _tensors(raw: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def fill(
-    module: nn.Module, tensors: dict[str, Tensor], *, what: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Put tensors into a module, after removing a prefix that all names share.
+@dataclass(frozen=True)
+class Fit:
+    """What is left over when tensors were put into a module; as in `Built`."""
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: dict[str, str] = field(default_factory=dict)
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], *, what: str) -> Fit:
+    """Put tensors into a module, after removing prefixes that names share.
 
     Returns:
-        Names of the module that stay unfilled, and names of the file that have no place.
+        Names of either side that stay unfilled, and why.
 
     Raises:
-        BackboneError: No name fits, or a tensor has another shape; every such name is listed.
+        BackboneError: No name fits.
     """
     own = module.state_dict()
     tensors = _without_prefix(tensors, set(own))
@@ -78,28 +88,34 @@ def fill(
             f"{what}: none of its {len(tensors)} names fits the architecture, which has names "
             f"like {', '.join(list(own)[:3])}; the file has {', '.join(list(tensors)[:3])}"
         )
-    shapes = [
-        f"{name}: expected {tuple(own[name].shape)}, got {tuple(tensors[name].shape)}"
+    misshapen = {
+        name: f"expected {tuple(own[name].shape)}, got {tuple(tensors[name].shape)}"
         for name in own
         if name in common and own[name].shape != tensors[name].shape
-    ]
-    if shapes:
-        raise BackboneError(
-            f"{what}: {len(shapes)} tensors have another shape than the architecture: "
-            + "; ".join(shapes[:20])
-        )
-    module.load_state_dict({name: tensors[name] for name in common}, strict=False)
-    missing = tuple(name for name in own if name not in common)
-    unexpected = tuple(name for name in tensors if name not in common)
-    return missing, unexpected
+    }
+    fitting = {name: tensors[name] for name in common if name not in misshapen}
+    module.load_state_dict(fitting, strict=False)
+    return Fit(
+        missing=tuple(name for name in own if name not in common),
+        unexpected=tuple(name for name in tensors if name not in common),
+        misshapen=misshapen,
+    )
 
 
 def _without_prefix(tensors: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
+    """Take the commonest prefix away again and again, and keep what fits most names.
+
+    Wrappers nest ("model.module."), so one prefix alone may gain nothing.
+    """
+    best = tensors
+    while True:
+        prefix = max(_PREFIXES, key=lambda p: sum(name.startswith(p) for name in tensors))
         stripped = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        if len(own & stripped.keys()) > len(own & tensors.keys()):
-            tensors = stripped
-    return tensors
+        if stripped.keys() == tensors.keys() or len(stripped) < len(tensors):
+            return best  # nothing to take away, or two names would become one
+        tensors = stripped
+        if len(own & tensors.keys()) > len(own & best.keys()):
+            best = tensors
 
 
 def timm_preprocessing(module: nn.Module) -> Preprocessing:

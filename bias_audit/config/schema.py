@@ -15,7 +15,14 @@ class Strict(BaseModel):
 
 
 def _expand(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if "\0" in value:
+        raise ValueError("expected a path, which cannot hold a null character")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # pydantic reports a ValueError with the key it stands at
+        raise ValueError(f"{error}; write the folder out") from error
 
 
 UserPath = Annotated[Path, BeforeValidator(_expand)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 from bias_audit.data.faces import Exclusion, FaceTable, ImageReference
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
+
+_MAX_INTERSECTIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ def face_table(
         notices: What was repaired on reading.
 
     Raises:
-        DataError: No entry is usable.
+        DataError: No entry is usable, or there are too many intersections to report on.
     """
+    _refuse_too_many(attributes)
     kept: list[Annotation] = []
     codes: list[list[int]] = []
     exclusions: list[Exclusion] = []
@@ -86,6 +90,16 @@ def face_table(
         notices=tuple(notices),
         exclusions=tuple(exclusions),
     )
+
+
+def _refuse_too_many(attributes: Sequence[Attribute]) -> None:
+    counts = [len(attribute.levels) for attribute in attributes]
+    n_cells = math.prod(counts)
+    if n_cells > _MAX_INTERSECTIONS:
+        raise DataError(
+            f"attributes: {' x '.join(map(str, counts))} levels make {n_cells} intersections, "
+            f"expected at most {_MAX_INTERSECTIONS}; declare fewer attributes or levels"
+        )
 
 
 def find_image(root: Path, name: str) -> ImageReference | Exclusion:

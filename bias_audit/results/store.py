@@ -72,7 +72,7 @@ def read_audit(folder: Path) -> AuditResult:
         raise OutputError(f"{path}: expected a finished run's folder, found no audit.json in it")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path}: not readable as JSON ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:

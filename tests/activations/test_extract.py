@@ -17,6 +17,7 @@ from bias_audit.backbones.backbone import Backbone
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError
+from bias_audit.files import digest
 from bias_audit.progress import Silent
 
 SETTINGS = Activations(batch_size=8, device="cpu")
@@ -210,3 +211,96 @@ def test_damaged_activations_are_recorded_again(
     again = run(load_bundled(["bn2"]), faces, tmp_path)
     assert again.forward_images == len(faces)
     np.testing.assert_array_equal(again.activations.units("bn2"), whole)
+
+
+def is_of(layer: str, path: Path) -> bool:
+    return path.name.startswith(digest(layer)[:12])
+
+
+class Noting(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.mark.parametrize("layers", [["bn2"], ["blocks.1", "bn2"]])
+def test_flipped_bytes_are_noticed_and_recorded_again(
+    load_bundled: Callable[[list[str]], Backbone],
+    faces: Faces,
+    tmp_path: Path,
+    layers: list[str],
+) -> None:
+    first = run(load_bundled(layers), faces, tmp_path).activations
+    whole, moments = np.array(first.units("bn2")), first.moments("bn2")
+    path = next(path for path in tmp_path.rglob("*.units.npy") if is_of("bn2", path))
+    raw = bytearray(path.read_bytes())
+    raw[5000] ^= 0x40
+    path.write_bytes(raw)
+    noting = Noting()
+    again = extract(load_bundled(layers), faces, SETTINGS, cache=tmp_path, progress=noting)
+    assert again.forward_images == len(faces)
+    assert noting.said == ["stored activations of layer bn2 were damaged; they are recorded again"]
+    np.testing.assert_array_equal(again.activations.units("bn2"), whole)
+    np.testing.assert_array_equal(again.activations.moments("bn2").mean, moments.mean)
+    assert run(load_bundled(layers), faces, tmp_path).forward_images == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        "[]",
+        "[" * 5000,
+        '{"n_images": 50, "done": 50}',
+        '{"n_images": 50, "done": 50, "layers": [1]}',
+        '{"n_images": 50, "done": "x", "layers": []}',
+        '{"n_images": 50, "done": -8, "layers": []}',
+        '{"n_images": 50, "done": 50, "layers": '
+        '[{"layer": "bn2", "n_units": 1280, "grid": null}]}',
+    ],
+)
+def test_a_damaged_state_is_no_state(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path, text: str
+) -> None:
+    whole = np.array(run(load_bundled(["bn2"]), faces, tmp_path).activations.units("bn2"))
+    (path,) = tmp_path.rglob("state.json")
+    path.write_text(text)
+    again = run(load_bundled(["bn2"]), faces, tmp_path)
+    assert again.forward_images == len(faces)
+    np.testing.assert_array_equal(again.activations.units("bn2"), whole)
+
+
+def test_an_attribute_that_gains_a_level_has_moments_of_its_own(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    run(load_bundled(["bn2"]), faces, tmp_path)
+    first, *rest = faces.table.attributes
+    longer = dataclasses.replace(first, levels=(*first.levels, "one more"))
+    table = dataclasses.replace(faces.table, attributes=(longer, *rest))
+    again = run(load_bundled(["bn2"]), dataclasses.replace(faces, table=table), tmp_path)
+    assert again.forward_images == 0
+    assert table.cells.tolist() == faces.table.cells.tolist()
+    assert len(again.activations.moments("bn2").count) == table.n_cells
+
+
+def test_grids_of_several_sizes_are_kept_side_by_side(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    by_side = [Activations(batch_size=8, device="cpu", positions=side) for side in (4, 2, 4, 2)]
+    runs = [run(load_bundled(["blocks.1"]), faces, tmp_path, settings) for settings in by_side]
+    assert [each.forward_images for each in runs] == [50, 50, 0, 0]
+    assert [each.activations.positions("blocks.1").shape[2] for each in runs] == [16, 4, 16, 4]
+
+
+def test_a_layer_that_does_not_give_a_row_per_image_is_refused(
+    backbone: Backbone, faces: Faces, tmp_path: Path
+) -> None:
+    backbone.module.get_submodule("bn2").register_forward_hook(
+        lambda _module, _inputs, output: torch.cat([output, output])
+    )
+    with pytest.raises(BackboneError, match=r"'bn2' returns 16 rows for 8 images"):
+        run(backbone, faces, tmp_path)

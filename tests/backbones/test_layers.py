@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
@@ -88,6 +89,8 @@ def test_an_input_size_the_architecture_refuses_is_told() -> None:
         ((2, 16, 7, 7), False, None, OutputShape("map", 16, 7, 7)),
         ((2, 7, 7, 16), False, None, OutputShape("map_channels_last", 16, 7, 7)),
         ((2, 7, 7, 7), True, None, OutputShape("map_channels_last", 7, 7, 7)),
+        ((2, 16, 7, 7), True, None, OutputShape("map", 16, 7, 7)),
+        ((2, 7, 8, 16), True, None, OutputShape("map_channels_last", 16, 7, 8)),
         ((2, 197, 16), False, None, OutputShape("tokens", 16, 14, 14, prefix=1)),
         ((2, 196, 16), False, None, OutputShape("tokens", 16, 14, 14, prefix=0)),
         ((2, 201, 16), False, 5, OutputShape("tokens", 16, 14, 14, prefix=5)),
@@ -98,7 +101,9 @@ def test_units_are_means_over_patches(
     size: tuple[int, ...], channels_last: bool, prefix: int | None, expected: OutputShape
 ) -> None:
     output = torch.randn(size, generator=torch.Generator().manual_seed(0))
-    shape = output_shape("x", output, channels_last=channels_last, prefix_tokens=prefix)
+    shape = output_shape(
+        "x", output, n_images=2, channels_last=channels_last, prefix_tokens=prefix
+    )
     assert shape == expected
     reduced = units(output, shape)
     assert reduced.shape == (2, shape.n_units)
@@ -110,5 +115,31 @@ def test_units_are_means_over_patches(
 
 def test_positions_average_whole_neighbourhoods() -> None:
     output = torch.arange(16.0).reshape(1, 1, 4, 4)
-    shape = output_shape("x", output, channels_last=False, prefix_tokens=None)
+    shape = output_shape("x", output, n_images=1, channels_last=False, prefix_tokens=None)
     assert positions(output, shape, 2).tolist() == [[[2.5, 4.5, 10.5, 12.5]]]
+
+
+SWIN = "swin_tiny_patch4_window7_224.ms_in1k"
+
+
+@pytest.mark.parametrize("size", [(128, 49, 96), (1, 16), (98, 2, 16)])
+def test_rows_that_are_not_images_are_refused(size: tuple[int, ...]) -> None:
+    with pytest.raises(BackboneError, match=f"returns {size[0]} rows for 2 images"):
+        output_shape("x", torch.zeros(size), n_images=2, channels_last=False, prefix_tokens=None)
+
+
+def test_windows_of_an_image_are_no_layer() -> None:
+    with pytest.raises(BackboneError, match="choose the module around it"):
+        build("timm", SWIN, ["layers.0.blocks.0.attn"])
+
+
+def test_a_convolution_of_a_channels_last_architecture_keeps_its_channels() -> None:
+    backbone = build("timm", SWIN, ["patch_embed.proj", "layers.0"])
+    assert [layer.n_units for layer in backbone.record.layers] == [96, 96]
+    assert backbone.shapes["patch_embed.proj"].kind == "map"
+    assert backbone.shapes["layers.0"].kind == "map_channels_last"
+
+
+def test_no_layers_at_all_are_refused_by_the_config() -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        build("bundled", "tf_efficientnet_lite0", [])

@@ -16,6 +16,7 @@ from bias_audit.activations.decode import resize
 from bias_audit.activations.extract import forward_input
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.weights import Fit, fill
 from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError
 
@@ -133,6 +134,41 @@ def test_checkpoint_formats_and_prefixes_give_the_same_backbone(tmp_path: Path) 
     assert other.record.key_problems == ()
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.module.", "_orig_mod.module.model."])
+def test_wrappers_around_a_model_are_seen_through(tmp_path: Path, prefix: str) -> None:
+    state = timm.create_model("resnet18", pretrained=False).state_dict()
+    torch.save({f"{prefix}{name}": value for name, value in state.items()}, tmp_path / "a.pth")
+    backbone = load("checkpoint", architecture="resnet18", file=tmp_path / "a.pth")
+    assert backbone.record.key_problems == ()
+    own = backbone.module.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in state.items())
+
+
+def test_a_prefix_of_the_architecture_itself_is_kept(tmp_path: Path) -> None:
+    from torchvision import models
+
+    state = models.vit_b_32(weights=None, image_size=32).state_dict()  # names like "encoder.ln"
+    module = models.vit_b_32(weights=None, image_size=32)
+    fit = fill(module, {f"module.{name}": value for name, value in state.items()}, what="x")
+    assert fit == Fit()
+
+
+def test_a_classifier_of_other_classes_is_told_and_plays_no_part(tmp_path: Path) -> None:
+    state = timm.create_model("resnet18", pretrained=False, num_classes=7).state_dict()
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    one, again = (
+        load("checkpoint", architecture="resnet18", file=tmp_path / "a.safetensors")
+        for _ in range(2)
+    )
+    assert one.record.key_problems == (
+        "another shape: fc.weight: expected (1000, 512), got (7, 512)",
+        "another shape: fc.bias: expected (1000,), got (7,)",
+    )
+    assert one.fingerprint == again.fingerprint
+    with pytest.raises(BackboneError, match=r"another shape: fc\.weight: expected \(1000, 512\)"):
+        load("checkpoint", architecture="resnet18", file=tmp_path / "a.safetensors", layers=["fc"])
+
+
 class Bomb:
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -143,15 +179,18 @@ class Bomb:
 
 def test_pickle_bomb_is_refused_and_does_not_go_off(tmp_path: Path) -> None:
     torch.save({"state_dict": Bomb(tmp_path / "exploded")}, tmp_path / "bomb.pth")
-    with pytest.raises(BackboneError, match="run code when opened, which is refused"):
+    with pytest.raises(
+        BackboneError, match=r"run code when opened, which is refused.*or save its state_dict"
+    ):
         load("checkpoint", architecture="resnet18", file=tmp_path / "bomb.pth")
     assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize("name", ["text.pth", "text.safetensors"])
-def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("not weights at all, only words")
-    with pytest.raises(BackboneError, match="weights file"):
+@pytest.mark.parametrize("text", ["not weights at all, only words", "hello", "Name,1", "", "PK"])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BackboneError, match="not a readable weights file"):
         load("checkpoint", architecture="resnet18", file=tmp_path / name)
 
 

@@ -103,3 +103,55 @@ def test_nested_unknown_key_names_the_keys_of_its_own_section(tmp_path: Path) ->
         "line 8: output.foldr: unknown key 'foldr'; did you mean 'folder'? "
         "(known: folder, cache, formats)",
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        VALID + "x: " + "[" * 3000 + "]" * 3000 + "\n",
+        VALID + "x: " + "{a: " * 3000 + "1" + "}" * 3000 + "\n",
+        "name: &a [*a]\n",
+        "x: &q {y: *q}\n",
+        "x: &q [*q, *q, *q]\n",
+    ],
+)
+def test_endless_nesting_is_refused(tmp_path: Path, text: str) -> None:
+    (told,) = problems(tmp_path, text)
+    assert told.startswith("line ")
+    assert "nested more than 50 deep" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("name=" + "[" * 3000, "--set name: the value is nested more than 50 deep"),
+        ("name=&a [*a]", "--set name: name: nested more than 50 deep"),
+        ("a." * 3000 + "a=1", "nested more than 50 deep"),
+        ("seed=2024-13-45", "--set seed: seed: month must be in 1..12"),
+        ("seed=[", "--set seed: the value is not valid YAML"),
+        ("seed=!!python/name:os.system x", "--set seed: seed: could not determine"),
+        ("²=1", "--set ²: ²: unknown key"),
+        ("0=1", "--set 0: 0: unknown key"),
+        ("9" * 5000 + "=1", "unknown key"),
+        ("output.cache=~nouser/x", "could not determine home directory"),
+        ('output.cache="a\\0b"', "null character"),
+        ("backbones.²=1", "no place of that name"),
+        ("activations={workers: 0}", "--set activations: activations.workers"),
+    ],
+)
+def test_overrides_that_make_no_sense_are_told(
+    tmp_path: Path, override: str, expected: str
+) -> None:
+    assert expected in "\n".join(problems(tmp_path, VALID, override))
+
+
+def test_merge_keys_are_not_supported(tmp_path: Path) -> None:
+    text = VALID + "activations: &x {workers: 1}\nsampling:\n  <<: *x\n"
+    told = problems(tmp_path, text)
+    assert told == ("line 9: merge keys (<<) are not supported; write the keys out",)
+    assert "unknown key '<<'" in problems(tmp_path, VALID + '"<<": 1\n')[0]
+
+
+def test_keys_are_text(tmp_path: Path) -> None:
+    told = problems(tmp_path, VALID + "? &a [*a]\n: 1\n")
+    assert told == ("line 7: expected text as a key, got a list or mapping",)

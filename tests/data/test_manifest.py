@@ -138,9 +138,22 @@ def test_levels_that_yaml_changed_get_advice(level: object) -> None:
         params(Path("x.csv"), attributes={"group": [level]})
 
 
-@pytest.mark.parametrize("attributes", [{}, {"group": []}, {"group": ["a", "a"]}, {"group": [""]}])
-def test_attributes_that_declare_nothing(attributes: object) -> None:
-    with pytest.raises(ValidationError):
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, "at least 1 item"),
+        ({"group": []}, "expected levels that are not empty"),
+        ({"group": [""]}, "expected levels that are not empty"),
+        ({"group": ["a", " "]}, "expected levels that are not empty"),
+        ({"group": ["a", "a"]}, "expected each level once"),
+        ({"group": [1, "1 "]}, "expected each level once"),
+        ({"": ["a", "b"]}, "got a blank one"),
+        ({"  ": ["a", "b"]}, "got a blank one"),
+        ({"intersection": ["a", "b"]}, "rename the column"),
+    ],
+)
+def test_attributes_that_cannot_be(attributes: object, expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
         params(Path("x.csv"), attributes=attributes)
 
 
@@ -157,3 +170,28 @@ def test_unquoted_no_in_a_config_is_explained(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r'glasses: expected levels as text.*put quotes, "no"'):
         load_config(file)
+
+
+def test_whole_numbers_that_became_floats_match_their_level(tmp_path: Path) -> None:
+    written(tmp_path, "")
+    file = tmp_path / "faces.parquet"
+    pq.write_table(pa.table({"path": ["1.jpg", "2.jpg", "3.jpg"], "group": [1.0, 2.0, 1.5]}), file)
+    table = PLUGIN.read(params(file, attributes={"group": [1, 2]}))
+    assert table.codes[:, 0].tolist() == [0, 1]
+    assert [entry.reason for entry in table.exclusions] == ["unknown label"]
+    assert table.notices == ("2 labels written like '1.0' were read as the declared '1'",)
+
+
+def test_a_level_declared_with_decimals_is_taken_as_it_is(tmp_path: Path) -> None:
+    file = written(tmp_path, "path,group\n1.jpg,1.0\n2.jpg,1\n3.jpg,2.00\n")
+    table = PLUGIN.read(params(file, attributes={"group": ["1", "1.0", "2"]}))
+    assert table.codes[:, 0].tolist() == [1, 0, 2]
+
+
+def test_too_many_intersections_are_refused_at_once(tmp_path: Path) -> None:
+    names = [f"a{n}" for n in range(5)]
+    file = written(tmp_path, f"path,{','.join(names)}\n1.jpg{',0' * 5}\n")
+    ten = [str(n) for n in range(10)]
+    with pytest.raises(DataError, match=r"make 100000 intersections, expected at most 10000"):
+        PLUGIN.read(params(file, attributes=dict.fromkeys(names, ten)))
+    assert len(PLUGIN.read(params(file, attributes=dict.fromkeys(names[:4], ten)))) == 1

@@ -72,9 +72,45 @@ def test_fewer_images_than_folds_exits_2(
         rows.append(f"{index}.png,{['round', 'long'][index]},light")
     manifest(tmp_path, rows, small)
     done = bias_audit("run", write_config(small), cwd=tmp_path)
-    assert done.returncode in {2, 4}
-    told = done.stdout + done.stderr
-    assert "fold" in told
+    assert done.returncode == 2
+    assert "expected at most as many folds as images" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_groups_all_smaller_than_the_folds_exit_2(
+    small: dict[str, Any], write_config: Write, tmp_path: Path, verb: str
+) -> None:
+    rows = []
+    for index in range(6):
+        blank(tmp_path, f"{index}.png", index)
+        rows.append(f"{index}.png,{['round', 'long', 'long'][index % 3]},light")
+    manifest(tmp_path, rows, small)
+    done = bias_audit(verb, write_config(small), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    told = done.stderr.replace("\n", " ")
+    assert "two levels of at least 3 images each" in told
+    assert "shape, tone" in told
+
+
+def test_an_interrupt_outside_of_a_command_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bias_audit import cli
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+
+
+def test_a_home_that_is_not_there_exits_2(
+    small: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    done = bias_audit("check", write_config(small), "--set", "output.cache=~nouser", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--set output.cache" in done.stderr
 
 
 def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(

@@ -49,6 +49,7 @@ def test_array_names_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
     ("text", "expected"),
     [
         ("not json", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON"),
         ("[]", "expected schema_version 1, got None"),
         ('{"schema_version": 2}', "got 2"),
         ('{"schema_version": 1, "name": "x"}', "damaged at"),

@@ -11,6 +11,7 @@ from torchvision import models
 
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built, Preprocessing
 from bias_audit.backbones.weights import (
+    Fit,
     fill,
     read_state_dict,
     timm_preprocessing,
@@ -36,12 +37,11 @@ class Params(BackboneParams):
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
     module, preprocessing = _architecture(params)
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
+    fit = Fit()
     if pretrained:
         tensors = read_state_dict(params.file)
         _check_sha256(params)
-        missing, unexpected = fill(
+        fit = fill(
             module,
             tensors,
             what=f"weights file {params.file} in {params.library} {params.architecture}",
@@ -55,8 +55,9 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
         weights=params.file.name,
         licence=params.licence,
         preprocessing=preprocessing,
-        missing=missing,
-        unexpected=unexpected,
+        missing=fit.missing,
+        unexpected=fit.unexpected,
+        misshapen=fit.misshapen,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -21,6 +22,10 @@ from bias_audit.data.rows import Row, read_rows
 from bias_audit.data.source import FaceSource
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
+
+_RESERVED = "intersection"
+"""What analyses call all attributes together."""
+_WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 
 
 class Params(Strict):
@@ -61,6 +66,13 @@ class Params(Strict):
     @classmethod
     def _levels_distinct(cls, attributes: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, levels in attributes.items():
+            if not name.strip():
+                raise ValueError("expected the column name of each attribute, got a blank one")
+            if name == _RESERVED:
+                raise ValueError(
+                    f"{name!r} names the combination of all attributes, so none may be called "
+                    "so; rename the column"
+                )
             if not levels or "" in levels:
                 raise ValueError(f"{name}: expected levels that are not empty, got {levels}")
             if len(set(levels)) < len(levels):
@@ -97,6 +109,9 @@ def read(params: Params) -> FaceTable:
     rows = read_rows(params.file, list(dict.fromkeys(columns)))
     root = resolved_folder(params.root or params.file.parent, expected="the manifest's images")
     rows, notices = _of_split(rows, params)
+    rows, n_whole = _whole_numbers(rows, params)
+    if n_whole:
+        notices.append(f"{n_whole} labels written like '1.0' were read as the declared '1'")
     without = (
         sum(isinstance(row, dict) and not row[params.identity_column] for row in rows)
         if params.identity_column
@@ -116,6 +131,28 @@ def read(params: Params) -> FaceTable:
         has_splits=params.split_column is not None,
     )
     return face_table(_entries(rows, root, params), attributes, description, notices=notices)
+
+
+def _whole_numbers(
+    rows: list[Row | Exclusion], params: Params
+) -> tuple[list[Row | Exclusion], int]:
+    """Labels as declared where software turned whole numbers into floats, as it does with gaps."""
+    result: list[Row | Exclusion] = []
+    changed = 0
+    for row in rows:
+        new = {} if isinstance(row, Exclusion) else _as_declared(row, params.attributes)
+        changed += len(new)
+        result.append({**row, **new} if isinstance(row, dict) else row)
+    return result, changed
+
+
+def _as_declared(row: Row, attributes: Mapping[str, list[str]]) -> Row:
+    new = {}
+    for name, levels in attributes.items():
+        whole = _WHOLE.fullmatch(row[name])
+        if whole and row[name] not in levels and whole[1] in levels:
+            new[name] = whole[1]
+    return new
 
 
 def _of_split(
