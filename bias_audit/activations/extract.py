@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -96,7 +95,7 @@ def extract(
 
 def bytes_needed(backbone: Backbone, settings: Activations, n_images: int) -> int:
     """Disk that the activations of `n_images` take."""
-    row = sum(4 * int(np.prod(file.row)) for file in _wanted(backbone, settings))
+    row = sum(file.row_bytes for file in _wanted(backbone, settings))
     return row * n_images
 
 
@@ -155,7 +154,7 @@ def _discard_damaged(
 
 def _refuse_if_too_large(recording: RecordingPass) -> None:
     left = recording.n_images - recording.done
-    needed = left * sum(4 * int(np.prod(file.row)) for file in recording.files)
+    needed = left * sum(file.row_bytes for file in recording.files)
     free = free_bytes(recording.folder)
     if needed > free:
         raise OutputError(

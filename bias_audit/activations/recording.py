@@ -5,6 +5,7 @@ Files grow by whole batches, so an interrupted pass goes on where its last check
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ class LayerFile:
     def row(self) -> tuple[int, ...]:
         """Shape of one image's values."""
         return (self.n_units, *(() if self.grid is None else (self.grid[0] * self.grid[1],)))
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one image's values on disk."""
+        return 4 * math.prod(self.row)
 
     @property
     def name(self) -> str:
@@ -125,7 +131,7 @@ class RecordingPass:
             for file in self.files:
                 path = self.folder / file.name
                 header = _header(file, self.n_images)
-                size = len(header) + self.done * _row_bytes(file)
+                size = len(header) + self.done * file.row_bytes
                 handle = path.open("r+b" if self.done else "wb")
                 self._open[file] = handle
                 if self.done:
@@ -182,7 +188,7 @@ def recorded_files(folder: Path, n_images: int) -> dict[LayerFile, RecordedFile]
 
 def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:
     """Whether a file holds the rows of the first `done` images."""
-    expected = len(_header(file, n_images)) + done * _row_bytes(file)
+    expected = len(_header(file, n_images)) + done * file.row_bytes
     return path.is_file() and path.stat().st_size >= expected
 
 
@@ -199,7 +205,3 @@ def _header(file: LayerFile, n_images: int) -> bytes:
         buffer, {"descr": "<f4", "fortran_order": False, "shape": (n_images, *file.row)}
     )
     return buffer.getvalue()
-
-
-def _row_bytes(file: LayerFile) -> int:
-    return 4 * int(np.prod(file.row))

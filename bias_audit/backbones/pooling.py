@@ -26,17 +26,6 @@ class OutputShape:
     prefix: int = 0
     """Tokens that belong to no place in the image."""
 
-    @property
-    def reduction(self) -> str:
-        """What becomes of the output, in words."""
-        words = {
-            "vector": "as it is",
-            "map": "mean over positions",
-            "map_channels_last": "mean over positions",
-            "tokens": "mean over patch tokens",
-        }
-        return words[self.kind]
-
 
 def output_shape(
     layer: str,

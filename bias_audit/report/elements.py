@@ -38,11 +38,6 @@ class Table:
         """Whether paper shows the excerpt alone."""
         return len(self.rows) > MOST_PRINTED_ROWS
 
-    @property
-    def short_columns(self) -> Cells:
-        """Labels alone."""
-        return tuple(column.label for column in self.columns)
-
 
 @dataclass(frozen=True)
 class BlockText:

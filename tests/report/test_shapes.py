@@ -151,7 +151,7 @@ def test_what_a_group_gets_by_chance_is_drawn_told_and_listed() -> None:
     figure, text = shape.draw(plain, arrays), shape.text(plain)
     assert figure.get_supxlabel() == "recall (dotted line: chance, 0.25)"
     assert not any(line.get_marker() == "|" for line in figure.axes[0].get_lines())
-    assert "by chance" not in text.tables[0].short_columns
+    assert "by chance" not in [column.label for column in text.tables[0].columns]
     assert "Dotted: chance." in text.caption
 
 
