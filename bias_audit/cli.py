@@ -1,8 +1,10 @@
 """The command line: `bias-audit`.
 
-Exit codes: 0 done; 2 the command, the config or the inputs need correcting; 4 an analysis failed
-(the report is written and says which); 5 the machine refused (disk, permissions, another run in
-the same folder); 130 interrupted (the same command goes on where it was).
+Exit codes: 0 done, and every criterion of the config passes; 1 a criterion fails; 2 the command,
+the config or the inputs need correcting; 3 no criterion fails, but one is inconclusive; 4 an
+analysis failed, which comes before 1 and 3 since evidence is missing (the report is written and
+says which); 5 the machine refused (disk, permissions, another run in the same folder); 70 a defect
+of bias-audit itself; 130 interrupted (the same command goes on where it was).
 """
 
 from __future__ import annotations
@@ -11,19 +13,27 @@ import json
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bias_audit.console import ConsoleProgress
+from bias_audit.console import ConsoleProgress, print_verdicts
 from bias_audit.errors import AuditError
 
+if TYPE_CHECKING:
+    from bias_audit.results.audit import AuditResult
+
+EXIT_CRITERION_FAILED = 1
+EXIT_INCONCLUSIVE = 3
 EXIT_ANALYSIS_FAILED = 4
+EXIT_DEFECT = 70
+"""Python's own code for an uncaught error is 1, which here means that a criterion fails."""
 EXIT_INTERRUPTED = 130
 _SHOWN = 4
 """Findings on the terminal; the report has all."""
@@ -33,8 +43,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Audit what a pretrained image backbone encodes about people.",
-    epilog="Exit codes: 0 done, 2 correct the command, config or inputs, 4 an analysis failed, "
-    "5 the machine refused (disk, permissions, a run in the same folder), 130 interrupted.",
+    epilog="Exit codes: 0 done and every criterion passes, 1 a criterion fails, 2 correct the "
+    "command, config or inputs, 3 a criterion is undecided, 4 an analysis failed, 5 the machine "
+    "refused (disk, permissions, a run in the same folder), 70 a defect, 130 interrupted.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
 app.add_typer(data_app, name="data")
@@ -79,10 +90,22 @@ def run_command(
         out.print()
         for path in render(settings.folder, formats=settings.output.formats):
             out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+        from bias_audit.report.sections.verdicts import verdicts
+
+        print_verdicts(out, verdicts(result).rows)
         for failed in result.failed:
             out.print(f"[red]Failed:[/red] {escape(f'{failed.title}: {failed.error}')}")
-        if result.failed:
-            raise typer.Exit(EXIT_ANALYSIS_FAILED)
+        raise typer.Exit(_exit_code(result))
+
+
+def _exit_code(result: AuditResult) -> int:
+    """A failed analysis first: evidence is missing, whatever the rest says."""
+    outcomes = {verdict.outcome for verdict in result.verdicts}
+    if result.failed:
+        return EXIT_ANALYSIS_FAILED
+    if "FAIL" in outcomes:
+        return EXIT_CRITERION_FAILED
+    return EXIT_INCONCLUSIVE if "INCONCLUSIVE" in outcomes else 0
 
 
 @app.command("check")
@@ -184,6 +207,9 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # before or after a command, which tells what it kept
         sys.exit(EXIT_INTERRUPTED)
+    except Exception:  # noqa: BLE001  whatever it is, it says nothing about a criterion
+        traceback.print_exc()
+        sys.exit(EXIT_DEFECT)
 
 
 if __name__ == "__main__":

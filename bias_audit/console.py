@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,10 +18,71 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from bias_audit.progress import Step
 
 _PLAIN_SECONDS = 30.0
+_COLOURS: Final = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+
+
+class VerdictRow(Protocol):
+    """What a terminal prints of a verdict."""
+
+    @property
+    def name(self) -> str:
+        """The criterion's."""
+
+    @property
+    def claim(self) -> str:
+        """What was to be shown, with the margin."""
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name."""
+
+    @property
+    def outcome(self) -> str:
+        """A word."""
+
+    @property
+    def shape(self) -> str:
+        """A mark beside the word."""
+
+    @property
+    def measured(self) -> str:
+        """The deciding number."""
+
+    @property
+    def where(self) -> str:
+        """Its layer and group."""
+
+    @property
+    def reason(self) -> str:
+        """How the verdict came about."""
+
+    @property
+    def n_to_decide(self) -> str:
+        """Images that would decide."""
+
+
+def print_verdicts(console: Console, rows: Sequence[VerdictRow]) -> None:
+    """Print a table of verdicts; nothing where no criterion is declared."""
+    if not rows:
+        return
+    table = Table(title="Verdicts", title_justify="left", show_lines=True, expand=False)
+    for heading in ("criterion", "verdict", "what decides"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        colour = _COLOURS.get(row.outcome, "default")
+        needed = [] if row.outcome != "INCONCLUSIVE" else [f"would decide: {row.n_to_decide}"]
+        told = [f"{row.measured} {row.where}".strip(), row.reason, *needed]
+        table.add_row(
+            escape(f"{row.name} ({row.backbone})\n{row.claim}"),
+            f"[{colour}]{row.shape} {row.outcome}[/{colour}]",
+            escape("\n".join(told)),
+        )
+    console.print(table)
 
 
 class ConsoleProgress:

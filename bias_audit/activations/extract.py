@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
 
+from bias_audit.activations.capture import captured
 from bias_audit.activations.decode import Pixels, decoded_batches
-from bias_audit.activations.hooks import recorded
 from bias_audit.activations.moments import Moments
 from bias_audit.activations.recording import LayerFile, RecordingPass, Values, recorded_files
 from bias_audit.activations.store import (
@@ -23,7 +24,7 @@ from bias_audit.activations.store import (
     write_moments,
 )
 from bias_audit.backbones.backbone import Backbone, Preprocessing
-from bias_audit.backbones.pooling import grid, positions, units
+from bias_audit.backbones.pooling import grid
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError
@@ -31,7 +32,7 @@ from bias_audit.files import digest, writing
 from bias_audit.progress import Progress
 
 _CHECKPOINT_SECONDS = 10.0
-_VERSION = "1"
+_VERSION = "2"
 """Part of the fingerprint: change it with how activations are made from images."""
 
 
@@ -53,8 +54,17 @@ def extract(
     *,
     cache: Path,
     progress: Progress,
+    with_head: bool = False,
 ) -> Extraction:
     """Record every layer of a backbone on every face, reusing what is stored already.
+
+    Args:
+        backbone: Whose layers are recorded.
+        faces: The images.
+        settings: How images pass through the backbone.
+        cache: Folder to keep activations in.
+        progress: Where to report.
+        with_head: Also record what the classification layer receives, if the backbone has one.
 
     Raises:
         BackboneError: The device is not there, or a layer gave values that are not finite.
@@ -68,7 +78,7 @@ def extract(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     forward_images = resumed_at = 0
     with FileLock(folder / "lock", mode=0o600):
-        wanted = _wanted(backbone, settings)
+        wanted = _wanted(backbone, settings, with_head=with_head)
         _discard_damaged(wanted, folder, len(faces), progress)
         stored = recorded_files(folder, len(faces))
         missing = [file for file in wanted if file not in stored]
@@ -80,7 +90,7 @@ def extract(
             _record(backbone, faces, settings, recording=recording, progress=progress)
             forward_images = len(faces) - resumed_at
         stored = recorded_files(folder, len(faces))
-    paths = {(file.layer, file.grid is not None): stored[file].path for file in wanted}
+    paths = {file: stored[file].path for file in wanted}
     activations = StoredActivations(
         folder,
         fingerprint,
@@ -88,14 +98,21 @@ def extract(
         backbone.layers,
         faces.table.cells,
         faces.table.n_cells,
-        paths,
+        {
+            (file.layer, file.grid is not None): path
+            for file, path in paths.items()
+            if file.of == "output"
+        },
+        next((path for file, path in paths.items() if file.of == "input"), None),
     )
     return Extraction(activations, forward_images, resumed_at, time.monotonic() - began)
 
 
-def bytes_needed(backbone: Backbone, settings: Activations, n_images: int) -> int:
+def bytes_needed(
+    backbone: Backbone, settings: Activations, n_images: int, *, with_head: bool = False
+) -> int:
     """Disk that the activations of `n_images` take."""
-    row = sum(file.row_bytes for file in _wanted(backbone, settings))
+    row = sum(file.row_bytes for file in _wanted(backbone, settings, with_head=with_head))
     return row * n_images
 
 
@@ -131,12 +148,14 @@ def forward_input(pixels: Pixels, preprocessing: Preprocessing, device: torch.de
     return ((batch - mean) / std).permute(0, 3, 1, 2)
 
 
-def _wanted(backbone: Backbone, settings: Activations) -> list[LayerFile]:
+def _wanted(backbone: Backbone, settings: Activations, *, with_head: bool) -> list[LayerFile]:
     files = [LayerFile(layer.name, layer.n_units, None) for layer in backbone.record.layers]
     if settings.positions:
         for layer in backbone.record.layers:
             shape = backbone.shapes[layer.name]
             files.append(LayerFile(layer.name, layer.n_units, grid(shape, settings.positions)))
+    if with_head and backbone.head is not None:
+        files.append(LayerFile(backbone.head.name, backbone.head.n_units, None, of="input"))
     return files
 
 
@@ -178,13 +197,6 @@ def _record(
     recording.done -= recording.done % settings.batch_size
     start = recording.done
     moments = _begun_moments(recording, faces, settings.batch_size)
-    outputs: dict[LayerFile, Values] = {}
-
-    def reduce(layer: str, output: Tensor) -> None:
-        for file in recording.files:
-            if file.layer == layer:
-                outputs[file] = _reduced(backbone, file, output)
-
     batches = decoded_batches(
         faces.table.references,
         backbone.preprocessing,
@@ -198,15 +210,17 @@ def _record(
         with (
             progress.step(title, total=len(faces), unit="image") as step,
             torch.inference_mode(),
-            recorded(module, sorted({file.layer for file in recording.files}), reduce),
+            captured(backbone, module, recording.files) as outputs,
         ):
             step.advance(start)
             last = time.monotonic()
             for first, pixels in batches:
-                module(forward_input(pixels, backbone.preprocessing, device))
+                whole = _filled_up(pixels, settings.batch_size)
+                module(forward_input(whole, backbone.preprocessing, device))
                 done = first + len(pixels)
-                for file, values in outputs.items():
-                    _refuse_other_rows(file, values, len(pixels))
+                for file, padded in outputs.items():
+                    _refuse_other_rows(file, padded, len(whole))
+                    values = padded[: len(pixels)]
                     recording.append(file, values)
                     moments[file].update(values, cells[first:done])
                 if time.monotonic() - last > _CHECKPOINT_SECONDS:
@@ -235,18 +249,13 @@ def _begun_moments(
     return moments
 
 
-def _reduced(backbone: Backbone, file: LayerFile, output: Tensor) -> Values:
-    shape = backbone.shapes[file.layer]
-    reduced = (
-        units(output, shape) if file.grid is None else positions(output, shape, max(file.grid))
-    )
-    if not torch.isfinite(reduced).all():
-        raise BackboneError(
-            f"layer {file.layer!r} gave values that are not finite; check the weights and the "
-            "preprocessing"
-        )
-    values: Values = reduced.cpu().numpy()
-    return values
+def _filled_up(pixels: Pixels, batch_size: int) -> Pixels:
+    """The last image repeated up to a whole batch.
+
+    Smaller batches are computed by other kernels, whose sums differ in the last bits.
+    """
+    missing = batch_size - len(pixels)
+    return pixels if not missing else np.concatenate([pixels, pixels[-1:].repeat(missing, axis=0)])
 
 
 def _refuse_other_rows(file: LayerFile, values: Values, n_images: int) -> None:

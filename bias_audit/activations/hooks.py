@@ -25,7 +25,28 @@ def recorded(
 
         return module.get_submodule(layer).register_forward_hook(after)
 
-    handles = [hook(layer) for layer in layers]
+    with _removed_after([hook(layer) for layer in layers]):
+        yield
+
+
+@contextmanager
+def received(
+    module: nn.Module, layers: Sequence[str], reduce: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Call `reduce(layer, input)` for every named layer during each forward pass."""
+
+    def hook(layer: str) -> RemovableHandle:
+        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            reduce(layer, inputs[0])
+
+        return module.get_submodule(layer).register_forward_pre_hook(before)
+
+    with _removed_after([hook(layer) for layer in layers]):
+        yield
+
+
+@contextmanager
+def _removed_after(handles: Sequence[RemovableHandle]) -> Iterator[None]:
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ class LayerFile:
     n_units: int
     grid: tuple[int, int] | None
     """Rows and columns of positions per unit; None for the spatial mean alone."""
+    of: Literal["output", "input"] = "output"
+    """Whether it is what the layer returns, or what it receives."""
 
     @property
     def row(self) -> tuple[int, ...]:
@@ -45,6 +47,7 @@ class LayerFile:
     def name(self) -> str:
         """The file's name; layer names may hold characters that file systems refuse."""
         kind = "units" if self.grid is None else f"positions{self.grid[0]}x{self.grid[1]}"
+        kind = "inputs" if self.of == "input" else kind
         return f"{digest(self.layer)[:12]}.{kind}.npy"
 
 
@@ -54,6 +57,7 @@ class _Entry(BaseModel):
     layer: str
     n_units: int = Field(ge=1)
     grid: tuple[int, int] | None
+    of: Literal["output", "input"] = "output"
     sha256: str = ""
     """Of the whole file; empty while the pass goes on."""
 
@@ -157,6 +161,7 @@ class RecordingPass:
                     layer=file.layer,
                     n_units=file.n_units,
                     grid=file.grid,
+                    of=file.of,
                     sha256=sha256_of(self.folder / file.name) if complete else "",
                 )
                 for file in self.files
@@ -180,7 +185,7 @@ def recorded_files(folder: Path, n_images: int) -> dict[LayerFile, RecordedFile]
         if state is None or state.done != n_images or state.n_images != n_images:
             continue
         for entry in state.layers:
-            file = LayerFile(entry.layer, entry.n_units, entry.grid)
+            file = LayerFile(entry.layer, entry.n_units, entry.grid, entry.of)
             if entry.sha256 and _reaches(passed / file.name, file, n_images, n_images):
                 found[file] = RecordedFile(passed / file.name, entry.sha256)
     return found

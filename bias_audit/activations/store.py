@@ -34,6 +34,7 @@ class StoredActivations:
     n_cells: int
     _paths: dict[tuple[str, bool], Path] = field(repr=False)
     """File by layer and whether it holds positions."""
+    _head_inputs: Path | None = field(default=None, repr=False)
 
     def units(self, layer: str) -> Values:
         """Spatial mean per unit, shape (n_images, n_units), memory-mapped, read-only."""
@@ -42,6 +43,14 @@ class StoredActivations:
     def positions(self, layer: str) -> Values:
         """Feature maps at reduced resolution, shape (n_images, n_units, n_positions)."""
         return _mapped(self._path(layer, positions=True))
+
+    @property
+    def head_inputs(self) -> Values | None:
+        """What the classification layer receives, shape (n_images, n_units); None: not recorded.
+
+        It is no layer of the audit, whose probes do not see it.
+        """
+        return None if self._head_inputs is None else _mapped(self._head_inputs)
 
     def moments(self, layer: str, *, positions: bool = False) -> Moments:
         """Moments per intersection; made during the pass, or streamed from disk if labels changed.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
-from bias_audit.config.schema import Strict
+from bias_audit.config.schema import Multiplicity, SmallGroups, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
 from bias_audit.groups import Attribute
@@ -35,6 +35,13 @@ class LayerActivations(Protocol):
     def units(self, layer: str) -> npt.NDArray[np.float32]:
         """Spatial mean per unit, shape (n_images, n_units), memory-mapped, read-only."""
 
+    def positions(self, layer: str) -> npt.NDArray[np.float32]:
+        """Feature maps at reduced resolution, shape (n_images, n_units, n_positions), as `units`.
+
+        Raises:
+            KeyError: They were not recorded: `activations.positions` was 0.
+        """
+
     def moments(self, layer: str) -> Moments:
         """Moments of the units per intersection, as `groups.intersections` orders them."""
 
@@ -49,6 +56,45 @@ class ArrayCache(Protocol):
         """Keep arrays under `key`, atomically."""
 
 
+class Control(Protocol):
+    """Other numbers about the same images, to probe just as the activations are."""
+
+    @property
+    def kind(self) -> str:
+        """Controls of one kind are averaged: "random weights", "image quality", "pixels"."""
+
+    @property
+    def name(self) -> str:
+        """Such as "random weights, seed 2"."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with its numbers."""
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether `units` depends on the layer; if not, one probe serves all layers."""
+
+    def units(self, layer: str) -> npt.NDArray[np.float32]:
+        """Shape (n_images, n_units), read-only."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last linear layer of a backbone: how its own decisions follow from its activations."""
+
+    name: str
+    """Module name, such as "fc"."""
+    weight: npt.NDArray[np.float32]
+    """Shape (n_classes, n_units)."""
+    bias: npt.NDArray[np.float32]
+    """Shape (n_classes,)."""
+    inputs: npt.NDArray[np.float32]
+    """What the layer receives for each image, shape (n_images, n_units)."""
+    reference: npt.NDArray[np.float32] | None = None
+    """The same for the reference images of the config, shape (n_reference, n_units)."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """One backbone seen through one dataset."""
@@ -59,6 +105,14 @@ class Subject:
     cache: ArrayCache
     seed: int
     progress: Progress
+    controls: tuple[Control, ...] = ()
+    head: Head | None = None
+    without_head: str = "the backbone was loaded without its classification layer"
+    """Why `head` is None."""
+    shuffles: int = 3
+    """Refits of every probe to shuffled labels."""
+    multiplicity: Multiplicity = field(default_factory=Multiplicity)
+    small_groups: SmallGroups = field(default_factory=SmallGroups)
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""
@@ -85,12 +139,22 @@ class Workload:
     n_units: Mapping[str, int]
     """By layer."""
     attributes: tuple[Attribute, ...]
+    shuffles: int = 0
+    """Refits of every probe to shuffled labels."""
+    layer_controls: int = 0
+    """Controls that have every layer: draws of random weights."""
+    other_controls: tuple[int, ...] = ()
+    """Units of each control that is the same at every layer."""
 
 
 def _no_problems(
     _params: Strict, _faces: FaceTable, _layers: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     return ()
+
+
+def _no_positions(_params: Strict) -> bool:
+    return False
 
 
 def _no_fits(_params: Strict, _workload: Workload) -> float:
@@ -109,4 +173,12 @@ class Analysis(Generic[P]):
     """What the parameters ask for that these faces or layers do not have. Asked before images are
     opened, after they are drawn, and again with the layers once these are known."""
     fits: Callable[[P, Workload], float] = _no_fits
-    """Probe fits to make, in images x units x levels, for an estimate of the time."""
+    """Probe fits to make, as `probe_work` counts them, for an estimate of the time."""
+    needs_positions: Callable[[P], bool] = _no_positions
+    """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
+    quantities: tuple[str, ...] = ()
+    """What criteria can name: every `quantity` that its blocks may hold."""
+    needs_head: bool = False
+    """Whether `Subject.head` is asked for; what the layer receives is then recorded as well."""
+    needs_controls: bool = False
+    """Whether `Subject.controls` are asked for; without such an analysis they are not made."""

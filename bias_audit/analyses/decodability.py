@@ -1,39 +1,55 @@
-"""A target over the layers: separability, its control, and the lift, with shared draws."""
+"""A target over the layers: separability, its controls, and the lift over the strongest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import norm
 
 from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.families import draws_of
 from bias_audit.analyses.probes import (
+    Probe,
     ProbeSettings,
     ProbeSpec,
     Scores,
-    out_of_fold_scores,
+    is_scored,
     part_of,
+    probe,
 )
-from bias_audit.analyses.separability import Measured, Metric, measure
+from bias_audit.analyses.separability import Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
-from bias_audit.results.blocks import Curve, CurvePoint
-from bias_audit.statistics.bootstrap import SQUARE_AND_ADD, Weights, difference
+from bias_audit.progress import Silent
+from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint
 from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import (
+    Measured,
+    difference,
+    estimate,
+    p_above,
+    studentised_draws,
+)
+from bias_audit.statistics.multiplicity import max_t
 
-FloatArray = npt.NDArray[np.float64]
+GUESSING = "guessing"
+SHUFFLED = "shuffled labels"
 
 
 @dataclass(frozen=True)
 class LayerProbe:
-    """One target at one layer: the probe and its control."""
+    """One target at one layer: the probe and its controls."""
 
     layer: str
-    scores: Scores
-    control: Scores
+    probe: Probe
+    controls: dict[str, tuple[Scores, ...]]
+    """By kind: several seeds of one kind are averaged."""
+
+    @property
+    def scores(self) -> Scores:
+        """Of the probe itself."""
+        return self.probe.scores
 
 
 @dataclass(frozen=True)
@@ -48,24 +64,33 @@ class ProbedTarget:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of a probe beside its control."""
+    """One metric of a probe beside its controls."""
 
     layer: str
-    probe: Measured | None
-    control: Measured | None
-    lift: Estimate | None
-    """Over the control or guessing, whichever is higher."""
-    draws: FloatArray | None
-    """Of the lift, shape (n_draws,)."""
+    probe: Measured
+    estimate: Estimate
+    controls: tuple[ControlPoint, ...]
+    lift: Estimate
+    """Over the strongest control or guessing."""
+    strongest: str
+    narrowest: Measured
+    """The difference to the control that is least surely exceeded."""
+    adjusted_p: float | None = None
+    """That the probe exceeds every control and guessing by chance, for all layers and targets."""
+    claim: float = 0.0
+    """Lower bound of the lift that holds for all layers and targets at once."""
 
     @property
     def point(self) -> CurvePoint:
         """As a block holds it."""
         return CurvePoint(
             layer=self.layer,
-            estimate=self.probe.estimate if self.probe else None,
-            control=self.control.estimate if self.control else None,
+            estimate=self.estimate,
+            controls=self.controls,
             lift=self.lift,
+            strongest=self.strongest,
+            p_value=p_above(self.narrowest),
+            adjusted_p=self.adjusted_p,
         )
 
 
@@ -74,148 +99,209 @@ class Decodability:
     """One metric of one target over the layers."""
 
     probed: ProbedTarget
-    comparisons: tuple[Comparison, ...]
-    claim: float | None
-    """Lower bound of the lift at the best layer that allows for the choice among the layers."""
+    comparisons: tuple[Comparison | None, ...]
+    """None where the metric has no value."""
 
     @property
     def curve(self) -> Curve:
         """As a block holds it."""
+        points = zip(self.probed.probes, self.comparisons, strict=True)
         return Curve(
             target=self.probed.target.name,
-            points=tuple(comparison.point for comparison in self.comparisons),
+            points=tuple(
+                CurvePoint(layer=probed.layer, estimate=None) if found is None else found.point
+                for probed, found in points
+            ),
             not_measured=self.probed.part.not_measured,
         )
 
     @property
     def best(self) -> tuple[LayerProbe, Comparison] | None:
         """The layer with the highest estimate, the first of equals."""
-        place = _best_place(self.comparisons)
-        return None if place is None else (self.probed.probes[place], self.comparisons[place])
+        found = [
+            (probed, comparison)
+            for probed, comparison in zip(self.probed.probes, self.comparisons, strict=True)
+            if comparison is not None
+        ]
+        return max(found, key=lambda entry: entry[1].probe.value, default=None)
 
 
 def probe_targets(
     subject: Subject, targets: tuple[Target, ...], settings: ProbeSettings
 ) -> tuple[ProbedTarget, ...]:
-    """Fit every target at every layer, with its control."""
+    """Fit every target at every layer and to every control.
+
+    Raises:
+        AnalysisError: Activations are not finite.
+    """
     parts = [part_of(subject, target, settings) for target in targets]
-    measured = sum(part.not_measured is None for part in parts)
-    layers = subject.activations.layers
-    result = []
-    title = f"Probes on {subject.name}"
-    with subject.progress.step(title, total=2 * measured * len(layers), unit="probe") as step:
-        for target, part in zip(targets, parts, strict=True):
-            probes = []
-            for layer in layers if part.not_measured is None else ():
-                pair = []
-                for shuffled in (False, True):
-                    spec = ProbeSpec(target, layer, settings, shuffled=shuffled)
-                    pair.append(out_of_fold_scores(subject, spec))
-                    step.advance()
-                probes.append(LayerProbe(layer, *pair))
-            result.append(ProbedTarget(target, part, tuple(probes)))
-    return tuple(result)
+    measured = [t for t, part in zip(targets, parts, strict=True) if part.not_measured is None]
+    specs = [s for target in measured for s in _specs(subject, target, settings)]
+    progress = Silent() if all(is_scored(subject, s) for s in specs) else subject.progress
+    with progress.step(f"Probes on {subject.name}", total=len(specs), unit="probe") as step:
+        for spec in specs:
+            probe(subject, spec)
+            step.advance()
+    return tuple(
+        ProbedTarget(
+            target,
+            part,
+            tuple(_layer_probe(subject, target, layer, settings) for layer in _layers(subject))
+            if part.not_measured is None
+            else (),
+        )
+        for target, part in zip(targets, parts, strict=True)
+    )
+
+
+def _layers(subject: Subject) -> tuple[str, ...]:
+    return subject.activations.layers
+
+
+def _specs(subject: Subject, target: Target, settings: ProbeSettings) -> list[ProbeSpec]:
+    """Every probe of a target once: what does not depend on the layer is fitted once."""
+    layers = _layers(subject)
+    specs = [ProbeSpec(target, layer, settings) for layer in layers]
+    for control in subject.controls:
+        where = layers if control.by_layer else layers[:1]
+        specs += [ProbeSpec(target, layer, settings, control) for layer in where]
+    return specs
+
+
+def _layer_probe(
+    subject: Subject, target: Target, layer: str, settings: ProbeSettings
+) -> LayerProbe:
+    found = probe(subject, ProbeSpec(target, layer, settings))
+    controls: dict[str, tuple[Scores, ...]] = {SHUFFLED: found.shuffled}
+    for control in subject.controls:
+        scores = probe(subject, ProbeSpec(target, layer, settings, control)).scores
+        controls[control.kind] = (*controls.get(control.kind, ()), scores)
+    return LayerProbe(layer, found, controls)
 
 
 def decodability(
-    subject: Subject,
-    probed: tuple[ProbedTarget, ...],
-    metric: Metric,
-    weights: Weights,
-    *,
-    n_folds: int,
-    level: float,
+    subject: Subject, probed: tuple[ProbedTarget, ...], metric: Metric, *, level: float
 ) -> tuple[Decodability, ...]:
-    """Measure every probe and its control under the same bootstrap draws.
+    """Measure every probe and its controls, and adjust for the number of layers and targets.
 
     Args:
         subject: The subject.
         probed: Its probes.
         metric: What to measure.
-        weights: Bootstrap weights of all images, shape (n_draws, n_images).
-        n_folds: Of the cross-validation.
         level: Coverage of the intervals.
     """
-    measured = partial(
-        measure,
-        metric,
-        weights=weights,
-        clusters=subject.faces.clusters,
-        n_folds=n_folds,
-    )
+    units = Units.of(subject)
+    compare = partial(_compare, metric=metric, units=units, level=level)
     total = sum(len(target.probes) for target in probed)
     title = f"Intervals of {metric.short} on {subject.name}"
-    result = []
+    results = []
     with subject.progress.step(title, total=total, unit="layer") as step:
         for target in probed:
             comparisons = []
-            for probe in target.probes:
-                comparisons.append(_compare(probe, metric, partial(measured, level=level)))
+            for layer_probe in target.probes:
+                comparisons.append(compare(layer_probe))
                 step.advance()
-            # Bonferroni: the best of several layers is a claim about any of them.
-            strict = 1 - (1 - level) / max(1, len(comparisons))
-            place = _best_place(comparisons)
-            claim = None
-            if place is not None:
-                probe = target.probes[place]
-                best = _compare(probe, metric, partial(measured, level=strict))
-                claim = _claim(best, strict)
-            result.append(Decodability(target, tuple(comparisons), claim))
-    return tuple(result)
-
-
-def _best_place(comparisons: Sequence[Comparison]) -> int | None:
-    measured = [
-        (comparison.probe.estimate.value, -place)
-        for place, comparison in enumerate(comparisons)
-        if comparison.probe is not None
-    ]
-    return -max(measured)[1] if measured else None
+            results.append(Decodability(target, tuple(comparisons)))
+    return _adjusted(subject, results, metric)
 
 
 def _compare(
-    probe: LayerProbe, metric: Metric, measured: Callable[[Scores], Measured | None]
-) -> Comparison:
-    real, control = measured(probe.scores), measured(probe.control)
-    lift, draws = None, None
-    if real and control:
-        floor = _at_least(control, metric.chance(len(probe.scores.part.levels)))
-        lift, draws = paired_difference(real, floor), real.draws - floor.draws
-    return Comparison(probe.layer, real, control, lift, draws)
-
-
-def _at_least(control: Measured, chance: float) -> Measured:
-    """The control, or guessing where that does better: nothing is gained by beating less.
-
-    A probe fitted to few shuffled labels falls below guessing in cross-validation.
-    """
-    own = control.estimate
-    raised = replace(
-        own,
-        value=max(own.value, chance),
-        lower=max(own.lower, chance),
-        upper=max(own.upper, chance),
-    )
-    return Measured(raised, np.maximum(control.draws, chance), control.degenerate)
-
-
-def _claim(best: Comparison, level: float) -> float | None:
-    """Lower bound of the lift at a level so strict that its draws have too few to cut off."""
-    if best.lift is None or best.draws is None:
+    layer_probe: LayerProbe, *, metric: Metric, units: Units, level: float
+) -> Comparison | None:
+    real = measure(metric, layer_probe.scores, units)
+    if real is None:
         return None
-    finite = best.draws[np.isfinite(best.draws)]
-    degenerate = best.lift.method == SQUARE_AND_ADD
-    if degenerate or len(finite) < 2:  # noqa: PLR2004
-        return best.lift.lower
-    z = float(norm.ppf((1 + level) / 2))
-    return min(best.lift.lower, best.lift.value - z * float(finite.std(ddof=1)))
-
-
-def paired_difference(one: Measured, other: Measured) -> Estimate:
-    """One measure minus another over the same draws."""
-    return difference(
-        one.estimate,
-        other.estimate,
-        one.draws - other.draws,
-        degenerate=one.degenerate or other.degenerate,
+    controls = {
+        kind: control
+        for kind, scores in layer_probe.controls.items()
+        for control in [_averaged([measure(metric, s, units) for s in scores], units, kind)]
+        if control is not None
+    }
+    chance = metric.chance(len(layer_probe.scores.part.levels))
+    guessing = replace(real, value=chance, influence=np.zeros_like(real.influence))
+    differences = {kind: real - control for kind, control in controls.items()}
+    differences[GUESSING] = real - guessing
+    lifts = {kind: difference(real, c, level=level) for kind, c in controls.items()}
+    lifts[GUESSING] = estimate(differences[GUESSING], level=level)
+    strongest = min(lifts, key=lambda kind: lifts[kind].value)
+    return Comparison(
+        layer=layer_probe.layer,
+        probe=real,
+        estimate=estimate(real, level=level),
+        controls=tuple(
+            ControlPoint(name=kind, estimate=estimate(control, level=level), lift=lifts[kind])
+            for kind, control in controls.items()
+        ),
+        lift=_over_all(lifts, strongest),
+        strongest=strongest,
+        narrowest=max(differences.values(), key=p_above),
     )
+
+
+def _over_all(lifts: dict[str, Estimate], strongest: str) -> Estimate:
+    """The lift over the strongest control, with bounds that hold for the lift over each control.
+
+    Which control is strongest is itself uncertain; the lowest of the bounds allows for that
+    (intersection-union, Berger 1982).
+    """
+    chosen = lifts[strongest]
+    return replace(
+        chosen,
+        lower=min(lift.lower for lift in lifts.values()),
+        upper=min(lift.upper for lift in lifts.values()),
+        method=f"{chosen.method}, lowest of {len(lifts)} paired intervals",
+    )
+
+
+def _averaged(measures: Sequence[Measured | None], units: Units, kind: str) -> Measured | None:
+    """The mean over seeds; seeds of random weights vary as well as the images do.
+
+    Shuffles need no such term: what varies between them is which images got which labels, and the
+    images' influences hold that.
+    """
+    known = [measure for measure in measures if measure is not None]
+    if not known:
+        return None
+    values = np.array([measure.value for measure in known])
+    mean = float(values.mean())
+    influence = np.mean([measure.influence for measure in known], axis=0)
+    n = len(known)
+    if n > 1 and kind != SHUFFLED:
+        at = units.n_clusters
+        influence[at : at + n] += (values - mean) / np.sqrt(n * (n - 1))
+    return replace(known[0], value=mean, influence=np.asarray(influence))
+
+
+def _adjusted(
+    subject: Subject, results: Sequence[Decodability], metric: Metric
+) -> tuple[Decodability, ...]:
+    """Max-T over all layers and targets: the largest of many lifts is a claim about any."""
+    found = [c for result in results for c in result.comparisons if c is not None]
+    if not found:
+        return tuple(results)
+    measures = [comparison.narrowest for comparison in found]
+    plan = subject.multiplicity
+    draws = studentised_draws(
+        measures, draws_of(plan, len(found)), subject.rng("max-t", metric.quantity)
+    )
+    joint = max_t([_t(measure) for measure in measures], draws, alpha=plan.alpha)
+    known = {
+        id(comparison): replace(
+            comparison,
+            adjusted_p=p_value,
+            claim=measure.value - joint.critical * measure.standard_error,
+        )
+        for comparison, measure, p_value in zip(found, measures, joint.adjusted, strict=True)
+    }
+    return tuple(
+        replace(
+            result,
+            comparisons=tuple(None if c is None else known[id(c)] for c in result.comparisons),
+        )
+        for result in results
+    )
+
+
+def _t(measured: Measured) -> float:
+    error = measured.standard_error
+    return measured.value / error if error > 0 else -np.inf

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bias_audit.analyses.decodability import Comparison, Decodability, paired_difference
+from bias_audit.analyses.decodability import GUESSING, Comparison, Decodability
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding
+from bias_audit.statistics.inference import difference
 
 
 def findings_of(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
@@ -18,27 +19,35 @@ def _of_target(result: Decodability) -> Finding | None:
     if result.best is None:
         return None
     name, (_, best) = result.probed.target.described, result.best
-    if best.probe is None or best.control is None or best.lift is None:
-        return None
-    estimate, lift = best.probe.estimate, best.lift
+    estimate, lift = best.estimate, best.lift
+    over = GUESSING if best.strongest == GUESSING else f"the strongest control, {best.strongest}"
     numbers = (
         f"macro AUC {interval(estimate)} ({coverage(estimate.level)}, n = {estimate.n}), "
-        f"{interval(lift)} above the shuffled-label control or guessing, whichever is higher"
+        f"{interval(lift)} above {over}"
     )
-    layers = len(result.comparisons)
-    allowing = f" The claim allows for the choice among {layers} layers." if layers > 1 else ""
-    claim = result.claim if result.claim is not None else 0.0
-    if claim > 0:
+    surest = max(
+        (c for c in result.comparisons if c is not None), key=lambda comparison: comparison.claim
+    )
+    if surest.claim > 0:
         text = f"{name[0].upper()}{name[1:]} is linearly decodable at {best.layer}: {numbers}."
-        text += allowing
+        if best.claim <= 0:
+            text = (
+                f"{name[0].upper()}{name[1:]} is linearly decodable at {surest.layer}, where its "
+                f"macro AUC is {interval(surest.lift)} above the strongest control; it is highest "
+                f"at {best.layer}: {numbers}."
+            )
+        text += " The claim allows for every layer and target tested."
     else:
+        layers = len(result.comparisons)
         where = f"any of {layers} layers" if layers > 1 else "the layer audited"
         text = (
-            f"No linear decodability of {name} was shown at {where}: at {best.layer}, the "
-            f"highest, {numbers}; allowing for the choice of the layer, that may be chance."
+            f"No linear decodability of {name} beyond the controls was shown at {where}: at "
+            f"{best.layer}, the highest, {numbers}; with every layer and target tested, that may "
+            "be chance."
         )
-    estimates = {"macro_auc": estimate, "control": best.control.estimate, "lift": lift}
-    return Finding(text=text, weight=max(0.0, claim), estimates=estimates)
+    estimates = {"macro_auc": estimate, "lift": lift}
+    estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
+    return Finding(text=text, weight=max(0.0, surest.claim), estimates=estimates)
 
 
 def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
@@ -53,9 +62,8 @@ def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
     best.sort(key=lambda entry: -_value(entry[2]))
     (first, _, top), rest = best[0], best[1:]
     differences = {
-        name: paired_difference(top.probe, other.probe)
+        name: difference(top.probe, other.probe, level=top.estimate.level)
         for name, _, other in rest
-        if top.probe is not None and other.probe is not None
     }
     decided = all(estimate.lower > 0 for estimate in differences.values())
     against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
@@ -80,4 +88,4 @@ def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
 
 
 def _value(comparison: Comparison) -> float:
-    return comparison.probe.estimate.value if comparison.probe else 0.0
+    return comparison.probe.value

@@ -7,21 +7,16 @@ Bengio 2016 (arXiv:1610.01644), against the same procedure on shuffled labels (H
 
 from __future__ import annotations
 
-import os
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
-from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.analysis import Control, Subject
+from bias_audit.analyses.cross_fitting import CrossFit, cross_fit
+from bias_audit.analyses.logistic import principal_axes
 from bias_audit.analyses.targets import Measurable, Target, measurable
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
@@ -30,29 +25,33 @@ from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray
 
-_TOLERANCE = 1e-3
-"""The AUC agrees with that of a fully converged fit to about 0.001, at half the time."""
-_MAX_ITERATIONS = 1000
-_VERSION = "1"
+_VERSION = "2"
 """Part of the cache key: change it with the procedure."""
 
 ProbabilityArray = npt.NDArray[np.float32]
+Strength = Annotated[float, Field(gt=0)]
 
 
 class ProbeSettings(Strict):
     """How probes are fitted; analyses with the same settings share their probes."""
 
-    folds: int = Field(default=5, ge=2, le=50, description="Parts of the cross-validation.")
-    regularisation: float = Field(
-        default=0.01,
-        gt=0,
-        description="C of the logistic regression: smaller is more regularised.",
+    folds: int = Field(default=5, ge=3, le=50, description="Parts of the cross-validation.")
+    regularisation: Strength | Annotated[tuple[Strength, ...], Field(min_length=1)] = Field(
+        default=(1e-4, 1e-3, 1e-2, 1e-1),
+        description="C of the logistic regression, smaller is more regularised: one value, or "
+        "several from which each fold chooses on its training images.",
     )
 
     @property
     def probes(self) -> ProbeSettings:
         """These settings alone, without those of the analysis that extends them."""
         return ProbeSettings(folds=self.folds, regularisation=self.regularisation)
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The values of C to choose from."""
+        given = self.regularisation
+        return given if isinstance(given, tuple) else (given,)
 
 
 def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]:
@@ -80,27 +79,41 @@ class ProbeSpec:
     target: Target
     layer: str
     settings: ProbeSettings
-    shuffled: bool = False
-    """Whether labels are shuffled among the images: the control."""
+    control: Control | None = None
+    """Other numbers to fit it to, instead of the layer's activations."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Out-of-fold probabilities of one probe; rows of `codes` and `probabilities` correspond."""
+    """Out-of-fold probabilities of one probe; rows of the arrays correspond."""
 
     part: Measurable
     """The images and levels that could be measured."""
     codes: IntArray
     """The labels the probe was to predict: annotated ones, or the shuffled, shape (n,)."""
+    folds: IntArray
+    """Fold of each image, shape (n,)."""
     probabilities: ProbabilityArray
     """Of each kept level, shape (n, n_levels)."""
-    not_converged: int
-    """Folds whose fit stopped before it converged."""
+    dependence: float
+    """Share of the scores' spread that depends on which images trained the probe, in [0, 1]."""
 
     @property
     def predicted(self) -> IntArray:
         """The most probable level per image, as an index into the kept levels."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe and its refits to shuffled labels."""
+
+    scores: Scores
+    shuffled: tuple[Scores, ...]
+    strengths: npt.NDArray[np.float64]
+    """C that each fold chose, shape (n_folds,)."""
+    not_converged: int
+    """Fits, of the probe and the shuffled ones, that stopped early."""
 
 
 def part_of(subject: Subject, target: Target, settings: ProbeSettings) -> Measurable:
@@ -109,10 +122,20 @@ def part_of(subject: Subject, target: Target, settings: ProbeSettings) -> Measur
 
 
 def out_of_fold_scores(subject: Subject, spec: ProbeSpec) -> Scores:
-    """Predict every image by a probe fitted without its fold; kept in the subject's cache.
+    """Predict every image by a probe fitted without its fold; see `probe`.
 
-    All layers of a target, and its control, share their folds. The control shuffles labels within
-    folds, so that its folds stay as balanced as the original ones.
+    Raises:
+        AnalysisError: The target is not measurable, or the activations are not finite.
+    """
+    return probe(subject, spec).scores
+
+
+def probe(subject: Subject, spec: ProbeSpec) -> Probe:
+    """Fit a probe and its shuffled refits, all out of fold; kept in the subject's cache.
+
+    All layers and controls of a target share their folds and shuffles. Labels are shuffled within
+    folds, so that the folds stay as balanced as the original ones. Controls are refitted to one
+    shuffle only, to learn how much their scores depend on the training images.
 
     Raises:
         AnalysisError: The target is not measurable, or the activations are not finite.
@@ -126,28 +149,32 @@ def out_of_fold_scores(subject: Subject, spec: ProbeSpec) -> Scores:
     if stored is None:
         stored = _fit(subject, spec, part, clusters)
         subject.cache.put(key, stored)
-    return Scores(
-        part, stored["codes"], stored["probabilities"], int(stored["not_converged"].item())
-    )
+    return _unpacked(part, stored)
 
 
 def is_scored(subject: Subject, spec: ProbeSpec) -> bool:
-    """Whether the scores of a probe are in the subject's cache already."""
+    """Whether a probe is in the subject's cache already."""
     part = part_of(subject, spec.target, spec.settings)
     key = _cache_key(subject, spec, part, subject.faces.clusters[part.images])
     return subject.cache.get(key) is not None
 
 
+def _n_shuffles(subject: Subject, spec: ProbeSpec) -> int:
+    return subject.shuffles if spec.control is None else 1
+
+
 def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: IntArray) -> str:
     labels = np.stack([part.images, part.codes, clusters]).astype(np.int64)
+    control = spec.control
+    by_layer = control is None or control.by_layer
     return "probe-" + digest(
         _VERSION,
-        subject.activations.fingerprint,
+        subject.activations.fingerprint if control is None else control.fingerprint,
         str(subject.seed),
         spec.target.name,
-        spec.layer,
+        spec.layer if by_layer else "",
         spec.settings.probes.model_dump_json(),
-        str(spec.shuffled),
+        str(_n_shuffles(subject, spec)),
         labels.tobytes(),
     )
 
@@ -155,25 +182,56 @@ def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: In
 def _fit(
     subject: Subject, spec: ProbeSpec, part: Measurable, clusters: IntArray
 ) -> dict[str, npt.NDArray[Any]]:
-    name, n_folds = spec.target.name, spec.settings.folds
-    folds = stratified_folds(part.codes, clusters, n_folds, subject.rng("folds", name))
-    codes = part.codes
-    if spec.shuffled:
-        codes = shuffle_within_folds(codes, folds, clusters, subject.rng("shuffle", name))
-    units = np.asarray(subject.activations.units(spec.layer)[part.images], dtype=np.float32)
+    name = spec.target.name
+    folds = stratified_folds(part.codes, clusters, spec.settings.folds, subject.rng("folds", name))
+    rng = subject.rng("shuffle", name)
+    labellings = [part.codes]
+    for _ in range(_n_shuffles(subject, spec)):
+        labellings.append(shuffle_within_folds(part.codes, folds, clusters, rng))
+    source = subject.activations if spec.control is None else spec.control
+    units = np.asarray(source.units(spec.layer)[part.images], dtype=np.float32)
     if not np.isfinite(units).all():
+        where = f"layer {spec.layer}" if spec.control is None else spec.control.name
         raise AnalysisError(
-            f"layer {spec.layer}: expected finite activations, got infinite or undefined ones; "
+            f"{where}: expected finite activations, got infinite or undefined ones; "
             "check the weights, and that the images are preprocessed as the backbone expects"
         )
-    probabilities, not_converged = _cross_predict(
-        units, codes, folds, n_levels=len(part.levels), c=spec.settings.regularisation
+    fits = cross_fit(
+        principal_axes(units),
+        np.stack(labellings),
+        folds,
+        n_classes=len(part.levels),
+        strengths=spec.settings.strengths,
     )
     return {
-        "codes": codes,
-        "probabilities": probabilities,
-        "not_converged": np.array(not_converged),
+        "folds": folds,
+        "codes": np.stack(labellings),
+        "probabilities": np.stack([fitted.probabilities for fitted in fits]),
+        "dependence": np.array([_dependence(fitted, fits[1:]) for fitted in fits]),
+        "strengths": fits[0].strengths,
+        "not_converged": np.array(sum(fitted.not_converged for fitted in fits)),
     }
+
+
+def _dependence(fitted: CrossFit, shuffled: tuple[CrossFit, ...]) -> float:
+    """Disagreement of the folds' probes, against that of probes with nothing to learn.
+
+    Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
+    probes of two folds agree then is due to the images that both trained on.
+    """
+    by_overlap = float(np.mean([other.agreement for other in shuffled]))
+    if by_overlap >= 1:
+        return 1.0
+    return float(np.clip((1 - fitted.agreement) / (1 - by_overlap), 0, 1))
+
+
+def _unpacked(part: Measurable, stored: dict[str, npt.NDArray[Any]]) -> Probe:
+    rows = zip(stored["codes"], stored["probabilities"], stored["dependence"], strict=True)
+    scores, *shuffled = (
+        Scores(part, codes, stored["folds"], probabilities, float(dependence))
+        for codes, probabilities, dependence in rows
+    )
+    return Probe(scores, tuple(shuffled), stored["strengths"], int(stored["not_converged"].item()))
 
 
 def shuffle_within_folds(
@@ -199,33 +257,3 @@ def shuffle_within_folds(
         )
         shuffled[taken] = codes[given]
     return shuffled
-
-
-def _cross_predict(
-    units: ProbabilityArray, codes: IntArray, folds: IntArray, *, n_levels: int, c: float
-) -> tuple[ProbabilityArray, int]:
-    """Fit and predict the folds side by side, each on one thread so that results repeat."""
-    probabilities = np.zeros((len(codes), n_levels), dtype=np.float32)
-
-    def predict(fold: int) -> None:
-        test = folds == fold
-        scaler = StandardScaler().fit(units[~test])
-        model = LogisticRegression(C=c, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS)
-        model.fit(scaler.transform(units[~test]), codes[~test])
-        # A level may be missing from the training folds: its probability stays zero.
-        probabilities[np.ix_(test, model.classes_)] = model.predict_proba(
-            scaler.transform(units[test])
-        )
-
-    numbers = np.unique(folds).tolist()
-    with (
-        threadpool_limits(limits=1),
-        warnings.catch_warnings(record=True) as caught,
-        ThreadPoolExecutor(max_workers=min(len(numbers), os.cpu_count() or 1)) as pool,
-    ):
-        warnings.simplefilter("always", ConvergenceWarning)
-        list(pool.map(predict, numbers))
-    for warning in caught:
-        if not issubclass(warning.category, ConvergenceWarning):
-            warnings.warn(warning.message, stacklevel=2)
-    return probabilities, sum(issubclass(w.category, ConvergenceWarning) for w in caught)

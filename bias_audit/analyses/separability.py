@@ -22,119 +22,132 @@ from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import IntArray
 from bias_audit.progress import Silent
-from bias_audit.statistics import auc_interval, proportions
-from bias_audit.statistics.auc import macro_auc, weighted_macro_auc
-from bias_audit.statistics.balanced_accuracy import (
-    balanced_accuracy,
-    weighted_balanced_accuracy,
-)
-from bias_audit.statistics.bootstrap import (
-    Weights,
-    bootstrap_method,
-    overlap_factor,
-    percentile_interval,
-)
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics import influence
+from bias_audit.statistics.inference import Measured, by_cluster, score_error, widening
+from bias_audit.statistics.influence import Statistic
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of separability, over all images and over bootstrap draws."""
+    """A measure of separability."""
 
     name: str
     """For an axis."""
     short: str
     """For a sentence."""
-    value: Callable[[Scores], float | None]
-    draws: Callable[[Scores, Weights], FloatArray]
-    """Of each draw, NaN where it has none; weights are of the scored images."""
-    without_spread: Callable[[float, int, int, float], tuple[float, float]]
-    """The interval where the bootstrap has no spread: of value, smallest class, others, level."""
-    without_spread_method: str
+    quantity: str
+    """For criteria."""
+    of: Callable[[Scores], Statistic | None]
     chance: Callable[[int], float]
     """What guessing gives, by the number of levels."""
+    is_share: bool = True
+    """Whether it lies in [0, 1]."""
 
 
 AUC = Metric(
     name="macro one-vs-rest AUC",
     short="macro AUC",
-    value=lambda scores: macro_auc(scores.probabilities, scores.codes),
-    draws=lambda scores, weights: weighted_macro_auc(scores.probabilities, scores.codes, weights),
-    without_spread=lambda value, m, n, level: auc_interval.auc_score_interval(
-        value, m, n, level=level
-    ),
-    without_spread_method=auc_interval.METHOD,
+    quantity="macro_auc",
+    of=lambda scores: influence.macro_auc(scores.probabilities, scores.codes, scores.folds),
     chance=lambda n_levels: 0.5,  # noqa: ARG005
 )
 BALANCED_ACCURACY = Metric(
     name="balanced accuracy",
     short="balanced accuracy",
-    value=lambda scores: balanced_accuracy(
+    quantity="balanced_accuracy",
+    of=lambda scores: influence.balanced_accuracy(
         scores.predicted, scores.codes, len(scores.part.levels)
     ),
-    draws=lambda scores, weights: weighted_balanced_accuracy(
-        scores.predicted, scores.codes, len(scores.part.levels), weights
-    ),
-    without_spread=lambda value, m, n, level: proportions.wilson_interval(  # noqa: ARG005
-        value, m, level=level
-    ),
-    without_spread_method=f"{proportions.METHOD}, smallest class",
     chance=lambda n_levels: 1 / n_levels,
+)
+BITS = Metric(
+    name="information beyond base rates (bits per image)",
+    short="information in bits",
+    quantity="bits",
+    of=lambda scores: influence.bits(scores.probabilities, scores.codes, scores.folds),
+    chance=lambda n_levels: 0.0,  # noqa: ARG005
+    is_share=False,
 )
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One metric of one probe, with the draws it shares with all others."""
+class Units:
+    """The independent units of a subject: clusters of images, then seeds of controls."""
 
-    estimate: Estimate
-    draws: FloatArray
-    """Shape (n_draws,), spread for the overlap of the training folds."""
-    degenerate: bool
-    """Whether the bootstrap had no spread, so that the interval is a score interval."""
+    clusters: IntArray
+    """Number of each image's cluster, 0 .. n_clusters - 1, shape (n_images,)."""
+    n_clusters: int
+    n_seeds: int
+
+    @classmethod
+    def of(cls, subject: Subject) -> Units:
+        """The subject's clusters, with room for the seeds of shuffles and random weights."""
+        numbers, clusters = np.unique(subject.faces.clusters, return_inverse=True)
+        n_seeds = max(subject.shuffles, len(subject.controls))
+        return cls(clusters.astype(np.int64), len(numbers), n_seeds)
+
+    @property
+    def total(self) -> int:
+        """Length of every influence."""
+        return self.n_clusters + self.n_seeds
 
 
-def measure(
-    metric: Metric,
-    scores: Scores,
+def measured(
+    units: Units,
+    images: IntArray,
+    statistic: Statistic,
     *,
-    weights: Weights,
-    clusters: IntArray,
-    n_folds: int,
-    level: float,
-) -> Measured | None:
-    """Estimate a metric of one probe; None where it has no value.
+    widened: float = 1.0,
+    is_share: bool = True,
+) -> Measured:
+    """A statistic of some of a subject's images, ready to be compared with others.
 
     Args:
-        metric: What to measure.
-        scores: Of the probe.
-        weights: Bootstrap weights of all the subject's images, shape (n_draws, n_images).
-        clusters: Cluster of all the subject's images, shape (n_images,).
-        n_folds: Of the cross-validation, whose training folds overlap.
-        level: Coverage of the interval.
+        units: Of the subject.
+        images: The images of the statistic, as numbers among the subject's, shape (n,).
+        statistic: Its influences have shape (n,).
+        widened: Factor on the influences, such as `widening`.
+        is_share: Whether the value lies in [0, 1].
     """
-    value = metric.value(scores)
-    if value is None:
+    clusters = units.clusters[images]
+    # Only images with influence carry the value: those of a cell, say, not all that were scored.
+    used = statistic.influence != 0
+    carrying = clusters[used] if used.any() else clusters
+    numbers = np.unique(carrying)
+    n = len(numbers)
+    influence = by_cluster(statistic.influence * widened, clusters, units.total)
+    if is_share and not 0 < statistic.value < 1:
+        # Images that are all right, or all wrong, show no spread; the score interval knows it.
+        error = score_error(statistic.value, statistic.smallest, n)
+        influence[numbers] = error * widened / np.sqrt(n)
+    return Measured(
+        value=statistic.value,
+        influence=influence,
+        n=n,
+        smallest=statistic.smallest,
+        unit="images" if n == len(carrying) else "clusters of images",
+        is_share=is_share,
+    )
+
+
+def measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
+    """One metric of one probe; None where it has no value.
+
+    Its error is widened by as much as the probe depends on its training images.
+    """
+    statistic = metric.of(scores)
+    if statistic is None:
         return None
-    images = scores.part.images
-    draws = metric.draws(scores, weights[:, images])
-    draws = value + overlap_factor(n_folds) * (draws - value)
-    n_clusters = len(np.unique(clusters[images]))
-    interval = percentile_interval(draws, level=level) if 0 < value < 1 else None
-    degenerate = interval is None
-    if interval is None:
-        sizes = [len(np.unique(clusters[images][scores.codes == c])) for c in set(scores.codes)]
-        m = min(sizes)
-        interval = metric.without_spread(value, m, max(1, n_clusters - m), level)
-        method = metric.without_spread_method
-    else:
-        unit = "images" if n_clusters == len(images) else "clusters of images"
-        method = f"{bootstrap_method(unit, len(draws))}, widened for overlapping folds"
-    lower, upper = max(0.0, min(interval[0], value)), min(1.0, max(interval[1], value))
-    estimate = Estimate(value, lower, upper, level=level, n=n_clusters, method=method)
-    return Measured(estimate, draws, degenerate)
+    n_folds = int(scores.folds.max()) + 1
+    return measured(
+        units,
+        scores.part.images,
+        statistic,
+        widened=widening(n_folds, scores.dependence),
+        is_share=metric.is_share,
+    )
 
 
 def check_layers(subject: Subject, layers: Iterable[str]) -> tuple[str, ...]:
@@ -171,9 +184,9 @@ def probed_layers(
     with progress.step(title, total=len(specs), unit="probe") as step:
         for spec in specs:
             layer, scores = spec.layer, out_of_fold_scores(subject, spec)
-            value = AUC.value(scores)
-            if value is not None:
-                result.append((layer, value))
+            statistic = AUC.of(scores)
+            if statistic is not None:
+                result.append((layer, statistic.value))
             step.advance()
     return tuple(result)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bias_audit.audit.estimate import Cost, estimate
+from bias_audit.audit.estimate import Cost, estimate, image_seconds
 from bias_audit.audit.plan import Plan, find_faces, make_plan
+from bias_audit.audit.reference import reference_images
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
@@ -26,6 +27,7 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     yield from _warnings(plan, faces)
     for cost in estimate(plan, faces):
         yield from _cost_lines(cost)
+    yield from _control_lines(plan, faces, progress)
     yield "Times are measured on this machine and rough; stored activations make a run shorter."
 
 
@@ -65,6 +67,18 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
         yield from (f"  {layer.name}  ({layer.n_units} units)" for layer in backbone.record.layers)
         yield "could name"
         yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
+
+
+def _control_lines(plan: Plan, faces: Faces, progress: Progress) -> Iterator[str]:
+    controls = plan.config.controls
+    if controls.random_weights:
+        yield f"of it, {controls.random_weights} passes each are controls with random weights"
+    if controls.image:
+        yield f"image quality and pixels about {_duration(image_seconds(plan, faces))}"
+    if plan.needs_head and controls.reference is not None:
+        reference = reference_images(plan.config, progress=progress)
+        n_images = 0 if reference is None else len(reference)
+        yield f"{n_images} reference images, one more pass of these for each backbone"
 
 
 def _warnings(plan: Plan, faces: Faces) -> Iterator[str]:

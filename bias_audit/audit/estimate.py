@@ -17,6 +17,7 @@ from bias_audit.audit.plan import Plan
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.data.faces import Faces
+from bias_audit.data.image_features import describe
 
 _TIMED_IMAGES = 8
 
@@ -29,6 +30,7 @@ class Cost:
     layers: tuple[tuple[str, int], ...]
     """(name, units)."""
     forward_seconds: float
+    """Of all passes: the backbone's own, and one for each draw of random weights."""
     probe_seconds: float
     disk_bytes: int
     free_bytes: int
@@ -54,17 +56,35 @@ def estimate(plan: Plan, faces: Faces) -> tuple[Cost, ...]:
 
 def _cost(backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float) -> Cost:
     settings = plan.config.activations
+    draws = plan.config.controls.random_weights
     layers = {layer.name: layer.n_units for layer in backbone.record.layers}
     workload = Workload(len(faces), layers, faces.table.attributes)
     fits = sum(planned.analysis.fits(planned.params, workload) for planned in plan.analyses)
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),
-        forward_seconds=_seconds_per_image(backbone, settings.device) * len(faces),
+        forward_seconds=_seconds_per_image(backbone, settings.device) * len(faces) * (1 + draws),
         probe_seconds=fits * unit_seconds,
-        disk_bytes=bytes_needed(backbone, settings, len(faces)),
+        disk_bytes=bytes_needed(backbone, settings, len(faces), with_head=plan.needs_head)
+        + draws * bytes_needed(backbone, settings, len(faces)),
         free_bytes=free_bytes(plan.config.output.cache.absolute()),
     )
+
+
+def image_seconds(plan: Plan, faces: Faces) -> float:
+    """What image quality and pixels of all images take; 0 if the config does not ask for them.
+
+    Raises:
+        DataError: An image became unreadable after the scan.
+    """
+    if not plan.config.controls.image:
+        return 0.0
+    references = faces.table.references[:_TIMED_IMAGES]
+    began = time.monotonic()
+    for reference in references:
+        describe(reference)
+    seconds = (time.monotonic() - began) / len(references)
+    return seconds * len(faces) / plan.config.activations.workers
 
 
 def _seconds_per_image(backbone: Backbone, device_name: str) -> float:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bias_audit.analyses.analysis import Analysis
+from bias_audit.analyses.families import too_few_draws
+from bias_audit.audit.criteria import criterion_problems, quantity_problems
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
-from bias_audit.config.schema import AuditConfig, Strict
+from bias_audit.config.schema import AuditConfig, Controls, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
 from bias_audit.data.source import FaceSource
 from bias_audit.errors import ConfigError
+from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 
 
@@ -44,9 +48,27 @@ class Plan:
     backbones: tuple[PlannedBackbone, ...]
     analyses: tuple[PlannedAnalysis, ...]
 
+    @property
+    def needs_head(self) -> bool:
+        """Whether an analysis asks for the classification layer."""
+        return any(planned.analysis.needs_head for planned in self.analyses)
+
+    @property
+    def controls(self) -> Controls:
+        """Those of the config that an analysis asks for."""
+        wanted = self.config.controls
+        if any(planned.analysis.needs_controls for planned in self.analyses):
+            return wanted
+        return wanted.model_copy(update={"random_weights": 0, "image": False})
+
 
 def make_plan(config: AuditConfig) -> Plan:
-    """Resolve the plugins a validated config names."""
+    """Resolve the plugins a validated config names.
+
+    Raises:
+        ConfigError: A criterion is about a quantity that no analysis measures, or an analysis
+            needs feature maps that are not recorded.
+    """
     source: FaceSource[Any] = DATA_SOURCES.load(config.data.kind)
     backbones = []
     for component in config.backbones:
@@ -61,6 +83,11 @@ def make_plan(config: AuditConfig) -> Plan:
                 component.kind, analysis, analysis.params_type.model_validate(component.params)
             )
         )
+    if missing := list(_without_positions(config, analyses)):
+        raise ConfigError(missing, source=config.name)
+    offered = (name for planned in analyses for name in planned.analysis.quantities)
+    if problems := list(quantity_problems(config.criteria, offered)):
+        raise ConfigError(problems, source=config.name)
     return Plan(
         config=config,
         source=source,
@@ -70,14 +97,28 @@ def make_plan(config: AuditConfig) -> Plan:
     )
 
 
+def _without_positions(config: AuditConfig, analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
+    """A message for every analysis that asks for feature maps which would not be recorded."""
+    if config.activations.positions:
+        return
+    for index, planned in enumerate(analyses):
+        if planned.analysis.needs_positions(planned.params):
+            yield (
+                f"analyses.{index} ({planned.kind}): expected feature maps, which are not "
+                "recorded with activations.positions: 0; set activations.positions: 8"
+            )
+
+
 def find_faces(plan: Plan, *, progress: Progress) -> Faces:
     """Read the labels, open every image once, draw and cluster.
 
     Raises:
         DataError: The source cannot be read, or no image is usable.
-        ConfigError: An analysis asks for what these faces do not have.
+        ConfigError: An analysis asks for what these faces do not have, or the declared plan of
+            tests has too few draws.
     """
     table = plan.source.read(plan.source_params)
+    refuse_too_few_draws(plan, table.attributes)
     refuse_unanswerable(plan, table)
     faces = prepare(
         table,
@@ -91,10 +132,25 @@ def find_faces(plan: Plan, *, progress: Progress) -> Faces:
     return faces
 
 
+def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:
+    """Stop before the work when no test of the declared plan could ever reject.
+
+    Raises:
+        ConfigError: With the number of draws that are needed.
+    """
+    problems = too_few_draws(plan.config.multiplicity, attributes)
+    if problems:
+        raise ConfigError(problems, source=plan.config.name)
+
+
 def refuse_unanswerable(
-    plan: Plan, table: FaceTable, layers: tuple[str, ...] | None = None
+    plan: Plan,
+    table: FaceTable,
+    layers: tuple[str, ...] | None = None,
+    *,
+    backbone: str | None = None,
 ) -> None:
-    """Stop before the work when an analysis asks for what is not there.
+    """Stop before the work when an analysis or a criterion asks for what is not there.
 
     Raises:
         ConfigError: With every such problem.
@@ -104,5 +160,6 @@ def refuse_unanswerable(
         for index, planned in enumerate(plan.analyses)
         for problem in planned.analysis.problems(planned.params, table, layers)
     ]
+    problems += criterion_problems(plan.config.criteria, table, layers, backbone)
     if problems:
         raise ConfigError(problems, source=plan.config.name)

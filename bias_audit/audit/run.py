@@ -7,6 +7,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,16 @@ import yaml
 from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
-from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.analysis import Control, Subject
 from bias_audit.audit.cache import DiskCache
+from bias_audit.audit.controls import (
+    Drawn,
+    ImageControl,
+    control_records,
+    image_controls,
+    random_weight_controls,
+)
+from bias_audit.audit.heads import ForHead, FoundHead, head_of
 from bias_audit.audit.plan import (
     Plan,
     PlannedAnalysis,
@@ -25,6 +34,7 @@ from bias_audit.audit.plan import (
     refuse_unanswerable,
 )
 from bias_audit.audit.provenance import config_sha256, describe
+from bias_audit.audit.reference import reference_images
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
@@ -34,6 +44,7 @@ from bias_audit.errors import AuditError, ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
+from bias_audit.results.judge import judge
 from bias_audit.results.store import read_audit, remove_unused_arrays, write_arrays, write_audit
 
 
@@ -61,19 +72,26 @@ def run(
         plan = make_plan(config)
         faces = find_faces(plan, progress=progress)
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
+        reference = reference_images(config, progress=progress) if plan.needs_head else None
+        wanted = ForHead(plan.needs_head, reference)
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
             _load(plan, planned, faces)
+        about_images = image_controls(config, faces, progress=progress)
         run_id = digest(config_sha256(config), started.isoformat())[:8]
         subjects: list[SubjectResult] = []
         for index, planned in enumerate(plan.backbones):
             prefix = f"{run_id}-{index:02d}"
-            subjects.append(_audit_backbone(plan, planned, prefix, faces=faces, progress=progress))
+            backbone = _load(plan, planned, faces)
+            seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress)
+            subjects.append(_audit_backbone(plan, seen, about_images, prefix))
+        unique = with_unique_names(subjects)
         result = AuditResult(
             name=config.name,
             description=config.description,
             config=config.model_dump(mode="json"),
             data=data_record(faces, config.data.kind),
-            subjects=with_unique_names(subjects),
+            subjects=unique,
+            verdicts=judge(config.criteria, unique),
             provenance=describe(
                 config, command=command, started=started, seconds=time.monotonic() - began
             ),
@@ -140,35 +158,72 @@ def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:
 
 def _load(plan: Plan, planned: PlannedBackbone, faces: Faces) -> Backbone:
     backbone = load_backbone(planned.kind, planned.source, planned.params)
-    refuse_unanswerable(plan, faces.table, backbone.layers)
+    refuse_unanswerable(plan, faces.table, backbone.layers, backbone=backbone.record.name)
     return backbone
 
 
-def _audit_backbone(
-    plan: Plan, planned: PlannedBackbone, prefix: str, *, faces: Faces, progress: Progress
-) -> SubjectResult:
-    backbone = _load(plan, planned, faces)
-    cache = plan.config.output.cache
-    extraction = extract(backbone, faces, plan.config.activations, cache=cache, progress=progress)
-    progress.say(_told(backbone, extraction))
-    subject = Subject(
-        name=backbone.record.name,
-        faces=faces,
-        activations=extraction.activations,
-        cache=DiskCache(cache / "intermediate"),
-        seed=plan.config.seed,
+@dataclass(frozen=True)
+class _Prepared:
+    """A backbone whose activations, and those of its controls, are on disk."""
+
+    backbone: Backbone
+    faces: Faces
+    extraction: Extraction
+    found: FoundHead
+    drawn: Drawn
+    progress: Progress
+
+
+def _prepared(
+    plan: Plan, backbone: Backbone, wanted: ForHead, *, faces: Faces, progress: Progress
+) -> _Prepared:
+    config = plan.config
+    extraction = extract(
+        backbone,
+        faces,
+        config.activations,
+        cache=config.output.cache,
         progress=progress,
+        with_head=wanted.asked,
     )
-    analyses = _analyse(subject, plan.analyses, prefix, plan.config.folder)
+    progress.say(_told(backbone, extraction))
+    found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
+    drawn = random_weight_controls(backbone, config, faces, progress=progress)
+    return _Prepared(backbone, faces, extraction, found, drawn, progress)
+
+
+def _audit_backbone(
+    plan: Plan, seen: _Prepared, about_images: tuple[ImageControl, ...], prefix: str
+) -> SubjectResult:
+    config, found, extraction = plan.config, seen.found, seen.extraction
+    controls: tuple[Control, ...] = (*seen.drawn.controls, *about_images)
+    subject = Subject(
+        name=seen.backbone.record.name,
+        faces=seen.faces,
+        activations=extraction.activations,
+        cache=DiskCache(config.output.cache / "intermediate"),
+        seed=config.seed,
+        progress=seen.progress,
+        controls=controls,
+        head=found.head,
+        without_head=found.why_not,
+        shuffles=config.controls.shuffles,
+        multiplicity=config.multiplicity,
+        small_groups=config.small_groups,
+    )
+    analyses = _analyse(subject, plan.analyses, prefix, config.folder)
     return SubjectResult(
-        backbone=backbone.record,
+        backbone=seen.backbone.record,
         analyses=tuple(analyses),
         extraction={
-            "images": len(faces),
+            "images": len(seen.faces),
             "forward_images": extraction.forward_images,
             "resumed_at": extraction.resumed_at,
             "seconds": round(extraction.seconds, 1),
         },
+        controls=control_records(controls, seen.drawn),
+        head=found.head.name if found.head else None,
+        without_head=found.why_not if plan.needs_head and not found.head else None,
     )
 
 

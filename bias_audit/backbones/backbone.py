@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Field
 from torch import nn
 
+from bias_audit.backbones.head import LinearHead
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.schema import Strict
 from bias_audit.results.audit import BackboneRecord
@@ -103,6 +104,10 @@ class Backbone:
     """How the output of each layer is to be read."""
     fingerprint: str
     """Changes with weights, architecture overrides and preprocessing."""
+    head: LinearHead | None = None
+    """The linear layer whose output the backbone returns."""
+    without_head: str = "it was not looked for"
+    """Why `head` is None."""
 
     @property
     def layers(self) -> tuple[str, ...]:

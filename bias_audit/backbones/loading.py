@@ -19,6 +19,7 @@ from bias_audit.backbones.backbone import (
     Preprocessing,
     PreprocessingParams,
 )
+from bias_audit.backbones.head import find_head
 from bias_audit.backbones.tracing import Trace, resolve_layers, runs_before_end, trace
 from bias_audit.errors import BackboneError
 from bias_audit.files import digest
@@ -53,7 +54,9 @@ def load_backbone(
     )
     layers = resolve_layers(module, params.layers, seen)
     _refuse_unfilled(built, layers[-1][0], seen)
-    sha256 = _weights_sha256(module, leave_out={*built.missing, *built.misshapen})
+    unfilled = {*built.missing, *built.misshapen}
+    searched = find_head(module, (preprocessing.height, preprocessing.width), unfilled=unfilled)
+    sha256 = _weights_sha256(module, leave_out=unfilled)
     fingerprint = digest(
         sha256,
         built.architecture,
@@ -73,7 +76,15 @@ def load_backbone(
         key_problems=_key_problems(built),
         n_parameters=sum(parameter.numel() for parameter in module.parameters()),
     )
-    return Backbone(module, record, preprocessing, dict(layers), fingerprint)
+    return Backbone(
+        module,
+        record,
+        preprocessing,
+        dict(layers),
+        fingerprint,
+        head=searched.head,
+        without_head=searched.why_not,
+    )
 
 
 def _override(module: nn.Module, overrides: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -108,7 +108,10 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Keys of the (nested) model that a location leads to."""
     current: Any = model
     for part in location:
+        if isinstance(part, int):
+            current = next(iter(get_args(current)), None)
+            continue
         fields = getattr(current, "model_fields", {})
         if part in fields:
-            current = fields[cast("str", part)].annotation
+            current = fields[part].annotation
     return list(getattr(current, "model_fields", {}))

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 
 class Strict(BaseModel):
@@ -64,6 +71,28 @@ class Activations(Strict):
     )
 
 
+class Controls(Strict):
+    """What else is probed for the same labels: a layer must tell more than these do."""
+
+    shuffles: int = Field(
+        default=3, ge=1, le=100, description="Refits of every probe to shuffled labels."
+    )
+    random_weights: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="Times the backbone is repeated with weights drawn at random; 0: not.",
+    )
+    image: bool = Field(
+        default=True, description="Also probe pixels and image quality, without any backbone."
+    )
+    reference: UserPath | None = Field(
+        default=None,
+        description="A folder of images, without labels, that analyses of the classification "
+        "layer may compare with.",
+    )
+
+
 class Output(Strict):
     """Where results go."""
 
@@ -72,6 +101,121 @@ class Output(Strict):
         Path("runs/cache"), description="Activations, reused by later audits; safe to delete."
     )
     formats: tuple[Literal["html", "pdf"], ...] = ("html", "pdf")
+
+
+class Multiplicity(Strict):
+    """The plan for many tests, declared before any of them is made."""
+
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="Error rate that each family of tests may have."
+    )
+    discovery: Literal["benjamini_hochberg", "holm", "max_t"] = Field(
+        default="benjamini_hochberg",
+        description="Adjustment of p-values that point at something to look into.",
+    )
+    verdicts: Literal["holm", "max_t"] = Field(
+        default="max_t",
+        description="Adjustment of p-values that decide a verdict; both keep the chance of any "
+        "false rejection in a family at alpha.",
+    )
+    gatekeeping: bool = Field(
+        default=True,
+        description="Test marginals, pairs and cells only where the family before rejected "
+        "something.",
+    )
+    draws: int | None = Field(
+        default=None,
+        ge=19,
+        le=1_000_000,
+        description="Resampling draws behind each p-value; default: as many as the largest "
+        "family needs, at least 1999.",
+    )
+
+
+class SmallGroups(Strict):
+    """What is done about groups of few images."""
+
+    minimum: int = Field(
+        default=10,
+        ge=1,
+        description="Groups of fewer independent images are small; images of one person, and near "
+        "duplicates, count once.",
+    )
+    policy: Literal["shrink", "suppress", "pool"] = Field(
+        default="shrink",
+        description="For small groups: print the value beside one drawn towards what the "
+        "attributes predict, print no value, or measure them together as one group.",
+    )
+    suppress_below: int = Field(
+        default=5,
+        ge=1,
+        description="No value is printed that rests on fewer independent images, whatever the "
+        "policy.",
+    )
+
+    @model_validator(mode="after")
+    def _suppressed_are_small(self) -> SmallGroups:
+        if self.suppress_below > self.minimum:
+            raise ValueError(
+                f"expected suppress_below to be at most minimum ({self.minimum}), got "
+                f"{self.suppress_below}; raise minimum or lower suppress_below"
+            )
+        return self
+
+
+class Criterion(Strict):
+    """A claim that an audit is to decide, with its margin: PASS, FAIL or INCONCLUSIVE."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    name: str = Field(pattern=r"\S", max_length=80, description="Unique; names the verdict.")
+    quantity: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description='What is compared: "macro_auc", "balanced_accuracy", "bits", "recall", ...',
+    )
+    of: Literal["estimate", "lift"] = Field(
+        default="estimate",
+        description='"lift": the estimate minus the strongest control, where there are controls.',
+    )
+    target: str = Field(description='An attribute, or "intersection".')
+    layer: str = Field(
+        default="every",
+        description='"every", "best" (where the estimate is highest), "last", or a layer.',
+    )
+    groups: dict[str, str] | None = Field(
+        default=None, description="Only groups that have these levels, by attribute; default: all."
+    )
+    at_most: float | None = None
+    at_least: float | None = None
+    within: tuple[float, float] | None = Field(default=None, description="[lowest, highest].")
+    level: float = Field(
+        default=0.95, ge=0.5, lt=1, description="Coverage of the intervals that decide."
+    )
+    backbones: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Only backbones of these names; default: all."
+    )
+    rationale: str = Field(
+        pattern=r"\S", description="Why this margin; printed beside the verdict."
+    )
+
+    @model_validator(mode="after")
+    def _one_margin(self) -> Criterion:
+        given = [
+            name for name in ("at_most", "at_least", "within") if getattr(self, name) is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(
+                "expected exactly one of at_most, at_least and within, got "
+                f"{' and '.join(given) or 'none'}"
+            )
+        if self.within is not None and self.within[0] >= self.within[1]:
+            raise ValueError("within: expected [lowest, highest], the lowest first")
+        return self
+
+    @property
+    def margin(self) -> tuple[float | None, float | None]:
+        """Lowest and highest value allowed; None where there is no bound."""
+        return self.within or (self.at_least, self.at_most)
 
 
 class AuditConfig(Strict):
@@ -84,8 +228,23 @@ class AuditConfig(Strict):
     sampling: Sampling = Sampling()
     backbones: tuple[Component, ...] = Field(min_length=1)
     activations: Activations = Activations()
+    controls: Controls = Controls()
     analyses: tuple[Component, ...] = Field(min_length=1)
+    multiplicity: Multiplicity = Multiplicity()
+    small_groups: SmallGroups = SmallGroups()
     output: Output = Output()
+    criteria: tuple[Criterion, ...] = ()
+
+    @field_validator("criteria")
+    @classmethod
+    def _criteria_have_names_of_their_own(
+        cls, criteria: tuple[Criterion, ...]
+    ) -> tuple[Criterion, ...]:
+        names = [criterion.name for criterion in criteria]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"expected names of their own, got twice: {', '.join(twice)}")
+        return criteria
 
     @property
     def folder(self) -> Path:

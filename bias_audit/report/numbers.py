@@ -34,7 +34,9 @@ def _hides(number: float) -> bool:
 
 
 def guess(share: float) -> str:
-    """What guessing gives, such as "0.25"; three decimals below a tenth."""
+    """What guessing gives, such as "0.25"; three decimals below a tenth, none for 0 itself."""
+    if share == 0:
+        return "0"
     return decimal(share, 3 if share < 0.1 else 2)  # noqa: PLR2004
 
 
@@ -44,6 +46,13 @@ def signed_interval(estimate: Estimate | None) -> str:
         return MISSING
     text = interval(estimate)
     return f"+{text}" if estimate.value > 0 else text
+
+
+def chance_of(p_value: float | None) -> str:
+    """A p value, such as "p = 0.012"; "not tested" without one."""
+    if p_value is None:
+        return "not tested"
+    return "p < 0.001" if p_value < 0.001 else f"p = {decimal(p_value, 3)}"  # noqa: PLR2004
 
 
 def percent(share: float) -> str:

@@ -10,9 +10,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bias_audit.report.blocks.confusions import confusions as confusions_text
+from bias_audit.report.blocks.group_ledger import group_ledger as group_ledger_text
 from bias_audit.report.blocks.group_matrix import group_matrix as group_matrix_text
 from bias_audit.report.blocks.group_profiles import group_profiles as group_profiles_text
 from bias_audit.report.blocks.group_table import group_table as group_table_text
+from bias_audit.report.blocks.hypothesis_families import (
+    hypothesis_families as hypothesis_families_text,
+)
 from bias_audit.report.blocks.layer_curve import layer_curve as layer_curve_text
 from bias_audit.report.blocks.unit_map import unit_map as unit_map_text
 from bias_audit.report.elements import BlockText
@@ -27,13 +31,23 @@ from bias_audit.results.blocks import GroupMatrix, UnitMap
 B = TypeVar("B")
 
 
+def undrawn(block: object, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
+    """Stand in for the drawing of a shape that is text and tables alone.
+
+    Raises:
+        ValueError: Always; the text of such a shape has no `alt`, so it is never asked to draw.
+    """
+    raise ValueError(f"{type(block).__name__} has no figure, so its text must have no alt")
+
+
 @dataclass(frozen=True)
 class Shape(Generic[B]):
     """How blocks of one shape become text and a figure; `templates/blocks/` has the third part."""
 
     text: Callable[[B], BlockText]
-    draw: Callable[[B, Mapping[str, npt.NDArray[Any]]], Figure]
-    form: Literal["svg", "png"]
+    draw: Callable[[B, Mapping[str, npt.NDArray[Any]]], Figure] = undrawn
+    """Called where the text has an `alt`."""
+    form: Literal["svg", "png"] = "svg"
     needs: Callable[[B], tuple[str, ...]] = lambda _: ()
     """Keys of the arrays that are drawn."""
 
@@ -47,6 +61,8 @@ def shapes() -> dict[str, Shape[Any]]:
         "group_profiles": Shape(group_profiles_text, group_profiles, "svg"),
         "unit_map": Shape(unit_map_text, unit_map, "png", _rasters),
         "group_matrix": Shape(group_matrix_text, group_matrix, "png", _values),
+        "test_families": Shape(hypothesis_families_text),
+        "group_ledger": Shape(group_ledger_text),
     }
 
 

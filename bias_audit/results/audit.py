@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from bias_audit.groups import Group
 from bias_audit.results.blocks import Block, Finding
+from bias_audit.results.verdict import Verdict
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class _Frozen(BaseModel):
@@ -115,6 +116,16 @@ class AnalysisResult(_Frozen):
     seconds: float
 
 
+class ControlRecord(_Frozen):
+    """Something else that was probed for the same labels, or could not be."""
+
+    kind: str
+    """ "random weights", "image quality" or "pixels"."""
+    name: str
+    absent: str | None = None
+    """Why it could not be had; None if it was."""
+
+
 class SubjectResult(_Frozen):
     """One backbone seen through one dataset."""
 
@@ -122,6 +133,11 @@ class SubjectResult(_Frozen):
     analyses: tuple[AnalysisResult, ...]
     extraction: dict[str, Any]
     """Images, seconds, whether activations were reused, resumed at."""
+    controls: tuple[ControlRecord, ...] = ()
+    head: str | None = None
+    """Name of the classification layer, if an analysis asked for it."""
+    without_head: str | None = None
+    """Why there is none, if an analysis asked for it."""
 
 
 class Provenance(_Frozen):
@@ -140,12 +156,14 @@ class Provenance(_Frozen):
 class AuditResult(_Frozen):
     """Everything an audit found; `audit.json` is this, and the report is made from it alone."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str
     description: str
     config: dict[str, Any]
     data: DataRecord
     subjects: tuple[SubjectResult, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    """One per criterion of the config and backbone it is about."""
     provenance: Provenance
 
     @property

@@ -18,17 +18,31 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class ControlPoint(_Frozen):
+    """One control of one point: the same procedure on something that is not the layer."""
+
+    name: str
+    """Such as "shuffled labels", "random weights", "pixels"."""
+    estimate: Estimate
+    lift: Estimate
+    """The point's estimate minus this one, paired."""
+
+
 class CurvePoint(_Frozen):
     """One layer of one target."""
 
     layer: str
     estimate: Estimate | None
-    """None where it could not be measured; `LayerCurve.reasons` says why."""
-    control: Estimate | None
-    """The same procedure on labels shuffled among the images."""
-    lift: Estimate | None
-    """Estimate minus the control, or minus guessing where that is higher; paired over the same
-    bootstrap draws."""
+    """None where it could not be measured; `Curve.not_measured` says why."""
+    controls: tuple[ControlPoint, ...] = ()
+    lift: Estimate | None = None
+    """Estimate minus the strongest control, or minus guessing where no control does better."""
+    strongest: str | None = None
+    """Name of the control that `lift` is over; "guessing" where none does better."""
+    p_value: float | None = None
+    """That the estimate exceeds every control and guessing by chance, unadjusted."""
+    adjusted_p: float | None = None
+    """Adjusted for all layers and targets of the family."""
 
 
 class Curve(_Frozen):
@@ -42,10 +56,12 @@ class Curve(_Frozen):
 
 
 class LayerCurve(_Frozen):
-    """A metric of every target at every layer, against its control."""
+    """A metric of every target at every layer, against its controls."""
 
     block: Literal["layer_curve"] = "layer_curve"
     title: str
+    quantity: str
+    """What criteria call it: "macro_auc", "balanced_accuracy", "bits"."""
     metric: str
     """Name for an axis, such as "macro one-vs-rest AUC"."""
     chance: dict[str, float]
@@ -63,6 +79,12 @@ class GroupRow(_Frozen):
     by_chance: float | None = None
     """What the group would get if predictions did not depend on the image: for recall, the share
     of all predictions that name the group."""
+    shrunk: Estimate | None = None
+    """The estimate drawn towards what its attributes predict; see `GroupTable.shrinkage`."""
+    p_value: float | None = None
+    """Of no effect in this group, unadjusted."""
+    adjusted_p: float | None = None
+    """Adjusted for the family that the table belongs to."""
 
 
 class GroupTable(_Frozen):
@@ -70,11 +92,15 @@ class GroupTable(_Frozen):
 
     block: Literal["group_table"] = "group_table"
     title: str
+    quantity: str
+    """What criteria call it: "recall", "within_auc", "interaction", ..."""
     metric: str
     layer: str
     target: str
     chance: float | None
     rows: tuple[GroupRow, ...]
+    shrinkage: str | None = None
+    """How `GroupRow.shrunk` was made; None where no row has one."""
 
 
 class GroupMatrix(_Frozen):
@@ -175,8 +201,74 @@ class GroupProfiles(_Frozen):
     """Array key: (n_groups, n_units), sample standard deviation."""
 
 
+class HypothesisFamily(_Frozen):
+    """Hypotheses that were declared together and are adjusted together."""
+
+    name: str
+    """Such as "cells"."""
+    n_hypotheses: int
+    """Declared, those that could not be measured included."""
+    n_tested: int
+    """With a p-value."""
+    method: str
+    """Such as "single-step max-T"."""
+    controls: str
+    """What the method keeps at alpha: "family-wise error rate", "false discovery rate"."""
+    alpha: float
+    draws: int | None
+    """Resampling draws; None where p-values come from a formula."""
+    smallest_p: float | None
+    """The smallest adjusted p-value that a single effect can attain with so many draws."""
+    rejected: int | None
+    """None where the family was not tested."""
+    is_open: bool
+    """Whether the gate before it let the family be tested."""
+    gate: str
+    """Why: such as "something was rejected in marginals"."""
+
+
+class HypothesisFamilies(_Frozen):
+    """The declared plan of tests, and what became of each family."""
+
+    block: Literal["test_families"] = "test_families"
+    title: str
+    families: tuple[HypothesisFamily, ...]
+    """In the order in which they are tested."""
+
+
+class GroupLedgerEntry(_Frozen):
+    """One group that is not reported like the others."""
+
+    group: Group
+    n: int
+    """Independent images."""
+    action: Literal["shrunk", "suppressed", "pooled"]
+    reason: str
+    effect: str
+    """On the numbers printed."""
+
+
+class GroupLedger(_Frozen):
+    """Every group that was suppressed, pooled or flagged as small; printed even if empty."""
+
+    block: Literal["group_ledger"] = "group_ledger"
+    title: str
+    n_groups: int
+    """Declared."""
+    rule: str
+    """The policy in a sentence."""
+    entries: tuple[GroupLedgerEntry, ...]
+
+
 Block = Annotated[
-    LayerCurve | GroupTable | GroupMatrix | UnitMap | Confusions | GroupProfiles,
+    LayerCurve
+    | GroupTable
+    | GroupMatrix
+    | UnitMap
+    | Confusions
+    | GroupProfiles
+    | HypothesisFamilies
+    | GroupLedger,
     Field(discriminator="block"),
 ]
 

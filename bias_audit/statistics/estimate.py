@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,4 +18,6 @@ class Estimate:
     n: int
     """Independent units behind the value: images, or clusters of images of one person."""
     method: str
-    """How the interval was made, such as "percentile bootstrap over images, 1000 draws"."""
+    """How the interval was made, such as "cluster bootstrap over images"."""
+    scale: Literal["identity", "logit", "wilson"] = "identity"
+    """On which the interval is symmetric; "wilson" is Wilson's interval of `value` and `n`."""

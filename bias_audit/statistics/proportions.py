@@ -54,4 +54,4 @@ def proportion(
     share = count / total
     lower, upper = wilson_interval(share, n, level=level)
     method = METHOD if n == total else f"{METHOD}, clusters of images counted once"
-    return Estimate(share, lower, upper, level=level, n=n, method=method)
+    return Estimate(share, lower, upper, level=level, n=n, method=method, scale="wilson")

@@ -304,3 +304,101 @@ def test_a_layer_that_does_not_give_a_row_per_image_is_refused(
     )
     with pytest.raises(BackboneError, match=r"'bn2' returns 16 rows for 8 images"):
         run(backbone, faces, tmp_path)
+
+
+def test_the_last_batch_is_computed_as_the_others_are(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    sizes: list[int] = []
+    backbone = load_bundled(["bn2"])
+    backbone.module.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
+    units = run(backbone, faces, tmp_path).activations.units("bn2")
+    assert sizes == [8] * 7
+    assert units.shape == (50, 1280)
+
+
+def test_head_inputs_give_the_scores_that_the_backbone_gives(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    check_scores(load_bundled(["blocks.1"]), faces, tmp_path)
+
+
+def test_head_inputs_of_the_keras_resnet50(shared: Path, faces: Faces, tmp_path: Path) -> None:
+    from tests.backbones.test_sources import KERAS_STRIDES, load
+
+    few = dataclasses.replace(
+        faces,
+        table=dataclasses.replace(
+            faces.table, references=faces.table.references[:8], codes=faces.table.codes[:8]
+        ),
+        clusters=faces.clusters[:8],
+        sha256=faces.sha256[:8],
+    )
+    backbone = load(
+        "checkpoint",
+        architecture="resnet50",
+        file=shared / "weights" / "resnet50_keras_caffe_v1.safetensors",
+        overrides=KERAS_STRIDES,
+    )
+    check_scores(backbone, few, tmp_path)
+
+
+def check_scores(backbone: Backbone, faces: Faces, cache: Path) -> None:
+    head = backbone.head
+    assert head is not None
+    stored = extract(
+        backbone, faces, SETTINGS, cache=cache, progress=Silent(), with_head=True
+    ).activations
+    assert stored.head_inputs is not None
+    assert head.name not in stored.layers
+    assert stored.head_inputs.shape == (len(faces), head.n_units)
+    logits = stored.head_inputs @ head.weight.T + head.bias
+    references = faces.table.references
+    batches = decoded_batches(references, backbone.preprocessing, batch_size=8, workers=1)
+    with torch.inference_mode():
+        own = np.concatenate(
+            [
+                backbone.module(
+                    forward_input(pixels, backbone.preprocessing, torch.device("cpu"))
+                ).numpy()
+                for _, pixels in batches
+            ]
+        )
+    np.testing.assert_allclose(logits, own, rtol=1e-4, atol=1e-4 * float(np.abs(own).max()))
+
+
+def test_head_inputs_are_recorded_on_request_and_kept(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    assert run(load_bundled(["bn2"]), faces, tmp_path).activations.head_inputs is None
+    for expected in (len(faces), 0):
+        again = extract(
+            load_bundled(["bn2"]),
+            faces,
+            SETTINGS,
+            cache=tmp_path,
+            progress=Silent(),
+            with_head=True,
+        )
+        assert again.forward_images == expected
+        assert again.activations.head_inputs is not None
+    (path,) = tmp_path.rglob("*.inputs.npy")
+    raw = bytearray(path.read_bytes())
+    raw[5000] ^= 0x40
+    path.write_bytes(raw)
+    noting = Noting()
+    backbone = load_bundled(["bn2"])
+    extract(backbone, faces, SETTINGS, cache=tmp_path, progress=noting, with_head=True)
+    assert len(noting.said) == 1
+
+
+def test_an_output_of_the_head_may_be_audited_beside_its_input(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    backbone = load_bundled(["classifier"])
+    stored = extract(
+        backbone, faces, SETTINGS, cache=tmp_path, progress=Silent(), with_head=True
+    ).activations
+    assert backbone.head is not None and stored.head_inputs is not None
+    logits = stored.head_inputs @ backbone.head.weight.T + backbone.head.bias
+    np.testing.assert_allclose(stored.units("classifier"), logits, rtol=1e-4, atol=1e-4)

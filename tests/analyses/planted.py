@@ -28,6 +28,8 @@ class FakeActivations:
     by_layer: dict[str, npt.NDArray[np.float32]]
     cells: IntArray
     n_cells: int
+    maps: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Positions by layer, where any are planted."""
 
     @property
     def fingerprint(self) -> str:
@@ -39,6 +41,9 @@ class FakeActivations:
 
     def units(self, layer: str) -> npt.NDArray[np.float32]:
         return self.by_layer[layer]
+
+    def positions(self, layer: str) -> npt.NDArray[np.float32]:
+        return self.maps[layer]
 
     def moments(self, layer: str) -> Moments:
         moments = Moments.empty(self.n_cells, self.by_layer[layer].shape[1:])

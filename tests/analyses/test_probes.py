@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bias_audit.analyses import probes
+from bias_audit.analyses import cross_fitting, probes
+from bias_audit.analyses.cross_fitting import cross_fit
+from bias_audit.analyses.logistic import fit, principal_axes
 from bias_audit.analyses.probes import (
     ProbeSettings,
     ProbeSpec,
     out_of_fold_scores,
+    probe,
     shuffle_within_folds,
 )
 from bias_audit.analyses.separability import AUC, most_separable_layer
@@ -44,9 +49,15 @@ def test_auc_is_that_of_plain_sklearn(name: str, c: float) -> None:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=10_000, tol=1e-6))
         model.fit(units[~test], target.codes[~test])
         expected[test] = model.predict_proba(units[test])
-    columns = range(expected.shape[1])
-    plain = np.mean([roc_auc_score(target.codes == k, expected[:, k]) for k in columns])
-    assert AUC.value(scores) == pytest.approx(plain, abs=0.005)
+    np.testing.assert_array_equal(folds, scores.folds)
+    of_fold = [
+        np.mean([roc_auc_score(here == k, expected[folds == f, k]) for k in np.unique(here)])
+        for f in range(5)
+        for here in [target.codes[folds == f]]
+    ]
+    statistic = AUC.of(scores)
+    assert statistic is not None
+    assert statistic.value == pytest.approx(np.mean(of_fold), abs=0.005)
     np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
@@ -61,9 +72,9 @@ def test_an_image_never_helps_to_predict_its_twin() -> None:
     for groups in (clusters, np.arange(160)):
         subject = make_subject(codes, {"late": units}, (GENDER,), clusters=groups)
         spec = ProbeSpec(finest_target(subject.faces.table), "late", settings)
-        value = AUC.value(out_of_fold_scores(subject, spec))
-        assert value is not None
-        aucs.append(value)
+        statistic = AUC.of(out_of_fold_scores(subject, spec))
+        assert statistic is not None
+        aucs.append(statistic.value)
     assert aucs[0] < 0.65
     assert aucs[1] > 0.9  # the leak is there to be found where clusters are not declared
 
@@ -92,14 +103,19 @@ def test_an_interrupted_run_resumes_with_the_same_numbers(
 ) -> None:
     cache = FakeCache()
     subject = planted(cache=cache)
-    spec = ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS, shuffled=True)
-    first = out_of_fold_scores(subject, spec)
-    fresh = out_of_fold_scores(dataclasses.replace(subject, cache=FakeCache()), spec)
-    np.testing.assert_array_equal(first.probabilities, fresh.probabilities)
+    spec = ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS)
+    first = probe(subject, spec)
+    fresh = probe(dataclasses.replace(subject, cache=FakeCache()), spec)
     monkeypatch.setattr(probes, "_fit", lambda *_: pytest.fail("fitted again"))
-    again = out_of_fold_scores(subject, spec)
-    np.testing.assert_array_equal(first.probabilities, again.probabilities)
-    np.testing.assert_array_equal(first.codes, again.codes)
+    again = probe(subject, spec)
+    assert len(first.shuffled) == subject.shuffles
+    for other in (fresh, again):
+        for one, two in zip(
+            (first.scores, *first.shuffled), (other.scores, *other.shuffled), strict=True
+        ):
+            np.testing.assert_array_equal(one.probabilities, two.probabilities)
+            np.testing.assert_array_equal(one.codes, two.codes)
+            assert one.dependence == two.dependence
     assert cache.puts == 1
 
 
@@ -108,15 +124,16 @@ def test_the_cache_tells_probes_apart() -> None:
     subject = planted(cache=cache)
     for target in targets_of(subject.faces.table):
         for layer in subject.activations.layers:
-            for shuffled in (False, True):
-                out_of_fold_scores(subject, ProbeSpec(target, layer, SETTINGS, shuffled=shuffled))
+            for control in (None, _Noise("one", by_layer=True), _Noise("two", by_layer=False)):
+                out_of_fold_scores(subject, ProbeSpec(target, layer, SETTINGS, control))
     other = ProbeSettings(folds=4)
     out_of_fold_scores(subject, ProbeSpec(finest_target(subject.faces.table), "late", other))
     out_of_fold_scores(
         dataclasses.replace(subject, seed=1),
         ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS),
     )
-    assert cache.puts == 3 * 2 * 2 + 2
+    # The control that is the same at every layer is fitted once for both.
+    assert cache.puts == 3 * (2 + 2 + 1) + 2
 
 
 def test_small_levels_are_left_out_with_a_reason() -> None:
@@ -144,7 +161,11 @@ def test_one_attribute_is_its_own_intersection() -> None:
 
 def test_layer_falls_back_to_the_mean_of_attributes() -> None:
     """Each intersection has 4 images, each attribute plenty."""
-    subject = planted(n=24, strength=3)
+    rng = np.random.default_rng(0)
+    codes = np.stack([np.arange(24) % 3, np.arange(24) // 3 % 2], axis=1)
+    known = np.concatenate([np.eye(3)[codes[:, 0]], np.eye(2)[codes[:, 1]]], axis=1)
+    noise = rng.standard_normal((24, 5))
+    subject = make_subject(codes, {"early": noise, "late": 3 * known + 0.1 * noise})
     layer, said = most_separable_layer(subject, SETTINGS)
     assert layer == "late"
     assert "mean" in said
@@ -166,7 +187,66 @@ def test_bad_names_and_bad_numbers_are_explained() -> None:
 
 
 def test_fits_that_stop_early_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "_MAX_ITERATIONS", 2)
+    monkeypatch.setattr(cross_fitting, "fit", partial(fit, max_steps=1))
     subject = planted()
     spec = ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS)
-    assert out_of_fold_scores(subject, spec).not_converged == 5
+    assert 0 < probe(subject, spec).not_converged <= 5 * (1 + subject.shuffles)
+
+
+def test_regularisation_is_chosen_without_the_fold_it_predicts() -> None:
+    """Changing the labels of one fold must not change what its own probe chose."""
+    rng = np.random.default_rng(0)
+    codes, folds = rng.integers(3, size=300), np.arange(300) % 5
+    axes = principal_axes((rng.standard_normal((300, 30)) + codes[:, None]).astype(np.float32))
+    other = np.where(folds == 2, (codes + 1) % 3, codes)
+    choose = partial(cross_fit, axes, folds=folds, n_classes=3, strengths=(1e-4, 1e-2, 1.0))
+    one, two = choose(np.stack([codes, other]))
+    assert one.strengths[2] == two.strengths[2]
+    np.testing.assert_allclose(one.probabilities[folds == 2], two.probabilities[folds == 2])
+    assert np.abs(one.probabilities[folds == 0] - two.probabilities[folds == 0]).max() > 0.01
+
+
+def test_more_signal_chooses_less_regularisation() -> None:
+    rng = np.random.default_rng(0)
+    codes, folds = rng.integers(2, size=400), np.arange(400) % 5
+    noise = rng.standard_normal((400, 60)).astype(np.float32)
+    strengths = []
+    for size in (0.0, 3.0):
+        units = noise.copy()
+        units[:, 0] += size * codes
+        (found,) = cross_fit(
+            principal_axes(units),
+            codes[None],
+            folds,
+            n_classes=2,
+            strengths=(1e-5, 1e-3, 1e-1),
+        )
+        strengths.append(found.strengths)
+    assert np.median(strengths[0]) == pytest.approx(1e-5)
+    assert np.median(strengths[1]) > 5e-4
+
+
+def test_scores_depend_on_the_training_images_only_where_there_is_nothing_to_learn() -> None:
+    null, clear = (
+        probe(subject, ProbeSpec(target, "late", SETTINGS)).scores.dependence
+        for subject in [planted(n=900, strength=0), planted(n=900, strength=2)]
+        for target in targets_of(subject.faces.table, ["age"])
+    )
+    assert null > 0.7
+    assert clear < 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Noise:
+    """A control made of noise."""
+
+    name: str
+    by_layer: bool
+    kind: str = "noise"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.name
+
+    def units(self, layer: str) -> npt.NDArray[np.float32]:
+        return np.random.default_rng(len(layer)).standard_normal((360, 5)).astype(np.float32)

@@ -155,3 +155,17 @@ def test_merge_keys_are_not_supported(tmp_path: Path) -> None:
 def test_keys_are_text(tmp_path: Path) -> None:
     told = problems(tmp_path, VALID + "? &a [*a]\n: 1\n")
     assert told == ("line 7: expected text as a key, got a list or mapping",)
+
+
+def test_small_groups_and_multiplicity_have_defaults_and_limits(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, VALID), ["multiplicity.draws=2519"])
+    assert config.multiplicity.draws == 2519
+    assert (config.multiplicity.discovery, config.multiplicity.verdicts) == (
+        "benjamini_hochberg",
+        "max_t",
+    )
+    assert config.small_groups.minimum > config.small_groups.suppress_below
+    told = problems(tmp_path, VALID + "small_groups: {minimum: 3}\n")
+    assert "line 7: small_groups: expected suppress_below to be at most minimum (3)" in told[0]
+    told = problems(tmp_path, VALID, "multiplicity.verdicts=benjamini_hochberg")
+    assert "multiplicity.verdicts" in told[0]

@@ -46,5 +46,9 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     assert errors.OutputError.exit_code == 5
     told = re.search(r"\*\*Exit codes:\*\* (.*?)\n\n", README, flags=re.DOTALL)
     assert told is not None
-    codes = set(re.findall(r"\b(\d+) ", told.group(1)))
-    assert codes == {"0", "2", str(cli.EXIT_ANALYSIS_FAILED), "5", str(cli.EXIT_INTERRUPTED)}
+    codes = set(re.findall(r"(?:^|; )(\d+) ", told.group(1).replace("\n", " ")))
+    constants = {str(value) for name, value in vars(cli).items() if name.startswith("EXIT_")}
+    assert codes == {"0", "2", "5", *constants}
+    assert constants == {"1", "3", "4", "70", "130"}
+    for code in codes - {"70"}:
+        assert re.search(rf"\b{code} ", cli.app.info.epilog or ""), code

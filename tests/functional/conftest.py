@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {
     "backbones": [{"kind": "bundled", "layers": ["blocks.1", "blocks.5"]}],
     "activations": {"device": "cpu"},
     "analyses": [
-        {"kind": "linear_probe", "folds": 3, "bootstrap_draws": 200},
+        {"kind": "linear_probe", "folds": 3},
         {"kind": "confusions", "folds": 3},
         {"kind": "group_profiles", "folds": 3},
         {"kind": "topomap", "folds": 3},

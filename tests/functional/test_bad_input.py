@@ -133,7 +133,7 @@ def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(
         '1.png,"=cmd()",light',
     ]
     manifest(tmp_path, rows, small)
-    small["analyses"] = [{"kind": "linear_probe", "folds": 3, "bootstrap_draws": 100}]
+    small["analyses"] = [{"kind": "linear_probe", "folds": 3}]
     done = bias_audit("run", write_config(small), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     result = read_audit(tmp_path / "runs" / "small")
@@ -153,7 +153,7 @@ def test_a_failed_analysis_is_reported_and_exits_4(
     small: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small["analyses"] = [
-        {"kind": "linear_probe", "folds": 3, "bootstrap_draws": 100},
+        {"kind": "linear_probe", "folds": 3},
         {"kind": "confusions", "folds": 50},
     ]
     done = bias_audit("run", write_config(small), cwd=tmp_path)
@@ -214,6 +214,9 @@ def test_render_of_another_schema_version(finished: Path, tmp_path: Path) -> Non
 STAGES = {
     "scan": "bias_audit.audit.plan.prepare",
     "forward pass": "bias_audit.activations.extract.forward_input",
+    "image controls": "bias_audit.data.image_features.quality",
+    "statistics of random weights": "bias_audit.audit.controls.estimate_statistics",
+    "random weights": "bias_audit.audit.controls.extract",
     "probes": "bias_audit.analyses.probes.LogisticRegression.fit",
     "map": "bias_audit.analyses.methods.topomap.UnitMap",
     "report": "bias_audit.report.render.write_text",

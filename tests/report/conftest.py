@@ -9,7 +9,7 @@ import pytest
 from bias_audit.report.html import html
 from bias_audit.report.view import AuditView, audit_view
 from bias_audit.results.store import read_audit
-from tests.report.synthetic import DEEP, HOSTILE, LARGE, make_audit
+from tests.report.synthetic import DEEP, HOSTILE, LARGE, criteria_of, make_audit
 
 
 def _view(folder: Path) -> AuditView:
@@ -19,7 +19,12 @@ def _view(folder: Path) -> AuditView:
 @pytest.fixture(scope="session")
 def two_backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """4 x 3 x 2 groups, one empty; two backbones; an analysis that failed."""
-    made = make_audit(empty=(5,), failed=True, backbones=("first_net", "second_net"))
+    made = make_audit(
+        empty=(5,),
+        failed=True,
+        backbones=("first_net", "second_net"),
+        criteria=criteria_of("age"),
+    )
     return made.write(tmp_path_factory.mktemp("two"))
 
 
@@ -31,7 +36,7 @@ def two_backbones_page(two_backbones: Path) -> str:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels that hold markup, formulas and template expressions."""
-    made = make_audit(HOSTILE, layers=("a", "b", "c"), per_cell=9)
+    made = make_audit(HOSTILE, layers=("a", "b", "c"), per_cell=9, criteria=criteria_of("age"))
     return made.write(tmp_path_factory.mktemp("hostile"))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.config.schema import Criterion
 from bias_audit.groups import Attribute, Group, changed_attributes, intersections
 from bias_audit.results.audit import (
     AnalysisResult,
@@ -27,17 +28,23 @@ from bias_audit.results.blocks import (
     Confusion,
     ConfusionClass,
     Confusions,
+    ControlPoint,
     Curve,
     CurvePoint,
     Finding,
+    GroupLedger,
+    GroupLedgerEntry,
     GroupMatrix,
     GroupProfiles,
     GroupRow,
     GroupTable,
+    HypothesisFamilies,
+    HypothesisFamily,
     LayerCurve,
     ProfileRow,
     UnitMap,
 )
+from bias_audit.results.judge import judge
 from bias_audit.results.store import write_arrays, write_audit
 from bias_audit.statistics.estimate import Estimate
 
@@ -80,6 +87,23 @@ class Made:
         return folder
 
 
+def criteria_of(attribute: str) -> tuple[Criterion, ...]:
+    """One that passes, one that fails, two that are not decided, on the audits made here."""
+    common = {"target": attribute, "rationale": "Chosen to show each verdict; no use is meant."}
+    made: tuple[dict[str, Any], ...] = (
+        {
+            "name": "AUC is above guessing",
+            "quantity": "macro_auc",
+            "layer": "last",
+            "at_least": 0.5,
+        },
+        {"name": "AUC stays low", "quantity": "macro_auc", "at_most": 0.55},
+        {"name": "Recall is even", "quantity": "recall", "within": [0.45, 0.7]},
+        {"name": "Lift is small", "quantity": "recall", "of": "lift", "at_most": 0.1},
+    )
+    return tuple(Criterion.model_validate(common | each) for each in made)
+
+
 def estimate(value: float, half: float, n: int) -> Estimate:
     return Estimate(
         float(value),
@@ -99,6 +123,7 @@ def make_audit(
     empty: tuple[int, ...] = (),
     per_cell: int = 30,
     failed: bool = False,
+    criteria: tuple[Criterion, ...] = (),
     seed: int = 0,
 ) -> Made:
     """An audit with one block of every shape, and more, per backbone."""
@@ -126,6 +151,7 @@ def make_audit(
         config={"name": "demonstration", "seed": 0, "data": {"kind": "parametric"}},
         data=_data(attributes, groups, counts),
         subjects=tuple(subjects),
+        verdicts=judge(criteria, subjects),
         provenance=Provenance(
             started="2026-11-21T06:06:43+00:00",
             seconds=4321.0,
@@ -215,13 +241,15 @@ def _analyses(
 ) -> tuple[tuple[AnalysisResult, ...], dict[str, dict[str, npt.NDArray[Any]]]]:
     n, layer = int(counts.sum()), layers[-2]
     targets = {a.name: 1 / len(a.levels) for a in attributes} | {"intersection": 1 / len(groups)}
-    auc = _curve("macro one-vs-rest AUC", dict.fromkeys(targets, 0.5), layers, n, rng)
-    accuracy = _curve("balanced accuracy", targets, layers, n, rng)
+    half = dict.fromkeys(targets, 0.5)
+    auc = _curve("macro_auc", "macro one-vs-rest AUC", half, layers, n, rng)
+    accuracy = _curve("balanced_accuracy", "balanced accuracy", targets, layers, n, rng)
+    bits = _bits(auc)
     tables = tuple(_marginal(a, layer, rng) for a in attributes)
     unit_map, raster_arrays = _unit_map(groups, counts, layer, rng)
     matrix, matrix_arrays = _matrix(groups, counts, layer, rng)
     results = (
-        _done("linear_probe", "Linear decodability", (auc, accuracy, *tables), prefix),
+        _done("linear_probe", "Linear decodability", (auc, accuracy, bits, *tables), prefix),
         _done(
             "confusions",
             "Confusions",
@@ -234,8 +262,60 @@ def _analyses(
             (unit_map, matrix, _profiles(groups, counts, layer, rng)),
             prefix,
         ),
+        _done("plan", "Declared tests", (_plan(len(groups)), _ledger(groups, counts)), prefix),
     )
     return results, {f"{prefix}-topomap": raster_arrays | matrix_arrays}
+
+
+def _plan(n_cells: int) -> HypothesisFamilies:
+    """Two families that were tested, and one behind a closed gate."""
+    plan = (
+        ("global", 1, 1, "first family"),
+        ("marginals", 9, 0, "something was rejected in global"),
+        (
+            "cells",
+            n_cells,
+            None,
+            "not tested: the gate stayed closed, nothing was rejected in marginals",
+        ),
+    )
+    families = tuple(
+        HypothesisFamily(
+            name=name,
+            n_hypotheses=size,
+            n_tested=size,
+            method="Holm",
+            controls="family-wise error rate",
+            alpha=0.05,
+            draws=1999,
+            smallest_p=size / 2000,
+            rejected=rejected,
+            is_open=rejected is not None,
+            gate=gate,
+        )
+        for name, size, rejected, gate in plan
+    )
+    return HypothesisFamilies(title="Declared families of tests", families=families)
+
+
+def _ledger(groups: tuple[Group, ...], counts: npt.NDArray[np.int64]) -> GroupLedger:
+    entries = tuple(
+        GroupLedgerEntry(
+            group=group,
+            n=int(n),
+            action="shrunk" if n else "suppressed",
+            reason=f"{n} independent images, fewer than 20" if n else "no images",
+            effect="printed and flagged" if n else "no value",
+        )
+        for group, n in zip(groups, counts, strict=True)
+        if n < 20
+    )
+    return GroupLedger(
+        title="Small groups",
+        n_groups=len(groups),
+        rule="groups of fewer than 20 independent images are flagged.",
+        entries=entries,
+    )
 
 
 def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> AnalysisResult:
@@ -270,7 +350,11 @@ def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> Anal
     )
 
 
+CONTROLS = ("shuffled labels", "random weights", "image quality", "pixels")
+
+
 def _curve(
+    quantity: str,
     metric: str,
     chance: dict[str, float],
     layers: tuple[str, ...],
@@ -283,22 +367,69 @@ def _curve(
         for depth, layer in enumerate(layers):
             rise = (0.75 - 0.08 * place) * np.sin(np.pi * (0.1 + 0.6 * depth / len(layers)))
             value = guess + (1 - guess) * (rise * 0.8 + 0.02 * rng.standard_normal())
-            control = guess + 0.01 * rng.standard_normal()
             missing = target == "intersection" and depth == 1
             points.append(
-                CurvePoint(
-                    layer=layer,
-                    estimate=None if missing else estimate(value, 0.025, n),
-                    control=None if missing else estimate(control, 0.03, n),
-                    lift=None if missing else estimate(value - control, 0.03, n),
-                )
+                CurvePoint(layer=layer, estimate=None)
+                if missing
+                else _point(layer, value, guess, n, rng)
             )
         curves.append(Curve(target=target, points=tuple(points)))
     curves.append(Curve(target="glasses", points=(), not_measured="one level has no images"))
     return LayerCurve(
         title=f"Linear decodability by layer: {metric}",
+        quantity=quantity,
         metric=metric,
         chance=chance,
+        curves=tuple(curves),
+    )
+
+
+def _point(layer: str, value: float, guess: float, n: int, rng: np.random.Generator) -> CurvePoint:
+    """Controls of rising strength; at an odd layer none does better than guessing."""
+    strength = (0.0, 0.12, 0.2, 0.27) if rng.random() < 0.7 else (-0.02, -0.03, -0.01, -0.02)
+    controls = []
+    for name, share in zip(CONTROLS, strength, strict=True):
+        control = guess + (1 - guess) * share + 0.005 * rng.standard_normal()
+        lift = estimate(value - control, 0.03, n)
+        controls.append(ControlPoint(name=name, estimate=estimate(control, 0.03, n), lift=lift))
+    best = max(controls, key=lambda control: control.estimate.value)
+    beaten = best.estimate.value <= guess
+    return CurvePoint(
+        layer=layer,
+        estimate=estimate(value, 0.025, n),
+        controls=tuple(controls),
+        lift=estimate(value - guess, 0.025, n) if beaten else best.lift,
+        strongest="guessing" if beaten else best.name,
+        p_value=0.001,
+        adjusted_p=float(rng.choice([0.0004, 0.032])),
+    )
+
+
+def _bits(auc: LayerCurve) -> LayerCurve:
+    """Bits per image: below 0 in the first layer, above 1 later on."""
+
+    def moved(e: Estimate) -> Estimate:
+        return estimate(8 * (e.value - 0.6), 0.1, e.n)
+
+    curves = []
+    for curve in auc.curves:
+        points = []
+        for point in curve.points:
+            if point.estimate is None:
+                points.append(point)
+                continue
+            controls = tuple(
+                ControlPoint(name=c.name, estimate=moved(c.estimate), lift=moved(c.estimate))
+                for c in point.controls
+            )
+            changed = {"estimate": moved(point.estimate), "controls": controls}
+            points.append(point.model_copy(update=changed))
+        curves.append(curve.model_copy(update={"points": tuple(points)}))
+    return LayerCurve(
+        title="Linear decodability by layer: bits",
+        quantity="bits",
+        metric="bits per image beyond base rates",
+        chance=dict.fromkeys(auc.chance, 0.0),
         curves=tuple(curves),
     )
 
@@ -315,6 +446,7 @@ def _marginal(attribute: Attribute, layer: str, rng: np.random.Generator) -> Gro
     )
     return GroupTable(
         title=f"Recall of annotated {attribute.name} at its most separable layer",
+        quantity="recall",
         metric="recall",
         layer=layer,
         target=attribute.name,
@@ -335,15 +467,25 @@ def _recall(
         half = min(value, 1 - value, 0.9 / np.sqrt(max(n, 1)))
         measured = estimate(value, half, int(n)) if n else None
         rows.append(
-            GroupRow(group=group, n=int(n), estimate=measured, reason=None if n else "no images")
+            GroupRow(
+                group=group,
+                n=int(n),
+                estimate=measured,
+                reason=None if n else "no images",
+                shrunk=estimate(0.45 + 0.4 * (value - 0.45), half / 2, int(n)) if n else None,
+                p_value=0.01 if n else None,
+                adjusted_p=float(rng.choice([0.0004, 0.2])) if n else None,
+            )
         )
     return GroupTable(
         title="Recall of annotated intersection at its most separable layer",
+        quantity="recall",
         metric="recall",
         layer=layer,
         target="intersection",
         chance=1 / len(groups),
         rows=tuple(rows),
+        shrinkage="structured regression on the attributes without their interactions.",
     )
 
 

@@ -16,7 +16,7 @@ CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NUMBER = r"[+-]?\d+\.\d+"
 INTERVAL = re.compile(rf"{NUMBER}(?: %)? \[{NUMBER}, {NUMBER}\]")
 GUESSES = re.compile(
-    rf"(?:chance|expected|minus|plus|Chance is),? {NUMBER}(?: %)?"  # neither is an estimate
+    rf"(?:chance|expected|minus|plus|Chance is|p =|p <),? {NUMBER}(?: %)?"  # no estimate
 )
 
 
@@ -86,6 +86,8 @@ def test_labels_are_text_whatever_they_hold(hostile_page: str, hostile_read: Pag
 def test_every_number_of_a_block_carries_its_interval(page: Page) -> None:
     blocks = [t for t in page.all("section") if "block" in t.attributes.get("class", "").split()]
     assert len(blocks) > 10
+    # A family of tests holds error rates and p-values alone, which are no estimates.
+    blocks = [t for t in blocks if "test_families" not in t.attributes["class"]]
     alts = [tag.attributes["alt"] for tag in page.all("img")]
     found = 0
     for text in (*(block.text for block in blocks), *alts):
@@ -168,10 +170,35 @@ def test_cautions_stand_on_the_cover_and_empty_groups_are_named(page: Page) -> N
 
 
 def test_the_overview_compares_all_backbones(page: Page) -> None:
-    table = page.all("table")[0].text
+    table = page.all("table")[1].text
     assert "first_net" in table
     assert "second_net" in table
-    assert "control" in table
+    assert "the strongest control there" in table
+    assert "lift\N{NO-BREAK SPACE}+0." in table
+
+
+def test_verdicts_come_first_as_words_with_shapes(two_backbones: Path, page: Page) -> None:
+    table = page.all("table")[0]
+    assert table.attributes["class"] == "verdicts"
+    stored = read_audit(two_backbones).verdicts
+    outcomes = [t for t in page.all("span") if "outcome" in t.attributes.get("class", "").split()]
+    assert [tag.text.split() for tag in outcomes] == [
+        [{"PASS": "●", "FAIL": "■", "INCONCLUSIVE": "◇"}[v.outcome], v.outcome] for v in stored
+    ]
+    assert {v.outcome for v in stored} == {"PASS", "FAIL", "INCONCLUSIVE"}
+    for verdict in stored:
+        assert verdict.criterion.name in table.text
+        assert verdict.criterion.rationale in table.text
+        if verdict.deciding and verdict.deciding.estimate:
+            e = verdict.deciding.estimate
+            assert f"{e.value:.2f} [{e.lower:.2f}, {e.upper:.2f}]" in table.text
+        if verdict.n_to_decide:
+            assert f"about {verdict.n_to_decide:,} images" in table.text
+    assert f"{len(stored) - 4} INCONCLUSIVE" in page.all("main")[0].text
+
+
+def test_without_criteria_there_is_no_word_of_verdicts(large_view: AuditView) -> None:
+    assert "erdict" not in read(html(large_view, medium="screen")).all("main")[0].text
 
 
 def test_our_words_claim_no_more_than_was_measured(page: Page) -> None:
@@ -221,6 +248,9 @@ def _luminance(colour: str) -> float:
         ("link", "shade"),
         ("caution", "caution-shade"),
         ("failure", "failure-shade"),
+        ("pass", None),
+        ("failure", None),
+        ("caution", None),
     ],
 )
 def test_text_stands_out_from_its_ground(ink: str, paper: str | None) -> None:

@@ -17,13 +17,14 @@ from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.figures.style import settings
 from bias_audit.report.resources import template_folder
 from bias_audit.report.sections.settings import overrides, preprocessing
-from bias_audit.report.shapes import shapes
+from bias_audit.report.shapes import shapes, undrawn
 from bias_audit.results import blocks
 from bias_audit.results.store import read_array
-from tests.report.synthetic import HOSTILE, LARGE, SMALL, make_audit
+from tests.report.synthetic import CONTROLS, HOSTILE, LARGE, SMALL, make_audit
 
 UNION = typing.get_args(typing.get_args(blocks.Block)[0])
 NAMES = [shape.model_fields["block"].default for shape in UNION]
+DRAWN = [name for name in NAMES if shapes()[name].draw is not undrawn]
 
 
 def test_the_shapes_of_the_report_are_those_of_the_results() -> None:
@@ -44,14 +45,18 @@ def test_every_shape_is_told_and_drawn(attributes: typing.Any, tmp_path: Path) -
         for block in analysis.blocks:
             shape = known[block.block]
             text = shape.text(block)
-            assert text.alt
             assert text.caption
+            seen.add(block.block)
+            if shape.draw is undrawn:
+                assert text.alt is None
+                assert text.tables
+                continue
+            assert text.alt
             keys = shape.needs(block)
             arrays = {key: read_array(tmp_path, analysis.arrays, key) for key in keys}
             figure = shape.draw(block, arrays)
             assert isinstance(figure, Figure)
             assert data_uri(figure, form=shape.form).startswith("data:image/")
-            seen.add(block.block)
     assert seen == set(NAMES)
 
 
@@ -64,7 +69,7 @@ def _block(name: str) -> tuple[typing.Any, dict[str, typing.Any]]:
     raise AssertionError(name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DRAWN)
 def test_the_same_block_gives_the_same_bytes(name: str) -> None:
     block, arrays = _block(name)
     shape = shapes()[name]
@@ -101,16 +106,76 @@ def test_every_map_lies_in_the_row_and_column_that_name_its_group() -> None:
         assert any(abs(x - middle[0]) < 0.01 for x, _ in by_text[levels["gender"]])
 
 
+def _lines(axes: typing.Any) -> dict[str, typing.Any]:
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
 def test_a_curve_breaks_where_a_layer_was_not_measured() -> None:
     block, arrays = _block("layer_curve")
-    axes = shapes()["layer_curve"].draw(block, arrays).axes[0]
-    colours = {line.get_color() for line in axes.get_lines()}
-    drawn = [line for line in axes.get_lines() if line.get_marker() not in ("None", None, "")]
-    assert len(drawn) == 4
-    assert len(colours) >= 5
-    missing = [int(np.isnan(np.asarray(line.get_ydata())).sum()) for line in drawn]
-    assert sorted(missing) == [0, 0, 0, 1]
+    panels = shapes()["layer_curve"].draw(block, arrays).axes
+    assert [axes.get_title(loc="left") for axes in panels] == list(block.chance)
+    values = [np.asarray(_lines(axes)["estimate"].get_ydata()) for axes in panels]
+    assert [int(np.isnan(each).sum()) for each in values] == [0, 0, 0, 1]
     assert "glasses: not measured" in " ".join(shapes()["layer_curve"].text(block).notes)
+
+
+def test_every_control_is_drawn_in_a_kind_of_its_own_named_and_listed() -> None:
+    block, arrays = _block("layer_curve")
+    shape = shapes()["layer_curve"]
+    text = shape.text(block)
+    for axes, curve in zip(shape.draw(block, arrays).axes, block.curves, strict=False):
+        lines = _lines(axes)
+        kinds = {(lines[name].get_marker(), str(lines[name]._dash_pattern)) for name in CONTROLS}
+        assert len(kinds) == len(CONTROLS)
+        names = {annotation.get_text() for annotation in axes.texts}
+        assert {*CONTROLS, "as annotated", "chance 0.50"} <= names
+        for place, point in enumerate(curve.points):
+            drawn = {name: float(np.asarray(lines[name].get_ydata())[place]) for name in CONTROLS}
+            for control in point.controls:
+                assert drawn[control.name] == pytest.approx(control.estimate.value)
+    every, controls = text.tables
+    assert [column.label for column in every.columns][3:6] == [
+        "strongest control", "lift over it", "p, adjusted",
+    ]  # fmt: skip
+    told = {row[3].split("\n")[0] for row in every.rows}
+    assert {"pixels", "guessing"} <= told
+    assert {row[2] for row in controls.rows} == set(CONTROLS)
+    assert len(controls.rows) == len(CONTROLS) * len(block.chance)
+
+
+def test_bits_may_be_negative_and_have_an_axis_of_their_own() -> None:
+    made = make_audit()
+    blocks_of = [b for a in made.result.subjects[0].analyses for b in a.blocks]
+    bits = next(b for b in blocks_of if getattr(b, "quantity", "") == "bits")
+    values = []
+    for axes in shapes()["layer_curve"].draw(bits, {}).axes:
+        low, high = axes.get_ylim()
+        drawn = np.asarray(_lines(axes)["estimate"].get_ydata())
+        assert low < np.nanmin(drawn) and np.nanmax(drawn) < high and low < 0 < high
+        assert "chance 0" in {text.get_text() for text in axes.texts}
+        values.append(drawn)
+    assert np.nanmin(np.concatenate(values)) < 0
+    assert np.nanmax(np.concatenate(values)) > 1
+
+
+def test_raw_and_shrunk_values_stand_side_by_side() -> None:
+    made = make_audit(empty=(1,))
+    tables = [b for a in made.result.subjects[0].analyses for b in a.blocks]
+    block: typing.Any = next(b for b in tables if getattr(b, "shrinkage", None))
+    shape = shapes()["group_table"]
+    figure, text = shape.draw(block, {}), shape.text(block)
+    for marker, pick in (("o", "estimate"), ("D", "shrunk")):
+        drawn = [
+            float(np.asarray(line.get_xdata())[0])
+            for line in figure.axes[0].get_lines()
+            if line.get_marker() == marker
+        ]
+        rows = [getattr(row, pick) for row in block.rows if getattr(row, pick)]
+        assert drawn == [estimate.value for estimate in rows]
+    labels = [column.label for column in text.tables[0].columns]
+    assert labels[2:] == ["recall", "shrunk", "p, adjusted"]
+    assert {row[4] for row in text.tables[0].rows} == {"p < 0.001", "p = 0.200", "not tested"}
+    assert any("structured regression" in note for note in text.notes)
 
 
 def test_a_block_without_any_estimate_is_told_and_not_drawn() -> None:
@@ -186,3 +251,32 @@ def test_changes_are_gathered_by_what_they_set_and_module_names_stay() -> None:
         "stride set to 2, 2 in layer2.0.conv_dw, layer3.0.conv1",
         "eps set to 0.001 in a",
     )
+
+
+def test_shapes_without_a_figure_are_text_and_tables() -> None:
+    assert {"test_families", "group_ledger"} <= set(NAMES) - set(DRAWN)
+    block, arrays = _block("group_ledger")
+    with pytest.raises(ValueError, match="has no figure"):
+        shapes()["group_ledger"].draw(block, arrays)
+
+
+def test_families_behind_a_closed_gate_claim_nothing_and_too_few_draws_are_told() -> None:
+    block, _ = _block("test_families")
+    text = shapes()["test_families"].text(block)
+    rows = {row[0]: row for row in text.tables[0].rows}
+    assert [rows[name][7] for name in ("global", "marginals", "cells")] == ["1", "0", "not tested"]
+    assert rows["cells"][8].startswith("not tested: the gate stayed closed")
+    assert not text.notes
+    poor = block.families[0].model_copy(update={"n_hypotheses": 126, "smallest_p": 0.126})
+    text = shapes()["test_families"].text(block.model_copy(update={"families": (poor,)}))
+    assert "cannot reject a single one of 126 hypotheses" in text.notes[0]
+
+
+def test_a_ledger_says_so_where_nothing_was_excluded() -> None:
+    block, _ = _block("group_ledger")
+    text = shapes()["group_ledger"].text(block)
+    assert len(text.tables[0].rows) == len(block.entries)
+    assert f"of {block.n_groups} groups" in text.notes[1]
+    text = shapes()["group_ledger"].text(block.model_copy(update={"entries": ()}))
+    assert not text.tables
+    assert "Nothing was excluded or pooled" in text.notes[1]

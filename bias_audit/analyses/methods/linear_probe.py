@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
 from bias_audit.analyses.decodability import (
     Decodability,
-    LayerProbe,
     ProbedTarget,
     decodability,
     probe_targets,
 )
 from bias_audit.analyses.decodability_findings import findings_of
+from bias_audit.analyses.probe_work import controlled_work
 from bias_audit.analyses.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.separability import AUC, BALANCED_ACCURACY, Metric
-from bias_audit.analyses.targets import INTERSECTION, targets_of, unknown_targets
+from bias_audit.analyses.recalls import recall_table
+from bias_audit.analyses.separability import AUC, BALANCED_ACCURACY, BITS, Metric
+from bias_audit.analyses.targets import targets_of, unknown_targets
 from bias_audit.analyses.wording import listed
 from bias_audit.data.faces import FaceTable
-from bias_audit.results.blocks import GroupRow, GroupTable, LayerCurve
-from bias_audit.statistics.bootstrap import cluster_weights, overlap_factor
-from bias_audit.statistics.proportions import proportion
+from bias_audit.results.blocks import LayerCurve
+
+METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
 
 class Params(ProbeSettings):
@@ -33,37 +31,37 @@ class Params(ProbeSettings):
         default=None,
         description='Attributes, or "intersection"; default: every attribute and "intersection".',
     )
-    bootstrap_draws: int = Field(
-        default=1000, ge=100, le=100_000, description="Draws behind each interval."
-    )
     level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
 
 
 def linear_probe(subject: Subject, params: Params) -> Outcome:
-    """Probe every target at every layer, against shuffled labels.
+    """Probe every target at every layer, against its controls.
 
     Raises:
         AnalysisError: A target is unknown, or activations are not finite.
     """
     targets = targets_of(subject.faces.table, params.targets)
     probed = probe_targets(subject, targets, params.probes)
-    weights = cluster_weights(
-        subject.faces.clusters, params.bootstrap_draws, subject.rng("bootstrap")
+    by_auc, by_accuracy, by_bits = (
+        decodability(subject, probed, metric, level=params.level) for metric in METRICS
     )
-    by_auc, by_accuracy = (
-        decodability(subject, probed, metric, weights, n_folds=params.folds, level=params.level)
-        for metric in (AUC, BALANCED_ACCURACY)
-    )
-    tables = [
-        _recalls(subject, result.probed, result.best[0], params.level)
-        for result in by_auc
-        if result.best is not None
-    ]
+    tables, ledgers = [], []
+    for result in by_auc:
+        if result.best is not None:
+            table, ledger = recall_table(subject, result.probed, result.best[0], params.level)
+            tables.append(table)
+            ledgers += [ledger] if ledger.entries else []
     return Outcome(
-        blocks=(_curves(AUC, by_auc), _curves(BALANCED_ACCURACY, by_accuracy), *tables),
+        blocks=(
+            _curves(AUC, by_auc),
+            _curves(BALANCED_ACCURACY, by_accuracy),
+            _curves(BITS, by_bits),
+            *tables,
+            *ledgers,
+        ),
         findings=findings_of(by_auc),
-        method=_method(params),
-        limits=_limits(probed),
+        method=_method(subject, params),
+        limits=_limits(subject, probed),
     )
 
 
@@ -71,74 +69,64 @@ def _curves(metric: Metric, results: tuple[Decodability, ...]) -> LayerCurve:
     n_levels = {result.probed.target.name: len(result.probed.part.levels) for result in results}
     return LayerCurve(
         title=f"Linear decodability by layer: {metric.name}",
+        quantity=metric.quantity,
         metric=metric.name,
         chance={name: metric.chance(n) for name, n in n_levels.items() if n},
         curves=tuple(result.curve for result in results),
     )
 
 
-def _recalls(
-    subject: Subject, probed: ProbedTarget, probe: LayerProbe, level: float
-) -> GroupTable:
-    """How many images of each declared level the probe at the best layer gives that level."""
-    target, part = probed.target, probed.part
-    place = {int(index): kept for kept, index in enumerate(part.levels)}
-    hit = probe.scores.predicted == part.codes
-    clusters = subject.faces.clusters[part.images]
-    rows = []
-    for index, group in enumerate(target.groups):
-        if index in part.reasons:
-            n = int((target.codes == index).sum())
-            rows.append(GroupRow(group=group, n=n, estimate=None, reason=part.reasons[index]))
-            continue
-        members = part.codes == place[index]
-        n = int(members.sum())
-        n_clusters = len(np.unique(clusters[members]))
-        recall = proportion(int(hit[members].sum()), n, level=level, n_clusters=n_clusters)
-        # The probe is not balanced: it names some levels more often than others for any image.
-        named = float((probe.scores.predicted == place[index]).mean())
-        rows.append(GroupRow(group=group, n=n, estimate=recall, by_chance=named))
-    return GroupTable(
-        title=f"Recall of {target.described} at its most separable layer",
-        metric="recall",
-        layer=probe.layer,
-        target=target.name,
-        chance=None,
-        rows=tuple(rows),
+def _method(subject: Subject, params: Params) -> tuple[str, ...]:
+    strengths = ", ".join(f"{c:g}" for c in params.strengths)
+    chosen = (
+        f"C = {strengths}"
+        if len(params.strengths) == 1
+        else f"C chosen from {strengths} within the training images of each fold, by the "
+        "cross-entropy on one further fold held out of them"
     )
-
-
-def _method(params: Params) -> tuple[str, ...]:
+    kinds = dict.fromkeys(control.kind for control in subject.controls)
+    others = "".join(f", {_CONTROLS.get(kind, kind)}" for kind in kinds)
     return (
-        "A linear probe (multinomial logistic regression, L2 penalty, C = "
-        f"{params.regularisation:g}) is fitted to the activations of each layer, averaged over "
-        "positions and standardised on the training folds, to predict each annotated attribute "
-        f"and their intersection. Every image is predicted once, in {params.folds}-fold "
-        "cross-validation, by a probe that saw neither it nor another image of its cluster (one "
-        "person, or near duplicates).",
-        "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives 0.5) "
-        "and balanced accuracy (recall averaged over levels; guessing gives 1 / levels).",
-        "The control is the same procedure with labels shuffled among the images of each fold; "
-        "the lift is the difference to it, or to guessing where guessing does better. A target "
-        "is called linearly decodable when its lift at the best layer exceeds 0 at a level that "
-        "allows for the choice among the layers (Bonferroni).",
-        f"Intervals are percentile bootstraps over images, or clusters of images, "
-        f"{params.bootstrap_draws} draws shared by all probes; a class that a draw misses is left "
-        "out of that draw's mean. They are widened by a factor of "
-        f"{overlap_factor(params.folds):.2f}, because the training folds overlap (Nadeau & Bengio "
-        "2003). Where a bootstrap has no spread, such as at an AUC of exactly "
-        "1, the interval is Newcombe's score interval with the size of the smallest class. "
+        f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to "
+        "the activations of each layer, averaged over positions, to predict each annotated "
+        "attribute and their intersection. Units are standardised over all images, which uses no "
+        f"label. Every image is predicted once, in {params.folds}-fold cross-validation, by a "
+        "probe that saw neither it nor another image of its cluster (one person, or near "
+        "duplicates).",
+        "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives "
+        "0.5), over pairs of images of the same fold, since scores of different folds come from "
+        "different probes; balanced accuracy (recall averaged over levels; guessing gives "
+        "1 / levels); and bits: how much lower the cross-entropy is than that of the base rates.",
+        f"Controls are the same procedure on labels shuffled within folds ({subject.shuffles} "
+        f"times){others}. The lift is the difference to the strongest of them, or to guessing "
+        "where none does better; its bounds are the lowest over all controls, because which is "
+        "strongest is uncertain too.",
+        "Intervals rest on the influence of every image on the value (for an AUC, DeLong et al. "
+        "1988), summed over the images of a cluster; differences are paired image by image. "
+        "Because every image also trains the probes that predict others, they are widened by "
+        "the correction of Nadeau & Bengio (2003), in proportion to how much the probe's scores "
+        "depend on which images trained it: the disagreement between the probes of different "
+        "folds, relative to that of probes fitted to shuffled labels. Seeds of random weights "
+        "add their own variance. An AUC of exactly 1 gets a score interval (Newcombe 2006). "
         "Recall of a group has Wilson's interval.",
+        "A target is called linearly decodable when its lift exceeds 0 for some layer at a level "
+        "that allows for every layer and target (single-step max-T over joint draws of the "
+        "errors; Westfall & Young 1993).",
     )
 
 
-def _limits(probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
+_CONTROLS = {
+    "random weights": "on the same layer of the same architecture with random weights",
+    "image quality": "on measures of image quality (brightness, contrast, sharpness, colour, "
+    "size) without any backbone",
+    "pixels": "on the pixels of a thumbnail without any backbone",
+}
+
+
+def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
     sentences = [
-        "Intervals resample images with the fitted probes and the one shuffle held fixed. For "
-        "AUC, balanced accuracy and lift the variance of fitting anew enters through a general "
-        "widening factor, not by refitting; for the recall of groups it does not enter.",
-        "The control is one shuffle, so its own value varies by chance, the more so the fewer the "
-        "images; fitted to few labels it falls below guessing.",
+        "The variance of fitting anew enters the intervals of AUC, balanced accuracy, bits and "
+        "lift through a correction, not by refitting; for the recall of groups it does not enter.",
         "The most separable layer is picked on the same images that measure it, so its value is "
         "optimistic, the more so the more layers and the fewer images; the claim of decodability "
         "allows for that, the printed interval does not.",
@@ -156,8 +144,14 @@ def _limits(probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
                 f"{len(out)} of {len(target.target.groups)} levels of {name} were left "
                 f"out of its probes: {listed(out)}."
             )
-    scores = [s for target in probed for p in target.probes for s in (p.scores, p.control)]
-    failed = sum(score.not_converged for score in scores)
+    kinds = {control.kind for control in subject.controls}
+    absent = [kind for kind in _CONTROLS if kind not in kinds]
+    if absent:
+        sentences.append(
+            f"Not controlled for: {listed(absent)}. Without them it is unknown how much could be "
+            "read without what the backbone has learned."
+        )
+    failed = sum(p.probe.not_converged for target in probed for p in target.probes)
     if failed:
         sentences.append(
             f"{failed} probe fits stopped before they converged; their values may be a little low."
@@ -174,11 +168,7 @@ def _problems(
 
 
 def _fits(params: Params, workload: Workload) -> float:
-    """Every target at every layer, fitted to labels and to shuffled labels, in every fold."""
-    sizes = {attribute.name: len(attribute.levels) for attribute in workload.attributes}
-    sizes[INTERSECTION] = math.prod(sizes.values())
-    levels = sum(sizes[name] for name in params.targets or sizes)
-    return 2.0 * params.folds * workload.n_images * sum(workload.n_units.values()) * levels
+    return controlled_work(params.probes, workload, params.targets)
 
 
 PLUGIN = Analysis(
@@ -187,4 +177,6 @@ PLUGIN = Analysis(
     run=linear_probe,
     problems=_problems,
     fits=_fits,
+    quantities=("macro_auc", "balanced_accuracy", "bits", "recall"),
+    needs_controls=True,
 )

@@ -6,6 +6,7 @@ from bias_audit.report.blocks.groups import extremes, extremes_note, group_headi
 from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     MISSING,
+    chance_of,
     count,
     counted,
     decimal,
@@ -25,18 +26,34 @@ def group_table(block: GroupTable) -> BlockText:
     chance = "" if block.chance is None else " Dotted: chance."
     if _has_own_chance(block):
         chance += " Grey tick: what the group would get if predictions ignored the image."
+    if _has_shrunk(block):
+        chance += " Hollow diamond: the shrunk estimate."
+    shrunk = [row.shrunk for row in block.rows if row.shrunk is not None]
+    how = (f"Shrunk: {block.shrinkage}",) if block.shrinkage and shrunk else ()
     return BlockText(
         alt=_alt(block, measured) if measured else None,
         caption=sentence(
             f"{block.metric} of every group at {block.layer}, with intervals.{chance}"
         ),
-        notes=(*unmeasured(reasons, len(block.rows)), *interval_note(estimates)),
+        notes=(
+            *unmeasured(reasons, len(block.rows)),
+            *interval_note([*estimates, *shrunk]),
+            *how,
+        ),
         tables=(_table(block),),
     )
 
 
 def _has_own_chance(block: GroupTable) -> bool:
     return any(row.by_chance is not None for row in block.rows)
+
+
+def _has_shrunk(block: GroupTable) -> bool:
+    return any(row.shrunk is not None for row in block.rows)
+
+
+def _has_p(block: GroupTable) -> bool:
+    return any(row.adjusted_p is not None for row in block.rows)
 
 
 def _alt(block: GroupTable, measured: list[GroupRow]) -> str:
@@ -60,7 +77,7 @@ def _told(row: GroupRow) -> str:
 
 def _table(block: GroupTable) -> Table:
     short = extremes([(row, row.estimate) for row in block.rows])
-    own = _has_own_chance(block)
+    own, shrunk, tested = _has_own_chance(block), _has_shrunk(block), _has_p(block)
     return Table(
         caption=sentence(f"{block.metric} at {block.layer} by group"),
         columns=(
@@ -68,17 +85,24 @@ def _table(block: GroupTable) -> Table:
             Column("images", numeric=True),
             Column(block.metric, numeric=True),
             *((Column("by chance", numeric=True),) if own else ()),
+            *((Column("shrunk", numeric=True),) if shrunk else ()),
+            *((Column("p, adjusted", numeric=True),) if tested else ()),
         ),
-        rows=tuple(_row(row, own_chance=own) for row in block.rows),
-        excerpt=tuple(_row(row, own_chance=own) for row in short),
+        rows=tuple(_row(row, block) for row in block.rows),
+        excerpt=tuple(_row(row, block) for row in short),
         excerpt_note=extremes_note(len(block.rows)),
     )
 
 
-def _row(row: GroupRow, *, own_chance: bool) -> tuple[str, ...]:
+def _row(row: GroupRow, block: GroupTable) -> tuple[str, ...]:
     missing = f"{MISSING}: {row.reason}" if row.reason else MISSING
     value = missing if row.estimate is None else interval(row.estimate)
-    if not own_chance:
-        return (row.group.label, count(row.n), value)
     chance = "unknown" if row.by_chance is None else decimal(row.by_chance, 3)
-    return (row.group.label, count(row.n), value, chance)
+    return (
+        row.group.label,
+        count(row.n),
+        value,
+        *((chance,) if _has_own_chance(block) else ()),
+        *((interval(row.shrunk) if row.shrunk else "none",) if _has_shrunk(block) else ()),
+        *((chance_of(row.adjusted_p),) if _has_p(block) else ()),
+    )

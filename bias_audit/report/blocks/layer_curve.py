@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
+    chance_of,
     count,
-    decimal,
+    guess,
     interval,
     interval_note,
     sentence,
     signed_interval,
 )
-from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
+from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint, LayerCurve
+from bias_audit.results.matching import best_point
+
+GUESSING = "guessing"
+"""What `CurvePoint.strongest` says where no control does better."""
 
 
-def best_point(curve: Curve) -> CurvePoint | None:
-    """The layer with the highest estimate, the first of equals; None where nothing is measured."""
-    measured = [point for point in curve.points if point.estimate is not None]
-    return max(measured, key=lambda p: p.estimate.value if p.estimate else 0.0, default=None)
+def strongest_control(point: CurvePoint) -> ControlPoint | None:
+    """The control that the lift is over; None where that is guessing, or there is none."""
+    return next((c for c in point.controls if c.name == point.strongest), None)
+
+
+def control_names(block: LayerCurve) -> tuple[str, ...]:
+    """Names of all controls, in the order in which they first come."""
+    points = (point for curve in block.curves for point in curve.points)
+    return tuple(dict.fromkeys(c.name for point in points for c in point.controls))
 
 
 def layer_curve(block: LayerCurve) -> BlockText:
-    """Say where each target is highest, and list every layer."""
+    """Say where each target is highest, and list every layer and every control."""
     measured = [curve for curve in block.curves if best_point(curve) is not None]
     estimates = [p.estimate for curve in measured for p in curve.points if p.estimate is not None]
     missing = tuple(
@@ -29,15 +41,23 @@ def layer_curve(block: LayerCurve) -> BlockText:
         for curve in block.curves
         if curve not in measured
     )
-    caption = (
-        f"{block.metric} at every layer. Coloured: labels as annotated, band: its interval. "
-        "Grey: control, the same procedure on shuffled labels. Dotted: chance."
+    names = control_names(block)
+    controls = (
+        f" Grey: the same procedure on controls ({', '.join(names)}), named beside their last "
+        "point; their intervals are in the tables."
+        if names
+        else " No control was measured."
     )
+    caption = (
+        f"{block.metric} at every layer. Filled marks: labels as annotated, band: its interval."
+        f"{controls} Dotted: chance."
+    )
+    tables = (_table(block, measured), *_control_tables(block, measured)) if measured else ()
     return BlockText(
         alt=_alt(block, measured) if measured else None,
         caption=sentence(caption),
         notes=(*missing, *interval_note(estimates)),
-        tables=(_table(block, measured),) if measured else (),
+        tables=tables,
     )
 
 
@@ -50,30 +70,31 @@ def _alt(block: LayerCurve, measured: list[Curve]) -> str:
             continue
         chance = block.chance.get(curve.target)
         parts.append(
-            f"{curve.target}: highest {interval(best.estimate)} at {best.layer}, control there "
-            f"{interval(best.control)}"
-            + ("" if chance is None else f", chance {decimal(chance, 3)}")
+            f"{curve.target}: highest {interval(best.estimate)} at {best.layer}"
+            + "".join(f", {c.name} there {interval(c.estimate)}" for c in best.controls)
+            + ("" if chance is None else f", chance {guess(chance)}")
             + f"; at the last layer, {last.layer}, {interval(last.estimate)}."
         )
     return " ".join(parts)
 
 
 def _table(block: LayerCurve, curves: list[Curve]) -> Table:
-    rows = tuple(_row(curve, point) for curve in curves for point in curve.points)
+    rows = tuple(_row(block, curve, point) for curve in curves for point in curve.points)
     best = [(curve, best_point(curve)) for curve in curves]
     return Table(
-        caption=sentence(f"{block.metric} by target and layer"),
+        caption=sentence(f"{block.metric} by target and layer, against the strongest control"),
         columns=(
             Column("target"),
             Column("layer"),
             Column(block.metric, numeric=True),
-            Column("control", numeric=True),
-            Column("above control or chance (the higher)", numeric=True),
+            Column("strongest control", numeric=True),
+            Column("lift over it", numeric=True),
+            Column("p, adjusted", numeric=True),
             Column("n", numeric=True),
         ),
         rows=rows,
         n_headers=2,
-        excerpt=tuple(_row(curve, point) for curve, point in best if point is not None),
+        excerpt=tuple(_row(block, curve, point) for curve, point in best if point is not None),
         excerpt_note=(
             f"The layer with the highest value of each target; all {count(len(rows))} rows are in "
             "report.html and audit.json."
@@ -81,7 +102,58 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
     )
 
 
-def _row(curve: Curve, point: CurvePoint) -> tuple[str, ...]:
-    n = count(point.estimate.n) if point.estimate else "0"
-    values = (interval(point.estimate), interval(point.control), signed_interval(point.lift))
-    return (curve.target, point.layer, *values, n)
+def _row(block: LayerCurve, curve: Curve, point: CurvePoint) -> tuple[str, ...]:
+    if point.estimate is None:
+        return (curve.target, point.layer, interval(None), "", "", "", "0")
+    return (
+        curve.target,
+        point.layer,
+        interval(point.estimate),
+        strongest_told(point, block.chance.get(curve.target)),
+        signed_interval(point.lift),
+        chance_of(point.adjusted_p),
+        count(point.estimate.n),
+    )
+
+
+def strongest_told(point: CurvePoint, chance: float | None) -> str:
+    """What the lift is over, with its own value: a control, or guessing."""
+    control = strongest_control(point)
+    if control is not None:
+        return f"{control.name}\n{interval(control.estimate)}"
+    if point.strongest == GUESSING and chance is not None:
+        return f"{GUESSING}\nchance {guess(chance)}"
+    return point.strongest or "no control"
+
+
+def _control_tables(block: LayerCurve, curves: list[Curve]) -> Iterator[Table]:
+    """Every control of every target, at the layer with the target's highest value."""
+    rows = tuple(
+        (
+            curve.target,
+            best.layer,
+            control.name,
+            interval(control.estimate),
+            signed_interval(control.lift),
+        )
+        for curve in curves
+        if (best := best_point(curve)) is not None
+        for control in best.controls
+    )
+    if rows:
+        yield Table(
+            caption=sentence(
+                f"all controls of {block.metric}, at the layer with each target's highest value"
+            ),
+            columns=(
+                Column("target"),
+                Column("layer"),
+                Column("control"),
+                Column(f"{block.metric} of the control", numeric=True),
+                Column("lift over it", numeric=True),
+            ),
+            rows=rows,
+            n_headers=3,
+            excerpt=rows[:60],
+            excerpt_note=f"The first 60 of {count(len(rows))} rows; all are in report.html.",
+        )

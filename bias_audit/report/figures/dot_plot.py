@@ -37,6 +37,8 @@ class Dot:
     reason: str | None
     by_chance: float | None = None
     """What the group would get if predictions did not depend on the image."""
+    shrunk: Estimate | None = None
+    """The estimate drawn towards what the group's attributes predict."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def _axis_label(dots: Sequence[Dot], metric: str, chance: float | None) -> str:
     marks = [] if chance is None else [f"dotted line: chance, {guess(chance)}"]
     if any(dot.estimate is not None and dot.by_chance is not None for dot in dots):
         marks.append("grey tick: if predictions ignored the image")
+    if any(dot.shrunk is not None for dot in dots):
+        marks.append("hollow diamond: shrunk")
     return f"{metric} ({'; '.join(marks)})" if marks else metric
 
 
@@ -131,6 +135,11 @@ def _draw_dot(axes: Axes, place: int, dot: Dot, size: float) -> None:
     beside = axes.get_yaxis_transform()
     count = f"n {dot.n}" if dot.n else ""
     axes.text(1.01, place, count, transform=beside, va="center", fontsize=size - 0.6, color=MUTED)
+    if dot.shrunk is not None:
+        axes.plot(
+            [dot.shrunk.value], [place], marker="D", markersize=size / 1.7,
+            markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.8, zorder=3,
+        )  # fmt: skip
     if dot.estimate is None:
         text = shortened(dot.reason or "not measured", 40)
         axes.text(
@@ -152,6 +161,7 @@ def _limits(dots: Sequence[Dot], chance: float | None) -> tuple[float, float]:
     ends = [end for dot in dots if (e := dot.estimate) for end in (e.lower, e.upper)]
     ends += [] if chance is None else [chance]
     ends += [dot.by_chance for dot in dots if dot.estimate and dot.by_chance is not None]
+    ends += [dot.shrunk.value for dot in dots if dot.shrunk]
     low, high = min(ends), max(ends)
     room = 0.04 * ((high - low) or 1.0)
     from_zero = 0 <= low < 0.35 * high

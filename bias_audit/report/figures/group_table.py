@@ -15,6 +15,9 @@ from bias_audit.results.blocks import GroupTable
 
 @styled
 def group_table(block: GroupTable, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
-    """Draw a dot with its interval per group, and a tick where chance would put it."""
-    dots = [Dot(row.group, row.n, row.estimate, row.reason, row.by_chance) for row in block.rows]
+    """Draw a dot with its interval per group, its shrunk estimate, and a tick for chance."""
+    dots = [
+        Dot(row.group, row.n, row.estimate, row.reason, row.by_chance, row.shrunk)
+        for row in block.rows
+    ]
     return dot_plot(dots, metric=block.metric, chance=block.chance)

@@ -1,20 +1,21 @@
-"""A metric over the layers, against its control and chance."""
+"""A metric over the layers, against its controls and chance."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bias_audit.report.blocks.layer_curve import control_names
 from bias_audit.report.figures.style import (
     COLOURS,
     CONTROL,
-    DASHES,
     INK,
     MARKERS,
     MUTED,
@@ -24,13 +25,22 @@ from bias_audit.report.figures.style import (
     styled,
 )
 from bias_audit.report.numbers import guess
-from bias_audit.results.blocks import Curve, LayerCurve
+from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
 FloatArray = npt.NDArray[np.float64]
-_LABEL_GAP = 0.16
-"""Inches between the names of curves."""
+_LABEL_GAP = 0.145
+"""Inches between the names of lines."""
 _FEW, _MANY = 10, 24
+_CONTROL_STYLES: Final = (
+    ("o", (0, (1.2, 1.2))),
+    ("s", (0, (5, 1.5))),
+    ("^", (0, (5, 1.5, 1, 1.5))),
+    ("v", (0, (3, 1))),
+    ("x", "-"),
+    ("+", (0, (8, 2))),
+)
+"""Marker and dashes of each control, so that grey lines are told apart without colour."""
 
 
 @dataclass(frozen=True)
@@ -42,60 +52,104 @@ class _End:
 
 @styled
 def layer_curve(block: LayerCurve, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
-    """Draw one panel for the targets that share a chance value, layers from left to right."""
+    """Draw one panel per target with its controls, layers from left to right."""
     measured = [curve for curve in block.curves if _is_measured(curve)]
-    panels = _panels(measured, block.chance)
     layers = [point.layer for point in max(measured, key=lambda curve: len(curve.points)).points]
-    tallest = 2.9 if len(panels) == 1 else 1.55
-    height = tallest * len(panels) + _tick_room(layers)
+    n_columns = 1 if len(measured) == 1 or len(layers) > _MANY else 2
+    n_rows = math.ceil(len(measured) / n_columns)
+    tall = 2.9 if len(measured) == 1 else 1.75
+    height = tall * n_rows + _tick_room(layers, n_columns)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    grid = figure.subplots(
+        n_rows, n_columns, sharex=True, sharey=_on_one_scale(block, measured), squeeze=False
+    )
+    panels = list(grid.ravel())
     order = {curve.target: number for number, curve in enumerate(block.curves)}
-    for panel, (chance, curves) in zip(axes, panels, strict=True):
-        for curve in curves:
-            _draw_curve(panel, curve, layers, order[curve.target])
-        _finish(panel, chance)
-        gap = _LABEL_GAP * len(panels) / (height - _tick_room(layers))
-        _label_ends(panel, _ends(curves, order, chance), gap)
-    _layer_ticks(axes[-1], layers)
-    figure.supylabel(block.metric, fontsize=8, color=INK)
+    controls = {name: number for number, name in enumerate(control_names(block))}
+    for axes, curve in zip(panels, measured, strict=False):
+        _draw_controls(axes, curve, layers, controls)
+        _draw_estimate(axes, curve, layers, order[curve.target])
+        _finish(axes, block.chance.get(curve.target))
+        axes.set_title(shortened(curve.target), fontsize=8.5, loc="left", pad=3)
+    for axes in panels[len(measured) :]:
+        axes.set_axis_off()
+    for axes, curve in zip(panels, measured, strict=False):  # once all limits are known
+        ends = _ends(curve, order[curve.target], block.chance.get(curve.target))
+        _label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
+    for axes in panels[max(0, len(measured) - n_columns) : len(measured)]:
+        _layer_ticks(axes, layers, n_columns)
+    figure.supxlabel("layer, from input to output", fontsize=8, color=INK)
+    figure.supylabel(_axis_label(block), fontsize=8, color=INK)
     return figure
+
+
+def _axis_label(block: LayerCurve) -> str:
+    name = block.metric
+    return f"{name[:46]}\n{name[46:]}" if len(name) > 60 else name  # noqa: PLR2004
 
 
 def _is_measured(curve: Curve) -> bool:
     return any(point.estimate is not None for point in curve.points)
 
 
-def _panels(
-    curves: Sequence[Curve], chance: Mapping[str, float]
-) -> list[tuple[float | None, list[Curve]]]:
-    panels: dict[float | None, list[Curve]] = {}
-    for curve in curves:
-        panels.setdefault(chance.get(curve.target), []).append(curve)
-    return list(panels.items())
+def _on_one_scale(block: LayerCurve, measured: Sequence[Curve]) -> bool:
+    """Whether panels can be compared by height: bits have another range for every target."""
+    return block.quantity != "bits" and len({block.chance.get(c.target) for c in measured}) == 1
 
 
-def _draw_curve(axes: Axes, curve: Curve, layers: Sequence[str], number: int) -> None:
+def _points(curve: Curve, layers: Sequence[str]) -> list[CurvePoint | None]:
     by_layer = {point.layer: point for point in curve.points}
-    points = [by_layer.get(layer) for layer in layers]
+    return [by_layer.get(layer) for layer in layers]
+
+
+def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], number: int) -> None:
     x = np.arange(len(layers))
-    dashes = DASHES[number % len(DASHES)]
-    control = _bounds([point.control if point else None for point in points])
-    axes.fill_between(x, control[1], control[2], color=CONTROL, alpha=0.16, linewidth=0)
-    axes.plot(x, control[0], color=CONTROL, linestyle=dashes, linewidth=0.9)
     colour = COLOURS[number % len(COLOURS)]
+    points = _points(curve, layers)
     value, lower, upper = _bounds([point.estimate if point else None for point in points])
     axes.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
     axes.plot(
         x,
         value,
         color=colour,
-        linestyle=dashes,
         marker=MARKERS[number % len(MARKERS)],
         markersize=4.2 if len(layers) <= _MANY else 2.8,
         markeredgecolor="white",
         markeredgewidth=0.4,
+        label="estimate",
+        zorder=3,
     )
+
+
+def _draw_controls(
+    axes: Axes, curve: Curve, layers: Sequence[str], names: Mapping[str, int]
+) -> None:
+    points = _points(curve, layers)
+    x = np.arange(len(layers))
+    for name, number in names.items():
+        found = [_control(point, name) for point in points]
+        if not any(found):
+            continue
+        marker, dashes = _CONTROL_STYLES[number % len(_CONTROL_STYLES)]
+        axes.plot(
+            x,
+            _bounds(found)[0],
+            color=CONTROL,
+            linestyle=dashes,
+            linewidth=0.8,
+            marker=marker,
+            markersize=2.8 if len(layers) <= _MANY else 2.0,
+            markerfacecolor="none",
+            markeredgewidth=0.6,
+            markevery=1 if len(layers) <= _MANY else 4,
+            label=name,
+            zorder=2,
+        )
+
+
+def _control(point: CurvePoint | None, name: str) -> Estimate | None:
+    controls = point.controls if point else ()
+    return next((control.estimate for control in controls if control.name == name), None)
 
 
 def _bounds(estimates: Sequence[Estimate | None]) -> FloatArray:
@@ -107,22 +161,18 @@ def _bounds(estimates: Sequence[Estimate | None]) -> FloatArray:
 
 def _finish(axes: Axes, chance: float | None) -> None:
     grid_lines(axes, "y")
-    axes.margins(x=0.02, y=0.08)
+    axes.margins(x=0.03, y=0.08)
+    axes.tick_params(labelleft=True)
     if chance is not None:
-        axes.axhline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.axhline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _ends(curves: Sequence[Curve], order: Mapping[str, int], chance: float | None) -> list[_End]:
+def _ends(curve: Curve, number: int, chance: float | None) -> list[_End]:
     """What there is to name at the right of a panel."""
-    ends = []
-    for curve in curves:
-        last = [point.estimate for point in curve.points if point.estimate is not None][-1]
-        colour = COLOURS[order[curve.target] % len(COLOURS)]
-        ends.append(_End(last.value, shortened(curve.target), colour))
-    controls = [p.control.value for curve in curves for p in curve.points[-1:] if p.control]
-    if controls:
-        noun = "controls" if len(controls) > 1 else "control"
-        ends.append(_End(float(np.mean(controls)), noun, MUTED))
+    last = [point for point in curve.points if point.estimate is not None][-1]
+    ends = [_End(c.estimate.value, shortened(c.name, 20), MUTED) for c in last.controls]
+    if last.estimate is not None:
+        ends.append(_End(last.estimate.value, "as annotated", COLOURS[number % len(COLOURS)]))
     if chance is not None:
         ends.append(_End(chance, f"chance {guess(chance)}", INK))
     return sorted(ends, key=lambda end: end.value)
@@ -140,7 +190,7 @@ def _label_ends(axes: Axes, ends: Sequence[_End], gap: float) -> None:
             xytext=(1.035, place),
             textcoords="axes fraction",
             va="center",
-            fontsize=8,
+            fontsize=7,
             color=end.colour,
             arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.5, "shrinkA": 1},
             annotation_clip=False,
@@ -160,19 +210,21 @@ def _spread(places: Sequence[float], gap: float) -> list[float]:
     return result
 
 
-def _rotation(layers: Sequence[str]) -> int:
-    if len(layers) <= _FEW and sum(map(len, layers)) <= 8 * _FEW:
+def _rotation(layers: Sequence[str], n_columns: int) -> int:
+    room = 80 if n_columns == 1 else 26
+    if sum(len(shortened(layer)) + 1 for layer in layers) <= room:
         return 0
-    return 90 if len(layers) > _FEW else 30
+    return 90 if len(layers) * n_columns > _FEW else 30
 
 
-def _tick_room(layers: Sequence[str]) -> float:
-    longest = max(map(len, layers))
-    return {0: 0.35, 30: 0.3 + 0.035 * longest, 90: 0.3 + 0.065 * longest}[_rotation(layers)]
+def _tick_room(layers: Sequence[str], n_columns: int) -> float:
+    longest = max(len(shortened(layer)) for layer in layers)
+    rooms = {0: 0.35, 30: 0.3 + 0.035 * longest, 90: 0.3 + 0.065 * longest}
+    return rooms[_rotation(layers, n_columns)]
 
 
-def _layer_ticks(axes: Axes, layers: Sequence[str]) -> None:
-    rotation = _rotation(layers)
+def _layer_ticks(axes: Axes, layers: Sequence[str], n_columns: int) -> None:
+    rotation = _rotation(layers, n_columns)
     axes.set_xticks(
         np.arange(len(layers)),
         [shortened(layer) for layer in layers],
@@ -181,4 +233,3 @@ def _layer_ticks(axes: Axes, layers: Sequence[str]) -> None:
         rotation_mode="anchor" if rotation == 30 else None,  # noqa: PLR2004
         fontsize=7.5 if len(layers) <= _MANY else 6.2,
     )
-    axes.set_xlabel("layer, from input to output")

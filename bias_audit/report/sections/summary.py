@@ -1,4 +1,4 @@
-"""The summary: findings in words, failures, and what is not decided."""
+"""The summary: failures, verdicts, findings in words, and what is not decided."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bias_audit.report.blocks.groups import unmeasured
-from bias_audit.report.blocks.layer_curve import best_point
+from bias_audit.report.blocks.layer_curve import strongest_told
 from bias_audit.report.elements import Column, Failure, Table
-from bias_audit.report.numbers import coverage, interval
+from bias_audit.report.numbers import coverage, interval, signed_interval
+from bias_audit.report.sections.verdicts import VerdictsView, verdicts
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
 from bias_audit.results.blocks import Curve, CurvePoint, Finding, GroupTable, LayerCurve
+from bias_audit.results.matching import best_point
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class SummaryView:
     """The page most readers read."""
 
     failures: tuple[Failure, ...]
+    verdicts: VerdictsView
     overview: Table | None
     """Backbones by targets; None where no layer curve was measured."""
     subjects: tuple[SubjectSummary, ...]
@@ -37,6 +40,7 @@ def summary(result: AuditResult) -> SummaryView:
     """Put the summary together."""
     return SummaryView(
         failures=tuple(failure for s in result.subjects for failure in failures_of(s)),
+        verdicts=verdicts(result),
         overview=_overview(result.subjects),
         subjects=tuple(_subject(s, index) for index, s in enumerate(result.subjects)),
     )
@@ -99,12 +103,13 @@ def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
     for subject in subjects:
         block = chosen.get(subject.backbone.name)
         by_target = {c.target: c for c in block.curves} if block else {}
-        cells = (_cell(by_target.get(target)) for target in targets)
+        chance = block.chance if block else {}
+        cells = (_cell(by_target.get(target), chance.get(target)) for target in targets)
         rows.append((subject.backbone.name, *cells))
     return Table(
         caption=(
             f"Highest {metric} over the layers, with {coverage(estimates) or 'no interval'}, the "
-            "layer it is reached at, and the shuffled-label control there"
+            "layer it is reached at, the strongest control there, and the lift over it"
         ),
         columns=(Column("backbone"), *(Column(target, numeric=True) for target in targets)),
         rows=tuple(rows),
@@ -118,9 +123,10 @@ def _curves(subject: SubjectResult) -> Iterator[LayerCurve]:
         yield from (block for block in analysis.blocks if isinstance(block, LayerCurve))
 
 
-def _cell(curve: Curve | None) -> str:
+def _cell(curve: Curve | None, chance: float | None) -> str:
     best: CurvePoint | None = best_point(curve) if curve else None
     if best is None:
         return "not measured"
-    control = f"control {interval(best.control)}".replace(" ", "\N{NO-BREAK SPACE}")
-    return f"{interval(best.estimate)}\nat {best.layer}\n{control}"
+    control = strongest_told(best, chance).replace(" ", "\N{NO-BREAK SPACE}")
+    lift = f"lift {signed_interval(best.lift)}".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{interval(best.estimate)}\nat {best.layer}\n{control}\n{lift}"

@@ -1,0 +1,153 @@
+"""What erasing targets showed, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from bias_audit.analyses.analysis import Head
+from bias_audit.analyses.erasing import ErasureSettings
+from bias_audit.analyses.erasure_measures import Agreements, Measures
+from bias_audit.analyses.leace import SHRINK_BELOW
+from bias_audit.analyses.targets import Measurable, Target
+from bias_audit.analyses.wording import coverage, interval, listed, percent, percent_interval
+from bias_audit.results.blocks import Finding
+from bias_audit.statistics.bootstrap import overlap_factor
+from bias_audit.statistics.estimate import Estimate
+
+_HALF = 0.5
+
+
+def findings_of(measures: Sequence[Measures], layer: str) -> tuple[Finding, ...]:
+    """Two sentences a target, and one on the reference images where there are some."""
+    builders: tuple[Callable[[Measures, str], Finding | None], ...] = (
+        _encoded,
+        _used,
+        _used_on_reference,
+    )
+    found = [build(measure, layer) for measure in measures for build in builders]
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _encoded(measure: Measures, layer: str) -> Finding:
+    name, values = measure.erased.target.described, measure.values
+    before, after = values["head_auc"], values["erased_auc"]
+    drop = values["erased_auc_drop"]
+    shown = before.lower > _HALF
+    said = "is linearly decodable" if shown else "was not shown to be linearly decodable"
+    text = (
+        f"{name[0].upper()}{name[1:]} {said} from what {layer} receives: macro AUC "
+        f"{interval(before)} ({coverage(before.level)}, n = {before.n}) before and "
+        f"{interval(after)} after linear erasure, a difference of {interval(drop)}"
+    )
+    new = values.get("refitted_erased_auc")
+    if new is not None:
+        remains = "still tells it apart" if new.lower > _HALF else "was not shown to tell it apart"
+        text += (
+            f"; a probe fitted anew to erased images that the eraser never saw {remains} "
+            f"({interval(new)}, {interval(values['refitted_head_auc'])} without erasure)"
+        )
+    return Finding(text=f"{text}.", weight=max(0.0, drop.lower), estimates=dict(values))
+
+
+def _used(measure: Measures, layer: str) -> Finding:
+    return _changes(measure, measure.top1, f"at {layer}", "used_")
+
+
+def _used_on_reference(measure: Measures, layer: str) -> Finding | None:
+    if measure.reference is None:
+        return None
+    return _changes(
+        measure, measure.reference, f"at {layer} on the reference images", "reference_"
+    )
+
+
+def _changes(measure: Measures, found: Agreements, where: str, key: str) -> Finding:
+    changed, shuffled = _complement(found.annotated), _complement(found.shuffled)
+    name, excess = measure.erased.target.described, found.excess
+    verdict = "more, by" if excess.lower > 0 else "less, by" if excess.upper < 0 else ""
+    verdict = verdict or "not distinguishable, a difference of"
+    variance = measure.erased.variance
+    text = (
+        f"The backbone's own decision {where} (most probable class) changed for "
+        f"{percent_interval(changed)} ({coverage(changed.level)}, n = {changed.n}) of images when "
+        f"{name} was erased, for {percent_interval(shuffled)} when shuffled labels were: "
+        f"{verdict} {percent_interval(excess)} of images. Erasing it removed "
+        f"{percent(float(variance[0]))} of the variance of the inputs, erasing shuffled labels "
+        f"{percent(float(variance[1:].mean()))}."
+    )
+    return Finding(
+        text=text,
+        weight=max(0.0, excess.lower, -excess.upper),
+        estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
+    )
+
+
+def _complement(estimate: Estimate) -> Estimate:
+    return replace(
+        estimate, value=1 - estimate.value, lower=1 - estimate.upper, upper=1 - estimate.lower
+    )
+
+
+def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
+    """How it was done."""
+    top = min(5, len(head.bias))
+    return (
+        f"From what the last layer {head.name} receives ({head.inputs.shape[1]} units), each "
+        "annotated attribute is erased by LEACE (Belrose et al. 2023), the affine map that moves "
+        "activations least of all those after which no linear probe beats a constant on the "
+        "images it was fitted to. Erasers are fitted to the training folds of a "
+        f"{settings.folds}-fold split (clusters kept together) and applied to the held-out fold; "
+        f"covariances are shrunk where there are fewer than {SHRINK_BELOW} images per unit.",
+        "The probe is a multinomial logistic regression (L2 penalty, C = "
+        f"{settings.regularisation:g}) on standardised inputs, out of fold. After erasure it is "
+        "fitted to the erased training images, from which the eraser left nothing linear to "
+        "learn; whether something is left in images that the eraser never saw is asked by a "
+        "second probe, cross-validated within each erased held-out fold, beside the same without "
+        "erasure.",
+        f"The layer's own decisions are its most probable class and its {top} most probable "
+        "classes, before and after erasure of held-out images. The control erases labels shuffled "
+        f"among the images of each fold ({settings.shuffles} orders), which removes as many "
+        "directions, of no meaning."
+        " Labels that mean nothing would be one more shuffle, so the interval of the excess over "
+        "the control also holds how much single shuffles differ.",
+        "Overall intervals are percentile bootstraps over images, or clusters of images, "
+        "widened on cross-fitted images by "
+        f"{overlap_factor(settings.folds):.2f} (Nadeau & Bengio 2003); where a bootstrap has no "
+        "spread, and for single groups, they are score intervals (Wilson, Newcombe).",
+    )
+
+
+def limits_of(
+    measures: Sequence[Measures], parts: Sequence[tuple[Target, Measurable]]
+) -> tuple[str, ...]:
+    """What the numbers do not say."""
+    sentences = (
+        [
+            "Erasure is linear: what is encoded otherwise stays, and may be used.",
+            "Decisions are those of the backbone's own classes (ImageNet, say), not downstream "
+            "decisions; that they change does not say for whom they get worse, and that they do "
+            "not change does not say that another head would not use the attribute.",
+            "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
+            "be it the attribute itself, lighting, clothing or background.",
+            "The directions that shuffled labels remove are as many, but mostly carry less "
+            "variance than those of an attribute, so part of an excess may be due to their size "
+            "alone.",
+            "The groups' own intervals hold the fitted erasers fixed.",
+        ]
+        if measures
+        else []
+    )
+    for target, part in parts:
+        if part.not_measured is not None:
+            sentences.append(f"Not measured: {target.described} ({part.not_measured}).")
+        elif part.reasons:
+            out = [f"{target.groups[i].label} ({why})" for i, why in part.reasons.items()]
+            sentences.append(
+                f"{len(out)} of {len(target.groups)} levels of {target.described} were left out "
+                f"of its erasure: {listed(out)}."
+            )
+    failed = sum(measure.erased.not_converged for measure in measures)
+    if failed:
+        sentences.append(f"{failed} probe fits stopped before they converged.")
+    return tuple(sentences)

@@ -1,0 +1,140 @@
+"""How well each group is told apart from all other images: levels, pairs of levels, cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.group_measures import GroupMeasures, GroupValue, level_codes
+from bias_audit.analyses.probes import Scores
+from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.small_groups import Treatments, independent_images, treat
+from bias_audit.analyses.targets import INTERSECTION
+from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
+from bias_audit.statistics.inference import Measured, widening
+from bias_audit.statistics.influence import auc
+
+METRIC = "one-vs-rest AUC"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The out-of-fold scores of one probe, or why there are none."""
+
+    scores: Scores | None
+    not_measured: str | None
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups over some attributes, and the probability of each that a probe gives every image."""
+
+    groups: tuple[Group, ...]
+    in_group: IntArray
+    """Group per image of the subject, shape (n_images,)."""
+    scored: Scored
+    of_level: IntArray
+    """Group of each level that the probe kept, shape (n_levels,)."""
+    units: Units
+
+
+def depths(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
+    """The sets of attributes whose groups are tested, each with the name of its family.
+
+    As `families.declared_families` counts them.
+    """
+    yield from (("marginals", (attribute,)) for attribute in attributes)
+    if len(attributes) > 2:  # noqa: PLR2004
+        yield from (("pairs", pair) for pair in itertools.combinations(attributes, 2))
+    yield "cells", tuple(attributes)
+
+
+def group_aucs(
+    subject: Subject, layer: str, over: tuple[Attribute, ...], scored: Scored
+) -> GroupMeasures:
+    """AUC of every group against all other images, by the probability of the group.
+
+    Args:
+        subject: The subject.
+        layer: Of the scores.
+        over: Attributes that span the groups.
+        scored: The probe of that attribute, where it is one; else of the intersections, whose
+            probabilities are summed over the attributes that are not named.
+    """
+    own = _groups(subject, over, scored)
+    names = [attribute.name for attribute in over]
+    every = len(over) == len(subject.faces.table.attributes)
+    title = f"Each group by annotated {' and '.join(names)}, told apart from all others"
+    counts = independent_images(own.in_group, subject.faces.clusters, len(own.groups))
+    treatments = treat(own.groups, counts, subject.small_groups, title=title)
+    return GroupMeasures(
+        title=title,
+        quantity="cell_auc",
+        metric=METRIC,
+        target=INTERSECTION if every else " and ".join(names),
+        layer=layer,
+        chance=0.5,
+        given=tuple(names),
+        codes=level_codes(over),
+        values=tuple(_value(own, treatments, index) for index in range(len(own.groups))),
+        pooled=_pooled(own, treatments),
+        entries=treatments.ledger.entries,
+    )
+
+
+def _groups(subject: Subject, over: tuple[Attribute, ...], scored: Scored) -> _Groups:
+    table = subject.faces.table
+    names = [attribute.name for attribute in table.attributes]
+    columns = [names.index(attribute.name) for attribute in over]
+    in_group = intersection_codes(table.codes[:, columns], over)
+    of_level = np.zeros(0, dtype=np.int64)
+    if scored.scores is not None:
+        levels = scored.scores.part.levels
+        of_level = levels
+        if len(over) > 1:
+            of_level = intersection_codes(level_codes(table.attributes)[levels][:, columns], over)
+    return _Groups(intersections(over), in_group, scored, of_level, Units.of(subject))
+
+
+def _value(own: _Groups, treatments: Treatments, index: int) -> GroupValue:
+    group, n = own.groups[index], int((own.in_group == index).sum())
+    treatment = treatments.by_group[index]
+    if own.scored.scores is None:
+        return GroupValue(group, n, None, reason=own.scored.not_measured)
+    if n == 0 or not treatment.is_measured:
+        return GroupValue(group, n, None, reason=treatment.reason)
+    value = _apart(own, own.scored.scores, np.array([index]))
+    reason = treatment.reason
+    if value is None:
+        reason = "too few images for every fold"
+    return GroupValue(group, n, value, value, reason)
+
+
+def _apart(own: _Groups, scores: Scores, chosen: npt.NDArray[np.integer]) -> Measured | None:
+    """Both sides of the comparison train the probe, so the training counts in full."""
+    levels = np.isin(own.of_level, chosen)
+    if not levels.any():
+        return None
+    probability = scores.probabilities[:, levels].sum(axis=1)
+    statistic = auc(probability, levels[scores.part.codes], scores.folds)
+    if statistic is None:
+        return None
+    wider = widening(int(scores.folds.max()) + 1, scores.dependence)
+    return measured(own.units, scores.part.images, statistic, widened=wider)
+
+
+def _pooled(own: _Groups, treatments: Treatments) -> GroupValue | None:
+    pooled, scores = treatments.pooled, own.scored.scores
+    if pooled is None or scores is None:
+        return None
+    n = int(np.isin(own.in_group, pooled.members).sum())
+    if pooled.reason is not None:
+        return GroupValue(pooled.group, n, None, reason=pooled.reason)
+    value = _apart(own, scores, np.array(pooled.members))
+    reason = "none of its groups could be probed" if value is None else None
+    return GroupValue(pooled.group, n, value, reason=reason)

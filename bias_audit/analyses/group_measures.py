@@ -1,0 +1,140 @@
+"""One number for every group of some attributes, from measurement to table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bias_audit.groups import Attribute, Group, IntArray
+from bias_audit.results.blocks import GroupLedgerEntry, GroupRow, GroupTable
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import Measured, estimate
+from bias_audit.statistics.shrunk_estimates import shrink_estimates
+
+
+@dataclass(frozen=True)
+class GroupValue:
+    """One group and its value."""
+
+    group: Group
+    n: int
+    """Images the value is about, those without a value included."""
+    value: Measured | None
+    """None where there is none, and `reason` says why."""
+    contrast: Measured | None = None
+    """The same for differences between groups, in which errors that all groups share cancel."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class GroupMeasures:
+    """A quantity of every group of a set of attributes."""
+
+    title: str
+    quantity: str
+    metric: str
+    target: str
+    layer: str
+    chance: float | None
+    given: tuple[str, ...]
+    """Attributes that span the groups."""
+    codes: IntArray
+    """Level of each group, shape (n_groups, n_attributes)."""
+    values: tuple[GroupValue, ...]
+    """Of each declared group."""
+    pooled: GroupValue | None = None
+    entries: tuple[GroupLedgerEntry, ...] = ()
+    """For the ledger of small groups."""
+
+    @property
+    def measures(self) -> tuple[Measured | None, ...]:
+        """The value of each declared group."""
+        return tuple(entry.value for entry in self.values)
+
+    @property
+    def known(self) -> Iterator[tuple[int, Measured]]:
+        """The groups that have a value, by their index."""
+        return ((i, value) for i, value in enumerate(self.measures) if value is not None)
+
+
+@dataclass(frozen=True)
+class GroupTests:
+    """Tests of every group of one `GroupMeasures`; None where nothing was tested."""
+
+    p_values: tuple[float | None, ...]
+    discovery: tuple[float | None, ...]
+    """Adjusted to point at something."""
+    verdicts: tuple[float | None, ...]
+    """Adjusted to decide something; None also where a gate stayed closed."""
+    rejected: tuple[bool | None, ...]
+    gate: str
+    """Why the family was tested, or not."""
+    is_open: bool
+
+
+def level_codes(attributes: Sequence[Attribute]) -> IntArray:
+    """Level of each group as `groups.intersections` orders them, (n_groups, n_attributes)."""
+    sizes = [len(attribute.levels) for attribute in attributes]
+    return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1).astype(np.int64)
+
+
+def table_of(
+    measures: GroupMeasures, tests: GroupTests, *, level: float, shrunk: bool = True
+) -> GroupTable:
+    """The block of a quantity, with shrunk values beside the raw ones.
+
+    Args:
+        measures: The quantity.
+        tests: Its tests.
+        level: Coverage of the intervals.
+        shrunk: Whether values are drawn towards what the attributes predict.
+    """
+    estimates = [None if m is None else estimate(m, level=level) for m in measures.measures]
+    nothing: tuple[Estimate | None, ...] = (None,) * len(estimates)
+    drawn, said = (
+        shrink_estimates(
+            [_on_logit(e, m) for e, m in zip(estimates, measures.measures, strict=True)],
+            measures.codes,
+            names=measures.given,
+        )
+        if shrunk
+        else (nothing, None)
+    )
+    rows = [
+        GroupRow(
+            group=entry.group,
+            n=entry.n,
+            estimate=estimates[i],
+            reason=entry.reason,
+            shrunk=drawn[i],
+            p_value=tests.p_values[i],
+            adjusted_p=tests.discovery[i],
+        )
+        for i, entry in enumerate(measures.values)
+    ]
+    return GroupTable(
+        title=measures.title,
+        quantity=measures.quantity,
+        metric=measures.metric,
+        layer=measures.layer,
+        target=measures.target,
+        chance=measures.chance,
+        rows=(*rows, *_pooled_row(measures.pooled, level)),
+        shrinkage=said,
+    )
+
+
+def _on_logit(found: Estimate | None, measured: Measured | None) -> Estimate | None:
+    """A share of exactly 0 or 1 is shrunk on the scale of the other shares."""
+    if found is None or measured is None or not measured.is_share:
+        return found
+    return replace(found, scale="logit")
+
+
+def _pooled_row(pooled: GroupValue | None, level: float) -> tuple[GroupRow, ...]:
+    if pooled is None:
+        return ()
+    found = None if pooled.value is None else estimate(pooled.value, level=level)
+    return (GroupRow(group=pooled.group, n=pooled.n, estimate=found, reason=pooled.reason),)

@@ -1,0 +1,224 @@
+"""Tests of many groups at once, in families that open one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.families import draws_of, family_row
+from bias_audit.analyses.group_measures import GroupMeasures, GroupTests
+from bias_audit.results.blocks import HypothesisFamilies, HypothesisFamily
+from bias_audit.statistics.inference import Measured, studentised_draws
+from bias_audit.statistics.multiplicity import (
+    Family,
+    Gated,
+    MaybeP,
+    Method,
+    adjusted,
+    gatekeep,
+    max_t,
+    resampling_p,
+)
+
+FloatArray = npt.NDArray[np.float64]
+Side = Literal["above", "apart"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One family: the groups of several tables, adjusted together."""
+
+    name: str
+    members: tuple[GroupMeasures, ...]
+    parents: tuple[tuple[int, ...], ...] | None = None
+    """As `multiplicity.Family.parents`."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A hierarchy of families after its tests."""
+
+    tests: tuple[tuple[GroupTests, ...], ...]
+    """Of each table, by family."""
+    block: HypothesisFamilies
+    p_global: float | None
+    """That nothing in the global family exceeds chance."""
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """The statistics of one family, and joint draws of them without any effect."""
+
+    observed: tuple[float | None, ...]
+    draws: FloatArray
+    """Shape (B, n_hypotheses); NaN for those without a value."""
+
+    @property
+    def p_values(self) -> tuple[MaybeP, ...]:
+        return tuple(
+            None if t is None else resampling_p(t, self.draws[:, i])
+            for i, t in enumerate(self.observed)
+        )
+
+    def adjusted(self, method: Method, alpha: float) -> tuple[MaybeP, ...]:
+        if method == "max_t":
+            return max_t(self.observed, self.draws, alpha=alpha).adjusted
+        return adjusted(self.p_values, method)
+
+
+def tested(
+    subject: Subject,
+    question: str,
+    anything: Sequence[Measured | None],
+    levels: Sequence[Level],
+    *,
+    null: float,
+    side: Side,
+) -> Tested:
+    """Test a global hypothesis, then families from coarse to fine.
+
+    Args:
+        subject: The subject, with its plan.
+        question: What is tested, for a title.
+        anything: Measures of the global hypothesis that none of them exceeds chance; it has one
+            p-value, by max-T.
+        levels: The families after it, in order.
+        null: Value without an effect.
+        side: "above" tests whether values exceed `null`, "apart" whether they differ from it.
+    """
+    plan = subject.multiplicity
+    flat = [_flat(level) for level in levels]
+    n_draws = draws_of(plan, max(map(len, flat)))
+    rng = subject.rng("group tests", question)
+    resampled = _resample([list(anything), *flat], n_draws, rng, null=null, side=side)
+    joint = resampled[0].adjusted("max_t", plan.alpha)
+    p_global = min((p for p in joint if p is not None), default=None)
+    families = [Family("global", (p_global,))]
+    for level, found in zip(levels, resampled[1:], strict=True):
+        verdicts = found.adjusted(plan.verdicts, plan.alpha)
+        families.append(Family(level.name, verdicts, level.parents))
+    gated = gatekeep(families, alpha=plan.alpha, gates=plan.gatekeeping)
+    rows = [_global_row(subject, gated[0], p_global, n_draws)]
+    tests = []
+    for level, found, family in zip(levels, resampled[1:], gated[1:], strict=True):
+        rows.append(
+            family_row(
+                family,
+                method=plan.verdicts,
+                alpha=plan.alpha,
+                draws=n_draws,
+                p_values=found.p_values,
+            )
+        )
+        discovery = found.adjusted(plan.discovery, plan.alpha)
+        tests.append(_by_table(level, found.p_values, discovery, family))
+    block = HypothesisFamilies(title=question, families=tuple(rows))
+    return Tested(tuple(tests), block, p_global)
+
+
+def _global_row(
+    subject: Subject, gated: Gated, p_global: float | None, n_draws: int
+) -> HypothesisFamily:
+    return family_row(
+        gated,
+        method="max_t",
+        alpha=subject.multiplicity.alpha,
+        draws=n_draws,
+        p_values=(p_global,),
+    )
+
+
+def _flat(level: Level) -> list[Measured | None]:
+    return [value for measures in level.members for value in measures.measures]
+
+
+def _resample(
+    families: Sequence[Sequence[Measured | None]],
+    n_draws: int,
+    rng: np.random.Generator,
+    *,
+    null: float,
+    side: Side,
+) -> list[_Resampled]:
+    """One set of joint draws for all families."""
+    everything = [value for family in families for value in family]
+    known = [value for value in everything if value is not None]
+    draws = np.full((n_draws, len(everything)), np.nan)
+    if known:
+        columns = [i for i, value in enumerate(everything) if value is not None]
+        draws[:, columns] = studentised_draws(known, n_draws, rng)
+    if side == "apart":
+        draws = np.abs(draws)
+    statistics = [None if value is None else _statistic(value, null, side) for value in everything]
+    result, start = [], 0
+    for family in families:
+        chosen = slice(start, start + len(family))
+        result.append(_Resampled(tuple(statistics[chosen]), draws[:, chosen]))
+        start += len(family)
+    return result
+
+
+def _statistic(measured: Measured, null: float, side: Side) -> float:
+    error = measured.standard_error
+    t = (measured.value - null) / error if error > 0 else 0.0
+    return abs(t) if side == "apart" else t
+
+
+def _by_table(
+    level: Level,
+    p_values: Sequence[MaybeP],
+    discovery: Sequence[MaybeP],
+    family: Gated,
+) -> tuple[GroupTests, ...]:
+    result, start = [], 0
+    for measures in level.members:
+        chosen = slice(start, start + len(measures.values))
+        result.append(
+            GroupTests(
+                tuple(p_values[chosen]),
+                tuple(discovery[chosen]),
+                family.adjusted[chosen],
+                family.rejected[chosen],
+                family.reason,
+                family.is_open,
+            )
+        )
+        start += len(measures.values)
+    return tuple(result)
+
+
+def parents_of(
+    members: Sequence[GroupMeasures], before: Sequence[GroupMeasures]
+) -> tuple[tuple[int, ...], ...]:
+    """For each group, the groups of the family before it that contain it.
+
+    Only tables of the same target are related where these tables share a quantity of a target;
+    a group contains another if its levels are a subset of the other's.
+    """
+    known = [
+        (position, dict(entry.group.levels), measures)
+        for position, (measures, entry) in enumerate(
+            (measures, entry) for measures in before for entry in measures.values
+        )
+    ]
+    result = []
+    for measures in members:
+        for entry in measures.values:
+            own = dict(entry.group.levels).items()
+            result.append(
+                tuple(
+                    position
+                    for position, levels, other in known
+                    if levels.items() <= own and _related(measures, other)
+                )
+            )
+    return tuple(result)
+
+
+def _related(one: GroupMeasures, other: GroupMeasures) -> bool:
+    return one.quantity != "within_auc" or one.target == other.target

@@ -1,0 +1,168 @@
+"""Sentences about groups told apart, attributes within groups, and interactions."""
+
+from __future__ import annotations
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.extremes import extremes
+from bias_audit.analyses.families import draws_of
+from bias_audit.analyses.group_measures import GroupMeasures, GroupTests
+from bias_audit.analyses.interactions import model_of
+from bias_audit.analyses.intersection_measures import Part
+from bias_audit.analyses.targets import INTERSECTION
+from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.results.blocks import Finding
+from bias_audit.statistics.inference import Measured, estimate
+from bias_audit.statistics.worst_case import worst_case
+
+
+def within_findings(part: Part, *, level: float) -> tuple[Finding, ...]:
+    """For each attribute and set of others: in how many groups it is told apart."""
+    return tuple(
+        finding
+        for measures, tests in part.measured
+        if (finding := _within(measures, tests, level)) is not None
+    )
+
+
+def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding | None:
+    known = sorted(measures.known, key=lambda entry: entry[1].value)
+    if not known:
+        return None
+    within, where = " x ".join(measures.given), f"at {measures.layer}"
+    told = [
+        f"{measures.values[index].group.label} (AUC {interval(estimate(value, level=level))})"
+        for index, value in (known[-1], known[0])
+    ]
+    n = len(measures.values)
+    ends = f"highest in {told[0]}, lowest in {told[1]}, {coverage(level)}s."
+    if not tests.is_open:
+        text = (
+            f"Whether annotated {measures.target} is told apart within single groups of {within} "
+            f"{where} was {tests.gate}; {ends}"
+        )
+        return Finding(text=text, weight=0.0)
+    found = [index for index, _ in known if tests.rejected[index]]
+    claimed = [measures.values[index].value for index in found]
+    lower = [estimate(v, level=level).lower - 0.5 for v in claimed if v is not None]
+    text = (
+        f"Annotated {measures.target} is told apart beyond chance {where} within {len(found)} of "
+        f"the {n} groups of {within}, by p-values adjusted for the family; {ends}"
+    )
+    high = estimate(known[-1][1], level=level)
+    return Finding(
+        text=text, weight=max([0.0, *lower]), estimates={f"within_auc_{measures.target}": high}
+    )
+
+
+def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Finding, ...]:
+    """The most and the least distinguishable of the full cells."""
+    (measures,) = (m for m, _ in part.measured if m.target == INTERSECTION)
+    known = list(measures.known)
+    if len(known) < 2:  # noqa: PLR2004
+        return ()
+    plan = subject.multiplicity
+    found = extremes(
+        [value for _, value in known],
+        n_draws=draws_of(plan, len(known)),
+        alpha=plan.alpha,
+        rng=subject.rng("extremes"),
+    )
+    names = [measures.values[index].group.label for index, _ in known]
+    high, low = (estimate(known[place][1], level=level) for place in (found.highest, found.lowest))
+    differ = found.claim > 0
+    verdict = (
+        "The two differ" if differ else "Even these two cannot be distinguished from each other"
+    )
+    text = (
+        f"Of {len(known)} groups at {measures.layer}, {names[found.highest]} is told apart from "
+        f"all others best (one-vs-rest AUC {interval(high)}) and {names[found.lowest]} worst "
+        f"({interval(low)}, {coverage(level)}s). {verdict} (max-T over all pairs, adjusted p = "
+        f"{found.p_value:.3g}). Not distinguishable from the best, in that no group exceeds them "
+        f"beyond chance: {_named(found.like_highest, names)}; from the worst: "
+        f"{_named(found.like_lowest, names)}. Extremes among many groups are partly chance."
+    )
+    return (
+        Finding(
+            text=text,
+            weight=max(0.0, found.claim),
+            estimates={"cell_auc_highest": high, "cell_auc_lowest": low},
+        ),
+    )
+
+
+def _named(places: tuple[int, ...], names: list[str]) -> str:
+    if not places:
+        return "none"
+    return f"{len(places)} ({listed([names[place] for place in places], most=3)})"
+
+
+def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple[Finding, ...]:
+    """Whether there is any interaction, and the largest of every table that has one."""
+    p_value, alpha = part.result.p_global, subject.multiplicity.alpha
+    if p_value is None:
+        return ()
+    largest = [
+        finding
+        for measures, tests in part.measured
+        if (finding := _interaction(measures, tests, level)) is not None
+    ]
+    if largest:
+        return tuple(largest)
+    n = sum(len(list(measures.known)) for measures, _ in part.measured)
+    layer = part.measured[0][0].layer
+    text = (
+        f"No interaction found at {layer}: none of {n} differences to additive models is beyond "
+        f"chance (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence that "
+        "there is none."
+    )
+    return (Finding(text=text, weight=0.0),)
+
+
+def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding | None:
+    found = [(i, value) for i, value in measures.known if tests.rejected[i]]
+    if not found:
+        return None
+    index, value = max(found, key=lambda entry: abs(entry[1].value))
+    own = estimate(value, level=level)
+    text = (
+        f"{_subject_of(measures)} {measures.layer} interacts with groups: in {len(found)} of "
+        f"{len(list(measures.known))} it differs from {model_of(measures.given)} beyond chance, "
+        f"most in {measures.values[index].group.label}, by {interval(own)} ({coverage(level)}, "
+        f"adjusted p = {tests.verdicts[index]:.3g})."
+    )
+    name = f"interaction_{measures.target}_{'_'.join(measures.given)}"
+    return Finding(text=text, weight=max(own.lower, -own.upper, 0.0), estimates={name: own})
+
+
+def _subject_of(measures: GroupMeasures) -> str:
+    if measures.target == INTERSECTION:
+        return "How well a group is told apart from all others (one-vs-rest AUC) at"
+    within = " x ".join(measures.given)
+    return f"How well annotated {measures.target} is told apart within {within} (macro AUC) at"
+
+
+def bounds_sentences(*parts: Part) -> tuple[str, ...]:
+    """What means and gaps could be if the groups without a value had any value at all."""
+    return tuple(
+        sentence
+        for part in parts
+        for measures, _ in part.measured
+        if (sentence := _bounds(measures)) is not None
+    )
+
+
+def _bounds(measures: GroupMeasures) -> str | None:
+    values: list[float | None] = [_value(measured) for measured in measures.measures]
+    missing = sum(value is None for value in values)
+    if not missing or missing == len(values):
+        return None
+    mean, gap = worst_case(values, "mean"), worst_case(values, "gap")
+    return (
+        f"{measures.title}: {missing} of {len(values)} groups have no value; whatever theirs are, "
+        f"the mean AUC over groups lies between {mean.lower:.2f} and {mean.upper:.2f} and the "
+        f"largest minus the smallest between {gap.lower:.2f} and {gap.upper:.2f}."
+    )
+
+
+def _value(measured: Measured | None) -> float | None:
+    return None if measured is None else measured.value

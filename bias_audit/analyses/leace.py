@@ -1,0 +1,125 @@
+"""Least-squares concept erasure (LEACE), with one whitening for many sets of labels.
+
+Belrose et al. 2023 (arXiv:2306.03819): of all affine maps after which no linear probe can predict
+the labels better than a constant, the one that moves the activations least. Shrinkage and the
+eraser are those of the authors' package; the whitening, which costs most and does not depend on
+the labels, is computed once and shared, which gives the same erasers as `LeaceFitter`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bias_audit.groups import IntArray
+
+with warnings.catch_warnings():
+    # On import the package compiles a function as newer versions of torch advise against.
+    warnings.simplefilter("ignore", FutureWarning)
+    from concept_erasure import LeaceEraser
+    from concept_erasure.shrinkage import optimal_linear_shrinkage
+
+FloatArray = npt.NDArray[np.float64]
+
+SHRINK_BELOW = 10
+"""Images per unit below which the covariance is shrunk."""
+_NO_DIRECTION = 1e-9
+"""Singular values below this share of the largest are rounding errors, not directions."""
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """Activations with their covariance and its roots, all in double precision."""
+
+    mean: Tensor
+    """Shape (n_units,)."""
+    centred: Tensor
+    """Shape (n_images, n_units)."""
+    covariance: Tensor
+    """Shape (n_units, n_units), shrunk where `shrunk` says so."""
+    whiten: Tensor
+    """Inverse root of the covariance, shape (n_units, n_units)."""
+    unwhiten: Tensor
+    """Root of the covariance, shape (n_units, n_units)."""
+    shrunk: bool
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """An affine map that removes some directions."""
+
+    eraser: LeaceEraser
+    rank: int
+    """Directions removed: levels - 1, or fewer where levels have the same mean."""
+    variance: float
+    """Share of the variance of the activations that goes with them, in [0, 1]."""
+
+    def __call__(self, inputs: npt.NDArray[np.floating]) -> FloatArray:
+        """Erase from activations, shape (n, n_units), in double precision."""
+        device = self.eraser.proj_left.device
+        erased = self.eraser(torch.as_tensor(inputs, dtype=torch.float64, device=device))
+        return np.asarray(erased.cpu().numpy(), dtype=np.float64)
+
+
+def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
+    """Centre activations and take the roots of their covariance.
+
+    Args:
+        inputs: Shape (n_images, n_units), finite, at least two images.
+
+    Returns:
+        With the covariance shrunk towards a multiple of the identity (Bodnar et al. 2014,
+        arXiv:1308.2608) where there are fewer than `SHRINK_BELOW` images per unit.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    values = torch.tensor(inputs, dtype=torch.float64, device=device)
+    n, n_units = values.shape
+    mean = values.mean(dim=0)
+    values -= mean
+    shrunk = n < SHRINK_BELOW * n_units
+    moments = values.mT @ values
+    covariance = optimal_linear_shrinkage(moments / n, n) if shrunk else moments / (n - 1)
+    eigenvalues, vectors = torch.linalg.eigh(covariance)
+    kept = eigenvalues > eigenvalues[-1] * n_units * torch.finfo(eigenvalues.dtype).eps
+    roots = torch.where(kept, eigenvalues.clamp_min(0).sqrt(), 0.0)
+    inverse = torch.where(kept, 1 / roots, 0.0)
+    return Whitening(
+        mean=mean,
+        centred=values,
+        covariance=covariance,
+        whiten=vectors * inverse @ vectors.mT,
+        unwhiten=vectors * roots @ vectors.mT,
+        shrunk=shrunk,
+    )
+
+
+def fitted(whitening: Whitening, codes: IntArray, n_levels: int) -> Eraser:
+    """The LEACE eraser of some labels of the whitened images.
+
+    Args:
+        whitening: Of the activations.
+        codes: Level per image, shape (n_images,).
+        n_levels: Number of levels.
+    """
+    device = whitening.mean.device
+    labels = torch.as_tensor(np.eye(n_levels)[codes], device=device)
+    labels -= labels.mean(dim=0)
+    cross = whitening.centred.mT @ labels / (len(codes) - 1)
+    left, sizes, _ = torch.linalg.svd(whitening.whiten @ cross, full_matrices=False)
+    directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
+    removed = torch.trace(directions.mT @ whitening.covariance @ directions)
+    total = float(torch.trace(whitening.covariance))
+    return Eraser(
+        LeaceEraser(
+            whitening.unwhiten @ directions,
+            directions.mT @ whitening.whiten,
+            bias=whitening.mean,
+        ),
+        rank=int(directions.shape[1]),
+        variance=float(removed) / total if total > 0 else 0.0,
+    )

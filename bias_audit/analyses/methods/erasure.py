@@ -1,0 +1,115 @@
+"""Whether what the head receives encodes an attribute, can do without it, and uses it."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from bias_audit.analyses.analysis import Analysis, Head, Outcome, Subject, Workload
+from bias_audit.analyses.erasing import ErasureSettings, erase
+from bias_audit.analyses.erasure_blocks import QUANTITIES, blocks_of
+from bias_audit.analyses.erasure_findings import findings_of, limits_of, method_of
+from bias_audit.analyses.erasure_measures import Measures, Sampling, measured
+from bias_audit.analyses.targets import (
+    INTERSECTION,
+    Measurable,
+    Target,
+    measurable,
+    targets_of,
+    unknown_targets,
+)
+from bias_audit.data.faces import FaceTable
+from bias_audit.statistics.bootstrap import cluster_weights
+
+
+class Params(ErasureSettings):
+    """Which targets are erased, and how intervals are made."""
+
+    targets: tuple[str, ...] | None = Field(
+        default=None, description='Attributes, or "intersection"; default: every attribute.'
+    )
+    bootstrap_draws: int = Field(
+        default=1000, ge=100, le=100_000, description="Draws behind each interval."
+    )
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+
+
+def erasure(subject: Subject, params: Params) -> Outcome:
+    """Erase every target from the inputs of the head, and see what changes.
+
+    Raises:
+        AnalysisError: A target is unknown, or what the head receives is not finite.
+    """
+    if subject.head is None:
+        return Outcome(
+            blocks=(),
+            limits=(
+                "Whether annotated attributes are used by the backbone's own decisions was not "
+                f"measured, because {subject.without_head}.",
+            ),
+        )
+    targets = targets_of(subject.faces.table, _names(params, subject.faces.table))
+    parts = [measurable(target, subject.faces.clusters, params.folds) for target in targets]
+    todo = [(t, part) for t, part in zip(targets, parts, strict=True) if not part.not_measured]
+    measures = _measures(subject, subject.head, params, todo)
+    return Outcome(
+        blocks=blocks_of(measures, subject.head.name, subject.faces.clusters),
+        findings=findings_of(measures, subject.head.name),
+        method=method_of(params, subject.head) if measures else (),
+        limits=limits_of(measures, list(zip(targets, parts, strict=True))),
+    )
+
+
+def _measures(
+    subject: Subject, head: Head, params: Params, todo: list[tuple[Target, Measurable]]
+) -> tuple[Measures, ...]:
+    clusters = subject.faces.clusters
+    weights = cluster_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
+    reference = None
+    if head.reference is not None:
+        alone = np.arange(len(head.reference))
+        drawn = cluster_weights(alone, params.bootstrap_draws, subject.rng("bootstrap reference"))
+        reference = Sampling(drawn, alone, None, params.level)
+    result = []
+    title, total = f"Erasure on {subject.name}", params.folds * len(todo)
+    with subject.progress.step(title, total=total, unit="fold") as step:
+        for target, part in todo:
+            erased = erase(subject, head, target, part, settings=params, step=step)
+            images = part.images
+            own = Sampling(weights[:, images], clusters[images], params.folds, params.level)
+            result.append(measured(erased, own, reference))
+    return tuple(result)
+
+
+def _names(params: Params, faces: FaceTable) -> tuple[str, ...]:
+    if params.targets is not None:
+        return params.targets
+    return tuple(attribute.name for attribute in faces.attributes)
+
+
+def _problems(
+    params: Params,
+    faces: FaceTable,
+    layers: tuple[str, ...] | None,  # noqa: ARG001
+) -> tuple[str, ...]:
+    return unknown_targets(faces, params.targets or ())
+
+
+def _fits(params: Params, workload: Workload) -> float:
+    """Probes before and after erasure, and those within held-out folds, at the last layer."""
+    sizes = {attribute.name: len(attribute.levels) for attribute in workload.attributes}
+    sizes[INTERSECTION] = int(np.prod(list(sizes.values())))
+    names = params.targets or [attribute.name for attribute in workload.attributes]
+    n_units = list(workload.n_units.values())[-1]
+    return 4.0 * params.folds * workload.n_images * n_units * sum(sizes[name] for name in names)
+
+
+PLUGIN = Analysis(
+    title="Encoded, removable, used?",
+    params_type=Params,
+    run=erasure,
+    problems=_problems,
+    fits=_fits,
+    quantities=QUANTITIES,
+    needs_head=True,
+)

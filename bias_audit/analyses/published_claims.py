@@ -1,0 +1,295 @@
+"""The findings of Krug & Stober 2025 (arXiv:2506.03664), stated so that they can fail.
+
+Claims are compared by the mean AUC over pairs of levels (Hand & Till 2001, Machine Learning
+45:171-186): each of its AUCs tells one level from one other, so attributes with different numbers
+of levels can be compared. The macro one-vs-rest AUC is reported beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.families import draws_of
+from bias_audit.analyses.group_measures import GroupMeasures
+from bias_audit.analyses.intersection_measures import Part, Probed
+from bias_audit.analyses.probes import Scores
+from bias_audit.analyses.published_wrong_genders import wrong_genders
+from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.results.blocks import Finding
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import (
+    Measured,
+    difference,
+    estimate,
+    studentised_draws,
+    widening,
+)
+from bias_audit.statistics.influence import Statistic, auc, mean
+from bias_audit.statistics.multiplicity import adjusted, is_rejected, max_t, resampling_p
+
+Verdict = Literal["supported", "contradicted", "undecided"]
+
+_MANY_LEVELS = 6
+"""From here on the two youngest and the two oldest levels are no middle."""
+_SMALLEST_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A number that the claim says is above 0."""
+
+    name: str
+    measured: Measured
+    estimate: Estimate
+    p_value: float = 1.0
+    """That it differs from 0 by chance, adjusted for all claims."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published finding: it holds where every comparison is above 0."""
+
+    said: str
+    comparisons: tuple[Comparison, ...]
+    details: str
+    holds_too: bool = True
+    """Whether what has no interval holds as well."""
+
+
+def attributes_named(subject: Subject) -> Mapping[str, str] | None:
+    """The attributes called age, race and gender, in whatever case; None without all three."""
+    names = {a.name.casefold(): a.name for a in subject.faces.table.attributes}
+    wanted = ("age", "race", "gender")
+    return {name: names[name] for name in wanted} if set(wanted) <= set(names) else None
+
+
+def claim_findings(
+    subject: Subject, probes: Probed, within: Part, *, level: float, most_frequent: int
+) -> tuple[Finding, ...]:
+    """Every published claim with the verdict of these data; none without age, race and gender."""
+    names = attributes_named(subject)
+    if names is None:
+        return ()
+    claims = [
+        *_separability(subject, probes, names, level),
+        *_middle_aged(within, names, level),
+        *_wrong_genders(subject, probes, names, level, most_frequent),
+    ]
+    if not claims:
+        return ()
+    alpha = subject.multiplicity.alpha
+    return tuple(
+        _finding(claim, probes.layer, level, alpha) for claim in _adjusted(subject, claims)
+    )
+
+
+def pairwise_auc(scores: Scores) -> Statistic | None:
+    """Mean over pairs of levels of the AUC that tells one from the other.
+
+    Images of a pair are ranked by the logarithm of the ratio of its two probabilities; pairs of
+    images are of one fold.
+    """
+    logs = np.log(np.maximum(scores.probabilities, np.finfo(np.float32).tiny))
+    parts: list[Statistic | None] = []
+    for one, other in itertools.combinations(range(logs.shape[1]), 2):
+        inside = np.flatnonzero((scores.codes == one) | (scores.codes == other))
+        ratio = (logs[:, one] - logs[:, other])[inside]
+        part = auc(ratio, scores.codes[inside] == one, scores.folds[inside])
+        if part is not None:
+            influence = np.zeros(len(scores.codes))
+            influence[inside] = part.influence
+            part = replace(part, influence=influence)
+        parts.append(part)
+    return mean(parts)
+
+
+def _pairwise(subject: Subject, scores: Scores | None) -> Measured | None:
+    statistic = None if scores is None else pairwise_auc(scores)
+    if scores is None or statistic is None:
+        return None
+    wider = widening(int(scores.folds.max()) + 1, scores.dependence)
+    return measured(Units.of(subject), scores.part.images, statistic, widened=wider)
+
+
+def _separability(
+    subject: Subject, probes: Probed, names: Mapping[str, str], level: float
+) -> list[Claim]:
+    """Claims (a) and (b)."""
+    balanced = {key: _pairwise(subject, probes.scored[name].scores) for key, name in names.items()}
+    macro = {key: probes.overall[name] for key, name in names.items()}
+    over = {
+        key: _comparison(f"age minus {key}", balanced["age"], balanced[key], level)
+        for key in ("race", "gender")
+    }
+    levels = "; ".join(f"{names[key]} {_n_levels(probes, names[key])}" for key in names)
+    claims = []
+    for said, keys in (
+        ("age is the most separable attribute", ("race", "gender")),
+        ("race is less separable than age", ("race",)),
+    ):
+        chosen = [comparison for key in keys if (comparison := over[key]) is not None]
+        if len(chosen) < len(keys):
+            continue
+        others = [_comparison(f"age minus {key}", macro["age"], macro[key], level) for key in keys]
+        beside = "; ".join(f"{c.name} {interval(c.estimate)}" for c in others if c is not None)
+        values = "; ".join(
+            f"{key} {interval(estimate(value, level=level))}"
+            for key, value in balanced.items()
+            if value is not None
+        )
+        details = (
+            f"Compared is the mean AUC of one level against one other ({values}), which does not "
+            "count how many levels there are; macro one-vs-rest AUC, which does, differs by "
+            f"{beside}. Numbers of levels: {levels}; how finely an attribute is annotated "
+            "remains part of the comparison."
+        )
+        claims.append(Claim(said, tuple(chosen), details))
+    return claims
+
+
+def _n_levels(probes: Probed, name: str) -> int:
+    scores = probes.scored[name].scores
+    return 0 if scores is None else len(scores.part.levels)
+
+
+def _comparison(
+    name: str, one: Measured | None, other: Measured | None, level: float
+) -> Comparison | None:
+    if one is None or other is None:
+        return None
+    return Comparison(name, one - other, difference(one, other, level=level))
+
+
+def _middle_aged(within: Part, names: Mapping[str, str], level: float) -> list[Claim]:
+    """Claim (c): gender within the middle ages, minus gender within the others."""
+    for measures, _ in within.measured:
+        if (measures.target, measures.given) == (names["gender"], (names["age"],)):
+            return _middle_claim(measures, level)
+    return []
+
+
+def middle_levels(n_levels: int) -> range:
+    """All but the two youngest and the two oldest levels, or all but one each where few."""
+    edge = 2 if n_levels >= _MANY_LEVELS else 1
+    return range(edge, n_levels - edge)
+
+
+def _middle_claim(measures: GroupMeasures, level: float) -> list[Claim]:
+    n_levels = len(measures.values)
+    known = dict(measures.known)
+    middle = [i for i in middle_levels(n_levels) if i in known]
+    others = [i for i in known if i not in middle_levels(n_levels)]
+    if not middle or not others:
+        return []
+    # differences between groups hold no error that all groups share
+    weights = {i: 1 / len(middle) for i in middle} | {i: -1 / len(others) for i in others}
+    parts = {i: measures.values[i].contrast or known[i] for i in weights}
+    contrast = Measured(
+        value=sum(weight * known[i].value for i, weight in weights.items()),
+        influence=np.asarray(sum(weight * parts[i].influence for i, weight in weights.items())),
+        n=sum(part.n for part in parts.values()),
+        smallest=min(part.smallest for part in parts.values()),
+        unit=known[middle[0]].unit,
+        is_share=False,
+    )
+    labels = [
+        listed([measures.values[i].group.label for i in chosen], most=9)
+        for chosen in (middle, others)
+    ]
+    means = [float(np.mean([known[i].value for i in chosen])) for chosen in (middle, others)]
+    missing = n_levels - len(known)
+    details = (
+        f"Compared is the mean AUC of gender within {labels[0]} ({means[0]:.2f}) with that within "
+        f"{labels[1]} ({means[1]:.2f})"
+        + (f"; {missing} levels of age have no value." if missing else ".")
+    )
+    own = Comparison("middle minus other ages", contrast, estimate(contrast, level=level))
+    return [Claim("gender is separable mainly in the middle-aged", (own,), details)]
+
+
+def _wrong_genders(
+    subject: Subject, probes: Probed, names: Mapping[str, str], level: float, most_frequent: int
+) -> list[Claim]:
+    """Claim (d): the most frequent confusions do not change gender."""
+    found = wrong_genders(subject, probes, names["gender"], most_frequent)
+    if found is None:
+        return []
+    own = Comparison(
+        "expected minus observed share", found.below, estimate(found.below, level=level)
+    )
+    details = (
+        f"Of {found.n_confused} confusions {100 * found.share:.1f} % change gender, "
+        f"{100 * found.expected:.1f} % are expected if wrong predictions fell on groups as often "
+        f"as these are predicted; of the {found.n_shown} most frequent pairs {found.n_changing} "
+        "change gender (claimed: none)."
+    )
+    said = "the most frequent confusions do not change gender"
+    return [Claim(said, (own,), details, holds_too=found.n_changing == 0)]
+
+
+def _adjusted(subject: Subject, claims: Sequence[Claim]) -> list[Claim]:
+    """Two-sided p-values of all comparisons together, by the method that decides verdicts."""
+    plan = subject.multiplicity
+    # a comparison that two claims share is one hypothesis
+    every = {c.name: c for claim in claims for c in claim.comparisons}
+    measures = [comparison.measured for comparison in every.values()]
+    draws = np.abs(
+        studentised_draws(measures, draws_of(plan, len(measures)), subject.rng("published claims"))
+    )
+    observed = [abs(m.value) / m.standard_error if m.standard_error > 0 else 0.0 for m in measures]
+    if plan.verdicts == "max_t":
+        p_values = max_t(observed, draws, alpha=plan.alpha).adjusted
+    else:
+        raw = [resampling_p(t, draws[:, i]) for i, t in enumerate(observed)]
+        p_values = adjusted(raw, plan.verdicts)
+    by_name = dict(zip(every, p_values, strict=True))
+    return [
+        replace(
+            claim,
+            comparisons=tuple(
+                replace(c, p_value=by_name[c.name] or 1.0) for c in claim.comparisons
+            ),
+        )
+        for claim in claims
+    ]
+
+
+def _verdict(claim: Claim, alpha: float) -> Verdict:
+    sure = [c for c in claim.comparisons if is_rejected(c.p_value, alpha=alpha)]
+    if any(c.measured.value < 0 for c in sure):
+        return "contradicted"
+    return "supported" if len(sure) == len(claim.comparisons) and claim.holds_too else "undecided"
+
+
+def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
+    verdict = _verdict(claim, alpha)
+    numbers = "; ".join(
+        f"{c.name} {interval(c.estimate)}, adjusted p = {c.p_value:.3g}, n = {c.estimate.n}"
+        for c in claim.comparisons
+    )
+    text = (
+        f'Published claim "{claim.said}" (Krug & Stober 2025): {verdict} at {layer}. {numbers} '
+        f"({coverage(level)}s). {claim.details}"
+    )
+    return Finding(
+        text=text,
+        weight=_weight(claim, verdict),
+        estimates={c.name.replace(" ", "_"): c.estimate for c in claim.comparisons},
+    )
+
+
+def _weight(claim: Claim, verdict: Verdict) -> float:
+    """How far the numbers that decide lie from 0; 0 where nothing is decided."""
+    estimates = [comparison.estimate for comparison in claim.comparisons]
+    if verdict == "undecided":
+        return 0.0
+    if verdict == "supported":
+        return max(_SMALLEST_WEIGHT, min(e.lower for e in estimates))
+    return max(_SMALLEST_WEIGHT, *(-e.upper for e in estimates))

@@ -1,0 +1,87 @@
+"""Whether confusions of intersections change gender, against chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.confusion_counts import (
+    change_classes,
+    confusion_matrix,
+    expected_shares,
+    most_frequent_pairs,
+)
+from bias_audit.analyses.intersection_measures import Probed
+from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.targets import INTERSECTION
+from bias_audit.groups import Group
+from bias_audit.statistics.inference import Measured, widening
+from bias_audit.statistics.influence import Statistic
+
+
+@dataclass(frozen=True)
+class WrongGenders:
+    """Confusions that change gender."""
+
+    share: float
+    """Of all confusions."""
+    expected: float
+    """If wrong predictions fell on groups as often as these are predicted."""
+    below: Measured
+    """Expected minus observed share; the expected one is taken as fixed."""
+    n_confused: int
+    n_shown: int
+    """Most frequent pairs looked at."""
+    n_changing: int
+    """Of these, pairs of different gender."""
+
+
+def wrong_genders(
+    subject: Subject, probes: Probed, gender: str, most_frequent: int
+) -> WrongGenders | None:
+    """Count the confusions of the intersection probe that change gender.
+
+    Returns:
+        None where the intersection cannot be measured or nothing is confused.
+    """
+    scores = probes.scored[INTERSECTION].scores
+    if scores is None or (scores.predicted == scores.codes).all():
+        return None
+    (target,) = (t for t in probes.targets if t.name == INTERSECTION)
+    groups = [target.groups[index] for index in scores.part.levels]
+    matrix = confusion_matrix(scores.codes, scores.predicted, len(groups))
+    classes, pairs = change_classes(groups)
+    shares = expected_shares(matrix, pairs, len(classes))
+    changes = np.array([gender in changed for changed in classes])
+    expected = float(shares[changes].sum())
+    statistic = _share(changes, pairs[scores.codes, scores.predicted])
+    wider = widening(int(scores.folds.max()) + 1, scores.dependence)
+    own = measured(Units.of(subject), scores.part.images, statistic, widened=wider)
+    shown, _ = most_frequent_pairs(matrix, most_frequent)
+    return WrongGenders(
+        share=own.value,
+        expected=expected,
+        below=Measured(
+            expected - own.value, -own.influence, own.n, own.smallest, own.unit, is_share=False
+        ),
+        n_confused=int((scores.predicted != scores.codes).sum()),
+        n_shown=len(shown),
+        n_changing=sum(_level(groups[i], gender) != _level(groups[j], gender) for i, j in shown),
+    )
+
+
+def _share(changes: npt.NDArray[np.bool_], of_image: npt.NDArray[np.int64]) -> Statistic:
+    """Share of the wrong predictions whose class is among those that change gender."""
+    wrong = of_image >= 0
+    hit = wrong & changes[np.where(wrong, of_image, 0)]
+    n = int(wrong.sum())
+    value = float(hit.sum() / n)
+    influence = (hit - value * wrong) / n * np.sqrt(n / max(1, n - 1))
+    return Statistic(value, influence, n)
+
+
+def _level(group: Group, name: str) -> str:
+    return dict(group.levels)[name]

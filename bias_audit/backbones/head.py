@@ -1,0 +1,134 @@
+"""The last linear layer of a backbone: where activations become class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+FloatArray = npt.NDArray[np.float32]
+_TRACED = 2
+_CLASSES = 2
+_RELATIVE = 1e-4
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear layer whose output is what the backbone returns."""
+
+    name: str
+    """As in `named_modules()`."""
+    weight: FloatArray
+    """Shape (n_classes, n_units)."""
+    bias: FloatArray
+    """Shape (n_classes,); zeros where the layer has none."""
+
+    @property
+    def n_units(self) -> int:
+        """Width of what the layer receives."""
+        return int(self.weight.shape[1])
+
+
+@dataclass(frozen=True)
+class HeadSearch:
+    """What looking for a head came to."""
+
+    head: LinearHead | None
+    why_not: str = ""
+    """Why there is none; empty if there is one."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    name: str
+    received: Tensor
+    returned: Tensor
+
+
+def find_head(
+    module: nn.Module, size: tuple[int, int], *, unfilled: Collection[str] = ()
+) -> HeadSearch:
+    """Look for the linear layer that gives a backbone's class scores.
+
+    The layer is found by what it does, not by its name: in a pass of noise, its output equals the
+    backbone's, and its weight and bias alone explain that output.
+
+    Args:
+        module: A backbone in evaluation mode.
+        size: Height and width of its input.
+        unfilled: Entries of the state dict that the weights did not fill.
+    """
+    calls, output = _linear_calls(module, size)
+    if not isinstance(output, Tensor) or output.ndim != 2:  # noqa: PLR2004
+        return HeadSearch(None, f"the backbone returns {_described(output)}, not class scores")
+    last = [call for call in calls if torch.equal(call.returned, output)]
+    if not last:
+        what = (
+            "the backbone has no linear layer"
+            if not calls
+            else "no linear layer's output is what the backbone returns"
+        )
+        return HeadSearch(None, f"{what}, so its class scores do not follow from one linear layer")
+    return _checked(module, last[-1], unfilled)
+
+
+def _linear_calls(module: nn.Module, size: tuple[int, int]) -> tuple[list[_Call], object]:
+    calls: list[_Call] = []
+
+    def hook(name: str) -> torch.utils.hooks.RemovableHandle:
+        def note(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            # A later operation may change either in place.
+            calls.append(_Call(name, inputs[0].clone(), output.clone()))
+
+        return module.get_submodule(name).register_forward_hook(note)
+
+    names = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    handles = [hook(name) for name in names]
+    noise = torch.randn(_TRACED, 3, *size, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            output = module(noise)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, output
+
+
+def _checked(module: nn.Module, call: _Call, unfilled: Collection[str]) -> HeadSearch:
+    missing = [f"{call.name}.{part}" for part in ("weight", "bias")]
+    missing = [name for name in missing if name in unfilled]
+    if missing:
+        return HeadSearch(
+            None, f"the weights do not hold its classification layer ({', '.join(missing)})"
+        )
+    layer = cast("nn.Linear", module.get_submodule(call.name))
+    weight = _array(layer.weight)
+    offset: Tensor | None = layer.bias  # the stubs do not say that it may be missing
+    bias = np.zeros(len(weight), dtype=np.float32) if offset is None else _array(offset)
+    head = LinearHead(call.name, weight, bias)
+    if len(head.weight) < _CLASSES:
+        return HeadSearch(None, f"its last linear layer {call.name!r} has one output, not classes")
+    explained = _array(call.received) @ head.weight.T + head.bias
+    returned = _array(call.returned)
+    tolerance = _RELATIVE * float(np.abs(returned).max())
+    if not np.allclose(explained, returned, rtol=0, atol=tolerance):
+        return HeadSearch(
+            None, f"the output of its last layer {call.name!r} is not linear in what it receives"
+        )
+    return HeadSearch(head)
+
+
+def _array(tensor: Tensor) -> FloatArray:
+    array: FloatArray = tensor.detach().cpu().float().numpy().copy()
+    return array
+
+
+def _described(output: object) -> str:
+    if isinstance(output, Tensor):
+        return f"an array of shape {tuple(output.shape)}"
+    return type(output).__name__

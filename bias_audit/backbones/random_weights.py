@@ -1,0 +1,199 @@
+"""The same architecture with weights drawn at random: what its layers tell without training.
+
+A random network is far from blind: filters of any kind keep brightness, colour and texture. What
+a layer's activations tell about a label counts for training only beyond that.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from bias_audit.backbones.backbone import Backbone
+from bias_audit.errors import BackboneError
+from bias_audit.files import digest
+
+Statistics = Mapping[str, npt.NDArray[np.float32]]
+_VERSION = "1"
+"""Part of the fingerprint: change it with how weights are drawn."""
+_EMBEDDING_SCALE = 0.02
+"""Standard deviation of tokens and position embeddings, as vision transformers are begun with."""
+_PRELU = 0.25
+_ONES = ("scale", "gamma", "gain", "alpha")
+_ZEROS = ("bias", "beta", "shift")
+
+
+def with_random_weights(backbone: Backbone, seed: int, *, calibrated_on: str) -> Backbone:
+    """Draw every weight of a backbone anew, on a copy.
+
+    Weights of convolutions and linear layers are He-normal over their inputs (He et al. 2015,
+    arXiv:1502.01852), biases are 0, normalisation layers have weight 1 and bias 0, layer scales
+    are 1, tokens and position embeddings are normal with standard deviation 0.02. Each parameter
+    has a generator of its own, so its values depend on the seed, its name and its shape alone.
+
+    The running statistics of the copy are not usable yet: see `estimate_statistics`.
+
+    Args:
+        backbone: Whose architecture, overrides, preprocessing and layers are kept.
+        seed: Of the draw.
+        calibrated_on: Fingerprint of the images that its running statistics will come from.
+    """
+    module = copy.deepcopy(backbone.module)
+    with torch.no_grad():
+        for path, part in module.named_modules():
+            for name, parameter in part.named_parameters(recurse=False):
+                full = f"{path}.{name}".removeprefix(".")
+                generator = torch.Generator().manual_seed(_seed_of(seed, full))
+                parameter.copy_(_drawn(part, name, parameter, generator))
+    record = backbone.record.model_copy(
+        update={
+            "name": f"{backbone.record.name}, random weights, seed {seed}",
+            "weights": f"random, seed {seed}",
+            "weights_sha256": "",
+            "key_problems": (),
+        }
+    )
+    return dataclasses.replace(
+        backbone,
+        module=module,
+        record=record,
+        fingerprint=_fingerprint(backbone, seed, calibrated_on),
+        head=None,
+        without_head="its weights are random",
+    )
+
+
+def _seed_of(seed: int, name: str) -> int:
+    return int(digest(_VERSION, str(seed), name)[:15], 16)
+
+
+def _fingerprint(backbone: Backbone, seed: int, calibrated_on: str) -> str:
+    """Of what decides the values, not of the trained weights: checkpoints share their control."""
+    shapes = {name: tuple(each.shape) for name, each in backbone.module.state_dict().items()}
+    return digest(
+        "random weights",
+        _VERSION,
+        str(seed),
+        backbone.record.architecture,
+        json.dumps(backbone.record.overrides, sort_keys=True),
+        json.dumps(dataclasses.asdict(backbone.preprocessing), sort_keys=True),
+        json.dumps(shapes, sort_keys=True),
+        calibrated_on,
+    )
+
+
+def _drawn(part: nn.Module, name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """New values for one parameter; what it is for shows in its module, its name and its shape."""
+    per_unit = parameter.numel() == max(parameter.shape, default=1)
+    if isinstance(part, nn.PReLU):
+        return torch.full_like(parameter, _PRELU)
+    if any(word in name for word in _ONES) or (per_unit and name == "weight"):
+        return torch.ones_like(parameter)
+    if per_unit and name.endswith(_ZEROS):
+        return torch.zeros_like(parameter)
+    if name.endswith("weight") and not isinstance(part, nn.Embedding):
+        fan_in = _fan_in(part, parameter)
+        return _normal(parameter, math.sqrt(2 / fan_in), generator)
+    return _normal(parameter, _EMBEDDING_SCALE, generator)
+
+
+def _fan_in(part: nn.Module, weight: Tensor) -> int:
+    """Inputs of one output; transposed convolutions list their inputs first."""
+    transposed = bool(getattr(part, "transposed", False))
+    return weight[:, 0].numel() if transposed else weight[0].numel()
+
+
+def _normal(parameter: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    return torch.randn(parameter.shape, generator=generator) * scale
+
+
+def estimate_statistics(backbone: Backbone, batch: Tensor) -> Statistics:
+    """Set the running mean and variance of every normalisation layer to those of a batch.
+
+    Initial statistics (mean 0, variance 1) normalise nothing, so that deep activations of random
+    weights explode or vanish. The layers are set in the order in which they run, each seeing what
+    the ones before it give with theirs. No label takes part.
+
+    Args:
+        backbone: Of random weights; its module is changed.
+        batch: Input, shape (n, 3, height, width), on the module's device.
+
+    Returns:
+        What was set, by name; empty for architectures without running statistics.
+
+    Raises:
+        BackboneError: A layer receives values that are not finite.
+    """
+    with torch.inference_mode(), _estimating(backbone.module):
+        backbone.module(batch)
+    return {
+        f"{name}.{which}": getattr(part, which).detach().cpu().float().numpy()
+        for name, part in _with_statistics(backbone.module)
+        for which in ("running_mean", "running_var")
+    }
+
+
+def set_statistics(backbone: Backbone, statistics: Statistics) -> None:
+    """Set what an earlier `estimate_statistics` returned.
+
+    Raises:
+        BackboneError: They belong to another architecture.
+    """
+    wanted = {
+        f"{name}.{which}": getattr(part, which)
+        for name, part in _with_statistics(backbone.module)
+        for which in ("running_mean", "running_var")
+    }
+    fits = wanted.keys() == statistics.keys() and all(
+        tensor.shape == statistics[name].shape for name, tensor in wanted.items()
+    )
+    if not fits:
+        raise BackboneError(
+            f"{backbone.record.name}: the running statistics are of another architecture; "
+            f"expected {len(wanted)} arrays, got {len(statistics)}"
+        )
+    for name, tensor in wanted.items():
+        tensor.copy_(torch.from_numpy(np.array(statistics[name])))
+
+
+def _with_statistics(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Normalisation layers of any library, found by what they keep."""
+    for name, part in module.named_modules():
+        kept = (getattr(part, "running_mean", None), getattr(part, "running_var", None))
+        if all(isinstance(tensor, Tensor) for tensor in kept):
+            yield name, part
+
+
+@contextmanager
+def _estimating(module: nn.Module) -> Iterator[None]:
+    def hook(name: str, part: nn.Module) -> RemovableHandle:
+        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            _set_from(name, part, inputs[0])
+
+        return part.register_forward_pre_hook(before)
+
+    handles = [hook(name, part) for name, part in _with_statistics(module)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _set_from(name: str, part: nn.Module, given: Tensor) -> None:
+    by_unit = given.float().transpose(0, 1).flatten(1)
+    mean, variance = by_unit.mean(dim=1), by_unit.var(dim=1, correction=0)
+    if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
+        raise BackboneError(f"with random weights, layer {name!r} receives values not finite")
+    for which, values in (("running_mean", mean), ("running_var", variance)):
+        getattr(part, which).copy_(values)

@@ -1,0 +1,148 @@
+"""Image quality and pixels of all images of a data set, with a memory of what was seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.data.faces import Faces, ImageReference
+from bias_audit.data.image_quality import (
+    QUALITIES,
+    SIDE,
+    FloatArray,
+    Thumbnail,
+    quality,
+    thumbnail,
+)
+from bias_audit.data.images import decode, read_bytes
+from bias_audit.files import digest, read_arrays, write_arrays, writing
+from bias_audit.groups import IntArray
+from bias_audit.progress import Progress
+
+_VERSION = "1"
+"""Part of the fingerprint: change it with what is computed of an image."""
+_CHUNK = 16
+"""Images per task of the pool."""
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What every image looks like, without a backbone; rows are those of the faces."""
+
+    fingerprint: str
+    """Changes with the images, their order, and what is computed of them."""
+    quality: npt.NDArray[np.float32]
+    """Shape (n_images, len(QUALITIES)), columns as `image_quality.QUALITIES` names them."""
+    thumbnails: npt.NDArray[np.uint8]
+    """Shape (n_images, SIDE, SIDE, 3)."""
+
+    def pixels(self) -> npt.NDArray[np.float32]:
+        """The thumbnails laid out in rows, from 0 to 1, shape (n_images, SIDE * SIDE * 3)."""
+        rows = self.thumbnails.reshape(len(self.thumbnails), -1)
+        return rows.astype(np.float32) / np.float32(255)
+
+
+def image_features(
+    faces: Faces, *, workers: int, cache: Path, progress: Progress
+) -> ImageFeatures:
+    """Describe every image, or recall what was computed before.
+
+    Args:
+        faces: The images.
+        workers: Threads that decode.
+        cache: Folder to keep the features in; an interrupted call goes on where it stopped.
+        progress: Where to report.
+
+    Raises:
+        DataError: An image that was readable when scanned is no longer.
+        OutputError: The cache cannot be written.
+    """
+    fingerprint = digest("image features", _VERSION, *faces.sha256)
+    file = cache / "images" / f"{fingerprint}.npz"
+    table = _recalled(file, len(faces))
+    missing = np.flatnonzero(~table.done)
+    if len(missing):
+        with _kept(file, table):
+            _describe_all(faces, table, missing, workers=workers, progress=progress)
+    return ImageFeatures(fingerprint, table.quality, table.thumbnails)
+
+
+@dataclass(frozen=True)
+class _Table:
+    quality: npt.NDArray[np.float32]
+    thumbnails: npt.NDArray[np.uint8]
+    done: npt.NDArray[np.bool_]
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        return {"quality": self.quality, "thumbnails": self.thumbnails, "done": self.done}
+
+
+def _recalled(file: Path, n_images: int) -> _Table:
+    empty = _Table(
+        np.zeros((n_images, len(QUALITIES)), dtype=np.float32),
+        np.zeros((n_images, SIDE, SIDE, 3), dtype=np.uint8),
+        np.zeros(n_images, dtype=np.bool_),
+    )
+    stored = read_arrays(file)
+    if stored is None or stored.keys() != empty.arrays().keys():
+        return empty
+    fits = all(
+        stored[name].shape == array.shape and stored[name].dtype == array.dtype
+        for name, array in empty.arrays().items()
+    )
+    return _Table(stored["quality"], stored["thumbnails"], stored["done"]) if fits else empty
+
+
+@contextmanager
+def _kept(file: Path, table: _Table) -> Iterator[None]:
+    """Keep what was computed, also after an interruption."""
+    try:
+        yield
+    finally:
+        with writing(file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_arrays(file, table.arrays())
+
+
+def describe(reference: ImageReference) -> tuple[FloatArray, Thumbnail]:
+    """Quality and thumbnail of one image; see `image_quality`.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    data = read_bytes(reference)
+    image = decode(data)
+    return quality(image, len(data)), thumbnail(image)
+
+
+def _describe_all(
+    faces: Faces, table: _Table, rows: IntArray, *, workers: int, progress: Progress
+) -> None:
+    references = faces.table.references
+    stop = threading.Event()
+
+    def work(chunk: IntArray) -> int:
+        for row in chunk:
+            if stop.is_set():
+                break
+            table.quality[row], table.thumbnails[row] = describe(references[row])
+            table.done[row] = True
+        return len(chunk)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="image")
+    with progress.step("Image quality and pixels", total=len(faces), unit="image") as step:
+        step.advance(len(faces) - len(rows))
+        try:
+            chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+            for future in as_completed([pool.submit(work, chunk) for chunk in chunks]):
+                step.advance(future.result())
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)

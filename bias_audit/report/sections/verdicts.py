@@ -1,0 +1,117 @@
+"""The verdicts on the criteria of the config, as rows and strings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bias_audit.config.schema import Criterion
+from bias_audit.report.numbers import count, counted, decimal, interval, sentence, signed_interval
+from bias_audit.results.audit import AuditResult
+from bias_audit.results.verdict import Deciding, Outcome, Verdict
+
+SHAPES: Final[dict[Outcome, str]] = {
+    "PASS": "\N{BLACK CIRCLE}",
+    "FAIL": "\N{BLACK SQUARE}",
+    "INCONCLUSIVE": "\N{WHITE DIAMOND}",
+}
+"""Beside the word, so that outcomes are told apart at a glance and without colour."""
+
+
+@dataclass(frozen=True)
+class VerdictView:
+    """One criterion on one backbone."""
+
+    name: str
+    rationale: str
+    backbone: str
+    outcome: Outcome
+    shape: str
+    claim: str
+    """What was to be shown, with the margin."""
+    measured: str
+    """The deciding number with its interval."""
+    where: str
+    """Its layer and group, and the coverage of its interval."""
+    reason: str
+    n_to_decide: str
+    detectable: str
+
+
+@dataclass(frozen=True)
+class VerdictsView:
+    """All criteria."""
+
+    rows: tuple[VerdictView, ...]
+    counts: str
+    """Such as "1 PASS, 2 FAIL"; empty without criteria."""
+
+
+def verdicts(result: AuditResult) -> VerdictsView:
+    """Put the verdicts together, in the order of the config."""
+    outcomes = [verdict.outcome for verdict in result.verdicts]
+    told = (f"{n} {outcome}" for outcome in SHAPES if (n := outcomes.count(outcome)))
+    return VerdictsView(tuple(map(_row, result.verdicts)), ", ".join(told))
+
+
+def _row(verdict: Verdict) -> VerdictView:
+    criterion, deciding = verdict.criterion, verdict.deciding
+    return VerdictView(
+        name=criterion.name,
+        rationale=criterion.rationale,
+        backbone=verdict.backbone,
+        outcome=verdict.outcome,
+        shape=SHAPES[verdict.outcome],
+        claim=_claim(criterion),
+        measured=_measured(criterion, deciding),
+        where=_where(deciding),
+        reason=sentence(verdict.reason),
+        n_to_decide=_n_to_decide(verdict),
+        detectable="unknown" if verdict.detectable is None else decimal(verdict.detectable, 3),
+    )
+
+
+def _claim(criterion: Criterion) -> str:
+    lift = "lift of " if criterion.of == "lift" else ""
+    layers = {"every": "every layer", "best": "the best layer", "last": "the last layer"}
+    where = layers.get(criterion.layer, criterion.layer)
+    groups = ", ".join(criterion.groups.values()) if criterion.groups else ""
+    among = f", {groups}" if groups else ""
+    return (
+        f"{lift}{criterion.quantity} of {criterion.target} at {where}{among}: {_margin(criterion)}"
+    )
+
+
+def _margin(criterion: Criterion) -> str:
+    lowest, highest = criterion.margin
+    if lowest is None:
+        return f"at most {highest:g}"
+    return f"at least {lowest:g}" if highest is None else f"within {lowest:g} and {highest:g}"
+
+
+def _measured(criterion: Criterion, deciding: Deciding | None) -> str:
+    if deciding is None:
+        return "nothing"
+    if criterion.of == "lift":
+        return signed_interval(deciding.estimate)
+    return interval(deciding.estimate)
+
+
+def _where(deciding: Deciding | None) -> str:
+    if deciding is None:
+        return ""
+    group = "" if deciding.group is None else f"{deciding.group.label}, "
+    if deciding.estimate is None:
+        return f"{group}at {deciding.layer}"
+    level = f"{100 * deciding.estimate.level:.4g} % interval, n = {count(deciding.estimate.n)}"
+    return f"{group}at {deciding.layer}; {level}"
+
+
+def _n_to_decide(verdict: Verdict) -> str:
+    if verdict.outcome != "INCONCLUSIVE":
+        return "decided"
+    if verdict.n_to_decide is None:
+        return "no number of images"
+    estimate = verdict.deciding.estimate if verdict.deciding else None
+    now = f" (now {count(estimate.n)})" if estimate else ""
+    return f"about {counted(verdict.n_to_decide, 'image')}{now}"

@@ -1,0 +1,190 @@
+"""Criteria become verdicts: intervals held against margins.
+
+A number lies within its margin when its interval at the criterion's level does, beyond it when the
+interval lies wholly outside, and is undecided otherwise: that no difference was found decides
+nothing. A criterion over m numbers
+
+- PASSES when every number is within. This is an intersection-union test (Berger 1982,
+  Technometrics 24:295-300): if one true value is beyond, all intervals pass with no more than the
+  chance that this one does, so that the level of each needs no adjustment.
+- FAILS when any number is beyond. Here each of m intervals could err, so Holm's procedure (1979,
+  Scandinavian Journal of Statistics 6:65-70) is applied through the intervals: with error rate
+  a = 1 - level, those beyond at 1 - a/m fail, then of the r left those beyond at 1 - a/r, until
+  none is. If no true value is beyond, the chance of a FAIL is at most a.
+- is INCONCLUSIVE otherwise. A missing number forbids PASS, not FAIL.
+
+A layer picked because its estimate is highest ("best" of k) takes a/k in place of a on both sides,
+since any of k intervals could have been the one. Error rates hold for one criterion on one
+backbone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from bias_audit.config.schema import Criterion
+from bias_audit.results.audit import SubjectResult
+from bias_audit.results.margins import (
+    Held,
+    decisive_level,
+    excess,
+    growth,
+    hold,
+    is_inside,
+    level_for,
+    room,
+)
+from bias_audit.results.matching import Number, numbers
+from bias_audit.results.verdict import Deciding, Outcome, Verdict
+from bias_audit.statistics.coverage import at_level, quantile, standard_error
+from bias_audit.statistics.estimate import Estimate
+
+POWER = 0.8
+"""With which the smallest detectable distance is decided."""
+
+
+def judge(criteria: Iterable[Criterion], subjects: Sequence[SubjectResult]) -> tuple[Verdict, ...]:
+    """One verdict for every criterion and every backbone it is about, in that order."""
+    verdicts: list[Verdict] = []
+    names = [subject.backbone.name for subject in subjects]
+    for criterion in criteria:
+        asked = names if criterion.backbones is None else criterion.backbones
+        verdicts += [_verdict(criterion, s) for s in subjects if s.backbone.name in asked]
+        for name in asked:
+            if name not in names:
+                reason = f"no backbone of this name was audited (audited: {', '.join(names)})"
+                verdicts.append(_nothing(criterion, name, reason))
+    return tuple(verdicts)
+
+
+def _verdict(criterion: Criterion, subject: SubjectResult) -> Verdict:
+    found = numbers(criterion, subject)
+    if not found:
+        return _nothing(criterion, subject.backbone.name, _unmatched(criterion, subject))
+    held = hold(criterion, found)
+    outcome = _outcome(held)
+    deciding = _deciding(criterion, outcome, held)
+    m = held.n_measured
+    adjusted = level_for(criterion, deciding, m) if m else None
+    return Verdict(
+        criterion=criterion,
+        backbone=subject.backbone.name,
+        outcome=outcome,
+        reason=_reason(criterion, outcome, deciding, held),
+        deciding=_told(criterion, deciding, outcome, m),
+        n_examined=held.n_examined,
+        n_pass=len(held.passing),
+        n_fail=len(held.failing),
+        n_undecided=len(held.undecided),
+        n_missing=len(held.missing),
+        adjusted_level=adjusted,
+        detectable=_detectable(deciding.estimate, adjusted),
+        n_to_decide=_n_to_decide(criterion, deciding, m) if outcome == "INCONCLUSIVE" else None,
+    )
+
+
+def _outcome(held: Held) -> Outcome:
+    if held.failing:
+        return "FAIL"
+    return "INCONCLUSIVE" if held.undecided or held.missing else "PASS"
+
+
+def _nothing(criterion: Criterion, backbone: str, reason: str) -> Verdict:
+    return Verdict(
+        criterion=criterion,
+        backbone=backbone,
+        outcome="INCONCLUSIVE",
+        reason=reason,
+        deciding=None,
+        n_examined=0,
+        n_pass=0,
+        n_fail=0,
+        n_undecided=0,
+        n_missing=0,
+        adjusted_level=None,
+        detectable=None,
+        n_to_decide=None,
+    )
+
+
+def _unmatched(criterion: Criterion, subject: SubjectResult) -> str:
+    groups = "" if criterion.groups is None else " in groups of the levels asked for"
+    failed = [a.title for a in subject.analyses if a.status == "failed"]
+    why = f"; not computed: {', '.join(failed)}" if failed else ""
+    return (
+        f"no {criterion.quantity} of {criterion.target} at layer {criterion.layer!r}{groups} "
+        f"is among the results{why}"
+    )
+
+
+def _deciding(criterion: Criterion, outcome: Outcome, held: Held) -> Number:
+    m = held.n_measured
+    if outcome == "FAIL":
+        return max(held.failing, key=lambda number: excess(criterion, number, m))
+    if outcome == "PASS":
+        return min(held.passing, key=lambda number: room(criterion, number))
+    # One number beyond the margin is enough to fail, while all of them have to pass.
+    outside = [number for number in held.undecided if not is_inside(criterion, number)]
+    if outside:
+        return min(outside, key=lambda number: growth(criterion, number, m))
+    if held.missing:
+        return held.missing[0]
+    return max(held.undecided, key=lambda number: growth(criterion, number, m))
+
+
+def _told(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Deciding:
+    """The number with the interval that was held against the margin."""
+    estimate = number.estimate
+    if estimate is not None:
+        levels = {
+            "PASS": level_for(criterion, number),
+            "FAIL": level_for(criterion, number, m),
+            "INCONCLUSIVE": decisive_level(criterion, number, m),
+        }
+        estimate = at_level(estimate, levels[outcome])
+    return Deciding(
+        layer=number.layer, group=number.group, estimate=estimate, reason=number.reason
+    )
+
+
+def _n_to_decide(criterion: Criterion, number: Number, m: int) -> int | None:
+    """Images for an undecided number; None where it is missing or lies on the margin."""
+    if number.estimate is None:
+        return None
+    times = growth(criterion, number, m)
+    if not math.isfinite(times):
+        return None
+    return max(number.estimate.n + 1, math.ceil(number.estimate.n * times))
+
+
+def _detectable(estimate: Estimate | None, level: float | None) -> float | None:
+    if estimate is None or level is None:
+        return None
+    distance = (quantile(level) + quantile(2 * POWER - 1)) * standard_error(estimate)
+    return distance if math.isfinite(distance) else None
+
+
+def _reason(criterion: Criterion, outcome: Outcome, number: Number, held: Held) -> str:
+    total = held.n_examined
+    if outcome == "PASS":
+        return f"{_intervals(len(held.passing), total)} within the margin"
+    if outcome == "FAIL":
+        return f"{_intervals(len(held.failing), total)} beyond the margin"
+    parts = []
+    if held.undecided:
+        parts.append(f"{_intervals(len(held.undecided), total)} on both sides of the margin's end")
+    if held.missing:
+        reasons = Counter(entry.reason or "not measured" for entry in held.missing)
+        listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+        parts.append(f"{len(held.missing)} of {total} numbers missing: {listed}")
+    if number.estimate is not None and math.isinf(growth(criterion, number, held.n_measured)):
+        parts.append("the value observed lies on the margin, so no number of images would decide")
+    return "; ".join(parts)
+
+
+def _intervals(count: int, total: int) -> str:
+    if total == 1:
+        return "the interval lies"
+    return f"{count} of {total} intervals {'lies' if count == 1 else 'lie'}"

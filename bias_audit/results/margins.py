@@ -1,0 +1,133 @@
+"""Numbers held against a criterion's margin, by their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bias_audit.config.schema import Criterion
+from bias_audit.results.matching import Number
+from bias_audit.statistics.coverage import interval_at
+from bias_audit.statistics.estimate import Estimate
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Held:
+    """The numbers of a criterion, by what their intervals say."""
+
+    passing: tuple[Number, ...]
+    """Within the margin."""
+    failing: tuple[Number, ...]
+    """Wholly beyond it, allowing for how many there are."""
+    undecided: tuple[Number, ...]
+    missing: tuple[Number, ...]
+
+    @property
+    def n_measured(self) -> int:
+        """Numbers that have an interval."""
+        return len(self.passing) + len(self.failing) + len(self.undecided)
+
+    @property
+    def n_examined(self) -> int:
+        """All numbers."""
+        return self.n_measured + len(self.missing)
+
+
+def hold(criterion: Criterion, numbers: Sequence[Number]) -> Held:
+    """Sort numbers into passing, failing, undecided and missing."""
+    measured = [number for number in numbers if number.estimate is not None]
+    passing = [number for number in measured if room(criterion, number) >= 0]
+    failing = _failing(criterion, measured)
+    return Held(
+        passing=tuple(passing),
+        failing=tuple(failing),
+        undecided=tuple(n for n in measured if n not in passing and n not in failing),
+        missing=tuple(number for number in numbers if number.estimate is None),
+    )
+
+
+def _failing(criterion: Criterion, measured: Sequence[Number]) -> list[Number]:
+    """Holm's step-down procedure; all that are beyond at one step are rejected in it."""
+    left, failing = list(measured), list[Number]()
+    while left:
+        beyond = [number for number in left if excess(criterion, number, len(left)) > 0]
+        if not beyond:
+            break
+        failing += beyond
+        left = [number for number in left if number not in beyond]
+    return failing
+
+
+def level_for(criterion: Criterion, number: Number, m: int = 1) -> float:
+    """Coverage that keeps the error rate over m numbers, and over a choice among layers."""
+    return 1 - (1 - criterion.level) / (m * number.choices)
+
+
+def measured(number: Number) -> Estimate:
+    """The number's estimate.
+
+    Raises:
+        ValueError: It is missing.
+    """
+    if number.estimate is None:
+        raise ValueError(f"{number.layer}: expected a measured number, {number.reason}")
+    return number.estimate
+
+
+def room(criterion: Criterion, number: Number) -> float:
+    """How far the interval stays within the margin's nearer end; negative where it sticks out."""
+    lower, upper = interval_at(measured(number), level_for(criterion, number))
+    return _room((lower, upper), criterion)
+
+
+def excess(criterion: Criterion, number: Number, m: int) -> float:
+    """How far the whole interval, one of m, lies beyond the margin; else negative."""
+    lower, upper = interval_at(measured(number), level_for(criterion, number, m))
+    lowest, highest = criterion.margin
+    above = -math.inf if highest is None else lower - highest
+    below = -math.inf if lowest is None else lowest - upper
+    return max(above, below)
+
+
+def is_inside(criterion: Criterion, number: Number) -> bool:
+    """Whether the value itself is allowed."""
+    value = measured(number).value
+    return _room((value, value), criterion) >= 0
+
+
+def decisive_level(criterion: Criterion, number: Number, m: int) -> float:
+    """Level of the interval that would settle a number, given the side its value is on."""
+    return level_for(criterion, number, 1 if is_inside(criterion, number) else m)
+
+
+def growth(criterion: Criterion, number: Number, m: int) -> float:
+    """How many times the images would decide if the value held; infinite on the margin itself.
+
+    The width of an interval shrinks with the root of the number of images.
+    """
+    value = measured(number).value
+    lower, upper = interval_at(measured(number), decisive_level(criterion, number, m))
+    lowest, highest = criterion.margin
+    needed = 0.0
+    if lowest is not None:
+        half_width = value - lower if value >= lowest else upper - value
+        needed = _times(half_width, value - lowest)
+    if highest is not None and (lowest is None or value >= lowest):
+        half_width = upper - value if value <= highest else value - lower
+        above = _times(half_width, highest - value)
+        needed = above if value > highest else max(needed, above)
+    return needed
+
+
+def _times(half_width: float, distance: float) -> float:
+    return math.inf if distance == 0 else (half_width / distance) ** 2
+
+
+def _room(bounds: Bounds, criterion: Criterion) -> float:
+    lowest, highest = criterion.margin
+    low = math.inf if lowest is None else bounds[0] - lowest
+    high = math.inf if highest is None else highest - bounds[1]
+    return min(low, high)

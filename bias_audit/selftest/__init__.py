@@ -1,0 +1,1 @@
+"""The audit's own code on simulated activations, where the answers are known."""

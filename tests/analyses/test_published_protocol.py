@@ -1,0 +1,219 @@
+"""The published protocol finds what is planted in positions, and holds out what it reports on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.methods.confusions import PLUGIN, Params
+from bias_audit.analyses.published_protocol import (
+    PublishedSettings,
+    published_probes,
+    split_of,
+)
+from bias_audit.analyses.targets import finest_target
+from bias_audit.audit.plan import make_plan
+from bias_audit.config.load import load_config
+from bias_audit.errors import AnalysisError, ConfigError
+from bias_audit.results.blocks import Confusions, LayerCurve
+from bias_audit.statistics.proportions import wilson_interval
+from tests.analyses.planted import FakeActivations, FakeCache, make_subject
+
+QUICK = PublishedSettings(epochs=30, batch_size=32, learning_rate=0.01)
+LAYERS = ("early", "late")
+
+
+def subject(*, strength: float = 1.5, n: int = 600, seed: int = 0) -> Subject:
+    """Age is where in the map of layer "late" a unit is active; the units' means know nothing."""
+    rng = np.random.default_rng(seed)
+    codes = np.stack([np.arange(n) % 3, np.arange(n) // 3 % 2], axis=1)
+    maps = {name: rng.standard_normal((n, 4, 9)).astype(np.float32) * 1.5 + 10 for name in LAYERS}
+    where = maps["late"].reshape(n, 4, 3, 3)
+    for level in range(3):
+        chosen = codes[:, 0] == level
+        where[chosen, :2, level] += np.float32(strength)
+    maps = {name: values - values.mean(axis=2, keepdims=True) for name, values in maps.items()}
+    means = {name: values.mean(axis=2) for name, values in maps.items()}
+    made = make_subject(codes, means, seed=seed)
+    assert isinstance(made.activations, FakeActivations)
+    return replace(made, activations=replace(made.activations, maps=maps))
+
+
+def params(**changes: object) -> Params:
+    return Params.model_validate(
+        {"protocol": "krug_stober_2025", "published": QUICK, "bootstrap_draws": 200, **changes}
+    )
+
+
+def test_finds_the_layer_and_the_confusions_that_are_planted() -> None:
+    outcome = PLUGIN.run(subject(), params())
+    curve, block = outcome.blocks
+    assert isinstance(curve, LayerCurve) and isinstance(block, Confusions)
+    early, late = curve.curves[0].points
+    assert early.estimate is not None and late.estimate is not None
+    chance = curve.chance["intersection"]
+    assert chance == pytest.approx(1 / 6)
+    assert early.estimate.lower < chance < late.estimate.lower
+    assert block.layer == "late"
+    assert block.n_images == late.estimate.n == 60
+    assert 1 - block.n_confused / block.n_images == pytest.approx(late.estimate.value)
+    classes = {entry.changed: entry for entry in block.classes}
+    assert classes["gender",].share.lower > classes["gender",].expected
+    assert block.most_frequent[0].changed == ("gender",)
+    for entry in block.most_frequent:
+        assert entry.n_true == 10
+        expected = wilson_interval(entry.count / 10, 10, level=0.95)
+        assert (entry.share.lower, entry.share.upper) == pytest.approx(expected)
+    assert "lowest at late" in outcome.findings[0].text
+    assert set(PLUGIN.quantities) >= {curve.quantity}
+
+
+def test_the_default_protocol_is_blind_to_positions() -> None:
+    (block,) = PLUGIN.run(subject(), Params(layer="late", bootstrap_draws=100)).blocks
+    assert isinstance(block, Confusions)
+    assert 1 - block.n_confused / block.n_images < 0.3
+
+
+def test_nothing_planted_is_chance() -> None:
+    """Two layers and several seeds: chance lies in the intervals as often as these claim."""
+    holds = []
+    for seed in range(8):
+        made = subject(strength=0, n=300, seed=seed)
+        curve = PLUGIN.run(made, params(published={"epochs": 3, "batch_size": 64})).blocks[0]
+        assert isinstance(curve, LayerCurve)
+        for point in curve.curves[0].points:
+            assert point.estimate is not None
+            holds.append(point.estimate.lower <= 1 / 6 <= point.estimate.upper)
+    assert np.mean(holds) >= 0.85
+
+
+def test_a_tenth_of_every_group_is_held_out_and_clusters_stay_together() -> None:
+    made = subject()
+    clusters = np.arange(len(made.faces)) // 12
+    for own in (made, replace(made, faces=replace(made.faces, clusters=clusters))):
+        target = finest_target(own.faces.table)
+        split = split_of(own, target, QUICK)
+        assert split.validation.mean() == pytest.approx(0.1, abs=0.02)
+        of_cluster = own.faces.clusters[split.part.images]
+        assert not set(of_cluster[split.validation]) & set(of_cluster[~split.validation])
+        counts = np.bincount(split.part.codes[split.validation], minlength=6)
+        assert counts.min() >= 8 and counts.max() <= 12
+
+
+@pytest.mark.parametrize("l1", [3e-3, 1e-2])
+def test_without_dropout_it_is_l1_logistic_regression(l1: float) -> None:
+    """An oracle: scikit-learn minimises the same sum, its C being 1 / (images x strength)."""
+    made = subject(n=300)
+    settings = PublishedSettings(dropout=0, l1=l1, epochs=400, batch_size=300, learning_rate=0.01)
+    split = split_of(made, finest_target(made.faces.table), settings)
+    (probe,) = published_probes(made, split, ["late"], settings)
+    flat = made.activations.positions("late").reshape(300, -1)[split.part.images]
+    scaler = StandardScaler().fit(flat[~split.validation])
+    codes = split.part.codes[~split.validation]
+    model = LogisticRegression(
+        l1_ratio=1, C=1 / (len(codes) * l1), solver="saga", max_iter=5000, tol=1e-5
+    ).fit(scaler.transform(flat[~split.validation]), codes)
+    expected = model.predict(scaler.transform(flat[split.validation]))
+    assert (probe.predicted == expected).mean() >= 0.9
+    chances = model.predict_proba(scaler.transform(flat[~split.validation]))
+    loss = -np.log(chances[np.arange(len(codes)), codes]).mean() + l1 * np.abs(model.coef_).sum()
+    assert probe.losses[-1] == pytest.approx(loss, rel=0.02)
+
+
+def test_a_strong_penalty_leaves_a_constant() -> None:
+    made = subject(n=300)
+    settings = QUICK.model_copy(update={"l1": 10.0, "learning_rate": 1e-4})
+    split = split_of(made, finest_target(made.faces.table), settings)
+    (probe,) = published_probes(made, split, ["late"], settings)
+    (free,) = published_probes(made, split, ["late"], QUICK)
+    assert (free.predicted == split.part.codes[split.validation]).mean() > 0.3
+    assert (probe.predicted == split.part.codes[split.validation]).mean() < 0.3
+
+
+def test_repeats_resumes_by_layer_and_leaves_global_randomness_alone() -> None:
+    made = subject(n=300)
+    cache = FakeCache()
+    state = torch.random.get_rng_state()
+    first = PLUGIN.run(replace(made, cache=cache), params(layer="late"))
+    assert cache.puts == 1
+    both = PLUGIN.run(replace(made, cache=cache), params())
+    assert cache.puts == 2  # "early" alone was fitted
+    assert PLUGIN.run(replace(made, cache=FakeCache()), params()) == both
+    assert first.blocks[1] == both.blocks[1]
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_one_attribute_alone_has_no_sentence_on_changed_attributes_but_a_block() -> None:
+    made = subject(n=300)
+    faces = replace(
+        made.faces.table,
+        attributes=made.faces.table.attributes[:1],
+        codes=made.faces.table.codes[:, :1],
+    )
+    outcome = PLUGIN.run(replace(made, faces=replace(made.faces, table=faces)), params())
+    assert [block.block for block in outcome.blocks] == ["layer_curve", "confusions"]
+    assert len(outcome.findings) == 1
+
+
+def test_the_method_says_what_ran_and_the_limits_how_few_images_that_is() -> None:
+    outcome = PLUGIN.run(subject(n=300), params())
+    method = " ".join(outcome.method)
+    for said in ("arXiv:2506.03664", "36 features", "L1 strength 0.0001", "one part in 10"):
+        assert said in method
+    assert "5 validation images" in outcome.limits[0]
+
+
+def test_missing_positions_and_unknown_layers_are_explained() -> None:
+    made = subject(n=300)
+    assert isinstance(made.activations, FakeActivations)
+    without = replace(made, activations=replace(made.activations, maps={}))
+    with pytest.raises(AnalysisError, match=r"activations\.positions: 8"):
+        PLUGIN.run(without, params())
+    with pytest.raises(AnalysisError, match="did you mean 'late'"):
+        PLUGIN.run(made, params(layer="latte"))
+
+
+def test_undefined_activations_are_refused() -> None:
+    made = subject(n=300)
+    made.activations.positions("late")[7, 1, 2] = np.nan
+    with pytest.raises(AnalysisError, match="finite"):
+        PLUGIN.run(made, params(layer="late"))
+
+
+def test_too_few_images_to_hold_out_is_a_problem_before_the_run() -> None:
+    table = subject(n=30).faces.table
+    (problem,) = PLUGIN.problems(params(), table, None)
+    assert "at least 10 images each" in problem and "largest group: 5 images" in problem
+    assert PLUGIN.problems(params(published={"validation_parts": 5}), table, None) == ()
+
+
+@pytest.mark.parametrize(("positions", "refused"), [(0, True), (8, False)])
+def test_a_config_without_positions_is_refused_before_the_run(
+    tmp_path: Path, positions: int, refused: bool
+) -> None:
+    config = {
+        "name": "positions",
+        "data": {"kind": "parametric"},
+        "backbones": [{"kind": "bundled", "name": "tf_efficientnet_lite0", "layers": ["bn2"]}],
+        "activations": {"positions": positions},
+        "analyses": [
+            {"kind": "confusions"},
+            {"kind": "confusions", "protocol": params().protocol},
+        ],
+    }
+    path = tmp_path / "positions.yaml"
+    path.write_text(yaml.safe_dump(config))
+    loaded = load_config(path)
+    if refused:
+        with pytest.raises(ConfigError, match=r"analyses.1 .*set activations.positions: 8"):
+            make_plan(loaded)
+    else:
+        assert len(make_plan(loaded).analyses) == 2

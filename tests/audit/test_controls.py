@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bias_audit.activations.extract import extract
+from bias_audit.audit import controls as module
+from bias_audit.audit.controls import control_records, image_controls, random_weight_controls
+from bias_audit.audit.heads import ForHead, head_of
+from bias_audit.audit.reference import reference_images
+from bias_audit.config.catalog import DATA_SOURCES
+from bias_audit.config.schema import AuditConfig
+from bias_audit.data.faces import Faces
+from bias_audit.errors import DataError
+from bias_audit.progress import Silent
+from tests.activations.conftest import bundled, some_faces
+
+
+class Noting(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    source = DATA_SOURCES.load("parametric")
+    return some_faces(source.read(source.params_type()), 12)
+
+
+def config(cache: Path, **controls: Any) -> AuditConfig:
+    return AuditConfig.model_validate(
+        {
+            "name": "x",
+            "data": {"kind": "parametric"},
+            "backbones": [{"kind": "bundled"}],
+            "activations": {"batch_size": 4, "device": "cpu"},
+            "controls": controls,
+            "analyses": [{"kind": "linear_probe"}],
+            "output": {"cache": str(cache)},
+        }
+    )
+
+
+def test_random_weights_have_the_layers_of_the_backbone(faces: Faces, tmp_path: Path) -> None:
+    backbone = bundled(["blocks.1", "bn2"])
+    settings = config(tmp_path, random_weights=2)
+    drawn = random_weight_controls(backbone, settings, faces, progress=Silent())
+    one, other = drawn.controls
+    assert (one.name, other.name) == ("random weights, seed 1", "random weights, seed 2")
+    assert one.by_layer and one.kind == other.kind == "random weights"
+    assert one.fingerprint != other.fingerprint
+    assert one.units("bn2").shape == (12, 1280)
+    assert not np.allclose(one.units("bn2"), other.units("bn2"))
+    again = random_weight_controls(backbone, settings, faces, progress=Silent())
+    np.testing.assert_array_equal(again.controls[0].units("bn2"), one.units("bn2"))
+
+
+def test_an_interrupted_control_goes_on_with_the_same_numbers(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = bundled(["bn2"])
+    whole, parts = (config(tmp_path / name, random_weights=1) for name in ("whole", "parts"))
+    (expected,) = random_weight_controls(backbone, whole, faces, progress=Silent()).controls
+
+    def interrupt(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    for stage in ("estimate_statistics", "extract"):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, stage, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                random_weight_controls(backbone, parts, faces, progress=Silent())
+    (found,) = random_weight_controls(backbone, parts, faces, progress=Silent()).controls
+    np.testing.assert_array_equal(found.units("bn2"), expected.units("bn2"))
+
+
+def test_a_control_that_cannot_be_had_is_told_and_recorded(
+    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_is_constant", lambda _units: True)
+    noting = Noting()
+    settings = config(tmp_path, random_weights=1)
+    drawn = random_weight_controls(bundled(["bn2"]), settings, faces, progress=noting)
+    assert drawn.controls == ()
+    (record,) = control_records((), drawn)
+    assert record.absent is not None and "same activations for every image" in record.absent
+    assert "no control with random weights, seed 1" in noting.said[-1]
+
+
+def test_constant_activations_are_noticed_and_constant_units_are_not() -> None:
+    rng = np.random.default_rng(0)
+    units = np.full((6, 3), 2.0, dtype=np.float32)
+    assert module._is_constant(units)
+    assert module._is_constant(units + 1e-6 * rng.standard_normal((6, 3)).astype(np.float32))
+    units[2, 1] = 2.1
+    assert not module._is_constant(units)
+
+
+def test_image_controls_are_the_same_at_every_layer(faces: Faces, tmp_path: Path) -> None:
+    found = image_controls(config(tmp_path), faces, progress=Silent())
+    assert [control.kind for control in found] == ["image quality", "pixels"]
+    for control in found:
+        assert not control.by_layer
+        assert len(control.units("any")) == len(faces)
+        np.testing.assert_array_equal(control.units("any"), control.units("other"))
+    assert found[0].fingerprint != found[1].fingerprint
+
+
+def test_controls_can_be_left_out(faces: Faces, tmp_path: Path) -> None:
+    none = config(tmp_path, random_weights=0, image=False)
+    assert image_controls(none, faces, progress=Silent()) == ()
+    assert random_weight_controls(bundled(["bn2"]), none, faces, progress=Silent()).controls == ()
+
+
+def test_reference_images_pass_through_the_head_alone(faces: Faces, tmp_path: Path) -> None:
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for face in faces.table.references[3:7]:
+        shutil.copy(face.file, folder)
+    shutil.copy(faces.table.references[3].file, folder / "copy.jpg")
+    (folder / "damaged.png").write_bytes(b"no image")
+    settings = config(tmp_path / "cache", reference=str(folder))
+    noting = Noting()
+    reference = reference_images(settings, progress=noting)
+    assert reference is not None and len(reference) == 4
+    assert "2 cannot be used or are exact duplicates" in noting.said[-1]
+    backbone = bundled(["bn2"])
+    cache = settings.output.cache
+    stored = extract(
+        backbone, faces, settings.activations, cache=cache, progress=Silent(), with_head=True
+    ).activations
+    wanted = ForHead(asked=True, reference=reference)
+    head = head_of(backbone, stored, wanted, settings, progress=Silent()).head
+    assert head is not None and head.reference is not None
+    places = [faces.sha256.index(sha256) for sha256 in reference.sha256]
+    assert torch.allclose(
+        torch.from_numpy(np.array(head.reference)),
+        torch.from_numpy(np.array(head.inputs[places])),
+        atol=1e-5,
+    )
+
+
+def test_a_head_nobody_asked_for_is_not_there(faces: Faces, tmp_path: Path) -> None:
+    backbone, settings = bundled(["bn2"]), config(tmp_path)
+    stored = extract(
+        backbone, faces, settings.activations, cache=tmp_path, progress=Silent()
+    ).activations
+    found = head_of(backbone, stored, ForHead(asked=False), settings, progress=Silent())
+    assert found.head is None
+    assert "no analysis" in found.why_not
+
+
+@pytest.mark.parametrize(("make", "message"), [(False, "a folder of images"), (True, "no image")])
+def test_a_reference_that_is_none_is_refused(tmp_path: Path, make: bool, message: str) -> None:
+    folder = tmp_path / "reference"
+    if make:
+        folder.mkdir()
+    with pytest.raises(DataError, match=message):
+        reference_images(config(tmp_path, reference=str(folder)), progress=Silent())

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+from scipy.stats import binomtest, norm
+
+from bias_audit.statistics.coverage import at_level, interval_at, quantile, standard_error
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.proportions import wilson_interval
+
+SHARES = st.floats(0.01, 0.99)
+LEVELS = st.floats(0.5, 0.999)
+
+
+def normal(value: float, se: float, level: float = 0.95) -> Estimate:
+    half = float(norm.ppf((1 + level) / 2)) * se
+    return Estimate(value, value - half, value + half, level, 100, "normal")
+
+
+def logistic(value: float, se: float, level: float = 0.95) -> Estimate:
+    half = float(norm.ppf((1 + level) / 2)) * se
+    low, high = (float(expit(logit(value) + sign * half)) for sign in (-1, 1))
+    return Estimate(value, low, high, level, 100, "logit normal", scale="logit")
+
+
+def wilson(count: int, n: int, level: float = 0.95) -> Estimate:
+    found = binomtest(count, n).proportion_ci(level, "wilson")
+    return Estimate(count / n, found.low, found.high, level, n, "Wilson", scale="wilson")
+
+
+@given(st.floats(-10, 10), st.floats(0.01, 5), LEVELS, LEVELS)
+def test_a_normal_interval_is_that_of_the_other_level(
+    value: float, se: float, own: float, other: float
+) -> None:
+    expected = normal(value, se, other)
+    assert interval_at(normal(value, se, own), other) == pytest.approx(
+        (expected.lower, expected.upper), rel=1e-9, abs=1e-9
+    )
+    assert standard_error(normal(value, se, own)) == pytest.approx(se)
+
+
+@given(SHARES, st.floats(0.01, 2), LEVELS, LEVELS)
+def test_a_logit_interval_is_that_of_the_other_level(
+    value: float, se: float, own: float, other: float
+) -> None:
+    expected = logistic(value, se, other)
+    found = interval_at(logistic(value, se, own), other)
+    assert found == pytest.approx((expected.lower, expected.upper), abs=1e-9)
+
+
+@given(st.integers(0, 40), LEVELS, LEVELS)
+def test_wilsons_interval_is_exact_at_every_level(count: int, own: float, other: float) -> None:
+    expected = wilson(count, 40, other)
+    found = interval_at(wilson(count, 40, own), other)
+    assert found == pytest.approx((expected.lower, expected.upper), abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["identity", "logit", "wilson"])
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), LEVELS, LEVELS)
+def test_intervals_are_nested_and_their_own_at_their_own_level(
+    scale: str, a: float, b: float, c: float, level: float, other: float
+) -> None:
+    low, value, high = sorted((a, b, c))
+    if scale == "wilson":
+        low, high = wilson_interval(value, 30, level=0.95)
+    made = Estimate(value, low, high, 0.95, 30, "any", scale=scale)  # type: ignore[arg-type]
+    assert interval_at(made, 0.95) == (low, high)
+    narrow, wide = (interval_at(made, each) for each in sorted((level, other)))
+    assert wide[0] <= narrow[0] + 1e-12
+    assert narrow[1] <= wide[1] + 1e-12
+    if scale != "identity":
+        assert 0 <= wide[0] <= wide[1] <= 1
+
+
+def test_a_lopsided_interval_stays_lopsided() -> None:
+    made = Estimate(1.0, 0.5, 3.0, 0.95, 30, "percentile bootstrap")
+    low, high = interval_at(made, 0.99)
+    ratio = norm.ppf(0.995) / norm.ppf(0.975)
+    assert (1.0 - low, high - 1.0) == pytest.approx((0.5 * ratio, 2.0 * ratio))
+
+
+def test_a_share_without_a_logit_keeps_a_one_sided_interval_of_shares() -> None:
+    made = Estimate(1.0, 0.8, 1.0, 0.95, 12, "score", scale="logit")
+    low, high = interval_at(made, 0.999)
+    assert high == 1.0
+    assert low == pytest.approx(1 - 0.2 * norm.ppf(0.9995) / norm.ppf(0.975))
+    assert interval_at(Estimate(1.0, 0.3, 1.0, 0.95, 2, "", scale="logit"), 0.999999)[0] == 0.0
+
+
+def test_a_changed_level_is_told() -> None:
+    made = normal(0.0, 1.0)
+    assert at_level(made, 0.95) is made
+    changed = at_level(made, 0.99)
+    assert changed.level == 0.99
+    assert changed.method == "normal, from 95 % to 99 %"
+    assert standard_error(changed) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -1.0, math.nan])
+def test_a_level_that_is_no_coverage_is_refused(level: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval_at(normal(0.0, 1.0), level)
+
+
+def test_the_quantile_is_that_of_two_sides() -> None:
+    assert quantile(0.95) == pytest.approx(1.959964, abs=1e-6)

@@ -1,0 +1,183 @@
+"""Shrinkage: its limits, and what it is worth on simulated groups."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bias_audit.statistics.shrinkage import shrink
+
+CELLS = np.array(list(itertools.product(range(9), range(7), range(2))))
+NAMES = ("age", "race", "gender")
+
+
+def additive(rng: np.random.Generator, codes: npt.NDArray[Any] = CELLS) -> npt.NDArray[Any]:
+    sizes = codes.max(axis=0) + 1
+    effects = [rng.normal(0, 0.5, size) for size in sizes]
+    return np.asarray(np.sum([own[codes[:, i]] for i, own in enumerate(effects)], axis=0))
+
+
+def test_noisy_groups_without_interaction_take_the_regression() -> None:
+    rng = np.random.default_rng(0)
+    truth = additive(rng)
+    errors = np.full(len(CELLS), 0.1)
+    # residuals that are smaller than their errors leave nothing between groups
+    fit = shrink(truth + 0.02 * rng.standard_normal(len(CELLS)), errors, CELLS, level=0.95)
+    assert fit.tau == 0
+    assert not fit.weights.any()
+    matrix = np.column_stack(
+        [
+            np.ones(len(CELLS)),
+            *(CELLS[:, i] == k for i, n in enumerate((9, 7, 2)) for k in range(1, n)),
+        ]
+    )
+    # equal errors: generalised least squares are ordinary ones
+    y = np.random.default_rng(1).standard_normal(len(CELLS))
+    flat = shrink(y, np.full(len(CELLS), 50.0), CELLS, level=0.95)
+    expected = matrix @ np.linalg.lstsq(matrix, y, rcond=None)[0]
+    np.testing.assert_allclose(flat.values, expected, atol=1e-9)
+
+
+def test_exact_groups_keep_their_values_and_their_intervals() -> None:
+    y = np.random.default_rng(2).standard_normal(len(CELLS))
+    errors = np.full(len(CELLS), 1e-5)
+    fit = shrink(y, errors, CELLS, level=0.95)
+    np.testing.assert_allclose(fit.values, y, atol=1e-8)
+    np.testing.assert_allclose(fit.weights, 1, atol=1e-8)
+    np.testing.assert_allclose(fit.upper - fit.lower, 2 * 1.959964e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.3, 0.6])
+def test_simulated_groups_are_nearer_the_truth_and_covered(tau: float) -> None:
+    raw, shrunk, covered = [], [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        truth = additive(rng) + tau * rng.standard_normal(len(CELLS))
+        errors = rng.uniform(0.2, 0.9, len(CELLS))
+        y = truth + errors * rng.standard_normal(len(CELLS))
+        fit = shrink(y, errors, CELLS, level=0.95)
+        raw.append(np.mean((y - truth) ** 2))
+        shrunk.append(np.mean((fit.values - truth) ** 2))
+        covered.append(np.mean((fit.lower <= truth) & (truth <= fit.upper)))
+    assert np.mean(shrunk) < 0.6 * np.mean(raw)
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+def test_tau_is_found() -> None:
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        truth = additive(rng) + 0.5 * rng.standard_normal(len(CELLS))
+        errors = rng.uniform(0.2, 0.6, len(CELLS))
+        y = truth + errors * rng.standard_normal(len(CELLS))
+        found.append(shrink(y, errors, CELLS, level=0.95).tau ** 2)
+    assert np.mean(found) == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_strong_interaction_in_a_large_cell_survives_and_in_a_tiny_one_does_not() -> None:
+    rng = np.random.default_rng(3)
+    truth = additive(rng) + 0.1 * rng.standard_normal(len(CELLS))
+    truth[[40, 90]] += 3.0
+    errors = np.full(len(CELLS), 0.5)
+    errors[40], errors[90] = 0.1, 3.0
+    y = truth + errors * rng.standard_normal(len(CELLS))
+    y[90] = truth[90]
+    fit = shrink(y, errors, CELLS, level=0.95)
+    assert abs(fit.values[40] - truth[40]) < 0.5
+    assert fit.lower[40] > truth[40] - 1
+    assert fit.weights[40] > 0.75
+    assert fit.weights[90] < 0.1
+
+
+def test_pairwise_effects_are_fitted_where_groups_allow() -> None:
+    rng = np.random.default_rng(4)
+    codes = np.array(list(itertools.product(range(6), range(5), range(5))))
+    planted = rng.standard_normal((6, 5))
+    y = planted[codes[:, 0], codes[:, 1]] + 0.1 * rng.standard_normal(len(codes))
+    errors = np.full(len(codes), 0.3)
+    main, pairs = (shrink(y, errors, codes, level=0.95, pairs=wanted) for wanted in (False, True))
+    truth = planted[codes[:, 0], codes[:, 1]]
+    assert main.tau > 0.5
+    assert pairs.tau == 0
+    assert np.mean((pairs.values - truth) ** 2) < np.mean((main.values - truth) ** 2)
+    assert "pairwise" in pairs.said
+    # 62 pairwise effects of 126 cells leave too little to estimate
+    assert "pairwise" not in shrink(np.zeros(126), np.ones(126), CELLS, level=0.9, pairs=True).said
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (np.arange(9)[:, None], "an intercept alone (too few groups for effects of age)"),
+        (CELLS[:14], "main effects of race and gender (8 coefficients)"),
+        (
+            CELLS[[0, 1, 2, 3, 4, 6, 8]],
+            "main effects of gender (too few groups for effects of race)",
+        ),
+        (CELLS[:14:2], "an intercept alone (too few groups for effects of race)"),
+        (CELLS, "main effects of age, race and gender (16 coefficients)"),
+    ],
+)
+def test_a_model_with_too_many_effects_is_reduced_and_says_so(
+    codes: npt.NDArray[Any], told: str
+) -> None:
+    names = NAMES[: codes.shape[1]]
+    y = np.random.default_rng(0).standard_normal(len(codes))
+    fit = shrink(y, np.ones(len(codes)), codes, level=0.95, names=names)
+    assert told in fit.said
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_up_to_three_groups_are_left_as_they_are(n: int) -> None:
+    y = np.arange(n, dtype=float)
+    fit = shrink(y, np.ones(n), CELLS[:n], level=0.95)
+    assert fit.values.tolist() == y.tolist()
+    assert fit.upper - y == pytest.approx(1.959964)
+    assert "Nothing was shrunk" in fit.said
+
+
+def test_ten_thousand_cells_and_missing_ones() -> None:
+    codes = np.array(list(itertools.product(range(10), repeat=4)))
+    rng = np.random.default_rng(0)
+    kept = rng.random(len(codes)) < 0.9
+    codes = codes[kept]
+    truth = additive(rng, codes)
+    fit = shrink(truth + rng.standard_normal(len(codes)), np.ones(len(codes)), codes, level=0.95)
+    assert fit.tau < 0.2
+    assert np.mean((fit.values - truth) ** 2) < 0.05
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 40),
+    spread=st.floats(0.01, 100),
+    shift=st.floats(-50, 50),
+)
+def test_weights_are_shares_and_values_follow_a_change_of_units(
+    seed: int, n: int, spread: float, shift: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    codes = CELLS[rng.choice(len(CELLS), n, replace=False)]
+    y, errors = rng.standard_normal(n), rng.uniform(0.1, 3, n)
+    one = shrink(y, errors, codes, level=0.9)
+    other = shrink(shift + spread * y, spread * errors, codes, level=0.9)
+    assert ((one.weights >= 0) & (one.weights <= 1)).all()
+    assert ((one.lower < one.values) & (one.values < one.upper)).all()
+    np.testing.assert_allclose(other.values, shift + spread * one.values, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(other.weights, one.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "errors"),
+    [([0.0, np.nan], [1, 1]), ([0.0, 1.0], [1, 0]), ([0.0, 1.0], [1, np.inf]), ([0.0], [1, 1])],
+)
+def test_what_cannot_be_used_is_refused(values: list[float], errors: list[float]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        shrink(np.array(values), np.array(errors), CELLS[:2], level=0.95)
