@@ -1,10 +1,11 @@
 """The command line: `bias-audit`.
 
-Exit codes: 0 done, and every criterion of the config passes; 1 a criterion fails; 2 the command,
-the config or the inputs need correcting; 3 no criterion fails, but one is inconclusive; 4 an
-analysis failed, which comes before 1 and 3 since evidence is missing (the report is written and
-says which); 5 the machine refused (disk, permissions, another run in the same folder); 70 a defect
-of bias-audit itself; 130 interrupted (the same command goes on where it was).
+Exit codes: 0 done, and every criterion of the config passes; 1 a criterion, or a check of the
+self-test, fails; 2 the command, the config or the inputs need correcting; 3 no criterion fails,
+but one is inconclusive; 4 an analysis failed, which comes before 1 and 3 since evidence is missing
+(the report is written and says which); 5 the machine refused (disk, permissions, another run in
+the same folder); 70 a defect of bias-audit itself; 130 interrupted (the same command goes on where
+it was).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +25,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bias_audit.console import ConsoleProgress, print_verdicts
+from bias_audit.console import ConsoleProgress, print_selftest, print_verdicts
 from bias_audit.errors import AuditError
 
 if TYPE_CHECKING:
@@ -74,12 +76,14 @@ def run_command(
         out.print(f"Audit [bold]{escape(settings.name)}[/bold] from {escape(str(config))}")
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
+        from bias_audit.selftest.kept import kept_or_quick
 
         result = run(
             settings,
             command=shlex.join(["bias-audit", *sys.argv[1:]]),
             progress=ConsoleProgress(out),
             replace=replace,
+            selftest=partial(kept_or_quick, settings.output.cache, ConsoleProgress(out)),
         )
         for subject in result.subjects:
             findings = [f for analysis in subject.analyses for f in analysis.findings]
@@ -93,6 +97,8 @@ def run_command(
         from bias_audit.report.sections.verdicts import verdicts
 
         print_verdicts(out, verdicts(result).rows)
+        for row in result.selftest.not_ok if result.selftest else ():
+            out.print(f"[red]Self-test NOT OK:[/red] {escape(f'{row.check}, {row.condition}')}")
         for failed in result.failed:
             out.print(f"[red]Failed:[/red] {escape(f'{failed.title}: {failed.error}')}")
         raise typer.Exit(_exit_code(result))
@@ -167,6 +173,48 @@ def schema_command(
     from bias_audit.config.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command("selftest")
+def selftest_command(
+    quick: Annotated[bool, typer.Option("--quick", help="Few trials, in half a minute.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated audits.")] = 0,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the outcome for audits that use this cache.")
+    ] = False,
+    cache: Annotated[Path, typer.Option(help="The audits' cache folder.")] = Path("runs/cache"),
+    power: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the power curve instead, as .svg or .png."),
+    ] = None,
+) -> None:
+    """Run the audit's own code on simulated activations, where the answers are known."""
+    out = Console()
+    with _told(out):
+        from bias_audit.selftest.run import self_test
+
+        mode: Literal["full", "quick"] = "quick" if quick else "full"
+        if power is not None:
+            _draw_power(power, mode, seed, out)
+            return
+        found = self_test(mode, seed=seed, progress=ConsoleProgress(out))
+        if save:
+            from bias_audit.selftest.kept import keep
+
+            out.print(f"Kept: {keep(cache, found)}", markup=False, highlight=False)
+        from bias_audit.report.sections.selftest import selftest
+
+        print_selftest(out, selftest(found))
+        raise typer.Exit(EXIT_CRITERION_FAILED if found.not_ok else 0)
+
+
+def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Console) -> None:
+    from bias_audit.report.figures.power_curve import write_power_curve
+    from bias_audit.selftest.power import power_curves
+
+    curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
+    write_power_curve(path, curves)
+    out.print(f"Power curve: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("layers")

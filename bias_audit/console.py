@@ -85,6 +85,50 @@ def print_verdicts(console: Console, rows: Sequence[VerdictRow]) -> None:
     console.print(table)
 
 
+class SelfTestTable(Protocol):
+    """Rows of a self-test as strings."""
+
+    @property
+    def columns(self) -> Sequence[Labelled]:
+        """Its headings."""
+
+    @property
+    def rows(self) -> Sequence[tuple[str, ...]]:
+        """One string per column; the last is the outcome."""
+
+
+class Labelled(Protocol):
+    """A heading."""
+
+    @property
+    def label(self) -> str:
+        """Its text."""
+
+
+class SelfTestRows(Protocol):
+    """What a terminal prints of a self-test."""
+
+    @property
+    def counts(self) -> str:
+        """Outcomes, counted."""
+
+    @property
+    def table(self) -> SelfTestTable:
+        """One row per check."""
+
+
+def print_selftest(console: Console, shown: SelfTestRows) -> None:
+    """Print the table of a self-test, and how many of its checks are OK."""
+    table = Table(title="Self-test", title_justify="left", show_lines=True, expand=False)
+    for column in shown.table.columns:
+        table.add_column(column.label, overflow="fold")
+    for *cells, outcome in shown.table.rows:
+        colour = {"OK": "green", "NOT OK": "red"}.get(outcome.partition(" ")[2], "yellow")
+        table.add_row(*map(escape, cells), f"[{colour}]{escape(outcome)}[/{colour}]")
+    console.print(table)
+    console.print(shown.counts, markup=False, highlight=False)
+
+
 class ConsoleProgress:
     """Bars with an estimate of the time left; on a pipe or in a log, a line now and then."""
 

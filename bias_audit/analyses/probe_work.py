@@ -47,9 +47,8 @@ def controlled_work(
         targets: Names of attributes, or "intersection"; None for all of these.
     """
     sizes = levels_of(workload.attributes)
-    return sum(
-        _of_target(settings, workload, sizes[name]) for name in (sizes if targets is None else targets)
-    )
+    names = sizes if targets is None else targets
+    return sum(_of_target(settings, workload, sizes[name]) for name in names)
 
 
 def levels_of(attributes: tuple[Attribute, ...]) -> dict[str, int]:

@@ -70,7 +70,7 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
 
 
 def _control_lines(plan: Plan, faces: Faces, progress: Progress) -> Iterator[str]:
-    controls = plan.config.controls
+    controls = plan.controls
     if controls.random_weights:
         yield f"of it, {controls.random_weights} passes each are controls with random weights"
     if controls.image:

@@ -12,6 +12,7 @@ from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import extract, forward_input, resolve_device
 from bias_audit.activations.store import StoredActivations
 from bias_audit.analyses.analysis import Control
+from bias_audit.audit.plan import Plan
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.random_weights import (
     estimate_statistics,
@@ -80,17 +81,16 @@ class Drawn:
     absent: tuple[ControlRecord, ...]
 
 
-def image_controls(
-    config: AuditConfig, faces: Faces, *, progress: Progress
-) -> tuple[ImageControl, ...]:
-    """Image quality and pixels, if the config asks for them.
+def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[ImageControl, ...]:
+    """Image quality and pixels, if the config and an analysis ask for them.
 
     Raises:
         DataError: An image became unreadable after the scan.
         OutputError: The cache cannot be written.
     """
-    if not config.controls.image:
+    if not plan.controls.image:
         return ()
+    config = plan.config
     features = image_features(
         faces,
         workers=config.activations.workers,
@@ -105,9 +105,9 @@ def image_controls(
 
 
 def random_weight_controls(
-    backbone: Backbone, config: AuditConfig, faces: Faces, *, progress: Progress
+    backbone: Backbone, plan: Plan, faces: Faces, *, progress: Progress
 ) -> Drawn:
-    """Repeat a backbone with as many random draws of its weights as the config asks for.
+    """Repeat a backbone with random weights, as often as the config asks for, if an analysis does.
 
     A draw that cannot be made is told and recorded, and the audit goes on without it.
 
@@ -117,9 +117,9 @@ def random_weight_controls(
     """
     controls: list[RandomWeights] = []
     absent: list[ControlRecord] = []
-    for seed in range(1, config.controls.random_weights + 1):
+    for seed in range(1, plan.controls.random_weights + 1):
         try:
-            controls.append(_random_weights(backbone, seed, config, faces, progress=progress))
+            controls.append(_random_weights(backbone, seed, plan.config, faces, progress=progress))
         except (DataError, OutputError):
             raise  # these say nothing about the architecture
         except Exception as error:  # noqa: BLE001  what a random network meets is not bounded

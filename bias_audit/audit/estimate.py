@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from bias_audit.activations.extract import bytes_needed, forward_input, resolve_device
 from bias_audit.activations.store import free_bytes
 from bias_audit.analyses.analysis import Workload
+from bias_audit.analyses.cross_fitting import cross_fit
+from bias_audit.analyses.logistic import principal_axes
+from bias_audit.analyses.probe_work import probe_work
+from bias_audit.analyses.probes import ProbeSettings
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.data.faces import Faces
 from bias_audit.data.image_features import describe
+from bias_audit.data.image_quality import QUALITIES, SIDE
 
 _TIMED_IMAGES = 8
 
@@ -42,7 +45,7 @@ def estimate(plan: Plan, faces: Faces) -> tuple[Cost, ...]:
     Raises:
         BackboneError: An architecture cannot be built, or its layers are not found.
     """
-    unit_seconds = _seconds_per_fit_unit()
+    unit_seconds = _seconds_per_work()
     return tuple(
         _cost(
             load_backbone(planned.kind, planned.source, planned.params, pretrained=False),
@@ -56,9 +59,17 @@ def estimate(plan: Plan, faces: Faces) -> tuple[Cost, ...]:
 
 def _cost(backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float) -> Cost:
     settings = plan.config.activations
-    draws = plan.config.controls.random_weights
+    controls = plan.controls
+    draws = controls.random_weights
     layers = {layer.name: layer.n_units for layer in backbone.record.layers}
-    workload = Workload(len(faces), layers, faces.table.attributes)
+    workload = Workload(
+        len(faces),
+        layers,
+        faces.table.attributes,
+        shuffles=controls.shuffles,
+        layer_controls=draws,
+        other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
+    )
     fits = sum(planned.analysis.fits(planned.params, workload) for planned in plan.analyses)
     return Cost(
         backbone=backbone.record.name,
@@ -72,12 +83,12 @@ def _cost(backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float) -> 
 
 
 def image_seconds(plan: Plan, faces: Faces) -> float:
-    """What image quality and pixels of all images take; 0 if the config does not ask for them.
+    """What image quality and pixels of all images take; 0 if nothing asks for them.
 
     Raises:
         DataError: An image became unreadable after the scan.
     """
-    if not plan.config.controls.image:
+    if not plan.controls.image:
         return 0.0
     references = faces.table.references[:_TIMED_IMAGES]
     began = time.monotonic()
@@ -100,14 +111,21 @@ def _seconds_per_image(backbone: Backbone, device_name: str) -> float:
     return (time.monotonic() - began) / _TIMED_IMAGES
 
 
-def _seconds_per_fit_unit() -> float:
-    """Seconds per image x unit x level of a probe fit, timed on noise."""
+def _seconds_per_work() -> float:
+    """Seconds of a unit of `probe_work`, timed on noise with an effect planted."""
     rng = np.random.default_rng(0)
-    n_images, n_units, n_levels = 800, 256, 8
-    units = rng.standard_normal((n_images, n_units), dtype=np.float32)
-    codes = rng.integers(n_levels, size=n_images)
-    with threadpool_limits(limits=1):
+    settings = ProbeSettings()
+    n_images, n_units, n_levels, labellings = 600, 256, 8, 3
+    codes = np.arange(n_images) % n_levels
+    units = rng.standard_normal((n_images, n_units)) + (codes[:, None] == np.arange(n_units))
+    folds = np.arange(n_images) // n_levels % settings.folds
+    labels = np.stack([codes, *(rng.permutation(codes) for _ in range(labellings - 1))])
+    seconds = []
+    for _ in range(2):  # the first one also starts the threads
         began = time.monotonic()
-        LogisticRegression(C=0.01, tol=1e-3, max_iter=200).fit(units, codes)
-    seconds = time.monotonic() - began
-    return seconds / (n_images * n_units * n_levels * min(torch.get_num_threads(), 4))
+        axes = principal_axes(units.astype(np.float32))
+        cross_fit(axes, labels, folds, n_classes=n_levels, strengths=settings.strengths)
+        seconds.append(time.monotonic() - began)
+    return seconds[-1] / probe_work(
+        settings, n_images=n_images, n_units=n_units, n_levels=n_levels, labellings=labellings
+    )

@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def controls(self) -> Controls:
-        """Those of the config that an analysis asks for."""
+        """Those of the config, without what no analysis asks for."""
         wanted = self.config.controls
         if any(planned.analysis.needs_controls for planned in self.analyses):
             return wanted

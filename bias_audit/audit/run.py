@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,11 +45,17 @@ from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
 from bias_audit.results.judge import judge
+from bias_audit.results.selftest import SelfTest
 from bias_audit.results.store import read_audit, remove_unused_arrays, write_arrays, write_audit
 
 
 def run(
-    config: AuditConfig, *, command: str, progress: Progress, replace: bool = False
+    config: AuditConfig,
+    *,
+    command: str,
+    progress: Progress,
+    replace: bool = False,
+    selftest: Callable[[], SelfTest] | None = None,
 ) -> AuditResult:
     """Audit every backbone of a config and write the result into its run folder.
 
@@ -61,6 +67,7 @@ def run(
         command: What the user typed, for the provenance.
         progress: Where to report.
         replace: Allow the run folder to hold another config's finished audit.
+        selftest: Gives the self-test to put into the result, once the inputs are known to be good.
 
     Raises:
         AuditError: Nothing could be audited; the message says why and what to do.
@@ -76,7 +83,8 @@ def run(
         wanted = ForHead(plan.needs_head, reference)
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
             _load(plan, planned, faces)
-        about_images = image_controls(config, faces, progress=progress)
+        tested = selftest() if selftest else None
+        about_images = image_controls(plan, faces, progress=progress)
         run_id = digest(config_sha256(config), started.isoformat())[:8]
         subjects: list[SubjectResult] = []
         for index, planned in enumerate(plan.backbones):
@@ -95,6 +103,7 @@ def run(
             provenance=describe(
                 config, command=command, started=started, seconds=time.monotonic() - began
             ),
+            selftest=tested,
         )
         write_text(folder / "exclusions.csv", exclusions_csv(faces.table.exclusions))
         write_text(
@@ -188,7 +197,7 @@ def _prepared(
     )
     progress.say(_told(backbone, extraction))
     found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
-    drawn = random_weight_controls(backbone, config, faces, progress=progress)
+    drawn = random_weight_controls(backbone, plan, faces, progress=progress)
     return _Prepared(backbone, faces, extraction, found, drawn, progress)
 
 

@@ -72,6 +72,8 @@ def _log_blockiness(grey: FloatArray) -> float:
     for lines in (grey, grey.T):
         steps = np.abs(np.diff(lines, axis=0)).mean(axis=1)
         at_border = np.arange(1, len(lines)) % _BLOCK == 0
+        if not at_border.any() or at_border.all():
+            return 0.0  # too small to tell
         borders.append(float(steps[at_border].mean()))
         others.append(float(steps[~at_border].mean()))
     return math.log((sum(borders) + _FLOOR) / (sum(others) + _FLOOR))

@@ -10,6 +10,7 @@ from bias_audit.report.sections.cover import CoverView, cover
 from bias_audit.report.sections.data import DataView, data
 from bias_audit.report.sections.method import Sentences, limits, methods
 from bias_audit.report.sections.provenance import ProvenanceView, provenance
+from bias_audit.report.sections.selftest import SelfTestView, selftest
 from bias_audit.report.sections.summary import SummaryView, summary
 from bias_audit.results.audit import AuditResult
 
@@ -24,6 +25,7 @@ class AuditView:
     data: DataView
     backbones: tuple[BackboneView, ...]
     methods: tuple[Sentences, ...]
+    selftest: SelfTestView | None
     provenance: ProvenanceView
 
 
@@ -47,5 +49,6 @@ def audit_view(result: AuditResult, folder: Path) -> AuditView:
             backbone(subject, index, folder) for index, subject in enumerate(result.subjects)
         ),
         methods=methods(result),
+        selftest=selftest(result.selftest) if result.selftest else None,
         provenance=provenance(result),
     )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bias_audit.groups import Group
 from bias_audit.results.blocks import Block, Finding
+from bias_audit.results.selftest import SelfTest
 from bias_audit.results.verdict import Verdict
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -165,6 +166,8 @@ class AuditResult(_Frozen):
     verdicts: tuple[Verdict, ...] = ()
     """One per criterion of the config and backbone it is about."""
     provenance: Provenance
+    selftest: SelfTest | None = None
+    """Of the code that computed this; None where none was made."""
 
     @property
     def failed(self) -> tuple[AnalysisResult, ...]:

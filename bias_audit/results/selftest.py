@@ -66,3 +66,20 @@ class SelfTest(_Frozen):
     def not_ok(self) -> tuple[SelfTestRow, ...]:
         """The checks that failed."""
         return tuple(row for row in self.rows if row.outcome == "NOT OK")
+
+
+class PowerPoint(_Frozen):
+    """Simulated audits of one planted effect."""
+
+    auc: float
+    """Population AUC of the best direction."""
+    claimed: Estimate
+    """Share of audits that claim linear decodability."""
+
+
+class PowerCurve(_Frozen):
+    """Effects from none to strong, at one number of images."""
+
+    per_group: int
+    """Images of each of two groups."""
+    points: tuple[PowerPoint, ...]

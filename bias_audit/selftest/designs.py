@@ -59,9 +59,7 @@ def draw(design: Design, rng: np.random.Generator) -> Sample:
     return Sample((design.attribute,), codes[:, None], clusters, by_layer)
 
 
-def noise(
-    clusters: IntArray, n_units: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def noise(clusters: IntArray, n_units: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Units without any effect, alike within clusters, shape (n_images, n_units)."""
     own = rng.standard_normal((len(clusters), n_units))
     sizes = np.bincount(clusters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -29,8 +29,6 @@ class Trials:
     step: Step
     executor: Executor | None = None
     """Where to make them; None: here."""
-    cost: int = field(default=0, init=False)
-    """Trials so far."""
 
     def run(self, trial: Trial[T], n: int, *purpose: str) -> list[T]:
         """Make n trials of one kind.
@@ -46,7 +44,6 @@ class Trials:
         for result in self._made(trial, seeds):
             results.append(result)
             self.step.advance()
-        self.cost += n
         return results
 
     def _made(self, trial: Trial[T], seeds: list[tuple[int, int, int]]) -> Iterator[T]:

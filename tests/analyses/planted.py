@@ -92,7 +92,8 @@ def make_subject(
     faces = Faces(table, found, grouped, tuple(str(i) for i in range(n)))
     values = {name: array.astype(np.float32) for name, array in by_layer.items()}
     activations = FakeActivations(values, table.cells, n_cells)
-    return Subject("fake", faces, activations, cache or FakeCache(), seed, Silent())
+    # One shuffle is enough to test with, and quicker.
+    return Subject("fake", faces, activations, cache or FakeCache(), seed, Silent(), shuffles=1)
 
 
 def planted(

@@ -12,9 +12,10 @@ from bias_audit.activations.extract import extract
 from bias_audit.audit import controls as module
 from bias_audit.audit.controls import control_records, image_controls, random_weight_controls
 from bias_audit.audit.heads import ForHead, head_of
+from bias_audit.audit.plan import make_plan
 from bias_audit.audit.reference import reference_images
 from bias_audit.config.catalog import DATA_SOURCES
-from bias_audit.config.schema import AuditConfig
+from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.data.faces import Faces
 from bias_audit.errors import DataError
 from bias_audit.progress import Silent
@@ -52,14 +53,14 @@ def config(cache: Path, **controls: Any) -> AuditConfig:
 def test_random_weights_have_the_layers_of_the_backbone(faces: Faces, tmp_path: Path) -> None:
     backbone = bundled(["blocks.1", "bn2"])
     settings = config(tmp_path, random_weights=2)
-    drawn = random_weight_controls(backbone, settings, faces, progress=Silent())
+    drawn = random_weight_controls(backbone, make_plan(settings), faces, progress=Silent())
     one, other = drawn.controls
     assert (one.name, other.name) == ("random weights, seed 1", "random weights, seed 2")
     assert one.by_layer and one.kind == other.kind == "random weights"
     assert one.fingerprint != other.fingerprint
     assert one.units("bn2").shape == (12, 1280)
     assert not np.allclose(one.units("bn2"), other.units("bn2"))
-    again = random_weight_controls(backbone, settings, faces, progress=Silent())
+    again = random_weight_controls(backbone, make_plan(settings), faces, progress=Silent())
     np.testing.assert_array_equal(again.controls[0].units("bn2"), one.units("bn2"))
 
 
@@ -68,7 +69,9 @@ def test_an_interrupted_control_goes_on_with_the_same_numbers(
 ) -> None:
     backbone = bundled(["bn2"])
     whole, parts = (config(tmp_path / name, random_weights=1) for name in ("whole", "parts"))
-    (expected,) = random_weight_controls(backbone, whole, faces, progress=Silent()).controls
+    (expected,) = random_weight_controls(
+        backbone, make_plan(whole), faces, progress=Silent()
+    ).controls
 
     def interrupt(*_args: object, **_kwargs: object) -> None:
         raise KeyboardInterrupt
@@ -77,8 +80,10 @@ def test_an_interrupted_control_goes_on_with_the_same_numbers(
         with monkeypatch.context() as patched:
             patched.setattr(module, stage, interrupt)
             with pytest.raises(KeyboardInterrupt):
-                random_weight_controls(backbone, parts, faces, progress=Silent())
-    (found,) = random_weight_controls(backbone, parts, faces, progress=Silent()).controls
+                random_weight_controls(backbone, make_plan(parts), faces, progress=Silent())
+    (found,) = random_weight_controls(
+        backbone, make_plan(parts), faces, progress=Silent()
+    ).controls
     np.testing.assert_array_equal(found.units("bn2"), expected.units("bn2"))
 
 
@@ -88,7 +93,7 @@ def test_a_control_that_cannot_be_had_is_told_and_recorded(
     monkeypatch.setattr(module, "_is_constant", lambda _units: True)
     noting = Noting()
     settings = config(tmp_path, random_weights=1)
-    drawn = random_weight_controls(bundled(["bn2"]), settings, faces, progress=noting)
+    drawn = random_weight_controls(bundled(["bn2"]), make_plan(settings), faces, progress=noting)
     assert drawn.controls == ()
     (record,) = control_records((), drawn)
     assert record.absent is not None and "same activations for every image" in record.absent
@@ -105,7 +110,7 @@ def test_constant_activations_are_noticed_and_constant_units_are_not() -> None:
 
 
 def test_image_controls_are_the_same_at_every_layer(faces: Faces, tmp_path: Path) -> None:
-    found = image_controls(config(tmp_path), faces, progress=Silent())
+    found = image_controls(make_plan(config(tmp_path)), faces, progress=Silent())
     assert [control.kind for control in found] == ["image quality", "pixels"]
     for control in found:
         assert not control.by_layer
@@ -115,9 +120,20 @@ def test_image_controls_are_the_same_at_every_layer(faces: Faces, tmp_path: Path
 
 
 def test_controls_can_be_left_out(faces: Faces, tmp_path: Path) -> None:
-    none = config(tmp_path, random_weights=0, image=False)
+    none = make_plan(config(tmp_path, random_weights=0, image=False))
     assert image_controls(none, faces, progress=Silent()) == ()
     assert random_weight_controls(bundled(["bn2"]), none, faces, progress=Silent()).controls == ()
+
+
+def test_controls_that_no_analysis_asks_for_are_not_made(faces: Faces, tmp_path: Path) -> None:
+    asked = config(tmp_path, random_weights=1)
+    unasked = asked.model_copy(update={"analyses": (Component(kind="group_profiles"),)})
+    backbone = bundled(["bn2"])
+    for settings, expected in ((asked, (1, 2)), (unasked, (0, 0))):
+        plan = make_plan(settings)
+        drawn = random_weight_controls(backbone, plan, faces, progress=Silent())
+        about_images = image_controls(plan, faces, progress=Silent())
+        assert (len(drawn.controls), len(about_images)) == expected
 
 
 def test_reference_images_pass_through_the_head_alone(faces: Faces, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "bias_audit"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
-    ("audit", "report", "console"),
+    ("audit", "selftest", "report", "console"),
     ("analyses",),
     ("activations",),
     ("backbones", "data"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+
+from bias_audit.progress import Silent
+from bias_audit.selftest.kept import keep
+from bias_audit.selftest.run import self_test
+from bias_audit.selftest.sizes import Sizes
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -36,8 +42,19 @@ def small() -> dict[str, Any]:
     return copy
 
 
+@pytest.fixture(scope="session")
+def stored_self_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds a self-test, so that not every run makes one."""
+    sizes = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
+    folder = tmp_path_factory.mktemp("cache")
+    keep(folder, self_test("quick", seed=0, progress=Silent(), sizes=sizes))
+    return folder
+
+
 @pytest.fixture
-def write_config(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+def write_config(tmp_path: Path, stored_self_test: Path) -> Callable[[dict[str, Any]], Path]:
+    shutil.copytree(stored_self_test, tmp_path / "runs" / "cache")
+
     def write(config: dict[str, Any]) -> Path:
         path = tmp_path / "audit.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -60,9 +77,10 @@ def bias_audit(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """A folder in which the small audit has been run; tests may read it, not change it."""
     folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(stored_self_test, folder / "runs" / "cache")
     config = {**SMALL, "output": {"formats": ["html", "pdf"]}}
     (folder / "audit.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = bias_audit("run", "audit.yaml", cwd=folder)

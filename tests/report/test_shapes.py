@@ -135,7 +135,7 @@ def test_every_control_is_drawn_in_a_kind_of_its_own_named_and_listed() -> None:
                 assert drawn[control.name] == pytest.approx(control.estimate.value)
     every, controls = text.tables
     assert [column.label for column in every.columns][3:6] == [
-        "strongest control", "lift over it", "p, adjusted",
+        "strongest control", "lift over it", "adjusted p",
     ]  # fmt: skip
     told = {row[3].split("\n")[0] for row in every.rows}
     assert {"pixels", "guessing"} <= told
@@ -173,7 +173,7 @@ def test_raw_and_shrunk_values_stand_side_by_side() -> None:
         rows = [getattr(row, pick) for row in block.rows if getattr(row, pick)]
         assert drawn == [estimate.value for estimate in rows]
     labels = [column.label for column in text.tables[0].columns]
-    assert labels[2:] == ["recall", "shrunk", "p, adjusted"]
+    assert labels[2:] == ["recall", "shrunk", "adjusted p"]
     assert {row[4] for row in text.tables[0].rows} == {"p < 0.001", "p = 0.200", "not tested"}
     assert any("structured regression" in note for note in text.notes)
 

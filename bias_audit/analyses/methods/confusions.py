@@ -195,5 +195,5 @@ PLUGIN = Analysis(
     run=confusions,
     problems=_problems,
     needs_positions=_needs_positions,
-    quantities=("recall", "validation_accuracy"),
+    quantities=("validation_accuracy",),
 )

@@ -130,7 +130,7 @@ def _method(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         "the group's share of these: only images of the group both train for it and are judged "
         "in it. Differences between groups need no widening, because the errors that the probe "
         "brings to all groups alike cancel. In simulations with and without effects, 95 % "
-        "intervals made so covered 94 to 98 % of the true values.",
+        "intervals made so covered 93 to 98 % of the true values.",
         "An interaction is the value of a group minus an additive model of its attributes (least "
         "squares over groups, weighted by images), or minus the mean over groups where a single "
         "attribute spans them; its interval counts that the model was fitted to the same images.",

@@ -86,7 +86,7 @@ def _table(block: GroupTable) -> Table:
             Column(block.metric, numeric=True),
             *((Column("by chance", numeric=True),) if own else ()),
             *((Column("shrunk", numeric=True),) if shrunk else ()),
-            *((Column("p, adjusted", numeric=True),) if tested else ()),
+            *((Column("adjusted p", numeric=True),) if tested else ()),
         ),
         rows=tuple(_row(row, block) for row in block.rows),
         excerpt=tuple(_row(row, block) for row in short),

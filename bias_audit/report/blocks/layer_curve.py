@@ -49,8 +49,8 @@ def layer_curve(block: LayerCurve) -> BlockText:
         else " No control was measured."
     )
     caption = (
-        f"{block.metric} at every layer. Filled marks: labels as annotated, band: its interval."
-        f"{controls} Dotted: chance."
+        f"{block.metric} at every layer. Filled marks: labels as annotated; band (a bar where no "
+        f"layer is beside it): its interval.{controls} Dotted: chance."
     )
     tables = (_table(block, measured), *_control_tables(block, measured)) if measured else ()
     return BlockText(
@@ -81,15 +81,20 @@ def _alt(block: LayerCurve, measured: list[Curve]) -> str:
 def _table(block: LayerCurve, curves: list[Curve]) -> Table:
     rows = tuple(_row(block, curve, point) for curve in curves for point in curve.points)
     best = [(curve, best_point(curve)) for curve in curves]
+    compared = is_compared(block)
+    against = ", against the strongest control" if compared else ""
     return Table(
-        caption=sentence(f"{block.metric} by target and layer, against the strongest control"),
+        caption=sentence(f"{block.metric} by target and layer{against}"),
         columns=(
             Column("target"),
             Column("layer"),
-            Column(block.metric, numeric=True),
-            Column("strongest control", numeric=True),
-            Column("lift over it", numeric=True),
-            Column("p, adjusted", numeric=True),
+            Column(_heading(block.metric), numeric=True),
+            *(
+                (Column("strongest control", numeric=True), Column("lift over it", numeric=True))
+                if compared
+                else ()
+            ),
+            *((Column("adjusted p", numeric=True),) if is_tested(block) else ()),
             Column("n", numeric=True),
         ),
         rows=rows,
@@ -102,18 +107,36 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
     )
 
 
+def _heading(metric: str) -> str:
+    """With what is in parentheses on a line of its own: a wide heading squeezes other columns."""
+    return metric.replace(" (", "\n(", 1)
+
+
 def _row(block: LayerCurve, curve: Curve, point: CurvePoint) -> tuple[str, ...]:
-    if point.estimate is None:
-        return (curve.target, point.layer, interval(None), "", "", "", "0")
+    there = point.estimate is not None
+    compared = (
+        (strongest_told(point, block.chance.get(curve.target)), signed_interval(point.lift))
+        if there
+        else ("", "")
+    )
     return (
         curve.target,
         point.layer,
         interval(point.estimate),
-        strongest_told(point, block.chance.get(curve.target)),
-        signed_interval(point.lift),
-        chance_of(point.adjusted_p),
-        count(point.estimate.n),
+        *(compared if is_compared(block) else ()),
+        *((chance_of(point.adjusted_p) if there else "",) if is_tested(block) else ()),
+        count(point.estimate.n) if point.estimate is not None else "0",
     )
+
+
+def is_compared(block: LayerCurve) -> bool:
+    """Whether any point has a lift over something."""
+    return any(point.lift is not None for curve in block.curves for point in curve.points)
+
+
+def is_tested(block: LayerCurve) -> bool:
+    """Whether any point has an adjusted p-value."""
+    return any(point.adjusted_p is not None for curve in block.curves for point in curve.points)
 
 
 def strongest_told(point: CurvePoint, chance: float | None) -> str:
@@ -149,7 +172,7 @@ def _control_tables(block: LayerCurve, curves: list[Curve]) -> Iterator[Table]:
                 Column("target"),
                 Column("layer"),
                 Column("control"),
-                Column(f"{block.metric} of the control", numeric=True),
+                Column(_heading(f"{block.metric} of the control"), numeric=True),
                 Column("lift over it", numeric=True),
             ),
             rows=rows,

@@ -55,7 +55,7 @@ def layer_curve(block: LayerCurve, arrays: Mapping[str, npt.NDArray[Any]]) -> Fi
     """Draw one panel per target with its controls, layers from left to right."""
     measured = [curve for curve in block.curves if _is_measured(curve)]
     layers = [point.layer for point in max(measured, key=lambda curve: len(curve.points)).points]
-    n_columns = 1 if len(measured) == 1 or len(layers) > _MANY else 2
+    n_columns = _columns(len(measured), len(layers))
     n_rows = math.ceil(len(measured) / n_columns)
     tall = 2.9 if len(measured) == 1 else 1.75
     height = tall * n_rows + _tick_room(layers, n_columns)
@@ -78,9 +78,16 @@ def layer_curve(block: LayerCurve, arrays: Mapping[str, npt.NDArray[Any]]) -> Fi
         _label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
     for axes in panels[max(0, len(measured) - n_columns) : len(measured)]:
         _layer_ticks(axes, layers, n_columns)
-    figure.supxlabel("layer, from input to output", fontsize=8, color=INK)
+    order_told = ", from input to output" if len(layers) > 1 else ""
+    figure.supxlabel(f"layer{order_told}", fontsize=8, color=INK)
     figure.supylabel(_axis_label(block), fontsize=8, color=INK)
     return figure
+
+
+def _columns(n_panels: int, n_layers: int) -> int:
+    if n_layers == 1:
+        return min(n_panels, 3)
+    return 1 if n_panels == 1 or n_layers > _MANY else 2
 
 
 def _axis_label(block: LayerCurve) -> str:
@@ -108,6 +115,8 @@ def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], number: int)
     points = _points(curve, layers)
     value, lower, upper = _bounds([point.estimate if point else None for point in points])
     axes.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
+    lone = _lone(value)
+    axes.vlines(x[lone], lower[lone], upper[lone], color=colour, alpha=0.5, linewidth=1.4)
     axes.plot(
         x,
         value,
@@ -119,6 +128,12 @@ def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], number: int)
         label="estimate",
         zorder=3,
     )
+
+
+def _lone(values: FloatArray) -> npt.NDArray[np.bool_]:
+    """Points without a neighbour, where a band has no width to be seen."""
+    there = np.pad(np.isfinite(values), 1)
+    return np.asarray(there[1:-1] & ~there[:-2] & ~there[2:])
 
 
 def _draw_controls(
@@ -192,7 +207,13 @@ def _label_ends(axes: Axes, ends: Sequence[_End], gap: float) -> None:
             va="center",
             fontsize=7,
             color=end.colour,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.5, "shrinkA": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": end.colour,
+                "linewidth": 0.5,
+                "shrinkA": 1,
+                "relpos": (0, 0.5),  # from the first letter, not through the name
+            },
             annotation_clip=False,
         )
 

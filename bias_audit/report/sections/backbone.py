@@ -18,7 +18,12 @@ from bias_audit.report.numbers import count, counted, duration
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
 from bias_audit.report.shapes import Shape, shapes
-from bias_audit.results.audit import AnalysisResult, BackboneRecord, SubjectResult
+from bias_audit.results.audit import (
+    AnalysisResult,
+    BackboneRecord,
+    ControlRecord,
+    SubjectResult,
+)
 from bias_audit.results.blocks import Block
 from bias_audit.results.store import read_array
 
@@ -103,7 +108,31 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
         Fact("Weights that did not fit", record.key_problems or ("none",)),
         Fact("Layers", (f"{counted(len(record.layers), 'layer')} audited, listed below",)),
         Fact("Activations", (_extraction(subject.extraction),)),
+        Fact("Controls", controls_told(subject.controls)),
+        Fact("Classification layer", (_head(subject),)),
     )
+
+
+CONTROL_KINDS = ("random weights", "image quality", "pixels")
+
+
+def controls_told(records: tuple[ControlRecord, ...]) -> tuple[str, ...]:
+    """What else was probed besides activations, and why something was not."""
+    told = [
+        f"{record.name}: not had, because {record.absent}" if record.absent else record.name
+        for record in records
+    ]
+    there = {record.kind for record in records}
+    missing = [kind for kind in CONTROL_KINDS if kind not in there]
+    return (*told, *([f"not asked for: {', '.join(missing)}"] if missing else []))
+
+
+def _head(subject: SubjectResult) -> str:
+    if subject.head is not None:
+        return f"{subject.head}; its inputs were recorded"
+    if subject.without_head is not None:
+        return f"none: {subject.without_head}"
+    return "not looked at: no analysis asks for it"
 
 
 def _extraction(extraction: Mapping[str, Any]) -> str:

@@ -1,0 +1,102 @@
+"""The self-test: what was asked of the statistics, expected and found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bias_audit.report.elements import Column, Fact, Table
+from bias_audit.report.numbers import count, counted, decimal, duration, percent_interval
+from bias_audit.report.sections.cover import written_date
+from bias_audit.results.selftest import Outcome, Scale, SelfTest, SelfTestPart, SelfTestRow
+from bias_audit.statistics.estimate import Estimate
+
+SHAPES: Final[dict[Outcome, str]] = {
+    "OK": "\N{BLACK CIRCLE}",
+    "NOT OK": "\N{BLACK SQUARE}",
+    "UNDECIDED": "\N{WHITE DIAMOND}",
+}
+_DIGITS: Final = 4
+
+
+@dataclass(frozen=True)
+class SelfTestView:
+    """All checks, ready to print."""
+
+    counts: str
+    """Such as "20 OK, 3 UNDECIDED"."""
+    warning: str
+    """What is NOT OK; empty where nothing is."""
+    facts: tuple[Fact, ...]
+    table: Table
+
+
+def selftest(found: SelfTest) -> SelfTestView:
+    """Turn a self-test into rows and strings."""
+    outcomes = [row.outcome for row in found.rows]
+    rows = tuple(map(_row, found.rows))
+    return SelfTestView(
+        counts=", ".join(f"{n} {name}" for name in SHAPES if (n := outcomes.count(name))),
+        warning=_warning(found.not_ok),
+        facts=(
+            Fact("Version", (f"{found.mode}, seed {found.seed}",)),
+            Fact("Made", (f"{written_date(found.date)}, in {duration(found.seconds)}",)),
+            Fact("With", tuple(f"{name} {version}" for name, version in found.versions.items())),
+            Fact("Code of statistics and analyses", (found.code,), is_code=True),
+        ),
+        table=Table(
+            caption=f"Self-test, {found.mode} version",
+            columns=(
+                Column("check"),
+                Column("simulated"),
+                Column("expected"),
+                Column("found"),
+                Column("trials", numeric=True),
+                Column("seconds", numeric=True),
+                Column("outcome"),
+            ),
+            rows=rows,
+            excerpt=rows,
+            excerpt_note="All checks are shown.",
+        ),
+    )
+
+
+def _warning(rows: tuple[SelfTestRow, ...]) -> str:
+    if not rows:
+        return ""
+    listed = "; ".join(
+        f"{row.check} ({row.condition}): {_number(row.estimate, row.scale)}, "
+        f"expected {row.expected}"
+        for row in rows
+    )
+    failed = counted(len(rows), "check")
+    return f"Numbers of this audit that rest on what failed cannot be trusted. {failed}: {listed}."
+
+
+def _row(row: SelfTestRow) -> tuple[str, ...]:
+    parts = "".join(f"\n{_part(part, row.scale)}" for part in row.parts)
+    return (
+        row.check,
+        row.condition,
+        row.expected,
+        f"{_number(row.estimate, row.scale)}{parts}",
+        count(row.trials),
+        decimal(row.seconds, 1),
+        f"{SHAPES[row.outcome]} {row.outcome}",
+    )
+
+
+def _part(part: SelfTestPart, scale: Scale) -> str:
+    return f"{part.name}: {_number(part.estimate, scale)}"
+
+
+def _number(estimate: Estimate, scale: Scale) -> str:
+    if scale == "share":
+        return percent_interval(estimate)
+    if estimate.lower == estimate.upper:
+        return decimal(estimate.value, _DIGITS)
+    value, lower, upper = (
+        decimal(number, _DIGITS) for number in (estimate.value, estimate.lower, estimate.upper)
+    )
+    return f"{value} [{lower}, {upper}]"

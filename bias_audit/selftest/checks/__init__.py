@@ -1,0 +1,1 @@
+"""What the self-test asks, one file per question."""

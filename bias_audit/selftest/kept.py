@@ -1,0 +1,71 @@
+"""Self-tests that are kept, so that they are repeated only when the code or a library changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bias_audit.files import digest, write_text
+from bias_audit.progress import Progress
+from bias_audit.results.selftest import SelfTest
+from bias_audit.selftest.run import code_digest, self_test, versions
+from bias_audit.selftest.sizes import Mode
+
+SEED = 0
+
+
+def kept(cache: Path) -> SelfTest | None:
+    """The self-test of this code and these libraries that a cache holds, a full one first.
+
+    Args:
+        cache: The cache of an audit, `output.cache`.
+    """
+    modes: tuple[Mode, ...] = ("full", "quick")
+    for mode in modes:
+        try:
+            return SelfTest.model_validate_json(_path(cache, mode).read_bytes())
+        except (OSError, ValidationError):
+            continue  # there is none, or it is damaged and will be made again
+    return None
+
+
+def keep(cache: Path, found: SelfTest) -> Path:
+    """Keep a self-test for later audits, and say where.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    path = _path(cache, found.mode)
+    write_text(path, found.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def kept_or_quick(cache: Path, progress: Progress) -> SelfTest:
+    """The self-test that a cache holds; if none, a quick one, which is then kept.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    found = kept(cache)
+    if found is not None:
+        progress.say(f"Self-test of the statistics: {told(found)}, as stored")
+        return found
+    found = self_test("quick", seed=SEED, progress=progress)
+    keep(cache, found)
+    progress.say(
+        f"Self-test of the statistics: {told(found)}; `bias-audit selftest` makes the full one"
+    )
+    return found
+
+
+def told(found: SelfTest) -> str:
+    """Such as "full, 20 OK, 0 NOT OK, 3 UNDECIDED"."""
+    outcomes = [row.outcome for row in found.rows]
+    counts = (f"{outcomes.count(name)} {name}" for name in ("OK", "NOT OK", "UNDECIDED"))
+    return ", ".join((found.mode, *counts))
+
+
+def _path(cache: Path, mode: Mode) -> Path:
+    key = digest(code_digest(), *(f"{name} {v}" for name, v in versions().items()))
+    return cache / "selftest" / f"{key}-{mode}.json"

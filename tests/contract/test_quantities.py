@@ -1,0 +1,55 @@
+"""Criteria can name whatever an analysis measures: every quantity of its blocks is declared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bias_audit.analyses.analysis import Head, Subject
+from bias_audit.config.catalog import ANALYSES
+from tests.analyses.planted import FakeActivations, planted
+
+SMALL: dict[str, list[dict[str, Any]]] = {
+    "confusions": [
+        {"bootstrap_draws": 100},
+        {
+            "bootstrap_draws": 100,
+            "protocol": "krug_stober_2025",
+            "published": {"epochs": 2},
+        },
+    ],
+    "erasure": [{"bootstrap_draws": 100}],
+}
+"""Parameters of analyses that take long, or that have more than one form."""
+
+
+def _subject() -> Subject:
+    """With everything that an analysis may ask for."""
+    subject = planted(n=240, strength=2.0)
+    activations = subject.activations
+    assert isinstance(activations, FakeActivations)
+    late = activations.by_layer["late"]
+    maps = {name: values[:, :, None] for name, values in activations.by_layer.items()}
+    rng = np.random.default_rng(0)
+    head = Head(
+        name="fc",
+        weight=rng.standard_normal((7, late.shape[1])).astype(np.float32),
+        bias=np.zeros(7, dtype=np.float32),
+        inputs=late,
+        reference=late[:50],
+    )
+    return replace(subject, activations=replace(activations, maps=maps), head=head)
+
+
+@pytest.mark.parametrize("kind", ANALYSES.kinds())
+def test_what_is_measured_is_what_is_declared(kind: str) -> None:
+    plugin = ANALYSES.load(kind)
+    held: set[str | None] = set()
+    for params in SMALL.get(kind, [{}]):
+        outcome = plugin.run(_subject(), plugin.params_type.model_validate(params))
+        assert outcome.blocks
+        held |= {getattr(block, "quantity", None) for block in outcome.blocks}
+    assert held - {None} == set(plugin.quantities)

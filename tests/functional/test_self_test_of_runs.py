@@ -1,0 +1,20 @@
+"""Every run holds and prints a self-test of the code that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bias_audit.results.store import read_audit
+from bias_audit.selftest.run import code_digest, versions
+
+
+def test_a_run_holds_the_stored_self_test_and_prints_it(finished: Path) -> None:
+    run = finished / "runs" / "small"
+    found = read_audit(run).selftest
+    assert found is not None
+    assert found.code == code_digest()
+    assert found.versions == versions()
+    assert "Self-test of the statistics: quick" in (finished / "stdout.txt").read_text()
+    page = (run / "report.html").read_text()
+    assert 'id="selftest"' in page
+    assert all(row.condition in page for row in found.rows)

@@ -1,0 +1,222 @@
+"""The self-test tells a sound audit from a broken one, is kept, and is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import markupsafe
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import bias_audit.analyses.separability
+import bias_audit.selftest.kept
+from bias_audit.progress import Silent
+from bias_audit.report.figures.power_curve import write_power_curve
+from bias_audit.report.html import html
+from bias_audit.report.sections.selftest import selftest
+from bias_audit.report.view import audit_view
+from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
+from bias_audit.selftest.checks import coverage, null, planted
+from bias_audit.selftest.designs import LIKENESS, Design, draw
+from bias_audit.selftest.kept import keep, kept, kept_or_quick
+from bias_audit.selftest.processes import started
+from bias_audit.selftest.run import self_test
+from bias_audit.selftest.sizes import Mode, Sizes
+from bias_audit.selftest.tally import Tolerance, share
+from bias_audit.selftest.trials import Trials
+from tests.report.synthetic import make_audit
+
+TINY = Sizes(
+    effects=(0.95,),
+    planted=3,
+    null=2,
+    mixed=2,
+    coverage=((10, 4),),
+    training_sets=2,
+    accuracy=2,
+    engine=1,
+)
+
+
+class NoStep:
+    def advance(self, count: int = 1) -> None:
+        """Say nothing."""
+
+
+def trials(seed: int = 0) -> Trials:
+    return Trials(seed, NoStep())
+
+
+@pytest.fixture(scope="module")
+def found() -> SelfTest:
+    return self_test("quick", seed=1, progress=Silent(), sizes=TINY)
+
+
+def test_the_table_is_complete(found: SelfTest) -> None:
+    checks = " / ".join(row.check for row in found.rows)
+    for asked in (
+        "planted attribute is claimed",
+        "minus its known value",
+        "Any false claim",
+        'criterion "lift at most 0"',
+        'criterion "macro AUC at most 0.5"',
+        "Benjamini-Hochberg",
+        "Intervals of macro AUC cover",
+        "difference of two layers cover",
+        "recall of a group cover",
+        "minus that on fresh images",
+        "scikit-learn",
+    ):
+        assert asked in checks
+    for row in found.rows:
+        assert row.trials > 0 and row.seconds >= 0 and row.expected
+        assert row.estimate.lower <= row.estimate.value <= row.estimate.upper
+    assert {"bias-audit", "numpy", "torch", "scipy", "scikit-learn"} <= set(found.versions)
+    conditions = [r.condition for r in found.rows if r.check == "Intervals of macro AUC cover"]
+    assert conditions == [
+        "three groups of 10, single images",
+        "three groups of 10, clusters of 2",
+    ]
+
+
+def test_nothing_fails_and_the_engine_agrees(found: SelfTest) -> None:
+    assert found.not_ok == ()
+    engine = found.rows[-1]
+    assert engine.outcome == "OK" and engine.estimate.value <= 0.005
+
+
+def test_numbers_depend_on_the_seed_and_on_it_alone(found: SelfTest) -> None:
+    same, other = (list(planted.rows(TINY, trials(seed)))[1].estimate for seed in (1, 2))
+    assert same == found.rows[1].estimate
+    assert other != same
+
+
+def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
+    with started(2) as executor:
+        again = list(planted.rows(TINY, Trials(1, NoStep(), executor)))
+    assert [r.estimate for r in again] == [r.estimate for r in found.rows[: len(again)]]
+
+
+def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = Sizes((0.95,), 1, 1, 1, ((30, 12),), 3, 2, 1)
+    monkeypatch.setattr(bias_audit.analyses.separability, "widening", lambda *_: 0.3)
+    rows = list(coverage.rows(sizes, trials()))
+    aucs = [row for row in rows if row.check == "Intervals of macro AUC cover"]
+    assert {row.outcome for row in aucs} == {"NOT OK"}
+
+
+def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bias_audit.analyses.separability, "widening", lambda *_: 0.3)
+    rows = list(null.rows(Sizes((0.95,), 1, 6, 1, (), 1, 2, 1), trials()))
+    claimed = [row for row in rows if row.check.startswith("Any false claim")]
+    assert {row.outcome for row in claimed} == {"NOT OK"}
+
+
+def test_a_planted_direction_has_the_auc_that_is_said() -> None:
+    rng = np.random.default_rng(0)
+    effect = planted.Effect(0.8, 4000)
+    sample = draw(effect.design, rng)
+    score = sample.by_layer["late"] @ np.array([-1, 1] + [0] * 22)
+    first, second = score[sample.codes[:, 0] == 0], score[sample.codes[:, 0] == 1]
+    below = np.searchsorted(np.sort(first), second).mean() / len(first)
+    assert below == pytest.approx(0.8, abs=0.02)
+    assert norm.cdf(planted.separation_of(0.8)) == pytest.approx(0.8)
+
+
+def test_images_of_a_cluster_are_alike_and_others_are_not() -> None:
+    sample = draw(Design(400, {"layer": 0.0}, cluster_size=2), np.random.default_rng(0))
+    units = sample.by_layer["layer"]
+    twins = np.corrcoef(units[::2].ravel(), units[1::2].ravel())[0, 1]
+    strangers = np.corrcoef(units[:-2:2].ravel(), units[2::2].ravel())[0, 1]
+    assert twins == pytest.approx(LIKENESS, abs=0.02)
+    assert abs(strangers) < 0.02
+    assert units.std() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("hits", "outcome"),
+    [(95, "OK"), (60, "NOT OK"), (88, "UNDECIDED")],
+)
+def test_outcomes_follow_the_monte_carlo_interval(hits: int, outcome: str) -> None:
+    found = share(np.array([1.0] * hits + [0.0] * (100 - hits)))
+    assert Tolerance(0.85, 1).outcome(found) == outcome
+
+
+def test_a_part_beyond_makes_the_whole_not_ok() -> None:
+    whole, part = share(np.ones(200)), share(np.zeros(20))
+    assert Tolerance(0.9, 1).outcome_of_all(whole, {"a": whole}) == "OK"
+    assert Tolerance(0.9, 1).outcome_of_all(whole, {"a": whole, "b": part}) == "NOT OK"
+
+
+def test_dependent_numbers_of_one_audit_count_for_less() -> None:
+    each = np.array([1.0] * 80 + [0.0] * 20)
+    alike = share(np.repeat(each[:, None], 3, axis=1))
+    assert (alike.lower, alike.upper) == pytest.approx(
+        (share(each).lower, share(each).upper), abs=1e-2
+    )
+    assert alike.n == 300
+
+
+def test_a_kept_self_test_is_used_again(
+    found: SelfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Mode] = []
+
+    def tiny(mode: Mode, **_: object) -> SelfTest:
+        made.append(mode)
+        return found
+
+    monkeypatch.setattr(bias_audit.selftest.kept, "self_test", tiny)
+    assert kept(tmp_path) is None
+    assert kept_or_quick(tmp_path, Silent()) == found
+    assert kept_or_quick(tmp_path, Silent()) == found
+    assert made == ["quick"]
+    full = found.model_copy(update={"mode": "full"})
+    keep(tmp_path, full)
+    assert kept_or_quick(tmp_path, Silent()) == full
+    monkeypatch.setattr(bias_audit.selftest.kept, "code_digest", lambda: "other code")
+    assert kept(tmp_path) is None
+
+
+def test_a_damaged_file_is_made_again(found: SelfTest, tmp_path: Path) -> None:
+    path = keep(tmp_path, found)
+    path.write_bytes(path.read_bytes()[:100])
+    assert kept(tmp_path) is None
+
+
+def _page(found: SelfTest | None, folder: Path) -> str:
+    result = make_audit().result
+    bare = tuple(s.model_copy(update={"analyses": ()}) for s in result.subjects)
+    result = result.model_copy(update={"selftest": found, "subjects": bare})
+    return html(audit_view(result, folder), medium="screen")
+
+
+def test_the_report_prints_every_check(found: SelfTest, tmp_path: Path) -> None:
+    page = _page(found, tmp_path)
+    assert page.index('id="method"') < page.index('id="selftest"') < page.index('id="provenance"')
+    for cells in selftest(found).table.rows:
+        assert str(markupsafe.escape(cells[0])) in page
+    assert "The self-test failed" not in page
+
+
+def test_the_report_says_first_what_is_not_ok(found: SelfTest, tmp_path: Path) -> None:
+    bad = found.rows[0].model_copy(update={"outcome": "NOT OK"})
+    page = _page(found.model_copy(update={"rows": (bad, *found.rows[1:])}), tmp_path)
+    assert page.index("The self-test failed") < page.index('id="claims"')
+    assert page.count("The self-test failed") == 2
+
+
+def test_an_audit_without_self_test_is_told_without_it(tmp_path: Path) -> None:
+    assert 'id="selftest"' not in _page(None, tmp_path)
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_the_power_curve_is_drawn(form: str, tmp_path: Path) -> None:
+    points = tuple(
+        PowerPoint(auc=auc, claimed=share((np.arange(20) < 20 * (2 * auc - 1)).astype(float)))
+        for auc in (0.5, 0.7, 0.9)
+    )
+    path = tmp_path / f"power.{form}"
+    write_power_curve(path, (PowerCurve(per_group=30, points=points),))
+    assert path.stat().st_size > 1000
