@@ -11,10 +11,10 @@ import torch
 from bias_audit.activations.extract import bytes_needed, forward_input, resolve_device
 from bias_audit.activations.store import free_bytes
 from bias_audit.analyses.analysis import Workload
-from bias_audit.analyses.cross_fitting import cross_fit
-from bias_audit.analyses.logistic import principal_axes
-from bias_audit.analyses.probe_work import probe_work
-from bias_audit.analyses.probes import ProbeSettings
+from bias_audit.analyses.probing.cross_fitting import cross_fit
+from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.probe_work import probe_work
+from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bias_audit.analyses.decodability import Decodability, decodability, probe_targets
-from bias_audit.analyses.probes import ProbeSettings
-from bias_audit.analyses.separability import AUC
+from bias_audit.analyses.probing.decodability import Decodability, decodability, probe_targets
+from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.config.schema import Criterion
 from bias_audit.results.audit import AnalysisResult, BackboneRecord, LayerRecord, SubjectResult

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bias_audit.analyses.cross_fitting import cross_fit
-from bias_audit.analyses.logistic import principal_axes
-from bias_audit.analyses.probes import ProbeSettings
+from bias_audit.analyses.probing.cross_fitting import cross_fit
+from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.selftest.designs import Design, draw
 from bias_audit.statistics.influence import balanced_accuracy, macro_auc

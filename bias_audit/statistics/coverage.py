@@ -20,8 +20,8 @@ def quantile(level: float) -> float:
 def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     """The bounds that an estimate has at another level.
 
-    On the scale "wilson", Wilson's interval of `value` and `n`, exactly. Otherwise each bound's
-    distance from the value, on the estimate's scale, is multiplied by the ratio of the normal
+    On the scale "wilson", Wilson's interval of `value` and `counted`, exactly. Otherwise each
+    bound's distance from the value, on the estimate's scale, is multiplied by the ratio of the normal
     quantiles of the two levels: the estimate is taken to be normal on that scale, and an interval
     that is wider on one side stays so. A share of exactly 0 or 1 has no logit; there the distances
     are measured on the share itself and the bounds kept within [0, 1].
@@ -42,7 +42,7 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     if level == estimate.level:
         return estimate.lower, estimate.upper
     if estimate.scale == "wilson":
-        return wilson_interval(estimate.value, estimate.n, level=level)
+        return wilson_interval(estimate.value, estimate.counted, level=level)
     ratio = quantile(level) / quantile(estimate.level)
     if estimate.scale == "identity":
         return _stretched(estimate.value, estimate.lower, estimate.upper, ratio)

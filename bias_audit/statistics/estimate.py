@@ -21,3 +21,11 @@ class Estimate:
     """How the interval was made, such as "cluster bootstrap over images"."""
     scale: Literal["identity", "logit", "wilson"] = "identity"
     """On which the interval is symmetric; "wilson" is Wilson's interval of `value` and `n`."""
+    effective: float | None = None
+    """Observations that Wilson's interval counts, where fewer than `n` because the predictions
+    behind a share depend on each other."""
+
+    @property
+    def counted(self) -> float:
+        """Observations that Wilson's interval counts."""
+        return self.n if self.effective is None else self.effective

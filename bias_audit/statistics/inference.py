@@ -18,6 +18,7 @@ IntArray = npt.NDArray[np.int64]
 
 _NO_SPREAD = 1e-9
 _BLOCK = 512
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,17 @@ def widening(n_folds: int, dependence: float) -> float:
 
     Every image also trains probes that predict others. Nadeau & Bengio 2003 (Machine Learning
     52:239-281) correct the variance of K-fold values by 1 + K / (K - 1), which is right for a
-    probe that depends wholly on its training images, as on null data. `dependence` is that share;
-    a probe that would be the same with other training images has 0.
+    probe that depends wholly on its training images, as on null data; a probe that would be the
+    same with other training images needs no correction. In between, the root of `dependence` keeps
+    the coverage of 95 % intervals near 95 % in simulations; `dependence` itself falls short of it.
 
     Args:
         n_folds: Folds of the cross-validation, at least 2.
-        dependence: In [0, 1].
+        dependence: Share of the variance of a probe's scores that depends on its training images,
+            in [0, 1].
     """
-    return float(np.sqrt(1 + min(1.0, max(0.0, dependence)) * n_folds / (n_folds - 1)))
+    share = float(np.sqrt(min(1.0, max(0.0, dependence))))
+    return float(np.sqrt(1 + share * n_folds / (n_folds - 1)))
 
 
 def estimate(measured: Measured, *, level: float) -> Estimate:
@@ -155,15 +159,17 @@ def difference(one: Measured, other: Measured, *, level: float) -> Estimate:
 
 
 def p_above(measured: Measured, null: float = 0.0) -> float:
-    """One-sided p-value that the value exceeds `null` by chance; 1 without spread."""
+    """One-sided p-value that the value exceeds `null` by chance; 1 without spread, never 0."""
     se = measured.standard_error
-    return float(norm.sf((measured.value - null) / se)) if se > _NO_SPREAD else 1.0
+    return max(_TINY, float(norm.sf((measured.value - null) / se))) if se > _NO_SPREAD else 1.0
 
 
 def p_apart(measured: Measured, null: float = 0.0) -> float:
-    """Two-sided p-value that the value differs from `null` by chance; 1 without spread."""
+    """Two-sided p-value that the value differs from `null` by chance; 1 where no spread."""
     se = measured.standard_error
-    return float(2 * norm.sf(abs(measured.value - null) / se)) if se > _NO_SPREAD else 1.0
+    if se <= _NO_SPREAD:
+        return 1.0
+    return max(_TINY, float(2 * norm.sf(abs(measured.value - null) / se)))
 
 
 def studentised_draws(

@@ -34,7 +34,12 @@ def wilson_interval(share: float, n: float, *, level: float) -> tuple[float, flo
 
 
 def proportion(
-    count: int, total: int, *, level: float, n_clusters: int | None = None
+    count: int,
+    total: int,
+    *,
+    level: float,
+    n_clusters: int | None = None,
+    widened: float = 1.0,
 ) -> Estimate | None:
     """A share with Wilson's interval.
 
@@ -44,6 +49,8 @@ def proportion(
         level: Coverage, such as 0.95.
         n_clusters: Independent units among the images, where fewer: the interval then takes the
             images of one cluster to say one thing only, which is conservative.
+        widened: Factor on the standard error, such as `inference.widening` of cross-validated
+            predictions; the interval counts fewer observations accordingly.
 
     Returns:
         The share; None when there is no image.
@@ -52,6 +59,18 @@ def proportion(
         return None
     n = total if n_clusters is None else n_clusters
     share = count / total
-    lower, upper = wilson_interval(share, n, level=level)
+    effective = n / widened**2
+    lower, upper = wilson_interval(share, effective, level=level)
     method = METHOD if n == total else f"{METHOD}, clusters of images counted once"
-    return Estimate(share, lower, upper, level=level, n=n, method=method, scale="wilson")
+    if widened > 1:
+        method += ", widened for refitting"
+    return Estimate(
+        share,
+        lower,
+        upper,
+        level=level,
+        n=n,
+        method=method,
+        scale="wilson",
+        effective=effective if widened > 1 else None,
+    )

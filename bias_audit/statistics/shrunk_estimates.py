@@ -89,7 +89,7 @@ def _fit(
     if scale != "wilson":
         values, errors = np.array([_normal(estimate) for estimate in measured]).T
         return shrink(values, errors, codes, level=level, names=names, pairs=pairs)
-    n = np.array([estimate.n for estimate in measured], dtype=np.float64)
+    n = np.array([estimate.counted for estimate in measured], dtype=np.float64)
     hits = np.array([estimate.value for estimate in measured]) * n
     return shrink_counts(hits, n, codes, level=level, names=names, pairs=pairs)
 
@@ -153,12 +153,13 @@ def _normal(estimate: Estimate) -> tuple[float, float]:
     if estimate.scale == "identity":
         return estimate.value, (estimate.upper - estimate.lower) / width
     value, lower, upper = (
-        _logit(number, estimate.n) for number in (estimate.value, estimate.lower, estimate.upper)
+        _logit(number, estimate.counted)
+        for number in (estimate.value, estimate.lower, estimate.upper)
     )
     return value, (upper - lower) / width
 
 
-def _logit(share: float, n: int) -> float:
+def _logit(share: float, n: float) -> float:
     edge = _HALF / (n + 2 * _HALF)
     inside = min(max(share, edge), 1 - edge)
     return math.log(inside / (1 - inside))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bias_audit.analyses.analysis import Head, Outcome, Subject
-from bias_audit.analyses.erasing import agreement
-from bias_audit.analyses.leace import fitted, whitened
+from bias_audit.analyses.erasing.erasure import agreement
+from bias_audit.analyses.erasing.leace import fitted, whitened
 from bias_audit.analyses.methods.erasure import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -21,7 +21,7 @@ from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import AGE, GENDER, FakeCache, make_subject
 
 N_UNITS, N_CLASSES = 10, 8
-PARAMS = Params(bootstrap_draws=200)
+PARAMS = Params(bootstrap_draws=200, shuffles=20)
 
 
 def subject(

@@ -14,16 +14,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bias_audit.analyses import cross_fitting, probes
-from bias_audit.analyses.cross_fitting import cross_fit
-from bias_audit.analyses.logistic import fit, principal_axes
-from bias_audit.analyses.probes import (
+from bias_audit.analyses.probing.cross_fitting import cross_fit
+from bias_audit.analyses.probing.logistic import fit, principal_axes
+from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
     out_of_fold_scores,
     probe,
     shuffle_within_folds,
 )
-from bias_audit.analyses.separability import AUC, most_separable_layer
+from bias_audit.analyses.probing.separability import AUC, most_separable_layer
 from bias_audit.analyses.targets import finest_target, measurable, targets_of
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError

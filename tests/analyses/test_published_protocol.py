@@ -13,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.methods.confusions import PLUGIN, Params
-from bias_audit.analyses.published_protocol import (
+from bias_audit.analyses.confusing.published_protocol import (
     PublishedSettings,
     published_probes,
     split_of,
 )
+from bias_audit.analyses.methods.confusions import PLUGIN, Params
 from bias_audit.analyses.targets import finest_target
 from bias_audit.audit.plan import make_plan
 from bias_audit.config.load import load_config

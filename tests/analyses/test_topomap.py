@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 from scipy.spatial.distance import cdist
 
-from bias_audit.analyses import particle_swarm
-from bias_audit.analyses.layout import Distance, pairwise, silent_units, unit_square
+from bias_audit.analyses.mapping import particle_swarm
+from bias_audit.analyses.mapping.layout import Distance, pairwise, silent_units, unit_square
+from bias_audit.analyses.mapping.particle_swarm import refine, swarm
+from bias_audit.analyses.mapping.raster import SIDE, rasters
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
-from bias_audit.analyses.particle_swarm import refine, swarm
-from bias_audit.analyses.raster import SIDE, rasters
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import UnitMap

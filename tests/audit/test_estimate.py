@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.analysis import Workload
-from bias_audit.analyses.cross_fitting import cross_fit
-from bias_audit.analyses.logistic import principal_axes
 from bias_audit.analyses.methods.linear_probe import PLUGIN
-from bias_audit.analyses.probe_work import controlled_work, probe_work
-from bias_audit.analyses.probes import ProbeSettings
+from bias_audit.analyses.probing.cross_fitting import cross_fit
+from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.probe_work import controlled_work, probe_work
+from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.audit import estimate as module
 from bias_audit.groups import Attribute
 

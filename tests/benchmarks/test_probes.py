@@ -13,9 +13,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from bias_audit.activations.extract import extract
-from bias_audit.analyses.cross_fitting import cross_fit
-from bias_audit.analyses.logistic import principal_axes
-from bias_audit.analyses.probes import shuffle_within_folds
+from bias_audit.analyses.probing.cross_fitting import cross_fit
+from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.targets import targets_of
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.config.schema import Activations

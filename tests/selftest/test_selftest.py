@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-import bias_audit.analyses.separability
+import bias_audit.analyses.probing.separability
 import bias_audit.selftest.kept
 from bias_audit.progress import Silent
 from bias_audit.report.figures.power_curve import write_power_curve
@@ -100,14 +100,14 @@ def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
 
 def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = Sizes((0.95,), 1, 1, 1, ((30, 12),), 3, 2, 1)
-    monkeypatch.setattr(bias_audit.analyses.separability, "widening", lambda *_: 0.3)
+    monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
     rows = list(coverage.rows(sizes, trials()))
     aucs = [row for row in rows if row.check == "Intervals of macro AUC cover"]
     assert {row.outcome for row in aucs} == {"NOT OK"}
 
 
 def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bias_audit.analyses.separability, "widening", lambda *_: 0.3)
+    monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
     rows = list(null.rows(Sizes((0.95,), 1, 6, 1, (), 1, 2, 1), trials()))
     claimed = [row for row in rows if row.check.startswith("Any false claim")]
     assert {row.outcome for row in claimed} == {"NOT OK"}

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bias_audit.selftest.run
+import bias_audit.selftest.sizes
 from bias_audit import cli
 from bias_audit.progress import Silent
 from bias_audit.results.selftest import SelfTest
@@ -26,7 +27,7 @@ def made() -> SelfTest:
 def test_it_prints_the_table_keeps_it_and_exits_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(bias_audit.selftest.run.SIZES, "quick", SMALLEST)
+    monkeypatch.setitem(bias_audit.selftest.sizes.SIZES, "quick", SMALLEST)
     asked = ["selftest", "--quick", "--seed", "3", "--save", "--cache", str(tmp_path)]
     done = CliRunner().invoke(cli.app, asked, env={"COLUMNS": "140"})
     assert done.exit_code == 0, done.output

@@ -8,17 +8,30 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.confusion_shares import Predictions, Wrong, confusion_block
-from bias_audit.analyses.probes import ProbeSettings, ProbeSpec, out_of_fold_scores, too_few_images
-from bias_audit.analyses.published_confusions import (
+from bias_audit.analyses.confusing.confusion_shares import Predictions, Wrong, confusion_block
+from bias_audit.analyses.confusing.published_confusions import (
     accuracy_by_layer,
     published_limits,
     published_method,
     published_predictions,
     too_few_to_hold_out,
 )
-from bias_audit.analyses.published_protocol import PublishedSettings, published_probes, split_of
-from bias_audit.analyses.separability import check_layers, most_separable_layer, unknown_layers
+from bias_audit.analyses.confusing.published_protocol import (
+    PublishedSettings,
+    published_probes,
+    split_of,
+)
+from bias_audit.analyses.probing.probes import (
+    ProbeSettings,
+    ProbeSpec,
+    out_of_fold_scores,
+    too_few_images,
+)
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import coverage, percent, percent_interval
 from bias_audit.data.faces import FaceTable
@@ -94,7 +107,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             f"{_EXPECTED} Intervals of "
             "shares of all confusions are percentile bootstraps widened by a factor of "
             f"{overlap_factor(params.folds):.2f}, because the training folds overlap (Nadeau & "
-            "Bengio 2003); those of single pairs are Wilson's.",
+            "Bengio 2003); those of single pairs are Wilson's, widened alike.",
         ),
         limits=_limits(tied, len(part.reasons)),
     )
@@ -159,8 +172,7 @@ def _finding(block: Confusions, wrong: Wrong, name: str) -> Finding:
 
 def _limits(tied: int, n_left_out: int) -> tuple[str, ...]:
     sentences = [
-        "Confusions are those of a linear probe, not of the backbone's own task; the intervals of "
-        "single pairs hold the fitted probes fixed.",
+        "Confusions are those of a linear probe, not of the backbone's own task.",
     ]
     if tied:
         sentences.append(

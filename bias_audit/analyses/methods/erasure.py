@@ -6,10 +6,10 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Head, Outcome, Subject, Workload
-from bias_audit.analyses.erasing import ErasureSettings, erase
-from bias_audit.analyses.erasure_blocks import QUANTITIES, blocks_of
-from bias_audit.analyses.erasure_findings import findings_of, limits_of, method_of
-from bias_audit.analyses.erasure_measures import Measures, Sampling, measured
+from bias_audit.analyses.erasing.erasure import ErasureSettings, erase
+from bias_audit.analyses.erasing.erasure_blocks import QUANTITIES, blocks_of
+from bias_audit.analyses.erasing.erasure_findings import findings_of, limits_of, method_of
+from bias_audit.analyses.erasing.erasure_measures import Measures, Sampling, measured
 from bias_audit.analyses.targets import (
     INTERSECTION,
     Measurable,

@@ -7,20 +7,24 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.profile_deviation import (
+from bias_audit.analyses.mapping.profile_deviation import (
     Sample,
     clusters_by_group,
     deviations,
     standardised_contrasts,
 )
-from bias_audit.analyses.profiles import (
+from bias_audit.analyses.mapping.profiles import (
     Profiles,
     attribute_targets,
     pooled_deviation,
     profiles,
 )
-from bias_audit.analyses.separability import check_layers, most_separable_layer, unknown_layers
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.data.faces import FaceTable

@@ -5,23 +5,27 @@ from __future__ import annotations
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.group_measures import table_of
-from bias_audit.analyses.intersection_findings import (
+from bias_audit.analyses.intersecting.group_measures import table_of
+from bias_audit.analyses.intersecting.intersection_findings import (
     bounds_sentences,
     extremes_finding,
     interaction_findings,
     within_findings,
 )
-from bias_audit.analyses.intersection_measures import (
+from bias_audit.analyses.intersecting.intersection_measures import (
     Part,
     aucs_of,
     interactions_of,
     probed,
     within_of,
 )
-from bias_audit.analyses.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.published_claims import claim_findings
-from bias_audit.analyses.separability import check_layers, most_separable_layer, unknown_layers
+from bias_audit.analyses.intersecting.published_claims import claim_findings
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
 from bias_audit.analyses.small_groups import treat
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import GroupLedger, GroupTable

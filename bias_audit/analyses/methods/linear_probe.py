@@ -5,17 +5,17 @@ from __future__ import annotations
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
-from bias_audit.analyses.decodability import (
+from bias_audit.analyses.probing.decodability import (
     Decodability,
     ProbedTarget,
     decodability,
     probe_targets,
 )
-from bias_audit.analyses.decodability_findings import findings_of
-from bias_audit.analyses.probe_work import controlled_work
-from bias_audit.analyses.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.recalls import recall_table
-from bias_audit.analyses.separability import AUC, BALANCED_ACCURACY, BITS, Metric
+from bias_audit.analyses.probing.decodability_findings import findings_of
+from bias_audit.analyses.probing.probe_work import controlled_work
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.recalls import recall_table
+from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
 from bias_audit.analyses.targets import targets_of, unknown_targets
 from bias_audit.analyses.wording import listed
 from bias_audit.data.faces import FaceTable
@@ -108,7 +108,7 @@ def _method(subject: Subject, params: Params) -> tuple[str, ...]:
         "depend on which images trained it: the disagreement between the probes of different "
         "folds, relative to that of probes fitted to shuffled labels. Seeds of random weights "
         "add their own variance. An AUC of exactly 1 gets a score interval (Newcombe 2006). "
-        "Recall of a group has Wilson's interval.",
+        "Recall of a group has Wilson's interval, widened alike.",
         "A target is called linearly decodable when its lift exceeds 0 for some layer at a level "
         "that allows for every layer and target (single-step max-T over joint draws of the "
         "errors; Westfall & Young 1993).",
@@ -125,8 +125,8 @@ _CONTROLS = {
 
 def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
     sentences = [
-        "The variance of fitting anew enters the intervals of AUC, balanced accuracy, bits and "
-        "lift through a correction, not by refitting; for the recall of groups it does not enter.",
+        "The variance of fitting anew enters all intervals through a correction, not by "
+        "refitting.",
         "The most separable layer is picked on the same images that measure it, so its value is "
         "optimistic, the more so the more layers and the fewer images; the claim of decodability "
         "allows for that, the printed interval does not.",

@@ -13,12 +13,16 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError, field_validator
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.layout import Distance, Layout, silent_units, unit_square
-from bias_audit.analyses.particle_swarm import refine
-from bias_audit.analyses.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.profiles import Profiles, attribute_targets, profiles
-from bias_audit.analyses.raster import rasters
-from bias_audit.analyses.separability import check_layers, most_separable_layer, unknown_layers
+from bias_audit.analyses.mapping.layout import Distance, Layout, silent_units, unit_square
+from bias_audit.analyses.mapping.particle_swarm import refine
+from bias_audit.analyses.mapping.profiles import Profiles, attribute_targets, profiles
+from bias_audit.analyses.mapping.raster import rasters
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
 from bias_audit.analyses.targets import finest_target
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component

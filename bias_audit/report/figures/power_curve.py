@@ -21,7 +21,7 @@ _ALPHA = 0.05
 @styled
 def power_curve(curves: Sequence[PowerCurve]) -> Figure:
     """Share of audits that claim decodability, by the strength of what is planted."""
-    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+    figure = Figure(figsize=(4.8, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.axhline(_ALPHA, color=MUTED, linewidth=0.8, linestyle=(0, (4, 2)))
     axes.text(0.95, _ALPHA + 0.015, "5 %", color=MUTED, ha="right", va="bottom", fontsize=7)

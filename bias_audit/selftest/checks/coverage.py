@@ -8,10 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from bias_audit.analyses.decodability import Comparison, Decodability, decodability, probe_targets
-from bias_audit.analyses.probes import ProbeSettings
-from bias_audit.analyses.recalls import recall_table
-from bias_audit.analyses.separability import AUC
+from bias_audit.analyses.probing.decodability import (
+    Comparison,
+    Decodability,
+    decodability,
+    probe_targets,
+)
+from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.analyses.probing.recalls import recall_table
+from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
 from bias_audit.selftest.audits import LEVEL

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from bias_audit.analyses.probes import ProbeSettings, ProbeSpec, probe
+from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe
 from bias_audit.analyses.targets import targets_of
 from bias_audit.results.selftest import SelfTestRow
 from bias_audit.selftest.designs import Design, draw

@@ -15,13 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bias_audit.analyses.logistic import Axes, Fits, Problems, fit
+from bias_audit.analyses.probing.logistic import Axes, Fits, Problems, fit
 from bias_audit.groups import IntArray
 
 TOLERANCE = 1e-3
 """The AUC agrees with that of a fully converged fit to about 0.001, at half the time."""
 _CHOOSING = 1e-2
 """Enough to rank strengths of regularisation that are a factor of ten apart."""
+_MOST_STEPS = 20
+"""While choosing: fits that need more are those of a regularisation too weak to be chosen."""
 _BYTES = 400 * 2**20
 """What the fits made at once may take."""
 _COPIES = 24
@@ -114,7 +116,7 @@ def _choose(
     start = None
     for place, strength in enumerate(path):
         problems = Problems(training[going], n_classes, (1 / strength).expand(len(going)))
-        fits = fit(axes, problems, tolerance=_CHOOSING, start=start)
+        fits = fit(axes, problems, tolerance=_CHOOSING, max_steps=_MOST_STEPS, start=start)
         entropy = _cross_entropy(axes, fits, labels[going], tests[going])
         better = entropy < lowest[going]
         kept = fits if kept is None else _replaced(kept, fits, going, better)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Control, Subject
-from bias_audit.analyses.cross_fitting import CrossFit, cross_fit
-from bias_audit.analyses.logistic import principal_axes
+from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
+from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.targets import Measurable, Target, measurable
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable

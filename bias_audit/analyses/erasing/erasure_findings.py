@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bias_audit.analyses.analysis import Head
-from bias_audit.analyses.erasing import ErasureSettings
-from bias_audit.analyses.erasure_measures import Agreements, Measures
-from bias_audit.analyses.leace import SHRINK_BELOW
+from bias_audit.analyses.erasing.erasure import ErasureSettings
+from bias_audit.analyses.erasing.erasure_measures import Agreements, Measures
+from bias_audit.analyses.erasing.leace import SHRINK_BELOW
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.analyses.wording import coverage, interval, listed, percent, percent_interval
 from bias_audit.results.blocks import Finding

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from bias_audit.analyses.erasing import ErasedTarget
+from bias_audit.analyses.erasing.erasure import ErasedTarget
 from bias_audit.groups import IntArray
 from bias_audit.statistics import auc_interval, proportions
 from bias_audit.statistics.auc import weighted_macro_auc

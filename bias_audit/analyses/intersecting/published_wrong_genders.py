@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.confusion_counts import (
+from bias_audit.analyses.confusing.confusion_counts import (
     change_classes,
     confusion_matrix,
     expected_shares,
     most_frequent_pairs,
 )
-from bias_audit.analyses.intersection_measures import Probed
-from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.intersecting.intersection_measures import Probed
+from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Group
 from bias_audit.statistics.inference import Measured, widening

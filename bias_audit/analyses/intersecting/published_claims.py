@@ -16,11 +16,11 @@ import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.group_measures import GroupMeasures
-from bias_audit.analyses.intersection_measures import Part, Probed
-from bias_audit.analyses.probes import Scores
-from bias_audit.analyses.published_wrong_genders import wrong_genders
-from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures
+from bias_audit.analyses.intersecting.intersection_measures import Part, Probed
+from bias_audit.analyses.intersecting.published_wrong_genders import wrong_genders
+from bias_audit.analyses.probing.probes import Scores
+from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.group_measures import GroupMeasures, GroupValue
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupValue
 from bias_audit.analyses.wording import listed
 from bias_audit.groups import IntArray
 from bias_audit.statistics.inference import Measured

@@ -21,6 +21,8 @@ _MEMORY = 6
 _HALVINGS = 20
 _RANK = 1e-6
 """Axes with less than this share of the largest variance are rounding errors."""
+_NOTHING = 1e-6
+"""Share of the loss below which an expected gain is a rounding error."""
 _ROUNDING = 1e-7
 """Relative rounding error of a loss in single precision, which a step may not be refused for."""
 
@@ -66,7 +68,9 @@ class Fits:
         return _logits(axes, self.weights, self.intercepts).permute(1, 0, 2)
 
 
-def principal_axes(units: npt.NDArray[np.float32]) -> Axes:
+def principal_axes(
+    units: npt.NDArray[np.floating], *, deviation: npt.NDArray[np.floating] | None = None
+) -> Axes:
     """Standardise every unit over all images and rotate; no label is used.
 
     A rotation changes neither the predictions nor the penalty of ridge-type regressions. Constant
@@ -75,13 +79,17 @@ def principal_axes(units: npt.NDArray[np.float32]) -> Axes:
 
     Args:
         units: Shape (n_images, n_units), finite.
+        deviation: What to divide each unit by, shape (n_units,); its own standard deviation if
+            not given. 0 drops the unit.
     """
-    x = torch.from_numpy(np.array(units, dtype=np.float32))
-    x = x - x.mean(dim=0)
-    deviation = x.std(dim=0, correction=0)
-    scale = x.abs().amax(dim=0)
-    kept = deviation > scale * _RANK
-    x = x[:, kept] / deviation[kept]
+    x = torch.from_numpy(np.array(units - units.mean(axis=0), dtype=np.float32))
+    if deviation is None:
+        spread = x.std(dim=0, correction=0)
+        kept = spread > x.abs().amax(dim=0) * _RANK
+    else:
+        spread = torch.from_numpy(np.array(deviation, dtype=np.float32))
+        kept = spread > 0
+    x = x[:, kept] / spread[kept]
     n_images, n_units = x.shape
     if n_units == 0:
         return Axes(torch.zeros(n_images, 1), torch.zeros(1))
@@ -185,7 +193,10 @@ class _Descent:
             direction = self._direction()
             expected = _dot(self.state.slope, direction)
             gained = self.base[self.state.place] - self.state.loss
-            done = expected.double() <= tolerance * (gained + expected.double())
+            least = torch.maximum(
+                tolerance * (gained + expected.double()), _NOTHING * self.state.loss
+            )
+            done = expected.double() <= least
             if done.any():
                 self._keep(done, converged=True)
                 direction = (direction[0][~done], direction[1][~done])

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.confusion_shares import Predictions
-from bias_audit.analyses.published_protocol import PublishedProbe, PublishedSettings, Split
+from bias_audit.analyses.confusing.confusion_shares import Predictions
+from bias_audit.analyses.confusing.published_protocol import (
+    PublishedProbe,
+    PublishedSettings,
+    Split,
+)
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import coverage, percent, percent_interval
 from bias_audit.data.faces import FaceTable

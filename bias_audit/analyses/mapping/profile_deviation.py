@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.profiles import Profiles
+from bias_audit.analyses.mapping.profiles import Profiles
 from bias_audit.groups import IntArray
 from bias_audit.statistics.bootstrap import Weights, bootstrap_method, percentile_interval
 from bias_audit.statistics.estimate import Estimate

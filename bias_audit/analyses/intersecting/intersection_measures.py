@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.group_aucs import Scored, depths, group_aucs
-from bias_audit.analyses.group_measures import GroupMeasures, GroupTests
-from bias_audit.analyses.group_tests import Level, Tested, parents_of, tested
-from bias_audit.analyses.interactions import interactions
-from bias_audit.analyses.probes import ProbeSettings, ProbeSpec, out_of_fold_scores, part_of
-from bias_audit.analyses.separability import AUC, Units, measure
+from bias_audit.analyses.intersecting.group_aucs import Scored, depths, group_aucs
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupTests
+from bias_audit.analyses.intersecting.group_tests import Level, Tested, parents_of, tested
+from bias_audit.analyses.intersecting.interactions import interactions
+from bias_audit.analyses.intersecting.within_groups import Asked, subsets, within_groups
+from bias_audit.analyses.probing.probes import (
+    ProbeSettings,
+    ProbeSpec,
+    out_of_fold_scores,
+    part_of,
+)
+from bias_audit.analyses.probing.separability import AUC, Units, measure
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
-from bias_audit.analyses.within_groups import Asked, subsets, within_groups
 from bias_audit.statistics.inference import Measured
 
 TestedMeasures = tuple[tuple[GroupMeasures, GroupTests], ...]

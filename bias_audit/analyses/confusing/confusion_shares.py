@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.confusion_counts import (
+from bias_audit.analyses.confusing.confusion_counts import (
     change_classes,
     confusion_matrix,
     expected_shares,
@@ -135,7 +135,13 @@ def _frequent(predictions: Predictions, pairs: list[tuple[int, int]]) -> tuple[C
         n_true = int(annotated.sum())
         n_clusters = len(np.unique(predictions.clusters[annotated]))
         count = int((predictions.predicted[annotated] == predicted).sum())
-        share = proportion(count, n_true, level=predictions.level, n_clusters=n_clusters)
+        share = proportion(
+            count,
+            n_true,
+            level=predictions.level,
+            n_clusters=n_clusters,
+            widened=predictions.widening,
+        )
         if share is None:
             continue
         result.append(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from bias_audit.analyses.analysis import Head, Subject
-from bias_audit.analyses.leace import Eraser, fitted, whitened
+from bias_audit.analyses.erasing.leace import Eraser, fitted, whitened
+from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
+from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
@@ -22,10 +22,8 @@ from bias_audit.files import digest
 from bias_audit.groups import IntArray
 from bias_audit.progress import Step
 
-_VERSION = "1"
+_VERSION = "2"
 """Part of the cache key: change it with the procedure."""
-_TOLERANCE = 1e-3
-_MAX_ITERATIONS = 1000
 _TOP = 5
 
 FloatArray = npt.NDArray[np.float64]
@@ -42,7 +40,7 @@ class ErasureSettings(Strict):
         description="C of the logistic regression that looks for the target before and after.",
     )
     shuffles: int = Field(
-        default=20, ge=2, le=1000, description="Erasers of shuffled labels to compare with."
+        default=10, ge=2, le=1000, description="Erasers of shuffled labels to compare with."
     )
 
     @property
@@ -160,7 +158,7 @@ class _Work:
         )
         rng = subject.rng("shuffled erasure", name)
         self.labels = [part.codes, *(self._shuffled(rng) for _ in range(settings.shuffles))]
-        self.decided = decisions(head, self.inputs)
+        self.decided = top_of(logits_of(head, self.inputs))
         self.not_converged = 0
         n, n_levels = len(part.codes), len(part.levels)
         self.out = {
@@ -173,13 +171,16 @@ class _Work:
     def done(self, step: Step) -> dict[str, npt.NDArray[Any]]:
         """Everything to keep, as arrays."""
         n_new = self._new_folds()
+        everything = np.ones(len(self.folds), dtype=bool)
+        self.out["before"] = self._cross_predicted(self.inputs, everything, self.folds)
         variances, ranks = [], []
         for fold in range(self.settings.folds):
             held = self.folds == fold
             erasers = self._erasers(~held)
             self._probe(held, erasers[0], n_new)
+            logits = logits_of(self.head, self.inputs[held])
             for number, eraser in enumerate(erasers):
-                after = decisions(self.head, eraser(self.inputs[held]))
+                after = top_of(logits - eraser.shift(self.inputs[held], self.head.weight))
                 agreed = agreement(self.decided[held], after)
                 self.kept[number, held], self.overlap[number, held] = agreed
             variances.append([eraser.variance for eraser in erasers])
@@ -223,62 +224,74 @@ class _Work:
 
     def _probe(self, held: npt.NDArray[np.bool_], eraser: Eraser, n_new: int) -> None:
         erased = eraser(self.inputs)
-        for name, values in (("before", self.inputs), ("erased", erased)):
-            self.out[name][held] = self._predicted(values, ~held, held)
+        self.out["erased"][held] = self._predicted(erased, held)
         if n_new == 0:
             return
-        places = np.flatnonzero(held)
-        rng = self.subject.rng("new folds", self.name, str(int(self.folds[places[0]])))
+        rng = self.subject.rng("new folds", self.name, str(int(self.folds[held][0])))
         inner = stratified_folds(self.part.codes[held], self.clusters[held], n_new, rng)
-        for number in range(n_new):
-            train, test = places[inner != number], places[inner == number]
-            for name, values in (("new_before", self.inputs), ("new_erased", erased)):
-                self.out[name][test] = self._predicted(values, train, test)
+        for name, values in (("new_before", self.inputs), ("new_erased", erased)):
+            self.out[name][held] = self._cross_predicted(values, held, inner)
 
-    def _predicted(
-        self, values: Inputs, train: npt.NDArray[Any], test: npt.NDArray[Any]
-    ) -> FloatArray:
-        """Probabilities of the test images by a probe fitted to the training images.
+    def _predicted(self, values: Inputs, held: npt.NDArray[np.bool_]) -> FloatArray:
+        """Probabilities of the held-out images by a probe fitted to all others."""
+        everything = np.ones(len(held), dtype=bool)
+        axes = principal_axes(values, deviation=self._deviation(everything))
+        labels = torch.from_numpy(np.where(held, -1, self.part.codes))[None]
+        penalty = torch.tensor([1 / self.settings.regularisation])
+        fits = fit(axes, Problems(labels, len(self.part.levels), penalty), tolerance=TOLERANCE)
+        self.not_converged += int((~fits.converged).sum())
+        probabilities = torch.softmax(fits.logits(axes)[0], dim=1).numpy()
+        return np.asarray(probabilities[held], dtype=np.float64)
 
-        Units are standardised as they were before erasure, so that rounding errors in a unit that
-        was erased altogether are not blown up.
+    def _deviation(self, chosen: npt.NDArray[np.bool_]) -> FloatArray:
+        """Units are standardised as they were before erasure.
+
+        So rounding errors in a unit that was erased altogether are not blown up.
         """
-        mean = self.inputs[train].mean(axis=0)
-        spread = self.inputs[train].std(axis=0)
-        spread[spread == 0] = 1
-        model = LogisticRegression(
-            C=self.settings.regularisation, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS
+        return np.asarray(self.inputs[chosen].std(axis=0), dtype=np.float64)
+
+    def _cross_predicted(
+        self, values: Inputs, chosen: npt.NDArray[np.bool_], folds: IntArray
+    ) -> FloatArray:
+        """Probabilities of the chosen images, each by a probe fitted to the others' folds."""
+        (found,) = cross_fit(
+            principal_axes(values[chosen], deviation=self._deviation(chosen)),
+            self.part.codes[chosen][None],
+            folds,
+            n_classes=len(self.part.levels),
+            strengths=(self.settings.regularisation,),
         )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            model.fit((values[train] - mean) / spread, self.part.codes[train])
-        for warning in caught:
-            if issubclass(warning.category, ConvergenceWarning):
-                self.not_converged += 1
-            else:
-                warnings.warn(warning.message, stacklevel=2)
-        probabilities = np.zeros((len(values[test]), len(self.part.levels)))
-        probabilities[:, model.classes_] = model.predict_proba((values[test] - mean) / spread)
-        return probabilities
+        self.not_converged += found.not_converged
+        return found.probabilities.astype(np.float64)
 
     def _reference(self) -> dict[str, npt.NDArray[Any]]:
         reference = self.head.reference
         if reference is None:
             return {}
-        decided = decisions(self.head, reference)
+        logits = logits_of(self.head, reference)
+        decided = top_of(logits)
         erasers = self._erasers(np.ones(len(self.inputs), dtype=bool))
-        agreed = [agreement(decided, decisions(self.head, e(reference))) for e in erasers]
+        agreed = [
+            agreement(decided, top_of(logits - eraser.shift(reference, self.head.weight)))
+            for eraser in erasers
+        ]
         return {
             "reference_kept": np.array([kept for kept, _ in agreed]),
             "reference_overlap": np.array([overlap for _, overlap in agreed]),
         }
 
 
-def decisions(head: Head, inputs: Inputs) -> IntArray:
+def logits_of(head: Head, inputs: Inputs) -> FloatArray:
+    """What the head returns, shape (n, n_classes)."""
+    values = np.asarray(inputs, dtype=np.float64)
+    return np.asarray(values @ head.weight.T.astype(np.float64) + head.bias)
+
+
+def top_of(logits: FloatArray) -> IntArray:
     """The five most probable classes, or all where there are fewer, best first, (n, 5)."""
-    logits = np.asarray(inputs, dtype=np.float64) @ head.weight.T.astype(np.float64) + head.bias
     top = min(_TOP, logits.shape[1])
-    return np.asarray(np.argsort(-logits, axis=1, kind="stable")[:, :top], dtype=np.int64)
+    found = torch.topk(torch.from_numpy(logits), top, dim=1, sorted=True)
+    return found.indices.numpy().astype(np.int64)
 
 
 def agreement(one: IntArray, other: IntArray) -> tuple[npt.NDArray[np.bool_], FloatArray]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from bias_audit.analyses.analysis import Workload
-from bias_audit.analyses.probes import ProbeSettings
+from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Attribute
 

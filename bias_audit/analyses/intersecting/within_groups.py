@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.group_measures import GroupMeasures, GroupValue, level_codes
-from bias_audit.analyses.probes import Scores
-from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupValue, level_codes
+from bias_audit.analyses.probing.probes import Scores
+from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target
 from bias_audit.config.schema import SmallGroups
@@ -200,7 +200,7 @@ def _told_apart(
     if statistic is None:
         return None, None
     share = len(inside) / len(scores.codes)
-    wider = widening(int(scores.folds.max()) + 1, scores.dependence * share)
+    wider = widening(int(scores.folds.max()) + 1, scores.dependence * share**2)
     images = scores.part.images[inside]
     plain = measured(within.units, images, statistic)
     return plain, measured(within.units, images, statistic, widened=wider)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.probes import (
+from bias_audit.analyses.probing.probes import (
     Probe,
     ProbeSettings,
     ProbeSpec,
@@ -19,7 +19,7 @@ from bias_audit.analyses.probes import (
     part_of,
     probe,
 )
-from bias_audit.analyses.separability import Metric, Units, measure
+from bias_audit.analyses.probing.separability import Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
 from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint

@@ -65,6 +65,23 @@ class Eraser:
         erased = self.eraser(torch.as_tensor(inputs, dtype=torch.float64, device=device))
         return np.asarray(erased.cpu().numpy(), dtype=np.float64)
 
+    def shift(
+        self, inputs: npt.NDArray[np.floating], weight: npt.NDArray[np.floating]
+    ) -> FloatArray:
+        """What erasing takes from the outputs of a linear layer, shape (n, n_classes).
+
+        Few directions are erased, so this is much less work than erasing from the inputs and
+        applying the layer.
+
+        Args:
+            inputs: Shape (n, n_units).
+            weight: Of the layer, shape (n_classes, n_units).
+        """
+        parts = (self.eraser.proj_left, self.eraser.proj_right, self.eraser.bias)
+        left, right, mean = (np.asarray(part.cpu(), dtype=np.float64) for part in parts)
+        found = (np.asarray(inputs, dtype=np.float64) - mean) @ right.T
+        return np.asarray(found @ (weight.astype(np.float64) @ left).T)
+
 
 def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
     """Centre activations and take the roots of their covariance.

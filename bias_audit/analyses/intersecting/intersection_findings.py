@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.extremes import extremes
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.group_measures import GroupMeasures, GroupTests
-from bias_audit.analyses.interactions import model_of
-from bias_audit.analyses.intersection_measures import Part
+from bias_audit.analyses.intersecting.extremes import extremes
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupTests
+from bias_audit.analyses.intersecting.interactions import model_of
+from bias_audit.analyses.intersecting.intersection_measures import Part
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding

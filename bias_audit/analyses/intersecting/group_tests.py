@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of, family_row
-from bias_audit.analyses.group_measures import GroupMeasures, GroupTests
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupTests
 from bias_audit.results.blocks import HypothesisFamilies, HypothesisFamily
 from bias_audit.statistics.inference import Measured, studentised_draws
 from bias_audit.statistics.multiplicity import (

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.group_measures import GroupMeasures, GroupValue, level_codes
-from bias_audit.analyses.probes import Scores
-from bias_audit.analyses.separability import Units, measured
+from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupValue, level_codes
+from bias_audit.analyses.probing.probes import Scores
+from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bias_audit.analyses.decodability import GUESSING, Comparison, Decodability
+from bias_audit.analyses.probing.decodability import GUESSING, Comparison, Decodability
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.probes import (
+from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
     Scores,
@@ -132,6 +132,11 @@ def measured(
     )
 
 
+def widening_of(scores: Scores) -> float:
+    """What errors of values of these scores are multiplied by, because probes are refitted."""
+    return widening(int(scores.folds.max()) + 1, scores.dependence)
+
+
 def measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
     """One metric of one probe; None where it has no value.
 
@@ -140,12 +145,11 @@ def measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
     statistic = metric.of(scores)
     if statistic is None:
         return None
-    n_folds = int(scores.folds.max()) + 1
     return measured(
         units,
         scores.part.images,
         statistic,
-        widened=widening(n_folds, scores.dependence),
+        widened=widening_of(scores),
         is_share=metric.is_share,
     )
 

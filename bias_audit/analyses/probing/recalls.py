@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.decodability import LayerProbe, ProbedTarget
+from bias_audit.analyses.probing.decodability import LayerProbe, ProbedTarget
+from bias_audit.analyses.probing.separability import widening_of
 from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, treat
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable
@@ -78,6 +79,7 @@ def _row(
         int(members.sum()),
         level=level,
         n_clusters=len(np.unique(clusters)),
+        widened=widening_of(probe.scores),
     )
     # The probe is not balanced: it names some levels more often than others for any image.
     named = float((predicted == place).mean())
@@ -101,7 +103,11 @@ def _pooled(
     hits = probe.scores.predicted[members] == part.codes[members]
     clusters = subject.faces.clusters[part.images][members]
     recall = proportion(
-        int(hits.sum()), int(members.sum()), level=level, n_clusters=len(np.unique(clusters))
+        int(hits.sum()),
+        int(members.sum()),
+        level=level,
+        n_clusters=len(np.unique(clusters)),
+        widened=widening_of(probe.scores),
     )
     reason = None if recall is not None else "none of its groups could be probed"
     return (GroupRow(group=pooled.group, n=pooled.n, estimate=recall, reason=reason),)

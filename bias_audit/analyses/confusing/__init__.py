@@ -1,0 +1,1 @@
+"""Wrong predictions of probes, and which attributes change in them."""

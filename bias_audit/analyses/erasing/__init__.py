@@ -1,0 +1,1 @@
+"""Erasing an attribute, and what that changes."""

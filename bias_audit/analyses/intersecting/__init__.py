@@ -1,0 +1,1 @@
+"""Groups within groups, interactions, and published claims about them."""

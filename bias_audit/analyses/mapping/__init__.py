@@ -1,0 +1,1 @@
+"""Group profiles and their layouts."""

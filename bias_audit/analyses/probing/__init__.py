@@ -1,0 +1,1 @@
+"""Linear probes, their controls, and what they say."""
