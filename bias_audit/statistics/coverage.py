@@ -21,7 +21,7 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     """The bounds that an estimate has at another level.
 
     On the scale "wilson", Wilson's interval of `value` and `counted`, exactly. Otherwise each
-    bound's distance from the value, on the estimate's scale, is multiplied by the ratio of the normal
+    bound's distance from the value, on the estimate's scale, is multiplied by the ratio of normal
     quantiles of the two levels: the estimate is taken to be normal on that scale, and an interval
     that is wider on one side stays so. A share of exactly 0 or 1 has no logit; there the distances
     are measured on the share itself and the bounds kept within [0, 1].

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bias_audit.analyses import cross_fitting, probes
+from bias_audit.analyses.probing import cross_fitting, probes
 from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.logistic import fit, principal_axes
 from bias_audit.analyses.probing.probes import (
