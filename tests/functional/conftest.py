@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "sampling": {"max_per_intersection": 7},
     "backbones": [{"kind": "bundled", "layers": ["blocks.1", "blocks.5"]}],
     "activations": {"device": "cpu"},
+    "controls": {"random_weights": 1, "shuffles": 1},
     "analyses": [
         {"kind": "linear_probe", "folds": 3},
         {"kind": "confusions", "folds": 3},

@@ -217,7 +217,7 @@ STAGES = {
     "image controls": "bias_audit.data.image_features.quality",
     "statistics of random weights": "bias_audit.audit.controls.estimate_statistics",
     "random weights": "bias_audit.audit.controls.extract",
-    "probes": "bias_audit.analyses.probing.probes.LogisticRegression.fit",
+    "probes": "bias_audit.analyses.probing.probes.cross_fit",
     "map": "bias_audit.analyses.methods.topomap.UnitMap",
     "report": "bias_audit.report.render.write_text",
 }

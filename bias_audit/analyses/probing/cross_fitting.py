@@ -7,6 +7,8 @@ the lowest cross-entropy on the held-out fold is used to fit all training images
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,8 @@ _MOST_STEPS = 20
 """While choosing: fits that need more are those of a regularisation too weak to be chosen."""
 _BYTES = 400 * 2**20
 """What the fits made at once may take."""
+_WORTH_THREADS = 2 * 10**7
+"""Products of one evaluation of all fits from which several threads help."""
 _COPIES = 24
 """Tensors of the size of the weights that a fit holds: its memory of steps, and temporaries."""
 
@@ -66,10 +70,24 @@ def cross_fit(
     each = len(axes.spread) * n_classes * 4 * _COPIES + len(folds) * n_classes * 4 * 4
     together = max(1, int(_BYTES // (each * n_folds)))
     result: list[CrossFit] = []
-    for start in range(0, len(labellings), together):
-        chunk = torch.from_numpy(labellings[start : start + together])
-        result += _cross_fit(axes, chunk, torch.from_numpy(folds), n_classes, strengths)
+    products = axes.images.numel() * n_classes * n_folds * min(together, len(labellings))
+    with _few_threads_for(products):
+        for start in range(0, len(labellings), together):
+            chunk = torch.from_numpy(labellings[start : start + together])
+            result += _cross_fit(axes, chunk, torch.from_numpy(folds), n_classes, strengths)
     return tuple(result)
+
+
+@contextmanager
+def _few_threads_for(products: int) -> Iterator[None]:
+    """Small fits on one thread: waiting for others takes longer than the work."""
+    threads = torch.get_num_threads()
+    try:
+        if products < _WORTH_THREADS:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _cross_fit(
