@@ -13,7 +13,7 @@ audit: $(SETUP) pango
 	$(BIN)/bias-audit run audit_configs/quickstart.yaml
 
 test: $(SETUP) pango
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(SETUP)
 	$(BIN)/ruff check .

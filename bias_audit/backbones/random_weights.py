@@ -191,8 +191,8 @@ def _estimating(module: nn.Module) -> Iterator[None]:
 
 
 def _set_from(name: str, part: nn.Module, given: Tensor) -> None:
-    by_unit = given.float().transpose(0, 1).flatten(1)
-    mean, variance = by_unit.mean(dim=1), by_unit.var(dim=1, correction=0)
+    over = [axis for axis in range(given.ndim) if axis != 1]
+    variance, mean = torch.var_mean(given.float(), dim=over, correction=0)
     if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
         raise BackboneError(f"with random weights, layer {name!r} receives values not finite")
     for which, values in (("running_mean", mean), ("running_var", variance)):
