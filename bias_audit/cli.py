@@ -37,8 +37,8 @@ EXIT_ANALYSIS_FAILED = 4
 EXIT_DEFECT = 70
 """Python's own code for an uncaught error is 1, which here means that a criterion fails."""
 EXIT_INTERRUPTED = 130
-_SHOWN = 4
-"""Findings on the terminal; the report has all."""
+_SHOWN = 2
+"""Findings of each analysis on the terminal; the report has all."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,10 +86,13 @@ def run_command(
             selftest=partial(kept_or_quick, settings.output.cache, ConsoleProgress(out)),
         )
         for subject in result.subjects:
-            findings = [f for analysis in subject.analyses for f in analysis.findings]
-            findings.sort(key=lambda finding: -finding.weight)
+            findings = [
+                finding
+                for analysis in subject.analyses
+                for finding in sorted(analysis.findings, key=lambda f: -f.weight)[:_SHOWN]
+            ]
             out.print(f"\n{subject.backbone.name}, the strongest findings:", markup=False)
-            for finding in findings[:_SHOWN]:
+            for finding in findings:
                 out.print(f"- {finding.text}", markup=False, highlight=False)
         out.print()
         for path in render(settings.folder, formats=settings.output.formats):
