@@ -56,8 +56,11 @@ def failures_of(subject: SubjectResult) -> tuple[Failure, ...]:
 
 
 def _subject(subject: SubjectResult, index: int) -> SubjectSummary:
-    findings = [finding for analysis in subject.analyses for finding in analysis.findings]
-    findings.sort(key=lambda finding: -finding.weight)
+    findings = [
+        finding
+        for analysis in subject.analyses
+        for finding in sorted(analysis.findings, key=lambda finding: -finding.weight)
+    ]
     return SubjectSummary(
         name=subject.backbone.name,
         anchor=f"backbone-{index}",
