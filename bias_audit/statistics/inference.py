@@ -173,14 +173,6 @@ def p_above(measured: Measured, null: float = 0.0) -> float:
     return max(_TINY, float(norm.sf((measured.value - null) / se))) if se > _NO_SPREAD else 1.0
 
 
-def p_apart(measured: Measured, null: float = 0.0) -> float:
-    """Two-sided p-value that the value differs from `null` by chance; 1 where no spread."""
-    se = measured.standard_error
-    if se <= _NO_SPREAD:
-        return 1.0
-    return max(_TINY, float(2 * norm.sf(abs(measured.value - null) / se)))
-
-
 def studentised_draws(
     measures: Sequence[Measured], n_draws: int, rng: np.random.Generator
 ) -> FloatArray:

@@ -19,7 +19,7 @@ from PIL import Image
 from bias_audit.config.load import load_config
 from bias_audit.results.audit import SCHEMA_VERSION
 from bias_audit.results.store import read_audit
-from tests.functional.conftest import bias_audit
+from tests.functional.conftest import bias_audit, bias_audit_process
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -72,7 +72,7 @@ def test_fewer_images_than_folds_exits_2(
         blank(tmp_path, f"{index}.png", index)
         rows.append(f"{index}.png,{['round', 'long'][index]},light")
     manifest(tmp_path, rows, small)
-    done = bias_audit("run", write_config(small), cwd=tmp_path)
+    done = bias_audit_process("run", write_config(small), cwd=tmp_path)
     assert done.returncode == 2
     assert "expected at most as many folds as images" in done.stderr.replace("\n", " ")
 
