@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bias_audit.activations.extract import extract
@@ -26,8 +25,7 @@ from tests.benchmarks.test_probes import resnet50
 
 N_FACES, N_AUDITED = 1200, 400
 
-pytestmark = pytest.mark.benchmark
-Units = npt.NDArray[np.float32]
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(0)]
 
 
 def test_null_audits_of_real_activations(
@@ -46,7 +44,10 @@ def test_null_audits_of_real_activations(
         cache=Path(os.environ.get("PROBE_CACHE", tmp_path)),
         progress=Silent(),
     ).activations
-    units = {layer: np.array(stored.units(layer)) for layer in stored.layers}
+    units = {}
+    for number, layer in enumerate(stored.layers):
+        units[layer] = tmp_path / f"{number}.npy"
+        np.save(units[layer], np.asarray(stored.units(layer)))
     with started(processes_for("full")) as executor, Silent().step("", total=n, unit="") as step:
         trials = Trials(0, step, executor)
         audits = trials.run(partial(null_audit, faces, units), n, "real activations")
@@ -63,11 +64,17 @@ def test_null_audits_of_real_activations(
             )
 
 
-def null_audit(faces: Faces, units: Mapping[str, Units], rng: np.random.Generator) -> NullAudit:
-    """Rows of labels are dealt to whole clusters, of which some are drawn."""
+def null_audit(faces: Faces, units: Mapping[str, Path], rng: np.random.Generator) -> NullAudit:
+    """Rows of labels are dealt to whole clusters, of which some are drawn.
+
+    Args:
+        faces: All.
+        units: Files of the activations of all, by layer.
+        rng: Draws and deals.
+    """
     clusters = rng.permutation(np.unique(faces.clusters))[:N_AUDITED]
     chosen = np.flatnonzero(np.isin(faces.clusters, clusters))
     _, first, number = np.unique(faces.clusters[chosen], return_index=True, return_inverse=True)
     dealt = rng.permutation(faces.table.codes[chosen][first])[number]
-    by_layer = {layer: values[chosen] for layer, values in units.items()}
+    by_layer = {layer: np.load(file, mmap_mode="r")[chosen] for layer, file in units.items()}
     return audit_of_nothing(Sample(faces.table.attributes, dealt, number, by_layer), rng)

@@ -29,7 +29,7 @@ N_FACES = 5226
 FOLDS, SHUFFLES, STRENGTH = 5, 1, 0.01
 
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(0)]
 
 
 def test_many_fits_at_once_against_one_by_one(
