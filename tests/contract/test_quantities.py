@@ -22,6 +22,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "erasure": [{"bootstrap_draws": 100}],
+    "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }
 """Parameters of analyses that take long, or that have more than one form."""
 
