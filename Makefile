@@ -13,7 +13,7 @@ audit: $(SETUP) pango
 	$(BIN)/bias-audit run audit_configs/quickstart.yaml
 
 test: $(SETUP) pango
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(SETUP)
 	$(BIN)/ruff check .

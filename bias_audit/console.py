@@ -120,11 +120,19 @@ class SelfTestRows(Protocol):
 def print_selftest(console: Console, shown: SelfTestRows) -> None:
     """Print the table of a self-test, and how many of its checks are OK."""
     table = Table(title="Self-test", title_justify="left", show_lines=True, expand=False)
-    for column in shown.table.columns:
-        table.add_column(column.label, overflow="fold")
-    for *cells, outcome in shown.table.rows:
+    table.add_column("check, and what was simulated", ratio=1)
+    table.add_column("found, and expected", ratio=1)
+    table.add_column("outcome", no_wrap=True)
+    labels = [column.label for column in shown.table.columns]
+    for row in shown.table.rows:
+        cells = {label: escape(cell) for label, cell in zip(labels, row, strict=True)}
+        outcome = cells["outcome"]
         colour = {"OK": "green", "NOT OK": "red"}.get(outcome.partition(" ")[2], "yellow")
-        table.add_row(*map(escape, cells), f"[{colour}]{escape(outcome)}[/{colour}]")
+        table.add_row(
+            f"{cells['check']}\n[dim]{cells['simulated']} ({cells['trials']} trials)[/dim]",
+            f"{cells['found']}\n[dim]expected: {cells['expected']}[/dim]",
+            f"[{colour}]{outcome}[/{colour}]",
+        )
     console.print(table)
     console.print(shown.counts, markup=False, highlight=False)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 import yaml
 from filelock import FileLock, Timeout
 
@@ -267,7 +268,8 @@ def _analyse(
         params = planned.params.model_dump(mode="json")
         title = planned.analysis.title
         try:
-            outcome = planned.analysis.run(subject, planned.params)
+            with _threads_kept():
+                outcome = planned.analysis.run(subject, planned.params)
         except OutputError:
             raise  # a full disk stops the audit; it says nothing about the analysis
         except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
@@ -287,6 +289,16 @@ def _analyse(
             limits=outcome.limits,
             seconds=round(time.monotonic() - began, 1),
         )
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Results must not depend on which analyses ran before; UMAP's compiler sets threads anew."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _failed(

@@ -115,8 +115,8 @@ class Multiplicity(Strict):
     )
     verdicts: Literal["holm", "max_t"] = Field(
         default="max_t",
-        description="Adjustment of p-values that decide a verdict; both keep the chance of any "
-        "false rejection in a family at alpha.",
+        description="Adjustment of p-values that decide what a finding claims; both keep the "
+        "chance of any false rejection in a family at alpha. Criteria use Holm through intervals.",
     )
     gatekeeping: bool = Field(
         default=True,

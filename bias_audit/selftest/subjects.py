@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import Arrays, Subject
+from bias_audit.analyses.analysis import ArrayCache, Arrays, Subject
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.files import digest
 from bias_audit.groups import Attribute, IntArray
@@ -40,6 +40,8 @@ class InMemoryActivations:
     by_layer: Mapping[str, UnitArray]
     cells: IntArray
     n_cells: int
+    maps: Mapping[str, UnitArray] = field(default_factory=dict)
+    """Positions by layer, shape (n_images, n_units, n_positions), where any are simulated."""
 
     @property
     def fingerprint(self) -> str:
@@ -56,12 +58,12 @@ class InMemoryActivations:
         return self.by_layer[layer]
 
     def positions(self, layer: str) -> UnitArray:
-        """Simulated units have no positions.
+        """Shape (n_images, n_units, n_positions).
 
         Raises:
-            KeyError: Always.
+            KeyError: The layer has none.
         """
-        raise KeyError(layer)
+        return self.maps[layer]
 
     def moments(self, layer: str) -> Moments:
         """Moments of the units per intersection."""
@@ -92,6 +94,11 @@ def subject_of(sample: Sample, rng: np.random.Generator) -> Subject:
         sample: The images.
         rng: Gives the seed of the audit.
     """
+    return subject_with(sample, int(rng.integers(2**31)), InMemoryCache())
+
+
+def subject_with(sample: Sample, seed: int, cache: ArrayCache) -> Subject:
+    """A simulated audit's subject with a seed and a cache of its own."""
     n = len(sample.codes)
     table = FaceTable(
         name="simulated",
@@ -106,5 +113,4 @@ def subject_of(sample: Sample, rng: np.random.Generator) -> Subject:
     found = np.bincount(table.cells, minlength=table.n_cells).astype(np.int64)
     faces = Faces(table, found, sample.clusters, tuple(str(image) for image in range(n)))
     activations = InMemoryActivations(sample.by_layer, table.cells, table.n_cells)
-    seed = int(rng.integers(2**31))
-    return Subject("simulated", faces, activations, InMemoryCache(), seed, Silent())
+    return Subject("simulated", faces, activations, cache, seed, Silent())

@@ -1,4 +1,4 @@
-"""A score interval for an AUC, for where a bootstrap has no spread."""
+"""A score interval for an AUC, for where influences have no spread."""
 
 from __future__ import annotations
 

@@ -32,11 +32,14 @@ class Measured:
     n: int
     """Clusters of images the value rests on."""
     smallest: int
-    """Images of the smallest class."""
+    """Of those, about how many show the smallest class."""
     unit: str
     """What is independent: "images" or "clusters of images"."""
     is_share: bool = True
     """Whether the value lies in [0, 1]."""
+    trials: float | None = None
+    """Of a mean over images: the independent observations that Wilson's interval counts, fewer
+    than `n` where predictions depend on each other; None for a ranking or a mean of classes."""
 
     @property
     def standard_error(self) -> float:
@@ -104,20 +107,25 @@ def estimate(measured: Measured, *, level: float) -> Estimate:
     return Estimate(value, lower, upper, level=level, n=n, method=method, scale="logit")
 
 
-def score_error(value: float, smallest: int, n: int) -> float:
+def score_error(value: float, smallest: int, n: int, *, trials: float | None = None) -> float:
     """Standard error of a share of exactly 0 or 1, from its score interval.
 
     Args:
         value: 0 or 1.
         smallest: Images of the smallest class.
         n: Independent units of all classes.
+        trials: Of a mean over images: the independent observations.
     """
     level = 0.95
-    lower, upper = _score_interval(value, smallest, n, level=level)
+    lower, upper = _score_interval(value, smallest, n, level=level, trials=trials)
     return max(value - lower, upper - value) / float(norm.ppf((1 + level) / 2))
 
 
-def _score_interval(value: float, smallest: int, n: int, *, level: float) -> tuple[float, float]:
+def _score_interval(
+    value: float, smallest: int, n: int, *, level: float, trials: float | None
+) -> tuple[float, float]:
+    if trials is not None:
+        return proportions.wilson_interval(value, trials, level=level)
     m = max(1, min(smallest, n))
     lower, upper = auc_interval.auc_score_interval(value, m, max(1, n - m), level=level)
     wilson = proportions.wilson_interval(value, m, level=level)
@@ -125,14 +133,15 @@ def _score_interval(value: float, smallest: int, n: int, *, level: float) -> tup
 
 
 def _without_spread(measured: Measured, level: float) -> Estimate:
-    lower, upper = _score_interval(measured.value, measured.smallest, measured.n, level=level)
+    value, n, trials = measured.value, measured.n, measured.trials
+    bounds = _score_interval(value, measured.smallest, n, level=level, trials=trials)
+    if trials is None:
+        method = f"{auc_interval.METHOD}, or Wilson's where wider"
+        return Estimate(value, *bounds, level=level, n=n, method=method)
+    effective = trials if trials < n else None
+    method = proportions.METHOD + ("" if effective is None else ", widened for refitting")
     return Estimate(
-        measured.value,
-        lower,
-        upper,
-        level=level,
-        n=measured.n,
-        method=f"{auc_interval.METHOD}, or Wilson's where wider",
+        value, *bounds, level=level, n=n, method=method, scale="wilson", effective=effective
     )
 
 
@@ -162,14 +171,6 @@ def p_above(measured: Measured, null: float = 0.0) -> float:
     """One-sided p-value that the value exceeds `null` by chance; 1 without spread, never 0."""
     se = measured.standard_error
     return max(_TINY, float(norm.sf((measured.value - null) / se))) if se > _NO_SPREAD else 1.0
-
-
-def p_apart(measured: Measured, null: float = 0.0) -> float:
-    """Two-sided p-value that the value differs from `null` by chance; 1 where no spread."""
-    se = measured.standard_error
-    if se <= _NO_SPREAD:
-        return 1.0
-    return max(_TINY, float(2 * norm.sf(abs(measured.value - null) / se)))
 
 
 def studentised_draws(

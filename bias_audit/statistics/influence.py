@@ -28,6 +28,8 @@ class Statistic:
     """Shape (n_images,)."""
     smallest: int
     """Images of the smallest class it rests on."""
+    is_mean: bool = False
+    """Whether it is one mean over all its images, rather than a ranking or a mean of classes."""
 
 
 def auc(scores: ScoreArray, is_member: npt.NDArray[np.bool_], folds: IntArray) -> Statistic | None:
@@ -95,6 +97,17 @@ def class_recall(predicted: IntArray, codes: IntArray, label: int) -> Statistic 
 def balanced_accuracy(predicted: IntArray, codes: IntArray, n_classes: int) -> Statistic | None:
     """Recall averaged over the classes that have images; None where none has."""
     return mean([class_recall(predicted, codes, label) for label in range(n_classes)])
+
+
+def average(values: npt.NDArray[np.bool_ | np.floating]) -> Statistic:
+    """Mean of a number in [0, 1] per image, such as whether an image has some property.
+
+    Args:
+        values: Shape (n_images,), at least one image.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    n, value = len(numbers), float(numbers.mean())
+    return Statistic(value, (numbers - value) / n * _small_sample(n), n, is_mean=True)
 
 
 def bits(probabilities: ScoreArray, codes: IntArray, folds: IntArray) -> Statistic | None:

@@ -68,7 +68,7 @@ def test_expected_shares_by_hand_and_for_random_guesses() -> None:
 
 
 def test_what_is_not_encoded_is_what_gets_confused() -> None:
-    outcome = PLUGIN.run(planted(strength=3), Params(bootstrap_draws=300))
+    outcome = PLUGIN.run(planted(strength=3), Params())
     (block,) = outcome.blocks
     assert isinstance(block, Confusions)
     classes = {c.changed: c for c in block.classes}
@@ -85,9 +85,7 @@ def test_random_predictions_are_called_chance_as_often_as_claimed() -> None:
     """Nothing is planted; unwidened intervals would miss what is expected in one of nine."""
     holds = []
     for seed in range(60):
-        outcome = PLUGIN.run(
-            planted(strength=0, seed=seed), Params(layer="late", bootstrap_draws=200)
-        )
+        outcome = PLUGIN.run(planted(strength=0, seed=seed), Params(layer="late"))
         (block,) = outcome.blocks
         assert isinstance(block, Confusions)
         holds += [c.share.lower <= c.expected <= c.share.upper for c in block.classes]
@@ -98,7 +96,7 @@ def test_random_predictions_are_called_chance_as_often_as_claimed() -> None:
 def test_no_confusion_at_all() -> None:
     codes = np.stack([np.arange(120) % 3, np.arange(120) // 3 % 2], axis=1)
     subject = make_subject(codes, {"late": 9 * np.eye(6)[codes[:, 0] * 2 + codes[:, 1]]})
-    outcome = PLUGIN.run(subject, Params(bootstrap_draws=100))
+    outcome = PLUGIN.run(subject, Params())
     (block,) = outcome.blocks
     assert isinstance(block, Confusions)
     assert (block.n_confused, block.classes, block.most_frequent) == (0, (), ())

@@ -24,8 +24,9 @@ from bias_audit.audit.plan import make_plan
 from bias_audit.config.load import load_config
 from bias_audit.errors import AnalysisError, ConfigError
 from bias_audit.results.blocks import Confusions, LayerCurve
+from bias_audit.selftest.subjects import InMemoryActivations
 from bias_audit.statistics.proportions import wilson_interval
-from tests.analyses.planted import FakeActivations, FakeCache, make_subject
+from tests.analyses.planted import FakeCache, make_subject
 
 QUICK = PublishedSettings(epochs=30, batch_size=32, learning_rate=0.01)
 LAYERS = ("early", "late")
@@ -43,14 +44,12 @@ def subject(*, strength: float = 1.5, n: int = 600, seed: int = 0) -> Subject:
     maps = {name: values - values.mean(axis=2, keepdims=True) for name, values in maps.items()}
     means = {name: values.mean(axis=2) for name, values in maps.items()}
     made = make_subject(codes, means, seed=seed)
-    assert isinstance(made.activations, FakeActivations)
+    assert isinstance(made.activations, InMemoryActivations)
     return replace(made, activations=replace(made.activations, maps=maps))
 
 
 def params(**changes: object) -> Params:
-    return Params.model_validate(
-        {"protocol": "krug_stober_2025", "published": QUICK, "bootstrap_draws": 200, **changes}
-    )
+    return Params.model_validate({"protocol": "krug_stober_2025", "published": QUICK, **changes})
 
 
 def test_finds_the_layer_and_the_confusions_that_are_planted() -> None:
@@ -77,7 +76,7 @@ def test_finds_the_layer_and_the_confusions_that_are_planted() -> None:
 
 
 def test_the_default_protocol_is_blind_to_positions() -> None:
-    (block,) = PLUGIN.run(subject(), Params(layer="late", bootstrap_draws=100)).blocks
+    (block,) = PLUGIN.run(subject(), Params(layer="late")).blocks
     assert isinstance(block, Confusions)
     assert 1 - block.n_confused / block.n_images < 0.3
 
@@ -173,7 +172,7 @@ def test_the_method_says_what_ran_and_the_limits_how_few_images_that_is() -> Non
 
 def test_missing_positions_and_unknown_layers_are_explained() -> None:
     made = subject(n=300)
-    assert isinstance(made.activations, FakeActivations)
+    assert isinstance(made.activations, InMemoryActivations)
     without = replace(made, activations=replace(made.activations, maps={}))
     with pytest.raises(AnalysisError, match=r"activations\.positions: 8"):
         PLUGIN.run(without, params())

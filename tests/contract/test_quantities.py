@@ -10,18 +10,14 @@ import pytest
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.config.catalog import ANALYSES
-from tests.analyses.planted import FakeActivations, planted
+from bias_audit.selftest.subjects import InMemoryActivations
+from tests.analyses.planted import planted
 
 SMALL: dict[str, list[dict[str, Any]]] = {
     "confusions": [
-        {"bootstrap_draws": 100},
-        {
-            "bootstrap_draws": 100,
-            "protocol": "krug_stober_2025",
-            "published": {"epochs": 2},
-        },
+        {},
+        {"protocol": "krug_stober_2025", "published": {"epochs": 2}},
     ],
-    "erasure": [{"bootstrap_draws": 100}],
     "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }
 """Parameters of analyses that take long, or that have more than one form."""
@@ -31,7 +27,7 @@ def _subject() -> Subject:
     """With everything that an analysis may ask for."""
     subject = planted(n=240, strength=2.0)
     activations = subject.activations
-    assert isinstance(activations, FakeActivations)
+    assert isinstance(activations, InMemoryActivations)
     late = activations.by_layer["late"]
     maps = {name: values[:, :, None] for name, values in activations.by_layer.items()}
     rng = np.random.default_rng(0)

@@ -13,18 +13,20 @@ from bias_audit.analyses.confusing.confusion_counts import (
     expected_shares,
     most_frequent_pairs,
 )
+from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import Confusion, ConfusionClass, Confusions
-from bias_audit.statistics.bootstrap import (
-    Weights,
-    bootstrap_method,
-    overlap_factor,
-    percentile_interval,
-)
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import METHOD, proportion, wilson_interval
+from bias_audit.statistics.inference import estimate
+from bias_audit.statistics.influence import average
+from bias_audit.statistics.proportions import proportion
 
 FloatArray = npt.NDArray[np.float64]
+
+SHARES = (
+    "rest on the influence of every image, on the logit scale (Wilson's where the share is 0 or 1)"
+)
+"""How intervals of shares of all confusions are made."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,14 @@ class Predictions:
     """Annotated group of each image, index into `groups`, shape (n,)."""
     predicted: IntArray
     """Shape (n,)."""
-    clusters: IntArray
-    """Shape (n,)."""
-    weights: Weights
-    """Bootstrap weights, shape (n_draws, n)."""
-    n_folds: int | None
-    """Of the cross-validation, whose training folds overlap; None for a single split."""
+    units: Units
+    """Of the subject."""
+    images: IntArray
+    """Number of each image among the subject's, shape (n,)."""
+    widened: float
+    """Factor on errors, because probes are refitted; 1 for a single split and fit."""
     level: float
     """Coverage of the intervals."""
-
-    @property
-    def widening(self) -> float:
-        """What intervals over all confusions are widened by."""
-        return 1.0 if self.n_folds is None else overlap_factor(self.n_folds)
 
 
 @dataclass(frozen=True)
@@ -79,32 +76,10 @@ class Wrong:
 
     def share(self, chosen: IntArray) -> Estimate:
         """Share of all confusions that fall in the chosen classes."""
-        own = self.predictions
-        wrong = self.of_image >= 0
-        hit = np.isin(self.of_image, chosen)
-        value = float(hit.sum() / wrong.sum())
-        total = own.weights @ wrong.astype(np.float64)
-        draws = np.divide(
-            own.weights @ hit.astype(np.float64),
-            total,
-            out=np.full(len(total), np.nan),
-            where=total > 0,
-        )
-        draws = value + own.widening * (draws - value)
-        n = len(np.unique(own.clusters[wrong]))
-        interval = percentile_interval(draws, level=own.level) if 0 < value < 1 else None
-        method = self._method(len(draws))
-        if interval is None:
-            interval, method = wilson_interval(value, n, level=own.level), METHOD
-        lower = max(0.0, min(value, interval[0]))
-        upper = min(1.0, max(value, interval[1]))
-        return Estimate(value, lower, upper, level=own.level, n=n, method=method)
-
-    def _method(self, n_draws: int) -> str:
-        own = self.predictions
-        whole = len(np.unique(own.clusters)) == len(own.clusters)
-        method = bootstrap_method("images" if whole else "clusters of images", n_draws)
-        return method if own.n_folds is None else f"{method}, widened for overlapping folds"
+        own, wrong = self.predictions, self.of_image >= 0
+        hit = np.isin(self.of_image[wrong], chosen)
+        share = measured(own.units, own.images[wrong], average(hit), widened=own.widened)
+        return estimate(share, level=own.level)
 
 
 def confusion_block(wrong: Wrong, title: str, most_frequent: int) -> tuple[Confusions, int]:
@@ -129,18 +104,19 @@ def _matrix(predictions: Predictions) -> IntArray:
 def _frequent(predictions: Predictions, pairs: list[tuple[int, int]]) -> tuple[Confusion, ...]:
     groups = predictions.groups
     names, numbers = change_classes(groups)
+    clusters = predictions.units.clusters[predictions.images]
     result = []
     for true, predicted in pairs:
         annotated = predictions.true == true
         n_true = int(annotated.sum())
-        n_clusters = len(np.unique(predictions.clusters[annotated]))
+        n_clusters = len(np.unique(clusters[annotated]))
         count = int((predictions.predicted[annotated] == predicted).sum())
         share = proportion(
             count,
             n_true,
             level=predictions.level,
             n_clusters=n_clusters,
-            widened=predictions.widening,
+            widened=predictions.widened,
         )
         if share is None:
             continue

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.confusing.confusion_shares import Predictions
+from bias_audit.analyses.confusing.confusion_shares import SHARES, Predictions
 from bias_audit.analyses.confusing.published_protocol import (
     PublishedProbe,
     PublishedSettings,
     Split,
 )
+from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import coverage, percent, percent_interval
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
-from bias_audit.statistics.bootstrap import Weights
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.proportions import proportion, wilson_interval
 
@@ -92,19 +92,17 @@ def published_predictions(
     split: Split,
     probe: PublishedProbe,
     *,
-    weights: Weights,
     level: float,
 ) -> Predictions:
-    """The validation images as one probe sees them; weights are of all images."""
-    images = split.part.images[split.validation]
+    """The validation images as one probe sees them."""
     return Predictions(
         layer=probe.layer,
         groups=tuple(target.groups[index] for index in split.part.levels),
         true=split.part.codes[split.validation],
         predicted=probe.predicted,
-        clusters=subject.faces.clusters[images],
-        weights=weights[:, images],
-        n_folds=None,
+        units=Units.of(subject),
+        images=split.part.images[split.validation],
+        widened=1.0,
         level=level,
     )
 
@@ -131,8 +129,8 @@ def published_method(
         f"{settings.learning_rate:g}, {settings.epochs} epochs, batches of {settings.batch_size}, "
         "features standardised on the training images, average pooling to the positions and no "
         "early stopping are choices made here.",
-        "Intervals of the error and of single pairs are Wilson's, those of shares of all "
-        "confusions percentile bootstraps, both with the one split and the one fit held fixed.",
+        "Intervals of the error and of single pairs are Wilson's; those of shares of all "
+        f"confusions {SHARES}; both with the one split and the one fit held fixed.",
     )
 
 

@@ -11,23 +11,22 @@ import torch
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Head, Subject
-from bias_audit.analyses.erasing.leace import Eraser, fitted, whitened
+from bias_audit.analyses.erasing.leace import Eraser, fitted
+from bias_audit.analyses.erasing.splits import Inputs, Split, fewest_in_a_fold
 from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
 from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
-from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray
 from bias_audit.progress import Step
 
-_VERSION = "2"
+_VERSION = "3"
 """Part of the cache key: change it with the procedure."""
 _TOP = 5
 
 FloatArray = npt.NDArray[np.float64]
-Inputs = npt.NDArray[np.floating[Any]]
 
 
 class ErasureSettings(Strict):
@@ -60,6 +59,8 @@ class ErasedTarget:
 
     target: Target
     part: Measurable
+    folds: IntArray
+    """Fold of each image, shape (n,)."""
     before: FloatArray
     """Out-of-fold probabilities of a probe on the inputs as they are, (n, n_levels)."""
     erased: FloatArray
@@ -68,6 +69,8 @@ class ErasedTarget:
     """Of probes that are fitted to and asked about held-out images only; None where too few."""
     new_erased: FloatArray | None
     """The same, held-out images erased: none of them was seen by the eraser."""
+    new_folds: IntArray | None
+    """Fold of each image among those of its fold, for the probes of `new_before`, shape (n,)."""
     kept: npt.NDArray[np.bool_]
     """Whether the most probable class stays, shape (1 + shuffles, n)."""
     overlap: FloatArray
@@ -89,19 +92,27 @@ def erase(
     target: Target,
     part: Measurable,
     *,
+    split: Split,
     settings: ErasureSettings,
     step: Step,
 ) -> ErasedTarget:
     """Erase one measurable target from the inputs of the head; kept in the subject's cache.
 
-    Raises:
-        AnalysisError: What the head receives is not finite.
+    Args:
+        subject: Whose images.
+        head: Whose inputs.
+        target: What is erased.
+        part: Its levels and images that can be measured.
+        split: Folds of these images.
+        settings: How it is erased and looked for.
+        step: Advanced by one a fold.
     """
     clusters = subject.faces.clusters[part.images]
-    key = _key(subject, head, target.name, settings, np.stack([part.images, part.codes, clusters]))
+    labels = np.stack([part.images, part.codes, clusters, split.folds])
+    key = _key(subject, head, target.name, settings, labels)
     stored = subject.cache.get(key)
     if stored is None:
-        work = _Work(subject, head, target.name, part, settings)
+        work = _Work(subject, head, target.name, part, split=split, settings=settings)
         stored = work.done(step)
         subject.cache.put(key, stored)
     else:
@@ -109,10 +120,12 @@ def erase(
     return ErasedTarget(
         target,
         part,
+        split.folds,
         stored["before"],
         stored["erased"],
         stored.get("new_before"),
         stored.get("new_erased"),
+        stored.get("new_folds"),
         stored["kept"],
         stored["overlap"],
         stored.get("reference_kept"),
@@ -142,20 +155,19 @@ class _Work:
     """The folds of one target."""
 
     def __init__(
-        self, subject: Subject, head: Head, name: str, part: Measurable, settings: ErasureSettings
+        self,
+        subject: Subject,
+        head: Head,
+        name: str,
+        part: Measurable,
+        *,
+        split: Split,
+        settings: ErasureSettings,
     ) -> None:
         self.subject, self.head, self.name = subject, head, name
-        self.part, self.settings = part, settings
-        self.inputs = np.asarray(head.inputs[part.images])
-        if not np.isfinite(self.inputs).all():
-            raise AnalysisError(
-                f"inputs of {head.name}: expected finite numbers, got infinite or undefined ones; "
-                "check the weights, and that images are preprocessed as the backbone expects"
-            )
+        self.part, self.split, self.settings = part, split, settings
+        self.inputs, self.folds = split.inputs, split.folds
         self.clusters = subject.faces.clusters[part.images]
-        self.folds = stratified_folds(
-            part.codes, self.clusters, settings.folds, subject.rng("folds", name)
-        )
         rng = subject.rng("shuffled erasure", name)
         self.labels = [part.codes, *(self._shuffled(rng) for _ in range(settings.shuffles))]
         self.decided = top_of(logits_of(head, self.inputs))
@@ -165,6 +177,7 @@ class _Work:
             name: np.zeros((n, n_levels))
             for name in ("before", "erased", "new_before", "new_erased")
         }
+        self.new_folds = np.zeros(n, dtype=np.int64)
         self.kept = np.zeros((1 + settings.shuffles, n), dtype=bool)
         self.overlap = np.zeros((1 + settings.shuffles, n))
 
@@ -176,7 +189,7 @@ class _Work:
         variances, ranks = [], []
         for fold in range(self.settings.folds):
             held = self.folds == fold
-            erasers = self._erasers(~held)
+            erasers = self._erasers(fold)
             self._probe(held, erasers[0], n_new)
             logits = logits_of(self.head, self.inputs[held])
             for number, eraser in enumerate(erasers):
@@ -186,7 +199,8 @@ class _Work:
             variances.append([eraser.variance for eraser in erasers])
             ranks.append(erasers[0].rank)
             step.advance()
-        scores = {k: v for k, v in self.out.items() if n_new or not k.startswith("new_")}
+        out = {**self.out, "new_folds": self.new_folds}
+        scores = {k: v for k, v in out.items() if n_new or not k.startswith("new_")}
         return {
             **scores,
             **self._reference(),
@@ -197,10 +211,12 @@ class _Work:
             "not_converged": np.array(self.not_converged),
         }
 
-    def _erasers(self, chosen: npt.NDArray[np.bool_]) -> list[Eraser]:
-        """Fitted to the chosen images: to their labels, then to each shuffle of all labels."""
-        whitening = whitened(self.inputs[chosen])
-        return [fitted(whitening, labels[chosen], len(self.part.levels)) for labels in self.labels]
+    def _erasers(self, fold: int | None) -> list[Eraser]:
+        """Fitted to all but a fold, or to all: to their labels, then to each shuffle of these."""
+        chosen = self.split.training(fold)
+        labels = [codes[chosen] for codes in self.labels]
+        whitening = self.split.whitening(fold)
+        return fitted(whitening, self.inputs[chosen], labels, len(self.part.levels))
 
     def _shuffled(self, rng: np.random.Generator) -> IntArray:
         """Labels in a random order within each fold.
@@ -215,11 +231,7 @@ class _Work:
 
     def _new_folds(self) -> int:
         """Folds within each held-out fold; 0 where a level has too few images for two."""
-        fewest = min(
-            len(np.unique(self.clusters[(self.folds == fold) & (self.part.codes == level)]))
-            for fold in range(self.settings.folds)
-            for level in range(len(self.part.levels))
-        )
+        fewest = fewest_in_a_fold(self.part.codes, self.clusters, self.folds)
         return min(self.settings.folds, fewest) if fewest > 1 else 0
 
     def _probe(self, held: npt.NDArray[np.bool_], eraser: Eraser, n_new: int) -> None:
@@ -229,6 +241,7 @@ class _Work:
             return
         rng = self.subject.rng("new folds", self.name, str(int(self.folds[held][0])))
         inner = stratified_folds(self.part.codes[held], self.clusters[held], n_new, rng)
+        self.new_folds[held] = inner
         for name, values in (("new_before", self.inputs), ("new_erased", erased)):
             self.out[name][held] = self._cross_predicted(values, held, inner)
 
@@ -270,7 +283,7 @@ class _Work:
             return {}
         logits = logits_of(self.head, reference)
         decided = top_of(logits)
-        erasers = self._erasers(np.ones(len(self.inputs), dtype=bool))
+        erasers = self._erasers(None)
         agreed = [
             agreement(decided, top_of(logits - eraser.shift(reference, self.head.weight)))
             for eraser in erasers

@@ -12,8 +12,8 @@ from bias_audit.analyses.erasing.leace import SHRINK_BELOW
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.analyses.wording import coverage, interval, listed, percent, percent_interval
 from bias_audit.results.blocks import Finding
-from bias_audit.statistics.bootstrap import overlap_factor
 from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import widening
 
 _HALF = 0.5
 
@@ -111,10 +111,12 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "directions, of no meaning."
         " Labels that mean nothing would be one more shuffle, so the interval of the excess over "
         "the control also holds how much single shuffles differ.",
-        "Overall intervals are percentile bootstraps over images, or clusters of images, "
-        "widened on cross-fitted images by "
-        f"{overlap_factor(settings.folds):.2f} (Nadeau & Bengio 2003); where a bootstrap has no "
-        "spread, and for single groups, they are score intervals (Wilson, Newcombe).",
+        "Overall intervals rest on the influence of every image on the value (for an AUC, which "
+        "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
+        "of a cluster. On cross-fitted images they are widened as for probes that depend wholly "
+        f"on their training images, by {widening(settings.folds, 1.0):.2f} with {settings.folds} "
+        "folds (Nadeau & Bengio 2003). Where nothing spreads, as with an AUC of exactly 1, and "
+        "for single groups, they are score intervals (Wilson, Newcombe).",
     )
 
 

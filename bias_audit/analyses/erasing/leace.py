@@ -9,6 +9,7 @@ the labels, is computed once and shared, which gives the same erasers as `LeaceF
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,19 +35,27 @@ _NO_DIRECTION = 1e-9
 
 @dataclass(frozen=True)
 class Whitening:
-    """Activations with their covariance and its roots, all in double precision."""
+    """The mean of activations and the roots of their covariance, in double precision."""
 
     mean: Tensor
     """Shape (n_units,)."""
-    centred: Tensor
-    """Shape (n_images, n_units)."""
-    covariance: Tensor
-    """Shape (n_units, n_units), shrunk where `shrunk` says so."""
-    whiten: Tensor
-    """Inverse root of the covariance, shape (n_units, n_units)."""
-    unwhiten: Tensor
-    """Root of the covariance, shape (n_units, n_units)."""
+    vectors: Tensor
+    """Eigenvectors of the covariance, as columns, shape (n_units, n_units)."""
+    roots: Tensor
+    """Roots of their eigenvalues, 0 where these are rounding errors, shape (n_units,)."""
+    total: float
+    """Variance of all units together."""
     shrunk: bool
+    """Whether the covariance was."""
+
+    def whiten(self, columns: Tensor) -> Tensor:
+        """The inverse root of the covariance times columns of length n_units."""
+        inverse = torch.where(self.roots > 0, 1 / self.roots, 0.0)
+        return self.vectors @ (inverse[:, None] * (self.vectors.mT @ columns))
+
+    def unwhiten(self, columns: Tensor) -> Tensor:
+        """The root of the covariance times columns of length n_units."""
+        return self.vectors @ (self.roots[:, None] * (self.vectors.mT @ columns))
 
 
 @dataclass(frozen=True)
@@ -93,8 +102,7 @@ def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
         With the covariance shrunk towards a multiple of the identity (Bodnar et al. 2014,
         arXiv:1308.2608) where there are fewer than `SHRINK_BELOW` images per unit.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    values = torch.tensor(inputs, dtype=torch.float64, device=device)
+    values = _doubles(inputs)
     n, n_units = values.shape
     mean = values.mean(dim=0)
     values -= mean
@@ -103,40 +111,48 @@ def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
     covariance = optimal_linear_shrinkage(moments / n, n) if shrunk else moments / (n - 1)
     eigenvalues, vectors = torch.linalg.eigh(covariance)
     kept = eigenvalues > eigenvalues[-1] * n_units * torch.finfo(eigenvalues.dtype).eps
-    roots = torch.where(kept, eigenvalues.clamp_min(0).sqrt(), 0.0)
-    inverse = torch.where(kept, 1 / roots, 0.0)
     return Whitening(
         mean=mean,
-        centred=values,
-        covariance=covariance,
-        whiten=vectors * inverse @ vectors.mT,
-        unwhiten=vectors * roots @ vectors.mT,
+        vectors=vectors,
+        roots=torch.where(kept, eigenvalues.clamp_min(0).sqrt(), 0.0),
+        total=float(torch.trace(covariance)),
         shrunk=shrunk,
     )
 
 
-def fitted(whitening: Whitening, codes: IntArray, n_levels: int) -> Eraser:
-    """The LEACE eraser of some labels of the whitened images.
+def fitted(
+    whitening: Whitening,
+    inputs: npt.NDArray[np.floating],
+    labellings: Sequence[IntArray],
+    n_levels: int,
+) -> list[Eraser]:
+    """The LEACE erasers of some labellings of the whitened images.
 
     Args:
         whitening: Of the activations.
-        codes: Level per image, shape (n_images,).
+        inputs: The activations, shape (n_images, n_units).
+        labellings: Level per image, shape (n_images,) each.
         n_levels: Number of levels.
     """
-    device = whitening.mean.device
-    labels = torch.as_tensor(np.eye(n_levels)[codes], device=device)
+    centred = _doubles(inputs) - whitening.mean
+    labels = _doubles(np.concatenate([np.eye(n_levels)[codes] for codes in labellings], axis=1))
     labels -= labels.mean(dim=0)
-    cross = whitening.centred.mT @ labels / (len(codes) - 1)
-    left, sizes, _ = torch.linalg.svd(whitening.whiten @ cross, full_matrices=False)
+    cross = whitening.whiten(centred.mT @ labels / (len(labels) - 1))
+    return [_fitted(whitening, part) for part in torch.split(cross, n_levels, dim=1)]
+
+
+def _fitted(whitening: Whitening, cross: Tensor) -> Eraser:
+    """From the whitened covariance of activations and levels, shape (n_units, n_levels)."""
+    left, sizes, _ = torch.linalg.svd(cross, full_matrices=False)
     directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
-    removed = torch.trace(directions.mT @ whitening.covariance @ directions)
-    total = float(torch.trace(whitening.covariance))
+    restored = whitening.unwhiten(directions)
     return Eraser(
-        LeaceEraser(
-            whitening.unwhiten @ directions,
-            directions.mT @ whitening.whiten,
-            bias=whitening.mean,
-        ),
+        LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean),
         rank=int(directions.shape[1]),
-        variance=float(removed) / total if total > 0 else 0.0,
+        variance=float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0,
     )
+
+
+def _doubles(inputs: npt.NDArray[np.floating]) -> Tensor:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.tensor(inputs, dtype=torch.float64, device=device)

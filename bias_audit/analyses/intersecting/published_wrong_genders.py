@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.confusing.confusion_counts import (
@@ -15,11 +14,11 @@ from bias_audit.analyses.confusing.confusion_counts import (
     most_frequent_pairs,
 )
 from bias_audit.analyses.intersecting.intersection_measures import Probed
-from bias_audit.analyses.probing.separability import Units, measured
+from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Group
-from bias_audit.statistics.inference import Measured, widening
-from bias_audit.statistics.influence import Statistic
+from bias_audit.statistics.inference import Measured
+from bias_audit.statistics.influence import average
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,14 @@ def wrong_genders(
     shares = expected_shares(matrix, pairs, len(classes))
     changes = np.array([gender in changed for changed in classes])
     expected = float(shares[changes].sum())
-    statistic = _share(changes, pairs[scores.codes, scores.predicted])
-    wider = widening(int(scores.folds.max()) + 1, scores.dependence)
-    own = measured(Units.of(subject), scores.part.images, statistic, widened=wider)
+    wrong = scores.predicted != scores.codes
+    changing = changes[pairs[scores.codes[wrong], scores.predicted[wrong]]]
+    own = measured(
+        Units.of(subject),
+        scores.part.images[wrong],
+        average(changing),
+        widened=widening_of(scores),
+    )
     shown, _ = most_frequent_pairs(matrix, most_frequent)
     return WrongGenders(
         share=own.value,
@@ -67,20 +71,10 @@ def wrong_genders(
         below=Measured(
             expected - own.value, -own.influence, own.n, own.smallest, own.unit, is_share=False
         ),
-        n_confused=int((scores.predicted != scores.codes).sum()),
+        n_confused=int(wrong.sum()),
         n_shown=len(shown),
         n_changing=sum(_level(groups[i], gender) != _level(groups[j], gender) for i, j in shown),
     )
-
-
-def _share(changes: npt.NDArray[np.bool_], of_image: npt.NDArray[np.int64]) -> Statistic:
-    """Share of the wrong predictions whose class is among those that change gender."""
-    wrong = of_image >= 0
-    hit = wrong & changes[np.where(wrong, of_image, 0)]
-    n = int(wrong.sum())
-    value = float(hit.sum() / n)
-    influence = (hit - value * wrong) / n * np.sqrt(n / max(1, n - 1))
-    return Statistic(value, influence, n)
 
 
 def _level(group: Group, name: str) -> str:

@@ -8,7 +8,12 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.confusing.confusion_shares import Predictions, Wrong, confusion_block
+from bias_audit.analyses.confusing.confusion_shares import (
+    SHARES,
+    Predictions,
+    Wrong,
+    confusion_block,
+)
 from bias_audit.analyses.confusing.published_confusions import (
     accuracy_by_layer,
     published_limits,
@@ -28,15 +33,16 @@ from bias_audit.analyses.probing.probes import (
     too_few_images,
 )
 from bias_audit.analyses.probing.separability import (
+    Units,
     check_layers,
     most_separable_layer,
     unknown_layers,
+    widening_of,
 )
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import coverage, percent, percent_interval
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import Confusions, Finding
-from bias_audit.statistics.bootstrap import cluster_weights, overlap_factor
 
 PUBLISHED = "krug_stober_2025"
 
@@ -55,9 +61,6 @@ class Params(ProbeSettings):
         default=None, description="Default: the layer at which intersections separate best."
     )
     most_frequent: int = Field(default=20, ge=1, le=1000, description="Pairs to show.")
-    bootstrap_draws: int = Field(
-        default=1000, ge=100, le=100_000, description="Draws behind each interval."
-    )
     level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
 
 
@@ -80,18 +83,15 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
         layer, chosen = most_separable_layer(subject, params.probes)
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
     part = scores.part
-    weights = cluster_weights(
-        subject.faces.clusters, params.bootstrap_draws, subject.rng("bootstrap")
-    )
     wrong = Wrong.of(
         Predictions(
             layer=layer,
             groups=tuple(target.groups[index] for index in part.levels),
             true=part.codes,
             predicted=scores.predicted,
-            clusters=subject.faces.clusters[part.images],
-            weights=weights[:, part.images],
-            n_folds=params.folds,
+            units=Units.of(subject),
+            images=part.images,
+            widened=widening_of(scores),
             level=params.level,
         )
     )
@@ -104,10 +104,10 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
             "attributes in which the predicted group differs from the annotated one.",
-            f"{_EXPECTED} Intervals of "
-            "shares of all confusions are percentile bootstraps widened by a factor of "
-            f"{overlap_factor(params.folds):.2f}, because the training folds overlap (Nadeau & "
-            "Bengio 2003); those of single pairs are Wilson's, widened alike.",
+            f"{_EXPECTED} Intervals of shares of all confusions {SHARES}, widened by a factor of "
+            f"{widening_of(scores):.2f}, because every image also trains probes that predict "
+            "others (Nadeau & Bengio 2003, in proportion to how much the probe's scores depend "
+            "on the training images); those of single pairs are Wilson's, widened alike.",
         ),
         limits=_limits(tied, len(part.reasons)),
     )
@@ -126,12 +126,8 @@ def _published(subject: Subject, params: Params) -> Outcome:
     split = split_of(subject, target, settings)
     probes = published_probes(subject, split, layers, settings)
     curve, best, finding = accuracy_by_layer(subject, target, split, probes, level=params.level)
-    weights = cluster_weights(
-        subject.faces.clusters, params.bootstrap_draws, subject.rng("bootstrap")
-    )
-    wrong = Wrong.of(
-        published_predictions(subject, target, split, best, weights=weights, level=params.level)
-    )
+    predictions = published_predictions(subject, target, split, best, level=params.level)
+    wrong = Wrong.of(predictions)
     title = f"Confusions of {target.described} at {best.layer}, published protocol"
     block, tied = confusion_block(wrong, title, params.most_frequent)
     return Outcome(

@@ -113,22 +113,25 @@ def measured(
     """
     clusters = units.clusters[images]
     # Only images with influence carry the value: those of a cell, say, not all that were scored.
-    used = statistic.influence != 0
+    used = (statistic.influence != 0) | statistic.is_mean
     carrying = clusters[used] if used.any() else clusters
     numbers = np.unique(carrying)
     n = len(numbers)
+    smallest = max(1, round(statistic.smallest * n / len(carrying)))
     influence = by_cluster(statistic.influence * widened, clusters, units.total)
     if is_share and not 0 < statistic.value < 1:
         # Images that are all right, or all wrong, show no spread; the score interval knows it.
-        error = score_error(statistic.value, statistic.smallest, n)
+        trials = float(n) if statistic.is_mean else None
+        error = score_error(statistic.value, smallest, n, trials=trials)
         influence[numbers] = error * widened / np.sqrt(n)
     return Measured(
         value=statistic.value,
         influence=influence,
         n=n,
-        smallest=statistic.smallest,
+        smallest=smallest,
         unit="images" if n == len(carrying) else "clusters of images",
         is_share=is_share,
+        trials=n / widened**2 if statistic.is_mean else None,
     )
 
 

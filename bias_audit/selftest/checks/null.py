@@ -45,7 +45,12 @@ class NullAudit:
 
 def null_audit(cluster_size: int, rng: np.random.Generator) -> NullAudit:
     """Audit two attributes whose labels were dealt to clusters at random."""
-    results = audited(_permuted(cluster_size, rng), rng)
+    return audit_of_nothing(_permuted(cluster_size, rng), rng)
+
+
+def audit_of_nothing(sample: Sample, rng: np.random.Generator) -> NullAudit:
+    """Audit a sample whose labels mean nothing, so that every claim and every FAIL is false."""
+    results = audited(sample, rng)
     targets = [result.probed.target.name for result in results]
     return NullAudit(
         is_claimed(results),

@@ -1,0 +1,188 @@
+"""Statistics are scikit-learn's; influences are derivatives, and spread as resamples do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from bias_audit.analyses.probing.separability import Units, measured
+from bias_audit.statistics.bootstrap import cluster_weights
+from bias_audit.statistics.inference import Measured, by_cluster, difference, estimate, widening
+from bias_audit.statistics.influence import (
+    FloatArray,
+    IntArray,
+    Statistic,
+    auc,
+    average,
+    balanced_accuracy,
+    class_recall,
+    macro_auc,
+)
+
+
+def _by_sklearn(scores: FloatArray, codes: IntArray) -> float:
+    classes = [c for c in range(scores.shape[1]) if 0 < (codes == c).sum() < len(codes)]
+    if scores.shape[1] == 2:
+        return float(roc_auc_score(codes, scores[:, 1] - scores[:, 0]))
+    return float(np.mean([roc_auc_score(codes == c, scores[:, c]) for c in classes]))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**31),
+    n=st.integers(4, 60),
+    n_classes=st.integers(2, 6),
+    n_values=st.sampled_from([1, 2, 3, 1000]),
+)
+def test_auc_of_one_probe_is_sklearns_with_ties_and_missing_classes(
+    seed: int, n: int, n_classes: int, n_values: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(n_values, size=(n, n_classes)).astype(np.float64)
+    codes = rng.integers(n_classes, size=n)
+    found = macro_auc(scores, codes, np.zeros(n, dtype=np.int64))
+    if len(np.unique(codes)) < 2:
+        assert found is None
+        return
+    assert found is not None
+    assert found.value == pytest.approx(_by_sklearn(scores, codes), abs=1e-12)
+
+
+def test_auc_of_several_probes_compares_images_of_one_only() -> None:
+    rng = np.random.default_rng(1)
+    folds, member = rng.integers(3, size=90), rng.random(90) < 0.3
+    scores = rng.standard_normal(90) + member
+    found = auc(
+        scores + 100 * folds, member, folds
+    )  # what one probe calls large, another does not
+    assert found is not None
+    parts = [roc_auc_score(member[folds == f], scores[folds == f]) for f in range(3)]
+    pairs = [member[folds == f].sum() * (~member[folds == f]).sum() for f in range(3)]
+    assert found.value == pytest.approx(np.average(parts, weights=pairs))
+
+
+def test_balanced_accuracy_is_sklearns_and_that_of_nothing_is_none() -> None:
+    codes, predicted = np.random.default_rng(0).integers(4, size=(2, 80))
+    found = balanced_accuracy(predicted, codes, 4)
+    assert found is not None
+    assert found.value == pytest.approx(balanced_accuracy_score(codes, predicted))
+    empty = np.empty(0, dtype=np.int64)
+    assert balanced_accuracy(empty, empty, 3) is None
+    assert class_recall(codes, codes, 9) is None
+
+
+def _derivative(value: Callable[[FloatArray], float], n: int) -> FloatArray:
+    """Of a statistic of weighted images, by the weight of each image."""
+    step = 1e-4 * np.eye(n)
+    return np.array([(value(1 + e) - value(1 - e)) / 2e-4 for e in step])
+
+
+def test_influences_are_derivatives() -> None:
+    """But for the root of n / (n - 1) of each class, as a sample's variance has it."""
+    rng = np.random.default_rng(2)
+    n, member = 40, np.arange(40) % 4 == 0
+    scores = rng.integers(20, size=n).astype(np.float64) + 6 * member
+    found = auc(scores, member, np.zeros(n, dtype=np.int64))
+    assert found is not None
+    slopes = _derivative(lambda w: float(roc_auc_score(member, scores, sample_weight=w)), n)
+    factor = np.sqrt(np.where(member, 10 / 9, 30 / 29))
+    np.testing.assert_allclose(found.influence, slopes * factor, atol=1e-7)
+    values = rng.random(n)
+    slopes = _derivative(lambda w: float(np.average(values, weights=w)), n)
+    np.testing.assert_allclose(average(values).influence, slopes * np.sqrt(40 / 39), atol=1e-7)
+    assert average(values).value == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_errors_are_those_of_a_bootstrap_over_clusters(size: int) -> None:
+    """Within a tenth: 2000 draws know a deviation to 1.6 %, the rest is of order 1 / n."""
+    rng = np.random.default_rng(3)
+    n = 240
+    clusters = np.arange(n) // size
+    codes = clusters % 2
+    scores = codes + rng.standard_normal(n // size)[clusters] + 0.5 * rng.standard_normal(n)
+    right = scores > 0.5
+    found = auc(scores, codes == 1, np.zeros(n, dtype=np.int64))
+    assert found is not None
+    weights = cluster_weights(clusters, 2000, rng).astype(np.float64)
+    ones, others = weights[:, codes == 1], weights[:, codes == 0]
+    wins = (scores[codes == 1, None] > scores[codes == 0]).astype(np.float64)
+    aucs = ((ones @ wins) * others).sum(axis=1) / (ones.sum(axis=1) * others.sum(axis=1))
+    shares = weights @ right / weights.sum(axis=1)
+    for statistic, draws in ((found, aucs), (average(right), shares)):
+        influence = by_cluster(statistic.influence, clusters, n // size)
+        error = float(np.sqrt((influence**2).sum()))
+        assert error == pytest.approx(np.std(draws), rel=0.1)
+
+
+def _measured(statistic: Statistic, *, widened: float = 1.0) -> Measured:
+    n = len(statistic.influence)
+    return measured(Units(np.arange(n), n, 0), np.arange(n), statistic, widened=widened)
+
+
+def test_interval_of_an_auc_covers_the_truth() -> None:
+    truth, hits, trials = float(norm.cdf(1 / np.sqrt(2))), 0, 200
+    for seed in range(trials):
+        codes = np.repeat([0, 1], 50)
+        score = np.random.default_rng(seed).normal(codes, 1)
+        found = auc(score, codes == 1, np.zeros(100, dtype=np.int64))
+        assert found is not None
+        interval = estimate(_measured(found), level=0.95)
+        assert interval.lower < found.value < interval.upper
+        hits += interval.lower <= truth <= interval.upper
+    # 0.95 less three binomial standard errors.
+    assert hits / trials >= 0.904
+
+
+@pytest.mark.parametrize("n", [12, 150])
+@pytest.mark.parametrize("truth", [0.3, 0.9])
+def test_interval_of_a_mean_covers_the_truth(n: int, truth: float) -> None:
+    rng, hits, trials = np.random.default_rng(n), 0, 400
+    for _ in range(trials):
+        interval = estimate(_measured(average(rng.random(n) < truth)), level=0.95)
+        assert 0 <= interval.lower < interval.upper <= 1
+        hits += interval.lower <= truth <= interval.upper
+    # 0.95 less three binomial standard errors.
+    assert hits / trials >= 0.917
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_share_of_none_or_all_has_wilsons_interval_widened_like_others(value: int) -> None:
+    plain, wider = (
+        estimate(_measured(average(np.full(30, float(value))), widened=w), level=0.9)
+        for w in (1.0, widening(5, 1.0))
+    )
+    expected = binomtest(30 * value, 30).proportion_ci(0.9, method="wilson")
+    assert (plain.lower, plain.upper) == pytest.approx((expected.low, expected.high))
+    assert (plain.n, plain.effective, plain.scale) == (30, None, "wilson")
+    assert wider.upper - wider.lower > 1.5 * (plain.upper - plain.lower)
+    assert wider.n == 30
+    assert wider.effective == pytest.approx(30 / 2.25)
+
+
+def test_difference_without_spread_has_an_extent() -> None:
+    """As when every image has the same share: Newcombe's rule joins the two intervals."""
+    one, other = (_measured(average(np.full(40, share))) for share in (0.8, 0.6))
+    assert one.standard_error < 1e-9
+    found = difference(one, other, level=0.95)
+    first, second = (estimate(each, level=0.95) for each in (one, other))
+    assert found.value == pytest.approx(0.2)
+    assert found.lower == pytest.approx(0.2 - np.hypot(0.8 - first.lower, second.upper - 0.6))
+    assert found.upper == pytest.approx(0.2 + np.hypot(first.upper - 0.8, 0.6 - second.lower))
+
+
+def test_difference_is_paired() -> None:
+    """Of a number with itself nothing varies; of opposite ones twice as much."""
+    values = np.random.default_rng(4).random(50)
+    one, other = _measured(average(values)), _measured(average(1 - values))
+    same, opposite = one - one, one - other
+    assert same.standard_error == 0
+    assert opposite.standard_error == pytest.approx(2 * one.standard_error)
+    found = difference(one, other, level=0.95)
+    assert found.upper - found.lower == pytest.approx(4 * norm.ppf(0.975) * one.standard_error)
