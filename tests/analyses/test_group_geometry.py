@@ -10,7 +10,7 @@ import pytest
 from bias_audit.analyses.methods.group_geometry import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import GroupMatrix, LayerMatrix
-from tests.analyses.planted import AGE, FakeActivations, make_subject, planted
+from tests.analyses.planted import AGE, make_subject, planted
 
 FOUR = AGE.__class__("age", ("a", "b", "c", "d"))
 QUICK: dict[str, Any] = {"bootstrap_draws": 200, "layers": ("late",)}
@@ -116,11 +116,10 @@ def test_identity_noise_is_no_distance() -> None:
 
 def test_what_cannot_be_compared_is_explained() -> None:
     subject = planted(60)
-    assert isinstance(subject.activations, FakeActivations)
     with pytest.raises(AnalysisError, match="lower smallest_group"):
         PLUGIN.run(subject, Params(**(QUICK | {"smallest_group": 50})))
     problems = PLUGIN.problems(
-        Params(layers=("lat",), compared_layers=("late", "erly")),
+        Params(layers=("lat",), compared_layers=("late", "earyl")),
         subject.faces.table,
         ("early", "late"),
     )

@@ -10,7 +10,8 @@ import pytest
 from bias_audit.analyses.analysis import Head, Step, Subject, Training
 from bias_audit.analyses.methods.training import PLUGIN, Params, confidence
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, UnitMap
-from tests.analyses.planted import FakeActivations, make_subject
+from bias_audit.selftest.subjects import InMemoryActivations
+from tests.analyses.planted import make_subject
 
 QUICK = Params.model_validate({"layout": {"kind": "pca"}, "layer": "late", "refine_steps": 5})
 
@@ -30,7 +31,7 @@ def _step(name: str, relation: float, subject: Subject, seed: int) -> Step:
         certain[:, None].astype(np.float32),
     )
     table = subject.faces.table
-    return Step(name, FakeActivations({"late": units}, table.cells, table.n_cells), head)
+    return Step(name, InMemoryActivations({"late": units}, table.cells, table.n_cells), head)
 
 
 def _subject(relations: dict[str, float], n: int = 400) -> Subject:
