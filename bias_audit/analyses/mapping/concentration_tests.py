@@ -16,10 +16,8 @@ from bias_audit.results.blocks import HypothesisFamily
 from bias_audit.statistics.multiplicity import (
     Family,
     MaybeP,
-    Method,
-    adjusted,
+    Resampled,
     gatekeep,
-    max_t,
     resampling_p,
 )
 
@@ -103,34 +101,13 @@ def tested(
     return TestedFamilies(by_place, rows, p_global)
 
 
-@dataclass(frozen=True)
-class _Resampled:
-    """Relative entropies of one family in units of their spread under labels in random order."""
-
-    observed: tuple[float | None, ...]
-    draws: FloatArray
-    """Shape (n_draws, n_groups)."""
-
-    @property
-    def p_values(self) -> tuple[MaybeP, ...]:
-        return tuple(
-            None if t is None else resampling_p(t, self.draws[:, i])
-            for i, t in enumerate(self.observed)
-        )
-
-    def adjusted(self, method: Method, alpha: float) -> tuple[MaybeP, ...]:
-        if method == "max_t":
-            return max_t(self.observed, self.draws, alpha=alpha).adjusted
-        return adjusted(self.p_values, method)
-
-
-def _resampled(found: Concentration, is_measured: Sequence[bool], family: ToTest) -> _Resampled:
+def _resampled(found: Concentration, is_measured: Sequence[bool], family: ToTest) -> Resampled:
     places = list(family.places)
     draws = found.permuted[:, places]
     centre, spread = draws.mean(axis=0), draws.std(axis=0)
     spread = np.where(spread > 0, spread, 1)
     observed = (found.bits[places] - centre) / spread
-    return _Resampled(
+    return Resampled(
         tuple(
             float(t) if is_measured[place] else None
             for t, place in zip(observed, places, strict=True)

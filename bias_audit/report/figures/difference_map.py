@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.arrays import difference_rasters_of
 from bias_audit.report.figures.map_sheet import (
-    FOOT,
     Band,
     Placed,
     banded,
+    banded_figure,
     colour_bar,
     draw_group,
     draw_label,
-    sheet_axes,
     wrapped,
 )
 from bias_audit.report.figures.style import INK, shortened, styled
@@ -51,12 +50,8 @@ def difference_map(block: DifferenceMap, arrays: Mapping[str, npt.NDArray[Any]])
     """
     rasters, masks = difference_rasters_of(block, arrays)
     sheet = banded(_bands(block), most_columns=5, room=_ROOM)
-    tile = min(7.4 / sheet.width, 1.45)
-    figure = Figure(figsize=(max(0.2 + tile * sheet.width, 4.6), 0.1 + tile * sheet.height + FOOT))
-    axes = sheet_axes(figure, left=0.1, top=0.1, size=(sheet.width, sheet.height), tile=tile)
+    figure, axes = banded_figure(sheet)
     scale = Normalize(-block.limit, block.limit)
-    for y, heading in sheet.headings:
-        axes.text(0, y - 0.02, heading, ha="left", va="bottom", fontsize=10, weight="bold")
     for placed in sheet.tiles:
         entry = block.differences[placed.index]
         drawn = min(entry.counts) > 0

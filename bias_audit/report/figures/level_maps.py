@@ -10,13 +10,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.map_sheet import (
-    FOOT,
     Band,
     banded,
+    banded_figure,
     colour_bar,
     draw_group,
     draw_label,
-    sheet_axes,
     wrapped,
 )
 from bias_audit.report.figures.style import shortened
@@ -43,12 +42,8 @@ def level_maps(block: UnitMap, rasters: npt.NDArray[Any]) -> Figure:
             heading += f": explains {percent_interval(shares[name])} of the differences"
         bands.append(Band(heading, tuple(places)))
     sheet = banded(bands, most_columns=5, room=_ROOM)
-    tile = min(7.4 / sheet.width, 1.45)
-    figure = Figure(figsize=(max(0.2 + tile * sheet.width, 4.6), 0.1 + tile * sheet.height + FOOT))
-    axes = sheet_axes(figure, left=0.1, top=0.1, size=(sheet.width, sheet.height), tile=tile)
+    figure, axes = banded_figure(sheet)
     scale = Normalize(-block.limit, block.limit)
-    for y, heading in sheet.headings:
-        axes.text(0, y - 0.02, heading, ha="left", va="bottom", fontsize=10, weight="bold")
     for placed in sheet.tiles:
         n = block.counts[placed.index]
         raster = rasters[placed.index] if n else None

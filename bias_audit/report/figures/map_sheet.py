@@ -23,6 +23,8 @@ FOOT: Final = 0.85
 """Inches for the colour scale."""
 _HEADING = 0.2
 """Room for a band's heading, in tile sides."""
+_WIDEST, _NARROWEST, _LARGEST = 7.4, 4.6, 1.45
+"""Inches: all tiles side by side, a figure, a tile."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,17 @@ def banded(bands: Sequence[Band], *, most_columns: int, room: float) -> BandedSh
             tiles.append(Placed(index, column * STEP_X, y + row * (1 + room) + room))
         y += n_rows * (1 + room)
     return BandedSheet(tuple(tiles), tuple(headings), widest * STEP_X, y)
+
+
+def banded_figure(sheet: BandedSheet) -> tuple[Figure, Axes]:
+    """A figure for a sheet, with its headings and room for the colour scale below."""
+    tile = min(_WIDEST / sheet.width, _LARGEST)
+    width, height = 0.2 + tile * sheet.width, 0.1 + tile * sheet.height + FOOT
+    figure = Figure(figsize=(max(width, _NARROWEST), height))
+    axes = sheet_axes(figure, left=0.1, top=0.1, size=(sheet.width, sheet.height), tile=tile)
+    for y, heading in sheet.headings:
+        axes.text(0, y - 0.02, heading, ha="left", va="bottom", fontsize=10, weight="bold")
+    return figure, axes
 
 
 def sheet_axes(
