@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -96,6 +96,30 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One checkpoint of a training, seen through the subject's faces."""
+
+    name: str
+    activations: LayerActivations
+    head: Head | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """The checkpoints up to the subject."""
+
+    steps: tuple[Step, ...]
+    """In order; the last one is the subject itself."""
+    n_steps: int
+    """Of the whole training."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no checkpoint follows."""
+        return len(self.steps) == self.n_steps
+
+
+@dataclass(frozen=True)
 class Subject:
     """One backbone seen through one dataset."""
 
@@ -113,6 +137,8 @@ class Subject:
     """Refits of every probe to shuffled labels."""
     multiplicity: Multiplicity = field(default_factory=Multiplicity)
     small_groups: SmallGroups = field(default_factory=SmallGroups)
+    training: Training | None = None
+    """None where the backbone is no checkpoint of a training."""
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""
@@ -157,6 +183,12 @@ def _no_positions(_params: Strict) -> bool:
     return False
 
 
+def _enough_draws(
+    _params: Strict, _plan: Multiplicity, _attributes: Sequence[Attribute]
+) -> tuple[str, ...]:
+    return ()
+
+
 def _no_fits(_params: Strict, _workload: Workload) -> float:
     return 0.0
 
@@ -172,6 +204,10 @@ class Analysis(Generic[P]):
     problems: Callable[[P, FaceTable, tuple[str, ...] | None], tuple[str, ...]] = _no_problems
     """What the parameters ask for that these faces or layers do not have. Asked before images are
     opened, after they are drawn, and again with the layers once these are known."""
+    too_few_draws: Callable[[P, Multiplicity, Sequence[Attribute]], tuple[str, ...]] = (
+        _enough_draws
+    )
+    """Why so few draws as the parameters ask for could never reject anything, and how many do."""
     fits: Callable[[P, Workload], float] = _no_fits
     """Probe fits to make, as `probe_work` counts them, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = _no_positions

@@ -27,6 +27,9 @@ class PlannedBackbone:
     kind: str
     source: BackboneSource[Any]
     params: BackboneParams
+    step: int = 0
+    """Place among the checkpoints of one entry of the config."""
+    n_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,15 @@ def make_plan(config: AuditConfig) -> Plan:
             needs feature maps that are not recorded.
     """
     source: FaceSource[Any] = DATA_SOURCES.load(config.data.kind)
-    backbones = []
+    backbones: list[PlannedBackbone] = []
     for component in config.backbones:
         found: BackboneSource[Any] = BACKBONE_SOURCES.load(component.kind)
         params = found.params_type.model_validate(component.params)
-        backbones.append(PlannedBackbone(component.kind, found, params))
+        steps = found.steps(params)
+        backbones += [
+            PlannedBackbone(component.kind, found, own, step, len(steps))
+            for step, own in enumerate(steps)
+        ]
     analyses = []
     for component in config.analyses:
         analysis: Analysis[Any] = ANALYSES.load(component.kind)
@@ -138,7 +145,15 @@ def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:
     Raises:
         ConfigError: With the number of draws that are needed.
     """
-    problems = too_few_draws(plan.config.multiplicity, attributes)
+    declared = plan.config.multiplicity
+    problems = [
+        *too_few_draws(declared, attributes),
+        *(
+            f"analyses.{index} ({planned.kind}): {problem}"
+            for index, planned in enumerate(plan.analyses)
+            for problem in planned.analysis.too_few_draws(planned.params, declared, attributes)
+        ),
+    ]
     if problems:
         raise ConfigError(problems, source=plan.config.name)
 

@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
-from bias_audit.analyses.analysis import Control, Subject
+from bias_audit.analyses.analysis import Control, Step, Subject, Training
 from bias_audit.audit.cache import DiskCache
 from bias_audit.audit.controls import (
     Drawn,
@@ -88,11 +88,14 @@ def run(
         about_images = image_controls(plan, faces, progress=progress)
         run_id = digest(config_sha256(config), started.isoformat())[:8]
         subjects: list[SubjectResult] = []
+        steps: tuple[Step, ...] = ()
         for index, planned in enumerate(plan.backbones):
             prefix = f"{run_id}-{index:02d}"
             backbone = _load(plan, planned, faces)
             seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress)
-            subjects.append(_audit_backbone(plan, seen, about_images, prefix))
+            steps = (*(steps if planned.step else ()), seen.as_step)
+            training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
+            subjects.append(_audit_backbone(plan, seen, about_images, prefix, training))
         unique = with_unique_names(subjects)
         result = AuditResult(
             name=config.name,
@@ -183,6 +186,12 @@ class _Prepared:
     drawn: Drawn
     progress: Progress
 
+    @property
+    def as_step(self) -> Step:
+        """As a checkpoint of a training."""
+        name = self.backbone.record.name
+        return Step(name, self.extraction.activations, self.found.head)
+
 
 def _prepared(
     plan: Plan, backbone: Backbone, wanted: ForHead, *, faces: Faces, progress: Progress
@@ -203,7 +212,11 @@ def _prepared(
 
 
 def _audit_backbone(
-    plan: Plan, seen: _Prepared, about_images: tuple[ImageControl, ...], prefix: str
+    plan: Plan,
+    seen: _Prepared,
+    about_images: tuple[ImageControl, ...],
+    prefix: str,
+    training: Training | None,
 ) -> SubjectResult:
     config, found, extraction = plan.config, seen.found, seen.extraction
     controls: tuple[Control, ...] = (*seen.drawn.controls, *about_images)
@@ -220,6 +233,7 @@ def _audit_backbone(
         shuffles=config.controls.shuffles,
         multiplicity=config.multiplicity,
         small_groups=config.small_groups,
+        training=training,
     )
     analyses = _analyse(subject, plan.analyses, prefix, config.folder)
     return SubjectResult(

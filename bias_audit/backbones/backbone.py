@@ -82,6 +82,10 @@ class Built:
 P = TypeVar("P", bound=BackboneParams)
 
 
+def _alone(params: P) -> tuple[P, ...]:
+    return (params,)
+
+
 @dataclass(frozen=True)
 class BackboneSource(Generic[P]):
     """A place backbones come from."""
@@ -91,6 +95,9 @@ class BackboneSource(Generic[P]):
     build: Callable[[P, bool], Built]
     """`build(params, pretrained)`; without weights it builds the architecture alone, offline.
     Raises BackboneError."""
+    steps: Callable[[P], tuple[P, ...]] = _alone
+    """Parameters of each backbone that an entry of a config stands for, in the order of training;
+    several are audited one after the other, the last with all before it."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class FigureView:
     """A `data:` URI."""
     alt: str
     caption: str
+    data: str | None = None
+    """The file in the run folder that holds its numbers."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically, write_text
+from bias_audit.report.export import write_figure_data
 from bias_audit.report.html import html
 from bias_audit.report.pdf import pdf
 from bias_audit.report.view import audit_view
@@ -19,14 +20,14 @@ FORMATS = ("html", "pdf")
 
 
 def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
-    """Write `report.html` and `report.pdf` into a run folder.
+    """Write `report.html`, `report.pdf` and the figures' data (`figures/`) into a run folder.
 
     Args:
         folder: A finished run: `audit.json` and `arrays/`.
         formats: Which of "html" and "pdf" to write.
 
     Returns:
-        The files written, HTML first.
+        The reports written, HTML first.
 
     Raises:
         OutputError: The run is missing, damaged or of another schema version; the disk refuses;
@@ -36,9 +37,11 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
     if unknown:
         raise OutputError(f"expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}")
     with _damage_named(folder):
-        view = audit_view(read_audit(folder), folder)
+        result = read_audit(folder)
+        view = audit_view(result, folder)
         screen = html(view, medium="screen") if "html" in formats else ""
         paper = html(view, medium="paper") if "pdf" in formats else ""
+        write_figure_data(result, folder)
     written = []
     if "html" in formats:
         path = folder / "report.html"

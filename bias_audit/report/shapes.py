@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bias_audit.report.blocks.confusions import confusions as confusions_text
+from bias_audit.report.blocks.difference_map import difference_map as difference_map_text
 from bias_audit.report.blocks.group_ledger import group_ledger as group_ledger_text
 from bias_audit.report.blocks.group_matrix import group_matrix as group_matrix_text
 from bias_audit.report.blocks.group_profiles import group_profiles as group_profiles_text
@@ -18,15 +19,30 @@ from bias_audit.report.blocks.hypothesis_families import (
     hypothesis_families as hypothesis_families_text,
 )
 from bias_audit.report.blocks.layer_curve import layer_curve as layer_curve_text
+from bias_audit.report.blocks.layer_matrix import layer_matrix as layer_matrix_text
+from bias_audit.report.blocks.method_comparison import method_comparison as method_comparison_text
 from bias_audit.report.blocks.unit_map import unit_map as unit_map_text
 from bias_audit.report.elements import BlockText
+from bias_audit.report.figure_data import (
+    Rows,
+    confusions_data,
+    difference_map_data,
+    group_matrix_data,
+    group_profiles_data,
+    group_table_data,
+    layer_curve_data,
+    layer_matrix_data,
+    unit_map_data,
+)
 from bias_audit.report.figures.confusions import confusions
+from bias_audit.report.figures.difference_map import difference_map
 from bias_audit.report.figures.group_matrix import group_matrix
 from bias_audit.report.figures.group_profiles import group_profiles
 from bias_audit.report.figures.group_table import group_table
 from bias_audit.report.figures.layer_curve import layer_curve
+from bias_audit.report.figures.layer_matrix import layer_matrix
 from bias_audit.report.figures.unit_map import unit_map
-from bias_audit.results.blocks import GroupMatrix, UnitMap
+from bias_audit.results.blocks import DifferenceMap, GroupMatrix, UnitMap
 
 B = TypeVar("B")
 
@@ -50,17 +66,35 @@ class Shape(Generic[B]):
     form: Literal["svg", "png"] = "svg"
     needs: Callable[[B], tuple[str, ...]] = lambda _: ()
     """Keys of the arrays that are drawn."""
+    data: Callable[[B, Mapping[str, npt.NDArray[Any]]], Rows] | None = None
+    """The numbers behind the figure."""
+    data_needs: Callable[[B], tuple[str, ...]] = lambda _: ()
+    """Keys of the arrays that hold them."""
 
 
 def shapes() -> dict[str, Shape[Any]]:
     """Every shape by its block's name, in the order in which a report prints them."""
     return {
-        "layer_curve": Shape(layer_curve_text, layer_curve, "svg"),
-        "group_table": Shape(group_table_text, group_table, "svg"),
-        "confusions": Shape(confusions_text, confusions, "svg"),
-        "group_profiles": Shape(group_profiles_text, group_profiles, "svg"),
-        "unit_map": Shape(unit_map_text, unit_map, "png", _rasters),
-        "group_matrix": Shape(group_matrix_text, group_matrix, "png", _values),
+        "layer_curve": Shape(layer_curve_text, layer_curve, "svg", data=layer_curve_data),
+        "group_table": Shape(group_table_text, group_table, "svg", data=group_table_data),
+        "confusions": Shape(confusions_text, confusions, "svg", data=confusions_data),
+        "group_profiles": Shape(
+            group_profiles_text, group_profiles, "svg", data=group_profiles_data
+        ),
+        "unit_map": Shape(unit_map_text, unit_map, "png", _rasters, unit_map_data, _by_unit),
+        "difference_map": Shape(
+            difference_map_text,
+            difference_map,
+            "png",
+            _difference_arrays,
+            difference_map_data,
+            _differences_by_unit,
+        ),
+        "group_matrix": Shape(
+            group_matrix_text, group_matrix, "png", _values, group_matrix_data, _values_and_bounds
+        ),
+        "layer_matrix": Shape(layer_matrix_text, layer_matrix, "svg", data=layer_matrix_data),
+        "method_comparison": Shape(method_comparison_text),
         "test_families": Shape(hypothesis_families_text),
         "group_ledger": Shape(group_ledger_text),
     }
@@ -70,5 +104,21 @@ def _rasters(block: UnitMap) -> tuple[str, ...]:
     return (block.rasters,)
 
 
+def _difference_arrays(block: DifferenceMap) -> tuple[str, ...]:
+    return (block.rasters, block.masks)
+
+
 def _values(block: GroupMatrix) -> tuple[str, ...]:
-    return (block.values,)
+    return (block.values, *((block.tree,) if block.tree else ()))
+
+
+def _by_unit(block: UnitMap) -> tuple[str, ...]:
+    return (block.positions, block.values)
+
+
+def _differences_by_unit(block: DifferenceMap) -> tuple[str, ...]:
+    return (block.positions, block.values, block.p_values)
+
+
+def _values_and_bounds(block: GroupMatrix) -> tuple[str, ...]:
+    return (block.values, *((block.bounds,) if block.bounds else ()))

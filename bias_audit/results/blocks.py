@@ -103,6 +103,14 @@ class GroupTable(_Frozen):
     """How `GroupRow.shrunk` was made; None where no row has one."""
 
 
+class GroupPair(_Frozen):
+    """Two groups of a matrix, by their places in it."""
+
+    one: int
+    other: int
+    estimate: Estimate
+
+
 class GroupMatrix(_Frozen):
     """A number for every ordered pair of groups, such as the distance of their profiles."""
 
@@ -111,8 +119,45 @@ class GroupMatrix(_Frozen):
     metric: str
     layer: str
     groups: tuple[Group, ...]
+    """In the order in which rows and columns are drawn."""
     values: str
     """Array key: (n_groups, n_groups), float; NaN only on disk, for groups without images."""
+    pairs: tuple[GroupPair, ...] = ()
+    """With intervals: all pairs of few groups, else the nearest and the farthest."""
+    tree: str | None = None
+    """Array key: (n_drawn - 1, 4), scipy's linkage of the groups that have numbers, numbered in
+    the order of `groups`; None where there is no dendrogram."""
+    bounds: str | None = None
+    """Array key: (2, n_groups, n_groups), lower and upper ends of the intervals."""
+
+
+class LayerPair(_Frozen):
+    """How alike two layers are."""
+
+    one: str
+    other: str
+    estimate: Estimate
+
+
+class LayerMatrix(_Frozen):
+    """A number for every pair of layers, such as how alike they arrange the groups."""
+
+    block: Literal["layer_matrix"] = "layer_matrix"
+    title: str
+    metric: str
+    layers: tuple[str, ...]
+    """In order of depth."""
+    pairs: tuple[LayerPair, ...]
+    """Every pair of different layers that could be compared, the earlier layer first."""
+
+
+class AttributeShare(_Frozen):
+    """How much of the differences between maps goes with one attribute."""
+
+    attribute: str
+    share: Estimate
+    """Of the variance of the profiles of intersections, explained by the attribute's main
+    effect."""
 
 
 class UnitMap(_Frozen):
@@ -137,6 +182,93 @@ class UnitMap(_Frozen):
     """Array key: (n_groups, n_units), contrasted spatial-mean profiles, float."""
     rasters: str
     """Array key: (n_groups, 100, 100), interpolated values, row 0 at the bottom, float."""
+    shares: tuple[AttributeShare, ...] = ()
+    """One per attribute, where the groups are the levels of every attribute."""
+
+
+class MapRegion(_Frozen):
+    """Neighbouring units at which two groups differ in one direction."""
+
+    n_units: int
+    units: tuple[int, ...]
+    """The strongest, by index."""
+    is_higher: bool
+    """Whether the first group's mean is the higher one."""
+    effect: Estimate | None
+    """Standardised mean difference; `DifferenceMap.effect` says over which images and units."""
+    p_value: float
+    adjusted_p: float
+    """Over the regions of the map and the maps of the layer."""
+
+
+class GroupDifference(_Frozen):
+    """One group against another at every unit of a layer."""
+
+    attribute: str
+    one: str
+    """A level."""
+    other: str | None
+    """A level; None: all others."""
+    counts: tuple[int, int]
+    """Images of each group; 0 where the map could not be drawn."""
+    tested: tuple[int, int]
+    """Of them, images that the test saw."""
+    n_fixed: int = 0
+    """Of the images tested, those whose label no permutation can change."""
+    adjusted_p: float | None = None
+    """Of no difference anywhere on the map, over the maps of the layer; None: not tested."""
+    n_units: int = 0
+    """In regions that are rejected."""
+    n_regions: int = 0
+    """Rejected."""
+    regions: tuple[MapRegion, ...] = ()
+    """The strongest, smallest p first; those that are not rejected included."""
+    reason: str | None = None
+    """Why it was not drawn or not tested."""
+
+    @property
+    def is_against_rest(self) -> bool:
+        """Whether the second group is all other levels of the attribute."""
+        return self.other is None
+
+    @property
+    def label(self) -> str:
+        """Such as "70+ against all others"."""
+        return f"{self.one} against {self.other or 'all others'}"
+
+
+class DifferenceMap(_Frozen):
+    """Differences of two groups, drawn over the layout of a layer, with a test of where."""
+
+    block: Literal["difference_map"] = "difference_map"
+    title: str
+    layer: str
+    layout: str
+    n_units: int
+    limit: float
+    """Colours run from -limit to +limit standard deviations within groups, for every map."""
+    test: str
+    """How regions were found and tested, in a sentence; empty where they were not."""
+    effect: str
+    """What the effects of regions are, in a sentence."""
+    alpha: float
+    draws: int | None
+    """Permutations; None where nothing was tested."""
+    smallest_p: float | None
+    """The smallest adjusted p-value that a single map can attain with so many permutations."""
+    differences: tuple[GroupDifference, ...]
+    positions: str
+    """Array key: (n_units, 2) in [0, 1], float."""
+    values: str
+    """Array key: (n_differences, n_units), standardised mean differences, float."""
+    p_values: str
+    """Array key: (n_differences, n_units), adjusted p of the unit's region, 1 outside regions;
+    NaN only on disk, for maps that were not tested."""
+    rasters: str
+    """Array key: (n_differences, 100, 100), interpolated values, row 0 at the bottom, float."""
+    masks: str
+    """Array key: (n_differences, 100, 100), the direction of the nearest unit's region, +1 or -1,
+    where that is rejected, else 0, float."""
 
 
 class Confusion(_Frozen):
@@ -260,14 +392,55 @@ class GroupLedger(_Frozen):
     entries: tuple[GroupLedgerEntry, ...]
 
 
+class ComparedMeasure(_Frozen):
+    """One of the numbers by which methods are compared."""
+
+    name: str
+    """Heads a column, such as "trustworthiness"."""
+    better: Literal["higher", "lower"]
+    meaning: str
+    """What it tells, for a reader who does not know it."""
+
+
+class ComparedMethod(_Frozen):
+    """One of the methods that are compared."""
+
+    name: str
+    """Such as "PCA (cosine), refined"."""
+    estimates: tuple[Estimate | None, ...]
+    """In the order of the measures; None where a repetition has no value."""
+    mean_rank: Estimate
+    """Over the measures; 1 is best."""
+    standing: Literal["recommended", "tied", "behind"]
+    """"tied": its mean rank does not differ from that of the recommended one."""
+
+
+class MethodComparison(_Frozen):
+    """Methods that do the same at one layer, by several measures."""
+
+    block: Literal["method_comparison"] = "method_comparison"
+    title: str
+    noun: str
+    """What is compared, in the singular: "layout"."""
+    layer: str
+    measures: tuple[ComparedMeasure, ...]
+    methods: tuple[ComparedMethod, ...]
+    """Best mean rank first."""
+    rule: str
+    """How the recommended one is chosen, in a sentence."""
+
+
 Block = Annotated[
     LayerCurve
     | GroupTable
     | GroupMatrix
+    | LayerMatrix
     | UnitMap
+    | DifferenceMap
     | Confusions
     | GroupProfiles
     | HypothesisFamilies
+    | MethodComparison
     | GroupLedger,
     Field(discriminator="block"),
 ]

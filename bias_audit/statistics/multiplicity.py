@@ -121,6 +121,29 @@ def max_t(observed: Sequence[MaybeP], draws: npt.NDArray[np.floating], *, alpha:
     return MaxT(p_values, critical)
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """The statistics of one family, and joint draws of them without any effect."""
+
+    observed: tuple[float | None, ...]
+    draws: FloatArray
+    """Shape (B, n_hypotheses); NaN for those without a value."""
+
+    @property
+    def p_values(self) -> tuple[MaybeP, ...]:
+        """By resampling, unadjusted."""
+        return tuple(
+            None if t is None else resampling_p(t, self.draws[:, i])
+            for i, t in enumerate(self.observed)
+        )
+
+    def adjusted(self, method: Method, alpha: float) -> tuple[MaybeP, ...]:
+        """By any method."""
+        if method == "max_t":
+            return max_t(self.observed, self.draws, alpha=alpha).adjusted
+        return adjusted(self.p_values, method)
+
+
 def is_rejected(p_value: MaybeP, *, alpha: float) -> bool:
     """Whether an adjusted p-value is at most alpha, up to rounding; a missing one is not."""
     return p_value is not None and p_value <= alpha * (1 + _ROUNDING)

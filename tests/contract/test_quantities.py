@@ -18,6 +18,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {},
         {"protocol": "krug_stober_2025", "published": {"epochs": 2}},
     ],
+    "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }
 """Parameters of analyses that take long, or that have more than one form."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +25,33 @@ from bias_audit.results.audit import (
     SubjectResult,
 )
 from bias_audit.results.blocks import (
+    AttributeShare,
     Block,
+    ComparedMeasure,
+    ComparedMethod,
     Confusion,
     ConfusionClass,
     Confusions,
     ControlPoint,
     Curve,
     CurvePoint,
+    DifferenceMap,
     Finding,
+    GroupDifference,
     GroupLedger,
     GroupLedgerEntry,
     GroupMatrix,
+    GroupPair,
     GroupProfiles,
     GroupRow,
     GroupTable,
     HypothesisFamilies,
     HypothesisFamily,
     LayerCurve,
+    LayerMatrix,
+    LayerPair,
+    MapRegion,
+    MethodComparison,
     ProfileRow,
     UnitMap,
 )
@@ -248,6 +259,10 @@ def _analyses(
     tables = tuple(_marginal(a, layer, rng) for a in attributes)
     unit_map, raster_arrays = _unit_map(groups, counts, layer, rng)
     matrix, matrix_arrays = _matrix(groups, counts, layer, rng)
+    own = np.random.default_rng(len(groups))
+    levels, level_arrays = _levels(attributes, layer, own)
+    differences, difference_arrays = _differences(attributes, layer, own)
+    arrays = raster_arrays | matrix_arrays | level_arrays | difference_arrays
     results = (
         _done("linear_probe", "Linear decodability", (auc, accuracy, bits, *tables), prefix),
         _done(
@@ -259,12 +274,47 @@ def _analyses(
         _done(
             "topomap",
             "Topographic maps",
-            (unit_map, matrix, _profiles(groups, counts, layer, rng)),
+            (
+                unit_map,
+                levels,
+                differences,
+                matrix,
+                _layer_matrix(layers[:8], own),
+                _profiles(groups, counts, layer, rng),
+            ),
             prefix,
         ),
+        _done("layout_comparison", "Comparison of layouts", (_layouts(layer),), prefix),
         _done("plan", "Declared tests", (_plan(len(groups)), _ledger(groups, counts)), prefix),
     )
-    return results, {f"{prefix}-topomap": raster_arrays | matrix_arrays}
+    return results, {f"{prefix}-topomap": arrays}
+
+
+def _layouts(layer: str) -> MethodComparison:
+    """A best layout, one tied with it, and one that is worse and lacks a value."""
+    trust = ComparedMeasure(name="trustworthiness", better="higher", meaning="as it says")
+    regions = ComparedMeasure(name="active regions", better="lower", meaning="connected ones")
+    methods = (
+        ("UMAP (cosine)", (0.94, 12.0), 1.4, "recommended"),
+        ("PCA (cosine)", (0.93, 12.5), 1.6, "tied"),
+        ("random (cosine)", (0.51, None), 3.0, "behind"),
+    )
+    return MethodComparison(
+        title=f"Layouts of {layer} compared",
+        noun="layout",
+        layer=layer,
+        measures=(trust, regions),
+        methods=tuple(
+            ComparedMethod(
+                name=name,
+                estimates=tuple(v if v is None else estimate(v, 0.02, 5) for v in values),
+                mean_rank=estimate(rank, 0.1, 5),
+                standing=standing,
+            )
+            for name, values, rank, standing in methods
+        ),
+        rule="The lowest mean rank is recommended.",
+    )
 
 
 def _plan(n_cells: int) -> HypothesisFamilies:
@@ -581,7 +631,113 @@ def _unit_map(
         values="values",
         rasters="rasters",
     )
-    return block, {"rasters": rasters}
+    return block, {
+        "rasters": rasters,
+        "positions": rng.random((320, 2)),
+        "values": rng.standard_normal((len(groups), 320)),
+    }
+
+
+def _levels(
+    attributes: tuple[Attribute, ...], layer: str, rng: np.random.Generator
+) -> tuple[UnitMap, dict[str, npt.NDArray[Any]]]:
+    """The maps of the levels of every attribute, with what each attribute explains."""
+    groups = tuple(Group(((a.name, level),)) for a in attributes for level in a.levels)
+    counts = np.full(len(groups), 120)
+    block, arrays = _unit_map(groups, counts, layer, rng)
+    shares = tuple(
+        AttributeShare(attribute=a.name, share=estimate(0.6 / 2**place, 0.04, 700))
+        for place, a in enumerate(attributes)
+    )
+    changed = {
+        "title": f"Levels of every attribute at {layer}",
+        "shares": shares,
+        **{key: f"levels-{key}" for key in ("positions", "values", "rasters")},
+    }
+    return block.model_copy(update=changed), {f"levels-{key}": a for key, a in arrays.items()}
+
+
+def _differences(
+    attributes: tuple[Attribute, ...], layer: str, rng: np.random.Generator
+) -> tuple[DifferenceMap, dict[str, npt.NDArray[Any]]]:
+    """Regions that are rejected, a map without any, one that was not tested, one not drawn."""
+    compared: list[tuple[str, str, str | None]] = [
+        (a.name, level, None) for a in attributes[:-1] for level in a.levels
+    ]
+    compared.append((attributes[-1].name, attributes[-1].levels[0], attributes[-1].levels[1]))
+    n = len(compared)
+    y, x = np.mgrid[0:1:100j, 0:1:100j]
+    bump = np.exp(-((x - 0.35) ** 2 + (y - 0.6) ** 2) / 0.03)
+    dip = np.exp(-((x - 0.7) ** 2 + (y - 0.3) ** 2) / 0.02)
+    rasters = np.stack([rng.uniform(0.3, 1) * bump - rng.uniform(0.3, 1) * dip] * n)
+    masks = np.stack([(bump > 0.4).astype(float) - (dip > 0.4)] * n)
+    entries = []
+    for place, (name, one, other) in enumerate(compared):
+        kind = ("rejected", "nothing", "untested", "undrawn")[min(place, 3)] if place else ""
+        found = kind in {"", "rejected"}
+        masks[place] *= found
+        rasters[place] *= np.nan if kind == "undrawn" else 1
+        tested = kind not in {"untested", "undrawn"}
+        region = MapRegion(
+            n_units=40,
+            units=(3, 1, 4),
+            is_higher=True,
+            effect=estimate(0.5, 0.1, 300),
+            p_value=0.001 if found else 0.4,
+            adjusted_p=0.009 if found else 1.0,
+        )
+        entries.append(
+            GroupDifference(
+                attribute=name,
+                one=one,
+                other=other,
+                counts=(0, 0) if kind == "undrawn" else (120, 600),
+                tested=(60, 300) if tested else (0, 0),
+                n_fixed=2 if tested else 0,
+                adjusted_p=region.adjusted_p if tested else None,
+                n_units=40 if found else 0,
+                n_regions=int(found),
+                regions=(region,) if tested else (),
+                reason=None if tested else "no images of it",
+            )
+        )
+    keys = {key: f"differences-{key}" for key in ("positions", "values", "p_values")}
+    block = DifferenceMap(
+        title=f"Differences of groups at {layer}",
+        layer=layer,
+        layout="UMAP (cosine), refined by particle swarm",
+        n_units=320,
+        limit=float(np.nanmax(np.abs(rasters))),
+        test="Regions were tested by permuted labels.",
+        effect="Mean difference over the region's units.",
+        alpha=0.05,
+        draws=999,
+        smallest_p=0.009,
+        differences=tuple(entries),
+        rasters="differences-rasters",
+        masks="differences-masks",
+        **keys,
+    )
+    return block, {
+        block.positions: rng.random((320, 2)),
+        block.values: rng.standard_normal((n, 320)),
+        block.p_values: rng.uniform(0.01, 1, (n, 320)),
+        block.rasters: rasters,
+        block.masks: masks,
+    }
+
+
+def _layer_matrix(layers: tuple[str, ...], rng: np.random.Generator) -> LayerMatrix:
+    pairs = tuple(
+        LayerPair(one=one, other=other, estimate=estimate(rng.uniform(0.3, 0.95), 0.03, 700))
+        for one, other in itertools.combinations(layers, 2)
+    )
+    return LayerMatrix(
+        title="How alike layers arrange intersections",
+        metric="Spearman correlation of the distances between groups",
+        layers=layers,
+        pairs=pairs,
+    )
 
 
 def _matrix(
@@ -594,11 +750,26 @@ def _matrix(
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     distance[counts == 0] = np.nan
     distance[:, counts == 0] = np.nan
+    present = np.flatnonzero(counts > 0)
+    tree = np.array(
+        [
+            [0 if merge == 0 else len(present) + merge - 1, merge + 1, 1 + merge, merge + 2]
+            for merge in range(len(present) - 1)
+        ],
+        dtype=float,
+    )
     block = GroupMatrix(
         title=f"Distances of group profiles at {layer}",
         metric="cosine distance",
         layer=layer,
         groups=groups,
         values="distances",
+        pairs=tuple(
+            GroupPair(one=0, other=other, estimate=estimate(other, 0.5, 300))
+            for other in range(1, min(5, len(groups)))
+        ),
+        tree="tree",
+        bounds="bounds",
     )
-    return block, {"distances": distance}
+    bounds = np.stack([distance - 0.1, distance + 0.1])
+    return block, {"distances": distance, "tree": tree, "bounds": bounds}

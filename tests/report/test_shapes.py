@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -272,6 +273,18 @@ def test_families_behind_a_closed_gate_claim_nothing_and_too_few_draws_are_told(
     assert "cannot reject a single one of 126 hypotheses" in text.notes[0]
 
 
+def test_a_comparison_names_the_best_its_equals_and_what_is_missing() -> None:
+    block, _ = _block("method_comparison")
+    text = shapes()["method_comparison"].text(block)
+    assert text.notes[0] == "Recommended layout: UMAP (cosine). Tied with it: PCA (cosine)."
+    assert block.rule in text.notes
+    (table,) = text.tables
+    assert [column.label for column in table.columns[3:]] == [m.name for m in block.measures]
+    assert [row[1] for row in table.rows] == ["recommended", "tied", "behind"]
+    assert table.rows[0][3] == "0.94 [0.92, 0.96]"
+    assert table.rows[2][4] == "not measured"
+
+
 def test_a_ledger_says_so_where_nothing_was_excluded() -> None:
     block, _ = _block("group_ledger")
     text = shapes()["group_ledger"].text(block)
@@ -280,3 +293,83 @@ def test_a_ledger_says_so_where_nothing_was_excluded() -> None:
     text = shapes()["group_ledger"].text(block.model_copy(update={"entries": ()}))
     assert not text.tables
     assert "Nothing was excluded or pooled" in text.notes[1]
+
+
+def test_difference_maps_keep_colour_in_rejected_regions_alone() -> None:
+    block, arrays = _block("difference_map")
+    axes = shapes()["difference_map"].draw(block, arrays).axes[0]
+    drawn = [entry for entry in block.differences if min(entry.counts) > 0]
+    tested = [entry for entry in drawn if entry.adjusted_p is not None]
+    assert len(block.differences) > len(drawn) > len(tested) > 1
+    drawings = axes.get_images()
+    veils = [image for image in drawings if np.asarray(image.get_array()).ndim == 3]
+    maps = [image for image in drawings if np.asarray(image.get_array()).ndim == 2]
+    assert len(maps) == len(drawn)
+    assert len(veils) == len(tested)
+    assert {image.get_clim() for image in maps} == {(-block.limit, block.limit)}
+    for entry, mask, veil in zip(block.differences, arrays[block.masks], veils, strict=False):
+        transparent = np.asarray(veil.get_array())[..., 3] == 0
+        np.testing.assert_array_equal(transparent, mask != 0)
+        assert transparent.any() == bool(entry.n_regions)
+    texts = " ".join(text.get_text() for text in axes.texts)
+    assert "nothing found, p = 1.000" in texts
+    assert "not tested" in texts
+    assert "12 % of units, p = 0.009" in texts
+
+
+def test_difference_maps_are_told_with_regions_effects_and_reasons() -> None:
+    block, _ = _block("difference_map")
+    text = shapes()["difference_map"].text(block)
+    rows = text.tables[0].rows
+    assert rows[0][2:] == ("40", "3, 1, 4, ...", "+0.50 [0.40, 0.60]", "p = 0.009")
+    assert any(row[-1] == "not tested" for row in rows)
+    notes = " ".join(text.notes)
+    assert "only images that are alike in them are compared" in notes
+    assert "no images of it" in notes
+    assert "label no permutation can change" in notes
+    assert text.alt is not None
+    assert "Of 2 tested, 1 show regions" in text.alt
+    poor = block.model_copy(update={"smallest_p": 0.2})
+    assert "cannot reject any map" in " ".join(shapes()["difference_map"].text(poor).notes)
+
+
+def test_levels_stand_under_what_their_attribute_explains() -> None:
+    made = make_audit(empty=(1,))
+    analysis = next(a for a in made.result.subjects[0].analyses if a.kind == "topomap")
+    block: typing.Any = next(b for b in analysis.blocks if getattr(b, "shares", ()))
+    shape = shapes()["unit_map"]
+    axes = shape.draw(block, made.arrays[analysis.arrays]).axes[0]
+    by_text = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert (
+        by_text["age: explains 60.0 % [56.0, 64.0] of the differences"] < by_text["child\nn 120"]
+    )
+    assert (
+        by_text["child\nn 120"]
+        < by_text["phenotype: explains 30.0 % [26.0, 34.0] of the differences"]
+    )
+    assert "age 60.0 % [56.0, 64.0]" in (shape.text(block).alt or "")
+
+
+def test_a_dendrogram_stands_above_the_matrix_in_the_order_of_its_leaves() -> None:
+    block, arrays = _block("group_matrix")
+    above, axes = shapes()["group_matrix"].draw(block, arrays).axes[:2]
+    merges = above.get_lines()
+    assert len(merges) == len(arrays[block.tree])
+    heights = [float(np.asarray(line.get_ydata()).max()) for line in merges]
+    np.testing.assert_allclose(heights, arrays[block.tree][:, 2])
+    assert above.get_xlim() == axes.get_xlim()
+    bad = arrays | {block.tree: arrays[block.tree] + 1000}
+    with pytest.raises(ValueError, match="expected each merge to join"):
+        shapes()["group_matrix"].draw(block, bad)
+
+
+def test_layers_are_compared_in_a_triangle() -> None:
+    block, arrays = _block("layer_matrix")
+    axes = shapes()["layer_matrix"].draw(block, arrays).axes[0]
+    drawn: npt.NDArray[np.float64] = np.ma.filled(
+        np.ma.asarray(axes.get_images()[0].get_array()), np.nan
+    )
+    place = {layer: index for index, layer in enumerate(block.layers)}
+    for pair in block.pairs:
+        assert drawn[place[pair.other], place[pair.one]] == pytest.approx(pair.estimate.value)
+        assert np.isnan(drawn[place[pair.one], place[pair.other]])

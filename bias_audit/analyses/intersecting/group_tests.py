@@ -18,11 +18,8 @@ from bias_audit.statistics.multiplicity import (
     Family,
     Gated,
     MaybeP,
-    Method,
-    adjusted,
+    Resampled,
     gatekeep,
-    max_t,
-    resampling_p,
 )
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,27 +45,6 @@ class Tested:
     block: HypothesisFamilies
     p_global: float | None
     """That nothing in the global family exceeds chance."""
-
-
-@dataclass(frozen=True)
-class _Resampled:
-    """The statistics of one family, and joint draws of them without any effect."""
-
-    observed: tuple[float | None, ...]
-    draws: FloatArray
-    """Shape (B, n_hypotheses); NaN for those without a value."""
-
-    @property
-    def p_values(self) -> tuple[MaybeP, ...]:
-        return tuple(
-            None if t is None else resampling_p(t, self.draws[:, i])
-            for i, t in enumerate(self.observed)
-        )
-
-    def adjusted(self, method: Method, alpha: float) -> tuple[MaybeP, ...]:
-        if method == "max_t":
-            return max_t(self.observed, self.draws, alpha=alpha).adjusted
-        return adjusted(self.p_values, method)
 
 
 def tested(
@@ -144,7 +120,7 @@ def _resample(
     *,
     null: float,
     side: Side,
-) -> list[_Resampled]:
+) -> list[Resampled]:
     """One set of joint draws for all families."""
     everything = [value for family in families for value in family]
     known = [value for value in everything if value is not None]
@@ -158,7 +134,7 @@ def _resample(
     result, start = [], 0
     for family in families:
         chosen = slice(start, start + len(family))
-        result.append(_Resampled(tuple(statistics[chosen]), draws[:, chosen]))
+        result.append(Resampled(tuple(statistics[chosen]), draws[:, chosen]))
         start += len(family)
     return result
 

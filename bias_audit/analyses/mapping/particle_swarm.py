@@ -11,13 +11,18 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
-_BLOCK = 256
-_NEAREST = 0.01
 _INITIAL_RADIUS = 5.0
 """Root mean square distance from the centre, about that of a UMAP: forces depend on distances, so
 layouts in other units must start at the same size."""
 _JITTER = 1e-3
 """Relative; two units at one place would exert no force on each other for ever."""
+_PRECISE_BELOW = 0.5
+"""Share of local forces. While global forces prevail, units contract by many orders of magnitude
+and towards one line; across it their places would drown in single precision."""
+
+_SMALLEST_RADIUS, _LARGEST_RADIUS = 1e-30, 1e6
+"""Far outside either, forces are linear in the places, so that shape does not depend on size; only
+global forces over thousands of steps, or between three units, lead there."""
 
 
 def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> FloatArray:
@@ -40,6 +45,8 @@ def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> Float
 def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = None) -> FloatArray:
     """Move units by the forces between all pairs.
 
+    No pair is left out. Memory is that of the distances; without them, that of the positions.
+
     Args:
         positions: Where they start, shape (n_units, 2).
         steps: Number of moves; over them weight passes from global to local forces.
@@ -47,36 +54,37 @@ def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = No
             no global force, as in a refinement.
 
     Returns:
-        Shape (n_units, 2).
+        Shape (n_units, 2), about the same centre as at the start.
     """
-    places = positions.astype(np.float32)
-    pull = None if distances is None else _global_force(distances)
-    for time in np.linspace(-3, 6, steps, dtype=np.float32):
-        local_share = np.float32((np.tanh(time) + 1) / 2)
-        moves = np.empty_like(places)
-        for start in range(0, len(places), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            force = local_share * _local_force(places[rows], places)
-            if pull is not None:
-                force += (1 - local_share) * pull[rows]
-            force /= 2
-            total = force.sum(axis=1, keepdims=True)
-            moves[rows] = (force @ places - total * places[rows]) / len(places)
-        places += moves
-    return places.astype(np.float64)
+    # The import loads numba, which takes a second: only those who draw a map pay for it.
+    from bias_audit.analyses.mapping.swarm_kernel import add_forces  # noqa: PLC0415
+
+    centre = positions.mean(axis=0)
+    places = (positions - centre).T
+    n_units = len(positions)
+    pull = np.zeros((0, 0), dtype=np.float32) if distances is None else _global_force(distances)
+    for time in np.linspace(-3, 6, steps):
+        local_share = float((np.tanh(time) + 1) / 2)
+        is_precise = distances is not None and local_share < _PRECISE_BELOW
+        x, y = np.ascontiguousarray(places, dtype=np.float64 if is_precise else np.float32)
+        total = np.empty((2, n_units), dtype=x.dtype)
+        add_forces(x, y, local_share, pull, total)
+        places = places + total / (2 * n_units)
+        places -= places.mean(axis=1, keepdims=True)
+        places *= _kept_finite(places)
+    return np.asarray(places.T + centre, dtype=np.float64)
+
+
+def _kept_finite(places: FloatArray) -> float:
+    """Factor that brings the radius into the range in which it is kept."""
+    radius = float(np.sqrt((places**2).sum(axis=0).mean()))
+    return min(max(radius, _SMALLEST_RADIUS), _LARGEST_RADIUS) / radius if radius else 1.0
 
 
 def _global_force(distances: Float32Array) -> Float32Array:
-    largest = float(distances.max(initial=0)) or 1.0
-    force = 1.5 * (1 - (distances / largest) ** 3) - 0.5 * np.exp(-distances / 2)
+    """Attraction of like units and repulsion of unlike ones, shape (n_units, n_units)."""
+    largest = np.float32(distances.max(initial=0)) or np.float32(1)
+    force = np.exp(distances / np.float32(-2))
+    force *= np.float32(-0.5)
+    force += np.float32(1.5) * (1 - (distances / largest) ** 3)
     return np.asarray(force, dtype=np.float32)
-
-
-def _local_force(some: Float32Array, places: Float32Array) -> Float32Array:
-    """Attraction less repulsion, shape (n_some, n_units); positive pulls together."""
-    distance = np.hypot(
-        some[:, :1] - places[:, 0][None], some[:, 1:] - places[:, 1][None], dtype=np.float32
-    )
-    np.maximum(distance, np.float32(_NEAREST), out=distance)
-    attraction = np.float32(1.5) / (distance + 1) ** 3
-    return np.asarray(attraction - 15 * np.exp(-distance / 2), dtype=np.float32)

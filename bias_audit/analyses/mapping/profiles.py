@@ -47,9 +47,18 @@ def attribute_targets(subject: Subject) -> tuple[Target, ...]:
     return targets_of(table, [attribute.name for attribute in table.attributes])
 
 
-def profiles(subject: Subject, layer: str, target: Target) -> Profiles:
-    """Profiles of a target's groups, united from those of the intersections."""
-    cells = subject.activations.moments(layer)
+def profiles(
+    subject: Subject, layer: str, target: Target, moments: Moments | None = None
+) -> Profiles:
+    """Profiles of a target's groups, united from those of the intersections.
+
+    Args:
+        subject: Whose activations.
+        layer: One of its layers.
+        target: An attribute, some of them, or all intersections.
+        moments: Of the intersections over some of the images; default: over all.
+    """
+    cells = subject.activations.moments(layer) if moments is None else moments
     finest = finest_target(subject.faces.table)
     members = [
         np.array(
@@ -57,12 +66,12 @@ def profiles(subject: Subject, layer: str, target: Target) -> Profiles:
         )
         for group in target.groups
     ]
-    moments = cells.merged(members)
-    counts = moments.count.astype(np.float64)[:, None]
-    means = np.where(counts > 0, moments.mean, np.nan)
-    variance = moments.m2 / np.maximum(counts - 1, 1)
+    merged = cells.merged(members)
+    counts = merged.count.astype(np.float64)[:, None]
+    means = np.where(counts > 0, merged.mean, np.nan)
+    variance = merged.m2 / np.maximum(counts - 1, 1)
     deviations = np.where(counts > 1, np.sqrt(variance), np.nan)
-    return Profiles(target, moments.count, means, deviations)
+    return Profiles(target, merged.count, means, deviations)
 
 
 def pooled_deviation(moments: Moments) -> FloatArray:

@@ -5,38 +5,42 @@ Source: Krug, Ratul, Olson & Stober, arXiv:2204.03528.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.mapping.layout import Distance, Layout, silent_units, unit_square
-from bias_audit.analyses.mapping.particle_swarm import refine
-from bias_audit.analyses.mapping.profiles import Profiles, attribute_targets, profiles
-from bias_audit.analyses.mapping.raster import rasters
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.alignment import align_plane
+from bias_audit.analyses.mapping.difference_maps import difference_maps
+from bias_audit.analyses.mapping.difference_settings import Differences, too_few_permutations
+from bias_audit.analyses.mapping.difference_wording import differences_limits, differences_method
+from bias_audit.analyses.mapping.differences import unknown_levels
+from bias_audit.analyses.mapping.group_maps import Plane, group_maps, share_findings
+from bias_audit.analyses.mapping.halves import Halves, halves, moments_of
+from bias_audit.analyses.mapping.main_effects import Shares, main_effect_shares
+from bias_audit.analyses.mapping.mean_draws import bayesian_weights
+from bias_audit.analyses.mapping.placing import LayoutSettings, placed
+from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation, profiles
+from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
     check_layers,
     most_separable_layer,
     unknown_layers,
 )
 from bias_audit.analyses.targets import finest_target
-from bias_audit.config.catalog import LAYOUTS
-from bias_audit.config.schema import Component
+from bias_audit.config.schema import Multiplicity
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import UnitMap
+from bias_audit.groups import Attribute
+from bias_audit.results.blocks import DifferenceMap, UnitMap
 
 FloatArray = npt.NDArray[np.float64]
 
-_FEWEST_UNITS = 4
-_LIMIT_QUANTILE = 0.99
 
-
-class Params(ProbeSettings):
+class Params(LayoutSettings):
     """Which layers are drawn, and how units are placed."""
 
     layers: tuple[str, ...] | None = Field(
@@ -44,154 +48,151 @@ class Params(ProbeSettings):
         min_length=1,
         description="Default: the layer at which intersections separate best.",
     )
-    layout: Component = Field(
-        default=Component(kind="umap"), description="How units are placed, and its parameters."
+    align: bool = Field(
+        default=True,
+        description="Turn the layout of each further layer so that its maps look like those of "
+        "the layer before.",
     )
-    distance: Distance = Field(default="cosine", description="Between the signatures of units.")
-    refine_steps: int = Field(
-        default=100,
-        ge=0,
-        le=10_000,
-        description="Steps of the particle swarm that spreads units over a disc; 0: none.",
+    order: Literal["declared", "dendrogram"] = Field(
+        default="declared", description="Of the levels of each attribute on the maps."
     )
-
-    @field_validator("layout")
-    @classmethod
-    def _known(cls, layout: Component) -> Component:
-        try:
-            plugin = LAYOUTS.load(layout.kind)
-        except KeyError as error:
-            raise ValueError(error.args[0]) from error
-        try:
-            plugin.params_type.model_validate(layout.params)
-        except ValidationError as error:
-            raise ValueError(f"layout {layout.kind}: {error}") from error
-        return layout
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """Where the units of a layer lie."""
-
-    layer: str
-    number: int
-    layout: str
-    positions: FloatArray
-    n_silent: int
+    differences: Differences = Differences()
+    bootstrap_draws: int = Field(
+        default=500, ge=100, le=100_000, description="Draws behind the shares of attributes."
+    )
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
 
 
 def topomap(subject: Subject, params: Params) -> Outcome:
-    """Draw the marginal groups and the intersections of each layer over one layout.
+    """Draw groups, and differences of groups, of each layer over one layout.
 
     Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or one cannot be drawn.
+        AnalysisError: A layer or level is unknown, no layer can be chosen, or one cannot be drawn.
     """
+    attributes = subject.faces.table.attributes
+    for message in unknown_levels(attributes, params.differences.named):
+        raise AnalysisError(message)
     if params.layers is not None:
         layers, chosen = check_layers(subject, params.layers), "named in the config"
     else:
         layer, chosen = most_separable_layer(subject, params.probes)
         layers = (layer,)
-    blocks: list[UnitMap] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    parts: list[Outcome] = []
+    plane: Plane | None = None
     title = f"Topographic maps of {subject.name}"
     with subject.progress.step(title, total=len(layers), unit="layer") as step:
         for number, layer in enumerate(layers):
-            drawn, values = _of_layer(subject, layer, number, params)
-            blocks += drawn
-            arrays |= values
+            plane = _plane(subject, layer, number, params, plane)
+            parts.append(_of_layer(subject, plane, params))
             step.advance()
+    blocks = [block for part in parts for block in part.blocks]
+    maps = [block for block in blocks if isinstance(block, UnitMap)]
+    tested = [block for block in blocks if isinstance(block, DifferenceMap)]
     return Outcome(
-        blocks=tuple(blocks), arrays=arrays, method=_method(blocks, chosen), limits=_limits(blocks)
+        blocks=tuple(blocks),
+        arrays={key: array for part in parts for key, array in part.arrays.items()},
+        findings=tuple(finding for part in parts for finding in part.findings),
+        method=(*_method(maps, chosen, params), *differences_method(tested)),
+        limits=(*_limits(maps), *differences_limits(tested)),
     )
 
 
-def _of_layer(
-    subject: Subject, layer: str, number: int, params: Params
-) -> tuple[list[UnitMap], dict[str, npt.NDArray[Any]]]:
+def _split(subject: Subject, params: Params) -> Halves | None:
+    return halves(subject) if params.differences.test == "clusters" else None
+
+
+def _plane(
+    subject: Subject, layer: str, number: int, params: Params, before: Plane | None
+) -> Plane:
+    """The layout of a layer, turned like that of the layer drawn before it."""
+    split = _split(subject, params)
+    images = np.arange(len(subject.faces)) if split is None else split.placing
+    plane = placed(subject, layer, number, moments_of(subject, layer, images), params)
+    if before is None or not params.align:
+        return plane
+    return align_plane(subject, plane, before, images)
+
+
+def _of_layer(subject: Subject, plane: Plane, params: Params) -> Outcome:
+    layer, split = plane.layer, _split(subject, params)
+    scale = pooled_deviation(subject.activations.moments(layer))
     cells = profiles(subject, layer, finest_target(subject.faces.table))
-    plane = _plane(subject, layer, number, cells, params)
-    marginal = [profiles(subject, layer, target) for target in attribute_targets(subject)]
-    kinds = [("marginal", "Levels of every attribute", marginal)]
-    if len(marginal) > 1:
-        kinds.append(("intersections", "All intersections", [cells]))
-    limit = _limit([part for _, _, parts in kinds for part in parts])
-    position_key = f"layer{number}-positions"
-    blocks, arrays = [], {position_key: plane.positions.astype(np.float32)}
-    for kind, title, parts in kinds:
-        values = np.concatenate([part.contrasts for part in parts])
-        keys = f"layer{number}-{kind}-values", f"layer{number}-{kind}-rasters"
-        arrays |= {keys[0]: values.astype(np.float32), keys[1]: rasters(plane.positions, values)}
-        blocks.append(
-            UnitMap(
-                title=f"{title} at {layer}",
-                layer=layer,
-                layout=plane.layout,
-                n_units=values.shape[1],
-                n_silent=plane.n_silent,
-                groups=tuple(group for part in parts for group in part.groups),
-                counts=tuple(int(n) for part in parts for n in part.counts),
-                limit=limit,
-                positions=position_key,
-                values=keys[0],
-                rasters=keys[1],
-            )
-        )
-    return blocks, arrays
+    shares = _shares(subject, layer, cells, scale, params)
+    drawn = group_maps(subject, plane, order=params.order, shares=shares)
+    tested = difference_maps(
+        subject, plane, scale, params.differences, split=split, level=params.level
+    )
+    return Outcome(
+        blocks=(*drawn.blocks, *tested.blocks),
+        arrays={**drawn.arrays, **tested.arrays, plane.key: plane.positions.astype(np.float32)},
+        findings=(*share_findings(layer, shares, params.level), *tested.findings),
+    )
 
 
-def _plane(subject: Subject, layer: str, number: int, cells: Profiles, params: Params) -> _Plane:
-    n_groups = int((cells.counts > 0).sum())
-    n_units = cells.means.shape[1]
-    if n_groups < 2 or n_units < _FEWEST_UNITS:  # noqa: PLR2004
-        raise AnalysisError(
-            f"layer {layer}: a map needs images in two groups and {_FEWEST_UNITS} units, "
-            f"got {n_groups} and {n_units}; widen the sampling, or name another layer"
-        )
-    signatures = cells.contrasts[cells.counts > 0].T
-    silent = silent_units(signatures)
-    if silent.all():
-        raise AnalysisError(
-            f"layer {layer}: every group has the same mean activations, so there is nothing to "
-            "draw; check the weights, or name another layer"
-        )
-    plugin: Layout[Any] = LAYOUTS.load(params.layout.kind)
-    options = plugin.params_type.model_validate(params.layout.params)
-    rng = subject.rng("layout", layer)
-    positions = plugin.place(signatures, params.distance, rng, options)
-    name = f"{plugin.title} ({params.distance})"
-    if params.refine_steps:
-        name += f", refined by {params.refine_steps} steps of particle swarm"
-    positions = refine(positions, params.refine_steps, rng)
-    return _Plane(layer, number, name, unit_square(positions), int(silent.sum()))
+def _shares(
+    subject: Subject, layer: str, cells: Profiles, scale: FloatArray, params: Params
+) -> Shares | None:
+    if len(subject.faces.table.attributes) < 2:  # noqa: PLR2004
+        return None
+    return main_effect_shares(
+        cells,
+        scale,
+        subject.activations.units(layer),
+        subject.faces.clusters,
+        level=params.level,
+        weights=bayesian_weights(
+            subject.faces.clusters, params.bootstrap_draws, subject.rng("shares")
+        ),
+    )
 
 
-def _limit(parts: list[Profiles]) -> float:
-    """One colour limit for all groups of a layer: few units saturate, most are seen."""
-    sizes = np.concatenate([np.abs(part.contrasts[part.counts > 0]).ravel() for part in parts])
-    limit = float(np.quantile(sizes, _LIMIT_QUANTILE))
-    return limit if limit > 0 else float(sizes.max())
-
-
-def _method(blocks: list[UnitMap], chosen: str) -> tuple[str, ...]:
-    where = "; ".join(dict.fromkeys(f"{block.layer}: {block.layout}" for block in blocks))
-    return (
+def _method(maps: Sequence[UnitMap], chosen: str, params: Params) -> tuple[str, ...]:
+    where = "; ".join(dict.fromkeys(f"{block.layer}: {block.layout}" for block in maps))
+    half = (
+        " Places rest on half of the images, drawn at random, so that the other half can test "
+        "differences over a layout that does not know them."
+        if params.differences.test == "clusters"
+        else ""
+    )
+    sentences = [
         "A topographic map shows a group's profile (mean activation by unit, less the unweighted "
         "mean over groups) at the places of a layer's units. Units lie near each other when they "
         "respond alike to all intersections; the places, and the colour scale, are the same for "
-        f"all groups of a layer. Drawn ({chosen}): {where}.",
+        f"all groups of a layer.{half} Drawn ({chosen}): {where}.",
         "Between units values are interpolated linearly on a 100 x 100 raster; outside the units "
         "a map is 0. Colours end at the 99th percentile of all absolute values.",
-    )
+    ]
+    if params.align and len({block.layer for block in maps}) > 1:
+        sentences.append(
+            "The layout of each further layer is turned, and mirrored where that fits better, so "
+            "that its maps look as much as can be like those of the layer before; nothing else of "
+            "it changes."
+        )
+    if params.order == "dendrogram":
+        sentences.append(
+            "Levels of each attribute are in the order of a dendrogram of their profiles "
+            "(correlation, average linkage, optimal leaf order), empty ones last."
+        )
+    if any(block.shares for block in maps):
+        sentences.append(
+            "An attribute's share is the part of the variance of the profiles of intersections, "
+            "each counted once and in standard deviations within intersections, that its main "
+            "effect explains beyond those of the others; what sampling noise alone would add is "
+            f"subtracted. Intervals: Bayesian bootstrap over clusters of images, "
+            f"{params.bootstrap_draws} draws."
+        )
+    return tuple(sentences)
 
 
-def _limits(blocks: list[UnitMap]) -> tuple[str, ...]:
+def _limits(maps: Sequence[UnitMap]) -> tuple[str, ...]:
     sentences = [
         "Distances within a topographic map, and the shape of its patches, depend on the layout; "
         "compare the colours of two groups at one place, not the places.",
-        "Maps carry no interval: those of small groups are noisier than those of large ones.",
+        "Maps of groups carry no interval: those of small groups are noisier than those of large "
+        "ones.",
     ]
     for layer, n_silent, n_units in dict.fromkeys(
-        (block.layer, block.n_silent, block.n_units) for block in blocks
+        (block.layer, block.n_silent, block.n_units) for block in maps
     ):
         if n_silent:
             sentences.append(
@@ -202,8 +203,23 @@ def _limits(blocks: list[UnitMap]) -> tuple[str, ...]:
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = params.layers
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
+    return (
+        *unknown_layers(params.layers, layers),
+        *unknown_levels(faces.attributes, params.differences.named),
+        *too_few_images(params, faces),
+    )
 
 
-PLUGIN = Analysis(title="Topographic maps", params_type=Params, run=topomap, problems=_problems)
+def _too_few_draws(
+    params: Params, plan: Multiplicity, attributes: Sequence[Attribute]
+) -> tuple[str, ...]:
+    return too_few_permutations(params.differences, plan.alpha, attributes)
+
+
+PLUGIN = Analysis(
+    title="Topographic maps",
+    params_type=Params,
+    run=topomap,
+    problems=_problems,
+    too_few_draws=_too_few_draws,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bias_audit.report.elements import BlockText
-from bias_audit.report.numbers import count, counted
+from bias_audit.report.numbers import count, counted, interval_note, percent_interval
 from bias_audit.results.blocks import UnitMap
 
 
@@ -31,6 +31,12 @@ def unit_map(block: UnitMap) -> BlockText:
         )
     if empty:
         notes.append(f"Blank, no images: {'; '.join(empty)}.")
+    if block.shares:
+        notes += [
+            "Percentages: share of the variance of the profiles of intersections that the "
+            "attribute's main effect explains, sampling noise subtracted.",
+            *interval_note(entry.share for entry in block.shares),
+        ]
     return BlockText(
         alt=_alt(block, shown, len(empty)) if shown else None,
         caption=f"One map per group at {block.layer}, all on one colour scale; "
@@ -45,5 +51,13 @@ def _alt(block: UnitMap, shown: list[int], n_empty: int) -> str:
     return (
         f"Topographic maps of {counted(len(shown), 'group')} at {block.layer}, {sizes}{blank}. "
         f"{counted(block.n_units, 'unit')}, colours from minus {block.limit:.2g} (blue, lower "
-        f"than the average over groups) to plus {block.limit:.2g} (red, higher)."
+        f"than the average over groups) to plus {block.limit:.2g} (red, higher).{_shares(block)}"
     )
+
+
+def _shares(block: UnitMap) -> str:
+    said = "; ".join(
+        f"{entry.attribute} {percent_interval(entry.share)}"
+        for entry in sorted(block.shares, key=lambda entry: -entry.share.value)
+    )
+    return f" Share of the differences that each attribute explains: {said}." if said else ""

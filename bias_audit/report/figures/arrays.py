@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.results.blocks import GroupMatrix, UnitMap
+from bias_audit.results.blocks import DifferenceMap, GroupMatrix, UnitMap
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -35,6 +35,33 @@ def rasters_of(block: UnitMap, arrays: Arrays) -> npt.NDArray[np.floating[Any]]:
     return rasters
 
 
+def difference_rasters_of(
+    block: DifferenceMap, arrays: Arrays
+) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]:
+    """The maps to draw and their masks, both of shape (n_differences, side, side).
+
+    Raises:
+        ValueError: An array has another shape or type, or no map of a comparison that has images.
+    """
+    rasters, masks = arrays[block.rasters], arrays[block.masks]
+    side = max(rasters.shape[-1] if rasters.ndim else 0, 1)
+    shape = len(block.differences), side, side
+    _check(rasters, shape, block.title, block.rasters)
+    _check(masks, shape, block.title, block.masks)
+    broken = [
+        entry.label
+        for entry, raster in zip(block.differences, rasters, strict=True)
+        if min(entry.counts) > 0 and not np.isfinite(raster).all()
+    ]
+    if broken or not np.isin(masks, (-1, 0, 1)).all():
+        raise ValueError(
+            f'{block.title}: arrays "{block.rasters}" and "{block.masks}": expected numbers for '
+            "every comparison that has images, and masks of -1, 0 and 1; got others for "
+            f"{_some(broken) or 'masks'}"
+        )
+    return rasters, masks
+
+
 def matrix_of(block: GroupMatrix, arrays: Arrays) -> npt.NDArray[np.floating[Any]]:
     """The matrix to draw, shape (n_groups, n_groups), NaN for groups without images.
 
@@ -49,6 +76,24 @@ def matrix_of(block: GroupMatrix, arrays: Arrays) -> npt.NDArray[np.floating[Any
             f"images; got {'infinity' if np.isinf(values).any() else 'NaN alone'}"
         )
     return values
+
+
+def tree_of(block: GroupMatrix, arrays: Arrays) -> npt.NDArray[np.floating[Any]]:
+    """The dendrogram of the groups that have numbers, shape (n - 1, 4).
+
+    Raises:
+        ValueError: It is no linkage of at most as many groups as the block has.
+    """
+    tree = arrays[block.tree or ""]
+    n = len(tree) + 1 if tree.ndim else 0
+    _check(tree, (min(n, len(block.groups)) - 1, 4), block.title, block.tree or "")
+    before = n + np.arange(len(tree))[:, None]
+    if not (np.isfinite(tree).all() and (tree[:, :2] >= 0).all() and (tree[:, :2] < before).all()):
+        raise ValueError(
+            f'{block.title}: array "{block.tree}": expected each merge to join groups or earlier '
+            "merges"
+        )
+    return tree
 
 
 def _check(array: npt.NDArray[Any], shape: tuple[int, ...], title: str, key: str) -> None:

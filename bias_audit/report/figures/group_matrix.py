@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from bias_audit.groups import Group
-from bias_audit.report.figures.arrays import matrix_of
-from bias_audit.report.figures.style import WIDTH, shortened, styled
+from bias_audit.report.figures.arrays import matrix_of, tree_of
+from bias_audit.report.figures.style import INK, MUTED, WIDTH, shortened, styled
+from bias_audit.report.numbers import decimal
 from bias_audit.results.blocks import GroupMatrix
 
 _FEW = 40
+_ANNOTATED = 12
 
 
 @styled
@@ -24,7 +28,8 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
 
     Args:
         block: The matrix.
-        arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups.
+        arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
+            `block.tree` where there is one.
 
     Raises:
         ValueError: The array does not belong to the block.
@@ -34,7 +39,7 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     diverging = lowest < 0 < highest
     limit = max(-lowest, highest)
     figure = Figure(figsize=(WIDTH, 0.92 * WIDTH), layout="constrained")
-    axes = figure.subplots()
+    axes = _beside_tree(figure, block, arrays)
     axes.set_facecolor("#f1f2f4")
     image = axes.imshow(
         values,
@@ -42,13 +47,65 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
         vmin=-limit if diverging else lowest,
         vmax=limit if diverging else highest,
         interpolation="nearest",
+        aspect="auto" if block.tree else "equal",
     )
     axes.spines[:].set_visible(False)
     _name(axes, block.groups)
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    if len(block.groups) <= _ANNOTATED:
+        _annotate(axes, image, values)
+    bar = figure.colorbar(image, ax=figure.axes, shrink=0.6, pad=0.02)
     bar.set_label(block.metric)
     bar.outline.set_linewidth(0.5)
     return figure
+
+
+def _beside_tree(
+    figure: Figure, block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Axes:
+    """Axes for the matrix, below its dendrogram where it has one."""
+    if block.tree is None:
+        alone: Axes = figure.subplots()
+        return alone
+    axes: Axes
+    above, axes = figure.subplots(2, 1, height_ratios=(0.16, 1), sharex=True)
+    for xs, heights in _branches(tree_of(block, arrays)):
+        above.plot(xs, heights, color=MUTED, linewidth=0.8, solid_joinstyle="miter")
+    above.set_ylim(0, None)
+    above.spines[["bottom", "left"]].set_visible(False)
+    above.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
+    return axes
+
+
+def _branches(tree: npt.NDArray[Any]) -> list[tuple[list[float], list[float]]]:
+    """Each merge as a bracket: places across, and heights."""
+    n_leaves = len(tree) + 1
+    places = [float(place) for place in range(n_leaves)]
+    heights = [0.0] * n_leaves
+    lines = []
+    for first, second, height, _ in tree.tolist():
+        one, two = int(first), int(second)
+        lines.append(
+            (
+                [places[one], places[one], places[two], places[two]],
+                [heights[one], height, height, heights[two]],
+            )
+        )
+        places.append((places[one] + places[two]) / 2)
+        heights.append(height)
+    return lines
+
+
+def _annotate(axes: Axes, image: AxesImage, values: np.ma.MaskedArray[Any, Any]) -> None:
+    """Every number, in the ink that can be read on its colour."""
+    size = float(np.clip(72 / len(values), 5.5, 8.5))
+    for (row, column), value in np.ndenumerate(values.filled(np.nan)):
+        if row != column and np.isfinite(value):
+            red, green, blue, _ = image.to_rgba(value)
+            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5  # noqa: PLR2004
+            axes.text(
+                column, row, decimal(value), ha="center", va="center", fontsize=size,
+                color="white" if dark else INK,
+            )  # fmt: skip
 
 
 def _name(axes: Axes, groups: Sequence[Group]) -> None:
@@ -60,11 +117,13 @@ def _name(axes: Axes, groups: Sequence[Group]) -> None:
         axes.set_xticks(np.arange(len(groups)), labels, fontsize=size, rotation=90)
         axes.set_yticks(np.arange(len(groups)), labels, fontsize=size)
         return
+    # Names of runs say nothing where the order mixes first levels.
+    name = _first if _in_runs(groups) else _nothing
     places = range(len(groups))
-    starts = [p for p in places if not p or _first(groups[p]) != _first(groups[p - 1])]
+    starts = [p for p in places if not p or name(groups[p]) != name(groups[p - 1])]
     ends = [*starts[1:], len(groups)]
     middles = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
-    labels = [shortened(_first(groups[start]), 14) for start in starts]
+    labels = [shortened(name(groups[start]), 14) for start in starts]
     axes.set_xticks(middles, labels)
     axes.set_yticks(middles, labels)
     for start in starts[1:]:
@@ -72,5 +131,16 @@ def _name(axes: Axes, groups: Sequence[Group]) -> None:
         axes.axhline(start - 0.5, color="white", linewidth=0.8)
 
 
+def _in_runs(groups: Sequence[Group]) -> bool:
+    """Whether groups of one first level stand together, as they do in their declared order."""
+    firsts = [_first(group) for group in groups]
+    runs = sum(one != other for one, other in pairwise(firsts)) + 1
+    return runs == len(set(firsts))
+
+
 def _first(group: Group) -> str:
     return group.levels[0][1]
+
+
+def _nothing(_group: Group) -> str:
+    return ""

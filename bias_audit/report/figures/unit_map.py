@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,20 +9,27 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from bias_audit.groups import Group
 from bias_audit.report.figures.arrays import rasters_of
-from bias_audit.report.figures.style import INK, MUTED, shortened, styled
+from bias_audit.report.figures.level_maps import AXIS, level_maps
+from bias_audit.report.figures.map_sheet import (
+    FOOT,
+    STEP_X,
+    Placed,
+    colour_bar,
+    draw_group,
+    draw_label,
+    wrapped,
+)
+from bias_audit.report.figures.style import INK, shortened, styled
 from bias_audit.report.grid import Grid, column_choices, grid_by_columns
 from bias_audit.results.blocks import UnitMap
 
-COLOURS: Final = "RdBu_r"
-_STEP_X, _STEP_Y = 1.08, 1.26
-"""Distance of tiles, in tile sides: a gap across, and room for a line of text down."""
+_STEP_Y: Final = 1.26
+"""Distance of tiles down, in tile sides: room for a line of text."""
 _FEW = 40
 _MANY, _COARSE = 60, 120
 """Sheets of more tiles are shrunk wherever they are read, so fewer dots per inch show all."""
@@ -60,37 +66,39 @@ def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
         ValueError: The array does not belong to the block.
     """
     rasters = rasters_of(block, arrays)
+    if all(len(group.levels) == 1 for group in block.groups):
+        return level_maps(block, rasters)
     sheet = _sheet(block.groups)
     many = len(block.groups) > _FEW
     width = 9.6 if many else 7.6
     left = (1.45 if many else 1.15) if any(sheet.row_names) else 0.1
-    tile = min((width - left - 0.1) / (sheet.n_columns * _STEP_X), 1.45)
-    width = left + 0.1 + tile * sheet.n_columns * _STEP_X
+    tile = min((width - left - 0.1) / (sheet.n_columns * STEP_X), 1.45)
+    width = left + 0.1 + tile * sheet.n_columns * STEP_X
     width = max(width, 4.6)
     levels = max(map(len, sheet.column_names), default=0)
     head = 0.022 * _sizes(block.groups)[1] * (0.8 + 1.5 * levels)
-    foot = 0.85
+    foot = FOOT
     body = tile * sheet.n_rows * _STEP_Y
     dots = _COARSE if len(block.groups) > _MANY else None
     figure = Figure(figsize=(width, head + body + foot), dpi=dots)
     area = (left / width, foot / (head + body + foot))
-    size = (tile * sheet.n_columns * _STEP_X / width, body / (head + body + foot))
+    size = (tile * sheet.n_columns * STEP_X / width, body / (head + body + foot))
     axes = figure.add_axes((*area, *size))
     axes.set_axis_off()
-    axes.set_xlim(0, sheet.n_columns * _STEP_X)
+    axes.set_xlim(0, sheet.n_columns * STEP_X)
     axes.set_ylim(sheet.n_rows * _STEP_Y, 0)
     scale = Normalize(-block.limit, block.limit)
     for entry in sheet.tiles:
         _draw_tile(axes, entry, block, rasters, scale)
     _name_rows_and_columns(axes, sheet, tile, _sizes(block.groups)[1])
     exceeds = bool(np.nanmax(np.abs(rasters)) > block.limit * (1 + 1e-6))
-    _colour_bar(figure, scale, foot, exceeds=exceeds)
+    colour_bar(figure, scale, AXIS, exceeds=exceeds)
     return figure
 
 
 def _sheet(groups: Sequence[Group]) -> _Sheet:
     grids = [grid for c in column_choices(groups) if (grid := grid_by_columns(groups, c))]
-    if not grids or len(groups[0].levels) == 1:
+    if not grids:
         return _wrapped(groups)
     height = 5.5 if len(groups) <= _FEW else 12.0
 
@@ -116,7 +124,7 @@ def _arranged(grid: Grid) -> _Sheet:
         for y, row in enumerate(grid.rows)
         for x, column in enumerate(grid.columns)
     )
-    names = tuple("\n".join(_wrap(level, 16) for level in row) for row in grid.rows)
+    names = tuple("\n".join(wrapped(level, 16) for level in row) for row in grid.rows)
     return _Sheet(tiles, len(grid.columns), len(grid.rows), names, grid.columns)
 
 
@@ -125,37 +133,15 @@ def _sizes(groups: Sequence[Group]) -> tuple[float, float]:
     return (6.6, 8.0) if len(groups) <= _FEW else (9.5, 11.0)
 
 
-def _wrap(label: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(shortened(label, 2 * width), width)[:2])
-
-
 def _draw_tile(
     axes: Axes, tile: _Tile, block: UnitMap, rasters: npt.NDArray[Any], scale: Normalize
 ) -> None:
+    placed = Placed(tile.group, tile.column * STEP_X, tile.row * _STEP_Y + (_STEP_Y - 1))
     small = _sizes(block.groups)[0]
-    left, top = tile.column * _STEP_X, tile.row * _STEP_Y + (_STEP_Y - 1)
     n = block.counts[tile.group]
-    label = f"{tile.label}\nn {n}" if tile.label else f"n {n}"
-    if n:
-        axes.text(left + 0.5, top - 0.035, label, ha="center", va="bottom", fontsize=small)
-        axes.imshow(
-            rasters[tile.group], cmap=COLOURS, norm=scale, origin="lower", aspect="auto",
-            extent=(left, left + 1, top + 1, top), interpolation="bilinear", zorder=1,
-        )  # fmt: skip
-    else:
-        if tile.label:
-            axes.text(
-                left + 0.5, top - 0.035, tile.label, ha="center", va="bottom", fontsize=small
-            )
-        axes.text(
-            left + 0.5, top + 0.5, "no\nimages", ha="center", va="center", fontsize=small,
-            color=MUTED,
-        )  # fmt: skip
-    frame = Rectangle(
-        (left, top), 1, 1, fill=False, linewidth=0.5, edgecolor="#aab0b9",
-        linestyle="-" if n else (0, (3, 2)), zorder=2, clip_on=False,
-    )  # fmt: skip
-    axes.add_patch(frame)
+    draw_group(axes, placed, rasters[tile.group] if n else None, scale, size=small)
+    label = "\n".join([*([tile.label] if tile.label else []), *([f"n {n}"] if n else [])])
+    draw_label(axes, placed, label, size=small)
 
 
 def _name_rows_and_columns(axes: Axes, sheet: _Sheet, tile: float, size: float) -> None:
@@ -167,8 +153,8 @@ def _name_rows_and_columns(axes: Axes, sheet: _Sheet, tile: float, size: float) 
     for level in range(depth):
         above = -(depth - 1 - level) * 1.5 * line - 0.02
         for first, last, name in _runs([names[: level + 1] for names in sheet.column_names]):
-            middle = ((first + last) * _STEP_X + 1) / 2
-            text = _wrap(name, max(6, int(120 / size * tile * (last - first + 1))))
+            middle = ((first + last) * STEP_X + 1) / 2
+            text = wrapped(name, max(6, int(120 / size * tile * (last - first + 1))))
             axes.text(middle, above, text, ha="center", va="bottom", fontsize=size, color=INK)
 
 
@@ -181,23 +167,3 @@ def _runs(names: Sequence[tuple[str, ...]]) -> list[tuple[int, int, str]]:
         else:
             runs.append((place, place, name[-1]))
     return runs
-
-
-def _colour_bar(figure: Figure, scale: Normalize, foot: float, *, exceeds: bool) -> None:
-    width, height = figure.get_size_inches()
-    length = min(3.6, 0.55 * width)
-    place = ((width - length) / 2 / width, (foot - 0.3) / height, length / width, 0.12 / height)
-    axes = figure.add_axes(place)
-    bar = figure.colorbar(
-        ScalarMappable(scale, COLOURS),
-        cax=axes,
-        orientation="horizontal",
-        extend="both" if exceeds else "neither",
-    )
-    limit = float(scale.vmax or 0)
-    bar.set_ticks([-limit, 0, limit], labels=[f"\N{MINUS SIGN}{limit:.2g}", "0", f"+{limit:.2g}"])
-    axes.tick_params(length=3, pad=3)
-    bar.outline.set_linewidth(0.5)
-    axes.set_xlabel("mean activation, less the average over groups", fontsize=8.5)
-    for x, side, text in ((-0.08, "right", "lower"), (1.08, "left", "higher")):
-        axes.text(x, 0.5, text, transform=axes.transAxes, ha=side, va="center", fontsize=8.5)

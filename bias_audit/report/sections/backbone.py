@@ -48,18 +48,13 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
         OutputError: An array is missing or damaged.
         ValueError: An array does not belong to its block.
     """
-    anchor = f"backbone-{index}"
     known = shapes()
-    order = list(known)
-    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
-    blocks.sort(key=lambda entry: order.index(entry[1].block))
     views: list[BlockView] = []
-    for place, (analysis, block) in enumerate(blocks):
-        first = not views or views[-1].shape != block.block
-        where = f"{anchor}-{place}"
-        views.append(_block(known[block.block], block, analysis, where, folder, is_first=first))
+    for placed in placed_blocks(subject, index):
+        first = not views or views[-1].shape != placed.block.block
+        views.append(_block(known[placed.block.block], placed, folder, is_first=first))
     return BackboneView(
-        anchor=anchor,
+        anchor=f"backbone-{index}",
         name=subject.backbone.name,
         facts=_facts(subject),
         layers=_layers(subject.backbone),
@@ -68,24 +63,43 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
     )
 
 
-def _block(
-    shape: Shape[Any],
-    block: Block,
-    analysis: AnalysisResult,
-    anchor: str,
-    folder: Path,
-    *,
-    is_first: bool,
-) -> BlockView:
+@dataclass(frozen=True)
+class PlacedBlock:
+    """A block, and where the report prints it."""
+
+    anchor: str
+    analysis: AnalysisResult
+    block: Block
+
+    @property
+    def data_name(self) -> str:
+        """Of the file with the figure's data."""
+        return f"{self.anchor}-{self.block.block}.csv"
+
+
+def placed_blocks(subject: SubjectResult, index: int) -> tuple[PlacedBlock, ...]:
+    """A backbone's blocks in the order in which they are printed: by shape, then by analysis."""
+    order = list(shapes())
+    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
+    blocks.sort(key=lambda entry: order.index(entry[1].block))
+    return tuple(
+        PlacedBlock(f"backbone-{index}-{place}", analysis, block)
+        for place, (analysis, block) in enumerate(blocks)
+    )
+
+
+def _block(shape: Shape[Any], placed: PlacedBlock, folder: Path, *, is_first: bool) -> BlockView:
+    block, analysis = placed.block, placed.analysis
     text = shape.text(block)
     figure = None
     if text.alt is not None:
         arrays = {key: read_array(folder, analysis.arrays, key) for key in shape.needs(block)}
         source = data_uri(shape.draw(block, arrays), form=shape.form)
-        figure = FigureView(source, text.alt, text.caption)
+        data = f"figures/{placed.data_name}" if shape.data is not None else None
+        figure = FigureView(source, text.alt, text.caption, data)
     return BlockView(
         shape=block.block,
-        anchor=anchor,
+        anchor=placed.anchor,
         title=block.title,
         analysis=analysis.title,
         is_first=is_first,

@@ -1,0 +1,257 @@
+"""Where on a map two groups differ: cluster permutation tests over a layout's neighbours.
+
+Maris & Oostenveld 2007 (J. Neurosci. Methods 164:177-190). MNE-Python has an implementation
+(`mne.stats.permutation_cluster_test`), which permutes images freely: it knows neither clusters of
+images nor strata, and computes statistics one permutation at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import t as student
+
+from bias_audit.analyses.mapping.label_permutation import Exchange, Labels, exchange, permuted
+from bias_audit.groups import IntArray
+from bias_audit.statistics.multiplicity import MaxT, max_t, resampling_p
+
+Float32Array = npt.NDArray[np.float32]
+
+_UNITS = 256
+_DRAWS = 128
+_NODES = 2**21
+"""Units x draws whose clusters are found at a time."""
+_TIE = 1e-5
+"""Relative: a labelling that repeats the annotated one must not lose to it by rounding."""
+_ROUNDING = 1e-5
+"""Relative spread within strata below which a unit counts as constant: float32 knows no less."""
+
+
+@dataclass(frozen=True)
+class TwoGroups:
+    """Images of two groups, in strata that have images of both."""
+
+    units: Float32Array
+    """Activations, shape (n_images, n_units); may be memory-mapped."""
+    images: IntArray
+    """Rows of `units` used, shape (n,)."""
+    labels: Labels
+    """Whether an image is of the first group, shape (n,)."""
+    strata: IntArray
+    """0 .. n_strata - 1, shape (n,)."""
+    clusters: IntArray
+    """Shape (n,)."""
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """Which labels may be permuted."""
+        return exchange(self.labels, self.strata, self.clusters)
+
+    @property
+    def freedom(self) -> int:
+        """Residual degrees of freedom: images less strata less the difference."""
+        return max(1, len(self.images) - int(self.strata.max(initial=-1)) - 2)
+
+    def centred(self, columns: slice | IntArray) -> Float32Array:
+        """Activations of some units less their mean in each stratum, shape (n, n_columns).
+
+        Units that are constant within strata, up to rounding, become exactly 0.
+        """
+        values = self.units[:, columns][self.images].astype(np.float64)
+        size = np.bincount(self.strata)
+        sums = np.zeros((len(size), values.shape[1]))
+        np.add.at(sums, self.strata, values)
+        largest = np.abs(values).max(axis=0, initial=0)
+        values -= (sums / size[:, None])[self.strata]
+        values[:, np.abs(values).max(axis=0, initial=0) <= _ROUNDING * largest] = 0
+        return values.astype(np.float32)
+
+    def contrasts(self, labels: Labels) -> Float32Array:
+        """Labels less their share in each stratum, shape (n_draws, n)."""
+        size = np.bincount(self.strata)
+        share = np.zeros((len(labels), len(size)), dtype=np.float32)
+        for stratum in range(len(size)):
+            share[:, stratum] = labels[:, self.strata == stratum].mean(axis=1)
+        return np.asarray(labels.astype(np.float32) - share[:, self.strata], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of every unit, for one or more labellings."""
+
+    t: Float32Array
+    """Shape (n_draws, n_units)."""
+    effect: Float32Array
+    """Difference of the groups in standard deviations within strata, shape as `t`."""
+
+
+def statistics(groups: TwoGroups, labels: Labels) -> Statistics:
+    """The difference of two groups at each unit, with strata held constant.
+
+    The difference is the coefficient of the label in a regression with a constant for each
+    stratum; t is its score statistic with the error that allows for unequal spread in the two
+    groups (White 1980, residuals under the null), so that a group that merely varies more is not
+    taken for one that differs (Janssen 1997 on studentised permutation).
+
+    Args:
+        groups: The images.
+        labels: Labellings, shape (n_draws, n).
+    """
+    n_units = groups.units.shape[1]
+    shape = len(labels), n_units
+    t, effect = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    small_sample = np.sqrt(groups.freedom / len(groups.images))
+    for first in range(0, n_units, _UNITS):
+        columns = slice(first, first + _UNITS)
+        values = groups.centred(columns)
+        squares = values**2
+        spread = np.sqrt(squares.sum(axis=0, dtype=np.float64) / (groups.freedom + 1))
+        for start in range(0, len(labels), _DRAWS):
+            rows = slice(start, start + _DRAWS)
+            contrast = groups.contrasts(labels[rows])
+            weight = (contrast**2).sum(axis=1, dtype=np.float64)[:, None]
+            total, error = contrast @ values, np.sqrt(contrast**2 @ squares)
+            np.divide(total * small_sample, error, out=t[rows, columns], where=error > 0)
+            scale = weight * spread
+            np.divide(total, scale, out=effect[rows, columns], where=scale > 0)
+    return Statistics(t, effect)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What makes a unit a candidate: it says how large regions are, not whether they are real."""
+
+    p_value: float
+    """Two-sided, of the unit by itself."""
+    effect: float
+    """Smallest difference, in standard deviations within strata; 0 for none."""
+
+    def signs(self, found: Statistics, freedom: int) -> npt.NDArray[np.int8]:
+        """+1 and -1 where the first group is higher or lower by enough, else 0; shape as `t`."""
+        needed = student.isf(self.p_value / 2, freedom)
+        beyond = (np.abs(found.t) >= needed) & (np.abs(found.effect) >= self.effect)
+        return np.asarray(np.sign(found.t) * beyond, dtype=np.int8)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Neighbouring units at which two groups differ in one direction."""
+
+    units: IntArray
+    """Largest |t| first."""
+    sign: int
+    """+1 where the first group is higher."""
+    mass: float
+    """Sum of |t|."""
+    p_value: float
+    """Share of labellings whose heaviest region is as heavy."""
+
+
+@dataclass(frozen=True)
+class MapTest:
+    """What a test found on one map."""
+
+    regions: tuple[Region, ...]
+    """Smallest p first, then heaviest."""
+    p_value: float
+    """Of no difference anywhere on the map."""
+    n_fixed: int
+    """Images whose label no permutation changed."""
+
+
+def cluster_test(
+    groups: TwoGroups,
+    edges: IntArray,
+    threshold: Threshold,
+    *,
+    n_draws: int,
+    rng: np.random.Generator,
+) -> MapTest:
+    """Test regions by their mass against the heaviest region of permuted labels.
+
+    The null is that labels are exchangeable among the images of a stratum. Layout and edges must
+    not depend on how these images are labelled; see `held_out`.
+
+    Args:
+        groups: The images.
+        edges: Neighbouring units, shape (n_edges, 2).
+        threshold: For units to join a region.
+        n_draws: Permutations B; p-values are (1 + b) / (1 + B).
+        rng: Of the permutations.
+    """
+    found = statistics(groups, _labellings(groups, n_draws, rng))
+    signs = threshold.signs(found, groups.freedom)
+    heaviest = _masses(found.t[1:], signs[1:], edges)
+    regions = [
+        Region(units, sign, mass, resampling_p(mass * (1 - _TIE), heaviest))
+        for units, sign, mass in _regions(found.t[0], signs[0], edges)
+    ]
+    regions.sort(key=lambda region: (region.p_value, -region.mass))
+    p_value = regions[0].p_value if regions else 1.0
+    return MapTest(tuple(regions), p_value, groups.exchange.n_fixed)
+
+
+def unit_test(
+    groups: TwoGroups, edges: IntArray, *, alpha: float, n_draws: int, rng: np.random.Generator
+) -> tuple[MapTest, MaxT]:
+    """Test every unit by its |t| against the largest |t| of permuted labels (single-step max-T).
+
+    The test does not know the layout; `edges` only join rejected neighbours to regions, each with
+    the smallest p-value of its units.
+    """
+    t = statistics(groups, _labellings(groups, n_draws, rng)).t
+    observed = t[0]
+    tested = max_t((np.abs(observed) * (1 - _TIE)).tolist(), np.abs(t[1:]), alpha=alpha)
+    p_values = np.array([1.0 if p is None else p for p in tested.adjusted])
+    signs = np.where(p_values <= alpha, np.sign(observed), 0).astype(np.int8)
+    regions = [
+        Region(units, sign, mass, float(p_values[units].min()))
+        for units, sign, mass in _regions(observed, signs, edges)
+    ]
+    regions.sort(key=lambda region: (region.p_value, -region.mass))
+    return MapTest(tuple(regions), float(p_values.min()), groups.exchange.n_fixed), tested
+
+
+def _labellings(groups: TwoGroups, n_draws: int, rng: np.random.Generator) -> Labels:
+    """The annotated labels, then permuted ones, shape (1 + n_draws, n)."""
+    return np.concatenate([groups.labels[None], permuted(groups.exchange, n_draws, rng)])
+
+
+def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:
+    """Number of the region of every unit in every draw, shape as `signs`."""
+    n_draws, n_units = signs.shape
+    one, other = signs[:, edges[:, 0]], signs[:, edges[:, 1]]
+    draw, edge = np.nonzero((one == other) & (one != 0))
+    ends = draw[:, None] * n_units + edges[edge]
+    n = n_draws * n_units
+    graph = coo_array((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1].reshape(signs.shape))
+
+
+def _masses(t: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray) -> Float32Array:
+    """Mass of the heaviest region of each draw, shape (n_draws,); 0 without any."""
+    step = max(1, _NODES // t.shape[1])
+    heaviest = np.zeros(len(t))
+    for first in range(0, len(t), step):
+        rows = slice(first, first + step)
+        numbers = _components(signs[rows], edges)
+        mass = np.bincount(numbers.ravel(), weights=(np.abs(t[rows]) * (signs[rows] != 0)).ravel())
+        heaviest[rows] = mass[numbers].max(axis=1)
+    return heaviest.astype(np.float32)
+
+
+def _regions(
+    t: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray
+) -> list[tuple[IntArray, int, float]]:
+    numbers = _components(signs[None], edges)[0]
+    found = []
+    for number in np.unique(numbers[signs != 0]):
+        units = np.flatnonzero(numbers == number)
+        units = units[np.argsort(-np.abs(t[units]), kind="stable")]
+        found.append((units, int(signs[units[0]]), float(np.abs(t[units]).sum())))
+    return found

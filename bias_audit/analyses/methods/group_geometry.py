@@ -1,0 +1,330 @@
+"""How groups lie to each other: distances of their profiles, dendrograms, and over the layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.mapping.group_distances import (
+    Arrangement,
+    Distances,
+    arrangement,
+    distances,
+    likeness,
+)
+from bias_audit.analyses.mapping.mean_draws import bayesian_weights
+from bias_audit.analyses.mapping.profiles import pooled_deviation, profiles
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
+from bias_audit.analyses.small_groups import independent_images
+from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.data.faces import FaceTable
+from bias_audit.errors import AnalysisError
+from bias_audit.groups import IntArray
+from bias_audit.results.blocks import Finding, GroupMatrix, GroupPair, LayerMatrix, LayerPair
+
+FloatArray = npt.NDArray[np.float64]
+
+METRIC = "distance of profiles in standard deviations within groups"
+_MOST_NAMED = 40
+"""Groups of a dendrogram: more cannot be named along a matrix, and stay in declared order."""
+_ALL_PAIRS = 36
+_EACH_END = 10
+
+
+class Params(ProbeSettings):
+    """Where distances are shown, and which layers are compared."""
+
+    layers: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Whose distances are shown; default: the layer at which intersections "
+        "separate best.",
+    )
+    compared_layers: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=2,
+        description="Whose arrangements of groups are compared; default: all.",
+    )
+    order: Literal["dendrogram", "declared"] = Field(
+        default="dendrogram",
+        description="Of rows and columns, up to 40; with the former it is drawn.",
+    )
+    smallest_group: int = Field(
+        default=5, ge=2, description="A group of fewer independent images has no distances."
+    )
+    bootstrap_draws: int = Field(
+        default=500, ge=100, le=100_000, description="Draws behind each interval."
+    )
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Distances of one target at one layer."""
+
+    target: Target
+    layer: str
+    found: Distances
+    n: int
+    """Clusters of images."""
+
+
+def group_geometry(subject: Subject, params: Params) -> Outcome:
+    """Distances of the levels of every attribute and of all intersections, and over the layers.
+
+    Raises:
+        AnalysisError: A layer is unknown, none can be chosen, or no two groups have enough images.
+    """
+    if params.layers is not None:
+        shown, chosen = check_layers(subject, params.layers), "named in the config"
+    else:
+        layer, chosen = most_separable_layer(subject, params.probes)
+        shown = (layer,)
+    compared = check_layers(subject, params.compared_layers or subject.activations.layers)
+    table = subject.faces.table
+    finest = finest_target(table)
+    targets = list(targets_of(table, [*(a.name for a in table.attributes), finest.name]))
+    weights = bayesian_weights(
+        subject.faces.clusters, params.bootstrap_draws, subject.rng("bootstrap")
+    )
+    layers = [name for name in subject.activations.layers if name in {*shown, *compared}]
+    measured: list[_Measured] = []
+    arranged: dict[str, Arrangement] = {}
+    with subject.progress.step(
+        f"Group geometry of {subject.name}", total=len(layers), unit="layer"
+    ) as step:
+        for layer in layers:
+            for target in targets if layer in shown else [finest]:
+                found = _measure(subject, layer, target, weights, params.smallest_group)
+                measured += [found] if layer in shown else []
+                if target.name == finest.name and layer in compared:
+                    arranged[layer] = arrangement(found.found)
+            step.advance()
+    blocks: list[GroupMatrix] = []
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for number, each in enumerate(measured):
+        block, values = _matrix(each, number, params)
+        blocks.append(block)
+        arrays |= values
+    over_layers = _over_layers(arranged, finest, len(np.unique(subject.faces.clusters)), params)
+    return Outcome(
+        blocks=(*blocks, *over_layers),
+        arrays=arrays,
+        findings=(
+            *(finding for block in blocks for finding in _finding(block)),
+            *(finding for each in over_layers for finding in _layer_finding(each, shown[0])),
+        ),
+        method=_method(params, shown, chosen, finest),
+        limits=(
+            "A distance averages over units: groups equally far from a third one may lie in "
+            "different directions. The nearest and farthest of many pairs are extremes, part of "
+            "whose size is chance: read the intervals.",
+            "Distances of the levels of one attribute include what the other attributes' "
+            "composition of those levels makes.",
+        ),
+    )
+
+
+def _measure(
+    subject: Subject,
+    layer: str,
+    target: Target,
+    weights: npt.NDArray[np.float32],
+    smallest: int,
+) -> _Measured:
+    faces = subject.faces
+    alone = independent_images(target.codes, faces.clusters, len(target.groups))
+    kept = np.flatnonzero(alone >= smallest)
+    if len(kept) < 2:  # noqa: PLR2004
+        raise AnalysisError(
+            f"expected two groups of {target.described} with {smallest} independent images or "
+            f"more, got {len(kept)}; widen the sampling, or lower smallest_group"
+        )
+    found = distances(
+        profiles(subject, layer, target),
+        pooled_deviation(subject.activations.moments(layer)),
+        subject.activations.units(layer),
+        independent=alone,
+        kept=kept,
+        weights=weights,
+    )
+    return _Measured(target, layer, found, int(alone[kept].sum()))
+
+
+def _matrix(
+    each: _Measured, number: int, params: Params
+) -> tuple[GroupMatrix, dict[str, npt.NDArray[Any]]]:
+    found, n_groups = each.found, len(each.target.groups)
+    tree, order = None, np.arange(len(found.groups))
+    if params.order == "dendrogram" and 2 < len(found.groups) <= _MOST_NAMED:  # noqa: PLR2004
+        tree, order = _dendrogram(found.values)
+    drawn = found.groups[order] if tree is not None else found.groups
+    rest = np.setdiff1d(np.arange(n_groups), drawn)
+    groups = np.concatenate([drawn, rest]) if tree is not None else np.arange(n_groups)
+    place = np.empty(n_groups, dtype=np.int64)
+    place[groups] = np.arange(n_groups)
+    own = place[found.groups]
+    values = np.full((n_groups, n_groups), np.nan, dtype=np.float32)
+    values[np.ix_(own, own)] = found.values
+    bounds = np.full((2, n_groups, n_groups), np.nan, dtype=np.float32)
+    rows, columns = found.pairs
+    tail = (1 - params.level) / 2
+    ends = np.sqrt(np.maximum(np.quantile(found.draws, [tail, 1 - tail], axis=0), 0))
+    for one, other in ((own[rows], own[columns]), (own[columns], own[rows])):
+        bounds[:, one, other] = ends
+    prefix = f"matrix{number}"
+    keys = {"values": f"{prefix}-distances", "bounds": f"{prefix}-bounds"}
+    arrays: dict[str, npt.NDArray[Any]] = {keys["values"]: values, keys["bounds"]: bounds}
+    if tree is not None:
+        keys["tree"] = f"{prefix}-tree"
+        arrays[keys["tree"]] = tree
+    title = f"Distances between groups by {each.target.name} at {each.layer}"
+    if len(each.target.groups[0].levels) > 1:
+        title = f"Distances between all intersections at {each.layer}"
+    block = GroupMatrix(
+        title=title,
+        metric=METRIC,
+        layer=each.layer,
+        groups=tuple(each.target.groups[i] for i in groups),
+        pairs=_pairs(each, own, params.level),
+        **keys,
+    )
+    return block, arrays
+
+
+def _dendrogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Linkage numbered in the order of its leaves, and that order."""
+    between = squareform(values, checks=False)
+    tree = optimal_leaf_ordering(linkage(between, "average"), between)
+    order = leaves_list(tree).astype(np.int64)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    renumbered = tree.copy()
+    for side in (0, 1):
+        leaves = tree[:, side] < len(order)
+        renumbered[leaves, side] = place[tree[leaves, side].astype(np.int64)]
+    return renumbered, order
+
+
+def _pairs(each: _Measured, own: IntArray, level: float) -> tuple[GroupPair, ...]:
+    """All pairs of few groups; of many, the nearest and the farthest."""
+    rows, columns = each.found.pairs
+    order = np.argsort(each.found.squared[rows, columns], kind="stable")
+    if len(order) > _ALL_PAIRS:
+        order = np.concatenate([order[:_EACH_END], order[-_EACH_END:]])
+    pairs = []
+    for pair in order.tolist():
+        estimate = each.found.estimate(pair, level=level, n=each.n)
+        if estimate is not None:
+            one, other = sorted((int(own[rows[pair]]), int(own[columns[pair]])))
+            pairs.append(GroupPair(one=one, other=other, estimate=estimate))
+    return tuple(pairs)
+
+
+def _over_layers(
+    arranged: dict[str, Arrangement], target: Target, n: int, params: Params
+) -> tuple[LayerMatrix, ...]:
+    pairs = []
+    for one, other in combinations(arranged, 2):
+        estimate = likeness(arranged[one], arranged[other], level=params.level, n=n)
+        if estimate is not None:
+            pairs.append(LayerPair(one=one, other=other, estimate=estimate))
+    if not pairs:
+        return ()
+    return (
+        LayerMatrix(
+            title=f"How alike layers arrange {target.described.removeprefix('the ')}",
+            metric="Spearman correlation of the distances between groups",
+            layers=tuple(arranged),
+            pairs=tuple(pairs),
+        ),
+    )
+
+
+def _finding(block: GroupMatrix) -> tuple[Finding, ...]:
+    if len(block.pairs) < 2:  # noqa: PLR2004
+        return ()
+    near, far = block.pairs[0], block.pairs[-1]
+    names = " / ".join(name for name, _ in block.groups[0].levels)
+
+    def said(pair: GroupPair) -> str:
+        labels = f"{block.groups[pair.one].label} and {block.groups[pair.other].label}"
+        return f"{labels} ({interval(pair.estimate)})"
+
+    return (
+        Finding(
+            text=f"At {block.layer}, profiles by annotated {names} lie nearest for {said(near)} "
+            f"and farthest for {said(far)}: distance in standard deviations within groups, "
+            f"sampling noise subtracted ({coverage(near.estimate.level)}s, each pair by itself).",
+            weight=far.estimate.lower / 10,
+            estimates={"nearest": near.estimate, "farthest": far.estimate},
+        ),
+    )
+
+
+def _layer_finding(block: LayerMatrix, layer: str) -> tuple[Finding, ...]:
+    own = [pair for pair in block.pairs if layer in {pair.one, pair.other}]
+    if len(own) < 2:  # noqa: PLR2004
+        return ()
+    ranked = sorted(own, key=lambda pair: pair.estimate.value)
+
+    def said(pair: LayerPair) -> str:
+        other = pair.other if pair.one == layer else pair.one
+        return f"{other} ({interval(pair.estimate)})"
+
+    return (
+        Finding(
+            text=f"{layer} arranges the groups most like {said(ranked[-1])} and least like "
+            f"{said(ranked[0])}: Spearman correlation of the distances between groups "
+            f"({coverage(ranked[0].estimate.level)}s).",
+            weight=0.0,
+            estimates={"most alike": ranked[-1].estimate, "least alike": ranked[0].estimate},
+        ),
+    )
+
+
+def _method(
+    params: Params, shown: tuple[str, ...], chosen: str, finest: Target
+) -> tuple[str, ...]:
+    drawn = (
+        f" Up to {_MOST_NAMED} groups follow a dendrogram (average linkage, optimal leaf order), "
+        "more stay in their declared order."
+        if params.order == "dendrogram"
+        else ""
+    )
+    return (
+        f"The distance of two groups is the root mean square over units of the difference of "
+        f"their profiles, in standard deviations within intersections, at {listed(shown)} "
+        f"({chosen}). The square that sampling noise alone is expected to add is subtracted, so "
+        f"that small groups are not far for being small; 0 where noise explains all.{drawn}",
+        f"Layers are compared by the Spearman correlation of the distances of all pairs of "
+        f"{finest.described} (representational similarity analysis, Kriegeskorte et al. 2008); "
+        "noise in the distances pulls it towards 0.",
+        f"Intervals: Bayesian bootstrap over clusters of images (Rubin 1981), "
+        f"{params.bootstrap_draws} draws, centred on the corrected value. Groups of fewer than "
+        f"{params.smallest_group} independent images have no distances.",
+    )
+
+
+def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
+    asked = (*(params.layers or ()), *(params.compared_layers or ()))
+    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
+
+
+PLUGIN = Analysis(
+    title="Group geometry", params_type=Params, run=group_geometry, problems=_problems
+)

@@ -1,0 +1,253 @@
+"""Which layout shows a layer's units best: the published comparison, as a table with intervals.
+
+Source: Krug, Ratul, Olson & Stober, arXiv:2204.03528, who compare layouts by how much of a map
+survives blurring and shrinking; neighbourhoods and stability are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.mapping.layout import Distance, silent_units, unit_square
+from bias_audit.analyses.mapping.layout_choice import known_layout, layout_name, place
+from bias_audit.analyses.mapping.layout_quality import MEASURES, quality
+from bias_audit.analyses.mapping.layout_ranking import RULE, Repeated, ranked
+from bias_audit.analyses.mapping.neighbourhood_quality import disparities
+from bias_audit.analyses.mapping.particle_swarm import refine
+from bias_audit.analyses.mapping.resampled_profiles import (
+    weighted_contrasts,
+    weights_within_groups,
+)
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
+from bias_audit.analyses.targets import finest_target
+from bias_audit.analyses.wording import interval
+from bias_audit.config.catalog import LAYOUTS
+from bias_audit.config.schema import Component
+from bias_audit.data.faces import FaceTable
+from bias_audit.errors import AnalysisError
+from bias_audit.progress import Step
+from bias_audit.results.blocks import Finding, MethodComparison
+
+FloatArray = npt.NDArray[np.float64]
+
+_FEWEST_UNITS = 4
+_SWARM = "particle_swarm"
+_MOST_NAMED = 5
+
+
+class Params(ProbeSettings):
+    """Which layouts are compared, where, and how often."""
+
+    layers: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Default: the layer at which intersections separate best.",
+    )
+    layouts: tuple[Component, ...] | None = Field(
+        default=None, min_length=1, description="With their parameters; default: all layouts."
+    )
+    distances: tuple[Distance, ...] = Field(
+        default=("cosine",), min_length=1, description="Between the signatures of units."
+    )
+    refine_steps: tuple[int, ...] = Field(
+        default=(0, 100),
+        min_length=1,
+        description="Steps of the particle swarm after each layout, 0 for none; the particle "
+        "swarm itself is compared without.",
+    )
+    repetitions: int = Field(
+        default=5, ge=3, le=1000, description="Each with images drawn anew, and another seed."
+    )
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+
+    @field_validator("layouts")
+    @classmethod
+    def _known(cls, layouts: tuple[Component, ...] | None) -> tuple[Component, ...] | None:
+        return None if layouts is None else tuple(map(known_layout, layouts))
+
+    @field_validator("refine_steps")
+    @classmethod
+    def _in_range(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 <= count <= 10_000 for count in steps):  # noqa: PLR2004
+            raise ValueError(f"expected steps from 0 to 10000, got {list(steps)}")
+        return tuple(dict.fromkeys(steps))
+
+    @property
+    def placements(self) -> tuple[tuple[Component, Distance], ...]:
+        """What is placed before any refinement."""
+        layouts = self.layouts
+        if layouts is None:
+            layouts = tuple(Component(kind=kind) for kind in LAYOUTS.kinds())
+        return tuple(product(layouts, dict.fromkeys(self.distances)))
+
+    def refinements(self, layout: Component) -> tuple[int, ...]:
+        """Steps of refinement after a layout."""
+        return (0,) if layout.kind == _SWARM else self.refine_steps
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What repetitions are drawn from, at one layer."""
+
+    layer: str
+    units: npt.NDArray[np.float32]
+    """Shape (n_images, n_units)."""
+    told: npt.NDArray[np.bool_]
+    """Units that respond to some group, shape (n_units,)."""
+
+
+def layout_comparison(subject: Subject, params: Params) -> Outcome:
+    """Compare layouts at each layer, and recommend one.
+
+    Raises:
+        AnalysisError: A layer is unknown, none can be chosen, or one has nothing to place.
+    """
+    if params.layers is not None:
+        layers, chosen = check_layers(subject, params.layers), "named in the config"
+    else:
+        layer, chosen = most_separable_layer(subject, params.probes)
+        layers = (layer,)
+    images = [_images(subject, layer) for layer in layers]
+    total = len(layers) * params.repetitions * len(params.placements)
+    with subject.progress.step(
+        f"Comparison of layouts of {subject.name}", total=total, unit="layout"
+    ) as step:
+        blocks = tuple(_of_layer(subject, part, params, step) for part in images)
+    return Outcome(
+        blocks=blocks,
+        findings=tuple(map(_finding, blocks)),
+        method=_method(params, layers, chosen),
+        limits=_limits(images),
+    )
+
+
+def _images(subject: Subject, layer: str) -> _Images:
+    units = subject.activations.units(layer)
+    codes = finest_target(subject.faces.table).codes
+    contrasts = weighted_contrasts(units, codes, np.ones(len(codes), dtype=np.int64))
+    told = ~silent_units(contrasts.T)
+    if len(contrasts) < 2 or told.sum() < _FEWEST_UNITS:  # noqa: PLR2004
+        raise AnalysisError(
+            f"layer {layer}: a comparison of layouts needs images in two groups and "
+            f"{_FEWEST_UNITS} units that respond unlike to them, got {len(contrasts)} and "
+            f"{int(told.sum())}; widen the sampling, or name another layer"
+        )
+    return _Images(layer, units, told)
+
+
+def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> MethodComparison:
+    names = [
+        layout_name(layout, distance, steps)
+        for layout, distance in params.placements
+        for steps in params.refinements(layout)
+    ]
+    values: list[list[dict[str, float | None]]] = [[] for _ in names]
+    drawn: list[list[FloatArray]] = [[] for _ in names]
+    for repetition in range(params.repetitions):
+        places, measured = _repetition(subject, images, repetition, params, step)
+        for number in range(len(names)):
+            values[number].append(measured[number])
+            drawn[number].append(places[number])
+    repeated = [
+        Repeated(name, tuple(values[number]), disparities(drawn[number]))
+        for number, name in enumerate(names)
+    ]
+    return MethodComparison(
+        title=f"Layouts of {images.layer} compared",
+        noun="layout",
+        layer=images.layer,
+        measures=tuple(MEASURES.values()),
+        methods=ranked(repeated, params.level),
+        rule=RULE,
+    )
+
+
+def _repetition(
+    subject: Subject, images: _Images, repetition: int, params: Params, step: Step
+) -> tuple[list[FloatArray], list[dict[str, float | None]]]:
+    """Positions and quality of every method, on images drawn anew."""
+    purpose = ("layout comparison", images.layer, str(repetition))
+    codes = finest_target(subject.faces.table).codes
+    weights = weights_within_groups(codes, subject.faces.clusters, subject.rng(*purpose))
+    signatures = weighted_contrasts(images.units, codes, weights)[:, images.told].T
+    places, measured = [], []
+    for layout, distance in params.placements:
+        rng = subject.rng(*purpose, layout.model_dump_json(), distance)
+        start = place(layout, signatures, distance, rng)
+        for steps in params.refinements(layout):
+            positions = unit_square(refine(start, steps, rng) if steps else start)
+            places.append(positions)
+            measured.append(quality(signatures, distance, positions))
+        step.advance()
+    return places, measured
+
+
+def _finding(block: MethodComparison) -> Finding:
+    best = block.methods[0]
+    tied = [method.name for method in block.methods if method.standing == "tied"]
+    rest = "; every other one ranks behind"
+    if tied:
+        more = f"; and {len(tied) - _MOST_NAMED} more" if len(tied) > _MOST_NAMED else ""
+        rest = f"; not told apart from it: {'; '.join(tied[:_MOST_NAMED])}{more}"
+    return Finding(
+        text=(
+            f"Of {len(block.methods)} layouts of the units of {block.layer}, {best.name} does "
+            f"best: mean rank {interval(best.mean_rank)} over {len(block.measures)} "
+            f"measures{rest}."
+        ),
+        weight=0.0,
+        estimates={"mean rank": best.mean_rank},
+    )
+
+
+def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
+    measures = "; ".join(
+        f"{m.name} ({m.better} is better): {m.meaning}" for m in MEASURES.values()
+    )
+    return (
+        f"Layouts of the units of {', '.join(layers)} ({chosen}) were compared in "
+        f"{params.repetitions} repetitions. Each draws clusters of images anew within every "
+        "intersection, computes the group profiles of the units from them, and places the units "
+        "with a seed of its own, so that intervals cover both the choice of images and chance "
+        "within a layout.",
+        f"Measures: {measures}. {RULE}",
+    )
+
+
+def _limits(images: list[_Images]) -> tuple[str, ...]:
+    sentences = [
+        "Profiles of images drawn anew are noisier than those of all images, so layouts are "
+        "somewhat better, and steadier, than the comparison says.",
+        "Measures overlap in what they see, and each counts alike in the mean rank.",
+    ]
+    for part in images:
+        if n_silent := int((~part.told).sum()):
+            sentences.append(
+                f"{n_silent} of {len(part.told)} units of {part.layer} respond alike to every "
+                "group and were left out of the comparison of layouts."
+            )
+    return tuple(sentences)
+
+
+def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
+    few = too_few_images(params, faces) if params.layers is None else ()
+    return (*unknown_layers(params.layers, layers), *few)
+
+
+PLUGIN = Analysis(
+    title="Comparison of layouts",
+    params_type=Params,
+    run=layout_comparison,
+    problems=_problems,
+)

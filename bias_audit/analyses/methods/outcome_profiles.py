@@ -1,0 +1,329 @@
+"""Maps of groups by outcome: rightly and wrongly classified images, and confusions.
+
+Source: Krug, Ratul, Olson & Stober, arXiv:2204.03528. Backbones have no classes for annotated
+attributes; the classifier is the out-of-fold linear probe of an attribute at the layer drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
+from bias_audit.analyses.mapping.halves import halves, moments_of
+from bias_audit.analyses.mapping.outcome_groups import (
+    OutcomeGroups,
+    by_confusion,
+    by_outcome,
+    outcome_profiles,
+)
+from bias_audit.analyses.mapping.placing import LayoutSettings, placed
+from bias_audit.analyses.mapping.profile_deviation import Sample, deviations
+from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation
+from bias_audit.analyses.probing.probes import (
+    ProbeSpec,
+    out_of_fold_scores,
+    part_of,
+    too_few_images,
+)
+from bias_audit.analyses.probing.separability import (
+    check_layers,
+    most_separable_layer,
+    unknown_layers,
+)
+from bias_audit.analyses.small_groups import Treatments, treat
+from bias_audit.analyses.targets import Measurable, Target, targets_of, unknown_targets
+from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.data.faces import FaceTable
+from bias_audit.errors import AnalysisError
+from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable, UnitMap
+from bias_audit.statistics.bootstrap import Weights, cluster_weights
+from bias_audit.statistics.estimate import Estimate
+
+FloatArray = npt.NDArray[np.float64]
+Arrays = dict[str, npt.NDArray[Any]]
+
+METRIC = "distance of correct from wrong (within-group standard deviations)"
+
+
+class Params(LayoutSettings):
+    """Whose outcomes are drawn, and where."""
+
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description='Attributes, or "intersection", that are predicted; default: all attributes.',
+    )
+    layer: str | None = Field(
+        default=None, description="Default: the layer at which intersections separate best."
+    )
+    bootstrap_draws: int = Field(
+        default=1000, ge=100, le=100_000, description="Draws behind each interval."
+    )
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all targets share."""
+
+    subject: Subject
+    params: Params
+    plane: Plane
+    units: npt.NDArray[np.float32]
+    scale: FloatArray
+    """Standard deviation within intersections, shape (n_units,)."""
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What came of one target."""
+
+    target: Target
+    blocks: tuple[Block, ...]
+    arrays: Arrays
+    findings: tuple[Finding, ...]
+    limits: tuple[str, ...]
+
+
+def outcome_maps(subject: Subject, params: Params) -> Outcome:
+    """Draw what an attribute's probe got right and wrong, class by class, on a layer's layout.
+
+    Raises:
+        AnalysisError: A target or layer is unknown, none can be chosen, or it cannot be drawn.
+    """
+    table = subject.faces.table
+    names = params.targets or [attribute.name for attribute in table.attributes]
+    targets = targets_of(table, names)
+    if params.layer is not None:
+        (layer,), chosen = check_layers(subject, [params.layer]), "named in the config"
+    else:
+        layer, chosen = most_separable_layer(subject, params.probes)
+    work = _work(subject, layer, params)
+    measured = [
+        target
+        for target in targets
+        if part_of(subject, target, params.probes).not_measured is None
+    ]
+    if not measured:
+        raise AnalysisError(
+            f"none of {', '.join(target.name for target in targets)} has two levels with images "
+            f"in each of {params.folds} folds, so nothing can be predicted; add images or lower "
+            "the number of folds"
+        )
+    told = [_of_target(work, number, target) for number, target in enumerate(measured)]
+    return Outcome(
+        blocks=tuple(block for one in told for block in one.blocks),
+        arrays={
+            work.plane.key: work.plane.positions.astype(np.float32),
+            **{key: array for one in told for key, array in one.arrays.items()},
+        },
+        findings=tuple(finding for one in told for finding in one.findings),
+        method=_method(work, chosen),
+        limits=(
+            *_LIMITS,
+            *(sentence for one in told for sentence in one.limits),
+            *(
+                f"Not measured: {target.described} (too few levels with images for every fold)."
+                for target in targets
+                if target not in measured
+            ),
+        ),
+    )
+
+
+def _work(subject: Subject, layer: str, params: Params) -> _Work:
+    placing = moments_of(subject, layer, halves(subject).placing)
+    draws, rng = params.bootstrap_draws, subject.rng("bootstrap")
+    return _Work(
+        subject,
+        params,
+        placed(subject, layer, 0, placing, params),
+        subject.activations.units(layer),
+        pooled_deviation(subject.activations.moments(layer)),
+        cluster_weights(subject.faces.clusters, draws, rng),
+    )
+
+
+def _of_target(work: _Work, number: int, target: Target) -> _Told:
+    subject, layer = work.subject, work.plane.layer
+    scores = out_of_fold_scores(subject, ProbeSpec(target, layer, work.params.probes))
+    clusters = subject.faces.clusters
+    outcomes = by_outcome(target, scores, clusters)
+    cells = by_confusion(target, scores, clusters)
+    by_class, out = _classes(work, outcomes), _treated(work, outcomes, target)
+    kept = [
+        i
+        for i, treatment in enumerate(_treated(work, cells, target).by_group)
+        if treatment.is_measured
+    ]
+    parts: list[tuple[str, str, list[Profiles]]] = []
+    if by_class:
+        title = f"Correct and wrong predictions of {target.name}, less the mean of both,"
+        parts.append((f"target{number}-outcomes", title, by_class))
+    if len(kept) > 1:
+        title = f"Confusions of {target.name}, less the mean over these,"
+        drawn = outcome_profiles(work.units, cells.of(kept, target.name))
+        parts.append((f"target{number}-confusions", title, [drawn]))
+    blocks: list[UnitMap] = []
+    arrays: Arrays = {}
+    for key, title, profiles in parts:
+        block, values = map_block(work.plane, key, title, profiles, colour_limit(profiles))
+        blocks.append(block)
+        arrays |= values
+    table = _table(work, target, scores.part, outcomes, out)
+    return _Told(
+        target,
+        (table, *blocks, out.ledger),
+        arrays,
+        tuple(_finding(table, target)),
+        tuple(_suppressed(cells, kept, target)),
+    )
+
+
+def _treated(work: _Work, groups: OutcomeGroups, target: Target) -> Treatments:
+    policy = work.subject.small_groups.model_copy(update={"policy": "suppress"})
+    title = f"Small groups: outcomes of {target.name}"
+    return treat(groups.groups, groups.independent, policy, title=title)
+
+
+def _classes(work: _Work, outcomes: OutcomeGroups) -> list[Profiles]:
+    """Correct and wrong images of every class that has enough of both."""
+    least = work.subject.small_groups.minimum
+    return [
+        outcome_profiles(work.units, outcomes.of([place, place + 1], "outcome"))
+        for place in range(0, len(outcomes.groups), 2)
+        if outcomes.independent[place : place + 2].min() >= least
+    ]
+
+
+def _table(
+    work: _Work, target: Target, part: Measurable, outcomes: OutcomeGroups, treated: Treatments
+) -> GroupTable:
+    places = {int(level): 2 * i for i, level in enumerate(part.levels)}
+    rows = []
+    for level, group in enumerate(target.groups):
+        n = int((target.codes == level).sum())
+        estimate, reason = (
+            _distance(work, outcomes, treated, places[level])
+            if level in places
+            else (None, part.reasons[level])
+        )
+        rows.append(GroupRow(group=group, n=n, estimate=estimate, reason=reason))
+    return GroupTable(
+        title=f"How far correct and wrong predictions of {target.name} lie apart",
+        quantity="outcome_distance",
+        metric=METRIC,
+        layer=work.plane.layer,
+        target=target.name,
+        chance=None,
+        rows=tuple(rows),
+    )
+
+
+def _distance(
+    work: _Work, outcomes: OutcomeGroups, treated: Treatments, place: int
+) -> tuple[Estimate | None, str | None]:
+    """Of two profiles: twice the deviation of either from the mean of both."""
+    for treatment, name in zip(
+        treated.by_group[place : place + 2], ("correct", "wrong"), strict=True
+    ):
+        if not treatment.is_measured:
+            return None, f"{name}: {treatment.reason}"
+    profiles = outcome_profiles(work.units, outcomes.of([place, place + 1], "outcome"))
+    sample = Sample(work.units, work.subject.faces.clusters, work.weights, work.params.level)
+    found = deviations(profiles, work.scale, sample)[0]
+    if found is None:
+        return None, "its images do not vary"
+    return (
+        replace(
+            found,
+            value=2 * found.value,
+            lower=2 * found.lower,
+            upper=2 * found.upper,
+            n=int(outcomes.independent[place : place + 2].sum()),
+        ),
+        None,
+    )
+
+
+def _finding(table: GroupTable, target: Target) -> Iterator[Finding]:
+    known = [(row, row.estimate) for row in table.rows if row.estimate is not None]
+    if not known:
+        return
+    row, distance = max(known, key=lambda entry: entry[1].value)
+    yield Finding(
+        text=(
+            f"At {table.layer}, of {len(known)} levels of {target.described} with enough images "
+            f"predicted rightly and wrongly, these lie farthest apart in {row.group.label}: "
+            f"{interval(distance)} within-group standard deviations, root mean square over units "
+            f"({coverage(distance.level)}, n = {distance.n})."
+        ),
+        weight=distance.lower / 20,
+        estimates={"outcome_distance": distance},
+    )
+
+
+def _suppressed(cells: OutcomeGroups, kept: Sequence[int], target: Target) -> Iterator[str]:
+    """Names the cells with images that are not drawn."""
+    left = [i for i in np.flatnonzero(cells.independent) if i not in kept]
+    if left:
+        names = [
+            f"{name.removeprefix(f'annotated {target.name} ')} as "
+            f"{level.removeprefix('predicted ')} ({cells.independent[i]})"
+            for i in left
+            for name, level in cells.groups[i].levels
+        ]
+        yield (
+            f"Confusions of {target.name} with too few independent images for a map: "
+            f"{listed(names, most=12)}."
+        )
+
+
+def _method(work: _Work, chosen: str) -> tuple[str, ...]:
+    return (
+        f"The classifier is the linear probe of an attribute at {work.plane.layer} ({chosen}); "
+        "every image is predicted out of fold. Groups are the images of a level that were "
+        "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
+        "predicted level). Their profiles are drawn over the layout of the layer "
+        f"({work.plane.layout}), which was made from annotated intersections, on half of the "
+        "images, as that of the topographic maps is.",
+        "The distance of correct from wrong is the root mean square over units of the difference "
+        "of their mean activations, in standard deviations within intersections, with the part "
+        "expected from sampling noise subtracted. Intervals are percentile bootstraps over "
+        f"images, or clusters of images, {work.params.bootstrap_draws} draws; the probe is not "
+        "fitted anew.",
+    )
+
+
+_LIMITS = (
+    "Outcomes follow from the activations, so that correct and wrong images differ by "
+    "construction, even for labels that mean nothing: maps and distances say where and how far, "
+    "and nothing is tested.",
+    "A wrong prediction may be a wrong annotation.",
+)
+
+
+def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
+    asked = None if params.layer is None else (params.layer,)
+    return (
+        *unknown_targets(faces, params.targets or ()),
+        *unknown_layers(asked, layers),
+        *too_few_images(params, faces),
+    )
+
+
+PLUGIN = Analysis(
+    title="Groups by outcome",
+    params_type=Params,
+    run=outcome_maps,
+    problems=_problems,
+    quantities=("outcome_distance",),
+)

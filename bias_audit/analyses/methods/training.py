@@ -1,0 +1,311 @@
+"""How maps of groups, and the relation of activity and confidence, change with training.
+
+Source: Krug, Olson & Stober 2023, "Relation of Activity and Confidence when Training Deep Neural
+Networks"; maps over training as in Krug, Ratul, Olson & Stober, arXiv:2204.03528.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from scipy.special import logsumexp
+
+from bias_audit.analyses.analysis import Analysis, Head, Outcome, Step, Subject
+from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
+from bias_audit.analyses.mapping.halves import halves, moments_of
+from bias_audit.analyses.mapping.placing import LayoutSettings, placed
+from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
+from bias_audit.analyses.probing.probes import too_few_images
+from bias_audit.analyses.probing.separability import (
+    Units,
+    check_layers,
+    measured,
+    most_separable_layer,
+    unknown_layers,
+)
+from bias_audit.analyses.small_groups import Treatments, independent_images, treat
+from bias_audit.analyses.targets import Target
+from bias_audit.analyses.wording import coverage, interval
+from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Group, IntArray
+from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
+from bias_audit.statistics.correlation import correlation_estimate, pearson
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import Measured, difference
+
+FloatArray = npt.NDArray[np.float64]
+Arrays = dict[str, npt.NDArray[Any]]
+
+METRIC = "correlation of activity and confidence"
+
+
+class Params(LayoutSettings):
+    """Which layer is followed, and how its maps are drawn."""
+
+    layer: str | None = Field(
+        default=None,
+        description="Default: the layer of the last checkpoint at which intersections separate "
+        "best.",
+    )
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One checkpoint: what each image makes of it."""
+
+    name: str
+    activity: FloatArray
+    """Mean over the units of the layer, shape (n_images,)."""
+    confidence: FloatArray | None
+    """Softmax probability of the most probable class, shape (n_images,); None without a head."""
+
+
+def training(subject: Subject, params: Params) -> Outcome:
+    """Follow one layer over the checkpoints up to the subject, the last of its training.
+
+    A backbone that is no checkpoint is told by itself.
+
+    Raises:
+        AnalysisError: The layer is unknown, none can be chosen, or it cannot be drawn.
+    """
+    if subject.training is not None and not subject.training.is_last:
+        told = "All checkpoints of this training are told together, with the last of them."
+        return Outcome(blocks=(), limits=(told,))
+    if params.layer is not None:
+        (layer,), chosen = check_layers(subject, [params.layer]), "named in the config"
+    else:
+        layer, chosen = most_separable_layer(subject, params.probes)
+    steps = _steps(subject)
+    plane = placed(subject, layer, 0, moments_of(subject, layer, halves(subject).placing), params)
+    maps, arrays = _maps(subject, steps, plane)
+    seen = [_seen(step, layer) for step in steps]
+    tables, ledgers = [], []
+    for target in attribute_targets(subject):
+        treated = _treated(subject, target)
+        tables.append(_table(subject, seen, target, treated, layer, level=params.level))
+        ledgers.append(treated.ledger)
+    return Outcome(
+        blocks=(*tables, *maps, *ledgers),
+        arrays=arrays,
+        findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
+        method=_method(plane, steps, chosen),
+        limits=_limits(subject, seen),
+    )
+
+
+def _steps(subject: Subject) -> tuple[Step, ...]:
+    """The checkpoints, each with a name of its own."""
+    if subject.training is None:
+        return (Step(subject.name, subject.activations, subject.head),)
+    steps = subject.training.steps
+    names = [step.name for step in steps]
+    if len(set(names)) == len(names):
+        return steps
+    return tuple(
+        replace(step, name=f"{number}: {step.name}") for number, step in enumerate(steps, 1)
+    )
+
+
+def _maps(subject: Subject, steps: Sequence[Step], plane: Plane) -> tuple[list[UnitMap], Arrays]:
+    """Levels of every attribute at every checkpoint, on one layout and one colour scale."""
+    by_step = [
+        [
+            profiles(replace(subject, activations=step.activations), plane.layer, target)
+            for target in attribute_targets(subject)
+        ]
+        for step in steps
+    ]
+    limit = colour_limit([part for parts in by_step for part in parts])
+    blocks: list[UnitMap] = []
+    arrays: Arrays = {plane.key: plane.positions.astype(np.float32)}
+    for number, (step, parts) in enumerate(zip(steps, by_step, strict=True)):
+        title = f"{step.name}: levels of every attribute"
+        block, values = map_block(plane, f"step{number}", title, parts, limit)
+        blocks.append(block)
+        arrays |= values
+    return blocks, arrays
+
+
+def _seen(step: Step, layer: str) -> _Seen:
+    activity = step.activations.units(layer).mean(axis=1, dtype=np.float64)
+    return _Seen(step.name, activity, None if step.head is None else confidence(step.head))
+
+
+def confidence(head: Head) -> FloatArray:
+    """Softmax probability of the most probable class, shape (n_images,)."""
+    logits = (head.inputs @ head.weight.T + head.bias).astype(np.float64)
+    return np.asarray(np.exp(logits.max(axis=1) - logsumexp(logits, axis=1)), dtype=np.float64)
+
+
+def _related(subject: Subject, seen: _Seen, images: IntArray) -> Measured | None:
+    """The correlation over some of the images; None where it has no value."""
+    if seen.confidence is None:
+        return None
+    found = pearson(seen.activity[images], seen.confidence[images])
+    if found is None:
+        return None
+    return measured(Units.of(subject), images, found, is_share=False)
+
+
+def _treated(subject: Subject, target: Target) -> Treatments:
+    policy = subject.small_groups.model_copy(update={"policy": "suppress"})
+    counts = independent_images(target.codes, subject.faces.clusters, len(target.groups))
+    title = f"Small groups: activity and confidence by {target.name}"
+    return treat(target.groups, counts, policy, title=title)
+
+
+def _table(
+    subject: Subject,
+    seen: Sequence[_Seen],
+    target: Target,
+    treated: Treatments,
+    layer: str,
+    *,
+    level: float,
+) -> GroupTable:
+    rows = []
+    for index, group in enumerate(target.groups):
+        images = np.flatnonzero(target.codes == index)
+        treatment = treated.by_group[index]
+        for one in seen:
+            found = _related(subject, one, images) if treatment.is_measured else None
+            reason = treatment.reason or (_why_not(one) if found is None else None)
+            rows.append(
+                GroupRow(
+                    group=Group((*group.levels, ("checkpoint", one.name))),
+                    n=len(images),
+                    estimate=found and correlation_estimate(found, level=level),
+                    reason=reason,
+                )
+            )
+    return GroupTable(
+        title=f"Activity and confidence by {target.name} over checkpoints",
+        quantity="activity_confidence",
+        metric=METRIC,
+        layer=layer,
+        target=target.name,
+        chance=0.0,
+        rows=tuple(rows),
+    )
+
+
+def _why_not(seen: _Seen) -> str:
+    if seen.confidence is None:
+        return "the checkpoint has no classification layer"
+    return "activity or confidence does not vary"
+
+
+def _findings(
+    subject: Subject,
+    seen: Sequence[_Seen],
+    tables: Sequence[GroupTable],
+    layer: str,
+    *,
+    level: float,
+) -> Iterator[Finding]:
+    everything = np.arange(len(subject.faces))
+    related = [(one.name, _related(subject, one, everything)) for one in seen]
+    known = [(name, found) for name, found in related if found is not None]
+    if not known:
+        return
+    name, last = known[-1]
+    told = correlation_estimate(last, level=level)
+    text = (
+        f"At {name}, the mean activity of {layer} and the softmax confidence of the "
+        f"classification layer correlate by {interval(told)} over all {len(everything)} faces "
+        f"({coverage(level)})"
+    )
+    estimates: dict[str, Estimate] = {"last": told}
+    if len(known) > 1:
+        before, first = known[0]
+        change = difference(last, first, level=level)
+        text += (
+            f"; at {before} by {interval(correlation_estimate(first, level=level))}, a change of "
+            f"{interval(change)} over {len(seen)} checkpoints"
+        )
+        estimates["change"] = change
+    yield Finding(text=f"{text}.", weight=_distance(estimates) / 10, estimates=estimates)
+    for table in tables:
+        yield from _by_group(table, name)
+
+
+def _distance(estimates: dict[str, Estimate]) -> float:
+    """How far the interval of the change, or of the only value, lies from 0."""
+    found = estimates.get("change", estimates["last"])
+    return max(0.0, found.lower, -found.upper)
+
+
+def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
+    """The extremes of an attribute at one checkpoint, where their intervals lie apart."""
+    rows = [
+        (row.group.levels[0][1], row.estimate)
+        for row in table.rows
+        if row.estimate is not None and row.group.levels[-1][1] == name
+    ]
+    if len(rows) < 2:  # noqa: PLR2004
+        return
+    (lowest, low), (highest, high) = (
+        pick(rows, key=lambda entry: entry[1].value) for pick in (min, max)
+    )
+    if low.upper >= high.lower:
+        return
+    yield Finding(
+        text=(
+            f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "
+            f"and most in {highest} ({interval(high)}) among the levels of annotated "
+            f"{table.target} ({coverage(low.level)}s, each by itself)."
+        ),
+        weight=(high.lower - low.upper) / 10,
+        estimates={"lowest": low, "highest": high},
+    )
+
+
+def _method(plane: Plane, steps: Sequence[Step], chosen: str) -> tuple[str, ...]:
+    names = ", ".join(step.name for step in steps)
+    return (
+        f"Followed over {names}: {plane.layer} ({chosen}). Units keep their places: the layout "
+        f"({plane.layout}) is that of the last checkpoint, and the colour scale is one for all.",
+        "Activity is the mean of all units of the layer for an image, confidence the largest "
+        "softmax probability of the classification layer (Krug, Olson & Stober 2023). Per "
+        "checkpoint and group their Pearson correlation over images is shown; intervals rest on "
+        "the influence of every image, summed over clusters, on Fisher's z scale.",
+    )
+
+
+def _limits(subject: Subject, seen: Sequence[_Seen]) -> tuple[str, ...]:
+    sentences = [
+        "The correlation of activity and confidence describes the network on these images; it "
+        "does not say that activity causes confidence.",
+    ]
+    if subject.training is None:
+        sentences.append(
+            "This backbone is no checkpoint of a training, so there is nothing to follow; list "
+            "checkpoints with the backbone kind checkpoints."
+        )
+    missing = [one.name for one in seen if one.confidence is None]
+    if missing:
+        sentences.append(
+            f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."
+        )
+    return tuple(sentences)
+
+
+def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
+    asked = None if params.layer is None else (params.layer,)
+    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
+
+
+PLUGIN = Analysis(
+    title="Activity and confidence over training",
+    params_type=Params,
+    run=training,
+    problems=_problems,
+    quantities=("activity_confidence",),
+    needs_head=True,
+)

@@ -1,0 +1,72 @@
+"""The data behind the figures of a report, as CSV files beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bias_audit.files import write_text
+from bias_audit.report.figure_data import Cell, Rows
+from bias_audit.report.sections.backbone import placed_blocks
+from bias_audit.report.shapes import Shape, shapes
+from bias_audit.results.audit import AuditResult
+from bias_audit.results.store import read_array
+
+FOLDER: Final = "figures"
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def write_figure_data(result: AuditResult, folder: Path) -> tuple[Path, ...]:
+    """Write `figures/ANCHOR.csv` for every figure of the report that shows a block.
+
+    Files of figures that the result no longer has are removed.
+
+    Args:
+        result: What the audit found.
+        folder: The run folder.
+
+    Raises:
+        OutputError: An array is missing or damaged, or the disk refuses.
+        ValueError: An array does not belong to its block.
+    """
+    written = []
+    for name, rows in _tables(result, folder):
+        path = folder / FOLDER / name
+        write_text(path, csv_text(rows))
+        written.append(path)
+    for path in (folder / FOLDER).glob("backbone-*.csv"):
+        if path not in written:
+            path.unlink()
+    return tuple(written)
+
+
+def _tables(result: AuditResult, folder: Path) -> Iterator[tuple[str, Rows]]:
+    known = shapes()
+    for index, subject in enumerate(result.subjects):
+        for placed in placed_blocks(subject, index):
+            shape: Shape[object] = known[placed.block.block]
+            if shape.text(placed.block).alt is None or shape.data is None:
+                continue
+            keys = shape.data_needs(placed.block)
+            arrays = {key: read_array(folder, placed.analysis.arrays, key) for key in keys}
+            yield placed.data_name, shape.data(placed.block, arrays)
+
+
+def csv_text(rows: Rows) -> str:
+    """Rows as CSV; no text is a formula to a spreadsheet, and what is missing is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    return stream.getvalue()
+
+
+def _cell(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, str):
+        return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return f"{cell:.7g}" if isinstance(cell, float) else str(cell)

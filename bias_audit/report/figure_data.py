@@ -1,0 +1,174 @@
+"""The numbers behind each figure, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from bias_audit.groups import Group
+from bias_audit.results.blocks import (
+    Confusions,
+    DifferenceMap,
+    GroupMatrix,
+    GroupProfiles,
+    GroupTable,
+    LayerCurve,
+    LayerMatrix,
+    UnitMap,
+)
+from bias_audit.statistics.estimate import Estimate
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Cell = str | int | float | None
+Rows = list[tuple[Cell, ...]]
+"""The first one names the columns; None is an empty cell."""
+
+_ESTIMATE = ("value", "lower", "upper", "level", "n", "interval")
+
+
+def layer_curve_data(block: LayerCurve, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per target, layer and series: the estimate, each control, and the lift."""
+    rows: Rows = [("target", "layer", "series", *_ESTIMATE, "p", "adjusted_p")]
+    for curve in block.curves:
+        for point in curve.points:
+            start = curve.target, point.layer
+            tested = point.p_value, point.adjusted_p
+            rows.append((*start, "estimate", *_cells(point.estimate), *tested))
+            rows += [
+                (*start, control.name, *_cells(control.estimate), None, None)
+                for control in point.controls
+            ]
+            if point.lift is not None:
+                name = f"lift over {point.strongest or 'guessing'}"
+                rows.append((*start, name, *_cells(point.lift), None, None))
+    return rows
+
+
+def group_table_data(block: GroupTable, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per group."""
+    shrunk = ("shrunk", "shrunk_lower", "shrunk_upper")
+    rows: Rows = [
+        ("group", "images", *_ESTIMATE, *shrunk, "by_chance", "p", "adjusted_p", "reason")
+    ]
+    rows += [
+        (
+            _label(row.group),
+            row.n,
+            *_cells(row.estimate),
+            *_cells(row.shrunk)[:3],
+            row.by_chance,
+            row.p_value,
+            row.adjusted_p,
+            row.reason,
+        )
+        for row in block.rows
+    ]
+    return rows
+
+
+def confusions_data(block: Confusions, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """The most frequent confusions, then all by the attributes that change."""
+    rows: Rows = [("true", "predicted", "changed", "count", "images", "expected", *_ESTIMATE)]
+    rows += [
+        (
+            _label(each.true),
+            _label(each.predicted),
+            " + ".join(each.changed),
+            each.count,
+            each.n_true,
+            None,
+            *_cells(each.share),
+        )
+        for each in block.most_frequent
+    ]
+    rows += [
+        (
+            "any",
+            "any",
+            " + ".join(each.changed),
+            each.count,
+            None,
+            each.expected,
+            *_cells(each.share),
+        )
+        for each in block.classes
+    ]
+    return rows
+
+
+def group_profiles_data(block: GroupProfiles, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per group."""
+    rows: Rows = [("group", "images", *_ESTIMATE, "reason")]
+    rows += [(_label(r.group), r.n, *_cells(r.deviation), r.reason) for r in block.rows]
+    return rows
+
+
+def unit_map_data(block: UnitMap, arrays: Arrays) -> Rows:
+    """One row per unit: its place, and its value for each group."""
+    names = [_label(group) for group in block.groups]
+    return _by_unit(arrays[block.positions], [(names, arrays[block.values])])
+
+
+def difference_map_data(block: DifferenceMap, arrays: Arrays) -> Rows:
+    """One row per unit: its place, and for each comparison the difference and its region's p."""
+    names = [f"{entry.attribute}: {entry.label}" for entry in block.differences]
+    return _by_unit(
+        arrays[block.positions],
+        [
+            ([f"{name}, difference" for name in names], arrays[block.values]),
+            ([f"{name}, adjusted p of region" for name in names], arrays[block.p_values]),
+        ],
+    )
+
+
+def group_matrix_data(block: GroupMatrix, arrays: Arrays) -> Rows:
+    """One row per ordered pair of groups."""
+    values = arrays[block.values]
+    bounds = arrays[block.bounds] if block.bounds else None
+    rows: Rows = [("group", "other", "value", "lower", "upper")]
+    for row, one in enumerate(block.groups):
+        for column, other in enumerate(block.groups):
+            ends = (None, None) if bounds is None else tuple(bounds[:, row, column].tolist())
+            rows.append((_label(one), _label(other), float(values[row, column]), *ends))
+    return rows
+
+
+def layer_matrix_data(block: LayerMatrix, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per pair of layers."""
+    rows: Rows = [("layer", "other", *_ESTIMATE)]
+    rows += [(pair.one, pair.other, *_cells(pair.estimate)) for pair in block.pairs]
+    return rows
+
+
+def _by_unit(
+    positions: npt.NDArray[Any], series: list[tuple[list[str], npt.NDArray[Any]]]
+) -> Rows:
+    for names, values in series:
+        if values.shape != (len(names), len(positions)):
+            raise ValueError(
+                f"expected values of shape {(len(names), len(positions))}, got {values.shape}"
+            )
+    rows: Rows = [("unit", "x", "y", *(name for names, _ in series for name in names))]
+    for unit, place in enumerate(positions.tolist()):
+        numbers = (float(x) for _, values in series for x in values[:, unit])
+        rows.append((unit, *place, *numbers))
+    return rows
+
+
+def _cells(estimate: Estimate | None) -> tuple[Cell, ...]:
+    if estimate is None:
+        return (None,) * len(_ESTIMATE)
+    return (
+        estimate.value,
+        estimate.lower,
+        estimate.upper,
+        estimate.level,
+        estimate.n,
+        estimate.method,
+    )
+
+
+def _label(group: Group) -> str:
+    return " / ".join(f"{name}={level}" for name, level in group.levels)

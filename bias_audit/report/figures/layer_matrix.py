@@ -1,0 +1,51 @@
+"""A number for every pair of layers, as a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from bias_audit.report.figures.style import INK, WIDTH, shortened, styled
+from bias_audit.report.numbers import decimal
+from bias_audit.results.blocks import LayerMatrix
+
+_ANNOTATED = 20
+
+
+@styled
+def layer_matrix(block: LayerMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
+    """Draw the lower triangle; pairs that could not be compared stay blank."""
+    n = len(block.layers)
+    place = {layer: index for index, layer in enumerate(block.layers)}
+    values = np.full((n, n), np.nan)
+    for pair in block.pairs:
+        values[place[pair.other], place[pair.one]] = pair.estimate.value
+    side = float(np.clip(0.36 * n + 1.6, 3.2, WIDTH))
+    figure = Figure(figsize=(side + 0.6, 0.92 * side), layout="constrained")
+    axes = figure.subplots()
+    lowest = min(0.0, float(np.nanmin(values)))
+    image = axes.imshow(
+        np.ma.masked_invalid(values), cmap="cividis", vmin=lowest, vmax=1, interpolation="nearest"
+    )
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    size = float(np.clip(150 / n, 4.5, 7.5))
+    labels = [shortened(layer, 24) for layer in block.layers]
+    axes.set_xticks(np.arange(n), labels, fontsize=size, rotation=90)
+    axes.set_yticks(np.arange(n), labels, fontsize=size)
+    if n <= _ANNOTATED:
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                dark = (value - lowest) / (1 - lowest) < 0.55  # noqa: PLR2004
+                axes.text(
+                    column, row, decimal(float(value)), ha="center", va="center",
+                    fontsize=0.85 * size, color="white" if dark else INK,
+                )  # fmt: skip
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    bar.set_label(block.metric, fontsize=7)
+    bar.outline.set_linewidth(0.5)
+    return figure

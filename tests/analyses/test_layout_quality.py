@@ -1,0 +1,158 @@
+"""Each measure of a layout is what it says, on cases where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bias_audit.analyses.mapping.layout_quality import DISPARITY, MEASURES, RANGES, quality
+from bias_audit.analyses.mapping.layout_ranking import Repeated, mean_ranks, ranked
+from bias_audit.analyses.mapping.neighbourhood_quality import disparities, kept_neighbours
+from bias_audit.analyses.mapping.raster_quality import (
+    BLURS,
+    SHRINKS,
+    active_regions,
+    area_under,
+    blur_curve,
+    shrink_curve,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def test_what_is_even_survives_and_noise_does_not() -> None:
+    even = np.ones((2, 100, 100), dtype=np.float32)
+    smooth = np.tile(np.sin(np.linspace(0, np.pi, 100)), (1, 100, 1)).astype(np.float32)
+    noise = RNG.standard_normal((2, 100, 100)).astype(np.float32)
+    for curve in (blur_curve, shrink_curve):
+        np.testing.assert_allclose(curve(even), 0, atol=1e-5)
+        assert (curve(smooth) < curve(noise) / 5).all()
+        assert (np.diff(curve(smooth)) > 0).all()
+        assert (curve(noise) > 0.5).all()
+        np.testing.assert_allclose(curve(noise), curve(-7 * noise), rtol=1e-4)
+
+
+def test_a_shrunk_map_is_its_block_means() -> None:
+    blocks = np.kron(RNG.standard_normal((1, 5, 5)), np.ones((20, 20))).astype(np.float32)
+    assert shrink_curve(blocks, (20,))[0] < shrink_curve(blocks, (50,))[0]
+    checks = np.indices((100, 100)).sum(axis=0)[None] % 2 * 2 - 1.0
+    np.testing.assert_allclose(shrink_curve(checks.astype(np.float32), SHRINKS[:1]), 1)
+
+
+def test_area_is_the_mean_height() -> None:
+    assert area_under(np.array([1.0, 1.0]), (1, 2)) == pytest.approx(0.75)
+    assert area_under(np.array(BLURS) * 3, BLURS) == pytest.approx(1.5 * BLURS[-1])
+
+
+def test_regions_of_high_activity_are_counted_and_measured() -> None:
+    drawn = np.zeros((2, 100, 100), dtype=np.float32)
+    drawn[0, :10, :10] = drawn[0, 50:60, 50:70] = drawn[1, 90:, 90:] = 5
+    drawn[1, 0, 0] = drawn[1, 1, 1] = 5  # touching at a corner only
+    values = np.tile(np.arange(11.0) / 10, (2, 1))
+    number, area = active_regions(drawn, values)
+    assert number == 2.5
+    assert area == pytest.approx((100 + 200 + 100 + 2) / 1e4 / 5)
+    assert active_regions(np.zeros_like(drawn), values) == (0, 0)
+
+
+def test_neighbours_of_the_same_places_are_all_kept_and_of_others_by_chance() -> None:
+    rows = RNG.standard_normal((200, 2))
+    same = kept_neighbours(rows, 3 * rows[:, ::-1] + 7)
+    assert (same.trustworthiness, same.continuity, same.preservation) == (1, 1, 1)
+    other = kept_neighbours(rows, RNG.standard_normal((200, 2)))
+    assert 0.4 < other.trustworthiness < 0.6
+    assert 0.4 < other.continuity < 0.6
+    assert other.preservation == pytest.approx(10 / 199, abs=0.03)
+
+
+def test_what_a_layout_invents_and_what_it_loses_are_told_apart() -> None:
+    square = RNG.uniform(size=(300, 2))
+    folded = np.stack([np.abs(square[:, 0] - 0.5), square[:, 1]], axis=1)
+    kept = kept_neighbours(square, folded)
+    assert kept.trustworthiness < 0.95 < kept.continuity  # folding brings strangers together
+    torn = kept_neighbours(folded, square)
+    assert torn.continuity < 0.95 < torn.trustworthiness
+
+
+def test_layouts_of_one_shape_have_no_disparity() -> None:
+    one = RNG.standard_normal((50, 2))
+    turn = np.array([[0.6, 0.8], [0.8, -0.6]])
+    found = disparities([one, 4 * one @ turn + 2, RNG.standard_normal((50, 2)), np.ones((50, 2))])
+    np.testing.assert_array_equal(found, found.T)
+    assert found[0, 1] == pytest.approx(0, abs=1e-12)
+    assert found[0, 2] > 0.8
+    assert (found[3, :3] == 1).all()
+
+
+def test_quality_covers_the_measures_and_knows_no_map_of_a_line() -> None:
+    signatures = RNG.standard_normal((30, 4))
+    found = quality(signatures, "cosine", RNG.uniform(size=(30, 2)))
+    assert [*found, DISPARITY] == list(MEASURES) == list(dict.fromkeys(MEASURES))
+    assert set(RANGES) == set(MEASURES)
+    for key, value in found.items():
+        assert value is not None
+        assert RANGES[key][0] <= value <= RANGES[key][1]
+    line = np.tile(np.linspace(0, 1, 30)[:, None], (1, 2))
+    of_line = quality(signatures, "cosine", line)
+    assert [key for key, value in of_line.items() if value is None] == [
+        "blur",
+        "shrink",
+        "regions",
+        "region_area",
+    ]
+
+
+def _repeated(name: str, goodness: float, spread: float, rng: np.random.Generator) -> Repeated:
+    """A layout that is as good by every measure."""
+    rows: list[dict[str, float | None]] = []
+    for _ in range(6):
+        drawn = goodness + spread * rng.standard_normal(len(MEASURES) - 1)
+        keys = [key for key in MEASURES if key != DISPARITY]
+        rows.append(
+            {
+                key: float(value if MEASURES[key].better == "higher" else 1 - value)
+                for key, value in zip(keys, drawn, strict=True)
+            }
+        )
+    apart = (1 - goodness) * (1 - np.eye(6))
+    return Repeated(name, tuple(rows), apart)
+
+
+def test_the_best_is_recommended_equals_are_tied_and_the_worse_is_behind() -> None:
+    rng = np.random.default_rng(0)
+    layouts = [_repeated("poor", 0.2, 0.01, rng)]
+    layouts += [_repeated(name, 0.8, 0.01, rng) for name in ("one", "other")]
+    layouts.append(_repeated("middling", 0.5, 0.01, rng))
+    methods = ranked(layouts, 0.95)
+    assert {method.name for method in methods[:2]} == {"one", "other"}
+    assert [method.standing for method in methods] == ["recommended", "tied", "behind", "behind"]
+    assert [method.name for method in methods[2:]] == ["middling", "poor"]
+    assert methods[3].mean_rank.value == 4
+    trust = methods[0].estimates[list(MEASURES).index("trustworthiness")]
+    assert trust is not None
+    assert trust.value == pytest.approx(0.8, abs=0.02)
+
+
+def test_one_of_equals_is_seldom_held_to_be_worse() -> None:
+    rng = np.random.default_rng(0)
+    behind = 0
+    for _ in range(300):
+        layouts = [_repeated(name, 0.5, 0.1, rng) for name in "abcd"]
+        standing = {method.name: method.standing for method in ranked(layouts, 0.95)}
+        behind += standing["a"] == "behind"
+    assert behind <= 300 * 0.05 + 2 * np.sqrt(300 * 0.05 * 0.95)
+
+
+def test_a_layout_without_a_value_ranks_last_and_has_no_estimate() -> None:
+    rng = np.random.default_rng(0)
+    good, poor = _repeated("good", 0.9, 0.0, rng), _repeated("poor", 0.1, 0.0, rng)
+    rows = ({**good.values[0], "blur": None}, *good.values[1:])
+    methods = ranked([Repeated("good", rows, good.disparities), poor], 0.95)
+    assert [method.name for method in methods] == ["good", "poor"]
+    assert methods[0].estimates[list(MEASURES).index("blur")] is None
+    assert methods[0].mean_rank.value == pytest.approx(1 + 1 / 8 / 6)
+
+
+def test_equals_share_their_ranks() -> None:
+    values = np.ones((2, 4, len(MEASURES)))
+    np.testing.assert_array_equal(mean_ranks(values), np.full((2, 4), 2.5))

@@ -1,0 +1,194 @@
+"""Layouts repeat, keep like units together, and take whatever a layer holds."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import numpy.typing as npt
+import pytest
+from minisom import MiniSom
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist, pdist
+from sklearn.manifold import trustworthiness
+
+from bias_audit.analyses.layouts.graph import joined_edges, spring_layout
+from bias_audit.analyses.layouts.self_organizing_map import spread
+from bias_audit.analyses.mapping.layout import (
+    Distance,
+    FloatArray,
+    comparable,
+    pairwise,
+    silent_units,
+    unit_square,
+)
+from bias_audit.analyses.mapping.raster import SIDE, rasters
+from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
+from bias_audit.config.catalog import LAYOUTS
+
+KINDS = LAYOUTS.kinds()
+INFORMED = tuple(kind for kind in KINDS if kind != "random")
+DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean", "correlation")
+
+
+def _placed(kind: str, signatures: FloatArray, distance: Distance, seed: int = 1) -> FloatArray:
+    plugin = LAYOUTS.load(kind)
+    placed = plugin.place(signatures, distance, np.random.default_rng(seed), plugin.params_type())
+    return np.asarray(placed)
+
+
+def test_the_published_layouts_are_there() -> None:
+    assert set(KINDS) == {
+        "graph",
+        "particle_swarm",
+        "pca",
+        "random",
+        "self_organizing_map",
+        "tsne",
+        "umap",
+    }
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_distances_are_scipys(distance: Distance) -> None:
+    signatures = np.random.default_rng(0).standard_normal((20, 6))
+    np.testing.assert_allclose(
+        pairwise(signatures, distance), cdist(signatures, signatures, distance), atol=1e-5
+    )
+
+
+def test_silent_units_are_found_and_equally_far() -> None:
+    signatures = np.random.default_rng(0).standard_normal((9, 4))
+    signatures[2], signatures[5] = 0, 1e-12
+    np.testing.assert_array_equal(np.flatnonzero(silent_units(signatures)), [2, 5])
+    far = pairwise(signatures, "cosine")
+    assert far[2, 5] == 0
+    assert (np.delete(far[2], [2, 5]) == 1).all()
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("kind", INFORMED)
+def test_like_units_lie_together_for_every_distance(kind: str, distance: Distance) -> None:
+    rng = np.random.default_rng(0)
+    centres = np.array([[3.0, 0, -3, 1], [-3, 3, 0, 1]])
+    kinds = np.arange(40) % 2
+    signatures = centres[kinds] + 0.1 * rng.standard_normal((40, 4))
+    one, two = (_placed(kind, signatures, distance) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    gaps = cdist(one, one) + 9e9 * np.eye(40)
+    # The swarm fills a disc, in which two kinds of units share a border.
+    assert (kinds[gaps.argmin(axis=1)] == kinds).mean() > (
+        0.8 if kind == "particle_swarm" else 0.95
+    )
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_silent_and_equal_units_are_placed(kind: str, distance: Distance) -> None:
+    rng = np.random.default_rng(0)
+    few = rng.standard_normal((3, 5))
+    odd = rng.standard_normal((30, 5))
+    odd[3] = odd[4] = 0
+    odd[10:14] = odd[9]
+    one_dimension = rng.standard_normal((12, 1))
+    for signatures in (few, odd, one_dimension):
+        one, two = (_placed(kind, signatures, distance) for _ in range(2))
+        assert one.shape == (len(signatures), 2)
+        assert np.isfinite(one).all()
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_random_layout_knows_nothing_and_the_others_do() -> None:
+    rng = np.random.default_rng(0)
+    signatures = rng.standard_normal((150, 3)) @ rng.standard_normal((3, 12))
+    rows = comparable(signatures, "cosine")
+    kept = {
+        kind: trustworthiness(rows, _placed(kind, signatures, "cosine"), n_neighbors=10)
+        for kind in KINDS
+    }
+    assert 0.4 < kept.pop("random") < 0.6
+    assert min(kept.values()) > 0.75, kept
+    one, other = (_placed("random", signatures, "cosine", seed) for seed in (1, 2))
+    assert not np.array_equal(one, other)
+
+
+def _spring_oracle(edges: npt.NDArray[np.uint8], start: FloatArray, iterations: int) -> FloatArray:
+    graph = nx.from_numpy_array(edges)
+    places = nx.spring_layout(
+        graph,
+        pos=dict(enumerate(start)),
+        iterations=iterations,
+        method="force",
+        scale=None,
+        seed=0,
+    )
+    return np.array([places[i] for i in range(len(edges))])
+
+
+def test_springs_are_those_of_networkx() -> None:
+    rng = np.random.default_rng(0)
+    edges = joined_edges(pairwise(rng.standard_normal((40, 4)), "cosine"), 7.5)
+    start = rng.uniform(size=(40, 2))
+    ours, theirs = spring_layout(edges, start, 10), _spring_oracle(edges, start, 10)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert np.abs(ours - start).max() > 0.1
+
+
+def test_the_graph_joins_the_nearest_pairs_and_components_by_their_nearest() -> None:
+    rng = np.random.default_rng(0)
+    clumps = np.array([[0.0, 0], [100, 0], [210, 0]])
+    points = np.repeat(clumps, 20, axis=0) + rng.standard_normal((60, 2))
+    distances = cdist(points, points).astype(np.float32)
+    edges = joined_edges(distances, 30)
+    np.testing.assert_array_equal(edges, edges.T)
+    assert not edges.diagonal().any()
+    assert connected_components(edges, directed=False)[0] == 1
+    near = pdist(points) <= np.percentile(pdist(points), 30)
+    between = np.add.outer(np.arange(60) // 20, np.arange(60) // 20 * 10)
+    across = np.argwhere(np.triu(edges) & (between % 11 != 0))
+    assert edges.sum() / 2 == near.sum() + len(across)
+    # A tree of three clumps has two edges; the far pair of clumps is not joined directly.
+    assert sorted((i // 20, j // 20) for i, j in across.tolist()) == [(0, 1), (1, 2)]
+    for i, j in across.tolist():
+        block = distances[i // 20 * 20 : i // 20 * 20 + 20, j // 20 * 20 : j // 20 * 20 + 20]
+        assert distances[i, j] == block.min()
+
+
+def test_the_map_is_that_of_minisom() -> None:
+    rng = np.random.default_rng(0)
+    rows, side = rng.standard_normal((50, 6)), 8
+    oracle = MiniSom(side, side, 6, sigma=1.0, learning_rate=0.5, random_seed=0)
+    start = oracle.get_weights().copy()
+    oracle.train(rows, 500)
+    weights = train_map(rows, start, np.tile(np.arange(50), 10), sigma=1.0, rate=0.5)
+    np.testing.assert_allclose(weights, oracle.get_weights(), atol=1e-4)
+    assert np.abs(weights - start).max() > 0.5
+    np.testing.assert_array_equal(
+        nearest_cells(rows, oracle.get_weights()), [oracle.winner(row) for row in rows]
+    )
+
+
+def test_units_that_share_a_cell_lie_on_a_circle_about_it() -> None:
+    cells = np.array([[0, 0], [2, 1], [0, 0], [3, 3], [0, 0]])
+    places = spread(cells)
+    np.testing.assert_array_equal(places[[1, 3]], [[2, 1], [3, 3]])
+    shared = places[[0, 2, 4]]
+    np.testing.assert_allclose(np.linalg.norm(shared, axis=1), 0.2)
+    np.testing.assert_allclose(shared.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(pdist(shared), 0.2 * np.sqrt(3))
+
+
+def test_raster_is_linear_inside_and_zero_outside() -> None:
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, 2 * np.pi, 60)
+    places = unit_square(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    plane = 2 * places[:, 0] - places[:, 1] + 5
+    drawn = rasters(places, np.stack([plane, np.full(60, np.nan), -plane]))
+    assert drawn.shape == (3, SIDE, SIDE)
+    assert drawn[0, 0, 0] == drawn[0, 0, -1] == drawn[0, -1, 0] == drawn[0, -1, -1] == 0
+    assert np.isnan(drawn[1]).all()
+    axis = np.linspace(0, 1, SIDE)
+    expected = 2 * axis[None, :] - axis[:, None] + 5  # row 0 is y = 0
+    inside = drawn[0] != 0
+    assert 0.5 < inside.mean() < 0.9
+    np.testing.assert_allclose(drawn[0][inside], expected[inside], atol=1e-5)
+    np.testing.assert_array_equal(drawn[2], -drawn[0])
