@@ -23,7 +23,7 @@ def table() -> FaceTable:
 
 @pytest.fixture(scope="session")
 def faces(table: FaceTable) -> Faces:
-    return some_faces(table, 50)
+    return some_faces(table, 34)
 
 
 def some_faces(table: FaceTable, n: int) -> Faces:

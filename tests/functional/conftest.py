@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from bias_audit import cli
 from bias_audit.progress import Silent
@@ -102,11 +103,21 @@ def bias_audit_process(*arguments: str | Path, cwd: Path) -> subprocess.Complete
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """A folder in which the small audit has been run; tests may read it, not change it."""
-    folder = tmp_path_factory.mktemp("finished")
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one folder for all workers
+        base = base.parent
+    folder = base / "finished"
+    with FileLock(base / "finished.lock"):
+        if not (folder / "stdout.txt").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _run_small_audit(folder, stored_self_test)
+    return folder
+
+
+def _run_small_audit(folder: Path, stored_self_test: Path) -> None:
     shutil.copytree(stored_self_test, folder / "runs" / "cache")
     config = {**SMALL, "output": {"formats": ["html", "pdf"]}}
     (folder / "audit.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = bias_audit_process("run", "audit.yaml", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "stdout.txt").write_text(done.stdout)
-    return folder
