@@ -7,12 +7,22 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+torch.manual_seed(0)
+"""Networks made while tests are collected are the same in every session."""
+
+
+@pytest.fixture(autouse=True)
+def _same_networks() -> None:
+    """A network made in a test is the same in every session, whatever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

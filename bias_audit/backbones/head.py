@@ -56,7 +56,8 @@ def find_head(
     """Look for the linear layer that gives a backbone's class scores.
 
     The layer is found by what it does, not by its name: in a pass of noise, its output equals the
-    backbone's, and its weight and bias alone explain that output.
+    backbone's, also with the sign turned (a rectifier behind it may leave the one as it is, never
+    both), and its weight and bias alone explain that output.
 
     Args:
         module: A backbone in evaluation mode.
@@ -66,7 +67,11 @@ def find_head(
     calls, output = _linear_calls(module, size)
     if not isinstance(output, Tensor) or output.ndim != 2:  # noqa: PLR2004
         return HeadSearch(None, f"the backbone returns {_described(output)}, not class scores")
-    last = [call for call in calls if torch.equal(call.returned, output)]
+    last = [
+        call
+        for call in calls
+        if torch.equal(call.returned, output) and _returned_as_it_is(module, call, size)
+    ]
     if not last:
         what = (
             "the backbone has no linear layer"
@@ -88,15 +93,32 @@ def _linear_calls(module: nn.Module, size: tuple[int, int]) -> tuple[list[_Call]
         return module.get_submodule(name).register_forward_hook(note)
 
     names = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-    handles = [hook(name) for name in names]
+    return calls, _output_with(module, [hook(name) for name in names], size)
+
+
+def _returned_as_it_is(module: nn.Module, call: _Call, size: tuple[int, int]) -> bool:
+    """Whether the backbone returns a layer's output whatever its sign."""
+
+    def turn(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return -output
+
+    handle = module.get_submodule(call.name).register_forward_hook(turn)
+    output = _output_with(module, [handle], size)
+    return isinstance(output, Tensor) and torch.equal(output, -call.returned)
+
+
+def _output_with(
+    module: nn.Module, handles: list[torch.utils.hooks.RemovableHandle], size: tuple[int, int]
+) -> object:
+    """The output for noise; the hooks are removed afterwards."""
     noise = torch.randn(_TRACED, 3, *size, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode():
-            output = module(noise)
+            output: object = module(noise)
     finally:
         for handle in handles:
             handle.remove()
-    return calls, output
+    return output
 
 
 def _checked(module: nn.Module, call: _Call, unfilled: Collection[str]) -> HeadSearch:
