@@ -15,6 +15,7 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+
 @pytest.fixture(autouse=True)
 def _same_networks() -> None:
     """A network made in a test is the same in every session, whatever ran before it."""
