@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
+
+from markupsafe import Markup
+
+from bias_audit.errors import OutputError
 
 MOST_PRINTED_ROWS: Final = 60
 """Longer tables are shortened on paper."""
@@ -52,14 +58,46 @@ class BlockText:
 
 @dataclass(frozen=True)
 class FigureView:
-    """A drawing and its text."""
+    """A drawing, made when it is asked for, and its text.
 
-    source: str
-    """A `data:` URI."""
+    Raises:
+        OutputError: There is no `alt`.
+    """
+
+    anchor: str
+    """Of its block."""
     alt: str
     caption: str
+    draw: Callable[[], str]
+    """As a `data:` URI."""
+    draw_inline: Callable[[], Markup]
+    """As an `svg` element."""
+    pack: Callable[[], str | None]
+    """Its numbers, compressed; None where they are too many for a page."""
     data: str | None = None
     """The file in the run folder that holds its numbers."""
+
+    def __post_init__(self) -> None:
+        if not self.alt.strip():
+            raise OutputError(
+                f"figure {self.anchor}: expected a text that tells what it shows to readers who "
+                "cannot see it, got none; give its block a BlockText.alt made from its numbers"
+            )
+
+    @cached_property
+    def source(self) -> str:
+        """For paper: a `data:` URI."""
+        return self.draw()
+
+    @cached_property
+    def inline(self) -> Markup:
+        """For the screen: an `svg` element."""
+        return self.draw_inline()
+
+    @cached_property
+    def packed(self) -> str | None:
+        """For the screen: the rows of its data file, deflated, in base64."""
+        return self.pack()
 
 
 @dataclass(frozen=True)
@@ -77,6 +115,8 @@ class BlockView:
     figure: FigureView | None
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
+    layer: str | None = None
+    """The one it is about; None where it is about several."""
 
 
 @dataclass(frozen=True)

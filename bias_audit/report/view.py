@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bias_audit.report.figures.style import Palette
 from bias_audit.report.sections.backbone import BackboneView, backbone
 from bias_audit.report.sections.cover import CoverView, cover
 from bias_audit.report.sections.data import DataView, data
 from bias_audit.report.sections.method import Sentences, limits, methods
 from bias_audit.report.sections.provenance import ProvenanceView, provenance
+from bias_audit.report.sections.selectors import Selectors, selectors
 from bias_audit.report.sections.selftest import SelfTestView, selftest
 from bias_audit.report.sections.summary import SummaryView, summary
 from bias_audit.results.audit import AuditResult
@@ -27,6 +29,7 @@ class AuditView:
     methods: tuple[Sentences, ...]
     selftest: SelfTestView | None
     provenance: ProvenanceView
+    selectors: Selectors
 
 
 def audit_view(result: AuditResult, folder: Path) -> AuditView:
@@ -40,15 +43,18 @@ def audit_view(result: AuditResult, folder: Path) -> AuditView:
         OutputError: An array is missing or damaged.
         ValueError: Parts of the result do not belong together.
     """
+    palette = Palette(tuple(attribute.name for attribute in result.data.attributes))
     return AuditView(
         cover=cover(result),
         summary=summary(result),
         limits=limits(result),
         data=data(result.data),
         backbones=tuple(
-            backbone(subject, index, folder) for index, subject in enumerate(result.subjects)
+            backbone(subject, index, folder, palette=palette)
+            for index, subject in enumerate(result.subjects)
         ),
         methods=methods(result),
         selftest=selftest(result.selftest) if result.selftest else None,
         provenance=provenance(result),
+        selectors=selectors(result),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,15 @@ from matplotlib.image import AxesImage
 
 from bias_audit.groups import Group
 from bias_audit.report.figures.arrays import matrix_of, tree_of
-from bias_audit.report.figures.style import INK, MUTED, WIDTH, shortened, styled
-from bias_audit.report.numbers import decimal
+from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.style import MUTED, ON_MAP, WIDTH, shortened, styled
+from bias_audit.report.numbers import count, decimal, told
 from bias_audit.results.blocks import GroupMatrix
 
 _FEW = 40
 _ANNOTATED = 12
+_MARKED = 30
+"""So many groups have a mark for every pair."""
 
 
 @styled
@@ -49,6 +52,7 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
         interpolation="nearest",
         aspect="auto" if block.tree else "equal",
     )
+    _mark(axes, block, values.filled(np.nan))
     axes.spines[:].set_visible(False)
     _name(axes, block.groups)
     if len(block.groups) <= _ANNOTATED:
@@ -57,6 +61,36 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     bar.set_label(block.metric)
     bar.outline.set_linewidth(0.5)
     return figure
+
+
+def _mark(axes: Axes, block: GroupMatrix, values: npt.NDArray[Any]) -> None:
+    """A mark per pair of few groups, below the diagonal; a mark per row of many."""
+    labels = [group.label for group in block.groups]
+    if len(labels) <= _MARKED:
+        known = {frozenset((p.one, p.other)): told(p.estimate) for p in block.pairs}
+        for one, other in combinations(range(len(labels)), 2):
+            value = float(values[other, one])
+            text = known.get(frozenset((one, other)), _value(value))
+            bounds = (one - 0.5, other - 0.5, one + 0.5, other + 0.5)
+            key = f"{labels[one]} and {labels[other]}"
+            add_mark(axes, axes.transData, bounds, key=key, text=text)
+        return
+    others = values.copy()
+    np.fill_diagonal(others, np.nan)
+    for place, (label, row) in enumerate(zip(labels, others, strict=True)):
+        text = f"no numbers for any of {count(len(labels) - 1)} others"
+        if np.isfinite(row).any():
+            ends = int(np.nanargmin(row)), int(np.nanargmax(row))
+            low, high = (f"{labels[end]}, {_value(float(row[end]))}" for end in ends)
+            text = f"lowest: {low}; highest: {high}"
+        add_mark(
+            axes, axes.get_yaxis_transform(), (0, place - 0.5, 1, place + 0.5), key=label,
+            text=text,
+        )  # fmt: skip
+
+
+def _value(value: float) -> str:
+    return f"{decimal(value)} (no interval)" if np.isfinite(value) else "not measured"
 
 
 def _beside_tree(
@@ -104,7 +138,7 @@ def _annotate(axes: Axes, image: AxesImage, values: np.ma.MaskedArray[Any, Any])
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5  # noqa: PLR2004
             axes.text(
                 column, row, decimal(value), ha="center", va="center", fontsize=size,
-                color="white" if dark else INK,
+                color="white" if dark else ON_MAP,
             )  # fmt: skip
 
 

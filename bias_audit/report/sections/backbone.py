@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from bias_audit.report.csv_text import packed
 from bias_audit.report.elements import (
     BlockView,
     Fact,
@@ -14,6 +20,8 @@ from bias_audit.report.elements import (
     FigureView,
 )
 from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.figures.inline import inline_svg
+from bias_audit.report.figures.style import PLAIN, Palette
 from bias_audit.report.numbers import count, counted, duration
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
@@ -41,8 +49,10 @@ class BackboneView:
     blocks: tuple[BlockView, ...]
 
 
-def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
-    """Put one backbone's section together, drawing its figures.
+def backbone(
+    subject: SubjectResult, index: int, folder: Path, *, palette: Palette = PLAIN
+) -> BackboneView:
+    """Put one backbone's section together; figures are drawn when a template asks for them.
 
     Raises:
         OutputError: An array is missing or damaged.
@@ -52,7 +62,8 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
     views: list[BlockView] = []
     for placed in placed_blocks(subject, index):
         first = not views or views[-1].shape != placed.block.block
-        views.append(_block(known[placed.block.block], placed, folder, is_first=first))
+        drawer = _Drawer(known[placed.block.block], placed, folder, palette)
+        views.append(_block(drawer, is_first=first))
     return BackboneView(
         anchor=f"backbone-{index}",
         name=subject.backbone.name,
@@ -88,24 +99,70 @@ def placed_blocks(subject: SubjectResult, index: int) -> tuple[PlacedBlock, ...]
     )
 
 
-def _block(shape: Shape[Any], placed: PlacedBlock, folder: Path, *, is_first: bool) -> BlockView:
-    block, analysis = placed.block, placed.analysis
-    text = shape.text(block)
+_MOST_PACKED = 40_000
+"""Numbers of a figure's arrays; a figure with more has its data in a file beside the page."""
+
+
+@dataclass(frozen=True)
+class _Drawer:
+    """Draws a block's figure, reading its arrays at that time."""
+
+    shape: Shape[Any]
+    placed: PlacedBlock
+    folder: Path
+    palette: Palette
+
+    def figure(self) -> Figure:
+        """In the report's colours."""
+        block = self.placed.block
+        return self.shape.drawn(block, self._arrays(self.shape.needs(block)), self.palette)
+
+    def source(self) -> str:
+        """For paper."""
+        return data_uri(self.figure(), form=self.shape.form)
+
+    def inline(self, alt: str) -> Markup:
+        """For the screen."""
+        anchor, heading = self.placed.anchor, self.shape.keys(self.placed.block)
+        return inline_svg(self.figure(), anchor=anchor, alt=alt, heading=heading)
+
+    def packed(self) -> str | None:
+        """Its numbers; None where there are too many."""
+        if self.shape.data is None:
+            return None
+        arrays = self._arrays(self.shape.data_needs(self.placed.block))
+        if sum(array.size for array in arrays.values()) > _MOST_PACKED:
+            return None
+        return packed(self.shape.data(self.placed.block, arrays))
+
+    def _arrays(self, keys: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+        return {key: read_array(self.folder, self.placed.analysis.arrays, key) for key in keys}
+
+
+def _block(drawer: _Drawer, *, is_first: bool) -> BlockView:
+    placed, shape = drawer.placed, drawer.shape
+    text = shape.text(placed.block)
     figure = None
     if text.alt is not None:
-        arrays = {key: read_array(folder, analysis.arrays, key) for key in shape.needs(block)}
-        source = data_uri(shape.draw(block, arrays), form=shape.form)
-        data = f"figures/{placed.data_name}" if shape.data is not None else None
-        figure = FigureView(source, text.alt, text.caption, data)
+        figure = FigureView(
+            anchor=placed.anchor,
+            alt=text.alt,
+            caption=text.caption,
+            draw=drawer.source,
+            draw_inline=partial(drawer.inline, text.alt),
+            pack=drawer.packed,
+            data=f"figures/{placed.data_name}" if shape.data is not None else None,
+        )
     return BlockView(
-        shape=block.block,
+        shape=placed.block.block,
         anchor=placed.anchor,
-        title=block.title,
-        analysis=analysis.title,
+        title=placed.block.title,
+        analysis=placed.analysis.title,
         is_first=is_first,
         figure=figure,
         notes=text.notes,
         tables=text.tables,
+        layer=getattr(placed.block, "layer", None),
     )
 
 
