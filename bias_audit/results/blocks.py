@@ -446,11 +446,18 @@ Block = Annotated[
 ]
 
 
+Question = Literal["encoded", "groups", "used"]
+"""What a reader with five minutes asks: what is linearly decodable, which groups stand out, and
+whether the backbone's own decisions use it."""
+
+
 class Finding(_Frozen):
     """One sentence the summary may print, with the numbers it rests on."""
 
     text: str
     """A sentence of plain text; it contains its own intervals."""
     weight: float
-    """For ordering: larger comes first."""
+    """How far its interval lies from "no effect", for ordering; 0: undecided."""
     estimates: dict[str, Estimate] = {}
+    question: Question | None = None
+    """Which question of the summary it answers; None: none directly."""

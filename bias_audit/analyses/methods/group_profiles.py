@@ -178,7 +178,13 @@ def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
         f"{interval(deviation)} within-group standard deviations, root mean square over units "
         f"({coverage(deviation.level)})."
     )
-    return (Finding(text=text, weight=deviation.lower / 10, estimates={"deviation": deviation}),)
+    found = Finding(
+        text=text,
+        weight=deviation.lower / 10,
+        estimates={"deviation": deviation},
+        question="groups",
+    )
+    return (found,)
 
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:

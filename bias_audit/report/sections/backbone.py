@@ -15,16 +15,16 @@ from bias_audit.report.elements import (
 )
 from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.sections.findings import FindingsView, findings
+from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import (
-    AnalysisResult,
     BackboneRecord,
     ControlRecord,
     SubjectResult,
 )
-from bias_audit.results.blocks import Block
 from bias_audit.results.store import read_array
 
 
@@ -38,6 +38,7 @@ class BackboneView:
     layers: tuple[str, ...]
     """With their units, from input to output."""
     failures: tuple[Failure, ...]
+    findings: tuple[FindingsView, ...]
     blocks: tuple[BlockView, ...]
 
 
@@ -59,32 +60,8 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
         facts=_facts(subject),
         layers=_layers(subject.backbone),
         failures=failures_of(subject),
+        findings=findings(subject, index),
         blocks=tuple(views),
-    )
-
-
-@dataclass(frozen=True)
-class PlacedBlock:
-    """A block, and where the report prints it."""
-
-    anchor: str
-    analysis: AnalysisResult
-    block: Block
-
-    @property
-    def data_name(self) -> str:
-        """Of the file with the figure's data."""
-        return f"{self.anchor}-{self.block.block}.csv"
-
-
-def placed_blocks(subject: SubjectResult, index: int) -> tuple[PlacedBlock, ...]:
-    """A backbone's blocks in the order in which they are printed: by shape, then by analysis."""
-    order = list(shapes())
-    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
-    blocks.sort(key=lambda entry: order.index(entry[1].block))
-    return tuple(
-        PlacedBlock(f"backbone-{index}-{place}", analysis, block)
-        for place, (analysis, block) in enumerate(blocks)
     )
 
 
