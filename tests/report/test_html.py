@@ -163,7 +163,6 @@ def test_findings_come_strongest_first_and_undecided_ones_are_marked(page: Page)
     assert "is undecided" in undecided.text
 
 
-
 def test_a_failed_analysis_is_shown_with_its_error_in_the_summary(page: Page) -> None:
     summary = next(
         t for t in page.all("section") if t.attributes.get("aria-labelledby") == "summary"
@@ -210,8 +209,10 @@ def test_verdicts_come_first_as_words_with_shapes(two_backbones: Path, page: Pag
     assert f"{len(stored) - 4} INCONCLUSIVE" in page.all("main")[0].text
 
 
-def test_without_criteria_there_is_no_word_of_verdicts(large_view: AuditView) -> None:
-    assert "erdict" not in read(html(large_view, medium="screen")).all("main")[0].text
+def test_without_criteria_the_summary_says_that_nothing_was_judged(large_view: AuditView) -> None:
+    page = read(html(large_view, medium="screen"))
+    assert "No verdict. The config declares no criterion" in page.all("main")[0].text
+    assert not [t for t in page.all("table") if t.attributes.get("class") == "verdicts"]
 
 
 def test_our_words_claim_no_more_than_was_measured(page: Page) -> None:
