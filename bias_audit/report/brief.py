@@ -68,7 +68,9 @@ def _headline(subject: SubjectResult) -> str | None:
     if not blocks:
         return None
     told = ", ".join(f"{curve.target} {_lift(curve)}" for curve in blocks[0].curves)
-    return f"{subject.backbone.name}, lift of {blocks[0].metric} over the strongest control: {told}"
+    return (
+        f"{subject.backbone.name}, lift of {blocks[0].metric} over the strongest control: {told}"
+    )
 
 
 def _lift(curve: Curve) -> str:

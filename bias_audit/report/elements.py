@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-MOST_PRINTED_ROWS: Final = 60
+from bias_audit.report.numbers import count, counted
+
+MOST_PRINTED_ROWS: Final = 14
 """Longer tables are shortened on paper."""
 
 Cells = tuple[str, ...]
@@ -31,12 +35,25 @@ class Table:
     excerpt: tuple[Cells, ...] = ()
     """What paper shows of a long table."""
     excerpt_note: str = ""
-    """Which rows the excerpt holds, and where all are."""
+    """Which rows the excerpt holds, and what to know of these."""
+    is_detail: bool = False
+    """Whether paper leaves it out and says so."""
 
     @property
     def is_long(self) -> bool:
         """Whether paper shows the excerpt alone."""
-        return len(self.rows) > MOST_PRINTED_ROWS
+        return len(self.rows) > MOST_PRINTED_ROWS and len(self.excerpt) < len(self.rows)
+
+    @property
+    def left_out(self) -> str:
+        """What of the rows paper leaves out, and where all of them are."""
+        shown = len(self.excerpt)
+        if shown == 0:
+            return f"Its {counted(len(self.rows), 'row')} are in report.html and audit.json."
+        return (
+            f"{count(shown)} of {counted(len(self.rows), 'row')}; the other "
+            f"{count(len(self.rows) - shown)} are in report.html and audit.json."
+        )
 
 
 @dataclass(frozen=True)
@@ -54,12 +71,17 @@ class BlockText:
 class FigureView:
     """A drawing and its text."""
 
-    source: str
-    """A `data:` URI."""
+    draw: Callable[[], str]
+    """Draws it as a `data:` URI."""
     alt: str
     caption: str
     data: str | None = None
     """The file in the run folder that holds its numbers."""
+
+    @cached_property
+    def source(self) -> str:
+        """A `data:` URI; drawn when first asked for, since paper shows only some figures."""
+        return self.draw()
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,17 @@ class BlockView:
     figure: FigureView | None
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
+    is_detail: bool = False
+    """Whether paper only lists it, because other blocks carry the message."""
+    is_drawn_on_paper: bool = True
+    """Whether its figure says more there than its table."""
+    new_notes: tuple[str, ...] = ()
+    """Notes that no block printed before it has."""
+
+    @property
+    def n_rows(self) -> int:
+        """Of all its tables."""
+        return sum(len(table.rows) for table in self.tables)
 
 
 @dataclass(frozen=True)

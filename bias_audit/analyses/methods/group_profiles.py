@@ -111,6 +111,7 @@ def _of_layer(
         rows = [row for part in parts for row in _rows(part, scale, sample, params)]
         keys = f"layer{number}-{kind}-means", f"layer{number}-{kind}-deviations"
         block = GroupProfiles(
+            detail=kind != "marginal",
             title=f"{title} at {layer}",
             layer=layer,
             rows=tuple(rows),

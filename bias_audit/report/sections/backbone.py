@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from bias_audit.report.elements import (
     FigureView,
 )
 from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.figures.style import shortened
 from bias_audit.report.numbers import count, counted, duration
 from bias_audit.report.sections.findings import FindingsView, findings
+from bias_audit.report.sections.paper import details, is_drawn, new_notes
 from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
@@ -34,6 +37,8 @@ class BackboneView:
 
     anchor: str
     name: str
+    running: str
+    """The name, short enough for the head of a page."""
     facts: tuple[Fact, ...]
     layers: tuple[str, ...]
     """With their units, from input to output."""
@@ -42,21 +47,38 @@ class BackboneView:
     blocks: tuple[BlockView, ...]
 
 
-def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
-    """Put one backbone's section together, drawing its figures.
+NOT_DRAWN = "data:,"
+"""Stands for a figure where only its text is wanted."""
 
-    Raises:
-        OutputError: An array is missing or damaged.
-        ValueError: An array does not belong to its block.
+
+def backbone(subject: SubjectResult, index: int, folder: Path | None) -> BackboneView:
+    """Put one backbone's section together; its figures are drawn when they are asked for.
+
+    Args:
+        subject: The backbone.
+        index: Its place in the audit.
+        folder: The run folder; None: figures are not drawn, for their text alone.
     """
     known = shapes()
+    all_placed = placed_blocks(subject, index)
+    numbers = {id(analysis): number for number, analysis in enumerate(subject.analyses)}
+    listed = details((numbers[id(placed.analysis)], placed.block) for placed in all_placed)
     views: list[BlockView] = []
-    for placed in placed_blocks(subject, index):
-        first = not views or views[-1].shape != placed.block.block
-        views.append(_block(known[placed.block.block], placed, folder, is_first=first))
+    printed: set[str] = set()
+    for place, placed in enumerate(all_placed):
+        view = _block(known[placed.block.block], placed, folder)
+        views.append(
+            replace(
+                view,
+                is_first=not views or views[-1].shape != view.shape,
+                is_detail=place in listed,
+                new_notes=() if place in listed else new_notes(view.notes, printed),
+            )
+        )
     return BackboneView(
         anchor=f"backbone-{index}",
         name=subject.backbone.name,
+        running=shortened(subject.backbone.name, 40),
         facts=_facts(subject),
         layers=_layers(subject.backbone),
         failures=failures_of(subject),
@@ -65,25 +87,33 @@ def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
     )
 
 
-def _block(shape: Shape[Any], placed: PlacedBlock, folder: Path, *, is_first: bool) -> BlockView:
+def _block(shape: Shape[Any], placed: PlacedBlock, folder: Path | None) -> BlockView:
     block, analysis = placed.block, placed.analysis
     text = shape.text(block)
     figure = None
     if text.alt is not None:
-        arrays = {key: read_array(folder, analysis.arrays, key) for key in shape.needs(block)}
-        source = data_uri(shape.draw(block, arrays), form=shape.form)
         data = f"figures/{placed.data_name}" if shape.data is not None else None
-        figure = FigureView(source, text.alt, text.caption, data)
+        draw = partial(_drawn, shape, placed, folder)
+        figure = FigureView(draw, text.alt, text.caption, data)
     return BlockView(
         shape=block.block,
         anchor=placed.anchor,
         title=block.title,
         analysis=analysis.title,
-        is_first=is_first,
+        is_first=False,
         figure=figure,
         notes=text.notes,
         tables=text.tables,
+        is_drawn_on_paper=is_drawn(block),
     )
+
+
+def _drawn(shape: Shape[Any], placed: PlacedBlock, folder: Path | None) -> str:
+    if folder is None:
+        return NOT_DRAWN
+    name, block = placed.analysis.arrays, placed.block
+    arrays = {key: read_array(folder, name, key) for key in shape.needs(block)}
+    return data_uri(shape.draw(block, arrays), form=shape.form)
 
 
 def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
