@@ -9,7 +9,7 @@ from typing import Final
 from bias_audit.files import write_text
 from bias_audit.report.csv_text import csv_text
 from bias_audit.report.figure_data import Rows
-from bias_audit.report.sections.backbone import placed_blocks
+from bias_audit.report.sections.placing import placed_blocks
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_array

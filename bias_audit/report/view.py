@@ -13,6 +13,7 @@ from bias_audit.report.sections.method import Sentences, limits, methods
 from bias_audit.report.sections.provenance import ProvenanceView, provenance
 from bias_audit.report.sections.selectors import Selectors, selectors
 from bias_audit.report.sections.selftest import SelfTestView, selftest
+from bias_audit.report.sections.signing import SigningView, signing
 from bias_audit.report.sections.summary import SummaryView, summary
 from bias_audit.results.audit import AuditResult
 
@@ -22,6 +23,7 @@ class AuditView:
     """Everything a report prints, in the order in which it does."""
 
     cover: CoverView
+    signing: SigningView
     summary: SummaryView
     limits: tuple[Sentences, ...]
     data: DataView
@@ -30,22 +32,33 @@ class AuditView:
     selftest: SelfTestView | None
     provenance: ProvenanceView
     selectors: Selectors
+    audit_sha256: str = ""
+    """Of the `audit.json` that all of it is made from; empty where it is not known."""
+
+    @property
+    def short_sha256(self) -> str:
+        """Enough of it to tell two apart."""
+        return self.audit_sha256[:_SHORT]
 
 
-def audit_view(result: AuditResult, folder: Path) -> AuditView:
-    """Turn results into text and figures.
+_SHORT = 16
+
+
+def audit_view(result: AuditResult, folder: Path | None, *, audit_sha256: str = "") -> AuditView:
+    """Turn results into text and figures, which are drawn when they are asked for.
 
     Args:
         result: What the audit found.
-        folder: The run folder, for the arrays that figures draw.
+        folder: The run folder, for the arrays that figures draw; None: no figure is drawn.
+        audit_sha256: Of `audit.json`.
 
     Raises:
-        OutputError: An array is missing or damaged.
         ValueError: Parts of the result do not belong together.
     """
     palette = Palette(tuple(attribute.name for attribute in result.data.attributes))
     return AuditView(
         cover=cover(result),
+        signing=signing(result, audit_sha256),
         summary=summary(result),
         limits=limits(result),
         data=data(result.data),
@@ -57,4 +70,5 @@ def audit_view(result: AuditResult, folder: Path) -> AuditView:
         selftest=selftest(result.selftest) if result.selftest else None,
         provenance=provenance(result),
         selectors=selectors(result),
+        audit_sha256=audit_sha256,
     )

@@ -18,6 +18,12 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class _Block(_Frozen):
+    detail: bool | None = None
+    """Whether paper may leave it to the HTML report, because another block of its analysis carries
+    the message; None where the analysis does not say."""
+
+
 class ControlPoint(_Frozen):
     """One control of one point: the same procedure on something that is not the layer."""
 
@@ -55,7 +61,7 @@ class Curve(_Frozen):
     """Why no point has an estimate."""
 
 
-class LayerCurve(_Frozen):
+class LayerCurve(_Block):
     """A metric of every target at every layer, against its controls."""
 
     block: Literal["layer_curve"] = "layer_curve"
@@ -87,7 +93,7 @@ class GroupRow(_Frozen):
     """Adjusted for the family that the table belongs to."""
 
 
-class GroupTable(_Frozen):
+class GroupTable(_Block):
     """A metric of every declared group, empty ones included."""
 
     block: Literal["group_table"] = "group_table"
@@ -111,7 +117,7 @@ class GroupPair(_Frozen):
     estimate: Estimate
 
 
-class GroupMatrix(_Frozen):
+class GroupMatrix(_Block):
     """A number for every ordered pair of groups, such as the distance of their profiles."""
 
     block: Literal["group_matrix"] = "group_matrix"
@@ -139,7 +145,7 @@ class LayerPair(_Frozen):
     estimate: Estimate
 
 
-class LayerMatrix(_Frozen):
+class LayerMatrix(_Block):
     """A number for every pair of layers, such as how alike they arrange the groups."""
 
     block: Literal["layer_matrix"] = "layer_matrix"
@@ -160,7 +166,7 @@ class AttributeShare(_Frozen):
     effect."""
 
 
-class UnitMap(_Frozen):
+class UnitMap(_Block):
     """Group profiles drawn over one layout of a layer's units."""
 
     block: Literal["unit_map"] = "unit_map"
@@ -237,7 +243,7 @@ class GroupDifference(_Frozen):
         return f"{self.one} against {self.other or 'all others'}"
 
 
-class DifferenceMap(_Frozen):
+class DifferenceMap(_Block):
     """Differences of two groups, drawn over the layout of a layer, with a test of where."""
 
     block: Literal["difference_map"] = "difference_map"
@@ -296,7 +302,7 @@ class ConfusionClass(_Frozen):
     group is predicted at all."""
 
 
-class Confusions(_Frozen):
+class Confusions(_Block):
     """The most frequent confusions of a probe, and which attributes changed in all of them."""
 
     block: Literal["confusions"] = "confusions"
@@ -320,7 +326,7 @@ class ProfileRow(_Frozen):
     reason: str | None = None
 
 
-class GroupProfiles(_Frozen):
+class GroupProfiles(_Block):
     """Profiles of every group at one layer."""
 
     block: Literal["group_profiles"] = "group_profiles"
@@ -359,7 +365,7 @@ class HypothesisFamily(_Frozen):
     """Why: such as "something was rejected in marginals"."""
 
 
-class HypothesisFamilies(_Frozen):
+class HypothesisFamilies(_Block):
     """The declared plan of tests, and what became of each family."""
 
     block: Literal["test_families"] = "test_families"
@@ -380,7 +386,7 @@ class GroupLedgerEntry(_Frozen):
     """On the numbers printed."""
 
 
-class GroupLedger(_Frozen):
+class GroupLedger(_Block):
     """Every group that was suppressed, pooled or flagged as small; printed even if empty."""
 
     block: Literal["group_ledger"] = "group_ledger"
@@ -415,7 +421,7 @@ class ComparedMethod(_Frozen):
     """"tied": its mean rank does not differ from that of the recommended one."""
 
 
-class MethodComparison(_Frozen):
+class MethodComparison(_Block):
     """Methods that do the same at one layer, by several measures."""
 
     block: Literal["method_comparison"] = "method_comparison"
@@ -446,11 +452,18 @@ Block = Annotated[
 ]
 
 
+Question = Literal["encoded", "groups", "used"]
+"""What a reader with five minutes asks: what is linearly decodable, which groups stand out, and
+whether the backbone's own decisions use it."""
+
+
 class Finding(_Frozen):
     """One sentence the summary may print, with the numbers it rests on."""
 
     text: str
     """A sentence of plain text; it contains its own intervals."""
     weight: float
-    """For ordering: larger comes first."""
+    """How far its interval lies from "no effect", for ordering; 0: undecided."""
     estimates: dict[str, Estimate] = {}
+    question: Question | None = None
+    """Which question of the summary it answers; None: none directly."""

@@ -384,6 +384,7 @@ def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> Anal
                 "shuffled-label control.",
                 weight=0.3 if kind == "linear_probe" else 0.1,
                 estimates={"macro_auc": strong},
+                question="encoded" if kind == "linear_probe" else None,
             ),
             Finding(
                 text=f"{title}: which attribute is decodable most is undecided; the difference of "

@@ -153,21 +153,33 @@ def test_fixed_sentences_hold_whatever_the_labels_are(hostile_read: Page) -> Non
 
 
 def test_settings_of_a_backbone_read_as_sentences(page: Page) -> None:
-    facts = page.all("dl")[1].text + page.all("dl")[2].text
+    facts = " ".join(t.text for t in page.all("dl") if t.attributes.get("class") == "facts")
     assert "input: 224 x 224 pixels" in facts
     assert "stride set to 2, 2 in layer2.0.conv1" in facts
     assert "crop" not in facts
 
 
-def test_findings_come_strongest_first_and_undecided_ones_apart(page: Page) -> None:
-    lists = [tag for tag in page.all("ul") if tag.attributes.get("class") == "findings"]
+def test_the_summary_answers_three_questions_for_every_backbone(page: Page) -> None:
+    lists = [t for t in page.all("dl") if t.attributes.get("class") == "answers"]
     assert len(lists) == 2
-    assert lists[0].text.strip().startswith("Linear decodability")
-    assert "undecided" not in lists[0].text
-    open_questions = [t for t in page.all("ul") if t.attributes.get("class") == "undecided"]
-    assert "is undecided" in open_questions[0].text
-    assert "glasses was not measured (one level has no images)" in open_questions[0].text
-    assert "1 of 24 groups not measured: no images (1)" in open_questions[0].text
+    answers = lists[0].text
+    assert "What is linearly decodable" in answers
+    assert "Linear decodability: annotated age is linearly decodable at blocks.5" in answers
+    assert "Not asked: this audit has no analysis of kind intersections" in answers
+    assert "Not asked: this audit has no analysis of kind erasure" in answers
+
+
+def test_findings_come_strongest_first_and_undecided_ones_are_marked(page: Page) -> None:
+    lists = [tag for tag in page.all("ul") if tag.attributes.get("class") == "findings"]
+    first = lists[0].text
+    assert first.strip().startswith("Linear decodability")
+    assert first.index("is linearly decodable at") < first.index("is undecided")
+    assert "glasses was not measured (one level has no images)" in first
+    decided = [t for t in page.all("li") if t.attributes.get("id") == "finding-0-0-0"]
+    assert "undecided" not in decided[0].text
+    assert any(a.attributes.get("href") == "#finding-0-0-0" for a in page.all("a"))
+    undecided = next(t for t in page.all("ul") if t.attributes.get("class") == "undecided")
+    assert "is undecided" in undecided.text
 
 
 def test_a_failed_analysis_is_shown_with_its_error_in_the_summary(page: Page) -> None:
@@ -216,8 +228,10 @@ def test_verdicts_come_first_as_words_with_shapes(two_backbones: Path, page: Pag
     assert f"{len(stored) - 4} INCONCLUSIVE" in page.all("main")[0].text
 
 
-def test_without_criteria_there_is_no_word_of_verdicts(large_view: AuditView) -> None:
-    assert "erdict" not in read(html(large_view, medium="screen")).all("main")[0].text
+def test_without_criteria_the_summary_says_that_nothing_was_judged(large_view: AuditView) -> None:
+    page = read(html(large_view, medium="screen"))
+    assert "No verdict. The config declares no criterion" in page.all("main")[0].text
+    assert not [t for t in page.all("table") if t.attributes.get("class") == "verdicts"]
 
 
 def test_our_words_claim_no_more_than_was_measured(page: Page) -> None:

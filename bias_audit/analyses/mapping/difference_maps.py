@@ -91,6 +91,7 @@ def _assembled(work: Work, maps: Sequence[TestedMap]) -> Drawn:
     name = f"layer{work.plane.number}-differences"
     keys = {part: f"{name}-{part}" for part in ("values", "p_values", "rasters", "masks")}
     block = DifferenceMap(
+        detail=False,
         title=f"Differences of groups at {work.plane.layer}",
         layer=work.plane.layer,
         layout=work.plane.layout,

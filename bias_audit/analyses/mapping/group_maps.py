@@ -94,7 +94,7 @@ def group_maps(
         block, values = map_block(plane, kind, title, parts, limit)
         if kind == "marginal" and shares is not None:
             block = block.model_copy(update={"shares": _told(shares)})
-        blocks.append(block)
+        blocks.append(block.model_copy(update={"detail": kind != "marginal"}))
         arrays |= values
     return Drawn(tuple(blocks), arrays)
 

@@ -196,6 +196,7 @@ def _matrix(
     if len(each.target.groups[0].levels) > 1:
         title = f"Distances between all intersections at {each.layer}"
     block = GroupMatrix(
+        detail=len(each.target.groups[0].levels) > 1,
         title=title,
         metric=METRIC,
         layer=each.layer,

@@ -111,6 +111,7 @@ def _of_layer(
         rows = [row for part in parts for row in _rows(part, scale, sample, params)]
         keys = f"layer{number}-{kind}-means", f"layer{number}-{kind}-deviations"
         block = GroupProfiles(
+            detail=kind != "marginal",
             title=f"{title} at {layer}",
             layer=layer,
             rows=tuple(rows),
@@ -178,7 +179,13 @@ def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
         f"{interval(deviation)} within-group standard deviations, root mean square over units "
         f"({coverage(deviation.level)})."
     )
-    return (Finding(text=text, weight=deviation.lower / 10, estimates={"deviation": deviation}),)
+    found = Finding(
+        text=text,
+        weight=deviation.lower / 10,
+        estimates={"deviation": deviation},
+        question="groups",
+    )
+    return (found,)
 
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:

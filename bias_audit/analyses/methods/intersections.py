@@ -94,15 +94,20 @@ def intersections(subject: Subject, params: Params) -> Outcome:
 
 
 def _tables(part: Part, level: float, *, shrunk: bool = True) -> tuple[GroupTable, ...]:
-    return tuple(
-        table_of(measures, tests, level=level, shrunk=shrunk) for measures, tests in part.measured
-    )
+    """One table a set of groups; those of the smallest groups carry the message."""
+    finest = max((len(measures.given) for measures, _ in part.measured), default=0)
+    tables = []
+    for measures, tests in part.measured:
+        table = table_of(measures, tests, level=level, shrunk=shrunk)
+        tables.append(table.model_copy(update={"detail": len(measures.given) < finest}))
+    return tuple(tables)
 
 
 def _ledger(subject: Subject, *parts: Part) -> GroupLedger:
     """Everything that is not reported like the rest, in all tables."""
     measured = [measures for part in parts for measures, _ in part.measured]
     return GroupLedger(
+        detail=False,
         title="Small groups: intersections",
         n_groups=sum(len(measures.values) for measures in measured),
         rule=treat((), (), subject.small_groups, title="").ledger.rule

@@ -55,6 +55,6 @@ def _table(block: GroupMatrix) -> Table:
         columns=(Column(heading), Column("and"), Column("value", numeric=True)),
         rows=rows,
         n_headers=2,
-        excerpt=(*rows[:10], *rows[-10:]),
-        excerpt_note="The 10 lowest and the 10 highest; all are in report.html and audit.json.",
+        excerpt=(*rows[:4], *rows[-4:]),
+        excerpt_note="The 4 lowest and the 4 highest.",
     )
