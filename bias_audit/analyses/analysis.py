@@ -139,6 +139,9 @@ class Subject:
     small_groups: SmallGroups = field(default_factory=SmallGroups)
     training: Training | None = None
     """None where the backbone is no checkpoint of a training."""
+    architecture: str = ""
+    """Of the backbone; empty for simulated activations."""
+    weights_sha256: str = ""
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""

@@ -160,6 +160,41 @@ class AttributeShare(_Frozen):
     effect."""
 
 
+class EarlierMap(_Frozen):
+    """How a layout lies beside that of the same layer in an earlier audit."""
+
+    run: str
+    """Name of the earlier audit."""
+    folder: str
+    """Name of its run folder."""
+    started: str
+    """ISO 8601, UTC."""
+    backbone: str
+    weights_sha256: str
+    has_same_weights: bool
+    layout: str
+    """How units were placed there."""
+    limit: float
+    """End of its colour scale."""
+    own_limit: float | None = None
+    """What the end of this audit's colour scale would be without the earlier one."""
+    disparity: float
+    """Procrustes disparity of the two layouts: 0 for one shape, 1 for unrelated ones."""
+    by_chance: tuple[float, float]
+    """Central 95 % of the disparity with units shuffled."""
+    p_value: float
+    """Of a disparity as small with units shuffled."""
+    alpha: float
+    """The largest p-value of a match."""
+    draws: int
+    is_match: bool
+    """Whether units match better than by chance; only then the layout was turned."""
+    shift: float
+    """Median distance of a unit from its earlier place, in sides of the map, once turned."""
+    shift_by_chance: float
+    """The same with units shuffled."""
+
+
 class UnitMap(_Frozen):
     """Group profiles drawn over one layout of a layer's units."""
 
@@ -184,6 +219,8 @@ class UnitMap(_Frozen):
     """Array key: (n_groups, 100, 100), interpolated values, row 0 at the bottom, float."""
     shares: tuple[AttributeShare, ...] = ()
     """One per attribute, where the groups are the levels of every attribute."""
+    earlier: EarlierMap | None = None
+    """Beside which the layout was laid, where the groups are the levels of every attribute."""
 
 
 class MapRegion(_Frozen):
