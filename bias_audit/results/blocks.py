@@ -467,6 +467,45 @@ class MethodComparison(_Frozen):
     """How the recommended one is chosen, in a sentence."""
 
 
+class RobustnessPoint(_Frozen):
+    """What a method's pictures lose at one strength of a disturbance."""
+
+    strength: float
+    change: Estimate
+
+
+class RobustnessCurve(_Frozen):
+    """One method under growing disturbance."""
+
+    method: str
+    points: tuple[RobustnessPoint, ...]
+    """By growing strength; empty where the method has no pictures to disturb."""
+
+
+class RobustnessPanel(_Frozen):
+    """One disturbance."""
+
+    disturbance: str
+    """Such as "Gaussian blur"."""
+    strength: str
+    """Name of the strength, for an axis, with its unit."""
+    curves: tuple[RobustnessCurve, ...]
+    """The recommended method first, as `MethodComparison.methods` has them."""
+
+
+class RobustnessCurves(_Frozen):
+    """How much of the pictures that several methods make survives growing disturbance."""
+
+    block: Literal["robustness_curves"] = "robustness_curves"
+    title: str
+    noun: str
+    """What is compared, in the singular: "layout"."""
+    layer: str
+    metric: str
+    """Name for an axis; 0 where a picture stays as it is."""
+    panels: tuple[RobustnessPanel, ...]
+
+
 Block = Annotated[
     LayerCurve
     | GroupTable
@@ -478,6 +517,7 @@ Block = Annotated[
     | GroupProfiles
     | HypothesisFamilies
     | MethodComparison
+    | RobustnessCurves
     | GroupLedger,
     Field(discriminator="block"),
 ]

@@ -16,8 +16,9 @@ from pydantic import Field, field_validator
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.analyses.mapping.layout import Distance, silent_units, unit_square
 from bias_audit.analyses.mapping.layout_choice import known_layout, layout_name, place
-from bias_audit.analyses.mapping.layout_quality import MEASURES, quality
+from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, quality
 from bias_audit.analyses.mapping.layout_ranking import RULE, Repeated, ranked
+from bias_audit.analyses.mapping.layout_robustness import robustness
 from bias_audit.analyses.mapping.neighbourhood_quality import disparities
 from bias_audit.analyses.mapping.particle_swarm import refine
 from bias_audit.analyses.mapping.resampled_profiles import (
@@ -37,7 +38,7 @@ from bias_audit.config.schema import Component
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Finding, MethodComparison
+from bias_audit.results.blocks import Finding, MethodComparison, RobustnessCurves
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -123,10 +124,10 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
     with subject.progress.step(
         f"Comparison of layouts of {subject.name}", total=total, unit="layout"
     ) as step:
-        blocks = tuple(_of_layer(subject, part, params, step) for part in images)
+        found = [_of_layer(subject, part, params, step) for part in images]
     return Outcome(
-        blocks=blocks,
-        findings=tuple(map(_finding, blocks)),
+        blocks=tuple(block for pair in found for block in pair),
+        findings=tuple(_finding(comparison) for comparison, _ in found),
         method=_method(params, layers, chosen),
         limits=_limits(images),
     )
@@ -146,13 +147,15 @@ def _images(subject: Subject, layer: str) -> _Images:
     return _Images(layer, units, told)
 
 
-def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> MethodComparison:
+def _of_layer(
+    subject: Subject, images: _Images, params: Params, step: Step
+) -> tuple[MethodComparison, RobustnessCurves]:
     names = [
         layout_name(layout, distance, steps)
         for layout, distance in params.placements
         for steps in params.refinements(layout)
     ]
-    values: list[list[dict[str, float | None]]] = [[] for _ in names]
+    values: list[list[Quality]] = [[] for _ in names]
     drawn: list[list[FloatArray]] = [[] for _ in names]
     for repetition in range(params.repetitions):
         places, measured = _repetition(subject, images, repetition, params, step)
@@ -160,10 +163,12 @@ def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> 
             values[number].append(measured[number])
             drawn[number].append(places[number])
     repeated = [
-        Repeated(name, tuple(values[number]), disparities(drawn[number]))
+        Repeated(
+            name, tuple(found.measures for found in values[number]), disparities(drawn[number])
+        )
         for number, name in enumerate(names)
     ]
-    return MethodComparison(
+    comparison = MethodComparison(
         title=f"Layouts of {images.layer} compared",
         noun="layout",
         layer=images.layer,
@@ -171,11 +176,14 @@ def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> 
         methods=ranked(repeated, params.level),
         rule=RULE,
     )
+    by_name = dict(zip(names, values, strict=True))
+    in_order = {method.name: by_name[method.name] for method in comparison.methods}
+    return comparison, robustness(images.layer, in_order, params.level)
 
 
 def _repetition(
     subject: Subject, images: _Images, repetition: int, params: Params, step: Step
-) -> tuple[list[FloatArray], list[dict[str, float | None]]]:
+) -> tuple[list[FloatArray], list[Quality]]:
     """Positions and quality of every method, on images drawn anew."""
     purpose = ("layout comparison", images.layer, str(repetition))
     codes = finest_target(subject.faces.table).codes

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.families import map_families
 from bias_audit.analyses.mapping.alignment import align_plane
 from bias_audit.analyses.mapping.difference_maps import difference_maps
 from bias_audit.analyses.mapping.difference_settings import Differences, too_few_permutations
@@ -109,7 +110,7 @@ def topomap(subject: Subject, params: Params) -> Outcome:
     maps = [block for block in blocks if isinstance(block, UnitMap)]
     tested = [block for block in blocks if isinstance(block, DifferenceMap)]
     return Outcome(
-        blocks=tuple(blocks),
+        blocks=(*blocks, *map_families(tested)),
         arrays={key: array for part in parts for key, array in part.arrays.items()},
         findings=tuple(finding for part in parts for finding in part.findings),
         method=(
