@@ -174,6 +174,7 @@ class Workload:
     """Controls that have every layer: draws of random weights."""
     other_controls: tuple[int, ...] = ()
     """Units of each control that is the same at every layer."""
+    multiplicity: Multiplicity = field(default_factory=Multiplicity)
 
 
 def _no_problems(
@@ -212,7 +213,7 @@ class Analysis(Generic[P]):
     )
     """Why so few draws as the parameters ask for could never reject anything, and how many do."""
     fits: Callable[[P, Workload], float] = _no_fits
-    """Probe fits to make, as `probe_work` counts them, for an estimate of the time."""
+    """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = _no_positions
     """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
     quantities: tuple[str, ...] = ()

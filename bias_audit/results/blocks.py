@@ -188,7 +188,10 @@ class EarlierMap(_Frozen):
     """The largest p-value of a match."""
     draws: int
     is_match: bool
-    """Whether units match better than by chance; only then the layout was turned."""
+    """Whether units match better than by chance."""
+    places: Literal["turned", "taken", "own"]
+    """Of the maps: this audit's layout turned like the earlier one, the earlier places
+    themselves, or this audit's layout as it came, since it does not match."""
     shift: float
     """Median distance of a unit from its earlier place, in sides of the map, once turned."""
     shift_by_chance: float

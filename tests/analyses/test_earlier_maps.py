@@ -164,6 +164,22 @@ def test_unrelated_layouts_match_as_often_as_chance_has_it() -> None:
     assert 0.4 < float(np.mean(p_values)) < 0.6
 
 
+def test_earlier_places_are_taken_over_if_asked_for(tmp_path: Path) -> None:
+    subject = _subject()
+    before = PLUGIN.run(subject, _params())
+    folder = _earlier(tmp_path / "spring", before, _shuffled)
+    after = PLUGIN.run(subject, _params(earlier=folder, places="earlier"))
+    block, told = _beside(after)
+    expected = _shuffled(before.arrays[block.positions])
+    np.testing.assert_allclose(after.arrays[block.positions], expected, atol=1e-6)
+    assert (told.places, told.is_match) == ("taken", False)
+    assert block.layout.endswith("as in the audit spring")
+    assert "place by place" in " ".join(shapes()["unit_map"].text(block).notes)
+    assert any("places mean nothing for how these units respond" in said for said in after.limits)
+    tested = _params(earlier=folder, places="earlier", differences={"test": "clusters"})
+    assert any("set differences" in p for p in PLUGIN.problems(tested, subject.faces.table, None))
+
+
 @pytest.mark.parametrize("colours", ["earlier", "own"])
 def test_colours_end_where_the_earlier_ones_do_unless_told_otherwise(
     tmp_path: Path, colours: str

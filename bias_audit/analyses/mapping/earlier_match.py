@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -81,15 +82,23 @@ def match_units(
 
 
 def laid_beside(
-    subject: Subject, plane: Plane, earlier: EarlierMaps, alpha: float
+    subject: Subject,
+    plane: Plane,
+    earlier: EarlierMaps,
+    *,
+    alpha: float,
+    places: Literal["own", "earlier"],
 ) -> tuple[Plane, Beside]:
     """Turn the layout of a layer onto an earlier audit's, where units match better than by chance.
+
+    Or take the earlier places themselves: then every unit is where it was.
 
     Args:
         subject: Of this audit.
         plane: The layout.
         earlier: It has the layer.
         alpha: The largest p-value of a match.
+        places: "own" turns the layout, "earlier" replaces it.
 
     Raises:
         AnalysisError: The positions of the earlier audit cannot be used.
@@ -98,6 +107,10 @@ def laid_beside(
     reference = earlier.positions(layer, len(plane.positions))
     turned, match = match_units(plane.positions, reference, subject.rng("earlier", layer))
     is_match = match.p_value <= alpha
+    drawn = {"turned": turned, "taken": reference, "own": plane.positions}
+    chosen: Literal["turned", "taken", "own"] = "turned" if is_match else "own"
+    if places == "earlier":
+        chosen = "taken"
     found, backbone = earlier.layers[layer], earlier.subject.backbone
     told = EarlierMap(
         run=earlier.run,
@@ -114,10 +127,12 @@ def laid_beside(
         alpha=alpha,
         draws=_DRAWS,
         is_match=is_match,
+        places=chosen,
         shift=match.shift,
         shift_by_chance=match.shift_by_chance,
     )
-    laid = replace(plane, positions=turned) if is_match else plane
+    layout = f"{told.layout}, as in the audit {earlier.run}" if chosen == "taken" else plane.layout
+    laid = replace(plane, positions=drawn[chosen], layout=layout)
     return laid, Beside(told, found.difference_limit)
 
 

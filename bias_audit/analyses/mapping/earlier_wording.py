@@ -13,7 +13,11 @@ _SAME_PLACE = 0.005
 """In sides of a map: below, a unit is drawn in the same cell of the raster."""
 
 
-def earlier_method(maps: Sequence[UnitMap], colours: Literal["earlier", "own"]) -> tuple[str, ...]:
+def earlier_method(
+    maps: Sequence[UnitMap],
+    places: Literal["own", "earlier"],
+    colours: Literal["earlier", "own"],
+) -> tuple[str, ...]:
     """How layouts were laid beside those of an earlier audit; nothing where none was."""
     told = [block.earlier for block in maps if block.earlier]
     if not told:
@@ -26,11 +30,25 @@ def earlier_method(maps: Sequence[UnitMap], colours: Literal["earlier", "own"]) 
     )
     return (
         f"Maps are to be compared with those of the earlier audit {first.run} (begun "
-        f"{first.started}, backbone {first.backbone}). Each layout was turned, and mirrored where "
-        "that fits better, so that its units lie as near as can be to where the same units lie "
-        "there (orthogonal Procrustes, Schoenemann 1966); nothing else of it changes. A layout is "
-        "turned only if it fits better than with its units shuffled "
-        f"({first.draws} draws, p at most {first.alpha:.2g}). {scale}",
+        f"{first.started}, backbone {first.backbone}). {_placed(first, places)} {scale}",
+    )
+
+
+def _placed(first: EarlierMap, places: Literal["own", "earlier"]) -> str:
+    turned = (
+        "turned, and mirrored where that fits better, so that its units lie as near as can be to "
+        "where the same units lie there (orthogonal Procrustes, Schoenemann 1966)"
+    )
+    chance = f"with its units shuffled ({first.draws} draws, p at most {first.alpha:.2g})"
+    if places == "own":
+        return (
+            f"Each layout was {turned}; nothing else of it changes. A layout is turned only if it "
+            f"fits better than {chance}."
+        )
+    return (
+        "Every unit is drawn where it was drawn there. Whether units of the two audits respond "
+        f"alike is told by a layout of this audit's own, {turned}; it matches if it fits better "
+        f"than {chance}."
     )
 
 
@@ -54,17 +72,25 @@ def earlier_limits(maps: Sequence[UnitMap], earlier: EarlierMaps | None) -> tupl
 
 def _fit_told(layer: str, beside: EarlierMap) -> str | None:
     if not beside.is_match:
+        if beside.places == "taken":
+            return (
+                f"Units of {layer} lie where the earlier audit {beside.run} has them, but a "
+                f"layout of their own does not match that one (p {beside.p_value:.3g} with units "
+                "shuffled): places mean nothing for how these units respond."
+            )
         return (
             f"The layout of {layer} does not match that of the earlier audit {beside.run} (p "
             f"{beside.p_value:.3g} with units shuffled): the same place in both reports does not "
             "mean the same units, and only colours of one report can be compared by place."
         )
-    if beside.shift < _SAME_PLACE:
+    if beside.places == "taken" or beside.shift < _SAME_PLACE:
         return None
     return (
         f"In {layer} the two layouts are not the same: once turned, half of the units lie more "
         f"than {100 * beside.shift:.0f} % of a map's side away from where the earlier audit "
-        f"{beside.run} has them. The files of figure data hold the values unit by unit."
+        f"{beside.run} has them, so that a patch may move without any unit responding "
+        "otherwise. Compare values unit by unit in the files of figure data, or draw this audit "
+        "on the earlier places (places: earlier)."
     )
 
 

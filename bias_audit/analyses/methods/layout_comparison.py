@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
 from bias_audit.analyses.mapping.layout import Distance, silent_units, unit_square
 from bias_audit.analyses.mapping.layout_choice import known_layout, layout_name, place
 from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, quality
@@ -25,6 +25,7 @@ from bias_audit.analyses.mapping.resampled_profiles import (
     weighted_contrasts,
     weights_within_groups,
 )
+from bias_audit.analyses.probing.probe_work import widest
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     check_layers,
@@ -253,9 +254,27 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(params.layers, layers), *few)
 
 
+_SLOWER = 1.0
+"""Time of a pair of units in one step of the swarm, relative to a unit of `probe_work`; measured."""
+_SWARM_STEPS = 1000
+_PLACED, _JUDGED = 100, 100
+"""Steps of the swarm that take as long as placing units otherwise, and as judging a layout."""
+
+
+def _work(params: Params, workload: Workload) -> float:
+    """Placing, refining and judging every layout in every repetition."""
+    steps = 0
+    for layout, _ in params.placements:
+        steps += _SWARM_STEPS if layout.kind == _SWARM else _PLACED
+        steps += sum(_JUDGED + count for count in params.refinements(layout))
+    pairs = sum(n_units**2 for n_units in widest(workload, params.layers))
+    return _SLOWER * params.repetitions * steps * pairs
+
+
 PLUGIN = Analysis(
     title="Comparison of layouts",
     params_type=Params,
     run=layout_comparison,
     problems=_problems,
+    fits=_work,
 )

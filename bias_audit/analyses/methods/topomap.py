@@ -67,6 +67,11 @@ class Params(LayoutSettings):
         default=None,
         description="Its backbone, by name, where several have the same architecture.",
     )
+    places: Literal["own", "earlier"] = Field(
+        default="own",
+        description="Beside an earlier audit: units are placed anew, and the layout turned like "
+        "the one there, or every unit is where it was there.",
+    )
     colours: Literal["earlier", "own"] = Field(
         default="earlier",
         description="Beside an earlier audit: colours end where its do, or where these maps need.",
@@ -103,7 +108,9 @@ def topomap(subject: Subject, params: Params) -> Outcome:
             beside = None
             if earlier is not None and layer in earlier.layers:
                 alpha = subject.multiplicity.alpha / len(layers)
-                plane, beside = laid_beside(subject, plane, earlier, alpha)
+                plane, beside = laid_beside(
+                    subject, plane, earlier, alpha=alpha, places=params.places
+                )
             parts.append(_of_layer(subject, plane, params, beside))
             step.advance()
     blocks = [block for part in parts for block in part.blocks]
@@ -115,7 +122,7 @@ def topomap(subject: Subject, params: Params) -> Outcome:
         findings=tuple(finding for part in parts for finding in part.findings),
         method=(
             *_method(maps, chosen, params),
-            *earlier_method(maps, params.colours),
+            *earlier_method(maps, params.places, params.colours),
             *differences_method(tested),
         ),
         limits=(*_limits(maps), *earlier_limits(maps, earlier), *differences_limits(tested)),
@@ -262,10 +269,19 @@ def _limits(maps: Sequence[UnitMap]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+_PLACES_KNOW = (
+    "places: expected own where differences.test is clusters, got earlier; regions are tested on "
+    "images that did not place the units, and the earlier audit may have used them; set "
+    "differences: {test: max_t}, or {test: none}"
+)
+
+
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
     earlier: tuple[str, ...] = ()
     if params.earlier is not None:
         earlier = earlier_problems(params.earlier, params.earlier_backbone, params.layers, layers)
+    if params.places == "earlier" and params.differences.test == "clusters":
+        earlier = (*earlier, _PLACES_KNOW)
     return (
         *unknown_layers(params.layers, layers),
         *earlier,

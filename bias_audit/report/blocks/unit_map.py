@@ -62,11 +62,18 @@ def _beside(block: UnitMap, earlier: EarlierMap) -> str:
     weights = "the same weights" if earlier.has_same_weights else "other weights"
     chance = f"{earlier.by_chance[0]:.2g} to {earlier.by_chance[1]:.2g} with units shuffled"
     fit = f"Procrustes disparity {earlier.disparity:.2g}; 0 is one shape, {chance}"
-    if earlier.is_match:
+    near = f"half of the units lie within {100 * earlier.shift:.0f} % of a map's side of their"
+    shuffled = f"{100 * earlier.shift_by_chance:.0f} % with units shuffled"
+    if earlier.places == "taken":
+        said = (
+            "every unit is drawn where it is drawn there, so that both reports can be compared "
+            f"place by place. Placed by this audit alone and turned, {near} earlier place "
+            f"({shuffled}; {fit})."
+        )
+    elif earlier.is_match:
         said = (
             "the layout was turned like the one there, so that both reports can lie side by side: "
-            f"half of the units lie within {100 * earlier.shift:.0f} % of a map's side of their "
-            f"earlier place ({100 * earlier.shift_by_chance:.0f} % with units shuffled; {fit})."
+            f"{near} earlier place ({shuffled}; {fit})."
         )
     else:
         said = (
