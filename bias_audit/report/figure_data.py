@@ -16,6 +16,7 @@ from bias_audit.results.blocks import (
     GroupTable,
     LayerCurve,
     LayerMatrix,
+    RobustnessCurves,
     UnitMap,
 )
 from bias_audit.statistics.estimate import Estimate
@@ -139,6 +140,18 @@ def layer_matrix_data(block: LayerMatrix, arrays: Arrays) -> Rows:  # noqa: ARG0
     """One row per pair of layers."""
     rows: Rows = [("layer", "other", *_ESTIMATE)]
     rows += [(pair.one, pair.other, *_cells(pair.estimate)) for pair in block.pairs]
+    return rows
+
+
+def robustness_curves_data(block: RobustnessCurves, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per disturbance, method and strength."""
+    rows: Rows = [("disturbance", block.noun, "rank", "strength", *_ESTIMATE)]
+    rows += [
+        (panel.disturbance, curve.method, rank, point.strength, *_cells(point.change))
+        for panel in block.panels
+        for rank, curve in enumerate(panel.curves, 1)
+        for point in curve.points
+    ]
     return rows
 
 

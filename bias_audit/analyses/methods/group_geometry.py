@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from pydantic import Field
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
 from bias_audit.analyses.mapping.group_distances import (
     Arrangement,
     Distances,
@@ -22,6 +23,7 @@ from bias_audit.analyses.mapping.group_distances import (
 )
 from bias_audit.analyses.mapping.mean_draws import bayesian_weights
 from bias_audit.analyses.mapping.profiles import pooled_deviation, profiles
+from bias_audit.analyses.probing.probe_work import widest
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     check_layers,
@@ -43,6 +45,8 @@ _MOST_NAMED = 40
 """Groups of a dendrogram: more cannot be named along a matrix, and stay in declared order."""
 _ALL_PAIRS = 36
 _EACH_END = 10
+_RANKED = 20
+"""Operations to rank a distance."""
 
 
 class Params(ProbeSettings):
@@ -326,6 +330,30 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(asked, layers), *too_few_images(params, faces))
 
 
+_SLOWER = 1.0
+"""Time of a product of the draws, relative to a unit of `probe_work`; measured."""
+
+
+def _work(params: Params, workload: Workload) -> float:
+    """Draws of the means of every group, and of their distances, at every layer."""
+    sizes = [len(attribute.levels) for attribute in workload.attributes]
+    cells = math.prod(sizes)
+    shown = widest(workload, params.layers)
+    compared = params.compared_layers or workload.n_units
+    total = sum(
+        n_units * (len(sizes) * workload.n_images + sum(size**2 for size in sizes))
+        for n_units in shown
+    )
+    n_pairs = cells * (cells - 1) // 2
+    for n_units in (workload.n_units.get(layer, 0) for layer in compared):
+        total += n_units * (workload.n_images + cells**2) + _RANKED * n_pairs
+    return _SLOWER * params.bootstrap_draws * total
+
+
 PLUGIN = Analysis(
-    title="Group geometry", params_type=Params, run=group_geometry, problems=_problems
+    title="Group geometry",
+    params_type=Params,
+    run=group_geometry,
+    problems=_problems,
+    fits=_work,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
+from bias_audit.analyses.families import declared_families, draws_of
 from bias_audit.analyses.intersecting.group_measures import table_of
 from bias_audit.analyses.intersecting.intersection_findings import (
     bounds_sentences,
@@ -172,10 +173,26 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(asked, layers), *too_few_images(params, faces))
 
 
+_SLOWER = 1.0
+"""Time of a draw of one group, relative to a unit of `probe_work`; measured."""
+_TABLES = 3
+"""Questions that are asked of every group."""
+
+
+def _work(_params: Params, workload: Workload) -> float:
+    """Joint draws of the errors of every group; probes are those of `linear_probe`."""
+    families = declared_families(workload.attributes)
+    if len(workload.attributes) < 2:  # noqa: PLR2004
+        return 0.0
+    draws = draws_of(workload.multiplicity, max(families.values()))
+    return _SLOWER * _TABLES * draws * workload.n_images * sum(families.values())
+
+
 PLUGIN = Analysis(
     title="Intersections",
     params_type=Params,
     run=intersections,
     problems=_problems,
+    fits=_work,
     quantities=("within_auc", "cell_auc", "interaction"),
 )
