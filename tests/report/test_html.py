@@ -134,7 +134,7 @@ def test_fixed_sentences_hold_whatever_the_labels_are(hostile_read: Page) -> Non
 
 
 def test_settings_of_a_backbone_read_as_sentences(page: Page) -> None:
-    facts = page.all("dl")[1].text + page.all("dl")[2].text
+    facts = "".join(tag.text for tag in page.all("dl") if "Architecture" in tag.text)
     assert "input: 224 x 224 pixels" in facts
     assert "stride set to 2, 2 in layer2.0.conv1" in facts
     assert "crop" not in facts
