@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_array
 
 FOLDER: Final = "figures"
+_DIGITS: Final = 7
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -56,17 +57,24 @@ def _tables(result: AuditResult, folder: Path) -> Iterator[tuple[str, Rows]]:
             yield placed.data_name, shape.data(placed.block, arrays)
 
 
-def csv_text(rows: Rows) -> str:
-    """Rows as CSV; no text is a formula to a spreadsheet, and what is missing is empty."""
+def csv_text(rows: Iterable[tuple[Cell, ...]], *, digits: int | None = _DIGITS) -> str:
+    """Rows as CSV; no text is a formula to a spreadsheet, and what is missing is empty.
+
+    Args:
+        rows: The first one names the columns.
+        digits: Significant ones of a number that is not whole; None: all that it has.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([_cell(cell) for cell in row] for row in rows)
+    writer.writerows([_cell(cell, digits) for cell in row] for row in rows)
     return stream.getvalue()
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, digits: int | None) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, str):
         return f"'{cell}" if cell.startswith(_FORMULA) else cell
-    return f"{cell:.7g}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, float) and digits is not None:
+        return f"{cell:.{digits}g}"
+    return str(cell)
