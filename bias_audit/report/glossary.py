@@ -166,12 +166,12 @@ TERMS: Final = (
         "large is no evidence of the contrary.",
         r"p-values?|p [=<]",
     ),
+    Term("percentile", "The value below which such a share of repetitions lies."),
     Term(
         "permutation",
         "Dealing labels anew at random, to see what chance gives.",
         r"permutations?|permuting|permuted",
     ),
-    Term("percentile", "The value below which such a share of repetitions lies."),
     Term("power", "How often a real difference of a given size would be found."),
     Term(
         "probe",

@@ -20,6 +20,7 @@ from bias_audit.report.sections.purpose import PurposeView, purpose
 from bias_audit.report.sections.selftest import SelfTestView, selftest
 from bias_audit.report.sections.summary import SummaryView, summary
 from bias_audit.results.audit import AuditResult
+from bias_audit.results.claims import refuse_overclaims_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def audit_view(result: AuditResult, folder: Path) -> AuditView:
         OutputError: An array is missing or damaged.
         ValueError: Parts of the result do not belong together.
     """
+    refuse_overclaims_of(result)
     found = summary(result)
     seen = data(result.data)
     backbones = tuple(

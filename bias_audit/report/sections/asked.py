@@ -15,6 +15,7 @@ from bias_audit.results.declared import declarations_of
 
 FILLED: Final = "filled"
 NOT_MEASURED: Final = "not measured"
+_SHORT: Final = 32
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,17 @@ def asked(result: AuditResult) -> AskedView:
 
 def _row(entry: Asked, declared: Declarations, result: AuditResult) -> tuple[str, ...]:
     return (
-        "\n".join(entry.references),
+        "\n".join(map(_together, entry.references)),
         entry.what,
         ", ".join(SECTIONS[key] for key in entry.sections) or "nowhere",
         _filled_by(entry),
         state(entry, declared, result),
     )
+
+
+def _together(reference: str) -> str:
+    """Not broken over lines, where it is short enough."""
+    return reference.replace(" ", "\N{NO-BREAK SPACE}") if len(reference) <= _SHORT else reference
 
 
 def _filled_by(entry: Asked) -> str:
@@ -85,13 +91,14 @@ def state(entry: Asked, declared: Declarations, result: AuditResult) -> str:
     """Whether a report answers: "filled", "not measured", or what is NOT PROVIDED."""
     if entry.never:
         return f"{NOT_MEASURED}: {entry.never}"
-    lines = [] if _only_people(entry) or entry.by_hand else [_measured(entry, result)]
+    only_people = _only_people(entry) or entry.by_hand
+    lines = [] if only_people else [_measured(entry, result)]
     missing = [FIELDS[name].lower() for name in entry.declared if not getattr(declared, name)]
-    given = [name for name in entry.declared if getattr(declared, name)]
-    if given and not lines:
+    some = len(missing) < len(entry.declared)
+    if some and not lines:
         lines.append(FILLED)
     if missing:
-        lines.append(f"{NOT_PROVIDED}: {', '.join(missing)}")
+        lines.append(f"{NOT_PROVIDED}: {', '.join(missing)}" if some else NOT_PROVIDED)
     if entry.by_hand:
         lines.append(f"{entry.by_hand}: by hand, after reading")
     return "\n".join(lines)
