@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.config.declarations import Declarations
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Attribute, Group, changed_attributes, intersections
 from bias_audit.results.audit import (
@@ -119,6 +120,27 @@ def criteria_of(attribute: str) -> tuple[Criterion, ...]:
     return tuple(Criterion.model_validate(common | each) for each in made)
 
 
+def declared(text: str, *criteria: str) -> Declarations:
+    """Every field says the same; one scenario names criteria, one is empty."""
+    single = [
+        name for name in Declarations.model_fields if name not in {"regulations", "scenarios"}
+    ]
+    fields = dict.fromkeys(single, text)
+    scenario = dict.fromkeys(
+        ("group", "hazard", "metric", "threshold", "mitigation", "review_trigger"), text
+    )
+    return Declarations.model_validate(
+        {
+            **fields,
+            "regulations": [
+                {"name": "Regulation (EU) 2024/1689", "version": text, "date": "2024-07-12"},
+                {"name": text},
+            ],
+            "scenarios": [scenario | {"criteria": criteria}, {}],
+        }
+    )
+
+
 def estimate(value: float, half: float, n: int) -> Estimate:
     return Estimate(
         float(value),
@@ -139,6 +161,7 @@ def make_audit(
     per_cell: int = 30,
     failed: bool = False,
     criteria: tuple[Criterion, ...] = (),
+    declarations: Declarations | None = None,
     seed: int = 0,
 ) -> Made:
     """An audit with one block of every shape, and more, per backbone."""
@@ -163,7 +186,12 @@ def make_audit(
     result = AuditResult(
         name="demonstration",
         description="What two small backbones encode about the people in a face dataset.",
-        config={"name": "demonstration", "seed": 0, "data": {"kind": "parametric"}},
+        config={
+            "name": "demonstration",
+            "seed": 0,
+            "data": {"kind": "parametric"},
+            "declarations": declarations and declarations.model_dump(mode="json"),
+        },
         data=_data(attributes, groups, counts),
         subjects=tuple(subjects),
         verdicts=judge(criteria, subjects),
