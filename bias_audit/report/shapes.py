@@ -175,7 +175,7 @@ def _difference_arrays(block: DifferenceMap) -> tuple[str, ...]:
 
 
 def _values(block: GroupMatrix) -> tuple[str, ...]:
-    return (block.values, *((block.tree,) if block.tree else ()))
+    return tuple(key for key in (block.values, block.tree, block.bounds) if key)
 
 
 def _by_unit(block: UnitMap) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     Args:
         block: The matrix.
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
-            `block.tree` where there is one.
+            `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), tells the
+            intervals where it is there.
 
     Raises:
         ValueError: The array does not belong to the block.
@@ -52,7 +53,7 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
         interpolation="nearest",
         aspect="auto" if block.tree else "equal",
     )
-    _mark(axes, block, values.filled(np.nan))
+    _mark(axes, block, arrays)
     axes.spines[:].set_visible(False)
     _name(axes, block.groups)
     if len(block.groups) <= _ANNOTATED:
@@ -63,34 +64,41 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     return figure
 
 
-def _mark(axes: Axes, block: GroupMatrix, values: npt.NDArray[Any]) -> None:
+def _mark(axes: Axes, block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """A mark per pair of few groups, below the diagonal; a mark per row of many."""
     labels = [group.label for group in block.groups]
     if len(labels) <= _MARKED:
         known = {frozenset((p.one, p.other)): told(p.estimate) for p in block.pairs}
         for one, other in combinations(range(len(labels)), 2):
-            value = float(values[other, one])
-            text = known.get(frozenset((one, other)), _value(value))
+            text = known.get(frozenset((one, other))) or _value(block, arrays, other, one)
             bounds = (one - 0.5, other - 0.5, one + 0.5, other + 0.5)
             key = f"{labels[one]} and {labels[other]}"
             add_mark(axes, axes.transData, bounds, key=key, text=text)
         return
-    others = values.copy()
+    others = arrays[block.values].copy()
     np.fill_diagonal(others, np.nan)
     for place, (label, row) in enumerate(zip(labels, others, strict=True)):
-        text = f"no numbers for any of {count(len(labels) - 1)} others"
+        text = f"no number for any of {count(len(labels) - 1)} others"
         if np.isfinite(row).any():
             ends = int(np.nanargmin(row)), int(np.nanargmax(row))
-            low, high = (f"{labels[end]}, {_value(float(row[end]))}" for end in ends)
+            low, high = (f"{labels[end]}, {_value(block, arrays, place, end)}" for end in ends)
             text = f"lowest: {low}; highest: {high}"
-        add_mark(
-            axes, axes.get_yaxis_transform(), (0, place - 0.5, 1, place + 0.5), key=label,
-            text=text,
-        )  # fmt: skip
+        bounds = (0, place - 0.5, 1, place + 0.5)
+        add_mark(axes, axes.get_yaxis_transform(), bounds, key=label, text=text)
 
 
-def _value(value: float) -> str:
-    return f"{decimal(value)} (no interval)" if np.isfinite(value) else "not measured"
+def _value(
+    block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]], row: int, column: int
+) -> str:
+    """Such as "0.42 [0.40, 0.45]"; a number without an interval is left to the colour."""
+    value = float(arrays[block.values][row, column])
+    if not np.isfinite(value):
+        return "not measured: no or too few images"
+    bounds = arrays.get(block.bounds or "")
+    if bounds is None:
+        return "as coloured; no interval was computed for this pair"
+    lower, upper = (decimal(float(end)) for end in bounds[:, row, column])
+    return f"{decimal(value)} [{lower}, {upper}]"
 
 
 def _beside_tree(
