@@ -207,7 +207,10 @@ def selftest_command(
     cache: Annotated[Path, typer.Option(help="The audits' cache folder.")] = Path("runs/cache"),
     power: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the power curve instead, as .svg or .png."),
+        typer.Option(
+            metavar="FILE",
+            help="Draw the power curve instead, as .svg or .png, data beside.",
+        ),
     ] = None,
 ) -> None:
     """Run the audit's own code on simulated activations, where the answers are known."""
@@ -235,8 +238,9 @@ def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Cons
     from bias_audit.selftest.power import power_curves
 
     curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
-    write_power_curve(path, curves)
-    out.print(f"Power curve: {path}", markup=False, highlight=False, soft_wrap=True)
+    data = write_power_curve(path, curves)
+    for line in (f"Power curve: {path}", f"Its numbers: {data}"):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("layers")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from bias_audit.results.blocks import (
     RobustnessCurves,
     UnitMap,
 )
+from bias_audit.results.selftest import PowerCurve
 from bias_audit.statistics.estimate import Estimate
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -150,6 +151,17 @@ def robustness_curves_data(block: RobustnessCurves, arrays: Arrays) -> Rows:  # 
         (panel.disturbance, curve.method, rank, point.strength, *_cells(point.change))
         for panel in block.panels
         for rank, curve in enumerate(panel.curves, 1)
+        for point in curve.points
+    ]
+    return rows
+
+
+def power_curve_data(curves: Sequence[PowerCurve]) -> Rows:
+    """One row per number of images and strength."""
+    rows: Rows = [("images_per_group", "auc", *_ESTIMATE)]
+    rows += [
+        (curve.per_group, point.auc, *_cells(point.claimed))
+        for curve in curves
         for point in curve.points
     ]
     return rows

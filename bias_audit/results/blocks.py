@@ -133,6 +133,8 @@ class GroupMatrix(_Block):
     tree: str | None = None
     """Array key: (n_drawn - 1, 4), scipy's linkage of the groups that have numbers, numbered in
     the order of `groups`; None where there is no dendrogram."""
+    undrawn_tree: str | None = None
+    """Array key: the same of more groups than a dendrogram can name, in their declared order."""
     bounds: str | None = None
     """Array key: (2, n_groups, n_groups), lower and upper ends of the intervals."""
 

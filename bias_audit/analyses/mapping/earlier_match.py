@@ -13,6 +13,7 @@ from bias_audit.analyses.mapping.alignment import align_units
 from bias_audit.analyses.mapping.earlier import EarlierMaps
 from bias_audit.analyses.mapping.group_maps import Plane
 from bias_audit.analyses.mapping.layout import unit_square
+from bias_audit.analyses.mapping.neighbourhood_quality import disparity
 from bias_audit.results.blocks import EarlierMap
 
 FloatArray = npt.NDArray[np.float64]
@@ -64,16 +65,16 @@ def match_units(
         The turned layout in [0, 1], shape (n_units, 2), and the fit.
     """
     turned = unit_square(align_units(positions, reference))
-    disparity = _disparity(positions, reference)
+    observed = disparity(positions, reference)
     chance, shifts = np.empty(draws), np.empty(draws)
     for draw in range(draws):
         shuffled = positions[rng.permutation(len(positions))]
-        chance[draw] = _disparity(shuffled, reference)
+        chance[draw] = disparity(shuffled, reference)
         shifts[draw] = _shift(unit_square(align_units(shuffled, reference)), reference)
     lower, upper = (float(end) for end in np.quantile(chance, _CENTRAL))
-    as_small = int((chance <= disparity).sum())
+    as_small = int((chance <= observed).sum())
     return turned, Match(
-        disparity=disparity,
+        disparity=observed,
         by_chance=(lower, upper),
         p_value=(1 + as_small) / (1 + draws),
         shift=_shift(turned, reference),
@@ -134,19 +135,6 @@ def laid_beside(
     layout = f"{told.layout}, as in the audit {earlier.run}" if chosen == "taken" else plane.layout
     laid = replace(plane, positions=drawn[chosen], layout=layout)
     return laid, Beside(told, found.difference_limit)
-
-
-def _disparity(one: FloatArray, other: FloatArray) -> float:
-    """1 less the squared sum of singular values of the product of both, each of unit size."""
-    sized = []
-    for places in (one, other):
-        centred = places - places.mean(axis=0)
-        size = float(np.linalg.norm(centred))
-        if size == 0:
-            return 1.0
-        sized.append(centred / size)
-    singular = np.linalg.svd(sized[0].T @ sized[1], compute_uv=False)
-    return float(np.clip(1 - singular.sum() ** 2, 0, 1))
 
 
 def _shift(one: FloatArray, other: FloatArray) -> float:

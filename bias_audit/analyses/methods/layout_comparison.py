@@ -28,8 +28,7 @@ from bias_audit.analyses.mapping.resampled_profiles import (
 from bias_audit.analyses.probing.probe_work import widest
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layers,
     unknown_layers,
 )
 from bias_audit.analyses.targets import finest_target
@@ -115,11 +114,7 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
     Raises:
         AnalysisError: A layer is unknown, none can be chosen, or one has nothing to place.
     """
-    if params.layers is not None:
-        layers, chosen = check_layers(subject, params.layers), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
-        layers = (layer,)
+    layers, chosen = chosen_layers(subject, params.layers, params.probes)
     images = [_images(subject, layer) for layer in layers]
     total = len(layers) * params.repetitions * len(params.placements)
     with subject.progress.step(
@@ -255,7 +250,7 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
 
 
 _SLOWER = 1.0
-"""Time of a pair of units in one step of the swarm, in units of `probe_work`; measured."""
+"""Time of a pair of units in a step of the swarm, relative to a unit of `probe_work`; measured."""
 _SWARM_STEPS = 1000
 _PLACED, _JUDGED = 100, 100
 """Steps of the swarm that take as long as placing units otherwise, and as judging a layout."""

@@ -30,8 +30,7 @@ from bias_audit.analyses.mapping.placing import LayoutSettings, placed
 from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation, profiles
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layers,
     unknown_layers,
 )
 from bias_audit.analyses.targets import finest_target
@@ -133,14 +132,11 @@ def _layers(
     subject: Subject, params: Params, earlier: EarlierMaps | None
 ) -> tuple[tuple[str, ...], str]:
     """What is drawn, and why that."""
-    if params.layers is not None:
-        layers, chosen = check_layers(subject, params.layers), "named in the config"
-    elif earlier is not None:
+    if earlier is not None and params.layers is None:
         layers = tuple(layer for layer in subject.activations.layers if layer in earlier.layers)
         chosen = "drawn in the earlier audit"
     else:
-        layer, chosen = most_separable_layer(subject, params.probes)
-        layers = (layer,)
+        layers, chosen = chosen_layers(subject, params.layers, params.probes)
     if earlier is not None and not any(layer in earlier.layers for layer in layers):
         raise AnalysisError(
             f"earlier: expected a layer that both audits have, got {', '.join(layers) or 'none'} "
