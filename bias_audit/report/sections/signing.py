@@ -30,7 +30,11 @@ def signing(result: AuditResult, audit_sha256: str) -> SigningView:
         facts=(
             Fact("Responsible person", (str(said.get("responsible_person") or NOT_PROVIDED),)),
             Fact("Organisation", (str(said.get("organisation") or NOT_PROVIDED),)),
-            Fact("SHA-256 of the embedded audit.json", (audit_sha256 or "nothing is embedded",), True),  # noqa: FBT003
+            Fact(
+                "SHA-256 of the embedded audit.json",
+                (audit_sha256 or "nothing is embedded",),
+                is_code=True,
+            ),
         ),
         lines=("Name and role", "Decision, with reasons", "Signature", "Date"),
     )
