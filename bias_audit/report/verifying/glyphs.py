@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pypdf.generic import ContentStream, DictionaryObject, StreamObject
+from pypdf.generic import DictionaryObject, StreamObject
 
+from bias_audit.report.verifying.instructions import instructions
 from bias_audit.report.verifying.limits import MOST_DEEP, MOST_OPERATORS
 
 _BFCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<((?:[0-9A-Fa-f]{4})+)>")
@@ -81,7 +82,7 @@ class PageReader:
         if depth > MOST_DEEP:
             raise ValueError("drawings within drawings without end")
         state, resources = _State(is_page=depth == 0), resources.get_object()
-        for operands, operator in stream.operations:
+        for operands, operator in instructions(stream):
             self._operators += 1
             if self._operators > MOST_OPERATORS:
                 raise ValueError(f"more than {MOST_OPERATORS} drawing operators")
@@ -102,7 +103,7 @@ class PageReader:
             raise ValueError(f"the drawing {name} is missing")  # noqa: TRY004  of a damaged file
         if drawn.get("/Subtype") == "/Form":
             own = drawn.get("/Resources", DictionaryObject())
-            self._stream(ContentStream(drawn, None), own, text, depth + 1)
+            self._stream(drawn, own, text, depth + 1)
 
     def _show(self, operands: Any, resources: Any, state: _State, text: PageText) -> None:
         said = self._decoded(operands, resources, state.font, text)
