@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -178,6 +178,72 @@ def export_command(
 
         for path in export_run(run_folder, to=to, formats=formats or ()):
             out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("verify")
+def verify_command(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.pdf.")],
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", metavar="FOLDER", help="The run it is said to be of.")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option("--weights", metavar="FILE", help="Is this what was audited? Repeatable."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="Config or folder: are these the faces?"),
+    ] = None,
+) -> None:
+    """Hold a printed report against the data inside it, and against files at hand.
+
+    Exit codes: 0 all of it holds, 1 something does not, 2 not a report, or unreadable.
+    """
+    out = Console()
+    with _told(out):
+        from bias_audit.report.verifying.verify import NOT_SHOWN, verify_report
+
+        found = verify_report(report, run=run_folder)
+        _print_checks(out, found.checks)
+        holds = found.holds
+        if found.result is not None and (weights or data is not None):
+            from bias_audit.audit.verifying import data_match, weights_matches
+
+            others = list(weights_matches(found.result, weights or ()))
+            if data is not None:
+                others.append(data_match(found.result, data, ConsoleProgress(out)))
+            _print_checks(out, others)
+            holds = holds and all(check.holds for check in others)
+        out.print(NOT_SHOWN, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(0 if holds else EXIT_CRITERION_FAILED)
+
+
+class _Checked(Protocol):
+    """One thing that `verify` looked at."""
+
+    @property
+    def name(self) -> str:
+        """A word."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does."""
+
+    @property
+    def told(self) -> str:
+        """What was compared, and how many."""
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Where it does not hold."""
+
+
+def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
+    for check in checks:
+        outcome = "[green]● HOLDS[/green]  " if check.holds else "[red]■ DIFFERS[/red]"
+        out.print(f"{outcome} {check.name}: {escape(check.told)}", highlight=False, soft_wrap=True)
+        for line in check.details:
+            out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("schema")
