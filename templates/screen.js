@@ -358,7 +358,11 @@
   addEventListener("afterprint", () => { opened.forEach((each) => { each.open = false; }); });
 
   document.documentElement.classList.add("js");
-  byId("toolbar").hidden = false;
+  const toolbar = byId("toolbar");
+  toolbar.hidden = false;
+  new ResizeObserver(() => {
+    document.documentElement.style.scrollPaddingTop = `${toolbar.offsetHeight + 12}px`;
+  }).observe(toolbar);
   const view = byId("view");
   const wide = matchMedia("(min-width: 48rem)");
   const follow = () => { view.open = wide.matches; };
