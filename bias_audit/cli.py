@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -158,6 +158,94 @@ def render_command(
             out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command("export")
+def export_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="junit, csv, parquet, cyclonedx or model-card; repeatable. All."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Default: RUN/exports.")
+    ] = None,
+) -> None:
+    """Write a finished run's results in the formats of other tools."""
+    out = Console()
+    with _told(out):
+        from bias_audit.report.exporting.writing import export_run
+
+        for path in export_run(run_folder, to=to, formats=formats or ()):
+            out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("verify")
+def verify_command(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.pdf.")],
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", metavar="FOLDER", help="The run it is said to be of.")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option("--weights", metavar="FILE", help="Is this what was audited? Repeatable."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="Config or folder: are these the faces?"),
+    ] = None,
+) -> None:
+    """Hold a printed report against the data inside it, and against files at hand.
+
+    Exit codes: 0 all of it holds, 1 something does not, 2 not a report, or unreadable.
+    """
+    out = Console()
+    with _told(out):
+        from bias_audit.report.verifying.verify import NOT_SHOWN, verify_report
+
+        found = verify_report(report, run=run_folder)
+        _print_checks(out, found.checks)
+        holds = found.holds
+        if found.result is not None and (weights or data is not None):
+            from bias_audit.audit.verifying import data_match, weights_matches
+
+            others = list(weights_matches(found.result, weights or ()))
+            if data is not None:
+                others.append(data_match(found.result, data, ConsoleProgress(out)))
+            _print_checks(out, others)
+            holds = holds and all(check.holds for check in others)
+        out.print(NOT_SHOWN, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(0 if holds else EXIT_CRITERION_FAILED)
+
+
+class _Checked(Protocol):
+    """One thing that `verify` looked at."""
+
+    @property
+    def name(self) -> str:
+        """A word."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does."""
+
+    @property
+    def told(self) -> str:
+        """What was compared, and how many."""
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Where it does not hold."""
+
+
+def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
+    for check in checks:
+        outcome = "[green]● HOLDS[/green]  " if check.holds else "[red]■ DIFFERS[/red]"
+        out.print(f"{outcome} {check.name}: {escape(check.told)}", highlight=False, soft_wrap=True)
+        for line in check.details:
+            out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command("schema")
 def schema_command(
     of: Annotated[
@@ -185,7 +273,10 @@ def selftest_command(
     cache: Annotated[Path, typer.Option(help="The audits' cache folder.")] = Path("runs/cache"),
     power: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the power curve instead, as .svg or .png."),
+        typer.Option(
+            metavar="FILE",
+            help="Draw the power curve instead, as .svg or .png, data beside.",
+        ),
     ] = None,
 ) -> None:
     """Run the audit's own code on simulated activations, where the answers are known."""
@@ -213,8 +304,9 @@ def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Cons
     from bias_audit.selftest.power import power_curves
 
     curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
-    write_power_curve(path, curves)
-    out.print(f"Power curve: {path}", markup=False, highlight=False, soft_wrap=True)
+    data = write_power_curve(path, curves)
+    for line in (f"Power curve: {path}", f"Its numbers: {data}"):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("layers")

@@ -22,6 +22,7 @@ from bias_audit.report.blocks.hypothesis_families import (
 from bias_audit.report.blocks.layer_curve import layer_curve as layer_curve_text
 from bias_audit.report.blocks.layer_matrix import layer_matrix as layer_matrix_text
 from bias_audit.report.blocks.method_comparison import method_comparison as method_comparison_text
+from bias_audit.report.blocks.robustness_curves import robustness_curves as robustness_curves_text
 from bias_audit.report.blocks.unit_map import unit_map as unit_map_text
 from bias_audit.report.elements import BlockText
 from bias_audit.report.figure_data import (
@@ -33,6 +34,7 @@ from bias_audit.report.figure_data import (
     group_table_data,
     layer_curve_data,
     layer_matrix_data,
+    robustness_curves_data,
     unit_map_data,
 )
 from bias_audit.report.figures.confusions import confusions
@@ -42,6 +44,7 @@ from bias_audit.report.figures.group_profiles import group_profiles
 from bias_audit.report.figures.group_table import group_table
 from bias_audit.report.figures.layer_curve import layer_curve
 from bias_audit.report.figures.layer_matrix import layer_matrix
+from bias_audit.report.figures.robustness_curves import robustness_curves
 from bias_audit.report.figures.style import Palette
 from bias_audit.report.figures.unit_map import unit_map
 from bias_audit.results.blocks import (
@@ -151,6 +154,9 @@ def shapes() -> dict[str, Shape[Any]]:
             keys=lambda _: "layer / layer",
         ),
         "method_comparison": Shape(method_comparison_text),
+        "robustness_curves": Shape(
+            robustness_curves_text, robustness_curves, data=robustness_curves_data
+        ),
         "test_families": Shape(hypothesis_families_text),
         "group_ledger": Shape(group_ledger_text),
     }

@@ -27,6 +27,8 @@ def finish(document: object, pdf: Any) -> None:  # noqa: ARG001  WeasyPrint's si
     for element in objects:
         if element.get("S") == "/TH" and element.reference in reached:
             element["A"]["Scope"] = _scope(element, by_reference)
+    if "AF" in pdf.catalog:  # WeasyPrint lists each file twice
+        pdf.catalog["AF"][:] = list(dict.fromkeys(pdf.catalog["AF"]))
 
 
 def _below(node: Any, by_reference: dict[bytes, Any]) -> Iterator[Any]:

@@ -17,7 +17,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_verbs_are_those_of_the_command_line() -> None:
     documented = set(re.findall(r"`bias-audit ([a-z]+(?: [a-z]+)?)", README))
-    assert documented == {"check", "data check", "layers", "run", "render", "schema", "selftest"}
+    assert documented == {
+        "check",
+        "data check",
+        "export",
+        "layers",
+        "render",
+        "run",
+        "schema",
+        "selftest",
+        "verify",
+    }
 
 
 def test_shipped_configs_are_named() -> None:

@@ -55,7 +55,9 @@ class _Look:
 
 
 @dataclass(frozen=True)
-class _End:
+class End:
+    """What is named at the right of a panel, at the height where it ends."""
+
     value: float
     name: str
     colour: str
@@ -93,7 +95,7 @@ def layer_curve(
     for axes, curve in zip(panels, measured, strict=False):  # once all limits are known
         colour = palette.colour(curve.target, order[curve.target])
         ends = _ends(curve, colour, block.chance.get(curve.target))
-        _label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
+        label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
     for axes in panels[max(0, len(measured) - n_columns) : len(measured)]:
         _layer_ticks(axes, layers, n_columns)
     order_told = ", from input to output" if len(layers) > 1 else ""
@@ -219,19 +221,25 @@ def _finish(axes: Axes, chance: float | None) -> None:
         axes.axhline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _ends(curve: Curve, colour: str, chance: float | None) -> list[_End]:
+def _ends(curve: Curve, colour: str, chance: float | None) -> list[End]:
     """What there is to name at the right of a panel."""
     last = [point for point in curve.points if point.estimate is not None][-1]
-    ends = [_End(c.estimate.value, shortened(c.name, 20), MUTED) for c in last.controls]
+    ends = [End(c.estimate.value, shortened(c.name, 20), MUTED) for c in last.controls]
     if last.estimate is not None:
-        ends.append(_End(last.estimate.value, "as annotated", colour))
+        ends.append(End(last.estimate.value, "as annotated", colour))
     if chance is not None:
-        ends.append(_End(chance, f"chance {guess(chance)}", INK))
+        ends.append(End(chance, f"chance {guess(chance)}", INK))
     return sorted(ends, key=lambda end: end.value)
 
 
-def _label_ends(axes: Axes, ends: Sequence[_End], gap: float) -> None:
-    """Write names beside the ends, moved apart where these lie close, with leaders."""
+def label_ends(axes: Axes, ends: Sequence[End], gap: float) -> None:
+    """Write names beside the ends, moved apart where these lie close, with leaders.
+
+    Args:
+        axes: With its final limits.
+        ends: Lowest first.
+        gap: Least distance of two names, as a share of the height.
+    """
     low, high = axes.get_ylim()
     heights = [(end.value - low) / (high - low) for end in ends]
     for end, height, place in zip(ends, heights, _spread(heights, gap), strict=True):
