@@ -32,8 +32,11 @@ _PACKAGES = (
 
 
 def config_sha256(config: AuditConfig) -> str:
-    """Fingerprint of everything in a config that can change a result, so not where it goes."""
-    return digest(config.model_dump_json(exclude={"output"}))
+    """Fingerprint of everything in a config that can change a result.
+
+    So neither where it goes, nor what people declare about it.
+    """
+    return digest(config.model_dump_json(exclude={"output", "declarations"}))
 
 
 def describe(

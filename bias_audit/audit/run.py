@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
-from bias_audit.analyses.analysis import Control, Step, Subject, Training
+from bias_audit.analyses.analysis import Control, Outcome, Step, Subject, Training
 from bias_audit.audit.cache import DiskCache
 from bias_audit.audit.controls import (
     Drawn,
@@ -45,6 +45,7 @@ from bias_audit.errors import AuditError, ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
+from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.judge import judge
 from bias_audit.results.selftest import SelfTest
 from bias_audit.results.store import read_audit, remove_unused_arrays, write_arrays, write_audit
@@ -234,6 +235,8 @@ def _audit_backbone(
         multiplicity=config.multiplicity,
         small_groups=config.small_groups,
         training=training,
+        architecture=seen.backbone.record.architecture,
+        weights_sha256=seen.backbone.record.weights_sha256,
     )
     analyses = _analyse(subject, plan.analyses, prefix, config.folder)
     return SubjectResult(
@@ -270,6 +273,7 @@ def _analyse(
         try:
             with _threads_kept():
                 outcome = planned.analysis.run(subject, planned.params)
+            _refuse_overclaims(outcome, subject)
         except OutputError:
             raise  # a full disk stops the audit; it says nothing about the analysis
         except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
@@ -289,6 +293,13 @@ def _analyse(
             limits=outcome.limits,
             seconds=round(time.monotonic() - began, 1),
         )
+
+
+def _refuse_overclaims(outcome: Outcome, subject: Subject) -> None:
+    levels = [name for a in subject.faces.table.attributes for name in (a.name, *a.levels)]
+    findings = (finding.text for finding in outcome.findings)
+    sentences = (*findings, *outcome.method, *outcome.limits)
+    refuse_overclaims(sentences, (*levels, subject.name, *subject.activations.layers))
 
 
 @contextmanager

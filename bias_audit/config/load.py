@@ -108,10 +108,18 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Keys of the (nested) model that a location leads to."""
     current: Any = model
     for part in location:
+        current = _without_none(current)
         if isinstance(part, int):
             current = next(iter(get_args(current)), None)
             continue
         fields = getattr(current, "model_fields", {})
         if part in fields:
             current = fields[part].annotation
-    return list(getattr(current, "model_fields", {}))
+    return list(getattr(_without_none(current), "model_fields", {}))
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of a section that may be left out."""
+    if type(None) not in get_args(annotation):
+        return annotation
+    return next(kind for kind in get_args(annotation) if kind is not type(None))

@@ -10,9 +10,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+
+from bias_audit.config.declarations import Declarations, unknown_criteria
 
 
 class Strict(BaseModel):
@@ -234,6 +237,11 @@ class AuditConfig(Strict):
     small_groups: SmallGroups = SmallGroups()
     output: Output = Output()
     criteria: tuple[Criterion, ...] = ()
+    declarations: Declarations | None = Field(
+        default=None,
+        description="What only people can say; printed in the report, and without any effect on "
+        "a number.",
+    )
 
     @field_validator("criteria")
     @classmethod
@@ -245,6 +253,19 @@ class AuditConfig(Strict):
         if twice:
             raise ValueError(f"expected names of their own, got twice: {', '.join(twice)}")
         return criteria
+
+    @field_validator("declarations")
+    @classmethod
+    def _scenarios_name_criteria(
+        cls, declarations: Declarations | None, info: ValidationInfo
+    ) -> Declarations | None:
+        if declarations is None or "criteria" not in info.data:
+            return declarations
+        names = [criterion.name for criterion in info.data["criteria"]]
+        problems = [*unknown_criteria(declarations, names)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return declarations
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from markupsafe import Markup
+
+from bias_audit.errors import OutputError
 from bias_audit.report.numbers import count, counted
 
 MOST_PRINTED_ROWS: Final = 14
@@ -69,7 +72,11 @@ class BlockText:
 
 @dataclass(frozen=True)
 class FigureView:
-    """A drawing and its text."""
+    """A drawing, made when it is asked for, and its text.
+
+    Raises:
+        OutputError: There is no `alt`.
+    """
 
     draw: Callable[[], str]
     """Draws it as a `data:` URI."""
@@ -77,11 +84,34 @@ class FigureView:
     caption: str
     data: str | None = None
     """The file in the run folder that holds its numbers."""
+    anchor: str = ""
+    """Of its block."""
+    draw_inline: Callable[[], Markup] = Markup
+    """Draws it as an `svg` element."""
+    pack: Callable[[], str | None] = lambda: None
+    """Its numbers, compressed; None where they are too many for a page."""
+
+    def __post_init__(self) -> None:
+        if not self.alt.strip():
+            raise OutputError(
+                f"figure {self.anchor}: expected a text that tells what it shows to readers who "
+                "cannot see it, got none; give its block a BlockText.alt made from its numbers"
+            )
 
     @cached_property
     def source(self) -> str:
         """A `data:` URI; drawn when first asked for, since paper shows only some figures."""
         return self.draw()
+
+    @cached_property
+    def inline(self) -> Markup:
+        """For the screen: an `svg` element."""
+        return self.draw_inline()
+
+    @cached_property
+    def packed(self) -> str | None:
+        """For the screen: the rows of its data file, deflated, in base64."""
+        return self.pack()
 
 
 @dataclass(frozen=True)
@@ -105,6 +135,8 @@ class BlockView:
     """Whether its figure says more there than its table."""
     new_notes: tuple[str, ...] = ()
     """Notes that no block printed before it has."""
+    layer: str | None = None
+    """The one it is about; None where it is about several."""
 
     @property
     def n_rows(self) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-from jinja2 import TemplateError
 
 from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically, write_text
+from bias_audit.report.damage import damage_named
 from bias_audit.report.export import write_figure_data
+from bias_audit.report.exporting.writing import FOLDER, write_exports
 from bias_audit.report.html import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.view import audit_view
@@ -21,7 +20,7 @@ FORMATS = ("html", "pdf")
 
 
 def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
-    """Write `report.html`, `report.pdf` and the figures' data (`figures/`) into a run folder.
+    """Write `report.html`, `report.pdf`, `figures/` (data) and `exports/` into a run folder.
 
     Args:
         folder: A finished run: `audit.json` and `arrays/`.
@@ -37,7 +36,7 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise OutputError(f"expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}")
-    with _damage_named(folder):
+    with damage_named(folder):
         content = audit_bytes(folder)
         result = parse_audit(content, source=str(folder / "audit.json"))
         digest = hashlib.sha256(content).hexdigest()
@@ -45,6 +44,7 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
         screen = html(view, medium="screen") if "html" in formats else ""
         paper = html(view, medium="paper") if "pdf" in formats else ""
         write_figure_data(result, folder)
+        write_exports(result, folder / FOLDER)
     written = []
     if "html" in formats:
         path = folder / "report.html"
@@ -56,23 +56,3 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
         write_atomically(path, lambda file: file.write(printed))
         written.append(path)
     return tuple(written)
-
-
-@contextmanager
-def _damage_named(folder: Path) -> Iterator[None]:
-    """Results are input like any other: what cannot be told or drawn is an error of the run."""
-    try:
-        yield
-    except (
-        LookupError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        RecursionError,
-        EOFError,
-        TemplateError,
-    ) as error:
-        cause = str(error) or type(error).__name__
-        raise OutputError(
-            f"{folder}: its results are damaged or were written by another release: {cause}"
-        ) from error

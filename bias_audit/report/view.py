@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bias_audit.report.elements import Fact
+from bias_audit.report.figures.style import Palette
+from bias_audit.report.references import labels
+from bias_audit.report.sections.asked import AskedView, asked
 from bias_audit.report.sections.backbone import BackboneView, backbone
 from bias_audit.report.sections.cover import CoverView, cover
 from bias_audit.report.sections.data import DataView, data
+from bias_audit.report.sections.glossary import glossary
 from bias_audit.report.sections.method import Sentences, limits, methods
+from bias_audit.report.sections.not_measured import NotMeasuredView, not_measured
 from bias_audit.report.sections.provenance import ProvenanceView, provenance
+from bias_audit.report.sections.purpose import PurposeView, purpose
+from bias_audit.report.sections.selectors import Selectors, selectors
 from bias_audit.report.sections.selftest import SelfTestView, selftest
 from bias_audit.report.sections.signing import SigningView, signing
 from bias_audit.report.sections.summary import SummaryView, summary
 from bias_audit.results.audit import AuditResult
+from bias_audit.results.claims import refuse_overclaims_of
 
 
 @dataclass(frozen=True)
@@ -23,12 +33,19 @@ class AuditView:
     cover: CoverView
     signing: SigningView
     summary: SummaryView
+    purpose: PurposeView
+    not_measured: NotMeasuredView
     limits: tuple[Sentences, ...]
     data: DataView
     backbones: tuple[BackboneView, ...]
     methods: tuple[Sentences, ...]
     selftest: SelfTestView | None
+    asked: AskedView
+    glossary: tuple[Fact, ...]
     provenance: ProvenanceView
+    labels: Mapping[str, tuple[str, ...]]
+    """What each section answers, by its key; see `references`."""
+    selectors: Selectors
     audit_sha256: str = ""
     """Of the `audit.json` that all of it is made from; empty where it is not known."""
 
@@ -52,17 +69,31 @@ def audit_view(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
     Raises:
         ValueError: Parts of the result do not belong together.
     """
+    refuse_overclaims_of(result)
+    palette = Palette(tuple(attribute.name for attribute in result.data.attributes))
+    found = summary(result)
+    seen = data(result.data)
+    backbones = tuple(
+        backbone(subject, index, folder, palette=palette)
+        for index, subject in enumerate(result.subjects)
+    )
+    told, bounds = methods(result), limits(result)
+    tested = selftest(result.selftest) if result.selftest else None
     return AuditView(
         cover=cover(result),
         signing=signing(result, audit_sha256),
-        summary=summary(result),
-        limits=limits(result),
-        data=data(result.data),
-        backbones=tuple(
-            backbone(subject, index, folder) for index, subject in enumerate(result.subjects)
-        ),
-        methods=methods(result),
-        selftest=selftest(result.selftest) if result.selftest else None,
+        summary=found,
+        purpose=purpose(result),
+        not_measured=not_measured(result),
+        limits=bounds,
+        data=seen,
+        backbones=backbones,
+        methods=told,
+        selftest=tested,
+        asked=asked(result),
+        glossary=glossary(found, seen, backbones, told, bounds, tested),
         provenance=provenance(result),
+        labels=labels(),
+        selectors=selectors(result),
         audit_sha256=audit_sha256,
     )

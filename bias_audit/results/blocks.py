@@ -133,6 +133,8 @@ class GroupMatrix(_Block):
     tree: str | None = None
     """Array key: (n_drawn - 1, 4), scipy's linkage of the groups that have numbers, numbered in
     the order of `groups`; None where there is no dendrogram."""
+    undrawn_tree: str | None = None
+    """Array key: the same of more groups than a dendrogram can name, in their declared order."""
     bounds: str | None = None
     """Array key: (2, n_groups, n_groups), lower and upper ends of the intervals."""
 
@@ -166,6 +168,44 @@ class AttributeShare(_Frozen):
     effect."""
 
 
+class EarlierMap(_Frozen):
+    """How a layout lies beside that of the same layer in an earlier audit."""
+
+    run: str
+    """Name of the earlier audit."""
+    folder: str
+    """Name of its run folder."""
+    started: str
+    """ISO 8601, UTC."""
+    backbone: str
+    weights_sha256: str
+    has_same_weights: bool
+    layout: str
+    """How units were placed there."""
+    limit: float
+    """End of its colour scale."""
+    own_limit: float | None = None
+    """What the end of this audit's colour scale would be without the earlier one."""
+    disparity: float
+    """Procrustes disparity of the two layouts: 0 for one shape, 1 for unrelated ones."""
+    by_chance: tuple[float, float]
+    """Central 95 % of the disparity with units shuffled."""
+    p_value: float
+    """Of a disparity as small with units shuffled."""
+    alpha: float
+    """The largest p-value of a match."""
+    draws: int
+    is_match: bool
+    """Whether units match better than by chance."""
+    places: Literal["turned", "taken", "own"]
+    """Of the maps: this audit's layout turned like the earlier one, the earlier places
+    themselves, or this audit's layout as it came, since it does not match."""
+    shift: float
+    """Median distance of a unit from its earlier place, in sides of the map, once turned."""
+    shift_by_chance: float
+    """The same with units shuffled."""
+
+
 class UnitMap(_Block):
     """Group profiles drawn over one layout of a layer's units."""
 
@@ -190,6 +230,8 @@ class UnitMap(_Block):
     """Array key: (n_groups, 100, 100), interpolated values, row 0 at the bottom, float."""
     shares: tuple[AttributeShare, ...] = ()
     """One per attribute, where the groups are the levels of every attribute."""
+    earlier: EarlierMap | None = None
+    """Beside which the layout was laid, where the groups are the levels of every attribute."""
 
 
 class MapRegion(_Frozen):
@@ -436,6 +478,45 @@ class MethodComparison(_Block):
     """How the recommended one is chosen, in a sentence."""
 
 
+class RobustnessPoint(_Frozen):
+    """What a method's pictures lose at one strength of a disturbance."""
+
+    strength: float
+    change: Estimate
+
+
+class RobustnessCurve(_Frozen):
+    """One method under growing disturbance."""
+
+    method: str
+    points: tuple[RobustnessPoint, ...]
+    """By growing strength; empty where the method has no pictures to disturb."""
+
+
+class RobustnessPanel(_Frozen):
+    """One disturbance."""
+
+    disturbance: str
+    """Such as "Gaussian blur"."""
+    strength: str
+    """Name of the strength, for an axis, with its unit."""
+    curves: tuple[RobustnessCurve, ...]
+    """The recommended method first, as `MethodComparison.methods` has them."""
+
+
+class RobustnessCurves(_Block):
+    """How much of the pictures that several methods make survives growing disturbance."""
+
+    block: Literal["robustness_curves"] = "robustness_curves"
+    title: str
+    noun: str
+    """What is compared, in the singular: "layout"."""
+    layer: str
+    metric: str
+    """Name for an axis; 0 where a picture stays as it is."""
+    panels: tuple[RobustnessPanel, ...]
+
+
 Block = Annotated[
     LayerCurve
     | GroupTable
@@ -447,9 +528,15 @@ Block = Annotated[
     | GroupProfiles
     | HypothesisFamilies
     | MethodComparison
+    | RobustnessCurves
     | GroupLedger,
     Field(discriminator="block"),
 ]
+
+
+Question = Literal["encoded", "groups", "used"]
+"""What a reader with five minutes asks: what is linearly decodable, which groups stand out, and
+whether the backbone's own decisions use it."""
 
 
 class Finding(_Frozen):
@@ -458,5 +545,7 @@ class Finding(_Frozen):
     text: str
     """A sentence of plain text; it contains its own intervals."""
     weight: float
-    """For ordering: larger comes first."""
+    """How far its interval lies from "no effect", for ordering; 0: undecided."""
     estimates: dict[str, Estimate] = {}
+    question: Question | None = None
+    """Which question of the summary it answers; None: none directly."""

@@ -20,9 +20,10 @@ def test_verbs_are_those_of_the_command_line() -> None:
     assert documented == {
         "check",
         "data check",
+        "export",
         "layers",
-        "run",
         "render",
+        "run",
         "schema",
         "selftest",
         "verify",

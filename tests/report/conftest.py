@@ -9,7 +9,7 @@ import pytest
 from bias_audit.report.html import html
 from bias_audit.report.view import AuditView, audit_view
 from bias_audit.results.store import read_audit
-from tests.report.synthetic import DEEP, HOSTILE, LARGE, criteria_of, make_audit
+from tests.report.synthetic import DEEP, HOSTILE, LARGE, criteria_of, declared, make_audit
 
 
 def _view(folder: Path) -> AuditView:
@@ -36,7 +36,13 @@ def two_backbones_page(two_backbones: Path) -> str:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labels that hold markup, formulas and template expressions."""
-    made = make_audit(HOSTILE, layers=("a", "b", "c"), per_cell=9, criteria=criteria_of("age"))
+    made = make_audit(
+        HOSTILE,
+        layers=("a", "b", "c"),
+        per_cell=9,
+        criteria=criteria_of("age"),
+        declarations=declared("=<script>alert(2)</script> | *x* {{ 7*7 }}", "AUC stays low"),
+    )
     return made.write(tmp_path_factory.mktemp("hostile"))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.config.declarations import Declarations
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Attribute, Group, changed_attributes, intersections
 from bias_audit.results.audit import (
@@ -53,6 +54,10 @@ from bias_audit.results.blocks import (
     MapRegion,
     MethodComparison,
     ProfileRow,
+    RobustnessCurve,
+    RobustnessCurves,
+    RobustnessPanel,
+    RobustnessPoint,
     UnitMap,
 )
 from bias_audit.results.judge import judge
@@ -115,6 +120,27 @@ def criteria_of(attribute: str) -> tuple[Criterion, ...]:
     return tuple(Criterion.model_validate(common | each) for each in made)
 
 
+def declared(text: str, *criteria: str) -> Declarations:
+    """Every field says the same; one scenario names criteria, one is empty."""
+    single = [
+        name for name in Declarations.model_fields if name not in {"regulations", "scenarios"}
+    ]
+    fields = dict.fromkeys(single, text)
+    scenario = dict.fromkeys(
+        ("group", "hazard", "metric", "threshold", "mitigation", "review_trigger"), text
+    )
+    return Declarations.model_validate(
+        {
+            **fields,
+            "regulations": [
+                {"name": "Regulation (EU) 2024/1689", "version": text, "date": "2024-07-12"},
+                {"name": text},
+            ],
+            "scenarios": [scenario | {"criteria": criteria}, {}],
+        }
+    )
+
+
 def estimate(value: float, half: float, n: int) -> Estimate:
     return Estimate(
         float(value),
@@ -135,6 +161,7 @@ def make_audit(
     per_cell: int = 30,
     failed: bool = False,
     criteria: tuple[Criterion, ...] = (),
+    declarations: Declarations | None = None,
     seed: int = 0,
 ) -> Made:
     """An audit with one block of every shape, and more, per backbone."""
@@ -159,7 +186,12 @@ def make_audit(
     result = AuditResult(
         name="demonstration",
         description="What two small backbones encode about the people in a face dataset.",
-        config={"name": "demonstration", "seed": 0, "data": {"kind": "parametric"}},
+        config={
+            "name": "demonstration",
+            "seed": 0,
+            "data": {"kind": "parametric"},
+            "declarations": declarations and declarations.model_dump(mode="json"),
+        },
         data=_data(attributes, groups, counts),
         subjects=tuple(subjects),
         verdicts=judge(criteria, subjects),
@@ -284,7 +316,12 @@ def _analyses(
             ),
             prefix,
         ),
-        _done("layout_comparison", "Comparison of layouts", (_layouts(layer),), prefix),
+        _done(
+            "layout_comparison",
+            "Comparison of layouts",
+            (_layouts(layer), _robustness(layer)),
+            prefix,
+        ),
         _done("plan", "Declared tests", (_plan(len(groups)), _ledger(groups, counts)), prefix),
     )
     return results, {f"{prefix}-topomap": arrays}
@@ -314,6 +351,39 @@ def _layouts(layer: str) -> MethodComparison:
             for name, values, rank, standing in methods
         ),
         rule="The lowest mean rank is recommended.",
+    )
+
+
+def _robustness(layer: str) -> RobustnessCurves:
+    """A curve for each layout but one that has no maps."""
+    strengths = (1.0, 2.0, 4.0)
+    layouts: tuple[tuple[str, float, tuple[float, ...]], ...] = (
+        ("UMAP (cosine)", 0.1, strengths),
+        ("PCA (cosine)", 0.12, strengths),
+        ("random (cosine)", 0.2, ()),
+    )
+    return RobustnessCurves(
+        title=f"Robustness of the maps of {layer}",
+        noun="layout",
+        layer=layer,
+        metric="relative change of the maps",
+        panels=tuple(
+            RobustnessPanel(
+                disturbance=disturbance,
+                strength="strength, in cells",
+                curves=tuple(
+                    RobustnessCurve(
+                        method=name,
+                        points=tuple(
+                            RobustnessPoint(strength=s, change=estimate(slope * s, 0.03, 5))
+                            for s in measured
+                        ),
+                    )
+                    for name, slope, measured in layouts
+                ),
+            )
+            for disturbance in ("Gaussian blur", "shrinking")
+        ),
     )
 
 
@@ -384,6 +454,7 @@ def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> Anal
                 "shuffled-label control.",
                 weight=0.3 if kind == "linear_probe" else 0.1,
                 estimates={"macro_auc": strong},
+                question="encoded" if kind == "linear_probe" else None,
             ),
             Finding(
                 text=f"{title}: which attribute is decodable most is undecided; the difference of "

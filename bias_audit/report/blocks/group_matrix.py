@@ -17,8 +17,19 @@ def group_matrix(block: GroupMatrix) -> BlockText:
             f"{block.metric} between groups at {block.layer}, {order}. Blank: no "
             "or too few images."
         ),
-        notes=interval_note(pair.estimate for pair in block.pairs),
+        notes=(*_undrawn(block), *interval_note(pair.estimate for pair in block.pairs)),
         tables=(_table(block),) if block.pairs else (),
+    )
+
+
+def _undrawn(block: GroupMatrix) -> tuple[str, ...]:
+    if block.undrawn_tree is None:
+        return ()
+    return (
+        f"A dendrogram of {counted(len(block.groups), 'group')} could not be read here and is "
+        "left out. Its tree lies below arrays/ in the run folder, in the file "
+        f"{block.undrawn_tree}.npy (scipy's linkage; leaves are numbered as the groups with "
+        "numbers stand in the matrix).",
     )
 
 

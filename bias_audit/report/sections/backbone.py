@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,21 @@ from bias_audit.report.elements import (
     BlockView,
     Fact,
     Failure,
-    FigureView,
 )
-from bias_audit.report.figures.encode import data_uri
-from bias_audit.report.figures.style import shortened
+from bias_audit.report.figures.style import PLAIN, Palette, shortened
 from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.sections.drawing import figure_of
+from bias_audit.report.sections.findings import FindingsView, findings
 from bias_audit.report.sections.paper import details, is_drawn, new_notes
+from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import (
-    AnalysisResult,
     BackboneRecord,
     ControlRecord,
     SubjectResult,
 )
-from bias_audit.results.blocks import Block
-from bias_audit.results.store import read_array
 
 
 @dataclass(frozen=True)
@@ -43,20 +40,29 @@ class BackboneView:
     layers: tuple[str, ...]
     """With their units, from input to output."""
     failures: tuple[Failure, ...]
+    findings: tuple[FindingsView, ...]
     blocks: tuple[BlockView, ...]
 
+    @property
+    def rest(self) -> tuple[tuple[str, tuple[BlockView, ...]], ...]:
+        """What paper only lists, by the analysis it comes from."""
+        found: dict[str, list[BlockView]] = {}
+        for block in self.blocks:
+            if block.is_detail:
+                found.setdefault(block.analysis, []).append(block)
+        return tuple((title, tuple(blocks)) for title, blocks in found.items())
 
-NOT_DRAWN = "data:,"
-"""Stands for a figure where only its text is wanted."""
 
-
-def backbone(subject: SubjectResult, index: int, folder: Path | None) -> BackboneView:
+def backbone(
+    subject: SubjectResult, index: int, folder: Path | None, *, palette: Palette = PLAIN
+) -> BackboneView:
     """Put one backbone's section together; its figures are drawn when they are asked for.
 
     Args:
         subject: The backbone.
         index: Its place in the audit.
         folder: The run folder; None: figures are not drawn, for their text alone.
+        palette: Of the audit's attributes.
     """
     known = shapes()
     all_placed = placed_blocks(subject, index)
@@ -65,7 +71,7 @@ def backbone(subject: SubjectResult, index: int, folder: Path | None) -> Backbon
     views: list[BlockView] = []
     printed: set[str] = set()
     for place, placed in enumerate(all_placed):
-        view = _block(known[placed.block.block], placed, folder)
+        view = _block(known[placed.block.block], placed, folder, palette)
         views.append(
             replace(
                 view,
@@ -81,62 +87,28 @@ def backbone(subject: SubjectResult, index: int, folder: Path | None) -> Backbon
         facts=_facts(subject),
         layers=_layers(subject.backbone),
         failures=failures_of(subject),
+        findings=findings(subject, index),
         blocks=tuple(views),
     )
 
 
-@dataclass(frozen=True)
-class PlacedBlock:
-    """A block, and where the report prints it."""
-
-    anchor: str
-    analysis: AnalysisResult
-    block: Block
-
-    @property
-    def data_name(self) -> str:
-        """Of the file with the figure's data."""
-        return f"{self.anchor}-{self.block.block}.csv"
-
-
-def placed_blocks(subject: SubjectResult, index: int) -> tuple[PlacedBlock, ...]:
-    """A backbone's blocks in the order in which they are printed: by shape, then by analysis."""
-    order = list(shapes())
-    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
-    blocks.sort(key=lambda entry: order.index(entry[1].block))
-    return tuple(
-        PlacedBlock(f"backbone-{index}-{place}", analysis, block)
-        for place, (analysis, block) in enumerate(blocks)
-    )
-
-
-def _block(shape: Shape[Any], placed: PlacedBlock, folder: Path | None) -> BlockView:
+def _block(
+    shape: Shape[Any], placed: PlacedBlock, folder: Path | None, palette: Palette
+) -> BlockView:
     block, analysis = placed.block, placed.analysis
     text = shape.text(block)
-    figure = None
-    if text.alt is not None:
-        data = f"figures/{placed.data_name}" if shape.data is not None else None
-        draw = partial(_drawn, shape, placed, folder)
-        figure = FigureView(draw, text.alt, text.caption, data)
     return BlockView(
         shape=block.block,
         anchor=placed.anchor,
         title=block.title,
         analysis=analysis.title,
         is_first=False,
-        figure=figure,
+        figure=figure_of(shape, placed, text, folder, palette),
         notes=text.notes,
         tables=text.tables,
         is_drawn_on_paper=is_drawn(block),
+        layer=getattr(block, "layer", None),
     )
-
-
-def _drawn(shape: Shape[Any], placed: PlacedBlock, folder: Path | None) -> str:
-    if folder is None:
-        return NOT_DRAWN
-    name, block = placed.analysis.arrays, placed.block
-    arrays = {key: read_array(folder, name, key) for key in shape.needs(block)}
-    return data_uri(shape.draw(block, arrays), form=shape.form)
 
 
 def _facts(subject: SubjectResult) -> tuple[Fact, ...]:

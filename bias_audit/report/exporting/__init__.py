@@ -1,0 +1,1 @@
+"""An audit's results in the formats of other tools."""

@@ -1,0 +1,225 @@
+"""An audit as a machine-learning bill of materials: CycloneDX 1.6, with a model card.
+
+https://cyclonedx.org/docs/1.6/json/ has the fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+from bias_audit.config.declarations import Declarations, Scenario
+from bias_audit.report.exporting.blocks import label
+from bias_audit.report.sections.method import limits
+from bias_audit.report.sections.purpose import tested
+from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.blocks import GroupTable, LayerCurve
+from bias_audit.results.declared import declarations_of
+from bias_audit.statistics.estimate import Estimate
+
+_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://cyclonedx.org/bias-audit")
+_DATA: Final = "data"
+
+Json = dict[str, Any]
+
+
+def bill_of_materials(result: AuditResult) -> bytes:
+    """The backbones, each with a model card, and the faces; JSON.
+
+    The serial number follows from the results and the time stamp is the audit's own, so the same
+    audit gives the same bytes.
+
+    Raises:
+        ValueError: The declarations in the result are damaged.
+    """
+    digest = hashlib.sha256(result.model_dump_json().encode()).hexdigest()
+    declared = declarations_of(result)
+    bill = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, digest)}",
+        "version": 1,
+        "metadata": _metadata(result, declared),
+        "components": [
+            *(_backbone(s, index, result, declared) for index, s in enumerate(result.subjects)),
+            _faces(result),
+        ],
+        "properties": _properties(
+            {
+                "audit": result.name,
+                "config_sha256": result.provenance.config_sha256,
+                "seed": str(result.provenance.seed),
+            }
+        ),
+    }
+    return (json.dumps(bill, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _metadata(result: AuditResult, declared: Declarations) -> Json:
+    version = result.provenance.versions.get("bias-audit", "unknown")
+    tool = {"type": "application", "name": "bias-audit", "version": version}
+    people: Json = {}
+    if declared.organisation:
+        people["manufacturer"] = {"name": declared.organisation}
+    if declared.responsible_person:
+        people["authors"] = [{"name": declared.responsible_person}]
+    return {
+        "timestamp": result.provenance.started,
+        "tools": {"components": [tool]},
+        **people,
+    }
+
+
+def _backbone(
+    subject: SubjectResult, index: int, result: AuditResult, declared: Declarations
+) -> Json:
+    record = subject.backbone
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"backbone-{index}",
+        "name": record.name,
+        "version": record.weights,
+        "licenses": [{"license": {"name": record.licence}}],
+        "hashes": _hashes(record.weights_sha256),
+        "modelCard": _model_card(subject, result, declared),
+        "properties": _properties(
+            {
+                "hash_covers": "names, shapes and bytes of the state dict, not a file",
+                "read_as": record.kind,
+                "parameters": str(record.n_parameters),
+            }
+        ),
+    }
+
+
+def _model_card(subject: SubjectResult, result: AuditResult, declared: Declarations) -> Json:
+    parameters: Json = {
+        "modelArchitecture": subject.backbone.architecture,
+        "datasets": [{"ref": _DATA}],
+        "inputs": [{"format": "image"}],
+        "outputs": [{"format": "activations"}],
+    }
+    if declared.downstream_task:
+        parameters["task"] = declared.downstream_task
+    return {
+        "modelParameters": parameters,
+        "quantitativeAnalysis": {"performanceMetrics": [*_metrics(subject)]},
+        "considerations": _considerations(result, declared),
+    }
+
+
+def _metrics(subject: SubjectResult) -> Iterator[Json]:
+    """Every number that a criterion could name, with its interval."""
+    for analysis in subject.analyses:
+        for block in analysis.blocks:
+            if isinstance(block, LayerCurve):
+                yield from _curve(block)
+            elif isinstance(block, GroupTable):
+                for row in block.rows:
+                    if row.estimate is not None:
+                        where = f"target={block.target}; layer={block.layer}"
+                        yield _metric(
+                            block.quantity, f"{where}; group={label(row.group)}", row.estimate
+                        )
+
+
+def _curve(block: LayerCurve) -> Iterator[Json]:
+    for curve in block.curves:
+        for point in curve.points:
+            where = f"target={curve.target}; layer={point.layer}"
+            if point.estimate is not None:
+                yield _metric(block.quantity, where, point.estimate)
+            if point.lift is not None:
+                over = f"{where}; over={point.strongest or 'guessing'}"
+                yield _metric(f"{block.quantity}, lift", over, point.lift)
+
+
+def _metric(kind: str, where: str, estimate: Estimate) -> Json:
+    return {
+        "type": kind,
+        "value": str(estimate.value),
+        "slice": f"{where}; n={estimate.n}; interval={100 * estimate.level:g} %",
+        "confidenceInterval": {
+            "lowerBound": str(estimate.lower),
+            "upperBound": str(estimate.upper),
+        },
+    }
+
+
+def _considerations(result: AuditResult, declared: Declarations) -> Json:
+    found: Json = {
+        "technicalLimitations": [s for entry in limits(result) for s in entry.sentences],
+        "ethicalConsiderations": [
+            {"name": caution}
+            for caution in (
+                *result.data.cautions,
+                "Encoding is not use, and use is not harm: what can be read from activations "
+                "need not be used by a decision.",
+                "Aggregates over groups of images; not to be used to categorise a person.",
+            )
+        ],
+    }
+    if declared.intended_use:
+        found["useCases"] = [declared.intended_use]
+    if declared.scenarios:
+        found["fairnessAssessments"] = [_assessment(s, result) for s in declared.scenarios]
+    return found
+
+
+def _assessment(scenario: Scenario, result: AuditResult) -> Json:
+    """What was not declared is left out: the format has a place for it, and it stays empty."""
+    said = {
+        "metric": scenario.metric,
+        "threshold": scenario.threshold,
+        "verdicts": tested(scenario, result),
+    }
+    rest = "; ".join(f"{name}: {text}" for name, text in said.items() if text)
+    trigger = f"review trigger: {scenario.review_trigger}" if scenario.review_trigger else ""
+    mitigation = "; ".join(text for text in (scenario.mitigation, trigger) if text)
+    return {
+        **({"groupAtRisk": scenario.group} if scenario.group else {}),
+        "harms": "; ".join(text for text in (scenario.hazard, rest) if text),
+        **({"mitigationStrategy": mitigation} if mitigation else {}),
+    }
+
+
+def _faces(result: AuditResult) -> Json:
+    data = result.data
+    return {
+        "type": "data",
+        "bom-ref": _DATA,
+        "name": data.name,
+        "licenses": [{"license": {"name": data.licence}}],
+        "hashes": _hashes(data.manifest_sha256),
+        "data": [
+            {
+                "type": "dataset",
+                "name": data.name,
+                "description": f"{data.n_images} images; labels: {data.label_origin}",
+                "sensitiveData": [f"annotated {a.name}" for a in data.attributes],
+            }
+        ],
+        "properties": _properties(
+            {
+                "hash_covers": "the sorted pairs of image SHA-256 and labels",
+                "read_as": data.kind,
+                "images": str(data.n_images),
+                "independent_sets": str(data.n_clusters),
+            }
+        ),
+    }
+
+
+def _hashes(content: str) -> list[Json]:
+    """None for a digest that the format would refuse, as damaged results may hold."""
+    known = re.fullmatch("[0-9a-f]{64}", content)
+    return [{"alg": "SHA-256", "content": content}] if known else []
+
+
+def _properties(values: dict[str, str]) -> list[Json]:
+    return [{"name": f"bias-audit:{name}", "value": value} for name, value in values.items()]

@@ -1,0 +1,339 @@
+"""What each block shape puts into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bias_audit.groups import Group
+from bias_audit.report.exporting.columns import ESTIMATE, Kind, estimate_cells
+from bias_audit.report.figure_data import Cell
+from bias_audit.results.blocks import (
+    Confusions,
+    DifferenceMap,
+    GroupDifference,
+    GroupLedger,
+    GroupMatrix,
+    GroupProfiles,
+    GroupTable,
+    HypothesisFamilies,
+    LayerCurve,
+    LayerMatrix,
+    MethodComparison,
+    UnitMap,
+)
+
+Row = tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """One table, and how blocks of one shape fill it."""
+
+    name: str
+    shape: str
+    """The block's name."""
+    about: str
+    columns: dict[str, Kind]
+    """After those that say where a row comes from."""
+    rows: Callable[[Any], Iterator[Row]]
+
+
+def curve_rows(block: LayerCurve) -> Iterator[Row]:
+    """The estimate of every target and layer, each control, and lifts."""
+    for curve in block.curves:
+        for point in curve.points:
+            start = (block.quantity, curve.target, point.layer)
+            tested = (point.p_value, point.adjusted_p)
+            if point.estimate is None:
+                reason = curve.not_measured or "not measured"
+                yield (*start, "estimate", *estimate_cells(None), *tested, reason)
+                continue
+            yield (*start, "estimate", *estimate_cells(point.estimate), *tested, None)
+            for control in point.controls:
+                named = f"control: {control.name}", f"lift over {control.name}"
+                for series, value in zip(named, (control.estimate, control.lift), strict=True):
+                    yield (*start, series, *estimate_cells(value), None, None, None)
+            if point.lift is not None:
+                series = f"lift over the strongest control, {point.strongest or 'guessing'}"
+                yield (*start, series, *estimate_cells(point.lift), None, None, None)
+
+
+def group_rows(block: GroupTable) -> Iterator[Row]:
+    """The estimate of every group, and the shrunk one where there is one."""
+    for row in block.rows:
+        start = (block.quantity, block.target, block.layer, label(row.group), row.n)
+        tested = (row.by_chance, row.p_value, row.adjusted_p, row.reason)
+        yield (*start, "estimate", *estimate_cells(row.estimate), *tested)
+        if row.shrunk is not None:
+            yield (*start, "shrunk", *estimate_cells(row.shrunk), None, None, None, None)
+
+
+def profile_rows(block: GroupProfiles) -> Iterator[Row]:
+    """The distance of every group's profile from the mean over groups."""
+    for row in block.rows:
+        units = ", ".join(str(unit) for unit, _ in row.strongest_units)
+        cells = estimate_cells(row.deviation)
+        yield (block.layer, label(row.group), row.n, *cells, units, row.reason)
+
+
+def confusion_rows(block: Confusions) -> Iterator[Row]:
+    """The most frequent pairs, then all confusions by the attributes that change."""
+    for pair in block.most_frequent:
+        yield (
+            block.layer,
+            label(pair.true),
+            label(pair.predicted),
+            " + ".join(pair.changed),
+            pair.count,
+            pair.n_true,
+            None,
+            *estimate_cells(pair.share),
+        )
+    for each in block.classes:
+        changed = " + ".join(each.changed)
+        share = estimate_cells(each.share)
+        yield (block.layer, None, None, changed, each.count, None, each.expected, *share)
+
+
+def group_pair_rows(block: GroupMatrix) -> Iterator[Row]:
+    """Pairs of groups that have an interval."""
+    for pair in block.pairs:
+        one, other = (label(block.groups[place]) for place in (pair.one, pair.other))
+        yield (block.metric, block.layer, one, other, *estimate_cells(pair.estimate))
+
+
+def layer_pair_rows(block: LayerMatrix) -> Iterator[Row]:
+    """Pairs of layers."""
+    for pair in block.pairs:
+        yield (block.metric, pair.one, pair.other, *estimate_cells(pair.estimate))
+
+
+def share_rows(block: UnitMap) -> Iterator[Row]:
+    """How much of the differences between maps goes with each attribute."""
+    for entry in block.shares:
+        yield (block.layer, block.layout, entry.attribute, *estimate_cells(entry.share))
+
+
+def region_rows(block: DifferenceMap) -> Iterator[Row]:
+    """Every comparison with its strongest regions; one row without a region where none is."""
+    for entry in block.differences:
+        start = _compared(block, entry)
+        for place, region in enumerate(entry.regions, start=1):
+            yield (
+                *start,
+                place,
+                region.n_units,
+                "higher" if region.is_higher else "lower",
+                ", ".join(map(str, region.units)),
+                region.p_value,
+                region.adjusted_p,
+                *estimate_cells(region.effect),
+                entry.reason,
+            )
+        if not entry.regions:
+            nothing = estimate_cells(None)
+            yield (*start, None, None, None, None, None, entry.adjusted_p, *nothing, entry.reason)
+
+
+def _compared(block: DifferenceMap, entry: GroupDifference) -> Row:
+    return (block.layer, entry.attribute, entry.one, entry.other, *entry.counts, *entry.tested)
+
+
+def family_rows(block: HypothesisFamilies) -> Iterator[Row]:
+    """The declared families of tests."""
+    for family in block.families:
+        yield (
+            family.name,
+            family.n_hypotheses,
+            family.n_tested,
+            family.method,
+            family.controls,
+            family.alpha,
+            family.draws,
+            family.smallest_p,
+            family.rejected,
+            "open" if family.is_open else "closed",
+            family.gate,
+        )
+
+
+def ledger_rows(block: GroupLedger) -> Iterator[Row]:
+    """Groups that are not reported like the others."""
+    for entry in block.entries:
+        yield (label(entry.group), entry.n, entry.action, entry.reason, entry.effect)
+
+
+def comparison_rows(block: MethodComparison) -> Iterator[Row]:
+    """Every measure of every method, and its mean rank."""
+    for method in block.methods:
+        start = (block.noun, block.layer, method.name, method.standing)
+        yield (*start, "mean rank", "lower", *estimate_cells(method.mean_rank))
+        for measure, value in zip(block.measures, method.estimates, strict=True):
+            yield (*start, measure.name, measure.better, *estimate_cells(value))
+
+
+def label(group: Group) -> str:
+    """Such as "age=20-29 / gender=Female"."""
+    return " / ".join(f"{name}={level}" for name, level in group.levels)
+
+
+_TESTED: Final[dict[str, Kind]] = {"p": "number", "adjusted_p": "number", "reason": "text"}
+
+BLOCK_TABLES: Final = (
+    BlockTable(
+        "layer_curves",
+        "layer_curve",
+        "a quantity of one target at one layer: the estimate, a control, or a lift (see series)",
+        {
+            "quantity": "text",
+            "target": "text",
+            "layer": "text",
+            "series": "text",
+            **ESTIMATE,
+            **_TESTED,
+        },
+        curve_rows,
+    ),
+    BlockTable(
+        "groups",
+        "group_table",
+        "a quantity of one group: the estimate, or the shrunk one (see series)",
+        {
+            "quantity": "text",
+            "target": "text",
+            "layer": "text",
+            "group": "text",
+            "images": "whole",
+            "series": "text",
+            **ESTIMATE,
+            "by_chance": "number",
+            **_TESTED,
+        },
+        group_rows,
+    ),
+    BlockTable(
+        "profiles",
+        "group_profiles",
+        "the distance of one group's profile from the mean over groups",
+        {
+            "layer": "text",
+            "group": "text",
+            "images": "whole",
+            **ESTIMATE,
+            "strongest_units": "text",
+            "reason": "text",
+        },
+        profile_rows,
+    ),
+    BlockTable(
+        "confusions",
+        "confusions",
+        "a pair of groups, its share of the true group; or, without groups, all confusions that "
+        "change the same attributes, their share of all",
+        {
+            "layer": "text",
+            "true": "text",
+            "predicted": "text",
+            "changed": "text",
+            "confusions": "whole",
+            "images": "whole",
+            "expected": "number",
+            **ESTIMATE,
+        },
+        confusion_rows,
+    ),
+    BlockTable(
+        "group_pairs",
+        "group_matrix",
+        "two groups; all pairs are in figures/",
+        {"metric": "text", "layer": "text", "group": "text", "other": "text", **ESTIMATE},
+        group_pair_rows,
+    ),
+    BlockTable(
+        "layer_pairs",
+        "layer_matrix",
+        "two layers",
+        {"metric": "text", "layer": "text", "other": "text", **ESTIMATE},
+        layer_pair_rows,
+    ),
+    BlockTable(
+        "attribute_shares",
+        "unit_map",
+        "the share of the differences between maps that goes with one attribute",
+        {"layer": "text", "layout": "text", "attribute": "text", **ESTIMATE},
+        share_rows,
+    ),
+    BlockTable(
+        "map_regions",
+        "difference_map",
+        "a region of a difference map, its effect in standard deviations; or a map without one",
+        {
+            "layer": "text",
+            "attribute": "text",
+            "one": "text",
+            "other": "text",
+            "images_one": "whole",
+            "images_other": "whole",
+            "tested_one": "whole",
+            "tested_other": "whole",
+            "region": "whole",
+            "units": "whole",
+            "direction": "text",
+            "strongest_units": "text",
+            "p": "number",
+            "adjusted_p": "number",
+            **ESTIMATE,
+            "reason": "text",
+        },
+        region_rows,
+    ),
+    BlockTable(
+        "test_families",
+        "test_families",
+        "a family of tests that was declared",
+        {
+            "family": "text",
+            "hypotheses": "whole",
+            "tested": "whole",
+            "adjustment": "text",
+            "controls": "text",
+            "alpha": "number",
+            "draws": "whole",
+            "smallest_p": "number",
+            "rejected": "whole",
+            "gate": "text",
+            "gate_reason": "text",
+        },
+        family_rows,
+    ),
+    BlockTable(
+        "small_groups",
+        "group_ledger",
+        "a group that is suppressed, pooled or shrunk",
+        {
+            "group": "text",
+            "independent_images": "whole",
+            "action": "text",
+            "reason": "text",
+            "effect": "text",
+        },
+        ledger_rows,
+    ),
+    BlockTable(
+        "method_comparisons",
+        "method_comparison",
+        "a method by one measure",
+        {
+            "compared": "text",
+            "layer": "text",
+            "method_compared": "text",
+            "standing": "text",
+            "measure": "text",
+            "better": "text",
+            **ESTIMATE,
+        },
+        comparison_rows,
+    ),
+)

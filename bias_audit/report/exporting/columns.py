@@ -1,0 +1,75 @@
+"""Tables of typed columns, as CSV and parquet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bias_audit.report.export import csv_text
+from bias_audit.report.figure_data import Cell
+from bias_audit.statistics.estimate import Estimate
+
+Kind = Literal["text", "whole", "number"]
+_ARROW: Final = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64()}
+
+ESTIMATE: Final[dict[str, Kind]] = {
+    "estimate": "number",
+    "lower": "number",
+    "upper": "number",
+    "level": "number",
+    "n": "whole",
+    "method": "text",
+}
+"""An estimate's columns, in order; `level` is the coverage of the interval."""
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """Rows of one kind, from every backbone; written even where there are none."""
+
+    name: str
+    """Of its files, without the ending; the same in every release of one schema."""
+    about: str
+    """One row is what, in a sentence."""
+    columns: dict[str, Kind]
+    rows: Sequence[tuple[Cell, ...]]
+
+
+def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
+    """The cells of `ESTIMATE`; empty where nothing was measured."""
+    if estimate is None:
+        return (None,) * len(ESTIMATE)
+    return (
+        estimate.value,
+        estimate.lower,
+        estimate.upper,
+        estimate.level,
+        estimate.n,
+        estimate.method,
+    )
+
+
+def as_csv(table: DataTable) -> bytes:
+    """UTF-8, the columns' names first, numbers in full; no text is a formula to a spreadsheet."""
+    return csv_text([tuple(table.columns), *table.rows], digits=None).encode()
+
+
+def as_parquet(table: DataTable) -> bytes:
+    """Typed columns; what is missing is null. The same table gives the same bytes.
+
+    Raises:
+        ValueError: A cell is not of its column's kind.
+    """
+    schema = pa.schema([(name, _ARROW[kind]) for name, kind in table.columns.items()])
+    cells = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
+    arrays = [
+        pa.array(values, type=field.type) for values, field in zip(cells, schema, strict=True)
+    ]
+    stream = io.BytesIO()
+    pq.write_table(pa.table(arrays, schema=schema), stream)
+    return stream.getvalue()

@@ -1,0 +1,145 @@
+"""A model card for a hub's repository: YAML front matter and markdown, one for each backbone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment
+
+from bias_audit.report.numbers import counted, interval, signed_interval
+from bias_audit.report.resources import template_engine
+from bias_audit.report.sections.cover import written_date
+from bias_audit.report.sections.method import limits
+from bias_audit.report.sections.not_measured import not_measured
+from bias_audit.report.sections.purpose import purpose
+from bias_audit.report.sections.verdicts import verdicts
+from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
+from bias_audit.results.matching import best_point
+from bias_audit.statistics.estimate import Estimate
+
+_Highest = tuple[LayerCurve, Curve, CurvePoint, Estimate]
+
+_MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$^=:@])")
+_SPACE: Final = re.compile(r"\s+")
+_LICENCES: Final = {
+    "apache-2.0",
+    "mit",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-sa-4.0",
+}
+"""Licences that the hub knows by the same name; another is "other", with its name."""
+
+
+def model_card(result: AuditResult, subject: SubjectResult) -> bytes:
+    """The card of one backbone of an audit; UTF-8.
+
+    Raises:
+        ValueError: The declarations in the result are damaged.
+    """
+    record = subject.backbone
+    text = (
+        _engine()
+        .get_template("model_card.md")
+        .render(
+            front_matter=_front_matter(result, subject),
+            name=record.name,
+            record=record,
+            data=result.data,
+            images=counted(result.data.n_images, "image"),
+            date=written_date(result.provenance.started),
+            audit_id=result.provenance.config_sha256,
+            version=result.provenance.versions.get("bias-audit", "unknown"),
+            declared=purpose(result),
+            verdicts=[row for row in verdicts(result).rows if row.backbone == record.name],
+            highest=[_row(*found) for found in _highest(subject)],
+            findings=[f.text for a in subject.analyses for f in a.findings if f.weight > 0],
+            failed=[a.title for a in subject.analyses if a.status == "failed"],
+            gaps=not_measured(result).gaps,
+            limits=[s for entry in limits(result) for s in entry.sentences],
+        )
+    )
+    return text.encode()
+
+
+def _engine() -> Environment:
+    engine = template_engine()
+    engine.autoescape = False  # markdown has its own marks; `plain` escapes them, HTML's included
+    engine.filters["plain"] = plain
+    return engine
+
+
+def plain(text: object) -> str:
+    """Text that markdown shows as it is, on one line: no mark, link, cell or HTML comes of it."""
+    return _MARKS.sub(r"\\\1", _SPACE.sub(" ", str(text)).strip())
+
+
+def _front_matter(result: AuditResult, subject: SubjectResult) -> str:
+    licence = subject.backbone.licence
+    known = licence.lower() in _LICENCES
+    data: dict[str, Any] = {
+        "license": licence.lower() if known else "other",
+        "model_name": subject.backbone.name,
+        "tags": ["bias-audit", "image-feature-extraction"],
+        "eval_results": [_result(result, *found) for found in _highest(subject)],
+    }
+    if not known:
+        data["license_name"] = licence
+    if not data["eval_results"]:
+        del data["eval_results"], data["model_name"]
+    return ModelCardData(**data).to_yaml()
+
+
+def _result(
+    result: AuditResult, block: LayerCurve, curve: Curve, point: CurvePoint, estimate: Estimate
+) -> EvalResult:
+    return EvalResult(
+        task_type="image-feature-extraction",
+        dataset_type=result.data.kind,
+        dataset_name=result.data.name,
+        dataset_revision=result.data.manifest_sha256,
+        metric_type=block.quantity,
+        metric_name=f"{block.metric}: {curve.target} at {point.layer}",
+        metric_value=estimate.value,
+        metric_args={
+            "target": curve.target,
+            "layer": point.layer,
+            "n": estimate.n,
+            "lower": estimate.lower,
+            "upper": estimate.upper,
+            "level": estimate.level,
+            "interval": estimate.method,
+        },
+    )
+
+
+def _highest(subject: SubjectResult) -> Iterator[_Highest]:
+    """The layer with the highest value of each target, of every quantity."""
+    for analysis in subject.analyses:
+        for block in analysis.blocks:
+            if isinstance(block, LayerCurve):
+                for curve in block.curves:
+                    point = best_point(curve)
+                    if point is not None and point.estimate is not None:
+                        yield block, curve, point, point.estimate
+
+
+def _row(
+    block: LayerCurve, curve: Curve, point: CurvePoint, estimate: Estimate
+) -> tuple[str, ...]:
+    return (
+        curve.target,
+        block.metric,
+        point.layer,
+        interval(estimate),
+        signed_interval(point.lift),
+        point.strongest or "no control",
+    )

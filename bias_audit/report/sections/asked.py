@@ -1,0 +1,151 @@
+"""What laws and standards ask, where the report answers, who fills it in, and whether it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from bias_audit.config.declarations import Declarations, Regulation
+from bias_audit.report.elements import Column, Table
+from bias_audit.report.references import ASKED, SECTIONS, TEXTS, Asked, Text
+from bias_audit.report.sections.purpose import FIELDS, NOT_PROVIDED
+from bias_audit.results.audit import AuditResult
+from bias_audit.results.declared import declarations_of
+
+FILLED: Final = "filled"
+NOT_MEASURED: Final = "not measured"
+_SHORT: Final = 32
+
+
+@dataclass(frozen=True)
+class AskedView:
+    """The map from references to sections."""
+
+    table: Table
+    texts: Table | None
+    """Laws and standards whose version was declared; None where none was."""
+    without_version: str
+    """Names of those referred to whose version was not; empty where all were."""
+
+
+def asked(result: AuditResult) -> AskedView:
+    """Put the map together.
+
+    Raises:
+        ValueError: The declarations in the result are damaged.
+    """
+    declared = declarations_of(result)
+    rows = tuple(_row(entry, declared, result) for entry in ASKED)
+    known = {text: _version(text, declared) for text in TEXTS}
+    return AskedView(
+        table=Table(
+            caption="Where the report answers what is asked, and who fills it in",
+            columns=(
+                Column("asked by"),
+                Column("what, in our words"),
+                Column("where in this report"),
+                Column("filled in by"),
+                Column("state"),
+            ),
+            rows=rows,
+            excerpt=rows,
+            excerpt_note="All rows are shown.",
+        ),
+        texts=_texts(declared.regulations),
+        without_version=", ".join(text.name for text, found in known.items() if found is None),
+    )
+
+
+def _row(entry: Asked, declared: Declarations, result: AuditResult) -> tuple[str, ...]:
+    return (
+        "\n".join(map(_together, entry.references)),
+        entry.what,
+        ", ".join(SECTIONS[key] for key in entry.sections) or "nowhere",
+        _filled_by(entry),
+        state(entry, declared, result),
+    )
+
+
+def _together(reference: str) -> str:
+    """Not broken over lines, where it is short enough."""
+    return reference.replace(" ", "\N{NO-BREAK SPACE}") if len(reference) <= _SHORT else reference
+
+
+def _filled_by(entry: Asked) -> str:
+    if entry.never:
+        return "nobody"
+    by_person = [FIELDS[name].lower() for name in entry.declared] + [entry.by_hand] * bool(
+        entry.by_hand
+    )
+    tool = "" if entry.by_hand or _only_people(entry) else "the tool"
+    person = f"a person: {', '.join(by_person)}" if by_person else ""
+    return "\n".join(part for part in (tool, person) if part)
+
+
+def _only_people(entry: Asked) -> bool:
+    return entry.sections == ("purpose",)
+
+
+def state(entry: Asked, declared: Declarations, result: AuditResult) -> str:
+    """Whether a report answers: "filled", "not measured", or what is NOT PROVIDED."""
+    if entry.never:
+        return f"{NOT_MEASURED}: {entry.never}"
+    only_people = _only_people(entry) or entry.by_hand
+    lines = [] if only_people else [_measured(entry, result)]
+    missing = [FIELDS[name].lower() for name in entry.declared if not getattr(declared, name)]
+    some = len(missing) < len(entry.declared)
+    if some and not lines:
+        lines.append(FILLED)
+    if missing:
+        lines.append(f"{NOT_PROVIDED}: {', '.join(missing)}" if some else NOT_PROVIDED)
+    if entry.by_hand:
+        lines.append(f"{entry.by_hand}: by hand, after reading")
+    return "\n".join(lines)
+
+
+def _measured(entry: Asked, result: AuditResult) -> str:
+    if entry.sections == ("selftest",):
+        return FILLED if result.selftest else f"{NOT_MEASURED}: no self-test was made"
+    if not entry.analyses:
+        return FILLED
+    without = [
+        subject.backbone.name
+        for subject in result.subjects
+        if not any(a.kind in entry.analyses and a.status == "done" for a in subject.analyses)
+    ]
+    if not without:
+        return FILLED
+    if len(without) == len(result.subjects):
+        return NOT_MEASURED
+    return f"{FILLED}; {NOT_MEASURED} on {', '.join(without)}"
+
+
+def _version(text: Text, declared: Declarations) -> Regulation | None:
+    names = {_plain(name) for name in (text.name, *text.aliases)}
+    found = (entry for entry in declared.regulations if _plain(entry.name) in names)
+    return next(found, None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def _texts(regulations: tuple[Regulation, ...]) -> Table | None:
+    rows = tuple(
+        (
+            entry.name,
+            entry.version or NOT_PROVIDED,
+            entry.date.isoformat() if entry.date else NOT_PROVIDED,
+        )
+        for entry in regulations
+    )
+    if not rows:
+        return None
+    return Table(
+        caption="Laws and standards, as the person who declared them read them",
+        columns=(Column("text"), Column("version"), Column("date of that version")),
+        rows=rows,
+        excerpt=rows[:30],
+        excerpt_note="The first 30; all are in report.html and audit.json.",
+    )
