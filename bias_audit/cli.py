@@ -15,17 +15,17 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bias_audit.console import ConsoleProgress, print_selftest, print_verdicts
+from bias_audit.console import ConsoleProgress, print_brief, print_selftest
 from bias_audit.errors import AuditError
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ EXIT_ANALYSIS_FAILED = 4
 EXIT_DEFECT = 70
 """Python's own code for an uncaught error is 1, which here means that a criterion fails."""
 EXIT_INTERRUPTED = 130
-_SHOWN = 2
-"""Findings of each analysis on the terminal; the report has all."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,6 +64,9 @@ def run_command(
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over another config's finished audit.")
     ] = False,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open the report in the browser when it is written.")
+    ] = False,
 ) -> None:
     """Run an audit and write its report."""
     out = Console()
@@ -85,26 +86,22 @@ def run_command(
             replace=replace,
             selftest=partial(kept_or_quick, settings.output.cache, ConsoleProgress(out)),
         )
-        for subject in result.subjects:
-            findings = [
-                finding
-                for analysis in subject.analyses
-                for finding in sorted(analysis.findings, key=lambda f: -f.weight)[:_SHOWN]
-            ]
-            out.print(f"\n{subject.backbone.name}, the strongest findings:", markup=False)
-            for finding in findings:
-                out.print(f"- {finding.text}", markup=False, highlight=False)
+        paths = render(settings.folder, formats=settings.output.formats)
         out.print()
-        for path in render(settings.folder, formats=settings.output.formats):
-            out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
-        from bias_audit.report.sections.verdicts import verdicts
+        from bias_audit.report.brief import brief
 
-        print_verdicts(out, verdicts(result).rows)
-        for row in result.selftest.not_ok if result.selftest else ():
-            out.print(f"[red]Self-test NOT OK:[/red] {escape(f'{row.check}, {row.condition}')}")
-        for failed in result.failed:
-            out.print(f"[red]Failed:[/red] {escape(f'{failed.title}: {failed.error}')}")
+        print_brief(out, brief(result, paths))
+        if open_it:
+            _open(paths, out)
         raise typer.Exit(_exit_code(result))
+
+
+def _open(reports: Sequence[Path], out: Console) -> None:
+    """Show the first report in the user's browser; a machine without one is no error."""
+    import webbrowser
+
+    if not reports or not webbrowser.open(reports[0].resolve().as_uri()):
+        out.print("There is no browser here to open the report with.")
 
 
 def _exit_code(result: AuditResult) -> int:
@@ -183,6 +180,72 @@ def export_command(
             out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command("verify")
+def verify_command(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.pdf.")],
+    run_folder: Annotated[
+        Path | None, typer.Option("--run", metavar="FOLDER", help="The run it is said to be of.")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option("--weights", metavar="FILE", help="Is this what was audited? Repeatable."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="Config or folder: are these the faces?"),
+    ] = None,
+) -> None:
+    """Hold a printed report against the data inside it, and against files at hand.
+
+    Exit codes: 0 all of it holds, 1 something does not, 2 not a report, or unreadable.
+    """
+    out = Console()
+    with _told(out):
+        from bias_audit.report.verifying.verify import NOT_SHOWN, verify_report
+
+        found = verify_report(report, run=run_folder)
+        _print_checks(out, found.checks)
+        holds = found.holds
+        if found.result is not None and (weights or data is not None):
+            from bias_audit.audit.verifying import data_match, weights_matches
+
+            others = list(weights_matches(found.result, weights or ()))
+            if data is not None:
+                others.append(data_match(found.result, data, ConsoleProgress(out)))
+            _print_checks(out, others)
+            holds = holds and all(check.holds for check in others)
+        out.print(NOT_SHOWN, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(0 if holds else EXIT_CRITERION_FAILED)
+
+
+class _Checked(Protocol):
+    """One thing that `verify` looked at."""
+
+    @property
+    def name(self) -> str:
+        """A word."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does."""
+
+    @property
+    def told(self) -> str:
+        """What was compared, and how many."""
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Where it does not hold."""
+
+
+def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
+    for check in checks:
+        outcome = "[green]● HOLDS[/green]  " if check.holds else "[red]■ DIFFERS[/red]"
+        out.print(f"{outcome} {check.name}: {escape(check.told)}", highlight=False, soft_wrap=True)
+        for line in check.details:
+            out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command("schema")
 def schema_command(
     of: Annotated[
@@ -210,7 +273,10 @@ def selftest_command(
     cache: Annotated[Path, typer.Option(help="The audits' cache folder.")] = Path("runs/cache"),
     power: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the power curve instead, as .svg or .png."),
+        typer.Option(
+            metavar="FILE",
+            help="Draw the power curve instead, as .svg or .png, data beside.",
+        ),
     ] = None,
 ) -> None:
     """Run the audit's own code on simulated activations, where the answers are known."""
@@ -238,8 +304,9 @@ def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Cons
     from bias_audit.selftest.power import power_curves
 
     curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
-    write_power_curve(path, curves)
-    out.print(f"Power curve: {path}", markup=False, highlight=False, soft_wrap=True)
+    data = write_power_curve(path, curves)
+    for line in (f"Power curve: {path}", f"Its numbers: {data}"):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("layers")

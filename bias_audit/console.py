@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from bias_audit.progress import Step
 
@@ -26,63 +27,20 @@ _PLAIN_SECONDS = 30.0
 _COLOURS: Final = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
-class VerdictRow(Protocol):
-    """What a terminal prints of a verdict."""
+def print_brief(console: Console, lines: Sequence[str]) -> None:
+    """Print the lines of a summary, outcomes in colour; on a terminal each keeps to one row.
 
-    @property
-    def name(self) -> str:
-        """The criterion's."""
-
-    @property
-    def claim(self) -> str:
-        """What was to be shown, with the margin."""
-
-    @property
-    def backbone(self) -> str:
-        """The backbone's name."""
-
-    @property
-    def outcome(self) -> str:
-        """A word."""
-
-    @property
-    def shape(self) -> str:
-        """A mark beside the word."""
-
-    @property
-    def measured(self) -> str:
-        """The deciding number."""
-
-    @property
-    def where(self) -> str:
-        """Its layer and group."""
-
-    @property
-    def reason(self) -> str:
-        """How the verdict came about."""
-
-    @property
-    def n_to_decide(self) -> str:
-        """Images that would decide."""
-
-
-def print_verdicts(console: Console, rows: Sequence[VerdictRow]) -> None:
-    """Print a table of verdicts; nothing where no criterion is declared."""
-    if not rows:
-        return
-    table = Table(title="Verdicts", title_justify="left", show_lines=True, expand=False)
-    for heading in ("criterion", "verdict", "what decides"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        colour = _COLOURS.get(row.outcome, "default")
-        needed = [] if row.outcome != "INCONCLUSIVE" else [f"would decide: {row.n_to_decide}"]
-        told = [f"{row.measured} {row.where}".strip(), row.reason, *needed]
-        table.add_row(
-            escape(f"{row.name} ({row.backbone})\n{row.claim}"),
-            f"[{colour}]{row.shape} {row.outcome}[/{colour}]",
-            escape("\n".join(told)),
-        )
-    console.print(table)
+    The last one, which names the report, is printed whole.
+    """
+    for place, line in enumerate(lines):
+        text = Text(line)
+        for outcome, colour in _COLOURS.items():
+            text.highlight_words([f" {outcome} "], style=colour)
+        text.highlight_words(["Attention:"], style="red")
+        if place < len(lines) - 1 and console.is_terminal:
+            console.print(text, no_wrap=True, overflow="ellipsis")
+        else:
+            console.print(text, soft_wrap=True)
 
 
 class SelfTestTable(Protocol):

@@ -139,6 +139,9 @@ class Subject:
     small_groups: SmallGroups = field(default_factory=SmallGroups)
     training: Training | None = None
     """None where the backbone is no checkpoint of a training."""
+    architecture: str = ""
+    """Of the backbone; empty for simulated activations."""
+    weights_sha256: str = ""
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""
@@ -171,6 +174,7 @@ class Workload:
     """Controls that have every layer: draws of random weights."""
     other_controls: tuple[int, ...] = ()
     """Units of each control that is the same at every layer."""
+    multiplicity: Multiplicity = field(default_factory=Multiplicity)
 
 
 def _no_problems(
@@ -209,7 +213,7 @@ class Analysis(Generic[P]):
     )
     """Why so few draws as the parameters ask for could never reject anything, and how many do."""
     fits: Callable[[P, Workload], float] = _no_fits
-    """Probe fits to make, as `probe_work` counts them, for an estimate of the time."""
+    """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = _no_positions
     """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
     quantities: tuple[str, ...] = ()

@@ -9,13 +9,14 @@ from typing import Final
 
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import HypothesisFamily
+from bias_audit.results.blocks import DifferenceMap, HypothesisFamilies, HypothesisFamily
 from bias_audit.statistics.multiplicity import (
     CONTROLS,
     NAMES,
     Gated,
     Method,
     draws_needed,
+    is_rejected,
     smallest_attainable,
 )
 
@@ -101,6 +102,36 @@ def family_row(
         rejected=sum(map(bool, gated.rejected)) if gated.is_open else None,
         is_open=gated.is_open,
         gate=gated.reason,
+    )
+
+
+def map_families(maps: Sequence[DifferenceMap]) -> tuple[HypothesisFamilies, ...]:
+    """The difference maps of each layer as a family; nothing where none was to be tested."""
+    tested = [block for block in maps if block.draws is not None]
+    if not tested:
+        return ()
+    return (
+        HypothesisFamilies(
+            title="Families of hypotheses: difference maps",
+            families=tuple(map(_of_maps, tested)),
+        ),
+    )
+
+
+def _of_maps(block: DifferenceMap) -> HypothesisFamily:
+    p_values = [each.adjusted_p for each in block.differences]
+    return HypothesisFamily(
+        name=f"difference maps at {block.layer}",
+        n_hypotheses=len(p_values),
+        n_tested=sum(p is not None for p in p_values),
+        method=f"{NAMES['holm']}, over maps",
+        controls=CONTROLS["holm"],
+        alpha=block.alpha,
+        draws=block.draws,
+        smallest_p=block.smallest_p,
+        rejected=sum(p is not None and is_rejected(p, alpha=block.alpha) for p in p_values),
+        is_open=True,
+        gate="depends on no other family",
     )
 
 

@@ -92,7 +92,9 @@ def treat(
         for group, n, treatment in zip(groups, numbers, by_group, strict=True)
         if treatment.action != "as_is"
     )
-    ledger = GroupLedger(title=title, n_groups=len(groups), rule=_rule(policy), entries=entries)
+    ledger = GroupLedger(
+        detail=False, title=title, n_groups=len(groups), rule=_rule(policy), entries=entries
+    )
     return Treatments(by_group, pooled, ledger)
 
 

@@ -25,9 +25,11 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     faces = find_faces(plan, progress=progress)
     yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
     yield from _warnings(plan, faces)
-    for cost in estimate(plan, faces):
+    reference = reference_images(config, progress=progress) if plan.needs_head else None
+    n_reference = 0 if reference is None else len(reference)
+    for cost in estimate(plan, faces, n_reference):
         yield from _cost_lines(cost)
-    yield from _control_lines(plan, faces, progress)
+    yield from _control_lines(plan, faces, n_reference)
     yield "Times are measured on this machine and rough; stored activations make a run shorter."
 
 
@@ -69,16 +71,14 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
         yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
 
 
-def _control_lines(plan: Plan, faces: Faces, progress: Progress) -> Iterator[str]:
+def _control_lines(plan: Plan, faces: Faces, n_reference: int) -> Iterator[str]:
     controls = plan.controls
     if controls.random_weights:
         yield f"of it, {controls.random_weights} passes each are controls with random weights"
     if controls.image:
         yield f"image quality and pixels about {_duration(image_seconds(plan, faces))}"
-    if plan.needs_head and controls.reference is not None:
-        reference = reference_images(plan.config, progress=progress)
-        n_images = 0 if reference is None else len(reference)
-        yield f"{n_images} reference images, one more pass of these for each backbone"
+    if n_reference:
+        yield f"of it, one pass of {n_reference} reference images for each backbone"
 
 
 def _warnings(plan: Plan, faces: Faces) -> Iterator[str]:
@@ -90,7 +90,10 @@ def _cost_lines(cost: Cost) -> Iterator[str]:
     units = sum(n_units for _, n_units in cost.layers)
     yield f"{cost.backbone}: {len(cost.layers)} layers, {units} units"
     yield f"  forward passes about {_duration(cost.forward_seconds)}"
-    yield f"  probes about {_duration(cost.probe_seconds)}"
+    parts = [f"{kind} {_duration(seconds)}" for kind, seconds in cost.analysis_seconds]
+    if parts:
+        total = sum(seconds for _, seconds in cost.analysis_seconds)
+        yield f"  analyses about {_duration(total)}: {', '.join(parts)}"
     yield (
         f"  activations on disk {cost.disk_bytes / 1e6:.0f} MB "
         f"({cost.free_bytes / 1e9:.0f} GB free)"

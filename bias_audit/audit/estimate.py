@@ -33,14 +33,21 @@ class Cost:
     layers: tuple[tuple[str, int], ...]
     """(name, units)."""
     forward_seconds: float
-    """Of all passes: the backbone's own, and one for each draw of random weights."""
-    probe_seconds: float
+    """Of all passes: the backbone's own, one for each draw of random weights, and that of the
+    reference images."""
+    analysis_seconds: tuple[tuple[str, float], ...]
+    """(kind, seconds) of the analyses that take long."""
     disk_bytes: int
     free_bytes: int
 
 
-def estimate(plan: Plan, faces: Faces) -> tuple[Cost, ...]:
+def estimate(plan: Plan, faces: Faces, n_reference: int = 0) -> tuple[Cost, ...]:
     """Time a forward pass of each architecture, without its weights, and one probe fit.
+
+    Args:
+        plan: What is to be done.
+        faces: Of which images.
+        n_reference: Reference images, which pass through every backbone as well.
 
     Raises:
         BackboneError: An architecture cannot be built, or its layers are not found.
@@ -52,12 +59,15 @@ def estimate(plan: Plan, faces: Faces) -> tuple[Cost, ...]:
             plan,
             faces,
             unit_seconds,
+            n_reference,
         )
         for planned in plan.backbones
     )
 
 
-def _cost(backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float) -> Cost:
+def _cost(
+    backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float, n_reference: int
+) -> Cost:
     settings = plan.config.activations
     controls = plan.controls
     draws = controls.random_weights
@@ -69,13 +79,20 @@ def _cost(backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float) -> 
         shuffles=controls.shuffles,
         layer_controls=draws,
         other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
+        multiplicity=plan.config.multiplicity,
     )
-    fits = sum(planned.analysis.fits(planned.params, workload) for planned in plan.analyses)
+    by_analysis = {
+        (index, planned.kind): planned.analysis.fits(planned.params, workload) * unit_seconds
+        for index, planned in enumerate(plan.analyses)
+    }
+    n_passed = len(faces) * (1 + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),
-        forward_seconds=_seconds_per_image(backbone, settings.device) * len(faces) * (1 + draws),
-        probe_seconds=fits * unit_seconds,
+        forward_seconds=_seconds_per_image(backbone, settings.device) * n_passed,
+        analysis_seconds=tuple(
+            (kind, seconds) for (_, kind), seconds in by_analysis.items() if seconds
+        ),
         disk_bytes=bytes_needed(backbone, settings, len(faces), with_head=plan.needs_head)
         + draws * bytes_needed(backbone, settings, len(faces)),
         free_bytes=free_bytes(plan.config.output.cache.absolute()),

@@ -235,6 +235,8 @@ def _audit_backbone(
         multiplicity=config.multiplicity,
         small_groups=config.small_groups,
         training=training,
+        architecture=seen.backbone.record.architecture,
+        weights_sha256=seen.backbone.record.weights_sha256,
     )
     analyses = _analyse(subject, plan.analyses, prefix, config.folder)
     return SubjectResult(

@@ -56,7 +56,7 @@ def load_backbone(
     _refuse_unfilled(built, layers[-1][0], seen)
     unfilled = {*built.missing, *built.misshapen}
     searched = find_head(module, (preprocessing.height, preprocessing.width), unfilled=unfilled)
-    sha256 = _weights_sha256(module, leave_out=unfilled)
+    sha256 = weights_sha256_of(module, leave_out=unfilled)
     fingerprint = digest(
         sha256,
         built.architecture,
@@ -175,7 +175,13 @@ def _some(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
 
 
-def _weights_sha256(module: nn.Module, *, leave_out: set[str]) -> str:
+def weights_sha256_of(module: nn.Module, *, leave_out: set[str]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of a module's tensors.
+
+    Args:
+        module: With its weights.
+        leave_out: Tensors that no weight filled.
+    """
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if name not in leave_out:

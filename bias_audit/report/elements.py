@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-MOST_PRINTED_ROWS: Final = 60
+from markupsafe import Markup
+
+from bias_audit.errors import OutputError
+from bias_audit.report.numbers import count, counted
+
+MOST_PRINTED_ROWS: Final = 14
 """Longer tables are shortened on paper."""
 
 Cells = tuple[str, ...]
@@ -31,12 +38,25 @@ class Table:
     excerpt: tuple[Cells, ...] = ()
     """What paper shows of a long table."""
     excerpt_note: str = ""
-    """Which rows the excerpt holds, and where all are."""
+    """Which rows the excerpt holds, and what to know of these."""
+    is_detail: bool = False
+    """Whether paper leaves it out and says so."""
 
     @property
     def is_long(self) -> bool:
         """Whether paper shows the excerpt alone."""
-        return len(self.rows) > MOST_PRINTED_ROWS
+        return len(self.rows) > MOST_PRINTED_ROWS and len(self.excerpt) < len(self.rows)
+
+    @property
+    def left_out(self) -> str:
+        """What of the rows paper leaves out, and where all of them are."""
+        shown = len(self.excerpt)
+        if shown == 0:
+            return f"Its {counted(len(self.rows), 'row')} are in report.html and audit.json."
+        return (
+            f"{count(shown)} of {counted(len(self.rows), 'row')}; the other "
+            f"{count(len(self.rows) - shown)} are in report.html and audit.json."
+        )
 
 
 @dataclass(frozen=True)
@@ -52,14 +72,46 @@ class BlockText:
 
 @dataclass(frozen=True)
 class FigureView:
-    """A drawing and its text."""
+    """A drawing, made when it is asked for, and its text.
 
-    source: str
-    """A `data:` URI."""
+    Raises:
+        OutputError: There is no `alt`.
+    """
+
+    draw: Callable[[], str]
+    """Draws it as a `data:` URI."""
     alt: str
     caption: str
     data: str | None = None
     """The file in the run folder that holds its numbers."""
+    anchor: str = ""
+    """Of its block."""
+    draw_inline: Callable[[], Markup] = Markup
+    """Draws it as an `svg` element."""
+    pack: Callable[[], str | None] = lambda: None
+    """Its numbers, compressed; None where they are too many for a page."""
+
+    def __post_init__(self) -> None:
+        if not self.alt.strip():
+            raise OutputError(
+                f"figure {self.anchor}: expected a text that tells what it shows to readers who "
+                "cannot see it, got none; give its block a BlockText.alt made from its numbers"
+            )
+
+    @cached_property
+    def source(self) -> str:
+        """A `data:` URI; drawn when first asked for, since paper shows only some figures."""
+        return self.draw()
+
+    @cached_property
+    def inline(self) -> Markup:
+        """For the screen: an `svg` element."""
+        return self.draw_inline()
+
+    @cached_property
+    def packed(self) -> str | None:
+        """For the screen: the rows of its data file, deflated, in base64."""
+        return self.pack()
 
 
 @dataclass(frozen=True)
@@ -77,6 +129,19 @@ class BlockView:
     figure: FigureView | None
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
+    is_detail: bool = False
+    """Whether paper only lists it, because other blocks carry the message."""
+    is_drawn_on_paper: bool = True
+    """Whether its figure says more there than its table."""
+    new_notes: tuple[str, ...] = ()
+    """Notes that no block printed before it has."""
+    layer: str | None = None
+    """The one it is about; None where it is about several."""
+
+    @property
+    def n_rows(self) -> int:
+        """Of all its tables."""
+        return sum(len(table.rows) for table in self.tables)
 
 
 @dataclass(frozen=True)

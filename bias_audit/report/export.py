@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from bias_audit.files import write_text
-from bias_audit.report.figure_data import Cell, Rows
-from bias_audit.report.sections.backbone import placed_blocks
+from bias_audit.report.csv_text import csv_text
+from bias_audit.report.figure_data import Rows
+from bias_audit.report.sections.placing import placed_blocks
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_array
 
+__all__ = ["FOLDER", "csv_text", "write_figure_data"]
+
 FOLDER: Final = "figures"
-_DIGITS: Final = 7
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_figure_data(result: AuditResult, folder: Path) -> tuple[Path, ...]:
@@ -55,26 +53,3 @@ def _tables(result: AuditResult, folder: Path) -> Iterator[tuple[str, Rows]]:
             keys = shape.data_needs(placed.block)
             arrays = {key: read_array(folder, placed.analysis.arrays, key) for key in keys}
             yield placed.data_name, shape.data(placed.block, arrays)
-
-
-def csv_text(rows: Iterable[tuple[Cell, ...]], *, digits: int | None = _DIGITS) -> str:
-    """Rows as CSV; no text is a formula to a spreadsheet, and what is missing is empty.
-
-    Args:
-        rows: The first one names the columns.
-        digits: Significant ones of a number that is not whole; None: all that it has.
-    """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([_cell(cell, digits) for cell in row] for row in rows)
-    return stream.getvalue()
-
-
-def _cell(cell: Cell, digits: int | None) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, str):
-        return f"'{cell}" if cell.startswith(_FORMULA) else cell
-    if isinstance(cell, float) and digits is not None:
-        return f"{cell:.{digits}g}"
-    return str(cell)

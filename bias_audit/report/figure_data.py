@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -16,8 +16,10 @@ from bias_audit.results.blocks import (
     GroupTable,
     LayerCurve,
     LayerMatrix,
+    RobustnessCurves,
     UnitMap,
 )
+from bias_audit.results.selftest import PowerCurve
 from bias_audit.statistics.estimate import Estimate
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -139,6 +141,29 @@ def layer_matrix_data(block: LayerMatrix, arrays: Arrays) -> Rows:  # noqa: ARG0
     """One row per pair of layers."""
     rows: Rows = [("layer", "other", *_ESTIMATE)]
     rows += [(pair.one, pair.other, *_cells(pair.estimate)) for pair in block.pairs]
+    return rows
+
+
+def robustness_curves_data(block: RobustnessCurves, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per disturbance, method and strength."""
+    rows: Rows = [("disturbance", block.noun, "rank", "strength", *_ESTIMATE)]
+    rows += [
+        (panel.disturbance, curve.method, rank, point.strength, *_cells(point.change))
+        for panel in block.panels
+        for rank, curve in enumerate(panel.curves, 1)
+        for point in curve.points
+    ]
+    return rows
+
+
+def power_curve_data(curves: Sequence[PowerCurve]) -> Rows:
+    """One row per number of images and strength."""
+    rows: Rows = [("images_per_group", "auc", *_ESTIMATE)]
+    rows += [
+        (curve.per_group, point.auc, *_cells(point.claimed))
+        for curve in curves
+        for point in curve.points
+    ]
     return rows
 
 

@@ -28,6 +28,11 @@ def interval(estimate: Estimate | None) -> str:
     return f"{value} [{lower}, {upper}]"
 
 
+def told(estimate: Estimate) -> str:
+    """Such as "0.83 [0.82, 0.85] (95 %), n = 700": an estimate away from its table's heading."""
+    return f"{interval(estimate)} ({100 * estimate.level:.4g} %), n = {count(estimate.n)}"
+
+
 def _hides(number: float) -> bool:
     """Whether two decimals would round a number to a boundary that it does not touch."""
     return round(number, 2) in {0.0, 1.0} and number not in {0.0, 1.0}

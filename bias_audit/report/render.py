@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from bias_audit.report.damage import damage_named
 from bias_audit.report.export import write_figure_data
 from bias_audit.report.exporting.writing import FOLDER, write_exports
 from bias_audit.report.html import html
-from bias_audit.report.pdf import pdf
+from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.view import audit_view
-from bias_audit.results.store import read_audit
+from bias_audit.results.store import audit_bytes, parse_audit
 
 FORMATS = ("html", "pdf")
 
@@ -36,8 +37,10 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
     if unknown:
         raise OutputError(f"expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}")
     with damage_named(folder):
-        result = read_audit(folder)
-        view = audit_view(result, folder)
+        content = audit_bytes(folder)
+        result = parse_audit(content, source=str(folder / "audit.json"))
+        digest = hashlib.sha256(content).hexdigest()
+        view = audit_view(result, folder, audit_sha256=digest)
         screen = html(view, medium="screen") if "html" in formats else ""
         paper = html(view, medium="paper") if "pdf" in formats else ""
         write_figure_data(result, folder)
@@ -49,7 +52,7 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
         written.append(path)
     if "pdf" in formats:
         path = folder / "report.pdf"
-        printed = pdf(paper)
+        printed = pdf(paper, embedded=Embedded(content, result.provenance.started))
         write_atomically(path, lambda file: file.write(printed))
         written.append(path)
     return tuple(written)

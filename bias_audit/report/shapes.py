@@ -15,12 +15,14 @@ from bias_audit.report.blocks.group_ledger import group_ledger as group_ledger_t
 from bias_audit.report.blocks.group_matrix import group_matrix as group_matrix_text
 from bias_audit.report.blocks.group_profiles import group_profiles as group_profiles_text
 from bias_audit.report.blocks.group_table import group_table as group_table_text
+from bias_audit.report.blocks.groups import group_heading
 from bias_audit.report.blocks.hypothesis_families import (
     hypothesis_families as hypothesis_families_text,
 )
 from bias_audit.report.blocks.layer_curve import layer_curve as layer_curve_text
 from bias_audit.report.blocks.layer_matrix import layer_matrix as layer_matrix_text
 from bias_audit.report.blocks.method_comparison import method_comparison as method_comparison_text
+from bias_audit.report.blocks.robustness_curves import robustness_curves as robustness_curves_text
 from bias_audit.report.blocks.unit_map import unit_map as unit_map_text
 from bias_audit.report.elements import BlockText
 from bias_audit.report.figure_data import (
@@ -32,6 +34,7 @@ from bias_audit.report.figure_data import (
     group_table_data,
     layer_curve_data,
     layer_matrix_data,
+    robustness_curves_data,
     unit_map_data,
 )
 from bias_audit.report.figures.confusions import confusions
@@ -41,8 +44,16 @@ from bias_audit.report.figures.group_profiles import group_profiles
 from bias_audit.report.figures.group_table import group_table
 from bias_audit.report.figures.layer_curve import layer_curve
 from bias_audit.report.figures.layer_matrix import layer_matrix
+from bias_audit.report.figures.robustness_curves import robustness_curves
+from bias_audit.report.figures.style import Palette
 from bias_audit.report.figures.unit_map import unit_map
-from bias_audit.results.blocks import DifferenceMap, GroupMatrix, UnitMap
+from bias_audit.results.blocks import (
+    DifferenceMap,
+    GroupMatrix,
+    GroupProfiles,
+    GroupTable,
+    UnitMap,
+)
 
 B = TypeVar("B")
 
@@ -70,18 +81,54 @@ class Shape(Generic[B]):
     """The numbers behind the figure."""
     data_needs: Callable[[B], tuple[str, ...]] = lambda _: ()
     """Keys of the arrays that hold them."""
+    is_coloured: bool = False
+    """Whether `draw` takes a palette, since colours stand for attributes."""
+
+    keys: Callable[[B], str] = lambda _: "layer"
+    """What the keys of the figure's marks are: "layer", or the attributes of groups."""
+
+    def drawn(self, block: B, arrays: Mapping[str, npt.NDArray[Any]], palette: Palette) -> Figure:
+        """The figure, in the colours of the report's attributes."""
+        draw: Callable[..., Figure] = self.draw
+        return draw(block, arrays, palette) if self.is_coloured else draw(block, arrays)
 
 
 def shapes() -> dict[str, Shape[Any]]:
     """Every shape by its block's name, in the order in which a report prints them."""
     return {
-        "layer_curve": Shape(layer_curve_text, layer_curve, "svg", data=layer_curve_data),
-        "group_table": Shape(group_table_text, group_table, "svg", data=group_table_data),
-        "confusions": Shape(confusions_text, confusions, "svg", data=confusions_data),
-        "group_profiles": Shape(
-            group_profiles_text, group_profiles, "svg", data=group_profiles_data
+        "layer_curve": Shape(
+            layer_curve_text, layer_curve, data=layer_curve_data, is_coloured=True
         ),
-        "unit_map": Shape(unit_map_text, unit_map, "png", _rasters, unit_map_data, _by_unit),
+        "group_table": Shape(
+            group_table_text,
+            group_table,
+            data=group_table_data,
+            is_coloured=True,
+            keys=_of_rows,
+        ),
+        "confusions": Shape(
+            confusions_text,
+            confusions,
+            data=confusions_data,
+            is_coloured=True,
+            keys=lambda _: "attributes that changed",
+        ),
+        "group_profiles": Shape(
+            group_profiles_text,
+            group_profiles,
+            data=group_profiles_data,
+            is_coloured=True,
+            keys=_of_rows,
+        ),
+        "unit_map": Shape(
+            unit_map_text,
+            unit_map,
+            "png",
+            _rasters,
+            unit_map_data,
+            _by_unit,
+            keys=lambda block: group_heading(block.groups),
+        ),
         "difference_map": Shape(
             difference_map_text,
             difference_map,
@@ -89,15 +136,34 @@ def shapes() -> dict[str, Shape[Any]]:
             _difference_arrays,
             difference_map_data,
             _differences_by_unit,
+            keys=lambda _: "comparison",
         ),
         "group_matrix": Shape(
-            group_matrix_text, group_matrix, "png", _values, group_matrix_data, _values_and_bounds
+            group_matrix_text,
+            group_matrix,
+            "png",
+            _values,
+            group_matrix_data,
+            _values_and_bounds,
+            keys=lambda _: "pair of groups",
         ),
-        "layer_matrix": Shape(layer_matrix_text, layer_matrix, "svg", data=layer_matrix_data),
+        "layer_matrix": Shape(
+            layer_matrix_text,
+            layer_matrix,
+            data=layer_matrix_data,
+            keys=lambda _: "layer / layer",
+        ),
         "method_comparison": Shape(method_comparison_text),
+        "robustness_curves": Shape(
+            robustness_curves_text, robustness_curves, data=robustness_curves_data
+        ),
         "test_families": Shape(hypothesis_families_text),
         "group_ledger": Shape(group_ledger_text),
     }
+
+
+def _of_rows(block: GroupTable | GroupProfiles) -> str:
+    return group_heading([row.group for row in block.rows])
 
 
 def _rasters(block: UnitMap) -> tuple[str, ...]:
@@ -109,7 +175,7 @@ def _difference_arrays(block: DifferenceMap) -> tuple[str, ...]:
 
 
 def _values(block: GroupMatrix) -> tuple[str, ...]:
-    return (block.values, *((block.tree,) if block.tree else ()))
+    return tuple(key for key in (block.values, block.tree, block.bounds) if key)
 
 
 def _by_unit(block: UnitMap) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bias_audit.report.elements import Fact
+from bias_audit.report.figures.style import Palette
 from bias_audit.report.references import labels
 from bias_audit.report.sections.asked import AskedView, asked
 from bias_audit.report.sections.backbone import BackboneView, backbone
@@ -17,7 +18,9 @@ from bias_audit.report.sections.method import Sentences, limits, methods
 from bias_audit.report.sections.not_measured import NotMeasuredView, not_measured
 from bias_audit.report.sections.provenance import ProvenanceView, provenance
 from bias_audit.report.sections.purpose import PurposeView, purpose
+from bias_audit.report.sections.selectors import Selectors, selectors
 from bias_audit.report.sections.selftest import SelfTestView, selftest
+from bias_audit.report.sections.signing import SigningView, signing
 from bias_audit.report.sections.summary import SummaryView, summary
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.claims import refuse_overclaims_of
@@ -28,6 +31,7 @@ class AuditView:
     """Everything a report prints, in the order in which it does."""
 
     cover: CoverView
+    signing: SigningView
     summary: SummaryView
     purpose: PurposeView
     not_measured: NotMeasuredView
@@ -41,29 +45,43 @@ class AuditView:
     provenance: ProvenanceView
     labels: Mapping[str, tuple[str, ...]]
     """What each section answers, by its key; see `references`."""
+    selectors: Selectors
+    audit_sha256: str = ""
+    """Of the `audit.json` that all of it is made from; empty where it is not known."""
+
+    @property
+    def short_sha256(self) -> str:
+        """Enough of it to tell two apart."""
+        return self.audit_sha256[:_SHORT]
 
 
-def audit_view(result: AuditResult, folder: Path) -> AuditView:
-    """Turn results into text and figures.
+_SHORT = 16
+
+
+def audit_view(result: AuditResult, folder: Path | None, *, audit_sha256: str = "") -> AuditView:
+    """Turn results into text and figures, which are drawn when they are asked for.
 
     Args:
         result: What the audit found.
-        folder: The run folder, for the arrays that figures draw.
+        folder: The run folder, for the arrays that figures draw; None: no figure is drawn.
+        audit_sha256: Of `audit.json`.
 
     Raises:
-        OutputError: An array is missing or damaged.
         ValueError: Parts of the result do not belong together.
     """
     refuse_overclaims_of(result)
+    palette = Palette(tuple(attribute.name for attribute in result.data.attributes))
     found = summary(result)
     seen = data(result.data)
     backbones = tuple(
-        backbone(subject, index, folder) for index, subject in enumerate(result.subjects)
+        backbone(subject, index, folder, palette=palette)
+        for index, subject in enumerate(result.subjects)
     )
     told, bounds = methods(result), limits(result)
     tested = selftest(result.selftest) if result.selftest else None
     return AuditView(
         cover=cover(result),
+        signing=signing(result, audit_sha256),
         summary=found,
         purpose=purpose(result),
         not_measured=not_measured(result),
@@ -76,4 +94,6 @@ def audit_view(result: AuditResult, folder: Path) -> AuditView:
         glossary=glossary(found, seen, backbones, told, bounds, tested),
         provenance=provenance(result),
         labels=labels(),
+        selectors=selectors(result),
+        audit_sha256=audit_sha256,
     )

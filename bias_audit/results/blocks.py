@@ -18,6 +18,12 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class _Block(_Frozen):
+    detail: bool | None = None
+    """Whether paper may leave it to the HTML report, because another block of its analysis carries
+    the message; None where the analysis does not say."""
+
+
 class ControlPoint(_Frozen):
     """One control of one point: the same procedure on something that is not the layer."""
 
@@ -55,7 +61,7 @@ class Curve(_Frozen):
     """Why no point has an estimate."""
 
 
-class LayerCurve(_Frozen):
+class LayerCurve(_Block):
     """A metric of every target at every layer, against its controls."""
 
     block: Literal["layer_curve"] = "layer_curve"
@@ -87,7 +93,7 @@ class GroupRow(_Frozen):
     """Adjusted for the family that the table belongs to."""
 
 
-class GroupTable(_Frozen):
+class GroupTable(_Block):
     """A metric of every declared group, empty ones included."""
 
     block: Literal["group_table"] = "group_table"
@@ -111,7 +117,7 @@ class GroupPair(_Frozen):
     estimate: Estimate
 
 
-class GroupMatrix(_Frozen):
+class GroupMatrix(_Block):
     """A number for every ordered pair of groups, such as the distance of their profiles."""
 
     block: Literal["group_matrix"] = "group_matrix"
@@ -127,6 +133,8 @@ class GroupMatrix(_Frozen):
     tree: str | None = None
     """Array key: (n_drawn - 1, 4), scipy's linkage of the groups that have numbers, numbered in
     the order of `groups`; None where there is no dendrogram."""
+    undrawn_tree: str | None = None
+    """Array key: the same of more groups than a dendrogram can name, in their declared order."""
     bounds: str | None = None
     """Array key: (2, n_groups, n_groups), lower and upper ends of the intervals."""
 
@@ -139,7 +147,7 @@ class LayerPair(_Frozen):
     estimate: Estimate
 
 
-class LayerMatrix(_Frozen):
+class LayerMatrix(_Block):
     """A number for every pair of layers, such as how alike they arrange the groups."""
 
     block: Literal["layer_matrix"] = "layer_matrix"
@@ -160,7 +168,45 @@ class AttributeShare(_Frozen):
     effect."""
 
 
-class UnitMap(_Frozen):
+class EarlierMap(_Frozen):
+    """How a layout lies beside that of the same layer in an earlier audit."""
+
+    run: str
+    """Name of the earlier audit."""
+    folder: str
+    """Name of its run folder."""
+    started: str
+    """ISO 8601, UTC."""
+    backbone: str
+    weights_sha256: str
+    has_same_weights: bool
+    layout: str
+    """How units were placed there."""
+    limit: float
+    """End of its colour scale."""
+    own_limit: float | None = None
+    """What the end of this audit's colour scale would be without the earlier one."""
+    disparity: float
+    """Procrustes disparity of the two layouts: 0 for one shape, 1 for unrelated ones."""
+    by_chance: tuple[float, float]
+    """Central 95 % of the disparity with units shuffled."""
+    p_value: float
+    """Of a disparity as small with units shuffled."""
+    alpha: float
+    """The largest p-value of a match."""
+    draws: int
+    is_match: bool
+    """Whether units match better than by chance."""
+    places: Literal["turned", "taken", "own"]
+    """Of the maps: this audit's layout turned like the earlier one, the earlier places
+    themselves, or this audit's layout as it came, since it does not match."""
+    shift: float
+    """Median distance of a unit from its earlier place, in sides of the map, once turned."""
+    shift_by_chance: float
+    """The same with units shuffled."""
+
+
+class UnitMap(_Block):
     """Group profiles drawn over one layout of a layer's units."""
 
     block: Literal["unit_map"] = "unit_map"
@@ -184,6 +230,8 @@ class UnitMap(_Frozen):
     """Array key: (n_groups, 100, 100), interpolated values, row 0 at the bottom, float."""
     shares: tuple[AttributeShare, ...] = ()
     """One per attribute, where the groups are the levels of every attribute."""
+    earlier: EarlierMap | None = None
+    """Beside which the layout was laid, where the groups are the levels of every attribute."""
 
 
 class MapRegion(_Frozen):
@@ -237,7 +285,7 @@ class GroupDifference(_Frozen):
         return f"{self.one} against {self.other or 'all others'}"
 
 
-class DifferenceMap(_Frozen):
+class DifferenceMap(_Block):
     """Differences of two groups, drawn over the layout of a layer, with a test of where."""
 
     block: Literal["difference_map"] = "difference_map"
@@ -296,7 +344,7 @@ class ConfusionClass(_Frozen):
     group is predicted at all."""
 
 
-class Confusions(_Frozen):
+class Confusions(_Block):
     """The most frequent confusions of a probe, and which attributes changed in all of them."""
 
     block: Literal["confusions"] = "confusions"
@@ -320,7 +368,7 @@ class ProfileRow(_Frozen):
     reason: str | None = None
 
 
-class GroupProfiles(_Frozen):
+class GroupProfiles(_Block):
     """Profiles of every group at one layer."""
 
     block: Literal["group_profiles"] = "group_profiles"
@@ -359,7 +407,7 @@ class HypothesisFamily(_Frozen):
     """Why: such as "something was rejected in marginals"."""
 
 
-class HypothesisFamilies(_Frozen):
+class HypothesisFamilies(_Block):
     """The declared plan of tests, and what became of each family."""
 
     block: Literal["test_families"] = "test_families"
@@ -380,7 +428,7 @@ class GroupLedgerEntry(_Frozen):
     """On the numbers printed."""
 
 
-class GroupLedger(_Frozen):
+class GroupLedger(_Block):
     """Every group that was suppressed, pooled or flagged as small; printed even if empty."""
 
     block: Literal["group_ledger"] = "group_ledger"
@@ -415,7 +463,7 @@ class ComparedMethod(_Frozen):
     """"tied": its mean rank does not differ from that of the recommended one."""
 
 
-class MethodComparison(_Frozen):
+class MethodComparison(_Block):
     """Methods that do the same at one layer, by several measures."""
 
     block: Literal["method_comparison"] = "method_comparison"
@@ -430,6 +478,45 @@ class MethodComparison(_Frozen):
     """How the recommended one is chosen, in a sentence."""
 
 
+class RobustnessPoint(_Frozen):
+    """What a method's pictures lose at one strength of a disturbance."""
+
+    strength: float
+    change: Estimate
+
+
+class RobustnessCurve(_Frozen):
+    """One method under growing disturbance."""
+
+    method: str
+    points: tuple[RobustnessPoint, ...]
+    """By growing strength; empty where the method has no pictures to disturb."""
+
+
+class RobustnessPanel(_Frozen):
+    """One disturbance."""
+
+    disturbance: str
+    """Such as "Gaussian blur"."""
+    strength: str
+    """Name of the strength, for an axis, with its unit."""
+    curves: tuple[RobustnessCurve, ...]
+    """The recommended method first, as `MethodComparison.methods` has them."""
+
+
+class RobustnessCurves(_Block):
+    """How much of the pictures that several methods make survives growing disturbance."""
+
+    block: Literal["robustness_curves"] = "robustness_curves"
+    title: str
+    noun: str
+    """What is compared, in the singular: "layout"."""
+    layer: str
+    metric: str
+    """Name for an axis; 0 where a picture stays as it is."""
+    panels: tuple[RobustnessPanel, ...]
+
+
 Block = Annotated[
     LayerCurve
     | GroupTable
@@ -441,9 +528,15 @@ Block = Annotated[
     | GroupProfiles
     | HypothesisFamilies
     | MethodComparison
+    | RobustnessCurves
     | GroupLedger,
     Field(discriminator="block"),
 ]
+
+
+Question = Literal["encoded", "groups", "used"]
+"""What a reader with five minutes asks: what is linearly decodable, which groups stand out, and
+whether the backbone's own decisions use it."""
 
 
 class Finding(_Frozen):
@@ -452,5 +545,7 @@ class Finding(_Frozen):
     text: str
     """A sentence of plain text; it contains its own intervals."""
     weight: float
-    """For ordering: larger comes first."""
+    """How far its interval lies from "no effect", for ordering; 0: undecided."""
     estimates: dict[str, Estimate] = {}
+    question: Question | None = None
+    """Which question of the summary it answers; None: none directly."""

@@ -67,25 +67,50 @@ def read_audit(folder: Path) -> AuditResult:
     Raises:
         OutputError: There is none, it is damaged, or another schema version wrote it.
     """
+    return parse_audit(audit_bytes(folder), source=str(folder / "audit.json"))
+
+
+def audit_bytes(folder: Path) -> bytes:
+    """The bytes of a run folder's `audit.json`.
+
+    Raises:
+        OutputError: There is none, or it cannot be read.
+    """
     path = folder / "audit.json"
     if not path.is_file():
         raise OutputError(f"{path}: expected a finished run's folder, found no audit.json in it")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise OutputError(f"{path}: not readable as JSON ({error})") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise OutputError(f"{path}: not readable ({error})") from error
+
+
+def parse_audit(content: bytes, *, source: str) -> AuditResult:
+    """Read a result from the bytes of an `audit.json`, wherever they lie.
+
+    Args:
+        content: The file.
+        source: Where it is from, for messages.
+
+    Raises:
+        OutputError: It is damaged, or another schema version wrote it.
+    """
+    try:
+        raw = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise OutputError(f"{source}: not readable as JSON ({error})") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise OutputError(
-            f"{path}: expected schema_version {SCHEMA_VERSION}, got {version!r}; "
+            f"{source}: expected schema_version {SCHEMA_VERSION}, got {version!r}; "
             "render it with the release that wrote it, or run the audit again"
         )
     try:
-        return AuditResult.model_validate_json(path.read_bytes())
+        return AuditResult.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise OutputError(f"{path}: damaged at {where}: {first['msg']}") from error
+        raise OutputError(f"{source}: damaged at {where}: {first['msg']}") from error
 
 
 def _save(array: npt.NDArray[Any], file: IO[bytes]) -> None:

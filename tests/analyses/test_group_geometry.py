@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.cluster.hierarchy import cut_tree
 
 from bias_audit.analyses.methods.group_geometry import PLUGIN, Params
 from bias_audit.errors import AnalysisError
+from bias_audit.groups import Attribute
+from bias_audit.report.shapes import shapes
 from bias_audit.results.blocks import GroupMatrix, LayerMatrix
 from tests.analyses.planted import AGE, make_subject, planted
 
@@ -124,3 +127,22 @@ def test_what_cannot_be_compared_is_explained() -> None:
         ("early", "late"),
     )
     assert len(problems) == 2
+
+
+def test_a_tree_of_many_groups_is_kept_and_said_to_be_left_out() -> None:
+    n_groups = 45
+    many = Attribute("age", tuple(f"group {i}" for i in range(n_groups)))
+    codes = np.repeat(np.arange(n_groups), 8)
+    rng = np.random.default_rng(0)
+    units = rng.standard_normal((len(codes), 20)) + 5 * (codes >= 20)[:, None]
+    subject = make_subject(codes[:, None], {"late": units}, (many,))
+    block, _, outcome = _matrix(subject)
+    assert block.tree is None
+    assert block.undrawn_tree is not None
+    tree = outcome.arrays[block.undrawn_tree]
+    assert tree.shape == (n_groups - 1, 4)
+    below = cut_tree(tree, [2])[:, 0]
+    assert len(set(below[:20])) == len(set(below[20:])) == 1
+    assert below[0] != below[20]
+    said = " ".join(shapes()["group_matrix"].text(block).notes)
+    assert f"{block.undrawn_tree}.npy" in said

@@ -7,13 +7,15 @@ import pytest
 from pydantic import ValidationError
 
 from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.mapping.layout_quality import MEASURES
+from bias_audit.analyses.mapping.raster_quality import area_under
 from bias_audit.analyses.mapping.resampled_profiles import (
     weighted_contrasts,
     weights_within_groups,
 )
 from bias_audit.analyses.methods.layout_comparison import PLUGIN, Params
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import MethodComparison
+from bias_audit.results.blocks import MethodComparison, RobustnessCurves
 from tests.analyses.planted import AGE, make_subject
 
 QUICK = Params.model_validate(
@@ -38,8 +40,19 @@ def _structured(n: int = 240, n_units: int = 40) -> Subject:
 def test_informed_layouts_beat_random_ones_and_numbers_repeat() -> None:
     subject = _structured()
     outcome = PLUGIN.run(subject, QUICK)
-    (block,) = outcome.blocks
+    block, curves = outcome.blocks
     assert isinstance(block, MethodComparison)
+    assert isinstance(curves, RobustnessCurves)
+    for panel, key in zip(curves.panels, ("blur", "shrink"), strict=True):
+        assert [curve.method for curve in panel.curves] == [m.name for m in block.methods]
+        column = list(MEASURES).index(key)
+        for curve, method in zip(panel.curves, block.methods, strict=True):
+            # The mean of areas is the area under the mean curve.
+            area = method.estimates[column]
+            assert area is not None
+            means = np.array([point.change.value for point in curve.points])
+            strengths = tuple(point.strength for point in curve.points)
+            assert area_under(means, strengths) == pytest.approx(area.value)
     names = [method.name for method in block.methods]
     assert len(names) == 4
     assert names[0].startswith("PCA")

@@ -87,19 +87,24 @@ def test_layouts_of_one_shape_have_no_disparity() -> None:
 def test_quality_covers_the_measures_and_knows_no_map_of_a_line() -> None:
     signatures = RNG.standard_normal((30, 4))
     found = quality(signatures, "cosine", RNG.uniform(size=(30, 2)))
-    assert [*found, DISPARITY] == list(MEASURES) == list(dict.fromkeys(MEASURES))
+    assert [*found.measures, DISPARITY] == list(MEASURES) == list(dict.fromkeys(MEASURES))
     assert set(RANGES) == set(MEASURES)
-    for key, value in found.items():
+    for key, value in found.measures.items():
         assert value is not None
         assert RANGES[key][0] <= value <= RANGES[key][1]
     line = np.tile(np.linspace(0, 1, 30)[:, None], (1, 2))
     of_line = quality(signatures, "cosine", line)
-    assert [key for key, value in of_line.items() if value is None] == [
+    assert [key for key, value in of_line.measures.items() if value is None] == [
         "blur",
         "shrink",
         "regions",
         "region_area",
     ]
+    assert of_line.blur is None
+    assert of_line.shrink is None
+    for curve, strengths, key in ((found.blur, BLURS, "blur"), (found.shrink, SHRINKS, "shrink")):
+        assert curve is not None
+        assert found.measures[key] == area_under(curve, strengths)
 
 
 def _repeated(name: str, goodness: float, spread: float, rng: np.random.Generator) -> Repeated:

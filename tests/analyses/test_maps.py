@@ -17,7 +17,7 @@ from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import DifferenceMap, GroupDifference, UnitMap
+from bias_audit.results.blocks import DifferenceMap, GroupDifference, HypothesisFamilies, UnitMap
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
 HAIR = Attribute("hair", ("none", "some"))
@@ -128,6 +128,12 @@ def test_planted_units_are_found_and_lie_inside_the_mask(test: str) -> None:
     assert effect is not None
     assert effect.lower < -1 < effect.upper or abs(effect.value + 1) < 0.25
     assert _of(block, "none").n_regions == 0
+    (families,) = (b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
+    (family,) = families.families
+    assert family.name == f"difference maps at {block.layer}"
+    assert family.n_hypotheses == family.n_tested == len(block.differences)
+    assert family.rejected == sum(each.n_regions > 0 for each in block.differences) > 0
+    assert (family.draws, family.smallest_p) == (199, block.smallest_p)
     assert any("annotated gender" in finding.text for finding in outcome.findings)
     if test == "max_t":
         assert set(entry.tested) <= set(entry.counts)

@@ -17,7 +17,7 @@ PCA = Params.model_validate({"layout": {"kind": "pca"}, "layers": ["late"], "ref
 def test_maps_of_one_layer_share_places_and_colours() -> None:
     subject = planted(n=240, n_units=30)
     outcome = PLUGIN.run(subject, PCA)
-    marginal, cells, _ = outcome.blocks
+    marginal, cells, _, _ = outcome.blocks
     assert isinstance(marginal, UnitMap)
     assert isinstance(cells, UnitMap)
     assert marginal.positions == cells.positions
@@ -48,7 +48,7 @@ def test_empty_groups_and_silent_units_are_kept_and_counted() -> None:
     units = rng.standard_normal((60, 8))
     units[:, 5] = 0
     outcome = PLUGIN.run(make_subject(codes, {"late": units}), PCA)
-    marginal, cells, _ = outcome.blocks
+    marginal, cells, _, _ = outcome.blocks
     assert isinstance(marginal, UnitMap)
     assert isinstance(cells, UnitMap)
     assert cells.n_silent == 1
@@ -63,7 +63,7 @@ def test_default_map_of_one_attribute() -> None:
     rng = np.random.default_rng(0)
     units = rng.standard_normal((90, 20)) + np.eye(3, 20)[codes[:, 0]]
     outcome = PLUGIN.run(make_subject(codes, {"late": units}, (AGE,)), Params())
-    block, _ = outcome.blocks
+    block, _, _ = outcome.blocks
     assert isinstance(block, UnitMap)
     assert block.layout == "t-SNE (cosine), refined by 100 steps of particle swarm"
 

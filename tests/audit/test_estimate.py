@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bias_audit.analyses.analysis import Workload
+from bias_audit.analyses.analysis import Analysis, Workload
+from bias_audit.analyses.methods.group_geometry import PLUGIN as GEOMETRY
+from bias_audit.analyses.methods.intersections import PLUGIN as INTERSECTIONS
+from bias_audit.analyses.methods.layout_comparison import PLUGIN as LAYOUTS
 from bias_audit.analyses.methods.linear_probe import PLUGIN
 from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.probing.probe_work import controlled_work, probe_work
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.audit import estimate as module
+from bias_audit.audit.plan import make_plan
+from bias_audit.backbones.loading import load_backbone
+from bias_audit.config.load import load_config
+from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Attribute
+from tests.analyses.planted import planted
 
+ROOT = Path(__file__).resolve().parents[2]
 ATTRIBUTES = (Attribute("age", ("young", "middle", "old")), Attribute("gender", ("f", "m")))
 SIZE = Workload(300, {"one": 20, "two": 40}, ATTRIBUTES)
 SETTINGS = ProbeSettings()
@@ -71,3 +82,56 @@ def test_the_time_of_a_probe_is_told_to_an_order_of_magnitude(n_units: int, n_le
         cross_fit(axes, labels, folds, n_classes=n_levels, strengths=SETTINGS.strengths)
         ratios.append((time.monotonic() - began) / told)
     assert 0.1 < np.median(ratios) < 10
+
+
+def test_the_work_of_maps_grows_with_what_is_asked() -> None:
+    two = replace(SIZE, n_units={"one": 20, "two": 400})
+
+    def work(plugin: Analysis[Any], workload: Workload, **params: Any) -> float:
+        return plugin.fits(plugin.params_type.model_validate(params), workload)
+
+    assert work(GEOMETRY, SIZE, bootstrap_draws=1000) == 2 * work(GEOMETRY, SIZE)
+    assert work(GEOMETRY, SIZE, compared_layers=["one", "two"]) == work(GEOMETRY, SIZE)
+    assert work(LAYOUTS, two) == work(LAYOUTS, two, layers=["two"]) > work(LAYOUTS, SIZE)
+    assert work(LAYOUTS, SIZE, repetitions=10) == 2 * work(LAYOUTS, SIZE)
+    assert work(LAYOUTS, SIZE, layouts=[{"kind": "pca"}]) < work(LAYOUTS, SIZE) / 5
+    many = replace(SIZE, multiplicity=Multiplicity(draws=19990))
+    assert work(INTERSECTIONS, many) == 10 * work(INTERSECTIONS, SIZE)
+    assert work(INTERSECTIONS, replace(SIZE, attributes=ATTRIBUTES[:1])) == 0
+
+
+@pytest.mark.parametrize(
+    ("plugin", "params"),
+    [
+        (GEOMETRY, {"layers": ["late"]}),
+        (INTERSECTIONS, {"layer": "late"}),
+        (LAYOUTS, {"layers": ["late"], "repetitions": 3}),
+    ],
+    ids=["group_geometry", "intersections", "layout_comparison"],
+)
+def test_the_time_of_an_analysis_is_told_to_an_order_of_magnitude(
+    plugin: Analysis[Any], params: dict[str, Any]
+) -> None:
+    """The second run is timed: the first one compiles, and fits the probes that it reads."""
+    subject = planted(n=480, n_units=128, strength=0.3)
+    layers = {"early": 128, "late": 128}
+    workload = Workload(480, layers, subject.faces.table.attributes)
+    settings = plugin.params_type.model_validate(params)
+    ratios = []
+    for repetition in range(3):
+        told = plugin.fits(settings, workload) * module._seconds_per_work()
+        began = time.monotonic()
+        plugin.run(subject, settings)
+        if repetition:
+            ratios.append((time.monotonic() - began) / told)
+    assert 0.1 < np.median(ratios) < 10
+
+
+def test_reference_images_pass_through_every_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1.0)
+    plan = make_plan(load_config(ROOT / "audit_configs" / "quickstart.yaml"))
+    planned = plan.backbones[0]
+    backbone = load_backbone(planned.kind, planned.source, planned.params, pretrained=False)
+    faces = planted(n=30).faces
+    seconds = [module._cost(backbone, plan, faces, 1.0, n).forward_seconds for n in (0, 7)]
+    assert seconds == [60, 67]  # the backbone and one draw of random weights, then the reference

@@ -22,6 +22,7 @@ CASES = [
     (512, 1000, "full"),
     (2048, 100, "refinement"),
     (2048, 1000, "full"),
+    (2048, 40, "full"),  # few enough for the transcription: its quality is known
 ]
 
 

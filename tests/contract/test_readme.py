@@ -26,6 +26,7 @@ def test_verbs_are_those_of_the_command_line() -> None:
         "run",
         "schema",
         "selftest",
+        "verify",
     }
 
 

@@ -13,7 +13,7 @@ from bias_audit import cli
 from bias_audit.results.judge import judge
 from bias_audit.results.store import read_audit
 from tests.functional.conftest import bias_audit
-from tests.report.synthetic import criteria_of, make_audit
+from tests.report.synthetic import make_audit
 from tests.results.judged import criterion, curve, normal, subject
 
 Write = Callable[[dict[str, Any]], Path]
@@ -125,24 +125,6 @@ def test_a_criterion_that_cannot_be_judged_is_refused_before_the_forward_pass(
     assert done.exit_code == 2, done.output
     assert expected in done.output.replace("\n", " ")
     assert "Forward pass" not in done.output
-
-
-def test_the_table_is_readable_on_80_columns() -> None:
-    from rich.console import Console
-
-    from bias_audit.console import print_verdicts
-    from bias_audit.report.sections.verdicts import verdicts
-
-    console = Console(width=80, record=True, file=None, quiet=False, force_terminal=False)
-    with console.capture() as captured:
-        print_verdicts(console, verdicts(make_audit(criteria=criteria_of("age")).result).rows)
-    text = captured.get()
-    assert max(map(len, text.splitlines())) <= 80
-    for word in ("● PASS", "■ FAIL", "◇ INCONCLUSIVE", "AUC is above guessing", "at least 0.5"):
-        assert word in text
-    with console.capture() as captured:
-        print_verdicts(console, verdicts(make_audit().result).rows)
-    assert captured.get() == ""
 
 
 def test_a_defect_does_not_look_like_a_failed_criterion(

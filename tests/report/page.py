@@ -42,7 +42,10 @@ class Page(HTMLParser):
         assert opened.name == tag, f"<{opened.name}> is closed by </{tag}>"
 
     def handle_data(self, data: str) -> None:
-        for entry in self.stack:
+        names = [entry.name for entry in self.stack]
+        # Words drawn in a figure, such as those of an axis, are no sentences of the page.
+        within = self.stack[names.index("text") :] if "text" in names else self.stack
+        for entry in within:
             entry.text += data
 
     def all(self, name: str) -> list[Tag]:

@@ -54,6 +54,10 @@ from bias_audit.results.blocks import (
     MapRegion,
     MethodComparison,
     ProfileRow,
+    RobustnessCurve,
+    RobustnessCurves,
+    RobustnessPanel,
+    RobustnessPoint,
     UnitMap,
 )
 from bias_audit.results.judge import judge
@@ -312,7 +316,12 @@ def _analyses(
             ),
             prefix,
         ),
-        _done("layout_comparison", "Comparison of layouts", (_layouts(layer),), prefix),
+        _done(
+            "layout_comparison",
+            "Comparison of layouts",
+            (_layouts(layer), _robustness(layer)),
+            prefix,
+        ),
         _done("plan", "Declared tests", (_plan(len(groups)), _ledger(groups, counts)), prefix),
     )
     return results, {f"{prefix}-topomap": arrays}
@@ -342,6 +351,39 @@ def _layouts(layer: str) -> MethodComparison:
             for name, values, rank, standing in methods
         ),
         rule="The lowest mean rank is recommended.",
+    )
+
+
+def _robustness(layer: str) -> RobustnessCurves:
+    """A curve for each layout but one that has no maps."""
+    strengths = (1.0, 2.0, 4.0)
+    layouts: tuple[tuple[str, float, tuple[float, ...]], ...] = (
+        ("UMAP (cosine)", 0.1, strengths),
+        ("PCA (cosine)", 0.12, strengths),
+        ("random (cosine)", 0.2, ()),
+    )
+    return RobustnessCurves(
+        title=f"Robustness of the maps of {layer}",
+        noun="layout",
+        layer=layer,
+        metric="relative change of the maps",
+        panels=tuple(
+            RobustnessPanel(
+                disturbance=disturbance,
+                strength="strength, in cells",
+                curves=tuple(
+                    RobustnessCurve(
+                        method=name,
+                        points=tuple(
+                            RobustnessPoint(strength=s, change=estimate(slope * s, 0.03, 5))
+                            for s in measured
+                        ),
+                    )
+                    for name, slope, measured in layouts
+                ),
+            )
+            for disturbance in ("Gaussian blur", "shrinking")
+        ),
     )
 
 
@@ -412,6 +454,7 @@ def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> Anal
                 "shuffled-label control.",
                 weight=0.3 if kind == "linear_probe" else 0.1,
                 estimates={"macro_auc": strong},
+                question="encoded" if kind == "linear_probe" else None,
             ),
             Finding(
                 text=f"{title}: which attribute is decodable most is undecided; the difference of "

@@ -285,6 +285,23 @@ def test_a_comparison_names_the_best_its_equals_and_what_is_missing() -> None:
     assert table.rows[2][4] == "not measured"
 
 
+def test_robustness_curves_start_where_nothing_is_disturbed_and_name_what_has_none() -> None:
+    block, arrays = _block("robustness_curves")
+    shape = shapes()["robustness_curves"]
+    for axes, panel in zip(shape.draw(block, arrays).axes, block.panels, strict=True):
+        lines = _lines(axes)
+        assert set(lines) == {curve.method for curve in panel.curves if curve.points}
+        for curve in panel.curves[:2]:
+            drawn = np.asarray(lines[curve.method].get_xydata())
+            assert drawn[0].tolist() == [0, 0]
+            assert drawn[1:, 1].tolist() == [point.change.value for point in curve.points]
+        assert {text.get_text() for text in axes.texts} == {"1. UMAP (cosine)", "2. PCA (cosine)"}
+    assert "random (cosine): not measured" in shape.text(block).notes[0]
+    rows = shape.data(block, arrays) if shape.data else []
+    assert len(rows) == 1 + 2 * 2 * 3
+    assert rows[1][:5] == ("Gaussian blur", "UMAP (cosine)", 1, 1.0, 0.1)
+
+
 def test_a_ledger_says_so_where_nothing_was_excluded() -> None:
     block, _ = _block("group_ledger")
     text = shapes()["group_ledger"].text(block)

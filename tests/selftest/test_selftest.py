@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import markupsafe
@@ -218,5 +219,10 @@ def test_the_power_curve_is_drawn(form: str, tmp_path: Path) -> None:
         for auc in (0.5, 0.7, 0.9)
     )
     path = tmp_path / f"power.{form}"
-    write_power_curve(path, (PowerCurve(per_group=30, points=points),))
+    data = write_power_curve(path, (PowerCurve(per_group=30, points=points),))
+    assert data == tmp_path / "power.csv"
+    rows = list(csv.DictReader(data.read_text().splitlines()))
+    assert [(float(row["auc"]), float(row["value"])) for row in rows] == [
+        (point.auc, point.claimed.value) for point in points
+    ]
     assert path.stat().st_size > 1000

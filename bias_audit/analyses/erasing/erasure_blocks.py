@@ -53,6 +53,8 @@ _BY_GROUP = {
     "group_top5_agreement": _METRICS["top5_agreement"],
 }
 QUANTITIES = (*_METRICS, *_BY_GROUP)
+_MAIN = ("head_auc", "top1_agreement")
+"""Of these, what was encoded and whether the classification layer uses it."""
 _ERASED, _SHUFFLED = "after erasure", "shuffled labels"
 _HALF = 0.5
 
@@ -84,6 +86,7 @@ def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurv
         points = () if point is None else (point,)
         curves.append(Curve(target=name, points=points, not_measured=None if points else few))
     return LayerCurve(
+        detail=quantity not in _MAIN,
         title=title,
         quantity=quantity,
         metric=metric,
@@ -146,6 +149,7 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
         estimate = _share(values[members], n_clusters, measure.top1.annotated.level, whole=top1)
         rows.append(GroupRow(group=group, n=int(members.sum()), estimate=estimate))
     return GroupTable(
+        detail=True,
         title=f"{_BY_GROUP[quantity][1]}: {target.described}, by group",
         quantity=quantity,
         metric=_BY_GROUP[quantity][0],

@@ -51,7 +51,8 @@ def _encoded(measure: Measures, layer: str) -> Finding:
 
 
 def _used(measure: Measures, layer: str) -> Finding:
-    return _changes(measure, measure.top1, f"at {layer}", "used_")
+    found = _changes(measure, measure.top1, f"at {layer}", "used_")
+    return found.model_copy(update={"question": "used"})
 
 
 def _used_on_reference(measure: Measures, layer: str) -> Finding | None:

@@ -93,7 +93,7 @@ def tested(
         )
         discovery = found.adjusted(plan.discovery, plan.alpha)
         tests.append(_by_table(level, found.p_values, discovery, family))
-    block = HypothesisFamilies(title=question, families=tuple(rows))
+    block = HypothesisFamilies(detail=False, title=question, families=tuple(rows))
     return Tested(tuple(tests), block, p_global)
 
 

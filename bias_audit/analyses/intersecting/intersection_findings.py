@@ -86,6 +86,7 @@ def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Fin
             text=text,
             weight=max(0.0, found.claim),
             estimates={"cell_auc_highest": high, "cell_auc_lowest": low},
+            question="groups",
         ),
     )
 
@@ -115,7 +116,7 @@ def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple
         f"chance (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence that "
         "there is none."
     )
-    return (Finding(text=text, weight=0.0),)
+    return (Finding(text=text, weight=0.0, question="groups"),)
 
 
 def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding | None:
@@ -131,7 +132,12 @@ def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Fi
         f"adjusted p = {tests.verdicts[index]:.3g})."
     )
     name = f"interaction_{measures.target}_{'_'.join(measures.given)}"
-    return Finding(text=text, weight=max(own.lower, -own.upper, 0.0), estimates={name: own})
+    return Finding(
+        text=text,
+        weight=max(own.lower, -own.upper, 0.0),
+        estimates={name: own},
+        question="groups",
+    )
 
 
 def _subject_of(measures: GroupMeasures) -> str:

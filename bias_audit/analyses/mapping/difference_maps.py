@@ -39,6 +39,7 @@ def difference_maps(
     *,
     split: Halves | None,
     level: float,
+    limit: float | None = None,
 ) -> Drawn:
     """Draw every comparison, and say where the groups differ.
 
@@ -49,6 +50,7 @@ def difference_maps(
         asked: What to compare and how.
         split: Which images test and which measure effects; None: all do both.
         level: Coverage of the intervals.
+        limit: Of the colour scale; default: from the maps themselves.
     """
     compared = comparisons(subject.faces.table.attributes, asked.named)
     if not compared:
@@ -72,10 +74,10 @@ def difference_maps(
         for comparison in compared:
             maps.append(tested_map(work, comparison))
             step.advance()
-    return _assembled(work, maps)
+    return _assembled(work, maps, limit)
 
 
-def _assembled(work: Work, maps: Sequence[TestedMap]) -> Drawn:
+def _assembled(work: Work, maps: Sequence[TestedMap], limit: float | None) -> Drawn:
     factors = over_maps([each.found.p_value if each.found else None for each in maps])
     alpha = work.subject.multiplicity.alpha
     values = np.stack([each.values for each in maps])
@@ -85,17 +87,16 @@ def _assembled(work: Work, maps: Sequence[TestedMap]) -> Drawn:
     directions = np.stack(
         [_directions(each, own, alpha) for each, own in zip(maps, p_values, strict=True)]
     )
-    sizes = np.abs(values[np.isfinite(values)])
-    limit = float(np.quantile(sizes, _LIMIT_QUANTILE)) if sizes.size else 0.0
     n_tested = sum(factor is not None for factor in factors)
     name = f"layer{work.plane.number}-differences"
     keys = {part: f"{name}-{part}" for part in ("values", "p_values", "rasters", "masks")}
     block = DifferenceMap(
+        detail=False,
         title=f"Differences of groups at {work.plane.layer}",
         layer=work.plane.layer,
         layout=work.plane.layout,
         n_units=len(work.scale),
-        limit=limit if limit > 0 else 1.0,
+        limit=limit or _colour_limit(values),
         test=how_tested(work, n_tested),
         effect=effect_told(work),
         alpha=alpha,
@@ -116,6 +117,12 @@ def _assembled(work: Work, maps: Sequence[TestedMap]) -> Drawn:
         keys["masks"]: _masks(work.plane.positions, directions),
     }
     return Drawn((block,), arrays, difference_findings(block))
+
+
+def _colour_limit(values: FloatArray) -> float:
+    sizes = np.abs(values[np.isfinite(values)])
+    limit = float(np.quantile(sizes, _LIMIT_QUANTILE)) if sizes.size else 0.0
+    return limit if limit > 0 else 1.0
 
 
 def _by_unit(each: TestedMap, factor: MapFactor | None) -> FloatArray:

@@ -19,7 +19,7 @@ from bias_audit.analyses.mapping.raster import rasters
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
 from bias_audit.analyses.wording import coverage, percent_interval
 from bias_audit.groups import Attribute, intersection_codes, intersections
-from bias_audit.results.blocks import AttributeShare, Block, Finding, UnitMap
+from bias_audit.results.blocks import AttributeShare, Block, EarlierMap, Finding, UnitMap
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -60,6 +60,8 @@ def group_maps(
     *,
     order: Literal["declared", "dendrogram"],
     shares: Shares | None,
+    earlier: EarlierMap | None = None,
+    limit: float | None = None,
 ) -> Drawn:
     """Maps of the levels of every attribute, of every pair of attributes, and of intersections.
 
@@ -68,6 +70,8 @@ def group_maps(
         plane: The layout.
         order: Of the levels of each attribute.
         shares: Of the attributes; None where they could not be measured.
+        earlier: Beside which the layout was laid.
+        limit: Of the colour scale; default: from the maps themselves.
     """
     table = subject.faces.table
     attributes = tuple(table.attributes)
@@ -87,16 +91,25 @@ def group_maps(
             kinds.append((f"pair{i}x{j}", title, [of(*pair)]))
     if len(attributes) > 1:
         kinds.append(("intersections", "All intersections", [of(*attributes)]))
-    limit = colour_limit([part for _, _, parts in kinds for part in parts])
+    own_limit = colour_limit([part for _, _, parts in kinds for part in parts])
     blocks: list[UnitMap] = []
     arrays: dict[str, npt.NDArray[Any]] = {}
     for kind, title, parts in kinds:
-        block, values = map_block(plane, kind, title, parts, limit)
-        if kind == "marginal" and shares is not None:
-            block = block.model_copy(update={"shares": _told(shares)})
-        blocks.append(block)
+        block, values = map_block(plane, kind, title, parts, limit or own_limit)
+        if kind == "marginal":
+            block = _with_notes(block, shares, earlier, own_limit)
+        blocks.append(block.model_copy(update={"detail": kind != "marginal"}))
         arrays |= values
     return Drawn(tuple(blocks), arrays)
+
+
+def _with_notes(
+    block: UnitMap, shares: Shares | None, earlier: EarlierMap | None, own_limit: float
+) -> UnitMap:
+    """What is said once, beside the first maps of a layer."""
+    beside = earlier and earlier.model_copy(update={"own_limit": own_limit})
+    told = () if shares is None else _told(shares)
+    return block.model_copy(update={"shares": told, "earlier": beside})
 
 
 def share_findings(layer: str, shares: Shares | None, level: float) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -77,37 +78,44 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """The smallest and largest value of each measure."""
 
 
-def quality(
-    signatures: FloatArray, distance: Distance, positions: FloatArray
-) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Quality:
+    """One layout, measured."""
+
+    measures: dict[str, float | None]
+    """By key, all but the disparity; None for those of maps where units on one line span none."""
+    blur: FloatArray | None
+    """Change of the maps by `BLURS`, shape (n_blurs,)."""
+    shrink: FloatArray | None
+    """Change of the maps by `SHRINKS`, shape (n_shrinks,)."""
+
+
+def quality(signatures: FloatArray, distance: Distance, positions: FloatArray) -> Quality:
     """Every measure of one layout but the disparity, which takes two.
 
     Args:
         signatures: Contrasted profiles of units, shape (n_units, n_groups), none of them 0.
         distance: By which units were placed.
         positions: In [0, 1], shape (n_units, 2).
-
-    Returns:
-        Values by key; None for those of maps where units on one line span none.
     """
     neighbours = kept_neighbours(comparable(signatures, distance), positions)
-    return {
+    places: dict[str, float | None] = {
         "trustworthiness": neighbours.trustworthiness,
         "continuity": neighbours.continuity,
         "preservation": neighbours.preservation,
-        **_of_maps(positions, signatures.T),
     }
-
-
-def _of_maps(positions: FloatArray, values: FloatArray) -> dict[str, float | None]:
+    values = signatures.T
     try:
         drawn = rasters(positions, values)
     except QhullError:
-        return dict.fromkeys(("blur", "shrink", "regions", "region_area"))
+        lost = dict.fromkeys(("blur", "shrink", "regions", "region_area"))
+        return Quality(places | lost, None, None)
     number, area = active_regions(drawn, values)
-    return {
-        "blur": area_under(blur_curve(drawn), BLURS),
-        "shrink": area_under(shrink_curve(drawn), SHRINKS),
+    blur, shrink = blur_curve(drawn), shrink_curve(drawn)
+    maps: dict[str, float | None] = {
+        "blur": area_under(blur, BLURS),
+        "shrink": area_under(shrink, SHRINKS),
         "regions": number,
         "region_area": 100 * area,
     }
+    return Quality(places | maps, blur, shrink)

@@ -68,11 +68,12 @@ def disparities(layouts: list[FloatArray]) -> FloatArray:
     result = np.zeros((len(layouts), len(layouts)))
     for i, one in enumerate(layouts):
         for j, other in enumerate(layouts[:i]):
-            result[i, j] = result[j, i] = _disparity(one, other)
+            result[i, j] = result[j, i] = disparity(one, other)
     return result
 
 
-def _disparity(one: FloatArray, other: FloatArray) -> float:
+def disparity(one: FloatArray, other: FloatArray) -> float:
+    """Of two layouts of the same units; see `disparities`."""
     if not np.ptp(one, axis=0).any() or not np.ptp(other, axis=0).any():
         return 1.0
     return float(procrustes(one, other)[2])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.analyses.mapping.mean_draws import noise_of_means
 from bias_audit.analyses.mapping.profiles import Profiles
 from bias_audit.groups import IntArray
 from bias_audit.statistics.bootstrap import Weights, bootstrap_method, percentile_interval
@@ -64,7 +65,7 @@ def deviations(
     if len(used) == 0:
         return (None,) * len(clusters)
     observed = (standardised_contrasts(profiles, scale)[:, used] ** 2).mean(axis=1)
-    corrected = observed - _noise(profiles, scale, used, clusters)
+    corrected = observed - _noise(profiles, scale, clusters)
     drawn = _draws(profiles, scale, used, sample)
     plain = len(np.unique(sample.clusters)) == len(sample.clusters)
     method = bootstrap_method("images" if plain else "clusters of images", drawn.shape[1])
@@ -103,15 +104,10 @@ def clusters_by_group(profiles: Profiles, sample: Sample) -> IntArray:
     )
 
 
-def _noise(
-    profiles: Profiles, scale: FloatArray, used: IntArray, clusters: IntArray
-) -> FloatArray:
+def _noise(profiles: Profiles, scale: FloatArray, clusters: IntArray) -> FloatArray:
     """Expected square of a contrast by chance alone, averaged over units, shape (n_groups,)."""
-    present = profiles.counts > 0
-    relative = (profiles.deviations[:, used] / scale[used]) ** 2
-    spread = np.where(profiles.counts > 1, relative.mean(axis=1), 1.0)
-    variance = np.where(present, spread / np.maximum(clusters, 1), 0.0)
-    n = int(present.sum())
+    variance = np.nan_to_num(noise_of_means(profiles, scale, clusters))
+    n = int((profiles.counts > 0).sum())
     own = (1 - 1 / n) ** 2 * variance
     return np.asarray(own + (variance.sum() - variance) / n**2, dtype=np.float64)
 

@@ -20,8 +20,7 @@ from bias_audit.analyses.mapping.concentration_tests import TestedFamilies, ToTe
 from bias_audit.analyses.mapping.face_map import FaceMap, FaceMapSettings, map_faces
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layer,
     unknown_layers,
 )
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
@@ -94,10 +93,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
     Raises:
         AnalysisError: The layer is unknown, none can be chosen, or it is the same for all images.
     """
-    if params.layer is not None:
-        (layer,), chosen = check_layers(subject, [params.layer]), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
+    layer, chosen = chosen_layer(subject, params.layer, params.probes)
     found = _found(subject, layer, params)
     tables = tuple(_table(found, over, params.level) for over in found.tables)
     families = HypothesisFamilies(

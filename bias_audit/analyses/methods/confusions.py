@@ -35,7 +35,7 @@ from bias_audit.analyses.probing.probes import (
 from bias_audit.analyses.probing.separability import (
     Units,
     check_layers,
-    most_separable_layer,
+    chosen_layer,
     unknown_layers,
     widening_of,
 )
@@ -77,10 +77,7 @@ def confusions(subject: Subject, params: Params) -> Outcome:
 
 def _cross_validated(subject: Subject, params: Params) -> Outcome:
     target = finest_target(subject.faces.table)
-    if params.layer is not None:
-        (layer,), chosen = check_layers(subject, [params.layer]), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
+    layer, chosen = chosen_layer(subject, params.layer, params.probes)
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
     part = scores.part
     wrong = Wrong.of(

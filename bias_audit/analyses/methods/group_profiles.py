@@ -21,8 +21,7 @@ from bias_audit.analyses.mapping.profiles import (
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layers,
     unknown_layers,
 )
 from bias_audit.analyses.targets import finest_target
@@ -60,11 +59,7 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
     Raises:
         AnalysisError: A layer is unknown, none can be chosen, or one group has all images.
     """
-    if params.layers is not None:
-        layers, chosen = check_layers(subject, params.layers), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
-        layers = (layer,)
+    layers, chosen = chosen_layers(subject, params.layers, params.probes)
     blocks: list[GroupProfiles] = []
     arrays: dict[str, npt.NDArray[np.float32]] = {}
     title = f"Group profiles of {subject.name}"
@@ -111,6 +106,7 @@ def _of_layer(
         rows = [row for part in parts for row in _rows(part, scale, sample, params)]
         keys = f"layer{number}-{kind}-means", f"layer{number}-{kind}-deviations"
         block = GroupProfiles(
+            detail=kind != "marginal",
             title=f"{title} at {layer}",
             layer=layer,
             rows=tuple(rows),
@@ -178,7 +174,13 @@ def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
         f"{interval(deviation)} within-group standard deviations, root mean square over units "
         f"({coverage(deviation.level)})."
     )
-    return (Finding(text=text, weight=deviation.lower / 10, estimates={"deviation": deviation}),)
+    found = Finding(
+        text=text,
+        weight=deviation.lower / 10,
+        estimates={"deviation": deviation},
+        question="groups",
+    )
+    return (found,)
 
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:

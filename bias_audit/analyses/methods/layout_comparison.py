@@ -13,21 +13,22 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
 from bias_audit.analyses.mapping.layout import Distance, silent_units, unit_square
 from bias_audit.analyses.mapping.layout_choice import known_layout, layout_name, place
-from bias_audit.analyses.mapping.layout_quality import MEASURES, quality
+from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, quality
 from bias_audit.analyses.mapping.layout_ranking import RULE, Repeated, ranked
+from bias_audit.analyses.mapping.layout_robustness import robustness
 from bias_audit.analyses.mapping.neighbourhood_quality import disparities
 from bias_audit.analyses.mapping.particle_swarm import refine
 from bias_audit.analyses.mapping.resampled_profiles import (
     weighted_contrasts,
     weights_within_groups,
 )
+from bias_audit.analyses.probing.probe_work import widest
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layers,
     unknown_layers,
 )
 from bias_audit.analyses.targets import finest_target
@@ -37,7 +38,7 @@ from bias_audit.config.schema import Component
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Finding, MethodComparison
+from bias_audit.results.blocks import Finding, MethodComparison, RobustnessCurves
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -113,20 +114,16 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
     Raises:
         AnalysisError: A layer is unknown, none can be chosen, or one has nothing to place.
     """
-    if params.layers is not None:
-        layers, chosen = check_layers(subject, params.layers), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
-        layers = (layer,)
+    layers, chosen = chosen_layers(subject, params.layers, params.probes)
     images = [_images(subject, layer) for layer in layers]
     total = len(layers) * params.repetitions * len(params.placements)
     with subject.progress.step(
         f"Comparison of layouts of {subject.name}", total=total, unit="layout"
     ) as step:
-        blocks = tuple(_of_layer(subject, part, params, step) for part in images)
+        found = [_of_layer(subject, part, params, step) for part in images]
     return Outcome(
-        blocks=blocks,
-        findings=tuple(map(_finding, blocks)),
+        blocks=tuple(block for pair in found for block in pair),
+        findings=tuple(_finding(comparison) for comparison, _ in found),
         method=_method(params, layers, chosen),
         limits=_limits(images),
     )
@@ -146,13 +143,15 @@ def _images(subject: Subject, layer: str) -> _Images:
     return _Images(layer, units, told)
 
 
-def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> MethodComparison:
+def _of_layer(
+    subject: Subject, images: _Images, params: Params, step: Step
+) -> tuple[MethodComparison, RobustnessCurves]:
     names = [
         layout_name(layout, distance, steps)
         for layout, distance in params.placements
         for steps in params.refinements(layout)
     ]
-    values: list[list[dict[str, float | None]]] = [[] for _ in names]
+    values: list[list[Quality]] = [[] for _ in names]
     drawn: list[list[FloatArray]] = [[] for _ in names]
     for repetition in range(params.repetitions):
         places, measured = _repetition(subject, images, repetition, params, step)
@@ -160,10 +159,12 @@ def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> 
             values[number].append(measured[number])
             drawn[number].append(places[number])
     repeated = [
-        Repeated(name, tuple(values[number]), disparities(drawn[number]))
+        Repeated(
+            name, tuple(found.measures for found in values[number]), disparities(drawn[number])
+        )
         for number, name in enumerate(names)
     ]
-    return MethodComparison(
+    comparison = MethodComparison(
         title=f"Layouts of {images.layer} compared",
         noun="layout",
         layer=images.layer,
@@ -171,11 +172,14 @@ def _of_layer(subject: Subject, images: _Images, params: Params, step: Step) -> 
         methods=ranked(repeated, params.level),
         rule=RULE,
     )
+    by_name = dict(zip(names, values, strict=True))
+    in_order = {method.name: by_name[method.name] for method in comparison.methods}
+    return comparison, robustness(images.layer, in_order, params.level)
 
 
 def _repetition(
     subject: Subject, images: _Images, repetition: int, params: Params, step: Step
-) -> tuple[list[FloatArray], list[dict[str, float | None]]]:
+) -> tuple[list[FloatArray], list[Quality]]:
     """Positions and quality of every method, on images drawn anew."""
     purpose = ("layout comparison", images.layer, str(repetition))
     codes = finest_target(subject.faces.table).codes
@@ -245,9 +249,27 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(params.layers, layers), *few)
 
 
+_SLOWER = 1.0
+"""Time of a pair of units in a step of the swarm, relative to a unit of `probe_work`; measured."""
+_SWARM_STEPS = 1000
+_PLACED, _JUDGED = 100, 100
+"""Steps of the swarm that take as long as placing units otherwise, and as judging a layout."""
+
+
+def _work(params: Params, workload: Workload) -> float:
+    """Placing, refining and judging every layout in every repetition."""
+    steps = 0
+    for layout, _ in params.placements:
+        steps += _SWARM_STEPS if layout.kind == _SWARM else _PLACED
+        steps += sum(_JUDGED + count for count in params.refinements(layout))
+    pairs = sum(n_units**2 for n_units in widest(workload, params.layers))
+    return _SLOWER * params.repetitions * steps * pairs
+
+
 PLUGIN = Analysis(
     title="Comparison of layouts",
     params_type=Params,
     run=layout_comparison,
     problems=_problems,
+    fits=_work,
 )

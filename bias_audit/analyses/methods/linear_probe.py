@@ -68,6 +68,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
 def _curves(metric: Metric, results: tuple[Decodability, ...]) -> LayerCurve:
     n_levels = {result.probed.target.name: len(result.probed.part.levels) for result in results}
     return LayerCurve(
+        detail=metric is not AUC,
         title=f"Linear decodability by layer: {metric.name}",
         quantity=metric.quantity,
         metric=metric.name,

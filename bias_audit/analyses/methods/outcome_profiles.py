@@ -33,8 +33,7 @@ from bias_audit.analyses.probing.probes import (
     too_few_images,
 )
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layer,
     unknown_layers,
 )
 from bias_audit.analyses.small_groups import Treatments, treat
@@ -102,10 +101,7 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     table = subject.faces.table
     names = params.targets or [attribute.name for attribute in table.attributes]
     targets = targets_of(table, names)
-    if params.layer is not None:
-        (layer,), chosen = check_layers(subject, [params.layer]), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
+    layer, chosen = chosen_layer(subject, params.layer, params.probes)
     work = _work(subject, layer, params)
     measured = [
         target

@@ -13,11 +13,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.families import map_families
 from bias_audit.analyses.mapping.alignment import align_plane
 from bias_audit.analyses.mapping.difference_maps import difference_maps
 from bias_audit.analyses.mapping.difference_settings import Differences, too_few_permutations
 from bias_audit.analyses.mapping.difference_wording import differences_limits, differences_method
 from bias_audit.analyses.mapping.differences import unknown_levels
+from bias_audit.analyses.mapping.earlier import EarlierMaps, earlier_maps, earlier_problems
+from bias_audit.analyses.mapping.earlier_match import Beside, laid_beside
+from bias_audit.analyses.mapping.earlier_wording import earlier_limits, earlier_method
 from bias_audit.analyses.mapping.group_maps import Plane, group_maps, share_findings
 from bias_audit.analyses.mapping.halves import Halves, halves, moments_of
 from bias_audit.analyses.mapping.main_effects import Shares, main_effect_shares
@@ -26,12 +30,11 @@ from bias_audit.analyses.mapping.placing import LayoutSettings, placed
 from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation, profiles
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
-    check_layers,
-    most_separable_layer,
+    chosen_layers,
     unknown_layers,
 )
 from bias_audit.analyses.targets import finest_target
-from bias_audit.config.schema import Multiplicity
+from bias_audit.config.schema import Multiplicity, UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -46,12 +49,31 @@ class Params(LayoutSettings):
     layers: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Default: the layer at which intersections separate best.",
+        description="Default: the layer at which intersections separate best, or the layers "
+        "that the earlier audit drew.",
     )
     align: bool = Field(
         default=True,
         description="Turn the layout of each further layer so that its maps look like those of "
         "the layer before.",
+    )
+    earlier: UserPath | None = Field(
+        default=None,
+        description="The run folder of an earlier audit of the same architecture, whose maps are "
+        "to be compared with these: layouts are turned like those there.",
+    )
+    earlier_backbone: str | None = Field(
+        default=None,
+        description="Its backbone, by name, where several have the same architecture.",
+    )
+    places: Literal["own", "earlier"] = Field(
+        default="own",
+        description="Beside an earlier audit: units are placed anew, and the layout turned like "
+        "the one there, or every unit is where it was there.",
+    )
+    colours: Literal["earlier", "own"] = Field(
+        default="earlier",
+        description="Beside an earlier audit: colours end where its do, or where these maps need.",
     )
     order: Literal["declared", "dendrogram"] = Field(
         default="declared", description="Of the levels of each attribute on the maps."
@@ -72,29 +94,56 @@ def topomap(subject: Subject, params: Params) -> Outcome:
     attributes = subject.faces.table.attributes
     for message in unknown_levels(attributes, params.differences.named):
         raise AnalysisError(message)
-    if params.layers is not None:
-        layers, chosen = check_layers(subject, params.layers), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
-        layers = (layer,)
+    earlier = None
+    if params.earlier is not None:
+        earlier = earlier_maps(subject, params.earlier, params.earlier_backbone)
+    layers, chosen = _layers(subject, params, earlier)
     parts: list[Outcome] = []
     plane: Plane | None = None
     title = f"Topographic maps of {subject.name}"
     with subject.progress.step(title, total=len(layers), unit="layer") as step:
         for number, layer in enumerate(layers):
             plane = _plane(subject, layer, number, params, plane)
-            parts.append(_of_layer(subject, plane, params))
+            beside = None
+            if earlier is not None and layer in earlier.layers:
+                alpha = subject.multiplicity.alpha / len(layers)
+                plane, beside = laid_beside(
+                    subject, plane, earlier, alpha=alpha, places=params.places
+                )
+            parts.append(_of_layer(subject, plane, params, beside))
             step.advance()
     blocks = [block for part in parts for block in part.blocks]
     maps = [block for block in blocks if isinstance(block, UnitMap)]
     tested = [block for block in blocks if isinstance(block, DifferenceMap)]
     return Outcome(
-        blocks=tuple(blocks),
+        blocks=(*blocks, *map_families(tested)),
         arrays={key: array for part in parts for key, array in part.arrays.items()},
         findings=tuple(finding for part in parts for finding in part.findings),
-        method=(*_method(maps, chosen, params), *differences_method(tested)),
-        limits=(*_limits(maps), *differences_limits(tested)),
+        method=(
+            *_method(maps, chosen, params),
+            *earlier_method(maps, params.places, params.colours),
+            *differences_method(tested),
+        ),
+        limits=(*_limits(maps), *earlier_limits(maps, earlier), *differences_limits(tested)),
     )
+
+
+def _layers(
+    subject: Subject, params: Params, earlier: EarlierMaps | None
+) -> tuple[tuple[str, ...], str]:
+    """What is drawn, and why that."""
+    if earlier is not None and params.layers is None:
+        layers = tuple(layer for layer in subject.activations.layers if layer in earlier.layers)
+        chosen = "drawn in the earlier audit"
+    else:
+        layers, chosen = chosen_layers(subject, params.layers, params.probes)
+    if earlier is not None and not any(layer in earlier.layers for layer in layers):
+        raise AnalysisError(
+            f"earlier: expected a layer that both audits have, got {', '.join(layers) or 'none'} "
+            f"here and {', '.join(earlier.layers)} in {earlier.folder}; name shared ones with "
+            "layers: [...]"
+        )
+    return layers, chosen
 
 
 def _split(subject: Subject, params: Params) -> Halves | None:
@@ -113,14 +162,28 @@ def _plane(
     return align_plane(subject, plane, before, images)
 
 
-def _of_layer(subject: Subject, plane: Plane, params: Params) -> Outcome:
+def _of_layer(subject: Subject, plane: Plane, params: Params, beside: Beside | None) -> Outcome:
     layer, split = plane.layer, _split(subject, params)
     scale = pooled_deviation(subject.activations.moments(layer))
     cells = profiles(subject, layer, finest_target(subject.faces.table))
     shares = _shares(subject, layer, cells, scale, params)
-    drawn = group_maps(subject, plane, order=params.order, shares=shares)
+    shared = beside if params.colours == "earlier" else None
+    drawn = group_maps(
+        subject,
+        plane,
+        order=params.order,
+        shares=shares,
+        earlier=beside.told if beside else None,
+        limit=shared.told.limit if shared else None,
+    )
     tested = difference_maps(
-        subject, plane, scale, params.differences, split=split, level=params.level
+        subject,
+        plane,
+        scale,
+        params.differences,
+        split=split,
+        level=params.level,
+        limit=shared.difference_limit if shared else None,
     )
     return Outcome(
         blocks=(*drawn.blocks, *tested.blocks),
@@ -202,9 +265,22 @@ def _limits(maps: Sequence[UnitMap]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+_PLACES_KNOW = (
+    "places: expected own where differences.test is clusters, got earlier; regions are tested on "
+    "images that did not place the units, and the earlier audit may have used them; set "
+    "differences: {test: max_t}, or {test: none}"
+)
+
+
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
+    earlier: tuple[str, ...] = ()
+    if params.earlier is not None:
+        earlier = earlier_problems(params.earlier, params.earlier_backbone, params.layers, layers)
+    if params.places == "earlier" and params.differences.test == "clusters":
+        earlier = (*earlier, _PLACES_KNOW)
     return (
         *unknown_layers(params.layers, layers),
+        *earlier,
         *unknown_levels(faces.attributes, params.differences.named),
         *too_few_images(params, faces),
     )

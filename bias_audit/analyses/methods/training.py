@@ -23,9 +23,8 @@ from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
     Units,
-    check_layers,
+    chosen_layer,
     measured,
-    most_separable_layer,
     unknown_layers,
 )
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
@@ -77,10 +76,7 @@ def training(subject: Subject, params: Params) -> Outcome:
     if subject.training is not None and not subject.training.is_last:
         told = "All checkpoints of this training are told together, with the last of them."
         return Outcome(blocks=(), limits=(told,))
-    if params.layer is not None:
-        (layer,), chosen = check_layers(subject, [params.layer]), "named in the config"
-    else:
-        layer, chosen = most_separable_layer(subject, params.probes)
+    layer, chosen = chosen_layer(subject, params.layer, params.probes)
     steps = _steps(subject)
     plane = placed(subject, layer, 0, moments_of(subject, layer, halves(subject).placing), params)
     maps, arrays = _maps(subject, steps, plane)

@@ -47,7 +47,9 @@ def _of_target(result: Decodability) -> Finding | None:
         )
     estimates = {"macro_auc": estimate, "lift": lift}
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
-    return Finding(text=text, weight=max(0.0, surest.claim), estimates=estimates)
+    return Finding(
+        text=text, weight=max(0.0, surest.claim), estimates=estimates, question="encoded"
+    )
 
 
 def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:

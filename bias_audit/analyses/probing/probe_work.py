@@ -57,6 +57,13 @@ def levels_of(attributes: tuple[Attribute, ...]) -> dict[str, int]:
     return sizes | {INTERSECTION: math.prod(sizes.values())}
 
 
+def widest(workload: Workload, layers: Iterable[str] | None) -> tuple[int, ...]:
+    """Units of the layers that are named, or of the one that takes longest if none is."""
+    if layers is None:
+        return (max(workload.n_units.values()),)
+    return tuple(workload.n_units[layer] for layer in layers if layer in workload.n_units)
+
+
 def _of_target(settings: ProbeSettings, workload: Workload, n_levels: int) -> float:
     at_layers = 1 + workload.shuffles + _CONTROL_LABELLINGS * workload.layer_controls
     probed = [(units, at_layers) for units in workload.n_units.values()]

@@ -169,6 +169,26 @@ def check_layers(subject: Subject, layers: Iterable[str]) -> tuple[str, ...]:
     return layers
 
 
+def chosen_layers(
+    subject: Subject, layers: Iterable[str] | None, settings: ProbeSettings
+) -> tuple[tuple[str, ...], str]:
+    """The layers named in a config, else the most separable one, and which of both it was.
+
+    Raises:
+        AnalysisError: A layer is unknown, or none can be chosen.
+    """
+    if layers is not None:
+        return check_layers(subject, layers), "named in the config"
+    layer, chosen = most_separable_layer(subject, settings)
+    return (layer,), chosen
+
+
+def chosen_layer(subject: Subject, layer: str | None, settings: ProbeSettings) -> tuple[str, str]:
+    """The same for an analysis of one layer; see `chosen_layers`."""
+    (layer,), chosen = chosen_layers(subject, None if layer is None else [layer], settings)
+    return layer, chosen
+
+
 def unknown_layers(layers: Iterable[str] | None, known: Iterable[str] | None) -> tuple[str, ...]:
     """A message for every layer that is not among the known ones; nothing while none is known."""
     if layers is None or known is None:

@@ -81,6 +81,6 @@ def _pair_table(block: Confusions) -> Table:
         ),
         rows=rows,
         n_headers=2,
-        excerpt=rows[:20],
-        excerpt_note=f"The first 20 of {count(len(rows))}; all are in report.html and audit.json.",
+        excerpt=rows[:6],
+        excerpt_note="The most frequent.",
     )

@@ -98,11 +98,8 @@ def _table(block: DifferenceMap) -> Table:
             Column("adjusted p", numeric=True),
         ),
         rows=rows,
-        excerpt=rejected[:60],
-        excerpt_note=(
-            "The strongest region of each map on which one is rejected; all are in report.html "
-            "and audit.json."
-        ),
+        excerpt=rejected[:12],
+        excerpt_note="The strongest region of the first maps on which one is rejected.",
     )
 
 

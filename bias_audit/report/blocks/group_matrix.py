@@ -17,8 +17,19 @@ def group_matrix(block: GroupMatrix) -> BlockText:
             f"{block.metric} between groups at {block.layer}, {order}. Blank: no "
             "or too few images."
         ),
-        notes=interval_note(pair.estimate for pair in block.pairs),
+        notes=(*_undrawn(block), *interval_note(pair.estimate for pair in block.pairs)),
         tables=(_table(block),) if block.pairs else (),
+    )
+
+
+def _undrawn(block: GroupMatrix) -> tuple[str, ...]:
+    if block.undrawn_tree is None:
+        return ()
+    return (
+        f"A dendrogram of {counted(len(block.groups), 'group')} could not be read here and is "
+        "left out. Its tree lies below arrays/ in the run folder, in the file "
+        f"{block.undrawn_tree}.npy (scipy's linkage; leaves are numbered as the groups with "
+        "numbers stand in the matrix).",
     )
 
 
@@ -55,6 +66,6 @@ def _table(block: GroupMatrix) -> Table:
         columns=(Column(heading), Column("and"), Column("value", numeric=True)),
         rows=rows,
         n_headers=2,
-        excerpt=(*rows[:10], *rows[-10:]),
-        excerpt_note="The 10 lowest and the 10 highest; all are in report.html and audit.json.",
+        excerpt=(*rows[:4], *rows[-4:]),
+        excerpt_note="The 4 lowest and the 4 highest.",
     )

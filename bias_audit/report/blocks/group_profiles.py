@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bias_audit.report.blocks.groups import extremes, extremes_note, group_heading, unmeasured
+from bias_audit.report.blocks.groups import EXTREMES_NOTE, extremes, group_heading, unmeasured
 from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import MISSING, count, counted, interval, interval_note
 from bias_audit.results.blocks import GroupProfiles, ProfileRow
@@ -50,7 +50,7 @@ def _table(block: GroupProfiles) -> Table:
         ),
         rows=tuple(map(_row, block.rows)),
         excerpt=tuple(map(_row, short)),
-        excerpt_note=extremes_note(len(block.rows)),
+        excerpt_note=EXTREMES_NOTE,
     )
 
 

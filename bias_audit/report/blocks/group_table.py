@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bias_audit.report.blocks.groups import extremes, extremes_note, group_heading, unmeasured
+from bias_audit.report.blocks.groups import EXTREMES_NOTE, extremes, group_heading, unmeasured
 from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     MISSING,
@@ -90,7 +90,7 @@ def _table(block: GroupTable) -> Table:
         ),
         rows=tuple(_row(row, block) for row in block.rows),
         excerpt=tuple(_row(row, block) for row in short),
-        excerpt_note=extremes_note(len(block.rows)),
+        excerpt_note=EXTREMES_NOTE,
     )
 
 

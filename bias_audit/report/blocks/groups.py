@@ -11,7 +11,7 @@ from bias_audit.report.numbers import count, counted
 from bias_audit.statistics.estimate import Estimate
 
 T = TypeVar("T")
-_EACH_END = 10
+_EACH_END = 5
 
 
 def group_heading(groups: Sequence[Group]) -> str:
@@ -39,10 +39,8 @@ def extremes(rows: Sequence[tuple[T, Estimate | None]]) -> list[T]:
     return [row for row, _ in (*measured[:_EACH_END], *measured[-_EACH_END:])]
 
 
-def extremes_note(total: int) -> str:
-    """Which rows of a long table paper shows."""
-    return (
-        f"The {_EACH_END} lowest and the {_EACH_END} highest values of {counted(total, 'group')}; "
-        "all rows are in report.html and audit.json. Extremes among many small groups are partly "
-        "chance: read the intervals."
-    )
+EXTREMES_NOTE = (
+    f"The {_EACH_END} lowest and the {_EACH_END} highest values. Extremes among many small groups "
+    "are partly chance: read the intervals."
+)
+"""Which rows of a long table paper shows."""

@@ -100,10 +100,7 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
         rows=rows,
         n_headers=2,
         excerpt=tuple(_row(block, curve, point) for curve, point in best if point is not None),
-        excerpt_note=(
-            f"The layer with the highest value of each target; all {count(len(rows))} rows are in "
-            "report.html and audit.json."
-        ),
+        excerpt_note="The layer with the highest value of each target.",
     )
 
 
@@ -177,6 +174,5 @@ def _control_tables(block: LayerCurve, curves: list[Curve]) -> Iterator[Table]:
             ),
             rows=rows,
             n_headers=3,
-            excerpt=rows[:60],
-            excerpt_note=f"The first 60 of {count(len(rows))} rows; all are in report.html.",
+            is_detail=True,
         )

@@ -39,6 +39,6 @@ def _table(block: LayerMatrix, ranked: list[LayerPair]) -> Table:
         columns=(Column("layer"), Column("and"), Column("value", numeric=True)),
         rows=rows,
         n_headers=2,
-        excerpt=(*sorted_rows[:10], *sorted_rows[-10:]),
-        excerpt_note="The 10 lowest and the 10 highest; all are in report.html and audit.json.",
+        excerpt=(*sorted_rows[:4], *sorted_rows[-4:]),
+        excerpt_note="The 4 lowest and the 4 highest.",
     )

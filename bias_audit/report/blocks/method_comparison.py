@@ -47,8 +47,8 @@ def _table(block: MethodComparison) -> Table:
             *(Column(measure.name, numeric=True) for measure in block.measures),
         ),
         rows=rows,
-        excerpt=rows[:60],
-        excerpt_note=f"The 60 best {block.noun}s; all are in report.html and audit.json.",
+        excerpt=rows[:12],
+        excerpt_note=f"The best {block.noun}s.",
     )
 
 

@@ -9,22 +9,29 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
-    COLOURS,
     CONTROL,
     INK,
+    PLAIN,
     WIDTH,
+    Palette,
     grid_lines,
     shortened,
     styled,
 )
-from bias_audit.results.blocks import Confusions
+from bias_audit.report.numbers import count, percent, percent_interval
+from bias_audit.results.blocks import ConfusionClass, Confusions
 
 _BAR = 0.36
 
 
 @styled
-def confusions(block: Confusions, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
+def confusions(
+    block: Confusions,
+    arrays: Mapping[str, npt.NDArray[Any]],  # noqa: ARG001
+    palette: Palette = PLAIN,
+) -> Figure:
     """Draw the observed share of each class with its interval beside the expected one."""
     figure = Figure(figsize=(WIDTH, 0.42 * len(block.classes) + 0.95), layout="constrained")
     axes = figure.subplots()
@@ -33,8 +40,9 @@ def confusions(block: Confusions, arrays: Mapping[str, npt.NDArray[Any]]) -> Fig
     shares = [entry.share for entry in block.classes]
     value = 100 * np.array([share.value for share in shares])
     reach = 100 * np.array([[s.value - s.lower, s.upper - s.value] for s in shares]).T
+    colour = palette.colour("several attributes")
     axes.barh(
-        place - _BAR / 2, value, _BAR, xerr=np.maximum(reach, 0), color=COLOURS[0],
+        place - _BAR / 2, value, _BAR, xerr=np.maximum(reach, 0), color=colour,
         error_kw={"ecolor": INK, "elinewidth": 1.0, "capsize": 2.5},
         label="observed, with interval",
     )  # fmt: skip
@@ -44,6 +52,10 @@ def confusions(block: Confusions, arrays: Mapping[str, npt.NDArray[Any]]) -> Fig
         label="expected by chance",
     )  # fmt: skip
     labels = [shortened(" + ".join(entry.changed), 44) for entry in block.classes]
+    for each, entry in enumerate(block.classes):
+        bounds = (0, each - 0.5, 1, each + 0.5)
+        key = " + ".join(entry.changed)
+        add_mark(axes, axes.get_yaxis_transform(), bounds, key=key, text=_told(entry))
     axes.set_yticks(place, labels)
     axes.set_ylim(len(place) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -51,3 +63,12 @@ def confusions(block: Confusions, arrays: Mapping[str, npt.NDArray[Any]]) -> Fig
     axes.set_xlabel("share of all confusions, in %")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=7.5)
     return figure
+
+
+def _told(entry: ConfusionClass) -> str:
+    """The numbers of a class, in words."""
+    level = f"{100 * entry.share.level:.4g} %"
+    return (
+        f"{percent_interval(entry.share)} ({level}) of n = {count(entry.share.n)} confusions; "
+        f"expected by chance {percent(entry.expected)}"
+    )

@@ -20,10 +20,11 @@ from bias_audit.report.figures.map_sheet import (
     colour_bar,
     draw_group,
     draw_label,
+    mark_tile,
     wrapped,
 )
-from bias_audit.report.figures.style import INK, shortened, styled
-from bias_audit.report.numbers import chance_of
+from bias_audit.report.figures.style import ON_MAP, shortened, styled
+from bias_audit.report.numbers import chance_of, count, counted, signed_interval
 from bias_audit.results.blocks import DifferenceMap, GroupDifference
 
 _ROOM: Final = 0.31
@@ -60,6 +61,7 @@ def difference_map(block: DifferenceMap, arrays: Mapping[str, npt.NDArray[Any]])
         if drawn and entry.adjusted_p is not None:
             _pale(axes, placed, masks[placed.index])
         draw_label(axes, placed, _label(block, entry), size=_SMALL)
+        mark_tile(axes, placed, key=entry.label, text=f"{entry.attribute}: {_told(entry)}")
     exceeds = bool(np.nanmax(np.abs(rasters), initial=0) > block.limit * (1 + 1e-6))
     colour_bar(figure, scale, _AXIS, exceeds=exceeds)
     return figure
@@ -90,6 +92,22 @@ def _label(block: DifferenceMap, entry: GroupDifference) -> str:
     return f"{wrapped(name, 20)}\n{said}"
 
 
+def _told(entry: GroupDifference) -> str:
+    """The numbers of a tile, in words."""
+    one, other = (count(n) for n in entry.counts)
+    said = [f"n = {one} and {other}"]
+    if entry.reason:
+        said.append(entry.reason)
+    if entry.adjusted_p is not None:
+        regions = counted(entry.n_regions, "region")
+        said.append(f"{counted(entry.n_units, 'unit')} in {regions}, adjusted p for the map")
+        said[-1] += f": {chance_of(entry.adjusted_p)}"
+    effects = [region.effect for region in entry.regions if region.effect is not None]
+    if effects:
+        said.append(f"strongest region {signed_interval(effects[0])}")
+    return "; ".join(said)
+
+
 def _pale(axes: Axes, placed: Placed, mask: npt.NDArray[Any]) -> None:
     veil = np.zeros((*mask.shape, 4))
     veil[..., :3] = 1
@@ -105,6 +123,6 @@ def _pale(axes: Axes, placed: Placed, mask: npt.NDArray[Any]) -> None:
         inside = (mask == sign).astype(float)
         if inside.any() and not inside.all():
             axes.contour(
-                x, y, inside, levels=[0.5], colors=[INK], linewidths=0.7, linestyles=[dashes],
+                x, y, inside, levels=[0.5], colors=[ON_MAP], linewidths=0.7, linestyles=[dashes],
                 zorder=3,
             )  # fmt: skip

@@ -11,16 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.groups import Group
+from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
     COLOURS,
     CONTROL,
     INK,
+    MARKERS,
     MUTED,
     WIDTH,
     grid_lines,
     shortened,
 )
-from bias_audit.report.numbers import guess
+from bias_audit.report.numbers import count, guess, told
 from bias_audit.statistics.estimate import Estimate
 
 _PER_COLUMN = 72
@@ -42,19 +44,30 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The colour and marker of the attribute that a plot is about."""
+
+    colour: str = COLOURS[0]
+    marker: str = MARKERS[0]
+
+
+@dataclass(frozen=True)
 class _Line:
     label: str
     dot: Dot | None
     """None for a heading."""
 
 
-def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None) -> Figure:
+def dot_plot(
+    dots: Sequence[Dot], *, metric: str, chance: float | None, look: Look | None = None
+) -> Figure:
     """Draw groups from top to bottom in their declared order, in columns where they are many.
 
     Args:
         dots: The groups; at least one has an estimate.
         metric: Name of the horizontal axis.
         chance: Where to draw the line of guessing; None for none.
+        look: Of the estimates.
     """
     columns = _columns(_lines(dots))
     tallest = max(map(len, columns))
@@ -63,7 +76,7 @@ def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None) -> Figur
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = figure.subplots(1, len(columns), sharex=True, squeeze=False)[0]
     for axes, lines in zip(panels, columns, strict=True):
-        _draw(axes, lines, pitch)
+        _draw(axes, lines, pitch, look or Look())
         axes.set_ylim(tallest - 0.4, -0.6)
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
@@ -115,12 +128,15 @@ def _pitch(n_lines: int) -> float:
     return 0.165 if n_lines <= 40 else 0.108  # noqa: PLR2004
 
 
-def _draw(axes: Axes, lines: Sequence[_Line], pitch: float) -> None:
+def _draw(axes: Axes, lines: Sequence[_Line], pitch: float, look: Look) -> None:
     size = min(7.5, 55 * pitch)
     grid_lines(axes, "x")
     for place, line in enumerate(lines):
         if line.dot is not None:
-            _draw_dot(axes, place, line.dot, size)
+            _draw_dot(axes, place, line.dot, size, look)
+            bounds = (0, place - 0.5, 1, place + 0.5)
+            text = _told(line.dot)
+            add_mark(axes, axes.get_yaxis_transform(), bounds, key=line.dot.group.label, text=text)
         elif place:
             axes.axhline(place - 0.5, color="#c3c8cf", linewidth=0.5)
     axes.set_yticks(np.arange(len(lines)), [line.label for line in lines], fontsize=size)
@@ -131,7 +147,21 @@ def _draw(axes: Axes, lines: Sequence[_Line], pitch: float) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _draw_dot(axes: Axes, place: int, dot: Dot, size: float) -> None:
+def _told(dot: Dot) -> str:
+    """The numbers of a group, in words."""
+    if dot.estimate is None:
+        return f"not measured: {dot.reason}" if dot.reason else "not measured"
+    parts = [told(dot.estimate)]
+    if dot.n != dot.estimate.n:
+        parts.append(f"images: {count(dot.n)}")
+    if dot.by_chance is not None:
+        parts.append(f"by chance {guess(dot.by_chance)}")
+    if dot.shrunk is not None:
+        parts.append(f"shrunk {told(dot.shrunk)}")
+    return "; ".join(parts)
+
+
+def _draw_dot(axes: Axes, place: int, dot: Dot, size: float, look: Look) -> None:
     beside = axes.get_yaxis_transform()
     count = f"n {dot.n}" if dot.n else ""
     axes.text(1.01, place, count, transform=beside, va="center", fontsize=size - 0.6, color=MUTED)
@@ -153,8 +183,10 @@ def _draw_dot(axes: Axes, place: int, dot: Dot, size: float) -> None:
             [dot.by_chance], [place], marker="|", markersize=1.25 * size, markeredgewidth=1.3,
             color=CONTROL, zorder=1.5,
         )  # fmt: skip
-    axes.plot([estimate.lower, estimate.upper], [place, place], color=COLOURS[0], linewidth=1.1)
-    axes.plot([estimate.value], [place], marker="o", markersize=size / 1.9, color=COLOURS[0])
+    axes.plot([estimate.lower, estimate.upper], [place, place], color=look.colour, linewidth=1.1)
+    axes.plot(
+        [estimate.value], [place], marker=look.marker, markersize=size / 1.9, color=look.colour
+    )
 
 
 def _limits(dots: Sequence[Dot], chance: float | None) -> tuple[float, float]:

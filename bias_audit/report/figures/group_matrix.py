@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,15 @@ from matplotlib.image import AxesImage
 
 from bias_audit.groups import Group
 from bias_audit.report.figures.arrays import matrix_of, tree_of
-from bias_audit.report.figures.style import INK, MUTED, WIDTH, shortened, styled
-from bias_audit.report.numbers import decimal
+from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.style import MUTED, ON_MAP, WIDTH, shortened, styled
+from bias_audit.report.numbers import count, decimal, told
 from bias_audit.results.blocks import GroupMatrix
 
 _FEW = 40
 _ANNOTATED = 12
+_MARKED = 30
+"""So many groups have a mark for every pair."""
 
 
 @styled
@@ -29,7 +32,8 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     Args:
         block: The matrix.
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
-            `block.tree` where there is one.
+            `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), tells the
+            intervals where it is there.
 
     Raises:
         ValueError: The array does not belong to the block.
@@ -49,6 +53,7 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
         interpolation="nearest",
         aspect="auto" if block.tree else "equal",
     )
+    _mark(axes, block, arrays)
     axes.spines[:].set_visible(False)
     _name(axes, block.groups)
     if len(block.groups) <= _ANNOTATED:
@@ -57,6 +62,43 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     bar.set_label(block.metric)
     bar.outline.set_linewidth(0.5)
     return figure
+
+
+def _mark(axes: Axes, block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """A mark per pair of few groups, below the diagonal; a mark per row of many."""
+    labels = [group.label for group in block.groups]
+    if len(labels) <= _MARKED:
+        known = {frozenset((p.one, p.other)): told(p.estimate) for p in block.pairs}
+        for one, other in combinations(range(len(labels)), 2):
+            text = known.get(frozenset((one, other))) or _value(block, arrays, other, one)
+            bounds = (one - 0.5, other - 0.5, one + 0.5, other + 0.5)
+            key = f"{labels[one]} and {labels[other]}"
+            add_mark(axes, axes.transData, bounds, key=key, text=text)
+        return
+    others = arrays[block.values].copy()
+    np.fill_diagonal(others, np.nan)
+    for place, (label, row) in enumerate(zip(labels, others, strict=True)):
+        text = f"no number for any of {count(len(labels) - 1)} others"
+        if np.isfinite(row).any():
+            ends = int(np.nanargmin(row)), int(np.nanargmax(row))
+            low, high = (f"{labels[end]}, {_value(block, arrays, place, end)}" for end in ends)
+            text = f"lowest: {low}; highest: {high}"
+        bounds = (0, place - 0.5, 1, place + 0.5)
+        add_mark(axes, axes.get_yaxis_transform(), bounds, key=label, text=text)
+
+
+def _value(
+    block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]], row: int, column: int
+) -> str:
+    """Such as "0.42 [0.40, 0.45]"; a number without an interval is left to the colour."""
+    value = float(arrays[block.values][row, column])
+    if not np.isfinite(value):
+        return "not measured: no or too few images"
+    bounds = arrays.get(block.bounds or "")
+    if bounds is None:
+        return "as coloured; no interval was computed for this pair"
+    lower, upper = (decimal(float(end)) for end in bounds[:, row, column])
+    return f"{decimal(value)} [{lower}, {upper}]"
 
 
 def _beside_tree(
@@ -104,7 +146,7 @@ def _annotate(axes: Axes, image: AxesImage, values: np.ma.MaskedArray[Any, Any])
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5  # noqa: PLR2004
             axes.text(
                 column, row, decimal(value), ha="center", va="center", fontsize=size,
-                color="white" if dark else INK,
+                color="white" if dark else ON_MAP,
             )  # fmt: skip
 
 

@@ -13,18 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.report.blocks.layer_curve import control_names
+from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
-    COLOURS,
     CONTROL,
     INK,
-    MARKERS,
     MUTED,
+    PLAIN,
     WIDTH,
+    Palette,
     grid_lines,
     shortened,
     styled,
 )
-from bias_audit.report.numbers import guess
+from bias_audit.report.numbers import guess, interval, signed_interval, told
 from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
@@ -44,14 +45,30 @@ _CONTROL_STYLES: Final = (
 
 
 @dataclass(frozen=True)
-class _End:
+class _Look:
+    colour: str
+    marker: str
+
+    @classmethod
+    def of(cls, palette: Palette, target: str, otherwise: int) -> _Look:
+        return cls(palette.colour(target, otherwise), palette.marker(target, otherwise))
+
+
+@dataclass(frozen=True)
+class End:
+    """What is named at the right of a panel, at the height where it ends."""
+
     value: float
     name: str
     colour: str
 
 
 @styled
-def layer_curve(block: LayerCurve, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
+def layer_curve(
+    block: LayerCurve,
+    arrays: Mapping[str, npt.NDArray[Any]],  # noqa: ARG001
+    palette: Palette = PLAIN,
+) -> Figure:
     """Draw one panel per target with its controls, layers from left to right."""
     measured = [curve for curve in block.curves if _is_measured(curve)]
     layers = [point.layer for point in max(measured, key=lambda curve: len(curve.points)).points]
@@ -68,14 +85,17 @@ def layer_curve(block: LayerCurve, arrays: Mapping[str, npt.NDArray[Any]]) -> Fi
     controls = {name: number for number, name in enumerate(control_names(block))}
     for axes, curve in zip(panels, measured, strict=False):
         _draw_controls(axes, curve, layers, controls)
-        _draw_estimate(axes, curve, layers, order[curve.target])
+        look = _Look.of(palette, curve.target, order[curve.target])
+        _draw_estimate(axes, curve, layers, look)
+        _mark(axes, curve, layers)
         _finish(axes, block.chance.get(curve.target))
         axes.set_title(shortened(curve.target), fontsize=8.5, loc="left", pad=3)
     for axes in panels[len(measured) :]:
         axes.set_axis_off()
     for axes, curve in zip(panels, measured, strict=False):  # once all limits are known
-        ends = _ends(curve, order[curve.target], block.chance.get(curve.target))
-        _label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
+        colour = palette.colour(curve.target, order[curve.target])
+        ends = _ends(curve, colour, block.chance.get(curve.target))
+        label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
     for axes in panels[max(0, len(measured) - n_columns) : len(measured)]:
         _layer_ticks(axes, layers, n_columns)
     order_told = ", from input to output" if len(layers) > 1 else ""
@@ -109,9 +129,9 @@ def _points(curve: Curve, layers: Sequence[str]) -> list[CurvePoint | None]:
     return [by_layer.get(layer) for layer in layers]
 
 
-def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], number: int) -> None:
+def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], look: _Look) -> None:
     x = np.arange(len(layers))
-    colour = COLOURS[number % len(COLOURS)]
+    colour = look.colour
     points = _points(curve, layers)
     value, lower, upper = _bounds([point.estimate if point else None for point in points])
     axes.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
@@ -121,13 +141,32 @@ def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], number: int)
         x,
         value,
         color=colour,
-        marker=MARKERS[number % len(MARKERS)],
+        marker=look.marker,
         markersize=4.2 if len(layers) <= _MANY else 2.8,
         markeredgecolor="white",
         markeredgewidth=0.4,
         label="estimate",
         zorder=3,
     )
+
+
+def _mark(axes: Axes, curve: Curve, layers: Sequence[str]) -> None:
+    """A mark per layer, as high as the panel."""
+    for place, (layer, point) in enumerate(zip(layers, _points(curve, layers), strict=True)):
+        bounds = (place - 0.5, 0, place + 0.5, 1)
+        text = f"{curve.target}: {_told(point)}"
+        add_mark(axes, axes.get_xaxis_transform(), bounds, key=layer, text=text)
+
+
+def _told(point: CurvePoint | None) -> str:
+    """The numbers of a layer, in words."""
+    if point is None or point.estimate is None:
+        return "not measured"
+    controls = [f"{control.name} {interval(control.estimate)}" for control in point.controls]
+    lift = []
+    if point.lift is not None:
+        lift = [f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift)}"]
+    return "; ".join([told(point.estimate), *controls, *lift])
 
 
 def _lone(values: FloatArray) -> npt.NDArray[np.bool_]:
@@ -182,19 +221,25 @@ def _finish(axes: Axes, chance: float | None) -> None:
         axes.axhline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _ends(curve: Curve, number: int, chance: float | None) -> list[_End]:
+def _ends(curve: Curve, colour: str, chance: float | None) -> list[End]:
     """What there is to name at the right of a panel."""
     last = [point for point in curve.points if point.estimate is not None][-1]
-    ends = [_End(c.estimate.value, shortened(c.name, 20), MUTED) for c in last.controls]
+    ends = [End(c.estimate.value, shortened(c.name, 20), MUTED) for c in last.controls]
     if last.estimate is not None:
-        ends.append(_End(last.estimate.value, "as annotated", COLOURS[number % len(COLOURS)]))
+        ends.append(End(last.estimate.value, "as annotated", colour))
     if chance is not None:
-        ends.append(_End(chance, f"chance {guess(chance)}", INK))
+        ends.append(End(chance, f"chance {guess(chance)}", INK))
     return sorted(ends, key=lambda end: end.value)
 
 
-def _label_ends(axes: Axes, ends: Sequence[_End], gap: float) -> None:
-    """Write names beside the ends, moved apart where these lie close, with leaders."""
+def label_ends(axes: Axes, ends: Sequence[End], gap: float) -> None:
+    """Write names beside the ends, moved apart where these lie close, with leaders.
+
+    Args:
+        axes: With its final limits.
+        ends: Lowest first.
+        gap: Least distance of two names, as a share of the height.
+    """
     low, high = axes.get_ylim()
     heights = [(end.value - low) / (high - low) for end in ends]
     for end, height, place in zip(ends, heights, _spread(heights, gap), strict=True):

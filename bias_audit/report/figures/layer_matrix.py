@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from bias_audit.report.figures.style import INK, WIDTH, shortened, styled
-from bias_audit.report.numbers import decimal
+from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.style import ON_MAP, WIDTH, shortened, styled
+from bias_audit.report.numbers import decimal, told
 from bias_audit.results.blocks import LayerMatrix
 
 _ANNOTATED = 20
@@ -22,8 +23,11 @@ def layer_matrix(block: LayerMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     n = len(block.layers)
     place = {layer: index for index, layer in enumerate(block.layers)}
     values = np.full((n, n), np.nan)
+    cells = []
     for pair in block.pairs:
         values[place[pair.other], place[pair.one]] = pair.estimate.value
+        across, down = place[pair.one], place[pair.other]
+        cells.append((pair, (across - 0.5, down - 0.5, across + 0.5, down + 0.5)))
     side = float(np.clip(0.36 * n + 1.6, 3.2, WIDTH))
     figure = Figure(figsize=(side + 0.6, 0.92 * side), layout="constrained")
     axes = figure.subplots()
@@ -31,6 +35,9 @@ def layer_matrix(block: LayerMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     image = axes.imshow(
         np.ma.masked_invalid(values), cmap="cividis", vmin=lowest, vmax=1, interpolation="nearest"
     )
+    for pair, bounds in cells:
+        key = f"{pair.one} / {pair.other}"
+        add_mark(axes, axes.transData, bounds, key=key, text=told(pair.estimate))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     size = float(np.clip(150 / n, 4.5, 7.5))
@@ -43,7 +50,7 @@ def layer_matrix(block: LayerMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
                 dark = (value - lowest) / (1 - lowest) < 0.55  # noqa: PLR2004
                 axes.text(
                     column, row, decimal(float(value)), ha="center", va="center",
-                    fontsize=0.85 * size, color="white" if dark else INK,
+                    fontsize=0.85 * size, color="white" if dark else ON_MAP,
                 )  # fmt: skip
     bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
     bar.set_label(block.metric, fontsize=7)

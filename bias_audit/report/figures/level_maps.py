@@ -16,6 +16,7 @@ from bias_audit.report.figures.map_sheet import (
     colour_bar,
     draw_group,
     draw_label,
+    mark_tile,
     wrapped,
 )
 from bias_audit.report.figures.style import shortened
@@ -50,6 +51,8 @@ def level_maps(block: UnitMap, rasters: npt.NDArray[Any]) -> Figure:
         draw_group(axes, placed, raster, scale, size=_SMALL)
         name = wrapped(block.groups[placed.index].label, 18)
         draw_label(axes, placed, f"{name}\nn {count(n)}" if n else name, size=_SMALL)
+        text = f"n = {count(n)}" if n else "no images"
+        mark_tile(axes, placed, key=block.groups[placed.index].label, text=text)
     exceeds = bool(np.nanmax(np.abs(rasters)) > block.limit * (1 + 1e-6))
     colour_bar(figure, scale, AXIS, exceeds=exceeds)
     return figure

@@ -14,6 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import INK, MUTED, shortened
 
 COLOURS: Final = "RdBu_r"
@@ -157,6 +158,12 @@ def draw_label(axes: Axes, placed: Placed, label: str, *, size: float) -> None:
         axes.text(
             placed.left + 0.5, placed.top - 0.035, label, ha="center", va="bottom", fontsize=size
         )
+
+
+def mark_tile(axes: Axes, placed: Placed, *, key: str, text: str) -> None:
+    """What a tile shows, in words, for whoever points at it."""
+    left, top = placed.left, placed.top
+    add_mark(axes, axes.transData, (left, top + 1, left + 1, top), key=key, text=text)
 
 
 def wrapped(label: str, width: int) -> str:

@@ -10,7 +10,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bias_audit.errors import OutputError
-from bias_audit.files import write_atomically
+from bias_audit.files import write_atomically, write_text
+from bias_audit.report.export import csv_text
+from bias_audit.report.figure_data import power_curve_data
 from bias_audit.report.figures.style import COLOURS, DASHES, MARKERS, MUTED, RULE, settings, styled
 from bias_audit.results.selftest import PowerCurve
 
@@ -49,8 +51,11 @@ def power_curve(curves: Sequence[PowerCurve]) -> Figure:
     return figure
 
 
-def write_power_curve(path: Path, curves: Sequence[PowerCurve]) -> None:
-    """Draw the curves into an .svg or .png file.
+def write_power_curve(path: Path, curves: Sequence[PowerCurve]) -> Path:
+    """Draw the curves into an .svg or .png file, with their numbers in a .csv file beside it.
+
+    Returns:
+        The .csv file.
 
     Raises:
         OutputError: The file's name ends otherwise, or the disk refuses.
@@ -62,3 +67,6 @@ def write_power_curve(path: Path, curves: Sequence[PowerCurve]) -> None:
     with mpl.rc_context(settings()):
         power_curve(curves).savefig(buffer, format=form[1:], dpi="figure")
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    data = path.with_suffix(".csv")
+    write_text(data, csv_text(power_curve_data(curves)))
+    return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
@@ -18,6 +19,8 @@ INK: Final = "#1d1f23"
 MUTED: Final = "#5b616b"
 RULE: Final = "#dfe2e7"
 CONTROL: Final = "#767b84"
+ON_MAP: Final = "#1a1c20"
+"""Ink on a coloured ground, which is the same in light and dark."""
 COLOURS: Final = ("#0072b2", "#b84f00", "#00795a", "#a0437a", "#4b3fa8", "#6b6100")
 """Dark variants of the Okabe-Ito palette: told apart without colour vision, readable as text."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P")
@@ -52,6 +55,39 @@ _CHANGED: Final[dict[str, Any]] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "bias-audit",  # the same figure gives the same bytes
 }
+
+
+@dataclass(frozen=True)
+class Palette:
+    """One colour and marker per attribute, the same in every figure of a report."""
+
+    attributes: tuple[str, ...] = ()
+    """As the audit declares them."""
+
+    def number(self, target: str, otherwise: int = 0) -> int:
+        """Place of a target's colour and marker.
+
+        Args:
+            target: An attribute, or several, which share what follows the last attribute's.
+            otherwise: The place where no attributes are known.
+        """
+        if not self.attributes:
+            return otherwise
+        if target in self.attributes:
+            return self.attributes.index(target)
+        return len(self.attributes)
+
+    def colour(self, target: str, otherwise: int = 0) -> str:
+        """Of lines, marks and their names."""
+        return COLOURS[self.number(target, otherwise) % len(COLOURS)]
+
+    def marker(self, target: str, otherwise: int = 0) -> str:
+        """Tells attributes apart in print without colours."""
+        return MARKERS[self.number(target, otherwise) % len(MARKERS)]
+
+
+PLAIN: Final = Palette()
+"""For a figure outside a report."""
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

@@ -22,10 +22,12 @@ from bias_audit.report.figures.map_sheet import (
     colour_bar,
     draw_group,
     draw_label,
+    mark_tile,
     wrapped,
 )
 from bias_audit.report.figures.style import INK, shortened, styled
 from bias_audit.report.grid import Grid, column_choices, grid_by_columns
+from bias_audit.report.numbers import count
 from bias_audit.results.blocks import UnitMap
 
 _STEP_Y: Final = 1.26
@@ -142,6 +144,8 @@ def _draw_tile(
     draw_group(axes, placed, rasters[tile.group] if n else None, scale, size=small)
     label = "\n".join([*([tile.label] if tile.label else []), *([f"n {n}"] if n else [])])
     draw_label(axes, placed, label, size=small)
+    text = f"n = {count(n)}" if n else "no images"
+    mark_tile(axes, placed, key=block.groups[tile.group].label, text=text)
 
 
 def _name_rows_and_columns(axes: Axes, sheet: _Sheet, tile: float, size: float) -> None:

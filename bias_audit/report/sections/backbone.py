@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,21 @@ from bias_audit.report.elements import (
     BlockView,
     Fact,
     Failure,
-    FigureView,
 )
-from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.figures.style import PLAIN, Palette, shortened
 from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.sections.drawing import figure_of
+from bias_audit.report.sections.findings import FindingsView, findings
+from bias_audit.report.sections.paper import details, is_drawn, new_notes
+from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import (
-    AnalysisResult,
     BackboneRecord,
     ControlRecord,
     SubjectResult,
 )
-from bias_audit.results.blocks import Block
-from bias_audit.results.store import read_array
 
 
 @dataclass(frozen=True)
@@ -34,78 +34,71 @@ class BackboneView:
 
     anchor: str
     name: str
+    running: str
+    """The name, short enough for the head of a page."""
     facts: tuple[Fact, ...]
     layers: tuple[str, ...]
     """With their units, from input to output."""
     failures: tuple[Failure, ...]
+    findings: tuple[FindingsView, ...]
     blocks: tuple[BlockView, ...]
 
 
-def backbone(subject: SubjectResult, index: int, folder: Path) -> BackboneView:
-    """Put one backbone's section together, drawing its figures.
+def backbone(
+    subject: SubjectResult, index: int, folder: Path | None, *, palette: Palette = PLAIN
+) -> BackboneView:
+    """Put one backbone's section together; its figures are drawn when they are asked for.
 
-    Raises:
-        OutputError: An array is missing or damaged.
-        ValueError: An array does not belong to its block.
+    Args:
+        subject: The backbone.
+        index: Its place in the audit.
+        folder: The run folder; None: figures are not drawn, for their text alone.
+        palette: Of the audit's attributes.
     """
     known = shapes()
+    all_placed = placed_blocks(subject, index)
+    numbers = {id(analysis): number for number, analysis in enumerate(subject.analyses)}
+    listed = details((numbers[id(placed.analysis)], placed.block) for placed in all_placed)
     views: list[BlockView] = []
-    for placed in placed_blocks(subject, index):
-        first = not views or views[-1].shape != placed.block.block
-        views.append(_block(known[placed.block.block], placed, folder, is_first=first))
+    printed: set[str] = set()
+    for place, placed in enumerate(all_placed):
+        view = _block(known[placed.block.block], placed, folder, palette)
+        views.append(
+            replace(
+                view,
+                is_first=not views or views[-1].shape != view.shape,
+                is_detail=place in listed,
+                new_notes=() if place in listed else new_notes(view.notes, printed),
+            )
+        )
     return BackboneView(
         anchor=f"backbone-{index}",
         name=subject.backbone.name,
+        running=shortened(subject.backbone.name, 40),
         facts=_facts(subject),
         layers=_layers(subject.backbone),
         failures=failures_of(subject),
+        findings=findings(subject, index),
         blocks=tuple(views),
     )
 
 
-@dataclass(frozen=True)
-class PlacedBlock:
-    """A block, and where the report prints it."""
-
-    anchor: str
-    analysis: AnalysisResult
-    block: Block
-
-    @property
-    def data_name(self) -> str:
-        """Of the file with the figure's data."""
-        return f"{self.anchor}-{self.block.block}.csv"
-
-
-def placed_blocks(subject: SubjectResult, index: int) -> tuple[PlacedBlock, ...]:
-    """A backbone's blocks in the order in which they are printed: by shape, then by analysis."""
-    order = list(shapes())
-    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
-    blocks.sort(key=lambda entry: order.index(entry[1].block))
-    return tuple(
-        PlacedBlock(f"backbone-{index}-{place}", analysis, block)
-        for place, (analysis, block) in enumerate(blocks)
-    )
-
-
-def _block(shape: Shape[Any], placed: PlacedBlock, folder: Path, *, is_first: bool) -> BlockView:
+def _block(
+    shape: Shape[Any], placed: PlacedBlock, folder: Path | None, palette: Palette
+) -> BlockView:
     block, analysis = placed.block, placed.analysis
     text = shape.text(block)
-    figure = None
-    if text.alt is not None:
-        arrays = {key: read_array(folder, analysis.arrays, key) for key in shape.needs(block)}
-        source = data_uri(shape.draw(block, arrays), form=shape.form)
-        data = f"figures/{placed.data_name}" if shape.data is not None else None
-        figure = FigureView(source, text.alt, text.caption, data)
     return BlockView(
         shape=block.block,
         anchor=placed.anchor,
         title=block.title,
         analysis=analysis.title,
-        is_first=is_first,
-        figure=figure,
+        is_first=False,
+        figure=figure_of(shape, placed, text, folder, palette),
         notes=text.notes,
         tables=text.tables,
+        is_drawn_on_paper=is_drawn(block),
+        layer=getattr(block, "layer", None),
     )
 
 

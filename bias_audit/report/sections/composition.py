@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bias_audit.groups import Attribute
-from bias_audit.report.elements import MOST_PRINTED_ROWS
 from bias_audit.report.grid import Grid, grid_by_columns, trailing_columns
 from bias_audit.report.numbers import count, counted
 from bias_audit.results.audit import CellCount, DataRecord
 
 _MOST_COLUMNS = 14
+_MOST_PRINTED_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def composition(data: DataRecord) -> Composition:
         rows=rows,
         summary=_summary(data.cells),
         empty=_empty(data.cells),
-        is_long=len(rows) > MOST_PRINTED_ROWS,
+        is_long=len(rows) > _MOST_PRINTED_ROWS,
     )
 
 

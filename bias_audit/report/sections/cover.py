@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bias_audit.report.elements import Fact
+from bias_audit.report.figures.style import shortened
 from bias_audit.report.numbers import counted
 from bias_audit.results.audit import AuditResult
 
@@ -17,6 +18,8 @@ class CoverView:
     """The first page."""
 
     name: str
+    running: str
+    """The name, short enough for the head of a page."""
     description: str
     started: str
     """ISO 8601, for the document's metadata."""
@@ -42,6 +45,7 @@ def cover(result: AuditResult) -> CoverView:
     )
     return CoverView(
         name=result.name,
+        running=shortened(result.name, 60),
         description=result.description,
         started=result.provenance.started,
         audit_id=audit_id,

@@ -56,8 +56,10 @@ def selftest(found: SelfTest) -> SelfTestView:
                 Column("outcome"),
             ),
             rows=rows,
-            excerpt=rows,
-            excerpt_note="All checks are shown.",
+            excerpt=tuple(
+                row for row, outcome in zip(rows, outcomes, strict=True) if outcome != "OK"
+            ),
+            excerpt_note="What is NOT OK or UNDECIDED; the rest is OK.",
         ),
     )
 

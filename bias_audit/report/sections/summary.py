@@ -1,28 +1,51 @@
-"""The summary: failures, verdicts, findings in words, and what is not decided."""
+"""The summary: verdicts, failures, what matters most, and what is not decided."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from bias_audit.report.blocks.groups import unmeasured
 from bias_audit.report.blocks.layer_curve import strongest_told
 from bias_audit.report.elements import Column, Failure, Table
 from bias_audit.report.numbers import coverage, interval, signed_interval
+from bias_audit.report.sections.findings import FindingView, findings
 from bias_audit.report.sections.verdicts import VerdictsView, verdicts
-from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
-from bias_audit.results.blocks import Curve, CurvePoint, Finding, GroupTable, LayerCurve
+from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve, Question
 from bias_audit.results.matching import best_point
+
+_MOST_UNDECIDED: Final = 3
+_QUESTIONS: Final[dict[Question, tuple[str, str]]] = {
+    "encoded": ("What is linearly decodable", "linear_probe"),
+    "groups": ("Which groups stand out", "intersections"),
+    "used": ("Whether the backbone's own decisions use it", "erasure"),
+}
+"""In words, and the kind of analysis that answers."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the audit has to say on one question."""
+
+    question: str
+    text: str
+    anchor: str | None
+    """Of the finding that answers; None where nothing does."""
+    is_decided: bool
 
 
 @dataclass(frozen=True)
 class SubjectSummary:
-    """What was found on one backbone."""
+    """What matters most on one backbone."""
 
     name: str
     anchor: str
-    findings: tuple[str, ...]
-    undecided: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    n_decided: int
+    undecided: tuple[FindingView, ...]
+    """The first few."""
+    n_undecided: int
 
 
 @dataclass(frozen=True)
@@ -56,39 +79,42 @@ def failures_of(subject: SubjectResult) -> tuple[Failure, ...]:
 
 
 def _subject(subject: SubjectResult, index: int) -> SubjectSummary:
-    findings = [
-        finding
-        for analysis in subject.analyses
-        for finding in sorted(analysis.findings, key=lambda finding: -finding.weight)
-    ]
+    shown = findings(subject, index)
+    decided = [view for analysis in shown for view in analysis.decided]
+    undecided = [view for analysis in shown for view in analysis.undecided]
+    answers = tuple(_answer(question, subject, decided + undecided) for question in _QUESTIONS)
+    told = {answer.anchor for answer in answers}
+    rest = [view for view in undecided if view.anchor not in told]
     return SubjectSummary(
         name=subject.backbone.name,
         anchor=f"backbone-{index}",
-        findings=tuple(finding.text for finding in findings if _is_decided(finding)),
-        undecided=(
-            *(finding.text for finding in findings if not _is_decided(finding)),
-            *(text for analysis in subject.analyses for text in _gaps(analysis)),
-        ),
+        answers=answers,
+        n_decided=len(decided),
+        undecided=tuple(rest[:_MOST_UNDECIDED]),
+        n_undecided=len(undecided),
     )
 
 
-def _is_decided(finding: Finding) -> bool:
-    """Analyses weigh a finding by how far its interval lies from "no effect"; 0 includes it."""
-    return finding.weight > 0
+def _answer(question: Question, subject: SubjectResult, views: list[FindingView]) -> Answer:
+    """The surest finding that answers; without one, why there is none."""
+    label, _ = _QUESTIONS[question]
+    answering = [view for view in views if view.question == question]
+    if not answering:
+        return Answer(label, _unanswered(question, subject), None, is_decided=False)
+    surest = max(answering, key=lambda view: view.weight)
+    return Answer(label, surest.text, surest.anchor, is_decided=surest.weight > 0)
 
 
-def _gaps(analysis: AnalysisResult) -> Iterator[str]:
-    if analysis.status == "failed":
-        yield f"{analysis.title}: could not be computed (see above)."
-    for block in analysis.blocks:
-        if isinstance(block, GroupTable):
-            reasons = [row.reason for row in block.rows if row.estimate is None]
-            yield from (f"{block.title}: {text}" for text in unmeasured(reasons, len(block.rows)))
-    curves = [b for b in analysis.blocks if isinstance(b, LayerCurve)]
-    reasons_by_target = {c.target: c.not_measured for b in curves for c in b.curves}
-    for target, reason in reasons_by_target.items():
-        if reason is not None:
-            yield f"{analysis.title}: {target} was not measured ({reason})."
+def _unanswered(question: Question, subject: SubjectResult) -> str:
+    _, kind = _QUESTIONS[question]
+    asked = [analysis for analysis in subject.analyses if analysis.kind == kind]
+    if not asked:
+        return f"Not asked: this audit has no analysis of kind {kind}."
+    if any(analysis.status == "failed" for analysis in asked):
+        return f"Not measured: {asked[0].title} could not be computed."
+    if question == "used" and subject.without_head is not None:
+        return f"Not measured: there is no classification layer ({subject.without_head})."
+    return f"Not measured: {asked[0].title} found nothing to say on it."
 
 
 def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:

@@ -29,6 +29,8 @@ class VerdictView:
     shape: str
     claim: str
     """What was to be shown, with the margin."""
+    margin: str
+    """Such as "at most 0.05"."""
     measured: str
     """The deciding number with its interval."""
     where: str
@@ -63,6 +65,7 @@ def _row(verdict: Verdict) -> VerdictView:
         outcome=verdict.outcome,
         shape=SHAPES[verdict.outcome],
         claim=_claim(criterion),
+        margin=_margin(criterion),
         measured=_measured(criterion, deciding),
         where=_where(deciding),
         reason=sentence(verdict.reason),

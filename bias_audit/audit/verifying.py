@@ -1,0 +1,137 @@
+"""Are the weights and faces at hand those that a report is about?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bias_audit.audit.plan import PlannedBackbone, find_faces, make_plan
+from bias_audit.backbones.loading import load_backbone, weights_sha256_of
+from bias_audit.backbones.weights import fill, read_state_dict
+from bias_audit.config.load import load_config
+from bias_audit.config.schema import AuditConfig
+from bias_audit.data.ledger import manifest_sha256
+from bias_audit.errors import AuditError, BackboneError, ConfigError
+from bias_audit.progress import Progress
+from bias_audit.results.audit import AuditResult
+
+_CONFIGS = {".yaml", ".yml"}
+_TABLES = {".csv", ".parquet"}
+
+
+@dataclass(frozen=True)
+class Match:
+    """Something at hand, held against what was audited."""
+
+    name: str
+    holds: bool
+    told: str
+    details: tuple[str, ...] = ()
+
+
+def weights_matches(result: AuditResult, files: Sequence[Path]) -> Iterator[Match]:
+    """Say of each file whether a backbone of the audit was filled from the same tensors.
+
+    The digest is over names, shapes and bytes of the tensors in the architecture, so it does not
+    depend on the file's format or name.
+    """
+    wanted = {s.backbone.weights_sha256: s.backbone.name for s in result.subjects}
+    for file in files:
+        try:
+            found = dict(_digests(result, file))
+        except AuditError as error:
+            yield Match("weights", holds=False, told=str(error))
+            continue
+        names = [wanted[sha256] for sha256 in found if sha256 in wanted]
+        if names:
+            yield Match("weights", holds=True, told=f"{file} holds those of {', '.join(names)}")
+        else:
+            yield Match(
+                "weights",
+                holds=False,
+                told=f"{file} holds the weights of no backbone of this audit",
+                details=(
+                    *(f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()),
+                    *(f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()),
+                ),
+            )
+
+
+def _digests(result: AuditResult, file: Path) -> Iterator[tuple[str, str]]:
+    """Digest of the file's tensors in each architecture of the audit that they fit."""
+    problems, any_fits = [], False
+    for planned in make_plan(_config(result)).backbones:
+        try:
+            sha256, what = _digest(planned, file)
+        except BackboneError as error:
+            problems.append(str(error))
+            continue
+        any_fits = True
+        yield sha256, what
+    if not any_fits:
+        raise BackboneError("; ".join(dict.fromkeys(problems)))
+
+
+def _digest(planned: PlannedBackbone, file: Path) -> tuple[str, str]:
+    if "file" in type(planned.params).model_fields:
+        params = planned.params.model_copy(update={"file": file, "sha256": None})
+        loaded = load_backbone(planned.kind, planned.source, params)
+        return loaded.record.weights_sha256, loaded.record.architecture
+    tensors = read_state_dict(file)
+    bare = load_backbone(planned.kind, planned.source, planned.params, pretrained=False)
+    fit = fill(bare.module, tensors, what=f"weights file {file} in {bare.record.architecture}")
+    unfilled = {*fit.missing, *fit.misshapen}
+    return weights_sha256_of(bare.module, leave_out=unfilled), bare.record.architecture
+
+
+def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
+    """Say whether faces at hand are the images and labels that were audited.
+
+    Every image is opened anew; file names and order do not matter.
+
+    Args:
+        result: The audit.
+        path: A config, whose data and sampling are used; or the place of the data, which stands
+            for the one in the audit's own config.
+        progress: Told while images are opened.
+    """
+    try:
+        config = load_config(path) if path.suffix in _CONFIGS else _moved(_config(result), path)
+        with tempfile.TemporaryDirectory(prefix="bias-audit-") as cache:
+            output = config.output.model_copy(update={"cache": Path(cache)})
+            plan = make_plan(config.model_copy(update={"output": output}))
+            faces = find_faces(plan, progress=progress)
+    except AuditError as error:
+        return Match("data", holds=False, told=str(error))
+    found, wanted = manifest_sha256(faces), result.data.manifest_sha256
+    told = f"{len(faces):,} images and labels from {path}"
+    if found == wanted:
+        return Match("data", holds=True, told=f"{told} are those audited (SHA-256 {wanted})")
+    return Match(
+        "data",
+        holds=False,
+        told=f"{told} are not the {result.data.n_images:,} audited",
+        details=(f"SHA-256 {found}, expected {wanted}",),
+    )
+
+
+def _config(result: AuditResult) -> AuditConfig:
+    try:
+        return AuditConfig.model_validate(result.config)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(problems, source="the config in the report") from error
+
+
+def _moved(config: AuditConfig, path: Path) -> AuditConfig:
+    """The same config with its data at another place."""
+    data = {"kind": config.data.kind, **config.data.params}
+    moved: dict[str, Any] = {"file": path} if path.suffix in _TABLES else {"root": path}
+    if "file" in data and "root" in moved and (path / Path(str(data["file"])).name).is_file():
+        moved["file"] = path / Path(str(data["file"])).name
+    return config.model_copy(update={"data": type(config.data).model_validate({**data, **moved})})

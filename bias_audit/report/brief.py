@@ -1,0 +1,106 @@
+"""An audit in ten lines of plain text: verdicts, headline numbers, what went wrong, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from bias_audit.report.numbers import counted, duration, signed_interval
+from bias_audit.report.sections.verdicts import VerdictView, verdicts
+from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.blocks import Curve, LayerCurve
+from bias_audit.results.matching import best_point
+from bias_audit.results.verdict import Outcome
+
+_MOST_VERDICTS: Final = 3
+_MOST_BACKBONES: Final = 3
+_URGENCY: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
+
+
+def brief(result: AuditResult, reports: Sequence[Path]) -> tuple[str, ...]:
+    """At most ten lines, whatever the audit holds; what is cut says so.
+
+    Args:
+        result: What the audit found.
+        reports: The files written, HTML first.
+    """
+    return (
+        _heading(result),
+        *_verdicts(result),
+        *_backbones(result.subjects),
+        *_problems(result),
+        *_paths(reports),
+    )
+
+
+def _heading(result: AuditResult) -> str:
+    return (
+        f"{result.name}: {counted(len(result.subjects), 'backbone')}, "
+        f"{counted(result.data.n_images, 'image')} of {result.data.name}, "
+        f"{duration(result.provenance.seconds)}"
+    )
+
+
+def _verdicts(result: AuditResult) -> Iterator[str]:
+    told = verdicts(result)
+    if not told.rows:
+        yield "Verdicts: none, the config declares no criterion"
+        return
+    rows = sorted(told.rows, key=lambda row: _URGENCY.index(row.outcome))
+    yield f"Verdicts: {told.counts}{_cut(len(rows), _MOST_VERDICTS)}"
+    yield from (_verdict(row) for row in rows[:_MOST_VERDICTS])
+
+
+def _verdict(row: VerdictView) -> str:
+    return f"  {row.shape} {row.outcome} {row.name} ({row.backbone}): {row.measured}, {row.margin}"
+
+
+def _backbones(subjects: Sequence[SubjectResult]) -> Iterator[str]:
+    lines = [line for subject in subjects if (line := _headline(subject))]
+    for place, line in enumerate(lines[:_MOST_BACKBONES]):
+        yield line + (_cut(len(lines), _MOST_BACKBONES) if place == 0 else "")
+
+
+def _headline(subject: SubjectResult) -> str | None:
+    """The lift of every target over the strongest control, where the target is told best."""
+    blocks = [b for a in subject.analyses for b in a.blocks if isinstance(b, LayerCurve)]
+    if not blocks:
+        return None
+    told = ", ".join(f"{curve.target} {_lift(curve)}" for curve in blocks[0].curves)
+    return (
+        f"{subject.backbone.name}, lift of {blocks[0].metric} over the strongest control: {told}"
+    )
+
+
+def _lift(curve: Curve) -> str:
+    best = best_point(curve)
+    return signed_interval(best.lift if best else None)
+
+
+def _problems(result: AuditResult) -> Iterator[str]:
+    """One line at most."""
+    failed = [
+        f"{analysis.title} on {subject.backbone.name}"
+        for subject in result.subjects
+        for analysis in subject.analyses
+        if analysis.status == "failed"
+    ]
+    not_ok = result.selftest.not_ok if result.selftest else ()
+    told = []
+    if failed:
+        told.append(f"could not be computed: {'; '.join(failed)}")
+    if not_ok:
+        told.append(f"self-test NOT OK: {'; '.join(row.check for row in not_ok)}")
+    if told:
+        yield f"Attention: {'. '.join(told)}"
+
+
+def _paths(reports: Sequence[Path]) -> Iterator[str]:
+    if reports:
+        others = "".join(f" and {path.name}" for path in reports[1:])
+        yield f"Report: {reports[0]}{others}"
+
+
+def _cut(total: int, most: int) -> str:
+    return f" ({most} of {total} shown)" if total > most else ""

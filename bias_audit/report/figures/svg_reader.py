@@ -1,0 +1,170 @@
+"""What matplotlib drew, read back as pieces without its groups, clipping and descriptions."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from bias_audit.report.figures.pictures import small_picture
+from bias_audit.report.figures.svg_text import (
+    attributes,
+    declarations,
+    element,
+    number,
+    path_data,
+    text_of,
+)
+
+_SVG: Final = "{http://www.w3.org/2000/svg}"
+_LINK: Final = "{http://www.w3.org/1999/xlink}href"
+_WHITE: Final = "#ffffff"
+_DECIMAL: Final = re.compile(r"-?\d+\.?\d*")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """An element, apart from the attributes it may share with its neighbours."""
+
+    shared: str
+    name: str
+    own: str
+    content: str = ""
+
+
+@dataclass
+class Drawing:
+    """What was read of a figure so far."""
+
+    prefix: str
+    """Begins its identifiers."""
+    pieces: list[_Piece] = field(default_factory=list)
+    definitions: list[str] = field(default_factory=list)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def named(self, old: str) -> str:
+        """A short identifier for each one that matplotlib made."""
+        return self._names.setdefault(old, f"{self.prefix}-{len(self._names)}")
+
+    def read(self, node: ET.Element) -> None:
+        """Take what a node and those below it draw."""
+        name = node.tag.removeprefix(_SVG)
+        if name == "g":
+            for child in node:
+                self.read(child)
+        elif name == "defs":
+            for child in node:
+                _define(child, self)
+        elif name in _READERS:
+            piece = _READERS[name](node, self)
+            self.pieces += [] if piece is None else [piece]
+
+    def written(self) -> str:
+        """Its pieces as SVG; neighbours that look alike say so once."""
+        said = []
+        for shared, run in itertools.groupby(self.pieces, key=lambda piece: piece.shared):
+            members = list(_joined(run))
+            if len(members) == 1:
+                one = members[0]
+                said.append(element(one.name, shared, one.own, content=one.content))
+            else:
+                inside = (element(each.name, each.own, content=each.content) for each in members)
+                said.append(element("g", shared, content="".join(inside)))
+        return "".join(said)
+
+
+def _joined(run: Iterator[_Piece]) -> Iterator[_Piece]:
+    """Lines one after another, as one."""
+    for (name, shared), members in itertools.groupby(run, key=lambda p: (p.name, p.shared)):
+        if name == "path" and "f-" not in shared and "fill" not in shared:
+            data = "".join(piece.own.removeprefix('d="').removesuffix('"') for piece in members)
+            yield _Piece(shared, "path", f'd="{data}"')
+        else:
+            yield from members
+
+
+def _define(node: ET.Element, drawing: Drawing) -> None:
+    name = node.tag.removeprefix(_SVG)
+    if name == "path":
+        told = f'id="{drawing.named(node.attrib["id"])}"'
+        drawing.definitions.append(element("path", told, _d(node, digits=2)))
+    elif name == "pattern":
+        inner = Drawing(drawing.prefix)
+        for child in node:
+            inner.read(child)
+        keys = ("patternUnits", "x", "y", "width", "height")
+        places = " ".join(f'{key}="{node.attrib[key]}"' for key in keys)
+        told = f'id="{drawing.named(node.attrib["id"])}" {places}'
+        drawing.definitions.append(element("pattern", told, content=inner.written()))
+
+
+def _path(node: ET.Element, drawing: Drawing) -> _Piece | None:
+    style = declarations(node.get("style", ""))
+    is_ground = style.get("fill", "").lower() == _WHITE and "stroke" not in style
+    if is_ground or not re.search(r"[LCQz]", node.get("d", "")):
+        return None
+    return _Piece(_style(style, drawing), "path", _d(node))
+
+
+def _rect(node: ET.Element, _drawing: Drawing) -> _Piece:
+    """The ground of a pattern."""
+    places = " ".join(f'{key}="{node.attrib[key]}"' for key in ("x", "y", "width", "height"))
+    return _Piece(attributes({"fill": node.attrib["fill"]}), "rect", places)
+
+
+def _use(node: ET.Element, drawing: Drawing) -> _Piece:
+    link = f'href="#{drawing.named(node.attrib[_LINK].removeprefix("#"))}"'
+    style = declarations(node.get("style", ""))
+    x, y = (number(float(node.attrib[key])) for key in ("x", "y"))
+    return _Piece(_style(style, drawing), "use", f'{link} x="{x}" y="{y}"')
+
+
+def _text(node: ET.Element, _drawing: Drawing) -> _Piece:
+    """Placed by x and y, or by a translation; turned after that."""
+    style = declarations(node.get("style", ""))
+    if style.get("text-anchor") == "start":
+        del style["text-anchor"]
+    numbers = [float(found) for found in _DECIMAL.findall(node.get("transform", ""))]
+    if "x" in node.attrib:
+        (x, y), turns = (float(node.attrib["x"]), float(node.attrib["y"])), numbers
+    else:
+        (x, y), turns = (numbers[0], numbers[1]), numbers[2:]
+    at = f'x="{number(x)}" y="{number(y)}"'
+    if turns and turns[0]:
+        at += f' transform="rotate({number(turns[0])} {number(x)} {number(y)})"'
+    return _Piece(attributes(style, is_text=True), "text", at, text_of(node.text or ""))
+
+
+def _image(node: ET.Element, _drawing: Drawing) -> _Piece:
+    keys = [key for key in ("x", "y", "width", "height") if key in node.attrib]
+    places = [f'{key}="{number(float(node.attrib[key]))}"' for key in keys]
+    turn = re.sub(r"-?\d+\.\d+", lambda x: number(float(x[0]), 3), node.get("transform", ""))
+    places += [f'transform="{turn}"'] if turn else []
+    picture = small_picture(node.attrib[_LINK])
+    return _Piece("", "image", f'{" ".join(places)} preserveAspectRatio="none" href="{picture}"')
+
+
+_READERS: Final[dict[str, Callable[[ET.Element, Drawing], _Piece | None]]] = {
+    "path": _path,
+    "rect": _rect,
+    "use": _use,
+    "text": _text,
+    "image": _image,
+}
+
+
+def _style(style: dict[str, str], drawing: Drawing) -> str:
+    filling = style.get("fill")
+    pattern = re.fullmatch(r"url\(#(.+)\)", filling or "")
+    if pattern:
+        return attributes(style | {"fill": f"url(#{drawing.named(pattern[1])})"})
+    if filling == "none":
+        return attributes({key: value for key, value in style.items() if key != "fill"})
+    return attributes(style if filling or "stroke" in style else style | {"fill": "#000000"})
+
+
+def _d(node: ET.Element, digits: int = 1) -> str:
+    return f'd="{path_data(node.attrib["d"], digits)}"'

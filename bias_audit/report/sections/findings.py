@@ -1,0 +1,84 @@
+"""Everything found on a backbone in words, analysis by analysis, each sentence with an anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bias_audit.report.blocks.groups import unmeasured
+from bias_audit.report.sections.placing import placed_blocks
+from bias_audit.results.audit import AnalysisResult, SubjectResult
+from bias_audit.results.blocks import Finding, GroupTable, LayerCurve, Question
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """One sentence."""
+
+    anchor: str
+    text: str
+    weight: float
+    """0: undecided."""
+    question: Question | None
+
+
+@dataclass(frozen=True)
+class FindingsView:
+    """What one analysis found."""
+
+    title: str
+    """Of the analysis."""
+    evidence: str | None
+    """Anchor of its first block; None where it has none."""
+    decided: tuple[FindingView, ...]
+    """The surest first."""
+    undecided: tuple[FindingView, ...]
+
+
+def findings(subject: SubjectResult, index: int) -> tuple[FindingsView, ...]:
+    """All sentences of one backbone; analyses without any are left out.
+
+    Args:
+        subject: The backbone's results.
+        index: Its place in the audit.
+    """
+    first_block: dict[str, str] = {}
+    for placed in placed_blocks(subject, index):
+        first_block.setdefault(placed.analysis.arrays, placed.anchor)
+    shown = []
+    for place, analysis in enumerate(subject.analyses):
+        anchor = f"finding-{index}-{place}"
+        told = [
+            FindingView(f"{anchor}-{n}", finding.text, finding.weight, finding.question)
+            for n, finding in enumerate(_sorted(analysis))
+        ]
+        if told:
+            shown.append(
+                FindingsView(
+                    title=analysis.title,
+                    evidence=first_block.get(analysis.arrays) if analysis.blocks else None,
+                    decided=tuple(view for view in told if view.weight > 0),
+                    undecided=tuple(view for view in told if view.weight <= 0),
+                )
+            )
+    return tuple(shown)
+
+
+def _sorted(analysis: AnalysisResult) -> list[Finding]:
+    """Those decided, then those not, then what was not measured at all."""
+    gaps = [Finding(text=text, weight=0.0) for text in _gaps(analysis)]
+    return [*sorted(analysis.findings, key=lambda finding: -finding.weight), *gaps]
+
+
+def _gaps(analysis: AnalysisResult) -> Iterator[str]:
+    if analysis.status == "failed":
+        yield f"{analysis.title}: could not be computed (see the summary)."
+    for block in analysis.blocks:
+        if isinstance(block, GroupTable):
+            reasons = [row.reason for row in block.rows if row.estimate is None]
+            yield from (f"{block.title}: {text}" for text in unmeasured(reasons, len(block.rows)))
+    curves = [b for b in analysis.blocks if isinstance(b, LayerCurve)]
+    reasons_by_target = {c.target: c.not_measured for b in curves for c in b.curves}
+    for target, reason in reasons_by_target.items():
+        if reason is not None:
+            yield f"{analysis.title}: {target} was not measured ({reason})."

@@ -1,0 +1,1 @@
+"""Whether a printed report still says what its embedded data say."""

@@ -1,0 +1,184 @@
+"""Changes that someone might make to a printed report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+from pikepdf import Array, Dictionary, Name, Operator, Pdf, String
+
+
+def tampered(report: Path, to: Path, change: Callable[[Pdf], None]) -> Path:
+    """Write a copy of a report with a change made."""
+    with pikepdf.open(report) as pdf:
+        change(pdf)
+        pdf.save(to)
+    return to
+
+
+def fonts(pdf: Pdf) -> dict[str, Any]:
+    """All pages of a report share these."""
+    return {str(name): font for name, font in pdf.pages[0].Resources.Font.items()}
+
+
+def codes_of(font: Any) -> dict[str, bytes]:
+    """Code of each character."""
+    content = font.ToUnicode.read_bytes()
+    pairs = re.findall(rb"<([0-9a-f]{4})> <([0-9a-f]{4})>\n", content)
+    return {
+        bytes.fromhex(c.decode()).decode("utf-16-be"): bytes.fromhex(k.decode()) for k, c in pairs
+    }
+
+
+def shown(pdf: Pdf) -> Iterator[tuple[int, list[Any], int, str]]:
+    """Every text that a page shows: page, its instructions, place among these, and font."""
+    for number, page in enumerate(pdf.pages):
+        instructions = list(pikepdf.parse_content_stream(page))
+        font = ""
+        for place, (operands, operator) in enumerate(instructions):
+            if operator == Operator("Tf"):
+                font = str(operands[0])
+            if operator == Operator("TJ"):
+                yield number, instructions, place, font
+
+
+def change_a_digit(nth: int) -> Callable[[Pdf], None]:
+    """The n-th digit that is shown becomes the next one."""
+
+    def change(pdf: Pdf) -> None:
+        seen = 0
+        codes = {name: codes_of(font) for name, font in fonts(pdf).items()}
+        for number, instructions, place, font in shown(pdf):
+            digits = {code: d for d, code in codes[font].items() if d in "012345678"}
+            for index, part in enumerate(instructions[place].operands[0]):
+                if not isinstance(part, String) or bytes(part) not in digits:
+                    continue
+                following = codes[font].get(str(int(digits[bytes(part)]) + 1))
+                if following is None:
+                    continue
+                if seen == nth:
+                    parts = list(instructions[place].operands[0])
+                    parts[index] = String(following)
+                    write(pdf, number, instructions, place, parts)
+                    return
+                seen += 1
+        raise AssertionError(f"there are {seen} digits")
+
+    return change
+
+
+def write(pdf: Pdf, number: int, instructions: list[Any], place: int, parts: list[Any]) -> None:
+    """Let a page show something else."""
+    operator = Operator("TJ")
+    instructions[place] = pikepdf.ContentStreamInstruction([Array(parts)], operator)
+    content = pikepdf.unparse_content_stream(instructions)
+    pdf.pages[number].Contents = pdf.make_stream(content)
+
+
+def add_a_sentence(
+    before: bytes = b"", after: bytes = b"", page: int = 3
+) -> Callable[[Pdf], None]:
+    """A page says more, in its own font, under the marks given."""
+
+    def change(pdf: Pdf) -> None:
+        name, font = next(iter(fonts(pdf).items()))
+        codes = codes_of(font)
+        said = b"".join(codes[c] for c in "this is not so" if c in codes).hex().encode()
+        text = b"\nq BT " + name.encode() + b" 10 Tf 80 80 Td <" + said + b"> Tj ET Q\n"
+        contents = pdf.pages[page].Contents
+        contents.write(contents.read_bytes() + before + text + after)
+
+    return change
+
+
+def change_the_data(pdf: Pdf) -> None:
+    """The embedded results name another seed."""
+    stream = embedded(pdf)
+    content = stream.read_bytes()
+    assert content.count(b'"seed": ') > 0
+    stream.write(re.sub(rb'"seed": (\d)', rb'"seed": 7\1', content))
+
+
+def embedded(pdf: Pdf) -> Any:
+    return pdf.Root.AF[0].EF.F
+
+
+def swap_two_glyphs(pdf: Pdf) -> None:
+    """Pages show 2 where they are read as 3, and the reverse."""
+    for name, font in fonts(pdf).items():
+        codes = codes_of(font)
+        if "2" not in codes or "3" not in codes:
+            continue
+        two, three = codes["2"], codes["3"]
+        swap = {two: three, three: two}
+        for number, page in enumerate(pdf.pages):
+            _recode(pdf, number, page, name, swap)
+        table = font.ToUnicode.read_bytes()
+        lines = {
+            b"<" + two.hex().encode() + b"> <0032>": b"<" + two.hex().encode() + b"> <0033>",
+            b"<" + three.hex().encode() + b"> <0033>": b"<" + three.hex().encode() + b"> <0032>",
+        }
+        for old, new in lines.items():
+            assert table.count(old) == 1
+            table = table.replace(old, new)
+        font.ToUnicode.write(table)
+
+
+def _recode(pdf: Pdf, number: int, page: Any, name: str, swap: dict[bytes, bytes]) -> None:
+    instructions, font = list(pikepdf.parse_content_stream(page)), ""
+    for place, (operands, operator) in enumerate(instructions):
+        if operator == Operator("Tf"):
+            font = str(operands[0])
+        if operator == Operator("TJ") and font == name:
+            parts = [
+                String(_swapped(bytes(part), swap)) if isinstance(part, String) else part
+                for part in operands[0]
+            ]
+            instructions[place] = pikepdf.ContentStreamInstruction([Array(parts)], operator)
+    pdf.pages[number].Contents = pdf.make_stream(pikepdf.unparse_content_stream(instructions))
+
+
+def _swapped(codes: bytes, swap: dict[bytes, bytes]) -> bytes:
+    pairs = (codes[i : i + 2] for i in range(0, len(codes), 2))
+    return b"".join(swap.get(pair, pair) for pair in pairs)
+
+
+def lay_a_note_over(pdf: Pdf) -> None:
+    note = Dictionary(
+        Type=Name.Annot,
+        Subtype=Name.FreeText,
+        Rect=[100, 100, 300, 200],
+        Contents="all is well",
+        DA="/Helv 12 Tf",
+    )
+    pdf.pages[2].Annots = Array([*pdf.pages[2].get("/Annots", []), pdf.make_indirect(note)])
+
+
+def run_a_script(pdf: Pdf) -> None:
+    pdf.Root.OpenAction = Dictionary(S=Name.JavaScript, JS="app.alert(1)")
+
+
+def change_an_alt(pdf: Pdf) -> None:
+    figure = next(e for e in pdf.objects if isinstance(e, Dictionary) and e.get("/S") == "/Figure")
+    figure.Alt = str(figure.Alt).replace("0.", "9.")
+
+
+def draw_beside_the_figures(pdf: Pdf) -> None:
+    """Letters need no font: their outlines can be drawn."""
+    contents = pdf.pages[3].Contents
+    contents.write(contents.read_bytes() + b"\n0 0 m 10 10 20 20 30 0 c f\n")
+
+
+def leave_a_page_out(pdf: Pdf) -> None:
+    del pdf.pages[4]
+
+
+def swap_two_pages(pdf: Pdf) -> None:
+    pdf.pages[3], pdf.pages[4] = pdf.pages[4], pdf.pages[3]
+
+
+def hide_a_file(pdf: Pdf) -> None:
+    pdf.attachments["other.txt"] = b"more"

@@ -1,0 +1,68 @@
+"""The summary on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bias_audit.console import print_brief
+from bias_audit.report.brief import brief
+from tests.report.synthetic import criteria_of, make_audit
+
+REPORTS = (Path("runs/x/report.html"), Path("runs/x/report.pdf"))
+MANY = tuple(f"net_{i}" for i in range(7))
+
+
+def lines(**changes: object) -> tuple[str, ...]:
+    return brief(make_audit(**changes).result, REPORTS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backbones", [("one",), MANY])
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize("criteria", [(), criteria_of("age")])
+def test_it_has_ten_lines_at_most_and_ends_with_the_report(
+    backbones: tuple[str, ...], failed: bool, criteria: tuple[object, ...]
+) -> None:
+    told = lines(backbones=backbones, failed=failed, criteria=criteria)
+    assert len(told) <= 10
+    assert told[-1] == "Report: runs/x/report.html and report.pdf"
+    assert any(line.startswith("Attention: could not be computed") for line in told) == failed
+
+
+def test_fails_come_first_and_what_is_cut_is_counted() -> None:
+    told = lines(criteria=criteria_of("age"))
+    assert told[1] == "Verdicts: 1 PASS, 1 FAIL, 2 INCONCLUSIVE (3 of 4 shown)"
+    assert told[2].startswith("  ■ FAIL AUC stays low (tf_efficientnet_lite0): ")
+    assert told[2].endswith(", at most 0.55")
+    assert all("INCONCLUSIVE" in line for line in told[3:5])
+    assert "(3 of 7 shown)" in lines(backbones=MANY)[2]
+
+
+def test_without_criteria_it_says_that_nothing_was_judged() -> None:
+    assert lines()[1] == "Verdicts: none, the config declares no criterion"
+
+
+def test_every_headline_number_has_its_interval() -> None:
+    headline = lines()[2]
+    assert headline.count("[") == headline.count("]") >= 2
+
+
+def test_a_terminal_shows_one_row_per_line_and_the_whole_path() -> None:
+    console = Console(width=60, force_terminal=True, color_system=None)
+    told = (*lines(criteria=criteria_of("age"))[:-1], f"Report: {'long/' * 30}report.html")
+    with console.capture() as captured:
+        print_brief(console, told)
+    shown = captured.get().splitlines()
+    assert len(shown) == len(told)
+    assert shown[-1] == told[-1]
+    assert all(len(row) <= 60 for row in shown[:-1])
+
+
+def test_a_log_has_every_line_whole() -> None:
+    console = Console(width=60, force_terminal=False)
+    told = lines(criteria=criteria_of("age"))
+    with console.capture() as captured:
+        print_brief(console, told)
+    assert captured.get().splitlines() == list(told)

@@ -1,0 +1,50 @@
+"""What a notebook shows of a finished audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bias_audit.errors import OutputError
+from bias_audit.notebook import open_audit
+from tests.report.page import LOADING, read
+
+
+def test_a_notebook_shows_verdicts_and_answers(
+    two_backbones: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    audit = open_audit(two_backbones)
+    page = read(audit._repr_html_())
+    text = page.all("div")[0].text
+    for words in ("FAIL AUC stays low (first_net)", "What is linearly decodable", "second_net"):
+        assert words in text
+    assert "Topographic maps on second_net" in text
+    assert str(audit).splitlines()[0].startswith(audit.result.name)
+    assert not [tag for tag in page.tags if set(tag.attributes) & set(LOADING)]
+
+
+def test_the_link_leads_to_the_report_from_where_the_notebook_runs(
+    two_backbones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_backbones.parent)
+    report = two_backbones / "report.html"
+    assert "href" not in open_audit(two_backbones)._repr_html_()
+    report.touch()
+    try:
+        html = open_audit(two_backbones)._repr_html_()
+    finally:
+        report.unlink()
+    assert f'href="{two_backbones.name}/report.html"' in html
+
+
+def test_labels_stay_text(hostile: Path) -> None:
+    page = read(open_audit(hostile)._repr_html_())
+    assert not page.all("script")
+    assert not page.all("img")
+
+
+def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"audit\.json"):
+        open_audit(tmp_path)
