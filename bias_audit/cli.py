@@ -158,28 +158,6 @@ def render_command(
             out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command("export")
-def export_command(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format", help="junit, csv, parquet, cyclonedx or model-card; repeatable. All."
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FOLDER", help="Default: RUN/exports.")
-    ] = None,
-) -> None:
-    """Write a finished run's results in the formats of other tools."""
-    out = Console()
-    with _told(out):
-        from bias_audit.report.exporting.writing import export_run
-
-        for path in export_run(run_folder, to=to, formats=formats or ()):
-            out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
-
-
 @app.command("verify")
 def verify_command(
     report: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.pdf.")],
@@ -244,6 +222,28 @@ def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
         out.print(f"{outcome} {check.name}: {escape(check.told)}", highlight=False, soft_wrap=True)
         for line in check.details:
             out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("export")
+def export_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="junit, csv, parquet, cyclonedx or model-card; repeatable. All."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Default: RUN/exports.")
+    ] = None,
+) -> None:
+    """Write a finished run's results in the formats of other tools."""
+    out = Console()
+    with _told(out):
+        from bias_audit.report.exporting.writing import export_run
+
+        for path in export_run(run_folder, to=to, formats=formats or ()):
+            out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("schema")

@@ -36,7 +36,7 @@ def codes_of(font: Any) -> dict[str, bytes]:
 def shown(pdf: Pdf) -> Iterator[tuple[int, list[Any], int, str]]:
     """Every text that a page shows: page, its instructions, place among these, and font."""
     for number, page in enumerate(pdf.pages):
-        instructions = list(pikepdf.parse_content_stream(page))
+        instructions = _instructions(page)
         font = ""
         for place, (operands, operator) in enumerate(instructions):
             if operator == Operator("Tf"):
@@ -68,6 +68,10 @@ def change_a_digit(nth: int) -> Callable[[Pdf], None]:
         raise AssertionError(f"there are {seen} digits")
 
     return change
+
+
+def _instructions(page: Any) -> list[Any]:
+    return list(pikepdf.parse_content_stream(page))
 
 
 def write(pdf: Pdf, number: int, instructions: list[Any], place: int, parts: list[Any]) -> None:
@@ -128,7 +132,7 @@ def swap_two_glyphs(pdf: Pdf) -> None:
 
 
 def _recode(pdf: Pdf, number: int, page: Any, name: str, swap: dict[bytes, bytes]) -> None:
-    instructions, font = list(pikepdf.parse_content_stream(page)), ""
+    instructions, font = _instructions(page), ""
     for place, (operands, operator) in enumerate(instructions):
         if operator == Operator("Tf"):
             font = str(operands[0])

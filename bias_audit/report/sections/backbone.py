@@ -43,6 +43,15 @@ class BackboneView:
     findings: tuple[FindingsView, ...]
     blocks: tuple[BlockView, ...]
 
+    @property
+    def rest(self) -> tuple[tuple[str, tuple[BlockView, ...]], ...]:
+        """What paper only lists, by the analysis it comes from."""
+        found: dict[str, list[BlockView]] = {}
+        for block in self.blocks:
+            if block.is_detail:
+                found.setdefault(block.analysis, []).append(block)
+        return tuple((title, tuple(blocks)) for title, blocks in found.items())
+
 
 def backbone(
     subject: SubjectResult, index: int, folder: Path | None, *, palette: Palette = PLAIN
