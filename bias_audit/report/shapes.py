@@ -155,7 +155,10 @@ def shapes() -> dict[str, Shape[Any]]:
         ),
         "method_comparison": Shape(method_comparison_text),
         "robustness_curves": Shape(
-            robustness_curves_text, robustness_curves, data=robustness_curves_data
+            robustness_curves_text,
+            robustness_curves,
+            data=robustness_curves_data,
+            keys=lambda _: "strength",
         ),
         "test_families": Shape(hypothesis_families_text),
         "group_ledger": Shape(group_ledger_text),

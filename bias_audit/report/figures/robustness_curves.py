@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.layer_curve import End, label_ends
+from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
     COLOURS,
     DASHES,
@@ -21,6 +23,7 @@ from bias_audit.report.figures.style import (
     shortened,
     styled,
 )
+from bias_audit.report.numbers import count, told
 from bias_audit.results.blocks import RobustnessCurve, RobustnessCurves, RobustnessPanel
 
 _LINE: Final = 0.135
@@ -46,6 +49,7 @@ def robustness_curves(block: RobustnessCurves, arrays: Mapping[str, npt.NDArray[
             if curve.points:
                 ends.append(_draw(axes, curve, number))
         _finish(axes, panel)
+        _mark(axes, panel)
         label_ends(axes, sorted(ends, key=lambda end: end.value), _LINE / (height - 0.1))
     figure.supylabel(block.metric, fontsize=8)
     return figure
@@ -74,6 +78,28 @@ def _draw(axes: Axes, curve: RobustnessCurve, number: int) -> End:
         zorder=4 - min(number, 2),
     )
     return End(float(values[-1]), f"{number + 1}. {shortened(curve.method, 30)}", colour)
+
+
+def _mark(axes: Axes, panel: RobustnessPanel) -> None:
+    """A mark per strength, as high as the panel, with the curves that have colours."""
+    strengths = sorted({point.strength for curve in panel.curves for point in curve.points})
+    ends = [0.0, *strengths]
+    middles = [(one + two) / 2 for one, two in pairwise(ends)]
+    last = axes.get_xlim()[1]
+    for strength, left, right in zip(strengths, middles, [*middles[1:], last], strict=True):
+        changes = {
+            curve.method: point.change
+            for curve in panel.curves
+            for point in curve.points
+            if point.strength == strength
+        }
+        parts = [f"{method} {told(changes[method])}" for method in list(changes)[: len(COLOURS)]]
+        if len(changes) > len(parts):
+            parts.append(f"{count(len(changes) - len(parts))} more are in the table")
+        key = f"{panel.strength} {strength:g}"
+        add_mark(
+            axes, axes.get_xaxis_transform(), (left, 0, right, 1), key=key, text="; ".join(parts)
+        )
 
 
 def _finish(axes: Axes, panel: RobustnessPanel) -> None:
