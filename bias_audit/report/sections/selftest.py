@@ -41,7 +41,7 @@ def selftest(found: SelfTest) -> SelfTestView:
         facts=(
             Fact("Version", (f"{found.mode}, seed {found.seed}",)),
             Fact("Made", (f"{written_date(found.date)}, in {duration(found.seconds)}",)),
-            Fact("With", tuple(f"{name} {version}" for name, version in found.versions.items())),
+            Fact("With", ("; ".join(" ".join(entry) for entry in found.versions.items()),)),
             Fact("Code of statistics and analyses", (found.code,), is_code=True),
         ),
         table=Table(
@@ -57,11 +57,18 @@ def selftest(found: SelfTest) -> SelfTestView:
             ),
             rows=rows,
             excerpt=tuple(
-                row for row, outcome in zip(rows, outcomes, strict=True) if outcome != "OK"
+                row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "NOT OK"
             ),
-            excerpt_note="What is NOT OK or UNDECIDED; the rest is OK.",
+            excerpt_note=_undecided(found),
         ),
     )
+
+
+def _undecided(found: SelfTest) -> str:
+    """What paper says instead of the rows that are not NOT OK."""
+    undecided = [f"{r.check} ({r.condition})" for r in found.rows if r.outcome == "UNDECIDED"]
+    listed = f"UNDECIDED: {'; '.join(undecided)}. " if undecided else ""
+    return f"{listed}What is not named as NOT OK or UNDECIDED is OK."
 
 
 def _warning(rows: tuple[SelfTestRow, ...]) -> str:
