@@ -56,19 +56,9 @@ def selftest(found: SelfTest) -> SelfTestView:
                 Column("outcome"),
             ),
             rows=rows,
-            excerpt=tuple(
-                row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "NOT OK"
-            ),
-            excerpt_note=_undecided(found),
+            excerpt=rows,  # paper prints all of it: it says how far to trust the rest
         ),
     )
-
-
-def _undecided(found: SelfTest) -> str:
-    """What paper says instead of the rows that are not NOT OK."""
-    undecided = [f"{r.check} ({r.condition})" for r in found.rows if r.outcome == "UNDECIDED"]
-    listed = f"UNDECIDED: {'; '.join(undecided)}. " if undecided else ""
-    return f"{listed}What is not named as NOT OK or UNDECIDED is OK."
 
 
 def _warning(rows: tuple[SelfTestRow, ...]) -> str:
