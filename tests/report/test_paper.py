@@ -25,7 +25,7 @@ def _table(detail: bool | None = None, rows: int = 0) -> GroupTable:
         chance=None,
         rows=tuple(
             GroupRow(group={"levels": (("age", str(n)),)}, n=1, estimate=None) for n in range(rows)
-        ),  # type: ignore[arg-type]
+        ),
     )
 
 

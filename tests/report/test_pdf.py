@@ -93,7 +93,7 @@ def test_all_content_is_tagged_or_an_artifact(printed: bytes, root: Any) -> None
     for number, page in enumerate(reader.pages):
         text = PageReader().read(page)
         assert text.loose == [], number
-        elements = parents[page["/StructParents"]]
+        elements = parents[int(str(page["/StructParents"]))]
         marks = {k for k, e in enumerate(elements) if not isinstance(e.get_object(), NullObject)}
         assert set(text.marked) <= marks
         assert bool(text.running) == (number > 0)
@@ -115,7 +115,8 @@ def test_figures_tables_and_headings_are_told(root: Any, document: str) -> None:
 
 
 def test_fonts_are_embedded_and_say_their_characters(printed: bytes) -> None:
-    fonts = PdfReader(io.BytesIO(printed)).pages[0]["/Resources"]["/Font"]
+    resources: Any = PdfReader(io.BytesIO(printed)).pages[0]["/Resources"]
+    fonts = resources["/Font"]
     assert len(fonts) > 1
     for font in (entry.get_object() for entry in fonts.values()):
         descriptor = font["/DescendantFonts"][0].get_object()["/FontDescriptor"].get_object()
