@@ -170,8 +170,10 @@
   tip.setAttribute("aria-hidden", "true");
   document.body.append(tip);
   let leaving = 0;
+  let pointedAt = null;
   const show = (mark) => {
     clearTimeout(leaving);
+    pointedAt = mark;
     const [key, text] = said(mark);
     tip.replaceChildren(make("strong", {}, key), text);
     tip.hidden = false;
@@ -190,7 +192,11 @@
   tip.addEventListener("pointerenter", () => clearTimeout(leaving));
   tip.addEventListener("pointerleave", hide);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
-  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  addEventListener("scroll", () => {
+    if (tip.hidden) return;
+    if (pointedAt === document.activeElement) show(pointedAt);
+    else tip.hidden = true;
+  }, { passive: true });
   const figures = all("svg.chart").map((svg) => {
     const marks = all(".marks rect", svg);
     if (!marks.length) return { svg, marks };
@@ -352,7 +358,11 @@
   addEventListener("afterprint", () => { opened.forEach((each) => { each.open = false; }); });
 
   document.documentElement.classList.add("js");
-  byId("toolbar").hidden = false;
+  const toolbar = byId("toolbar");
+  toolbar.hidden = false;
+  new ResizeObserver(() => {
+    document.documentElement.style.scrollPaddingTop = `${toolbar.offsetHeight + 12}px`;
+  }).observe(toolbar);
   const view = byId("view");
   const wide = matchMedia("(min-width: 48rem)");
   const follow = () => { view.open = wide.matches; };

@@ -6,7 +6,14 @@ import datetime
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from bias_audit.config.catalog import unknown_name
 
@@ -14,6 +21,19 @@ _LONGEST = 4000
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_LONGEST)]
 """Something said; what is not known is left out, not left empty."""
+
+
+def _as_text(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+Limit = Annotated[
+    Text,
+    BeforeValidator(_as_text),
+    WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": _LONGEST}),
+]
+"""A text that may be a number alone."""
 
 
 def _no_number(value: object) -> object:
@@ -45,7 +65,7 @@ class Scenario(_Declared):
     group: Text | None = Field(default=None, description="Who could be harmed.")
     hazard: Text | None = Field(default=None, description="What could happen to them, and how.")
     metric: Text | None = Field(default=None, description="What would show it.")
-    threshold: Text | None = Field(default=None, description="From which value on, and why.")
+    threshold: Limit | None = Field(default=None, description="From which value on, and why.")
     mitigation: Text | None = Field(default=None, description="What is done about it.")
     review_trigger: Text | None = Field(
         default=None, description="What makes people look at it again."

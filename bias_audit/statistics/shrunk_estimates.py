@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bias_audit.statistics.estimate import Estimate
@@ -152,14 +151,12 @@ def _normal(estimate: Estimate) -> tuple[float, float]:
     width = 2 * float(norm.ppf((1 + estimate.level) / 2))
     if estimate.scale == "identity":
         return estimate.value, (estimate.upper - estimate.lower) / width
+    # A bound of 0 or 1 moves in by half an observation, but never past the other bound.
+    half = _HALF / (estimate.counted + 2 * _HALF)
+    low = 0.0 if estimate.lower > 0 else min(half, estimate.upper / 2)
+    high = 0.0 if estimate.upper < 1 else min(half, (1 - estimate.lower) / 2)
     value, lower, upper = (
-        _logit(number, estimate.counted)
+        float(logit(min(max(number, low), 1 - high)))
         for number in (estimate.value, estimate.lower, estimate.upper)
     )
     return value, (upper - lower) / width
-
-
-def _logit(share: float, n: float) -> float:
-    edge = _HALF / (n + 2 * _HALF)
-    inside = min(max(share, edge), 1 - edge)
-    return math.log(inside / (1 - inside))

@@ -105,7 +105,7 @@ def test_the_work_of_maps_grows_with_what_is_asked() -> None:
     [
         (GEOMETRY, {"layers": ["late"]}),
         (INTERSECTIONS, {"layer": "late"}),
-        (LAYOUTS, {"layers": ["late"], "repetitions": 3}),
+        (LAYOUTS, {"layers": ["late"], "repetitions": 3, "layouts": [{"kind": "pca"}]}),
     ],
     ids=["group_geometry", "intersections", "layout_comparison"],
 )

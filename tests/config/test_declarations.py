@@ -26,7 +26,7 @@ declarations:
     - {name: EU AI Act, version: Regulation (EU) 2024/1689, date: 2024-07-12}
     - {name: IEEE 7003, date: "2024-12-01"}
   scenarios:
-    - {group: women over 60, hazard: rejected more often, criteria: [gender is hidden]}
+    - {group: women over 60, threshold: 0.6, criteria: [gender is hidden]}
     - {}
 """
 
@@ -55,6 +55,7 @@ def test_what_is_declared_is_kept_as_said(tmp_path: Path) -> None:
     assert declared.responsible_person == "A. Person, auditor"
     assert [entry.date for entry in declared.regulations] == [date(2024, 7, 12), date(2024, 12, 1)]
     assert declared.scenarios[0].criteria == ("gender is hidden",)
+    assert declared.scenarios[0].threshold == "0.6"
     assert declared.purpose is None
 
 

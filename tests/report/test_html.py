@@ -160,7 +160,7 @@ def test_settings_of_a_backbone_read_as_sentences(page: Page) -> None:
 
 
 def test_the_summary_answers_three_questions_for_every_backbone(page: Page) -> None:
-    lists = [t for t in page.all("dl") if t.attributes.get("class") == "answers"]
+    lists = [t for t in page.all("dl") if t.attributes.get("class") == "replies"]
     assert len(lists) == 2
     answers = lists[0].text
     assert "What is linearly decodable" in answers

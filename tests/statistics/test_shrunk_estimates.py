@@ -131,3 +131,24 @@ def test_an_interval_without_width_has_no_error_to_shrink_by() -> None:
     result, _ = shrink_estimates([*estimates, point], CELLS[:5])
     assert result[-1] is None
     assert None not in result[:-1]
+
+
+@pytest.mark.parametrize("n", [2, 10, 1000])
+@pytest.mark.parametrize(
+    ("value", "lower", "upper"),
+    [
+        (0.9999, 0.9990, 0.99999),  # nearer to 1 than half an image of ten
+        (1.0, 0.999, 1.0),
+        (0.0, 0.0, 0.001),
+        (0.5, 0.0, 1.0),
+    ],
+)
+def test_intervals_at_the_ends_have_errors_however_few_the_images(
+    value: float, lower: float, upper: float, n: int
+) -> None:
+    ends = Estimate(value, lower, upper, 0.95, n, "clustered influence", scale="logit")
+    middle = replace(ends, value=0.6, lower=0.5, upper=0.7)
+    found, _ = shrink_estimates([ends, *[middle] * 11], CELLS[:12])
+    told = found[0]
+    assert told is not None
+    assert 0 < told.lower < told.value < told.upper < 1

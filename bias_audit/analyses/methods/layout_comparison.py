@@ -249,7 +249,7 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(params.layers, layers), *few)
 
 
-_SLOWER = 1.0
+_SLOWER = 6.0
 """Time of a pair of units in a step of the swarm, relative to a unit of `probe_work`; measured."""
 _SWARM_STEPS = 1000
 _PLACED, _JUDGED = 100, 100

@@ -185,7 +185,12 @@ def _draw_dot(axes: Axes, place: int, dot: Dot, size: float, look: Look) -> None
         )  # fmt: skip
     axes.plot([estimate.lower, estimate.upper], [place, place], color=look.colour, linewidth=1.1)
     axes.plot(
-        [estimate.value], [place], marker=look.marker, markersize=size / 1.9, color=look.colour
+        [estimate.value],
+        [place],
+        marker=look.marker,
+        markersize=size / 1.9,
+        color=look.colour,
+        zorder=2.5,
     )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 _FLAT: Final = 256
 """Up to so many colours a picture is areas with edges, which must not be smeared."""
-_QUALITY: Final = 84
+_QUALITY: Final = 72
 
 
 def small_picture(uri: str) -> str:

@@ -14,6 +14,7 @@ from bias_audit.report.figures.svg_text import (
     attributes,
     declarations,
     element,
+    marker_data,
     number,
     path_data,
     text_of,
@@ -43,6 +44,8 @@ class Drawing:
     """Begins its identifiers."""
     pieces: list[_Piece] = field(default_factory=list)
     definitions: list[str] = field(default_factory=list)
+    markers: dict[str, str] = field(default_factory=dict)
+    """What `use` elements repeat, by matplotlib's name."""
     _names: dict[str, str] = field(default_factory=dict)
 
     def named(self, old: str) -> str:
@@ -77,9 +80,9 @@ class Drawing:
 
 
 def _joined(run: Iterator[_Piece]) -> Iterator[_Piece]:
-    """Lines one after another, as one."""
+    """Lines and markers one after another, as one path."""
     for (name, shared), members in itertools.groupby(run, key=lambda p: (p.name, p.shared)):
-        if name == "path" and "f-" not in shared and "fill" not in shared:
+        if name == "path" and "opacity" not in shared:
             data = "".join(piece.own.removeprefix('d="').removesuffix('"') for piece in members)
             yield _Piece(shared, "path", f'd="{data}"')
         else:
@@ -89,8 +92,7 @@ def _joined(run: Iterator[_Piece]) -> Iterator[_Piece]:
 def _define(node: ET.Element, drawing: Drawing) -> None:
     name = node.tag.removeprefix(_SVG)
     if name == "path":
-        told = f'id="{drawing.named(node.attrib["id"])}"'
-        drawing.definitions.append(element("path", told, _d(node, digits=2)))
+        drawing.markers[node.attrib["id"]] = node.attrib["d"]
     elif name == "pattern":
         inner = Drawing(drawing.prefix)
         for child in node:
@@ -116,10 +118,11 @@ def _rect(node: ET.Element, _drawing: Drawing) -> _Piece:
 
 
 def _use(node: ET.Element, drawing: Drawing) -> _Piece:
-    link = f'href="#{drawing.named(node.attrib[_LINK].removeprefix("#"))}"'
+    """A marker at a place: written out, which is shorter than naming it."""
+    marker = drawing.markers[node.attrib[_LINK].removeprefix("#")]
     style = declarations(node.get("style", ""))
-    x, y = (number(float(node.attrib[key])) for key in ("x", "y"))
-    return _Piece(_style(style, drawing), "use", f'{link} x="{x}" y="{y}"')
+    x, y = (float(node.attrib[key]) for key in ("x", "y"))
+    return _Piece(_style(style, drawing), "path", f'd="{marker_data(marker, x, y)}"')
 
 
 def _text(node: ET.Element, _drawing: Drawing) -> _Piece:

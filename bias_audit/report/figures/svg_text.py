@@ -49,6 +49,23 @@ def path_data(data: str, digits: int = 1) -> str:
     return _stepwise(tokens, digits)
 
 
+def marker_data(data: str, x: float, y: float) -> str:
+    """The `d` of a marker moved to a place; of the curved ones, matplotlib draws circles alone."""
+    tokens = data.split()
+    if "C" in tokens:
+        radius = max(abs(float(token)) for token in tokens if token not in {"M", "C", "z"})
+        r, across = number(radius, 2), number(2 * radius, 2)
+        start = f"M{number(x - radius)} {number(y)}"
+        return f"{start}a{r} {r} 0 1 0 {across} 0a{r} {r} 0 1 0-{across} 0"
+    words = iter(tokens)
+    moved = []
+    for word in words:
+        moved.append(word)
+        if word != "z":
+            moved += [str(float(next(words)) + x), str(float(next(words)) + y)]
+    return _stepwise(moved, 1)
+
+
 def _stepwise(tokens: list[str], digits: int) -> str:
     """Lines alone: each end from the one before, so that rounding does not add up."""
     said, here, words = [], (0, 0), iter(tokens)

@@ -75,33 +75,34 @@ def _together(reference: str) -> str:
 def _filled_by(entry: Asked) -> str:
     if entry.never:
         return "nobody"
-    by_person = [FIELDS[name].lower() for name in entry.declared] + [entry.by_hand] * bool(
-        entry.by_hand
-    )
-    tool = "" if entry.by_hand or _only_people(entry) else "the tool"
-    person = f"a person: {', '.join(by_person)}" if by_person else ""
-    return "\n".join(part for part in (tool, person) if part)
+    names = [FIELDS[name].lower() for name in entry.declared]
+    by_person = ", ".join([*names, *([entry.by_hand] if entry.by_hand else [])])
+    tool = "the tool" if _has_tool(entry) else ""
+    return "\n".join(part for part in (tool, by_person and f"a person: {by_person}") if part)
 
 
-def _only_people(entry: Asked) -> bool:
-    return entry.sections == ("purpose",)
+def _has_tool(entry: Asked) -> bool:
+    """Whether more than people's words answers."""
+    return entry.sections != ("purpose",) and not entry.by_hand
 
 
 def state(entry: Asked, declared: Declarations, result: AuditResult) -> str:
     """Whether a report answers: "filled", "not measured", or what is NOT PROVIDED."""
     if entry.never:
         return f"{NOT_MEASURED}: {entry.never}"
-    only_people = _only_people(entry) or entry.by_hand
-    lines = [] if only_people else [_measured(entry, result)]
-    missing = [FIELDS[name].lower() for name in entry.declared if not getattr(declared, name)]
-    some = len(missing) < len(entry.declared)
-    if some and not lines:
-        lines.append(FILLED)
-    if missing:
-        lines.append(f"{NOT_PROVIDED}: {', '.join(missing)}" if some else NOT_PROVIDED)
     if entry.by_hand:
-        lines.append(f"{entry.by_hand}: by hand, after reading")
-    return "\n".join(lines)
+        return f"{entry.by_hand}: by hand, after reading"
+    person = _provided(entry, declared) if entry.declared else ""
+    tool = _measured(entry, result) if _has_tool(entry) else ""
+    return f"tool: {tool}\nperson: {person}" if tool and person else tool or person
+
+
+def _provided(entry: Asked, declared: Declarations) -> str:
+    missing = [FIELDS[name].lower() for name in entry.declared if not getattr(declared, name)]
+    if not missing:
+        return FILLED
+    some = len(missing) < len(entry.declared)
+    return f"{FILLED}, but {NOT_PROVIDED}: {', '.join(missing)}" if some else NOT_PROVIDED
 
 
 def _measured(entry: Asked, result: AuditResult) -> str:

@@ -22,7 +22,7 @@ from bias_audit.results.store import read_array
 
 NOT_DRAWN: Final = "data:,"
 """Stands for a figure where only its text is wanted."""
-_MOST_PACKED: Final = 40_000
+_MOST_PACKED: Final = 10_000
 """Numbers in the arrays behind a figure; with more, its data stay in a file beside the page."""
 
 
