@@ -182,7 +182,7 @@ ASKED: Final = (
     Asked(
         "Test reports dated and signed by the responsible persons",
         ((AI_ACT, "Annex IV 2(g)"),),
-        ("provenance",),
+        ("cover", "provenance"),
         by_hand="signature and date",
     ),
     Asked(

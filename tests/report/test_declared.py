@@ -205,7 +205,7 @@ def test_every_term_of_the_glossary_is_used_by_some_report() -> None:
 ACRONYMS = {
     "PASS", "FAIL", "INCONCLUSIVE", "OK", "NOT", "UNDECIDED", "PROVIDED",  # said where they stand
     "EU", "AI", "NIST", "RMF", "ISO", "IEC", "TR", "TS", "IEEE", "EN", "GDPR", "MEASURE", "MAP",
-    "IV", "YAML", "UTC", "RGB", "CC", "BY", "HTML", "JSON", "CSV", "SHA", "ID",
+    "IV", "YAML", "UTC", "RGB", "CC", "BY", "HTML", "JSON", "CSV", "SHA", "ID", "PDF",
 }  # fmt: skip
 """Names, and words that are explained where they are printed."""
 

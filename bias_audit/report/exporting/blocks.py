@@ -21,6 +21,7 @@ from bias_audit.results.blocks import (
     LayerCurve,
     LayerMatrix,
     MethodComparison,
+    RobustnessCurves,
     UnitMap,
 )
 
@@ -172,6 +173,16 @@ def comparison_rows(block: MethodComparison) -> Iterator[Row]:
         yield (*start, "mean rank", "lower", *estimate_cells(method.mean_rank))
         for measure, value in zip(block.measures, method.estimates, strict=True):
             yield (*start, measure.name, measure.better, *estimate_cells(value))
+
+
+def robustness_rows(block: RobustnessCurves) -> Iterator[Row]:
+    """Every point of every method's curve."""
+    for panel in block.panels:
+        for curve in panel.curves:
+            start = (block.metric, block.layer, panel.disturbance, curve.method)
+            for point in curve.points:
+                change = estimate_cells(point.change)
+                yield (*start, point.strength, panel.strength, *change)
 
 
 def label(group: Group) -> str:
@@ -335,5 +346,20 @@ BLOCK_TABLES: Final = (
             **ESTIMATE,
         },
         comparison_rows,
+    ),
+    BlockTable(
+        "robustness",
+        "robustness_curves",
+        "what the pictures of a method lose at one strength of a disturbance",
+        {
+            "metric": "text",
+            "layer": "text",
+            "disturbance": "text",
+            "method_compared": "text",
+            "strength": "number",
+            "strength_is": "text",
+            **ESTIMATE,
+        },
+        robustness_rows,
     ),
 )

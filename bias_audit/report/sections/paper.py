@@ -12,7 +12,7 @@ _ALWAYS: Final = {"test_families", "group_ledger", "method_comparison"}
 """Shown unless their analysis says otherwise: small tables that nothing else repeats."""
 _MOST: Final = {"unit_map": 2, "difference_map": 2, "group_profiles": 2, "layer_curve": 3}
 _MOST_OF_A_SHAPE: Final = 6
-_FEW_ROWS, _MANY_ROWS = 6, 40
+_FEW_ROWS, _MANY_ROWS = 14, 40
 
 
 def details(blocks: Iterable[tuple[int, Block]]) -> frozenset[int]:

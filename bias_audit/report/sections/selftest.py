@@ -41,7 +41,7 @@ def selftest(found: SelfTest) -> SelfTestView:
         facts=(
             Fact("Version", (f"{found.mode}, seed {found.seed}",)),
             Fact("Made", (f"{written_date(found.date)}, in {duration(found.seconds)}",)),
-            Fact("With", tuple(f"{name} {version}" for name, version in found.versions.items())),
+            Fact("With", ("; ".join(" ".join(entry) for entry in found.versions.items()),)),
             Fact("Code of statistics and analyses", (found.code,), is_code=True),
         ),
         table=Table(
@@ -56,10 +56,7 @@ def selftest(found: SelfTest) -> SelfTestView:
                 Column("outcome"),
             ),
             rows=rows,
-            excerpt=tuple(
-                row for row, outcome in zip(rows, outcomes, strict=True) if outcome != "OK"
-            ),
-            excerpt_note="What is NOT OK or UNDECIDED; the rest is OK.",
+            excerpt=rows,  # paper prints all of it: it says how far to trust the rest
         ),
     )
 

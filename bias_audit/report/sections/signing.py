@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
 
 from bias_audit.report.elements import Fact
+from bias_audit.report.sections.purpose import NOT_PROVIDED
 from bias_audit.results.audit import AuditResult
-
-NOT_PROVIDED: Final = "NOT PROVIDED"
-"""Stands for a fact that only people can give, where none did."""
+from bias_audit.results.declared import declarations_of
 
 
 @dataclass(frozen=True)
@@ -23,13 +20,16 @@ class SigningView:
 
 
 def signing(result: AuditResult, audit_sha256: str) -> SigningView:
-    """Put the page together."""
-    declared = result.config.get("declarations")
-    said: Mapping[str, Any] = declared if isinstance(declared, Mapping) else {}
+    """Put the page together.
+
+    Raises:
+        ValueError: The declarations in the result are damaged.
+    """
+    declared = declarations_of(result)
     return SigningView(
         facts=(
-            Fact("Responsible person", (str(said.get("responsible_person") or NOT_PROVIDED),)),
-            Fact("Organisation", (str(said.get("organisation") or NOT_PROVIDED),)),
+            Fact("Responsible person", (declared.responsible_person or NOT_PROVIDED,)),
+            Fact("Organisation", (declared.organisation or NOT_PROVIDED,)),
             Fact(
                 "SHA-256 of the embedded audit.json",
                 (audit_sha256 or "nothing is embedded",),
