@@ -60,7 +60,8 @@ def visit(browser: Browser, path: Path, *, anchor: str = "", **settings: Any) ->
         anchor: Where on it.
         settings: Of the browser's context, such as `color_scheme="dark"`.
     """
-    context = browser.new_context(**({"offline": True, "reduced_motion": "reduce"} | settings))
+    refused: dict[str, Any] = {"offline": True}
+    context = browser.new_context(**(refused | settings))
     try:
         visited = Visit(context.new_page())
         visited.page.on("request", lambda request: visited.requests.append(request.url))

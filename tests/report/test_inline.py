@@ -220,3 +220,13 @@ def test_text_and_lines_stand_out_in_both_themes(theme: str) -> None:
 def test_the_palette_of_the_page_is_that_of_paper() -> None:
     light = _themes()["light"]
     assert tuple(light[f"c{place}"] for place in range(6)) == COLOURS
+
+
+def test_no_table_has_more_columns_than_the_page_can_align() -> None:
+    style = (template_folder() / "screen.css").read_text(encoding="utf-8")
+    aligned = max(int(place) for place in re.findall(r"\.n(\d+) td:nth-child", style))
+    known = shapes()
+    made = make_audit(HOSTILE)
+    blocks = (b for a in made.result.subjects[0].analyses for b in a.blocks)
+    widest = max(len(t.columns) for b in blocks for t in known[b.block].text(b).tables)
+    assert widest <= aligned

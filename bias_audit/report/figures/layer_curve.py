@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bias_audit.report.blocks.layer_curve import control_names
+from bias_audit.report.blocks.layer_curve import control_names, strongest_control
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
     CONTROL,
@@ -159,14 +159,16 @@ def _mark(axes: Axes, curve: Curve, layers: Sequence[str]) -> None:
 
 
 def _told(point: CurvePoint | None) -> str:
-    """The numbers of a layer, in words."""
+    """The numbers of a layer, in words, with the strongest control; tables hold the others."""
     if point is None or point.estimate is None:
         return "not measured"
-    controls = [f"{control.name} {interval(control.estimate)}" for control in point.controls]
-    lift = []
+    parts = [told(point.estimate)]
+    strongest = strongest_control(point)
+    if strongest is not None:
+        parts.append(f"{strongest.name} {interval(strongest.estimate)}")
     if point.lift is not None:
-        lift = [f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift)}"]
-    return "; ".join([told(point.estimate), *controls, *lift])
+        parts.append(f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift)}")
+    return "; ".join(parts)
 
 
 def _lone(values: FloatArray) -> npt.NDArray[np.bool_]:

@@ -56,8 +56,11 @@ class Drawing:
         """Take what a node and those below it draw."""
         name = node.tag.removeprefix(_SVG)
         if name == "g":
+            start = len(self.pieces)
             for child in node:
                 self.read(child)
+            if node.get("id", "").startswith("matplotlib.axis"):
+                self.pieces[start:] = _alike_together(self.pieces[start:])
         elif name == "defs":
             for child in node:
                 _define(child, self)
@@ -77,6 +80,12 @@ class Drawing:
                 inside = (element(each.name, each.own, content=each.content) for each in members)
                 said.append(element("g", shared, content="".join(inside)))
         return "".join(said)
+
+
+def _alike_together(pieces: list[_Piece]) -> list[_Piece]:
+    """Grid lines, ticks and labels of an axis do not overlap, so each kind can stand together."""
+    order = list(dict.fromkeys(piece.shared for piece in pieces))
+    return sorted(pieces, key=lambda piece: order.index(piece.shared))
 
 
 def _joined(run: Iterator[_Piece]) -> Iterator[_Piece]:
@@ -164,6 +173,9 @@ def _style(style: dict[str, str], drawing: Drawing) -> str:
     pattern = re.fullmatch(r"url\(#(.+)\)", filling or "")
     if pattern:
         return attributes(style | {"fill": f"url(#{drawing.named(pattern[1])})"})
+    if style.get("fill-opacity") == "0":
+        hollow = ("fill", "fill-opacity")
+        return attributes({key: value for key, value in style.items() if key not in hollow})
     if filling == "none":
         return attributes({key: value for key, value in style.items() if key != "fill"})
     return attributes(style if filling or "stroke" in style else style | {"fill": "#000000"})
