@@ -247,6 +247,19 @@ def test_the_place_and_both_readings_are_told() -> None:
     assert (added.expected, added.found) == ("", "More.")
 
 
+def test_a_difference_late_in_a_passage_is_told() -> None:
+    """The passage begins as it must, so it is not searched for at its own place."""
+    passages = [
+        Passage(f"Passage {n}: {'so it goes on, ' * 9}and ends with 0.5{n}.") for n in range(9)
+    ]
+    texts = [passage.text for passage in passages]
+    texts[4] = texts[4].replace("0.54", "0.59")
+    (only,) = compare(passages, said(*texts)).differences
+    assert only.page == 5 and "0.54" in only.expected and "0.59" in only.found
+    texts[8] = texts[8].replace("0.58", "0.59")
+    assert len(compare(passages, said(*texts)).differences) == 2
+
+
 def test_right_to_left_text_is_compared_by_characters_and_numbers() -> None:
     passages = [Passage("ילד 0.83 [0.82, 0.85]"), Passage("end")]
     assert compare(passages, said("0.83 [0.82, 0.85] דלי", "end")).differences == ()

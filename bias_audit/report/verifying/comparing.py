@@ -124,7 +124,8 @@ class _Comparer:
         for ahead in range(number, min(number + _AHEAD, len(self.texts))):
             key = self._key(ahead)
             window = self.place + _WINDOW
-            found = self.printed.text.find(key, self.place, window) if key else -1
+            start = self.place + (ahead == number)  # it does not fit where it is looked for
+            found = self.printed.text.find(key, start, window) if key else -1
             if found >= 0:
                 cost = lost + found - self.place
                 best = min(best or (cost, ahead, found), (cost, ahead, found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +45,7 @@ class Verified:
     """All checks of one report."""
 
     checks: tuple[Check, ...]
-    result: AuditResult | None
+    result: AuditResult | None = field(repr=False)
     """What is embedded; None where it cannot be read."""
 
     @property
