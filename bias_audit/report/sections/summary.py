@@ -114,7 +114,7 @@ def _unanswered(question: Question, subject: SubjectResult) -> str:
         return f"Not measured: {asked[0].title} could not be computed."
     if question == "used" and subject.without_head is not None:
         return f"Not measured: there is no classification layer ({subject.without_head})."
-    return f"Not measured: {asked[0].title} found nothing to say on it."
+    return f"Not told: no finding of {asked[0].title} answers this."
 
 
 def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
