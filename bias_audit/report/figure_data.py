@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from bias_audit.groups import Group
+from bias_audit.report.figures.arrays import matrix_of
 from bias_audit.results.blocks import (
     Confusions,
     DifferenceMap,
@@ -127,7 +128,7 @@ def difference_map_data(block: DifferenceMap, arrays: Arrays) -> Rows:
 
 def group_matrix_data(block: GroupMatrix, arrays: Arrays) -> Rows:
     """One row per ordered pair of groups."""
-    values = arrays[block.values]
+    values = matrix_of(block, arrays)
     bounds = arrays[block.bounds] if block.bounds else None
     rows: Rows = [("group", "other", "value", "lower", "upper")]
     for row, one in enumerate(block.groups):

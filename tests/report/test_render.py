@@ -45,7 +45,7 @@ def test_rendering_loads_no_model_library(run: Path) -> None:
 def test_only_what_was_asked_for_is_written_and_nothing_is_left_over(run: Path) -> None:
     before = {path.name for path in run.iterdir()}
     assert render(run, formats=("html",)) == (run / "report.html",)
-    assert {path.name for path in run.iterdir()} - before == {"report.html", "figures"}
+    assert {path.name for path in run.iterdir()} - before == {"report.html", "figures", "exports"}
 
 
 def test_another_schema_version_is_refused_with_what_to_do(run: Path) -> None:
