@@ -71,9 +71,9 @@ def intersections(subject: Subject, params: Params) -> Outcome:
     level = params.level
     return Outcome(
         blocks=(
-            *_tables(within, level),
-            *_tables(aucs, level),
-            *_tables(extra, level, shrunk=False),
+            *_tables(aucs, level, main=len(attributes)),
+            *_tables(within, level, main=1),
+            *_tables(extra, level, main=None, shrunk=False),
             *(part.result.block for part in (aucs, within, extra)),
             _ledger(subject, within, aucs),
         ),
@@ -90,13 +90,14 @@ def intersections(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _tables(part: Part, level: float, *, shrunk: bool = True) -> tuple[GroupTable, ...]:
-    """One table a set of groups; those of the smallest groups carry the message."""
-    finest = max((len(measures.given) for measures, _ in part.measured), default=0)
+def _tables(
+    part: Part, level: float, *, main: int | None, shrunk: bool = True
+) -> tuple[GroupTable, ...]:
+    """One table a set of groups; those over `main` attributes carry the message, None: none do."""
     tables = []
     for measures, tests in part.measured:
         table = table_of(measures, tests, level=level, shrunk=shrunk)
-        tables.append(table.model_copy(update={"detail": len(measures.given) < finest}))
+        tables.append(table.model_copy(update={"detail": len(measures.given) != main}))
     return tuple(tables)
 
 

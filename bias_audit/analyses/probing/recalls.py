@@ -44,7 +44,7 @@ def recall_table(
         row.model_copy(update={"shrunk": value}) for row, value in zip(rows, shrunk, strict=True)
     ]
     table = GroupTable(
-        detail=False,
+        detail=len(names) > 1,
         title=title,
         quantity="recall",
         metric="recall",

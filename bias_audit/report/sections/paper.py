@@ -11,7 +11,7 @@ from bias_audit.results.blocks import Block, GroupTable
 _ALWAYS: Final = {"test_families", "group_ledger", "method_comparison"}
 """Shown unless their analysis says otherwise: small tables that nothing else repeats."""
 _MOST: Final = {"unit_map": 2, "difference_map": 2, "group_profiles": 2, "layer_curve": 3}
-_MOST_OF_A_SHAPE: Final = 6
+_MOST_OF_A_SHAPE: Final = 7
 _FEW_ROWS, _MANY_ROWS = 14, 40
 
 

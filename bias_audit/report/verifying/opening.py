@@ -119,7 +119,7 @@ def _embedded(root: Any, path: Path) -> tuple[bytes, str | None, str | None]:
     if len(ours) != 1:
         raise UnreadableReportError(
             f"{path}: expected one associated file {DATA_NAME}, found {len(ours)} in "
-            f"{len(files)}; reports written before 0.2 and copies that a printer made have none"
+            f"{len(files)}; copies that a printer made have none"
         )
     stream = ours[0]["/EF"]["/F"].get_object()
     checksum = stream.get("/Params", {}).get("/CheckSum")
