@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "bias_audit"
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("cli",),
+    ("cli", "notebook"),
     ("audit", "selftest", "report", "console"),
     ("analyses",),
     ("activations",),

@@ -48,7 +48,7 @@ def test_where_it_does_not_say_the_first_of_a_shape_is_shown() -> None:
 
 
 def test_no_analysis_fills_the_paper() -> None:
-    assert _listed(*[_table(False) for _ in range(20)]) == set(range(6, 20))
+    assert _listed(*[_table(False) for _ in range(20)]) == set(range(7, 20))
 
 
 def test_figures_are_for_what_a_short_table_does_not_show() -> None:
