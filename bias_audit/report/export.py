@@ -14,8 +14,6 @@ from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_array
 
-__all__ = ["FOLDER", "csv_text", "write_figure_data"]
-
 FOLDER: Final = "figures"
 
 

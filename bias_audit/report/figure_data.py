@@ -38,14 +38,14 @@ def layer_curve_data(block: LayerCurve, arrays: Arrays) -> Rows:  # noqa: ARG001
         for point in curve.points:
             start = curve.target, point.layer
             tested = point.p_value, point.adjusted_p
-            rows.append((*start, "estimate", *_cells(point.estimate), *tested))
+            rows.append((*start, "estimate", *estimate_cells(point.estimate), *tested))
             rows += [
-                (*start, control.name, *_cells(control.estimate), None, None)
+                (*start, control.name, *estimate_cells(control.estimate), None, None)
                 for control in point.controls
             ]
             if point.lift is not None:
                 name = f"lift over {point.strongest or 'guessing'}"
-                rows.append((*start, name, *_cells(point.lift), None, None))
+                rows.append((*start, name, *estimate_cells(point.lift), None, None))
     return rows
 
 
@@ -57,10 +57,10 @@ def group_table_data(block: GroupTable, arrays: Arrays) -> Rows:  # noqa: ARG001
     ]
     rows += [
         (
-            _label(row.group),
+            level_names(row.group),
             row.n,
-            *_cells(row.estimate),
-            *_cells(row.shrunk)[:3],
+            *estimate_cells(row.estimate),
+            *estimate_cells(row.shrunk)[:3],
             row.by_chance,
             row.p_value,
             row.adjusted_p,
@@ -76,13 +76,13 @@ def confusions_data(block: Confusions, arrays: Arrays) -> Rows:  # noqa: ARG001
     rows: Rows = [("true", "predicted", "changed", "count", "images", "expected", *_ESTIMATE)]
     rows += [
         (
-            _label(each.true),
-            _label(each.predicted),
+            level_names(each.true),
+            level_names(each.predicted),
             " + ".join(each.changed),
             each.count,
             each.n_true,
             None,
-            *_cells(each.share),
+            *estimate_cells(each.share),
         )
         for each in block.most_frequent
     ]
@@ -94,7 +94,7 @@ def confusions_data(block: Confusions, arrays: Arrays) -> Rows:  # noqa: ARG001
             each.count,
             None,
             each.expected,
-            *_cells(each.share),
+            *estimate_cells(each.share),
         )
         for each in block.classes
     ]
@@ -104,13 +104,15 @@ def confusions_data(block: Confusions, arrays: Arrays) -> Rows:  # noqa: ARG001
 def group_profiles_data(block: GroupProfiles, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per group."""
     rows: Rows = [("group", "images", *_ESTIMATE, "reason")]
-    rows += [(_label(r.group), r.n, *_cells(r.deviation), r.reason) for r in block.rows]
+    rows += [
+        (level_names(r.group), r.n, *estimate_cells(r.deviation), r.reason) for r in block.rows
+    ]
     return rows
 
 
 def unit_map_data(block: UnitMap, arrays: Arrays) -> Rows:
     """One row per unit: its place, and its value for each group."""
-    names = [_label(group) for group in block.groups]
+    names = [level_names(group) for group in block.groups]
     return _by_unit(arrays[block.positions], [(names, arrays[block.values])])
 
 
@@ -134,14 +136,14 @@ def group_matrix_data(block: GroupMatrix, arrays: Arrays) -> Rows:
     for row, one in enumerate(block.groups):
         for column, other in enumerate(block.groups):
             ends = (None, None) if bounds is None else tuple(bounds[:, row, column].tolist())
-            rows.append((_label(one), _label(other), float(values[row, column]), *ends))
+            rows.append((level_names(one), level_names(other), float(values[row, column]), *ends))
     return rows
 
 
 def layer_matrix_data(block: LayerMatrix, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per pair of layers."""
     rows: Rows = [("layer", "other", *_ESTIMATE)]
-    rows += [(pair.one, pair.other, *_cells(pair.estimate)) for pair in block.pairs]
+    rows += [(pair.one, pair.other, *estimate_cells(pair.estimate)) for pair in block.pairs]
     return rows
 
 
@@ -149,7 +151,7 @@ def robustness_curves_data(block: RobustnessCurves, arrays: Arrays) -> Rows:  # 
     """One row per disturbance, method and strength."""
     rows: Rows = [("disturbance", block.noun, "rank", "strength", *_ESTIMATE)]
     rows += [
-        (panel.disturbance, curve.method, rank, point.strength, *_cells(point.change))
+        (panel.disturbance, curve.method, rank, point.strength, *estimate_cells(point.change))
         for panel in block.panels
         for rank, curve in enumerate(panel.curves, 1)
         for point in curve.points
@@ -161,7 +163,7 @@ def power_curve_data(curves: Sequence[PowerCurve]) -> Rows:
     """One row per number of images and strength."""
     rows: Rows = [("images_per_group", "auc", *_ESTIMATE)]
     rows += [
-        (curve.per_group, point.auc, *_cells(point.claimed))
+        (curve.per_group, point.auc, *estimate_cells(point.claimed))
         for curve in curves
         for point in curve.points
     ]
@@ -183,7 +185,8 @@ def _by_unit(
     return rows
 
 
-def _cells(estimate: Estimate | None) -> tuple[Cell, ...]:
+def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
+    """Value, bounds, level, n and method; all empty where nothing was measured."""
     if estimate is None:
         return (None,) * len(_ESTIMATE)
     return (
@@ -196,5 +199,6 @@ def _cells(estimate: Estimate | None) -> tuple[Cell, ...]:
     )
 
 
-def _label(group: Group) -> str:
+def level_names(group: Group) -> str:
+    """Such as "age=20-29 / gender=Female"."""
     return " / ".join(f"{name}={level}" for name, level in group.levels)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bias_audit.errors import OutputError
-from bias_audit.report.export import csv_text, write_figure_data
+from bias_audit.report.csv_text import csv_text
+from bias_audit.report.export import write_figure_data
 from bias_audit.report.html import html
 from bias_audit.report.render import render
 from bias_audit.report.shapes import shapes

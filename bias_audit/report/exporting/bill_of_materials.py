@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bias_audit.config.declarations import Declarations, Scenario
-from bias_audit.report.exporting.blocks import label
+from bias_audit.report.figure_data import level_names
 from bias_audit.report.sections.method import limits
 from bias_audit.report.sections.purpose import tested
 from bias_audit.results.audit import AuditResult, SubjectResult
@@ -124,7 +124,9 @@ def _metrics(subject: SubjectResult) -> Iterator[Json]:
                     if row.estimate is not None:
                         where = f"target={block.target}; layer={block.layer}"
                         yield _metric(
-                            block.quantity, f"{where}; group={label(row.group)}", row.estimate
+                            block.quantity,
+                            f"{where}; group={level_names(row.group)}",
+                            row.estimate,
                         )
 
 

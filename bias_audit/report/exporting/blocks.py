@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bias_audit.groups import Group
-from bias_audit.report.exporting.columns import ESTIMATE, Kind, estimate_cells
-from bias_audit.report.figure_data import Cell
+from bias_audit.report.exporting.columns import ESTIMATE, Kind
+from bias_audit.report.figure_data import Cell, estimate_cells, level_names
 from bias_audit.results.blocks import (
     Confusions,
     DifferenceMap,
@@ -64,7 +63,7 @@ def curve_rows(block: LayerCurve) -> Iterator[Row]:
 def group_rows(block: GroupTable) -> Iterator[Row]:
     """The estimate of every group, and the shrunk one where there is one."""
     for row in block.rows:
-        start = (block.quantity, block.target, block.layer, label(row.group), row.n)
+        start = (block.quantity, block.target, block.layer, level_names(row.group), row.n)
         tested = (row.by_chance, row.p_value, row.adjusted_p, row.reason)
         yield (*start, "estimate", *estimate_cells(row.estimate), *tested)
         if row.shrunk is not None:
@@ -76,7 +75,7 @@ def profile_rows(block: GroupProfiles) -> Iterator[Row]:
     for row in block.rows:
         units = ", ".join(str(unit) for unit, _ in row.strongest_units)
         cells = estimate_cells(row.deviation)
-        yield (block.layer, label(row.group), row.n, *cells, units, row.reason)
+        yield (block.layer, level_names(row.group), row.n, *cells, units, row.reason)
 
 
 def confusion_rows(block: Confusions) -> Iterator[Row]:
@@ -84,8 +83,8 @@ def confusion_rows(block: Confusions) -> Iterator[Row]:
     for pair in block.most_frequent:
         yield (
             block.layer,
-            label(pair.true),
-            label(pair.predicted),
+            level_names(pair.true),
+            level_names(pair.predicted),
             " + ".join(pair.changed),
             pair.count,
             pair.n_true,
@@ -101,7 +100,7 @@ def confusion_rows(block: Confusions) -> Iterator[Row]:
 def group_pair_rows(block: GroupMatrix) -> Iterator[Row]:
     """Pairs of groups that have an interval."""
     for pair in block.pairs:
-        one, other = (label(block.groups[place]) for place in (pair.one, pair.other))
+        one, other = (level_names(block.groups[place]) for place in (pair.one, pair.other))
         yield (block.metric, block.layer, one, other, *estimate_cells(pair.estimate))
 
 
@@ -163,7 +162,7 @@ def family_rows(block: HypothesisFamilies) -> Iterator[Row]:
 def ledger_rows(block: GroupLedger) -> Iterator[Row]:
     """Groups that are not reported like the others."""
     for entry in block.entries:
-        yield (label(entry.group), entry.n, entry.action, entry.reason, entry.effect)
+        yield (level_names(entry.group), entry.n, entry.action, entry.reason, entry.effect)
 
 
 def comparison_rows(block: MethodComparison) -> Iterator[Row]:
@@ -183,11 +182,6 @@ def robustness_rows(block: RobustnessCurves) -> Iterator[Row]:
             for point in curve.points:
                 change = estimate_cells(point.change)
                 yield (*start, point.strength, panel.strength, *change)
-
-
-def label(group: Group) -> str:
-    """Such as "age=20-29 / gender=Female"."""
-    return " / ".join(f"{name}={level}" for name, level in group.levels)
 
 
 _TESTED: Final[dict[str, Kind]] = {"p": "number", "adjusted_p": "number", "reason": "text"}

@@ -10,9 +10,8 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bias_audit.report.export import csv_text
+from bias_audit.report.csv_text import csv_text
 from bias_audit.report.figure_data import Cell
-from bias_audit.statistics.estimate import Estimate
 
 Kind = Literal["text", "whole", "number"]
 _ARROW: Final = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64()}
@@ -25,7 +24,7 @@ ESTIMATE: Final[dict[str, Kind]] = {
     "n": "whole",
     "method": "text",
 }
-"""An estimate's columns, in order; `level` is the coverage of the interval."""
+"""Columns of `figure_data.estimate_cells`; `level` is the coverage of the interval."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,6 @@ class DataTable:
     """One row is what, in a sentence."""
     columns: dict[str, Kind]
     rows: Sequence[tuple[Cell, ...]]
-
-
-def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
-    """The cells of `ESTIMATE`; empty where nothing was measured."""
-    if estimate is None:
-        return (None,) * len(ESTIMATE)
-    return (
-        estimate.value,
-        estimate.lower,
-        estimate.upper,
-        estimate.level,
-        estimate.n,
-        estimate.method,
-    )
 
 
 def as_csv(table: DataTable) -> bytes:

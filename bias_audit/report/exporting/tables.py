@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bias_audit.report.exporting.blocks import BLOCK_TABLES, BlockTable, Row, label
-from bias_audit.report.exporting.columns import ESTIMATE, DataTable, Kind, estimate_cells
+from bias_audit.report.exporting.blocks import BLOCK_TABLES, BlockTable, Row
+from bias_audit.report.exporting.columns import ESTIMATE, DataTable, Kind
+from bias_audit.report.figure_data import estimate_cells, level_names
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.declared import declarations_of
 
@@ -73,7 +74,7 @@ def _verdicts(result: AuditResult) -> DataTable:
                 lowest,
                 highest,
                 deciding.layer if deciding else None,
-                label(group) if group else None,
+                level_names(group) if group else None,
                 *estimate_cells(deciding.estimate if deciding else None),
                 verdict.n_examined,
                 verdict.n_pass,
@@ -123,7 +124,7 @@ def _scenarios(result: AuditResult) -> DataTable:
 
 
 def _cells(result: AuditResult) -> DataTable:
-    rows = [(label(cell.group), cell.found, cell.used) for cell in result.data.cells]
+    rows = [(level_names(cell.group), cell.found, cell.used) for cell in result.data.cells]
     columns: dict[str, Kind] = {"group": "text", "found": "whole", "used": "whole"}
     return DataTable("images", "an intersection: usable images found, and used", columns, rows)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically, write_text
-from bias_audit.report.export import csv_text
+from bias_audit.report.csv_text import csv_text
 from bias_audit.report.figure_data import power_curve_data
 from bias_audit.report.figures.style import COLOURS, DASHES, MARKERS, MUTED, RULE, settings, styled
 from bias_audit.results.selftest import PowerCurve

@@ -42,9 +42,7 @@ def findings(subject: SubjectResult, index: int) -> tuple[FindingsView, ...]:
         subject: The backbone's results.
         index: Its place in the audit.
     """
-    first_block: dict[str, str] = {}
-    for placed in placed_blocks(subject, index):
-        first_block.setdefault(placed.analysis.arrays, placed.anchor)
+    blocks = placed_blocks(subject, index)
     shown = []
     for place, analysis in enumerate(subject.analyses):
         anchor = f"finding-{index}-{place}"
@@ -56,7 +54,7 @@ def findings(subject: SubjectResult, index: int) -> tuple[FindingsView, ...]:
             shown.append(
                 FindingsView(
                     title=analysis.title,
-                    evidence=first_block.get(analysis.arrays) if analysis.blocks else None,
+                    evidence=next((b.anchor for b in blocks if b.analysis is analysis), None),
                     decided=tuple(view for view in told if view.weight > 0),
                     undecided=tuple(view for view in told if view.weight <= 0),
                 )
