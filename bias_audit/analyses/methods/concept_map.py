@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.analyses.families import draws_of
@@ -23,6 +22,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layer,
     unknown_layers,
 )
+from bias_audit.analyses.settings import BootstrapDraws, Coverage, OneLayer
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval
@@ -45,13 +45,9 @@ METRIC = "relative entropy beyond chance (bits)"
 class Params(FaceMapSettings):
     """Where the map is made, and how its groups are described."""
 
-    layer: str | None = Field(
-        default=None, description="Default: the layer at which intersections separate best."
-    )
-    bootstrap_draws: int = Field(
-        default=1000, ge=100, le=100_000, description="Draws behind each interval."
-    )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    layer: OneLayer = None
+    bootstrap_draws: BootstrapDraws = 1000
+    level: Coverage = 0.95
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from bias_audit.analyses.probing.separability import (
     unknown_layers,
     widening_of,
 )
+from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import coverage, percent, percent_interval
 from bias_audit.data.faces import FaceTable
@@ -57,11 +58,9 @@ class Params(ProbeSettings):
     published: PublishedSettings = Field(
         default=PublishedSettings(), description="The probe of protocol krug_stober_2025."
     )
-    layer: str | None = Field(
-        default=None, description="Default: the layer at which intersections separate best."
-    )
+    layer: OneLayer = None
     most_frequent: int = Field(default=20, ge=1, le=1000, description="Pairs to show.")
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
 
 def confusions(subject: Subject, params: Params) -> Outcome:

@@ -11,6 +11,7 @@ from bias_audit.analyses.erasing.erasure_blocks import QUANTITIES, blocks_of
 from bias_audit.analyses.erasing.erasure_findings import findings_of, limits_of, method_of
 from bias_audit.analyses.erasing.erasure_measures import Measures, measures_of
 from bias_audit.analyses.erasing.splits import split_by_intersection, split_for
+from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import (
     INTERSECTION,
     Measurable,
@@ -28,7 +29,7 @@ class Params(ErasureSettings):
     targets: tuple[str, ...] | None = Field(
         default=None, description='Attributes, or "intersection"; default: every attribute.'
     )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
 
 def erasure(subject: Subject, params: Params) -> Outcome:

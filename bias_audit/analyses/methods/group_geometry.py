@@ -30,6 +30,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
+from bias_audit.analyses.settings import BootstrapDraws, Coverage
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed
@@ -70,10 +71,8 @@ class Params(ProbeSettings):
     smallest_group: int = Field(
         default=5, ge=2, description="A group of fewer independent images has no distances."
     )
-    bootstrap_draws: int = Field(
-        default=500, ge=100, le=100_000, description="Draws behind each interval."
-    )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    bootstrap_draws: BootstrapDraws = 500
+    level: Coverage = 0.95
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
+from bias_audit.analyses.settings import BootstrapDraws, Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.data.faces import FaceTable
@@ -47,10 +48,8 @@ class Params(ProbeSettings):
     smallest_group: int = Field(
         default=5, ge=2, description="A group of fewer independent images gets none."
     )
-    bootstrap_draws: int = Field(
-        default=1000, ge=100, le=100_000, description="Draws behind each interval."
-    )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    bootstrap_draws: BootstrapDraws = 1000
+    level: Coverage = 0.95
 
 
 def group_profiles(subject: Subject, params: Params) -> Outcome:

@@ -26,6 +26,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layer,
     unknown_layers,
 )
+from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.small_groups import treat
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import GroupLedger, GroupTable
@@ -35,16 +36,14 @@ from bias_audit.statistics.multiplicity import CONTROLS, NAMES
 class Params(ProbeSettings):
     """Where groups are compared."""
 
-    layer: str | None = Field(
-        default=None, description="Default: the layer at which intersections separate best."
-    )
+    layer: OneLayer = None
     most_frequent: int = Field(
         default=20,
         ge=1,
         le=1000,
         description="Pairs of confused groups that the published claim about gender is held to.",
     )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
 
 def intersections(subject: Subject, params: Params) -> Outcome:

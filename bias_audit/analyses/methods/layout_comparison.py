@@ -31,6 +31,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
+from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import interval
 from bias_audit.config.catalog import LAYOUTS
@@ -70,7 +71,7 @@ class Params(ProbeSettings):
     repetitions: int = Field(
         default=5, ge=3, le=1000, description="Each with images drawn anew, and another seed."
     )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
     @field_validator("layouts")
     @classmethod

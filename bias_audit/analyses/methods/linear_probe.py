@@ -16,6 +16,7 @@ from bias_audit.analyses.probing.probe_work import controlled_work
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
+from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import targets_of, unknown_targets
 from bias_audit.analyses.wording import listed
 from bias_audit.data.faces import FaceTable
@@ -31,7 +32,7 @@ class Params(ProbeSettings):
         default=None,
         description='Attributes, or "intersection"; default: every attribute and "intersection".',
     )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
 
 def linear_probe(subject: Subject, params: Params) -> Outcome:

@@ -36,6 +36,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layer,
     unknown_layers,
 )
+from bias_audit.analyses.settings import BootstrapDraws, Coverage, OneLayer
 from bias_audit.analyses.small_groups import Treatments, treat
 from bias_audit.analyses.targets import Measurable, Target, targets_of, unknown_targets
 from bias_audit.analyses.wording import coverage, interval, listed
@@ -59,13 +60,9 @@ class Params(LayoutSettings):
         min_length=1,
         description='Attributes, or "intersection", that are predicted; default: all attributes.',
     )
-    layer: str | None = Field(
-        default=None, description="Default: the layer at which intersections separate best."
-    )
-    bootstrap_draws: int = Field(
-        default=1000, ge=100, le=100_000, description="Draws behind each interval."
-    )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    layer: OneLayer = None
+    bootstrap_draws: BootstrapDraws = 1000
+    level: Coverage = 0.95
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
+from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.config.schema import Multiplicity, UserPath
 from bias_audit.data.faces import FaceTable
@@ -82,7 +83,7 @@ class Params(LayoutSettings):
     bootstrap_draws: int = Field(
         default=500, ge=100, le=100_000, description="Draws behind the shares of attributes."
     )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
 
 def topomap(subject: Subject, params: Params) -> Outcome:

@@ -27,6 +27,7 @@ from bias_audit.analyses.probing.separability import (
     measured,
     unknown_layers,
 )
+from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target
 from bias_audit.analyses.wording import coverage, interval
@@ -51,7 +52,7 @@ class Params(LayoutSettings):
         description="Default: the layer of the last checkpoint at which intersections separate "
         "best.",
     )
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="Coverage of the intervals.")
+    level: Coverage = 0.95
 
 
 @dataclass(frozen=True)
