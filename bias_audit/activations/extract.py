@@ -30,10 +30,14 @@ from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, writing
 from bias_audit.progress import Progress
+from bias_audit.software import versions_of
 
 _CHECKPOINT_SECONDS = 10.0
 _VERSION = "2"
-"""Part of the fingerprint: change it with how activations are made from images."""
+"""Part of the fingerprint: change it with how activations are made from images. By hand, unlike
+the versions of analyses, since a pass over all images is too dear to repeat for nothing."""
+_LIBRARIES = ("torch", "torchvision", "timm", "pillow")
+"""Decode images, build architectures and compute."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def extract(
         OutputError: The disk refuses; what was written up to the last checkpoint is kept.
     """
     began = time.monotonic()
-    fingerprint = digest(_VERSION, backbone.fingerprint, *faces.sha256)
+    fingerprint = digest(*made_by(), backbone.fingerprint, *faces.sha256)
     folder = cache / "activations" / fingerprint
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,6 +110,11 @@ def extract(
         next((path for file, path in paths.items() if file.of == "input"), None),
     )
     return Extraction(activations, forward_images, resumed_at, time.monotonic() - began)
+
+
+def made_by() -> tuple[str, ...]:
+    """What activations depend on besides the backbone and the images."""
+    return (_VERSION, *(f"{name} {number}" for name, number in versions_of(*_LIBRARIES).items()))
 
 
 def bytes_needed(
