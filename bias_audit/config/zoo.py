@@ -104,7 +104,7 @@ class Policy(Strict):
         default=None, gt=0, description="Repeat audits that are older, even with nothing changed."
     )
     inconclusive: Literal["fails", "passes"] = Field(
-        default="passes",
+        default="fails",
         description="Whether an undecided criterion alone makes the command end with 3.",
     )
     keep: Retention = Retention()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bias_audit.backbones.backbone import BackboneSource
-from bias_audit.config.catalog import BACKBONE_SOURCES
+from bias_audit.config.catalog import BACKBONE_SOURCES, unknown_name
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.config.zoo import ZooBackbone, ZooConfig, ZooDataset
 from bias_audit.errors import ConfigError
@@ -70,6 +70,35 @@ def entries(zoo: ZooConfig) -> tuple[Entry, ...]:
     if problems:
         raise ConfigError(problems, source=zoo.name)
     return tuple(_entry(zoo, dataset, b) for dataset in zoo.datasets for b in backbones)
+
+
+def chosen_entries(
+    all_entries: Sequence[Entry], patterns: Sequence[str], *, source: str
+) -> tuple[Entry, ...]:
+    """The entries that match any of the patterns; all of them without patterns.
+
+    Args:
+        all_entries: Of a zoo.
+        patterns: Of a label, a data set, or "DATASET/LABEL"; * and ? stand for other characters.
+        source: The zoo's name, for messages.
+
+    Raises:
+        ConfigError: A pattern matches nothing.
+    """
+    known = {each.key: (each.label, each.dataset, "/".join(each.key)) for each in all_entries}
+    problems = [
+        f"--only {pattern!r}: "
+        + unknown_name(pattern, [name for names in known.values() for name in names], noun="entry")
+        for pattern in patterns
+        if not any(fnmatchcase(name, pattern) for names in known.values() for name in names)
+    ]
+    if problems:
+        raise ConfigError(problems, source=source)
+    return tuple(
+        entry
+        for entry in all_entries
+        if not patterns or any(fnmatchcase(n, p) for n in known[entry.key] for p in patterns)
+    )
 
 
 def _entry(zoo: ZooConfig, dataset: ZooDataset, backbone: _Backbone) -> Entry:

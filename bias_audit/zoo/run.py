@@ -12,6 +12,7 @@ from typing import Any
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.progress import Progress
+from bias_audit.results.history.latest import latest_audits
 from bias_audit.results.history.recording import (
     EntryState,
     RunFolder,
@@ -37,6 +38,8 @@ class ZooRun:
     """One per entry, in the order of the config."""
     failed_gates: tuple[str, ...]
     """Why the plan for changes stops a pipeline, by audit."""
+    outcomes: frozenset[str]
+    """Of the audits that stand now: the gravest verdict of each, or "failed"."""
     seconds: float
 
 
@@ -81,7 +84,16 @@ def run_zoo(
             states=states,
         )
     gates = tuple(gate for made in done.values() for gate in made.gates)
-    return ZooRun(run_id, database, tuple(states), gates, round(time.monotonic() - began, 1))
+    standing_now = latest_audits(database, zoo.name)
+    keys = [each.entry.key for each in found]
+    return ZooRun(
+        id=run_id,
+        database=database,
+        states=tuple(states),
+        failed_gates=gates,
+        outcomes=frozenset(standing_now[key].outcome for key in keys if key in standing_now),
+        seconds=round(time.monotonic() - began, 1),
+    )
 
 
 @dataclass(frozen=True)
