@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.analyses.analysis import Control, Outcome, Step, Subject, Training
 from bias_audit.audit.cache import DiskCache
+from bias_audit.audit.contributions import keep_contributions
 from bias_audit.audit.controls import (
     Drawn,
     ImageControl,
@@ -232,13 +233,14 @@ def _audit_backbone(
         head=found.head,
         without_head=found.why_not,
         shuffles=config.controls.shuffles,
+        refits=config.controls.refits,
         multiplicity=config.multiplicity,
         small_groups=config.small_groups,
         training=training,
         architecture=seen.backbone.record.architecture,
         weights_sha256=seen.backbone.record.weights_sha256,
     )
-    analyses = _analyse(subject, plan.analyses, prefix, config.folder)
+    analyses = _analyse(subject, plan.analyses, prefix, config)
     return SubjectResult(
         backbone=seen.backbone.record,
         analyses=tuple(analyses),
@@ -263,8 +265,9 @@ def _told(backbone: Backbone, extraction: Extraction) -> str:
 
 
 def _analyse(
-    subject: Subject, analyses: Sequence[PlannedAnalysis], prefix: str, folder: Path
+    subject: Subject, analyses: Sequence[PlannedAnalysis], prefix: str, config: AuditConfig
 ) -> Iterator[AnalysisResult]:
+    folder = config.folder
     for index, planned in enumerate(analyses):
         began = time.monotonic()
         name = f"{prefix}-{index:02d}-{planned.kind}"
@@ -292,6 +295,7 @@ def _analyse(
             method=outcome.method,
             limits=outcome.limits,
             seconds=round(time.monotonic() - began, 1),
+            contributions=keep_contributions(outcome, subject, config.output.cache),
         )
 
 

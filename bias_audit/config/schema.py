@@ -80,6 +80,13 @@ class Controls(Strict):
     shuffles: int = Field(
         default=3, ge=1, le=100, description="Refits of every probe to shuffled labels."
     )
+    refits: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="Fits of every probe to the same labels with other folds, which measure how "
+        "much a number moves when nothing changes; 0: not.",
+    )
     random_weights: int = Field(
         default=2,
         ge=0,
