@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from bias_audit.config.changes import Changes
 from bias_audit.config.declarations import Declarations, unknown_criteria
 
 
@@ -244,6 +245,11 @@ class AuditConfig(Strict):
     small_groups: SmallGroups = SmallGroups()
     output: Output = Output()
     criteria: tuple[Criterion, ...] = ()
+    changes: Changes = Field(
+        default=Changes(),
+        description="How this audit is compared with an earlier one; without any effect on a "
+        "number.",
+    )
     declarations: Declarations | None = Field(
         default=None,
         description="What only people can say; printed in the report, and without any effect on "
