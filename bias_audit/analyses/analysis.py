@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -202,6 +203,10 @@ def _enough_draws(
     return ()
 
 
+def _reads_nothing(_params: Strict) -> tuple[Path, ...]:
+    return ()
+
+
 def _no_fits(_params: Strict, _workload: Workload) -> float:
     return 0.0
 
@@ -225,6 +230,8 @@ class Analysis(Generic[P]):
     """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = _no_positions
     """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
+    reads: Callable[[P], tuple[Path, ...]] = _reads_nothing
+    """Folders of other runs that the result depends on."""
     quantities: tuple[str, ...] = ()
     """What criteria can name: every `quantity` that its blocks may hold."""
     needs_head: bool = False

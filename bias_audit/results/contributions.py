@@ -79,7 +79,7 @@ def write_contributions(cache: Path, entry: Contributions) -> str:
     folder = cache / FOLDER
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if read_contributions(cache, name) is None:
+    if not has_contributions(cache, name):
         write_atomically(_path(cache, name), lambda file: file.write(content))
     return name
 
@@ -91,18 +91,28 @@ def read_contributions(cache: Path, name: str) -> Contributions | None:
         cache: The audit's cache folder.
         name: As a result holds it.
     """
+    content = _content(cache, name)
+    if content is None:
+        return None
+    try:
+        return _unpacked(content)
+    except (OutputError, ValueError, KeyError, TypeError, IndexError, OSError, EOFError):
+        return None  # another release wrote it
+
+
+def has_contributions(cache: Path, name: str) -> bool:
+    """Whether the entry of that name is there and undamaged."""
+    return _content(cache, name) is not None
+
+
+def _content(cache: Path, name: str) -> bytes | None:
     if not _NAME.fullmatch(name):
         return None
     try:
         content = _path(cache, name).read_bytes()
     except OSError:
         return None
-    if _name_of(content) != name:
-        return None
-    try:
-        return _unpacked(content)
-    except (OutputError, ValueError, KeyError, TypeError, IndexError, OSError, EOFError):
-        return None  # another release wrote it
+    return content if _name_of(content) == name else None
 
 
 def _path(cache: Path, name: str) -> Path:

@@ -25,9 +25,7 @@ from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray
-
-_VERSION = "2"
-"""Part of the cache key: change it with the procedure."""
+from bias_audit.software import software_of
 
 ProbabilityArray = npt.NDArray[np.float32]
 Strength = Annotated[float, Field(gt=0)]
@@ -224,7 +222,7 @@ def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: In
     control = spec.control
     by_layer = control is None or control.by_layer
     return "probe-" + digest(
-        _VERSION,
+        software_of(__name__).digest,
         subject.activations.fingerprint if control is None else control.fingerprint,
         str(subject.seed),
         spec.target.name,

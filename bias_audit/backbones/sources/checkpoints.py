@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -59,6 +60,14 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     return checkpoint.PLUGIN.build(one, pretrained)
 
 
+def _files(params: Params) -> tuple[Path, ...]:
+    return tuple(file for file in params.files if file.is_file())
+
+
 PLUGIN = BackboneSource(
-    title="checkpoints of a training", params_type=Params, build=_build, steps=_steps
+    title="checkpoints of a training",
+    params_type=Params,
+    build=_build,
+    steps=_steps,
+    files=_files,
 )
