@@ -1,11 +1,12 @@
 """The command line: `bias-audit`.
 
-Exit codes: 0 done, and every criterion of the config passes; 1 a criterion, or a check of the
-self-test, fails; 2 the command, the config or the inputs need correcting; 3 no criterion fails,
-but one is inconclusive; 4 an analysis failed, which comes before 1 and 3 since evidence is missing
-(the report is written and says which); 5 the machine refused (disk, permissions, another run in
-the same folder); 70 a defect of bias-audit itself; 130 interrupted (the same command goes on where
-it was).
+Exit codes: 0 done, and every criterion of the config passes; 1 a criterion, a check of the
+self-test, or what a comparison was to fail on, fails; 2 the command, the config or the inputs need
+correcting; 3 no criterion fails, but one is inconclusive (`diff`: nothing fails, but changes are
+undecided, and that was asked about); 4 an analysis failed, which comes before 1 and 3 since
+evidence is missing (the report is written and says which; `diff`: AFTER lacks what BEFORE has); 5
+the machine refused (disk, permissions, another run in the same folder); 70 a defect of bias-audit
+itself; 130 interrupted (the same command goes on where it was).
 """
 
 from __future__ import annotations
@@ -41,6 +42,16 @@ from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
     from bias_audit.results.audit import AuditResult
+
+FailOn = Literal["worse", "changed", "undecided"]
+
+_GATES = {
+    "open": 0,
+    "failed": EXIT_CRITERION_FAILED,
+    "undecided": EXIT_INCONCLUSIVE,
+    "missing": EXIT_ANALYSIS_FAILED,
+}
+"""Exit code of a comparison, by what its gate does."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -233,6 +244,60 @@ def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
         out.print(f"{outcome} {check.name}: {escape(check.told)}", highlight=False, soft_wrap=True)
         for line in check.details:
             out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("diff")
+def diff_command(
+    before: Annotated[
+        Path, typer.Argument(metavar="BEFORE", help="The run folder to compare with.")
+    ],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The later run's folder.")],
+    *,
+    fail_on: Annotated[
+        list[FailOn] | None,
+        typer.Option("--fail-on", help="What is to fail: worse, changed, undecided. Repeatable."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", min=0, help="What smaller changes do not matter, everywhere."),
+    ] = None,
+    better: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--better", metavar="QUANTITY=WAY", help="Such as macro_auc=lower; repeatable."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Default: AFTER.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Of both audits; default: the one that each names in its config."),
+    ] = None,
+) -> None:
+    """Compare two audits: what changed, by how much, and why.
+
+    Exit codes: 0 nothing that was to fail does, 1 something does, 2 the audits have nothing in
+    common, 3 only undecided changes, if --fail-on undecided, 4 AFTER lacks what BEFORE has, if
+    anything was to fail, 5 a run cannot be read.
+    """
+    out = Console()
+    with told(Output(out)):
+        from bias_audit.report.changes.brief import diff_brief
+        from bias_audit.report.changes.render import write_diff
+        from bias_audit.results.changed_policy import overridden
+        from bias_audit.results.diff import diff, policy_of
+        from bias_audit.results.opening import open_audited
+
+        earlier, later = (open_audited(folder, cache=cache) for folder in (before, after))
+        policy = overridden(
+            policy_of(later), fail_on=fail_on or (), margin=margin, better=better or ()
+        )
+        found = diff(earlier, later, policy)
+        paths = write_diff(found, to or after)
+        for line in diff_brief(found, paths):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(_GATES[found.gate.outcome])
 
 
 @app.command("export")

@@ -17,6 +17,8 @@ from bias_audit.files import digest
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.blocks import Block, Finding
+from bias_audit.results.contributions import MeasureKey
+from bias_audit.statistics.inference import Measured
 
 P = TypeVar("P", bound=Strict)
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -136,6 +138,8 @@ class Subject:
     """Why `head` is None."""
     shuffles: int = 3
     """Refits of every probe to shuffled labels."""
+    refits: int = 0
+    """Fits of every probe to the same labels with other folds: how much numbers move by chance."""
     multiplicity: Multiplicity = field(default_factory=Multiplicity)
     small_groups: SmallGroups = field(default_factory=SmallGroups)
     training: Training | None = None
@@ -159,6 +163,9 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     method: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    measures: Mapping[MeasureKey, Measured] = field(default_factory=dict)
+    """What single images contribute to the numbers of the blocks, so that a later audit can be
+    compared with this one image by image; never part of a run folder."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,8 @@ class Workload:
     attributes: tuple[Attribute, ...]
     shuffles: int = 0
     """Refits of every probe to shuffled labels."""
+    refits: int = 0
+    """Fits of every probe to the same labels with other folds."""
     layer_controls: int = 0
     """Controls that have every layer: draws of random weights."""
     other_controls: tuple[int, ...] = ()

@@ -25,6 +25,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.errors import OutputError
 from bias_audit.files import digest
 from bias_audit.results.audit import AnalysisResult
+from bias_audit.results.contributions import has_contributions
 from bias_audit.results.store import audit_bytes
 from bias_audit.software import software_of
 
@@ -44,16 +45,23 @@ class KeptAnalyses:
 
     def __init__(self, cache: Path) -> None:
         """Use the cache of an audit, `output.cache`."""
+        self._cache = cache
         self._entries = DiskCache(cache / "analyses")
 
     def get(self, key: str) -> KeptAnalysis | None:
-        """What was kept under `key`; None if nothing was, or if it is damaged."""
+        """What was kept under `key`; None if nothing was, or if it is damaged.
+
+        Nor without what single images contribute: a comparison with this audit needs that.
+        """
         arrays = self._entries.get(key)
         if arrays is None or _RESULT not in arrays:
             return None
         try:
             result = AnalysisResult.model_validate_json(arrays.pop(_RESULT).tobytes())
         except ValidationError:
+            return None
+        named = result.contributions
+        if named is not None and not has_contributions(self._cache, named):
             return None
         return KeptAnalysis(result, arrays)
 
@@ -79,6 +87,7 @@ def analysis_key(planned: PlannedAnalysis, subject: Subject, config: AuditConfig
         subject.weights_sha256,
         str(subject.seed),
         str(subject.shuffles),
+        str(subject.refits),
         subject.multiplicity.model_dump_json(),
         subject.small_groups.model_dump_json(),
         subject.activations.fingerprint,

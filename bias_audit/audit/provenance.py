@@ -34,9 +34,9 @@ _PACKAGES = (
 def config_sha256(config: AuditConfig) -> str:
     """Fingerprint of everything in a config that can change a result.
 
-    So neither where it goes, nor what people declare about it.
+    So neither where it goes, nor how it is compared, nor what people declare about it.
     """
-    return digest(config.model_dump_json(exclude={"output", "declarations"}))
+    return digest(config.model_dump_json(exclude={"output", "changes", "declarations"}))
 
 
 def describe(

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.analyses.analysis import Control, Outcome, Step, Subject, Training
 from bias_audit.audit.cache import DiskCache
+from bias_audit.audit.contributions import keep_contributions
 from bias_audit.audit.controls import (
     Drawn,
     ImageControl,
@@ -255,6 +256,7 @@ def _audit_backbone(
         head=found.head,
         without_head=found.why_not,
         shuffles=config.controls.shuffles,
+        refits=config.controls.refits,
         multiplicity=config.multiplicity,
         small_groups=config.small_groups,
         training=training,
@@ -295,7 +297,7 @@ def _analyses(subject: Subject, plan: Plan, prefix: str, costs: Costs) -> Iterat
         key = analysis_key(planned, subject, config)
         known = stored.get(key)
         if known is None:
-            found = _analysed(subject, planned, config.folder)
+            found = _analysed(subject, planned, config)
             if found.result.status == "done":
                 stored.put(key, found)
         else:
@@ -308,7 +310,7 @@ def _analyses(subject: Subject, plan: Plan, prefix: str, costs: Costs) -> Iterat
         yield found.result.model_copy(update={"arrays": arrays})
 
 
-def _analysed(subject: Subject, planned: PlannedAnalysis, folder: Path) -> KeptAnalysis:
+def _analysed(subject: Subject, planned: PlannedAnalysis, config: AuditConfig) -> KeptAnalysis:
     began = time.monotonic()
     title = planned.analysis.title
     try:
@@ -319,7 +321,7 @@ def _analysed(subject: Subject, planned: PlannedAnalysis, folder: Path) -> KeptA
         raise  # a full disk stops the audit; it says nothing about the analysis
     except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
         subject.progress.say(f"{subject.name}: {title} failed: {error}")
-        return KeptAnalysis(_failed(planned, error, time.monotonic() - began, folder), {})
+        return KeptAnalysis(_failed(planned, error, time.monotonic() - began, config.folder), {})
     result = AnalysisResult(
         kind=planned.kind,
         title=title,
@@ -330,6 +332,7 @@ def _analysed(subject: Subject, planned: PlannedAnalysis, folder: Path) -> KeptA
         method=outcome.method,
         limits=outcome.limits,
         seconds=round(time.monotonic() - began, 1),
+        contributions=keep_contributions(outcome, subject, config.output.cache),
     )
     return KeptAnalysis(result, dict(outcome.arrays))
 

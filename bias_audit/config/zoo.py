@@ -192,6 +192,7 @@ class ZooConfig(Strict):
                 "small_groups": self.small_groups,
                 "criteria": (*self.criteria, *dataset.criteria),
                 "declarations": self.declarations,
+                "changes": self.changes,
                 "output": {"cache": self.output.cache, "formats": self.output.formats},
             }
         )

@@ -19,7 +19,7 @@ from bias_audit.results.history.recording import (
     rebuild,
     record_run,
 )
-from bias_audit.zoo.comparing import compare
+from bias_audit.zoo.comparing import compare_new
 from bias_audit.zoo.entries import Entry
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.folders import DATABASE, locked, next_folder, recover
@@ -74,6 +74,7 @@ def run_zoo(
         todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
         progress.say(f"{len(todo)} of {len(found)} audits to make")
         done = dict(_made(zoo, todo, command, progress))
+        gates = compare_new(zoo, [each.entry for each in found], progress)
         states = [_state(each, done.get(each.entry.key)) for each in found]
         run_id = record_run(
             database,
@@ -83,7 +84,6 @@ def run_zoo(
             command=command,
             states=states,
         )
-    gates = tuple(gate for made in done.values() for gate in made.gates)
     standing_now = latest_audits(database, zoo.name)
     keys = [each.entry.key for each in found]
     return ZooRun(
@@ -100,7 +100,6 @@ def run_zoo(
 class _Made:
     done: Done
     audit_id: int | None
-    gates: tuple[str, ...] = ()
 
 
 def _made(
@@ -134,8 +133,7 @@ def _kept(
     if not (folder / "audit.json").exists():
         return _Made(done, None)
     (audit_id,) = rebuild(database, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
-    gates = compare(zoo, standing, folder, audit_id, progress)
-    return _Made(done, audit_id, gates)
+    return _Made(done, audit_id)
 
 
 def _state(standing: Standing, made: _Made | None) -> EntryState:

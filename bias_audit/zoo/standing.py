@@ -159,5 +159,5 @@ def _changed_settings(folder: Path, plan: Plan) -> list[str]:
     except AuditError:
         return []
     today = plan.config.model_dump(mode="json")
-    told = {"output", "declarations", "data", "name", "description"}
+    told = {"output", "declarations", "changes", "data", "name", "description"}
     return [key for key in today if key not in told and before.get(key) != today[key]]
