@@ -43,7 +43,6 @@ from bias_audit.zoo_cli import zoo_app
 if TYPE_CHECKING:
     from bias_audit.results.audit import AuditResult
 
-FailOn = Literal["worse", "changed", "undecided"]
 
 _GATES = {
     "open": 0,
@@ -254,7 +253,7 @@ def diff_command(
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="The later run's folder.")],
     *,
     fail_on: Annotated[
-        list[FailOn] | None,
+        list[str] | None,
         typer.Option("--fail-on", help="What is to fail: worse, changed, undecided. Repeatable."),
     ] = None,
     margin: Annotated[
