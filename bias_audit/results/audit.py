@@ -69,6 +69,8 @@ class DataRecord(_Frozen):
     exclusions: tuple[ExclusionReason, ...]
     manifest_sha256: str
     """Over the sorted (image sha256, labels) of the images used."""
+    images_sha256: str | None = None
+    """Over the sorted image sha256 alone; None where an older release wrote the result."""
 
 
 class LayerRecord(_Frozen):
@@ -129,6 +131,9 @@ class AnalysisResult(_Frozen):
     limits: tuple[str, ...] = ()
     """Sentences for the report's limits section: what was not measured, what does not follow."""
     seconds: float
+    contributions: str | None = None
+    """Names the entry of the cache that holds what single images contribute to its numbers; None
+    where there is none, or an older release made it."""
 
 
 class ControlRecord(_Frozen):
