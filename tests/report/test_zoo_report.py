@@ -114,7 +114,7 @@ def test_attention_comes_first_and_names_each_kind(page: Page) -> None:
     assert kinds == sorted(kinds, key=order.index)
     assert {"failed", "worse", "stale", "missing"} <= set(kinds)
     told = " ".join(" ".join(tag.text.split()) for tag in notices)
-    assert "new_net on faces: no audit: weights not found" in told
+    assert "new_net on faces: not audited: weights not found" in told
     assert "likely cause: weights" in told
     assert page.all("h2")[0].attributes["id"] == "attention"
 

@@ -43,7 +43,7 @@ class Notice:
 def notices(history: History, links: Links) -> tuple[Notice, ...]:
     """All of them, by gravity."""
     found = [
-        *_failed_states(history),
+        *_failed_states(history, links),
         *_failed_analyses(history, links),
         *_verdicts(history, links),
         *_worse(history, links),
@@ -59,11 +59,15 @@ def subject_of(backbone: Backbone) -> str:
     return f"{backbone.label} on {backbone.audit.dataset}"
 
 
-def _failed_states(history: History) -> Iterator[Notice]:
+def _failed_states(history: History, links: Links) -> Iterator[Notice]:
+    audits = {audit.id: audit for audit in history.audits}
     for state in history.run.states if history.run else ():
         if state.state == "failed":
-            reason = state.reason or "no reason was recorded"
-            yield Notice("failed", f"{state.entry} on {state.dataset}", f"no audit: {reason}")
+            audit = audits.get(state.audit_id or 0)
+            last = f"; its last audit is of {audit.started[:10]}" if audit else ""
+            text = f"not audited: {state.reason or 'no reason was recorded'}{last}"
+            link = links.report(audit) if audit else None
+            yield Notice("failed", f"{state.entry} on {state.dataset}", text, link)
 
 
 def _failed_analyses(history: History, links: Links) -> Iterator[Notice]:

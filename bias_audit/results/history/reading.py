@@ -62,6 +62,7 @@ def read_history(database: Path, *, zoo: str | None = None, run: int | None = No
             failures=_failures(connection),
             diffs=_diffs(connection),
             costs=_costs(connection),
+            fingerprints=_fingerprints(connection),
             run=_run(connection, zoo, run),
         )
 
@@ -243,6 +244,16 @@ def _costs(connection: sqlite3.Connection) -> tuple[Cost, ...]:
         "ORDER BY c.started, c.id, k.position"
     )
     return tuple(_rows(connection, lambda row: Cost(**_true_or_false(row)), query))
+
+
+def _fingerprints(connection: sqlite3.Connection) -> dict[int, dict[str, str]]:
+    found: dict[int, dict[str, str]] = {}
+    for audit_id, kind, value in connection.execute(
+        "SELECT audit_id, kind, value FROM fingerprints "
+        "WHERE audit_id IN (SELECT audit_id FROM recent) ORDER BY audit_id, kind"
+    ):
+        found.setdefault(audit_id, {})[kind] = value
+    return found
 
 
 def _run(connection: sqlite3.Connection, zoo: str | None, run: int | None) -> Run | None:

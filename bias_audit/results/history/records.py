@@ -26,6 +26,7 @@ class Audit:
     started: str
     seconds: float
     outcome: str
+    audit_sha256: str
     config_sha256: str
     manifest_sha256: str
     code_version: str
@@ -199,6 +200,8 @@ class History:
     """That lead to the latest audits."""
     costs: tuple[Cost, ...]
     """Of all audits."""
+    fingerprints: Mapping[int, Mapping[str, str]] = field(repr=False)
+    """Of the latest audits, by id and kind."""
     run: Run | None
     """The latest one."""
 
