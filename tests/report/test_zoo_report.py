@@ -28,7 +28,14 @@ from bias_audit.results.history.recording import (
 from tests.report.browser import ARABIC
 from tests.report.page import LOADING, Page, read
 from tests.report.synthetic import criteria_of, estimate, make_audit
-from tests.report.zoo_history import START, difference, keep, make_history, make_zoo_audit
+from tests.report.zoo_history import (
+    START,
+    compared,
+    difference,
+    keep,
+    make_history,
+    make_zoo_audit,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 
@@ -115,7 +122,7 @@ def test_attention_comes_first_and_names_each_kind(page: Page) -> None:
     assert {"failed", "worse", "stale", "missing"} <= set(kinds)
     told = " ".join(" ".join(tag.text.split()) for tag in notices)
     assert "new_net on faces: not audited: weights not found" in told
-    assert "likely cause: weights" in told
+    assert "Likely cause: weights" in told
     assert page.all("h2")[0].attributes["id"] == "attention"
 
 
@@ -159,14 +166,12 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         for day in (0, 1)
     )
     keep(database, make_zoo_audit("long" * 60), dataset=ARABIC, entry="long" * 60, zoo=HOSTILE)
+    changes = [difference("worse", 0.1, backbone=HOSTILE, group=HOSTILE)]
     record_diff(
         database,
         one,
         other,
-        {
-            "causes": [{"kind": HOSTILE, "detail": HOSTILE}],
-            "changes": [difference("worse", 0.1, backbone=HOSTILE, group=HOSTILE)],
-        },
+        compared(HOSTILE, HOSTILE, HOSTILE, changes),
     )
     states = [
         EntryState(HOSTILE, HOSTILE, "failed", HOSTILE),

@@ -29,7 +29,7 @@ def test_the_outcome_is_first_and_all_of_it_is_short(database: Path, tmp_path: P
     for word in (
         "19 audited, 1 failed, 1 stale",
         "weights not found",
-        "likely cause: weights",
+        "Likely cause: weights",
         "Cost:",
         "zoo.html",
     ):
@@ -77,4 +77,4 @@ def test_names_are_no_markup_and_no_mention() -> None:
     told = plain("<!channel> @everyone [x](http://evil.example) `rm` **bold**\nnext")
     assert "\n" not in told
     assert not set("<>`*@") & set(told)
-    assert plain("a" * 500) == "a" * 219 + "…"
+    assert plain("a" * 500) == "a" * 279 + "…"

@@ -114,24 +114,8 @@ def _worst(worse: list[Change], diff: Diff, audits: dict[int, Audit]) -> str:
     return (
         f"{counted(len(worse), 'number')} worse{since}; the largest change is "
         f"{largest.quantity} of {largest.target}{group} at {largest.layer}: "
-        f"{signed_interval(largest.difference)}; {causes_told(diff)}"
-    )
-
-
-def differs_told(diff: Diff) -> str:
-    """What differs between the two audits, besides their numbers."""
-    return "; ".join(f"{kind} ({detail})" for kind, detail in diff.causes) or "nothing"
-
-
-def causes_told(diff: Diff) -> str:
-    """What may have caused a change."""
-    if not diff.causes:
-        return "nothing else differs: noise alone is left"
-    kinds = list(dict.fromkeys(kind for kind, _ in diff.causes))
-    if len(kinds) == 1:
-        details = "; ".join(detail for _, detail in diff.causes)
-        return f"likely cause: {kinds[0]} ({details})"
-    return f"{', '.join(kinds)} differ, so the cause cannot be told apart"
+        f"{signed_interval(largest.difference)}. {diff.conclusions.get(largest.backbone, '')}"
+    ).rstrip()
 
 
 def _stale(history: History, links: Links) -> Iterator[Notice]:

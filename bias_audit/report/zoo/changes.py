@@ -9,7 +9,6 @@ from typing import Final
 
 from bias_audit.report.elements import Column, Table
 from bias_audit.report.numbers import count, counted, interval, signed_interval
-from bias_audit.report.zoo.attention import differs_told
 from bias_audit.results.history.records import Audit, Change, Diff, History
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
@@ -61,7 +60,7 @@ def _overview(diffs: list[Diff], audits: dict[int, Audit]) -> Table:
             audits[diff.before_id].started[:10],
             audits[diff.after_id].started[:10],
             ", ".join(f"{count(found[o])} {o}" for o in OUTCOMES if found[o]) or "none compared",
-            differs_told(diff),
+            _differing(diff),
         )
         for diff, found in counted_of
     )
@@ -73,6 +72,12 @@ def _overview(diffs: list[Diff], audits: dict[int, Audit]) -> Table:
         ),
         rows=rows,
     )
+
+
+def _differing(diff: Diff) -> str:
+    """What differs besides the numbers, what moves them first."""
+    causes = sorted(diff.causes, key=lambda cause: cause.is_minor)
+    return "\n".join(f"{cause.name}: {cause.detail}" for cause in causes) or "nothing recorded"
 
 
 def _largest(moved: list[tuple[Audit, Change]]) -> Table | None:

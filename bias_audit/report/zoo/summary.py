@@ -22,7 +22,7 @@ from bias_audit.results.history.records import Cost, History
 
 MOST_LINES: Final = 25
 _MOST_NOTICES: Final = 12
-_MOST_LETTERS: Final = 220
+_MOST_LETTERS: Final = 280
 _MOST_STAGES: Final = 3
 _MOST_FAILING: Final = 6
 

@@ -123,14 +123,33 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Something that differs between two audits."""
+
+    kind: str
+    part: str | None
+    detail: str
+    backbone: str | None
+    """None: all."""
+    is_minor: bool
+    """Whether it moves numbers by rounding or refitting alone."""
+
+    @property
+    def name(self) -> str:
+        """Such as "weights" or "data (labels)"."""
+        return f"{self.kind} ({self.part})" if self.part else self.kind
+
+
+@dataclass(frozen=True)
 class Diff:
     """How an audit differs from an earlier one."""
 
     id: int
     before_id: int
     after_id: int
-    causes: tuple[tuple[str, str], ...] = ()
-    """Kind and detail."""
+    causes: tuple[Cause, ...] = ()
+    conclusions: Mapping[str, str] = field(default_factory=dict)
+    """Where changes probably come from, by backbone."""
     changes: tuple[Change, ...] = ()
 
 
