@@ -50,6 +50,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = home / audit.folder
         folder.mkdir(parents=True)
         (folder / "report.html").write_text("a report", encoding="utf-8")
+        if audit.entry == "net_c":
+            (folder / "diff.html").write_text("a diff", encoding="utf-8")
     write_zoo_report(database, home / "zoo.html")
     return home
 
@@ -81,6 +83,9 @@ def test_links_are_relative_and_lead_to_reports_that_exist(zoo: Path, page: Page
         assert (zoo / unquote(path)).is_file()
         assert re.fullmatch(r"|backbone-\d+|verdict-\d+", anchor)
     assert any(link.endswith("report.html#verdict-2") for link in outward)
+    assert sum(link.endswith("diff.html") for link in outward) == 4, (
+        "notices and table, 2 datasets"
+    )
     here = {tag.attributes["id"] for tag in page.tags if "id" in tag.attributes}
     assert {link[1:] for link in links if link.startswith("#")} <= here
 

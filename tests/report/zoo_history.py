@@ -362,6 +362,7 @@ def make_history(
             EntryState(gone.dataset, gone.entry, "stale", "labels changed", gone.audit_id)
         )
         states.append(EntryState(datasets[0], "new_net", "failed", "weights not found", None))
+        states.append(EntryState(datasets[-1], "new_net", "stale", "", None))
     last = START + timedelta(days=7 * (dates - 1))
     record_run(
         database,

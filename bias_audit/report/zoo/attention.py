@@ -48,7 +48,6 @@ def notices(history: History, links: Links) -> tuple[Notice, ...]:
         *_verdicts(history, links),
         *_worse(history, links),
         *_stale(history, links),
-        *_missing(history),
     ]
     order = list(KINDS)
     return tuple(sorted(found, key=lambda notice: order.index(notice.kind)))
@@ -99,7 +98,8 @@ def _worse(history: History, links: Links) -> Iterator[Notice]:
         worse = [change for change in diff.changes if change.outcome == "worse"]
         if worse and diff.after_id in audits:
             audit = audits[diff.after_id]
-            yield Notice("worse", _name(audit), _worst(worse, diff, audits), links.report(audit))
+            link = links.diff(audit) or links.report(audit)
+            yield Notice("worse", _name(audit), _worst(worse, diff, audits), link)
 
 
 def _name(audit: Audit) -> str:
@@ -119,23 +119,13 @@ def _worst(worse: list[Change], diff: Diff, audits: dict[int, Audit]) -> str:
 
 
 def _stale(history: History, links: Links) -> Iterator[Notice]:
+    """Entries that the latest run left as they were although it found a reason."""
     audits = {audit.id: audit for audit in history.audits}
     for state in history.run.states if history.run else ():
         if state.state == "stale":
             audit = audits.get(state.audit_id or 0)
-            of = f"its audit is of {audit.started[:10]}" if audit else "there is no audit"
+            kind = "stale" if audit else "missing"
+            of = f"its audit is of {audit.started[:10]}" if audit else "never audited"
             reason = f" ({state.reason})" if state.reason else ""
             link = links.report(audit) if audit else None
-            yield Notice("stale", f"{state.entry} on {state.dataset}", f"{of}{reason}", link)
-
-
-def _missing(history: History) -> Iterator[Notice]:
-    """Entries that were audited on another dataset, and no run says why not on this one."""
-    states = history.run.states if history.run else ()
-    told = {(state.dataset, state.entry) for state in states}
-    there = {(audit.dataset, audit.entry) for audit in history.audits}
-    asked = {entry for _, entry in there | told}
-    for dataset in dict.fromkeys(dataset for dataset, _ in sorted(there | told)):
-        for entry in sorted(asked):
-            if (dataset, entry) not in there | told:
-                yield Notice("missing", f"{entry} on {dataset}", "never audited")
+            yield Notice(kind, f"{state.entry} on {state.dataset}", f"{of}{reason}", link)
