@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,20 @@ def test_a_run_with_nothing_new_says_so(tmp_path: Path) -> None:
     assert "1 unchanged" in text
     assert "Nothing failed" in text
     assert "no audit was made anew" in text
+
+
+def test_a_change_is_told_by_the_run_that_found_it_and_by_no_later_one(tmp_path: Path) -> None:
+    database = tmp_path / "history.sqlite"
+    make_history(database, entries=["a", "b", "c"], datasets=["faces"], dates=2)
+    assert "Worse than before: c on faces" in summary_text(database)
+    later = (START + timedelta(days=100)).isoformat()
+    states = [
+        EntryState("faces", name, "unchanged", "", 2 * i + 2) for i, name in enumerate("abc")
+    ]
+    record_run(database, zoo="demo", started=later, seconds=1, command="c", states=states)
+    text = summary_text(database)
+    assert "Worse than before" not in text and "Verdict changed" not in text
+    assert "Nothing failed" in text
 
 
 def test_an_older_run_can_be_told(database: Path) -> None:

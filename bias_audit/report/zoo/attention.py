@@ -33,6 +33,8 @@ class Notice:
     """Such as "resnet50 on FairFace"."""
     text: str
     link: str | None = None
+    audit_id: int | None = None
+    """Of the audit that brought it, where it is about a change."""
 
     @property
     def label(self) -> str:
@@ -89,6 +91,7 @@ def _verdicts(history: History, links: Links) -> Iterator[Notice]:
             f"{verdict.criterion}: {verdict.outcome}, was {verdict.before}; "
             f"{told(verdict.estimate)}, {claim_of(verdict)}",
             links.report(backbone.audit, f"verdict-{verdict.position}"),
+            backbone.audit.id,
         )
 
 
@@ -99,7 +102,7 @@ def _worse(history: History, links: Links) -> Iterator[Notice]:
         if worse and diff.after_id in audits:
             audit = audits[diff.after_id]
             link = links.diff(audit) or links.report(audit)
-            yield Notice("worse", _name(audit), _worst(worse, diff, audits), link)
+            yield Notice("worse", _name(audit), _worst(worse, diff, audits), link, audit.id)
 
 
 def _name(audit: Audit) -> str:
