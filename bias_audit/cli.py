@@ -32,7 +32,6 @@ from bias_audit.errors import AuditError
 if TYPE_CHECKING:
     from bias_audit.results.audit import AuditResult
 
-FailOn = Literal["worse", "changed", "undecided"]
 
 EXIT_CRITERION_FAILED = 1
 EXIT_INCONCLUSIVE = 3
@@ -243,7 +242,7 @@ def diff_command(
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="The later run's folder.")],
     *,
     fail_on: Annotated[
-        list[FailOn] | None,
+        list[str] | None,
         typer.Option("--fail-on", help="What is to fail: worse, changed, undecided. Repeatable."),
     ] = None,
     margin: Annotated[

@@ -72,7 +72,15 @@ def _config(plan: Plan) -> str:
     """Settings that change a number. Faces and weights count by content, not by where they lie."""
     config = plan.config
     own = config.model_dump_json(
-        exclude={"output", "declarations", "data", "backbones", "name", "description"}
+        exclude={
+            "output",
+            "changes",
+            "declarations",
+            "data",
+            "backbones",
+            "name",
+            "description",
+        }
     )
     backbones = [
         json.dumps([planned.kind, _without_paths(planned.params)], sort_keys=True)
