@@ -12,7 +12,6 @@ from bias_audit import software
 from bias_audit.config.catalog import ANALYSES, LAYOUTS
 from bias_audit.software import software_of
 
-
 Edit = Callable[[str, Callable[[str], str]], None]
 
 
