@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
@@ -26,19 +25,24 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bias_audit.command import (
+    EXIT_ANALYSIS_FAILED,
+    EXIT_CRITERION_FAILED,
+    EXIT_DEFECT,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    ConfigArgument,
+    LogOption,
+    Output,
+    SetOption,
+    told,
+)
 from bias_audit.console import ConsoleProgress, print_brief, print_selftest
-from bias_audit.errors import AuditError
+from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
     from bias_audit.results.audit import AuditResult
 
-
-EXIT_CRITERION_FAILED = 1
-EXIT_INCONCLUSIVE = 3
-EXIT_ANALYSIS_FAILED = 4
-EXIT_DEFECT = 70
-"""Python's own code for an uncaught error is 1, which here means that a criterion fails."""
-EXIT_INTERRUPTED = 130
 
 _GATES = {
     "open": 0,
@@ -59,12 +63,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
 app.add_typer(data_app, name="data")
-
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML audit config.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as seed=7; repeatable."),
-]
+app.add_typer(zoo_app, name="zoo")
 
 
 @app.command("run")
@@ -77,14 +76,16 @@ def run_command(
     open_it: Annotated[
         bool, typer.Option("--open", help="Open the report in the browser when it is written.")
     ] = False,
+    log_format: LogOption = "text",
 ) -> None:
     """Run an audit and write its report."""
-    out = Console()
-    with _told(out):
+    output = Output.of(log_format)
+    out = output.console
+    with told(output):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
-        out.print(f"Audit [bold]{escape(settings.name)}[/bold] from {escape(str(config))}")
+        output.lines([f"Audit {settings.name} from {config}"])
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
         from bias_audit.selftest.kept import kept_or_quick
@@ -92,18 +93,28 @@ def run_command(
         result = run(
             settings,
             command=shlex.join(["bias-audit", *sys.argv[1:]]),
-            progress=ConsoleProgress(out),
+            progress=output.progress,
             replace=replace,
-            selftest=partial(kept_or_quick, settings.output.cache, ConsoleProgress(out)),
+            selftest=partial(kept_or_quick, settings.output.cache, output.progress),
         )
         paths = render(settings.folder, formats=settings.output.formats)
-        out.print()
         from bias_audit.report.brief import brief
 
-        print_brief(out, brief(result, paths))
+        code = _exit_code(result)
+        if output.log:
+            output.lines(brief(result, paths))
+            output.result(
+                exit_code=code,
+                verdicts=Counter(verdict.outcome for verdict in result.verdicts),
+                failed_analyses=len(result.failed),
+                reports=[str(path) for path in paths],
+            )
+        else:
+            out.print()
+            print_brief(out, brief(result, paths))
         if open_it:
             _open(paths, out)
-        raise typer.Exit(_exit_code(result))
+        raise typer.Exit(code)
 
 
 def _open(reports: Sequence[Path], out: Console) -> None:
@@ -128,7 +139,7 @@ def _exit_code(result: AuditResult) -> int:
 def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Validate a config and estimate time and disk, without loading weights."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
@@ -142,7 +153,7 @@ def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 def data_check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Count faces in every intersection; list exclusions and warnings."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
@@ -161,7 +172,7 @@ def render_command(
 ) -> None:
     """Rebuild the reports of a finished run from its results alone."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.render import render
 
         for path in render(run_folder, formats=tuple(formats or ("html", "pdf"))):
@@ -188,7 +199,7 @@ def verify_command(
     Exit codes: 0 all of it holds, 1 something does not, 2 not a report, or unreadable.
     """
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.verifying.verify import NOT_SHOWN, verify_report
 
         found = verify_report(report, run=run_folder)
@@ -270,7 +281,7 @@ def diff_command(
     anything was to fail, 5 a run cannot be read.
     """
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.render import write_diff
         from bias_audit.results.changed_policy import overridden
@@ -303,7 +314,7 @@ def export_command(
 ) -> None:
     """Write a finished run's results in the formats of other tools."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.exporting.writing import export_run
 
         for path in export_run(run_folder, to=to, formats=formats or ()):
@@ -313,7 +324,8 @@ def export_command(
 @app.command("schema")
 def schema_command(
     of: Annotated[
-        Literal["config", "results"], typer.Argument(help="config, or results: of audit.json.")
+        Literal["config", "zoo", "results"],
+        typer.Argument(help="config, zoo: of a zoo's config, or results: of audit.json."),
     ] = "config",
 ) -> None:
     """Print the JSON Schema of configs, for editors, or of results."""
@@ -322,9 +334,9 @@ def schema_command(
 
         typer.echo(json.dumps(AuditResult.model_json_schema(), indent=2))
         return
-    from bias_audit.config.json_schema import json_schema
+    from bias_audit.config.json_schema import json_schema, zoo_json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    typer.echo(json.dumps(zoo_json_schema() if of == "zoo" else json_schema(), indent=2))
 
 
 @app.command("selftest")
@@ -345,7 +357,7 @@ def selftest_command(
 ) -> None:
     """Run the audit's own code on simulated activations, where the answers are known."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.selftest.run import self_test
 
         mode: Literal["full", "quick"] = "quick" if quick else "full"
@@ -377,7 +389,7 @@ def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Cons
 def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """List the layers a config would audit, and every other layer it could name."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
@@ -385,24 +397,6 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
         for line in layer_lines(settings):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _told(out: Console) -> Iterator[None]:
-    """Turn what can go wrong into a message and an exit code."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
-        yield
-    except AuditError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        out.print("Interrupted. What was computed is kept; the same command goes on from there.")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
-
-
-def _as_interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from bias_audit.activations.extract import made_by
 from bias_audit.audit.plan import Plan, PlannedBackbone
 from bias_audit.data.faces import Faces
 from bias_audit.files import digest, sha256_of, write_text
-from bias_audit.software import Software, software_of
+from bias_audit.software import software_of
 
 KINDS: Final = ("weights", "images", "labels", "config", "code", "packages")
 """In the order in which they are told."""
@@ -31,17 +31,19 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     Returns:
         "weights": the bytes of the files they are in; "images": the bytes of the images used;
         "labels": what is annotated of them; "config": the settings, without where files lie;
-        "code": the modules of this package behind each stage; "packages": the libraries.
+        "code": the modules of this package behind each stage; "packages": the libraries. Besides,
+        "code of KIND" for each stage, to say which.
     """
-    software = [software_of(module) for module in _modules(plan)]
-    packages = {name: v for used in software for name, v in used.packages.items()}
+    software = {module: software_of(module) for module in _modules(plan)}
+    packages = {name: v for used in software.values() for name, v in used.packages.items()}
     return {
         "weights": weights_digest(plan, FileDigests(plan.config.output.cache)),
         "images": digest(*sorted(faces.sha256)),
         "labels": _labels(faces),
         "config": _config(plan),
-        "code": _code(software),
+        "code": digest(*(used.code for used in software.values())),
         "packages": digest(*made_by(), *(f"{name} {v}" for name, v in sorted(packages.items()))),
+        **{f"code of {_last(module)}": used.code for module, used in software.items()},
     }
 
 
@@ -74,8 +76,8 @@ def _config(plan: Plan) -> str:
     own = config.model_dump_json(
         exclude={
             "output",
-            "changes",
             "declarations",
+            "changes",
             "data",
             "backbones",
             "name",
@@ -113,8 +115,8 @@ def _modules(plan: Plan) -> list[str]:
     )
 
 
-def _code(software: list[Software]) -> str:
-    return digest(*(used.code for used in software))
+def _last(module: str) -> str:
+    return module.rpartition(".")[2]
 
 
 class _Seen(BaseModel):

@@ -87,6 +87,10 @@ def _alone(params: P) -> tuple[P, ...]:
     return (params,)
 
 
+def _named(params: Any) -> str:
+    return str(params.name)
+
+
 def _no_files(_params: BackboneParams) -> tuple[Path, ...]:
     return ()
 
@@ -103,6 +107,8 @@ class BackboneSource(Generic[P]):
     steps: Callable[[P], tuple[P, ...]] = _alone
     """Parameters of each backbone that an entry of a config stands for, in the order of training;
     several are audited one after the other, the last with all before it."""
+    called: Callable[[P], str] = _named
+    """What the backbone will be called, told from its parameters alone."""
     files: Callable[[P], tuple[Path, ...]] = _no_files
     """The local files that `build` would take weights from, without reading them; those that have
     yet to be fetched are left out. Whether weights changed is told from these."""

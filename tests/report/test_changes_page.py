@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -162,5 +163,5 @@ def test_changes_sort_by_their_outcome(browser: Browser, path: Path) -> None:
         table = visited.page.locator("table:has(caption:text('All changes by layer'))").first
         table.locator("thead th").nth(3).locator("button").click()
         told = table.locator("tbody tr td:nth-child(4)").all_inner_texts()
-        runs = sum(one != other for one, other in zip(told, told[1:], strict=False))
+        runs = sum(one != other for one, other in itertools.pairwise(told))
         assert runs + 1 == len(set(told)) > 1  # rows of one outcome stand together

@@ -51,7 +51,7 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
         raise BackboneError(f"weights file {params.file}: not found")
     return Built(
         module=module,
-        name=params.name or params.file.stem,
+        name=_called(params),
         architecture=f"{params.library} {params.architecture}",
         weights=params.file.name,
         licence=params.licence,
@@ -89,6 +89,10 @@ def _check_sha256(params: Params) -> None:
         )
 
 
+def _called(params: Params) -> str:
+    return params.name or params.file.stem
+
+
 def _files(params: Params) -> tuple[Path, ...]:
     return (params.file,) if params.file.is_file() else ()
 
@@ -101,5 +105,10 @@ def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
 
 
 PLUGIN = BackboneSource(
-    title="checkpoint file", params_type=Params, build=_build, files=_files, matching=_matching
+    title="checkpoint file",
+    params_type=Params,
+    build=_build,
+    files=_files,
+    matching=_matching,
+    called=_called,
 )

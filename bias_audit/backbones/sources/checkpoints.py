@@ -60,6 +60,11 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     return checkpoint.PLUGIN.build(one, pretrained)
 
 
+def _called(params: Params) -> str:
+    names = params.names or tuple(file.stem for file in params.files)
+    return names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}"
+
+
 def _files(params: Params) -> tuple[Path, ...]:
     return tuple(file for file in params.files if file.is_file())
 
@@ -69,5 +74,6 @@ PLUGIN = BackboneSource(
     params_type=Params,
     build=_build,
     steps=_steps,
+    called=_called,
     files=_files,
 )

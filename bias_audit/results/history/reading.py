@@ -97,7 +97,7 @@ def _backbones(
         "SELECT b.*, COUNT(*) OVER (PARTITION BY b.audit_id) = 1 AS is_alone FROM backbones b "
         "JOIN chosen c ON c.id = b.audit_id ORDER BY c.started, c.id, b.position"
     )
-    same = ("id", "position", "name", "weights", "weights_sha256", "n_parameters")
+    same = ("id", "position", "name", "weights", "weights_sha256", "n_parameters", "n_layers")
     found = _rows(
         connection,
         lambda row: Backbone(

@@ -51,6 +51,8 @@ class Backbone:
     weights: str
     weights_sha256: str
     n_parameters: int
+    n_layers: int
+    """Audited."""
     is_alone: bool
     """Whether its audit has no other."""
 
