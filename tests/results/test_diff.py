@@ -377,5 +377,5 @@ def test_null_reaudits_are_seldom_called_changed(cache: Path) -> None:
             for c in found.changes
             if c.noise and c.of == "estimate" and c.group is None
         ]
-    assert false <= 2  # P(more than 2 of 12 at 5 %) is 2 %; none was seen in 100
+    assert false <= 2  # P(more than 2 of 12 at 5 %) is 2 %; none was seen in 44 families
     assert 0.75 < np.std(spread) < 1.3
