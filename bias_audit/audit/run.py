@@ -26,6 +26,7 @@ from bias_audit.audit.controls import (
     random_weight_controls,
 )
 from bias_audit.audit.heads import ForHead, FoundHead, head_of
+from bias_audit.audit.network import LoadedNetwork
 from bias_audit.audit.plan import (
     Plan,
     PlannedAnalysis,
@@ -237,6 +238,7 @@ def _audit_backbone(
         training=training,
         architecture=seen.backbone.record.architecture,
         weights_sha256=seen.backbone.record.weights_sha256,
+        network=LoadedNetwork(seen.backbone, seen.faces, config) if plan.needs_network else None,
     )
     analyses = _analyse(subject, plan.analyses, prefix, config.folder)
     return SubjectResult(
