@@ -142,7 +142,7 @@ def test_attributing_leaves_the_audited_module_as_it_was() -> None:
     for part in (*module.modules(), *decision.modules()):
         assert not part._forward_hooks and not part._forward_pre_hooks
         assert not part._backward_hooks
-    assert module.get_submodule("act1").inplace is True
+    assert vars(module.get_submodule("act1"))["inplace"] is True
 
 
 class _Shared(nn.Module):
@@ -158,7 +158,8 @@ class _Shared(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         values = self.act(self.one(images))
         values = self.last(self.act(4 * self.two(values)) + values)
-        return values.mean(dim=(2, 3))
+        pooled: Tensor = values.mean(dim=(2, 3))
+        return pooled
 
 
 def test_shared_and_clipped_activations_are_copied_without_changing_the_function() -> None:
@@ -197,7 +198,8 @@ class _Functional(nn.Module):
         self.conv2 = nn.Conv2d(12, 12, 3)
 
     def forward(self, images: Tensor) -> Tensor:
-        return relu(self.conv2(self.act(self.conv(images)))).mean(dim=(2, 3))
+        values: Tensor = relu(self.conv2(self.act(self.conv(images))))
+        return values.mean(dim=(2, 3))
 
 
 def test_functional_rectifiers_are_noticed() -> None:

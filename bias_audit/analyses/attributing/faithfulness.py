@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute
 
+OneOrTuple = Tensor | tuple[Tensor, ...]
 _CELLS: Final = 14
 """Side of the grid whose cells are covered or shown one after the other."""
 _STEPS: Final = 8
@@ -130,6 +131,11 @@ def _squares(inputs: Tensor, generator: torch.Generator) -> Tensor:
     return mask
 
 
+def _alone(inputs: OneOrTuple) -> Tensor:
+    """The images, which captum hands over in either form."""
+    return inputs if isinstance(inputs, Tensor) else inputs[0]
+
+
 def largest_change(
     method: Method,
     decision: nn.Module,
@@ -145,15 +151,13 @@ def largest_change(
         The largest of a few draws, shape (n,).
     """
 
-    def explain(inputs: Tensor, *, target: Tensor) -> Tensor:
-        return attribute(method, decision, inputs, target, settings)
+    def explain(inputs: OneOrTuple, *, target: Tensor) -> tuple[Tensor, ...]:
+        return (attribute(method, decision, _alone(inputs), target, settings),)
 
-    def noisy(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(
-            values
-            + _RADIUS * (2 * torch.rand(values.shape, generator=generator).to(values.device) - 1)
-            for values in inputs
-        )
+    def noisy(inputs: OneOrTuple) -> tuple[Tensor, ...]:
+        values = _alone(inputs)
+        drawn = 2 * torch.rand(values.shape, generator=generator) - 1
+        return (values + _RADIUS * drawn.to(values.device),)
 
     result: Tensor = sensitivity_max(
         explain,

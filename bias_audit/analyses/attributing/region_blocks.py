@@ -30,6 +30,7 @@ MEAN: Final = "mean of the methods that pass"
 QUANTITY: Final = "attribution_outside_share"
 EVERYONE: Final[Groups] = {ALL: 1}
 _TWO: Final = 2
+_TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -190,5 +191,6 @@ def _differences(shares: Shares, attribute: str) -> Iterator[RegionDifference]:
 
 
 def _two_sided(measured: Measured) -> float:
+    """Never 0, however far the value lies from 0."""
     error = measured.standard_error
-    return float(2 * norm.sf(abs(measured.value) / error)) if error > 0 else 1.0
+    return max(_TINY, float(2 * norm.sf(abs(measured.value) / error))) if error > 0 else 1.0
