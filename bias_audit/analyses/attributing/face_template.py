@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from bias_audit.backbones.backbone import Preprocessing
 from bias_audit.config.schema import Component, Strict
 from bias_audit.errors import AnalysisError
+from bias_audit.results.blocks import FaceArea
 
 FloatArray = npt.NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -186,6 +187,25 @@ class Regions:
         return len(self.names) - len(_QUARTERS)
 
 
+def drawn_areas(template: FaceTemplate, preprocessing: Preprocessing) -> tuple[FaceArea, ...]:
+    """The areas of a template in shares of an input, of which a crop may show the middle alone."""
+    shown = _shown(preprocessing)
+
+    def moved(area: Area) -> dict[str, float]:
+        return {side: 0.5 + (getattr(area, side) - 0.5) / shown for side in _SIDES}
+
+    return tuple(
+        FaceArea(region=region.name, shape=area.shape, **moved(area))
+        for region in template.regions
+        for area in region.areas
+    )
+
+
+def _shown(preprocessing: Preprocessing) -> float:
+    """Share of the image's sides that the input shows."""
+    return preprocessing.crop_fraction if preprocessing.resize == "crop" else 1.0
+
+
 def regions_on(template: FaceTemplate, preprocessing: Preprocessing) -> Regions:
     """Lay a template over an input, of which a crop may show the middle alone.
 
@@ -193,7 +213,7 @@ def regions_on(template: FaceTemplate, preprocessing: Preprocessing) -> Regions:
         AnalysisError: A region has no pixel of its own.
     """
     height, width = preprocessing.height, preprocessing.width
-    shown = preprocessing.crop_fraction if preprocessing.resize == "crop" else 1.0
+    shown = _shown(preprocessing)
     y = 0.5 + shown * ((np.arange(height) + 0.5) / height - 0.5)
     x = 0.5 + shown * ((np.arange(width) + 0.5) / width - 0.5)
     across, down = np.meshgrid(x, y)

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.attributing.face_template import FaceTemplate
 from bias_audit.analyses.attributing.groups_shown import ALL
 from bias_audit.analyses.attributing.passing import MapSums
 from bias_audit.analyses.attributing.region_blocks import Shares
@@ -26,7 +25,7 @@ def maps_block(
     trust: Checked,
     *,
     said: str,
-    template: FaceTemplate,
+    areas: tuple[FaceArea, ...],
 ) -> tuple[AttributionMaps, npt.NDArray[np.float32]]:
     """Maps of all images and of an attribute's levels, relative to an even spread.
 
@@ -58,11 +57,7 @@ def maps_block(
         counts=tuple(shown.independent[place] for place in places),
         reasons=tuple(shown.reasons[place] for place in places),
         limit=limit,
-        areas=tuple(
-            FaceArea(region=region.name, **area.model_dump())
-            for region in template.regions
-            for area in region.areas
-        ),
+        areas=areas,
         maps="",
     )
     return block, maps.astype(np.float32)

@@ -15,9 +15,9 @@ from bias_audit.analyses.analysis import ArrayCache, Network
 from bias_audit.analyses.attributing.faithfulness import (
     curve_areas,
     largest_change,
+    missed_changes,
     order_by,
     random_order,
-    relative_infidelity,
 )
 from bias_audit.analyses.attributing.map_likeness import rank_correlation, structural_similarity
 from bias_audit.analyses.attributing.methods import attribute
@@ -170,6 +170,9 @@ def _values(
     generator = torch.Generator().manual_seed(seed)
     order = random_order(len(images), generator).to(images.device)
     by_chance = curve_areas(question.decision, images, targets, order, n_levels)
+    nothing = missed_changes(
+        question.decision, images, targets, torch.zeros_like(images), seed=seed
+    )
     columns = []
     for number, values in enumerate(signed):
         found = curve_areas(question.decision, images, targets, order_by(values), n_levels)
@@ -178,8 +181,8 @@ def _values(
             alike[STAGES[-1]][number][1],
             by_chance[0] - found[0],
             found[1] - by_chance[1],
-            relative_infidelity(
-                question.decision, images, targets, values, _generator(seed, number)
+            _relative(
+                missed_changes(question.decision, images, targets, values, seed=seed), nothing
             ),
             largest_change(
                 question.methods[number],
@@ -192,6 +195,10 @@ def _values(
         ]
     columns += [rank_correlation(one, other) for one, other in combinations(maps, 2)]
     return torch.stack([column.double().cpu() for column in columns], dim=1)
+
+
+def _relative(missed: Tensor, nothing: Tensor) -> Tensor:
+    return torch.where(nothing > 0, missed / nothing.clamp(min=1e-30), 1.0)
 
 
 def _generator(seed: int, number: int) -> torch.Generator:

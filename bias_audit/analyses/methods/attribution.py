@@ -24,6 +24,7 @@ from bias_audit.analyses.attributing.attribution_wording import limits_of, metho
 from bias_audit.analyses.attributing.face_template import (
     FaceTemplate,
     Regions,
+    drawn_areas,
     regions_on,
     template_of,
 )
@@ -72,7 +73,7 @@ _TRIED = 2
 """Images on which it is found out whether a method applies."""
 _CHECKS = 6
 """Attributions of an image that the checks make: its own, three stages, two with noise."""
-_COVERED = 60
+_COVERED = 24
 """Forward passes of the checks besides."""
 
 
@@ -268,12 +269,11 @@ def _blocks(
 ) -> tuple[list[Block], Arrays]:
     blocks: list[Block] = [region_blocks.by_method(shares)]
     arrays: Arrays = {}
+    areas = drawn_areas(work.template, work.network.preprocessing)
     # The target's own levels first.
     for attribute in sorted(work.attributes, key=lambda name: name != decided.target):
         key = f"target{number}-{work.attributes.index(attribute)}-maps"
-        block, maps = maps_block(
-            shares, attribute, sums, trust, said=decided.said, template=work.template
-        )
+        block, maps = maps_block(shares, attribute, sums, trust, said=decided.said, areas=areas)
         blocks.append(block.model_copy(update={"maps": key}))
         arrays[key] = maps
         blocks.append(region_blocks.by_group(shares, attribute))

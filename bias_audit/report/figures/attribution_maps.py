@@ -28,7 +28,7 @@ from bias_audit.report.numbers import count
 from bias_audit.results.blocks import AttributionMaps, FaceArea
 
 _STEP: Final = 1.05
-_NAMES, _HEADINGS = 1.25, 0.42
+_NAMES, _HEADINGS = 1.42, 0.42
 """Inches for the names of methods, and of groups."""
 _WIDEST, _LARGEST = 7.4, 1.15
 _SMALL: Final = 6.5
@@ -56,7 +56,7 @@ def attribution_maps(block: AttributionMaps, arrays: Mapping[str, npt.NDArray[An
     for row, method in enumerate(block.methods):
         flag = "\n(check not passed)" if method in block.flagged else ""
         axes.text(
-            -0.06, (row + 0.45) * _STEP, f"{shortened(method, 22)}{flag}", ha="right",
+            -0.06, (row + 0.45) * _STEP, f"{shortened(method, 24)}{flag}", ha="right",
             va="center", fontsize=_SMALL + 0.5, clip_on=False,
         )  # fmt: skip
         for column in range(n_groups):

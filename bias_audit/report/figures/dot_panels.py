@@ -98,5 +98,6 @@ def _limits(axes: Axes, panel: Panel) -> None:
         axes.set_xticks([])
         return
     low, high = min(ends), max(ends)
+    low = min(low, 0.0)
     room = 0.06 * ((high - low) or 1.0)
-    axes.set_xlim((0.0 if 0 <= low < 0.5 * high else low) - room, high + room)
+    axes.set_xlim(low - room, high + room)
