@@ -1,22 +1,22 @@
 """The command line: `bias-audit`.
 
-Exit codes: 0 done, and every criterion of the config passes; 1 a criterion, or a check of the
-self-test, fails; 2 the command, the config or the inputs need correcting; 3 no criterion fails,
-but one is inconclusive; 4 an analysis failed, which comes before 1 and 3 since evidence is missing
-(the report is written and says which); 5 the machine refused (disk, permissions, another run in
-the same folder); 70 a defect of bias-audit itself; 130 interrupted (the same command goes on where
-it was).
+Exit codes: 0 done, and every criterion of the config passes; 1 a criterion, a check of the
+self-test, or what a comparison was to fail on, fails; 2 the command, the config or the inputs need
+correcting; 3 no criterion fails, but one is inconclusive (`diff`: nothing fails, but changes are
+undecided, and that was asked about); 4 an analysis failed, which comes before 1 and 3 since
+evidence is missing (the report is written and says which; `diff`: AFTER lacks what BEFORE has); 5
+the machine refused (disk, permissions, another run in the same folder); 70 a defect of bias-audit
+itself; 130 interrupted (the same command goes on where it was).
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
@@ -25,18 +25,32 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bias_audit.command import (
+    EXIT_ANALYSIS_FAILED,
+    EXIT_CRITERION_FAILED,
+    EXIT_DEFECT,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    ConfigArgument,
+    LogOption,
+    Output,
+    SetOption,
+    told,
+)
 from bias_audit.console import ConsoleProgress, print_brief, print_selftest
-from bias_audit.errors import AuditError
+from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
     from bias_audit.results.audit import AuditResult
 
-EXIT_CRITERION_FAILED = 1
-EXIT_INCONCLUSIVE = 3
-EXIT_ANALYSIS_FAILED = 4
-EXIT_DEFECT = 70
-"""Python's own code for an uncaught error is 1, which here means that a criterion fails."""
-EXIT_INTERRUPTED = 130
+
+_GATES = {
+    "open": 0,
+    "failed": EXIT_CRITERION_FAILED,
+    "undecided": EXIT_INCONCLUSIVE,
+    "missing": EXIT_ANALYSIS_FAILED,
+}
+"""Exit code of a comparison, by what its gate does."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,12 +63,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
 app.add_typer(data_app, name="data")
-
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML audit config.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as seed=7; repeatable."),
-]
+app.add_typer(zoo_app, name="zoo")
 
 
 @app.command("run")
@@ -67,14 +76,16 @@ def run_command(
     open_it: Annotated[
         bool, typer.Option("--open", help="Open the report in the browser when it is written.")
     ] = False,
+    log_format: LogOption = "text",
 ) -> None:
     """Run an audit and write its report."""
-    out = Console()
-    with _told(out):
+    output = Output.of(log_format)
+    out = output.console
+    with told(output):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
-        out.print(f"Audit [bold]{escape(settings.name)}[/bold] from {escape(str(config))}")
+        output.lines([f"Audit {settings.name} from {config}"])
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
         from bias_audit.selftest.kept import kept_or_quick
@@ -82,18 +93,28 @@ def run_command(
         result = run(
             settings,
             command=shlex.join(["bias-audit", *sys.argv[1:]]),
-            progress=ConsoleProgress(out),
+            progress=output.progress,
             replace=replace,
-            selftest=partial(kept_or_quick, settings.output.cache, ConsoleProgress(out)),
+            selftest=partial(kept_or_quick, settings.output.cache, output.progress),
         )
         paths = render(settings.folder, formats=settings.output.formats)
-        out.print()
         from bias_audit.report.brief import brief
 
-        print_brief(out, brief(result, paths))
+        code = _exit_code(result)
+        if output.log:
+            output.lines(brief(result, paths))
+            output.result(
+                exit_code=code,
+                verdicts=Counter(verdict.outcome for verdict in result.verdicts),
+                failed_analyses=len(result.failed),
+                reports=[str(path) for path in paths],
+            )
+        else:
+            out.print()
+            print_brief(out, brief(result, paths))
         if open_it:
             _open(paths, out)
-        raise typer.Exit(_exit_code(result))
+        raise typer.Exit(code)
 
 
 def _open(reports: Sequence[Path], out: Console) -> None:
@@ -118,7 +139,7 @@ def _exit_code(result: AuditResult) -> int:
 def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Validate a config and estimate time and disk, without loading weights."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
@@ -132,7 +153,7 @@ def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 def data_check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Count faces in every intersection; list exclusions and warnings."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
@@ -151,7 +172,7 @@ def render_command(
 ) -> None:
     """Rebuild the reports of a finished run from its results alone."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.render import render
 
         for path in render(run_folder, formats=tuple(formats or ("html", "pdf"))):
@@ -178,7 +199,7 @@ def verify_command(
     Exit codes: 0 all of it holds, 1 something does not, 2 not a report, or unreadable.
     """
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.verifying.verify import NOT_SHOWN, verify_report
 
         found = verify_report(report, run=run_folder)
@@ -224,6 +245,60 @@ def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
             out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command("diff")
+def diff_command(
+    before: Annotated[
+        Path, typer.Argument(metavar="BEFORE", help="The run folder to compare with.")
+    ],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The later run's folder.")],
+    *,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option("--fail-on", help="What is to fail: worse, changed, undecided. Repeatable."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", min=0, help="What smaller changes do not matter, everywhere."),
+    ] = None,
+    better: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--better", metavar="QUANTITY=WAY", help="Such as macro_auc=lower; repeatable."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Default: AFTER.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Of both audits; default: the one that each names in its config."),
+    ] = None,
+) -> None:
+    """Compare two audits: what changed, by how much, and why.
+
+    Exit codes: 0 nothing that was to fail does, 1 something does, 2 the audits have nothing in
+    common, 3 only undecided changes, if --fail-on undecided, 4 AFTER lacks what BEFORE has, if
+    anything was to fail, 5 a run cannot be read.
+    """
+    out = Console()
+    with told(Output(out)):
+        from bias_audit.report.changes.brief import diff_brief
+        from bias_audit.report.changes.render import write_diff
+        from bias_audit.results.changed_policy import overridden
+        from bias_audit.results.diff import diff, policy_of
+        from bias_audit.results.opening import open_audited
+
+        earlier, later = (open_audited(folder, cache=cache) for folder in (before, after))
+        policy = overridden(
+            policy_of(later), fail_on=fail_on or (), margin=margin, better=better or ()
+        )
+        found = diff(earlier, later, policy)
+        paths = write_diff(found, to or after)
+        for line in diff_brief(found, paths):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(_GATES[found.gate.outcome])
+
+
 @app.command("export")
 def export_command(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
@@ -239,7 +314,7 @@ def export_command(
 ) -> None:
     """Write a finished run's results in the formats of other tools."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.report.exporting.writing import export_run
 
         for path in export_run(run_folder, to=to, formats=formats or ()):
@@ -249,7 +324,8 @@ def export_command(
 @app.command("schema")
 def schema_command(
     of: Annotated[
-        Literal["config", "results"], typer.Argument(help="config, or results: of audit.json.")
+        Literal["config", "zoo", "results"],
+        typer.Argument(help="config, zoo: of a zoo's config, or results: of audit.json."),
     ] = "config",
 ) -> None:
     """Print the JSON Schema of configs, for editors, or of results."""
@@ -258,9 +334,9 @@ def schema_command(
 
         typer.echo(json.dumps(AuditResult.model_json_schema(), indent=2))
         return
-    from bias_audit.config.json_schema import json_schema
+    from bias_audit.config.json_schema import json_schema, zoo_json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    typer.echo(json.dumps(zoo_json_schema() if of == "zoo" else json_schema(), indent=2))
 
 
 @app.command("selftest")
@@ -281,7 +357,7 @@ def selftest_command(
 ) -> None:
     """Run the audit's own code on simulated activations, where the answers are known."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.selftest.run import self_test
 
         mode: Literal["full", "quick"] = "quick" if quick else "full"
@@ -313,7 +389,7 @@ def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Cons
 def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """List the layers a config would audit, and every other layer it could name."""
     out = Console()
-    with _told(out):
+    with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
@@ -321,24 +397,6 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
         for line in layer_lines(settings):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _told(out: Console) -> Iterator[None]:
-    """Turn what can go wrong into a message and an exit code."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
-        yield
-    except AuditError as error:
-        Console(stderr=True).print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        out.print("Interrupted. What was computed is kept; the same command goes on from there.")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
-
-
-def _as_interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

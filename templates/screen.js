@@ -281,9 +281,9 @@
     if (picked.group) part.push(`Group ${picked.group.of} = ${picked.group.value}`);
     const rows = tables.reduce((count, entry) => count + entry.rows.filter((row) => row.hidden).length, 0);
     if (part.length) part.push(`${rows} rows of tables are hidden, as each table tells; in figures the rest is pale`);
-    tell(part.length ? part.join(". ") + "." : "All layers and groups are shown.");
+    tell(part.length ? part.join(". ") + "." : "Everything is shown.");
   };
-  const pick = (node, what) => node.addEventListener("change", () => {
+  const pick = (node, what) => node?.addEventListener("change", () => {
     const option = node.selectedOptions[0];
     picked[what] = option.dataset.of === undefined ? null : { of: option.dataset.of, value: option.value };
     select();
@@ -292,7 +292,7 @@
   pick(byId("pick-group"), "group");
   byId("reset").addEventListener("click", () => {
     picked.layer = picked.group = null;
-    byId("pick-layer").value = byId("pick-group").value = "";
+    all("#pick-layer, #pick-group").forEach((node) => { node.value = ""; });
     all(".bar input").forEach((input) => { input.value = ""; });
     tables.forEach((entry) => { entry.words = ""; });
     select();

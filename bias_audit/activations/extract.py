@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from bias_audit.activations.borrowing import (
+    Donor,
+    Rows,
+    borrowed_rows,
+    donor_of,
+    name_images,
+    subset,
+)
 from bias_audit.activations.capture import captured
 from bias_audit.activations.decode import Pixels, decoded_batches
 from bias_audit.activations.moments import Moments
@@ -29,11 +38,15 @@ from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, writing
-from bias_audit.progress import Progress
+from bias_audit.progress import Progress, Step
+from bias_audit.software import versions_of
 
 _CHECKPOINT_SECONDS = 10.0
 _VERSION = "2"
-"""Part of the fingerprint: change it with how activations are made from images."""
+"""Part of the fingerprint: change it with how activations are made from images. By hand, unlike
+the versions of analyses, since a pass over all images is too dear to repeat for nothing."""
+_LIBRARIES = ("torch", "torchvision", "timm", "pillow")
+"""Decode images, build architectures and compute."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,8 @@ def extract(
 ) -> Extraction:
     """Record every layer of a backbone on every face, reusing what is stored already.
 
+    Images that the same backbone has seen in another set of images do not pass again.
+
     Args:
         backbone: Whose layers are recorded.
         faces: The images.
@@ -72,7 +87,8 @@ def extract(
         OutputError: The disk refuses; what was written up to the last checkpoint is kept.
     """
     began = time.monotonic()
-    fingerprint = digest(_VERSION, backbone.fingerprint, *faces.sha256)
+    maker = digest(*made_by(), backbone.fingerprint)
+    fingerprint = digest(maker, *faces.sha256)
     folder = cache / "activations" / fingerprint
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -87,8 +103,15 @@ def extract(
             recording = RecordingPass(folder / name, missing, len(faces))
             resumed_at = recording.done
             _refuse_if_too_large(recording)
-            _record(backbone, faces, settings, recording=recording, progress=progress)
-            forward_images = len(faces) - resumed_at
+            donor = donor_of(folder, maker, faces.sha256, missing)
+            if donor is None:
+                _pass(backbone, faces, settings, recording=recording, progress=progress)
+                forward_images = len(faces) - resumed_at
+            else:
+                forward_images = _borrow(
+                    donor, backbone, faces, settings, recording=recording, progress=progress
+                )
+        name_images(folder, maker, faces.sha256)
         stored = recorded_files(folder, len(faces))
     paths = {file: stored[file].path for file in wanted}
     activations = StoredActivations(
@@ -106,6 +129,11 @@ def extract(
         next((path for file, path in paths.items() if file.of == "input"), None),
     )
     return Extraction(activations, forward_images, resumed_at, time.monotonic() - began)
+
+
+def made_by() -> tuple[str, ...]:
+    """What activations depend on besides the backbone and the images."""
+    return (_VERSION, *(f"{name} {number}" for name, number in versions_of(*_LIBRARIES).items()))
 
 
 def bytes_needed(
@@ -183,7 +211,40 @@ def _refuse_if_too_large(recording: RecordingPass) -> None:
         )
 
 
-def _record(
+def _borrow(
+    donor: Donor,
+    backbone: Backbone,
+    faces: Faces,
+    settings: Activations,
+    *,
+    recording: RecordingPass,
+    progress: Progress,
+) -> int:
+    """Take the rows that a donor has, pass the other images, and return how many these were."""
+    donors, passed = [donor], 0
+    unseen = subset(faces, donor.lacks)
+    name = backbone.record.name
+    progress.say(
+        f"{name}: {len(faces) - len(unseen)} of {len(faces)} images were seen in an earlier audit"
+    )
+    if len(unseen):
+        folder = recording.folder / "unseen"
+        rest = RecordingPass(folder, recording.files, len(unseen))
+        passed = len(unseen) - rest.done
+        if passed:
+            _pass(backbone, unseen, settings, recording=rest, progress=progress)
+        donors.append(donor.rest(folder))
+    start = _whole_batches(recording, settings)
+    rows = borrowed_rows(donors, recording, start=start, piece=settings.batch_size)
+    title = f"Stored activations, {name}"
+    with progress.step(title, total=len(faces), unit="image") as step:
+        step.advance(start)
+        _record(rows, faces, settings, recording=recording, step=step)
+    shutil.rmtree(recording.folder / "unseen", ignore_errors=True)
+    return passed
+
+
+def _pass(
     backbone: Backbone,
     faces: Faces,
     settings: Activations,
@@ -191,12 +252,10 @@ def _record(
     recording: RecordingPass,
     progress: Progress,
 ) -> None:
+    """Let every image pass through the backbone, from where the recording was left off."""
     device = resolve_device(settings.device)
     module = backbone.module.to(device).to(memory_format=torch.channels_last)
-    cells = faces.table.cells
-    recording.done -= recording.done % settings.batch_size
-    start = recording.done
-    moments = _begun_moments(recording, faces, settings.batch_size)
+    start = _whole_batches(recording, settings)
     batches = decoded_batches(
         faces.table.references,
         backbone.preprocessing,
@@ -205,34 +264,62 @@ def _record(
         start=start,
     )
     title = f"Forward pass, {backbone.record.name}"
-    recording.begin()
     try:
         with (
             progress.step(title, total=len(faces), unit="image") as step,
-            torch.inference_mode(),
             captured(backbone, module, recording.files) as outputs,
         ):
             step.advance(start)
-            last = time.monotonic()
-            for first, pixels in batches:
-                whole = _filled_up(pixels, settings.batch_size)
-                module(forward_input(whole, backbone.preprocessing, device))
-                done = first + len(pixels)
-                for file, padded in outputs.items():
-                    _refuse_other_rows(file, padded, len(whole))
-                    values = padded[: len(pixels)]
-                    recording.append(file, values)
-                    moments[file].update(values, cells[first:done])
-                if time.monotonic() - last > _CHECKPOINT_SECONDS:
-                    last = time.monotonic()
-                    recording.checkpoint(done)
-                step.advance(len(pixels))
+
+            def rows() -> Iterator[Rows]:
+                for first, pixels in batches:
+                    whole = _filled_up(pixels, settings.batch_size)
+                    with torch.inference_mode():
+                        module(forward_input(whole, backbone.preprocessing, device))
+                    for file, padded in outputs.items():
+                        _refuse_other_rows(file, padded, len(whole))
+                    yield first, {file: padded[: len(pixels)] for file, padded in outputs.items()}
+
+            _record(rows(), faces, settings, recording=recording, step=step)
+    finally:
+        batches.close()
+
+
+def _whole_batches(recording: RecordingPass, settings: Activations) -> int:
+    """Where a recording goes on: whole batches alone are computed just as without interruption."""
+    recording.done -= recording.done % settings.batch_size
+    return recording.done
+
+
+def _record(
+    rows: Iterator[Rows],
+    faces: Faces,
+    settings: Activations,
+    *,
+    recording: RecordingPass,
+    step: Step,
+) -> None:
+    """Write rows as they come, with their moments, and seal the recording."""
+    cells = faces.table.cells
+    moments = _begun_moments(recording, faces, settings.batch_size)
+    recording.begin()
+    try:
+        last = time.monotonic()
+        for first, batch in rows:
+            done = first
+            for file, values in batch.items():
+                done = first + len(values)
+                recording.append(file, values)
+                moments[file].update(values, cells[first:done])
+            if time.monotonic() - last > _CHECKPOINT_SECONDS:
+                last = time.monotonic()
+                recording.checkpoint(done)
+            step.advance(done - first)
         for file in recording.files:
             path = moments_path(recording.folder / file.name, cells, faces.table.n_cells)
             write_moments(path, moments[file])
         recording.checkpoint(len(faces))
     finally:
-        batches.close()
         recording.close()
 
 

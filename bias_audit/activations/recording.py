@@ -181,14 +181,24 @@ def recorded_files(folder: Path, n_images: int) -> dict[LayerFile, RecordedFile]
     """Files of all complete passes below an activation folder."""
     found: dict[LayerFile, RecordedFile] = {}
     for passed in sorted(folder.glob("pass-*")):
-        state = _read_state(passed)
-        if state is None or state.done != n_images or state.n_images != n_images:
-            continue
-        for entry in state.layers:
-            file = LayerFile(entry.layer, entry.n_units, entry.grid, entry.of)
-            if entry.sha256 and _reaches(passed / file.name, file, n_images, n_images):
-                found[file] = RecordedFile(passed / file.name, entry.sha256)
+        found |= recorded_in(passed, n_images)
     return found
+
+
+def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
+    """Files of one pass; none if it is not complete."""
+    state = _read_state(passed)
+    if state is None or state.done != n_images or state.n_images != n_images:
+        return {}
+    files = {
+        LayerFile(entry.layer, entry.n_units, entry.grid, entry.of): entry.sha256
+        for entry in state.layers
+    }
+    return {
+        file: RecordedFile(passed / file.name, sha256)
+        for file, sha256 in files.items()
+        if sha256 and _reaches(passed / file.name, file, n_images, n_images)
+    }
 
 
 def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:

@@ -52,6 +52,12 @@ class StoredActivations:
         """
         return None if self._head_inputs is None else _mapped(self._head_inputs)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files on disk."""
+        paths = [*self._paths.values(), *([self._head_inputs] if self._head_inputs else [])]
+        return sum(path.stat().st_size for path in paths)
+
     def moments(self, layer: str, *, positions: bool = False) -> Moments:
         """Moments per intersection; made during the pass, or streamed from disk if labels changed.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from bias_audit.files import digest
 from bias_audit.groups import Attribute, IntArray
 from bias_audit.progress import Progress
 from bias_audit.results.blocks import Block, Finding
+from bias_audit.results.contributions import MeasureKey
+from bias_audit.statistics.inference import Measured
 
 P = TypeVar("P", bound=Strict)
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -165,6 +168,8 @@ class Subject:
     """Why `head` is None."""
     shuffles: int = 3
     """Refits of every probe to shuffled labels."""
+    refits: int = 0
+    """Fits of every probe to the same labels with other folds: how much numbers move by chance."""
     multiplicity: Multiplicity = field(default_factory=Multiplicity)
     small_groups: SmallGroups = field(default_factory=SmallGroups)
     training: Training | None = None
@@ -190,6 +195,9 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     method: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    measures: Mapping[MeasureKey, Measured] = field(default_factory=dict)
+    """What single images contribute to the numbers of the blocks, so that a later audit can be
+    compared with this one image by image; never part of a run folder."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,8 @@ class Workload:
     attributes: tuple[Attribute, ...]
     shuffles: int = 0
     """Refits of every probe to shuffled labels."""
+    refits: int = 0
+    """Fits of every probe to the same labels with other folds."""
     layer_controls: int = 0
     """Controls that have every layer: draws of random weights."""
     other_controls: tuple[int, ...] = ()
@@ -222,6 +232,10 @@ def _no_positions(_params: Strict) -> bool:
 def _enough_draws(
     _params: Strict, _plan: Multiplicity, _attributes: Sequence[Attribute]
 ) -> tuple[str, ...]:
+    return ()
+
+
+def _reads_nothing(_params: Strict) -> tuple[Path, ...]:
     return ()
 
 
@@ -248,6 +262,8 @@ class Analysis(Generic[P]):
     """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = _no_positions
     """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
+    reads: Callable[[P], tuple[Path, ...]] = _reads_nothing
+    """Folders of other runs that the result depends on."""
     quantities: tuple[str, ...] = ()
     """What criteria can name: every `quantity` that its blocks may hold."""
     needs_head: bool = False

@@ -77,6 +77,7 @@ def _cost(
         layers,
         faces.table.attributes,
         shuffles=controls.shuffles,
+        refits=controls.refits,
         layer_controls=draws,
         other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
         multiplicity=plan.config.multiplicity,

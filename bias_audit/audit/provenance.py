@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from bias_audit.activations.extract import resolve_device
 from bias_audit.config.schema import AuditConfig
 from bias_audit.files import digest
 from bias_audit.results.audit import Provenance
+from bias_audit.software import versions_of
 
 _PACKAGES = (
     "bias-audit",
@@ -34,9 +34,9 @@ _PACKAGES = (
 def config_sha256(config: AuditConfig) -> str:
     """Fingerprint of everything in a config that can change a result.
 
-    So neither where it goes, nor what people declare about it.
+    So neither where it goes, nor how it is compared, nor what people declare about it.
     """
-    return digest(config.model_dump_json(exclude={"output", "declarations"}))
+    return digest(config.model_dump_json(exclude={"output", "changes", "declarations"}))
 
 
 def describe(
@@ -47,21 +47,16 @@ def describe(
         started=started.astimezone(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         command=command,
-        versions={"python": platform.python_version(), **_versions()},
+        versions=versions(),
         hardware=_hardware(config.activations.device),
         seed=config.seed,
         config_sha256=config_sha256(config),
     )
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of the libraries it stands on."""
+    return {"python": platform.python_version(), **versions_of(*_PACKAGES)}
 
 
 def _hardware(device: str) -> dict[str, str]:

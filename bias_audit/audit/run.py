@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.analyses.analysis import Control, Outcome, Step, Subject, Training
 from bias_audit.audit.cache import DiskCache
+from bias_audit.audit.contributions import keep_contributions
 from bias_audit.audit.controls import (
     Drawn,
     ImageControl,
@@ -25,7 +26,10 @@ from bias_audit.audit.controls import (
     image_controls,
     random_weight_controls,
 )
+from bias_audit.audit.costs import Costs
+from bias_audit.audit.fingerprints import fingerprints
 from bias_audit.audit.heads import ForHead, FoundHead, head_of
+from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key
 from bias_audit.audit.network import LoadedNetwork
 from bias_audit.audit.plan import (
     Plan,
@@ -45,7 +49,7 @@ from bias_audit.data.ledger import data_record, exclusions_csv
 from bias_audit.errors import AuditError, ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
-from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
+from bias_audit.results.audit import AnalysisResult, AuditResult, StageCost, SubjectResult
 from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.judge import judge
 from bias_audit.results.selftest import SelfTest
@@ -79,22 +83,27 @@ def run(
     folder = config.folder
     with _locked(folder):
         _refuse_other_audit(config, replace=replace)
-        plan = make_plan(config)
-        faces = find_faces(plan, progress=progress)
+        plan, costs = make_plan(config), Costs()
+        with costs.stage("faces"):
+            faces = find_faces(plan, progress=progress)
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
         reference = reference_images(config, progress=progress) if plan.needs_head else None
         wanted = ForHead(plan.needs_head, reference)
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
             _load(plan, planned, faces)
-        tested = selftest() if selftest else None
-        about_images = image_controls(plan, faces, progress=progress)
+        with costs.stage("self-test"):
+            tested = selftest() if selftest else None
+        with costs.stage("image controls", images=len(faces)):
+            about_images = image_controls(plan, faces, progress=progress)
         run_id = digest(config_sha256(config), started.isoformat())[:8]
         subjects: list[SubjectResult] = []
         steps: tuple[Step, ...] = ()
         for index, planned in enumerate(plan.backbones):
             prefix = f"{run_id}-{index:02d}"
-            backbone = _load(plan, planned, faces)
-            seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress)
+            took = Costs()
+            with took.stage("loading"):
+                backbone = _load(plan, planned, faces)
+            seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress, costs=took)
             steps = (*(steps if planned.step else ()), seen.as_step)
             training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
             subjects.append(_audit_backbone(plan, seen, about_images, prefix, training))
@@ -108,6 +117,8 @@ def run(
             verdicts=judge(config.criteria, unique),
             provenance=describe(
                 config, command=command, started=started, seconds=time.monotonic() - began
+            ).model_copy(
+                update={"fingerprints": fingerprints(plan, faces), "costs": costs.stages}
             ),
             selftest=tested,
         )
@@ -187,6 +198,7 @@ class _Prepared:
     found: FoundHead
     drawn: Drawn
     progress: Progress
+    costs: Costs
 
     @property
     def as_step(self) -> Step:
@@ -196,7 +208,13 @@ class _Prepared:
 
 
 def _prepared(
-    plan: Plan, backbone: Backbone, wanted: ForHead, *, faces: Faces, progress: Progress
+    plan: Plan,
+    backbone: Backbone,
+    wanted: ForHead,
+    *,
+    faces: Faces,
+    progress: Progress,
+    costs: Costs,
 ) -> _Prepared:
     config = plan.config
     extraction = extract(
@@ -208,9 +226,15 @@ def _prepared(
         with_head=wanted.asked,
     )
     progress.say(_told(backbone, extraction))
-    found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
-    drawn = random_weight_controls(backbone, plan, faces, progress=progress)
-    return _Prepared(backbone, faces, extraction, found, drawn, progress)
+    costs.forward_pass(extraction)
+    if wanted.asked:
+        with costs.stage("classification layer"):
+            found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
+    else:
+        found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
+    with costs.stage("random weights"):
+        drawn = random_weight_controls(backbone, plan, faces, progress=progress)
+    return _Prepared(backbone, faces, extraction, found, drawn, progress, costs)
 
 
 def _audit_backbone(
@@ -233,6 +257,7 @@ def _audit_backbone(
         head=found.head,
         without_head=found.why_not,
         shuffles=config.controls.shuffles,
+        refits=config.controls.refits,
         multiplicity=config.multiplicity,
         small_groups=config.small_groups,
         training=training,
@@ -240,10 +265,10 @@ def _audit_backbone(
         weights_sha256=seen.backbone.record.weights_sha256,
         network=LoadedNetwork(seen.backbone, seen.faces, config) if plan.needs_network else None,
     )
-    analyses = _analyse(subject, plan.analyses, prefix, config.folder)
+    analyses = tuple(_analyses(subject, plan, prefix, seen.costs))
     return SubjectResult(
         backbone=seen.backbone.record,
-        analyses=tuple(analyses),
+        analyses=analyses,
         extraction={
             "images": len(seen.faces),
             "forward_images": extraction.forward_images,
@@ -253,6 +278,7 @@ def _audit_backbone(
         controls=control_records(controls, seen.drawn),
         head=found.head.name if found.head else None,
         without_head=found.why_not if plan.needs_head and not found.head else None,
+        costs=seen.costs.stages,
     )
 
 
@@ -264,37 +290,53 @@ def _told(backbone: Backbone, extraction: Extraction) -> str:
     return f"{name}: {extraction.forward_images} images in {extraction.seconds:.0f} s{resumed}"
 
 
-def _analyse(
-    subject: Subject, analyses: Sequence[PlannedAnalysis], prefix: str, folder: Path
-) -> Iterator[AnalysisResult]:
-    for index, planned in enumerate(analyses):
+def _analyses(subject: Subject, plan: Plan, prefix: str, costs: Costs) -> Iterator[AnalysisResult]:
+    """Make every analysis, or take what an earlier audit found under the same circumstances."""
+    config, stored = plan.config, KeptAnalyses(plan.config.output.cache)
+    for index, planned in enumerate(plan.analyses):
         began = time.monotonic()
         name = f"{prefix}-{index:02d}-{planned.kind}"
-        params = planned.params.model_dump(mode="json")
-        title = planned.analysis.title
-        try:
-            with _threads_kept():
-                outcome = planned.analysis.run(subject, planned.params)
-            _refuse_overclaims(outcome, subject)
-        except OutputError:
-            raise  # a full disk stops the audit; it says nothing about the analysis
-        except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
-            yield _failed(planned, error, time.monotonic() - began, folder)
-            subject.progress.say(f"{subject.name}: {title} failed: {error}")
-            continue
-        write_arrays(folder, name, outcome.arrays)
-        yield AnalysisResult(
-            kind=planned.kind,
-            title=title,
-            params=params,
-            status="done",
-            blocks=outcome.blocks,
-            arrays=name,
-            findings=outcome.findings,
-            method=outcome.method,
-            limits=outcome.limits,
-            seconds=round(time.monotonic() - began, 1),
-        )
+        key = analysis_key(planned, subject, config)
+        known = stored.get(key)
+        if known is None:
+            found = _analysed(subject, planned, config)
+            if found.result.status == "done":
+                stored.put(key, found)
+        else:
+            found = known
+            subject.progress.say(f"{subject.name}: {planned.analysis.title} as stored")
+        write_arrays(config.folder, name, found.arrays)
+        seconds = round(time.monotonic() - began, 2)
+        costs.add(StageCost(stage=planned.kind, seconds=seconds, reused=known is not None))
+        arrays = name if found.result.status == "done" else ""
+        yield found.result.model_copy(update={"arrays": arrays})
+
+
+def _analysed(subject: Subject, planned: PlannedAnalysis, config: AuditConfig) -> KeptAnalysis:
+    began = time.monotonic()
+    title = planned.analysis.title
+    try:
+        with _threads_kept():
+            outcome = planned.analysis.run(subject, planned.params)
+        _refuse_overclaims(outcome, subject)
+    except OutputError:
+        raise  # a full disk stops the audit; it says nothing about the analysis
+    except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
+        subject.progress.say(f"{subject.name}: {title} failed: {error}")
+        return KeptAnalysis(_failed(planned, error, time.monotonic() - began, config.folder), {})
+    result = AnalysisResult(
+        kind=planned.kind,
+        title=title,
+        params=planned.params.model_dump(mode="json"),
+        status="done",
+        blocks=outcome.blocks,
+        findings=outcome.findings,
+        method=outcome.method,
+        limits=outcome.limits,
+        seconds=round(time.monotonic() - began, 1),
+        contributions=keep_contributions(outcome, subject, config.output.cache),
+    )
+    return KeptAnalysis(result, dict(outcome.arrays))
 
 
 def _refuse_overclaims(outcome: Outcome, subject: Subject) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
@@ -86,6 +87,14 @@ def _alone(params: P) -> tuple[P, ...]:
     return (params,)
 
 
+def _named(params: Any) -> str:
+    return str(params.name)
+
+
+def _no_files(_params: BackboneParams) -> tuple[Path, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class BackboneSource(Generic[P]):
     """A place backbones come from."""
@@ -98,6 +107,14 @@ class BackboneSource(Generic[P]):
     steps: Callable[[P], tuple[P, ...]] = _alone
     """Parameters of each backbone that an entry of a config stands for, in the order of training;
     several are audited one after the other, the last with all before it."""
+    called: Callable[[P], str] = _named
+    """What the backbone will be called, told from its parameters alone."""
+    files: Callable[[P], tuple[Path, ...]] = _no_files
+    """The local files that `build` would take weights from, without reading them; those that have
+    yet to be fetched are left out. Whether weights changed is told from these."""
+    matching: Callable[[str], tuple[dict[str, Any], ...]] | None = None
+    """Parameters of every backbone there is whose name, or file, matches a pattern (* and ?);
+    None where there is nothing to look through."""
 
 
 @dataclass(frozen=True)

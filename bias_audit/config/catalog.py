@@ -70,4 +70,5 @@ def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
 DATA_SOURCES: Catalog[Any] = Catalog("bias_audit.data.sources", "data source")
 BACKBONE_SOURCES: Catalog[Any] = Catalog("bias_audit.backbones.sources", "backbone source")
 ANALYSES: Catalog[Any] = Catalog("bias_audit.analyses.methods", "analysis")
+EXECUTORS: Catalog[Any] = Catalog("bias_audit.zoo.executors", "executor")
 LAYOUTS: Catalog[Any] = Catalog("bias_audit.analyses.layouts", "layout")

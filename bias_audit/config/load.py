@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,17 +13,22 @@ from bias_audit.config.catalog import (
     ANALYSES,
     BACKBONE_SOURCES,
     DATA_SOURCES,
+    EXECUTORS,
     LAYOUTS,
     Catalog,
     unknown_name,
 )
 from bias_audit.config.document import Document, Location, override, read_document, shortened
 from bias_audit.config.schema import AuditConfig
+from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+Components = Iterator[tuple[Location, Mapping[str, Any], Catalog[Any]]]
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
-    """Read and validate a config file; nothing else is opened.
+    """Read and validate the config of an audit; nothing else is opened.
 
     Args:
         path: A YAML file.
@@ -32,28 +37,54 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.
     """
+    return _load(path, overrides, AuditConfig, _components)
+
+
+def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
+    """Read and validate the config of a zoo; as `load_config`, nothing is looked for."""
+    return _load(path, overrides, ZooConfig, _zoo_components)
+
+
+def _load(
+    path: Path,
+    overrides: Sequence[str],
+    model: type[Config],
+    components: Callable[[Any], Components],
+) -> Config:
     document = read_document(path)
     if not document.problems:
         for text in overrides:
             override(document, text)
     problems = document.problems
     if not problems:
-        problems = [*_shape_problems(document), *_component_problems(document)]
+        problems = [
+            *_shape_problems(document, model),
+            *_component_problems(document, components(document.data)),
+        ]
     if problems:
-        raise ConfigError(problems, source=str(path))
-    return AuditConfig.model_validate(document.data)
+        raise ConfigError([*problems, *_other_kind(document, model)], source=str(path))
+    return model.model_validate(document.data)
 
 
-def _shape_problems(document: Document) -> Iterator[str]:
+def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
+    """A hint for those who give the config of a zoo to an audit, or the reverse."""
+    is_zoo = isinstance(document.data, dict) and "datasets" in document.data
+    if is_zoo and model is AuditConfig:
+        yield "this is the config of a zoo: use `bias-audit zoo run` and its other verbs"
+    if model is ZooConfig and isinstance(document.data, dict) and "data" in document.data:
+        yield "this is the config of an audit: use `bias-audit run`, or list its data in datasets"
+
+
+def _shape_problems(document: Document, model: type[BaseModel]) -> Iterator[str]:
     try:
-        AuditConfig.model_validate(document.data)
+        model.model_validate(document.data)
     except ValidationError as error:
         for detail in error.errors():
-            yield _explain(document, detail, detail["loc"], AuditConfig)
+            yield _explain(document, detail, detail["loc"], model)
 
 
-def _component_problems(document: Document) -> Iterator[str]:
-    for location, component, catalog in _components(document.data):
+def _component_problems(document: Document, components: Components) -> Iterator[str]:
+    for location, component, catalog in components:
         kind = component.get("kind")
         if not isinstance(kind, str):
             continue  # the shape check has said so
@@ -67,14 +98,40 @@ def _component_problems(document: Document) -> Iterator[str]:
             plugin.params_type.model_validate(params)
         except ValidationError as error:
             for detail in error.errors():
+                if detail["type"] == "missing" and _is_pattern(document.data, location):
+                    continue  # what matches brings it
                 full = (*location, *detail["loc"])
                 yield _explain(document, detail, full, plugin.params_type, inner=detail["loc"])
 
 
-def _components(data: Any) -> Iterator[tuple[Location, Mapping[str, Any], Catalog[Any]]]:
-    """Every plugin named in the config, with the catalog it must come from."""
+def _is_pattern(data: Any, location: Location) -> bool:
+    """Whether a component of a zoo stands for all backbones that match."""
+    for part in location:
+        data = data[part]
+    return "match" in data
+
+
+def _components(data: Any) -> Components:
+    """Every plugin named in the config of an audit, with the catalog it must come from."""
     if isinstance(data.get("data"), dict):
         yield ("data",), data["data"], DATA_SOURCES
+    yield from _listed_components(data)
+
+
+def _zoo_components(data: Any) -> Components:
+    """Every plugin named in the config of a zoo."""
+    datasets = data.get("datasets")
+    for index, item in enumerate(datasets if isinstance(datasets, list) else ()):
+        if isinstance(item, dict) and isinstance(item.get("data"), dict):
+            yield ("datasets", index, "data"), item["data"], DATA_SOURCES
+    for location, component, catalog in _listed_components(data):
+        zoos = {"match", "leave_out", "label"} if catalog is BACKBONE_SOURCES else set()
+        yield location, {k: v for k, v in component.items() if k not in zoos}, catalog
+    if isinstance(data.get("executor"), dict):
+        yield ("executor",), data["executor"], EXECUTORS
+
+
+def _listed_components(data: Any) -> Components:
     for section, catalog in (("backbones", BACKBONE_SOURCES), ("analyses", ANALYSES)):
         items = data.get(section)
         for index, item in enumerate(items if isinstance(items, list) else ()):

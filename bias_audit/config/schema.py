@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from bias_audit.config.changes import Changes
 from bias_audit.config.declarations import Declarations, unknown_criteria
 
 
@@ -79,6 +80,13 @@ class Controls(Strict):
 
     shuffles: int = Field(
         default=3, ge=1, le=100, description="Refits of every probe to shuffled labels."
+    )
+    refits: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="Fits of every probe to the same labels with other folds, which measure how "
+        "much a number moves when nothing changes; 0: not.",
     )
     random_weights: int = Field(
         default=2,
@@ -237,6 +245,11 @@ class AuditConfig(Strict):
     small_groups: SmallGroups = SmallGroups()
     output: Output = Output()
     criteria: tuple[Criterion, ...] = ()
+    changes: Changes = Field(
+        default=Changes(),
+        description="How this audit is compared with an earlier one; without any effect on a "
+        "number.",
+    )
     declarations: Declarations | None = Field(
         default=None,
         description="What only people can say; printed in the report, and without any effect on "

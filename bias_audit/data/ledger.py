@@ -61,6 +61,11 @@ def manifest_sha256(faces: Faces) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def images_sha256(faces: Faces) -> str:
+    """SHA-256 over the sorted SHA-256 of the images used, whatever their labels are."""
+    return hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest()
+
+
 def data_record(faces: Faces, kind: str) -> DataRecord:
     """The faces an audit rests on, in aggregate.
 
@@ -88,4 +93,5 @@ def data_record(faces: Faces, kind: str) -> DataRecord:
         notices=table.notices,
         exclusions=summarise_exclusions(table.exclusions),
         manifest_sha256=manifest_sha256(faces),
+        images_sha256=images_sha256(faces),
     )

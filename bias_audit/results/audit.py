@@ -69,6 +69,8 @@ class DataRecord(_Frozen):
     exclusions: tuple[ExclusionReason, ...]
     manifest_sha256: str
     """Over the sorted (image sha256, labels) of the images used."""
+    images_sha256: str | None = None
+    """Over the sorted image sha256 alone; None where an older release wrote the result."""
 
 
 class LayerRecord(_Frozen):
@@ -98,6 +100,20 @@ class BackboneRecord(_Frozen):
     n_parameters: int
 
 
+class StageCost(_Frozen):
+    """What one stage of an audit took."""
+
+    stage: str
+    """Such as "forward pass", or the kind of an analysis."""
+    seconds: float
+    images: int | None = None
+    """That passed through a backbone, or were opened; None where a stage is not about images."""
+    bytes: int | None = None
+    """That lie on disk because of it."""
+    reused: bool = False
+    """Whether what an earlier audit had stored was used instead of work."""
+
+
 class AnalysisResult(_Frozen):
     """What one analysis found on one backbone, or why it could not."""
 
@@ -115,6 +131,9 @@ class AnalysisResult(_Frozen):
     limits: tuple[str, ...] = ()
     """Sentences for the report's limits section: what was not measured, what does not follow."""
     seconds: float
+    contributions: str | None = None
+    """Names the entry of the cache that holds what single images contribute to its numbers; None
+    where there is none, or an older release made it."""
 
 
 class ControlRecord(_Frozen):
@@ -139,6 +158,8 @@ class SubjectResult(_Frozen):
     """Name of the classification layer, if an analysis asked for it."""
     without_head: str | None = None
     """Why there is none, if an analysis asked for it."""
+    costs: tuple[StageCost, ...] = ()
+    """In the order of work."""
 
 
 class Provenance(_Frozen):
@@ -152,6 +173,11 @@ class Provenance(_Frozen):
     hardware: dict[str, str]
     seed: int
     config_sha256: str
+    fingerprints: dict[str, str] = {}
+    """Of everything a result depends on, by kind, such as "images", "labels" and "code"; empty in
+    results written before there were any."""
+    costs: tuple[StageCost, ...] = ()
+    """Of the stages that all backbones share."""
 
 
 class AuditResult(_Frozen):

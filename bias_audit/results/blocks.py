@@ -51,6 +51,18 @@ class CurvePoint(_Frozen):
     """Adjusted for all layers and targets of the family."""
 
 
+class RefitNoise(_Frozen):
+    """How much estimates move when the same probes are fitted to the same images anew."""
+
+    sd: float
+    """Standard deviation over fits with different folds, pooled over layers."""
+    relative: float
+    """The same as a share of the estimates' standard error, pooled alike."""
+    refits: int
+    """Fits of each layer beyond the one that is reported."""
+    layers: int
+
+
 class Curve(_Frozen):
     """One target over the layers, in order of depth."""
 
@@ -59,6 +71,8 @@ class Curve(_Frozen):
     points: tuple[CurvePoint, ...]
     not_measured: str | None = None
     """Why no point has an estimate."""
+    noise: RefitNoise | None = None
+    """None where nothing was fitted anew."""
 
 
 class LayerCurve(_Block):

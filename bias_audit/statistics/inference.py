@@ -155,14 +155,34 @@ def difference(one: Measured, other: Measured, *, level: float) -> Estimate:
     first, second = estimate(one, level=level), estimate(other, level=level)
     if one.standard_error > _NO_SPREAD and other.standard_error > _NO_SPREAD:
         return estimate(paired, level=level)
-    below = float(np.hypot(first.value - first.lower, second.upper - second.value))
-    above = float(np.hypot(first.upper - first.value, second.value - second.lower))
+    return independent_difference(first, second)
+
+
+def independent_difference(one: Estimate, other: Estimate) -> Estimate:
+    """One estimate minus another that shares nothing with it, by Newcombe's square-and-add.
+
+    The distances of the bounds from the values add in squares (MOVER; Newcombe 1998, Statistics in
+    Medicine 17:873-890), so intervals that are wider on one side stay so. Where both rest on the
+    same images the interval is wider than it need be.
+
+    Args:
+        one: Of the same level as the other.
+        other: What is subtracted.
+
+    Raises:
+        ValueError: The levels differ.
+    """
+    if one.level != other.level:
+        raise ValueError(f"expected intervals of one level, got {one.level} and {other.level}")
+    value = one.value - other.value
+    below = float(np.hypot(one.value - one.lower, other.upper - other.value))
+    above = float(np.hypot(one.upper - one.value, other.value - other.lower))
     return Estimate(
-        paired.value,
-        paired.value - below,
-        paired.value + above,
-        level=level,
-        n=paired.n,
+        value,
+        value - below,
+        value + above,
+        level=one.level,
+        n=min(one.n, other.n),
         method="difference of two intervals by square-and-add (Newcombe)",
     )
 

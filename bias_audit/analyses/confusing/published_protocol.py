@@ -28,9 +28,8 @@ from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray
 from bias_audit.progress import Step
+from bias_audit.software import software_of
 
-_VERSION = "1"
-"""Part of the cache key: change it with the procedure."""
 _PIECE = 256
 """Images read at a time."""
 
@@ -140,7 +139,7 @@ def _key(
 ) -> str:
     labels = np.stack([split.part.images, split.part.codes, split.validation]).astype(np.int64)
     return "published-" + digest(
-        _VERSION,
+        software_of(__name__).digest,
         subject.activations.fingerprint,
         str(subject.seed),
         layer,

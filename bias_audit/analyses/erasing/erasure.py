@@ -21,9 +21,8 @@ from bias_audit.data.sampling import stratified_folds
 from bias_audit.files import digest
 from bias_audit.groups import IntArray
 from bias_audit.progress import Step
+from bias_audit.software import software_of
 
-_VERSION = "3"
-"""Part of the cache key: change it with the procedure."""
 _TOP = 5
 
 FloatArray = npt.NDArray[np.float64]
@@ -141,7 +140,7 @@ def _key(
 ) -> str:
     arrays = (head.weight, head.bias, head.inputs, head.reference)
     return "erasure-" + digest(
-        _VERSION,
+        software_of(__name__).digest,
         subject.activations.fingerprint,
         str(subject.seed),
         name,

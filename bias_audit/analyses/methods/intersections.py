@@ -30,6 +30,8 @@ from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.small_groups import treat
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import GroupLedger, GroupTable
+from bias_audit.results.contributions import MeasureKey
+from bias_audit.statistics.inference import Measured
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES
 
 
@@ -86,7 +88,19 @@ def intersections(subject: Subject, params: Params) -> Outcome:
         ),
         method=_method(subject, layer, chosen),
         limits=(*_LIMITS, *bounds_sentences(within, aucs)),
+        measures=_measures(aucs, within),
     )
+
+
+def _measures(*parts: Part) -> dict[MeasureKey, Measured]:
+    """Every group of every table but those of interactions, which follow from the others."""
+    return {
+        MeasureKey(table.quantity, table.target, table.layer, entry.group.levels): entry.value
+        for part in parts
+        for table, _ in part.measured
+        for entry in table.values
+        if entry.value is not None
+    }
 
 
 def _tables(

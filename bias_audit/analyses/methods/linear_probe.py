@@ -12,6 +12,7 @@ from bias_audit.analyses.probing.decodability import (
     probe_targets,
 )
 from bias_audit.analyses.probing.decodability_findings import findings_of
+from bias_audit.analyses.probing.probe_measures import curve_measures, recall_measures
 from bias_audit.analyses.probing.probe_work import controlled_work
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.recalls import recall_table
@@ -46,11 +47,15 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
     by_auc, by_accuracy, by_bits = (
         decodability(subject, probed, metric, level=params.level) for metric in METRICS
     )
+    found = zip(METRICS, (by_auc, by_accuracy, by_bits), strict=True)
+    measures = {k: m for metric, each in found for k, m in curve_measures(metric, each).items()}
     tables, ledgers = [], []
     for result in by_auc:
         if result.best is not None:
-            table, ledger = recall_table(subject, result.probed, result.best[0], params.level)
+            best = result.best[0]
+            table, ledger = recall_table(subject, result.probed, best, params.level)
             tables.append(table)
+            measures |= recall_measures(subject, result.probed, best, table)
             ledgers += [ledger] if ledger.entries else []
     return Outcome(
         blocks=(
@@ -63,6 +68,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
         findings=findings_of(by_auc),
         method=_method(subject, params),
         limits=_limits(subject, probed),
+        measures=measures,
     )
 
 
@@ -114,6 +120,19 @@ def _method(subject: Subject, params: Params) -> tuple[str, ...]:
         "A target is called linearly decodable when its lift exceeds 0 for some layer at a level "
         "that allows for every layer and target (single-step max-T over joint draws of the "
         "errors; Westfall & Young 1993).",
+        *_refits_told(subject.refits),
+    )
+
+
+def _refits_told(refits: int) -> tuple[str, ...]:
+    if not refits:
+        return ()
+    return (
+        f"Refitting noise is how much a value moves when nothing changes but chance: every probe "
+        f"is fitted {refits} times more to the same labels with other folds, and the standard "
+        "deviation between these fits is pooled over layers. A comparison with another audit of "
+        "the same images (`bias-audit diff`) adds it to the errors of both; the intervals here "
+        "do not, since images vary far more.",
     )
 
 
@@ -128,7 +147,12 @@ _CONTROLS = {
 def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
     sentences = [
         "The variance of fitting anew enters all intervals through a correction, not by "
-        "refitting.",
+        "refitting"
+        + (
+            "."
+            if subject.refits
+            else "; how much values move with other folds was not measured (controls.refits: 0)."
+        ),
         "The most separable layer is picked on the same images that measure it, so its value is "
         "optimistic, the more so the more layers and the fewer images; the claim of decodability "
         "allows for that, the printed interval does not.",

@@ -6,6 +6,7 @@ Source: Krug, Ratul, Olson & Stober, arXiv:2204.03528.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -293,10 +294,15 @@ def _too_few_draws(
     return too_few_permutations(params.differences, plan.alpha, attributes)
 
 
+def _reads(params: Params) -> tuple[Path, ...]:
+    return () if params.earlier is None else (params.earlier,)
+
+
 PLUGIN = Analysis(
     title="Topographic maps",
     params_type=Params,
     run=topomap,
     problems=_problems,
     too_few_draws=_too_few_draws,
+    reads=_reads,
 )

@@ -18,7 +18,9 @@ from bias_audit.analyses.probing.probes import (
     is_scored,
     part_of,
     probe,
+    probe_and_refits,
 )
+from bias_audit.analyses.probing.refit_noise import refit_noise
 from bias_audit.analyses.probing.separability import Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
@@ -45,6 +47,8 @@ class LayerProbe:
     probe: Probe
     controls: dict[str, tuple[Scores, ...]]
     """By kind: several seeds of one kind are averaged."""
+    refits: tuple[Scores, ...] = ()
+    """Of the probe, to the same labels with other folds."""
 
     @property
     def scores(self) -> Scores:
@@ -79,6 +83,10 @@ class Comparison:
     """That the probe exceeds every control and guessing by chance, for all layers and targets."""
     claim: float = 0.0
     """Lower bound of the lift that holds for all layers and targets at once."""
+    over_strongest: Measured | None = None
+    """The difference that `lift` is about."""
+    refits: tuple[float, ...] = ()
+    """The probe's value with other folds."""
 
     @property
     def point(self) -> CurvePoint:
@@ -113,6 +121,7 @@ class Decodability:
                 for probed, found in points
             ),
             not_measured=self.probed.part.not_measured,
+            noise=refit_noise(self.comparisons),
         )
 
     @property
@@ -137,10 +146,11 @@ def probe_targets(
     parts = [part_of(subject, target, settings) for target in targets]
     measured = [t for t, part in zip(targets, parts, strict=True) if part.not_measured is None]
     specs = [s for target in measured for s in _specs(subject, target, settings)]
-    progress = Silent() if all(is_scored(subject, s) for s in specs) else subject.progress
+    stored = all(is_scored(subject, spec, with_refits=True) for spec in specs)
+    progress = Silent() if stored else subject.progress
     with progress.step(f"Probes on {subject.name}", total=len(specs), unit="probe") as step:
         for spec in specs:
-            probe(subject, spec)
+            probe_and_refits(subject, spec)
             step.advance()
     return tuple(
         ProbedTarget(
@@ -171,12 +181,12 @@ def _specs(subject: Subject, target: Target, settings: ProbeSettings) -> list[Pr
 def _layer_probe(
     subject: Subject, target: Target, layer: str, settings: ProbeSettings
 ) -> LayerProbe:
-    found = probe(subject, ProbeSpec(target, layer, settings))
+    found, refits = probe_and_refits(subject, ProbeSpec(target, layer, settings))
     controls: dict[str, tuple[Scores, ...]] = {SHUFFLED: found.shuffled}
     for control in subject.controls:
         scores = probe(subject, ProbeSpec(target, layer, settings, control)).scores
         controls[control.kind] = (*controls.get(control.kind, ()), scores)
-    return LayerProbe(layer, found, controls)
+    return LayerProbe(layer, found, controls, refits)
 
 
 def decodability(
@@ -235,7 +245,14 @@ def _compare(
         lift=_over_all(lifts, strongest),
         strongest=strongest,
         narrowest=max(differences.values(), key=p_above),
+        over_strongest=differences[strongest],
+        refits=_refitted(layer_probe, metric),
     )
+
+
+def _refitted(layer_probe: LayerProbe, metric: Metric) -> tuple[float, ...]:
+    statistics = (metric.of(scores) for scores in layer_probe.refits)
+    return tuple(statistic.value for statistic in statistics if statistic is not None)
 
 
 def _over_all(lifts: dict[str, Estimate], strongest: str) -> Estimate:

@@ -65,7 +65,9 @@ def widest(workload: Workload, layers: Iterable[str] | None) -> tuple[int, ...]:
 
 
 def _of_target(settings: ProbeSettings, workload: Workload, n_levels: int) -> float:
-    at_layers = 1 + workload.shuffles + _CONTROL_LABELLINGS * workload.layer_controls
+    at_layers = (
+        1 + workload.shuffles + workload.refits + _CONTROL_LABELLINGS * workload.layer_controls
+    )
     probed = [(units, at_layers) for units in workload.n_units.values()]
     probed += [(units, _CONTROL_LABELLINGS) for units in workload.other_controls]
     return sum(

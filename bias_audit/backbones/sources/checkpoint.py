@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import timm
 from pydantic import Field
@@ -50,7 +51,7 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
         raise BackboneError(f"weights file {params.file}: not found")
     return Built(
         module=module,
-        name=params.name or params.file.stem,
+        name=_called(params),
         architecture=f"{params.library} {params.architecture}",
         weights=params.file.name,
         licence=params.licence,
@@ -88,4 +89,26 @@ def _check_sha256(params: Params) -> None:
         )
 
 
-PLUGIN = BackboneSource(title="checkpoint file", params_type=Params, build=_build)
+def _called(params: Params) -> str:
+    return params.name or params.file.stem
+
+
+def _files(params: Params) -> tuple[Path, ...]:
+    return (params.file,) if params.file.is_file() else ()
+
+
+def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
+    place = Path(pattern).expanduser()
+    root = Path(place.anchor)
+    found = sorted(root.glob(str(place.relative_to(root))))
+    return tuple({"file": str(path)} for path in found if path.is_file())
+
+
+PLUGIN = BackboneSource(
+    title="checkpoint file",
+    params_type=Params,
+    build=_build,
+    files=_files,
+    matching=_matching,
+    called=_called,
+)

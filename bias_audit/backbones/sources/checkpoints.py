@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -59,6 +60,20 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     return checkpoint.PLUGIN.build(one, pretrained)
 
 
+def _called(params: Params) -> str:
+    names = params.names or tuple(file.stem for file in params.files)
+    return names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}"
+
+
+def _files(params: Params) -> tuple[Path, ...]:
+    return tuple(file for file in params.files if file.is_file())
+
+
 PLUGIN = BackboneSource(
-    title="checkpoints of a training", params_type=Params, build=_build, steps=_steps
+    title="checkpoints of a training",
+    params_type=Params,
+    build=_build,
+    steps=_steps,
+    called=_called,
+    files=_files,
 )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
 import timm
-from huggingface_hub import constants
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from pydantic import Field
 
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
 from bias_audit.backbones.weights import timm_preprocessing
 from bias_audit.errors import BackboneError
+
+_HUB_NAMES: Final = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+"""What timm looks for in a hub repository, in this order."""
 
 
 class Params(BackboneParams):
@@ -66,4 +71,28 @@ def _unreachable(name: str, error: Exception) -> str:
     )
 
 
-PLUGIN = BackboneSource(title="timm model", params_type=Params, build=_build)
+def _files(params: Params) -> tuple[Path, ...]:
+    """The file that timm would read, if it is in the cache of the hub it comes from."""
+    config = timm.get_pretrained_cfg(params.name)
+    if config is None:
+        return ()
+    if config.hf_hub_id:
+        repository, _, revision = config.hf_hub_id.partition("@")
+        names = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_NAMES
+        cached = (
+            try_to_load_from_cache(repository, name, revision=revision or None) for name in names
+        )
+        return tuple(Path(path) for path in cached if isinstance(path, str))[:1]
+    if isinstance(config.url, str) and config.url:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rpartition("/")[2]
+        return (place,) if place.is_file() else ()
+    return ()
+
+
+def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
+    return tuple({"name": name} for name in timm.list_pretrained(pattern))
+
+
+PLUGIN = BackboneSource(
+    title="timm model", params_type=Params, build=_build, files=_files, matching=_matching
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -59,8 +60,7 @@ def _architecture_options(weights: Any) -> dict[str, Any]:
 
 
 def _fetch(params: Params, weights: Any) -> dict[str, torch.Tensor]:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    name = weights.url.rpartition("/")[2]
+    place = _place(weights)
     try:
         state: dict[str, torch.Tensor] = weights.get_state_dict(
             progress=False, check_hash=True, weights_only=True
@@ -68,9 +68,32 @@ def _fetch(params: Params, weights: Any) -> dict[str, torch.Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         raise BackboneError(
             f"torchvision {params.name}: weights {weights} are neither in the local cache nor "
-            f"could they be fetched ({error}). Without network: put the file {name} into {folder}"
+            f"could they be fetched ({error}). Without network: put the file "
+            f"{place.name} into {place.parent}"
         ) from error
     return state
 
 
-PLUGIN = BackboneSource(title="torchvision model", params_type=Params, build=_build)
+def _place(weights: Any) -> Path:
+    """Where torchvision keeps the file."""
+    name = str(weights.url).rpartition("/")[2]
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+def _files(params: Params) -> tuple[Path, ...]:
+    place = _place(_weights(params))
+    return (place,) if place.is_file() else ()
+
+
+def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
+    names = models.list_models(module=models)
+    return tuple({"name": name} for name in names if fnmatchcase(name, pattern))
+
+
+PLUGIN = BackboneSource(
+    title="torchvision model",
+    params_type=Params,
+    build=_build,
+    files=_files,
+    matching=_matching,
+)

@@ -1,0 +1,95 @@
+"""What all verbs of the command line share: options, output, exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bias_audit.console import ConsoleProgress
+from bias_audit.errors import AuditError
+from bias_audit.logs import JsonLog
+
+EXIT_CRITERION_FAILED: Final = 1
+EXIT_INCONCLUSIVE: Final = 3
+EXIT_ANALYSIS_FAILED: Final = 4
+EXIT_DEFECT: Final = 70
+"""Python's own code for an uncaught error is 1, which here means that a criterion fails."""
+EXIT_INTERRUPTED: Final = 130
+
+LogFormat = Literal["text", "json"]
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML audit config.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as seed=7; repeatable."),
+]
+LogOption = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="text for people, json for a log collector: one a line."),
+]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command tells what it does: a terminal, a pipe, or a log collector."""
+
+    console: Console
+    log: JsonLog | None = None
+    """None where people read."""
+
+    @classmethod
+    def of(cls, log_format: LogFormat) -> Output:
+        """Of the format that was asked for."""
+        return cls(Console(), JsonLog(sys.stdout) if log_format == "json" else None)
+
+    @property
+    def progress(self) -> ConsoleProgress | JsonLog:
+        """For the stages of an audit."""
+        return self.log or ConsoleProgress(self.console)
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Tell some lines as they are."""
+        for line in lines:
+            if self.log:
+                self.log.say(line)
+            else:
+                self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def result(self, **fields: object) -> None:
+        """Tell a log collector what came out; people have read it."""
+        if self.log:
+            self.log.event("result", result=fields)
+
+    def error(self, error: AuditError) -> None:
+        """Tell why a command stops."""
+        if self.log:
+            self.log.event("error", level="error", message=str(error), exit_code=error.exit_code)
+        else:
+            told = f"[red]Error:[/red] {escape(str(error))}"
+            Console(stderr=True).print(told, soft_wrap=True)
+
+
+@contextmanager
+def told(out: Output) -> Iterator[None]:
+    """Turn what can go wrong into a message and an exit code."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        yield
+    except AuditError as error:
+        out.error(error)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        out.lines(["Interrupted. What was computed is kept; the same command goes on from there."])
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def _as_interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,205 @@
+"""What users write of a model zoo: many backbones, one or more data sets, one procedure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bias_audit.config.changes import Changes
+from bias_audit.config.declarations import Declarations
+from bias_audit.config.schema import (
+    Activations,
+    AuditConfig,
+    Component,
+    Controls,
+    Criterion,
+    Multiplicity,
+    Sampling,
+    SmallGroups,
+    Strict,
+    UserPath,
+)
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class ZooDataset(Strict):
+    """One data set that every backbone is audited on."""
+
+    name: Name
+    data: Component
+    sampling: Sampling = Sampling()
+    criteria: tuple[Criterion, ...] = Field(
+        default=(), description="Besides those of the zoo, for this data set alone."
+    )
+
+
+class ZooBackbone(BaseModel):
+    """One backbone, or all that match a pattern; the other keys are those of its source."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str = Field(description="Name of a backbone source.")
+    match: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Every backbone of the source whose name, or file, matches: * and ? stand "
+        'for other characters, as in "resnet*_in1k".',
+    )
+    leave_out: tuple[str, ...] = Field(
+        default=(), description="Patterns of names, or files, that match but are not wanted."
+    )
+    label: Name | None = Field(
+        default=None,
+        description="What the zoo calls a single backbone; default: its name. Keep it when a file "
+        "moves, so that its audits stay one history.",
+    )
+
+    @model_validator(mode="after")
+    def _pattern_or_label(self) -> ZooBackbone:
+        if self.match is not None and self.label is not None:
+            raise ValueError("expected label for a single backbone only, got it beside match")
+        if self.leave_out and self.match is None:
+            raise ValueError("expected leave_out beside match only; without, leave the entry out")
+        return self
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Those of the source."""
+        return dict(self.model_extra or {})
+
+
+class Retention(Strict):
+    """Which run folders `zoo prune` keeps; the history keeps the numbers of all."""
+
+    audits: int = Field(
+        default=5, ge=1, description="Newest audits of each backbone and data set to keep."
+    )
+    days: int | None = Field(
+        default=None, ge=1, description="Also keep every audit that is younger."
+    )
+    cache_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Delete activations and intermediate results that no audit has used for so "
+        "long; default: never.",
+    )
+
+
+Kind = Literal["weights", "images", "labels", "config", "code", "packages"]
+"""What an audit rests on."""
+
+
+class Policy(Strict):
+    """When an audit is repeated, and what stops a pipeline."""
+
+    stale_on: tuple[Kind, ...] = Field(
+        default=("weights", "images", "labels", "config", "code", "packages"),
+        description="What makes an audit stale when it changes.",
+    )
+    max_age_days: float | None = Field(
+        default=None, gt=0, description="Repeat audits that are older, even with nothing changed."
+    )
+    inconclusive: Literal["fails", "passes"] = Field(
+        default="fails",
+        description="Whether an undecided criterion alone makes the command end with 3.",
+    )
+    keep: Retention = Retention()
+
+
+class ZooOutput(Strict):
+    """Where results go."""
+
+    folder: UserPath | None = Field(None, description='Default: "runs/<name>".')
+    cache: UserPath = Field(
+        Path("runs/cache"), description="Activations, shared by all audits; safe to delete."
+    )
+    formats: tuple[Literal["html", "pdf"], ...] = Field(
+        ("html",), description="Reports of each audit."
+    )
+
+
+def _own_names(datasets: tuple[ZooDataset, ...]) -> tuple[ZooDataset, ...]:
+    names = [dataset.name for dataset in datasets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"expected names of their own, got twice: {', '.join(twice)}")
+    return datasets
+
+
+class ZooConfig(Strict):
+    """A model zoo that is audited again and again."""
+
+    name: Name
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    datasets: Annotated[tuple[ZooDataset, ...], AfterValidator(_own_names)] = Field(min_length=1)
+    backbones: tuple[ZooBackbone, ...] = Field(min_length=1)
+    activations: Activations = Activations()
+    controls: Controls = Controls()
+    analyses: tuple[Component, ...] = Field(min_length=1)
+    multiplicity: Multiplicity = Multiplicity()
+    small_groups: SmallGroups = SmallGroups()
+    criteria: tuple[Criterion, ...] = ()
+    declarations: Declarations | None = None
+    changes: Changes = Changes()
+    policy: Policy = Policy()
+    executor: Component = Component(kind="local")
+    output: ZooOutput = ZooOutput()
+
+    @field_validator("criteria")
+    @classmethod
+    def _criteria_have_names_of_their_own(
+        cls, criteria: tuple[Criterion, ...]
+    ) -> tuple[Criterion, ...]:
+        _refuse_twice(criteria)
+        return criteria
+
+    @model_validator(mode="after")
+    def _criteria_of_datasets_are_others(self) -> ZooConfig:
+        for dataset in self.datasets:
+            _refuse_twice([*self.criteria, *dataset.criteria])
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where the zoo's history, report and audits are."""
+        return self.output.folder or Path("runs") / self.name
+
+    def audit(self, dataset: ZooDataset, backbone: Component, *, name: str) -> AuditConfig:
+        """The config of the audit of one backbone on one data set.
+
+        Args:
+            dataset: One of the zoo's.
+            backbone: A single one.
+            name: Of the audit.
+        """
+        return AuditConfig.model_validate(
+            {
+                "name": name,
+                "description": self.description,
+                "seed": self.seed,
+                "data": dataset.data,
+                "sampling": dataset.sampling,
+                "backbones": (backbone,),
+                "activations": self.activations,
+                "controls": self.controls,
+                "analyses": self.analyses,
+                "multiplicity": self.multiplicity,
+                "small_groups": self.small_groups,
+                "criteria": (*self.criteria, *dataset.criteria),
+                "declarations": self.declarations,
+                "changes": self.changes,
+                "output": {"cache": self.output.cache, "formats": self.output.formats},
+            }
+        )
+
+
+def _refuse_twice(criteria: Sequence[Criterion]) -> None:
+    names = [criterion.name for criterion in criteria]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"criteria: expected names of their own, got twice: {', '.join(twice)}")

@@ -1,0 +1,1 @@
+"""From a comparison of two audits to its page."""

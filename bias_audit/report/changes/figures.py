@@ -1,0 +1,177 @@
+"""The figures of a comparison, drawn when a template asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from bias_audit.report.changes.wording import quantity_named, told
+from bias_audit.report.csv_text import packed
+from bias_audit.report.elements import FigureView
+from bias_audit.report.figure_data import Rows
+from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.figures.forest import ForestRow, Panel, forest
+from bias_audit.report.figures.inline import inline_svg
+from bias_audit.report.numbers import counted, sentence, signed_interval
+from bias_audit.results.differing.shapes import Change
+
+_MOST_ROWS: Final = 48
+"""Groups in one figure."""
+
+
+@dataclass(frozen=True)
+class ChangeFigure:
+    """A figure and its heading."""
+
+    anchor: str
+    title: str
+    figure: FigureView
+    is_main: bool
+    """Whether it is open at first."""
+
+
+def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[ChangeFigure]:
+    """One figure per quantity of curves, and one per quantity of groups.
+
+    Args:
+        changes: Of one backbone.
+        anchor: Begins the anchors.
+    """
+    curves = [change for change in changes if change.group is None]
+    kinds = dict.fromkeys((change.quantity, change.of) for change in curves)
+    for place, (quantity, of) in enumerate(kinds):
+        members = [c for c in curves if (c.quantity, c.of) == (quantity, of)]
+        name = ("lift of " if of == "lift" else "") + quantity_named(quantity)
+        yield _figure(
+            f"{anchor}-{quantity.replace('_', '-')}-{of}",
+            f"{sentence(name)} by layer",
+            _by_target(members),
+            heading="target / layer",
+            is_main=place == 0,
+        )
+    groups = [change for change in changes if change.group is not None]
+    for quantity in dict.fromkeys(change.quantity for change in groups):
+        members = [change for change in groups if change.quantity == quantity]
+        shown = _shown(members)
+        name = sentence(quantity_named(quantity))
+        note = f", the {len(shown)} that moved most surely of {len(members)}"
+        yield _figure(
+            f"{anchor}-{quantity.replace('_', '-')}-groups",
+            f"{name} by group{note if len(shown) < len(members) else ''}",
+            (_of_groups(name, shown),),
+            heading="group",
+            is_main=False,
+        )
+
+
+def _shown(members: Sequence[Change]) -> list[Change]:
+    surest = sorted(members, key=lambda change: 1.0 if change.p_value is None else change.p_value)
+    kept = {id(change) for change in surest[:_MOST_ROWS]}
+    return [change for change in members if id(change) in kept]
+
+
+def _by_target(members: Sequence[Change]) -> tuple[Panel, ...]:
+    """A panel per target, all with the same layers."""
+    layers = list(dict.fromkeys(change.layer for change in members))
+    panels = []
+    for target in dict.fromkeys(change.target for change in members):
+        known = {change.layer: change for change in members if change.target == target}
+        rows = (_row(layer, f"{target} / {layer}", known.get(layer)) for layer in layers)
+        panels.append(Panel(target, tuple(rows)))
+    return tuple(panels)
+
+
+def _of_groups(name: str, members: Sequence[Change]) -> Panel:
+    return Panel(
+        name,
+        tuple(
+            _row(f"{c.target}: {c.group}" if c.group else c.target, c.group or c.target, c)
+            for c in members
+        ),
+    )
+
+
+def _row(label: str, key: str, change: Change | None) -> ForestRow:
+    text = "not compared" if change is None else told(change)
+    return ForestRow(label, key, text, change)
+
+
+def _figure(
+    anchor: str, title: str, panels: tuple[Panel, ...], *, heading: str, is_main: bool
+) -> ChangeFigure:
+    changes = [row.change for panel in panels for row in panel.rows if row.change is not None]
+    drawer = _Drawer(panels, anchor, heading)
+    alt = _alt(title, changes)
+    level = changes[0].difference.level
+    caption = (
+        f"AFTER minus BEFORE. Thin line: {100 * level:g} % interval; thick: the "
+        f"{100 * (2 * level - 1):g} % interval that is held against the margin (grey band). "
+        "An outcome is told by marker and colour."
+    )
+    figure = FigureView(
+        draw=drawer.source,
+        alt=alt,
+        caption=caption,
+        anchor=anchor,
+        draw_inline=partial(drawer.inline, alt),
+        pack=drawer.packed,
+    )
+    return ChangeFigure(anchor, title, figure, is_main)
+
+
+def _alt(title: str, changes: Sequence[Change]) -> str:
+    largest = max(changes, key=lambda change: abs(change.difference.value))
+    outcomes = dict.fromkeys(change.outcome for change in changes)
+    counts = ", ".join(f"{sum(c.outcome == o for c in changes)} {o}" for o in outcomes)
+    group = "" if largest.group is None else f", {largest.group}"
+    return (
+        f"Forest plot of differences, {title}: {counted(len(changes), 'number')}, {counts}. "
+        f"Largest: {largest.target} at {largest.layer}{group}, "
+        f"{signed_interval(largest.difference)}."
+    )
+
+
+@dataclass(frozen=True)
+class _Drawer:
+    panels: tuple[Panel, ...]
+    anchor: str
+    heading: str
+
+    def _figure(self) -> Figure:
+        return forest(self.panels, axis="difference, AFTER minus BEFORE (grey band: margin)")
+
+    def source(self) -> str:
+        return data_uri(self._figure(), form="svg")
+
+    def inline(self, alt: str) -> Markup:
+        return inline_svg(self._figure(), anchor=self.anchor, alt=alt, heading=self.heading)
+
+    def packed(self) -> str:
+        return packed(change_rows([row.change for p in self.panels for row in p.rows]))
+
+
+def change_rows(changes: Sequence[Change | None]) -> Rows:
+    """The numbers behind changes, in full."""
+    rows: Rows = [
+        (
+            "backbone", "quantity", "of", "target", "layer", "group", "before", "after",
+            "difference", "lower", "upper", "level", "equivalence_lower", "equivalence_upper",
+            "noise", "p_value", "adjusted_p", "margin", "better", "outcome", "paired", "identical",
+        )
+    ]  # fmt: skip
+    rows += [
+        (
+            c.backbone, c.quantity, c.of, c.target, c.layer, c.group, c.before.value,
+            c.after.value, c.difference.value, c.difference.lower, c.difference.upper,
+            c.difference.level, *c.equivalence, c.noise, c.p_value, c.adjusted_p, c.margin,
+            c.better, c.outcome, int(c.paired), int(c.identical),
+        )
+        for c in changes
+        if c is not None
+    ]  # fmt: skip
+    return rows

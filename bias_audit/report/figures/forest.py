@@ -1,0 +1,142 @@
+"""Differences with their intervals beside the margin: one row each, panel by panel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.style import (
+    COLOURS,
+    CONTROL,
+    INK,
+    MUTED,
+    RULE,
+    WIDTH,
+    grid_lines,
+    shortened,
+    styled,
+)
+from bias_audit.results.differing.shapes import Change, ChangeOutcome
+
+_MOST_COLUMNS: Final = 4
+_LOOKS: Final[dict[ChangeOutcome, tuple[str, str]]] = {
+    "worse": (COLOURS[1], "v"),
+    "improved": (COLOURS[2], "^"),
+    "higher": (COLOURS[0], ">"),
+    "lower": (COLOURS[3], "<"),
+    "undecided": (MUTED, "D"),
+    "equivalent": (CONTROL, "o"),
+}
+"""Colour and marker, so that outcomes are told apart without colour."""
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One difference."""
+
+    label: str
+    key: str
+    """What a reader selects by."""
+    text: str
+    """Its numbers in words."""
+    change: Change | None
+    """None where it could not be compared."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows under one title."""
+
+    title: str
+    rows: tuple[ForestRow, ...]
+
+
+@styled
+def forest(panels: Sequence[Panel], *, axis: str) -> Figure:
+    """Draw panels side by side; those with the same labels share them.
+
+    Args:
+        panels: Each with as many rows as the others, if there are several.
+        axis: Name of the differences.
+    """
+    n_columns = min(len(panels), _MOST_COLUMNS)
+    n_lines = math.ceil(len(panels) / n_columns)
+    tallest = max(len(panel.rows) for panel in panels)
+    pitch = 0.21 if tallest <= 16 else 0.155  # noqa: PLR2004
+    height = n_lines * (pitch * (tallest + 1) + 0.35) + 0.75
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    grid = figure.subplots(n_lines, n_columns, sharex=True, sharey=True, squeeze=False)
+    for axes, panel in zip(grid.ravel(), panels, strict=False):
+        _draw(axes, panel, min(7.5, 50 * pitch))
+    for axes in grid.ravel()[len(panels) :]:
+        axes.set_axis_off()
+    grid[0, 0].set_ylim(tallest - 0.4, -0.6)
+    grid[0, 0].set_xlim(*_limits(panels))
+    figure.supxlabel(axis, fontsize=8, color=INK)
+    used = [o for o in _LOOKS if any(_outcome(row) == o for p in panels for row in p.rows)]
+    handles = [
+        Line2D([], [], color=_LOOKS[o][0], marker=_LOOKS[o][1], markersize=4, label=o)
+        for o in used
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=6, frameon=False, fontsize=7.5)
+    return figure
+
+
+def _outcome(row: ForestRow) -> ChangeOutcome | None:
+    return None if row.change is None else row.change.outcome
+
+
+def _draw(axes: Axes, panel: Panel, size: float) -> None:
+    grid_lines(axes, "x")
+    margins = np.array([row.change.margin if row.change else np.nan for row in panel.rows])
+    for place, margin in enumerate(margins):
+        if np.isfinite(margin):
+            axes.fill_betweenx(
+                [place - 0.5, place + 0.5], -margin, margin, color=RULE, linewidth=0, zorder=0.5
+            )
+    axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    for place, row in enumerate(panel.rows):
+        _draw_row(axes, place, row, size)
+        bounds = (0, place - 0.5, 1, place + 0.5)
+        add_mark(axes, axes.get_yaxis_transform(), bounds, key=row.key, text=row.text)
+    labels = [shortened(row.label, 40) for row in panel.rows]
+    axes.set_yticks(np.arange(len(labels)), labels, fontsize=size)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(shortened(panel.title, 34), fontsize=8.5, loc="left", pad=3)
+
+
+def _draw_row(axes: Axes, place: int, row: ForestRow, size: float) -> None:
+    change = row.change
+    if change is None:
+        axes.text(
+            0, place, "not compared", va="center", ha="center", fontsize=size - 1, color=MUTED,
+            style="italic",
+        )  # fmt: skip
+        return
+    colour, marker = _LOOKS[change.outcome]
+    difference = change.difference
+    at = [place, place]
+    axes.plot([difference.lower, difference.upper], at, color=colour, linewidth=0.8)
+    axes.plot(change.equivalence, at, color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot(
+        [difference.value], [place], marker=marker, markersize=size / 1.8, color=colour, zorder=2.5
+    )
+
+
+def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
+    changes = [row.change for panel in panels for row in panel.rows if row.change is not None]
+    reach = max(
+        (max(abs(c.difference.lower), abs(c.difference.upper), 1.2 * c.margin) for c in changes),
+        default=1.0,
+    )
+    return -1.06 * reach, 1.06 * reach

@@ -1,0 +1,1 @@
+"""The overview of a zoo: one page made from its history alone."""

@@ -1,0 +1,148 @@
+"""What needs a person, the gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bias_audit.report.numbers import counted, interval, signed_interval
+from bias_audit.report.zoo.links import Links
+from bias_audit.report.zoo.matrix import claim_of
+from bias_audit.results.history.records import Audit, Backbone, Change, Diff, History
+
+MOST: Final = 40
+"""Notices printed of one kind."""
+KINDS: Final = {
+    "failed": "Failed",
+    "verdict": "Verdict changed",
+    "worse": "Worse than before",
+    "stale": "Stale",
+    "missing": "Missing",
+}
+"""In order of gravity."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to look at."""
+
+    kind: str
+    """See `KINDS`."""
+    subject: str
+    """Such as "resnet50 on FairFace"."""
+    text: str
+    link: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Of its kind, in words."""
+        return KINDS[self.kind]
+
+
+def notices(history: History, links: Links) -> tuple[Notice, ...]:
+    """All of them, by gravity."""
+    found = [
+        *_failed_states(history),
+        *_failed_analyses(history, links),
+        *_verdicts(history, links),
+        *_worse(history, links),
+        *_stale(history, links),
+        *_missing(history),
+    ]
+    order = list(KINDS)
+    return tuple(sorted(found, key=lambda notice: order.index(notice.kind)))
+
+
+def subject_of(backbone: Backbone) -> str:
+    """Such as "resnet50 on FairFace"."""
+    return f"{backbone.label} on {backbone.audit.dataset}"
+
+
+def _failed_states(history: History) -> Iterator[Notice]:
+    for state in history.run.states if history.run else ():
+        if state.state == "failed":
+            reason = state.reason or "no reason was recorded"
+            yield Notice("failed", f"{state.entry} on {state.dataset}", f"no audit: {reason}")
+
+
+def _failed_analyses(history: History, links: Links) -> Iterator[Notice]:
+    by_id = {each.id: each for each in history.latest}
+    for failure in history.failures:
+        backbone = by_id[failure.backbone_id]
+        text = f"{failure.title} could not be computed: {failure.error}"
+        yield Notice("failed", subject_of(backbone), text, links.backbone(backbone))
+
+
+def _verdicts(history: History, links: Links) -> Iterator[Notice]:
+    by_id = {each.id: each for each in history.latest}
+    changed = [verdict for verdict in history.verdicts if verdict.before]
+    for verdict in sorted(changed, key=lambda v: v.outcome != "FAIL"):
+        backbone = by_id[verdict.backbone_id]
+        told = signed_interval if verdict.of_what == "lift" else interval
+        yield Notice(
+            "verdict",
+            subject_of(backbone),
+            f"{verdict.criterion}: {verdict.outcome}, was {verdict.before}; "
+            f"{told(verdict.estimate)}, {claim_of(verdict)}",
+            links.report(backbone.audit, f"verdict-{verdict.position}"),
+        )
+
+
+def _worse(history: History, links: Links) -> Iterator[Notice]:
+    audits = {audit.id: audit for audit in history.audits}
+    for diff in history.diffs:
+        worse = [change for change in diff.changes if change.outcome == "worse"]
+        if worse and diff.after_id in audits:
+            audit = audits[diff.after_id]
+            yield Notice("worse", _name(audit), _worst(worse, diff, audits), links.report(audit))
+
+
+def _name(audit: Audit) -> str:
+    return f"{audit.entry} on {audit.dataset}"
+
+
+def _worst(worse: list[Change], diff: Diff, audits: dict[int, Audit]) -> str:
+    largest = max(worse, key=lambda change: abs(change.difference.value))
+    before = audits.get(diff.before_id)
+    since = f" than on {before.started[:10]}" if before else ""
+    group = "" if largest.group is None else f", {largest.group}"
+    return (
+        f"{counted(len(worse), 'number')} worse{since}; the largest change is "
+        f"{largest.quantity} of {largest.target}{group} at {largest.layer}: "
+        f"{signed_interval(largest.difference)}; {causes_told(diff)}"
+    )
+
+
+def causes_told(diff: Diff) -> str:
+    """What differs between the two audits, besides their numbers."""
+    if not diff.causes:
+        return "nothing else differs: noise alone is left"
+    kinds = list(dict.fromkeys(kind for kind, _ in diff.causes))
+    if len(kinds) == 1:
+        details = "; ".join(detail for _, detail in diff.causes)
+        return f"likely cause: {kinds[0]} ({details})"
+    return f"{', '.join(kinds)} differ, so the cause cannot be told apart"
+
+
+def _stale(history: History, links: Links) -> Iterator[Notice]:
+    audits = {audit.id: audit for audit in history.audits}
+    for state in history.run.states if history.run else ():
+        if state.state == "stale":
+            audit = audits.get(state.audit_id or 0)
+            of = f"its audit is of {audit.started[:10]}" if audit else "there is no audit"
+            reason = f" ({state.reason})" if state.reason else ""
+            link = links.report(audit) if audit else None
+            yield Notice("stale", f"{state.entry} on {state.dataset}", f"{of}{reason}", link)
+
+
+def _missing(history: History) -> Iterator[Notice]:
+    """Entries that were audited on another dataset, and no run says why not on this one."""
+    states = history.run.states if history.run else ()
+    told = {(state.dataset, state.entry) for state in states}
+    there = {(audit.dataset, audit.entry) for audit in history.audits}
+    asked = {entry for _, entry in there | told}
+    for dataset in dict.fromkeys(dataset for dataset, _ in sorted(there | told)):
+        for entry in sorted(asked):
+            if (dataset, entry) not in there | told:
+                yield Notice("missing", f"{entry} on {dataset}", "never audited")

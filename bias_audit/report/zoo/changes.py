@@ -1,0 +1,110 @@
+"""What changed since the audit before, as a diff has classed it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bias_audit.report.elements import Column, Table
+from bias_audit.report.numbers import count, counted, interval, signed_interval
+from bias_audit.report.zoo.attention import causes_told
+from bias_audit.results.history.records import Audit, Change, Diff, History
+
+OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
+_TOLD: Final = ("worse", "improved", "higher", "lower")
+"""Listed one by one."""
+_MOST: Final = 150
+
+
+@dataclass(frozen=True)
+class ChangesView:
+    """The section."""
+
+    overview: Table | None
+    """None where no audit was compared with an earlier one."""
+    largest: Table | None
+    notes: tuple[str, ...]
+
+
+def changes(history: History) -> ChangesView:
+    """Count the outcomes of every diff, and list what moved."""
+    audits = {audit.id: audit for audit in history.audits}
+    diffs = [diff for diff in history.diffs if {diff.before_id, diff.after_id} <= audits.keys()]
+    if not diffs:
+        return ChangesView(None, None, ())
+    moved = sorted(
+        ((audits[diff.after_id], change) for diff in diffs for change in _moved(diff)),
+        key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference.value)),
+    )
+    notes: tuple[str, ...] = ()
+    if len(moved) > _MOST:
+        notes = (
+            f"The first {_MOST} of {counted(len(moved), 'change')}; the history's table `changes` "
+            "has all.",
+        )
+    return ChangesView(_overview(diffs, audits), _largest(moved[:_MOST]), notes)
+
+
+def _moved(diff: Diff) -> Iterator[Change]:
+    return (change for change in diff.changes if change.outcome in _TOLD)
+
+
+def _overview(diffs: list[Diff], audits: dict[int, Audit]) -> Table:
+    counted_of = [(diff, Counter(change.outcome for change in diff.changes)) for diff in diffs]
+    counted_of.sort(key=lambda pair: [-pair[1][outcome] for outcome in _TOLD])
+    rows = tuple(
+        (
+            audits[diff.after_id].entry,
+            audits[diff.after_id].dataset,
+            audits[diff.before_id].started[:10],
+            audits[diff.after_id].started[:10],
+            ", ".join(f"{count(found[o])} {o}" for o in OUTCOMES if found[o]) or "none compared",
+            causes_told(diff),
+        )
+        for diff, found in counted_of
+    )
+    return Table(
+        caption="Numbers of each latest audit by how they compare with the audit before",
+        columns=tuple(
+            Column(name)
+            for name in ("backbone", "dataset", "before", "after", "numbers", "what else differs")
+        ),
+        rows=rows,
+    )
+
+
+def _largest(moved: list[tuple[Audit, Change]]) -> Table | None:
+    if not moved:
+        return None
+    return Table(
+        caption="Numbers that are worse, improved, higher or lower than before, largest first",
+        columns=(
+            Column("backbone"),
+            Column("dataset"),
+            Column("number"),
+            Column("before", numeric=True),
+            Column("after", numeric=True),
+            Column("difference", numeric=True),
+            Column("margin", numeric=True),
+            Column("outcome"),
+        ),
+        rows=tuple(_row(audit, change) for audit, change in moved),
+    )
+
+
+def _row(audit: Audit, change: Change) -> tuple[str, ...]:
+    lift = "lift of " if change.of_what == "lift" else ""
+    group = "" if change.group is None else f", {change.group},"
+    paired = "paired" if change.is_paired else "unpaired"
+    return (
+        change.backbone,
+        audit.dataset,
+        f"{lift}{change.quantity} of {change.target}{group} at {change.layer}",
+        interval(change.before),
+        interval(change.after),
+        signed_interval(change.difference),
+        f"{change.margin:g}",
+        f"{change.outcome} ({paired})",
+    )

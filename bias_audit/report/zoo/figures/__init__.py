@@ -1,0 +1,1 @@
+"""Figures of the overview: many backbones side by side."""

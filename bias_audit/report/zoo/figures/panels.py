@@ -1,0 +1,144 @@
+"""A small panel per backbone, all on one scale.
+
+The panels are laid out by hand within one pair of axes, whose unit is the inch: matplotlib's own
+subplots take ten times as long, and an overview has hundreds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.style import INK, RULE, WIDTH, shortened
+
+FloatArray = npt.NDArray[np.float64]
+Span = tuple[float, float]
+
+MOST: Final = 24
+"""Panels of one figure; with more, the eye compares none."""
+_COLUMNS: Final = 4
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.5, 0.1, 0.24, 0.42
+_TALL, _GAP_X, _GAP_Y = 0.92, 0.14, 0.3
+_AXIS: Final = "#9aa0a9"
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Where each panel lies, in inches."""
+
+    figure: Figure
+    axes: Axes
+    x_limits: Span
+    y_limits: Span
+    corners: tuple[tuple[float, float], ...]
+    """Lower left corner of each panel."""
+    wide: float
+
+    def x(self, place: int, values: Sequence[float] | FloatArray) -> FloatArray:
+        """Across a panel."""
+        low, high = self.x_limits
+        return self.corners[place][0] + (np.asarray(values) - low) / (high - low) * self.wide
+
+    def y(self, place: int, values: Sequence[float] | FloatArray) -> FloatArray:
+        """Up a panel."""
+        low, high = self.y_limits
+        return self.corners[place][1] + (np.asarray(values) - low) / (high - low) * _TALL
+
+    def mark(self, place: int, x: Span, *, key: str, text: str) -> None:
+        """Put a mark as high as a panel between two places on its horizontal axis."""
+        left, right = (float(value) for value in self.x(place, x))
+        bottom = self.corners[place][1]
+        bounds = (left, bottom, right, bottom + _TALL)
+        add_mark(self.axes, self.axes.transData, bounds, key=key, text=text)
+
+
+def panels(
+    titles: Sequence[str],
+    *,
+    x_limits: Span,
+    y_limits: Span,
+    x_ticks: Sequence[tuple[float, str]],
+    x_label: str,
+    y_label: str,
+) -> Panels:
+    """Empty panels in rows of four.
+
+    Args:
+        titles: One per panel.
+        x_limits: Of all.
+        y_limits: Of all.
+        x_ticks: Places and labels, the first to the right of its place, the last to the left.
+        x_label: Of all.
+        y_label: Of all.
+    """
+    columns = min(_COLUMNS, max(2, len(titles)))
+    rows = math.ceil(len(titles) / columns)
+    wide = (WIDTH - _LEFT - _RIGHT - (columns - 1) * _GAP_X) / columns
+    height = rows * _TALL + (rows - 1) * _GAP_Y + _TOP + _BOTTOM
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
+    corners = tuple(
+        (
+            _LEFT + (place % columns) * (wide + _GAP_X),
+            height - _TOP - _TALL - (place // columns) * (_TALL + _GAP_Y),
+        )
+        for place in range(len(titles))
+    )
+    found = Panels(figure, axes, x_limits, y_limits, corners, wide)
+    _frames(found, columns)
+    for (left, bottom), title in zip(corners, titles, strict=True):
+        axes.text(left, bottom + _TALL + 0.04, shortened(title, 26), fontsize=7.5, va="bottom")
+    for place in range(max(0, len(titles) - columns), len(titles)):
+        _x_ticks(found, place, x_ticks)
+    axes.text(WIDTH / 2, 0.05, x_label, ha="center", va="bottom", fontsize=7.5, color=INK)
+    turned: dict[str, Any] = {
+        "rotation": 90,
+        "ha": "left",
+        "va": "center",
+        "fontsize": 7.5,
+        "color": INK,
+    }
+    axes.text(0.02, (height + _BOTTOM - _TOP) / 2, y_label, **turned)
+    return found
+
+
+def _frames(found: Panels, columns: int) -> None:
+    """Grid lines, axes, and the values beside the first panel of each row."""
+    low, high = found.y_limits
+    ticks = [t for t in MaxNLocator(3).tick_values(low, high).tolist() if low <= t <= high]
+    grid, frame = [], []
+    for place, (left, bottom) in enumerate(found.corners):
+        heights = found.y(place, ticks).tolist()
+        grid += [[(left, y), (left + found.wide, y)] for y in heights]
+        frame.append([(left, bottom + _TALL), (left, bottom), (left + found.wide, bottom)])
+        if place % columns == 0:
+            for tick, y in zip(ticks, heights, strict=True):
+                at: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 6.5}
+                found.axes.text(left - 0.05, y, f"{tick:g}", **at)
+    _lines(found.axes, grid, RULE)
+    _lines(found.axes, frame, _AXIS)
+
+
+def _lines(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str) -> None:
+    """Many lines as one, which breaks between them."""
+    points = [point for run in runs for point in [*run, (math.nan, math.nan)]]
+    x, y = np.array(points).T if points else ([], [])
+    axes.plot(x, y, color=colour, linewidth=0.6, zorder=0.5)
+
+
+def _x_ticks(found: Panels, place: int, ticks: Sequence[tuple[float, str]]) -> None:
+    bottom = found.corners[place][1]
+    for number, (value, label) in enumerate(ticks):
+        side = "left" if number == 0 else "right" if number == len(ticks) - 1 else "center"
+        x = float(found.x(place, [value])[0])
+        found.axes.text(x, bottom - 0.04, label, ha=side, va="top", fontsize=6.5)

@@ -1,0 +1,185 @@
+"""Where backbones stand: values with intervals, and the ranks that these leave open."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from bias_audit.report.elements import Column, FigureView, Table
+from bias_audit.report.figure_data import Rows, estimate_cells
+from bias_audit.report.figures.style import Palette
+from bias_audit.report.numbers import counted, coverage, interval, sentence, signed_interval
+from bias_audit.report.zoo.curves import Question
+from bias_audit.report.zoo.drawing import figure_view
+from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
+from bias_audit.results.history.records import History
+from bias_audit.statistics.ranking import Standing, groups_alike, standings
+
+ALPHA: Final = 0.05
+_MOST_GROUPED: Final = 30
+"""Backbones beyond which groups are too many to read; ranks tell the same."""
+
+
+@dataclass(frozen=True)
+class StandingView:
+    """One quantity of one target on one dataset."""
+
+    title: str
+    anchor: str
+    figure: FigureView | None
+    notes: tuple[str, ...]
+    groups: tuple[str, ...]
+    """Backbones that are not told apart, a line per group."""
+    table: Table
+
+
+def standing(question: Question, history: History, colours: Palette, anchor: str) -> StandingView:
+    """Rank the backbones of a question."""
+    found = _rank(question, history)
+    figure = _figure(question, found, colours.colour(question.target), anchor)
+    return StandingView(
+        title=f"{question.title}: {question.metric}",
+        anchor=anchor,
+        figure=figure if question.is_drawn else None,
+        notes=_notes(question, found),
+        groups=_group_lines(found),
+        table=_table(question, found),
+    )
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Backbones in order of their highest value."""
+
+    dots: tuple[Dots, ...]
+    highest: tuple[Standing, ...]
+    last: tuple[Standing, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+
+def _rank(question: Question, history: History) -> _Ranked:
+    highest = [history.highest[question.key(each)] for each in question.backbones]
+    last = [history.last[question.key(each)] for each in question.backbones]
+    tops = standings(
+        [point.estimate for point in highest],
+        alpha=ALPHA,
+        choices=[point.n_layers for point in highest],
+    )
+    ends = standings([point.estimate for point in last], alpha=ALPHA)
+    dots = tuple(
+        Dots(backbone.label, top, end, told_ranks(found))
+        for backbone, top, end, found in zip(question.backbones, highest, last, tops, strict=True)
+    )
+    groups = groups_alike(tops) if len(tops) <= _MOST_GROUPED else ()
+    return _Ranked(dots, tops, ends, groups)
+
+
+def told_ranks(found: Standing) -> str:
+    """Such as "2", or "2-5" with a dash."""
+    if found.best == found.worst:
+        return str(found.best)
+    return f"{found.best}\N{EN DASH}{found.worst}"
+
+
+def _notes(question: Question, found: _Ranked) -> tuple[str, ...]:
+    n = len(found.dots)
+    if n == 1:
+        return ("One backbone alone: there is nothing to compare it with.",)
+    apart = sum(n - 1 - len(each.alike) for each in found.highest) // 2
+    pairs = n * (n - 1) // 2
+    notes = [
+        f"{apart} of {counted(pairs, 'pair')} of backbones are told apart at their highest value, "
+        f"by Holm's procedure with a family-wise error rate of {ALPHA:g}."
+    ]
+    if n > _MOST_GROUPED:
+        notes.append(f"With more than {_MOST_GROUPED} backbones, groups are left out; ranks stay.")
+    if question.is_drawn and n > MOST:
+        notes.append(
+            f"The figure shows the {MOST} with the highest values; the table has all {n}."
+        )
+    return tuple(notes)
+
+
+def _letters(place: int) -> str:
+    letters = string.ascii_lowercase
+    return letters[place] if place < len(letters) else f"{letters[-1]}{place - len(letters) + 2}"
+
+
+def _group_lines(found: _Ranked) -> tuple[str, ...]:
+    return tuple(
+        f"{_letters(place)}: {', '.join(found.dots[i].label for i in members)}"
+        for place, members in enumerate(found.groups)
+        if len(found.dots) > 1
+    )
+
+
+def _table(question: Question, found: _Ranked) -> Table:
+    estimates = [dots.highest.estimate for dots in found.dots]
+    rows = []
+    for place, dots in enumerate(found.dots):
+        groups = (_letters(i) for i, members in enumerate(found.groups) if place in members)
+        rows.append(
+            (
+                dots.label,
+                dots.ranks,
+                " ".join(groups),
+                interval(dots.highest.estimate),
+                dots.highest.layer,
+                signed_interval(dots.highest.lift),
+                dots.highest.strongest or "no control",
+                interval(dots.last.estimate),
+                told_ranks(found.last[place]),
+            )
+        )
+    return Table(
+        caption=sentence(
+            f"{question.metric} of {question.title}, with {coverage(estimates) or 'intervals'}"
+        ),
+        columns=(
+            Column("backbone"),
+            Column("ranks left open", numeric=True),
+            Column("groups"),
+            Column("highest over the layers", numeric=True),
+            Column("at layer"),
+            Column("lift", numeric=True),
+            Column("over"),
+            Column("last layer", numeric=True),
+            Column("ranks left open at the last layer", numeric=True),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _figure(question: Question, found: _Ranked, colour: str, anchor: str) -> FigureView:
+    top, low = found.dots[0], found.dots[-1]
+    alt = (
+        f"Dot plot of {question.metric} of {question.title}, "
+        f"{counted(len(found.dots), 'backbone')} from the highest value, "
+        f"{top.label} with {interval(top.highest.estimate)}, to the lowest, {low.label} "
+        f"with {interval(low.highest.estimate)}. The table below holds all."
+    )
+    shown = found.dots[:MOST]
+    return figure_view(
+        partial(standing_figure, shown, metric=question.metric, colour=colour),
+        partial(_data, found.dots),
+        alt=alt,
+        caption=f"{sentence(question.metric)} of {question.title}: values with intervals, and the "
+        "ranks that they leave open.",
+        anchor=anchor,
+    )
+
+
+def _data(found: Sequence[Dots]) -> Rows:
+    names = ("value", "lower", "upper", "level", "n")
+    rows: Rows = [("backbone", "at", "layer", *names, "strongest control", "its value", "ranks")]
+    for dots in found:
+        for at, point in (("highest", dots.highest), ("last", dots.last)):
+            ranks = dots.ranks if at == "highest" else None
+            cells = estimate_cells(point.estimate)[:5]
+            rows.append(
+                (dots.label, at, point.layer, *cells, point.strongest, point.control, ranks)
+            )
+    return rows

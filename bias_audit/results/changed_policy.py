@@ -1,0 +1,54 @@
+"""The policy of a comparison, with what a command says on top of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bias_audit.config.changes import Changes, FailOn
+from bias_audit.errors import ConfigError
+
+_WAYS: Final = ("higher", "lower")
+
+
+def overridden(
+    policy: Changes,
+    *,
+    fail_on: Sequence[FailOn] = (),
+    margin: float | None = None,
+    better: Sequence[str] = (),
+) -> Changes:
+    """The policy with some of it said anew.
+
+    Args:
+        policy: As a config declares it.
+        fail_on: In place of the config's, if any is given.
+        margin: Of every quantity.
+        better: Such as "macro_auc=lower", on top of the config's.
+
+    Raises:
+        ConfigError: A direction is not of this form, or the margin is not above 0.
+    """
+    changed: dict[str, Any] = {}
+    problems = []
+    if fail_on:
+        changed["fail_on"] = tuple(fail_on)
+    if margin is not None:
+        if margin <= 0:
+            problems.append(f"--margin: expected a number above 0, got {margin:g}")
+        told = "Given on the command line, which says no reason."
+        changed |= {"margin": margin, "margins": {}, "rationale": told}
+    ways = {}
+    for entry in better:
+        quantity, _, way = entry.partition("=")
+        if not quantity or way not in _WAYS:
+            problems.append(
+                f"--better: expected QUANTITY=higher or QUANTITY=lower, got {entry!r}; such as "
+                "--better macro_auc=lower"
+            )
+        ways[quantity] = way
+    if problems:
+        raise ConfigError(problems, source="bias-audit diff")
+    if ways:
+        changed["better"] = {**policy.better, **ways}
+    return Changes.model_validate({**policy.model_dump(), **changed})

@@ -1,0 +1,196 @@
+"""What single images contribute to an audit's numbers, kept so that audits can be compared.
+
+An entry is one analysis of one backbone: the independent units of the audit, which images form
+them, and each measure's influence of every unit. It is about single images, so it stays in the
+cache, in a folder that only its owner may read; results hold its name alone, which is the digest
+of its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.errors import OutputError
+from bias_audit.files import write_atomically, writing
+from bias_audit.statistics.inference import IntArray, Measured
+
+FOLDER = "contributions"
+"""Below a cache."""
+_VERSION = 1
+_NAME = re.compile(r"[0-9a-f]{32}")
+Of = Literal["estimate", "lift"]
+Levels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class MeasureKey:
+    """Which number of an analysis."""
+
+    quantity: str
+    target: str
+    layer: str
+    group: Levels | None = None
+    """(attribute, level) pairs of a row of a group table; None for a point of a curve."""
+    of: Of = "estimate"
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """The measures of one analysis, by independent unit."""
+
+    images: tuple[str, ...]
+    """SHA-256 of each image's bytes."""
+    labels: tuple[str, ...]
+    """A digest of each image's labels."""
+    clusters: IntArray
+    """Unit of each image, 0 .. n_clusters - 1, shape (n_images,)."""
+    n_clusters: int
+    """The first units are clusters of images; one for each name in `seeds` follows."""
+    seeds: tuple[str, ...]
+    """What a seed drew, by content: two audits share what has one name."""
+    measures: Mapping[MeasureKey, Measured]
+
+
+def write_contributions(cache: Path, entry: Contributions) -> str:
+    """Keep an entry; the same content has the same name.
+
+    Args:
+        cache: The audit's cache folder.
+        entry: What to keep.
+
+    Returns:
+        Its name.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    content = _packed(entry)
+    name = _name_of(content)
+    folder = cache / FOLDER
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not has_contributions(cache, name):
+        write_atomically(_path(cache, name), lambda file: file.write(content))
+    return name
+
+
+def read_contributions(cache: Path, name: str) -> Contributions | None:
+    """The entry of that name; None if there is none, or if it is damaged.
+
+    Args:
+        cache: The audit's cache folder.
+        name: As a result holds it.
+    """
+    content = _content(cache, name)
+    if content is None:
+        return None
+    try:
+        return _unpacked(content)
+    except (OutputError, ValueError, KeyError, TypeError, IndexError, OSError, EOFError):
+        return None  # another release wrote it
+
+
+def has_contributions(cache: Path, name: str) -> bool:
+    """Whether the entry of that name is there and undamaged."""
+    return _content(cache, name) is not None
+
+
+def _content(cache: Path, name: str) -> bytes | None:
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        content = _path(cache, name).read_bytes()
+    except OSError:
+        return None
+    return content if _name_of(content) == name else None
+
+
+def _path(cache: Path, name: str) -> Path:
+    return cache / FOLDER / f"{name}.npz"
+
+
+def _name_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _packed(entry: Contributions) -> bytes:
+    keys = list(entry.measures)
+    measures = [entry.measures[key] for key in keys]
+    head = {
+        "version": _VERSION,
+        "n_clusters": entry.n_clusters,
+        "seeds": entry.seeds,
+        "labels": entry.labels,
+        "measures": [
+            {
+                "key": [key.quantity, key.target, key.layer, key.group, key.of],
+                "value": measure.value,
+                "n": measure.n,
+                "smallest": measure.smallest,
+                "unit": measure.unit,
+                "is_share": measure.is_share,
+                "trials": measure.trials,
+            }
+            for key, measure in zip(keys, measures, strict=True)
+        ],
+    }
+    n_units = entry.n_clusters + len(entry.seeds)
+    influence = np.zeros((len(measures), n_units), dtype=np.float32)
+    for row, measure in zip(influence, measures, strict=True):
+        row[:] = measure.influence
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        head=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
+        images=np.array([bytes.fromhex(sha) for sha in entry.images], dtype="V32"),
+        clusters=entry.clusters.astype(np.int64),
+        influence=influence,
+    )
+    return buffer.getvalue()
+
+
+def _unpacked(content: bytes) -> Contributions:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        head = json.loads(stored["head"].tobytes())
+        images, clusters = stored["images"], stored["clusters"]
+        influence = stored["influence"].astype(np.float64)
+    if head["version"] != _VERSION:
+        raise OutputError(f"expected version {_VERSION} of an entry, got {head['version']}")
+    return Contributions(
+        images=tuple(image.tobytes().hex() for image in images),
+        labels=tuple(head["labels"]),
+        clusters=clusters,
+        n_clusters=head["n_clusters"],
+        seeds=tuple(head["seeds"]),
+        measures=dict(
+            _measure(said, row) for said, row in zip(head["measures"], influence, strict=True)
+        ),
+    )
+
+
+def _measure(
+    said: Mapping[str, Any], influence: npt.NDArray[np.float64]
+) -> tuple[MeasureKey, Measured]:
+    quantity, target, layer, group, of = said["key"]
+    levels = None if group is None else tuple((name, level) for name, level in group)
+    measured = Measured(
+        value=said["value"],
+        influence=influence,
+        n=said["n"],
+        smallest=said["smallest"],
+        unit=said["unit"],
+        is_share=said["is_share"],
+        trials=said["trials"],
+    )
+    return MeasureKey(quantity, target, layer, levels, of), measured

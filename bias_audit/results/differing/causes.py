@@ -1,0 +1,227 @@
+"""What differs between two audits, and which of it probably explains their changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from bias_audit.results.audit import AuditResult, BackboneRecord, SubjectResult
+from bias_audit.results.differing.matching import Overlap
+from bias_audit.results.differing.shapes import Cause, Conclusion
+
+_NO_NUMBER: Final = frozenset(
+    {"name", "description", "output", "declarations", "changes", "criteria"}
+)
+"""Sections of a config that change no number."""
+_RECORDED: Final = frozenset({"data", "backbones"})
+"""Sections whose effect is recorded elsewhere: digests of images and labels, of weights."""
+_DRAWING: Final = frozenset({"matplotlib", "weasyprint", "umap-learn"})
+"""Packages that no compared number passes through."""
+_HARDWARE: Final = ("system", "processor", "device", "threads")
+_ROUNDING: Final = ("seed", "activations.batch_size", "activations.workers", "activations.device")
+"""Settings that move numbers by rounding, or by which folds are drawn."""
+_SHORT: Final = 12
+_ABSENT: Final = object()
+
+
+def causes(
+    before: AuditResult,
+    after: AuditResult,
+    pairs: Sequence[tuple[SubjectResult, SubjectResult]],
+    *,
+    images: Overlap,
+) -> tuple[Cause, ...]:
+    """Everything recorded that differs and that numbers can depend on.
+
+    Args:
+        before: One audit.
+        after: The other.
+        pairs: The backbones that are compared.
+        images: How many they share.
+    """
+    sampling = [each for each in _settings(before, after) if each.part == "sampling"]
+    data = list(_data(before, after, images))
+    rest = [each for each in _settings(before, after) if each.part != "sampling"]
+    if sampling and any(cause.part == "images" for cause in data):
+        why = "; ".join(cause.detail for cause in sampling)
+        data = [
+            cause.model_copy(update={"detail": f"{cause.detail}; {why}"})
+            if cause.part == "images"
+            else cause
+            for cause in data
+        ]
+        sampling = []
+    return (
+        *(cause for one, other in pairs for cause in _backbone(one.backbone, other.backbone)),
+        *data,
+        *sampling,
+        *rest,
+        *_software(before, after),
+        *_hardware(before, after),
+    )
+
+
+def _backbone(before: BackboneRecord, after: BackboneRecord) -> Iterator[Cause]:
+    name = after.name
+    if before.weights_sha256 != after.weights_sha256:
+        told = f"{before.weights} ({_short(before.weights_sha256)})"
+        now = f"{after.weights} ({_short(after.weights_sha256)})"
+        yield Cause(kind="weights", detail=f"{told} -> {now}", backbone=name)
+    if before.architecture != after.architecture:
+        detail = f"architecture: {before.architecture} -> {after.architecture}"
+        yield Cause(kind="weights", part="architecture", detail=detail, backbone=name)
+    prepared = list(_keys(before.preprocessing, after.preprocessing, ""))
+    if prepared:
+        yield Cause(kind="preprocessing", detail="; ".join(prepared), backbone=name)
+    built = list(_keys(before.overrides, after.overrides, ""))
+    if built:
+        yield Cause(kind="config", part="overrides", detail="; ".join(built), backbone=name)
+
+
+def _data(
+    before: AuditResult,
+    after: AuditResult,
+    images: Overlap,
+) -> Iterator[Cause]:
+    one, other = before.data, after.data
+    if one.attributes != other.attributes:
+        yield Cause(kind="data", part="attributes", detail=_attributes(before, after))
+    if one.manifest_sha256 == other.manifest_sha256:
+        return
+    only_before, only_after, relabelled = (
+        images.only_before,
+        images.only_after,
+        images.relabelled,
+    )
+    known = one.images_sha256 is not None and other.images_sha256 is not None
+    if not known and images.shared is None:
+        detail = "images or labels differ; which of both is not recorded"
+        yield Cause(kind="data", part="images or labels", detail=detail)
+        return
+    if one.images_sha256 != other.images_sha256 if known else bool(only_before or only_after):
+        counted = (
+            f"{one.n_images} -> {other.n_images} images"
+            if only_before is None or only_after is None
+            else f"{only_before} only before, {only_after} only after"
+        )
+        yield Cause(kind="data", part="images", detail=counted)
+        if relabelled is None:
+            return  # whether labels changed as well cannot be told
+        if not relabelled:
+            return
+    told = "labels differ" if relabelled is None else f"{relabelled} shared images relabelled"
+    yield Cause(kind="data", part="labels", detail=told)
+
+
+def _attributes(before: AuditResult, after: AuditResult) -> str:
+    told = [
+        ", ".join(f"{a.name} ({len(a.levels)} levels)" for a in result.data.attributes)
+        for result in (before, after)
+    ]
+    return f"declared attributes: {told[0]} -> {told[1]}"
+
+
+def _settings(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
+    skipped = _NO_NUMBER | _RECORDED
+    one, other = (
+        {key: value for key, value in result.config.items() if key not in skipped}
+        for result in (before, after)
+    )
+    for section in dict.fromkeys((*one, *other)):
+        told = list(
+            _keys({section: one.get(section, _ABSENT)}, {section: other.get(section, _ABSENT)}, "")
+        )
+        minor = [line for line in told if line.startswith(_ROUNDING)]
+        major = [line for line in told if line not in minor]
+        for lines, is_minor in ((major, False), (minor, True)):
+            if lines:
+                detail = "; ".join(lines)
+                yield Cause(kind="config", part=section, detail=detail, is_minor=is_minor)
+
+
+def _keys(before: Any, after: Any, where: str) -> Iterator[str]:
+    """Every key whose value differs, with both values."""
+    if before == after:
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys((*before, *after)):
+            inside = f"{where}.{key}" if where else str(key)
+            yield from _keys(before.get(key, _ABSENT), after.get(key, _ABSENT), inside)
+        return
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for place, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from _keys(one, other, f"{where}.{place}")
+        return
+    yield f"{where}: {_plain(before)} -> {_plain(after)}"
+
+
+_LONGEST: Final = 120
+
+
+def _plain(value: object) -> str:
+    if value is _ABSENT:
+        return "absent"
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _software(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
+    one, other = (
+        {name: v for name, v in result.provenance.versions.items() if name not in _DRAWING}
+        for result in (before, after)
+    )
+    told = list(_keys(one, other, ""))
+    if told:
+        yield Cause(kind="software", detail="; ".join(told))
+
+
+def _hardware(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
+    one, other = (
+        {key: result.provenance.hardware.get(key, "not stated") for key in _HARDWARE}
+        for result in (before, after)
+    )
+    told = list(_keys(one, other, ""))
+    if told:
+        yield Cause(kind="hardware", detail="; ".join(told), is_minor=True)
+
+
+def _short(sha256: str) -> str:
+    return f"{sha256[:_SHORT]}…"
+
+
+def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> Conclusion:
+    """Which causes could explain the changes of one backbone, and what would tell them apart.
+
+    Args:
+        backbone: Its name.
+        found: All causes of the comparison.
+        has_changed: Whether a number changed beyond noise, or by less than the margin.
+    """
+    own = [cause for cause in found if cause.backbone in {None, backbone}]
+    major = [cause for cause in own if not cause.is_minor]
+    minor = [cause for cause in own if cause.is_minor]
+    names = tuple(dict.fromkeys(cause.name for cause in major))
+    if len(names) > 1:
+        text = (
+            f"{_and(names)} differ, and the changes of {backbone} cannot be attributed to one of "
+            f"them. To separate them, audit again with {names[0]} of AFTER and all else of BEFORE."
+        )
+    elif names:
+        text = f"Likely cause: {names[0]}, the only difference that numbers depend on."
+    elif minor:
+        text = (
+            f"Only {_and(tuple(dict.fromkeys(cause.name for cause in minor)))} differ, which move "
+            "numbers by rounding or refitting alone."
+        )
+    elif has_changed:
+        text = "Nothing that is recorded differs: what is left is noise, or a cause not recorded."
+    else:
+        text = "Nothing that is recorded differs."
+    if names and minor:
+        rest = _and(tuple(dict.fromkeys(cause.name for cause in minor)))
+        text += f" Also different, but moving numbers by rounding or refitting alone: {rest}."
+    return Conclusion(backbone=backbone, causes=names, text=text)
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

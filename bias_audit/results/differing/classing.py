@@ -1,0 +1,216 @@
+"""Differences of numbers, and what they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+
+import numpy as np
+from scipy.stats import norm
+
+from bias_audit.config.changes import Better, Changes
+from bias_audit.config.schema import Criterion
+from bias_audit.results.contributions import Contributions, MeasureKey
+from bias_audit.results.differing.comparables import Comparable
+from bias_audit.results.differing.shapes import ChangeOutcome
+from bias_audit.statistics.coverage import at_level, interval_at, quantile
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import difference, independent_difference
+from bias_audit.statistics.multiplicity import adjusted, is_rejected
+from bias_audit.statistics.pairing import Joined, UnitsOf, join
+
+_TINY: Final = float(np.finfo(np.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number minus another."""
+
+    estimate: Estimate
+    noise: float | None
+    paired: bool
+    identical: bool
+
+
+class Pairing:
+    """Joins the units of two audits once for all numbers that have the same."""
+
+    def __init__(self) -> None:
+        """Nothing is joined yet."""
+        self._joined = cache(self._join)
+        self._known: dict[int, Contributions] = {}
+
+    def of(self, before: Contributions, after: Contributions) -> Joined:
+        """The units of both together."""
+        self._known |= {id(before): before, id(after): after}
+        return self._joined(id(before), id(after))
+
+    def _join(self, before: int, after: int) -> Joined:
+        one, other = (units_of(self._known[entry]) for entry in (before, after))
+        return join(one, other)
+
+
+def units_of(entry: Contributions) -> UnitsOf:
+    """The independent units of an entry."""
+    clusters = dict(zip(entry.images, entry.clusters.tolist(), strict=True))
+    return UnitsOf(clusters, entry.seeds, entry.n_clusters)
+
+
+def subtract(
+    before: Comparable, after: Comparable, pairing: Pairing, *, level: float, same: bool
+) -> Difference:
+    """AFTER minus BEFORE, image by image where that can be done.
+
+    What two audits of the same images share cancels in a paired difference, and what refitting
+    adds does not; so its noise, measured by each audit, is added. Where it was not measured, or
+    single images are not known, the two are taken as independent. That needs no noise floor: the
+    interval of each number covers what other images and other folds would give.
+
+    Args:
+        before: A number.
+        after: Its counterpart.
+        pairing: Joins units.
+        level: Coverage of the interval.
+        same: Whether both have the same weights, images and labels, so that equal numbers are
+            the same number.
+    """
+    joined = _joint(before, after, pairing)
+    if _equal(before.estimate, after.estimate) and (
+        same or (joined is not None and _equal_by_unit(before, after, joined))
+    ):
+        n = min(before.estimate.n, after.estimate.n)
+        nothing = Estimate(0.0, 0.0, 0.0, level=level, n=n, method="identical numbers")
+        return Difference(nothing, None, paired=joined is not None, identical=True)
+    if joined is None or before.measured is None or after.measured is None:
+        one, other = (at_level(each.estimate, level) for each in (after, before))
+        return Difference(independent_difference(one, other), None, paired=False, identical=False)
+    sds = (before.noise or 0.0, after.noise or 0.0)
+    first, second = joined.together(before.measured, after.measured, noise=sds)
+    found = difference(second, first, level=level)
+    method = f"{found.method}, paired by image, noise of refitting added"
+    total = float(np.hypot(*sds))
+    return Difference(replace(found, method=method), total, paired=True, identical=False)
+
+
+def _joint(before: Comparable, after: Comparable, pairing: Pairing) -> Joined | None:
+    """None where the two cannot be paired."""
+    if before.noise is None or after.noise is None:
+        return None
+    if before.measured is None or after.measured is None:
+        return None
+    if before.units is None or after.units is None:
+        return None
+    joined = pairing.of(before.units, after.units)
+    return joined if joined.n_shared else None
+
+
+def _equal(one: Estimate, other: Estimate) -> bool:
+    return (one.value, one.lower, one.upper, one.n) == (
+        other.value,
+        other.lower,
+        other.upper,
+        other.n,
+    )
+
+
+def _equal_by_unit(before: Comparable, after: Comparable, joined: Joined) -> bool:
+    """Whether every image contributes the same to both, as where a layer was not touched."""
+    if before.measured is None or after.measured is None:
+        return False
+    one, other = joined.together(before.measured, after.measured)
+    return bool(np.array_equal(one.influence, other.influence))
+
+
+def p_of_no_change(found: Estimate) -> float:
+    """Two-sided, from the interval's distance to the value on the side of 0; never 0."""
+    reach = found.value - found.lower if found.value > 0 else found.upper - found.value
+    if reach <= 0:
+        return 1.0 if found.value == 0 else _TINY
+    se = reach / quantile(found.level)
+    return min(1.0, max(_TINY, float(2 * norm.sf(abs(found.value) / se))))
+
+
+@dataclass(frozen=True)
+class Classed:
+    """What a difference amounts to."""
+
+    p_value: float | None
+    adjusted_p: float | None
+    equivalence: tuple[float, float]
+    outcome: ChangeOutcome
+
+
+def classed(
+    differences: Sequence[Difference],
+    margins: Sequence[float],
+    betters: Sequence[Better | None],
+    *,
+    level: float,
+) -> tuple[Classed, ...]:
+    """Equivalent within the margin, else changed beyond chance, else undecided.
+
+    Equivalence is two one-sided tests (Schuirmann 1987, Journal of Pharmacokinetics and
+    Biopharmaceutics 15:657-680): the interval of coverage 1 - 2 alpha lies within the margin.
+    Changes are one family, adjusted by Holm (1979), so that the chance of calling any number
+    changed that did not is at most alpha; identical numbers are not tested.
+
+    Args:
+        differences: All of a comparison.
+        margins: Of each.
+        betters: Which way each improves; None where nobody declared it.
+        level: 1 - alpha.
+    """
+    p_values = [None if d.identical else p_of_no_change(d.estimate) for d in differences]
+    stepped = adjusted(p_values, "holm")
+    alpha = 1 - level
+    found = []
+    for each, margin, better, p, adjusted_p in zip(
+        differences, margins, betters, p_values, stepped, strict=True
+    ):
+        lower, upper = interval_at(each.estimate, 1 - 2 * alpha)
+        if -margin <= lower and upper <= margin:
+            outcome: ChangeOutcome = "equivalent"
+        elif is_rejected(adjusted_p, alpha=alpha):
+            outcome = _direction(each.estimate.value, better)
+        else:
+            outcome = "undecided"
+        found.append(Classed(p, adjusted_p, (lower, upper), outcome))
+    return tuple(found)
+
+
+def _direction(value: float, better: Better | None) -> ChangeOutcome:
+    went: Better = "higher" if value > 0 else "lower"
+    if better is None:
+        return went
+    return "improved" if went == better else "worse"
+
+
+def better_of(
+    key: MeasureKey, policy: Changes, criteria: Sequence[Criterion], backbone: str
+) -> Better | None:
+    """Which way a number improves, as the policy says or the criteria do; None where neither does.
+
+    A criterion speaks for what it is about: its quantity, target, groups and `of`. Criteria that
+    contradict each other say nothing.
+    """
+    if key.quantity in policy.better:
+        return policy.better[key.quantity]
+    said: set[Better] = set()
+    for criterion in criteria:
+        if _is_about(criterion, key, backbone):
+            if criterion.at_most is not None:
+                said.add("lower")
+            if criterion.at_least is not None:
+                said.add("higher")
+    return said.pop() if len(said) == 1 else None
+
+
+def _is_about(criterion: Criterion, key: MeasureKey, backbone: str) -> bool:
+    if (criterion.quantity, criterion.target, criterion.of) != (key.quantity, key.target, key.of):
+        return False
+    if criterion.backbones is not None and backbone not in criterion.backbones:
+        return False
+    levels: Mapping[str, str] = dict(key.group or ())
+    return (criterion.groups or {}).items() <= levels.items()

@@ -1,0 +1,1 @@
+"""What all audits of a zoo found, in one SQLite file that other programs can read."""

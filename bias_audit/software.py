@@ -1,0 +1,177 @@
+"""Which code and which libraries a result comes from, found from the imports of a module.
+
+A stored result may stand for a new one only while neither the code behind it nor a library it
+passes through has changed. Both are read off the source, so nobody has to raise a version by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+
+from bias_audit.files import digest
+
+_PACKAGE = Path(__file__).parent
+_CATALOG = "bias_audit.config.catalog"
+_WITHOUT_NUMBERS = frozenset({"bias-audit", "filelock", "pydantic", "PyYAML", "rich", "typer"})
+"""No number passes through these; and this package is told by its code."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """Code and libraries behind one module."""
+
+    code: str
+    """Digest of the module and of all of this package that it imports; comments, docstrings and
+    layout do not count."""
+    packages: dict[str, str]
+    """Version by distribution, of the libraries they import; sorted by name."""
+
+    @property
+    def digest(self) -> str:
+        """Of both."""
+        return digest(self.code, *(f"{name} {number}" for name, number in self.packages.items()))
+
+
+@dataclass(frozen=True)
+class _Source:
+    code: str
+    own: tuple[str, ...]
+    """Modules of this package."""
+    others: tuple[str, ...]
+    """Top-level names of other packages."""
+
+
+@cache
+def software_of(module: str) -> Software:
+    """Follow the imports of a module of this package, those inside functions included.
+
+    A module that asks a plugin folder for plugins by name depends on all of them.
+
+    Args:
+        module: Dotted name, such as "bias_audit.analyses.methods.linear_probe".
+
+    Raises:
+        ModuleNotFoundError: There is no such module.
+    """
+    if _path(module) is None:
+        raise ModuleNotFoundError(f"{module} is no module of this package")
+    seen: dict[str, _Source] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name == _CATALOG:
+            continue
+        seen[name] = _source(name)
+        waiting += seen[name].own
+    others = {top for source in seen.values() for top in source.others}
+    return Software(
+        code=digest(*(part for name in sorted(seen) for part in (name, seen[name].code))),
+        packages=_versions(others),
+    )
+
+
+def versions_of(*distributions: str) -> dict[str, str]:
+    """Versions by distribution; "not installed" where it is not."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _versions(tops: set[str]) -> dict[str, str]:
+    known = _distributions()
+    names = {distribution for top in tops for distribution in known.get(top, ())}
+    return versions_of(*sorted(names - _WITHOUT_NUMBERS))
+
+
+@cache
+def _distributions() -> dict[str, tuple[str, ...]]:
+    return {top: tuple(names) for top, names in packages_distributions().items()}
+
+
+@cache
+def _source(module: str) -> _Source:
+    path = _path(module)
+    if path is None:
+        return _Source("", (), ())
+    tree = ast.parse(path.read_bytes())
+    imported = list(_imported(tree))
+    own = {name for name in imported if name.partition(".")[0] == _PACKAGE.name}
+    tops = {name.partition(".")[0] for name in imported} - {_PACKAGE.name}
+    _drop_docstrings(tree)
+    return _Source(
+        code=digest(ast.dump(tree)),
+        own=tuple(sorted(own - {module})),
+        others=tuple(sorted(tops - set(sys.stdlib_module_names))),
+    )
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names of all modules a source imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if node.module == _CATALOG and alias.name in _plugin_folders():
+                    yield from _plugins(_plugin_folders()[alias.name])
+                inner = f"{node.module}.{alias.name}"
+                yield inner if _path(inner) else node.module
+
+
+def _path(module: str) -> Path | None:
+    parts = module.split(".")
+    if parts[0] != _PACKAGE.name:
+        return None
+    place = _PACKAGE.joinpath(*parts[1:])
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _plugin_folders() -> dict[str, str]:
+    """Dotted folder by the name of its catalog, read off the catalog's source."""
+    path = _path(_CATALOG)
+    tree = ast.parse(path.read_bytes() if path else b"")
+    return {
+        node.target.id: str(node.value.args[0].value)
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(node.value, ast.Call)
+        and node.value.args
+        and isinstance(node.value.args[0], ast.Constant)
+    }
+
+
+def _plugins(folder: str) -> Iterator[str]:
+    place = _path(folder)
+    for path in sorted(place.parent.glob("*.py")) if place else ():
+        if path.stem != "__init__":
+            yield f"{folder}.{path.stem}"
+
+
+def _drop_docstrings(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        node.body = [
+            statement
+            for statement in node.body
+            if not (
+                isinstance(statement, ast.Expr)
+                and isinstance(statement.value, ast.Constant)
+                and isinstance(statement.value.value, str)
+            )
+        ]

@@ -1,0 +1,177 @@
+"""What the next run of a zoo would cost, from what its audits took before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bias_audit.audit.estimate import Cost, estimate
+from bias_audit.config.zoo import ZooConfig
+from bias_audit.errors import AuditError
+from bias_audit.progress import Progress
+from bias_audit.results.history.opening import reading_from
+from bias_audit.zoo.entries import Entry
+from bias_audit.zoo.folders import DATABASE
+from bias_audit.zoo.standing import Standing, standings
+
+_PASSES = ("forward pass", "random weights", "classification layer")
+"""Stages in which images pass through a backbone."""
+_OVERHEAD = ("loading", "faces", "self-test", "image controls")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stage of an audit to come."""
+
+    stage: str
+    seconds: float
+    basis: str
+    """What the prediction rests on."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one entry would cost."""
+
+    standing: Standing
+    parts: tuple[Part, ...]
+    bytes: int
+    """That activations will take on disk."""
+    problem: str | None = None
+    """Why nothing can be predicted."""
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return sum(part.seconds for part in self.parts)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A stage of an earlier audit that really worked."""
+
+    key: tuple[str, str]
+    stage: str
+    seconds: float
+    images: int
+    """Of the audit."""
+    bytes: int
+    started: str
+
+
+def predictions(
+    zoo: ZooConfig, chosen: Sequence[Entry], *, progress: Progress
+) -> tuple[Prediction, ...]:
+    """Predict every entry; those that hold cost next to nothing.
+
+    What the same backbone took before, on this data set or another, is scaled by the number of
+    images. For a backbone without a past a few steps are timed now, without its weights.
+
+    Raises:
+        OutputError: The history cannot be read.
+    """
+    known = _measured(zoo.folder / DATABASE, zoo.name)
+    found = standings(zoo, chosen, progress=progress)
+    return tuple(_predicted(standing, known) for standing in found)
+
+
+def plan_lines(found: Sequence[Prediction]) -> Iterator[str]:
+    """As a terminal prints them."""
+    for each in found:
+        entry = each.standing.entry
+        yield f"{entry.label} on {entry.dataset}: {each.standing.state}" + (
+            f", about {duration(each.seconds)}" if each.parts else ""
+        )
+        for reason in each.standing.reasons:
+            yield f"  because {reason}"
+        if each.problem:
+            yield f"  nothing can be predicted: {each.problem}"
+        for part in each.parts:
+            yield f"  {part.stage}: {duration(part.seconds)} ({part.basis})"
+    todo = [each for each in found if each.parts]
+    yield (
+        f"{len(todo)} of {len(found)} audits to make, one after the other about "
+        f"{duration(sum(each.seconds for each in todo))}; new activations "
+        f"{sum(each.bytes for each in todo) / 1e6:.0f} MB"
+    )
+    yield "Predictions rest on other moments of this machine and are rough."
+
+
+def duration(seconds: float) -> str:
+    """Such as "40 s", "3 min" or "1.5 h"."""
+    if seconds < 90:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
+
+
+def _predicted(standing: Standing, known: Sequence[_Measured]) -> Prediction:
+    if standing.state == "fresh" or standing.plan is None or standing.faces is None:
+        problem = "; ".join(standing.reasons) if standing.state == "blocked" else None
+        return Prediction(standing, (), 0, problem)
+    label = standing.entry.label
+    past = [measured for measured in known if measured.key[1] == label]
+    past.sort(key=lambda measured: measured.key != standing.entry.key)  # its own data set first
+    if any(measured.stage == "forward pass" for measured in past):
+        return _from_past(standing, past)
+    return _from_now(standing)
+
+
+def _from_past(standing: Standing, past: Sequence[_Measured]) -> Prediction:
+    """Scale what was measured; stages that nothing touches are read from the store."""
+    assert standing.plan is not None
+    assert standing.faces is not None
+    n_images = len(standing.faces)
+    kinds = {reason.partition(":")[0] for reason in standing.reasons}
+    passes = standing.latest is None or bool(kinds & {"weights", "data", "packages"})
+    analyses = passes or bool(kinds - {"age", "damage"})
+    stages = [
+        *_OVERHEAD,
+        *(_PASSES if passes else ()),
+        *((planned.kind for planned in standing.plan.analyses) if analyses else ()),
+    ]
+    parts, size = [], 0
+    for stage in stages:
+        measured = next((each for each in past if each.stage == stage), None)
+        if measured is None:
+            continue
+        factor = 1.0 if stage in _OVERHEAD else n_images / max(1, measured.images)
+        basis = f"measured {measured.started[:10]} on {measured.key[0]}"
+        if factor != 1.0:
+            basis += f", times {factor:.2f} for {n_images} images"
+        parts.append(Part(stage, measured.seconds * factor, basis))
+        if stage == "forward pass":
+            size = round(measured.bytes * factor)
+    return Prediction(standing, tuple(parts), size)
+
+
+def _from_now(standing: Standing) -> Prediction:
+    assert standing.plan is not None
+    assert standing.faces is not None
+    try:
+        costs: tuple[Cost, ...] = estimate(standing.plan, standing.faces)
+    except AuditError as error:
+        return Prediction(standing, (), 0, str(error))
+    basis = "timed now, without the weights"
+    parts = [Part("forward passes", sum(cost.forward_seconds for cost in costs), basis)]
+    for cost in costs:
+        parts += [Part(kind, seconds, basis) for kind, seconds in cost.analysis_seconds]
+    return Prediction(standing, tuple(parts), sum(cost.disk_bytes for cost in costs))
+
+
+def _measured(database: Path, zoo: str) -> list[_Measured]:
+    """Stages of all audits that worked instead of reading what was stored, the newest first."""
+    if not database.exists():
+        return []
+    with reading_from(database) as connection:
+        rows = connection.execute(
+            "SELECT dataset, entry, stage, SUM(costs.seconds), n_images, SUM(bytes), started "
+            "FROM costs JOIN audits ON audits.id = costs.audit_id "
+            "WHERE zoo = ? AND is_reused = 0 AND (images IS NULL OR images > 0) "
+            "GROUP BY audit_id, stage ORDER BY started DESC",
+            (zoo,),
+        ).fetchall()
+    return [
+        _Measured((dataset, entry), stage, seconds, images, size or 0, started)
+        for dataset, entry, stage, seconds, images, size, started in rows
+    ]

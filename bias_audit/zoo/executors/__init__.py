@@ -1,0 +1,1 @@
+"""Where the audits of a zoo are made, one module each."""

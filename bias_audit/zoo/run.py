@@ -1,0 +1,149 @@
+"""A zoo brought up to date: what is stale is audited, compared and remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bias_audit.config.catalog import EXECUTORS
+from bias_audit.config.zoo import ZooConfig
+from bias_audit.progress import Progress
+from bias_audit.results.history.latest import latest_audits
+from bias_audit.results.history.recording import (
+    EntryState,
+    RunFolder,
+    rebuild,
+    record_run,
+)
+from bias_audit.zoo.comparing import compare_new
+from bias_audit.zoo.entries import Entry
+from bias_audit.zoo.executor import Done, Executor, Task
+from bias_audit.zoo.folders import DATABASE, locked, next_folder, recover
+from bias_audit.zoo.standing import Standing, standings
+from bias_audit.zoo.task import perform
+
+
+@dataclass(frozen=True)
+class ZooRun:
+    """What a run did."""
+
+    id: int
+    """In the history."""
+    database: Path
+    states: tuple[EntryState, ...]
+    """One per entry, in the order of the config."""
+    failed_gates: tuple[str, ...]
+    """Why the plan for changes stops a pipeline, by audit."""
+    outcomes: frozenset[str]
+    """Of the audits that stand now: the gravest verdict of each, or "failed"."""
+    seconds: float
+
+
+def run_zoo(
+    zoo: ZooConfig,
+    chosen: Sequence[Entry],
+    *,
+    command: str,
+    progress: Progress,
+    force: bool = False,
+) -> ZooRun:
+    """Audit what is new or stale; audits that hold are left as they are.
+
+    Every audit enters the history as it ends. After an interruption the same call goes on: audits
+    that had ended stay, the others go on from what their stages had stored.
+
+    Args:
+        zoo: The zoo.
+        chosen: Its entries, or some of them.
+        command: What the user typed, for the provenance.
+        progress: Where to report.
+        force: Also repeat audits that hold.
+
+    Raises:
+        OutputError: Another command is at work in the zoo's folder, or the disk refuses.
+    """
+    started, began = datetime.now(UTC), time.monotonic()
+    database = zoo.folder / DATABASE
+    with locked(zoo.folder):
+        recover(zoo.folder, zoo.name, chosen, progress)
+        found = standings(zoo, chosen, progress=progress, now=started)
+        todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
+        progress.say(f"{len(todo)} of {len(found)} audits to make")
+        done = dict(_made(zoo, todo, command, progress))
+        gates = compare_new(zoo, [each.entry for each in found], progress)
+        states = [_state(each, done.get(each.entry.key)) for each in found]
+        run_id = record_run(
+            database,
+            zoo=zoo.name,
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - began, 1),
+            command=command,
+            states=states,
+        )
+    standing_now = latest_audits(database, zoo.name)
+    keys = [each.entry.key for each in found]
+    return ZooRun(
+        id=run_id,
+        database=database,
+        states=tuple(states),
+        failed_gates=gates,
+        outcomes=frozenset(standing_now[key].outcome for key in keys if key in standing_now),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+@dataclass(frozen=True)
+class _Made:
+    done: Done
+    audit_id: int | None
+
+
+def _made(
+    zoo: ZooConfig, todo: Sequence[Standing], command: str, progress: Progress
+) -> Iterator[tuple[tuple[str, str], _Made]]:
+    """Make audits, and put each into the history as soon as it has ended."""
+    if not todo:
+        return
+    executor: Executor[Any] = EXECUTORS.load(zoo.executor.kind)
+    params = executor.params_type.model_validate(zoo.executor.params)
+    by_key = {each.entry.key: each for each in todo}
+    tasks = [_task(zoo, each, command) for each in todo]
+    folders = {task.key: task.folder for task in tasks}
+    for done in executor.run(perform, tasks, params, progress):
+        yield done.key, _kept(zoo, by_key[done.key], done, folders[done.key], progress)
+
+
+def _task(zoo: ZooConfig, standing: Standing, command: str) -> Task:
+    entry = standing.entry
+    folder = next_folder(zoo.folder, entry)
+    output = entry.config.output.model_copy(update={"folder": folder.absolute()})
+    return Task(entry.key, entry.config.model_copy(update={"output": output}), command)
+
+
+def _kept(
+    zoo: ZooConfig, standing: Standing, done: Done, folder: Path, progress: Progress
+) -> _Made:
+    entry, database = standing.entry, zoo.folder / DATABASE
+    if done.error is not None:
+        progress.say(f"{entry.label} on {entry.dataset}: {done.error}")
+    if not (folder / "audit.json").exists():
+        return _Made(done, None)
+    (audit_id,) = rebuild(database, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
+    return _Made(done, audit_id)
+
+
+def _state(standing: Standing, made: _Made | None) -> EntryState:
+    dataset, label = standing.entry.key
+    latest = standing.latest.id if standing.latest else None
+    reason = "; ".join(standing.reasons)
+    if standing.state == "blocked":
+        return EntryState(dataset, label, "failed", reason, latest)
+    if made is None:
+        return EntryState(dataset, label, "stale" if reason else "unchanged", reason, latest)
+    if made.audit_id is None:
+        return EntryState(dataset, label, "failed", made.done.error or "", latest)
+    return EntryState(dataset, label, "audited", made.done.error or reason, made.audit_id)

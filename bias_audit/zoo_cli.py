@@ -1,0 +1,243 @@
+"""The verbs of `bias-audit zoo`: audits of many backbones, again and again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bias_audit.command import (
+    EXIT_ANALYSIS_FAILED,
+    EXIT_CRITERION_FAILED,
+    EXIT_INCONCLUSIVE,
+    LogOption,
+    Output,
+    SetOption,
+    told,
+)
+
+if TYPE_CHECKING:
+    from bias_audit.config.zoo import ZooConfig
+    from bias_audit.zoo.entries import Entry
+    from bias_audit.zoo.run import ZooRun
+
+zoo_app = typer.Typer(
+    no_args_is_help=True,
+    help="Audit a zoo of backbones again and again; only what changed.",
+    epilog="Exit codes of `zoo run`: 0 every audit holds and every criterion passes, 1 a "
+    "criterion fails or a change is one that the config calls worse, 2 correct the command or the "
+    "config, 3 a criterion is undecided (where policy.inconclusive is fails), 4 an audit or an "
+    "analysis failed, 5 the machine refused (disk, permissions, another command at work in the "
+    "zoo), 70 a defect, 130 interrupted.",
+)
+
+ZooArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML zoo config.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="PATTERN",
+        help="Only entries whose backbone, data set or DATASET/BACKBONE matches; repeatable.",
+    ),
+]
+
+
+@zoo_app.command("run")
+def run_command(
+    config: ZooArgument,
+    overrides: SetOption = None,
+    only: OnlyOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also repeat audits that hold, from stored results.")
+    ] = False,
+    executor: Annotated[
+        str | None, typer.Option("--executor", metavar="KIND", help="local, or ray: a cluster.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Of the cluster, such as auto.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            "--summary-file", metavar="FILE", help="What to post to chat or mail; .json: as data."
+        ),
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option("--mlflow", metavar="URI", help="Also log new audits to this store."),
+    ] = None,
+    log_format: LogOption = "text",
+) -> None:
+    """Audit what is new or stale, compare it with the audit before, and write the zoo's report."""
+    out = Output.of(log_format)
+    with told(out):
+        asked = [*(overrides or ()), *_executor(executor, address)]
+        zoo, chosen = _zoo(config, asked, only)
+        from bias_audit.report.zoo.page import write_zoo_report
+        from bias_audit.report.zoo.summary import summary_text, write_summary
+        from bias_audit.zoo.run import run_zoo
+
+        done = run_zoo(
+            zoo,
+            chosen,
+            command=shlex.join(["bias-audit", *sys.argv[1:]]),
+            progress=out.progress,
+            force=force,
+        )
+        page = write_zoo_report(done.database, zoo.folder / "zoo.html", zoo=zoo.name)
+        if summary is not None:
+            write_summary(done.database, summary, run=done.id, report=page)
+        if mlflow is not None:
+            _log_to_mlflow(mlflow, done, out)
+        code = _exit_code(zoo, done)
+        out.lines(["", *summary_text(done.database, run=done.id, report=page).splitlines()])
+        out.lines(f"Stops the pipeline: {gate}" for gate in done.failed_gates)
+        out.result(
+            exit_code=code,
+            states=Counter(state.state for state in done.states),
+            failed_gates=list(done.failed_gates),
+            report=str(page),
+            seconds=done.seconds,
+        )
+        raise typer.Exit(code)
+
+
+@zoo_app.command("status")
+def status_command(
+    config: ZooArgument,
+    overrides: SetOption = None,
+    only: OnlyOption = None,
+    log_format: LogOption = "text",
+) -> None:
+    """Tell which audits hold, which are stale, and why; nothing is computed."""
+    out = Output.of(log_format)
+    with told(out):
+        zoo, chosen = _zoo(config, overrides or (), only)
+        from bias_audit.zoo.standing import standings
+
+        found = standings(zoo, chosen, progress=out.progress)
+        width = max(len(each.entry.label) for each in found)
+        for each in found:
+            why = "; ".join(each.reasons)
+            if out.log:
+                out.log.event(
+                    "standing",
+                    dataset=each.entry.dataset,
+                    entry=each.entry.label,
+                    state=each.state,
+                    reasons=list(each.reasons),
+                )
+            else:
+                out.lines([f"{each.state:<8}{each.entry.label:<{width}}  {each.entry.dataset}"])
+                out.lines([f"        {why}"] if why else [])
+        counts = Counter(each.state for each in found)
+        out.lines([", ".join(f"{number} {state}" for state, number in counts.items())])
+        out.result(states=counts)
+
+
+@zoo_app.command("plan")
+def plan_command(
+    config: ZooArgument,
+    overrides: SetOption = None,
+    only: OnlyOption = None,
+    log_format: LogOption = "text",
+) -> None:
+    """Predict what the next run would cost, from what audits on this machine took."""
+    out = Output.of(log_format)
+    with told(out):
+        zoo, chosen = _zoo(config, overrides or (), only)
+        from bias_audit.zoo.costing import plan_lines, predictions
+
+        found = predictions(zoo, chosen, progress=out.progress)
+        out.lines(plan_lines(found))
+        out.result(
+            audits=len(found),
+            seconds=round(sum(each.seconds for each in found), 1),
+            bytes=sum(each.bytes for each in found),
+        )
+
+
+@zoo_app.command("report")
+def report_command(
+    place: Annotated[
+        Path, typer.Argument(metavar="ZOO", help="A zoo's config, its folder, or its history.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Default: zoo.html in the folder.")
+    ] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Write the zoo's report again, from its history alone."""
+    out = Output.of("text")
+    with told(out):
+        database, name = _history(place, overrides or ())
+        from bias_audit.report.zoo.page import write_zoo_report
+
+        page = write_zoo_report(database, to or database.parent / "zoo.html", zoo=name)
+        out.lines([f"Report: {page}"])
+
+
+@zoo_app.command("prune")
+def prune_command(
+    config: ZooArgument,
+    overrides: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be deleted, and leave it.")
+    ] = False,
+) -> None:
+    """Delete run folders beyond policy.keep; the history keeps their numbers."""
+    out = Output.of("text")
+    with told(out):
+        zoo, chosen = _zoo(config, overrides or (), None)
+        from bias_audit.zoo.pruning import prune
+
+        mode: Literal["delete", "tell"] = "tell" if dry_run else "delete"
+        out.lines(prune(zoo, chosen, mode=mode))
+
+
+def _executor(kind: str | None, address: str | None) -> list[str]:
+    asked = [] if kind is None else [f"executor={{kind: {kind}}}"]
+    return asked if address is None else [*asked, f"executor.address={address}"]
+
+
+def _zoo(
+    config: Path, overrides: Sequence[str], only: Sequence[str] | None
+) -> tuple[ZooConfig, tuple[Entry, ...]]:
+    from bias_audit.config.load import load_zoo
+
+    zoo = load_zoo(config, overrides)
+    from bias_audit.zoo.entries import chosen_entries, entries
+
+    return zoo, chosen_entries(entries(zoo), only or (), source=zoo.name)
+
+
+def _history(place: Path, overrides: Sequence[str]) -> tuple[Path, str | None]:
+    """The history that a config, a folder or a file stands for, and the zoo it is asked for."""
+    if place.is_dir():
+        return place / "history.sqlite", None
+    if place.suffix in {".yaml", ".yml"}:
+        from bias_audit.config.load import load_zoo
+
+        zoo = load_zoo(place, overrides)
+        return zoo.folder / "history.sqlite", zoo.name
+    return place, None
+
+
+def _log_to_mlflow(uri: str, done: ZooRun, out: Output) -> None:
+    raise NotImplementedError
+
+
+def _exit_code(zoo: ZooConfig, done: ZooRun) -> int:
+    """An audit that failed first: evidence is missing, whatever the rest says."""
+    outcomes = done.outcomes
+    if "failed" in outcomes or any(state.state == "failed" for state in done.states):
+        return EXIT_ANALYSIS_FAILED
+    if "FAIL" in outcomes or done.failed_gates:
+        return EXIT_CRITERION_FAILED
+    undecided = "INCONCLUSIVE" in outcomes and zoo.policy.inconclusive == "fails"
+    return EXIT_INCONCLUSIVE if undecided else 0
