@@ -114,17 +114,15 @@ def test_files_may_move(zoo: Zoo) -> None:
 
 def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo.run()
-    from bias_audit.audit import fingerprints
-
-    real = fingerprints.software_of
+    from bias_audit.software import software_of
 
     def other(module: str) -> Any:
-        found = real(module)
+        found = software_of(module)
         if module.endswith("group_profiles"):
             return type(found)("of another version", found.packages)
         return found
 
-    monkeypatch.setattr(fingerprints, "software_of", other)
+    monkeypatch.setattr("bias_audit.audit.fingerprints.software_of", other)
     expected = ("code: another version of bias-audit (group_profiles)",)
     assert reasons(zoo)["one"] == expected
 
