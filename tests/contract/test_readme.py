@@ -20,6 +20,7 @@ def test_verbs_are_those_of_the_command_line() -> None:
     assert documented == {
         "check",
         "data check",
+        "diff",
         "export",
         "layers",
         "render",

@@ -43,21 +43,22 @@ class BlockTable:
 def curve_rows(block: LayerCurve) -> Iterator[Row]:
     """The estimate of every target and layer, each control, and lifts."""
     for curve in block.curves:
+        refit_sd = curve.noise.sd if curve.noise else None
         for point in curve.points:
             start = (block.quantity, curve.target, point.layer)
             tested = (point.p_value, point.adjusted_p)
             if point.estimate is None:
                 reason = curve.not_measured or "not measured"
-                yield (*start, "estimate", *estimate_cells(None), *tested, reason)
+                yield (*start, "estimate", *estimate_cells(None), *tested, reason, None)
                 continue
-            yield (*start, "estimate", *estimate_cells(point.estimate), *tested, None)
+            yield (*start, "estimate", *estimate_cells(point.estimate), *tested, None, refit_sd)
             for control in point.controls:
                 named = f"control: {control.name}", f"lift over {control.name}"
                 for series, value in zip(named, (control.estimate, control.lift), strict=True):
-                    yield (*start, series, *estimate_cells(value), None, None, None)
+                    yield (*start, series, *estimate_cells(value), None, None, None, None)
             if point.lift is not None:
                 series = f"lift over the strongest control, {point.strongest or 'guessing'}"
-                yield (*start, series, *estimate_cells(point.lift), None, None, None)
+                yield (*start, series, *estimate_cells(point.lift), None, None, None, None)
 
 
 def group_rows(block: GroupTable) -> Iterator[Row]:
@@ -198,6 +199,7 @@ BLOCK_TABLES: Final = (
             "series": "text",
             **ESTIMATE,
             **_TESTED,
+            "refit_sd": "number",
         },
         curve_rows,
     ),
