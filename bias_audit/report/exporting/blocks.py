@@ -9,6 +9,8 @@ from typing import Any, Final
 from bias_audit.report.exporting.columns import ESTIMATE, Kind
 from bias_audit.report.figure_data import Cell, estimate_cells, level_names
 from bias_audit.results.blocks import (
+    AttributionMaps,
+    AttributionTrust,
     Confusions,
     DifferenceMap,
     GroupDifference,
@@ -20,6 +22,7 @@ from bias_audit.results.blocks import (
     LayerCurve,
     LayerMatrix,
     MethodComparison,
+    RegionShares,
     RobustnessCurves,
     UnitMap,
 )
@@ -183,6 +186,40 @@ def robustness_rows(block: RobustnessCurves) -> Iterator[Row]:
             for point in curve.points:
                 change = estimate_cells(point.change)
                 yield (*start, point.strength, panel.strength, *change)
+
+
+def attributed_rows(block: AttributionMaps) -> Iterator[Row]:
+    """Every method and group, with the images behind its map or why there is none."""
+    for method in block.methods:
+        flag = "not passed" if method in block.flagged else "passed"
+        for group, n, reason in zip(block.groups, block.counts, block.reasons, strict=True):
+            yield (block.target, block.layer, method, flag, level_names(group), n, reason)
+
+
+def region_share_rows(block: RegionShares) -> Iterator[Row]:
+    """The share of every method, group and region, then the differences of groups."""
+    for row in block.rows:
+        start = (block.target, block.layer, "share", row.method, level_names(row.group), None)
+        for region, share in zip(block.regions, row.shares, strict=True):
+            values = estimate_cells(share)
+            yield (*start, row.n, region.name, region.area, *values, None, row.reason)
+    for each in block.differences:
+        other = level_names(each.other) if each.other else "all others"
+        compared = (block.target, block.layer, "difference", None, level_names(each.one), other)
+        values = estimate_cells(each.estimate)
+        yield (*compared, None, each.region, None, *values, each.adjusted_p, None)
+
+
+def trust_rows(block: AttributionTrust) -> Iterator[Row]:
+    """Every measure of every method, then the agreement of every pair."""
+    for method in block.methods:
+        for measure, value in zip(block.measures, method.estimates, strict=True):
+            start = (block.target, block.layer, method.name, None, method.standing)
+            values = estimate_cells(value)
+            yield (*start, measure.name, measure.better, *values, method.reason)
+    for pair in block.agreements:
+        pairs = (block.target, block.layer, pair.one, pair.other, None)
+        yield (*pairs, "agreement", "higher", *estimate_cells(pair.estimate), None)
 
 
 _TESTED: Final[dict[str, Kind]] = {"p": "number", "adjusted_p": "number", "reason": "text"}
@@ -357,5 +394,57 @@ BLOCK_TABLES: Final = (
             **ESTIMATE,
         },
         robustness_rows,
+    ),
+    BlockTable(
+        "attribution_maps",
+        "attribution_maps",
+        "a map of one method and group; its cells are in figures/",
+        {
+            "target": "text",
+            "layer": "text",
+            "method_compared": "text",
+            "sanity_check": "text",
+            "group": "text",
+            "independent_images": "whole",
+            "reason": "text",
+        },
+        attributed_rows,
+    ),
+    BlockTable(
+        "attribution_regions",
+        "region_shares",
+        "the share of attribution of one region, or the difference of two groups' (see series)",
+        {
+            "target": "text",
+            "layer": "text",
+            "series": "text",
+            "method_compared": "text",
+            "group": "text",
+            "other": "text",
+            "independent_images": "whole",
+            "region": "text",
+            "area": "number",
+            **ESTIMATE,
+            "adjusted_p": "number",
+            "reason": "text",
+        },
+        region_share_rows,
+    ),
+    BlockTable(
+        "attribution_checks",
+        "attribution_trust",
+        "a check of one attribution method, or the agreement of two",
+        {
+            "target": "text",
+            "layer": "text",
+            "method_compared": "text",
+            "other": "text",
+            "standing": "text",
+            "measure": "text",
+            "better": "text",
+            **ESTIMATE,
+            "reason": "text",
+        },
+        trust_rows,
     ),
 )
