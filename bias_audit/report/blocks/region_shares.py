@@ -7,7 +7,6 @@ from bias_audit.report.numbers import (
     MISSING,
     chance_of,
     count,
-    decimal,
     interval,
     interval_note,
     percent,
@@ -83,7 +82,7 @@ def _table(block: RegionShares) -> Table:
             Column("group"),
             Column("images", numeric=True),
             *(
-                Column(f"{region.name} (area {decimal(region.area, 3)})", numeric=True)
+                Column(f"{region.name} ({100 * region.area:.0f} % of the area)", numeric=True)
                 for region in block.regions
             ),
         ),
