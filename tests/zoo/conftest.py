@@ -16,7 +16,8 @@ import bias_audit
 from bias_audit.config.load import load_zoo
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.progress import Silent
-from bias_audit.zoo import task
+from bias_audit.results.differing.shapes import AuditDiff
+from bias_audit.zoo import comparing, task
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.run import ZooRun, run_zoo
 
@@ -102,6 +103,20 @@ def tiny(architecture: str) -> dict[str, Any]:
 
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    without_self_test: Callable[..., None] = lambda *_args: None  # noqa: E731
-    monkeypatch.setattr(task, "kept_or_quick", without_self_test)
+    """Without self-tests and pages, which take most of the time of so small an audit."""
+    nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
+    monkeypatch.setattr(task, "kept_or_quick", nothing)
+    monkeypatch.setattr(task, "render", nothing)
+    monkeypatch.setattr(comparing, "write_diff", _write_data)
+    return Zoo(tmp_path)
+
+
+def _write_data(found: AuditDiff, folder: Path) -> None:
+    (folder / "diff.json").write_text(found.model_dump_json())
+
+
+@pytest.fixture
+def zoo_with_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
+    monkeypatch.setattr(task, "kept_or_quick", nothing)
     return Zoo(tmp_path)
