@@ -114,8 +114,13 @@ def _worst(worse: list[Change], diff: Diff, audits: dict[int, Audit]) -> str:
     )
 
 
-def causes_told(diff: Diff) -> str:
+def differs_told(diff: Diff) -> str:
     """What differs between the two audits, besides their numbers."""
+    return "; ".join(f"{kind} ({detail})" for kind, detail in diff.causes) or "nothing"
+
+
+def causes_told(diff: Diff) -> str:
+    """What may have caused a change."""
     if not diff.causes:
         return "nothing else differs: noise alone is left"
     kinds = list(dict.fromkeys(kind for kind, _ in diff.causes))

@@ -9,7 +9,7 @@ from typing import Final
 
 from bias_audit.report.elements import Column, Table
 from bias_audit.report.numbers import count, counted, interval, signed_interval
-from bias_audit.report.zoo.attention import causes_told
+from bias_audit.report.zoo.attention import differs_told
 from bias_audit.results.history.records import Audit, Change, Diff, History
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
@@ -61,7 +61,7 @@ def _overview(diffs: list[Diff], audits: dict[int, Audit]) -> Table:
             audits[diff.before_id].started[:10],
             audits[diff.after_id].started[:10],
             ", ".join(f"{count(found[o])} {o}" for o in OUTCOMES if found[o]) or "none compared",
-            causes_told(diff),
+            differs_told(diff),
         )
         for diff, found in counted_of
     )

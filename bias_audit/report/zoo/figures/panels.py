@@ -115,7 +115,7 @@ def panels(
 def _frames(found: Panels, columns: int) -> None:
     """Grid lines, axes, and the values beside the first panel of each row."""
     low, high = found.y_limits
-    ticks = [t for t in MaxNLocator(3).tick_values(low, high).tolist() if low <= t <= high]
+    ticks = [float(t) for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
     grid, frame = [], []
     for place, (left, bottom) in enumerate(found.corners):
         heights = found.y(place, ticks).tolist()
