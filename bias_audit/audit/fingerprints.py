@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from bias_audit.activations.extract import made_by
 from bias_audit.audit.plan import Plan, PlannedBackbone
 from bias_audit.data.faces import Faces
-from bias_audit.files import digest, sha256_of, write_text
+from bias_audit.files import digest, sha256_of, tell_damage, write_text
 from bias_audit.software import software_of
 
 KINDS: Final = ("weights", "images", "labels", "config", "code", "packages")
@@ -155,7 +155,10 @@ class FileDigests:
     def _read(self) -> _Seen:
         try:
             return _Seen.model_validate_json(self._file.read_bytes())
-        except (OSError, ValidationError):
+        except OSError:
+            return _Seen()
+        except ValidationError as error:
+            tell_damage(self._file, error)
             return _Seen()
 
     @property
