@@ -15,6 +15,7 @@ from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
     EXIT_INCONCLUSIVE,
+    EXIT_REFUSED,
     LogOption,
     Output,
     SetOption,
@@ -233,8 +234,10 @@ def _log_to_mlflow(uri: str, done: ZooRun, out: Output) -> None:
 
 
 def _exit_code(zoo: ZooConfig, done: ZooRun) -> int:
-    """An audit that failed first: evidence is missing, whatever the rest says."""
+    """What is missing comes first, whatever the rest says: refused by the machine, or failed."""
     outcomes = done.outcomes
+    if done.refused:
+        return EXIT_REFUSED
     if "failed" in outcomes or any(state.state == "failed" for state in done.states):
         return EXIT_ANALYSIS_FAILED
     if "FAIL" in outcomes or done.failed_gates:
