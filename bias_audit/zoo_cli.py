@@ -230,7 +230,11 @@ def _history(place: Path, overrides: Sequence[str]) -> tuple[Path, str | None]:
 
 
 def _log_to_mlflow(uri: str, done: ZooRun, out: Output) -> None:
-    raise NotImplementedError
+    from bias_audit.report.zoo.tracking import log_to_mlflow
+
+    new = {s.audit_id for s in done.states if s.state == "audited" and s.audit_id is not None}
+    made = log_to_mlflow(done.database, new, tracking_uri=uri, reports=done.database.parent)
+    out.lines([f"MLflow: {len(made)} runs logged to {uri}"])
 
 
 def _exit_code(zoo: ZooConfig, done: ZooRun) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor, nn
 
 from bias_audit.activations.moments import Moments
-from bias_audit.config.schema import Multiplicity, SmallGroups, Strict
+from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.pooling import OutputShape
+from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
-from bias_audit.groups import Attribute
+from bias_audit.groups import Attribute, IntArray
 from bias_audit.progress import Progress
 from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.contributions import MeasureKey
@@ -98,6 +101,33 @@ class Head:
     """The same for the reference images of the config, shape (n_reference, n_units)."""
 
 
+class Network(Protocol):
+    """The backbone itself, and images as it takes them."""
+
+    @property
+    def module(self) -> nn.Module:
+        """In evaluation mode, on its device, without gradients of weights; not to be changed."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes an input."""
+
+    @property
+    def shapes(self) -> Mapping[str, OutputShape]:
+        """How the output of each layer is to be read."""
+
+    @property
+    def without_classes(self) -> str | None:
+        """Why what the module returns are no class scores; None where they are."""
+
+    @property
+    def data(self) -> Component:
+        """Where the images come from, as the config says."""
+
+    def batches(self, images: IntArray, size: int) -> Iterator[Tensor]:
+        """Some of the subject's images, preprocessed, on the device, at most `size` at a time."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One checkpoint of a training, seen through the subject's faces."""
@@ -147,6 +177,8 @@ class Subject:
     architecture: str = ""
     """Of the backbone; empty for simulated activations."""
     weights_sha256: str = ""
+    network: Network | None = None
+    """None where no analysis asks to go through the backbone again."""
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""
@@ -238,3 +270,8 @@ class Analysis(Generic[P]):
     """Whether `Subject.head` is asked for; what the layer receives is then recorded as well."""
     needs_controls: bool = False
     """Whether `Subject.controls` are asked for; without such an analysis they are not made."""
+    needs_network: bool = False
+    """Whether `Subject.network` is asked for."""
+    passes: Callable[[P, Workload], float] = _no_fits
+    """Images that the analysis passes through the backbone beyond the recording of activations,
+    for an estimate of the time; a backward pass counts as two."""

@@ -82,15 +82,17 @@ def _cost(
         other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
         multiplicity=plan.config.multiplicity,
     )
+    per_image = _seconds_per_image(backbone, settings.device)
     by_analysis = {
         (index, planned.kind): planned.analysis.fits(planned.params, workload) * unit_seconds
+        + planned.analysis.passes(planned.params, workload) * per_image
         for index, planned in enumerate(plan.analyses)
     }
     n_passed = len(faces) * (1 + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),
-        forward_seconds=_seconds_per_image(backbone, settings.device) * n_passed,
+        forward_seconds=per_image * n_passed,
         analysis_seconds=tuple(
             (kind, seconds) for (_, kind), seconds in by_analysis.items() if seconds
         ),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from bias_audit.analyses.analysis import Head, Subject
+from bias_audit.analyses.analysis import Head, Network, Subject
 from bias_audit.audit.cache import DiskCache
 from bias_audit.audit.plan import PlannedAnalysis
 from bias_audit.config.schema import AuditConfig
@@ -97,6 +97,7 @@ def analysis_key(planned: PlannedAnalysis, subject: Subject, config: AuditConfig
         *(digest(c.kind, c.name, c.fingerprint) for c in subject.controls),
         *_of_head(subject.head, subject.without_head),
         *_of_training(subject),
+        *_of_network(subject.network),
     )
 
 
@@ -128,6 +129,12 @@ def _of_head(head: Head | None, without_head: str) -> Iterator[str]:
     yield head.name
     for array in (head.weight, head.bias, head.reference):
         yield "" if array is None else digest(np.ascontiguousarray(array).tobytes())
+
+
+def _of_network(network: Network | None) -> Iterator[str]:
+    """What its weights, preprocessing and images do not say."""
+    if network is not None:
+        yield digest(network.data.model_dump_json(), str(network.without_classes))
 
 
 def _of_training(subject: Subject) -> Iterator[str]:

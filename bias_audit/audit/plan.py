@@ -57,6 +57,11 @@ class Plan:
         return any(planned.analysis.needs_head for planned in self.analyses)
 
     @property
+    def needs_network(self) -> bool:
+        """Whether an analysis goes through the backbones again."""
+        return any(planned.analysis.needs_network for planned in self.analyses)
+
+    @property
     def controls(self) -> Controls:
         """Those of the config, without what no analysis asks for."""
         wanted = self.config.controls

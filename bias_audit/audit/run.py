@@ -30,6 +30,7 @@ from bias_audit.audit.costs import Costs
 from bias_audit.audit.fingerprints import fingerprints
 from bias_audit.audit.heads import ForHead, FoundHead, head_of
 from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key
+from bias_audit.audit.network import LoadedNetwork
 from bias_audit.audit.plan import (
     Plan,
     PlannedAnalysis,
@@ -262,6 +263,7 @@ def _audit_backbone(
         training=training,
         architecture=seen.backbone.record.architecture,
         weights_sha256=seen.backbone.record.weights_sha256,
+        network=LoadedNetwork(seen.backbone, seen.faces, config) if plan.needs_network else None,
     )
     analyses = tuple(_analyses(subject, plan, prefix, seen.costs))
     return SubjectResult(

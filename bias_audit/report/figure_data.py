@@ -8,8 +8,10 @@ from typing import Any
 import numpy.typing as npt
 
 from bias_audit.groups import Group
-from bias_audit.report.figures.arrays import matrix_of
+from bias_audit.report.figures.arrays import attribution_maps_of, matrix_of
 from bias_audit.results.blocks import (
+    AttributionMaps,
+    AttributionTrust,
     Confusions,
     DifferenceMap,
     GroupMatrix,
@@ -17,6 +19,7 @@ from bias_audit.results.blocks import (
     GroupTable,
     LayerCurve,
     LayerMatrix,
+    RegionShares,
     RobustnessCurves,
     UnitMap,
 )
@@ -155,6 +158,55 @@ def robustness_curves_data(block: RobustnessCurves, arrays: Arrays) -> Rows:  # 
         for panel in block.panels
         for rank, curve in enumerate(panel.curves, 1)
         for point in curve.points
+    ]
+    return rows
+
+
+def attribution_maps_data(block: AttributionMaps, arrays: Arrays) -> Rows:
+    """One row per cell of the input: its place, and its value for each method and group."""
+    maps = attribution_maps_of(block, arrays)
+    series = [
+        (f"{method}, {level_names(group)}", maps[row, column])
+        for row, method in enumerate(block.methods)
+        for column, group in enumerate(block.groups)
+        if block.reasons[column] is None
+    ]
+    rows: Rows = [("row", "column", *(name for name, _ in series))]
+    side = maps.shape[-1]
+    for y in range(side):
+        rows += [(y, x, *(float(values[y, x]) for _, values in series)) for x in range(side)]
+    return rows
+
+
+def region_shares_data(block: RegionShares, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per method, group and region."""
+    rows: Rows = [("method", "group", "images", "region", "area", *_ESTIMATE, "reason")]
+    rows += [
+        (
+            row.method,
+            level_names(row.group),
+            row.n,
+            region.name,
+            region.area,
+            *estimate_cells(share),
+            row.reason,
+        )
+        for row in block.rows
+        for region, share in zip(block.regions, row.shares, strict=True)
+    ]
+    return rows
+
+
+def attribution_trust_data(block: AttributionTrust, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per method and measure, then one per pair of methods."""
+    rows: Rows = [("method", "other", "measure", "standing", *_ESTIMATE, "reason")]
+    for method in block.methods:
+        for measure, value in zip(block.measures, method.estimates, strict=True):
+            start = (method.name, None, measure.name, method.standing)
+            rows.append((*start, *estimate_cells(value), method.reason))
+    rows += [
+        (pair.one, pair.other, "agreement", None, *estimate_cells(pair.estimate), None)
+        for pair in block.agreements
     ]
     return rows
 

@@ -36,6 +36,10 @@ TERMS: Final = (
         "The share of false alarms that was accepted beforehand, such as 0.05: one in twenty.",
     ),
     Term("annotated", "As the dataset's label says; not a fact about the person shown."),
+    Term(
+        "attribution",
+        "How much each place of an image counts for a decision, by the definition of one method.",
+    ),
     Term("attribute", "What the labels record about a face, with its levels, such as age."),
     Term(
         "AUC",
@@ -184,6 +188,11 @@ TERMS: Final = (
         "relative entropy",
         "How unlike two distributions are; 0 is the same.",
         r"relative entrop(?:y|ies)",
+    ),
+    Term(
+        "sanity check",
+        "Whether a method's maps change when all that the network has learned is lost; if they do "
+        "not, they do not show it.",
     ),
     Term("seed", "The starting number of random draws; the same seed gives the same draws."),
     Term("SHA-256", "A fingerprint of data: other data give another one."),

@@ -9,6 +9,8 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bias_audit.report.blocks.attribution_maps import attribution_maps as attribution_maps_text
+from bias_audit.report.blocks.attribution_trust import attribution_trust as attribution_trust_text
 from bias_audit.report.blocks.confusions import confusions as confusions_text
 from bias_audit.report.blocks.difference_map import difference_map as difference_map_text
 from bias_audit.report.blocks.group_ledger import group_ledger as group_ledger_text
@@ -22,11 +24,14 @@ from bias_audit.report.blocks.hypothesis_families import (
 from bias_audit.report.blocks.layer_curve import layer_curve as layer_curve_text
 from bias_audit.report.blocks.layer_matrix import layer_matrix as layer_matrix_text
 from bias_audit.report.blocks.method_comparison import method_comparison as method_comparison_text
+from bias_audit.report.blocks.region_shares import region_shares as region_shares_text
 from bias_audit.report.blocks.robustness_curves import robustness_curves as robustness_curves_text
 from bias_audit.report.blocks.unit_map import unit_map as unit_map_text
 from bias_audit.report.elements import BlockText
 from bias_audit.report.figure_data import (
     Rows,
+    attribution_maps_data,
+    attribution_trust_data,
     confusions_data,
     difference_map_data,
     group_matrix_data,
@@ -34,9 +39,12 @@ from bias_audit.report.figure_data import (
     group_table_data,
     layer_curve_data,
     layer_matrix_data,
+    region_shares_data,
     robustness_curves_data,
     unit_map_data,
 )
+from bias_audit.report.figures.attribution_maps import attribution_maps
+from bias_audit.report.figures.attribution_trust import attribution_trust
 from bias_audit.report.figures.confusions import confusions
 from bias_audit.report.figures.difference_map import difference_map
 from bias_audit.report.figures.group_matrix import group_matrix
@@ -44,14 +52,17 @@ from bias_audit.report.figures.group_profiles import group_profiles
 from bias_audit.report.figures.group_table import group_table
 from bias_audit.report.figures.layer_curve import layer_curve
 from bias_audit.report.figures.layer_matrix import layer_matrix
+from bias_audit.report.figures.region_shares import region_shares
 from bias_audit.report.figures.robustness_curves import robustness_curves
 from bias_audit.report.figures.style import Palette
 from bias_audit.report.figures.unit_map import unit_map
 from bias_audit.results.blocks import (
+    AttributionMaps,
     DifferenceMap,
     GroupMatrix,
     GroupProfiles,
     GroupTable,
+    RegionShares,
     UnitMap,
 )
 
@@ -160,6 +171,27 @@ def shapes() -> dict[str, Shape[Any]]:
             data=robustness_curves_data,
             keys=lambda _: "strength",
         ),
+        "attribution_maps": Shape(
+            attribution_maps_text,
+            attribution_maps,
+            "png",
+            _attributed,
+            attribution_maps_data,
+            _attributed,
+            keys=lambda block: group_heading(block.groups[1:] or block.groups),
+        ),
+        "region_shares": Shape(
+            region_shares_text,
+            region_shares,
+            data=region_shares_data,
+            keys=_of_regions,
+        ),
+        "attribution_trust": Shape(
+            attribution_trust_text,
+            attribution_trust,
+            data=attribution_trust_data,
+            keys=lambda _: "method",
+        ),
         "test_families": Shape(hypothesis_families_text),
         "group_ledger": Shape(group_ledger_text),
     }
@@ -167,6 +199,16 @@ def shapes() -> dict[str, Shape[Any]]:
 
 def _of_rows(block: GroupTable | GroupProfiles) -> str:
     return group_heading([row.group for row in block.rows])
+
+
+def _attributed(block: AttributionMaps) -> tuple[str, ...]:
+    return (block.maps,)
+
+
+def _of_regions(block: RegionShares) -> str:
+    if block.by == "method":
+        return "method"
+    return group_heading([row.group for row in block.rows[1:]])
 
 
 def _rasters(block: UnitMap) -> tuple[str, ...]:

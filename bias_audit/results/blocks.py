@@ -531,6 +531,141 @@ class RobustnessCurves(_Block):
     panels: tuple[RobustnessPanel, ...]
 
 
+class FaceArea(_Frozen):
+    """An ellipse or a box of a face template, in shares of the input's sides."""
+
+    region: str
+    shape: Literal["ellipse", "box"]
+    left: float
+    top: float
+    """From the input's upper edge."""
+    right: float
+    bottom: float
+
+
+class AttributionMaps(_Block):
+    """Where a decision's attribution lies on the input, as means over groups of aligned faces."""
+
+    block: Literal["attribution_maps"] = "attribution_maps"
+    title: str
+    layer: str
+    target: str
+    decision: str
+    """What is attributed, in words."""
+    methods: tuple[str, ...]
+    flagged: tuple[str, ...] = ()
+    """Of the methods, those that did not pass the sanity check."""
+    groups: tuple[Group, ...]
+    """All images first, then the levels of one attribute."""
+    counts: tuple[int, ...]
+    """Independent images of each group."""
+    reasons: tuple[str | None, ...]
+    """Why a group has no map; None where it has."""
+    limit: float
+    """Colours run over this factor, less and more than an even spread."""
+    areas: tuple[FaceArea, ...]
+    """Of the face template, which are drawn as an outline."""
+    maps: str
+    """Array key: (n_methods, n_groups, side, side), mean absolute attribution relative to an even
+    spread, row 0 at the top; NaN only on disk, for groups without a map."""
+
+
+class FaceRegionArea(_Frozen):
+    """A region of a face template."""
+
+    name: str
+    area: float
+    """Its share of the input."""
+
+
+class RegionRow(_Frozen):
+    """How the attribution of some images is spread over the regions."""
+
+    method: str
+    group: Group
+    n: int
+    """Independent images."""
+    shares: tuple[Estimate | None, ...]
+    """Of every region; None where it was not measured."""
+    reason: str | None = None
+    """Why it was not."""
+
+
+class RegionDifference(_Frozen):
+    """A region's share in one group, less that in another."""
+
+    region: str
+    one: Group
+    other: Group | None
+    """None: all other images."""
+    estimate: Estimate
+    adjusted_p: float
+
+
+class RegionShares(_Block):
+    """Shares of attribution by region of a face template."""
+
+    block: Literal["region_shares"] = "region_shares"
+    title: str
+    layer: str
+    target: str
+    by: Literal["method", "group"]
+    """What the rows that are drawn differ in."""
+    regions: tuple[FaceRegionArea, ...]
+    rows: tuple[RegionRow, ...]
+    n_drawn: int
+    """Of the rows, the first so many are drawn; the rest is in the table."""
+    differences: tuple[RegionDifference, ...] = ()
+    adjustment: str = ""
+    """How p-values were adjusted, in a sentence; empty without differences."""
+
+
+class TrustMeasure(_Frozen):
+    """One way to ask whether a method's maps show what the backbone does."""
+
+    name: str
+    better: Literal["higher", "lower"]
+    meaning: str
+    reference: float | None = None
+    """Where a line is drawn: what a random map or the rule's limit gives."""
+
+
+class TrustedMethod(_Frozen):
+    """An attribution method and what its checks came to."""
+
+    name: str
+    standing: Literal["passes", "fails", "undecided", "does not apply"]
+    """Of the sanity check."""
+    estimates: tuple[Estimate | None, ...]
+    """In the order of the measures."""
+    reason: str | None = None
+    """Why it does not apply."""
+
+
+class MethodAgreement(_Frozen):
+    """How alike the maps of two methods are, image by image."""
+
+    one: str
+    other: str
+    estimate: Estimate
+
+
+class AttributionTrust(_Block):
+    """Whether maps of attribution methods can be relied on."""
+
+    block: Literal["attribution_trust"] = "attribution_trust"
+    title: str
+    layer: str
+    target: str
+    n: int
+    """Independent images that were drawn for the checks."""
+    rule: str
+    """Of the sanity check, in a sentence."""
+    measures: tuple[TrustMeasure, ...]
+    methods: tuple[TrustedMethod, ...]
+    agreements: tuple[MethodAgreement, ...]
+
+
 Block = Annotated[
     LayerCurve
     | GroupTable
@@ -543,6 +678,9 @@ Block = Annotated[
     | HypothesisFamilies
     | MethodComparison
     | RobustnessCurves
+    | AttributionMaps
+    | RegionShares
+    | AttributionTrust
     | GroupLedger,
     Field(discriminator="block"),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from bias_audit.config.catalog import unknown_name
 from bias_audit.config.changes import Changes, FailOn
 from bias_audit.errors import ConfigError
 
@@ -14,7 +15,7 @@ _WAYS: Final = ("higher", "lower")
 def overridden(
     policy: Changes,
     *,
-    fail_on: Sequence[FailOn] = (),
+    fail_on: Sequence[str] = (),
     margin: float | None = None,
     better: Sequence[str] = (),
 ) -> Changes:
@@ -27,10 +28,14 @@ def overridden(
         better: Such as "macro_auc=lower", on top of the config's.
 
     Raises:
-        ConfigError: A direction is not of this form, or the margin is not above 0.
+        ConfigError: A word is not known, a direction not of this form, or the margin not above 0.
     """
     changed: dict[str, Any] = {}
-    problems = []
+    problems = [
+        f"--fail-on: {unknown_name(word, get_args(FailOn), noun='outcome')}"
+        for word in fail_on
+        if word not in get_args(FailOn)
+    ]
     if fail_on:
         changed["fail_on"] = tuple(fail_on)
     if margin is not None:

@@ -11,15 +11,23 @@ import yaml
 from pydantic import BaseModel
 
 from bias_audit.audit.plan import make_plan
-from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES, LAYOUTS, Catalog
-from bias_audit.config.json_schema import json_schema
-from bias_audit.config.load import load_config
+from bias_audit.config.catalog import (
+    ANALYSES,
+    BACKBONE_SOURCES,
+    DATA_SOURCES,
+    EXECUTORS,
+    LAYOUTS,
+    Catalog,
+)
+from bias_audit.config.json_schema import json_schema, zoo_json_schema
+from bias_audit.config.load import load_config, load_zoo
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "audit_configs").glob("*.yaml"))
+ZOOS = sorted((ROOT / "audit_configs").glob("zoo*.yaml"))
+CONFIGS = sorted(set((ROOT / "audit_configs").glob("*.yaml")) - set(ZOOS))
 PLUGINS = [
     (catalog, kind)
-    for catalog in (DATA_SOURCES, BACKBONE_SOURCES, ANALYSES, LAYOUTS)
+    for catalog in (DATA_SOURCES, BACKBONE_SOURCES, ANALYSES, LAYOUTS, EXECUTORS)
     for kind in catalog.kinds()
 ]
 
@@ -39,6 +47,19 @@ def test_shipped_config_is_valid(path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_fits_the_json_schema(path: Path) -> None:
     jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
+
+
+@pytest.mark.parametrize("path", ZOOS, ids=lambda path: path.stem)
+def test_shipped_zoo_is_valid_and_fits_its_json_schema(path: Path) -> None:
+    assert load_zoo(path).name == path.stem
+    jsonschema.validate(yaml.safe_load(path.read_text()), zoo_json_schema())
+
+
+def test_the_zoos_json_schema_refuses_what_the_loader_refuses() -> None:
+    config = yaml.safe_load(ZOOS[0].read_text())
+    config["backbones"] = [{"kind": "checkpoint", "file": "x"}]  # neither a pattern nor complete
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(config, zoo_json_schema())
 
 
 def test_json_schema_refuses_what_the_loader_refuses() -> None:

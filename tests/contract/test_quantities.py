@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.config.catalog import ANALYSES
 from bias_audit.selftest.subjects import InMemoryActivations
+from tests.analyses.attributed import SHAPES, SIDE, FakeNetwork, SmallNet, frozen
 from tests.analyses.planted import planted
 
 SMALL: dict[str, list[dict[str, Any]]] = {
@@ -18,6 +20,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {},
         {"protocol": "krug_stober_2025", "published": {"epochs": 2}},
     ],
+    "attribution": [{"images": 40, "trust_images": 10, "methods": ["saliency"]}],
     "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }
 """Parameters of analyses that take long, or that have more than one form."""
@@ -38,7 +41,11 @@ def _subject() -> Subject:
         inputs=late,
         reference=late[:50],
     )
-    return replace(subject, activations=replace(activations, maps=maps), head=head)
+    # Its images are not those behind the activations, whose units have nothing to do with it.
+    images = torch.from_numpy(rng.standard_normal((240, 3, SIDE, SIDE)).astype(np.float32))
+    network = FakeNetwork(frozen(SmallNet()), images, SHAPES)
+    recorded = replace(activations, maps=maps)
+    return replace(subject, activations=recorded, head=head, network=network)
 
 
 @pytest.mark.parametrize("kind", ANALYSES.kinds())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bias_audit.audit.plan import make_plan
-from bias_audit.config.load import load_config
+from bias_audit.config.load import load_config, load_zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +20,7 @@ def test_verbs_are_those_of_the_command_line() -> None:
     assert documented == {
         "check",
         "data check",
+        "diff",
         "export",
         "layers",
         "render",
@@ -27,6 +28,11 @@ def test_verbs_are_those_of_the_command_line() -> None:
         "schema",
         "selftest",
         "verify",
+        "zoo plan",
+        "zoo prune",
+        "zoo report",
+        "zoo run",
+        "zoo status",
     }
 
 
@@ -44,8 +50,12 @@ def test_links_and_pictures_exist() -> None:
 def test_example_configs_are_valid(text: str, tmp_path: Path) -> None:
     path = tmp_path / "example.yaml"
     path.write_text(text)
-    assert yaml.safe_load(text)["name"]
-    assert make_plan(load_config(path)).backbones
+    given = yaml.safe_load(text)
+    assert given["name"]
+    if "datasets" in given:
+        assert load_zoo(path).datasets
+    else:
+        assert make_plan(load_config(path)).backbones
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

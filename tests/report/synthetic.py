@@ -27,6 +27,8 @@ from bias_audit.results.audit import (
 )
 from bias_audit.results.blocks import (
     AttributeShare,
+    AttributionMaps,
+    AttributionTrust,
     Block,
     ComparedMeasure,
     ComparedMethod,
@@ -37,6 +39,8 @@ from bias_audit.results.blocks import (
     Curve,
     CurvePoint,
     DifferenceMap,
+    FaceArea,
+    FaceRegionArea,
     Finding,
     GroupDifference,
     GroupLedger,
@@ -52,12 +56,18 @@ from bias_audit.results.blocks import (
     LayerMatrix,
     LayerPair,
     MapRegion,
+    MethodAgreement,
     MethodComparison,
     ProfileRow,
+    RegionDifference,
+    RegionRow,
+    RegionShares,
     RobustnessCurve,
     RobustnessCurves,
     RobustnessPanel,
     RobustnessPoint,
+    TrustedMethod,
+    TrustMeasure,
     UnitMap,
 )
 from bias_audit.results.judge import judge
@@ -294,6 +304,7 @@ def _analyses(
     own = np.random.default_rng(len(groups))
     levels, level_arrays = _levels(attributes, layer, own)
     differences, difference_arrays = _differences(attributes, layer, own)
+    attributed, attributed_maps = _attribution(attributes, layer, own)
     arrays = raster_arrays | matrix_arrays | level_arrays | difference_arrays
     results = (
         _done("linear_probe", "Linear decodability", (auc, accuracy, bits, *tables), prefix),
@@ -322,9 +333,124 @@ def _analyses(
             (_layouts(layer), _robustness(layer)),
             prefix,
         ),
+        _done("attribution", "Where decisions look", attributed, prefix),
         _done("plan", "Declared tests", (_plan(len(groups)), _ledger(groups, counts)), prefix),
     )
-    return results, {f"{prefix}-topomap": arrays}
+    arrays_of = {f"{prefix}-topomap": arrays, f"{prefix}-attribution": attributed_maps}
+    return results, arrays_of
+
+
+def _attribution(
+    attributes: tuple[Attribute, ...], layer: str, rng: np.random.Generator
+) -> tuple[
+    tuple[AttributionMaps, RegionShares, RegionShares, AttributionTrust],
+    dict[str, npt.NDArray[Any]],
+]:
+    """Two methods, one flagged; the levels of one attribute, of which one has no map."""
+    attribute = attributes[0]
+    everyone = Group((("images", "all images"),))
+    groups = (everyone, *(Group(((attribute.name, level),)) for level in attribute.levels))
+    reasons = tuple("4 images: suppressed" if i == 1 else None for i in range(len(groups)))
+    maps = rng.uniform(0.1, 3, (2, len(groups), 8, 8))
+    maps[:, 1] = np.nan
+    methods = ("Saliency", "Guided backpropagation")
+    counts = tuple(4 if reason else 40 for reason in reasons)
+    block = AttributionMaps(
+        title=f"Maps of the decision about {attribute.name}, by {attribute.name}",
+        layer=layer,
+        target=attribute.name,
+        decision=f"the score that the out-of-fold probe of annotated {attribute.name} gives",
+        methods=methods,
+        flagged=methods[1:],
+        groups=groups,
+        counts=counts,
+        reasons=reasons,
+        limit=3.0,
+        areas=(
+            FaceArea(region="eyes", shape="ellipse", left=0.2, top=0.2, right=0.4, bottom=0.4),
+            FaceArea(region="hair", shape="box", left=0.1, top=0.0, right=0.9, bottom=0.15),
+        ),
+        maps="maps",
+    )
+    regions = tuple(
+        FaceRegionArea(name=name, area=area)
+        for name, area in (("eyes", 0.2), ("hair", 0.3), ("outside the face", 0.5))
+    )
+
+    def row(method: str, place: int) -> RegionRow:
+        values = (0.4, 0.35, 0.25)
+        shares = tuple(None if reasons[place] else estimate(v, 0.03, 40) for v in values)
+        return RegionRow(
+            method=method,
+            group=groups[place],
+            n=counts[place],
+            shares=shares,
+            reason=reasons[place],
+        )
+
+    return (
+        block,
+        RegionShares(
+            title="Where each method sees it",
+            layer=layer,
+            target=attribute.name,
+            by="method",
+            regions=regions,
+            rows=tuple(row(name, 0) for name in methods),
+            n_drawn=2,
+        ),
+        RegionShares(
+            title="Where it is seen, by group",
+            layer=layer,
+            target=attribute.name,
+            by="group",
+            regions=regions,
+            rows=tuple(row("mean of the methods that pass", i) for i in range(len(groups))),
+            n_drawn=len(groups),
+            differences=(
+                RegionDifference(
+                    region="eyes",
+                    one=groups[-1],
+                    other=None,
+                    estimate=estimate(0.05, 0.02, 40),
+                    adjusted_p=0.01,
+                ),
+            ),
+            adjustment="P-values are adjusted.",
+        ),
+        AttributionTrust(
+            title="Can the maps be relied on?",
+            layer=layer,
+            target=attribute.name,
+            n=24,
+            rule="A method passes where its maps change.",
+            measures=(
+                TrustMeasure(
+                    name="without training", better="lower", meaning="as it says", reference=0.5
+                ),
+                TrustMeasure(name="deletion", better="higher", meaning="as it says", reference=0),
+            ),
+            methods=(
+                TrustedMethod(
+                    name=methods[0],
+                    standing="passes",
+                    estimates=(estimate(0.2, 0.05, 24), estimate(0.1, 0.05, 24)),
+                ),
+                TrustedMethod(
+                    name=methods[1], standing="fails", estimates=(estimate(0.8, 0.05, 24), None)
+                ),
+                TrustedMethod(
+                    name="DeepLIFT",
+                    standing="does not apply",
+                    estimates=(None, None),
+                    reason="an operation has no rule",
+                ),
+            ),
+            agreements=(
+                MethodAgreement(one=methods[0], other=methods[1], estimate=estimate(0.3, 0.1, 24)),
+            ),
+        ),
+    ), {"maps": maps}
 
 
 def _layouts(layer: str) -> MethodComparison:

@@ -28,7 +28,14 @@ from bias_audit.results.history.recording import (
 from tests.report.browser import ARABIC
 from tests.report.page import LOADING, Page, read
 from tests.report.synthetic import criteria_of, estimate, make_audit
-from tests.report.zoo_history import START, difference, keep, make_history, make_zoo_audit
+from tests.report.zoo_history import (
+    START,
+    compared,
+    difference,
+    keep,
+    make_history,
+    make_zoo_audit,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}"
 
@@ -43,6 +50,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = home / audit.folder
         folder.mkdir(parents=True)
         (folder / "report.html").write_text("a report", encoding="utf-8")
+        if audit.entry == "net_c":
+            (folder / "diff.html").write_text("a diff", encoding="utf-8")
     write_zoo_report(database, home / "zoo.html")
     return home
 
@@ -74,6 +83,9 @@ def test_links_are_relative_and_lead_to_reports_that_exist(zoo: Path, page: Page
         assert (zoo / unquote(path)).is_file()
         assert re.fullmatch(r"|backbone-\d+|verdict-\d+", anchor)
     assert any(link.endswith("report.html#verdict-2") for link in outward)
+    assert sum(link.endswith("diff.html") for link in outward) == 4, (
+        "notices and table, 2 datasets"
+    )
     here = {tag.attributes["id"] for tag in page.tags if "id" in tag.attributes}
     assert {link[1:] for link in links if link.startswith("#")} <= here
 
@@ -114,8 +126,8 @@ def test_attention_comes_first_and_names_each_kind(page: Page) -> None:
     assert kinds == sorted(kinds, key=order.index)
     assert {"failed", "worse", "stale", "missing"} <= set(kinds)
     told = " ".join(" ".join(tag.text.split()) for tag in notices)
-    assert "new_net on faces: no audit: weights not found" in told
-    assert "likely cause: weights" in told
+    assert "new_net on faces: not audited: weights not found" in told
+    assert "Likely cause: weights" in told
     assert page.all("h2")[0].attributes["id"] == "attention"
 
 
@@ -159,14 +171,12 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         for day in (0, 1)
     )
     keep(database, make_zoo_audit("long" * 60), dataset=ARABIC, entry="long" * 60, zoo=HOSTILE)
+    changes = [difference("worse", 0.1, backbone=HOSTILE, group=HOSTILE)]
     record_diff(
         database,
         one,
         other,
-        {
-            "causes": [{"kind": HOSTILE, "detail": HOSTILE}],
-            "changes": [difference("worse", 0.1, backbone=HOSTILE, group=HOSTILE)],
-        },
+        compared(HOSTILE, HOSTILE, HOSTILE, changes),
     )
     states = [
         EntryState(HOSTILE, HOSTILE, "failed", HOSTILE),

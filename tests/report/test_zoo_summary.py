@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,9 @@ def test_the_outcome_is_first_and_all_of_it_is_short(database: Path, tmp_path: P
     assert len(lines) <= MOST_LINES
     assert all(len(line) <= 300 for line in lines)
     for word in (
-        "19 audited, 1 failed, 1 stale",
+        "19 audited, 2 stale, 1 failed",
         "weights not found",
-        "likely cause: weights",
+        "Likely cause: weights",
         "Cost:",
         "zoo.html",
     ):
@@ -47,6 +48,20 @@ def test_a_run_with_nothing_new_says_so(tmp_path: Path) -> None:
     assert "1 unchanged" in text
     assert "Nothing failed" in text
     assert "no audit was made anew" in text
+
+
+def test_a_change_is_told_by_the_run_that_found_it_and_by_no_later_one(tmp_path: Path) -> None:
+    database = tmp_path / "history.sqlite"
+    make_history(database, entries=["a", "b", "c"], datasets=["faces"], dates=2)
+    assert "Worse than before: c on faces" in summary_text(database)
+    later = (START + timedelta(days=100)).isoformat()
+    states = [
+        EntryState("faces", name, "unchanged", "", 2 * i + 2) for i, name in enumerate("abc")
+    ]
+    record_run(database, zoo="demo", started=later, seconds=1, command="c", states=states)
+    text = summary_text(database)
+    assert "Worse than before" not in text and "Verdict changed" not in text
+    assert "Nothing failed" in text
 
 
 def test_an_older_run_can_be_told(database: Path) -> None:
@@ -68,7 +83,7 @@ def test_json_holds_the_same(database: Path, tmp_path: Path) -> None:
     data = json.loads(write_summary(database, tmp_path / "s.json").read_text())
     text = write_summary(database, tmp_path / "s.md").read_text()
     assert data["outcome"] == "failed"
-    assert data["states"] == {"audited": 19, "failed": 1, "stale": 1}
+    assert data["states"] == {"audited": 19, "failed": 1, "stale": 2}
     assert data["notices"][0]["kind"] == "failed"
     assert all(plain(notice["subject"]) in text for notice in data["notices"][:5])
 
@@ -77,4 +92,4 @@ def test_names_are_no_markup_and_no_mention() -> None:
     told = plain("<!channel> @everyone [x](http://evil.example) `rm` **bold**\nnext")
     assert "\n" not in told
     assert not set("<>`*@") & set(told)
-    assert plain("a" * 500) == "a" * 219 + "…"
+    assert plain("a" * 500) == "a" * 279 + "…"

@@ -302,6 +302,16 @@ def difference(outcome: str, value: float, half: float = 0.01, **other: Any) -> 
     } | other
 
 
+def compared(
+    kind: str, detail: str, backbone: str, changes: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What of a diff in JSON a history keeps."""
+    cause = {"kind": kind, "part": None, "detail": detail, "backbone": backbone, "is_minor": False}
+    text = f"Likely cause: {kind}, the only difference that numbers depend on."
+    concluded = {"backbone": backbone, "causes": [kind], "text": text}
+    return {"causes": [cause], "conclusions": [concluded], "changes": list(changes)}
+
+
 def make_history(
     database: Path,
     *,
@@ -333,24 +343,18 @@ def make_history(
                 ids.append(keep(database, made, dataset=dataset, entry=entry))
             if len(ids) > 1:
                 worse = place == 2
-                record_diff(
-                    database,
-                    ids[-2],
-                    ids[-1],
-                    {
-                        "causes": [{"kind": "weights", "detail": "sha256 ab… to ee…"}]
-                        if worse
-                        else [{"kind": "software", "detail": "bias-audit 0.1.0 to 0.2.0"}],
-                        "changes": [
-                            difference(
-                                "worse" if worse else "equivalent",
-                                0.06 if worse else 0.002,
-                                backbone=entry,
-                            ),
-                            difference("undecided", 0.015, 0.02, backbone=entry, target="age"),
-                        ],
-                    },
+                changes = [
+                    difference("worse", 0.06, backbone=entry)
+                    if worse
+                    else difference("equivalent", 0.002, backbone=entry),
+                    difference("undecided", 0.015, 0.02, backbone=entry, target="age"),
+                ]
+                kind, detail = (
+                    ("weights", "ab… -> ee…")
+                    if worse
+                    else ("software", "bias-audit 0.1.0 -> 0.2.0")
                 )
+                record_diff(database, ids[-2], ids[-1], compared(kind, detail, entry, changes))
             states.append(EntryState(dataset, entry, "audited", "code changed", ids[-1]))
     if len(entries) > 4:
         gone = states.pop()
@@ -358,6 +362,7 @@ def make_history(
             EntryState(gone.dataset, gone.entry, "stale", "labels changed", gone.audit_id)
         )
         states.append(EntryState(datasets[0], "new_net", "failed", "weights not found", None))
+        states.append(EntryState(datasets[-1], "new_net", "stale", "", None))
     last = START + timedelta(days=7 * (dates - 1))
     record_run(
         database,

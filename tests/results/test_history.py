@@ -16,8 +16,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bias_audit.config.changes import Changes
 from bias_audit.errors import OutputError
 from bias_audit.results.blocks import LayerCurve
+from bias_audit.results.diff import diff
+from bias_audit.results.differing.comparables import Audited
 from bias_audit.results.history import opening, rows
 from bias_audit.results.history.opening import reading_from, writing_to
 from bias_audit.results.history.reading import read_history
@@ -32,7 +35,7 @@ from bias_audit.results.history.recording import (
 )
 from bias_audit.results.history.schema import MIGRATIONS, VERSION
 from tests.report.synthetic import criteria_of, make_audit
-from tests.report.zoo_history import difference, keep, make_zoo_audit
+from tests.report.zoo_history import compared, difference, keep, make_zoo_audit
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "history.md"
 
@@ -329,20 +332,29 @@ def test_a_history_is_rebuilt_from_run_folders(database: Path, tmp_path: Path) -
         rebuild(database, [RunFolder(folder, "z", "faces", "net")])
 
 
-def test_a_diff_is_kept_once_and_read_back(database: Path) -> None:
-    one = keep(database, make_zoo_audit("net"), dataset="faces", entry="net")
-    other = keep(database, make_zoo_audit("net", weights="b" * 64), dataset="faces", entry="net")
-    diff = {
-        "causes": [{"kind": "weights", "detail": "ab to cd"}],
-        "changes": [difference("worse", 0.05)],
-    }
+def test_a_diff_is_kept_once_and_read_back(database: Path, tmp_path: Path) -> None:
+    """As a comparison of two real results writes it in JSON."""
+    ids, audited = [], []
+    for weights in ("a", "b"):
+        made = make_zoo_audit("net", weights=weights * 64, strength=0.3 + 0.4 * (weights == "b"))
+        ids.append(keep(database, made, dataset="faces", entry="net"))
+        audited.append(Audited(made, str(tmp_path), "0" * 64))
+    found = diff(audited[0], audited[1], Changes())
     for _ in range(2):
-        record_diff(database, one, other, diff)
+        record_diff(database, ids[0], ids[1], json.loads(found.model_dump_json()))
     (kept,) = read_history(database).diffs
-    assert (kept.before_id, kept.after_id, kept.causes) == (one, other, (("weights", "ab to cd"),))
-    (change,) = kept.changes
-    assert (change.outcome, change.is_paired, change.difference.value) == ("worse", True, 0.05)
-    assert len(tables(database)["changes"]) == 1
+    assert [kept.before_id, kept.after_id] == ids
+    assert [cause.name for cause in kept.causes] == [cause.name for cause in found.causes]
+    assert kept.conclusions == {each.backbone: each.text for each in found.conclusions}
+    assert len(kept.changes) == len(found.changes) > 50
+    for one, other in zip(kept.changes, found.changes, strict=True):
+        assert (one.outcome, one.layer, one.is_paired) == (
+            other.outcome,
+            other.layer,
+            other.paired,
+        )
+        assert one.difference.lower == other.difference.lower
+    assert len(tables(database)["changes"]) == len(found.changes)
 
 
 def test_runs_and_their_states_are_read_back(database: Path) -> None:
@@ -370,7 +382,9 @@ def test_the_document_holds_the_schema_of_today_and_its_questions_run(database: 
         dataset="faces",
         entry="net",
     )
-    record_diff(database, one, other, {"causes": [], "changes": [difference("worse", 0.05)]})
+    record_diff(
+        database, one, other, compared("weights", "a -> b", "net", [difference("worse", 0.05)])
+    )
     assert len(questions) == 5
     with sqlite3.connect(database) as connection:
         for question in questions:
@@ -383,7 +397,7 @@ def test_the_document_holds_the_schema_of_today_and_its_questions_run(database: 
 
 def test_every_table_and_view_says_what_it_holds() -> None:
     made = re.findall(r"CREATE (TABLE|VIEW) (\w+) (.*)\n", MIGRATIONS[0])
-    assert len(made) == 17
+    assert len(made) == 18
     for _, name, rest in made:
         assert re.search(r"-- [A-Z].*\.$", rest), name
 

@@ -90,9 +90,52 @@ def _few_threads_for(products: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def fold_fits(
+    axes: Axes,
+    labels: IntArray,
+    folds: IntArray,
+    *,
+    n_classes: int,
+    strengths: tuple[float, ...],
+) -> Fits:
+    """The probes behind `cross_fit` of one labelling, one for each fold.
+
+    Args:
+        axes: The units.
+        labels: Class of each image, shape (n_images,).
+        folds: As `cross_fit` has them.
+        n_classes: Number of classes.
+        strengths: Values of C to choose from.
+    """
+    products = axes.images.numel() * n_classes * (int(folds.max()) + 1)
+    with _few_threads_for(products):
+        fits, _ = _fitted(
+            axes, torch.from_numpy(labels[None]), torch.from_numpy(folds), n_classes, strengths
+        )
+    return fits
+
+
 def _cross_fit(
     axes: Axes, labellings: Tensor, folds: Tensor, n_classes: int, strengths: tuple[float, ...]
 ) -> list[CrossFit]:
+    n_folds = int(folds.max()) + 1
+    fits, used = _fitted(axes, labellings, folds, n_classes, strengths)
+    chosen = used.view(-1, n_folds).numpy().astype(np.float64)
+    return [
+        _predictions(axes, _part_of(fits, outer_of), labelling, folds, strengths)
+        for outer_of, labelling, strengths in zip(
+            (slice(at, at + n_folds) for at in range(0, fits.weights.shape[0], n_folds)),
+            labellings,
+            chosen,
+            strict=True,
+        )
+    ]
+
+
+def _fitted(
+    axes: Axes, labellings: Tensor, folds: Tensor, n_classes: int, strengths: tuple[float, ...]
+) -> tuple[Fits, Tensor]:
+    """The outer probes of all labellings, fold by fold, and the C that each uses."""
     n_folds = int(folds.max()) + 1
     outer = torch.arange(n_folds).repeat(len(labellings))
     labels = labellings.repeat_interleave(n_folds, dim=0)
@@ -105,17 +148,7 @@ def _cross_fit(
         best, start = _choose(axes, labels, held_out, path, n_classes=n_classes)
     training = torch.where(folds[None] == outer[:, None], -1, labels)
     problems = Problems(training, n_classes, 1 / path[best])
-    fits = fit(axes, problems, tolerance=TOLERANCE, start=start)
-    chosen = path[best].view(-1, n_folds).numpy().astype(np.float64)
-    return [
-        _predictions(axes, _part_of(fits, outer_of), labelling, folds, strengths)
-        for outer_of, labelling, strengths in zip(
-            (slice(at, at + n_folds) for at in range(0, len(labels), n_folds)),
-            labellings,
-            chosen,
-            strict=True,
-        )
-    ]
+    return fit(axes, problems, tolerance=TOLERANCE, start=start), path[best]
 
 
 def _choose(

@@ -8,6 +8,8 @@ from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     chance_of,
     count,
+    counted,
+    decimal,
     guess,
     interval,
     interval_note,
@@ -56,8 +58,22 @@ def layer_curve(block: LayerCurve) -> BlockText:
     return BlockText(
         alt=_alt(block, measured) if measured else None,
         caption=sentence(caption),
-        notes=(*missing, *interval_note(estimates)),
+        notes=(*missing, *interval_note(estimates), *_noise_note(measured)),
         tables=tables,
+    )
+
+
+def _noise_note(measured: list[Curve]) -> tuple[str, ...]:
+    """How much values move by refitting alone; nothing where that was not measured."""
+    known = [(curve.target, curve.noise) for curve in measured if curve.noise is not None]
+    if not known:
+        return ()
+    told = ", ".join(f"{target} {decimal(noise.sd, 4)}" for target, noise in known)
+    times = counted(known[0][1].refits, "refit")
+    return (
+        f"Standard deviation of a value when the same probes are fitted to other folds "
+        f"({times} of every layer, pooled over layers): {told}. A difference to another audit of "
+        "the same images that is not larger says nothing.",
     )
 
 

@@ -36,7 +36,7 @@ class ChangeFigure:
 
 
 def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[ChangeFigure]:
-    """One figure per quantity of curves, and one per quantity of groups.
+    """One figure per quantity of curves, the lifts of the first, and one per quantity of groups.
 
     Args:
         changes: Of one backbone.
@@ -44,7 +44,11 @@ def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[ChangeFig
     """
     curves = [change for change in changes if change.group is None]
     kinds = dict.fromkeys((change.quantity, change.of) for change in curves)
-    for place, (quantity, of) in enumerate(kinds):
+    first = next(iter(kinds), None)
+    drawn = (
+        [kind for kind in kinds if kind[1] == "estimate" or kind[0] == first[0]] if first else []
+    )
+    for place, (quantity, of) in enumerate(drawn):
         members = [c for c in curves if (c.quantity, c.of) == (quantity, of)]
         name = ("lift of " if of == "lift" else "") + quantity_named(quantity)
         yield _figure(

@@ -9,6 +9,8 @@ from typing import Any, Final
 from bias_audit.report.exporting.columns import ESTIMATE, Kind
 from bias_audit.report.figure_data import Cell, estimate_cells, level_names
 from bias_audit.results.blocks import (
+    AttributionMaps,
+    AttributionTrust,
     Confusions,
     DifferenceMap,
     GroupDifference,
@@ -20,6 +22,7 @@ from bias_audit.results.blocks import (
     LayerCurve,
     LayerMatrix,
     MethodComparison,
+    RegionShares,
     RobustnessCurves,
     UnitMap,
 )
@@ -43,21 +46,22 @@ class BlockTable:
 def curve_rows(block: LayerCurve) -> Iterator[Row]:
     """The estimate of every target and layer, each control, and lifts."""
     for curve in block.curves:
+        refit_sd = curve.noise.sd if curve.noise else None
         for point in curve.points:
             start = (block.quantity, curve.target, point.layer)
             tested = (point.p_value, point.adjusted_p)
             if point.estimate is None:
                 reason = curve.not_measured or "not measured"
-                yield (*start, "estimate", *estimate_cells(None), *tested, reason)
+                yield (*start, "estimate", *estimate_cells(None), *tested, reason, None)
                 continue
-            yield (*start, "estimate", *estimate_cells(point.estimate), *tested, None)
+            yield (*start, "estimate", *estimate_cells(point.estimate), *tested, None, refit_sd)
             for control in point.controls:
                 named = f"control: {control.name}", f"lift over {control.name}"
                 for series, value in zip(named, (control.estimate, control.lift), strict=True):
-                    yield (*start, series, *estimate_cells(value), None, None, None)
+                    yield (*start, series, *estimate_cells(value), None, None, None, None)
             if point.lift is not None:
                 series = f"lift over the strongest control, {point.strongest or 'guessing'}"
-                yield (*start, series, *estimate_cells(point.lift), None, None, None)
+                yield (*start, series, *estimate_cells(point.lift), None, None, None, None)
 
 
 def group_rows(block: GroupTable) -> Iterator[Row]:
@@ -184,6 +188,40 @@ def robustness_rows(block: RobustnessCurves) -> Iterator[Row]:
                 yield (*start, point.strength, panel.strength, *change)
 
 
+def attributed_rows(block: AttributionMaps) -> Iterator[Row]:
+    """Every method and group, with the images behind its map or why there is none."""
+    for method in block.methods:
+        flag = "not passed" if method in block.flagged else "passed"
+        for group, n, reason in zip(block.groups, block.counts, block.reasons, strict=True):
+            yield (block.target, block.layer, method, flag, level_names(group), n, reason)
+
+
+def region_share_rows(block: RegionShares) -> Iterator[Row]:
+    """The share of every method, group and region, then the differences of groups."""
+    for row in block.rows:
+        start = (block.target, block.layer, "share", row.method, level_names(row.group), None)
+        for region, share in zip(block.regions, row.shares, strict=True):
+            values = estimate_cells(share)
+            yield (*start, row.n, region.name, region.area, *values, None, row.reason)
+    for each in block.differences:
+        other = level_names(each.other) if each.other else "all others"
+        compared = (block.target, block.layer, "difference", None, level_names(each.one), other)
+        values = estimate_cells(each.estimate)
+        yield (*compared, None, each.region, None, *values, each.adjusted_p, None)
+
+
+def trust_rows(block: AttributionTrust) -> Iterator[Row]:
+    """Every measure of every method, then the agreement of every pair."""
+    for method in block.methods:
+        for measure, value in zip(block.measures, method.estimates, strict=True):
+            start = (block.target, block.layer, method.name, None, method.standing)
+            values = estimate_cells(value)
+            yield (*start, measure.name, measure.better, *values, method.reason)
+    for pair in block.agreements:
+        pairs = (block.target, block.layer, pair.one, pair.other, None)
+        yield (*pairs, "agreement", "higher", *estimate_cells(pair.estimate), None)
+
+
 _TESTED: Final[dict[str, Kind]] = {"p": "number", "adjusted_p": "number", "reason": "text"}
 
 BLOCK_TABLES: Final = (
@@ -198,6 +236,7 @@ BLOCK_TABLES: Final = (
             "series": "text",
             **ESTIMATE,
             **_TESTED,
+            "refit_sd": "number",
         },
         curve_rows,
     ),
@@ -355,5 +394,57 @@ BLOCK_TABLES: Final = (
             **ESTIMATE,
         },
         robustness_rows,
+    ),
+    BlockTable(
+        "attribution_maps",
+        "attribution_maps",
+        "a map of one method and group; its cells are in figures/",
+        {
+            "target": "text",
+            "layer": "text",
+            "method_compared": "text",
+            "sanity_check": "text",
+            "group": "text",
+            "independent_images": "whole",
+            "reason": "text",
+        },
+        attributed_rows,
+    ),
+    BlockTable(
+        "attribution_regions",
+        "region_shares",
+        "the share of attribution of one region, or the difference of two groups' (see series)",
+        {
+            "target": "text",
+            "layer": "text",
+            "series": "text",
+            "method_compared": "text",
+            "group": "text",
+            "other": "text",
+            "independent_images": "whole",
+            "region": "text",
+            "area": "number",
+            **ESTIMATE,
+            "adjusted_p": "number",
+            "reason": "text",
+        },
+        region_share_rows,
+    ),
+    BlockTable(
+        "attribution_checks",
+        "attribution_trust",
+        "a check of one attribution method, or the agreement of two",
+        {
+            "target": "text",
+            "layer": "text",
+            "method_compared": "text",
+            "other": "text",
+            "standing": "text",
+            "measure": "text",
+            "better": "text",
+            **ESTIMATE,
+            "reason": "text",
+        },
+        trust_rows,
     ),
 )

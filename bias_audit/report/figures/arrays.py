@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.results.blocks import DifferenceMap, GroupMatrix, UnitMap
+from bias_audit.results.blocks import AttributionMaps, DifferenceMap, GroupMatrix, UnitMap
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -60,6 +60,30 @@ def difference_rasters_of(
             f"{_some(broken) or 'masks'}"
         )
     return rasters, masks
+
+
+def attribution_maps_of(block: AttributionMaps, arrays: Arrays) -> npt.NDArray[np.floating[Any]]:
+    """The maps to draw, shape (n_methods, n_groups, side, side).
+
+    Raises:
+        ValueError: The array has another shape or type, no map of a group that has one, or
+            negative values.
+    """
+    maps = arrays[block.maps]
+    side = max(maps.shape[-1] if maps.ndim else 0, 1)
+    shape = len(block.methods), len(block.groups), side, side
+    _check(maps, shape, block.title, block.maps)
+    broken = [
+        group.label
+        for column, (group, reason) in enumerate(zip(block.groups, block.reasons, strict=True))
+        if reason is None and not (np.isfinite(maps[:, column]) & (maps[:, column] >= 0)).all()
+    ]
+    if broken:
+        raise ValueError(
+            f'{block.title}: array "{block.maps}": expected numbers of at least 0 for every group '
+            f"with a map, got others for {_some(broken)}"
+        )
+    return maps
 
 
 def matrix_of(block: GroupMatrix, arrays: Arrays) -> npt.NDArray[np.floating[Any]]:

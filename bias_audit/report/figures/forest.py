@@ -96,15 +96,26 @@ def _outcome(row: ForestRow) -> ChangeOutcome | None:
 
 def _draw(axes: Axes, panel: Panel, size: float) -> None:
     grid_lines(axes, "x")
-    margins = np.array([row.change.margin if row.change else np.nan for row in panel.rows])
-    for place, margin in enumerate(margins):
-        if np.isfinite(margin):
-            axes.fill_betweenx(
-                [place - 0.5, place + 0.5], -margin, margin, color=RULE, linewidth=0, zorder=0.5
-            )
+    _draw_bands(axes, panel)
     axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    for outcome, (colour, marker) in _LOOKS.items():
+        rows = [(place, row.change) for place, row in enumerate(panel.rows) if row.change]
+        _draw_alike([entry for entry in rows if entry[1].outcome == outcome], axes, colour)
+        axes.plot(
+            [change.difference.value for _, change in rows if change.outcome == outcome],
+            [place for place, change in rows if change.outcome == outcome],
+            marker=marker,
+            markersize=size / 1.8,
+            color=colour,
+            linestyle="none",
+            zorder=2.5,
+        )
     for place, row in enumerate(panel.rows):
-        _draw_row(axes, place, row, size)
+        if row.change is None:
+            axes.text(
+                0, place, "not compared", va="center", ha="center", fontsize=size - 1,
+                color=MUTED, style="italic",
+            )  # fmt: skip
         bounds = (0, place - 0.5, 1, place + 0.5)
         add_mark(axes, axes.get_yaxis_transform(), bounds, key=row.key, text=row.text)
     labels = [shortened(row.label, 40) for row in panel.rows]
@@ -115,22 +126,26 @@ def _draw(axes: Axes, panel: Panel, size: float) -> None:
     axes.set_title(shortened(panel.title, 34), fontsize=8.5, loc="left", pad=3)
 
 
-def _draw_row(axes: Axes, place: int, row: ForestRow, size: float) -> None:
-    change = row.change
-    if change is None:
-        axes.text(
-            0, place, "not compared", va="center", ha="center", fontsize=size - 1, color=MUTED,
-            style="italic",
-        )  # fmt: skip
+def _draw_bands(axes: Axes, panel: Panel) -> None:
+    """The margin, once for all rows that share it."""
+    margins = [row.change.margin if row.change else 0.0 for row in panel.rows]
+    for margin in dict.fromkeys(margins):
+        at = [place for place, own in enumerate(margins) if own == margin]
+        whole = len(at) == at[-1] - at[0] + 1
+        for first, last in [(at[0], at[-1])] if whole else [(place, place) for place in at]:
+            ends = [first - 0.5, last + 0.5]
+            axes.fill_betweenx(ends, -margin, margin, color=RULE, linewidth=0, zorder=0.5)
+
+
+def _draw_alike(rows: Sequence[tuple[int, Change]], axes: Axes, colour: str) -> None:
+    """Intervals of one outcome."""
+    if not rows:
         return
-    colour, marker = _LOOKS[change.outcome]
-    difference = change.difference
-    at = [place, place]
-    axes.plot([difference.lower, difference.upper], at, color=colour, linewidth=0.8)
-    axes.plot(change.equivalence, at, color=colour, linewidth=2.2, solid_capstyle="butt")
-    axes.plot(
-        [difference.value], [place], marker=marker, markersize=size / 1.8, color=colour, zorder=2.5
-    )
+    places = [place for place, _ in rows]
+    lower, upper = zip(*((c.difference.lower, c.difference.upper) for _, c in rows), strict=True)
+    axes.hlines(places, lower, upper, color=colour, linewidth=0.8)
+    lower, upper = zip(*(c.equivalence for _, c in rows), strict=True)
+    axes.hlines(places, lower, upper, color=colour, linewidth=2.2)
 
 
 def _limits(panels: Sequence[Panel]) -> tuple[float, float]:

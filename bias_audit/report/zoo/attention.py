@@ -33,6 +33,8 @@ class Notice:
     """Such as "resnet50 on FairFace"."""
     text: str
     link: str | None = None
+    audit_id: int | None = None
+    """Of the audit that brought it, where it is about a change."""
 
     @property
     def label(self) -> str:
@@ -43,12 +45,11 @@ class Notice:
 def notices(history: History, links: Links) -> tuple[Notice, ...]:
     """All of them, by gravity."""
     found = [
-        *_failed_states(history),
+        *_failed_states(history, links),
         *_failed_analyses(history, links),
         *_verdicts(history, links),
         *_worse(history, links),
         *_stale(history, links),
-        *_missing(history),
     ]
     order = list(KINDS)
     return tuple(sorted(found, key=lambda notice: order.index(notice.kind)))
@@ -59,11 +60,15 @@ def subject_of(backbone: Backbone) -> str:
     return f"{backbone.label} on {backbone.audit.dataset}"
 
 
-def _failed_states(history: History) -> Iterator[Notice]:
+def _failed_states(history: History, links: Links) -> Iterator[Notice]:
+    audits = {audit.id: audit for audit in history.audits}
     for state in history.run.states if history.run else ():
         if state.state == "failed":
-            reason = state.reason or "no reason was recorded"
-            yield Notice("failed", f"{state.entry} on {state.dataset}", f"no audit: {reason}")
+            audit = audits.get(state.audit_id or 0)
+            last = f"; its last audit is of {audit.started[:10]}" if audit else ""
+            text = f"not audited: {state.reason or 'no reason was recorded'}{last}"
+            link = links.report(audit) if audit else None
+            yield Notice("failed", f"{state.entry} on {state.dataset}", text, link)
 
 
 def _failed_analyses(history: History, links: Links) -> Iterator[Notice]:
@@ -86,6 +91,7 @@ def _verdicts(history: History, links: Links) -> Iterator[Notice]:
             f"{verdict.criterion}: {verdict.outcome}, was {verdict.before}; "
             f"{told(verdict.estimate)}, {claim_of(verdict)}",
             links.report(backbone.audit, f"verdict-{verdict.position}"),
+            backbone.audit.id,
         )
 
 
@@ -95,7 +101,8 @@ def _worse(history: History, links: Links) -> Iterator[Notice]:
         worse = [change for change in diff.changes if change.outcome == "worse"]
         if worse and diff.after_id in audits:
             audit = audits[diff.after_id]
-            yield Notice("worse", _name(audit), _worst(worse, diff, audits), links.report(audit))
+            link = links.diff(audit) or links.report(audit)
+            yield Notice("worse", _name(audit), _worst(worse, diff, audits), link, audit.id)
 
 
 def _name(audit: Audit) -> str:
@@ -110,44 +117,18 @@ def _worst(worse: list[Change], diff: Diff, audits: dict[int, Audit]) -> str:
     return (
         f"{counted(len(worse), 'number')} worse{since}; the largest change is "
         f"{largest.quantity} of {largest.target}{group} at {largest.layer}: "
-        f"{signed_interval(largest.difference)}; {causes_told(diff)}"
-    )
-
-
-def differs_told(diff: Diff) -> str:
-    """What differs between the two audits, besides their numbers."""
-    return "; ".join(f"{kind} ({detail})" for kind, detail in diff.causes) or "nothing"
-
-
-def causes_told(diff: Diff) -> str:
-    """What may have caused a change."""
-    if not diff.causes:
-        return "nothing else differs: noise alone is left"
-    kinds = list(dict.fromkeys(kind for kind, _ in diff.causes))
-    if len(kinds) == 1:
-        details = "; ".join(detail for _, detail in diff.causes)
-        return f"likely cause: {kinds[0]} ({details})"
-    return f"{', '.join(kinds)} differ, so the cause cannot be told apart"
+        f"{signed_interval(largest.difference)}. {diff.conclusions.get(largest.backbone, '')}"
+    ).rstrip()
 
 
 def _stale(history: History, links: Links) -> Iterator[Notice]:
+    """Entries that the latest run left as they were although it found a reason."""
     audits = {audit.id: audit for audit in history.audits}
     for state in history.run.states if history.run else ():
         if state.state == "stale":
             audit = audits.get(state.audit_id or 0)
-            of = f"its audit is of {audit.started[:10]}" if audit else "there is no audit"
+            kind = "stale" if audit else "missing"
+            of = f"its audit is of {audit.started[:10]}" if audit else "never audited"
             reason = f" ({state.reason})" if state.reason else ""
             link = links.report(audit) if audit else None
-            yield Notice("stale", f"{state.entry} on {state.dataset}", f"{of}{reason}", link)
-
-
-def _missing(history: History) -> Iterator[Notice]:
-    """Entries that were audited on another dataset, and no run says why not on this one."""
-    states = history.run.states if history.run else ()
-    told = {(state.dataset, state.entry) for state in states}
-    there = {(audit.dataset, audit.entry) for audit in history.audits}
-    asked = {entry for _, entry in there | told}
-    for dataset in dict.fromkeys(dataset for dataset, _ in sorted(there | told)):
-        for entry in sorted(asked):
-            if (dataset, entry) not in there | told:
-                yield Notice("missing", f"{entry} on {dataset}", "never audited")
+            yield Notice(kind, f"{state.entry} on {state.dataset}", f"{of}{reason}", link)

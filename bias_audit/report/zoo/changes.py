@@ -9,7 +9,7 @@ from typing import Final
 
 from bias_audit.report.elements import Column, Table
 from bias_audit.report.numbers import count, counted, interval, signed_interval
-from bias_audit.report.zoo.attention import differs_told
+from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.records import Audit, Change, Diff, History
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
@@ -19,21 +19,38 @@ _MOST: Final = 150
 
 
 @dataclass(frozen=True)
+class ComparedView:
+    """A latest audit beside the one before."""
+
+    entry: str
+    dataset: str
+    before: str
+    """Date."""
+    after: str
+    numbers: str
+    """By outcome."""
+    differs: str
+    """What differs besides the numbers, a line each."""
+    link: str | None
+    """To the comparison's own page."""
+
+
+@dataclass(frozen=True)
 class ChangesView:
     """The section."""
 
-    overview: Table | None
-    """None where no audit was compared with an earlier one."""
+    overview: tuple[ComparedView, ...]
+    """Empty where no audit was compared with an earlier one."""
     largest: Table | None
     notes: tuple[str, ...]
 
 
-def changes(history: History) -> ChangesView:
+def changes(history: History, links: Links) -> ChangesView:
     """Count the outcomes of every diff, and list what moved."""
     audits = {audit.id: audit for audit in history.audits}
     diffs = [diff for diff in history.diffs if {diff.before_id, diff.after_id} <= audits.keys()]
     if not diffs:
-        return ChangesView(None, None, ())
+        return ChangesView((), None, ())
     moved = sorted(
         ((audits[diff.after_id], change) for diff in diffs for change in _moved(diff)),
         key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference.value)),
@@ -44,35 +61,36 @@ def changes(history: History) -> ChangesView:
             f"The first {_MOST} of {counted(len(moved), 'change')}; the history's table `changes` "
             "has all.",
         )
-    return ChangesView(_overview(diffs, audits), _largest(moved[:_MOST]), notes)
+    return ChangesView(_overview(diffs, audits, links), _largest(moved[:_MOST]), notes)
 
 
 def _moved(diff: Diff) -> Iterator[Change]:
     return (change for change in diff.changes if change.outcome in _TOLD)
 
 
-def _overview(diffs: list[Diff], audits: dict[int, Audit]) -> Table:
-    counted_of = [(diff, Counter(change.outcome for change in diff.changes)) for diff in diffs]
-    counted_of.sort(key=lambda pair: [-pair[1][outcome] for outcome in _TOLD])
-    rows = tuple(
-        (
-            audits[diff.after_id].entry,
-            audits[diff.after_id].dataset,
-            audits[diff.before_id].started[:10],
-            audits[diff.after_id].started[:10],
-            ", ".join(f"{count(found[o])} {o}" for o in OUTCOMES if found[o]) or "none compared",
-            differs_told(diff),
+def _overview(
+    diffs: list[Diff], audits: dict[int, Audit], links: Links
+) -> tuple[ComparedView, ...]:
+    found = [(diff, Counter(change.outcome for change in diff.changes)) for diff in diffs]
+    found.sort(key=lambda pair: [-pair[1][outcome] for outcome in _TOLD])
+    return tuple(
+        ComparedView(
+            entry=audits[diff.after_id].entry,
+            dataset=audits[diff.after_id].dataset,
+            before=audits[diff.before_id].started[:10],
+            after=audits[diff.after_id].started[:10],
+            numbers=", ".join(f"{count(n[o])} {o}" for o in OUTCOMES if n[o]) or "none compared",
+            differs=_differing(diff),
+            link=links.diff(audits[diff.after_id]),
         )
-        for diff, found in counted_of
+        for diff, n in found
     )
-    return Table(
-        caption="Numbers of each latest audit by how they compare with the audit before",
-        columns=tuple(
-            Column(name)
-            for name in ("backbone", "dataset", "before", "after", "numbers", "what else differs")
-        ),
-        rows=rows,
-    )
+
+
+def _differing(diff: Diff) -> str:
+    """What differs besides the numbers, what moves them first."""
+    causes = sorted(diff.causes, key=lambda cause: cause.is_minor)
+    return "\n".join(f"{cause.name}: {cause.detail}" for cause in causes) or "nothing recorded"
 
 
 def _largest(moved: list[tuple[Audit, Change]]) -> Table | None:

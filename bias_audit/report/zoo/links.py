@@ -21,12 +21,19 @@ class Links:
 
     def report(self, audit: Audit, anchor: str = "") -> str | None:
         """A relative link to an audit's report; None where there is no such file."""
-        path = self.home / audit.folder / "report.html"
+        way = self._file(audit, "report.html")
+        return f"{way}#{anchor}" if way and anchor else way
+
+    def diff(self, audit: Audit) -> str | None:
+        """To what changed since the audit before it; None where there is no such file."""
+        return self._file(audit, "diff.html")
+
+    def _file(self, audit: Audit, name: str) -> str | None:
+        path = self.home / audit.folder / name
         if audit.is_pruned or not path.is_file():
             return None
         # Escaped, a folder's name can be neither a scheme nor another host.
-        way = quote(Path(os.path.relpath(path, self.page)).as_posix())
-        return f"{way}#{anchor}" if anchor else way
+        return quote(Path(os.path.relpath(path, self.page)).as_posix())
 
     def backbone(self, backbone: Backbone) -> str | None:
         """To its part of the report."""

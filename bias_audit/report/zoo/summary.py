@@ -22,7 +22,7 @@ from bias_audit.results.history.records import Cost, History
 
 MOST_LINES: Final = 25
 _MOST_NOTICES: Final = 12
-_MOST_LETTERS: Final = 220
+_MOST_LETTERS: Final = 280
 _MOST_STAGES: Final = 3
 _MOST_FAILING: Final = 6
 
@@ -52,7 +52,7 @@ def summary_data(
     """The same for programs; see `summary_text`."""
     history = _history(database, run, zoo)
     with damage_named(database):
-        found = notices(history, _links(database, report))
+        found = _notices(history, _links(database, report))
         costs = _costs(history)
         return {
             "schema_version": 1,
@@ -120,6 +120,20 @@ def _links(database: Path, report: Path | None) -> Links:
     return Links(home, report.parent.resolve() if report else home)
 
 
+def _notices(history: History, links: Links) -> tuple[Notice, ...]:
+    """What is so now, and what changed in this run; what changed before it was told before."""
+    new = _audited(history)
+    return tuple(n for n in notices(history, links) if n.audit_id is None or n.audit_id in new)
+
+
+def _audited(history: History) -> frozenset[int]:
+    """Audits that the run made; all latest ones without a run."""
+    if history.run is None:
+        return frozenset(audit.id for audit in history.audits if audit.is_latest)
+    states = history.run.states
+    return frozenset(s.audit_id for s in states if s.state == "audited" and s.audit_id)
+
+
 def _zoo(history: History) -> str:
     if history.run:
         return history.run.zoo
@@ -127,7 +141,7 @@ def _zoo(history: History) -> str:
 
 
 def _lines(history: History, database: Path, report: Path | None) -> Iterator[str]:
-    found = notices(history, _links(database, report))
+    found = _notices(history, _links(database, report))
     verdicts = counts_of(list(history.verdicts)) or "no criterion declared"
     yield f"**Zoo {plain(_zoo(history))}: {outcome_of(history, found)}** ({verdicts})"
     if history.run:
@@ -189,11 +203,8 @@ def _states(history: History) -> Counter[str]:
 
 
 def _costs(history: History) -> list[Cost]:
-    """Of the audits that the run made; of all latest ones without a run."""
-    latest = {audit.id for audit in history.audits if audit.is_latest}
-    made = latest
-    if history.run:
-        made = {s.audit_id for s in history.run.states if s.state == "audited" and s.audit_id}
+    """Of the audits that the run made."""
+    made = _audited(history)
     return [cost for cost in history.costs if cost.audit_id in made]
 
 

@@ -76,7 +76,7 @@ def zoo_view(history: History, page: Path) -> ZooView:
         further=tuple(standing(q, history, colours, f"further-{i}") for i, q in enumerate(told)),
         profiles=tuple(profiles(q, history, colours, f"profile-{i}") for i, q in enumerate(drawn)),
         trends=tuple(view for view in followed if view is not None),
-        changes=changes(history),
+        changes=changes(history, links),
         costs=costs(history),
         audits=audits(history, links),
         backbones=tuple(dict.fromkeys(sorted(each.label for each in history.latest))),

@@ -15,6 +15,8 @@ _NO_NUMBER: Final = frozenset(
 """Sections of a config that change no number."""
 _RECORDED: Final = frozenset({"data", "backbones"})
 """Sections whose effect is recorded elsewhere: digests of images and labels, of weights."""
+_DRAWS: Final = frozenset({"sampling", "seed"})
+"""Sections that decide which images are drawn from a source."""
 _DRAWING: Final = frozenset({"matplotlib", "weasyprint", "umap-learn"})
 """Packages that no compared number passes through."""
 _HARDWARE: Final = ("system", "processor", "device", "threads")
@@ -39,9 +41,10 @@ def causes(
         pairs: The backbones that are compared.
         images: How many they share.
     """
-    sampling = [each for each in _settings(before, after) if each.part == "sampling"]
+    settings = list(_settings(before, after))
+    sampling = [each for each in settings if each.part in _DRAWS]
     data = list(_data(before, after, images))
-    rest = [each for each in _settings(before, after) if each.part != "sampling"]
+    rest = [each for each in settings if each.part not in _DRAWS]
     if sampling and any(cause.part == "images" for cause in data):
         why = "; ".join(cause.detail for cause in sampling)
         data = [
@@ -171,6 +174,9 @@ def _software(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         for result in (before, after)
     )
     told = list(_keys(one, other, ""))
+    code = [result.provenance.fingerprints.get("code") for result in (before, after)]
+    if None not in code and code[0] != code[1]:
+        told.append("the code of bias-audit behind the analyses")
     if told:
         yield Cause(kind="software", detail="; ".join(told))
 

@@ -11,6 +11,7 @@ from bias_audit.results.history.opening import reading_from
 from bias_audit.results.history.records import (
     Audit,
     Backbone,
+    Cause,
     Change,
     Cost,
     Curve,
@@ -27,6 +28,7 @@ from bias_audit.statistics.estimate import Estimate
 T = TypeVar("T")
 METHOD: Final = "as recorded"
 """A history keeps intervals, not how they were made; that is in each audit."""
+_CAUSE: Final = tuple(Cause.__dataclass_fields__)
 
 
 def read_history(database: Path, *, zoo: str | None = None, run: int | None = None) -> History:
@@ -62,6 +64,7 @@ def read_history(database: Path, *, zoo: str | None = None, run: int | None = No
             failures=_failures(connection),
             diffs=_diffs(connection),
             costs=_costs(connection),
+            fingerprints=_fingerprints(connection),
             run=_run(connection, zoo, run),
         )
 
@@ -203,25 +206,26 @@ def _diffs(connection: sqlite3.Connection) -> tuple[Diff, ...]:
         "JOIN audits b ON b.id = d.before_id "
         "WHERE d.after_id IN (SELECT audit_id FROM recent) GROUP BY d.after_id ORDER BY d.id"
     ).fetchall()
-    return tuple(
-        Diff(head["id"], head["before_id"], head["after_id"], *_of_diff(connection, head["id"]))
-        for head in heads
+    return tuple(_diff(connection, *head[:3]) for head in heads)
+
+
+def _diff(connection: sqlite3.Connection, number: int, before_id: int, after_id: int) -> Diff:
+    def rows(make: Callable[[Mapping[str, Any]], T], table: str) -> tuple[T, ...]:
+        query = f"SELECT * FROM {table} WHERE diff_id = ? ORDER BY position"
+        return tuple(_rows(connection, make, query, (number,)))
+
+    return Diff(
+        id=number,
+        before_id=before_id,
+        after_id=after_id,
+        causes=rows(_cause, "causes"),
+        conclusions=dict(rows(lambda row: (row["backbone"], row["text"]), "conclusions")),
+        changes=rows(_change, "changes"),
     )
 
 
-def _of_diff(
-    connection: sqlite3.Connection, diff_id: int
-) -> tuple[tuple[tuple[str, str], ...], tuple[Change, ...]]:
-    causes = connection.execute(
-        "SELECT kind, detail FROM causes WHERE diff_id = ? ORDER BY position", (diff_id,)
-    ).fetchall()
-    changes = _rows(
-        connection,
-        _change,
-        "SELECT * FROM changes WHERE diff_id = ? ORDER BY position",
-        (diff_id,),
-    )
-    return tuple((kind, detail) for kind, detail in causes), tuple(changes)
+def _cause(row: Mapping[str, Any]) -> Cause:
+    return Cause(**{n: v for n, v in _true_or_false(row).items() if n in _CAUSE})
 
 
 def _change(row: Mapping[str, Any]) -> Change:
@@ -243,6 +247,16 @@ def _costs(connection: sqlite3.Connection) -> tuple[Cost, ...]:
         "ORDER BY c.started, c.id, k.position"
     )
     return tuple(_rows(connection, lambda row: Cost(**_true_or_false(row)), query))
+
+
+def _fingerprints(connection: sqlite3.Connection) -> dict[int, dict[str, str]]:
+    found: dict[int, dict[str, str]] = {}
+    for audit_id, kind, value in connection.execute(
+        "SELECT audit_id, kind, value FROM fingerprints "
+        "WHERE audit_id IN (SELECT audit_id FROM recent) ORDER BY audit_id, kind"
+    ):
+        found.setdefault(audit_id, {})[kind] = value
+    return found
 
 
 def _run(connection: sqlite3.Connection, zoo: str | None, run: int | None) -> Run | None:

@@ -109,7 +109,7 @@ def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str
         database: The history.
         before_id: Of the earlier audit.
         after_id: Of the later one.
-        diff: With "changes" and "causes", as an `AuditDiff` is in JSON.
+        diff: An `AuditDiff` as it is in JSON; its changes, causes and conclusions are kept.
 
     Returns:
         Its id.
@@ -119,6 +119,10 @@ def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str
         KeyError: A change lacks a field.
     """
     causes = [_cause(i, each) for i, each in enumerate(diff["causes"])]
+    concluded = [
+        {"position": i, "backbone": each["backbone"], "text": each["text"]}
+        for i, each in enumerate(diff["conclusions"])
+    ]
     changes = [_change(i, each) for i, each in enumerate(diff["changes"])]
     with writing_to(database) as connection:
         pair = {"before_id": before_id, "after_id": after_id}
@@ -126,13 +130,14 @@ def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str
             "DELETE FROM diffs WHERE before_id = :before_id AND after_id = :after_id", pair
         )
         diff_id = _insert(connection, "diffs", [pair])
-        _insert(connection, "causes", [{"diff_id": diff_id} | row for row in causes])
-        _insert(connection, "changes", [{"diff_id": diff_id} | row for row in changes])
+        for table, kept in (("causes", causes), ("conclusions", concluded), ("changes", changes)):
+            _insert(connection, table, [{"diff_id": diff_id} | row for row in kept])
     return diff_id
 
 
 def _cause(position: int, cause: Mapping[str, Any]) -> Row:
-    return {"position": position, "kind": cause["kind"], "detail": cause["detail"]}
+    same = {name: cause[name] for name in ("kind", "part", "detail", "backbone")}
+    return {"position": position, "is_minor": int(cause["is_minor"])} | same
 
 
 def _change(position: int, change: Mapping[str, Any]) -> Row:

@@ -26,6 +26,7 @@ class Audit:
     started: str
     seconds: float
     outcome: str
+    audit_sha256: str
     config_sha256: str
     manifest_sha256: str
     code_version: str
@@ -122,14 +123,33 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """Something that differs between two audits."""
+
+    kind: str
+    part: str | None
+    detail: str
+    backbone: str | None
+    """None: all."""
+    is_minor: bool
+    """Whether it moves numbers by rounding or refitting alone."""
+
+    @property
+    def name(self) -> str:
+        """Such as "weights" or "data (labels)"."""
+        return f"{self.kind} ({self.part})" if self.part else self.kind
+
+
+@dataclass(frozen=True)
 class Diff:
     """How an audit differs from an earlier one."""
 
     id: int
     before_id: int
     after_id: int
-    causes: tuple[tuple[str, str], ...] = ()
-    """Kind and detail."""
+    causes: tuple[Cause, ...] = ()
+    conclusions: Mapping[str, str] = field(default_factory=dict)
+    """Where changes probably come from, by backbone."""
     changes: tuple[Change, ...] = ()
 
 
@@ -199,6 +219,8 @@ class History:
     """That lead to the latest audits."""
     costs: tuple[Cost, ...]
     """Of all audits."""
+    fingerprints: Mapping[int, Mapping[str, str]] = field(repr=False)
+    """Of the latest audits, by id and kind."""
     run: Run | None
     """The latest one."""
 

@@ -137,7 +137,18 @@ CREATE TABLE causes ( -- What differs between the two audits of a diff, besides 
   diff_id INTEGER NOT NULL REFERENCES diffs(id) ON DELETE CASCADE,
   position INTEGER NOT NULL,
   kind TEXT NOT NULL, -- weights, data, config, software, preprocessing or hardware
+  part TEXT, -- images or labels of data, a section of a config; else NULL
   detail TEXT NOT NULL,
+  backbone TEXT, -- that it is about; NULL: all
+  is_minor INTEGER NOT NULL, -- 1: moves numbers by rounding or refitting alone
+  PRIMARY KEY (diff_id, position)
+) WITHOUT ROWID;
+
+CREATE TABLE conclusions ( -- Where the changes of each backbone of a diff probably come from.
+  diff_id INTEGER NOT NULL REFERENCES diffs(id) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  backbone TEXT NOT NULL,
+  text TEXT NOT NULL, -- in words
   PRIMARY KEY (diff_id, position)
 ) WITHOUT ROWID;
 

@@ -7,7 +7,7 @@ subplots take ten times as long, and an overview has hundreds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -129,10 +129,14 @@ def _frames(found: Panels, columns: int) -> None:
     _lines(found.axes, frame, _AXIS)
 
 
+def joined(runs: Iterable[FloatArray]) -> FloatArray:
+    """Many lines as one, which breaks between them: each artist costs as much as its points."""
+    parts = [part for run in runs for part in (run, np.array([math.nan]))]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
 def _lines(axes: Axes, runs: Sequence[Sequence[tuple[float, float]]], colour: str) -> None:
-    """Many lines as one, which breaks between them."""
-    points = [point for run in runs for point in [*run, (math.nan, math.nan)]]
-    x, y = np.array(points).T if points else ([], [])
+    x, y = (joined(np.array([point[i] for point in run]) for run in runs) for i in (0, 1))
     axes.plot(x, y, color=colour, linewidth=0.6, zorder=0.5)
 
 

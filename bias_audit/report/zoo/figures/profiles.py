@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.style import INK, shortened, styled
 from bias_audit.report.numbers import guess, signed_interval, told
-from bias_audit.report.zoo.figures.panels import Panels, panels
+from bias_audit.report.zoo.figures.panels import Panels, joined, panels
 from bias_audit.results.history.records import Point
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,29 +52,35 @@ def profiles_figure(
         y_label=shortened(metric, 34),
     )
     grid, low, high = _range(every)
-    for place, profile in enumerate(shown):
-        across = found.x(place, grid)
-        ends = found.y(place, low), found.y(place, high)
-        found.axes.fill_between(across, *ends, color="#eceef1", linewidth=0)
-        _draw(found, place, profile, colour)
-        if chance is not None:
-            level = found.y(place, [chance, chance])
-            dotted: dict[str, Any] = {"color": INK, "linewidth": 0.7, "linestyle": (0, (1, 2))}
-            found.axes.plot(found.x(place, [0, 1]), level, **dotted)
+    places = range(len(shown))
+    across = joined(found.x(place, grid) for place in places)
+    floor, ceiling = (joined(found.y(place, ends) for place in places) for ends in (low, high))
+    found.axes.fill_between(across, floor, ceiling, color="#eceef1", linewidth=0)
+    _draw(found, shown, colour)
+    if chance is not None:
+        x = joined(found.x(place, [0, 1]) for place in places)
+        level = joined(found.y(place, [chance, chance]) for place in places)
+        found.axes.plot(x, level, color=INK, linewidth=0.7, linestyle=(0, (1, 2)))
     return found.figure
 
 
-def _draw(found: Panels, place: int, profile: Profile, colour: str) -> None:
-    value, lower, upper = (found.y(place, row) for row in _bounds(profile))
-    x = found.x(place, profile.depths)
-    found.axes.fill_between(x, lower, upper, color=colour, alpha=0.25, linewidth=0)
-    found.axes.plot(x, value, color=colour, linewidth=1.1)
-    best = int(np.argmax(value))
-    found.axes.plot([x[best]], [value[best]], color=colour, marker="o", markersize=3.4)
-    for ends, point in zip(_ends(np.array(profile.depths)), profile.points, strict=True):
-        over = f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift)}"
-        told_so = f"{point.layer}: {told(point.estimate)}; {over}"
-        found.mark(place, ends, key=profile.label, text=told_so)
+def _draw(found: Panels, shown: Sequence[Profile], colour: str) -> None:
+    across = [found.x(place, profile.depths) for place, profile in enumerate(shown)]
+    told_of = [_bounds(profile) for profile in shown]
+    value, lower, upper = (
+        [found.y(place, bounds[row]) for place, bounds in enumerate(told_of)] for row in range(3)
+    )
+    band: dict[str, Any] = {"color": colour, "alpha": 0.25, "linewidth": 0}
+    found.axes.fill_between(joined(across), joined(lower), joined(upper), **band)
+    found.axes.plot(joined(across), joined(value), color=colour, linewidth=1.1)
+    tops = [(x[np.argmax(y)], np.max(y)) for x, y in zip(across, value, strict=True)]
+    dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.4}
+    found.axes.plot(*np.array(tops).T, color=colour, **dots)
+    for place, profile in enumerate(shown):
+        for ends, point in zip(_ends(np.array(profile.depths)), profile.points, strict=True):
+            over = f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift)}"
+            told_so = f"{point.layer}: {told(point.estimate)}; {over}"
+            found.mark(place, ends, key=profile.label, text=told_so)
 
 
 def _limits(bounds: Sequence[FloatArray], chance: float | None) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.style import INK, MUTED, shortened, styled
 from bias_audit.report.numbers import told
-from bias_audit.report.zoo.figures.panels import Panels, panels
+from bias_audit.report.zoo.figures.panels import Panels, joined, panels
 from bias_audit.statistics.estimate import Estimate
 
 LETTERS: Final = {"weights": "W", "data": "D", "config": "C", "software": "S"}
@@ -64,9 +64,10 @@ def trends_figure(shown: Sequence[Trend], *, until: str, metric: str, colour: st
         "C config, S software)",
         y_label=shortened(metric, 34),
     )
+    _draw(found, shown, colour)
+    _write_changes(found, shown)
     for place, trend in enumerate(shown):
-        _draw(found, place, trend, colour)
-        _write_changes(found, place, trend)
+        _mark(found, place, trend)
     return found.figure
 
 
@@ -83,17 +84,31 @@ def _moment(started: str) -> float:
     return datetime.fromisoformat(started).timestamp() / 86_400
 
 
-def _draw(found: Panels, place: int, trend: Trend, colour: str) -> None:
-    times = [*(_moment(step.started) for step in trend.steps), found.x_limits[1]]
-    estimates = [step.estimate for step in (*trend.steps, trend.steps[-1])]
-    x = found.x(place, times)
-    bounds = np.array([(e.value, e.lower, e.upper) for e in estimates]).T
-    value, lower, upper = (found.y(place, row) for row in bounds)
+def _draw(found: Panels, shown: Sequence[Trend], colour: str) -> None:
+    across, bounds = [], []
+    for place, trend in enumerate(shown):
+        across.append(found.x(place, _times(found, trend)))
+        estimates = [step.estimate for step in (*trend.steps, trend.steps[-1])]
+        rows = np.array([(e.value, e.lower, e.upper) for e in estimates]).T
+        bounds.append(found.y(place, rows))
+    value, lower, upper = (joined(each[row] for each in bounds) for row in range(3))
+    x = joined(across)
     band: dict[str, Any] = {"color": colour, "alpha": 0.25, "linewidth": 0}
     found.axes.fill_between(x, lower, upper, step="post", **band)
     found.axes.step(x, value, where="post", color=colour, linewidth=1.1)
+    audits = np.concatenate([each[:-1] for each in across])
+    values = np.concatenate([each[0][:-1] for each in bounds])
     dots: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.6}
-    found.axes.plot(x[:-1], value[:-1], color=colour, **dots)
+    found.axes.plot(audits, values, color=colour, **dots)
+
+
+def _times(found: Panels, trend: Trend) -> list[float]:
+    """Of each audit, and the end of the axis, up to which the latest value holds."""
+    return [*(_moment(step.started) for step in trend.steps), found.x_limits[1]]
+
+
+def _mark(found: Panels, place: int, trend: Trend) -> None:
+    times = _times(found, trend)
     for number, step in enumerate(trend.steps):
         changed = f"; differs from the audit before in {', '.join(step.changed)}"
         text = f"{step.started[:10]}, at {step.layer}: {told(step.estimate)}"
@@ -101,14 +116,18 @@ def _draw(found: Panels, place: int, trend: Trend, colour: str) -> None:
         found.mark(place, (times[number], times[number + 1]), key=trend.label, text=text)
 
 
-def _write_changes(found: Panels, place: int, trend: Trend) -> None:
+def _write_changes(found: Panels, shown: Sequence[Trend]) -> None:
     low, high = found.y_limits
-    ends = found.y(place, [low, high - 0.14 * (high - low)])
-    for step in trend.steps:
-        if step.changed:
-            x = float(found.x(place, [_moment(step.started)])[0])
-            letters = "".join(LETTERS.get(kind, "·") for kind in step.changed)
-            dashed: dict[str, Any] = {"color": MUTED, "linewidth": 0.6, "linestyle": (0, (2, 1.5))}
-            found.axes.plot([x, x], ends, zorder=1, **dashed)
-            at: dict[str, Any] = {"ha": "center", "va": "bottom"}
-            found.axes.text(x, float(ends[1]), letters, fontsize=6, color=INK, **at)
+    lines = []
+    for place, trend in enumerate(shown):
+        ends = found.y(place, [low, high - 0.14 * (high - low)])
+        for step in trend.steps:
+            if step.changed:
+                x = float(found.x(place, [_moment(step.started)])[0])
+                letters = "".join(LETTERS.get(kind, "·") for kind in step.changed)
+                at: dict[str, Any] = {"ha": "center", "va": "bottom"}
+                found.axes.text(x, float(ends[1]), letters, fontsize=6, color=INK, **at)
+                lines.append((np.array([x, x]), ends))
+    across, up = (joined(line[i] for line in lines) for i in (0, 1))
+    dashed: dict[str, Any] = {"color": MUTED, "linewidth": 0.6, "linestyle": (0, (2, 1.5))}
+    found.axes.plot(across, up, zorder=1, **dashed)

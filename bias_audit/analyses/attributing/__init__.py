@@ -1,0 +1,1 @@
+"""Which parts of an image a decision rests on, group by group."""

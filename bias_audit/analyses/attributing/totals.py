@@ -1,0 +1,110 @@
+"""Sums over images of fixed size, from which means, intervals and paired differences follow.
+
+The variance of a difference of means of shares, with images of one person counted together,
+depends on the images only through sums over clusters and the sums of products of these. So no
+value of an image needs to be kept, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.groups import IntArray
+from bias_audit.statistics.inference import Measured
+
+FloatArray = npt.NDArray[np.float64]
+Groups = Mapping[int, int]
+
+
+@dataclass
+class Totals:
+    """Of values per image, by group: their sums, numbers, and second moments over clusters.
+
+    Columns are groups x (1 + n_values): the number of images, then the sum of each value. An image
+    belongs to as many groups as there are attributes.
+    """
+
+    n_groups: int
+    n_values: int
+    first: FloatArray
+    """Shape (n_groups * n_columns,)."""
+    second: FloatArray
+    """Sum over clusters of the outer product of their sums, shape (columns, columns)."""
+    clusters: FloatArray
+    """Clusters that have an image in the group, shape (n_groups,)."""
+
+    @classmethod
+    def empty(cls, n_groups: int, n_values: int) -> Totals:
+        """Before any image."""
+        size = n_groups * (1 + n_values)
+        return cls(n_groups, n_values, np.zeros(size), np.zeros((size, size)), np.zeros(n_groups))
+
+    def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
+        """Count images, whole clusters at a time.
+
+        Args:
+            values: Shape (n, n_values).
+            member: Whether an image is in a group, shape (n, n_groups).
+            clusters: Shape (n,); none of these comes in another call.
+        """
+        one = np.concatenate([np.ones((len(values), 1)), values], axis=1)
+        rows = (member[:, :, None] * one[:, None, :]).reshape(len(values), -1)
+        _, place = np.unique(clusters, return_inverse=True)
+        sums = np.zeros((int(place.max(initial=-1)) + 1, rows.shape[1]))
+        np.add.at(sums, place, rows)
+        self.first += sums.sum(axis=0)
+        self.second += sums.T @ sums
+        self.clusters += (sums.reshape(len(sums), self.n_groups, -1)[:, :, 0] > 0).sum(axis=0)
+
+    @property
+    def counts(self) -> IntArray:
+        """Images of every group, shape (n_groups,)."""
+        return np.rint(self.first.reshape(self.n_groups, -1)[:, 0]).astype(np.int64)
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """To be stored."""
+        return {"first": self.first, "second": self.second, "clusters": self.clusters}
+
+
+class Means:
+    """Means of combinations of values over groups, ready to be compared.
+
+    The second moments are written as a product, M = L L'. The influences `L' a` of a mean with
+    gradient a then have the sums of squares and products that those of the clusters have.
+    """
+
+    def __init__(self, totals: Totals, *, unit: str) -> None:
+        self.totals, self.unit = totals, unit
+        values, vectors = np.linalg.eigh(totals.second)
+        self._root = vectors * np.sqrt(np.clip(values, 0, None))
+
+    def mean(
+        self, groups: Groups, weights: Sequence[float] | FloatArray, *, is_share: bool = True
+    ) -> Measured | None:
+        """The mean over some images of a weighted sum of their values; None without images.
+
+        Args:
+            groups: Groups to join (1) and to take away (-1), such as `{0: 1, 3: -1}` for all
+                images but those of group 3.
+            weights: Of the values, shape (n_values,).
+            is_share: Whether the result lies in [0, 1].
+        """
+        totals, width = self.totals, 1 + self.totals.n_values
+        wanted = np.zeros(totals.n_groups)
+        wanted[list(groups)] = list(groups.values())
+        sums = wanted @ totals.first.reshape(totals.n_groups, width)
+        n = round(float(wanted @ totals.clusters))
+        if sums[0] <= 0 or n <= 0:
+            return None
+        weights = np.asarray(weights, dtype=np.float64)
+        value = float(sums[1:] @ weights / sums[0])
+        gradient = np.concatenate([[-value], weights]) / sums[0]
+        influence = self._root.T @ np.outer(wanted, gradient).ravel()
+        if n > 1:  # the mean is estimated from the same clusters
+            influence = influence * np.sqrt(n / (n - 1))
+        trials = float(n) if is_share else None
+        return Measured(value, influence, n, n, self.unit, is_share=is_share, trials=trials)

@@ -1,0 +1,289 @@
+"""Whether maps can be relied on: checks of every method on a few images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bias_audit.analyses.analysis import ArrayCache, Network
+from bias_audit.analyses.attributing.faithfulness import (
+    curve_areas,
+    largest_change,
+    missed_changes,
+    order_by,
+    random_order,
+)
+from bias_audit.analyses.attributing.map_likeness import rank_correlation, structural_similarity
+from bias_audit.analyses.attributing.methods import attribute
+from bias_audit.analyses.attributing.passing import Question, densities, pooled
+from bias_audit.analyses.attributing.randomising import STAGES, randomised
+from bias_audit.analyses.attributing.totals import Means, Totals
+from bias_audit.groups import IntArray
+from bias_audit.progress import Step
+from bias_audit.results.blocks import (
+    AttributionTrust,
+    MethodAgreement,
+    TrustedMethod,
+    TrustMeasure,
+)
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import estimate
+
+Standing = Literal["passes", "fails", "undecided", "does not apply"]
+LIMIT: Final = 0.5
+"""Rank correlation of a map with that of the same image after all training is lost."""
+
+MEASURES: Final = (
+    TrustMeasure(
+        name="without training",
+        better="lower",
+        meaning="rank correlation of the map with that of the same decision with all weights "
+        "shuffled; a map that hardly changes does not show what was learned",
+        reference=LIMIT,
+    ),
+    TrustMeasure(
+        name="without upper half",
+        better="lower",
+        meaning="the same with the upper half of the layers and the probe shuffled",
+        reference=LIMIT,
+    ),
+    TrustMeasure(
+        name="without probe",
+        better="lower",
+        meaning="the same with the probe's weights alone shuffled",
+        reference=LIMIT,
+    ),
+    TrustMeasure(
+        name="structural similarity",
+        better="lower",
+        meaning="SSIM of the map with that of the decision with all weights shuffled",
+    ),
+    TrustMeasure(
+        name="deletion",
+        better="higher",
+        meaning="how much faster the decision's probability falls when cells are covered in the "
+        "order of the map than in a random order (difference of areas; 0: no faster)",
+        reference=0.0,
+    ),
+    TrustMeasure(
+        name="insertion",
+        better="higher",
+        meaning="how much faster it rises when cells are shown in the order of the map than in a "
+        "random order",
+        reference=0.0,
+    ),
+    TrustMeasure(
+        name="infidelity",
+        better="lower",
+        meaning="how far attributions miss what covering a square does to the score: 0 foretells "
+        "every change, 1 none",
+        reference=1.0,
+    ),
+    TrustMeasure(
+        name="sensitivity",
+        better="lower",
+        meaning="largest relative change of the attributions under noise too small to see",
+    ),
+)
+_N: Final = len(MEASURES)
+
+
+@dataclass(frozen=True)
+class TrustSample:
+    """Images that are drawn for the checks, one of each cluster."""
+
+    images: IntArray
+    """Numbers among the subject's."""
+    places: IntArray
+    """Numbers among the images that are attributed."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks came to."""
+
+    block: AttributionTrust
+    standing: tuple[Standing, ...]
+    """Of every method of the question."""
+
+
+def checked(
+    question: Question,
+    sample: TrustSample,
+    network: Network,
+    *,
+    n_levels: int,
+    seed: int,
+    cache: ArrayCache,
+    key: str,
+    step: Step,
+) -> Totals:
+    """Check every method on the sample's images; sums are kept in the cache.
+
+    Args:
+        question: What is attributed.
+        sample: On which images.
+        network: Gives them.
+        n_levels: Scores of the decision that belong together.
+        seed: Of shuffled weights, covered squares and noise.
+        cache: Private.
+        key: Of the sums.
+        step: Told of every image.
+    """
+    n_pairs = len([*combinations(question.methods, 2)])
+    totals = Totals.empty(1, _N * len(question.methods) + n_pairs)
+    kept = cache.get(key)
+    if kept is not None:
+        totals.first, totals.second = kept["first"], kept["second"]
+        totals.clusters = kept["clusters"]
+        step.advance(len(sample.images))
+        return totals
+    begun = 0
+    for batch in network.batches(sample.images, question.batch_size):
+        places = sample.places[begun : begun + len(batch)]
+        targets = question.targets(batch, places)
+        values = _values(question, batch, targets, n_levels=n_levels, seed=seed + begun)
+        member = np.ones((len(batch), 1), dtype=np.bool_)
+        totals.add(values.double().numpy(), member, begun + np.arange(len(batch)))
+        begun += len(batch)
+        step.advance(len(batch))
+    cache.put(key, totals.arrays())
+    return totals
+
+
+def _values(
+    question: Question, images: Tensor, targets: Tensor, *, n_levels: int, seed: int
+) -> Tensor:
+    """Every measure of every method, then every agreement, shape (n, n_values)."""
+    signed = [
+        attribute(method, question.decision, images, targets, question.settings)
+        for method in question.methods
+    ]
+    maps = [pooled(densities(values)[0], question.side) for values in signed]
+    alike = _after_shuffling(question, images, targets, maps, seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = random_order(len(images), generator).to(images.device)
+    by_chance = curve_areas(question.decision, images, targets, order, n_levels)
+    nothing = missed_changes(
+        question.decision, images, targets, torch.zeros_like(images), seed=seed
+    )
+    columns = []
+    for number, values in enumerate(signed):
+        found = curve_areas(question.decision, images, targets, order_by(values), n_levels)
+        columns += [alike[stage][number][0] for stage in reversed(STAGES)]
+        columns += [
+            alike[STAGES[-1]][number][1],
+            by_chance[0] - found[0],
+            found[1] - by_chance[1],
+            _relative(
+                missed_changes(question.decision, images, targets, values, seed=seed), nothing
+            ),
+            largest_change(
+                question.methods[number],
+                question.decision,
+                images,
+                targets,
+                settings=question.settings,
+                generator=_generator(seed, number),
+            ),
+        ]
+    columns += [rank_correlation(one, other) for one, other in combinations(maps, 2)]
+    return torch.stack([column.double().cpu() for column in columns], dim=1)
+
+
+def _relative(missed: Tensor, nothing: Tensor) -> Tensor:
+    return torch.where(nothing > 0, missed / nothing.clamp(min=1e-30), 1.0)
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed + 1000 * (number + 1))
+
+
+def _after_shuffling(
+    question: Question, images: Tensor, targets: Tensor, maps: Sequence[Tensor], seed: int
+) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """Rank correlation and SSIM of every method's maps with those of each stage."""
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for stage, broken in randomised(question.decision, images, seed=seed):
+        found[stage] = []
+        for method, before in zip(question.methods, maps, strict=True):
+            signed = attribute(method, broken, images, targets, question.settings)
+            after = pooled(densities(signed)[0], question.side)
+            likeness = rank_correlation(before, after), structural_similarity(before, after)
+            found[stage].append(likeness)
+    return found
+
+
+def trust_block(
+    totals: Totals,
+    methods: Sequence[str],
+    absent: Sequence[tuple[str, str]],
+    *,
+    layer: str,
+    target: str,
+    level: float,
+) -> Checked:
+    """The sums as a block.
+
+    Args:
+        totals: As `checked` gave them.
+        methods: Titles of those that were checked.
+        absent: Titles of those that do not apply, and why.
+        layer: Of the decision.
+        target: Of the decision.
+        level: Coverage of the intervals.
+    """
+    means = Means(totals, unit="images")
+
+    def of(column: int) -> Estimate | None:
+        weights = np.zeros(totals.n_values)
+        weights[column] = 1
+        found = means.mean({0: 1}, weights, is_share=False)
+        return None if found is None else estimate(found, level=level)
+
+    rows, standings = [], []
+    for number, name in enumerate(methods):
+        estimates = tuple(of(_N * number + place) for place in range(_N))
+        standings.append(_standing(estimates[0]))
+        rows.append(TrustedMethod(name=name, standing=standings[-1], estimates=estimates))
+    rows += [
+        TrustedMethod(name=name, standing="does not apply", estimates=(None,) * _N, reason=reason)
+        for name, reason in absent
+    ]
+    pairs = enumerate(combinations(methods, 2), start=_N * len(methods))
+    agreements = [(one, other, of(column)) for column, (one, other) in pairs]
+    block = AttributionTrust(
+        detail=False,
+        title=f"Can the maps of the decision about {target} be relied on?",
+        layer=layer,
+        target=target,
+        n=round(float(totals.clusters[0])),
+        rule=RULE,
+        measures=MEASURES,
+        methods=tuple(rows),
+        agreements=tuple(
+            MethodAgreement(one=one, other=other, estimate=value)
+            for one, other, value in agreements
+            if value is not None
+        ),
+    )
+    return Checked(block, tuple(standings))
+
+
+RULE: Final = (
+    "A method passes the sanity check where the mean rank correlation of its maps with those of "
+    f"the same decision without training lies below {LIMIT:g} with its whole interval, and fails "
+    "where it lies above; otherwise it is undecided."
+)
+
+
+def _standing(found: Estimate | None) -> Standing:
+    if found is None or found.lower <= LIMIT <= found.upper:
+        return "undecided"
+    return "passes" if found.upper < LIMIT else "fails"

@@ -1,0 +1,245 @@
+"""Attribution by group: a planted shortcut is found, and nothing about single images leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bias_audit.analyses.analysis import Outcome, Subject
+from bias_audit.analyses.methods.attribution import PLUGIN, Params
+from bias_audit.config.schema import Component, SmallGroups
+from bias_audit.errors import AnalysisError
+from bias_audit.results.blocks import (
+    AttributionMaps,
+    AttributionTrust,
+    GroupTable,
+    RegionShares,
+)
+from tests.analyses.attributed import FakeNetwork, attributed
+from tests.analyses.planted import FakeCache, planted
+
+PATCH = {"shape": "box", "left": 0, "top": 0, "right": 0.25, "bottom": 0.25}
+FACE = {"left": 0.3, "top": 0.3, "right": 0.9, "bottom": 0.9}
+CORNER = {
+    "regions": [
+        {"name": "patch", "areas": [PATCH]},
+        {"name": "face", "areas": [FACE]},
+    ]
+}
+
+
+def _params(**changes: Any) -> Params:
+    given = {
+        "targets": ["gender"],
+        "layer": "late",
+        "images": None,
+        "trust_images": 10,
+        "windows": 5,
+        "steps": 4,
+        "map_side": 16,
+        "template": CORNER,
+    }
+    return Params.model_validate(given | changes)
+
+
+def _run(subject: Subject, **changes: Any) -> Outcome:
+    return PLUGIN.run(subject, _params(**changes))
+
+
+def _block(outcome: Outcome, kind: type[Any], place: int = 0) -> Any:
+    return [block for block in outcome.blocks if isinstance(block, kind)][place]
+
+
+@pytest.fixture(scope="module")
+def found() -> Outcome:
+    return _run(attributed())
+
+
+def test_a_planted_patch_has_more_attribution_than_its_area(found: Outcome) -> None:
+    block = _block(found, RegionShares)
+    assert [region.name for region in block.regions][:2] == ["patch", "face"]
+    clear = 0
+    for row in block.rows:
+        patch, *others = zip(row.shares, block.regions, strict=True)
+        density = patch[0].lower / patch[1].area
+        rest = [share.upper / region.area for share, region in others[:-1]]
+        clear += density > max(rest)
+    assert clear >= 4
+
+
+def test_maps_of_the_level_with_the_patch_show_it(found: Outcome) -> None:
+    block = _block(found, AttributionMaps)
+    maps = found.arrays[block.maps]
+    assert maps.shape == (len(block.methods), 3, 16, 16)
+    assert np.allclose(maps.mean(axis=(2, 3)), 1, atol=1e-4)
+    male = [group.label for group in block.groups].index("male")
+    assert (maps[:, male, :4, :4].mean(axis=(1, 2)) > 2).sum() >= 4
+
+
+def test_groups_differ_where_the_patch_is(found: Outcome) -> None:
+    block = _block(found, RegionShares, 1)
+    assert block.by == "group"
+    first = min(block.differences, key=lambda each: each.adjusted_p)
+    assert first.region == "patch"
+    assert first.one.label == "female" and first.other is not None
+    assert first.estimate.upper < 0
+    rows = {row.group.label: row.shares[0] for row in block.rows[: block.n_drawn]}
+    assert rows["male"].value - rows["female"].value == pytest.approx(-first.estimate.value)
+
+
+def test_without_a_patch_no_region_of_the_groups_differs() -> None:
+    outcome = _run(attributed(patch=False))
+    block = _block(outcome, RegionShares, 1)
+    assert min(each.adjusted_p for each in block.differences) > 0.05
+
+
+def test_regions_sum_to_one_and_the_outside_to_its_quarters(found: Outcome) -> None:
+    block = _block(found, RegionShares)
+    assert sum(region.area for region in block.regions[:-1]) == pytest.approx(1)
+    for row in block.rows:
+        values = [share.value for share in row.shares]
+        assert sum(values[:-1]) == pytest.approx(1)
+        assert sum(values[2:-1]) == pytest.approx(values[-1])
+
+
+def test_the_checks_name_every_method_and_their_rule(found: Outcome) -> None:
+    block = _block(found, AttributionTrust)
+    assert len(block.methods) == 6 and len(block.agreements) == 15
+    by_name = {method.name: method for method in block.methods}
+    sanity = by_name["Integrated gradients"].estimates[0]
+    assert sanity is not None and sanity.n == 10
+    for method in block.methods:
+        low, high = method.estimates[0].lower, method.estimates[0].upper
+        expected = "passes" if high < 0.5 else "fails" if low > 0.5 else "undecided"
+        assert method.standing == expected
+    deletion = [measure.name for measure in block.measures].index("deletion")
+    assert by_name["Occlusion"].estimates[deletion].value > 0
+
+
+def test_the_table_for_criteria_holds_every_level(found: Outcome) -> None:
+    table = _block(found, GroupTable)
+    assert table.quantity == "attribution_outside_share"
+    labels = [row.group.label for row in table.rows]
+    assert labels == ["all images", "young", "old", "female", "male"]
+    assert all(row.estimate is not None or row.reason for row in table.rows)
+
+
+def test_nothing_that_leaves_grows_with_the_images() -> None:
+    small, large = (_run(attributed(n), methods=["saliency"]) for n in (60, 120))
+    for key, array in small.arrays.items():
+        assert array.shape == large.arrays[key].shape
+
+
+def test_what_is_cached_has_the_same_size_for_more_images() -> None:
+    sizes = []
+    for n in (60, 120):
+        cache = FakeCache()
+        _run(attributed(n, cache=cache), methods=["saliency"])
+        kept = {k: v for k, v in cache.kept.items() if k.startswith(("attribution-", "trust-"))}
+        assert len(kept) == 2
+        sizes.append(sorted(array.size for arrays in kept.values() for array in arrays.values()))
+    assert sizes[0] == sizes[1]
+
+
+def test_groups_of_few_images_have_no_map_and_no_number() -> None:
+    subject = attributed(60)
+    codes = subject.faces.table.codes.copy()
+    codes[:, 0] = (np.arange(60) < 6).astype(int)  # 6 old faces
+    table = replace(subject.faces.table, codes=codes)
+    subject = replace(
+        subject,
+        faces=replace(subject.faces, table=table),
+        small_groups=SmallGroups(minimum=10, policy="shrink", suppress_below=2),
+    )
+    outcome = _run(subject, methods=["saliency"], groups=["age"])
+    block = _block(outcome, AttributionMaps)
+    # "young" goes too: all images less the young ones would be the six.
+    assert [reason is None for reason in block.reasons] == [True, False, False]
+    assert np.isnan(outcome.arrays[block.maps][:, 1:]).all()
+    shares = _block(outcome, RegionShares, 1)
+    for row in shares.rows:
+        if row.group.label != "all images":
+            assert set(row.shares) == {None} and row.reason
+    assert not shares.differences
+    assert any("could show a face" in limit for limit in outcome.limits)
+
+
+class _Interrupted(FakeNetwork):
+    def batches(self, images: Any, size: int) -> Any:
+        if self.n_asked > 60:
+            raise KeyboardInterrupt
+        yield from super().batches(images, size)
+
+
+def test_an_interrupted_pass_goes_on_and_gives_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch, found: Outcome
+) -> None:
+    from bias_audit.analyses.attributing import passing
+
+    monkeypatch.setattr(passing, "_CHECKPOINT_SECONDS", 0.0)
+    cache = FakeCache()
+    subject = attributed(cache=cache)
+    network = subject.network
+    assert isinstance(network, FakeNetwork)
+    broken = _Interrupted(network.module, network.images, network.shapes)
+    with pytest.raises(KeyboardInterrupt):
+        _run(replace(subject, network=broken))
+    network.n_asked = 0
+    again = _run(subject)
+    assert network.n_asked < 120
+    for key, array in found.arrays.items():
+        assert np.allclose(again.arrays[key], array, equal_nan=True, atol=1e-5)
+    one, other = (_block(outcome, RegionShares, 1) for outcome in (found, again))
+    assert one.differences[0].estimate.value == pytest.approx(other.differences[0].estimate.value)
+
+
+def test_the_backbones_own_class_can_be_attributed_or_is_said_to_be_missing() -> None:
+    subject = attributed(60)
+    outcome = _run(subject, targets=["own_class"], methods=["saliency"])
+    assert _block(outcome, AttributionMaps).target == "own_class"
+    network = subject.network
+    assert isinstance(network, FakeNetwork)
+    network.without_classes = "the weights do not hold its classification layer"
+    with pytest.raises(AnalysisError, match="do not hold its classification layer"):
+        _run(subject, targets=["own_class"], methods=["saliency"])
+    outcome = _run(subject, targets=["own_class", "gender"], methods=["saliency"])
+    assert any("own_class (the weights" in limit for limit in outcome.limits)
+
+
+def test_images_are_drawn_evenly_and_the_draw_is_told() -> None:
+    outcome = _run(attributed(), images=40, methods=["saliency"])
+    block = _block(outcome, AttributionMaps)
+    assert block.counts == (40, 20, 20)
+    assert any("40 of 120 images" in limit for limit in outcome.limits)
+
+
+def test_activations_alone_cannot_be_attributed() -> None:
+    with pytest.raises(AnalysisError, match="expected the backbone itself"):
+        _run(planted())
+
+
+def test_faces_of_unknown_alignment_need_a_template() -> None:
+    subject = attributed(60)
+    network = subject.network
+    assert isinstance(network, FakeNetwork)
+    network.data = Component(kind="manifest")
+    with pytest.raises(AnalysisError, match="alignment is not known"):
+        _run(subject, template=None)
+
+
+def test_a_shortcut_outside_the_face_is_told() -> None:
+    template = {"regions": [{"name": "face", "areas": [FACE]}]}
+    outcome = _run(attributed(), template=template)
+    told = [finding.text for finding in outcome.findings]
+    assert any("Possible shortcut" in text for text in told), told
+    assert any("outside, upper left" in text for text in told), told
+
+
+def test_parameters_are_checked_before_the_work() -> None:
+    table = attributed(40).faces.table
+    said = PLUGIN.problems(_params(targets=["gendr"], groups=["ag"]), table, None)
+    assert len(said) == 2 and "gender" in said[0]
+    assert PLUGIN.problems(_params(layer="nowhere"), table, ("early", "late"))

@@ -1,0 +1,107 @@
+"""A zoo of tiny backbones on a few of the bundled faces, whose audits take about a second."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import yaml
+from safetensors.torch import load_file, save_file
+
+import bias_audit
+from bias_audit.config.load import load_zoo
+from bias_audit.config.zoo import ZooConfig
+from bias_audit.progress import Silent
+from bias_audit.zoo import task
+from bias_audit.zoo.entries import entries
+from bias_audit.zoo.run import ZooRun, run_zoo
+
+FACES = Path(bias_audit.__file__).parent / "data" / "parametric_faces"
+LEVELS = {"age": ["child", "young", "middle", "old"], "gender": ["female", "male"]}
+
+
+class Zoo:
+    """A zoo's files, which tests change as its users would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = folder / "faces.csv"
+        self.config = folder / "zoo.yaml"
+        for name in ("one", "two"):
+            save_file(tiny("test_resnet"), self.weights(name))
+        with (FACES / "faces.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        self.levels = {name: sorted({row[name] for row in rows}) for name in LEVELS}
+        self.write_rows(rows[::12])
+        self.settings: dict[str, Any] = {
+            "name": "tiny",
+            "seed": 1,
+            "datasets": [
+                {
+                    "name": "faces",
+                    "data": {
+                        "kind": "manifest",
+                        "file": str(self.manifest),
+                        "root": str(FACES),
+                        "path_column": "file",
+                        "attributes": self.levels,
+                    },
+                }
+            ],
+            "backbones": [
+                {"kind": "checkpoint", "architecture": "test_resnet", "match": self.pattern}
+            ],
+            "activations": {"device": "cpu"},
+            "controls": {"random_weights": 0, "image": False, "shuffles": 1, "refits": 1},
+            "analyses": [
+                {"kind": "linear_probe", "folds": 3, "regularisation": 0.01},
+                {"kind": "group_profiles", "folds": 3},
+            ],
+            "output": {"folder": str(folder / "out"), "cache": str(folder / "cache")},
+        }
+
+    @property
+    def pattern(self) -> str:
+        return str(self.folder / "*.safetensors")
+
+    def weights(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def rows(self) -> list[dict[str, str]]:
+        with self.manifest.open() as file:
+            return list(csv.DictReader(file))
+
+    def write_rows(self, rows: Sequence[dict[str, str]]) -> None:
+        with self.manifest.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def change_weights(self, name: str) -> None:
+        """Other weights under the same name."""
+        state = load_file(self.weights(name))
+        save_file({key: value * 1.5 for key, value in state.items()}, self.weights(name))
+
+    def load(self) -> ZooConfig:
+        self.config.write_text(yaml.safe_dump(self.settings))
+        return load_zoo(self.config)
+
+    def run(self, *, force: bool = False) -> ZooRun:
+        zoo = self.load()
+        return run_zoo(zoo, entries(zoo), command="test", progress=Silent(), force=force)
+
+
+def tiny(architecture: str) -> dict[str, Any]:
+    module = timm.create_model(architecture, pretrained=False)
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    without_self_test: Callable[..., None] = lambda *_args: None  # noqa: E731
+    monkeypatch.setattr(task, "kept_or_quick", without_self_test)
+    return Zoo(tmp_path)

@@ -1,0 +1,217 @@
+"""A zoo is brought up to date by doing what changed, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bias_audit.errors import OutputError
+from bias_audit.progress import Silent
+from bias_audit.results.history.latest import all_audits, latest_audits
+from bias_audit.zoo.entries import entries
+from bias_audit.zoo.folders import DATABASE, locked
+from bias_audit.zoo.pruning import prune
+from bias_audit.zoo.standing import standings
+from tests.zoo.conftest import Zoo
+
+
+def reasons(zoo: Zoo, **options: Any) -> dict[str, tuple[str, ...]]:
+    config = zoo.load()
+    found = standings(config, entries(config), progress=Silent(), **options)
+    return {each.entry.label: each.reasons for each in found}
+
+
+def result(zoo: Zoo, label: str) -> dict[str, Any]:
+    latest = latest_audits(zoo.load().folder / DATABASE, "tiny")
+    content: dict[str, Any] = json.loads(
+        (latest["faces", label].folder / "audit.json").read_text()
+    )
+    return content
+
+
+def reused(zoo: Zoo, label: str) -> dict[str, bool]:
+    (subject,) = result(zoo, label)["subjects"]
+    return {cost["stage"]: cost["reused"] for cost in subject["costs"]}
+
+
+def states(zoo: Zoo, *, force: bool = False) -> dict[str, str]:
+    return {state.entry: state.state for state in zoo.run(force=force).states}
+
+
+def test_nothing_changed_costs_nothing(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reasons(zoo) == {"one": ("never audited",), "two": ("never audited",)}
+    assert states(zoo) == {"one": "audited", "two": "audited"}
+
+    def refused(*_args: object, **_options: object) -> None:
+        raise AssertionError("a backbone was loaded")
+
+    monkeypatch.setattr("bias_audit.audit.run.load_backbone", refused)
+    assert states(zoo) == {"one": "unchanged", "two": "unchanged"}
+
+
+def test_changed_weights_are_one_new_audit_and_its_cause(zoo: Zoo) -> None:
+    zoo.run()
+    zoo.change_weights("two")
+    assert reasons(zoo) == {"one": (), "two": ("weights: the bytes of the weights changed",)}
+    assert states(zoo) == {"one": "unchanged", "two": "audited"}
+    assert reused(zoo, "two")["forward pass"] is False
+    latest = latest_audits(zoo.load().folder / DATABASE, "tiny")["faces", "two"]
+    found = json.loads((latest.folder / "diff.json").read_text())
+    assert {cause["kind"] for cause in found["causes"]} == {"weights"}
+    assert (latest.folder / "diff.html").is_file()
+
+
+def test_a_changed_label_needs_no_forward_pass(zoo: Zoo) -> None:
+    zoo.run()
+    rows = zoo.rows()
+    for row in rows[:8]:
+        row["gender"] = {"female": "male", "male": "female"}[row["gender"]]
+    zoo.write_rows(rows)
+    assert reasons(zoo)["one"] == ("data: other labels of the same images",)
+    assert states(zoo)["one"] == "audited"
+    stages = reused(zoo, "one")
+    assert stages["forward pass"] is True
+    assert stages["linear_probe"] is False
+
+
+def test_a_new_image_is_the_only_one_to_pass(zoo: Zoo) -> None:
+    rows = zoo.rows()
+    zoo.write_rows(rows[1:])
+    zoo.run()
+    zoo.write_rows(rows)
+    assert reasons(zoo)["one"] == ("data: other images",)
+    zoo.run()
+    (subject,) = result(zoo, "one")["subjects"]
+    assert subject["extraction"]["forward_images"] == 1
+
+
+def test_a_changed_analysis_is_the_only_one_to_run(zoo: Zoo) -> None:
+    zoo.run()
+    zoo.settings["analyses"][1]["folds"] = 4
+    assert reasons(zoo)["one"] == ("config: other settings (analyses)",)
+    zoo.run()
+    stages = reused(zoo, "one")
+    assert stages["linear_probe"] is True
+    assert stages["group_profiles"] is False
+
+
+def test_files_may_move(zoo: Zoo) -> None:
+    backbone = {"kind": "checkpoint", "architecture": "test_resnet", "label": "ours"}
+    zoo.settings["backbones"] = [backbone | {"file": str(zoo.weights("one")), "name": "ours"}]
+    zoo.run()
+    moved = zoo.folder / "elsewhere"
+    moved.mkdir()
+    shutil.move(zoo.weights("one"), moved / "one.safetensors")
+    zoo.settings["backbones"][0]["file"] = str(moved / "one.safetensors")
+    assert reasons(zoo) == {"ours": ()}
+
+
+def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo.run()
+    from bias_audit.software import software_of
+
+    def other(module: str) -> Any:
+        found = software_of(module)
+        if module.endswith("group_profiles"):
+            return type(found)("of another version", found.packages)
+        return found
+
+    monkeypatch.setattr("bias_audit.audit.fingerprints.software_of", other)
+    expected = ("code: another version of bias-audit (group_profiles)",)
+    assert reasons(zoo)["one"] == expected
+
+
+def test_what_makes_an_audit_stale_is_the_users_choice(zoo: Zoo) -> None:
+    zoo.run()
+    zoo.change_weights("one")
+    zoo.settings["policy"] = {"stale_on": ["config"]}
+    assert reasons(zoo)["one"] == ()
+    zoo.settings["policy"] = {"max_age_days": 2}
+    later = datetime.now(UTC) + timedelta(days=3)
+    assert any(reason.startswith("age: ") for reason in reasons(zoo, now=later)["two"])
+
+
+def test_force_repeats_from_stored_results(zoo: Zoo) -> None:
+    zoo.run()
+    before = result(zoo, "one")
+    assert states(zoo, force=True) == {"one": "audited", "two": "audited"}
+    after = result(zoo, "one")
+    assert all(cost for cost in reused(zoo, "one").values() if cost is not False)
+    assert [each["blocks"] for each in before["subjects"][0]["analyses"]] == [
+        each["blocks"] for each in after["subjects"][0]["analyses"]
+    ]
+
+
+def test_a_damaged_or_missing_result_is_made_again(zoo: Zoo) -> None:
+    zoo.run()
+    latest = latest_audits(zoo.load().folder / DATABASE, "tiny")
+    (latest["faces", "one"].folder / "audit.json").write_text("{")
+    shutil.rmtree(latest["faces", "two"].folder)
+    found = reasons(zoo)
+    assert "is not what was written" in found["one"][0]
+    assert "is missing" in found["two"][0]
+    assert states(zoo) == {"one": "audited", "two": "audited"}
+    assert reasons(zoo) == {"one": (), "two": ()}
+
+
+def test_a_lost_history_is_made_again_from_the_run_folders(zoo: Zoo) -> None:
+    zoo.run()
+    (zoo.load().folder / DATABASE).unlink()
+    assert states(zoo) == {"one": "unchanged", "two": "unchanged"}
+
+
+def test_one_backbone_that_cannot_be_loaded_does_not_stop_the_others(zoo: Zoo) -> None:
+    zoo.weights("one").write_bytes(b"no weights")
+    done = zoo.run()
+    found = {state.entry: state for state in done.states}
+    assert found["one"].state == "failed"
+    assert "one.safetensors" in found["one"].reason
+    assert found["two"].state == "audited"
+
+
+def test_two_commands_never_collide(zoo: Zoo) -> None:
+    with locked(zoo.load().folder), pytest.raises(OutputError, match="another command is at work"):
+        zoo.run()
+
+
+def test_pruning_keeps_the_newest_folders_and_all_numbers(zoo: Zoo) -> None:
+    for _ in range(3):
+        zoo.run(force=True)
+    zoo.settings["policy"] = {"keep": {"audits": 1}}
+    config = zoo.load()
+    database = config.folder / DATABASE
+    folders = [a.folder for audits in all_audits(database, "tiny").values() for a in audits]
+    told = list(prune(config, entries(config), mode="tell"))
+    assert len(told) == 5
+    assert all(folder.is_dir() for folder in folders)
+    list(prune(config, entries(config), mode="delete"))
+    kept = {latest.folder for latest in latest_audits(database, "tiny").values()}
+    assert {folder for folder in folders if folder.is_dir()} == kept
+    with sqlite3.connect(database) as connection:
+        counts = connection.execute("SELECT is_pruned, COUNT(*) FROM audits GROUP BY 1").fetchall()
+    assert counts == [(0, 2), (1, 4)]
+    assert states(zoo) == {"one": "unchanged", "two": "unchanged"}
+    assert list(prune(config, entries(config), mode="delete"))[-1].startswith("deleted 0 run")
+
+
+def test_intermediate_results_that_nobody_used_for_long_can_go(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.run()
+    zoo.settings["policy"] = {"keep": {"cache_days": 3}}
+    config = zoo.load()
+    list(prune(config, entries(config), mode="delete"))
+    assert any(Path(config.output.cache, "activations").iterdir())
+    import time
+
+    now = time.time()
+    monkeypatch.setattr("bias_audit.zoo.pruning.time.time", lambda: now + 4 * 86400)
+    list(prune(config, entries(config), mode="delete"))
+    assert not any(Path(config.output.cache, "activations").iterdir())
+    assert states(zoo, force=True)["one"] == "audited"
