@@ -46,16 +46,14 @@ def recover(zoo: ZooConfig, entries: Sequence[Entry], progress: Progress) -> Non
             "the run folders; what earlier runs did, how audits differed, and the numbers of "
             "audits that were pruned stay behind in it"
         )
-    known = _recorded(database, zoo.name)
+    known = all_audits(database, zoo.name)
+    recorded = {audit.folder.resolve() for audits in known.values() for audit in audits}
     for entry in entries:
         for folder in run_folders(zoo.folder / entry.place):
-            if folder.resolve() not in known and (folder / "audit.json").exists():
+            if folder.resolve() not in recorded and (folder / "audit.json").exists():
                 _put_in(zoo, entry, folder, progress)
-
-
-def _recorded(database: Path, zoo: str) -> frozenset[Path]:
-    known = all_audits(database, zoo).values()
-    return frozenset(audit.folder.resolve() for audits in known for audit in audits)
+        if entry.key in known and not known[entry.key][0].is_pruned:
+            _report(zoo, known[entry.key][0].folder, progress)
 
 
 def _put_in(zoo: ZooConfig, entry: Entry, folder: Path, progress: Progress) -> None:
@@ -65,8 +63,17 @@ def _put_in(zoo: ZooConfig, entry: Entry, folder: Path, progress: Progress) -> N
     except OutputError as error:
         progress.say(f"{folder} is left alone: {error}")
         return
-    formats = zoo.output.formats
-    if not all((folder / f"report.{name}").is_file() for name in formats):
-        render(folder, formats=formats)
+    _report(zoo, folder, progress)
     rebuild(zoo.folder / DATABASE, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
     progress.say(f"{folder} was finished before and is put into the history now")
+
+
+def _report(zoo: ZooConfig, folder: Path, progress: Progress) -> None:
+    """Write the reports that a finished audit lacks."""
+    formats = zoo.output.formats
+    if all((folder / f"report.{name}").is_file() for name in formats):
+        return
+    try:
+        render(folder, formats=formats)
+    except OutputError as error:  # what damaged it will make it stale, or stop the run
+        progress.say(f"{folder} has no report: {error}")
