@@ -55,6 +55,8 @@ class RandomWeights:
 
     seed: int
     activations: StoredActivations
+    forward_images: int
+    """That passed now; 0 where activations were stored."""
     kind: str = RANDOM_WEIGHTS
     by_layer: bool = True
 
@@ -156,7 +158,7 @@ def _random_weights(
             f"with random weights, {', '.join(constant)} gave the same activations for every "
             "image, so there is nothing to probe"
         )
-    return RandomWeights(seed, extraction.activations)
+    return RandomWeights(seed, extraction.activations, extraction.forward_images)
 
 
 def _calibrating(faces: Faces) -> list[int]:

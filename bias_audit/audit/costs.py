@@ -26,13 +26,18 @@ class Costs:
 
     def forward_pass(self, extraction: Extraction) -> None:
         """Write down the pass that gave a backbone's activations."""
+        passed, size = extraction.forward_images, extraction.activations.size
+        self.passes("forward pass", extraction.seconds, images=passed, size=size)
+
+    def passes(self, stage: str, seconds: float, *, images: int, size: int) -> None:
+        """Write down passes of images through a backbone, and the activations they left."""
         self.add(
             StageCost(
-                stage="forward pass",
-                seconds=round(extraction.seconds, 2),
-                images=extraction.forward_images,
-                bytes=extraction.activations.size,
-                reused=extraction.forward_images == 0,
+                stage=stage,
+                seconds=round(seconds, 2),
+                images=images,
+                bytes=size,
+                reused=images == 0,
             )
         )
 

@@ -232,8 +232,15 @@ def _prepared(
             found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
     else:
         found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
-    with costs.stage("random weights"):
-        drawn = random_weight_controls(backbone, plan, faces, progress=progress)
+    began = time.monotonic()
+    drawn = random_weight_controls(backbone, plan, faces, progress=progress)
+    if drawn.controls:
+        costs.passes(
+            "random weights",
+            time.monotonic() - began,
+            images=sum(control.forward_images for control in drawn.controls),
+            size=sum(control.activations.size for control in drawn.controls),
+        )
     return _Prepared(backbone, faces, extraction, found, drawn, progress, costs)
 
 

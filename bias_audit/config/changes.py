@@ -39,7 +39,7 @@ class Changes(BaseModel):
         "higher or lower.",
     )
     level: float = Field(
-        default=0.95, ge=0.5, lt=1, description="Coverage of the intervals of differences."
+        default=0.95, gt=0.5, lt=1, description="Coverage of the intervals of differences."
     )
     fail_on: tuple[FailOn, ...] = Field(
         default=(), description="What makes `bias-audit diff` fail: worse, changed, undecided."

@@ -8,6 +8,8 @@ from bias_audit.statistics.estimate import Estimate
 
 MISSING = "not measured"
 
+_PREFIXES = ("B", "KiB", "MiB", "GiB", "TiB")
+
 
 def decimal(value: float, digits: int = 2) -> str:
     """Such as "0.83"; never "-0.00"."""
@@ -99,6 +101,15 @@ def interval_note(estimates: Iterable[Estimate]) -> tuple[str, ...]:
         return ()
     methods = sorted({estimate.method for estimate in known})
     return (f"Brackets hold {coverage(known)} ({'; '.join(methods)}).",)
+
+
+def size(number: float) -> str:
+    """Bytes, such as "171.7 MiB"."""
+    for prefix in _PREFIXES[:-1]:
+        if number < 1024:  # noqa: PLR2004
+            return f"{number:.0f} B" if prefix == "B" else f"{number:.1f} {prefix}"
+        number /= 1024
+    return f"{number:.1f} {_PREFIXES[-1]}"
 
 
 def duration(seconds: float) -> str:

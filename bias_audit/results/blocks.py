@@ -576,6 +576,8 @@ class FaceRegionArea(_Frozen):
     name: str
     area: float
     """Its share of the input."""
+    part_of: str | None = None
+    """The region that it is a part of, which is listed as well."""
 
 
 class RegionRow(_Frozen):

@@ -11,13 +11,18 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "bias_audit"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "notebook"),
+    ("zoo_cli",),
+    ("command",),
+    ("zoo",),
     ("audit", "selftest", "report", "console"),
     ("analyses",),
     ("activations",),
     ("backbones", "data"),
     ("results",),
     ("config",),
-    ("statistics", "groups", "progress", "files"),
+    ("software",),
+    ("statistics", "groups", "logs"),
+    ("progress", "files"),
     ("errors",),
 )
 HEIGHT = {name: -index for index, names in enumerate(LAYERS) for name in names}

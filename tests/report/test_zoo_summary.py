@@ -28,7 +28,7 @@ def test_the_outcome_is_first_and_all_of_it_is_short(database: Path, tmp_path: P
     assert len(lines) <= MOST_LINES
     assert all(len(line) <= 300 for line in lines)
     for word in (
-        "19 audited, 2 stale, 1 failed",
+        "19 audited, 1 failed, 2 stale",
         "weights not found",
         "Likely cause: weights",
         "Cost:",

@@ -55,7 +55,14 @@ class Shares:
         named = zip(self.regions.names, areas.tolist(), strict=True)
         outside = float(areas[self.regions.n_inside :].sum())
         return (
-            *(FaceRegionArea(name=name, area=area) for name, area in named),
+            *(
+                FaceRegionArea(
+                    name=name,
+                    area=area,
+                    part_of=None if place < self.regions.n_inside else OUTSIDE,
+                )
+                for place, (name, area) in enumerate(named)
+            ),
             FaceRegionArea(name=OUTSIDE, area=outside),
         )
 

@@ -7,7 +7,6 @@ from bias_audit.report.numbers import (
     MISSING,
     chance_of,
     count,
-    decimal,
     interval,
     interval_note,
     percent,
@@ -75,16 +74,20 @@ def _reasons(block: RegionShares) -> tuple[str, ...]:
 
 
 def _table(block: RegionShares) -> Table:
-    rows = tuple(_row(row) for row in block.rows)
+    whole = [place for place, region in enumerate(block.regions) if region.part_of is None]
+    rows = tuple(_row(row, whole) for row in block.rows)
+    parts = "; parts of regions are in the data" if len(whole) < len(block.regions) else ""
     return Table(
-        caption=f"Share of attribution by region at {block.layer} (area: share of the image)",
+        caption=(
+            f"Share of attribution by region at {block.layer} (area: share of the image{parts})"
+        ),
         columns=(
             Column("method"),
             Column("group"),
             Column("images", numeric=True),
             *(
-                Column(f"{region.name} (area {decimal(region.area, 3)})", numeric=True)
-                for region in block.regions
+                Column(f"{region.name} ({100 * region.area:.0f} % of the area)", numeric=True)
+                for region in (block.regions[place] for place in whole)
             ),
         ),
         rows=rows,
@@ -94,8 +97,9 @@ def _table(block: RegionShares) -> Table:
     )
 
 
-def _row(row: RegionRow) -> tuple[str, ...]:
-    shares = (MISSING if value is None else interval(value) for value in row.shares)
+def _row(row: RegionRow, whole: list[int]) -> tuple[str, ...]:
+    values = (row.shares[place] for place in whole)
+    shares = (MISSING if value is None else interval(value) for value in values)
     return (row.method, row.group.label, count(row.n), *shares)
 
 

@@ -93,10 +93,11 @@ def diff_view(found: AuditDiff) -> DiffView:
         digests=_digests(found),
         selectors=Selectors(
             layers=tuple(
-                Choices(name, tuple(dict.fromkeys(c.layer for c in found.changes)))
+                Choices(
+                    name,
+                    tuple(dict.fromkeys(c.layer for c in found.changes if c.backbone == name)),
+                )
                 for name in names
-                for own in [[c for c in found.changes if c.backbone == name]]
-                if own
             ),
             groups=(),
         ),

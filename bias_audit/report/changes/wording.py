@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from bias_audit.report.numbers import chance_of, counted, decimal, interval, signed_interval
@@ -93,19 +92,6 @@ def images_told(found: AuditDiff) -> str:
     elif found.relabelled is None:
         parts.append("whether labels changed is not known")
     return ", ".join(parts)
-
-
-def paired_told(changes: Iterable[Change]) -> str:
-    """How many were compared image by image."""
-    entries = [change for change in changes if not change.identical]
-    paired = sum(change.paired for change in entries)
-    identical = sum(1 for _ in changes) - len(entries) if isinstance(changes, tuple) else 0
-    parts = [f"{paired} compared image by image"] if paired else []
-    if len(entries) - paired:
-        parts.append(f"{len(entries) - paired} as independent")
-    if identical:
-        parts.append(f"{identical} identical")
-    return ", ".join(parts) or "none"
 
 
 def strongest(found: AuditDiff, most: int) -> tuple[Change, ...]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from bias_audit.report.elements import Fact
+from bias_audit.report.elements import Fact, Table
 from bias_audit.report.numbers import duration
+from bias_audit.report.sections.cost import cost
 from bias_audit.report.sections.cover import written_date
 from bias_audit.results.audit import AuditResult
 
@@ -18,6 +19,8 @@ class ProvenanceView:
 
     facts: tuple[Fact, ...]
     digests: tuple[Fact, ...]
+    cost: Table | None
+    """What each stage took."""
     config: str
     """YAML."""
 
@@ -43,6 +46,7 @@ def provenance(result: AuditResult) -> ProvenanceView:
             Fact("Faces and labels", (result.data.manifest_sha256,), is_code=True),
             *weights,
         ),
+        cost=cost(result),
         config=yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
     )
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.report.elements import Column, Table
-from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.numbers import count, counted, duration, size
 from bias_audit.results.history.records import Cost, History
 
 _MOST_ROWS: Final = 300
 _MOST_DAYS: Final = 60
-_PREFIXES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,6 @@ def costs(history: History) -> CostsView:
     if n_days > _MOST_DAYS:
         notes.append(f"The latest {_MOST_DAYS} of {n_days} days with audits.")
     return CostsView(_totals(now), stages, days, tuple(notes))
-
-
-def size(number: float) -> str:
-    """Bytes, such as "171.7 MiB"."""
-    for prefix in _PREFIXES[:-1]:
-        if number < 1024:  # noqa: PLR2004
-            return f"{number:.0f} B" if prefix == "B" else f"{number:.1f} {prefix}"
-        number /= 1024
-    return f"{number:.1f} {_PREFIXES[-1]}"
 
 
 def rate(found: Sequence[Cost]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from bias_audit.errors import OutputError
 from bias_audit.files import write_text
@@ -18,6 +18,7 @@ from bias_audit.report.zoo.attention import KINDS, Notice, notices, subject_of
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import counts_of
 from bias_audit.results.history.reading import read_history
+from bias_audit.results.history.recording import State
 from bias_audit.results.history.records import Cost, History
 
 MOST_LINES: Final = 25
@@ -60,7 +61,7 @@ def summary_data(
             "outcome": outcome_of(history, found),
             "started": history.run.started if history.run else None,
             "seconds": history.run.seconds if history.run else None,
-            "states": dict(_states(history)),
+            "states": _states(history),
             "verdicts": dict(Counter(verdict.outcome for verdict in history.verdicts)),
             "notices": [
                 {"kind": n.kind, "subject": n.subject, "text": n.text, "link": n.link}
@@ -198,8 +199,10 @@ _HARMLESS: Final = {
 }
 
 
-def _states(history: History) -> Counter[str]:
-    return Counter(state.state for state in history.run.states) if history.run else Counter()
+def _states(history: History) -> dict[str, int]:
+    """How many entries the run left in each state."""
+    found = [state.state for state in history.run.states] if history.run else []
+    return {state: found.count(state) for state in get_args(State) if state in found}
 
 
 def _costs(history: History) -> list[Cost]:
