@@ -90,7 +90,9 @@ def run_command(
             progress=out.progress,
             force=force,
         )
-        page = write_zoo_report(done.database, zoo.folder / "zoo.html", zoo=zoo.name)
+        page = None  # as long as no audit was ever made
+        if done.has_audits:
+            page = write_zoo_report(done.database, zoo.folder / "zoo.html", zoo=zoo.name)
         if summary is not None:
             write_summary(done.database, summary, run=done.id, report=page)
         if mlflow is not None:
@@ -102,7 +104,7 @@ def run_command(
             exit_code=code,
             states=Counter(state.state for state in done.states),
             failed_gates=list(done.failed_gates),
-            report=str(page),
+            report=str(page) if page else None,
             seconds=done.seconds,
         )
         raise typer.Exit(code)

@@ -43,6 +43,8 @@ class ZooRun:
     """Why the plan for changes stops a pipeline, by audit."""
     outcomes: frozenset[str]
     """Of the audits that stand now: the gravest verdict of each, or "failed"."""
+    has_audits: bool
+    """Whether the zoo has any audit at all, of this run or an earlier one."""
     refused: tuple[str, ...]
     """What the machine refused to audits, such as disk."""
     seconds: float
@@ -98,6 +100,7 @@ def run_zoo(
         states=tuple(states),
         failed_gates=gates,
         outcomes=frozenset(standing_now[key].outcome for key in keys if key in standing_now),
+        has_audits=bool(standing_now),
         refused=tuple(made.done.error or "" for made in done.values() if made.done.is_refused),
         seconds=round(time.monotonic() - began, 1),
     )
