@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -21,6 +23,7 @@ from bias_audit.logs import JsonLog
 EXIT_CRITERION_FAILED: Final = 1
 EXIT_INCONCLUSIVE: Final = 3
 EXIT_ANALYSIS_FAILED: Final = 4
+EXIT_REFUSED: Final = 5
 EXIT_DEFECT: Final = 70
 """Python's own code for an uncaught error is 1, which here means that a criterion fails."""
 EXIT_INTERRUPTED: Final = 130
@@ -76,19 +79,77 @@ class Output:
             told = f"[red]Error:[/red] {escape(str(error))}"
             Console(stderr=True).print(told, soft_wrap=True)
 
+    def interrupted(self) -> None:
+        """Tell that a command was stopped from outside."""
+        message = "Interrupted. What was computed is kept; the same command goes on from there."
+        if self.log:
+            self.log.event("error", level="error", message=message, exit_code=EXIT_INTERRUPTED)
+        else:
+            self.lines([message])
+
+    def defect(self, error: Exception) -> None:
+        """Tell a log collector of a mistake of this program; people see the traceback."""
+        if self.log:
+            message = f"{type(error).__name__}: {error}"
+            lines = traceback.format_exception(error)
+            self.log.event(
+                "error",
+                level="error",
+                message=message,
+                exit_code=EXIT_DEFECT,
+                traceback="".join(lines),
+            )
+
 
 @contextmanager
 def told(out: Output) -> Iterator[None]:
-    """Turn what can go wrong into a message and an exit code."""
+    """Turn what can go wrong into a message and an exit code.
+
+    Warnings of the stages become lines of their own. A log collector's stream is for its lines
+    alone; whatever else is printed goes to standard error.
+    """
     signal.signal(signal.SIGTERM, _as_interrupt)
+    with ExitStack() as stack:
+        stack.enter_context(_warnings_shown(out))
+        if out.log:
+            stack.enter_context(redirect_stdout(sys.stderr))
+        try:
+            yield
+        except AuditError as error:
+            out.error(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            out.interrupted()
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+        except typer.Exit:
+            raise
+        except Exception as error:
+            out.defect(error)
+            raise
+
+
+@contextmanager
+def _warnings_shown(out: Output) -> Iterator[None]:
+    logger, handler = logging.getLogger("bias_audit"), _Shown(out)
+    logger.addHandler(handler)
     try:
         yield
-    except AuditError as error:
-        out.error(error)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        out.lines(["Interrupted. What was computed is kept; the same command goes on from there."])
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Shown(logging.Handler):
+    """Warnings that stages log, among the lines of a command."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__(logging.WARNING)
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._out.log:
+            self._out.log.event("message", level="warning", message=record.getMessage())
+        else:
+            self._out.lines([record.getMessage()])
 
 
 def _as_interrupt(_signal: int, _frame: object) -> None:

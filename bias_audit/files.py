@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
+import re
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +21,11 @@ import numpy.typing as npt
 
 from bias_audit.errors import OutputError
 
+_LOG = logging.getLogger(__name__)
 _NEW_FILE = 0o666
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PARTIAL = ".partial"
+"""Ends the names of files that are being written."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -52,7 +59,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL
+        )
         try:
             with os.fdopen(descriptor, "wb") as file:
                 write(file)
@@ -77,13 +86,78 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def write_checked(path: Path, text: str) -> None:
+    """Write UTF-8 text with its checksum as the last line, atomically; see `read_checked`."""
+    write_text(path, f"{text}\n{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def read_checked(path: Path) -> str | None:
+    """Text that `write_checked` wrote; None if there is none, or if it is damaged, which is told.
+
+    A changed character in JSON is JSON as often as not, so that reading alone proves nothing. What
+    an earlier release wrote, without a checksum, is returned as it is.
+    """
+    try:
+        whole = path.read_text(encoding="utf-8").rstrip("\n")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        tell_damage(path, error)
+        return None
+    text, _, checksum = whole.rpartition("\n")
+    if not _SHA256.fullmatch(checksum):
+        return whole
+    if hashlib.sha256(text.encode()).hexdigest() != checksum:
+        tell_damage(path, "its checksum is another")
+        return None
+    return text
+
+
+def remove_partial(folder: Path, *, older: float) -> int:
+    """Delete what writers that were killed left beside the files they wrote.
+
+    Args:
+        folder: Looked through to any depth.
+        older: Seconds since the last change. A younger one may still be written.
+
+    Returns:
+        How many files were deleted.
+    """
+    before, count = time.time() - older, 0
+    for path in folder.rglob(f".*{_PARTIAL}"):
+        try:
+            if path.stat().st_mtime <= before:
+                path.unlink()
+                count += 1
+        except OSError:
+            continue  # its writer was faster, or it is another user's
+    return count
+
+
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
-    """Arrays of an .npz file; None if there is none, or if it is damaged."""
+    """Arrays of an .npz file; None if there is none, or if it is damaged, which is told."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        tell_damage(path, error)
+        return None
+
+
+def tell_damage(path: Path, error: Exception | str) -> None:
+    """Warn that something stored cannot be used.
+
+    It goes to Python's logging, which commands show as their own lines, since it is noticed where
+    there is no other way to speak.
+
+    Args:
+        path: Of the file.
+        error: What is wrong with it.
+    """
+    what = str(error).strip().partition("\n")[0] or type(error).__name__
+    _LOG.warning("%s is damaged (%s) and not used", path, what)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -27,7 +27,7 @@ class JsonLog:
 
         Args:
             event: "message", "step_begins", "step", "step_ends", "result" or "error".
-            level: "info" or "error".
+            level: "info", "warning" or "error".
             fields: What there is to say, as JSON can hold it.
         """
         line = {
@@ -36,7 +36,7 @@ class JsonLog:
             "event": event,
             **fields,
         }
-        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
         self._stream.flush()
 
     def say(self, message: str) -> None:

@@ -15,6 +15,7 @@ from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
     EXIT_INCONCLUSIVE,
+    EXIT_REFUSED,
     LogOption,
     Output,
     SetOption,
@@ -89,7 +90,9 @@ def run_command(
             progress=out.progress,
             force=force,
         )
-        page = write_zoo_report(done.database, zoo.folder / "zoo.html", zoo=zoo.name)
+        page = None  # as long as no audit was ever made
+        if done.has_audits:
+            page = write_zoo_report(done.database, zoo.folder / "zoo.html", zoo=zoo.name)
         if summary is not None:
             write_summary(done.database, summary, run=done.id, report=page)
         if mlflow is not None:
@@ -101,7 +104,7 @@ def run_command(
             exit_code=code,
             states=Counter(state.state for state in done.states),
             failed_gates=list(done.failed_gates),
-            report=str(page),
+            report=str(page) if page else None,
             seconds=done.seconds,
         )
         raise typer.Exit(code)
@@ -237,8 +240,10 @@ def _log_to_mlflow(uri: str, done: ZooRun, out: Output) -> None:
 
 
 def _exit_code(zoo: ZooConfig, done: ZooRun) -> int:
-    """An audit that failed first: evidence is missing, whatever the rest says."""
+    """What is missing comes first, whatever the rest says: refused by the machine, or failed."""
     outcomes = done.outcomes
+    if done.refused:
+        return EXIT_REFUSED
     if "failed" in outcomes or any(state.state == "failed" for state in done.states):
         return EXIT_ANALYSIS_FAILED
     if "FAIL" in outcomes or done.failed_gates:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from bias_audit.files import digest, sha256_of, write_text, writing
+from bias_audit.files import digest, sha256_of, tell_damage, write_text, writing
 
 Values = npt.NDArray[np.float32]
 
@@ -208,9 +208,13 @@ def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:
 
 
 def _read_state(folder: Path) -> _State | None:
+    path = folder / "state.json"
     try:
-        return _State.model_validate_json((folder / "state.json").read_bytes())
-    except (OSError, ValidationError):
+        return _State.model_validate_json(path.read_bytes())
+    except OSError:
+        return None
+    except ValidationError as error:
+        tell_damage(path, error)
         return None
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from bias_audit.activations.extract import made_by
 from bias_audit.audit.plan import Plan, PlannedBackbone
 from bias_audit.data.faces import Faces
-from bias_audit.files import digest, sha256_of, write_text
+from bias_audit.files import digest, read_checked, sha256_of, tell_damage, write_checked
 from bias_audit.software import software_of
 
 KINDS: Final = ("weights", "images", "labels", "config", "code", "packages")
@@ -149,13 +149,15 @@ class FileDigests:
             return known[2]
         found = sha256_of(place)
         kept: Mapping[str, tuple[int, int, str]] = {**seen.digests, str(place): (*state, found)}
-        write_text(self._file, _Seen(digests=dict(kept)).model_dump_json())
+        write_checked(self._file, _Seen(digests=dict(kept)).model_dump_json())
         return found
 
     def _read(self) -> _Seen:
+        text = read_checked(self._file)
         try:
-            return _Seen.model_validate_json(self._file.read_bytes())
-        except (OSError, ValidationError):
+            return _Seen() if text is None else _Seen.model_validate_json(text)
+        except ValidationError as error:
+            tell_damage(self._file, error)
             return _Seen()
 
     @property

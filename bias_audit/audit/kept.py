@@ -23,7 +23,7 @@ from bias_audit.audit.plan import PlannedAnalysis
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.errors import OutputError
-from bias_audit.files import digest
+from bias_audit.files import digest, tell_damage
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.contributions import has_contributions
 from bias_audit.results.store import audit_bytes
@@ -58,7 +58,8 @@ class KeptAnalyses:
             return None
         try:
             result = AnalysisResult.model_validate_json(arrays.pop(_RESULT).tobytes())
-        except ValidationError:
+        except ValidationError as error:
+            tell_damage(self._cache / "analyses", error)
             return None
         named = result.contributions
         if named is not None and not has_contributions(self._cache, named):

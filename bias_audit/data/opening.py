@@ -44,7 +44,7 @@ def open_once(
     records["key"] = _keys(table.references)
     file = None if cache is None else cache / "scan" / f"{digest(table.name)}.npz"
     if file is not None:
-        _recall(file, records, progress)
+        _recall(file, records)
     missing = np.flatnonzero((records["n_frames"] == 0) & (records["reason"] == b""))
     if not len(missing):
         return records
@@ -119,10 +119,8 @@ def _strict_pillow() -> Iterator[None]:
         yield
 
 
-def _recall(file: Path, records: Records, progress: Progress) -> None:
+def _recall(file: Path, records: Records) -> None:
     stored = read_arrays(file)
-    if stored is None and file.is_file():
-        progress.say(f"{file}: what an earlier scan saw is damaged; opening all images")
     known = (stored or {}).get("records")
     if known is None or known.dtype != DTYPE:
         return

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.errors import OutputError
-from bias_audit.files import write_atomically, writing
+from bias_audit.files import tell_damage, write_atomically, writing
 from bias_audit.statistics.inference import IntArray, Measured
 
 FOLDER = "contributions"
@@ -112,7 +112,10 @@ def _content(cache: Path, name: str) -> bytes | None:
         content = _path(cache, name).read_bytes()
     except OSError:
         return None
-    return content if _name_of(content) == name else None
+    if _name_of(content) != name:
+        tell_damage(_path(cache, name), "its content is not what its name says")
+        return None
+    return content
 
 
 def _path(cache: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bias_audit.files import digest, write_text
+from bias_audit.files import digest, read_checked, tell_damage, write_checked
 from bias_audit.progress import Progress
 from bias_audit.results.selftest import SelfTest
 from bias_audit.selftest.run import code_digest, self_test, versions
@@ -23,10 +23,13 @@ def kept(cache: Path) -> SelfTest | None:
     """
     modes: tuple[Mode, ...] = ("full", "quick")
     for mode in modes:
+        path = _path(cache, mode)
+        text = read_checked(path)
         try:
-            return SelfTest.model_validate_json(_path(cache, mode).read_bytes())
-        except (OSError, ValidationError):
-            continue  # there is none, or it is damaged and will be made again
+            if text is not None:
+                return SelfTest.model_validate_json(text)
+        except ValidationError as error:
+            tell_damage(path, error)
     return None
 
 
@@ -37,7 +40,7 @@ def keep(cache: Path, found: SelfTest) -> Path:
         OutputError: The disk refuses.
     """
     path = _path(cache, found.mode)
-    write_text(path, found.model_dump_json(indent=1) + "\n")
+    write_checked(path, found.model_dump_json(indent=1))
     return path
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bias_audit.config.zoo import ZooConfig
@@ -19,7 +19,13 @@ from bias_audit.zoo.entries import Entry
 from bias_audit.zoo.folders import DATABASE
 
 
-def compare_new(zoo: ZooConfig, entries: Iterable[Entry], progress: Progress) -> tuple[str, ...]:
+def compare_new(
+    zoo: ZooConfig,
+    entries: Iterable[Entry],
+    progress: Progress,
+    *,
+    told: Collection[int] = (),
+) -> tuple[str, ...]:
     """Compare the newest audit of every entry with the one before, where that was not done yet.
 
     What changed is written into the newer run folder (`diff.html`, `diff.json`) and the history.
@@ -28,6 +34,8 @@ def compare_new(zoo: ZooConfig, entries: Iterable[Entry], progress: Progress) ->
         zoo: The zoo, with its plan for changes.
         entries: Which of its entries.
         progress: Where to report.
+        told: Ids of audits that an earlier run ended with. One that was compared by a run which
+            was interrupted is compared again, so that its gate is heard.
 
     Returns:
         Why the plan for changes stops a pipeline, one sentence for each such audit.
@@ -40,7 +48,9 @@ def compare_new(zoo: ZooConfig, entries: Iterable[Entry], progress: Progress) ->
     gates = []
     for entry in entries:
         audits = known.get(entry.key, [])
-        if len(audits) < 2 or audits[0].id in compared or audits[1].is_pruned:  # noqa: PLR2004
+        if len(audits) < 2 or audits[1].is_pruned:  # noqa: PLR2004
+            continue
+        if audits[0].id in compared and audits[0].id in told:
             continue
         after, before = audits[:2]
         try:

@@ -42,6 +42,8 @@ class Done:
     seconds: float
     error: str | None = None
     """Why there is no result, or why it has no report."""
+    is_refused: bool = False
+    """Whether the machine is why: its disk, its permissions, another run at work."""
 
 
 Work = Callable[[Task, Progress], Done]

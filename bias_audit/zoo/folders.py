@@ -1,8 +1,8 @@
-"""The run folders of a zoo's audits, and those that an interruption left."""
+"""The folders of a zoo and of its audits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,6 @@ from filelock import FileLock, Timeout
 
 from bias_audit.errors import OutputError
 from bias_audit.files import writing
-from bias_audit.progress import Progress
-from bias_audit.results.history.latest import all_audits
-from bias_audit.results.history.recording import RunFolder, rebuild
-from bias_audit.results.store import read_audit
 from bias_audit.zoo.entries import Entry
 
 DATABASE = "history.sqlite"
@@ -46,16 +42,24 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def next_folder(root: Path, entry: Entry, now: datetime | None = None) -> Path:
+def next_folder(
+    root: Path, entry: Entry, now: datetime | None = None, *, recorded: Collection[Path] = ()
+) -> Path:
     """Where the next audit of an entry goes: where an interrupted one left off, or a new folder.
 
     Args:
         root: The zoo's folder.
         entry: One of its entries.
         now: For the name of a new folder.
+        recorded: Resolved folders that the history knows. Without its result, such a one is
+            damaged, not unfinished.
     """
     home = root / entry.place
-    unfinished = [each for each in _runs(home) if not (each / "audit.json").exists()]
+    unfinished = [
+        each
+        for each in run_folders(home)
+        if not (each / "audit.json").exists() and each.resolve() not in recorded
+    ]
     if unfinished:
         return unfinished[-1]
     stamp = (now or datetime.now(UTC)).strftime(_STAMP)
@@ -66,29 +70,6 @@ def next_folder(root: Path, entry: Entry, now: datetime | None = None) -> Path:
     return folder
 
 
-def recover(root: Path, zoo: str, entries: Iterable[Entry], progress: Progress) -> None:
-    """Put finished audits into the history that an interruption kept out of it.
-
-    Raises:
-        OutputError: The history cannot be written.
-    """
-    database = root / DATABASE
-    known = {
-        audit.folder.resolve() for audits in all_audits(database, zoo).values() for audit in audits
-    }
-    for entry in entries:
-        for folder in _runs(root / entry.place):
-            if folder.resolve() in known or not (folder / "audit.json").exists():
-                continue
-            try:
-                read_audit(folder)
-            except OutputError as error:
-                progress.say(f"{folder} is left alone: {error}")
-                continue
-            rebuild(database, [RunFolder(folder, zoo, entry.dataset, entry.label)])
-            progress.say(f"{folder} was finished before and is put into the history now")
-
-
-def _runs(home: Path) -> list[Path]:
+def run_folders(home: Path) -> list[Path]:
     """Folders of an entry's audits, the oldest first."""
     return sorted(path for path in home.glob("*") if path.is_dir() and path.name[:1].isdigit())

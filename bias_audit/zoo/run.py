@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.progress import Progress
-from bias_audit.results.history.latest import latest_audits
+from bias_audit.results.history.latest import all_audits, latest_audits, told_audits
 from bias_audit.results.history.recording import (
     EntryState,
     RunFolder,
@@ -20,11 +20,14 @@ from bias_audit.results.history.recording import (
     record_run,
 )
 from bias_audit.zoo.comparing import compare_new
-from bias_audit.zoo.entries import Entry
+from bias_audit.zoo.entries import Entry, entries
 from bias_audit.zoo.executor import Done, Executor, Task
-from bias_audit.zoo.folders import DATABASE, locked, next_folder, recover
+from bias_audit.zoo.folders import DATABASE, locked, next_folder
+from bias_audit.zoo.recovery import recover
 from bias_audit.zoo.standing import Standing, standings
 from bias_audit.zoo.task import perform
+
+_INTERRUPTED: Final = "audited by a run that was interrupted"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class ZooRun:
     """Why the plan for changes stops a pipeline, by audit."""
     outcomes: frozenset[str]
     """Of the audits that stand now: the gravest verdict of each, or "failed"."""
+    has_audits: bool
+    """Whether the zoo has any audit at all, of this run or an earlier one."""
+    refused: tuple[str, ...]
+    """What the machine refused to audits, such as disk."""
     seconds: float
 
 
@@ -69,13 +76,14 @@ def run_zoo(
     started, began = datetime.now(UTC), time.monotonic()
     database = zoo.folder / DATABASE
     with locked(zoo.folder):
-        recover(zoo.folder, zoo.name, chosen, progress)
+        recover(zoo, entries(zoo), progress)
+        told = told_audits(database, zoo.name)
         found = standings(zoo, chosen, progress=progress, now=started)
         todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
         progress.say(f"{len(todo)} of {len(found)} audits to make")
         done = dict(_made(zoo, todo, command, progress))
-        gates = compare_new(zoo, [each.entry for each in found], progress)
-        states = [_state(each, done.get(each.entry.key)) for each in found]
+        gates = compare_new(zoo, [each.entry for each in found], progress, told=told)
+        states = [_state(each, done.get(each.entry.key), told) for each in found]
         run_id = record_run(
             database,
             zoo=zoo.name,
@@ -92,6 +100,8 @@ def run_zoo(
         states=tuple(states),
         failed_gates=gates,
         outcomes=frozenset(standing_now[key].outcome for key in keys if key in standing_now),
+        has_audits=bool(standing_now),
+        refused=tuple(made.done.error or "" for made in done.values() if made.done.is_refused),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -111,15 +121,17 @@ def _made(
     executor: Executor[Any] = EXECUTORS.load(zoo.executor.kind)
     params = executor.params_type.model_validate(zoo.executor.params)
     by_key = {each.entry.key: each for each in todo}
-    tasks = [_task(zoo, each, command) for each in todo]
+    known = all_audits(zoo.folder / DATABASE, zoo.name).values()
+    recorded = frozenset(audit.folder.resolve() for audits in known for audit in audits)
+    tasks = [_task(zoo, each, command, recorded) for each in todo]
     folders = {task.key: task.folder for task in tasks}
     for done in executor.run(perform, tasks, params, progress):
         yield done.key, _kept(zoo, by_key[done.key], done, folders[done.key], progress)
 
 
-def _task(zoo: ZooConfig, standing: Standing, command: str) -> Task:
+def _task(zoo: ZooConfig, standing: Standing, command: str, recorded: frozenset[Path]) -> Task:
     entry = standing.entry
-    folder = next_folder(zoo.folder, entry)
+    folder = next_folder(zoo.folder, entry, recorded=recorded)
     output = entry.config.output.model_copy(update={"folder": folder.absolute()})
     return Task(entry.key, entry.config.model_copy(update={"output": output}), command)
 
@@ -136,12 +148,14 @@ def _kept(
     return _Made(done, audit_id)
 
 
-def _state(standing: Standing, made: _Made | None) -> EntryState:
+def _state(standing: Standing, made: _Made | None, told: frozenset[int]) -> EntryState:
     dataset, label = standing.entry.key
     latest = standing.latest.id if standing.latest else None
     reason = "; ".join(standing.reasons)
     if standing.state == "blocked":
         return EntryState(dataset, label, "failed", reason, latest)
+    if made is None and latest is not None and latest not in told:
+        return EntryState(dataset, label, "audited", reason or _INTERRUPTED, latest)
     if made is None:
         return EntryState(dataset, label, "stale" if reason else "unchanged", reason, latest)
     if made.audit_id is None:

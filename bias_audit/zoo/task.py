@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import traceback
 from functools import partial
+from pathlib import Path
 
 from bias_audit.audit.run import run
-from bias_audit.errors import AuditError
+from bias_audit.errors import AuditError, OutputError
 from bias_audit.files import write_text
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
@@ -28,10 +29,18 @@ def perform(task: Task, progress: Progress) -> Done:
         )
         render(task.folder, formats=config.output.formats)
     except AuditError as error:
-        return Done(task.key, time.monotonic() - began, error=str(error))
+        refused = isinstance(error, OutputError)
+        return Done(task.key, time.monotonic() - began, error=str(error), is_refused=refused)
     except Exception as error:  # noqa: BLE001  one backbone must not stop the others
-        log = task.folder / "errors.log"
-        write_text(log, traceback.format_exc())
-        why = f"{type(error).__name__}: {error} (see {log})"
-        return Done(task.key, time.monotonic() - began, error=why)
+        return Done(task.key, time.monotonic() - began, error=_kept(error, task.folder))
     return Done(task.key, time.monotonic() - began)
+
+
+def _kept(error: Exception, folder: Path) -> str:
+    """Write a traceback into the run folder, and say where; a full disk may refuse even that."""
+    log = folder / "errors.log"
+    try:
+        write_text(log, "".join(traceback.format_exception(error)))
+    except OutputError:
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error} (see {log})"

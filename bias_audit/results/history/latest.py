@@ -69,3 +69,20 @@ def all_audits(database: Path, zoo: str) -> dict[tuple[str, str], list[LatestAud
         )
         found.setdefault((dataset, entry), []).append(audit)
     return found
+
+
+def told_audits(database: Path, zoo: str) -> frozenset[int]:
+    """Ids of the audits that a run of the zoo ended with; others are of interrupted runs.
+
+    Raises:
+        OutputError: The history cannot be read.
+    """
+    if not database.exists():
+        return frozenset()
+    with reading_from(database) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT audit_id FROM states JOIN runs ON runs.id = states.run_id "
+            "WHERE zoo = ? AND audit_id IS NOT NULL",
+            (zoo,),
+        )
+        return frozenset(row[0] for row in rows)

@@ -162,5 +162,6 @@ def _refusals_named(database: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         raise OutputError(
             f"{database}: the history cannot be read or written ({error}); check the disk and the "
-            "rights, or move the file away and rebuild it from the run folders"
+            "rights; `bias-audit zoo run` moves a damaged file aside and makes it again from the "
+            "run folders"
         ) from error

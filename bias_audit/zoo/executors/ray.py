@@ -1,17 +1,22 @@
 """Audits on a Ray cluster, one task each, tried again when a worker is lost.
 
-All nodes must see the zoo's folder, the cache, the faces and local weights under the same paths,
-as on a shared file system. What a lost worker had stored is used when its audit is tried again.
+All nodes must have bias-audit and see the current folder, the zoo's, the cache, the faces and
+local weights under the same paths, as on a shared file system. What a lost worker had stored is
+used when its audit is tried again.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from pydantic import Field
@@ -19,11 +24,19 @@ from pydantic import Field
 from bias_audit.config.schema import Strict
 from bias_audit.errors import OutputError
 from bias_audit.progress import Progress
+from bias_audit.software import software_of
 from bias_audit.zoo.executor import Done, Executor, Task, Work
 from bias_audit.zoo.lines import LineProgress
 
 _POLL_SECONDS = 1.0
 _TOLD_SECONDS = 60.0
+_REACH_SECONDS = 10.0
+_ROOT: Final = Path(__file__).parents[3]
+"""Where this package is imported from."""
+_CODE: Final = "bias_audit.zoo.task"
+"""What workers do."""
+_STORE_BYTES: Final = 100 * 2**20
+"""Of shared memory, for a cluster of this machine; configs and messages alone pass through it."""
 
 
 class Params(Strict):
@@ -54,9 +67,12 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
             num_gpus=params.gpus,
             max_retries=params.retries,
             retry_exceptions=False,
+            runtime_env=_environment(),
         )(_work_remotely)
+        _tell_if_too_large(ray, params, progress)
+        here = _Here(Path.cwd(), software_of(_CODE).code)
         threads = max(1, int(params.cpus))
-        waiting = {remote.remote(work, task, threads): task for task in tasks}
+        waiting = {remote.remote(work, task, threads, here): task for task in tasks}
         progress.say(f"{len(tasks)} audits handed to the cluster")
         try:
             yield from _collected(ray, waiting, progress)
@@ -66,10 +82,61 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
             raise
 
 
-def _work_remotely(work: Work, task: Task, threads: int) -> Done:
-    """Runs on a worker; its lines are shown where the command runs."""
+@dataclass(frozen=True)
+class _Here:
+    """What a worker must have in common with the command."""
+
+    folder: Path
+    code: str
+
+    def missing(self) -> str | None:
+        """What the node of this process lacks."""
+        node = socket.gethostname()
+        if not self.folder.is_dir():
+            return (
+                f"node {node} does not see {self.folder}, where the command runs; expected a file "
+                "system that all nodes of the cluster share"
+            )
+        if software_of(_CODE).code != self.code:
+            return (
+                f"node {node} has other code of bias-audit, in {_ROOT}; expected that of the "
+                "command: install the same release on all nodes, and start Ray again"
+            )
+        return None
+
+
+def _environment() -> dict[str, Any]:
+    """Workers import the code of the command also where it is a checkout, not installed."""
+    if "site-packages" in _ROOT.parts:
+        return {}
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
+
+
+def _work_remotely(work: Work, task: Task, threads: int, here: _Here) -> Done:
+    """Runs on a worker, where relative paths mean what they mean to the command.
+
+    Its lines are shown where the command runs.
+    """
+    if (why := here.missing()) is not None:
+        return Done(task.key, 0.0, error=why, is_refused=True)
     torch.set_num_threads(threads)
-    return work(task, LineProgress(task.label))
+    with chdir(here.folder):
+        return work(task, LineProgress(task.label))
+
+
+def _tell_if_too_large(ray: Any, params: Params, progress: Progress) -> None:
+    """An audit that no node can hold waits; a cluster that grows may get such a node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = any(
+        node.get("CPU", 0) >= params.cpus and node.get("GPU", 0) >= params.gpus for node in nodes
+    )
+    if not fits:
+        progress.say(
+            f"No node of the cluster has {params.cpus:g} cores and {params.gpus:g} GPUs at once: "
+            "audits wait for one that does; interrupt, and lower executor.cpus or executor.gpus, "
+            "if none will join"
+        )
 
 
 def _collected(ray: Any, waiting: dict[Any, Task], progress: Progress) -> Iterator[Done]:
@@ -90,6 +157,9 @@ def _collected(ray: Any, waiting: dict[Any, Task], progress: Progress) -> Iterat
 def _outcome(ray: Any, reference: Any, task: Task, seconds: float) -> Done:
     try:
         done: Done = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        return Done(task.key, seconds, error=f"its worker refused it ({_first_line(cause)})")
     except ray.exceptions.RayError as error:
         why = f"its worker was lost ({_first_line(error)}); the next run goes on from there"
         return Done(task.key, seconds, error=why)
@@ -98,6 +168,7 @@ def _outcome(ray: Any, reference: Any, task: Task, seconds: float) -> Done:
             done,
             error=f"the worker wrote its result to {task.folder.absolute()}, which is not seen "
             "here; expected a file system that all nodes of the cluster share",
+            is_refused=True,
         )
     return done
 
@@ -120,17 +191,45 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
         return
     where = params.address or "a cluster of this machine"
     progress.say(f"Connecting to {where}")
+    ours = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=params.address, log_to_driver=True, logging_level="WARNING")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        _refuse_if_closed(ray, params.address)
+        ray.init(**_asked(params.address))
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise OutputError(
             f"executor ray: no cluster could be reached at {where} ({_first_line(error)}); start "
             "one with `ray start --head`, or correct --address"
         ) from error
+    signal.signal(signal.SIGTERM, ours)  # Ray takes it, and would end without a word
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _asked(address: str | None) -> dict[str, Any]:
+    common = {"address": address, "log_to_driver": True, "logging_level": "WARNING"}
+    if address is not None or os.environ.get("RAY_ADDRESS"):
+        return common
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit tells nobody of itself
+    return {**common, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+
+
+def _refuse_if_closed(ray: Any, address: str | None) -> None:
+    """Ray itself waits for minutes, and may end the process.
+
+    Raises:
+        OSError: Nothing answers there.
+        ValueError: It is no address.
+    """
+    if address is None or address in {"auto", "local"}:
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (colon and host and port.isdigit()):
+        raise ValueError("expected auto, HOST:PORT or ray://HOST:PORT")
+    if host in {"localhost", "127.0.0.1"} and not address.startswith("ray://"):
+        host = ray.util.get_node_ip_address()  # Ray itself dials this one then
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,196 @@
+"""A zoo on a Ray cluster of two nodes: the same results, also when workers die."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bias_audit.errors import OutputError
+from bias_audit.progress import Silent
+from bias_audit.zoo.executors import ray as executor
+from tests.functional import tiny_zoo
+from tests.functional.ray_cluster import cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+RUN = (sys.executable, "-m", "bias_audit.cli", "zoo", "run", "zoo.yaml")
+ROOT = Path(__file__).parents[2]
+_WAIT = 300.0
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    pytest.importorskip("ray")
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
+    home = tmp_path_factory.mktemp("ray") / "start"
+    tiny_zoo.make(home)
+    shutil.copytree(stored_self_test, home / "runs" / "cache")
+    return home
+
+
+@pytest.fixture(scope="module")
+def local(start: Path) -> Path:
+    """Audited here."""
+    home = tiny_zoo.copied(start, start.parent / "local")
+    done = _finished(_begun(home))
+    assert done[0] == 0, done[1]
+    return home
+
+
+def _begun(home: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*RUN, *arguments],
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _finished(process: subprocess.Popen[str]) -> tuple[int, str]:
+    out, _ = process.communicate(timeout=600)
+    return process.returncode, out
+
+
+def _on(address: str, *more: str) -> tuple[str, ...]:
+    return ("--executor", "ray", "--address", address, *more)
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Equal, numbers within the tolerance of other summation orders."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-5)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_close(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_close, one, other))
+    return bool(one == other)
+
+
+def _subjects(home: Path) -> dict[str, Any]:
+    found = {}
+    for label in tiny_zoo.LABELS:
+        (run,) = (home / "runs/tiny/audits/faces" / label).iterdir()
+        found[label] = tiny_zoo.plain(json.loads((run / "audit.json").read_text())["subjects"])
+        assert (run / "report.html").is_file()
+    return found
+
+
+def test_a_cluster_gives_what_this_machine_gives(
+    address: str, start: Path, local: Path, tmp_path: Path
+) -> None:
+    home = tiny_zoo.copied(start, tmp_path / "zoo")
+    code, out = _finished(_begun(home, *_on(address)))
+    assert code == 0, out
+    assert "2 audits handed to the cluster" in out
+    assert _close(_subjects(home), _subjects(local))
+    code, out = _finished(_begun(home))
+    assert "0 of 2 audits to make" in out  # whoever made them
+
+
+def _workers(home: Path) -> list[int]:
+    """Processes of the cluster that work in a zoo's folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            is_there = (place / "cwd").resolve(strict=True) == home.resolve()
+            name = (place / "cmdline").read_bytes().partition(b"\0")[0]
+        except OSError:
+            continue
+        if is_there and name.startswith(b"ray::"):
+            found.append(int(place.name))
+    return found
+
+
+def _wait_for_workers(home: Path, process: subprocess.Popen[str]) -> list[int]:
+    end = time.monotonic() + _WAIT
+    while time.monotonic() < end and process.poll() is None:
+        if found := _workers(home):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(_finished(process)[1])
+
+
+def test_a_worker_that_is_killed_loses_nothing(
+    address: str, start: Path, local: Path, tmp_path: Path
+) -> None:
+    home = tiny_zoo.copied(start, tmp_path / "zoo")
+    process = _begun(home, *_on(address))
+    victim = _wait_for_workers(home, process)[0]
+    time.sleep(1.0)  # so that it is amid its audit
+    os.kill(victim, signal.SIGKILL)
+    code, out = _finished(process)
+    assert code == 0, out
+    assert _close(_subjects(home), _subjects(local))
+    assert not _workers(home)
+
+
+def test_a_command_that_is_interrupted_is_continued_by_the_next(
+    address: str, start: Path, local: Path, tmp_path: Path
+) -> None:
+    home = tiny_zoo.copied(start, tmp_path / "zoo")
+    process = _begun(home, *_on(address))
+    _wait_for_workers(home, process)
+    process.send_signal(signal.SIGINT)
+    code, out = _finished(process)
+    assert code == 130, out
+    assert "the same command goes on" in out
+    end = time.monotonic() + 30
+    while _workers(home) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not _workers(home)
+    code, out = _finished(_begun(home, *_on(address)))
+    assert code == 0, out
+    assert _close(_subjects(home), _subjects(local))
+
+
+def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
+    with closing(socket.socket()) as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    for address in (f"10.255.255.1.invalid:{port}", f"ray://127.0.0.1:{port}", "nowhere"):
+        began = time.monotonic()
+        with pytest.raises(OutputError, match="no cluster could be reached at") as refused:
+            next(executor.PLUGIN.run(_never, [], executor.Params(address=address), Silent()))
+        assert "--address" in str(refused.value)
+        assert time.monotonic() - began < 60
+
+
+def _never(task: Any, progress: Any) -> Any:
+    raise AssertionError
+
+
+def test_audits_that_no_node_can_hold_are_said_to_wait(
+    address: str, start: Path, tmp_path: Path
+) -> None:
+    home = tiny_zoo.copied(start, tmp_path / "zoo")
+    asked = f"executor={{kind: ray, address: '{address}', cpus: 1, gpus: 1}}"
+    process = _begun(home, "--set", asked)
+    assert process.stdout
+    for line in process.stdout:
+        if "No node of the cluster has 1 cores and 1 GPUs" in line:
+            break
+    else:
+        raise AssertionError("the command ended")
+    assert not _workers(home)
+    process.send_signal(signal.SIGINT)
+    assert _finished(process)[0] == 130

@@ -1,0 +1,184 @@
+"""A zoo that is complete and takes seconds: two networks of random weights, few bundled faces."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+import timm
+import torch
+import yaml
+
+from bias_audit.data.sources.parametric import SHIPPED
+
+ARCHITECTURE, SIDE = "test_resnet", 64
+LABELS: Final = ("first", "second")
+_COLUMNS = ("file", "age", "race", "gender")
+_RACES = ("african", "asian")
+CONFIG: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 1,
+    "datasets": [
+        {
+            "name": "faces",
+            "data": {
+                "kind": "manifest",
+                "file": "labels.csv",
+                "root": str(SHIPPED),
+                "path_column": "file",
+                "attributes": {"race": list(_RACES), "gender": ["female", "male"]},
+            },
+        }
+    ],
+    "backbones": [
+        {
+            "kind": "checkpoint",
+            "label": label,
+            "architecture": ARCHITECTURE,
+            "num_classes": 2,
+            "file": f"{label}.safetensors",
+            "layers": ["layer2", "layer4"],
+            "preprocessing": {"size": SIDE},
+        }
+        for label in LABELS
+    ],
+    "activations": {"device": "cpu", "batch_size": 16},
+    "controls": {"random_weights": 1, "shuffles": 1, "refits": 1},
+    "multiplicity": {"draws": 199},
+    "analyses": [
+        {"kind": "linear_probe", "folds": 3, "targets": ["gender"]},
+        {"kind": "confusions", "folds": 3},
+    ],
+    "criteria": [
+        {
+            "name": "gender is decodable",
+            "quantity": "macro_auc",
+            "target": "gender",
+            "layer": "last",
+            "at_least": 0.01,
+            "rationale": "every probe passes this",
+        }
+    ],
+    "changes": {"fail_on": ["changed", "undecided"]},
+    "output": {"folder": "runs/tiny", "cache": "runs/cache"},
+}
+
+
+def make(folder: Path, config: dict[str, Any] | None = None) -> None:
+    """Write a zoo's config, labels and weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "zoo.yaml").write_text(yaml.safe_dump(config or CONFIG, sort_keys=False))
+    with (SHIPPED / "faces.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["race"] in _RACES]
+    taken: dict[tuple[str, str], int] = {}
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for row in rows:
+            cell = (row["race"], row["gender"])
+            taken[cell] = taken.get(cell, 0) + 1
+            if taken[cell] <= 12:
+                writer.writerow(row)
+    for seed, label in enumerate(LABELS):
+        write_weights(folder / f"{label}.safetensors", seed)
+
+
+def write_weights(path: Path, seed: int) -> None:
+    """Put random weights into a file."""
+    torch.manual_seed(seed)  # noqa: TID251 (layers draw their weights from the global generator)
+    module = timm.create_model(ARCHITECTURE, num_classes=2)
+    safetensors.torch.save_file(module.state_dict(), path)
+
+
+def copied(source: Path, to: Path) -> Path:
+    """A copy of a zoo with all it made; file times stay, so that caches hold."""
+    shutil.copytree(source, to)
+    return to
+
+
+# What one run may say differently from another with the same results.
+_PASSING: Final = {
+    "seconds",
+    "started",
+    "command",
+    "extraction",
+    "costs",
+    "arrays",
+    "selftest",
+    "hardware",
+    "folder",
+    "audit_sha256",
+    "sha256",
+}
+
+
+def found(folder: Path) -> dict[str, Any]:
+    """All that a zoo found, without times and places: results, comparisons, history."""
+    zoo = folder / "runs" / "tiny"
+    results: dict[str, Any] = {"history": _history(zoo / "history.sqlite")}
+    for label in LABELS:
+        home = zoo / "audits" / "faces" / label
+        for number, run in enumerate(sorted(path for path in home.iterdir() if path.is_dir())):
+            results[f"{label} {number}"] = plain(json.loads((run / "audit.json").read_text()))
+            assert (run / "report.html").is_file(), run
+            if number:
+                results[f"{label} {number} diff"] = plain(
+                    json.loads((run / "diff.json").read_text())
+                )
+    return results
+
+
+def plain(value: Any) -> Any:
+    """Without what passes with a run."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items() if name not in _PASSING}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def _history(database: Path) -> dict[str, list[Any]]:
+    """Rows of the tables that hold results; ids depend on the order of work alone."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.row_factory = sqlite3.Row
+        names = [
+            row[0]
+            for row in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+            )
+        ]
+        kept = [name for name in names if name not in {"runs", "states", "costs"}]
+        return {
+            name: sorted(
+                json.dumps(_row(dict(row)), sort_keys=True)
+                for row in connection.execute(f"SELECT * FROM {name}")
+            )
+            for name in kept
+        }
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in _PASSING and name != "id" and not name.endswith("_id")
+    }
+
+
+_RUN = re.compile(r"\d{8}T\d{6}Z(-\d+)?|[0-9a-f]{8}-\d\d-\d\d")
+
+
+def files(folder: Path) -> set[str]:
+    """Every file below, with the names of runs and of their arrays replaced."""
+    return {
+        _RUN.sub("RUN", path.relative_to(folder).as_posix())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

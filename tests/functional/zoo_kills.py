@@ -1,0 +1,117 @@
+"""Runs of a zoo that are killed at random, continued, and held against one that was not."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.functional import tiny_zoo
+from tests.functional.forking import Ended, Forks, forks
+
+RUN: Final = ("zoo", "run", "zoo.yaml")
+_FRAME: Final = re.compile(r'File "[^"]*/bias_audit/(?P<file>[^"]+)", line \d+ in (?P<name>\w+)')
+_STAGES: Final = {
+    "recover": "recovery",
+    "standings": "standings",
+    "find_faces": "faces",
+    "image_controls": "image controls",
+    "_load": "loading",
+    "extract": "forward pass",
+    "random_weight_controls": "random weights",
+    "_analyses": "analyses",
+    "write_audit": "results",
+    "run": "results",
+    "render": "report",
+    "rebuild": "history",
+    "compare_new": "comparison",
+    "record_run": "run record",
+    "write_zoo_report": "zoo report",
+    "summary_text": "summary",
+}
+"""Innermost function that tells the stage."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A zoo that is about to be audited again, and what an uninterrupted run makes of it."""
+
+    run: Forks
+    before: Path
+    after: Path
+    seconds: float
+    """Of the uninterrupted run."""
+    changes: int
+    """It makes to the file system."""
+
+
+@dataclass
+class Trials:
+    """What was tried."""
+
+    kills: int = 0
+    ends: int = 0
+    stages: Counter[str] = field(default_factory=Counter)
+
+
+@contextmanager
+def bench(home: Path, self_test: Path, env: dict[str, str] | None = None) -> Iterator[Bench]:
+    """Audit a zoo once, change its weights and labels, and audit a copy again.
+
+    Args:
+        home: An empty folder.
+        self_test: A cache that holds a self-test.
+        env: Set for all runs.
+    """
+    before, after = home / "before", home / "after"
+    tiny_zoo.make(before)
+    shutil.copytree(self_test, before / "runs" / "cache")
+    with forks(env) as run:
+        assert run(*RUN, cwd=before).code == 0
+        for number, label in enumerate(tiny_zoo.LABELS):
+            tiny_zoo.write_weights(before / f"{label}.safetensors", 10 + number)
+        # So that faces are opened, described and drawn again as well.
+        for name in ("scan", "images"):
+            shutil.rmtree(before / "runs" / "cache" / name)
+        tiny_zoo.copied(before, after)
+        whole = run(*RUN, cwd=after, count=True)
+        assert whole.code == 1, whole.out  # the config stops where anything changed
+        yield Bench(run, before, after, whole.seconds, whole.changes)
+
+
+def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
+    """Kill a run, and often its continuations, until one ends; then compare all it left."""
+    tiny_zoo.copied(bench.before, home)
+    ended = _killed(bench, home, rng)
+    while ended.code == -9:
+        trials.kills += 1
+        trials.stages[stage(ended.where)] += 1
+        again = rng.random() < 0.4
+        ended = _killed(bench, home, rng) if again else bench.run(*RUN, cwd=home)
+    trials.ends += 1
+    assert ended.code == 1, ended.out
+    assert tiny_zoo.found(home) == tiny_zoo.found(bench.after)
+    left = {name for name in tiny_zoo.files(home) if not name.endswith(".partial")}
+    assert left == tiny_zoo.files(bench.after)
+
+
+def _killed(bench: Bench, home: Path, rng: random.Random) -> Ended:
+    """At a random time, or just before a random change to the file system."""
+    if rng.random() < 0.5:
+        return bench.run(*RUN, cwd=home, kill_after=rng.uniform(0.05, bench.seconds))
+    return bench.run(*RUN, cwd=home, die_at=rng.randint(1, bench.changes))
+
+
+def stage(where: str) -> str:
+    """The stage of a traceback, as faulthandler writes it, innermost call first."""
+    main = where.rpartition("(most recent call first):")[2]
+    for frame in _FRAME.finditer(main):
+        if frame["name"] in _STAGES:
+            return _STAGES[frame["name"]]
+    return "start"
