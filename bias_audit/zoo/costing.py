@@ -15,8 +15,9 @@ from bias_audit.zoo.entries import Entry
 from bias_audit.zoo.folders import DATABASE
 from bias_audit.zoo.standing import Standing, standings
 
-_PASSES = ("forward pass", "random weights", "classification layer")
+_PASSES = ("forward pass", "classification layer")
 """Stages in which images pass through a backbone."""
+_DRAWS = ("random weights",)
 _OVERHEAD = ("loading", "faces", "self-test", "image controls")
 
 
@@ -124,10 +125,13 @@ def _from_past(standing: Standing, past: Sequence[_Measured]) -> Prediction:
     n_images = len(standing.faces)
     kinds = {reason.partition(":")[0] for reason in standing.reasons}
     passes = standing.latest is None or bool(kinds & {"weights", "data", "packages"})
+    # Draws of random weights do not depend on the trained ones.
+    redrawn = standing.latest is None or bool(kinds & {"data", "packages"})
     analyses = passes or bool(kinds - {"age", "damage"})
     stages = [
         *_OVERHEAD,
         *(_PASSES if passes else ()),
+        *(_DRAWS if redrawn else ()),
         *((planned.kind for planned in standing.plan.analyses) if analyses else ()),
     ]
     parts, size = [], 0
