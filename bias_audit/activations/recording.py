@@ -197,8 +197,16 @@ def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
     return {
         file: RecordedFile(passed / file.name, sha256)
         for file, sha256 in files.items()
-        if sha256 and _reaches(passed / file.name, file, n_images, n_images)
+        if sha256 and _is_whole(passed / file.name, file, n_images)
     }
+
+
+def _is_whole(path: Path, file: LayerFile, n_images: int) -> bool:
+    if _reaches(path, file, n_images, n_images):
+        return True
+    if path.is_file():
+        tell_damage(path, "it is shorter than what was recorded")
+    return False
 
 
 def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:

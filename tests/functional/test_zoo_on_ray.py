@@ -150,7 +150,7 @@ def test_a_command_that_is_interrupted_is_continued_by_the_next(
     home = tiny_zoo.copied(start, tmp_path / "zoo")
     process = _begun(home, *_on(address))
     _wait_for_workers(home, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     code, out = _finished(process)
     assert code == 130, out
     assert "the same command goes on" in out
@@ -192,5 +192,5 @@ def test_audits_that_no_node_can_hold_are_said_to_wait(
     else:
         raise AssertionError("the command ended")
     assert not _workers(home)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     assert _finished(process)[0] == 130

@@ -92,7 +92,7 @@ def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
     while ended.code == -9:
         trials.kills += 1
         trials.stages[stage(ended.where)] += 1
-        again = rng.random() < 0.4
+        again = rng.random() < 0.6
         ended = _killed(bench, home, rng) if again else bench.run(*RUN, cwd=home)
     trials.ends += 1
     assert ended.code == 1, ended.out
