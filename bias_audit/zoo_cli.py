@@ -81,6 +81,7 @@ def run_command(
         zoo, chosen = _zoo(config, asked, only)
         from bias_audit.report.zoo.page import write_zoo_report
         from bias_audit.report.zoo.summary import summary_text, write_summary
+        from bias_audit.zoo.hearing import end
         from bias_audit.zoo.run import run_zoo
 
         done = run_zoo(
@@ -89,6 +90,7 @@ def run_command(
             command=shlex.join(["bias-audit", *sys.argv[1:]]),
             progress=out.progress,
             force=force,
+            heard="later",
         )
         page = None  # as long as no audit was ever made
         if done.has_audits:
@@ -107,6 +109,7 @@ def run_command(
             report=str(page) if page else None,
             seconds=done.seconds,
         )
+        end(zoo.folder)
         raise typer.Exit(code)
 
 

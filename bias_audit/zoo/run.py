@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.progress import Progress
-from bias_audit.results.history.latest import all_audits, latest_audits, told_audits
+from bias_audit.results.history.latest import all_audits, last_run, latest_audits, told_audits
 from bias_audit.results.history.recording import (
     EntryState,
     RunFolder,
@@ -23,6 +23,7 @@ from bias_audit.zoo.comparing import compare_new
 from bias_audit.zoo.entries import Entry, entries
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.folders import DATABASE, locked, next_folder
+from bias_audit.zoo.hearing import begin
 from bias_audit.zoo.recovery import recover
 from bias_audit.zoo.standing import Standing, standings
 from bias_audit.zoo.task import perform
@@ -57,6 +58,7 @@ def run_zoo(
     command: str,
     progress: Progress,
     force: bool = False,
+    heard: Literal["now", "later"] = "now",
 ) -> ZooRun:
     """Audit what is new or stale; audits that hold are left as they are.
 
@@ -69,6 +71,8 @@ def run_zoo(
         command: What the user typed, for the provenance.
         progress: Where to report.
         force: Also repeat audits that hold.
+        heard: "later" if the caller has yet to tell what came of it, and then calls
+            `hearing.end`; until then the next run tells it again.
 
     Raises:
         OutputError: Another command is at work in the zoo's folder, or the disk refuses.
@@ -77,7 +81,9 @@ def run_zoo(
     database = zoo.folder / DATABASE
     with locked(zoo.folder):
         recover(zoo, entries(zoo), progress)
-        told = told_audits(database, zoo.name)
+        last = last_run(database)
+        until = begin(zoo.folder, last) if heard == "later" else last
+        told = told_audits(database, zoo.name, until=until)
         found = standings(zoo, chosen, progress=progress, now=started)
         todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
         progress.say(f"{len(todo)} of {len(found)} audits to make")

@@ -7,18 +7,19 @@ id of the process that was forked, and its exit code once it has ended.
 from __future__ import annotations
 
 import errno
-import faulthandler
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, NoReturn
 
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "sqlite3.connect"}
@@ -181,7 +182,11 @@ def _command(request: dict[str, Any]) -> NoReturn:
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT) if errors else log, 2)
     where = Path(request["where"]).open("w")  # noqa: SIM115 (it is written to at the end)
     if request["after"] is not None:
-        faulthandler.dump_traceback_later(request["after"], file=where)
+        main = threading.main_thread().ident
+        assert main is not None
+        threading.Thread(
+            target=_tell_later, args=(main, request["after"], where), daemon=True
+        ).start()
     changes = _Changes(where, request["die_at"], request["full_at"])
     if request["count"] or request["die_at"] or request["full_at"]:
         sys.addaudithook(changes.look)
@@ -205,6 +210,22 @@ def _command(request: dict[str, Any]) -> NoReturn:
     os._exit(code)
 
 
+def _tell_later(thread: int, seconds: float, where: IO[str]) -> None:
+    time.sleep(seconds)
+    _tell(sys._current_frames()[thread], where)
+
+
+def _tell(frame: FrameType | None, where: IO[str]) -> None:
+    """Write down a stack, innermost call first; whoever waits for it then kills."""
+    lines = []
+    while frame is not None:
+        code = frame.f_code
+        lines.append(f'File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}\n')
+        frame = frame.f_back
+    where.write("".join(lines))
+    where.flush()
+
+
 class _Changes:
     """Counts changes to the file system, and does what is due at one of them."""
 
@@ -218,7 +239,7 @@ class _Changes:
             return
         self.number += 1
         if self.number == self._die_at:
-            faulthandler.dump_traceback(file=self._where)
+            _tell(sys._getframe(), self._where)
             os.kill(os.getpid(), signal.SIGKILL)
         if self._full_at is not None and self.number >= self._full_at and event == "open":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -33,21 +33,21 @@ _TAG = "test_resnet.r160_in1k"
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[int]:
-    """A port at which nobody answers, but connections are accepted once someone listens."""
+def hub() -> Iterator[socket.socket]:
+    """A port that refuses connections; once it listens, nobody answers them."""
     with closing(socket.socket()) as reserved:
         reserved.bind(("127.0.0.1", 0))
-        yield int(reserved.getsockname()[1])
+        yield reserved
 
 
 @pytest.fixture(scope="module")
 def bench(
-    tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path, hub: int
+    tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path, hub: socket.socket
 ) -> Iterator[Bench]:
     home = tmp_path_factory.mktemp("survival")
     env = {
         "HF_HOME": str(home / "huggingface"),
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub}",
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.getsockname()[1]}",
         "HF_HUB_ETAG_TIMEOUT": "1",
         "HF_HUB_DOWNLOAD_TIMEOUT": "1",
     }
@@ -203,7 +203,7 @@ def _newest(zoo: Path, label: str = "first") -> Path:
 
 @pytest.mark.parametrize("way", ["refused", "slow"])
 def test_a_hub_that_does_not_answer_stops_one_backbone_alone(
-    bench: Bench, tmp_path: Path, hub: int, way: str
+    bench: Bench, tmp_path: Path, hub: socket.socket, way: str
 ) -> None:
     zoo = tmp_path / "zoo"
     config: dict[str, Any] = yaml.safe_load(yaml.safe_dump(tiny_zoo.CONFIG))
@@ -216,11 +216,9 @@ def test_a_hub_that_does_not_answer_stops_one_backbone_alone(
     }
     tiny_zoo.make(zoo, config)
     shutil.copytree(bench.before / CACHE / "selftest", zoo / CACHE / "selftest")
-    with closing(socket.socket()) as silent:
-        if way == "slow":
-            silent.bind(("127.0.0.1", hub))
-            silent.listen()
-        done = bench.run(*RUN, cwd=zoo)
+    if way == "slow":
+        hub.listen()
+    done = bench.run(*RUN, cwd=zoo)
     assert done.code == 4, done.out
     assert "neither in the local cache nor could they be fetched" in done.out
     assert (_newest(zoo, "second") / "report.html").is_file()

@@ -95,7 +95,7 @@ def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
         again = rng.random() < 0.6
         ended = _killed(bench, home, rng) if again else bench.run(*RUN, cwd=home)
     trials.ends += 1
-    assert ended.code == 1, ended.out
+    assert ended.code == 1, (ended.code, ended.out)
     assert tiny_zoo.found(home) == tiny_zoo.found(bench.after)
     left = {name for name in tiny_zoo.files(home) if not name.endswith(".partial")}
     assert left == tiny_zoo.files(bench.after)
@@ -109,9 +109,8 @@ def _killed(bench: Bench, home: Path, rng: random.Random) -> Ended:
 
 
 def stage(where: str) -> str:
-    """The stage of a traceback, as faulthandler writes it, innermost call first."""
-    main = where.rpartition("(most recent call first):")[2]
-    for frame in _FRAME.finditer(main):
+    """The stage of a stack, innermost call first."""
+    for frame in _FRAME.finditer(where):
         if frame["name"] in _STAGES:
             return _STAGES[frame["name"]]
     return "start"

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import timm
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, get_session, try_to_load_from_cache
 from pydantic import Field
 
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
@@ -27,6 +27,9 @@ class Params(BackboneParams):
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
     _check_name(params.name)
+    # Without, huggingface_hub 1 and later wait for some answers of a hub without end.
+    session: Any = get_session()
+    session.timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     try:
         module = timm.create_model(params.name, pretrained=pretrained)
     except Exception as error:

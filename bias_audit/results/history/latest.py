@@ -71,8 +71,25 @@ def all_audits(database: Path, zoo: str) -> dict[tuple[str, str], list[LatestAud
     return found
 
 
-def told_audits(database: Path, zoo: str) -> frozenset[int]:
+def last_run(database: Path) -> int:
+    """Id of the last run that is recorded, of whatever zoo; 0 where there is none.
+
+    Raises:
+        OutputError: The history cannot be read.
+    """
+    if not database.exists():
+        return 0
+    with reading_from(database) as connection:
+        return int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM runs").fetchone()[0])
+
+
+def told_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
     """Ids of the audits that a run of the zoo ended with; others are of interrupted runs.
+
+    Args:
+        database: The history.
+        zoo: Name of the zoo.
+        until: Id of the last run that counts.
 
     Raises:
         OutputError: The history cannot be read.
@@ -82,7 +99,7 @@ def told_audits(database: Path, zoo: str) -> frozenset[int]:
     with reading_from(database) as connection:
         rows = connection.execute(
             "SELECT DISTINCT audit_id FROM states JOIN runs ON runs.id = states.run_id "
-            "WHERE zoo = ? AND audit_id IS NOT NULL",
-            (zoo,),
+            "WHERE zoo = ? AND run_id <= ? AND audit_id IS NOT NULL",
+            (zoo, until),
         )
         return frozenset(row[0] for row in rows)
