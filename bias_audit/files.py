@@ -94,7 +94,7 @@ def write_checked(path: Path, text: str) -> None:
 def read_checked(path: Path) -> str | None:
     """Text that `write_checked` wrote; None if there is none, or if it is damaged, which is told.
 
-    A changed character in JSON is JSON as often as not, so that reading alone proves nothing. What
+    A changed character in JSON is JSON as often as not, so that reading it is no check. What
     an earlier release wrote, without a checksum, is returned as it is.
     """
     try:

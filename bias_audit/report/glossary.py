@@ -36,11 +36,11 @@ TERMS: Final = (
         "The share of false alarms that was accepted beforehand, such as 0.05: one in twenty.",
     ),
     Term("annotated", "As the dataset's label says; not a fact about the person shown."),
+    Term("attribute", "What the labels record about a face, with its levels, such as age."),
     Term(
         "attribution",
         "How much each place of an image counts for a decision, by the definition of one method.",
     ),
-    Term("attribute", "What the labels record about a face, with its levels, such as age."),
     Term(
         "AUC",
         "How often, of two images of different levels, the right one is ranked higher. 0.5 is "
