@@ -9,7 +9,6 @@ from bias_audit.report.numbers import (
     count,
     interval,
     interval_note,
-    percent,
     signed_interval,
 )
 from bias_audit.results.blocks import FaceRegionArea, RegionDifference, RegionRow, RegionShares
@@ -57,7 +56,7 @@ def _alt(block: RegionShares, drawn: list[RegionRow]) -> str:
         )
         parts.append(
             f"{name}: most for its size in {region.name}, {interval(share)} of the attribution on "
-            f"{percent(region.area)} of the image."
+            f"{100 * region.area:.0f} % of the image."
         )
     return " ".join(parts)
 
