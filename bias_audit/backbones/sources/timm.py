@@ -27,10 +27,9 @@ class Params(BackboneParams):
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
     _check_name(params.name)
-    # Without, huggingface_hub 1 and later wait for some answers of a hub without end.
-    session: Any = get_session()
-    session.timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     try:
+        if pretrained:
+            _ask_hub(params)
         module = timm.create_model(params.name, pretrained=pretrained)
     except Exception as error:
         raise BackboneError(_unreachable(params.name, error)) from error
@@ -44,6 +43,20 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
         licence=str(config.get("license") or "not stated"),
         preprocessing=timm_preprocessing(module),
     )
+
+
+def _ask_hub(params: Params) -> None:
+    """Find out in seconds whether the hub answers, where weights have to come from there.
+
+    The hub's own library tries for many minutes, file by file.
+
+    Raises:
+        Exception: Whatever the library of the day raises when nobody answers.
+    """
+    config = timm.get_pretrained_cfg(params.name)
+    if constants.HF_HUB_OFFLINE or _files(params) or not (config and config.hf_hub_id):
+        return
+    get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
 def _check_name(name: str) -> None:
