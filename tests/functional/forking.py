@@ -37,8 +37,8 @@ class Ended:
     where: str
     """Traceback at the moment it was killed; empty if it was not."""
     seconds: float
-    changes: int
-    """To the file system, if they were counted."""
+    changes: tuple[str, ...]
+    """To the file system, if they were asked for: the stack of each, innermost call first."""
 
 
 class Forks:
@@ -67,7 +67,7 @@ class Forks:
             kill_after: Seconds to SIGKILL; None: let it end.
             die_at: SIGKILL just before the change of this number to the file system.
             full_at: From the change of this number on, the disk is full.
-            count: Count the changes to the file system.
+            count: Note the changes to the file system.
             limits: As `resource.setrlimit` takes them, by name.
             before: Python that is run first.
             errors: File for standard error; default: among the output.
@@ -98,7 +98,7 @@ class Forks:
             _kill_when_told(pid, where)
         code = int(stdout.readline())
         told = where.read_text() if code == -signal.SIGKILL else ""
-        changes = int(where.read_text()) if count else 0
+        changes = tuple(where.read_text().split("\n\n")[:-1]) if count else ()
         out = log.read_text()
         log.unlink()
         where.unlink()
@@ -187,7 +187,7 @@ def _command(request: dict[str, Any]) -> NoReturn:
         threading.Thread(
             target=_tell_later, args=(main, request["after"], where), daemon=True
         ).start()
-    changes = _Changes(where, request["die_at"], request["full_at"])
+    changes = _Changes(where, request["count"], request["die_at"], request["full_at"])
     if request["count"] or request["die_at"] or request["full_at"]:
         sys.addaudithook(changes.look)
     for name, value in request["limits"].items():
@@ -202,9 +202,6 @@ def _command(request: dict[str, Any]) -> NoReturn:
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
         code = 99
-    if request["count"]:
-        where.write(str(changes.number))
-        where.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -227,17 +224,23 @@ def _tell(frame: FrameType | None, where: IO[str]) -> None:
 
 
 class _Changes:
-    """Counts changes to the file system, and does what is due at one of them."""
+    """Notes changes to the file system, and does what is due at one of them."""
 
-    def __init__(self, where: IO[str], die_at: int | None, full_at: int | None) -> None:
+    def __init__(
+        self, where: IO[str], count: bool, die_at: int | None, full_at: int | None
+    ) -> None:
         self.number = 0
-        self._where, self._die_at, self._full_at = where, die_at, full_at
+        self._where, self._count, self._die_at, self._full_at = where, count, die_at, full_at
 
     def look(self, event: str, arguments: tuple[object, ...]) -> None:
         """As `sys.addaudithook` calls it."""
         if event not in _CHANGES and not (event == "open" and _writes(arguments)):
             return
         self.number += 1
+        if self._count:
+            _tell(sys._getframe(), self._where)
+            self._where.write("\n")
+            self._where.flush()
         if self.number == self._die_at:
             _tell(sys._getframe(), self._where)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -89,7 +89,7 @@ def test_a_full_disk_ends_with_5_and_the_next_run_completes(
     bench: Bench, tmp_path: Path, share: float
 ) -> None:
     zoo = tiny_zoo.copied(bench.before, tmp_path / "zoo")
-    refused = bench.run(*RUN, cwd=zoo, full_at=int(share * bench.changes))
+    refused = bench.run(*RUN, cwd=zoo, full_at=int(share * len(bench.changes)))
     assert refused.code == 5, refused.out
     assert "space left" in refused.out or "cannot be read or written" in refused.out
     _completes(bench, zoo)

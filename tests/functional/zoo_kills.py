@@ -19,6 +19,8 @@ RUN: Final = ("zoo", "run", "zoo.yaml")
 _FRAME: Final = re.compile(r'File "[^"]*/bias_audit/(?P<file>[^"]+)", line \d+ in (?P<name>\w+)')
 _STAGES: Final = {
     "recover": "recovery",
+    "begin": "recovery",
+    "end": "summary",
     "standings": "standings",
     "find_faces": "faces",
     "image_controls": "image controls",
@@ -47,8 +49,8 @@ class Bench:
     after: Path
     seconds: float
     """Of the uninterrupted run."""
-    changes: int
-    """It makes to the file system."""
+    changes: tuple[str, ...]
+    """It makes to the file system: the stage of each."""
 
 
 @dataclass
@@ -82,7 +84,8 @@ def bench(home: Path, self_test: Path, env: dict[str, str] | None = None) -> Ite
         tiny_zoo.copied(before, after)
         whole = run(*RUN, cwd=after, count=True)
         assert whole.code == 1, whole.out  # the config stops where anything changed
-        yield Bench(run, before, after, whole.seconds, whole.changes)
+        stages = tuple(map(stage, whole.changes))
+        yield Bench(run, before, after, whole.seconds, stages)
 
 
 def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
@@ -102,10 +105,12 @@ def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
 
 
 def _killed(bench: Bench, home: Path, rng: random.Random) -> Ended:
-    """At a random time, or just before a random change to the file system."""
+    """At a random time, or just before a change to the file system, of a random stage."""
     if rng.random() < 0.5:
         return bench.run(*RUN, cwd=home, kill_after=rng.uniform(0.05, bench.seconds))
-    return bench.run(*RUN, cwd=home, die_at=rng.randint(1, bench.changes))
+    chosen = rng.choice(sorted(set(bench.changes)))
+    places = [number for number, name in enumerate(bench.changes, start=1) if name == chosen]
+    return bench.run(*RUN, cwd=home, die_at=rng.choice(places))
 
 
 def stage(where: str) -> str:
