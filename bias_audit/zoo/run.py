@@ -28,7 +28,7 @@ from bias_audit.zoo.recovery import recover
 from bias_audit.zoo.standing import Standing, standings
 from bias_audit.zoo.task import perform
 
-_INTERRUPTED: Final = "audited by a run that was interrupted"
+_UNTOLD: Final = "by a run that the history lacks: it was interrupted, or the history was lost"
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _state(standing: Standing, made: _Made | None, told: frozenset[int]) -> Entr
     if standing.state == "blocked":
         return EntryState(dataset, label, "failed", reason, latest)
     if made is None and latest is not None and latest not in told:
-        return EntryState(dataset, label, "audited", reason or _INTERRUPTED, latest)
+        return EntryState(dataset, label, "audited", reason or _UNTOLD, latest)
     if made is None:
         return EntryState(dataset, label, "stale" if reason else "unchanged", reason, latest)
     if made.audit_id is None:

@@ -162,6 +162,10 @@ def test_a_damaged_or_missing_result_is_made_again(zoo: Zoo) -> None:
 def test_a_lost_history_is_made_again_from_the_run_folders(zoo: Zoo) -> None:
     zoo.run()
     (zoo.load().folder / DATABASE).unlink()
+    folders = sorted(zoo.load().folder.glob("audits/*/*/*"))
+    done = zoo.run()
+    assert all("the history was lost" in state.reason for state in done.states)
+    assert sorted(zoo.load().folder.glob("audits/*/*/*")) == folders  # none was made again
     assert states(zoo) == {"one": "unchanged", "two": "unchanged"}
 
 
