@@ -115,6 +115,18 @@ class Shape(Generic[B]):
 def shapes() -> dict[str, Shape[Any]]:
     """Every shape by its block's name, in the order in which a report prints them."""
     return {
+        "ensemble_votes": Shape(
+            ensemble_votes_text,
+            ensemble_votes,
+            data=ensemble_votes_data,
+            keys=lambda _: "voter",
+        ),
+        "backbone_comparison": Shape(
+            backbone_comparison_text,
+            backbone_comparison,
+            data=backbone_comparison_data,
+            keys=lambda _: "backbone",
+        ),
         "layer_curve": Shape(
             layer_curve_text, layer_curve, data=layer_curve_data, is_coloured=True
         ),
@@ -199,18 +211,6 @@ def shapes() -> dict[str, Shape[Any]]:
             attribution_trust,
             data=attribution_trust_data,
             keys=lambda _: "method",
-        ),
-        "ensemble_votes": Shape(
-            ensemble_votes_text,
-            ensemble_votes,
-            data=ensemble_votes_data,
-            keys=lambda _: "voter",
-        ),
-        "backbone_comparison": Shape(
-            backbone_comparison_text,
-            backbone_comparison,
-            data=backbone_comparison_data,
-            keys=lambda _: "backbone",
         ),
         "test_families": Shape(hypothesis_families_text),
         "group_ledger": Shape(group_ledger_text),

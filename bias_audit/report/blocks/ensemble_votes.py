@@ -12,9 +12,10 @@ from bias_audit.report.numbers import (
     chance_of,
     count,
     counted,
-    decimal,
+    guess,
     interval,
     interval_note,
+    sentence,
     signed_interval,
 )
 from bias_audit.results.blocks import EnsembleVotes, VoteDifference
@@ -78,7 +79,11 @@ def _cell(value: Estimate | None) -> str:
 
 
 def _voters(block: EnsembleVotes) -> Table:
-    guessing = ("naming the most frequent level", "", *(decimal(g) for g in block.guessing))
+    guessing = (
+        "naming the most frequent level",
+        "",
+        *(f"chance {guess(share)}" for share in block.guessing),
+    )
     rows = (
         *(
             (voter.name, voter.layer or "probes of all", *map(_cell, values))
@@ -137,7 +142,7 @@ def _groups(block: EnsembleVotes) -> Iterator[Table]:
             for each in block.groups
         )
         yield Table(
-            caption=f"{measure} on {block.target} by group",
+            caption=f"{sentence(measure)} on {block.target} by group",
             columns=(
                 Column(heading),
                 Column("n", numeric=True),

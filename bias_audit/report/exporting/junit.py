@@ -15,7 +15,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
-from bias_audit.results.audit import AnalysisResult, AuditResult
+from bias_audit.results.audit import TOGETHER, AnalysisResult, AuditResult
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SPACE: Final = re.compile(r"\s+")
@@ -24,7 +24,7 @@ _SPACE: Final = re.compile(r"\s+")
 def junit(result: AuditResult) -> bytes:
     """One suite for each backbone: a test for each criterion, and one for each failed analysis.
 
-    What is asked of all backbones together has a suite of its own.
+    What is asked of all backbones together has a suite of its own, if it has any test.
     """
     rows = verdicts(result).rows
     root = ET.Element("testsuites")
@@ -32,6 +32,8 @@ def junit(result: AuditResult) -> bytes:
     for number, (name, analyses) in enumerate(result.analysed):
         own = [row for row in rows if row.backbone == name]
         failed = [analysis for analysis in analyses if analysis.status == "failed"]
+        if name == TOGETHER and not own and not failed:
+            continue
         known = {"weights_sha256": weights[name]} if name in weights else {}
         root.append(_suite(result, _Suite(number, name, known, own, failed)))
     ET.indent(root)

@@ -17,7 +17,12 @@ from bias_audit.results.blocks import EnsembleVotes
 def ensemble_votes(block: EnsembleVotes, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
     """Draw every voter over all images; hollow: a single backbone."""
     panels = [
-        Panel(measure, tuple(row[place] for row in block.estimates), block.guessing[place])
+        Panel(
+            measure,
+            tuple(row[place] for row in block.estimates),
+            block.guessing[place],
+            has_zero=False,
+        )
         for place, measure in enumerate(block.measures)
     ]
     labels = [voter.name for voter in block.voters]

@@ -97,12 +97,11 @@ def together(
     """
     if not result.together:
         return None
-    name = sentence(AS_ONE)
     members = tuple(subject.backbone.name for subject in result.subjects)
     return BackboneView(
         anchor=TOGETHER,
-        name=name,
-        running=name,
+        name=AS_ONE,
+        running=sentence(AS_ONE),
         facts=(Fact("Backbones", members),),
         layers=(),
         failures=failures_of(AS_ONE, result.together),
