@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -64,9 +65,9 @@ def analyses_of(
             subject.name,
             planned,
             analysis_key(planned, subject, config),
-            lambda made=made, params=planned.params: made.run(subject, params),  # type: ignore[misc]
+            partial(made.run, subject, planned.params),
             _quoted([subject]),
-            lambda outcome: keep_contributions(outcome, subject, config.output.cache),
+            partial(keep_contributions, subject=subject, cache=config.output.cache),
         )
         yield _made(work, config, f"{prefix}-{index:02d}", costs, subject.progress)
 
@@ -93,7 +94,7 @@ def analyses_of_all(
             TOGETHER,
             planned,
             joint_key(planned, members, plan.config),
-            lambda made=made, params=planned.params: made.run(members, params),  # type: ignore[misc]
+            partial(made.run, members, planned.params),
             _quoted([member.subject for member in members]),
             lambda _: None,
         )
