@@ -136,7 +136,8 @@ def _alone(
         if planned.is_joint:
             yield (
                 f"analyses.{index} ({planned.kind}): expected at least two backbones to look at "
-                "together, got one; add a backbone, or leave the analysis out"
+                "together, got one; add a backbone, or leave the analysis out (a zoo audits "
+                "each backbone by itself)"
             )
 
 
