@@ -98,6 +98,29 @@ def treat(
     return Treatments(by_group, pooled, ledger)
 
 
+def without_remainders(
+    reasons: Sequence[str | None], counts: Sequence[int], minimum: int
+) -> list[str | None]:
+    """Leave out further groups until what is left out is large enough to hide in.
+
+    Where a number about all images is printed as well, that of a single group left out would
+    follow from it and the groups that are shown.
+
+    Args:
+        reasons: Why a group is left out, None where it is shown.
+        counts: Independent images of every group.
+        minimum: That the groups left out must have together.
+    """
+    found = list(reasons)
+    while 0 < sum(n for n, why in zip(counts, found, strict=True) if why) < minimum:
+        shown = [i for i, why in enumerate(found) if why is None]
+        if not shown:
+            break
+        smallest = min(shown, key=lambda i: counts[i])
+        found[smallest] = "suppressed, since all images less this group would show a smaller one"
+    return found
+
+
 def _treatment(n: int, policy: SmallGroups) -> Treatment:
     if n >= policy.minimum:
         return Treatment("as_is")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import Criterion
@@ -28,28 +28,57 @@ def quantity_problems(criteria: Sequence[Criterion], offered: Iterable[str]) -> 
         yield f"criteria.{index} ({criterion.name}): {what}"
 
 
-def criterion_problems(
-    criteria: Sequence[Criterion],
-    table: FaceTable,
-    layers: Sequence[str] | None,
-    backbone: str | None,
-) -> Iterator[str]:
-    """A message for every target, level and layer that these faces or layers do not have.
+def joint_problems(criteria: Sequence[Criterion], joint: Collection[str]) -> Iterator[str]:
+    """A message for every criterion that narrows down a quantity of all backbones together."""
+    for index, criterion in enumerate(criteria):
+        if criterion.quantity not in joint:
+            continue
+        start = f"criteria.{index} ({criterion.name}): "
+        about = f"{criterion.quantity} is measured once, of all backbones together"
+        if criterion.backbones is not None:
+            yield f"{start}backbones: expected none, since {about}; leave backbones out"
+        if criterion.layer not in ANY_LAYER:
+            yield f"{start}layer: got {criterion.layer!r}, but {about}; leave layer out"
+
+
+def criterion_problems(criteria: Sequence[Criterion], table: FaceTable) -> Iterator[str]:
+    """A message for every target and level that these faces do not have.
 
     Args:
         criteria: Those of the config.
         table: The annotated faces.
-        layers: The layers of `backbone`; None while they are not known.
-        backbone: Its name; criteria about others are not asked for layers.
     """
     for index, criterion in enumerate(criteria):
         problems = [*_target_problems(criterion, table), *_group_problems(criterion, table)]
+        yield from (f"criteria.{index} ({criterion.name}): {problem}" for problem in problems)
+
+
+def layer_problems(
+    criteria: Sequence[Criterion],
+    layers: Sequence[str] | None,
+    backbone: str | None,
+    *,
+    joint: Collection[str],
+) -> Iterator[str]:
+    """A message for every layer that a backbone does not have.
+
+    Args:
+        criteria: Those of the config.
+        layers: The layers of `backbone`; None while they are not known.
+        backbone: Its name; criteria about others are not asked for layers.
+        joint: Quantities of all backbones together, which have no layer.
+    """
+    for index, criterion in enumerate(criteria):
+        if layers is None or criterion.quantity in joint:
+            continue
         asked = criterion.backbones is None or backbone in criterion.backbones
-        if layers is not None and asked and criterion.layer not in {*ANY_LAYER, *layers}:
+        if asked and criterion.layer not in {*ANY_LAYER, *layers}:
             known = [*sorted(ANY_LAYER), *layers]
             what = unknown_name(criterion.layer, known, noun=f"layer of {backbone}")
-            problems.append(f"{what}; backbones: [...] limits a criterion to those that have it")
-        yield from (f"criteria.{index} ({criterion.name}): {problem}" for problem in problems)
+            yield (
+                f"criteria.{index} ({criterion.name}): {what}; backbones: [...] limits a "
+                "criterion to those that have it"
+            )
 
 
 def _target_problems(criterion: Criterion, table: FaceTable) -> Iterator[str]:

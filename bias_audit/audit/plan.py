@@ -8,7 +8,12 @@ from typing import Any
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
-from bias_audit.audit.criteria import criterion_problems, quantity_problems
+from bias_audit.audit.criteria import (
+    criterion_problems,
+    joint_problems,
+    layer_problems,
+    quantity_problems,
+)
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.schema import AuditConfig, Controls, Strict
@@ -55,6 +60,13 @@ class Plan:
     source_params: Strict
     backbones: tuple[PlannedBackbone, ...]
     analyses: tuple[PlannedAnalysis, ...]
+
+    @property
+    def joint_quantities(self) -> frozenset[str]:
+        """What is measured of all backbones together, and of none alone."""
+        joint = {q for p in self.analyses if p.is_joint for q in p.analysis.quantities}
+        single = {q for p in self.analyses if not p.is_joint for q in p.analysis.quantities}
+        return frozenset(joint - single)
 
     @property
     def needs_head(self) -> bool:
@@ -105,13 +117,16 @@ def make_plan(config: AuditConfig) -> Plan:
     offered = (name for planned in analyses for name in planned.analysis.quantities)
     if problems := list(quantity_problems(config.criteria, offered)):
         raise ConfigError(problems, source=config.name)
-    return Plan(
+    plan = Plan(
         config=config,
         source=source,
         source_params=source.params_type.model_validate(config.data.params),
         backbones=tuple(backbones),
         analyses=tuple(analyses),
     )
+    if problems := list(joint_problems(config.criteria, plan.joint_quantities)):
+        raise ConfigError(problems, source=config.name)
+    return plan
 
 
 def _without_positions(config: AuditConfig, analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
@@ -200,6 +215,8 @@ def refuse_unanswerable(
         for index, planned in enumerate(plan.analyses)
         for problem in planned.analysis.problems(planned.params, table, layers)
     ]
-    problems += criterion_problems(plan.config.criteria, table, layers, backbone)
+    criteria = plan.config.criteria
+    problems += criterion_problems(criteria, table)
+    problems += layer_problems(criteria, layers, backbone, joint=plan.joint_quantities)
     if problems:
         raise ConfigError(problems, source=plan.config.name)

@@ -116,7 +116,7 @@ def run(
             data=data_record(faces, config.data.kind),
             subjects=unique,
             together=together,
-            verdicts=judge(config.criteria, unique, together),
+            verdicts=judge(config.criteria, unique, together, joint=plan.joint_quantities),
             provenance=describe(
                 config, command=command, started=started, seconds=time.monotonic() - began
             ).model_copy(

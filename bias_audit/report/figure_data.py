@@ -242,9 +242,10 @@ class Voted:
 
 def voted_values(block: EnsembleVotes) -> Iterator[Voted]:
     """Every number: of all images, of every group, then differences."""
-    yield from _voted(block, None, block.n, block.estimates, None)
+    nothing = (None,) * len(block.measures)
+    yield from _voted(block, None, block.n, block.estimates, nothing)
     for each in block.groups:
-        yield from _voted(block, each.group, each.n, each.estimates, each.reason)
+        yield from _voted(block, each.group, each.n, each.estimates, each.reasons)
     for found in block.differences:
         group = None if found.group is None else level_names(found.group)
         value, p = found.estimate, found.adjusted_p
@@ -256,11 +257,11 @@ def _voted(
     group: Group | None,
     n: int,
     grid: tuple[tuple[Estimate | None, ...], ...],
-    reason: str | None,
+    reasons: tuple[str | None, ...],
 ) -> Iterator[Voted]:
     name = None if group is None else level_names(group)
     for voter, values in zip(block.voters, grid, strict=True):
-        for measure, value in zip(block.measures, values, strict=True):
+        for measure, value, reason in zip(block.measures, values, reasons, strict=True):
             yield Voted(name, n, voter.name, voter.layer, None, measure, value, None, reason)
 
 

@@ -689,8 +689,8 @@ class VoteGroup(_Frozen):
     """Independent images."""
     estimates: tuple[tuple[Estimate | None, ...], ...]
     """By voter, then by measure; None where it was not measured."""
-    reason: str | None = None
-    """Why it was not."""
+    reasons: tuple[str | None, ...]
+    """Why a measure was not, by measure."""
 
 
 class VoteDifference(_Frozen):
@@ -714,8 +714,8 @@ class EnsembleVotes(_Block):
     target: str
     n: int
     """Independent images."""
-    n_tied: int
-    """Images at which the majority vote was tied."""
+    n_tied: int | None
+    """Images at which the majority vote was tied; None where there is no such vote."""
     voters: tuple[Voter, ...]
     """The votes first, then the members."""
     measures: tuple[str, ...]

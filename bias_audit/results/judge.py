@@ -22,11 +22,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.audit import TOGETHER, AnalysisResult, SubjectResult
-from bias_audit.results.blocks import GroupTable, LayerCurve
 from bias_audit.results.margins import (
     Held,
     decisive_level,
@@ -50,19 +49,22 @@ def judge(
     criteria: Iterable[Criterion],
     subjects: Sequence[SubjectResult],
     together: Sequence[AnalysisResult] = (),
+    *,
+    joint: Collection[str] = (),
 ) -> tuple[Verdict, ...]:
     """One verdict for every criterion and every backbone it is about, in that order.
 
     Args:
         criteria: Of the config.
         subjects: The backbones.
-        together: Analyses of all backbones together; a criterion about a quantity that they alone
-            measure has one verdict, for all of them.
+        together: Analyses of all backbones together.
+        joint: Quantities that they measure; a criterion about one has one verdict, for all
+            backbones.
     """
     verdicts: list[Verdict] = []
     names = [subject.backbone.name for subject in subjects]
     for criterion in criteria:
-        if _is_about_all(criterion, subjects, together):
+        if criterion.quantity in joint:
             found = numbers_among(criterion, together, last=None)
             verdicts.append(_verdict(criterion, TOGETHER, together, found))
             continue
@@ -77,26 +79,6 @@ def judge(
                 reason = f"no backbone of this name was audited (audited: {', '.join(names)})"
                 verdicts.append(_nothing(criterion, name, reason))
     return tuple(verdicts)
-
-
-def _is_about_all(
-    criterion: Criterion, subjects: Sequence[SubjectResult], together: Sequence[AnalysisResult]
-) -> bool:
-    """Whether the quantity is one of all backbones together; where that failed, of no other."""
-    if criterion.quantity in _quantities(together):
-        return True
-    if all(analysis.status == "done" for analysis in together):
-        return False
-    return not any(criterion.quantity in _quantities(subject.analyses) for subject in subjects)
-
-
-def _quantities(analyses: Iterable[AnalysisResult]) -> frozenset[str]:
-    return frozenset(
-        block.quantity
-        for analysis in analyses
-        for block in analysis.blocks
-        if isinstance(block, LayerCurve | GroupTable)
-    )
 
 
 def _verdict(

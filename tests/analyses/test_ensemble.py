@@ -71,6 +71,7 @@ def test_members_that_know_different_levels_know_more_together() -> None:
     block = votes_of(outcome, "age")
     gains = [d for d in block.differences if d.group is None and d.vote == "soft vote"]
     assert len(gains) == 6
+    assert [voter.name for voter in block.voters][:2] == ["soft vote", "majority vote"]
     for gain in gains:
         assert gain.estimate.lower > 0
         assert gain.adjusted_p is not None and gain.adjusted_p < 0.01
@@ -102,6 +103,7 @@ def test_members_alike_gain_nothing() -> None:
     outcome = ensemble(members, Params(targets=("age",)))
     for difference in votes_of(outcome, "age").differences:
         assert difference.estimate.value == 0
+        assert difference.estimate.lower < 0 < difference.estimate.upper
         assert difference.adjusted_p is None
     assert all("more than" not in finding.text for finding in outcome.findings)
 
@@ -129,7 +131,7 @@ def test_groups_of_the_target_itself_have_the_f1_of_their_level() -> None:
     assert np.mean(macro) == pytest.approx(whole.value)
 
 
-def test_small_groups_have_no_value() -> None:
+def test_small_groups_have_no_value_and_none_follows_from_the_others() -> None:
     codes = CODES.copy()
     codes[:, 1] = 0
     codes[:8, 1] = 1
@@ -139,12 +141,46 @@ def test_small_groups_have_no_value() -> None:
         for place, values in enumerate(units)
     ]
     outcome = ensemble(members, Params(targets=("age",)))
-    (few,) = [g for g in votes_of(outcome, "age").groups if g.group.label == "male"]
-    assert few.reason is not None and "suppressed" in few.reason
-    assert all(value is None for row in few.estimates for value in row)
+    by_label = {g.group.label: g for g in votes_of(outcome, "age").groups}
+    assert by_label["male"].reasons[0] is not None and "suppressed" in by_label["male"].reasons[0]
+    # All images less the women would be the men.
+    assert "would show a smaller one" in (by_label["female"].reasons[0] or "")
+    for label in ("male", "female"):
+        assert all(value is None for row in by_label[label].estimates for value in row)
     tables = [b for b in outcome.blocks if isinstance(b, GroupTable)]
-    (row, _) = [r for t in tables for r in t.rows if r.group.label == "male"]
-    assert row.estimate is None and row.reason == few.reason
+    for row in (r for t in tables for r in t.rows if r.group.label == "male"):
+        assert row.estimate is None and row.reason == by_label["male"].reasons[0]
+
+
+def test_macro_f1_needs_enough_images_of_every_level_in_a_group() -> None:
+    """Else it would rest on single people, and vary with who is missing."""
+    codes = CODES.copy()
+    codes[:, 0] = np.where(codes[:, 0] == 2, 1, codes[:, 0])
+    old = np.flatnonzero(codes[:, 1] == 1)[:20]
+    codes[old, 0] = 2  # so that all of the old but three are men
+    codes[np.flatnonzero(codes[:, 1] == 0)[:3], 0] = 2
+    members = [
+        Member(replace(make_subject(codes, {"late": seen(0, 1.0, i)}), name=str(i)), ())
+        for i in range(2)
+    ]
+    outcome = ensemble(members, Params(targets=("age",), groups=("gender",)))
+    women, men = votes_of(outcome, "age").groups
+    assert women.reasons == (None, "3 independent images of old here, fewer than 10")
+    assert men.reasons == (None, None)
+    assert all(row[0] is not None and row[1] is None for row in women.estimates)
+    assert all(row[1] is not None for row in men.estimates)
+
+
+def test_no_interval_is_without_width_and_votes_that_always_differ_are_told() -> None:
+    knows = np.random.default_rng(0).standard_normal((360, 4))
+    knows[:, :2] += 40.0 * (CODES[:, [1]] == np.arange(2))
+    block = votes_of(
+        ensemble([member("a", knows), member("b", knows * 2)], Params(targets=("gender",))),
+        "gender",
+    )
+    assert all(value is not None and value.value == 1 for row in block.estimates for value in row)
+    for each in block.differences:
+        assert each.estimate.lower < 0 < each.estimate.upper
 
 
 def test_members_of_other_images_are_refused() -> None:
@@ -224,11 +260,14 @@ def test_backbones_are_ranked_in_the_better_direction_of_each_check() -> None:
     found = compared([trusted("low", 0.1), trusted("high", 0.4)], alpha=0.05)
     (block,) = found.blocks
     for place, measure in enumerate(block.measures):
+        if measure.name == "sensitivity":
+            assert all(b.ranks[place] is None for b in block.backbones)
+            continue
         first = "high" if measure.better == "higher" else "low"
         ranks = {b.name: b.ranks[place] for b in block.backbones}
         assert ranks.pop(first) == (1, 1)
         assert [*ranks.values()] == [(2, 2)]
-    assert len(found.findings) == len(block.measures)
+    assert len(found.findings) == len(block.measures) - 1
 
 
 def test_backbones_that_cannot_be_told_apart_share_ranks() -> None:
@@ -243,6 +282,30 @@ def test_other_methods_are_not_ranked() -> None:
     assert all(rank is None for b in found.blocks[0].backbones for rank in b.ranks)
     assert not found.findings
     assert any("different methods" in sentence for sentence in found.limits)
+
+
+def test_a_backbone_whose_attribution_failed_is_named() -> None:
+    failed = AnalysisResult(
+        kind="attribution", title="Attribution", params={}, status="failed", error="no", seconds=1
+    )
+    broken = Member(replace(planted(n=60), name="broken"), (failed,))
+    found = compared([trusted("one", 0.1), trusted("other", 0.4), broken], alpha=0.05)
+    assert [b.name for b in found.blocks[0].backbones] == ["one", "other"]
+    assert any("could not be checked on broken" in sentence for sentence in found.limits)
+    (told,) = compared([broken, broken], alpha=0.05).limits
+    assert "could not be computed on any backbone" in told
+
+
+def test_checks_of_different_attributions_are_never_compared() -> None:
+    one, other = trusted("one", 0.1), trusted("other", 0.4)
+    shifted = replace(other, results=(*nothing(), *other.results))
+    found = compared([one, shifted], alpha=0.05)
+    assert not found.blocks
+    assert len(found.limits) == 2
+
+
+def nothing() -> tuple[AnalysisResult, ...]:
+    return (AnalysisResult(kind="a", title="A", params={}, status="done", seconds=1),)
 
 
 def test_without_attribution_the_gap_is_told() -> None:

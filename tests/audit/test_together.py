@@ -71,7 +71,7 @@ def test_it_is_asked_once_and_not_of_each(found: AuditResult) -> None:
     (together,) = found.together
     assert together.status == "done"
     (votes,) = (block for block in together.blocks if isinstance(block, EnsembleVotes))
-    assert [voter.name for voter in votes.voters][2:] == ["one", "two"]
+    assert [voter.name for voter in votes.voters] == ["soft vote", "one", "two"]
     assert [stage.stage for stage in found.provenance.costs][-1] == "ensemble"
 
 
@@ -101,3 +101,15 @@ def test_one_backbone_is_refused_before_the_work(settings: dict[str, Any]) -> No
     alone = settings | {"backbones": settings["backbones"][:1]}
     with pytest.raises(ConfigError, match="at least two backbones to look at together, got one"):
         make_plan(AuditConfig.model_validate(alone))
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "told"),
+    [({"backbones": ["one"]}, "backbones: expected none"), ({"layer": "layer4"}, "layer: got")],
+)
+def test_a_criterion_about_all_cannot_be_about_one(
+    settings: dict[str, Any], narrowed: dict[str, Any], told: str
+) -> None:
+    criteria = [settings["criteria"][1] | narrowed]
+    with pytest.raises(ConfigError, match=told):
+        make_plan(AuditConfig.model_validate(settings | {"criteria": criteria}))

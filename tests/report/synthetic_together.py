@@ -70,7 +70,7 @@ def _votes(attribute: Attribute, backbones: Sequence[str], layer: str) -> Ensemb
                 group=group,
                 n=60 if place else 4,
                 estimates=values if place else nothing,
-                reason=None if place else "4 independent images: suppressed",
+                reasons=(None if place else "4 independent images: suppressed",) * 2,
             )
             for place, group in enumerate(groups)
         ),

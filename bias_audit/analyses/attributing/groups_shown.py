@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.small_groups import independent_images, treat
+from bias_audit.analyses.small_groups import independent_images, treat, without_remainders
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.groups import EVERYONE, Attribute, Group, IntArray
@@ -77,7 +77,7 @@ def shown_groups(
         names += [attribute.name] * len(levels)
         member += [codes == level for level in range(len(levels))]
         independent += counts.tolist()
-        reasons += _without_remainders(why, counts.tolist(), policy.minimum)
+        reasons += without_remainders(why, counts.tolist(), policy.minimum)
         if treated.ledger.entries:
             ledgers.append(treated.ledger)
     return ShownGroups(
@@ -92,17 +92,3 @@ def shown_groups(
 
 def _levels(attribute: Attribute) -> list[Group]:
     return [Group(((attribute.name, level),)) for level in attribute.levels]
-
-
-def _without_remainders(
-    reasons: list[str | None], counts: list[int], minimum: int
-) -> list[str | None]:
-    """Leave out further groups until what is left out is large enough to hide in."""
-    found = list(reasons)
-    while 0 < sum(n for n, why in zip(counts, found, strict=True) if why) < minimum:
-        shown = [i for i, why in enumerate(found) if why is None]
-        if not shown:
-            break
-        smallest = min(shown, key=lambda i: counts[i])
-        found[smallest] = "suppressed, since all images less this group would show a smaller one"
-    return found

@@ -40,90 +40,131 @@ class Compared:
 def compared(members: Sequence[Member], *, alpha: float) -> Compared:
     """Compare the members by every target whose attribution was checked on at least two.
 
+    Attributions are told apart by their place among the analyses, so that checks of one are never
+    held against those of another.
+
     Args:
         members: With the results of their analyses.
         alpha: Chance of any wrong comparison of one target.
     """
-    trusts = [(member.subject.name, _trusts(member)) for member in members]
-    targets = list(dict.fromkeys(target for _, found in trusts for target in found))
     blocks: list[BackboneComparison] = []
     findings: list[Finding] = []
     limits: list[str] = []
-    for target in targets:
-        rows = [(name, found[target]) for name, found in trusts if target in found]
-        if len(rows) < 2:  # noqa: PLR2004
-            limits.append(
-                f"The attribution of {target} was checked on {rows[0][0]} alone, so there is "
-                "nothing to compare it with."
-            )
-            continue
-        block, same = _block(target, rows, alpha)
-        blocks.append(block)
-        if same:
-            findings += _findings(block)
-        else:
-            limits.append(
-                f"Not every attribution method applies to every backbone asked about {target}; "
-                "their means rest on different methods and are not ranked."
-            )
-    if not targets:
-        limits.append(
-            "Which backbone's attribution maps can be relied on most was not compared: no "
-            "analysis of this audit attributes decisions (kind attribution)."
-        )
+    n_places = max(len(member.results) for member in members)
+    trusts = [_of_place(members, place) for place in range(n_places)]
+    asked = [found for found in trusts if found]
+    for found in asked:
+        for target in dict.fromkeys(target for one in found.values() for target in one):
+            rows = [(name, own[target]) for name, own in found.items() if target in own]
+            limits += _missing(members, target, [name for name, _ in rows])
+            if len(rows) > 1:
+                block = _block(target, rows, alpha)
+                blocks.append(block)
+                findings += _findings(block) if block.methods else []
+                limits += [] if block.methods else [_other_methods(target)]
+    if not asked:
+        limits.append(_nothing(members))
+    if blocks:
+        limits += _LIMITS
     return Compared(tuple(blocks), tuple(findings), tuple(limits))
 
 
-def _trusts(member: Member) -> dict[str, AttributionTrust]:
-    """By target; the first where several attributions ask about one."""
-    found: dict[str, AttributionTrust] = {}
-    for result in member.results:
-        for block in result.blocks:
-            if isinstance(block, AttributionTrust):
-                found.setdefault(block.target, block)
+def _other_methods(target: str) -> str:
+    return (
+        f"Not every attribution method applies to every backbone asked about {target}; their "
+        "means rest on different methods and are not ranked."
+    )
+
+
+def _of_place(members: Sequence[Member], place: int) -> dict[str, dict[str, AttributionTrust]]:
+    """What one analysis checked, by backbone and target."""
+    found = {}
+    for member in members:
+        blocks = member.results[place].blocks if place < len(member.results) else ()
+        own = {block.target: block for block in blocks if isinstance(block, AttributionTrust)}
+        if own:
+            found[member.subject.name] = own
     return found
+
+
+def _missing(members: Sequence[Member], target: str, having: Sequence[str]) -> list[str]:
+    """Members that an attribution was not checked on."""
+    without = [m.subject.name for m in members if m.subject.name not in having]
+    if not without:
+        return []
+    return [
+        f"The maps of the decision about {target} could not be checked on {listed(without)}; "
+        "comparisons leave that out."
+    ]
+
+
+def _nothing(members: Sequence[Member]) -> str:
+    tried = {r.title for m in members for r in m.results if r.kind == _KIND}
+    why = (
+        f"{listed(sorted(tried))} could not be computed on any backbone"
+        if tried
+        else f"no analysis of this audit attributes decisions (kind {_KIND})"
+    )
+    return f"Which backbone's attribution maps hold up best was not compared: {why}."
+
+
+_KIND: Final = "attribution"
+_OWN_SCALE: Final = frozenset({"sensitivity"})
+"""Measures whose noise is as large as a share of each backbone's own input scale."""
+_LIMITS: Final = (
+    "Comparisons of checks hold the backbones, their probes and the shuffles of weights that were "
+    "drawn fixed; the shuffles of one batch of images are the same.",
+    "What covers a part of an image is the mean colour of each backbone's own preprocessing, and "
+    "probabilities are as well calibrated as each probe is; deletion, insertion and infidelity "
+    "hold some of both.",
+    "Sensitivity is not ranked: its noise is a share of each backbone's own input scale.",
+)
 
 
 def _block(
     target: str, rows: Sequence[tuple[str, AttributionTrust]], alpha: float
-) -> tuple[BackboneComparison, bool]:
+) -> BackboneComparison:
     applied = [_applied(trust) for _, trust in rows]
     same = all(methods == applied[0] for methods in applied)
     measures = (*rows[0][1].measures, AGREEMENT)
     values = [(*trust.averages, trust.agreement) for _, trust in rows]
+    ranked = [measure.name for measure in measures if measure.name not in _OWN_SCALE]
     columns = [
-        _ranks([row[place] for row in values], measure, alpha / len(measures), is_ranked=same)
+        _ranks(
+            [row[place] for row in values],
+            measure,
+            alpha / len(ranked),
+            is_ranked=same and measure.name in ranked,
+        )
         for place, measure in enumerate(measures)
     ]
-    backbones = tuple(
-        ComparedBackbone(
-            name=name,
-            layer=trust.layer,
-            passing=sum(method.standing == "passes" for method in trust.methods),
-            applied=len(_applied(trust)),
-            estimates=values[number],
-            ranks=tuple(column[number] for column in columns),
-        )
-        for number, (name, trust) in enumerate(rows)
-    )
-    return (
-        BackboneComparison(
-            detail=False,
-            title=f"Whose maps of the decision about {target} hold up to the checks",
-            target=target,
-            methods=applied[0] if same else (),
-            measures=measures,
-            backbones=backbones,
-            rule=_RULE.format(100 * (1 - alpha)),
+    layers = ", ".join(dict.fromkeys(trust.layer for _, trust in rows))
+    return BackboneComparison(
+        detail=False,
+        title=f"Whose maps of the decision about {target} hold up to the checks ({layers})",
+        target=target,
+        methods=applied[0] if same else (),
+        measures=measures,
+        backbones=tuple(
+            ComparedBackbone(
+                name=name,
+                layer=trust.layer,
+                passing=sum(method.standing == "passes" for method in trust.methods),
+                applied=len(_applied(trust)),
+                estimates=values[number],
+                ranks=tuple(column[number] for column in columns),
+            )
+            for number, (name, trust) in enumerate(rows)
         ),
-        same,
+        rule=_RULE.format(100 * (1 - alpha)),
     )
 
 
 _RULE: Final = (
     "Ranks are what pairwise comparisons leave open (Mogstad, Romano, Shaikh & Wilhelm 2024, with "
-    "Holm's procedure and Bonferroni's over the measures): with a confidence of {:g} % all hold "
-    "the true ranks. Backbones are compared as if checked on different images, which is cautious."
+    "Holm's procedure and Bonferroni's over the measures): with a confidence of {:g} % all of "
+    "this target hold the true ranks, given the shuffles drawn. Backbones are compared as if "
+    "checked on different images, which is usually cautious."
 )
 
 
@@ -148,10 +189,10 @@ def _findings(block: BackboneComparison) -> Iterator[Finding]:
     """Measures by which one backbone is told to be first; one sentence for the rest."""
     open_ones = []
     for place, measure in enumerate(block.measures):
-        first = [b for b in block.backbones if b.ranks[place] == (1, 1)]
         known = [b for b in block.backbones if b.estimates[place] is not None]
+        first = [b for b in known if b.ranks[place] == (1, 1)]
         if not first:
-            open_ones.append(measure.name)
+            open_ones += [measure.name] if known and known[0].ranks[place] else []
             continue
         best = first[0]
         others = [b for b in known if b is not best]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bias_audit.analyses.ensembling.vote_groups import Asked, Grid
-from bias_audit.analyses.ensembling.voters import MEASURES, Voters
-from bias_audit.analyses.ensembling.voting import SOFT, VOTES
+from bias_audit.analyses.ensembling.voters import MEASURES, Rated, Voters
+from bias_audit.analyses.ensembling.voting import SOFT
+from bias_audit.analyses.families import draws_of
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE
 from bias_audit.results.blocks import (
@@ -20,8 +21,8 @@ from bias_audit.results.blocks import (
     Voter,
 )
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, estimate
-from bias_audit.statistics.multiplicity import NAMES
+from bias_audit.statistics.inference import estimate
+from bias_audit.statistics.multiplicity import NAMES, smallest_attainable
 
 QUANTITIES = ("ensemble_micro_f1", "ensemble_macro_f1")
 """Of the soft vote, by measure; what criteria can name."""
@@ -30,8 +31,9 @@ QUANTITIES = ("ensemble_micro_f1", "ensemble_macro_f1")
 def overall(voters: Voters) -> Grid:
     """Every measure of every voter over all images."""
     everything = np.ones(len(voters.images), dtype=np.bool_)
+    levels = range(len(voters.levels))
     return tuple(
-        tuple(voters.measured(voter, measure, everything) for measure in MEASURES)
+        (voters.micro(voter, everything), voters.macro(voter, levels, everything))
         for voter in range(len(voters.names))
     )
 
@@ -64,36 +66,46 @@ def votes_block(
                 group=each.group,
                 n=each.n,
                 estimates=_estimates(each.found, level),
-                reason=each.reason,
+                reasons=each.reasons,
             )
             for each in asked
         ),
         differences=differences,
-        adjustment=_adjustment(plan),
+        adjustment=_adjustment(plan, differences),
     )
 
 
-def _adjustment(plan: Multiplicity) -> str:
-    return (
-        "Differences are paired image by image. P-values are adjusted by "
-        f"{NAMES[plan.verdicts]} in two families: both votes less each backbone over all images, "
-        "and the soft vote less each backbone in every group."
+def _adjustment(plan: Multiplicity, differences: Sequence[VoteDifference]) -> str:
+    said = (
+        "Differences are paired image by image; their intervals, each by itself, add half an "
+        "image either way (Agresti & Min 2005). P-values are adjusted by "
+        f"{NAMES[plan.verdicts]} in two families: votes less each backbone over all images, and "
+        "the soft vote less each backbone in every group."
     )
+    largest = max(sum(d.group is None for d in differences), sum(map(_is_in_group, differences)))
+    least = smallest_attainable(largest, draws=draws_of(plan, largest), method=plan.verdicts)
+    if least > plan.alpha:
+        said += f" With so few draws no adjusted p-value of a single effect is below {least:.2g}."
+    return said
+
+
+def _is_in_group(difference: VoteDifference) -> bool:
+    return difference.group is not None
 
 
 def _estimates(grid: Grid, level: float) -> tuple[tuple[Estimate | None, ...], ...]:
     return tuple(tuple(_told(found, level) for found in row) for row in grid)
 
 
-def _told(found: Measured | None, level: float) -> Estimate | None:
-    return None if found is None else estimate(found, level=level)
+def _told(found: Rated | None, level: float) -> Estimate | None:
+    return None if found is None else estimate(found.shown, level=level)
 
 
 def soft_tables(
     voters: Voters, found: Grid, asked: Sequence[Asked], *, level: float
 ) -> tuple[GroupTable, ...]:
     """What criteria can name: the soft vote over all images and in every group."""
-    soft = VOTES.index(SOFT)
+    soft = voters.votes.index(SOFT)
     tables = []
     for place, (measure, quantity) in enumerate(zip(MEASURES, QUANTITIES, strict=True)):
         rows = [
@@ -103,7 +115,7 @@ def soft_tables(
                     group=each.group,
                     n=each.n,
                     estimate=_told(each.found[soft][place], level),
-                    reason=each.reason,
+                    reason=each.reasons[place],
                 )
                 for each in asked
             ),

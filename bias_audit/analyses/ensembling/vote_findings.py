@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from bias_audit.analyses.ensembling.vote_groups import Asked
 from bias_audit.analyses.ensembling.voters import MACRO, MEASURES, MICRO, Voters
-from bias_audit.analyses.ensembling.voting import SOFT, VOTES
+from bias_audit.analyses.ensembling.voting import SOFT
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import EnsembleVotes, Finding, VoteDifference
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import estimate
 from bias_audit.statistics.multiplicity import is_rejected
+from bias_audit.statistics.ranking import standings
 
 
 def vote_findings(
@@ -19,11 +21,11 @@ def vote_findings(
 ) -> Iterator[Finding]:
     """What voting gains over each member, where it does, and in which groups it is least right."""
     place = MEASURES.index(MACRO)
-    soft = block.estimates[VOTES.index(SOFT)][place]
+    soft = block.estimates[voters.votes.index(SOFT)][place]
     if soft is not None:
         yield _gain(voters, block, soft, alpha)
     yield from _in_groups(voters, block, alpha)
-    yield from _extremes(voters, asked, level)
+    yield from _extremes(voters, asked, alpha=alpha, level=level)
 
 
 def _gain(voters: Voters, block: EnsembleVotes, soft: Estimate, alpha: float) -> Finding:
@@ -48,7 +50,7 @@ def _gain(voters: Voters, block: EnsembleVotes, soft: Estimate, alpha: float) ->
         text=(
             f"The soft vote of {len(voters.ballots)} backbones reaches a macro F1 of "
             f"{interval(soft)} on {voters.target.described} ({coverage(soft.level)}): "
-            f"{'; '.join(parts)}."
+            f"{'; '.join(parts)} (intervals in brackets, each by itself)."
         ),
         weight=max((_distance(d.estimate) for d in decided), default=0.0),
         estimates=estimates,
@@ -76,30 +78,36 @@ def _in_groups(voters: Voters, block: EnsembleVotes, alpha: float) -> Iterator[F
         )
 
 
-def _extremes(voters: Voters, asked: Sequence[Asked], level: float) -> Iterator[Finding]:
-    """The levels of an attribute in which the vote is right least and most often."""
-    place, soft = MEASURES.index(MICRO), VOTES.index(SOFT)
+def _extremes(
+    voters: Voters, asked: Sequence[Asked], *, alpha: float, level: float
+) -> Iterator[Finding]:
+    """The levels of an attribute in which the vote was right least and most often."""
+    place, soft = MEASURES.index(MICRO), voters.votes.index(SOFT)
     by_attribute: dict[str, list[tuple[str, Estimate]]] = {}
     for each in asked:
         found = each.found[soft][place]
         if found is not None:
             name, label = each.group.levels[0]
-            by_attribute.setdefault(name, []).append((label, estimate(found, level=level)))
+            by_attribute.setdefault(name, []).append((label, estimate(found.shown, level=level)))
     for name, rows in by_attribute.items():
-        (lowest, low), (highest, high) = (
-            pick(rows, key=lambda row: row[1].value) for pick in (min, max)
+        values = [value for _, value in rows]
+        lowest, highest = (pick(range(len(rows)), key=lambda i: values[i].value) for pick in _ENDS)
+        if lowest == highest or highest in standings(values, alpha=alpha)[lowest].alike:
+            continue
+        (least, low), (most, high) = rows[lowest], rows[highest]
+        yield Finding(
+            text=(
+                f"Among the levels of annotated {name}, the soft vote on "
+                f"{voters.target.described} was right least often for {least} (micro F1 "
+                f"{interval(low)}) and most often for {most} ({interval(high)}); these two are "
+                "told apart, adjusted for all pairs of levels."
+            ),
+            weight=max(1e-6, high.lower - low.upper),
+            estimates={"lowest": low, "highest": high},
         )
-        if low.upper < high.lower:
-            yield Finding(
-                text=(
-                    f"Of the levels of annotated {name}, the soft vote on "
-                    f"{voters.target.described} is right least often for {lowest} (micro F1 "
-                    f"{interval(low)}) and most often for {highest} ({interval(high)}; "
-                    f"{coverage(level)}s, each by itself)."
-                ),
-                weight=high.lower - low.upper,
-                estimates={"lowest": low, "highest": high},
-            )
+
+
+_ENDS: Final = (min, max)
 
 
 def _direction(found: VoteDifference, alpha: float) -> bool | None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bias_audit.analyses.ensembling.voters import MACRO, MEASURES, MICRO, Mask, Voters
-from bias_audit.analyses.small_groups import Treatments, independent_images, treat
+from bias_audit.analyses.ensembling.voters import MEASURES, Mask, Rated, Voters
+from bias_audit.analyses.small_groups import (
+    independent_images,
+    treat,
+    without_remainders,
+)
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
-from bias_audit.groups import Group, intersections
+from bias_audit.groups import Group, IntArray, intersections
 from bias_audit.results.blocks import GroupLedger
-from bias_audit.statistics.inference import Measured
 
-Grid = tuple[tuple[Measured | None, ...], ...]
+Grid = tuple[tuple[Rated | None, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Asked:
     """Independent images."""
     found: Grid
     """By voter, then by measure."""
-    reason: str | None
+    reasons: tuple[str | None, ...] = field(default=(None,) * len(MEASURES))
+    """Why a measure has no value, by measure."""
 
 
 def asked_groups(
@@ -35,8 +39,10 @@ def asked_groups(
 ) -> tuple[tuple[Asked, ...], tuple[GroupLedger, ...]]:
     """Every level of some attributes, small ones without values.
 
-    Within a level of the target itself, macro F1 would rest on one level; there it is the F1 of
-    that level against all others, over all images.
+    So many are left out that none follows from all images and the other levels. Macro F1 within
+    a group needs as many images of every level voted on. Within a level of the target itself it
+    would rest on that level alone; there it is the F1 of that level against all others, over all
+    images (of an intersection: the mean over its cells).
 
     Args:
         voters: Of one target.
@@ -47,46 +53,69 @@ def asked_groups(
     asked: list[Asked] = []
     ledgers = []
     strict = policy.model_copy(update={"policy": "suppress"})
+    clusters = faces.clusters[voters.images]
     for column, attribute in enumerate(faces.table.attributes):
         if attribute.name not in names:
             continue
         codes = faces.table.codes[voters.images, column]
         groups = intersections([attribute])
-        clusters = faces.clusters[voters.images]
-        counts = independent_images(codes, clusters, len(groups))
+        counts = independent_images(codes, clusters, len(groups)).tolist()
         title = f"Small groups: votes on {voters.target.described} by {attribute.name}"
         treated = treat(groups, counts, strict, title=title)
         ledgers += [treated.ledger] if treated.ledger.entries else []
-        asked += _levels(voters, groups, codes, treated, counts.tolist())
+        reasons = without_remainders(
+            [None if t.is_measured else t.reason for t in treated.by_group],
+            counts,
+            policy.minimum,
+        )
+        left_out = voters.ballots[0].scores.part.reasons
+        if attribute.name == voters.target.name:
+            reasons = [left_out.get(level, why) for level, why in enumerate(reasons)]
+        asked += _levels(voters, (groups, codes, counts, reasons), clusters, policy.minimum)
     return tuple(asked), tuple(ledgers)
 
 
 def _levels(
     voters: Voters,
-    groups: Sequence[Group],
-    codes: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    treated: Treatments,
-    counts: Sequence[int],
+    attribute: tuple[Sequence[Group], IntArray, Sequence[int], Sequence[str | None]],
+    clusters: IntArray,
+    minimum: int,
 ) -> Iterator[Asked]:
-    for level, group in enumerate(groups):
-        treatment = treated.by_group[level]
-        nothing: Grid = tuple((None,) * len(MEASURES) for _ in voters.names)
-        found = _found(voters, group, codes == level) if treatment.is_measured else nothing
-        yield Asked(group, counts[level], found, treatment.reason)
+    groups, codes, counts, reasons = attribute
+    nothing: Grid = tuple((None,) * len(MEASURES) for _ in voters.names)
+    for level, (group, n, why) in enumerate(zip(groups, counts, reasons, strict=True)):
+        if why is not None:
+            yield Asked(group, n, nothing, (why,) * len(MEASURES))
+            continue
+        chosen = codes == level
+        own = _own_levels(voters, group)
+        few = None if own else _too_few(voters, chosen, clusters, minimum)
+        yield Asked(group, n, _found(voters, chosen, own, few), (None, few))
 
 
-def _found(voters: Voters, group: Group, chosen: Mask) -> Grid:
-    own = _own_level(voters, group)
-    return tuple(
-        (
-            voters.measured(voter, MICRO, chosen),
-            voters.measured(voter, MACRO, chosen) if own is None else voters.of_level(voter, own),
-        )
-        for voter in range(len(voters.names))
-    )
+def _found(voters: Voters, chosen: Mask, own: Sequence[int], few: str | None) -> Grid:
+    everything = np.ones(len(chosen), dtype=np.bool_)
+    every_level = range(len(voters.levels))
+
+    def macro(voter: int) -> Rated | None:
+        if own:
+            return voters.macro(voter, own, everything)
+        return None if few else voters.macro(voter, every_level, chosen)
+
+    return tuple((voters.micro(voter, chosen), macro(voter)) for voter in range(len(voters.names)))
 
 
-def _own_level(voters: Voters, group: Group) -> int | None:
-    """The level of the target that a group is; None where it is one of another attribute."""
+def _own_levels(voters: Voters, group: Group) -> list[int]:
+    """The target's levels that a group consists of; none where it is of another attribute."""
     kept = [voters.target.groups[index] for index in voters.levels.tolist()]
-    return kept.index(group) if group in kept else None
+    return [place for place, level in enumerate(kept) if set(group.levels) <= set(level.levels)]
+
+
+def _too_few(voters: Voters, chosen: Mask, clusters: IntArray, minimum: int) -> str | None:
+    """Why macro F1 is not told in a group: a level has too few images there."""
+    counts = independent_images(voters.codes[chosen], clusters[chosen], len(voters.levels))
+    place = int(counts.argmin())
+    if counts[place] >= minimum:
+        return None
+    label = voters.target.groups[voters.levels[place]].label
+    return f"{int(counts[place])} independent images of {label} here, fewer than {minimum}"

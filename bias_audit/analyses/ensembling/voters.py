@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Member, Subject
-from bias_audit.analyses.ensembling.voting import VOTES, majority_vote, soft_vote
+from bias_audit.analyses.ensembling.voting import MAJORITY, SOFT, majority_vote, soft_vote
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -23,14 +23,16 @@ from bias_audit.analyses.probing.separability import Units, measured, probed_lay
 from bias_audit.analyses.targets import Target
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import IntArray
-from bias_audit.statistics.inference import Measured
-from bias_audit.statistics.influence import average, class_f1, macro_f1
+from bias_audit.statistics.inference import Measured, by_cluster
+from bias_audit.statistics.influence import Statistic, average, class_f1
 
+FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MICRO: Final = "micro F1"
 MACRO: Final = "macro F1"
 MEASURES: Final = (MICRO, MACRO)
+_FEWEST_FOR_MAJORITY: Final = 3
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,34 @@ def _ballot(subject: Subject, target: Target, settings: ProbeSettings) -> Ballot
 
 
 @dataclass(frozen=True)
+class Rated:
+    """A measure of one voter over some images."""
+
+    shown: Measured
+    """Widened for refitting, and with a score interval's error where it has no spread."""
+    raw: FloatArray
+    """Influence of each independent unit, as it is, shape (n_units,)."""
+    one_image: float
+    """About what one image more or less changes."""
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]."""
+        return self.shown.value
+
+
+@dataclass(frozen=True)
 class Voters:
     """Votes first, then members; all over the same images."""
 
     target: Target
     ballots: tuple[Ballot, ...]
     units: Units
+
+    @property
+    def votes(self) -> tuple[str, ...]:
+        """Two members have no majority: wherever they disagree it is tied."""
+        return (SOFT, MAJORITY) if len(self.ballots) >= _FEWEST_FOR_MAJORITY else (SOFT,)
 
     @cached_property
     def _probabilities(self) -> npt.NDArray[np.float32]:
@@ -91,24 +115,26 @@ class Voters:
     @cached_property
     def predicted(self) -> tuple[IntArray, ...]:
         """Of every voter, shape (n_images,)."""
-        majority = majority_vote(self._probabilities).predicted
+        votes = (soft_vote(self._probabilities), majority_vote(self._probabilities).predicted)
         own = (ballot.scores.predicted for ballot in self.ballots)
-        return (soft_vote(self._probabilities), majority, *own)
+        return (*votes[: len(self.votes)], *own)
 
     @cached_property
-    def n_tied(self) -> int:
-        """Images at which the majority vote was tied."""
+    def n_tied(self) -> int | None:
+        """Images at which the majority vote was tied; None where there is no such vote."""
+        if MAJORITY not in self.votes:
+            return None
         return int(majority_vote(self._probabilities).is_tied.sum())
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of every voter."""
-        return (*VOTES, *(ballot.name for ballot in self.ballots))
+        return (*self.votes, *(ballot.name for ballot in self.ballots))
 
     @property
     def layers(self) -> tuple[str | None, ...]:
         """Of every voter; None for votes."""
-        return (*(None for _ in VOTES), *(ballot.layer for ballot in self.ballots))
+        return (*(None for _ in self.votes), *(ballot.layer for ballot in self.ballots))
 
     @property
     def codes(self) -> IntArray:
@@ -130,38 +156,60 @@ class Voters:
         """Independent images."""
         return len(np.unique(self.units.clusters[self.images]))
 
-    def widened(self, voter: int) -> float:
-        """Factor on errors; a vote depends on training images no more than its worst member."""
-        if voter < len(VOTES):
-            return max(widening_of(ballot.scores) for ballot in self.ballots)
-        return widening_of(self.ballots[voter - len(VOTES)].scores)
+    @property
+    def widest(self) -> float:
+        """Factor on errors of the member that depends most on its training images."""
+        return max(widening_of(ballot.scores) for ballot in self.ballots)
 
-    def measured(self, voter: int, measure: str, chosen: Mask) -> Measured | None:
-        """A measure of one voter over some of the images; None where it has no value.
+    def widened(self, voter: int) -> float:
+        """Factor on errors; a vote is taken to depend as much as its most dependent member."""
+        if voter < len(self.votes):
+            return self.widest
+        return widening_of(self.ballots[voter - len(self.votes)].scores)
+
+    def micro(self, voter: int, chosen: Mask) -> Rated:
+        """Share of some images that are right.
 
         Args:
             voter: Place among the voters.
-            measure: Of `MEASURES`.
+            chosen: Which images, at least one, shape (n_images,).
+        """
+        right = self.predicted[voter][chosen] == self.codes[chosen]
+        return self._rated(voter, average(right), chosen)
+
+    def macro(self, voter: int, levels: Sequence[int], chosen: Mask) -> Rated | None:
+        """F1 averaged over some levels; None where none of them has an image.
+
+        A level whose F1 is 0 or 1 shows no spread; it enters with a score interval's error.
+
+        Args:
+            voter: Place among the voters.
+            levels: Places among those kept.
             chosen: Which images, shape (n_images,).
         """
-        if not chosen.any():
-            return None
         predicted, codes = self.predicted[voter][chosen], self.codes[chosen]
-        found = (
-            average(predicted == codes)
-            if measure == MICRO
-            else macro_f1(predicted, codes, len(self.levels))
+        found = [class_f1(predicted, codes, level) for level in levels]
+        parts = [self._rated(voter, each, chosen) for each in found if each is not None]
+        if not parts:
+            return None
+        shown = [part.shown for part in parts]
+        return Rated(
+            Measured(
+                value=float(np.mean([one.value for one in shown])),
+                influence=np.asarray(np.mean([one.influence for one in shown], axis=0)),
+                n=len(np.unique(self.units.clusters[self.images[chosen]])),
+                smallest=min(one.smallest for one in shown),
+                unit=shown[0].unit,
+            ),
+            np.asarray(np.mean([part.raw for part in parts], axis=0)),
+            float(np.sqrt(np.sum([part.one_image**2 for part in parts])) / len(parts)),
         )
-        if found is None:
-            return None
-        return measured(self.units, self.images[chosen], found, widened=self.widened(voter))
 
-    def of_level(self, voter: int, level: int) -> Measured | None:
-        """F1 of one level against all others, over all images; None where it has no image."""
-        found = class_f1(self.predicted[voter], self.codes, level)
-        if found is None:
-            return None
-        return measured(self.units, self.images, found, widened=self.widened(voter))
+    def _rated(self, voter: int, found: Statistic, chosen: Mask) -> Rated:
+        images = self.images[chosen]
+        shown = measured(self.units, images, found, widened=self.widened(voter))
+        raw = by_cluster(found.influence, self.units.clusters[images], self.units.total)
+        return Rated(shown, raw, 1 / shown.smallest)
 
     def by_guessing(self) -> tuple[float, ...]:
         """What naming the most frequent level for every image gives, by measure."""

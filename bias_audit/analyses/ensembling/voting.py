@@ -14,7 +14,6 @@ FloatArray = npt.NDArray[np.floating]
 
 SOFT: Final = "soft vote"
 MAJORITY: Final = "majority vote"
-VOTES: Final = (SOFT, MAJORITY)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def ensemble(members: Sequence[Member], params: Params) -> Outcome:
         method=_method(params),
         limits=(
             *_LIMITS,
+            *_related(members),
             *(sentence for one in outcomes for sentence in one.limits),
             *beside.limits,
             *(f"Not voted on: {target.described} ({why})." for target, why in without),
@@ -108,6 +109,24 @@ def _left_out(target: Target, reasons: dict[int, str]) -> tuple[str, ...]:
     return (f"Levels of {target.described} that were not voted on: {names}.",)
 
 
+def _related(members: Sequence[Member]) -> tuple[str, ...]:
+    """Members that are hardly more than one voice."""
+    subjects = [member.subject for member in members]
+    steps = [subject.name for subject in subjects if subject.training is not None]
+    sentences = []
+    if steps:
+        sentences.append(f"Checkpoints of a training count as a voice each: {', '.join(steps)}.")
+    by_weights: dict[str, list[str]] = {}
+    for subject in subjects:
+        by_weights.setdefault(subject.weights_sha256, []).append(subject.name)
+    sentences += [
+        f"The same weights count as several voices: {', '.join(names)}."
+        for weights, names in by_weights.items()
+        if weights and len(names) > 1
+    ]
+    return tuple(sentences)
+
+
 def _method(params: Params) -> tuple[str, ...]:
     return (
         "Each backbone votes with the out-of-fold probabilities of the linear probe at its most "
@@ -119,18 +138,20 @@ def _method(params: Params) -> tuple[str, ...]:
         "is its mean over the levels; micro F1 counts hits of all levels together and, with one "
         "level per image, is the share of images that are right. Within a level of the target "
         "itself macro F1 would rest on one level alone; there the F1 of that level against all "
-        "others is given, over all images.",
+        "others is given, over all images. Differences are tested as McNemar's test does, with "
+        "the error under no difference.",
         "Intervals rest on the influence of every image, summed over clusters of images of one "
-        "person, on the logit scale, widened for refitting as those of the probes are (a vote's "
-        "as much as those of its member that depends most on the training images).",
+        "person, on the logit scale, widened for refitting as those of the probes are (a vote's, "
+        "and those of all differences, as much as those of the member that depends most on the "
+        "training images).",
     )
 
 
 _LIMITS = (
     "Votes are those of probes of annotated attributes, not of what the backbones were trained "
     "for; they say what several backbones encode together.",
-    "Layers were picked on the same images that are voted on, so values are optimistic, for votes "
-    "and members alike.",
+    "Layers were picked on the same images that are voted on, so values are optimistic, the more "
+    "so the more layers a backbone has; differences between votes and members hold some of that.",
 )
 
 

@@ -45,12 +45,15 @@ def ensemble_votes(block: EnsembleVotes) -> BlockText:
 
 
 _GROUPS: Final = (
-    "Within a level of the target itself, macro F1 is the F1 of that level against all others, "
-    "over all images."
+    "Within a level of the target itself, micro F1 is its recall, and macro F1 the F1 of that "
+    "level against all others, over all images (of an intersection, the mean over its cells "
+    "there). Elsewhere macro F1 is told where every level has enough images."
 )
 
 
 def _tied(block: EnsembleVotes) -> str:
+    if block.n_tied is None:
+        return "Two backbones have no majority: wherever they disagree it would be tied."
     if not block.n_tied:
         return "The majority vote was never tied."
     return (
@@ -125,7 +128,7 @@ def _differences(block: EnsembleVotes) -> Iterator[Table]:
 
 
 def _tested(found: VoteDifference) -> tuple[str, str]:
-    p_value = "never differ" if found.adjusted_p is None else chance_of(found.adjusted_p)
+    p_value = "same images right" if found.adjusted_p is None else chance_of(found.adjusted_p)
     return signed_interval(found.estimate), p_value
 
 
@@ -137,7 +140,7 @@ def _groups(block: EnsembleVotes) -> Iterator[Table]:
             (
                 each.group.label,
                 count(each.n),
-                *(_or_why(values[place], each.reason) for values in each.estimates),
+                *(_or_why(values[place], each.reasons[place]) for values in each.estimates),
             )
             for each in block.groups
         )
