@@ -20,7 +20,13 @@ Write = Callable[[dict[str, Any]], Path]
 WHY = "chosen to show a verdict"
 PASSES = {"name": "decodable", "quantity": "macro_auc", "target": "gender", "at_least": 0.0}
 FAILS = {"name": "not decodable", "quantity": "macro_auc", "target": "gender", "at_most": 0.1}
-OPEN = {"name": "no groups", "quantity": "recall", "of": "lift", "target": "gender", "at_most": 1.0}
+OPEN = {
+    "name": "no groups",
+    "quantity": "recall",
+    "of": "lift",
+    "target": "gender",
+    "at_most": 1.0,
+}
 
 
 def quick(config: dict[str, Any], *criteria: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +126,7 @@ def test_a_criterion_that_cannot_be_judged_is_refused_before_the_forward_pass(
     config = write_config(quick(tiny, FAILS | change))
     done = CliRunner().invoke(
         cli.app, ["run", str(config), "--set", f"output.folder={tmp_path / 'run'}",
-                  "--set", f"output.cache={tmp_path / 'cache'}"],
+                  "--set", f"output.cache={tmp_path / 'runs' / 'cache'}"],
     )  # fmt: skip
     assert done.exit_code == 2, done.output
     assert expected in done.output.replace("\n", " ")
