@@ -38,6 +38,10 @@ class Group:
         return " / ".join(level for _, level in self.levels)
 
 
+EVERYONE = Group((("images", "all images"),))
+"""Stands for a group where a number is about all images."""
+
+
 def intersections(attributes: Sequence[Attribute]) -> tuple[Group, ...]:
     """All cells over the attributes, empty ones included, the last attribute varying fastest.
 

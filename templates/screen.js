@@ -329,7 +329,7 @@
     const now = passed.length ? passed[passed.length - 1] : null;
     if (now === current) return;
     current = now;
-    const chapter = now && (now.closest(".backbone")?.querySelector("h2") || now);
+    const chapter = now && (now.closest(".backbone, .together")?.querySelector("h2") || now);
     links.forEach((link) => {
       const id = link.hash.slice(1);
       const isHere = now !== null && (id === now.id || id === chapter.id);

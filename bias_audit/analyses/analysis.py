@@ -19,6 +19,7 @@ from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
 from bias_audit.groups import Attribute, IntArray
 from bias_audit.progress import Progress
+from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.statistics.inference import Measured
@@ -243,14 +244,12 @@ def _no_fits(_params: Strict, _workload: Workload) -> float:
     return 0.0
 
 
-@dataclass(frozen=True)
-class Analysis(Generic[P]):
-    """A question that can be asked of every subject."""
+@dataclass(frozen=True, kw_only=True)
+class Declared(Generic[P]):
+    """What an analysis says of itself before it is made."""
 
     title: str
     params_type: type[P]
-    run: Callable[[Subject, P], Outcome]
-    """Raises AnalysisError when it cannot be computed."""
     problems: Callable[[P, FaceTable, tuple[str, ...] | None], tuple[str, ...]] = _no_problems
     """What the parameters ask for that these faces or layers do not have. Asked before images are
     opened, after they are drawn, and again with the layers once these are known."""
@@ -275,3 +274,32 @@ class Analysis(Generic[P]):
     passes: Callable[[P, Workload], float] = _no_fits
     """Images that the analysis passes through the backbone beyond the recording of activations,
     for an estimate of the time; a backward pass counts as two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis(Declared[P]):
+    """A question that can be asked of every subject."""
+
+    run: Callable[[Subject, P], Outcome]
+    """Raises AnalysisError when it cannot be computed."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One backbone of several that are looked at together."""
+
+    subject: Subject
+    """Without its network and controls."""
+    results: tuple[AnalysisResult, ...]
+    """Of the analyses of this backbone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointAnalysis(Declared[P]):
+    """A question that is asked once, of all backbones of an audit together.
+
+    All members look at the same faces in the same order.
+    """
+
+    run: Callable[[Sequence[Member], P], Outcome]
+    """Raises AnalysisError when it cannot be computed."""

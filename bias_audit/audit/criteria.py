@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import Criterion
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import EVERYONE
 
 ANY_LAYER = frozenset({"every", "best", "last"})
 INTERSECTION = "intersection"
@@ -58,7 +59,8 @@ def _target_problems(criterion: Criterion, table: FaceTable) -> Iterator[str]:
 
 
 def _group_problems(criterion: Criterion, table: FaceTable) -> Iterator[str]:
-    levels = {attribute.name: attribute.levels for attribute in table.attributes}
+    everyone = {name: (level,) for name, level in EVERYONE.levels}
+    levels = everyone | {attribute.name: attribute.levels for attribute in table.attributes}
     for name, level in (criterion.groups or {}).items():
         if name not in levels:
             yield f"groups: {unknown_name(name, levels, noun='attribute')}"

@@ -8,7 +8,7 @@ folder does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from bias_audit.analyses.analysis import Head, Network, Subject
+from bias_audit.analyses.analysis import Head, Member, Network, Subject
 from bias_audit.audit.cache import DiskCache
 from bias_audit.audit.plan import PlannedAnalysis
 from bias_audit.config.schema import AuditConfig
@@ -78,11 +78,31 @@ class KeptAnalyses:
 
 def analysis_key(planned: PlannedAnalysis, subject: Subject, config: AuditConfig) -> str:
     """Digest of everything that the result of an analysis depends on."""
+    return digest(*_of_planned(planned), *_of_subject(subject, config))
+
+
+def joint_key(planned: PlannedAnalysis, members: Sequence[Member], config: AuditConfig) -> str:
+    """The same of an analysis of all backbones together, which may read what was found on each."""
     return digest(
-        planned.kind,
-        software_of(f"bias_audit.analyses.methods.{planned.kind}").digest,
-        planned.params.model_dump_json(),
-        *(_of_run(folder) for folder in planned.analysis.reads(planned.params)),
+        *_of_planned(planned),
+        *(digest(*_of_subject(member.subject, config)) for member in members),
+        *(
+            result.model_dump_json(exclude={"seconds", "arrays", "contributions"})
+            for member in members
+            for result in member.results
+        ),
+    )
+
+
+def _of_planned(planned: PlannedAnalysis) -> Iterator[str]:
+    yield planned.kind
+    yield software_of(f"bias_audit.analyses.methods.{planned.kind}").digest
+    yield planned.params.model_dump_json()
+    yield from (_of_run(folder) for folder in planned.analysis.reads(planned.params))
+
+
+def _of_subject(subject: Subject, config: AuditConfig) -> tuple[str, ...]:
+    return (
         subject.name,
         subject.architecture,
         subject.weights_sha256,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bias_audit.analyses.analysis import Analysis
+from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
 from bias_audit.audit.criteria import criterion_problems, quantity_problems
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
@@ -34,11 +34,16 @@ class PlannedBackbone:
 
 @dataclass(frozen=True)
 class PlannedAnalysis:
-    """An analysis to make of every backbone."""
+    """An analysis to make of every backbone, or once of all together."""
 
     kind: str
-    analysis: Analysis[Any]
+    analysis: Analysis[Any] | JointAnalysis[Any]
     params: Strict
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is asked of all backbones together."""
+        return isinstance(self.analysis, JointAnalysis)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def make_plan(config: AuditConfig) -> Plan:
 
     Raises:
         ConfigError: A criterion is about a quantity that no analysis measures, or an analysis
-            needs feature maps that are not recorded.
+            needs feature maps that are not recorded, or more backbones than there are.
     """
     source: FaceSource[Any] = DATA_SOURCES.load(config.data.kind)
     backbones: list[PlannedBackbone] = []
@@ -89,13 +94,13 @@ def make_plan(config: AuditConfig) -> Plan:
         ]
     analyses = []
     for component in config.analyses:
-        analysis: Analysis[Any] = ANALYSES.load(component.kind)
+        analysis: Analysis[Any] | JointAnalysis[Any] = ANALYSES.load(component.kind)
         analyses.append(
             PlannedAnalysis(
                 component.kind, analysis, analysis.params_type.model_validate(component.params)
             )
         )
-    if missing := list(_without_positions(config, analyses)):
+    if missing := [*_without_positions(config, analyses), *_alone(backbones, analyses)]:
         raise ConfigError(missing, source=config.name)
     offered = (name for planned in analyses for name in planned.analysis.quantities)
     if problems := list(quantity_problems(config.criteria, offered)):
@@ -118,6 +123,21 @@ def _without_positions(config: AuditConfig, analyses: Sequence[PlannedAnalysis])
             yield (
                 f"analyses.{index} ({planned.kind}): expected feature maps, which are not "
                 "recorded with activations.positions: 0; set activations.positions: 8"
+            )
+
+
+def _alone(
+    backbones: Sequence[PlannedBackbone], analyses: Sequence[PlannedAnalysis]
+) -> Iterator[str]:
+    """A message for every analysis of several backbones that is asked of one."""
+    if len(backbones) > 1:
+        return
+    for index, planned in enumerate(analyses):
+        if planned.is_joint:
+            yield (
+                f"analyses.{index} ({planned.kind}): expected at least two backbones to look at "
+                "together, got one; add a backbone, or leave the analysis out (a zoo audits "
+                "each backbone by itself)"
             )
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
-from bias_audit.analyses.analysis import Control, Outcome, Step, Subject, Training
+from bias_audit.analyses.analysis import Control, Member, Step, Subject, Training
+from bias_audit.audit.analysing import analyses_of, analyses_of_all
 from bias_audit.audit.cache import DiskCache
-from bias_audit.audit.contributions import keep_contributions
 from bias_audit.audit.controls import (
     Drawn,
     ImageControl,
@@ -29,11 +27,9 @@ from bias_audit.audit.controls import (
 from bias_audit.audit.costs import Costs
 from bias_audit.audit.fingerprints import fingerprints
 from bias_audit.audit.heads import ForHead, FoundHead, head_of
-from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key
 from bias_audit.audit.network import LoadedNetwork
 from bias_audit.audit.plan import (
     Plan,
-    PlannedAnalysis,
     PlannedBackbone,
     find_faces,
     make_plan,
@@ -46,14 +42,13 @@ from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.data.ledger import data_record, exclusions_csv
-from bias_audit.errors import AuditError, ConfigError, OutputError
+from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
-from bias_audit.results.audit import AnalysisResult, AuditResult, StageCost, SubjectResult
-from bias_audit.results.claims import refuse_overclaims
+from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.results.judge import judge
 from bias_audit.results.selftest import SelfTest
-from bias_audit.results.store import read_audit, remove_unused_arrays, write_arrays, write_audit
+from bias_audit.results.store import read_audit, remove_unused_arrays, write_audit
 
 
 def run(
@@ -97,6 +92,7 @@ def run(
             about_images = image_controls(plan, faces, progress=progress)
         run_id = digest(config_sha256(config), started.isoformat())[:8]
         subjects: list[SubjectResult] = []
+        members: list[Member] = []
         steps: tuple[Step, ...] = ()
         for index, planned in enumerate(plan.backbones):
             prefix = f"{run_id}-{index:02d}"
@@ -106,15 +102,21 @@ def run(
             seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress, costs=took)
             steps = (*(steps if planned.step else ()), seen.as_step)
             training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
-            subjects.append(_audit_backbone(plan, seen, about_images, prefix, training))
+            member, found = _audit_backbone(plan, seen, about_images, prefix, training)
+            members.append(member)
+            subjects.append(found)
         unique = with_unique_names(subjects)
+        together = tuple(
+            analyses_of_all(_renamed(members, unique), plan, f"{run_id}-together", costs)
+        )
         result = AuditResult(
             name=config.name,
             description=config.description,
             config=config.model_dump(mode="json"),
             data=data_record(faces, config.data.kind),
             subjects=unique,
-            verdicts=judge(config.criteria, unique),
+            together=together,
+            verdicts=judge(config.criteria, unique, together),
             provenance=describe(
                 config, command=command, started=started, seconds=time.monotonic() - began
             ).model_copy(
@@ -144,6 +146,14 @@ def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult,
             subject = subject.model_copy(update={"backbone": backbone})  # noqa: PLW2901
         result.append(subject)
     return tuple(result)
+
+
+def _renamed(members: Sequence[Member], subjects: Sequence[SubjectResult]) -> tuple[Member, ...]:
+    """The members by the names that the report gives them."""
+    return tuple(
+        replace(member, subject=replace(member.subject, name=subject.backbone.name))
+        for member, subject in zip(members, subjects, strict=True)
+    )
 
 
 @contextmanager
@@ -250,7 +260,7 @@ def _audit_backbone(
     about_images: tuple[ImageControl, ...],
     prefix: str,
     training: Training | None,
-) -> SubjectResult:
+) -> tuple[Member, SubjectResult]:
     config, found, extraction = plan.config, seen.found, seen.extraction
     controls: tuple[Control, ...] = (*seen.drawn.controls, *about_images)
     subject = Subject(
@@ -272,8 +282,8 @@ def _audit_backbone(
         weights_sha256=seen.backbone.record.weights_sha256,
         network=LoadedNetwork(seen.backbone, seen.faces, config) if plan.needs_network else None,
     )
-    analyses = tuple(_analyses(subject, plan, prefix, seen.costs))
-    return SubjectResult(
+    analyses = tuple(analyses_of(subject, plan, prefix, seen.costs))
+    result = SubjectResult(
         backbone=seen.backbone.record,
         analyses=analyses,
         extraction={
@@ -287,6 +297,7 @@ def _audit_backbone(
         without_head=found.why_not if plan.needs_head and not found.head else None,
         costs=seen.costs.stages,
     )
+    return Member(replace(subject, network=None, controls=()), analyses), result
 
 
 def _told(backbone: Backbone, extraction: Extraction) -> str:
@@ -295,87 +306,3 @@ def _told(backbone: Backbone, extraction: Extraction) -> str:
         return f"{name}: all activations were stored already, no forward pass"
     resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
     return f"{name}: {extraction.forward_images} images in {extraction.seconds:.0f} s{resumed}"
-
-
-def _analyses(subject: Subject, plan: Plan, prefix: str, costs: Costs) -> Iterator[AnalysisResult]:
-    """Make every analysis, or take what an earlier audit found under the same circumstances."""
-    config, stored = plan.config, KeptAnalyses(plan.config.output.cache)
-    for index, planned in enumerate(plan.analyses):
-        began = time.monotonic()
-        name = f"{prefix}-{index:02d}-{planned.kind}"
-        key = analysis_key(planned, subject, config)
-        known = stored.get(key)
-        if known is None:
-            found = _analysed(subject, planned, config)
-            if found.result.status == "done":
-                stored.put(key, found)
-        else:
-            found = known
-            subject.progress.say(f"{subject.name}: {planned.analysis.title} as stored")
-        write_arrays(config.folder, name, found.arrays)
-        seconds = round(time.monotonic() - began, 2)
-        costs.add(StageCost(stage=planned.kind, seconds=seconds, reused=known is not None))
-        arrays = name if found.result.status == "done" else ""
-        yield found.result.model_copy(update={"arrays": arrays})
-
-
-def _analysed(subject: Subject, planned: PlannedAnalysis, config: AuditConfig) -> KeptAnalysis:
-    began = time.monotonic()
-    title = planned.analysis.title
-    try:
-        with _threads_kept():
-            outcome = planned.analysis.run(subject, planned.params)
-        _refuse_overclaims(outcome, subject)
-    except OutputError:
-        raise  # a full disk stops the audit; it says nothing about the analysis
-    except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
-        subject.progress.say(f"{subject.name}: {title} failed: {error}")
-        return KeptAnalysis(_failed(planned, error, time.monotonic() - began, config.folder), {})
-    result = AnalysisResult(
-        kind=planned.kind,
-        title=title,
-        params=planned.params.model_dump(mode="json"),
-        status="done",
-        blocks=outcome.blocks,
-        findings=outcome.findings,
-        method=outcome.method,
-        limits=outcome.limits,
-        seconds=round(time.monotonic() - began, 1),
-        contributions=keep_contributions(outcome, subject, config.output.cache),
-    )
-    return KeptAnalysis(result, dict(outcome.arrays))
-
-
-def _refuse_overclaims(outcome: Outcome, subject: Subject) -> None:
-    levels = [name for a in subject.faces.table.attributes for name in (a.name, *a.levels)]
-    findings = (finding.text for finding in outcome.findings)
-    sentences = (*findings, *outcome.method, *outcome.limits)
-    refuse_overclaims(sentences, (*levels, subject.name, *subject.activations.layers))
-
-
-@contextmanager
-def _threads_kept() -> Iterator[None]:
-    """Results must not depend on which analyses ran before; UMAP's compiler sets threads anew."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _failed(
-    planned: PlannedAnalysis, error: Exception, seconds: float, folder: Path
-) -> AnalysisResult:
-    expected = isinstance(error, AuditError)
-    if not expected:
-        log = folder / "errors.log"
-        write_text(log, "".join(traceback.format_exception(error)))
-    message = str(error) if expected else f"{type(error).__name__}: {error} (see errors.log)"
-    return AnalysisResult(
-        kind=planned.kind,
-        title=planned.analysis.title,
-        params=planned.params.model_dump(mode="json"),
-        status="failed",
-        error=message,
-        seconds=round(seconds, 1),
-    )

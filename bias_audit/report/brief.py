@@ -81,9 +81,9 @@ def _lift(curve: Curve) -> str:
 def _problems(result: AuditResult) -> Iterator[str]:
     """One line at most."""
     failed = [
-        f"{analysis.title} on {subject.backbone.name}"
-        for subject in result.subjects
-        for analysis in subject.analyses
+        f"{analysis.title} on {name}"
+        for name, analyses in result.analysed
+        for analysis in analyses
         if analysis.status == "failed"
     ]
     not_ok = result.selftest.not_ok if result.selftest else ()

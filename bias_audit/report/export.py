@@ -9,7 +9,7 @@ from typing import Final
 from bias_audit.files import write_text
 from bias_audit.report.csv_text import csv_text
 from bias_audit.report.figure_data import Rows
-from bias_audit.report.sections.placing import placed_blocks
+from bias_audit.report.sections.placing import TOGETHER, backbone_anchor, placed_blocks
 from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_array
@@ -35,16 +35,18 @@ def write_figure_data(result: AuditResult, folder: Path) -> tuple[Path, ...]:
         path = folder / FOLDER / name
         write_text(path, csv_text(rows))
         written.append(path)
-    for path in (folder / FOLDER).glob("backbone-*.csv"):
-        if path not in written:
-            path.unlink()
+    for section in ("backbone", TOGETHER):
+        for path in (folder / FOLDER).glob(f"{section}-*.csv"):
+            if path not in written:
+                path.unlink()
     return tuple(written)
 
 
 def _tables(result: AuditResult, folder: Path) -> Iterator[tuple[str, Rows]]:
     known = shapes()
-    for index, subject in enumerate(result.subjects):
-        for placed in placed_blocks(subject, index):
+    sections = [(backbone_anchor(i), s.analyses) for i, s in enumerate(result.subjects)]
+    for anchor, analyses in [*sections, (TOGETHER, result.together)]:
+        for placed in placed_blocks(analyses, anchor):
             shape: Shape[object] = known[placed.block.block]
             if shape.text(placed.block).alt is None or shape.data is None:
                 continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -12,8 +13,10 @@ from bias_audit.report.figures.arrays import attribution_maps_of, matrix_of
 from bias_audit.results.blocks import (
     AttributionMaps,
     AttributionTrust,
+    BackboneComparison,
     Confusions,
     DifferenceMap,
+    EnsembleVotes,
     GroupMatrix,
     GroupProfiles,
     GroupTable,
@@ -208,6 +211,69 @@ def attribution_trust_data(block: AttributionTrust, arrays: Arrays) -> Rows:  # 
         (pair.one, pair.other, "agreement", None, *estimate_cells(pair.estimate), None)
         for pair in block.agreements
     ]
+    return rows
+
+
+def ensemble_votes_data(block: EnsembleVotes, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per voter and measure, then the same for every group, then differences."""
+    rows: Rows = [("group", "n", "voter", "less", "measure", *_ESTIMATE, "adjusted_p", "reason")]
+    for voted in voted_values(block):
+        start = (voted.group, voted.n, voted.voter, voted.less, voted.measure)
+        rows.append((*start, *estimate_cells(voted.value), voted.adjusted_p, voted.reason))
+    return rows
+
+
+@dataclass(frozen=True)
+class Voted:
+    """One number of a block of votes, with where it stands."""
+
+    group: str | None
+    """None: all images."""
+    n: int | None
+    voter: str
+    layer: str | None
+    less: str | None
+    """Whose value is taken away; None where none is."""
+    measure: str
+    value: Estimate | None
+    adjusted_p: float | None = None
+    reason: str | None = None
+
+
+def voted_values(block: EnsembleVotes) -> Iterator[Voted]:
+    """Every number: of all images, of every group, then differences."""
+    yield from _voted(block, None, block.n, block.estimates, None)
+    for each in block.groups:
+        yield from _voted(block, each.group, each.n, each.estimates, each.reason)
+    for found in block.differences:
+        group = None if found.group is None else level_names(found.group)
+        value, p = found.estimate, found.adjusted_p
+        yield Voted(group, None, found.vote, None, found.member, found.measure, value, p)
+
+
+def _voted(
+    block: EnsembleVotes,
+    group: Group | None,
+    n: int,
+    grid: tuple[tuple[Estimate | None, ...], ...],
+    reason: str | None,
+) -> Iterator[Voted]:
+    name = None if group is None else level_names(group)
+    for voter, values in zip(block.voters, grid, strict=True):
+        for measure, value in zip(block.measures, values, strict=True):
+            yield Voted(name, n, voter.name, voter.layer, None, measure, value, None, reason)
+
+
+def backbone_comparison_data(block: BackboneComparison, arrays: Arrays) -> Rows:  # noqa: ARG001
+    """One row per backbone and measure."""
+    rows: Rows = [
+        ("backbone", "layer", "measure", "better", *_ESTIMATE, "best_rank", "worst_rank")
+    ]
+    for backbone in block.backbones:
+        found = zip(block.measures, backbone.estimates, backbone.ranks, strict=True)
+        for measure, value, rank in found:
+            start = (backbone.name, backbone.layer, measure.name, measure.better)
+            rows.append((*start, *estimate_cells(value), *(rank or (None, None))))
     return rows
 
 

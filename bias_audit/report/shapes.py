@@ -11,8 +11,12 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.blocks.attribution_maps import attribution_maps as attribution_maps_text
 from bias_audit.report.blocks.attribution_trust import attribution_trust as attribution_trust_text
+from bias_audit.report.blocks.backbone_comparison import (
+    backbone_comparison as backbone_comparison_text,
+)
 from bias_audit.report.blocks.confusions import confusions as confusions_text
 from bias_audit.report.blocks.difference_map import difference_map as difference_map_text
+from bias_audit.report.blocks.ensemble_votes import ensemble_votes as ensemble_votes_text
 from bias_audit.report.blocks.group_ledger import group_ledger as group_ledger_text
 from bias_audit.report.blocks.group_matrix import group_matrix as group_matrix_text
 from bias_audit.report.blocks.group_profiles import group_profiles as group_profiles_text
@@ -32,8 +36,10 @@ from bias_audit.report.figure_data import (
     Rows,
     attribution_maps_data,
     attribution_trust_data,
+    backbone_comparison_data,
     confusions_data,
     difference_map_data,
+    ensemble_votes_data,
     group_matrix_data,
     group_profiles_data,
     group_table_data,
@@ -45,8 +51,10 @@ from bias_audit.report.figure_data import (
 )
 from bias_audit.report.figures.attribution_maps import attribution_maps
 from bias_audit.report.figures.attribution_trust import attribution_trust
+from bias_audit.report.figures.backbone_comparison import backbone_comparison
 from bias_audit.report.figures.confusions import confusions
 from bias_audit.report.figures.difference_map import difference_map
+from bias_audit.report.figures.ensemble_votes import ensemble_votes
 from bias_audit.report.figures.group_matrix import group_matrix
 from bias_audit.report.figures.group_profiles import group_profiles
 from bias_audit.report.figures.group_table import group_table
@@ -107,6 +115,18 @@ class Shape(Generic[B]):
 def shapes() -> dict[str, Shape[Any]]:
     """Every shape by its block's name, in the order in which a report prints them."""
     return {
+        "ensemble_votes": Shape(
+            ensemble_votes_text,
+            ensemble_votes,
+            data=ensemble_votes_data,
+            keys=lambda _: "voter",
+        ),
+        "backbone_comparison": Shape(
+            backbone_comparison_text,
+            backbone_comparison,
+            data=backbone_comparison_data,
+            keys=lambda _: "backbone",
+        ),
         "layer_curve": Shape(
             layer_curve_text, layer_curve, data=layer_curve_data, is_coloured=True
         ),

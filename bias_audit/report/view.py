@@ -10,7 +10,7 @@ from bias_audit.report.elements import Fact
 from bias_audit.report.figures.style import Palette
 from bias_audit.report.references import labels
 from bias_audit.report.sections.asked import AskedView, asked
-from bias_audit.report.sections.backbone import BackboneView, backbone
+from bias_audit.report.sections.backbone import BackboneView, backbone, together
 from bias_audit.report.sections.cover import CoverView, cover
 from bias_audit.report.sections.data import DataView, data
 from bias_audit.report.sections.glossary import glossary
@@ -38,6 +38,8 @@ class AuditView:
     limits: tuple[Sentences, ...]
     data: DataView
     backbones: tuple[BackboneView, ...]
+    together: BackboneView | None
+    """About all backbones at once; None where nothing asks for it."""
     methods: tuple[Sentences, ...]
     selftest: SelfTestView | None
     asked: AskedView
@@ -77,6 +79,7 @@ def audit_view(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
         backbone(subject, index, folder, palette=palette)
         for index, subject in enumerate(result.subjects)
     )
+    as_one = together(result, folder, palette=palette)
     told, bounds = methods(result), limits(result)
     tested = selftest(result.selftest) if result.selftest else None
     return AuditView(
@@ -88,10 +91,11 @@ def audit_view(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
         limits=bounds,
         data=seen,
         backbones=backbones,
+        together=as_one,
         methods=told,
         selftest=tested,
         asked=asked(result),
-        glossary=glossary(found, seen, backbones, told, bounds, tested),
+        glossary=glossary(found, seen, backbones, as_one, told, bounds, tested),
         provenance=provenance(result),
         labels=labels(),
         selectors=selectors(result),

@@ -12,6 +12,8 @@ from bias_audit.results.selftest import SelfTest
 from bias_audit.results.verdict import Verdict
 
 SCHEMA_VERSION: Literal[2] = 2
+TOGETHER = "all backbones together"
+"""Stands for a backbone's name where several were looked at as one."""
 
 
 class _Frozen(BaseModel):
@@ -189,6 +191,8 @@ class AuditResult(_Frozen):
     config: dict[str, Any]
     data: DataRecord
     subjects: tuple[SubjectResult, ...]
+    together: tuple[AnalysisResult, ...] = ()
+    """Of analyses that are asked once, of all backbones together."""
     verdicts: tuple[Verdict, ...] = ()
     """One per criterion of the config and backbone it is about."""
     provenance: Provenance
@@ -196,11 +200,17 @@ class AuditResult(_Frozen):
     """Of the code that computed this; None where none was made."""
 
     @property
+    def analysed(self) -> tuple[tuple[str, tuple[AnalysisResult, ...]], ...]:
+        """What was looked at, with the analyses of it: every backbone, then all together."""
+        each = tuple((subject.backbone.name, subject.analyses) for subject in self.subjects)
+        return (*each, (TOGETHER, self.together)) if self.together else each
+
+    @property
     def failed(self) -> tuple[AnalysisResult, ...]:
         """Analyses that could not be computed."""
         return tuple(
             analysis
-            for subject in self.subjects
-            for analysis in subject.analyses
+            for _, analyses in self.analysed
+            for analysis in analyses
             if analysis.status == "failed"
         )

@@ -666,6 +666,97 @@ class AttributionTrust(_Block):
     measures: tuple[TrustMeasure, ...]
     methods: tuple[TrustedMethod, ...]
     agreements: tuple[MethodAgreement, ...]
+    averages: tuple[Estimate | None, ...] = ()
+    """Of every measure, the mean over the methods that apply; empty in older results."""
+    agreement: Estimate | None = None
+    """Mean over all pairs of methods."""
+
+
+class Voter(_Frozen):
+    """A way to decide, by one backbone or by all."""
+
+    name: str
+    """Such as "soft vote", or a backbone's name."""
+    layer: str | None
+    """Whose probe decides; None for a vote."""
+
+
+class VoteGroup(_Frozen):
+    """How often each voter is right in one group."""
+
+    group: Group
+    n: int
+    """Independent images."""
+    estimates: tuple[tuple[Estimate | None, ...], ...]
+    """By voter, then by measure; None where it was not measured."""
+    reason: str | None = None
+    """Why it was not."""
+
+
+class VoteDifference(_Frozen):
+    """A vote less one of its members, over the same images."""
+
+    group: Group | None
+    """None: all images."""
+    vote: str
+    member: str
+    measure: str
+    estimate: Estimate
+    adjusted_p: float | None
+    """Of no difference, over the family; None where the two never differ."""
+
+
+class EnsembleVotes(_Block):
+    """What probes of several backbones decide together, beside what each decides alone."""
+
+    block: Literal["ensemble_votes"] = "ensemble_votes"
+    title: str
+    target: str
+    n: int
+    """Independent images."""
+    n_tied: int
+    """Images at which the majority vote was tied."""
+    voters: tuple[Voter, ...]
+    """The votes first, then the members."""
+    measures: tuple[str, ...]
+    guessing: tuple[float, ...]
+    """Of every measure: what naming the most frequent level for every image gives."""
+    estimates: tuple[tuple[Estimate | None, ...], ...]
+    """Of all images, by voter, then by measure."""
+    groups: tuple[VoteGroup, ...]
+    differences: tuple[VoteDifference, ...]
+    """Of all images first."""
+    adjustment: str
+    """How p-values were adjusted, in a sentence."""
+
+
+class ComparedBackbone(_Frozen):
+    """What the checks of attribution maps came to on one backbone."""
+
+    name: str
+    layer: str
+    passing: int
+    """Methods that pass the sanity check."""
+    applied: int
+    """Methods that apply."""
+    estimates: tuple[Estimate | None, ...]
+    """In the order of the measures, as means over the methods."""
+    ranks: tuple[tuple[int, int] | None, ...]
+    """The best and the worst rank that the comparisons leave open; None where it has no value."""
+
+
+class BackboneComparison(_Block):
+    """Backbones side by side, by the checks of their attribution maps."""
+
+    block: Literal["backbone_comparison"] = "backbone_comparison"
+    title: str
+    target: str
+    methods: tuple[str, ...]
+    """Over which the means are taken."""
+    measures: tuple[TrustMeasure, ...]
+    backbones: tuple[ComparedBackbone, ...]
+    rule: str
+    """How ranks were found, in a sentence."""
 
 
 Block = Annotated[
@@ -683,6 +774,8 @@ Block = Annotated[
     | AttributionMaps
     | RegionShares
     | AttributionTrust
+    | EnsembleVotes
+    | BackboneComparison
     | GroupLedger,
     Field(discriminator="block"),
 ]

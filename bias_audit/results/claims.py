@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from bias_audit.results.audit import AuditResult
+from bias_audit.results.audit import AnalysisResult, AuditResult
 
 FORBIDDEN: Final = re.compile(
     r"""(?<![\w])(?:
@@ -56,9 +56,17 @@ def refuse_overclaims_of(result: AuditResult) -> None:
         ValueError: One of them uses a forbidden word as its own.
     """
     levels = [name for a in result.data.attributes for name in (a.name, *a.levels)]
+    every: list[str] = []
     for subject in result.subjects:
         backbone = subject.backbone
-        quoted = (*levels, backbone.name, *(layer.name for layer in backbone.layers))
-        for analysis in subject.analyses:
-            findings = (finding.text for finding in analysis.findings)
-            refuse_overclaims((*findings, *analysis.method, *analysis.limits), quoted)
+        names = (backbone.name, *(layer.name for layer in backbone.layers))
+        every += names
+        _refuse(subject.analyses, (*levels, *names))
+    _refuse(result.together, (*levels, *every))
+
+
+def _refuse(analyses: Iterable[AnalysisResult], quoted: Iterable[str]) -> None:
+    names = tuple(quoted)
+    for analysis in analyses:
+        findings = (finding.text for finding in analysis.findings)
+        refuse_overclaims((*findings, *analysis.method, *analysis.limits), names)

@@ -25,7 +25,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bias_audit.config.schema import Criterion
-from bias_audit.results.audit import SubjectResult
+from bias_audit.results.audit import TOGETHER, AnalysisResult, SubjectResult
+from bias_audit.results.blocks import GroupTable, LayerCurve
 from bias_audit.results.margins import (
     Held,
     decisive_level,
@@ -36,7 +37,7 @@ from bias_audit.results.margins import (
     level_for,
     room,
 )
-from bias_audit.results.matching import Number, numbers
+from bias_audit.results.matching import Number, numbers, numbers_among
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
 from bias_audit.statistics.coverage import at_level, quantile, standard_error
 from bias_audit.statistics.estimate import Estimate
@@ -45,13 +46,32 @@ POWER = 0.8
 """With which the smallest detectable distance is decided."""
 
 
-def judge(criteria: Iterable[Criterion], subjects: Sequence[SubjectResult]) -> tuple[Verdict, ...]:
-    """One verdict for every criterion and every backbone it is about, in that order."""
+def judge(
+    criteria: Iterable[Criterion],
+    subjects: Sequence[SubjectResult],
+    together: Sequence[AnalysisResult] = (),
+) -> tuple[Verdict, ...]:
+    """One verdict for every criterion and every backbone it is about, in that order.
+
+    Args:
+        criteria: Of the config.
+        subjects: The backbones.
+        together: Analyses of all backbones together; a criterion about a quantity that they alone
+            measure has one verdict, for all of them.
+    """
     verdicts: list[Verdict] = []
     names = [subject.backbone.name for subject in subjects]
     for criterion in criteria:
+        if _is_about_all(criterion, subjects, together):
+            found = numbers_among(criterion, together, last=None)
+            verdicts.append(_verdict(criterion, TOGETHER, together, found))
+            continue
         asked = names if criterion.backbones is None else criterion.backbones
-        verdicts += [_verdict(criterion, s) for s in subjects if s.backbone.name in asked]
+        verdicts += [
+            _verdict(criterion, s.backbone.name, s.analyses, numbers(criterion, s))
+            for s in subjects
+            if s.backbone.name in asked
+        ]
         for name in asked:
             if name not in names:
                 reason = f"no backbone of this name was audited (audited: {', '.join(names)})"
@@ -59,10 +79,34 @@ def judge(criteria: Iterable[Criterion], subjects: Sequence[SubjectResult]) -> t
     return tuple(verdicts)
 
 
-def _verdict(criterion: Criterion, subject: SubjectResult) -> Verdict:
-    found = numbers(criterion, subject)
+def _is_about_all(
+    criterion: Criterion, subjects: Sequence[SubjectResult], together: Sequence[AnalysisResult]
+) -> bool:
+    """Whether the quantity is one of all backbones together; where that failed, of no other."""
+    if criterion.quantity in _quantities(together):
+        return True
+    if all(analysis.status == "done" for analysis in together):
+        return False
+    return not any(criterion.quantity in _quantities(subject.analyses) for subject in subjects)
+
+
+def _quantities(analyses: Iterable[AnalysisResult]) -> frozenset[str]:
+    return frozenset(
+        block.quantity
+        for analysis in analyses
+        for block in analysis.blocks
+        if isinstance(block, LayerCurve | GroupTable)
+    )
+
+
+def _verdict(
+    criterion: Criterion,
+    name: str,
+    analyses: Sequence[AnalysisResult],
+    found: tuple[Number, ...],
+) -> Verdict:
     if not found:
-        return _nothing(criterion, subject.backbone.name, _unmatched(criterion, subject))
+        return _nothing(criterion, name, _unmatched(criterion, analyses))
     held = hold(criterion, found)
     outcome = _outcome(held)
     deciding = _deciding(criterion, outcome, held)
@@ -70,7 +114,7 @@ def _verdict(criterion: Criterion, subject: SubjectResult) -> Verdict:
     adjusted = level_for(criterion, deciding, m) if m else None
     return Verdict(
         criterion=criterion,
-        backbone=subject.backbone.name,
+        backbone=name,
         outcome=outcome,
         reason=_reason(criterion, outcome, deciding, held),
         deciding=_told(criterion, deciding, outcome, m),
@@ -109,9 +153,9 @@ def _nothing(criterion: Criterion, backbone: str, reason: str) -> Verdict:
     )
 
 
-def _unmatched(criterion: Criterion, subject: SubjectResult) -> str:
+def _unmatched(criterion: Criterion, analyses: Sequence[AnalysisResult]) -> str:
     groups = "" if criterion.groups is None else " in groups of the levels asked for"
-    failed = [a.title for a in subject.analyses if a.status == "failed"]
+    failed = [a.title for a in analyses if a.status == "failed"]
     why = f"; not computed: {', '.join(failed)}" if failed else ""
     return (
         f"no {criterion.quantity} of {criterion.target} at layer {criterion.layer!r}{groups} "

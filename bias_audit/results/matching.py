@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Group
-from bias_audit.results.audit import SubjectResult
+from bias_audit.results.audit import AnalysisResult, SubjectResult
 from bias_audit.results.blocks import Curve, CurvePoint, GroupTable, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
@@ -35,28 +35,40 @@ def best_point(curve: Curve) -> CurvePoint | None:
 
 
 def numbers(criterion: Criterion, subject: SubjectResult) -> tuple[Number, ...]:
-    """Every number a criterion matches, missing ones included, in the order of the report."""
+    """Every number of a backbone that a criterion matches, missing ones too, in their order."""
+    return numbers_among(criterion, subject.analyses, last=subject.backbone.layers[-1].name)
+
+
+def numbers_among(
+    criterion: Criterion, analyses: Sequence[AnalysisResult], *, last: str | None
+) -> tuple[Number, ...]:
+    """Every number of some analyses that a criterion matches.
+
+    Args:
+        criterion: The criterion.
+        analyses: Of one backbone, or of all together.
+        last: Name of the backbone's last layer; None where there is no such.
+    """
     curves = [
         curve
-        for block in _blocks(subject, LayerCurve)
+        for block in _blocks(analyses, LayerCurve)
         if block.quantity == criterion.quantity and criterion.groups is None
         for curve in block.curves
         if curve.target == criterion.target
     ]
     tables = [
         table
-        for table in _blocks(subject, GroupTable)
+        for table in _blocks(analyses, GroupTable)
         if (table.quantity, table.target) == (criterion.quantity, criterion.target)
     ]
-    last = subject.backbone.layers[-1].name
     return (
         *(number for curve in curves for number in _of_curve(criterion, curve)),
         *_of_tables(criterion, tables, last),
     )
 
 
-def _blocks(subject: SubjectResult, kind: type[B]) -> Iterator[B]:
-    for analysis in subject.analyses:
+def _blocks(analyses: Sequence[AnalysisResult], kind: type[B]) -> Iterator[B]:
+    for analysis in analyses:
         yield from (block for block in analysis.blocks if isinstance(block, kind))
 
 
@@ -86,14 +98,17 @@ def _points(layer: str, curve: Curve) -> tuple[Sequence[CurvePoint], int]:
     return [point for point in curve.points if point.layer == layer], 1
 
 
-def _of_tables(criterion: Criterion, tables: Sequence[GroupTable], last: str) -> Iterator[Number]:
+def _of_tables(
+    criterion: Criterion, tables: Sequence[GroupTable], last: str | None
+) -> Iterator[Number]:
     """A table stands at a layer that its analysis chose: with one layer, that is the best."""
     at = {table.layer for table in tables}
     if criterion.layer == "best" and len(at) > 1:
         several = f"it was measured at several layers ({', '.join(sorted(at))}); name one"
         yield Number("best", None, None, several)
         return
-    asked = {"every": at, "best": at, "last": {last}}.get(criterion.layer, {criterion.layer})
+    ends = {last} if last is not None else at
+    asked = {"every": at, "best": at, "last": ends}.get(criterion.layer, {criterion.layer})
     for table in tables:
         for row in table.rows if table.layer in asked else ():
             if not _has_levels(row.group, criterion.groups or {}):

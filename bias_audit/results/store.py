@@ -55,7 +55,7 @@ def remove_unused_arrays(folder: Path, result: AuditResult) -> None:
 
     Every run writes under names of its own, so that until then the old result stays whole.
     """
-    used = {analysis.arrays for subject in result.subjects for analysis in subject.analyses}
+    used = {analysis.arrays for _, analyses in result.analysed for analysis in analyses}
     for path in (folder / "arrays").glob("*"):
         if path.is_dir() and path.name not in used:
             shutil.rmtree(path, ignore_errors=True)

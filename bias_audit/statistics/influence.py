@@ -99,6 +99,34 @@ def balanced_accuracy(predicted: IntArray, codes: IntArray, n_classes: int) -> S
     return mean([class_recall(predicted, codes, label) for label in range(n_classes)])
 
 
+def class_f1(predicted: IntArray, codes: IntArray, label: int) -> Statistic | None:
+    """Harmonic mean of a class' precision and recall: 2 hits / (predicted + annotated).
+
+    Args:
+        predicted: Class per image, shape (n_images,).
+        codes: The annotated one, same shape.
+        label: The class.
+
+    Returns:
+        None where no image is annotated as the class.
+    """
+    members = codes == label
+    n = int(members.sum())
+    if n == 0:
+        return None
+    named = predicted == label
+    hits = members & named
+    total = n + int(named.sum())
+    value = 2 * float(hits.sum()) / total
+    influence = (2.0 * hits - value * (members.astype(np.float64) + named)) / total
+    return Statistic(value, influence * _small_sample(n), n)
+
+
+def macro_f1(predicted: IntArray, codes: IntArray, n_classes: int) -> Statistic | None:
+    """F1 averaged over the classes that have images; None where none has."""
+    return mean([class_f1(predicted, codes, label) for label in range(n_classes)])
+
+
 def average(values: npt.NDArray[np.bool_ | np.floating]) -> Statistic:
     """Mean of a number in [0, 1] per image, such as whether an image has some property.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class _Measured:
     """Of the audit."""
     bytes: int
     started: str
+    is_anew: bool
+    """Whether images passed in that audit, so that nothing was fitted before it."""
 
 
 def predictions(
@@ -67,8 +69,7 @@ def predictions(
     """Predict every entry; those that hold cost next to nothing.
 
     What the same backbone took before, on this data set or another, is scaled by the number of
-    images. Analyses count only where the same audit passed images: others may have taken their
-    fits from the cache. For what has no such past a few steps are timed now, without weights.
+    images. For a backbone without a past a few steps are timed now, without its weights.
 
     Raises:
         OutputError: The history cannot be read.
@@ -135,38 +136,32 @@ def _from_past(standing: Standing, past: Sequence[_Measured]) -> Prediction:
         *(_DRAWS if redrawn else ()),
         *((planned.kind for planned in standing.plan.analyses) if analyses else ()),
     ]
-    parts, size, unknown = [], 0, set()
+    parts, size = [], 0
     for stage in stages:
-        measured = next((each for each in past if each.stage == stage), None)
+        measured = _basis(past, stage, anew=passes)
         if measured is None:
-            unknown.add(stage)
             continue
         factor = 1.0 if stage in _OVERHEAD else n_images / max(1, measured.images)
         basis = f"measured {measured.started[:10]} on {measured.key[0]}"
         if factor != 1.0:
             basis += f", times {factor:.2f} for {n_images} images"
+        if passes and not measured.is_anew and stage not in _OVERHEAD:
+            basis += "; with fits that were stored, so too little"
         parts.append(Part(stage, measured.seconds * factor, basis))
         if stage == "forward pass":
             size = round(measured.bytes * factor)
-    return Prediction(standing, (*parts, *_analyses_timed_now(standing, unknown)), size)
+    return Prediction(standing, tuple(parts), size)
 
 
-def _analyses_timed_now(standing: Standing, stages: Set[str]) -> Iterator[Part]:
-    """Of analyses that no earlier audit made anew."""
-    assert standing.plan is not None
-    assert standing.faces is not None
-    if not stages & {planned.kind for planned in standing.plan.analyses}:
-        return
-    basis = "timed now; no earlier audit of this backbone made it from new activations"
-    try:
-        costs = estimate(standing.plan, standing.faces)
-    except AuditError as error:
-        yield Part("analyses", 0.0, f"not predicted: {error}")
-        return
-    for cost in costs:
-        for kind, seconds in cost.analysis_seconds:
-            if kind in stages:
-                yield Part(kind, seconds, basis)
+def _basis(past: Sequence[_Measured], stage: str, *, anew: bool) -> _Measured | None:
+    """The newest measurement of a stage; of audits that stored nothing before, where that counts.
+
+    An analysis that finds its probes in the store takes a fraction of what fitting them took.
+    """
+    found = [each for each in past if each.stage == stage]
+    if anew:
+        found.sort(key=lambda each: not each.is_anew)
+    return next(iter(found), None)
 
 
 def _from_now(standing: Standing) -> Prediction:
@@ -184,24 +179,20 @@ def _from_now(standing: Standing) -> Prediction:
 
 
 def _measured(database: Path, zoo: str) -> list[_Measured]:
-    """Stages of all audits that worked instead of reading what was stored, the newest first.
-
-    An analysis that ran may still have read its probe fits; where images passed forward its
-    activations were new, and so were its fits.
-    """
+    """Stages of all audits that worked instead of reading what was stored, the newest first."""
     if not database.exists():
         return []
     with reading_from(database) as connection:
         rows = connection.execute(
             "SELECT audit_id, dataset, entry, stage, SUM(costs.seconds), n_images, SUM(bytes), "
-            "started FROM costs JOIN audits ON audits.id = costs.audit_id "
+            "started "
+            "FROM costs JOIN audits ON audits.id = costs.audit_id "
             "WHERE zoo = ? AND is_reused = 0 AND (images IS NULL OR images > 0) "
             "GROUP BY audit_id, stage ORDER BY started DESC",
             (zoo,),
         ).fetchall()
-    passed = {audit for audit, _, _, stage, *_ in rows if stage == "forward pass"}
+    anew = {row[0] for row in rows if row[3] == "forward pass"}
     return [
-        _Measured((dataset, entry), stage, seconds, images, size or 0, started)
+        _Measured((dataset, entry), stage, seconds, images, size or 0, started, audit in anew)
         for audit, dataset, entry, stage, seconds, images, size, started in rows
-        if audit in passed or stage in {*_OVERHEAD, *_PASSES, *_DRAWS}
     ]

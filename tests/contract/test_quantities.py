@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bias_audit.analyses.analysis import Head, Subject
+from bias_audit.analyses.analysis import Head, JointAnalysis, Member, Subject
 from bias_audit.config.catalog import ANALYSES
 from bias_audit.selftest.subjects import InMemoryActivations
 from tests.analyses.attributed import SHAPES, SIDE, FakeNetwork, SmallNet, frozen
@@ -26,7 +26,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
 """Parameters of analyses that take long, or that have more than one form."""
 
 
-def _subject() -> Subject:
+def _subject(name: str = "planted") -> Subject:
     """With everything that an analysis may ask for."""
     subject = planted(n=240, strength=2.0)
     activations = subject.activations
@@ -45,7 +45,7 @@ def _subject() -> Subject:
     images = torch.from_numpy(rng.standard_normal((240, 3, SIDE, SIDE)).astype(np.float32))
     network = FakeNetwork(frozen(SmallNet()), images, SHAPES)
     recorded = replace(activations, maps=maps)
-    return replace(subject, activations=recorded, head=head, network=network)
+    return replace(subject, name=name, activations=recorded, head=head, network=network)
 
 
 @pytest.mark.parametrize("kind", ANALYSES.kinds())
@@ -53,7 +53,11 @@ def test_what_is_measured_is_what_is_declared(kind: str) -> None:
     plugin = ANALYSES.load(kind)
     held: set[str | None] = set()
     for params in SMALL.get(kind, [{}]):
-        outcome = plugin.run(_subject(), plugin.params_type.model_validate(params))
+        asked = plugin.params_type.model_validate(params)
+        if isinstance(plugin, JointAnalysis):
+            outcome = plugin.run([Member(_subject(name), ()) for name in ("a", "b")], asked)
+        else:
+            outcome = plugin.run(_subject(), asked)
         assert outcome.blocks
         held |= {getattr(block, "quantity", None) for block in outcome.blocks}
     assert held - {None} == set(plugin.quantities)

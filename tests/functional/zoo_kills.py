@@ -105,12 +105,12 @@ def opened(home: Path, run: Forks) -> Bench:
 def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
     """Kill a run, and often its continuations, until one ends; then compare all it left."""
     tiny_zoo.copied(bench.before, home)
-    ended = _killed(bench, home, rng)
+    ended = _killed(bench, home, rng, trials)
     while ended.code == -9:
         trials.kills += 1
         trials.stages[stage(ended.where)] += 1
         again = rng.random() < 0.6
-        ended = _killed(bench, home, rng) if again else bench.run(*RUN, cwd=home)
+        ended = _killed(bench, home, rng, trials) if again else bench.run(*RUN, cwd=home)
     trials.ends += 1
     assert ended.code == 1, (ended.code, ended.out)
     assert tiny_zoo.found(home) == tiny_zoo.found(bench.after)
@@ -118,11 +118,13 @@ def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:
     assert left == tiny_zoo.files(bench.after)
 
 
-def _killed(bench: Bench, home: Path, rng: random.Random) -> Ended:
-    """At a random time, or just before a change to the file system, of a random stage."""
+def _killed(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> Ended:
+    """At a random time, or just before a change to the file system in a stage seldom hit."""
     if rng.random() < 0.5:
         return bench.run(*RUN, cwd=home, kill_after=rng.uniform(0.05, bench.seconds))
-    chosen = rng.choice(sorted(set(bench.changes)))
+    stages = sorted(set(bench.changes))
+    fewest = min(trials.stages[name] for name in stages)
+    chosen = rng.choice([name for name in stages if trials.stages[name] == fewest])
     places = [number for number, name in enumerate(bench.changes, start=1) if name == chosen]
     return bench.run(*RUN, cwd=home, die_at=rng.choice(places))
 

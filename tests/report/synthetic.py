@@ -73,6 +73,7 @@ from bias_audit.results.blocks import (
 from bias_audit.results.judge import judge
 from bias_audit.results.store import write_arrays, write_audit
 from bias_audit.statistics.estimate import Estimate
+from tests.report.synthetic_together import joint_result
 
 AGES = ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+")
 RACES = (
@@ -204,6 +205,7 @@ def make_audit(
         },
         data=_data(attributes, groups, counts),
         subjects=tuple(subjects),
+        together=(joint_result(attributes, backbones, layers[-1]),),
         verdicts=judge(criteria, subjects),
         provenance=Provenance(
             started="2026-11-21T06:06:43+00:00",

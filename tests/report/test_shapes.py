@@ -42,7 +42,7 @@ def test_every_shape_is_told_and_drawn(attributes: typing.Any, tmp_path: Path) -
     made = make_audit(attributes, empty=(1,))
     made.write(tmp_path)
     known, seen = shapes(), set()
-    for analysis in made.result.subjects[0].analyses:
+    for analysis in (*made.result.subjects[0].analyses, *made.result.together):
         for block in analysis.blocks:
             shape = known[block.block]
             text = shape.text(block)
@@ -63,7 +63,7 @@ def test_every_shape_is_told_and_drawn(attributes: typing.Any, tmp_path: Path) -
 
 def _block(name: str) -> tuple[typing.Any, dict[str, typing.Any]]:
     made = make_audit(empty=(1,))
-    for analysis in made.result.subjects[0].analyses:
+    for analysis in (*made.result.subjects[0].analyses, *made.result.together):
         for block in analysis.blocks:
             if block.block == name:
                 return block, made.arrays.get(analysis.arrays, {})

@@ -14,6 +14,7 @@ import pytest
 from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
 from bias_audit.results.history.latest import all_audits, latest_audits
+from bias_audit.zoo.costing import predictions
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.folders import DATABASE, locked
 from bias_audit.zoo.pruning import prune
@@ -218,3 +219,17 @@ def test_intermediate_results_that_nobody_used_for_long_can_go(
     list(prune(config, entries(config), mode="delete"))
     assert not any(Path(config.output.cache, "activations").iterdir())
     assert states(zoo, force=True)["one"] == "audited"
+
+
+def test_a_plan_does_not_rest_on_fits_that_were_stored(zoo: Zoo) -> None:
+    zoo.run()
+    fitted = {c["stage"]: c["seconds"] for c in result(zoo, "two")["subjects"][0]["costs"]}
+    zoo.settings["analyses"][0]["level"] = 0.9  # the same probes with other intervals
+    zoo.run()
+    zoo.change_weights("two")
+    config = zoo.load()
+    planned = predictions(config, entries(config), progress=Silent())
+    (two,) = (each for each in planned if each.standing.entry.label == "two")
+    (part,) = (part for part in two.parts if part.stage == "linear_probe")
+    assert part.seconds == pytest.approx(fitted["linear_probe"])
+    assert "stored" not in part.basis

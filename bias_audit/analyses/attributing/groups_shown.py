@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bias_audit.analyses.small_groups import independent_images, treat
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
-from bias_audit.groups import Attribute, Group, IntArray
+from bias_audit.groups import EVERYONE, Attribute, Group, IntArray
 from bias_audit.results.blocks import GroupLedger
 
 ALL: int = 0
@@ -57,8 +57,7 @@ def shown_groups(
         attributes: Names of the attributes whose levels are groups.
         policy: Its minimum decides, whatever else it says.
     """
-    everyone = Group((("images", "all images"),))
-    groups, names = [everyone], [""]
+    groups, names = [EVERYONE], [""]
     member = [np.ones(len(images), dtype=np.bool_)]
     clusters = faces.clusters[images]
     independent = [len(np.unique(clusters))]

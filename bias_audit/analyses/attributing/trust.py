@@ -241,9 +241,9 @@ def trust_block(
     """
     means = Means(totals, unit="images")
 
-    def of(column: int) -> Estimate | None:
+    def of(*columns: int) -> Estimate | None:
         weights = np.zeros(totals.n_values)
-        weights[column] = 1
+        weights[list(columns)] = 1 / max(1, len(columns))
         found = means.mean({0: 1}, weights, is_share=False)
         return None if found is None else estimate(found, level=level)
 
@@ -256,7 +256,7 @@ def trust_block(
         TrustedMethod(name=name, standing="does not apply", estimates=(None,) * _N, reason=reason)
         for name, reason in absent
     ]
-    pairs = enumerate(combinations(methods, 2), start=_N * len(methods))
+    pairs = list(enumerate(combinations(methods, 2), start=_N * len(methods)))
     agreements = [(one, other, of(column)) for column, (one, other) in pairs]
     block = AttributionTrust(
         detail=False,
@@ -267,6 +267,8 @@ def trust_block(
         rule=RULE,
         measures=MEASURES,
         methods=tuple(rows),
+        averages=tuple(of(*range(place, _N * len(methods), _N)) for place in range(_N)),
+        agreement=of(*(column for column, _ in pairs)) if pairs else None,
         agreements=tuple(
             MethodAgreement(one=one, other=other, estimate=value)
             for one, other, value in agreements

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bias_audit.report.exporting.columns import ESTIMATE, Kind
-from bias_audit.report.figure_data import Cell, estimate_cells, level_names
+from bias_audit.report.figure_data import Cell, estimate_cells, level_names, voted_values
 from bias_audit.results.blocks import (
     AttributionMaps,
     AttributionTrust,
+    BackboneComparison,
     Confusions,
     DifferenceMap,
+    EnsembleVotes,
     GroupDifference,
     GroupLedger,
     GroupMatrix,
@@ -220,6 +222,24 @@ def trust_rows(block: AttributionTrust) -> Iterator[Row]:
     for pair in block.agreements:
         pairs = (block.target, block.layer, pair.one, pair.other, None)
         yield (*pairs, "agreement", "higher", *estimate_cells(pair.estimate), None)
+
+
+def vote_rows(block: EnsembleVotes) -> Iterator[Row]:
+    """Every measure of every voter, over all images and by group, then differences."""
+    for voted in voted_values(block):
+        start = (block.target, voted.group, voted.n, voted.voter, voted.less, voted.layer)
+        values = estimate_cells(voted.value)
+        yield (*start, voted.measure, *values, voted.adjusted_p, voted.reason)
+
+
+def backbone_rows(block: BackboneComparison) -> Iterator[Row]:
+    """Every measure of every backbone."""
+    for backbone in block.backbones:
+        for measure, value, rank in zip(
+            block.measures, backbone.estimates, backbone.ranks, strict=True
+        ):
+            start = (block.target, backbone.layer, backbone.name, measure.name, measure.better)
+            yield (*start, *estimate_cells(value), *(rank or (None, None)))
 
 
 _TESTED: Final[dict[str, Kind]] = {"p": "number", "adjusted_p": "number", "reason": "text"}
@@ -446,5 +466,39 @@ BLOCK_TABLES: Final = (
             "reason": "text",
         },
         trust_rows,
+    ),
+    BlockTable(
+        "votes",
+        "ensemble_votes",
+        "a measure of a vote or of one backbone, or of a vote less a backbone (see less)",
+        {
+            "target": "text",
+            "group": "text",
+            "images": "whole",
+            "voter": "text",
+            "less": "text",
+            "layer": "text",
+            "measure": "text",
+            **ESTIMATE,
+            "adjusted_p": "number",
+            "reason": "text",
+        },
+        vote_rows,
+    ),
+    BlockTable(
+        "map_checks_by_backbone",
+        "backbone_comparison",
+        "a check of attribution maps on one backbone, as the mean over methods",
+        {
+            "target": "text",
+            "layer": "text",
+            "compared": "text",
+            "measure": "text",
+            "better": "text",
+            **ESTIMATE,
+            "best_rank": "whole",
+            "worst_rank": "whole",
+        },
+        backbone_rows,
     ),
 )

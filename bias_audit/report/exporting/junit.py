@@ -9,39 +9,54 @@ that of Jenkins' xUnit plugin (junit-10.xsd) know.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from xml.etree import ElementTree as ET
 
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
-from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
+from bias_audit.results.audit import TOGETHER, AnalysisResult, AuditResult
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SPACE: Final = re.compile(r"\s+")
 
 
 def junit(result: AuditResult) -> bytes:
-    """One suite for each backbone: a test for each criterion, and one for each failed analysis."""
+    """One suite for each backbone: a test for each criterion, and one for each failed analysis.
+
+    What is asked of all backbones together has a suite of its own, if it has any test.
+    """
     rows = verdicts(result).rows
     root = ET.Element("testsuites")
-    for number, subject in enumerate(result.subjects):
-        own = [row for row in rows if row.backbone == subject.backbone.name]
-        root.append(_suite(result, subject, own, number))
+    weights = {s.backbone.name: s.backbone.weights_sha256 for s in result.subjects}
+    for number, (name, analyses) in enumerate(result.analysed):
+        own = [row for row in rows if row.backbone == name]
+        failed = [analysis for analysis in analyses if analysis.status == "failed"]
+        if name == TOGETHER and not own and not failed:
+            continue
+        known = {"weights_sha256": weights[name]} if name in weights else {}
+        root.append(_suite(result, _Suite(number, name, known, own, failed)))
     ET.indent(root)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root) + b"\n"
 
 
-def _suite(
-    result: AuditResult, subject: SubjectResult, rows: list[VerdictView], number: int
-) -> ET.Element:
-    failed = [analysis for analysis in subject.analyses if analysis.status == "failed"]
-    name = _token(subject.backbone.name)
+@dataclass(frozen=True)
+class _Suite:
+    number: int
+    name: str
+    known: dict[str, str]
+    rows: list[VerdictView]
+    failed: list[AnalysisResult]
+
+
+def _suite(result: AuditResult, about: _Suite) -> ET.Element:
+    rows, failed, name = about.rows, about.failed, _token(about.name)
     outcomes = [row.outcome for row in rows]
     seconds = sum(analysis.seconds for analysis in failed)
     suite = ET.Element(
         "testsuite",
         {
-            "id": str(number),
+            "id": str(about.number),
             "package": _token(result.name),
             "name": name,
             "timestamp": _moment(result.provenance.started),
@@ -54,7 +69,7 @@ def _suite(
         },
     )
     properties = ET.SubElement(suite, "properties")
-    for key, value in _properties(result, subject).items():
+    for key, value in _properties(result, about.known).items():
         ET.SubElement(properties, "property", {"name": key, "value": _clean(value)})
     of = f"{_token(result.name)}.{name}"
     suite.extend(_criterion(row, of) for row in rows)
@@ -64,12 +79,12 @@ def _suite(
     return suite
 
 
-def _properties(result: AuditResult, subject: SubjectResult) -> dict[str, str]:
+def _properties(result: AuditResult, known: dict[str, str]) -> dict[str, str]:
     provenance = result.provenance
     return {
         "tool": f"bias-audit {provenance.versions.get('bias-audit', 'unknown')}",
         "config_sha256": provenance.config_sha256,
-        "weights_sha256": subject.backbone.weights_sha256,
+        **known,
         "manifest_sha256": result.data.manifest_sha256,
         "seed": str(provenance.seed),
     }

@@ -45,11 +45,11 @@ def index(found: tuple[DataTable, ...]) -> DataTable:
 
 def _of_blocks(table: BlockTable, result: AuditResult) -> DataTable:
     def rows() -> Iterator[Row]:
-        for subject in result.subjects:
-            for analysis in subject.analyses:
+        for name, analyses in result.analysed:
+            for analysis in analyses:
                 for block in analysis.blocks:
                     if block.block == table.shape:
-                        origin = (subject.backbone.name, analysis.title, block.title)
+                        origin = (name, analysis.title, block.title)
                         yield from ((*origin, *row) for row in table.rows(block))
 
     return DataTable(table.name, table.about, _ORIGIN | table.columns, [*rows()])
@@ -153,9 +153,9 @@ def _layers(result: AuditResult) -> DataTable:
 
 def _analyses(result: AuditResult) -> DataTable:
     rows = [
-        (subject.backbone.name, a.kind, a.title, a.status, a.error, a.seconds)
-        for subject in result.subjects
-        for a in subject.analyses
+        (name, a.kind, a.title, a.status, a.error, a.seconds)
+        for name, analyses in result.analysed
+        for a in analyses
     ]
     columns: dict[str, Kind] = {
         "backbone": "text",
@@ -170,9 +170,9 @@ def _analyses(result: AuditResult) -> DataTable:
 
 def _findings(result: AuditResult) -> DataTable:
     rows = [
-        (subject.backbone.name, analysis.title, finding.text, finding.weight)
-        for subject in result.subjects
-        for analysis in subject.analyses
+        (name, analysis.title, finding.text, finding.weight)
+        for name, analyses in result.analysed
+        for analysis in analyses
         for finding in analysis.findings
     ]
     columns: dict[str, Kind] = {

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.dot_panels import Panel, dot_panels
 from bias_audit.report.figures.style import styled
-from bias_audit.results.blocks import AttributionTrust
+from bias_audit.results.blocks import AttributionTrust, TrustMeasure
 
 _COLUMNS: Final = 4
 
@@ -21,7 +21,7 @@ def attribution_trust(block: AttributionTrust, arrays: Mapping[str, npt.NDArray[
     rows = [method for method in block.methods if method.standing != "does not apply"]
     panels = [
         Panel(
-            f"{measure.name} ({'↑' if measure.better == 'higher' else '↓'})",
+            measure_title(measure),
             tuple(row.estimates[place] for row in rows),
             measure.reference,
         )
@@ -30,3 +30,8 @@ def attribution_trust(block: AttributionTrust, arrays: Mapping[str, npt.NDArray[
     faint = [row.standing != "passes" for row in rows]
     labels = [row.name for row in rows]
     return dot_panels(panels, labels, columns=min(_COLUMNS, len(panels)), faint=faint)
+
+
+def measure_title(measure: TrustMeasure) -> str:
+    """Its name, with an arrow in the better direction."""
+    return f"{measure.name} ({'↑' if measure.better == 'higher' else '↓'})"

@@ -34,6 +34,8 @@ class Panel:
     estimates: tuple[Estimate | None, ...]
     reference: float | None = None
     """Where a dotted line stands."""
+    has_zero: bool = True
+    """Whether 0 is on the axis, whatever the estimates."""
 
 
 def dot_panels(
@@ -98,6 +100,6 @@ def _limits(axes: Axes, panel: Panel) -> None:
         axes.set_xticks([])
         return
     low, high = min(ends), max(ends)
-    low = min(low, 0.0)
+    low = min(low, 0.0) if panel.has_zero else low
     room = 0.06 * ((high - low) or 1.0)
     axes.set_xlim(low - room, high + room)

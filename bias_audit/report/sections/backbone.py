@@ -1,8 +1,8 @@
-"""A backbone's section: what it is, and every block found on it."""
+"""A backbone's section, and that of all together: what it is, and every block found on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ from bias_audit.report.elements import (
     Failure,
 )
 from bias_audit.report.figures.style import PLAIN, Palette, shortened
-from bias_audit.report.numbers import count, counted, duration
+from bias_audit.report.numbers import count, counted, duration, sentence
 from bias_audit.report.sections.drawing import figure_of
 from bias_audit.report.sections.findings import FindingsView, findings
 from bias_audit.report.sections.paper import details, is_drawn, new_notes
-from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
+from bias_audit.report.sections.placing import (
+    TOGETHER,
+    PlacedBlock,
+    backbone_anchor,
+    placed_blocks,
+)
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
 from bias_audit.report.shapes import Shape, shapes
+from bias_audit.results.audit import TOGETHER as AS_ONE
 from bias_audit.results.audit import (
+    AnalysisResult,
+    AuditResult,
     BackboneRecord,
     ControlRecord,
     SubjectResult,
@@ -64,9 +72,50 @@ def backbone(
         folder: The run folder; None: figures are not drawn, for their text alone.
         palette: Of the audit's attributes.
     """
+    anchor, record = backbone_anchor(index), subject.backbone
+    return BackboneView(
+        anchor=anchor,
+        name=record.name,
+        running=shortened(record.name, 40),
+        facts=_facts(subject),
+        layers=_layers(record),
+        failures=failures_of(record.name, subject.analyses),
+        findings=findings(subject.analyses, anchor),
+        blocks=_blocks(subject.analyses, anchor, folder, palette),
+    )
+
+
+def together(
+    result: AuditResult, folder: Path | None, *, palette: Palette = PLAIN
+) -> BackboneView | None:
+    """The section about all backbones together; None where no analysis asks for one.
+
+    Args:
+        result: The audit.
+        folder: As of `backbone`.
+        palette: As of `backbone`.
+    """
+    if not result.together:
+        return None
+    members = tuple(subject.backbone.name for subject in result.subjects)
+    return BackboneView(
+        anchor=TOGETHER,
+        name=AS_ONE,
+        running=sentence(AS_ONE),
+        facts=(Fact("Backbones", members),),
+        layers=(),
+        failures=failures_of(AS_ONE, result.together),
+        findings=findings(result.together, TOGETHER),
+        blocks=_blocks(result.together, TOGETHER, folder, palette),
+    )
+
+
+def _blocks(
+    analyses: Sequence[AnalysisResult], anchor: str, folder: Path | None, palette: Palette
+) -> tuple[BlockView, ...]:
     known = shapes()
-    all_placed = placed_blocks(subject, index)
-    numbers = {id(analysis): number for number, analysis in enumerate(subject.analyses)}
+    all_placed = placed_blocks(analyses, anchor)
+    numbers = {id(analysis): number for number, analysis in enumerate(analyses)}
     listed = details((numbers[id(placed.analysis)], placed.block) for placed in all_placed)
     views: list[BlockView] = []
     printed: set[str] = set()
@@ -80,16 +129,7 @@ def backbone(
                 new_notes=() if place in listed else new_notes(view.notes, printed),
             )
         )
-    return BackboneView(
-        anchor=f"backbone-{index}",
-        name=subject.backbone.name,
-        running=shortened(subject.backbone.name, 40),
-        facts=_facts(subject),
-        layers=_layers(subject.backbone),
-        failures=failures_of(subject),
-        findings=findings(subject, index),
-        blocks=tuple(views),
-    )
+    return tuple(views)
 
 
 def _block(

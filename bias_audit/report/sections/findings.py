@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bias_audit.report.blocks.groups import unmeasured
 from bias_audit.report.sections.placing import placed_blocks
-from bias_audit.results.audit import AnalysisResult, SubjectResult
+from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import Finding, GroupTable, LayerCurve, Question
 
 
@@ -35,17 +35,17 @@ class FindingsView:
     undecided: tuple[FindingView, ...]
 
 
-def findings(subject: SubjectResult, index: int) -> tuple[FindingsView, ...]:
-    """All sentences of one backbone; analyses without any are left out.
+def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[FindingsView, ...]:
+    """All sentences of one section; analyses without any are left out.
 
     Args:
-        subject: The backbone's results.
-        index: Its place in the audit.
+        analyses: Of one backbone, or of all together.
+        section: Anchor of the section about it.
     """
-    blocks = placed_blocks(subject, index)
+    blocks = placed_blocks(analyses, section)
     shown = []
-    for place, analysis in enumerate(subject.analyses):
-        anchor = f"finding-{index}-{place}"
+    for place, analysis in enumerate(analyses):
+        anchor = f"finding-{section.removeprefix('backbone-')}-{place}"
         told = [
             FindingView(f"{anchor}-{n}", finding.text, finding.weight, finding.question)
             for n, finding in enumerate(_sorted(analysis))

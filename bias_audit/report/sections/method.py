@@ -32,12 +32,12 @@ def _collected(
     """By analysis; a sentence that not all backbones share is told with their names."""
     by_title: dict[str, dict[str, list[str]]] = {}
     having: dict[str, set[str]] = {}
-    for subject in result.subjects:
-        for analysis in subject.analyses:
-            having.setdefault(analysis.title, set()).add(subject.backbone.name)
+    for name, analyses in result.analysed:
+        for analysis in analyses:
+            having.setdefault(analysis.title, set()).add(name)
             sentences = by_title.setdefault(analysis.title, {})
             for sentence in pick(analysis):
-                sentences.setdefault(sentence, []).append(subject.backbone.name)
+                sentences.setdefault(sentence, []).append(name)
     return tuple(
         Sentences(title, tuple(_told(s, names, having[title]) for s, names in sentences.items()))
         for title, sentences in by_title.items()

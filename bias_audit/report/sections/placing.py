@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bias_audit.report.shapes import shapes
-from bias_audit.results.audit import AnalysisResult, SubjectResult
+from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import Block
+
+TOGETHER: Final = "together"
+"""Anchor of the section about all backbones together."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,17 @@ class PlacedBlock:
         return f"{self.anchor}-{self.block.block}.csv"
 
 
-def placed_blocks(subject: SubjectResult, index: int) -> tuple[PlacedBlock, ...]:
-    """A backbone's blocks in the order in which they are printed: by shape, then by analysis."""
+def backbone_anchor(index: int) -> str:
+    """Of the section about a backbone, by its place in the audit."""
+    return f"backbone-{index}"
+
+
+def placed_blocks(analyses: Sequence[AnalysisResult], anchor: str) -> tuple[PlacedBlock, ...]:
+    """A section's blocks in the order in which they are printed: by shape, then by analysis."""
     order = list(shapes())
-    blocks = [(analysis, block) for analysis in subject.analyses for block in analysis.blocks]
+    blocks = [(analysis, block) for analysis in analyses for block in analysis.blocks]
     blocks.sort(key=lambda entry: order.index(entry[1].block))
     return tuple(
-        PlacedBlock(f"backbone-{index}-{place}", analysis, block)
+        PlacedBlock(f"{anchor}-{place}", analysis, block)
         for place, (analysis, block) in enumerate(blocks)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,12 +10,14 @@ from bias_audit.report.blocks.layer_curve import strongest_told
 from bias_audit.report.elements import Column, Failure, Table
 from bias_audit.report.numbers import coverage, interval, signed_interval
 from bias_audit.report.sections.findings import FindingView, findings
+from bias_audit.report.sections.placing import TOGETHER, backbone_anchor
 from bias_audit.report.sections.verdicts import VerdictsView, verdicts
-from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
 from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve, Question
 from bias_audit.results.matching import best_point
 
 _MOST_UNDECIDED: Final = 3
+_MOST_TOGETHER: Final = 6
 _QUESTIONS: Final[dict[Question, tuple[str, str]]] = {
     "encoded": ("What is linearly decodable", "linear_probe"),
     "groups": ("Which groups stand out", "intersections"),
@@ -57,29 +59,40 @@ class SummaryView:
     overview: Table | None
     """Backbones by targets; None where no layer curve was measured."""
     subjects: tuple[SubjectSummary, ...]
+    together: tuple[FindingView, ...] = ()
+    """What all backbones together show, the surest first, decided or not."""
 
 
 def summary(result: AuditResult) -> SummaryView:
     """Put the summary together."""
     return SummaryView(
-        failures=tuple(failure for s in result.subjects for failure in failures_of(s)),
+        failures=tuple(
+            failure
+            for name, analyses in result.analysed
+            for failure in failures_of(name, analyses)
+        ),
         verdicts=verdicts(result),
         overview=_overview(result.subjects),
         subjects=tuple(_subject(s, index) for index, s in enumerate(result.subjects)),
+        together=tuple(
+            view
+            for analysis in findings(result.together, TOGETHER)
+            for view in (*analysis.decided, *analysis.undecided)
+        )[:_MOST_TOGETHER],
     )
 
 
-def failures_of(subject: SubjectResult) -> tuple[Failure, ...]:
+def failures_of(name: str, analyses: Sequence[AnalysisResult]) -> tuple[Failure, ...]:
     """Analyses of one backbone that could not be computed."""
     return tuple(
-        Failure(subject.backbone.name, analysis.title, analysis.error or "no reason was recorded")
-        for analysis in subject.analyses
+        Failure(name, analysis.title, analysis.error or "no reason was recorded")
+        for analysis in analyses
         if analysis.status == "failed"
     )
 
 
 def _subject(subject: SubjectResult, index: int) -> SubjectSummary:
-    shown = findings(subject, index)
+    shown = findings(subject.analyses, backbone_anchor(index))
     decided = [view for analysis in shown for view in analysis.decided]
     undecided = [view for analysis in shown for view in analysis.undecided]
     answers = tuple(_answer(question, subject, decided + undecided) for question in _QUESTIONS)
@@ -87,7 +100,7 @@ def _subject(subject: SubjectResult, index: int) -> SubjectSummary:
     rest = [view for view in undecided if view.anchor not in told]
     return SubjectSummary(
         name=subject.backbone.name,
-        anchor=f"backbone-{index}",
+        anchor=backbone_anchor(index),
         answers=answers,
         n_decided=len(decided),
         undecided=tuple(rest[:_MOST_UNDECIDED]),

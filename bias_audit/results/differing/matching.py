@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bias_audit.errors import AuditError
-from bias_audit.results.audit import SubjectResult
+from bias_audit.results.audit import TOGETHER, SubjectResult
 from bias_audit.results.differing.comparables import Audited, Comparable, Key
 from bias_audit.results.differing.shapes import NotCompared
 
@@ -110,7 +110,7 @@ def unmatched(
 
 
 def alone(before: Audited, after: Audited, pairs: Sequence[Pair]) -> Iterator[NotCompared]:
-    """Backbones of one side alone."""
+    """Backbones of one side alone, and what is asked of several as one."""
     for subjects, place, told in (
         (before.result.subjects, 0, "AFTER"),
         (after.result.subjects, 1, "BEFORE"),
@@ -123,3 +123,10 @@ def alone(before: Audited, after: Audited, pairs: Sequence[Pair]) -> Iterator[No
                     count=1,
                     reason=f"{told} does not have it",
                 )
+    joint = (*before.result.together, *after.result.together)
+    for title in dict.fromkeys(analysis.title for analysis in joint):
+        yield NotCompared(
+            what=f"{title} of {TOGETHER}",
+            count=1,
+            reason="what several backbones are asked as one is not compared between audits",
+        )

@@ -1,0 +1,1 @@
+"""Several backbones as one: votes of their probes, and their maps side by side."""

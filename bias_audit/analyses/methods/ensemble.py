@@ -1,0 +1,160 @@
+"""What several backbones decode together, by group, and whose attribution maps hold up.
+
+Votes of several networks as in Chatterjee et al. 2020, with out-of-fold linear probes in place of
+fine-tuned heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from bias_audit.analyses.analysis import JointAnalysis, Member, Outcome
+from bias_audit.analyses.ensembling.trust_comparison import compared
+from bias_audit.analyses.ensembling.vote_blocks import (
+    QUANTITIES,
+    overall,
+    soft_tables,
+    votes_block,
+)
+from bias_audit.analyses.ensembling.vote_differences import vote_differences
+from bias_audit.analyses.ensembling.vote_findings import vote_findings
+from bias_audit.analyses.ensembling.vote_groups import asked_groups
+from bias_audit.analyses.ensembling.voters import Voters, ballots
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.separability import Units
+from bias_audit.analyses.settings import Coverage
+from bias_audit.analyses.targets import Target, targets_of, unknown_targets
+from bias_audit.config.catalog import unknown_name
+from bias_audit.data.faces import FaceTable
+from bias_audit.errors import AnalysisError
+
+
+class Params(ProbeSettings):
+    """What is voted on, and for which groups it is told."""
+
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description='Attributes, or "intersection"; default: every attribute.',
+    )
+    groups: tuple[str, ...] | None = Field(
+        default=None, description="Attributes whose levels are told; default: all."
+    )
+    level: Coverage = 0.95
+
+
+def ensemble(members: Sequence[Member], params: Params) -> Outcome:
+    """Let the probes of all backbones vote, and compare votes with members.
+
+    Raises:
+        AnalysisError: Nothing can be voted on.
+    """
+    faces = members[0].subject.faces
+    outcomes, without = [], []
+    names = params.targets or [a.name for a in faces.table.attributes]
+    for target in targets_of(faces.table, list(names)):
+        found = ballots(members, target, params.probes)
+        if isinstance(found, str):
+            without.append((target, found))
+            continue
+        voters = Voters(target, found, Units.of(members[0].subject))
+        outcomes.append(_of_target(members, voters, params))
+    if not outcomes:
+        reasons = "; ".join(f"{target.name}: {why}" for target, why in without)
+        raise AnalysisError(f"nothing can be voted on: {reasons}")
+    beside = compared(members, alpha=members[0].subject.multiplicity.alpha)
+    return Outcome(
+        blocks=(*(b for one in outcomes for b in one.blocks), *beside.blocks),
+        findings=(*(f for one in outcomes for f in one.findings), *beside.findings),
+        method=_method(params),
+        limits=(
+            *_LIMITS,
+            *(sentence for one in outcomes for sentence in one.limits),
+            *beside.limits,
+            *(f"Not voted on: {target.described} ({why})." for target, why in without),
+        ),
+    )
+
+
+def _of_target(members: Sequence[Member], voters: Voters, params: Params) -> Outcome:
+    first = members[0].subject
+    attributes = [a.name for a in first.faces.table.attributes]
+    names = [name for name in attributes if params.groups is None or name in params.groups]
+    asked, ledgers = asked_groups(voters, first.faces, names, first.small_groups)
+    found = overall(voters)
+    differences = vote_differences(
+        voters,
+        found,
+        asked,
+        first.multiplicity,
+        rng=first.rng("votes", voters.target.name),
+        level=params.level,
+    )
+    plan, level = first.multiplicity, params.level
+    block = votes_block(voters, found, asked, differences, plan, level=level)
+    return Outcome(
+        blocks=(block, *soft_tables(voters, found, asked, level=level), *ledgers),
+        findings=tuple(vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
+        limits=_left_out(voters.target, voters.ballots[0].scores.part.reasons),
+    )
+
+
+def _left_out(target: Target, reasons: dict[int, str]) -> tuple[str, ...]:
+    if not reasons:
+        return ()
+    names = ", ".join(f"{target.groups[i].label} ({why})" for i, why in reasons.items())
+    return (f"Levels of {target.described} that were not voted on: {names}.",)
+
+
+def _method(params: Params) -> tuple[str, ...]:
+    return (
+        "Each backbone votes with the out-of-fold probabilities of the linear probe at its most "
+        f"separable layer for the target ({params.folds} folds, the same images in each for all "
+        "backbones). The soft vote takes the level with the highest mean probability; the "
+        "majority vote the level that most backbones hold most probable, and of tied ones that "
+        "with the highest mean probability.",
+        "F1 of a level is 2 x hits / (images predicted as it + images annotated as it). Macro F1 "
+        "is its mean over the levels; micro F1 counts hits of all levels together and, with one "
+        "level per image, is the share of images that are right. Within a level of the target "
+        "itself macro F1 would rest on one level alone; there the F1 of that level against all "
+        "others is given, over all images.",
+        "Intervals rest on the influence of every image, summed over clusters of images of one "
+        "person, on the logit scale, widened for refitting as those of the probes are (a vote's "
+        "as much as those of its member that depends most on the training images).",
+    )
+
+
+_LIMITS = (
+    "Votes are those of probes of annotated attributes, not of what the backbones were trained "
+    "for; they say what several backbones encode together.",
+    "Layers were picked on the same images that are voted on, so values are optimistic, for votes "
+    "and members alike.",
+)
+
+
+def _problems(
+    params: Params,
+    faces: FaceTable,
+    layers: tuple[str, ...] | None,  # noqa: ARG001
+) -> tuple[str, ...]:
+    known = [attribute.name for attribute in faces.attributes]
+    return (
+        *unknown_targets(faces, params.targets or ()),
+        *(
+            f"groups: {unknown_name(name, known, noun='attribute')}"
+            for name in params.groups or ()
+            if name not in known
+        ),
+        *too_few_images(params, faces),
+    )
+
+
+PLUGIN = JointAnalysis(
+    title="Ensemble",
+    params_type=Params,
+    run=ensemble,
+    problems=_problems,
+    quantities=QUANTITIES,
+)

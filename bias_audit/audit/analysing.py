@@ -1,0 +1,187 @@
+"""Making the analyses of a config, or taking what an earlier audit found."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from bias_audit.analyses.analysis import Analysis, JointAnalysis, Member, Outcome, Subject
+from bias_audit.audit.contributions import keep_contributions
+from bias_audit.audit.costs import Costs
+from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key, joint_key
+from bias_audit.audit.plan import Plan, PlannedAnalysis
+from bias_audit.config.schema import AuditConfig
+from bias_audit.errors import AuditError, OutputError
+from bias_audit.files import write_text
+from bias_audit.progress import Progress
+from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
+from bias_audit.results.claims import refuse_overclaims
+from bias_audit.results.store import write_arrays
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One analysis of one backbone, or of all."""
+
+    name: str
+    """Of what is looked at."""
+    planned: PlannedAnalysis
+    key: str
+    """Of everything the result depends on."""
+    run: Callable[[], Outcome]
+    quoted: tuple[str, ...]
+    """Names that others chose, which sentences may hold."""
+    keep: Callable[[Outcome], str | None]
+    """Keeps what single images contribute."""
+
+
+def analyses_of(
+    subject: Subject, plan: Plan, prefix: str, costs: Costs
+) -> Iterator[AnalysisResult]:
+    """Make every analysis of one backbone.
+
+    Args:
+        subject: The backbone, seen through the faces.
+        plan: The plan of the audit.
+        prefix: Begins the names of the folders for arrays.
+        costs: Told what each took.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    config = plan.config
+    for index, planned in enumerate(plan.analyses):
+        made = planned.analysis
+        if not isinstance(made, Analysis):
+            continue
+        work = _Work(
+            subject.name,
+            planned,
+            analysis_key(planned, subject, config),
+            partial(made.run, subject, planned.params),
+            _quoted([subject]),
+            partial(keep_contributions, subject=subject, cache=config.output.cache),
+        )
+        yield _made(work, config, f"{prefix}-{index:02d}", costs, subject.progress)
+
+
+def analyses_of_all(
+    members: Sequence[Member], plan: Plan, prefix: str, costs: Costs
+) -> Iterator[AnalysisResult]:
+    """Make every analysis of all backbones together.
+
+    Args:
+        members: The backbones with what was found on each.
+        plan: The plan of the audit.
+        prefix: Begins the names of the folders for arrays.
+        costs: Told what each took.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    for index, planned in enumerate(plan.analyses):
+        made = planned.analysis
+        if not isinstance(made, JointAnalysis):
+            continue
+        work = _Work(
+            TOGETHER,
+            planned,
+            joint_key(planned, members, plan.config),
+            partial(made.run, members, planned.params),
+            _quoted([member.subject for member in members]),
+            lambda _: None,
+        )
+        progress = members[0].subject.progress
+        yield _made(work, plan.config, f"{prefix}-{index:02d}", costs, progress)
+
+
+def _quoted(subjects: Iterable[Subject]) -> tuple[str, ...]:
+    names: list[str] = []
+    for subject in subjects:
+        levels = [name for a in subject.faces.table.attributes for name in (a.name, *a.levels)]
+        names += [*levels, subject.name, *subject.activations.layers]
+    return tuple(dict.fromkeys(names))
+
+
+def _made(
+    work: _Work, config: AuditConfig, prefix: str, costs: Costs, progress: Progress
+) -> AnalysisResult:
+    began = time.monotonic()
+    planned, stored = work.planned, KeptAnalyses(config.output.cache)
+    name = f"{prefix}-{planned.kind}"
+    known = stored.get(work.key)
+    if known is None:
+        found = _analysed(work, config, progress)
+        if found.result.status == "done":
+            stored.put(work.key, found)
+    else:
+        found = known
+        progress.say(f"{work.name}: {planned.analysis.title} as stored")
+    write_arrays(config.folder, name, found.arrays)
+    seconds = round(time.monotonic() - began, 2)
+    costs.add(StageCost(stage=planned.kind, seconds=seconds, reused=known is not None))
+    arrays = name if found.result.status == "done" else ""
+    return found.result.model_copy(update={"arrays": arrays})
+
+
+def _analysed(work: _Work, config: AuditConfig, progress: Progress) -> KeptAnalysis:
+    began = time.monotonic()
+    planned, title = work.planned, work.planned.analysis.title
+    try:
+        with _threads_kept():
+            outcome = work.run()
+        findings = (finding.text for finding in outcome.findings)
+        refuse_overclaims((*findings, *outcome.method, *outcome.limits), work.quoted)
+    except OutputError:
+        raise  # a full disk stops the audit; it says nothing about the analysis
+    except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
+        progress.say(f"{work.name}: {title} failed: {error}")
+        return KeptAnalysis(_failed(planned, error, time.monotonic() - began, config.folder), {})
+    result = AnalysisResult(
+        kind=planned.kind,
+        title=title,
+        params=planned.params.model_dump(mode="json"),
+        status="done",
+        blocks=outcome.blocks,
+        findings=outcome.findings,
+        method=outcome.method,
+        limits=outcome.limits,
+        seconds=round(time.monotonic() - began, 1),
+        contributions=work.keep(outcome),
+    )
+    return KeptAnalysis(result, dict(outcome.arrays))
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Results must not depend on which analyses ran before; UMAP's compiler sets threads anew."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _failed(
+    planned: PlannedAnalysis, error: Exception, seconds: float, folder: Path
+) -> AnalysisResult:
+    expected = isinstance(error, AuditError)
+    if not expected:
+        log = folder / "errors.log"
+        write_text(log, "".join(traceback.format_exception(error)))
+    message = str(error) if expected else f"{type(error).__name__}: {error} (see errors.log)"
+    return AnalysisResult(
+        kind=planned.kind,
+        title=planned.analysis.title,
+        params=planned.params.model_dump(mode="json"),
+        status="failed",
+        error=message,
+        seconds=round(seconds, 1),
+    )

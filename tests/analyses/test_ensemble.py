@@ -1,0 +1,251 @@
+"""Votes are right about planted cases, and say where they gain nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.metrics import f1_score
+
+from bias_audit.analyses.analysis import Member, Outcome
+from bias_audit.analyses.attributing.trust import MEASURES
+from bias_audit.analyses.ensembling.trust_comparison import compared
+from bias_audit.analyses.ensembling.voting import majority_vote, soft_vote
+from bias_audit.analyses.methods.ensemble import Params, ensemble
+from bias_audit.errors import AnalysisError
+from bias_audit.results.audit import AnalysisResult
+from bias_audit.results.blocks import AttributionTrust, EnsembleVotes, GroupTable, TrustedMethod
+from bias_audit.statistics.estimate import Estimate
+from tests.analyses.planted import make_subject, planted
+
+CODES = np.stack([np.arange(360) % 3, np.arange(360) // 3 % 2], axis=1)
+
+
+def member(name: str, values: npt.NDArray[Any], **options: Any) -> Member:
+    return Member(replace(make_subject(CODES, {"late": values}, **options), name=name), ())
+
+
+def seen(level: int, strength: float, seed: int) -> npt.NDArray[Any]:
+    """Units that move with one level of age alone."""
+    values = np.random.default_rng(seed).standard_normal((len(CODES), 6))
+    values[:, :2] += strength * (CODES[:, [0]] == level)
+    return values
+
+
+def votes_of(outcome: Outcome, target: str) -> EnsembleVotes:
+    found = [b for b in outcome.blocks if isinstance(b, EnsembleVotes) and b.target == target]
+    assert len(found) == 1
+    return found[0]
+
+
+def overall(block: EnsembleVotes) -> Mapping[tuple[str, str], Estimate | None]:
+    return {
+        (voter.name, measure): value
+        for voter, row in zip(block.voters, block.estimates, strict=True)
+        for measure, value in zip(block.measures, row, strict=True)
+    }
+
+
+def test_votes_by_hand() -> None:
+    # Image 0: two of three members say 0, the third is sure of 1. Image 1: one vote each.
+    probabilities = np.array(
+        [
+            [[0.4, 0.35, 0.25], [0.5, 0.3, 0.2]],
+            [[0.4, 0.35, 0.25], [0.1, 0.6, 0.3]],
+            [[0.0, 1.0, 0.0], [0.2, 0.1, 0.7]],
+        ]
+    )
+    majority = majority_vote(probabilities)
+    assert soft_vote(probabilities).tolist() == [1, 2]
+    assert majority.predicted.tolist() == [0, 2]
+    assert majority.is_tied.tolist() == [False, True]
+
+
+def test_members_that_know_different_levels_know_more_together() -> None:
+    members = [member(f"knows {level}", seen(level, 2.0, level)) for level in range(3)]
+    outcome = ensemble(members, Params(targets=("age",)))
+    block = votes_of(outcome, "age")
+    gains = [d for d in block.differences if d.group is None and d.vote == "soft vote"]
+    assert len(gains) == 6
+    for gain in gains:
+        assert gain.estimate.lower > 0
+        assert gain.adjusted_p is not None and gain.adjusted_p < 0.01
+    (first, *_) = outcome.findings
+    assert first.weight > 0
+    assert "more than knows 0" in first.text and "not distinguishable" not in first.text
+
+
+def test_values_are_those_of_scikit_learn() -> None:
+    members = [member(f"{level}", seen(level, 1.0, level)) for level in range(2)]
+    block = votes_of(ensemble(members, Params(targets=("age",))), "age")
+    known = overall(block)
+    from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_fold_scores
+    from bias_audit.analyses.targets import targets_of
+
+    (target,) = targets_of(members[0].subject.faces.table, ["age"])
+    for each in members:
+        scores = out_of_fold_scores(each.subject, ProbeSpec(target, "late", ProbeSettings()))
+        for measure, average in (("micro F1", "micro"), ("macro F1", "macro")):
+            found = known[each.subject.name, measure]
+            assert found is not None
+            expected = f1_score(CODES[:, 0], scores.predicted, average=average)
+            assert found.value == pytest.approx(expected)
+
+
+def test_members_alike_gain_nothing() -> None:
+    values = seen(0, 1.0, 0)
+    members = [member("one", values), member("other", values)]
+    outcome = ensemble(members, Params(targets=("age",)))
+    for difference in votes_of(outcome, "age").differences:
+        assert difference.estimate.value == 0
+        assert difference.adjusted_p is None
+    assert all("more than" not in finding.text for finding in outcome.findings)
+
+
+def test_nothing_is_claimed_about_noise() -> None:
+    claimed = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        members = [member(name, rng.standard_normal((360, 5)), seed=seed) for name in "ab"]
+        block = votes_of(ensemble(members, Params(targets=("gender",))), "gender")
+        claimed += any(
+            d.adjusted_p is not None and d.adjusted_p <= 0.05 for d in block.differences
+        )
+    assert claimed <= 5  # two families at 5 % each: more than 5 of 20 has a chance below 2 %
+
+
+def test_groups_of_the_target_itself_have_the_f1_of_their_level() -> None:
+    members = [member(f"{level}", seen(level, 1.0, level)) for level in range(2)]
+    outcome = ensemble(members, Params(targets=("age",)))
+    block = votes_of(outcome, "age")
+    of_age = [g for g in block.groups if g.group.levels[0][0] == "age"]
+    macro = [values.value for g in of_age if (values := g.estimates[0][1]) is not None]
+    whole = overall(block)["soft vote", "macro F1"]
+    assert whole is not None and len(macro) == 3
+    assert np.mean(macro) == pytest.approx(whole.value)
+
+
+def test_small_groups_have_no_value() -> None:
+    codes = CODES.copy()
+    codes[:, 1] = 0
+    codes[:8, 1] = 1
+    units = [seen(level, 1.0, level) for level in range(2)]
+    members = [
+        Member(replace(make_subject(codes, {"late": values}), name=str(place)), ())
+        for place, values in enumerate(units)
+    ]
+    outcome = ensemble(members, Params(targets=("age",)))
+    (few,) = [g for g in votes_of(outcome, "age").groups if g.group.label == "male"]
+    assert few.reason is not None and "suppressed" in few.reason
+    assert all(value is None for row in few.estimates for value in row)
+    tables = [b for b in outcome.blocks if isinstance(b, GroupTable)]
+    (row, _) = [r for t in tables for r in t.rows if r.group.label == "male"]
+    assert row.estimate is None and row.reason == few.reason
+
+
+def test_members_of_other_images_are_refused() -> None:
+    one, other = member("a", seen(0, 1.0, 0)), member("b", seen(1, 1.0, 1), seed=5)
+    with pytest.raises(AnalysisError, match="expected b to be probed on the images"):
+        ensemble([one, other], Params(targets=("age",)))
+
+
+def test_a_target_that_cannot_be_measured_is_told() -> None:
+    codes = CODES.copy()
+    codes[:, 1] = 0
+    members = [
+        Member(replace(make_subject(codes, {"late": seen(0, 1.0, i)}), name=str(i)), ())
+        for i in range(2)
+    ]
+    outcome = ensemble(members, Params(targets=("age", "gender")))
+    assert any(
+        sentence.startswith("Not voted on: annotated gender") for sentence in outcome.limits
+    )
+    with pytest.raises(AnalysisError, match="nothing can be voted on: gender"):
+        ensemble(members, Params(targets=("gender",)))
+
+
+@pytest.mark.parametrize("n", [60, 240])
+def test_intervals_of_macro_f1_cover(n: int) -> None:
+    """Of predictions that do not depend on the images at hand, as after training elsewhere."""
+    from bias_audit.statistics.influence import macro_f1
+
+    rng = np.random.default_rng(7)
+    shares, confusion = (
+        [0.5, 0.3, 0.2],
+        np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.3, 0.5]]),
+    )
+    joint = np.array(shares)[:, None] * confusion
+    true = np.mean([2 * joint[k, k] / (joint[k].sum() + joint[:, k].sum()) for k in range(3)])
+    inside, trials = 0, 600
+    for _ in range(trials):
+        cells = rng.choice(9, size=n, p=joint.ravel() / joint.sum())
+        found = macro_f1(cells % 3, cells // 3, 3)
+        assert found is not None
+        half = 1.96 * np.sqrt((found.influence**2).sum())
+        inside += abs(found.value - true) <= half
+    assert 0.92 <= inside / trials <= 0.98
+
+
+def trusted(
+    name: str, first: float, methods: tuple[str, ...] = ("Saliency", "DeepLIFT")
+) -> Member:
+    value = Estimate(first, first - 0.02, first + 0.02, 0.95, 24, "clustered influence, images")
+    block = AttributionTrust(
+        title="Checks",
+        layer="late",
+        target="age",
+        n=24,
+        rule="a rule",
+        measures=MEASURES,
+        methods=tuple(
+            TrustedMethod(name=method, standing="passes", estimates=(value,) * len(MEASURES))
+            for method in methods
+        ),
+        agreements=(),
+        averages=(value,) * len(MEASURES),
+        agreement=value,
+    )
+    result = AnalysisResult(
+        kind="attribution",
+        title="Attribution",
+        params={},
+        status="done",
+        blocks=(block,),
+        seconds=1,
+    )
+    return Member(replace(planted(n=60), name=name), (result,))
+
+
+def test_backbones_are_ranked_in_the_better_direction_of_each_check() -> None:
+    found = compared([trusted("low", 0.1), trusted("high", 0.4)], alpha=0.05)
+    (block,) = found.blocks
+    for place, measure in enumerate(block.measures):
+        first = "high" if measure.better == "higher" else "low"
+        ranks = {b.name: b.ranks[place] for b in block.backbones}
+        assert ranks.pop(first) == (1, 1)
+        assert [*ranks.values()] == [(2, 2)]
+    assert len(found.findings) == len(block.measures)
+
+
+def test_backbones_that_cannot_be_told_apart_share_ranks() -> None:
+    found = compared([trusted("one", 0.20), trusted("other", 0.21)], alpha=0.05)
+    assert all(b.ranks[0] == (1, 2) for b in found.blocks[0].backbones)
+    assert [finding.weight for finding in found.findings] == [0.0]
+
+
+def test_other_methods_are_not_ranked() -> None:
+    members = [trusted("one", 0.1), trusted("other", 0.4, ("Saliency",))]
+    found = compared(members, alpha=0.05)
+    assert all(rank is None for b in found.blocks[0].backbones for rank in b.ranks)
+    assert not found.findings
+    assert any("different methods" in sentence for sentence in found.limits)
+
+
+def test_without_attribution_the_gap_is_told() -> None:
+    found = compared([Member(planted(n=60), ())] * 2, alpha=0.05)
+    assert not found.blocks
+    assert any("no analysis of this audit attributes" in sentence for sentence in found.limits)
