@@ -33,7 +33,7 @@ def saved(
         more: Settings besides those of the report.
     """
     buffer = io.BytesIO()
-    with mpl.rc_context({**settings(), **more}), warnings.catch_warnings():
+    with mpl.rc_context(settings() | dict(more)), warnings.catch_warnings():
         # Where text goes is measured with a font that lacks some scripts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         with _laid_out(figure, form):
