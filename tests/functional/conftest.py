@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
-from filelock import FileLock
 
 from bias_audit import cli
 from bias_audit.progress import Silent
 from bias_audit.selftest.kept import keep
 from bias_audit.selftest.run import self_test
 from bias_audit.selftest.sizes import Sizes
+from tests.functional import tiny_zoo
+from tests.once import once
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -48,13 +49,33 @@ def small() -> dict[str, Any]:
     return copy
 
 
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict[str, Any]:
+    """As `small`, of a network and faces so few that an audit takes seconds."""
+    return tiny_audit(tmp_path)
+
+
+def tiny_audit(folder: Path) -> dict[str, Any]:
+    """Write faces and weights into a folder, and give a config that audits them."""
+    tiny_zoo.make(folder)
+    (dataset,) = tiny_zoo.CONFIG["datasets"]
+    data = {**dataset["data"], "file": str(folder / dataset["data"]["file"])}
+    backbone = {**tiny_zoo.CONFIG["backbones"][0], "name": "net"}
+    backbone["file"] = str(folder / f"{backbone.pop('label')}.safetensors")
+    config = {**SMALL, "data": data, "sampling": {}, "backbones": [backbone]}
+    copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(config))
+    return copy
+
+
 @pytest.fixture(scope="session")
 def stored_self_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds a self-test, so that not every run makes one."""
     sizes = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
-    folder = tmp_path_factory.mktemp("cache")
-    keep(folder, self_test("quick", seed=0, progress=Silent(), sizes=sizes))
-    return folder
+    return once(
+        tmp_path_factory,
+        "stored_self_test",
+        lambda folder: keep(folder, self_test("quick", seed=0, progress=Silent(), sizes=sizes)),
+    )
 
 
 @pytest.fixture
@@ -103,15 +124,22 @@ def bias_audit_process(*arguments: str | Path, cwd: Path) -> subprocess.Complete
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """A folder in which the small audit has been run; tests may read it, not change it."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one folder for all workers
-        base = base.parent
-    folder = base / "finished"
-    with FileLock(base / "finished.lock"):
-        if not (folder / "stdout.txt").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _run_small_audit(folder, stored_self_test)
-    return folder
+    return once(
+        tmp_path_factory, "finished", lambda folder: _run_small_audit(folder, stored_self_test)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
+    """As `finished`, of the tiny audit."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(stored_self_test, folder / "runs" / "cache")
+        (folder / "audit.yaml").write_text(yaml.safe_dump(tiny_audit(folder), sort_keys=False))
+        done = bias_audit("run", "audit.yaml", cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(tmp_path_factory, "tiny_finished", make)
 
 
 def _run_small_audit(folder: Path, stored_self_test: Path) -> None:

@@ -50,15 +50,15 @@ def blank(folder: Path, name: str, level: int) -> None:
         ({"data": {"kind": "fair_face"}}, "did you mean 'fairface'"),
         ({"data": {"kind": "fairface", "root": "absent"}}, "absent"),
         ({"backbones": [{"kind": "bundled", "layers": ["blocks.99"]}]}, "unknown layer"),
-        ({"analyses": [{"kind": "linear_probe", "targets": ["aeg"]}]}, "did you mean 'age'"),
+        ({"analyses": [{"kind": "linear_probe", "targets": ["gendr"]}]}, "did you mean 'gender'"),
         ({"analyses": [{"kind": "topomap", "layout": {"kind": "umapp"}}]}, "did you mean 'umap'"),
         ({"activations": {"device": "cuda:99"}}, "activations.device"),
     ],
 )
 def test_what_the_user_can_correct_exits_2(
-    small: dict[str, Any], write_config: Write, tmp_path: Path, change: Any, expected: str
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, change: Any, expected: str
 ) -> None:
-    done = bias_audit("run", write_config({**small, **change}), cwd=tmp_path)
+    done = bias_audit("run", write_config({**tiny, **change}), cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     assert expected in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
@@ -66,28 +66,28 @@ def test_what_the_user_can_correct_exits_2(
 
 
 def test_fewer_images_than_folds_exits_2(
-    small: dict[str, Any], write_config: Write, tmp_path: Path
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
     rows = []
     for index in range(2):
         blank(tmp_path, f"{index}.png", index)
         rows.append(f"{index}.png,{['round', 'long'][index]},light")
-    manifest(tmp_path, rows, small)
-    done = bias_audit_process("run", write_config(small), cwd=tmp_path)
+    manifest(tmp_path, rows, tiny)
+    done = bias_audit_process("run", write_config(tiny), cwd=tmp_path)
     assert done.returncode == 2
     assert "expected at most as many folds as images" in done.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])
 def test_groups_all_smaller_than_the_folds_exit_2(
-    small: dict[str, Any], write_config: Write, tmp_path: Path, verb: str
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, verb: str
 ) -> None:
     rows = []
     for index in range(6):
         blank(tmp_path, f"{index}.png", index)
         rows.append(f"{index}.png,{['round', 'long', 'long'][index % 3]},light")
-    manifest(tmp_path, rows, small)
-    done = bias_audit(verb, write_config(small), cwd=tmp_path)
+    manifest(tmp_path, rows, tiny)
+    done = bias_audit(verb, write_config(tiny), cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     told = done.stderr.replace("\n", " ")
     assert "two levels of at least 3 images each" in told
@@ -107,16 +107,16 @@ def test_an_interrupt_outside_of_a_command_exits_130(monkeypatch: pytest.MonkeyP
 
 
 def test_a_home_that_is_not_there_exits_2(
-    small: dict[str, Any], write_config: Write, tmp_path: Path
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
-    done = bias_audit("check", write_config(small), "--set", "output.cache=~nouser", cwd=tmp_path)
+    done = bias_audit("check", write_config(tiny), "--set", "output.cache=~nouser", cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "--set output.cache" in done.stderr
 
 
 def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(
-    small: dict[str, Any], write_config: Write, tmp_path: Path
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
     rows = []
     for index in range(24):
@@ -134,9 +134,9 @@ def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(
         "0.png,<script>alert(1)</script>,light",
         '1.png,"=cmd()",light',
     ]
-    manifest(tmp_path, rows, small)
-    small["analyses"] = [{"kind": "linear_probe", "folds": 3}]
-    done = bias_audit("run", write_config(small), cwd=tmp_path)
+    manifest(tmp_path, rows, tiny)
+    tiny["analyses"] = [{"kind": "linear_probe", "folds": 3}]
+    done = bias_audit("run", write_config(tiny), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     result = read_audit(tmp_path / "runs" / "small")
     assert result.data.n_images == 24
@@ -152,13 +152,13 @@ def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(
 
 
 def test_a_failed_analysis_is_reported_and_exits_4(
-    small: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small["analyses"] = [
+    tiny["analyses"] = [
         {"kind": "linear_probe", "folds": 3},
-        {"kind": "confusions", "folds": 50},
+        {"kind": "confusions", "folds": 20},
     ]
-    done = bias_audit("run", write_config(small), cwd=tmp_path)
+    done = bias_audit("run", write_config(tiny), cwd=tmp_path)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "Attention: could not be computed" in done.stdout
     result = read_audit(tmp_path / "runs" / "small")
@@ -168,32 +168,32 @@ def test_a_failed_analysis_is_reported_and_exits_4(
 
 
 def test_two_runs_into_one_folder(
-    small: dict[str, Any], write_config: Write, tmp_path: Path
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
     folder = tmp_path / "runs" / "small"
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"):
-        done = bias_audit("run", write_config(small), cwd=tmp_path)
+        done = bias_audit("run", write_config(tiny), cwd=tmp_path)
     assert done.returncode == 5
     assert "another run is writing" in done.stderr
 
 
 def test_another_audit_in_the_folder_is_not_written_over(
-    small: dict[str, Any], write_config: Write, finished: Path
+    tiny: dict[str, Any], write_config: Write, tiny_finished: Path
 ) -> None:
-    config = write_config({**small, "seed": 99})
-    before = (finished / "runs" / "small" / "audit.json").read_bytes()
-    done = bias_audit("run", config, cwd=finished)
+    config = write_config({**tiny, "seed": 99})
+    before = (tiny_finished / "runs" / "small" / "audit.json").read_bytes()
+    done = bias_audit("run", config, cwd=tiny_finished)
     assert done.returncode == 2
     assert "--replace" in done.stderr
-    assert (finished / "runs" / "small" / "audit.json").read_bytes() == before
+    assert (tiny_finished / "runs" / "small" / "audit.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("key", ["output.folder", "output.cache"])
 def test_a_place_that_cannot_be_written_exits_5(
-    small: dict[str, Any], write_config: Write, tmp_path: Path, key: str
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, key: str
 ) -> None:
-    done = bias_audit("run", write_config(small), "--set", f"{key}=/proc/nowhere", cwd=tmp_path)
+    done = bias_audit("run", write_config(tiny), "--set", f"{key}=/proc/nowhere", cwd=tmp_path)
     assert done.returncode == 5, done.stdout + done.stderr
     assert "cannot write" in done.stderr
 
@@ -228,9 +228,9 @@ AFTER_THE_PASSES = {"probes", "map", "report"}
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_in_each_stage_loses_nothing(
-    small: dict[str, Any],
+    tiny: dict[str, Any],
     write_config: Write,
-    finished: Path,
+    tiny_finished: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
@@ -239,10 +239,10 @@ def test_ctrl_c_in_each_stage_loses_nothing(
 
     from bias_audit.cli import app
 
-    config = write_config(small)
+    config = write_config(tiny)
     if stage in AFTER_THE_PASSES:  # which need not be made again
         for part in ("activations", "images", "random_weights"):
-            shutil.copytree(finished / "runs/cache" / part, tmp_path / "runs/cache" / part)
+            shutil.copytree(tiny_finished / "runs/cache" / part, tmp_path / "runs/cache" / part)
     monkeypatch.chdir(tmp_path)
     calls = [0]
 
@@ -260,7 +260,7 @@ def test_ctrl_c_in_each_stage_loses_nothing(
     assert done.exit_code == 0, done.output
     again, whole = (
         read_audit(folder / "runs" / "small").subjects[0].analyses
-        for folder in (tmp_path, finished)
+        for folder in (tmp_path, tiny_finished)
     )
     assert [a.blocks for a in again] == [a.blocks for a in whole]
 
@@ -268,7 +268,7 @@ def test_ctrl_c_in_each_stage_loses_nothing(
 def test_a_real_interrupt_signal(
     small: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
-    small["sampling"] = {}
+    small |= {"sampling": {}, "controls": {"image": False, "random_weights": 0}}
     config = write_config(small)
     # Ctrl-C is ignored by what a shell starts in the background, and by the children of that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -297,17 +297,17 @@ def test_json_keys_in_the_run_config_load_again(finished: Path) -> None:
 
 
 def test_a_disk_that_fills_up_exits_5_and_the_run_goes_on_later(
-    small: dict[str, Any], write_config: Write, tmp_path: Path
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
     """The kernel refuses files over a size, as it refuses them on a full disk."""
     program = (
         "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "from bias_audit.cli import main\n"
         "sys.argv = ['bias-audit', 'run', sys.argv[1]]\n"
         "main()\n"
     )
-    config = write_config(small)
+    config = write_config(tiny)
     full = subprocess.run(
         [sys.executable, "-c", program, str(config)],
         cwd=tmp_path,

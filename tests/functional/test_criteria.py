@@ -18,22 +18,28 @@ from tests.results.judged import criterion, curve, normal, subject
 
 Write = Callable[[dict[str, Any]], Path]
 WHY = "chosen to show a verdict"
-PASSES = {"name": "decodable", "quantity": "macro_auc", "target": "age", "at_least": 0.0}
-FAILS = {"name": "not decodable", "quantity": "macro_auc", "target": "age", "at_most": 0.1}
-OPEN = {"name": "no groups", "quantity": "recall", "of": "lift", "target": "age", "at_most": 1.0}
+PASSES = {"name": "decodable", "quantity": "macro_auc", "target": "gender", "at_least": 0.0}
+FAILS = {"name": "not decodable", "quantity": "macro_auc", "target": "gender", "at_most": 0.1}
+OPEN = {
+    "name": "no groups",
+    "quantity": "recall",
+    "of": "lift",
+    "target": "gender",
+    "at_most": 1.0,
+}
 
 
-def quick(small: dict[str, Any], *criteria: dict[str, Any]) -> dict[str, Any]:
+def quick(config: dict[str, Any], *criteria: dict[str, Any]) -> dict[str, Any]:
     """One layer, one analysis, no controls but shuffled labels."""
-    small["backbones"][0]["layers"] = ["blocks.5"]
-    small["controls"] = {"random_weights": 0, "image": False, "shuffles": 1}
-    small["analyses"] = small["analyses"][:1]
-    small["criteria"] = [{"rationale": WHY} | each for each in criteria]
-    return small
+    config["backbones"][0]["layers"] = ["layer4"]
+    config["controls"] = {"random_weights": 0, "image": False, "shuffles": 1}
+    config["analyses"] = config["analyses"][:1]
+    config["criteria"] = [{"rationale": WHY} | each for each in criteria]
+    return config
 
 
 def test_verdicts_set_the_exit_code(
-    small: dict[str, Any], write_config: Write, tmp_path: Path
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:
     """The activations are stored by the first run, so the others make no forward pass."""
     cases = (
@@ -42,7 +48,7 @@ def test_verdicts_set_the_exit_code(
         ((OPEN, FAILS, PASSES), 1, ["INCONCLUSIVE", "FAIL", "PASS"]),
     )
     for criteria, code, outcomes in cases:
-        config = write_config(quick(small, *criteria))
+        config = write_config(quick(tiny, *criteria))
         done = bias_audit("run", config, "--replace", cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         result = read_audit(tmp_path / "runs" / "small")
@@ -55,7 +61,7 @@ def test_verdicts_set_the_exit_code(
 
 
 def test_a_failed_analysis_comes_before_any_verdict(
-    small: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bias_audit.analyses.analysis import Analysis
     from bias_audit.audit import plan
@@ -79,7 +85,7 @@ def test_a_failed_analysis_comes_before_any_verdict(
 
     monkeypatch.setattr(plan, "ANALYSES", Patched())
     monkeypatch.chdir(tmp_path)
-    config = write_config(quick(small, FAILS))
+    config = write_config(quick(tiny, FAILS))
     done = CliRunner().invoke(cli.app, ["run", str(config)])
     assert done.exit_code == 4, done.output
     (verdict,) = read_audit(tmp_path / "runs" / "small").verdicts
@@ -102,10 +108,10 @@ def test_each_outcome_has_its_exit_code(value: float, code: int) -> None:
     ("change", "expected"),
     [
         ({"quantity": "macro_auk"}, "did you mean 'macro_auc'?"),
-        ({"target": "aeg"}, "did you mean 'age'?"),
-        ({"layer": "block.5"}, "did you mean 'blocks.5'?"),
-        ({"groups": {"age": "yung"}}, "unknown level of age 'yung'"),
-        ({"groups": {"ages": "young"}}, "did you mean 'age'?"),
+        ({"target": "gendr"}, "did you mean 'gender'?"),
+        ({"layer": "layr4"}, "did you mean 'layer4'?"),
+        ({"groups": {"race": "asan"}}, "unknown level of race 'asan'"),
+        ({"groups": {"raze": "asian"}}, "did you mean 'race'?"),
         ({"at_least": 0.2}, "exactly one of at_most, at_least and within"),
         ({"at_most": None}, "got none"),
         ({"at_most": None, "within": [0.7, 0.3]}, "the lowest first"),
@@ -115,12 +121,12 @@ def test_each_outcome_has_its_exit_code(value: float, code: int) -> None:
     ],
 )
 def test_a_criterion_that_cannot_be_judged_is_refused_before_the_forward_pass(
-    small: dict[str, Any], write_config: Write, tmp_path: Path, change: Any, expected: str
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, change: Any, expected: str
 ) -> None:
-    config = write_config(quick(small, FAILS | change))
+    config = write_config(quick(tiny, FAILS | change))
     done = CliRunner().invoke(
         cli.app, ["run", str(config), "--set", f"output.folder={tmp_path / 'run'}",
-                  "--set", f"output.cache={tmp_path / 'cache'}"],
+                  "--set", f"output.cache={tmp_path / 'runs' / 'cache'}"],
     )  # fmt: skip
     assert done.exit_code == 2, done.output
     assert expected in done.output.replace("\n", " ")

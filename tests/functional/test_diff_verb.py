@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from bias_audit.backbones.sources.bundled import PLUGIN, Params
 from tests.functional.conftest import SMALL, bias_audit, bias_audit_process
+from tests.once import once
 
 CONFIG: dict[str, Any] = {
     **SMALL,
@@ -27,6 +28,7 @@ CONFIG: dict[str, Any] = {
             "layers": ["blocks.1", "bn2"],
         }
     ],
+    "controls": {"random_weights": 0, "image": False, "shuffles": 1},
     "analyses": [{"kind": "linear_probe", "folds": 3}],
     "criteria": [
         {
@@ -44,7 +46,10 @@ CONFIG: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def audits(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """A folder with an audit, and one of the same network with noise in its last layers."""
-    folder = tmp_path_factory.mktemp("audits")
+    return once(tmp_path_factory, "two_audits", lambda folder: _audit(folder, stored_self_test))
+
+
+def _audit(folder: Path, stored_self_test: Path) -> None:
     shutil.copytree(stored_self_test, folder / "runs" / "cache")
     state = PLUGIN.build(Params(), True).module.state_dict()
     weights = {name: tensor.clone().contiguous() for name, tensor in state.items()}
@@ -60,7 +65,6 @@ def audits(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> 
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
         done = bias_audit("run", f"{name}.yaml", cwd=folder)
         assert done.returncode in {0, 1, 3}, done.stdout + done.stderr
-    return folder
 
 
 @pytest.mark.slow

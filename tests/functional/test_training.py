@@ -15,18 +15,24 @@ from bias_audit.results.blocks import GroupTable, UnitMap
 from bias_audit.results.store import read_array, read_audit
 from tests.functional import checkpoints
 from tests.functional.conftest import bias_audit
+from tests.once import once
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """The run folder."""
-    folder = tmp_path_factory.mktemp("training")
+    folder = once(tmp_path_factory, "training", lambda made: _audit(made, stored_self_test))
+    return folder / "runs" / "training"
+
+
+def _audit(folder: Path, stored_self_test: Path) -> None:
     shutil.copytree(stored_self_test, folder / "runs" / "cache")
     files = checkpoints.train(folder)
     config: dict[str, Any] = {
         "name": "training",
         "seed": 1,
         "data": {"kind": "parametric"},
+        "sampling": {"max_per_intersection": 10},
         "backbones": [
             {
                 "kind": "checkpoints",
@@ -48,7 +54,6 @@ def audited(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) ->
     (folder / "audit.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = bias_audit("run", "audit.yaml", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "runs" / "training"
 
 
 def _told(result: AuditResult) -> AnalysisResult:

@@ -10,13 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("pyproject.toml", "README.md", "LICENSE", "bias_audit", "templates", "audit_configs")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source")
+    source = once(tmp_path_factory, "wheel", _build)
+    return next((source / "dist").glob("*.whl"))
+
+
+def _build(source: Path) -> None:
     for name in SHIPPED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
@@ -26,7 +32,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         capture_output=True,
     )
-    return next((source / "dist").glob("*.whl"))
 
 
 def test_wheel_holds_what_a_run_needs(wheel: Path) -> None:

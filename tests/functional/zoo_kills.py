@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Final
 from tests.functional import tiny_zoo
 from tests.functional.forking import Ended, Forks, forks
 
+_WHOLE: Final = "whole.json"
 RUN: Final = ("zoo", "run", "zoo.yaml")
 _FRAME: Final = re.compile(r'File "[^"]*/bias_audit/(?P<file>[^"]+)", line \d+ in (?P<name>\w+)')
 _STAGES: Final = {
@@ -63,29 +65,41 @@ class Trials:
 
 
 @contextmanager
-def bench(home: Path, self_test: Path, env: dict[str, str] | None = None) -> Iterator[Bench]:
+def bench(home: Path, self_test: Path) -> Iterator[Bench]:
+    """Prepare a bench, for as long as the block lasts."""
+    with forks() as run:
+        prepare(home, self_test, run)
+        yield opened(home, run)
+
+
+def prepare(home: Path, self_test: Path, run: Forks) -> None:
     """Audit a zoo once, change its weights and labels, and audit a copy again.
 
     Args:
         home: An empty folder.
         self_test: A cache that holds a self-test.
-        env: Set for all runs.
+        run: Of the commands.
     """
     before, after = home / "before", home / "after"
     tiny_zoo.make(before)
     shutil.copytree(self_test, before / "runs" / "cache")
-    with forks(env) as run:
-        assert run(*RUN, cwd=before).code == 0
-        for number, label in enumerate(tiny_zoo.LABELS):
-            tiny_zoo.write_weights(before / f"{label}.safetensors", 10 + number)
-        # So that faces are opened, described and drawn again as well.
-        for name in ("scan", "images"):
-            shutil.rmtree(before / "runs" / "cache" / name)
-        tiny_zoo.copied(before, after)
-        whole = run(*RUN, cwd=after, count=True)
-        assert whole.code == 1, whole.out  # the config stops where anything changed
-        stages = tuple(map(stage, whole.changes))
-        yield Bench(run, before, after, whole.seconds, stages)
+    assert run(*RUN, cwd=before).code == 0
+    for number, label in enumerate(tiny_zoo.LABELS):
+        tiny_zoo.write_weights(before / f"{label}.safetensors", 10 + number)
+    # So that faces are opened, described and drawn again as well.
+    for name in ("scan", "images"):
+        shutil.rmtree(before / "runs" / "cache" / name)
+    tiny_zoo.copied(before, after)
+    whole = run(*RUN, cwd=after, count=True)
+    assert whole.code == 1, whole.out  # the config stops where anything changed
+    told = {"seconds": whole.seconds, "changes": list(map(stage, whole.changes))}
+    (home / _WHOLE).write_text(json.dumps(told))
+
+
+def opened(home: Path, run: Forks) -> Bench:
+    """What was prepared in a folder."""
+    told = json.loads((home / _WHOLE).read_text())
+    return Bench(run, home / "before", home / "after", told["seconds"], tuple(told["changes"]))
 
 
 def trial(bench: Bench, home: Path, rng: random.Random, trials: Trials) -> None:

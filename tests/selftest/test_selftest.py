@@ -26,6 +26,7 @@ from bias_audit.selftest.run import self_test
 from bias_audit.selftest.sizes import Mode, Sizes
 from bias_audit.selftest.tally import Tolerance, share
 from bias_audit.selftest.trials import Trials
+from tests.once import once
 from tests.report.synthetic import make_audit
 
 TINY = Sizes(
@@ -50,8 +51,13 @@ def trials(seed: int = 0) -> Trials:
 
 
 @pytest.fixture(scope="module")
-def found() -> SelfTest:
-    return self_test("quick", seed=1, progress=Silent(), sizes=TINY)
+def found(tmp_path_factory: pytest.TempPathFactory) -> SelfTest:
+    def make(folder: Path) -> None:
+        made = self_test("quick", seed=1, progress=Silent(), sizes=TINY)
+        (folder / "made.json").write_text(made.model_dump_json())
+
+    folder = once(tmp_path_factory, "tiny_self_test", make)
+    return SelfTest.model_validate_json((folder / "made.json").read_text())
 
 
 def test_the_table_is_complete(found: SelfTest) -> None:

@@ -17,7 +17,8 @@ from bias_audit.config.load import load_zoo
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.progress import Silent
 from bias_audit.results.differing.shapes import AuditDiff
-from bias_audit.zoo import comparing, task
+from bias_audit.results.store import read_audit
+from bias_audit.zoo import comparing, recovery, task
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.run import ZooRun, run_zoo
 
@@ -54,10 +55,17 @@ class Zoo:
                 }
             ],
             "backbones": [
-                {"kind": "checkpoint", "architecture": "test_resnet", "match": self.pattern}
+                {
+                    "kind": "checkpoint",
+                    "architecture": "test_resnet",
+                    "match": self.pattern,
+                    "layers": ["layer2", "layer4"],
+                    "preprocessing": {"size": 64},
+                }
             ],
             "activations": {"device": "cpu"},
             "controls": {"random_weights": 0, "image": False, "shuffles": 1, "refits": 1},
+            "multiplicity": {"draws": 199},
             "analyses": [
                 {"kind": "linear_probe", "folds": 3, "regularisation": 0.01},
                 {"kind": "group_profiles", "folds": 3},
@@ -106,9 +114,16 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Without self-tests and pages, which take most of the time of so small an audit."""
     nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
     monkeypatch.setattr(task, "kept_or_quick", nothing)
-    monkeypatch.setattr(task, "render", nothing)
+    for module in (task, recovery):  # which makes reports that are missing
+        monkeypatch.setattr(module, "render", _empty_report)
     monkeypatch.setattr(comparing, "write_diff", _write_data)
     return Zoo(tmp_path)
+
+
+def _empty_report(folder: Path, *, formats: Sequence[str]) -> None:
+    read_audit(folder)
+    for name in formats:
+        (folder / f"report.{name}").touch()
 
 
 def _write_data(found: AuditDiff, folder: Path) -> None:

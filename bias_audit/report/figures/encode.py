@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
-from typing import IO, Literal
+from typing import Literal
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bias_audit.report.figures.style import settings
+from bias_audit.report.figures.saving import saved
 
 _SMALLEST = 9
 """Compression of PNG: the slowest, for the fewest bytes."""
@@ -26,21 +24,17 @@ def data_uri(figure: Figure, *, form: Literal["svg", "png"]) -> str:
         figure: What to write.
         form: "svg" for lines, its text as outlines; "png" for maps.
     """
-    buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    with mpl.rc_context(settings()), warnings.catch_warnings():
-        # A level in a script the font lacks shows as a box here; the tables hold it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format=form, dpi="figure", metadata=metadata)
-    mime, content = "image/svg+xml", buffer.getvalue()
+    # A level in a script the font lacks shows as a box here; the tables hold it in full.
+    mime, content = "image/svg+xml", saved(figure, form=form, metadata=metadata, more={})
     if form == "png":
-        mime, content = "image/png", _opaque(buffer)
+        mime, content = "image/png", _opaque(content)
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def _opaque(drawn: IO[bytes]) -> bytes:
+def _opaque(drawn: bytes) -> bytes:
     """The same colours without the transparency that no figure has, in fewer bytes."""
     buffer = io.BytesIO()
-    with Image.open(drawn) as image:
+    with Image.open(io.BytesIO(drawn)) as image:
         image.convert("RGB").save(buffer, format="png", compress_level=_SMALLEST)
     return buffer.getvalue()

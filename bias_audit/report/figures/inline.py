@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from typing import Final
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
-import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.marks import PlacedMark, placed_marks
-from bias_audit.report.figures.style import settings
+from bias_audit.report.figures.saving import saved
 from bias_audit.report.figures.svg_reader import Drawing
 from bias_audit.report.figures.svg_text import element, number, text_of
 
@@ -50,13 +47,8 @@ def inline_svg(figure: Figure, *, anchor: str, alt: str, heading: str) -> Markup
 
 
 def _drawn(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    plain = {**settings(), "svg.fonttype": "none"}
-    with mpl.rc_context(plain), warnings.catch_warnings():
-        # Where text goes is measured with a font that lacks some scripts; browsers have them.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", dpi="figure", metadata={"Date": None})
-    return buffer.getvalue()
+    """With text as text: browsers have the scripts that the font lacks."""
+    return saved(figure, form="svg", metadata={"Date": None}, more={"svg.fonttype": "none"})
 
 
 def _marks(marks: tuple[PlacedMark, ...], width: float, height: float) -> str:
