@@ -180,13 +180,14 @@ def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:
         return
     try:
         before = read_audit(folder).provenance.config_sha256
-    except OutputError:
-        before = "unreadable"
+        held = "the audit of another config"
+    except OutputError as error:
+        before, held = "unreadable", f"an audit that cannot be read ({error})"
     if before != config_sha256(config):
         raise ConfigError(
             [
-                f"output.folder: {folder} holds the audit of another config; choose another "
-                "folder with --set output.folder=..., or pass --replace to write over it"
+                f"output.folder: {folder} holds {held}; choose another folder with --set "
+                "output.folder=..., or pass --replace to write over it"
             ],
             source=config.name,
         )
