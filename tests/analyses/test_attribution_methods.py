@@ -22,8 +22,10 @@ from torch.nn.functional import relu
 
 from bias_audit.analyses.attributing.applicability import why_not
 from bias_audit.analyses.attributing.decision import LinearMap, OwnDecision, ProbeDecision
+from bias_audit.analyses.attributing.faithfulness import largest_change
 from bias_audit.analyses.attributing.methods import (
     METHODS,
+    Method,
     MethodSettings,
     attribute,
     method_named,
@@ -89,6 +91,23 @@ def test_batches_give_what_captum_gives_image_by_image(name: str, layer: str) ->
         scale = float(direct.abs().max())
         assert scale > 0
         assert float((found[place] - direct).abs().max()) <= 1e-5 * max(1.0, scale)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_sensitivity_can_be_measured_in_the_memory_format_of_the_audit(method: Method) -> None:
+    """Gradients of images in channels-last order come in that order; captum views them flat."""
+    decision = _decision(frozen(SmallNet()).to(memory_format=torch.channels_last))
+    images = _images().to(memory_format=torch.channels_last)
+    found = largest_change(
+        method,
+        decision,
+        images,
+        TARGETS,
+        settings=SETTINGS,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert found.shape == (3,)
+    assert torch.isfinite(found).all()
 
 
 def test_guided_backpropagation_is_not_the_gradient() -> None:

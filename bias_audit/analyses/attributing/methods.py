@@ -59,11 +59,12 @@ def attribute(
         settings: Of the method.
 
     Returns:
-        Signed attributions, shape (n, 3, height, width), without a graph. What stands for
-        "nothing" is the mean colour of the preprocessing, 0 in normalised pixels.
+        Signed attributions, shape (n, 3, height, width), without a graph, contiguous (captum's
+        metrics view them flat). What stands for "nothing" is the mean colour of the
+        preprocessing, 0 in normalised pixels.
     """
     with _without_notices():
-        return method.compute(decision, images, targets, settings).detach()
+        return method.compute(decision, images, targets, settings).detach().contiguous()
 
 
 @contextmanager
