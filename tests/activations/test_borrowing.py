@@ -11,12 +11,37 @@ import pytest
 from bias_audit.activations.borrowing import subset
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import load_backbone
+from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.config.schema import Activations
-from bias_audit.data.faces import Faces
+from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.progress import Silent
+from tests.activations.conftest import some_faces
 from tests.activations.test_extract import StopAfter
 
-SETTINGS = Activations(batch_size=8, device="cpu")
+SETTINGS = Activations(batch_size=4, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def faces(table: FaceTable) -> Faces:
+    return some_faces(table, 18)
+
+
+@pytest.fixture
+def load_bundled() -> Callable[[list[str]], Backbone]:
+    """Of small images, which pass quickly."""
+    source = BACKBONE_SOURCES.load("bundled")
+
+    def load(layers: list[str]) -> Backbone:
+        params = source.params_type(layers=layers, preprocessing={"size": 96})
+        return load_backbone("bundled", source, params)
+
+    return load
+
+
+@pytest.fixture
+def backbone(load_bundled: Callable[[list[str]], Backbone]) -> Backbone:
+    return load_bundled(["blocks.1", "blocks.5", "bn2"])
 
 
 def run(backbone: Backbone, faces: Faces, cache: Path) -> Extraction:
@@ -56,7 +81,7 @@ def test_a_part_or_another_order_needs_no_pass(
     backbone: Backbone, faces: Faces, tmp_path: Path
 ) -> None:
     run(backbone, faces, tmp_path / "cache")
-    fewer = part(faces, np.random.default_rng(0).permutation(len(faces))[:20])
+    fewer = part(faces, np.random.default_rng(0).permutation(len(faces))[:10])
     found = run(backbone, fewer, tmp_path / "cache")
     assert found.forward_images == 0
     assert_same(found, run(backbone, fewer, tmp_path / "anew"))
@@ -65,7 +90,7 @@ def test_a_part_or_another_order_needs_no_pass(
 def test_rows_of_other_layers_or_of_another_backbone_are_not_taken(
     load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
 ) -> None:
-    run(load_bundled(["blocks.1"]), part(faces, range(20)), tmp_path)
+    run(load_bundled(["blocks.1"]), part(faces, range(10)), tmp_path)
     assert run(load_bundled(["blocks.2"]), faces, tmp_path).forward_images == len(faces)
     import dataclasses
 
@@ -74,7 +99,7 @@ def test_rows_of_other_layers_or_of_another_backbone_are_not_taken(
 
 
 def test_damaged_rows_are_not_taken(backbone: Backbone, faces: Faces, tmp_path: Path) -> None:
-    run(backbone, part(faces, range(20)), tmp_path / "cache")
+    run(backbone, part(faces, range(10)), tmp_path / "cache")
     file = next((tmp_path / "cache").rglob("*.units.npy"))
     raw = bytearray(file.read_bytes())
     raw[-5] ^= 1
@@ -92,11 +117,11 @@ def test_an_interruption_among_the_unseen_images_goes_on(
 ) -> None:
     monkeypatch.setattr("bias_audit.activations.extract._CHECKPOINT_SECONDS", 0.0)
     layers = ["blocks.1", "bn2"]
-    run(load_bundled(layers), part(faces, range(10)), tmp_path / "cache")
+    run(load_bundled(layers), part(faces, range(5)), tmp_path / "cache")
     stopped = load_bundled(layers)
     StopAfter(stopped, 2)
     with pytest.raises(KeyboardInterrupt):
         run(stopped, faces, tmp_path / "cache")
     rest = run(load_bundled(layers), faces, tmp_path / "cache")
-    assert rest.forward_images == len(faces) - 10 - 2 * SETTINGS.batch_size
+    assert rest.forward_images == len(faces) - 5 - 2 * SETTINGS.batch_size
     assert_same(rest, run(load_bundled(layers), faces, tmp_path / "anew"))
