@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ PLUGINS = [
 ]
 
 
+@cache
+def of_configs() -> jsonschema.Draft202012Validator:
+    return _checked(json_schema())
+
+
+@cache
+def of_zoos() -> jsonschema.Draft202012Validator:
+    return _checked(zoo_json_schema())
+
+
+def _checked(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 def test_the_promised_configs_ship() -> None:
     names = {path.stem for path in CONFIGS}
     assert names >= {"quickstart", "fairface_resnet50", "utkface_resnet50", "krug_stober_2025"}
@@ -46,27 +62,27 @@ def test_shipped_config_is_valid(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_fits_the_json_schema(path: Path) -> None:
-    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
+    of_configs().validate(yaml.safe_load(path.read_text()))
 
 
 @pytest.mark.parametrize("path", ZOOS, ids=lambda path: path.stem)
 def test_shipped_zoo_is_valid_and_fits_its_json_schema(path: Path) -> None:
     assert load_zoo(path).name == path.stem
-    jsonschema.validate(yaml.safe_load(path.read_text()), zoo_json_schema())
+    of_zoos().validate(yaml.safe_load(path.read_text()))
 
 
 def test_the_zoos_json_schema_refuses_what_the_loader_refuses() -> None:
     config = yaml.safe_load(ZOOS[0].read_text())
     config["backbones"] = [{"kind": "checkpoint", "file": "x"}]  # neither a pattern nor complete
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(config, zoo_json_schema())
+        of_zoos().validate(config)
 
 
 def test_json_schema_refuses_what_the_loader_refuses() -> None:
     config = yaml.safe_load((ROOT / "audit_configs" / "quickstart.yaml").read_text())
     config["backbones"][0]["layer"] = "stages"
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(config, json_schema())
+        of_configs().validate(config)
 
 
 def test_the_published_design_has_three_backbones_and_126_intersections() -> None:
