@@ -22,6 +22,12 @@ from bias_audit.results.blocks import EnsembleVotes, VoteDifference
 from bias_audit.statistics.estimate import Estimate
 
 _PRINTED: Final = 12
+_LESS: Final = (
+    Column("less"),
+    Column("measure"),
+    Column("difference", numeric=True),
+    Column("adjusted p", numeric=True),
+)
 
 
 def ensemble_votes(block: EnsembleVotes) -> BlockText:
@@ -113,13 +119,7 @@ def _differences(block: EnsembleVotes) -> Iterator[Table]:
         rows = tuple((each.vote, each.member, each.measure, *_tested(each)) for each in found)
         yield Table(
             caption=f"Votes on {block.target} less each backbone, all images",
-            columns=(
-                Column("vote"),
-                Column("less"),
-                Column("measure"),
-                Column("difference", numeric=True),
-                Column("adjusted p", numeric=True),
-            ),
+            columns=(Column("vote"), *_LESS),
             rows=rows,
             n_headers=3,
             excerpt=rows[:_PRINTED],
@@ -192,10 +192,7 @@ def _in_groups(block: EnsembleVotes) -> Iterator[Table]:
             caption=f"The {found[0].vote} on {block.target} less each backbone, by group",
             columns=(
                 Column(group_heading([each.group for each in found if each.group])),
-                Column("less"),
-                Column("measure"),
-                Column("difference", numeric=True),
-                Column("adjusted p", numeric=True),
+                *_LESS,
             ),
             rows=rows,
             n_headers=3,
