@@ -52,8 +52,10 @@ def backbone() -> Backbone:
 
 
 def bundled(layers: list[str]) -> Backbone:
+    """Of small images, which pass quickly."""
     source = BACKBONE_SOURCES.load("bundled")
-    return load_backbone("bundled", source, source.params_type(layers=layers))
+    params = source.params_type(layers=layers, preprocessing={"size": 96})
+    return load_backbone("bundled", source, params)
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ import pytest
 from bias_audit.activations.borrowing import subset
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
-from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.progress import Silent
@@ -25,23 +23,6 @@ SETTINGS = Activations(batch_size=4, device="cpu")
 @pytest.fixture(scope="module")
 def faces(table: FaceTable) -> Faces:
     return some_faces(table, 18)
-
-
-@pytest.fixture
-def load_bundled() -> Callable[[list[str]], Backbone]:
-    """Of small images, which pass quickly."""
-    source = BACKBONE_SOURCES.load("bundled")
-
-    def load(layers: list[str]) -> Backbone:
-        params = source.params_type(layers=layers, preprocessing={"size": 96})
-        return load_backbone("bundled", source, params)
-
-    return load
-
-
-@pytest.fixture
-def backbone(load_bundled: Callable[[list[str]], Backbone]) -> Backbone:
-    return load_bundled(["blocks.1", "blocks.5", "bn2"])
 
 
 def run(backbone: Backbone, faces: Faces, cache: Path) -> Extraction:

@@ -135,7 +135,7 @@ def test_positions_on_request(
     settings = Activations(batch_size=8, device="cpu", positions=8)
     stored = run(load_bundled(["blocks.1", "blocks.6"]), faces, tmp_path, settings).activations
     assert stored.positions("blocks.1").shape == (len(faces), 24, 64)
-    assert stored.positions("blocks.6").shape == (len(faces), 320, 49)
+    assert stored.positions("blocks.6").shape == (len(faces), 320, 9)
     np.testing.assert_allclose(
         stored.positions("blocks.6").mean(axis=2), stored.units("blocks.6"), atol=1e-5
     )
