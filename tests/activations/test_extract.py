@@ -139,7 +139,7 @@ def test_positions_on_request(
     np.testing.assert_allclose(
         stored.positions("blocks.6").mean(axis=2), stored.units("blocks.6"), atol=1e-5
     )
-    assert stored.moments("blocks.6", positions=True).mean.shape == (24, 320, 49)
+    assert stored.moments("blocks.6", positions=True).mean.shape == (24, 320, 9)
 
 
 def test_a_full_disk_is_told_and_what_was_stored_is_kept(
