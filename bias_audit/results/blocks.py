@@ -666,10 +666,10 @@ class AttributionTrust(_Block):
     measures: tuple[TrustMeasure, ...]
     methods: tuple[TrustedMethod, ...]
     agreements: tuple[MethodAgreement, ...]
-    averages: tuple[Estimate | None, ...] = ()
-    """Of every measure, the mean over the methods that apply; empty in older results."""
-    agreement: Estimate | None = None
-    """Mean over all pairs of methods."""
+    covariances: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    """Of every measure, those of the estimates of the methods that apply, whose images are the
+    same; then those of the agreements. They give means over some of the methods their errors;
+    empty in older results."""
 
 
 class Voter(_Frozen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,13 @@ from bias_audit.analyses.ensembling.voting import majority_vote, soft_vote
 from bias_audit.analyses.methods.ensemble import Params, ensemble
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import AttributionTrust, EnsembleVotes, GroupTable, TrustedMethod
+from bias_audit.results.blocks import (
+    AttributionTrust,
+    EnsembleVotes,
+    GroupTable,
+    MethodAgreement,
+    TrustedMethod,
+)
 from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import make_subject, planted
 
@@ -226,6 +233,12 @@ def test_intervals_of_macro_f1_cover(n: int) -> None:
     assert 0.92 <= inside / trials <= 0.98
 
 
+def _covariance(n: int) -> tuple[tuple[float, ...], ...]:
+    """Of estimates of the same images that move together by half."""
+    one = (0.02 / 1.96) ** 2
+    return tuple(tuple(one if i == j else one / 2 for j in range(n)) for i in range(n))
+
+
 def trusted(
     name: str, first: float, methods: tuple[str, ...] = ("Saliency", "DeepLIFT")
 ) -> Member:
@@ -241,9 +254,14 @@ def trusted(
             TrustedMethod(name=method, standing="passes", estimates=(value,) * len(MEASURES))
             for method in methods
         ),
-        agreements=(),
-        averages=(value,) * len(MEASURES),
-        agreement=value,
+        agreements=tuple(
+            MethodAgreement(one=one, other=other, estimate=value)
+            for one, other in combinations(methods, 2)
+        ),
+        covariances=(
+            *(_covariance(len(methods)) for _ in MEASURES),
+            _covariance(len(methods) * (len(methods) - 1) // 2),
+        ),
     )
     result = AnalysisResult(
         kind="attribution",
@@ -276,12 +294,29 @@ def test_backbones_that_cannot_be_told_apart_share_ranks() -> None:
     assert [finding.weight for finding in found.findings] == [0.0]
 
 
-def test_other_methods_are_not_ranked() -> None:
-    members = [trusted("one", 0.1), trusted("other", 0.4, ("Saliency",))]
+def test_means_are_over_the_methods_that_apply_to_all() -> None:
+    members = [trusted("one", 0.1), trusted("other", 0.4, ("Saliency", "Occlusion"))]
+    found = compared(members, alpha=0.05)
+    (block,) = found.blocks
+    assert block.methods == ("Saliency",)
+    first = block.backbones[0].estimates[0]
+    assert first is not None and first.upper - first.value == pytest.approx(0.02, abs=1e-4)
+    assert block.backbones[0].estimates[-1] is None  # one method agrees with no other
+    assert any("leave out DeepLIFT, Occlusion" in sentence for sentence in found.limits)
+
+
+def test_a_mean_over_methods_knows_that_their_images_are_the_same() -> None:
+    found = compared([trusted("one", 0.1), trusted("other", 0.4)], alpha=0.05)
+    first = found.blocks[0].backbones[0].estimates[0]
+    assert first is not None
+    assert first.upper - first.value == pytest.approx(0.02 * 0.75**0.5, abs=1e-4)
+
+
+def test_without_a_common_method_nothing_is_ranked() -> None:
+    members = [trusted("one", 0.1, ("Saliency",)), trusted("other", 0.4, ("Occlusion",))]
     found = compared(members, alpha=0.05)
     assert all(rank is None for b in found.blocks[0].backbones for rank in b.ranks)
     assert not found.findings
-    assert any("different methods" in sentence for sentence in found.limits)
 
 
 def test_a_backbone_whose_attribution_failed_is_named() -> None:

@@ -33,7 +33,7 @@ from bias_audit.results.blocks import (
     TrustMeasure,
 )
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import estimate
+from bias_audit.statistics.inference import Measured, estimate
 
 Standing = Literal["passes", "fails", "undecided", "does not apply"]
 LIMIT: Final = 0.5
@@ -241,11 +241,19 @@ def trust_block(
     """
     means = Means(totals, unit="images")
 
-    def of(*columns: int) -> Estimate | None:
+    def measured(column: int) -> Measured | None:
         weights = np.zeros(totals.n_values)
-        weights[list(columns)] = 1 / max(1, len(columns))
-        found = means.mean({0: 1}, weights, is_share=False)
+        weights[column] = 1
+        return means.mean({0: 1}, weights, is_share=False)
+
+    def of(column: int) -> Estimate | None:
+        found = measured(column)
         return None if found is None else estimate(found, level=level)
+
+    def covariances(columns: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+        known = [found for column in columns if (found := measured(column)) is not None]
+        influence = np.array([found.influence for found in known]).reshape(len(known), -1)
+        return tuple(map(tuple, (influence @ influence.T).tolist()))
 
     rows, standings = [], []
     for number, name in enumerate(methods):
@@ -256,7 +264,8 @@ def trust_block(
         TrustedMethod(name=name, standing="does not apply", estimates=(None,) * _N, reason=reason)
         for name, reason in absent
     ]
-    pairs = list(enumerate(combinations(methods, 2), start=_N * len(methods)))
+    n_columns = _N * len(methods)
+    pairs = list(enumerate(combinations(methods, 2), start=n_columns))
     agreements = [(one, other, of(column)) for column, (one, other) in pairs]
     block = AttributionTrust(
         detail=False,
@@ -267,8 +276,10 @@ def trust_block(
         rule=RULE,
         measures=MEASURES,
         methods=tuple(rows),
-        averages=tuple(of(*range(place, _N * len(methods), _N)) for place in range(_N)),
-        agreement=of(*(column for column, _ in pairs)) if pairs else None,
+        covariances=(
+            *(covariances(range(place, n_columns, _N)) for place in range(_N)),
+            covariances([column for column, _ in pairs]),
+        ),
         agreements=tuple(
             MethodAgreement(one=one, other=other, estimate=value)
             for one, other, value in agreements

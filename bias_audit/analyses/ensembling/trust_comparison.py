@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Final
+
+import numpy as np
 
 from bias_audit.analyses.analysis import Member
 from bias_audit.analyses.wording import interval, listed
@@ -15,6 +18,7 @@ from bias_audit.results.blocks import (
     Finding,
     TrustMeasure,
 )
+from bias_audit.statistics.coverage import quantile
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.ranking import standings
 
@@ -61,7 +65,7 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
                 block = _block(target, rows, alpha)
                 blocks.append(block)
                 findings += _findings(block) if block.methods else []
-                limits += [] if block.methods else [_other_methods(target)]
+                limits += _other_methods(block, [trust for _, trust in rows])
     if not asked:
         limits.append(_nothing(members))
     if blocks:
@@ -69,11 +73,16 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
     return Compared(tuple(blocks), tuple(findings), tuple(limits))
 
 
-def _other_methods(target: str) -> str:
-    return (
-        f"Not every attribution method applies to every backbone asked about {target}; their "
-        "means rest on different methods and are not ranked."
-    )
+def _other_methods(block: BackboneComparison, trusts: Sequence[AttributionTrust]) -> list[str]:
+    """Methods that do not apply to every backbone, which no mean holds."""
+    every = dict.fromkeys(name for trust in trusts for name in _applied(trust))
+    left_out = [name for name in every if name not in block.methods]
+    if not left_out:
+        return []
+    return [
+        f"Means over methods about {block.target} leave out {listed(left_out, most=9)}, which do "
+        "not apply to every backbone."
+    ]
 
 
 def _of_place(members: Sequence[Member], place: int) -> dict[str, dict[str, AttributionTrust]]:
@@ -124,17 +133,17 @@ _LIMITS: Final = (
 def _block(
     target: str, rows: Sequence[tuple[str, AttributionTrust]], alpha: float
 ) -> BackboneComparison:
-    applied = [_applied(trust) for _, trust in rows]
-    same = all(methods == applied[0] for methods in applied)
+    """Means over the methods that apply to all of the backbones."""
+    common = [name for name in _applied(rows[0][1]) if all(name in _applied(t) for _, t in rows)]
     measures = (*rows[0][1].measures, AGREEMENT)
-    values = [(*trust.averages, trust.agreement) for _, trust in rows]
+    values = [_means(trust, common) for _, trust in rows]
     ranked = [measure.name for measure in measures if measure.name not in _OWN_SCALE]
     columns = [
         _ranks(
             [row[place] for row in values],
             measure,
             alpha / len(ranked),
-            is_ranked=same and measure.name in ranked,
+            is_ranked=measure.name in ranked,
         )
         for place, measure in enumerate(measures)
     ]
@@ -143,7 +152,7 @@ def _block(
         detail=False,
         title=f"Whose maps of the decision about {target} hold up to the checks ({layers})",
         target=target,
-        methods=applied[0] if same else (),
+        methods=tuple(common),
         measures=measures,
         backbones=tuple(
             ComparedBackbone(
@@ -158,6 +167,43 @@ def _block(
         ),
         rule=_RULE.format(100 * (1 - alpha)),
     )
+
+
+def _means(trust: AttributionTrust, common: Sequence[str]) -> tuple[Estimate | None, ...]:
+    """Every measure, and the agreement, over some of the methods."""
+    applied = _applied(trust)
+    rows = [method for method in trust.methods if method.standing != "does not apply"]
+    chosen = [place for place, name in enumerate(applied) if name in common]
+    pairs = [
+        place
+        for place, (one, other) in enumerate(combinations(applied, 2))
+        if one in common and other in common
+    ]
+    found = {(pair.one, pair.other): pair.estimate for pair in trust.agreements}
+    agreements = [found.get(pair) for pair in combinations(applied, 2)]
+    columns = [[row.estimates[place] for row in rows] for place in range(len(trust.measures))]
+    return (
+        *(
+            _mean(column, covariance, chosen)
+            for column, covariance in zip(columns, trust.covariances, strict=False)
+        ),
+        _mean(agreements, trust.covariances[-1], pairs),
+    )
+
+
+def _mean(
+    values: Sequence[Estimate | None],
+    covariance: Sequence[Sequence[float]],
+    chosen: Sequence[int],
+) -> Estimate | None:
+    """The mean of some estimates of the same images; None where one of them is missing."""
+    known = [value for place in chosen if (value := values[place]) is not None]
+    if not known or len(known) < len(chosen):
+        return None
+    centre = float(np.mean([each.value for each in known]))
+    variance = float(np.mean(np.array(covariance)[np.ix_(chosen, chosen)]))
+    half = quantile(known[0].level) * max(0.0, variance) ** 0.5
+    return replace(known[0], value=centre, lower=centre - half, upper=centre + half)
 
 
 _RULE: Final = (

@@ -33,11 +33,11 @@ def backbone_comparison(block: BackboneComparison) -> BlockText:
 
 def _methods(block: BackboneComparison) -> str:
     if not block.methods:
-        return (
-            "Not every method applies to every backbone, so the means rest on different methods "
-            "and no ranks are given."
-        )
-    return f"Means over {len(block.methods)} methods: {', '.join(block.methods)}."
+        return "No method applies to every backbone, so there are no means and no ranks."
+    return (
+        f"Means over the {len(block.methods)} methods that apply to every backbone: "
+        f"{', '.join(block.methods)}."
+    )
 
 
 def _alt(block: BackboneComparison) -> str:
