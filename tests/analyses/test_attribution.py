@@ -119,6 +119,18 @@ def test_the_checks_name_every_method_and_their_rule(found: Outcome) -> None:
     assert by_name["Occlusion"].estimates[deletion].value > 0
 
 
+def test_covariances_are_those_behind_the_intervals(found: Outcome) -> None:
+    block = _block(found, AttributionTrust)
+    assert len(block.covariances) == len(block.measures) + 1
+    rows = [[m.estimates[place] for m in block.methods] for place in range(len(block.measures))]
+    rows.append([pair.estimate for pair in block.agreements])
+    for row, covariance in zip(rows, block.covariances, strict=True):
+        halves = np.array([(e.upper - e.lower) / 2 for e in row])
+        errors = np.sqrt(np.diag(np.array(covariance)))
+        np.testing.assert_allclose(halves, 1.959964 * errors, rtol=1e-5, atol=1e-9)
+        assert np.linalg.eigvalsh(np.array(covariance)).min() > -1e-9
+
+
 def test_the_table_for_criteria_holds_every_level(found: Outcome) -> None:
     table = _block(found, GroupTable)
     assert table.quantity == "attribution_outside_share"
