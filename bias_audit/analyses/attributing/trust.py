@@ -252,7 +252,9 @@ def trust_block(
 
     def covariances(columns: Sequence[int]) -> tuple[tuple[float, ...], ...]:
         known = [found for column in columns if (found := measured(column)) is not None]
-        influence = np.array([found.influence for found in known]).reshape(len(known), -1)
+        if not known:
+            return ()
+        influence = np.stack([found.influence for found in known])
         return tuple(map(tuple, (influence @ influence.T).tolist()))
 
     rows, standings = [], []
