@@ -80,6 +80,16 @@ def unknown_targets(faces: FaceTable, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(unknown_name(name, known, noun="target") for name in names if name not in known)
 
 
+def unknown_groups(faces: FaceTable, names: Sequence[str] | None) -> tuple[str, ...]:
+    """A message for every name, given as `groups`, that is not an attribute."""
+    known = [attribute.name for attribute in faces.attributes]
+    return tuple(
+        f"groups: {unknown_name(name, known, noun='attribute')}"
+        for name in names or ()
+        if name not in known
+    )
+
+
 def finest_target(faces: FaceTable) -> Target:
     """All intersections; with a single attribute, that attribute."""
     return targets_of(faces, [INTERSECTION])[0]

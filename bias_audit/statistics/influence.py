@@ -122,11 +122,6 @@ def class_f1(predicted: IntArray, codes: IntArray, label: int) -> Statistic | No
     return Statistic(value, influence * _small_sample(n), n)
 
 
-def macro_f1(predicted: IntArray, codes: IntArray, n_classes: int) -> Statistic | None:
-    """F1 averaged over the classes that have images; None where none has."""
-    return mean([class_f1(predicted, codes, label) for label in range(n_classes)])
-
-
 def average(values: npt.NDArray[np.bool_ | np.floating]) -> Statistic:
     """Mean of a number in [0, 1] per image, such as whether an image has some property.
 

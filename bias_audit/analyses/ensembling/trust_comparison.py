@@ -182,12 +182,13 @@ def _means(trust: AttributionTrust, common: Sequence[str]) -> tuple[Estimate | N
     found = {(pair.one, pair.other): pair.estimate for pair in trust.agreements}
     agreements = [found.get(pair) for pair in combinations(applied, 2)]
     columns = [[row.estimates[place] for row in rows] for place in range(len(trust.measures))]
+    *of_measures, of_agreements = trust.covariances
     return (
         *(
             _mean(column, covariance, chosen)
-            for column, covariance in zip(columns, trust.covariances, strict=False)
+            for column, covariance in zip(columns, of_measures, strict=True)
         ),
-        _mean(agreements, trust.covariances[-1], pairs),
+        _mean(agreements, of_agreements, pairs),
     )
 
 

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Member, Subject
-from bias_audit.analyses.ensembling.voting import MAJORITY, SOFT, majority_vote, soft_vote
+from bias_audit.analyses.ensembling.voting import (
+    MAJORITY,
+    SOFT,
+    Majority,
+    majority_vote,
+    soft_vote,
+)
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -115,16 +121,18 @@ class Voters:
     @cached_property
     def predicted(self) -> tuple[IntArray, ...]:
         """Of every voter, shape (n_images,)."""
-        votes = (soft_vote(self._probabilities), majority_vote(self._probabilities).predicted)
+        majority = () if self._majority is None else (self._majority.predicted,)
         own = (ballot.scores.predicted for ballot in self.ballots)
-        return (*votes[: len(self.votes)], *own)
+        return (soft_vote(self._probabilities), *majority, *own)
 
     @cached_property
+    def _majority(self) -> Majority | None:
+        return majority_vote(self._probabilities) if MAJORITY in self.votes else None
+
+    @property
     def n_tied(self) -> int | None:
         """Images at which the majority vote was tied; None where there is no such vote."""
-        if MAJORITY not in self.votes:
-            return None
-        return int(majority_vote(self._probabilities).is_tied.sum())
+        return None if self._majority is None else int(self._majority.is_tied.sum())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,7 +164,7 @@ class Voters:
         """Independent images."""
         return len(np.unique(self.units.clusters[self.images]))
 
-    @property
+    @cached_property
     def widest(self) -> float:
         """Factor on errors of the member that depends most on its training images."""
         return max(widening_of(ballot.scores) for ballot in self.ballots)

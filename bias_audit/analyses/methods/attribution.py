@@ -51,8 +51,7 @@ from bias_audit.analyses.attributing.trust import Checked, TrustSample, checked,
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.settings import Coverage
-from bias_audit.analyses.targets import unknown_targets
-from bias_audit.config.catalog import unknown_name
+from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
@@ -396,14 +395,9 @@ def _limits(
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
     asked = [name for name in params.targets or () if name != OWN]
-    known = [attribute.name for attribute in faces.attributes]
     return (
         *unknown_targets(faces, asked),
-        *(
-            f"groups: {unknown_name(name, known, noun='attribute')}"
-            for name in params.groups or ()
-            if name not in known
-        ),
+        *unknown_groups(faces, params.groups),
         *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
         *too_few_images(params, faces),
     )

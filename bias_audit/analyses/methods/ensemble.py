@@ -25,8 +25,7 @@ from bias_audit.analyses.ensembling.voters import Voters, ballots
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.settings import Coverage
-from bias_audit.analyses.targets import Target, targets_of, unknown_targets
-from bias_audit.config.catalog import unknown_name
+from bias_audit.analyses.targets import Target, targets_of, unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 
@@ -160,14 +159,9 @@ def _problems(
     faces: FaceTable,
     layers: tuple[str, ...] | None,  # noqa: ARG001
 ) -> tuple[str, ...]:
-    known = [attribute.name for attribute in faces.attributes]
     return (
         *unknown_targets(faces, params.targets or ()),
-        *(
-            f"groups: {unknown_name(name, known, noun='attribute')}"
-            for name in params.groups or ()
-            if name not in known
-        ),
+        *unknown_groups(faces, params.groups),
         *too_few_images(params, faces),
     )
 
