@@ -52,6 +52,11 @@ class AuditView:
     """Of the `audit.json` that all of it is made from; empty where it is not known."""
 
     @property
+    def chapters(self) -> tuple[BackboneView, ...]:
+        """Every backbone, then all together."""
+        return (*self.backbones, *([self.together] if self.together else []))
+
+    @property
     def short_sha256(self) -> str:
         """Enough of it to tell two apart."""
         return self.audit_sha256[:_SHORT]

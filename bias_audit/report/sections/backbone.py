@@ -42,6 +42,7 @@ class BackboneView:
 
     anchor: str
     name: str
+    heading: str
     running: str
     """The name, short enough for the head of a page."""
     facts: tuple[Fact, ...]
@@ -76,6 +77,7 @@ def backbone(
     return BackboneView(
         anchor=anchor,
         name=record.name,
+        heading=f"Backbone {record.name}",
         running=shortened(record.name, 40),
         facts=_facts(subject),
         layers=_layers(record),
@@ -101,6 +103,7 @@ def together(
     return BackboneView(
         anchor=TOGETHER,
         name=AS_ONE,
+        heading=sentence(AS_ONE),
         running=sentence(AS_ONE),
         facts=(Fact("Backbones", members),),
         layers=(),
