@@ -16,7 +16,7 @@ INTERSECTION = "intersection"
 def quantity_problems(criteria: Sequence[Criterion], offered: Iterable[str]) -> Iterator[str]:
     """A message for every criterion about a quantity that no planned analysis measures."""
     known = sorted(set(offered))
-    for index, criterion in enumerate(criteria):
+    for place, criterion in _placed(criteria):
         if criterion.quantity in known:
             continue
         what = (
@@ -25,20 +25,19 @@ def quantity_problems(criteria: Sequence[Criterion], offered: Iterable[str]) -> 
             else f"quantity {criterion.quantity!r}: none of the analyses of this config measures "
             "what a criterion can name; add linear_probe"
         )
-        yield f"criteria.{index} ({criterion.name}): {what}"
+        yield f"{place}: {what}"
 
 
 def joint_problems(criteria: Sequence[Criterion], joint: Collection[str]) -> Iterator[str]:
     """A message for every criterion that narrows down a quantity of all backbones together."""
-    for index, criterion in enumerate(criteria):
+    for place, criterion in _placed(criteria):
         if criterion.quantity not in joint:
             continue
-        start = f"criteria.{index} ({criterion.name}): "
         about = f"{criterion.quantity} is measured once, of all backbones together"
         if criterion.backbones is not None:
-            yield f"{start}backbones: expected none, since {about}; leave backbones out"
+            yield f"{place}: backbones: expected none, since {about}; leave backbones out"
         if criterion.layer not in ANY_LAYER:
-            yield f"{start}layer: got {criterion.layer!r}, but {about}; leave layer out"
+            yield f"{place}: layer: got {criterion.layer!r}, but {about}; leave layer out"
 
 
 def criterion_problems(criteria: Sequence[Criterion], table: FaceTable) -> Iterator[str]:
@@ -48,9 +47,9 @@ def criterion_problems(criteria: Sequence[Criterion], table: FaceTable) -> Itera
         criteria: Those of the config.
         table: The annotated faces.
     """
-    for index, criterion in enumerate(criteria):
+    for place, criterion in _placed(criteria):
         problems = [*_target_problems(criterion, table), *_group_problems(criterion, table)]
-        yield from (f"criteria.{index} ({criterion.name}): {problem}" for problem in problems)
+        yield from (f"{place}: {problem}" for problem in problems)
 
 
 def layer_problems(
@@ -68,17 +67,20 @@ def layer_problems(
         backbone: Its name; criteria about others are not asked for layers.
         joint: Quantities of all backbones together, which have no layer.
     """
-    for index, criterion in enumerate(criteria):
+    for place, criterion in _placed(criteria):
         if layers is None or criterion.quantity in joint:
             continue
         asked = criterion.backbones is None or backbone in criterion.backbones
         if asked and criterion.layer not in {*ANY_LAYER, *layers}:
             known = [*sorted(ANY_LAYER), *layers]
             what = unknown_name(criterion.layer, known, noun=f"layer of {backbone}")
-            yield (
-                f"criteria.{index} ({criterion.name}): {what}; backbones: [...] limits a "
-                "criterion to those that have it"
-            )
+            yield f"{place}: {what}; backbones: [...] limits a criterion to those that have it"
+
+
+def _placed(criteria: Sequence[Criterion]) -> Iterator[tuple[str, Criterion]]:
+    """Every criterion after the words that say where in the config it is."""
+    for index, criterion in enumerate(criteria):
+        yield f"criteria.{index} ({criterion.name})", criterion
 
 
 def _target_problems(criterion: Criterion, table: FaceTable) -> Iterator[str]:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,17 @@ import pytest
 from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
 from bias_audit.zoo.executors import ray as executor
-from tests.functional import tiny_zoo
+from tests.functional import tiny_zoo, zoo_kills
+from tests.functional.forking import forks
 from tests.functional.ray_cluster import cluster
+from tests.once import once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 RUN = (sys.executable, "-m", "bias_audit.cli", "zoo", "run", "zoo.yaml")
 ROOT = Path(__file__).parents[2]
 _WAIT = 300.0
+LABEL = tiny_zoo.LABELS[0]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +50,14 @@ def start(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> P
 
 
 @pytest.fixture(scope="module")
-def local(start: Path) -> Path:
+def local(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """Audited here."""
-    home = tiny_zoo.copied(start, start.parent / "local")
-    done = _finished(_begun(home))
-    assert done[0] == 0, done[1]
-    return home
+
+    def make(folder: Path) -> None:
+        with forks() as run:
+            zoo_kills.prepare(folder, stored_self_test, run)
+
+    return once(tmp_path_factory, "survival", make) / "before"
 
 
 def _begun(home: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -86,9 +91,9 @@ def _close(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _subjects(home: Path) -> dict[str, Any]:
+def _subjects(home: Path, labels: Sequence[str] = tiny_zoo.LABELS) -> dict[str, Any]:
     found = {}
-    for label in tiny_zoo.LABELS:
+    for label in labels:
         (run,) = (home / "runs/tiny/audits/faces" / label).iterdir()
         found[label] = tiny_zoo.plain(json.loads((run / "audit.json").read_text())["subjects"])
         assert (run / "report.html").is_file()
@@ -134,13 +139,13 @@ def test_a_worker_that_is_killed_loses_nothing(
     address: str, start: Path, local: Path, tmp_path: Path
 ) -> None:
     home = tiny_zoo.copied(start, tmp_path / "zoo")
-    process = _begun(home, *_on(address))
+    process = _begun(home, *_on(address, "--only", LABEL))
     victim = _wait_for_workers(home, process)[0]
     time.sleep(1.0)  # so that it is amid its audit
     os.kill(victim, signal.SIGKILL)
     code, out = _finished(process)
     assert code == 0, out
-    assert _close(_subjects(home), _subjects(local))
+    assert _close(_subjects(home, [LABEL]), _subjects(local, [LABEL]))
     assert not _workers(home)
 
 
@@ -148,7 +153,7 @@ def test_a_command_that_is_interrupted_is_continued_by_the_next(
     address: str, start: Path, local: Path, tmp_path: Path
 ) -> None:
     home = tiny_zoo.copied(start, tmp_path / "zoo")
-    process = _begun(home, *_on(address))
+    process = _begun(home, *_on(address, "--only", LABEL))
     _wait_for_workers(home, process)
     process.send_signal(signal.SIGTERM)
     code, out = _finished(process)
@@ -158,9 +163,9 @@ def test_a_command_that_is_interrupted_is_continued_by_the_next(
     while _workers(home) and time.monotonic() < end:
         time.sleep(0.1)
     assert not _workers(home)
-    code, out = _finished(_begun(home, *_on(address)))
+    code, out = _finished(_begun(home, *_on(address, "--only", LABEL)))
     assert code == 0, out
-    assert _close(_subjects(home), _subjects(local))
+    assert _close(_subjects(home, [LABEL]), _subjects(local, [LABEL]))
 
 
 def test_a_cluster_that_is_not_there_is_named_at_once() -> None:

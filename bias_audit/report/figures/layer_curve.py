@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bias_audit.report.blocks.layer_curve import control_names, strongest_control
 from bias_audit.report.figures.marks import add_mark
@@ -245,23 +246,17 @@ def label_ends(axes: Axes, ends: Sequence[End], gap: float) -> None:
     low, high = axes.get_ylim()
     heights = [(end.value - low) / (high - low) for end in ends]
     for end, height, place in zip(ends, heights, _spread(heights, gap), strict=True):
-        axes.annotate(
+        leader = Line2D([1.0, 1.03], [height, place], color=end.colour, linewidth=0.5)
+        leader.set(transform=axes.transAxes, clip_on=False)
+        axes.add_artist(leader)
+        axes.text(
+            1.035,
+            place,
             end.name,
-            (1.0, height),
-            xycoords="axes fraction",
-            xytext=(1.035, place),
-            textcoords="axes fraction",
+            transform=axes.transAxes,
             va="center",
             fontsize=7,
             color=end.colour,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": end.colour,
-                "linewidth": 0.5,
-                "shrinkA": 1,
-                "relpos": (0, 0.5),  # from the first letter, not through the name
-            },
-            annotation_clip=False,
         )
 
 
