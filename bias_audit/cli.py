@@ -100,9 +100,9 @@ def run_command(
         paths = render(settings.folder, formats=settings.output.formats)
         from bias_audit.report.brief import brief
 
-        code = _exit_code(result)
+        code, lines = _exit_code(result), brief(result, paths, settings.folder)
         if output.log:
-            output.lines(brief(result, paths))
+            output.lines(lines)
             output.result(
                 exit_code=code,
                 verdicts=Counter(verdict.outcome for verdict in result.verdicts),
@@ -111,7 +111,7 @@ def run_command(
             )
         else:
             out.print()
-            print_brief(out, brief(result, paths))
+            print_brief(out, lines)
         if open_it:
             _open(paths, out)
         raise typer.Exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ import torch
 from bias_audit.analyses.analysis import Analysis, JointAnalysis, Member, Outcome, Subject
 from bias_audit.audit.contributions import keep_contributions
 from bias_audit.audit.costs import Costs
+from bias_audit.audit.error_log import keep_error
 from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key, joint_key
 from bias_audit.audit.plan import Plan, PlannedAnalysis
 from bias_audit.config.schema import AuditConfig
 from bias_audit.errors import AuditError, OutputError
-from bias_audit.files import write_text
 from bias_audit.progress import Progress
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
 from bias_audit.results.claims import refuse_overclaims
@@ -172,11 +171,10 @@ def _threads_kept() -> Iterator[None]:
 def _failed(
     planned: PlannedAnalysis, error: Exception, seconds: float, folder: Path
 ) -> AnalysisResult:
-    expected = isinstance(error, AuditError)
-    if not expected:
-        log = folder / "errors.log"
-        write_text(log, "".join(traceback.format_exception(error)))
-    message = str(error) if expected else f"{type(error).__name__}: {error} (see errors.log)"
+    message = str(error)
+    if not isinstance(error, AuditError):
+        log = keep_error(error, folder)
+        message = f"{type(error).__name__}: {error}" + (f" (see {log.name})" if log else "")
     return AnalysisResult(
         kind=planned.kind,
         title=planned.analysis.title,

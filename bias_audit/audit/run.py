@@ -25,6 +25,7 @@ from bias_audit.audit.controls import (
     random_weight_controls,
 )
 from bias_audit.audit.costs import Costs
+from bias_audit.audit.error_log import forget_errors
 from bias_audit.audit.fingerprints import fingerprints
 from bias_audit.audit.heads import ForHead, FoundHead, head_of
 from bias_audit.audit.network import LoadedNetwork
@@ -78,6 +79,7 @@ def run(
     folder = config.folder
     with _locked(folder):
         _refuse_other_audit(config, replace=replace)
+        forget_errors(folder)
         plan, costs = make_plan(config), Costs()
         with costs.stage("faces"):
             faces = find_faces(plan, progress=progress)

@@ -111,7 +111,10 @@ class Output(Strict):
     cache: UserPath = Field(
         Path("runs/cache"), description="Activations, reused by later audits; safe to delete."
     )
-    formats: tuple[Literal["html", "pdf"], ...] = ("html", "pdf")
+    formats: tuple[Literal["html", "pdf"], ...] = Field(
+        ("html", "pdf"),
+        description="Reports; with none of them, `bias-audit render` writes them later.",
+    )
 
 
 class Multiplicity(Strict):

@@ -118,7 +118,9 @@ class ZooOutput(Strict):
         Path("runs/cache"), description="Activations, shared by all audits; safe to delete."
     )
     formats: tuple[Literal["html", "pdf"], ...] = Field(
-        ("html",), description="Reports of each audit."
+        ("html",),
+        description="Reports of each audit; with none of them, `bias-audit render` writes "
+        "them later.",
     )
 
 

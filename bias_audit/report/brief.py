@@ -18,19 +18,22 @@ _MOST_BACKBONES: Final = 3
 _URGENCY: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
-def brief(result: AuditResult, reports: Sequence[Path]) -> tuple[str, ...]:
+def brief(
+    result: AuditResult, reports: Sequence[Path], folder: Path | None = None
+) -> tuple[str, ...]:
     """At most ten lines, whatever the audit holds; what is cut says so.
 
     Args:
         result: What the audit found.
         reports: The files written, HTML first.
+        folder: Of the run, named where no report was written.
     """
     return (
         _heading(result),
         *_verdicts(result),
         *_backbones(result.subjects),
         *_problems(result),
-        *_paths(reports),
+        *_paths(reports, folder),
     )
 
 
@@ -87,19 +90,29 @@ def _problems(result: AuditResult) -> Iterator[str]:
         if analysis.status == "failed"
     ]
     not_ok = result.selftest.not_ok if result.selftest else ()
+    warned = [
+        f"{analysis.title} on {name}"
+        for name, analyses in result.analysed
+        for analysis in analyses
+        if any(finding.is_warning for finding in analysis.findings)
+    ]
     told = []
     if failed:
         told.append(f"could not be computed: {'; '.join(failed)}")
+    if warned:
+        told.append(f"warnings in the summary: {'; '.join(warned)}")
     if not_ok:
         told.append(f"self-test NOT OK: {'; '.join(row.check for row in not_ok)}")
     if told:
         yield f"Attention: {'. '.join(told)}"
 
 
-def _paths(reports: Sequence[Path]) -> Iterator[str]:
+def _paths(reports: Sequence[Path], folder: Path | None) -> Iterator[str]:
     if reports:
         others = "".join(f" and {path.name}" for path in reports[1:])
         yield f"Report: {reports[0]}{others}"
+    elif folder:
+        yield f"Results: {folder / 'audit.json'}; bias-audit render {folder} writes the report"
 
 
 def _cut(total: int, most: int) -> str:

@@ -781,9 +781,9 @@ Block = Annotated[
 ]
 
 
-Question = Literal["encoded", "groups", "used"]
-"""What a reader with five minutes asks: what is linearly decodable, which groups stand out, and
-whether the backbone's own decisions use it."""
+Question = Literal["encoded", "groups", "used", "where"]
+"""What a reader with five minutes asks: what is linearly decodable, which groups stand out,
+whether the backbone's own decisions use it, and which part of an image they look at."""
 
 
 class Finding(_Frozen):
@@ -796,3 +796,5 @@ class Finding(_Frozen):
     estimates: dict[str, Estimate] = {}
     question: Question | None = None
     """Which question of the summary it answers; None: none directly."""
+    is_warning: bool = False
+    """Whether it goes before all other answers to its question, as a possible shortcut does."""

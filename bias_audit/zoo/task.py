@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import traceback
 from functools import partial
-from pathlib import Path
 
+from bias_audit.audit.error_log import keep_error
 from bias_audit.audit.run import run
 from bias_audit.errors import AuditError, OutputError
-from bias_audit.files import write_text
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
 from bias_audit.selftest.kept import kept_or_quick
@@ -32,15 +30,7 @@ def perform(task: Task, progress: Progress) -> Done:
         refused = isinstance(error, OutputError)
         return Done(task.key, time.monotonic() - began, error=str(error), is_refused=refused)
     except Exception as error:  # noqa: BLE001  one backbone must not stop the others
-        return Done(task.key, time.monotonic() - began, error=_kept(error, task.folder))
+        log = keep_error(error, task.folder)
+        message = f"{type(error).__name__}: {error}" + (f" (see {log})" if log else "")
+        return Done(task.key, time.monotonic() - began, error=message)
     return Done(task.key, time.monotonic() - began)
-
-
-def _kept(error: Exception, folder: Path) -> str:
-    """Write a traceback into the run folder, and say where; a full disk may refuse even that."""
-    log = folder / "errors.log"
-    try:
-        write_text(log, "".join(traceback.format_exception(error)))
-    except OutputError:
-        return f"{type(error).__name__}: {error}"
-    return f"{type(error).__name__}: {error} (see {log})"

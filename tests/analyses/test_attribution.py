@@ -246,7 +246,8 @@ def test_a_shortcut_outside_the_face_is_told() -> None:
     template = {"regions": [{"name": "face", "areas": [FACE]}]}
     outcome = _run(attributed(), template=template)
     told = [finding.text for finding in outcome.findings]
-    assert any("Possible shortcut" in text for text in told), told
+    (warned,) = [finding for finding in outcome.findings if finding.is_warning]
+    assert warned.text.startswith("Possible shortcut") and warned.question == "where"
     assert any("outside, upper left" in text for text in told), told
 
 

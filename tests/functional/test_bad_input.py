@@ -167,6 +167,30 @@ def test_a_failed_analysis_is_reported_and_exits_4(
     assert "could not be computed" in (tmp_path / "runs" / "small" / "report.html").read_text()
 
 
+def test_every_defect_is_logged_until_a_run_has_none(
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["analyses"] = [{"kind": "linear_probe", "folds": 3}, {"kind": "confusions", "folds": 3}]
+    tiny["output"]["formats"] = []
+    config = write_config(tiny)
+
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bias_audit.analyses.probing.probes.cross_fit", broken)
+        done = bias_audit("run", config, cwd=tmp_path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    result = read_audit(tmp_path / "runs" / "small")
+    assert [a.error for a in result.failed] == ["ZeroDivisionError: of ours (see errors.log)"] * 2
+    log = tmp_path / "runs" / "small" / "errors.log"
+    assert log.read_text().count("ZeroDivisionError: of ours") == 2
+    done = bias_audit("run", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not log.exists()
+    assert "Results: runs/small/audit.json; bias-audit render runs/small" in done.stdout
+
+
 def test_two_runs_into_one_folder(
     tiny: dict[str, Any], write_config: Write, tmp_path: Path
 ) -> None:

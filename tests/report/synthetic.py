@@ -599,6 +599,16 @@ def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> Anal
     )
 
 
+def with_findings(result: AuditResult, place: int, *findings: Finding) -> AuditResult:
+    """As if the first analysis of the backbone at `place` had found these as well."""
+    subject = result.subjects[place]
+    first, *others = subject.analyses
+    first = first.model_copy(update={"findings": (*first.findings, *findings)})
+    changed = subject.model_copy(update={"analyses": (first, *others)})
+    subjects = (*result.subjects[:place], changed, *result.subjects[place + 1 :])
+    return result.model_copy(update={"subjects": subjects})
+
+
 CONTROLS = ("shuffled labels", "random weights", "image quality", "pixels")
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from bias_audit.console import print_brief
 from bias_audit.report.brief import brief
-from tests.report.synthetic import criteria_of, make_audit
+from bias_audit.results.blocks import Finding
+from tests.report.synthetic import criteria_of, make_audit, with_findings
 
 REPORTS = (Path("runs/x/report.html"), Path("runs/x/report.pdf"))
 MANY = tuple(f"net_{i}" for i in range(7))
@@ -38,6 +39,13 @@ def test_fails_come_first_and_what_is_cut_is_counted() -> None:
     assert told[2].endswith(", at most 0.55")
     assert all("INCONCLUSIVE" in line for line in told[3:5])
     assert "(3 of 7 shown)" in lines(backbones=MANY)[2]
+
+
+def test_warnings_are_pointed_at() -> None:
+    made = make_audit(backbones=("one", "two"), failed=True).result
+    warned = with_findings(made, 1, Finding(text="Look here.", weight=0.1, is_warning=True))
+    (line,) = [line for line in brief(warned, REPORTS) if line.startswith("Attention")]
+    assert line.endswith(". warnings in the summary: Linear decodability on two")
 
 
 def test_without_criteria_it_says_that_nothing_was_judged() -> None:

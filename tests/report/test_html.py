@@ -8,9 +8,12 @@ import pytest
 
 from bias_audit.report.html import html
 from bias_audit.report.resources import source_hash, template_folder
+from bias_audit.report.sections.summary import summary
 from bias_audit.report.view import AuditView, audit_view
+from bias_audit.results.blocks import Finding
 from bias_audit.results.store import read_audit
 from tests.report.page import LOADING, Page, Tag, read
+from tests.report.synthetic import make_audit, with_findings
 
 CSP = re.compile(
     "default-src 'none'; img-src data:; style-src 'sha256-[A-Za-z0-9+/]{43}='; "
@@ -159,7 +162,7 @@ def test_settings_of_a_backbone_read_as_sentences(page: Page) -> None:
     assert "crop" not in facts
 
 
-def test_the_summary_answers_three_questions_for_every_backbone(page: Page) -> None:
+def test_the_summary_answers_four_questions_for_every_backbone(page: Page) -> None:
     lists = [t for t in page.all("dl") if t.attributes.get("class") == "replies"]
     assert len(lists) == 2
     answers = lists[0].text
@@ -167,6 +170,18 @@ def test_the_summary_answers_three_questions_for_every_backbone(page: Page) -> N
     assert "Linear decodability: annotated age is linearly decodable at blocks.5" in answers
     assert "Not asked: this audit has no analysis of kind intersections" in answers
     assert "Not asked: this audit has no analysis of kind erasure" in answers
+    assert "Where decisions look" in answers
+
+
+def test_warnings_go_before_surer_answers() -> None:
+    told = (
+        Finding(text="Eyes.", weight=0.5, question="where"),
+        Finding(text="Shortcut of age.", weight=0.1, question="where", is_warning=True),
+        Finding(text="Shortcut of race.", weight=0.2, question="where", is_warning=True),
+    )
+    (subject,) = summary(with_findings(make_audit().result, 0, *told)).subjects
+    answer = subject.answers[-1]
+    assert answer.text == "Shortcut of race. Shortcut of age." and answer.is_decided
 
 
 def test_findings_come_strongest_first_and_undecided_ones_are_marked(page: Page) -> None:

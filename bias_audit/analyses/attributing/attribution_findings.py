@@ -39,6 +39,7 @@ def _densest(shares: Shares) -> Iterator[Finding]:
         ),
         weight=max(0.0, share.lower - area),
         estimates={"attribution_share": share},
+        question="where",
     )
 
 
@@ -57,16 +58,23 @@ def _outside(shares: Shares) -> Iterator[Finding]:
         f"{shares.layer} lies outside the face ({coverage(share.level)}, n = {share.n}), which "
         f"is {percent(area)} of the image"
     )
-    if share.lower > area:
+    is_above, is_below = share.lower > area, share.upper < area
+    if is_above:
         text = (
             f"Possible shortcut: {told}: more than an even spread would put there, so the "
             "decision may rest on what surrounds faces."
         )
-        yield Finding(text=text, weight=share.lower - area, estimates={"attribution_share": share})
+    elif is_below:
+        text = f"{told}: less than an even spread would put there."
     else:
-        below = share.upper < area
-        than = "less than an even spread would" if below else "no clear excess"
-        yield Finding(text=f"{told}: {than}.", weight=0.0, estimates={"attribution_share": share})
+        text = f"{told}: no clear excess."
+    yield Finding(
+        text=text,
+        weight=max(0.0, share.lower - area, area - share.upper),
+        estimates={"attribution_share": share},
+        question="where",
+        is_warning=is_above,
+    )
 
 
 def _failed(shares: Shares, trust: Checked) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ class FindingView:
     weight: float
     """0: undecided."""
     question: Question | None
+    is_warning: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,13 @@ def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[Findings
     for place, analysis in enumerate(analyses):
         anchor = f"finding-{section.removeprefix('backbone-')}-{place}"
         told = [
-            FindingView(f"{anchor}-{n}", finding.text, finding.weight, finding.question)
+            FindingView(
+                f"{anchor}-{n}",
+                finding.text,
+                finding.weight,
+                finding.question,
+                finding.is_warning,
+            )
             for n, finding in enumerate(_sorted(analysis))
         ]
         if told:

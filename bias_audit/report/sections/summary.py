@@ -22,6 +22,7 @@ _QUESTIONS: Final[dict[Question, tuple[str, str]]] = {
     "encoded": ("What is linearly decodable", "linear_probe"),
     "groups": ("Which groups stand out", "intersections"),
     "used": ("Whether the backbone's own decisions use it", "erasure"),
+    "where": ("Where decisions look", "attribution"),
 }
 """In words, and the kind of analysis that answers."""
 
@@ -109,13 +110,15 @@ def _subject(subject: SubjectResult, index: int) -> SubjectSummary:
 
 
 def _answer(question: Question, subject: SubjectResult, views: list[FindingView]) -> Answer:
-    """The surest finding that answers; without one, why there is none."""
+    """All warnings, or the surest finding that answers; without one, why there is none."""
     label, _ = _QUESTIONS[question]
     answering = [view for view in views if view.question == question]
     if not answering:
         return Answer(label, _unanswered(question, subject), None, is_decided=False)
-    surest = max(answering, key=lambda view: view.weight)
-    return Answer(label, surest.text, surest.anchor, is_decided=surest.weight > 0)
+    surest = sorted(answering, key=lambda view: -view.weight)
+    told = [view for view in surest if view.is_warning] or surest[:1]
+    text = " ".join(view.text for view in told)
+    return Answer(label, text, told[0].anchor, is_decided=told[0].weight > 0)
 
 
 def _unanswered(question: Question, subject: SubjectResult) -> str:
