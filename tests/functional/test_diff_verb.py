@@ -30,6 +30,7 @@ CONFIG: dict[str, Any] = {
     ],
     "controls": {"random_weights": 0, "image": False, "shuffles": 1},
     "analyses": [{"kind": "linear_probe", "folds": 3}],
+    "output": {"formats": []},
     "criteria": [
         {
             "name": "age can be told",

@@ -75,9 +75,9 @@ def test_render_needs_the_run_folder_alone(finished: Path, tmp_path: Path) -> No
 
 
 def test_a_second_run_makes_no_forward_pass_and_gives_the_same_numbers(
-    finished: Path, tmp_path: Path
+    tiny_finished: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(finished, tmp_path / "again")
+    shutil.copytree(tiny_finished, tmp_path / "again")
     first = read_audit(tmp_path / "again" / "runs" / "small")
     done = bias_audit("run", "audit.yaml", cwd=tmp_path / "again")
     assert done.returncode == 0, done.stderr
