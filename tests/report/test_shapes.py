@@ -108,7 +108,9 @@ def test_every_map_lies_in_the_row_and_column_that_name_its_group() -> None:
 
 
 def _lines(axes: typing.Any) -> dict[str, typing.Any]:
-    return {line.get_label(): line for line in axes.get_lines()}
+    """By name; matplotlib begins those of mere decoration with a line below."""
+    named = {line.get_label(): line for line in axes.get_lines()}
+    return {name: line for name, line in named.items() if not name.startswith("_")}
 
 
 def test_a_curve_breaks_where_a_layer_was_not_measured() -> None:

@@ -30,25 +30,27 @@ from bias_audit.results.blocks import AttributionMaps, FaceArea
 _STEP: Final = 1.05
 _NAMES, _HEADINGS = 1.42, 0.42
 """Inches for the names of methods, and of groups."""
-_WIDEST, _LARGEST = 7.4, 1.15
+_WIDEST, _TALLEST, _LARGEST = 7.4, 5.8, 1.15
+"""Inches of the figure, of all maps, and of the side of one."""
 _SMALL: Final = 6.5
 
 
 @styled
 def attribution_maps(block: AttributionMaps, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
-    """Draw a row for each method and a column for each group, on one colour scale.
+    """Draw a row for each method and a column for each group with maps, on one colour scale.
 
     Args:
-        block: The maps of one target and attribute.
+        block: The maps of one target and attribute, of one group at least.
         arrays: Holds `block.maps`, row 0 at the top.
 
     Raises:
         ValueError: The array does not belong to the block.
     """
     maps = attribution_maps_of(block, arrays)
-    n_methods, n_groups = maps.shape[:2]
-    tile = min((_WIDEST - _NAMES) / (n_groups * _STEP), _LARGEST)
+    groups = [group for group, reason in enumerate(block.reasons) if reason is None]
+    n_methods, n_groups = maps.shape[0], len(groups)
     size = n_groups * _STEP, n_methods * _STEP
+    tile = min((_WIDEST - _NAMES) / size[0], _TALLEST / size[1], _LARGEST)
     width = _NAMES + tile * size[0] + 0.1
     figure = Figure(figsize=(max(width, 4.6), _HEADINGS + tile * size[1] + FOOT))
     axes = sheet_axes(figure, left=_NAMES, top=_HEADINGS, size=size, tile=tile)
@@ -59,14 +61,14 @@ def attribution_maps(block: AttributionMaps, arrays: Mapping[str, npt.NDArray[An
             -0.06, (row + 0.45) * _STEP, f"{shortened(method, 24)}{flag}", ha="right",
             va="center", fontsize=_SMALL + 0.5, clip_on=False,
         )  # fmt: skip
-        for column in range(n_groups):
-            placed = Placed(column, column * _STEP, row * _STEP)
-            _tile(axes, block, placed, maps[row, column], scale)
-            told = _told(block, column)
-            label = block.groups[column].label
-            mark_tile(axes, placed, key=label, text=f"{method}, {label}: {told}")
-    for column, group in enumerate(block.groups):
-        label = f"{wrapped(group.label, max(8, int(14 * tile)))}\nn {count(block.counts[column])}"
+        for column, group in enumerate(groups):
+            placed = Placed(group, column * _STEP, row * _STEP)
+            _tile(axes, block, placed, maps[row, group], scale)
+            label, n = block.groups[group].label, count(block.counts[group])
+            mark_tile(axes, placed, key=label, text=f"{method}, {label}: n = {n}")
+    for column, group in enumerate(groups):
+        name = wrapped(block.groups[group].label, max(8, int(14 * tile)))
+        label = f"{name}\nn {count(block.counts[group])}"
         axes.text((column + 0.48) * _STEP, -0.06, label, ha="center", va="bottom", fontsize=_SMALL)
     _bar(figure, scale, block.limit)
     return figure
@@ -79,10 +81,9 @@ def _tile(
     values: npt.NDArray[Any],
     scale: Normalize,
 ) -> None:
-    drawn = block.reasons[placed.index] is None
-    raster = np.log2(np.clip(values[::-1], 1e-6, None)) if drawn else None
-    draw_group(axes, placed, raster, scale, size=_SMALL, without="too few\nimages")
-    for area in block.areas if drawn else ():
+    raster = np.log2(np.clip(values[::-1], 1e-6, None))
+    draw_group(axes, placed, raster, scale, size=_SMALL)
+    for area in block.areas:
         _outline(axes, placed, area)
 
 
@@ -96,11 +97,6 @@ def _outline(axes: Axes, placed: Placed, area: FaceArea) -> None:
         axes.add_patch(Rectangle((left, top), width, height, **look))
     else:
         axes.add_patch(Ellipse((left + width / 2, top + height / 2), width, height, **look))
-
-
-def _told(block: AttributionMaps, column: int) -> str:
-    reason = block.reasons[column]
-    return reason or f"n = {count(block.counts[column])}"
 
 
 def _bar(figure: Figure, scale: Normalize, limit: float) -> None:

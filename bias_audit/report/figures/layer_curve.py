@@ -247,7 +247,7 @@ def label_ends(axes: Axes, ends: Sequence[End], gap: float) -> None:
     heights = [(end.value - low) / (high - low) for end in ends]
     for end, height, place in zip(ends, heights, _spread(heights, gap), strict=True):
         leader = Line2D([1.0, 1.03], [height, place], color=end.colour, linewidth=0.5)
-        leader.set(transform=axes.transAxes, clip_on=False)
+        leader.set(transform=axes.transAxes, clip_on=False, label="_leader")
         axes.add_artist(leader)
         axes.text(
             1.035,
