@@ -25,7 +25,7 @@ BARE = {"HOME": "/root", "LOGNAME": "root", "PATH": "/usr/bin:/bin", "SHELL": "/
 def served(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     """What the recipes expect in their folder: a zoo's config, and the command."""
     folder = tmp_path_factory.mktemp("served")
-    tiny_zoo.make(folder, {**tiny_zoo.CONFIG, "changes": {}})
+    tiny_zoo.make(folder, {**tiny_zoo.WITHOUT_REPORTS, "changes": {}})
     shutil.copytree(stored_self_test, folder / "runs" / "cache")
     command = folder / ".venv" / "bin" / "bias-audit"
     command.parent.mkdir(parents=True)

@@ -69,6 +69,11 @@ CONFIG: dict[str, Any] = {
     "changes": {"fail_on": ["changed", "undecided"]},
     "output": {"folder": "runs/tiny", "cache": "runs/cache"},
 }
+WITHOUT_REPORTS: dict[str, Any] = {
+    **CONFIG,
+    "output": {**CONFIG["output"], "formats": []},
+}
+"""For tests that do not look at the reports of single audits."""
 
 
 def make(folder: Path, config: dict[str, Any] | None = None) -> None:
