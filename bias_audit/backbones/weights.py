@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from bias_audit.backbones.backbone import Preprocessing
@@ -120,6 +119,8 @@ def _without_prefix(tensors: dict[str, Tensor], own: set[str]) -> dict[str, Tens
 
 def timm_preprocessing(module: nn.Module) -> Preprocessing:
     """The evaluation preprocessing that timm declares for a model."""
+    from timm.data.config import resolve_model_data_config  # noqa: PLC0415  takes seconds
+
     config: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
     return Preprocessing(

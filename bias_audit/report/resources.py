@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 
@@ -30,9 +31,17 @@ def template_folder() -> Path:
 
 
 def template_engine() -> Environment:
-    """Jinja over the templates: everything is escaped, an undefined name is an error."""
+    """Jinja over the templates: everything is escaped, an undefined name is an error.
+
+    It is the same one each time, and not to be changed: it keeps what it has compiled.
+    """
+    return _engine(template_folder())
+
+
+@functools.cache
+def _engine(folder: Path) -> Environment:
     engine = Environment(
-        loader=FileSystemLoader(template_folder()),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.backbones.head import find_head
-from tests.backbones.test_sources import KERAS_STRIDES, load
+from tests.backbones.test_sources import KERAS_STRIDES, SMALL, load
 
 
 class Net(nn.Module):
@@ -71,7 +71,10 @@ def test_a_linear_layer_that_computes_something_else_is_no_head() -> None:
 
 def test_features_without_classifier_have_no_head(shared: Path) -> None:
     backbone = load(
-        "checkpoint", architecture="vgg16", file=shared / "weights/vgg16_features.safetensors"
+        "checkpoint",
+        architecture="vgg16",
+        file=shared / "weights/vgg16_features.safetensors",
+        preprocessing=SMALL,
     )
     assert backbone.head is None
     assert "do not hold" in backbone.without_head

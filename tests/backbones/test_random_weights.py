@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,10 +25,16 @@ ARCHITECTURES = [
 ]
 
 
-def noise(n: int, seed: int) -> Tensor:
+@pytest.fixture(scope="module")
+def bundled() -> Backbone:
+    """Not to be changed."""
+    return load("bundled")
+
+
+def noise(n: int, seed: int, size: int = 224) -> Tensor:
     """Smooth noise, as images are smooth."""
     coarse = torch.randn(n, 3, 14, 14, generator=torch.Generator().manual_seed(seed))
-    return nn.functional.interpolate(coarse, size=224, mode="bilinear")
+    return nn.functional.interpolate(coarse, size=size, mode="bilinear")
 
 
 def units_of(backbone: Backbone, batch: Tensor) -> dict[str, Tensor]:
@@ -42,20 +46,21 @@ def units_of(backbone: Backbone, batch: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("kind", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
 def test_activations_neither_vanish_nor_explode(kind: str, name: str) -> None:
-    backbone = with_random_weights(load(kind, name=name, pretrained=False), 1, calibrated_on="x")
-    estimate_statistics(backbone, noise(8, 0))
-    for layer, units in units_of(backbone, noise(8, 1)).items():
+    size = 224 if name.startswith("vit") else 128
+    trained = load(kind, name=name, pretrained=False, preprocessing={"size": size})
+    backbone = with_random_weights(trained, 1, calibrated_on="x")
+    estimate_statistics(backbone, noise(8, 0, size))
+    for layer, units in units_of(backbone, noise(8, 1, size)).items():
         assert 0.01 < float(units.std(dim=0).mean()) < 100, layer
 
 
 def test_without_estimated_statistics_deep_activations_are_of_another_size() -> None:
     """The reason for estimating them."""
-    backbone = with_random_weights(
-        load("timm", name="resnet50.a1_in1k", pretrained=False), 1, calibrated_on="x"
-    )
-    raw = units_of(backbone, noise(4, 1))["layer4"].abs().mean()
-    estimate_statistics(backbone, noise(4, 0))
-    assert raw > 100 * units_of(backbone, noise(4, 1))["layer4"].abs().mean()
+    trained = load("timm", name="resnet50.a1_in1k", pretrained=False, preprocessing={"size": 128})
+    backbone = with_random_weights(trained, 1, calibrated_on="x")
+    raw = units_of(backbone, noise(4, 1, 128))["layer4"].abs().mean()
+    estimate_statistics(backbone, noise(4, 0, 128))
+    assert raw > 100 * units_of(backbone, noise(4, 1, 128))["layer4"].abs().mean()
 
 
 def test_a_batch_is_normalised_by_its_own_statistics() -> None:
@@ -75,8 +80,7 @@ def test_a_batch_is_normalised_by_its_own_statistics() -> None:
     assert (seen[-1].std(dim=(0, 2, 3), correction=0) - 1).abs().max() < 0.01
 
 
-def test_weights_follow_the_seed_alone() -> None:
-    bundled = load("bundled")
+def test_weights_follow_the_seed_alone(bundled: Backbone) -> None:
     one, again, other = (
         with_random_weights(backbone, seed, calibrated_on="x")
         for backbone, seed in (
@@ -103,8 +107,8 @@ def test_the_trained_backbone_stays_as_it_was() -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_convolutions_are_he_normal_and_norms_neutral() -> None:
-    module = with_random_weights(load("bundled"), 1, calibrated_on="x").module
+def test_convolutions_are_he_normal_and_norms_neutral(bundled: Backbone) -> None:
+    module = with_random_weights(bundled, 1, calibrated_on="x").module
     weight = module.get_parameter("blocks.5.0.conv_pw.weight")
     assert float(weight.var()) == pytest.approx(2 / weight[0].numel(), rel=0.05)
     depthwise = module.get_parameter("blocks.5.0.conv_dw.weight")
@@ -113,9 +117,8 @@ def test_convolutions_are_he_normal_and_norms_neutral() -> None:
     assert (module.get_parameter("bn2.bias") == 0).all()
 
 
-def test_kept_statistics_are_set_again_to_the_bit() -> None:
-    backbone = load("bundled")
-    first, again = (with_random_weights(backbone, 1, calibrated_on="x") for _ in range(2))
+def test_kept_statistics_are_set_again_to_the_bit(bundled: Backbone) -> None:
+    first, again = (with_random_weights(bundled, 1, calibrated_on="x") for _ in range(2))
     set_statistics(again, estimate_statistics(first, noise(4, 0)))
     mine, yours = first.module.state_dict(), again.module.state_dict()
     assert all(torch.equal(mine[name], yours[name]) for name in mine)
@@ -123,11 +126,10 @@ def test_kept_statistics_are_set_again_to_the_bit() -> None:
         set_statistics(again, {})
 
 
-def test_overrides_and_images_of_the_statistics_change_the_fingerprint(tmp_path: Path) -> None:
-    backbone = load("bundled")
+def test_overrides_and_images_of_the_statistics_change_the_fingerprint(bundled: Backbone) -> None:
     changed = load("bundled", overrides={"blocks.1.0.conv_dw.stride": [1, 1]})
     prints = {
         with_random_weights(one, 1, calibrated_on=images).fingerprint
-        for one, images in ((backbone, "x"), (changed, "x"), (backbone, "y"))
+        for one, images in ((bundled, "x"), (changed, "x"), (bundled, "y"))
     }
     assert len(prints) == 3

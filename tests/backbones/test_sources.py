@@ -20,6 +20,8 @@ from bias_audit.backbones.weights import Fit, fill
 from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError
 
+SMALL = {"size": 64}
+"""Preprocessing of backbones whose answers do not matter: a pass takes a tenth of the time."""
 KERAS_STRIDES = {f"layer{n}.0.conv{k}.stride": [3 - k, 3 - k] for n in (2, 3, 4) for k in (1, 2)}
 
 
@@ -83,6 +85,7 @@ def test_features_without_classifier_are_enough(shared: Path, library: str) -> N
         architecture="vgg16",
         library=library,
         file=shared / "weights" / "vgg16_features.safetensors",
+        preprocessing=SMALL,
     )
     assert backbone.record.key_problems
     assert all("missing in the weights" in line for line in backbone.record.key_problems)
@@ -91,6 +94,7 @@ def test_features_without_classifier_are_enough(shared: Path, library: str) -> N
         architecture="vgg16",
         library=library,
         file=shared / "weights" / "vgg16_features.safetensors",
+        preprocessing=SMALL,
     )
     assert again.fingerprint == backbone.fingerprint  # the untrained classifier plays no part
 
@@ -102,6 +106,7 @@ def test_a_layer_behind_missing_weights_is_refused(shared: Path) -> None:
             architecture="vgg16",
             library="torchvision",
             file=shared / "weights" / "vgg16_features.safetensors",
+            preprocessing=SMALL,
             layers=["classifier.3"],
         )
 
@@ -127,7 +132,13 @@ def test_checkpoint_formats_and_prefixes_give_the_same_backbone(tmp_path: Path) 
     nested = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
     torch.save(nested, tmp_path / "b.pth")
     one, other = (
-        load("checkpoint", architecture="resnet18", num_classes=10, file=tmp_path / name)
+        load(
+            "checkpoint",
+            architecture="resnet18",
+            num_classes=10,
+            file=tmp_path / name,
+            preprocessing=SMALL,
+        )
         for name in ("a.safetensors", "b.pth")
     )
     assert one.record.weights_sha256 == other.record.weights_sha256
@@ -138,7 +149,9 @@ def test_checkpoint_formats_and_prefixes_give_the_same_backbone(tmp_path: Path) 
 def test_wrappers_around_a_model_are_seen_through(tmp_path: Path, prefix: str) -> None:
     state = timm.create_model("resnet18", pretrained=False).state_dict()
     torch.save({f"{prefix}{name}": value for name, value in state.items()}, tmp_path / "a.pth")
-    backbone = load("checkpoint", architecture="resnet18", file=tmp_path / "a.pth")
+    backbone = load(
+        "checkpoint", architecture="resnet18", file=tmp_path / "a.pth", preprocessing=SMALL
+    )
     assert backbone.record.key_problems == ()
     own = backbone.module.state_dict()
     assert all(torch.equal(own[name], value) for name, value in state.items())
@@ -157,7 +170,12 @@ def test_a_classifier_of_other_classes_is_told_and_plays_no_part(tmp_path: Path)
     state = timm.create_model("resnet18", pretrained=False, num_classes=7).state_dict()
     safetensors.torch.save_file(state, tmp_path / "a.safetensors")
     one, again = (
-        load("checkpoint", architecture="resnet18", file=tmp_path / "a.safetensors")
+        load(
+            "checkpoint",
+            architecture="resnet18",
+            file=tmp_path / "a.safetensors",
+            preprocessing=SMALL,
+        )
         for _ in range(2)
     )
     assert one.record.key_problems == (
@@ -166,7 +184,13 @@ def test_a_classifier_of_other_classes_is_told_and_plays_no_part(tmp_path: Path)
     )
     assert one.fingerprint == again.fingerprint
     with pytest.raises(BackboneError, match=r"another shape: fc\.weight: expected \(1000, 512\)"):
-        load("checkpoint", architecture="resnet18", file=tmp_path / "a.safetensors", layers=["fc"])
+        load(
+            "checkpoint",
+            architecture="resnet18",
+            file=tmp_path / "a.safetensors",
+            preprocessing=SMALL,
+            layers=["fc"],
+        )
 
 
 class Bomb:

@@ -9,11 +9,21 @@ import pytest
 from bias_audit.report.html import html
 from bias_audit.report.view import AuditView, audit_view
 from bias_audit.results.store import read_audit
+from tests.once import once
 from tests.report.synthetic import DEEP, HOSTILE, LARGE, criteria_of, declared, make_audit
 
 
 def _view(folder: Path) -> AuditView:
     return audit_view(read_audit(folder), folder)
+
+
+def _page(factory: pytest.TempPathFactory, folder: Path) -> str:
+    """The screen's page of a run, drawn once for all workers."""
+
+    def make(made: Path) -> None:
+        (made / "page.html").write_text(html(_view(folder), medium="screen"), encoding="utf-8")
+
+    return (once(factory, f"page_of_{folder.name}", make) / "page.html").read_text("utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +35,12 @@ def two_backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbones=("first_net", "second_net"),
         criteria=criteria_of("age"),
     )
-    return made.write(tmp_path_factory.mktemp("two"))
+    return once(tmp_path_factory, "two_backbones", made.write)
 
 
 @pytest.fixture(scope="session")
-def two_backbones_page(two_backbones: Path) -> str:
-    return html(_view(two_backbones), medium="screen")
+def two_backbones_page(tmp_path_factory: pytest.TempPathFactory, two_backbones: Path) -> str:
+    return _page(tmp_path_factory, two_backbones)
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +53,22 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         criteria=criteria_of("age"),
         declarations=declared("=<script>alert(2)</script> | *x* {{ 7*7 }}", "AUC stays low"),
     )
-    return made.write(tmp_path_factory.mktemp("hostile"))
+    return once(tmp_path_factory, "hostile", made.write)
 
 
 @pytest.fixture(scope="session")
-def hostile_page(hostile: Path) -> str:
-    return html(_view(hostile), medium="screen")
+def hostile_page(tmp_path_factory: pytest.TempPathFactory, hostile: Path) -> str:
+    return _page(tmp_path_factory, hostile)
 
 
 @pytest.fixture(scope="session")
-def large_view(tmp_path_factory: pytest.TempPathFactory) -> AuditView:
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """9 x 7 x 2 groups, three empty; 60 layers."""
     made = make_audit(LARGE, layers=DEEP, empty=(0, 17, 125), per_cell=44)
-    return _view(made.write(tmp_path_factory.mktemp("large")))
+    return once(tmp_path_factory, "large", made.write)
+
+
+@pytest.fixture(scope="session")
+def large_undrawn(large: Path) -> AuditView:
+    """Every text of it and no figure, for tests that look at none."""
+    return audit_view(read_audit(large), None)

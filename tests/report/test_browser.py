@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Error, Page
 from pypdf import PdfReader
 
 from bias_audit.report.render import render
+from tests.once import once
 from tests.report.browser import ARABIC, LONG, ODD, axe, chromium, visit
 from tests.report.synthetic import criteria_of, make_audit
 
@@ -26,17 +27,19 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two backbones, an empty group, a failed analysis, and odd labels."""
-    made = make_audit(
-        ODD,
-        layers=("stem", "middle", "last", "head"),
-        backbones=("one_net", "n" * 120),
-        empty=(1,),
-        failed=True,
-        criteria=criteria_of("age"),
-    )
-    folder = made.write(tmp_path_factory.mktemp("run"))
-    render(folder, formats=("html",))
-    return folder
+
+    def make(folder: Path) -> None:
+        made = make_audit(
+            ODD,
+            layers=("stem", "middle", "last", "head"),
+            backbones=("one_net", "n" * 120),
+            empty=(1,),
+            failed=True,
+            criteria=criteria_of("age"),
+        )
+        render(made.write(folder), formats=("html",))
+
+    return once(tmp_path_factory, "visited", make)
 
 
 @pytest.fixture(scope="module")

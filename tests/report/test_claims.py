@@ -83,11 +83,11 @@ def test_no_template_uses_them() -> None:
 
 
 def test_no_report_and_no_export_uses_them(
-    two_backbones: Path, two_backbones_page: str, hostile_page: str, large_view: AuditView
+    two_backbones: Path, two_backbones_page: str, hostile_page: str, large_undrawn: AuditView
 ) -> None:
     result = read_audit(two_backbones)
     assert {verdict.outcome for verdict in result.verdicts} == {"PASS", "FAIL", "INCONCLUSIVE"}
-    pages = (two_backbones_page, hostile_page, html(large_view, medium="paper"))
+    pages = (two_backbones_page, hostile_page, html(large_undrawn, medium="paper"))
     texts = [read(page).all("html")[0].text for page in pages]
     texts += [tag.attributes.get("alt", "") for page in pages for tag in read(page).all("img")]
     texts += [junit(result).decode(), bill_of_materials(result).decode()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,11 @@ import pytest
 from bias_audit.errors import OutputError
 from bias_audit.report.csv_text import csv_text
 from bias_audit.report.export import write_figure_data
-from bias_audit.report.html import html
 from bias_audit.report.render import render
 from bias_audit.report.shapes import shapes
 from bias_audit.report.view import audit_view
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.store import read_array
+from bias_audit.results.store import read_array, read_audit
 from tests.report.synthetic import HOSTILE, make_audit
 
 
@@ -27,12 +27,13 @@ def _written(folder: Path, result: AuditResult) -> dict[str, list[list[str]]]:
     }
 
 
-def test_every_figure_of_a_block_names_its_file_and_the_file_exists(tmp_path: Path) -> None:
-    made = make_audit(empty=(1,), backbones=("one", "two"))
-    made.write(tmp_path)
-    files = _written(tmp_path, made.result)
-    view = audit_view(made.result, tmp_path)
-    page = html(view, medium="screen")
+def test_every_figure_of_a_block_names_its_file_and_the_file_exists(
+    two_backbones: Path, two_backbones_page: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(two_backbones, tmp_path / "run"))
+    result = read_audit(folder)
+    files = _written(folder, result)
+    view = audit_view(result, folder)
     figures = [b for backbone in view.backbones for b in backbone.blocks if b.figure]
     assert len(figures) > 20
     for block in figures:
@@ -40,7 +41,7 @@ def test_every_figure_of_a_block_names_its_file_and_the_file_exists(tmp_path: Pa
         if shapes()[block.shape].data is not None:
             name = f"{block.anchor}-{block.shape}.csv"
             assert block.figure.data == f"figures/{name}"
-            assert f"figures/{name}" in page
+            assert f"figures/{name}" in two_backbones_page
             assert len(files[name]) > 1
             assert len({len(row) for row in files[name]}) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,17 +27,13 @@ def test_a_notebook_shows_verdicts_and_answers(
 
 
 def test_the_link_leads_to_the_report_from_where_the_notebook_runs(
-    two_backbones: Path, monkeypatch: pytest.MonkeyPatch
+    two_backbones: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(two_backbones.parent)
-    report = two_backbones / "report.html"
-    assert "href" not in open_audit(two_backbones)._repr_html_()
-    report.touch()
-    try:
-        html = open_audit(two_backbones)._repr_html_()
-    finally:
-        report.unlink()
-    assert f'href="{two_backbones.name}/report.html"' in html
+    folder = Path(shutil.copytree(two_backbones, tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    assert "href" not in open_audit(folder)._repr_html_()
+    (folder / "report.html").touch()
+    assert 'href="run/report.html"' in open_audit(folder)._repr_html_()
 
 
 def test_labels_stay_text(hostile: Path) -> None:

@@ -17,7 +17,7 @@ from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.render import render
 from bias_audit.report.verifying.fonts import wrong_glyphs
 from bias_audit.report.verifying.glyphs import PageReader, to_unicode
-from bias_audit.report.view import AuditView, audit_view
+from bias_audit.report.view import audit_view
 from bias_audit.results.store import read_audit
 
 DATA = Embedded(b'{"made": "up"}\n' * 100, "2026-11-21T06:06:00+00:00")
@@ -140,10 +140,9 @@ def test_the_same_document_and_data_give_the_same_bytes(document: str, printed: 
 
 
 @pytest.mark.slow
-def test_an_audit_of_126_groups_is_printed(
-    large_view: AuditView, caplog: pytest.LogCaptureFixture
-) -> None:
-    reader = PdfReader(io.BytesIO(pdf(html(large_view, medium="paper"))))
+def test_an_audit_of_126_groups_is_printed(large: Path, caplog: pytest.LogCaptureFixture) -> None:
+    view = audit_view(read_audit(large), large)
+    reader = PdfReader(io.BytesIO(pdf(html(view, medium="paper"))))
     assert [r for r in caplog.records if r.name.startswith("weasyprint")] == []
     n_pages = len(reader.pages)
     assert 10 < n_pages <= 25

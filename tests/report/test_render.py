@@ -15,6 +15,7 @@ import pytest
 import bias_audit
 from bias_audit.errors import OutputError
 from bias_audit.report.render import render
+from bias_audit.results.store import read_audit, write_audit
 
 ROOT = Path(bias_audit.__file__).resolve().parents[1]
 Array = npt.NDArray[Any]
@@ -24,6 +25,18 @@ HEAVY = ("torch", "timm", "torchvision", "sklearn", "umap", "bias_audit.audit")
 @pytest.fixture
 def run(hostile: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(hostile, tmp_path / "run"))
+
+
+@pytest.fixture
+def maps(hostile: Path, tmp_path: Path) -> Path:
+    """The run with its maps alone, so that little is drawn before the arrays are read."""
+    result = read_audit(hostile)
+    (subject,) = result.subjects
+    analyses = tuple(each for each in subject.analyses if each.kind == "topomap")
+    subject = subject.model_copy(update={"analyses": analyses})
+    folder = Path(shutil.copytree(hostile, tmp_path / "run"))
+    write_audit(folder, result.model_copy(update={"subjects": (subject,), "verdicts": ()}))
+    return folder
 
 
 def _python(code: str, *args: str, path: Path) -> str:
@@ -57,11 +70,11 @@ def test_another_schema_version_is_refused_with_what_to_do(run: Path) -> None:
     assert not (run / "report.html").exists()
 
 
-def test_a_missing_array_is_named(run: Path) -> None:
-    (array,) = run.glob("arrays/*/rasters.npy")
+def test_a_missing_array_is_named(maps: Path) -> None:
+    (array,) = maps.glob("arrays/*/rasters.npy")
     array.unlink()
     with pytest.raises(OutputError, match=r"rasters\.npy: expected an array of this run"):
-        render(run, formats=("html",))
+        render(maps, formats=("html",))
 
 
 def _no_cells(raw: dict[str, Any]) -> None:
@@ -126,19 +139,19 @@ def _without_one_map(rasters: Array) -> Array:
     ],
 )
 def test_an_array_that_does_not_belong_is_named(
-    key: str, damage: Callable[[Array], Array], cause: str, run: Path
+    key: str, damage: Callable[[Array], Array], cause: str, maps: Path
 ) -> None:
-    (path,) = run.glob(f"arrays/*/{key}.npy")
+    (path,) = maps.glob(f"arrays/*/{key}.npy")
     np.save(path, damage(np.load(path)))
     with pytest.raises(OutputError, match=f'run: its results are .*array "{key}": .*{cause}'):
-        render(run, formats=("html",))
+        render(maps, formats=("html",))
 
 
-def test_an_empty_array_file_is_an_error_of_its_folder(run: Path) -> None:
-    (path,) = run.glob("arrays/*/rasters.npy")
+def test_an_empty_array_file_is_an_error_of_its_folder(maps: Path) -> None:
+    (path,) = maps.glob("arrays/*/rasters.npy")
     path.write_bytes(b"")
     with pytest.raises(OutputError):
-        render(run, formats=("html",))
+        render(maps, formats=("html",))
 
 
 def test_an_unknown_format_is_refused(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import typing
 from pathlib import Path
@@ -21,7 +22,7 @@ from bias_audit.report.sections.settings import overrides, preprocessing
 from bias_audit.report.shapes import shapes, undrawn
 from bias_audit.results import blocks
 from bias_audit.results.store import read_array
-from tests.report.synthetic import CONTROLS, HOSTILE, LARGE, SMALL, make_audit
+from tests.report.synthetic import CONTROLS, HOSTILE, LARGE, SMALL, Made, make_audit
 
 UNION = typing.get_args(typing.get_args(blocks.Block)[0])
 NAMES = [shape.model_fields["block"].default for shape in UNION]
@@ -61,8 +62,13 @@ def test_every_shape_is_told_and_drawn(attributes: typing.Any, tmp_path: Path) -
     assert seen == set(NAMES)
 
 
+@functools.cache
+def _made() -> Made:
+    return make_audit(empty=(1,))
+
+
 def _block(name: str) -> tuple[typing.Any, dict[str, typing.Any]]:
-    made = make_audit(empty=(1,))
+    made = _made()
     for analysis in (*made.result.subjects[0].analyses, *made.result.together):
         for block in analysis.blocks:
             if block.block == name:

@@ -21,6 +21,7 @@ from bias_audit.report.verifying.opening import UnreadableReportError
 from bias_audit.report.verifying.passages import Passage
 from bias_audit.report.verifying.structure import Chunk
 from bias_audit.report.verifying.verify import Verified, verify_report
+from tests.once import once
 from tests.report import tampering
 from tests.report.synthetic import criteria_of, make_audit
 from tests.report.tampering import tampered
@@ -34,11 +35,12 @@ STRANGE = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Right-to-left labels, formulas, markup and 200 characters; printed."""
-    folder = tmp_path_factory.mktemp("run")
-    made = make_audit(STRANGE, layers=("a", "b"), per_cell=9, criteria=criteria_of("kind"))
-    made.write(folder)
-    render(folder, formats=("pdf",))
-    return folder
+
+    def make(folder: Path) -> None:
+        made = make_audit(STRANGE, layers=("a", "b"), per_cell=9, criteria=criteria_of("kind"))
+        render(made.write(folder), formats=("pdf",))
+
+    return once(tmp_path_factory, "printed", make)
 
 
 @pytest.fixture(scope="module")

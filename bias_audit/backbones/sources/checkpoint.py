@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 from pydantic import Field
 from torch import nn
-from torchvision import models
 
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built, Preprocessing
 from bias_audit.backbones.weights import (
@@ -63,7 +61,10 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
 
 
 def _architecture(params: Params) -> tuple[nn.Module, Preprocessing]:
+    # Either library takes seconds to load, which a zoo's plan and status do without.
     if params.library == "timm":
+        import timm  # noqa: PLC0415
+
         if not timm.is_model(params.architecture):
             raise BackboneError(
                 unknown_name(params.architecture, timm.list_models(), noun="timm architecture")
@@ -72,6 +73,8 @@ def _architecture(params: Params) -> tuple[nn.Module, Preprocessing]:
             params.architecture, pretrained=False, num_classes=params.num_classes
         )
         return module, timm_preprocessing(module)
+    from torchvision import models  # noqa: PLC0415
+
     names = models.list_models(module=models)
     if params.architecture not in names:
         raise BackboneError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -47,7 +48,7 @@ def model_card(result: AuditResult, subject: SubjectResult) -> bytes:
     """
     record = subject.backbone
     text = (
-        _engine()
+        _engine(template_engine())
         .get_template("model_card.md")
         .render(
             front_matter=_front_matter(result, subject),
@@ -70,10 +71,11 @@ def model_card(result: AuditResult, subject: SubjectResult) -> bytes:
     return text.encode()
 
 
-def _engine() -> Environment:
-    engine = template_engine()
-    engine.autoescape = False  # markdown has its own marks; `plain` escapes them, HTML's included
-    engine.filters["plain"] = plain
+@functools.cache
+def _engine(pages: Environment) -> Environment:
+    # Markdown has its own marks; `plain` escapes them, HTML's included.
+    engine = pages.overlay(autoescape=False)
+    engine.filters = pages.filters | {"plain": plain}  # that of the pages stays without it
     return engine
 
 
