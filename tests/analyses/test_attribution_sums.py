@@ -11,6 +11,7 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity as reference_similarity
 
+from bias_audit.analyses.attributing.attribution_findings import _densest
 from bias_audit.analyses.attributing.face_template import (
     RENDERED,
     TIGHT,
@@ -25,6 +26,7 @@ from bias_audit.analyses.attributing.map_likeness import (
     structural_similarity,
 )
 from bias_audit.analyses.attributing.randomising import STAGES, randomised
+from bias_audit.analyses.attributing.region_blocks import Shares
 from bias_audit.analyses.attributing.rewiring import rewired
 from bias_audit.analyses.attributing.totals import Means, Totals
 from bias_audit.backbones.backbone import Preprocessing
@@ -239,3 +241,19 @@ def test_no_group_can_be_told_from_what_the_others_leave() -> None:
     assert shown.reasons[2] is not None and "fewer than 10" in shown.reasons[2]
     assert shown.reasons[1] is not None and "would show a smaller one" in shown.reasons[1]
     assert len(shown.ledgers) == 1
+
+
+def test_an_even_spread_seldom_has_a_region_with_more_than_its_size() -> None:
+    """The region with the most is picked among many: its claim allows for that."""
+    regions = regions_on(TIGHT, INPUT)
+    rng, n, decided = np.random.default_rng(5), 24, 0
+    none = shown_groups(attributed(n).faces, np.arange(n), [], SmallGroups())
+    for _ in range(400):
+        totals = Totals.empty(1, len(regions.names))
+        totals.add(rng.dirichlet(60 * regions.areas, n), np.ones((n, 1), bool), np.arange(n))
+        means = Means(totals, unit="images")
+        shares = Shares(means, ("one",), (0,), regions, none, "late", "gender", 0.95)
+        densest = next(_densest(shares))
+        assert "allowing for the choice among 9 regions" in densest.text
+        decided += densest.weight > 0
+    assert 0 < decided < 0.08 * 400, decided

@@ -18,8 +18,6 @@ def findings_of(shares: Shares, trust: Checked) -> tuple[Finding, ...]:
 
 
 def _densest(shares: Shares) -> Iterator[Finding]:
-    if not shares.trusted:
-        return
     inside = range(len(shares.printed) - 1)
     found = [
         (region, value)
@@ -27,17 +25,26 @@ def _densest(shares: Shares) -> Iterator[Finding]:
         if (value := shares.measured({ALL: 1}, shares.trusted, region)) is not None
         and shares.printed[region].area > 0
     ]
+    if not shares.trusted or not found:
+        return
     region, most = max(found, key=lambda entry: entry[1].value / shares.printed[entry[0]].area)
     share = estimate(most, level=shares.level)
     area = shares.printed[region].area
+    # The highest of several: its claim allows for all of them (Bonferroni).
+    allowed = estimate(most, level=1 - (1 - shares.level) / len(found))
+    if allowed.lower > area:
+        than = "more than an even spread would put there"
+    else:
+        than = "which an even spread may give"
     yield Finding(
         text=(
             f"For its size, {shares.printed[region].name} has the most attribution of the "
             f"decision about {shares.target} at {shares.layer}: {percent_interval(share)} of it "
             f"({coverage(share.level)}, n = {share.n}) on {percent(area)} of the image, as the "
-            f"mean of {len(shares.trusted)} methods."
+            f"mean of {len(shares.trusted)} methods; {than}, allowing for the choice among "
+            f"{len(found)} regions."
         ),
-        weight=max(0.0, share.lower - area),
+        weight=max(0.0, allowed.lower - area),
         estimates={"attribution_share": share},
         question="where",
     )
