@@ -28,7 +28,9 @@ SMALL: dict[str, Any] = {
     "seed": 1,
     "data": {"kind": "parametric"},
     "sampling": {"max_per_intersection": 7},
-    "backbones": [{"kind": "bundled", "layers": ["blocks.1", "blocks.5"]}],
+    "backbones": [
+        {"kind": "bundled", "layers": ["blocks.1", "blocks.5"], "preprocessing": {"size": 128}}
+    ],
     "activations": {"device": "cpu"},
     "controls": {"random_weights": 1, "shuffles": 1},
     "analyses": [
