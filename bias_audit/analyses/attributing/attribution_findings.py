@@ -18,6 +18,8 @@ def findings_of(shares: Shares, trust: Checked) -> tuple[Finding, ...]:
 
 
 def _densest(shares: Shares) -> Iterator[Finding]:
+    if not shares.trusted:
+        return
     inside = range(len(shares.printed) - 1)
     found = [
         (region, value)
@@ -25,7 +27,7 @@ def _densest(shares: Shares) -> Iterator[Finding]:
         if (value := shares.measured({ALL: 1}, shares.trusted, region)) is not None
         and shares.printed[region].area > 0
     ]
-    if not shares.trusted or not found:
+    if not found:
         return
     region, most = max(found, key=lambda entry: entry[1].value / shares.printed[entry[0]].area)
     share = estimate(most, level=shares.level)
