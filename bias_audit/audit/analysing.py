@@ -171,10 +171,8 @@ def _threads_kept() -> Iterator[None]:
 def _failed(
     planned: PlannedAnalysis, error: Exception, seconds: float, folder: Path
 ) -> AnalysisResult:
-    message = str(error)
-    if not isinstance(error, AuditError):
-        log = keep_error(error, folder)
-        message = f"{type(error).__name__}: {error}" + (f" (see {log.name})" if log else "")
+    is_expected = isinstance(error, AuditError)
+    message = str(error) if is_expected else keep_error(error, folder, is_inside=True)
     return AnalysisResult(
         kind=planned.kind,
         title=planned.analysis.title,

@@ -6,8 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from bias_audit.errors import OutputError
-from bias_audit.files import write_text, writing
+from bias_audit.files import writing
 
 _NAME: Final = "errors.log"
 
@@ -23,20 +22,24 @@ def forget_errors(folder: Path) -> None:
         log.unlink(missing_ok=True)
 
 
-def keep_error(error: Exception, folder: Path) -> Path | None:
+def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> str:
     """Add a traceback to the folder's log.
 
     Args:
         error: A defect.
         folder: Of the run.
+        is_inside: Whether the line is read in the folder, where the log needs no path.
 
     Returns:
-        The log; None if it cannot be written, as on a full disk.
+        The error in a line, with where its traceback is, unless that could not be written, as on
+        a full disk.
     """
     log = folder / _NAME
+    told = f"{type(error).__name__}: {error}"
     try:
-        before = log.read_text(encoding="utf-8") if log.exists() else ""
-        write_text(log, before + "".join(traceback.format_exception(error)))
-    except (OSError, OutputError):
-        return None
-    return log
+        folder.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return told
+    return f"{told} (see {log.name if is_inside else log})"

@@ -83,19 +83,14 @@ def _lift(curve: Curve) -> str:
 
 def _problems(result: AuditResult) -> Iterator[str]:
     """One line at most."""
-    failed = [
-        f"{analysis.title} on {name}"
+    named = [
+        (f"{analysis.title} on {name}", analysis)
         for name, analyses in result.analysed
         for analysis in analyses
-        if analysis.status == "failed"
     ]
+    failed = [words for words, analysis in named if analysis.status == "failed"]
+    warned = [words for words, analysis in named if any(f.is_warning for f in analysis.findings)]
     not_ok = result.selftest.not_ok if result.selftest else ()
-    warned = [
-        f"{analysis.title} on {name}"
-        for name, analyses in result.analysed
-        for analysis in analyses
-        if any(finding.is_warning for finding in analysis.findings)
-    ]
     told = []
     if failed:
         told.append(f"could not be computed: {'; '.join(failed)}")

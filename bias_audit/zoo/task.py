@@ -30,7 +30,6 @@ def perform(task: Task, progress: Progress) -> Done:
         refused = isinstance(error, OutputError)
         return Done(task.key, time.monotonic() - began, error=str(error), is_refused=refused)
     except Exception as error:  # noqa: BLE001  one backbone must not stop the others
-        log = keep_error(error, task.folder)
-        message = f"{type(error).__name__}: {error}" + (f" (see {log})" if log else "")
-        return Done(task.key, time.monotonic() - began, error=message)
+        told = keep_error(error, task.folder)
+        return Done(task.key, time.monotonic() - began, error=told)
     return Done(task.key, time.monotonic() - began)
