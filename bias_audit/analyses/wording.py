@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from bias_audit.statistics.estimate import Estimate
 
+_EVEN = 0.8
+"""Share of the clusters that they are worth, from which on they count as of one size."""
+
 
 def interval(estimate: Estimate) -> str:
     """Such as "0.83 [0.82, 0.85]"; three decimals where two would hide where a bound lies."""
@@ -37,6 +40,14 @@ def percent_interval(estimate: Estimate) -> str:
 def coverage(level: float) -> str:
     """Such as "95 % interval"."""
     return f"{100 * level:g} % interval"
+
+
+def sample(estimate: Estimate) -> str:
+    """Such as "n = 720", or "n = 96 in 12 clusters of unequal size, worth 7.4 equal ones"."""
+    text = f"n = {estimate.n}"
+    if estimate.clusters is None or estimate.clusters > _EVEN * estimate.n:
+        return text
+    return f"{text}, worth {estimate.clusters:.1f} clusters of equal size"
 
 
 def listed(names: Sequence[str], *, most: int = 5) -> str:

@@ -73,6 +73,9 @@ class Curve(_Frozen):
     """Why no point has an estimate."""
     noise: RefitNoise | None = None
     """None where nothing was fitted anew."""
+    choice: float | None = None
+    """Share of the error rate that is left to the interval of a layer chosen by its estimate; None
+    where an earlier release made the curve, for one share for each layer."""
 
 
 class LayerCurve(_Block):

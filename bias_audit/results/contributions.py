@@ -26,7 +26,7 @@ from bias_audit.statistics.inference import IntArray, Measured
 
 FOLDER = "contributions"
 """Below a cache."""
-_VERSION = 1
+_VERSION = 2
 _NAME = re.compile(r"[0-9a-f]{32}")
 Of = Literal["estimate", "lift"]
 Levels = tuple[tuple[str, str], ...]
@@ -139,18 +139,21 @@ def _packed(entry: Contributions) -> bytes:
                 "key": [key.quantity, key.target, key.layer, key.group, key.of],
                 "value": measure.value,
                 "n": measure.n,
-                "smallest": measure.smallest,
                 "unit": measure.unit,
                 "is_share": measure.is_share,
-                "trials": measure.trials,
+                "trials": measure.trials if np.isfinite(measure.trials) else None,
+                "seed_freedom": measure.seed_freedom,
+                "choice": measure.choice,
+                "offset": measure.offset,
             }
             for key, measure in zip(keys, measures, strict=True)
         ],
     }
     n_units = entry.n_clusters + len(entry.seeds)
     influence = np.zeros((len(measures), n_units), dtype=np.float32)
-    for row, measure in zip(influence, measures, strict=True):
-        row[:] = measure.influence
+    weight = np.zeros((len(measures), entry.n_clusters), dtype=np.float32)
+    for place, measure in enumerate(measures):
+        influence[place], weight[place] = measure.influence, measure.weight
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -159,6 +162,7 @@ def _packed(entry: Contributions) -> bytes:
         images=np.array([bytes.fromhex(sha) for sha in entry.images], dtype="V32"),
         clusters=entry.clusters.astype(np.int64),
         influence=influence,
+        weight=weight,
     )
     return buffer.getvalue()
 
@@ -167,7 +171,7 @@ def _unpacked(content: bytes) -> Contributions:
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         head = json.loads(stored["head"].tobytes())
         images, clusters = stored["images"], stored["clusters"]
-        influence = stored["influence"].astype(np.float64)
+        influence, weight = (stored[name].astype(np.float64) for name in ("influence", "weight"))
     if head["version"] != _VERSION:
         raise OutputError(f"expected version {_VERSION} of an entry, got {head['version']}")
     return Contributions(
@@ -177,13 +181,16 @@ def _unpacked(content: bytes) -> Contributions:
         n_clusters=head["n_clusters"],
         seeds=tuple(head["seeds"]),
         measures=dict(
-            _measure(said, row) for said, row in zip(head["measures"], influence, strict=True)
+            _measure(said, *rows)
+            for said, *rows in zip(head["measures"], influence, weight, strict=True)
         ),
     )
 
 
 def _measure(
-    said: Mapping[str, Any], influence: npt.NDArray[np.float64]
+    said: Mapping[str, Any],
+    influence: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
 ) -> tuple[MeasureKey, Measured]:
     quantity, target, layer, group, of = said["key"]
     levels = None if group is None else tuple((name, level) for name, level in group)
@@ -191,9 +198,12 @@ def _measure(
         value=said["value"],
         influence=influence,
         n=said["n"],
-        smallest=said["smallest"],
+        weight=weight,
         unit=said["unit"],
         is_share=said["is_share"],
-        trials=said["trials"],
+        trials=np.inf if said["trials"] is None else said["trials"],
+        seed_freedom=said["seed_freedom"],
+        choice=said["choice"],
+        offset=said["offset"],
     )
     return MeasureKey(quantity, target, layer, levels, of), measured

@@ -13,8 +13,8 @@ nothing. A criterion over m numbers
   none is. If no true value is beyond, the chance of a FAIL is at most a.
 - is INCONCLUSIVE otherwise. A missing number forbids PASS, not FAIL.
 
-A layer picked because its estimate is highest ("best" of k) takes a/k in place of a on both sides,
-since any of k intervals could have been the one. Error rates hold for one criterion on one
+The intervals of a layer picked because its estimate is highest ("best") allow for that choice:
+they hold for all layers at once. Error rates hold for one criterion on one
 backbone.
 """
 
@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterable, Sequence
 from bias_audit.config.schema import Criterion
 from bias_audit.results.audit import TOGETHER, AnalysisResult, SubjectResult
 from bias_audit.results.margins import (
+    POWER,
     Held,
     decisive_level,
     excess,
@@ -40,9 +41,6 @@ from bias_audit.results.matching import Number, numbers, numbers_among
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
 from bias_audit.statistics.coverage import at_level, quantile, standard_error
 from bias_audit.statistics.estimate import Estimate
-
-POWER = 0.8
-"""With which the smallest detectable distance is decided."""
 
 
 def judge(
@@ -93,7 +91,7 @@ def _verdict(
     outcome = _outcome(held)
     deciding = _deciding(criterion, outcome, held)
     m = held.n_measured
-    adjusted = level_for(criterion, deciding, m) if m else None
+    adjusted = level_for(criterion, m) if m else None
     return Verdict(
         criterion=criterion,
         backbone=name,
@@ -165,8 +163,8 @@ def _told(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Dec
     estimate = number.estimate
     if estimate is not None:
         levels = {
-            "PASS": level_for(criterion, number),
-            "FAIL": level_for(criterion, number, m),
+            "PASS": criterion.level,
+            "FAIL": level_for(criterion, m),
             "INCONCLUSIVE": decisive_level(criterion, number, m),
         }
         estimate = at_level(estimate, levels[outcome])
@@ -188,7 +186,8 @@ def _n_to_decide(criterion: Criterion, number: Number, m: int) -> int | None:
 def _detectable(estimate: Estimate | None, level: float | None) -> float | None:
     if estimate is None or level is None:
         return None
-    distance = (quantile(level) + quantile(2 * POWER - 1)) * standard_error(estimate)
+    reach = quantile(1 - (1 - level) * estimate.choice, estimate.freedom)
+    distance = (reach + quantile(2 * POWER - 1)) * standard_error(estimate)
     return distance if math.isfinite(distance) else None
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.matching import Number
-from bias_audit.statistics.coverage import interval_at
+from bias_audit.statistics.coverage import interval_at, quantile
 from bias_audit.statistics.estimate import Estimate
 
 Bounds = tuple[float, float]
+POWER: Final = 0.8
+"""Probability with which the images that would decide do so, and with which the smallest
+detectable distance is detected."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ def _failing(criterion: Criterion, measured: Sequence[Number]) -> list[Number]:
     return failing
 
 
-def level_for(criterion: Criterion, number: Number, m: int = 1) -> float:
-    """Coverage that keeps the error rate over m numbers, and over a choice among layers."""
-    return 1 - (1 - criterion.level) / (m * number.choices)
+def level_for(criterion: Criterion, m: int = 1) -> float:
+    """Coverage that keeps the error rate over m numbers."""
+    return 1 - (1 - criterion.level) / m
 
 
 def measured(number: Number) -> Estimate:
@@ -79,13 +83,13 @@ def measured(number: Number) -> Estimate:
 
 def room(criterion: Criterion, number: Number) -> float:
     """How far the interval stays within the margin's nearer end; negative where it sticks out."""
-    lower, upper = interval_at(measured(number), level_for(criterion, number))
+    lower, upper = interval_at(measured(number), criterion.level)
     return _room((lower, upper), criterion)
 
 
 def excess(criterion: Criterion, number: Number, m: int) -> float:
     """How far the whole interval, one of m, lies beyond the margin; else negative."""
-    lower, upper = interval_at(measured(number), level_for(criterion, number, m))
+    lower, upper = interval_at(measured(number), level_for(criterion, m))
     lowest, highest = criterion.margin
     above = -math.inf if highest is None else lower - highest
     below = -math.inf if lowest is None else lowest - upper
@@ -100,16 +104,21 @@ def is_inside(criterion: Criterion, number: Number) -> bool:
 
 def decisive_level(criterion: Criterion, number: Number, m: int) -> float:
     """Level of the interval that would settle a number, given the side its value is on."""
-    return level_for(criterion, number, 1 if is_inside(criterion, number) else m)
+    return level_for(criterion, 1 if is_inside(criterion, number) else m)
 
 
 def growth(criterion: Criterion, number: Number, m: int) -> float:
-    """How many times the images would decide if the value held; infinite on the margin itself.
+    """How many times the images would decide with a probability of `POWER` if the value held.
 
-    The width of an interval shrinks with the root of the number of images.
+    Infinite on the margin itself. The standard error shrinks with the root of the number of
+    images; the distance to the margin must exceed the interval's reach, which is a quantile of it,
+    by so much that chance seldom makes up for it, which is another.
     """
-    value = measured(number).value
-    lower, upper = interval_at(measured(number), decisive_level(criterion, number, m))
+    estimate, level = measured(number), decisive_level(criterion, number, m)
+    value = estimate.value
+    lower, upper = interval_at(estimate, level)
+    alone = 1 - (1 - level) * estimate.choice
+    with_power = (quantile(alone) + quantile(2 * POWER - 1)) / quantile(alone, estimate.freedom)
     lowest, highest = criterion.margin
     needed = 0.0
     if lowest is not None:
@@ -119,7 +128,7 @@ def growth(criterion: Criterion, number: Number, m: int) -> float:
         half_width = upper - value if value <= highest else value - lower
         above = _times(half_width, highest - value)
         needed = above if value > highest else max(needed, above)
-    return needed
+    return needed * with_power**2
 
 
 def _times(half_width: float, distance: float) -> float:

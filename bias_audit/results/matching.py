@@ -10,6 +10,7 @@ from bias_audit.config.schema import Criterion
 from bias_audit.groups import Group
 from bias_audit.results.audit import AnalysisResult, SubjectResult
 from bias_audit.results.blocks import Curve, CurvePoint, GroupTable, LayerCurve
+from bias_audit.statistics.coverage import allowing_for_choice
 from bias_audit.statistics.estimate import Estimate
 
 B = TypeVar("B")
@@ -24,14 +25,24 @@ class Number:
     estimate: Estimate | None
     """None where it is missing, and `reason` says why."""
     reason: str | None = None
-    choices: int = 1
-    """Layers among which this one was picked because its estimate is the highest."""
 
 
 def best_point(curve: Curve) -> CurvePoint | None:
-    """The layer with the highest estimate, the first of equals; None where nothing is measured."""
+    """The layer with the highest estimate, the first of equals; None where nothing is measured.
+
+    Its intervals allow for the choice: they hold for all layers at once.
+    """
     measured = [point for point in curve.points if point.estimate is not None]
-    return max(measured, key=lambda p: p.estimate.value if p.estimate else 0.0, default=None)
+    best = max(measured, key=lambda p: p.estimate.value if p.estimate else 0.0, default=None)
+    if best is None or len(measured) == 1:
+        return best
+    choice = 1 / len(measured) if curve.choice is None else curve.choice
+    chosen = {
+        name: allowing_for_choice(found, choice)
+        for name in ("estimate", "lift")
+        if (found := getattr(best, name)) is not None
+    }
+    return best.model_copy(update=chosen)
 
 
 def numbers(criterion: Criterion, subject: SubjectResult) -> tuple[Number, ...]:
@@ -73,7 +84,7 @@ def _blocks(analyses: Sequence[AnalysisResult], kind: type[B]) -> Iterator[B]:
 
 
 def _of_curve(criterion: Criterion, curve: Curve) -> Iterator[Number]:
-    points, choices = _points(criterion.layer, curve)
+    points = _points(criterion.layer, curve)
     if not points and criterion.layer in {"every", "best", "last"}:
         reason = curve.not_measured or "no layer was measured"
         yield Number(criterion.layer, None, None, reason)
@@ -82,20 +93,19 @@ def _of_curve(criterion: Criterion, curve: Curve) -> Iterator[Number]:
         missing = curve.not_measured or "not measured"
         if estimate is None and point.estimate is not None:
             missing = "no lift was measured"
-        yield Number(point.layer, None, estimate, None if estimate else missing, choices)
+        yield Number(point.layer, None, estimate, None if estimate else missing)
 
 
-def _points(layer: str, curve: Curve) -> tuple[Sequence[CurvePoint], int]:
-    """The points asked for, and among how many layers the values chose them."""
+def _points(layer: str, curve: Curve) -> Sequence[CurvePoint]:
+    """The points that a criterion names."""
     if layer == "every":
-        return curve.points, 1
+        return curve.points
     if layer == "last":
-        return curve.points[-1:], 1
+        return curve.points[-1:]
     if layer == "best":
         best = best_point(curve)
-        measured = [point for point in curve.points if point.estimate is not None]
-        return ((best,), len(measured)) if best else ((), 1)
-    return [point for point in curve.points if point.layer == layer], 1
+        return (best,) if best else ()
+    return [point for point in curve.points if point.layer == layer]
 
 
 def _of_tables(

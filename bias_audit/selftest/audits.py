@@ -31,11 +31,7 @@ def audited(sample: Sample, rng: np.random.Generator) -> tuple[Decodability, ...
 
 def is_claimed(results: tuple[Decodability, ...]) -> bool:
     """Whether any target is called linearly decodable at any layer."""
-    return any(
-        comparison is not None and comparison.claim > 0
-        for result in results
-        for comparison in result.comparisons
-    )
+    return any(result.is_claimed for result in results)
 
 
 def fails(results: tuple[Decodability, ...], criterion: Criterion) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured
+from bias_audit.statistics.inference import Measured, quantile_for
 from bias_audit.statistics.influence import Statistic
 
 FloatArray = npt.NDArray[np.float64]
@@ -35,7 +34,7 @@ def pearson(one: FloatArray, other: FloatArray) -> Statistic | None:
     x, y = ((values - values.mean()) / values.std() for values in (one, other))
     value = float(np.clip((x * y).mean(), -1, 1))
     influence = (x * y - value * (x**2 + y**2) / 2) / n * np.sqrt(n / (n - 1))
-    return Statistic(value, np.asarray(influence, np.float64), n)
+    return Statistic(value, np.asarray(influence, np.float64), np.full(n, 1 / n))
 
 
 def _is_constant(values: FloatArray) -> bool:
@@ -45,7 +44,7 @@ def _is_constant(values: FloatArray) -> bool:
 def correlation_estimate(measured: Measured, *, level: float) -> Estimate:
     """A correlation with an interval that is symmetric on Fisher's z scale, so within [-1, 1]."""
     value = float(np.clip(measured.value, -_NEAREST_ONE, _NEAREST_ONE))
-    half = float(norm.ppf((1 + level) / 2)) * measured.standard_error / (1 - value**2)
+    half = quantile_for(measured, level) * measured.standard_error / (1 - value**2)
     lower, upper = (float(np.tanh(np.arctanh(value) + side * half)) for side in (-1, 1))
     return Estimate(
         measured.value,
@@ -53,5 +52,8 @@ def correlation_estimate(measured: Measured, *, level: float) -> Estimate:
         max(upper, measured.value),
         level=level,
         n=measured.n,
-        method=f"clustered influence on Fisher's z scale, {measured.unit}",
+        method=f"clustered influence on Fisher's z scale, Student's t, {measured.unit}",
+        freedom=measured.freedom,
+        clusters=measured.clusters,
+        choice=measured.choice,
     )

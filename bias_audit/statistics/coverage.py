@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
+import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
+
+_TINY: Final = float(np.finfo(np.float64).tiny)
 
 
-def quantile(level: float) -> float:
-    """The normal quantile of a two-sided interval, such as 1.96 for 0.95."""
-    return float(norm.ppf((1 + level) / 2))
+def quantile(level: float, freedom: float | None = None) -> float:
+    """The quantile of a two-sided interval, such as 1.96 for 0.95.
+
+    Args:
+        level: Coverage.
+        freedom: Degrees of freedom of Student's t; None for the normal distribution.
+    """
+    tail = (1 - level) / 2
+    return float(norm.isf(tail) if freedom is None else student.isf(tail, freedom))
 
 
 def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     """The bounds that an estimate has at another level.
 
     On the scale "wilson", Wilson's interval of `value` and `counted`, exactly. Otherwise each
-    bound's distance from the value, on the estimate's scale, is multiplied by the ratio of normal
-    quantiles of the two levels: the estimate is taken to be normal on that scale, and an interval
-    that is wider on one side stays so. A share of exactly 0 or 1 has no logit; there the distances
-    are measured on the share itself and the bounds kept within [0, 1].
+    bound's distance from the value, on the estimate's scale, is multiplied by the ratio of the
+    quantiles of the two levels, so that an interval that is wider on one side stays so; on the
+    scale "paired", it is never less than that of pairs that all agree. A share of exactly 0 or 1
+    has no logit; there the distances are measured on the share itself and the bounds kept within
+    [0, 1].
 
     Args:
         estimate: A value and its interval.
@@ -41,18 +53,19 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
         raise ValueError(f"level: expected a coverage between 0 and 1, got {level}")
     if level == estimate.level:
         return estimate.lower, estimate.upper
+    own = _quantile(estimate, level)
     if estimate.scale == "wilson":
-        return wilson_interval(estimate.value, estimate.counted, level=level)
-    ratio = quantile(level) / quantile(estimate.level)
-    if estimate.scale == "identity":
-        return _stretched(estimate.value, estimate.lower, estimate.upper, ratio)
-    if 0 < estimate.value < 1:
-        value, lower, upper = (
-            float(logit(number)) for number in (estimate.value, estimate.lower, estimate.upper)
-        )
+        return wilson_bounds(estimate.value, estimate.counted, own)
+    ratio = own / _quantile(estimate, estimate.level)
+    value, lower, upper = estimate.value, estimate.lower, estimate.upper
+    if estimate.scale in {"identity", "paired"}:
+        least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
+        return _stretched(value, lower, upper, ratio, least)
+    if 0 < value < 1:
+        value, lower, upper = (float(logit(number)) for number in (value, lower, upper))
         lower, upper = _stretched(value, lower, upper, ratio)
         return float(expit(lower)), float(expit(upper))
-    lower, upper = _stretched(estimate.value, estimate.lower, estimate.upper, ratio)
+    lower, upper = _stretched(value, lower, upper, ratio)
     return max(0.0, lower), min(1.0, upper)
 
 
@@ -66,13 +79,43 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
 
 
 def standard_error(estimate: Estimate) -> float:
-    """Half the width of the interval over its normal quantile; infinite for an open interval."""
+    """Half the width of the interval over its quantile; infinite for an open interval."""
     width = estimate.upper - estimate.lower
-    return width / 2 / quantile(estimate.level) if math.isfinite(width) else math.inf
+    own = _quantile(estimate, estimate.level)
+    return width / 2 / own if math.isfinite(width) else math.inf
 
 
-def _stretched(value: float, lower: float, upper: float, ratio: float) -> tuple[float, float]:
+def allowing_for_choice(estimate: Estimate, choice: float) -> Estimate:
+    """The estimate of a layer chosen by estimates like it, at the level it has alone.
+
+    Args:
+        estimate: As it stands among those of the other layers.
+        choice: Share of the error rate that is left, see `inference.choice_among`.
+    """
+    lower, upper = interval_at(estimate, 1 - (1 - estimate.level) * choice)
+    method = f"{estimate.method}, allowing for the choice of the layer"
+    return replace(estimate, lower=lower, upper=upper, choice=choice, method=method)
+
+
+def p_of_no_difference(estimate: Estimate) -> float:
+    """Two-sided, from the interval's distance to the value on the side of 0; never 0."""
+    value = estimate.value
+    reach = value - estimate.lower if value > 0 else estimate.upper - value
+    if value == 0 or reach <= 0:
+        return 1.0 if value == 0 else _TINY
+    found = abs(value) / reach * _quantile(estimate, estimate.level)
+    tail = norm.sf(found) if estimate.freedom is None else student.sf(found, estimate.freedom)
+    return min(1.0, max(_TINY, float(2 * tail) / estimate.choice))
+
+
+def _quantile(estimate: Estimate, level: float) -> float:
+    return quantile(1 - (1 - level) * estimate.choice, estimate.freedom)
+
+
+def _stretched(
+    value: float, lower: float, upper: float, ratio: float, least: float = 0.0
+) -> tuple[float, float]:
     """Bounds at `ratio` times their distance; one on the wrong side of the value stays."""
-    low = value - (value - lower) * ratio if lower < value else lower
-    high = value + (upper - value) * ratio if upper > value else upper
+    low = value - max(least, (value - lower) * ratio) if lower <= value else lower
+    high = value + max(least, (upper - value) * ratio) if upper >= value else upper
     return low, high

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Scale = Literal["identity", "logit", "wilson", "paired"]
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -19,13 +21,22 @@ class Estimate:
     """Independent units behind the value: images, or clusters of images of one person."""
     method: str
     """How the interval was made, such as "cluster bootstrap over images"."""
-    scale: Literal["identity", "logit", "wilson"] = "identity"
-    """On which the interval is symmetric; "wilson" is Wilson's interval of `value` and `n`."""
+    scale: Scale = "identity"
+    """On which the interval is symmetric. "wilson" is Wilson's interval of `value` and `counted`;
+    "paired" is a difference of shares, whose interval is at least Tango's of `counted` pairs that
+    all agree; "logit" occurs in results of earlier releases."""
     effective: float | None = None
-    """Observations that Wilson's interval counts, where fewer than `n` because the predictions
-    behind a share depend on each other."""
+    """Observations that the score interval counts, where not `n`."""
+    freedom: float | None = None
+    """Degrees of freedom of Student's t behind the interval; None where it is a normal one."""
+    clusters: float | None = None
+    """Effective number of independent clusters, from their sizes: what unequal clusters are worth
+    in clusters of one size; None where it was not found."""
+    choice: float = 1.0
+    """Share of the error rate that the interval has, because its layer was chosen among several by
+    what was measured there: it holds at `level` for the layer chosen; 1 where none was."""
 
     @property
     def counted(self) -> float:
-        """Observations that Wilson's interval counts."""
+        """Observations that a score interval counts."""
         return self.n if self.effective is None else self.effective

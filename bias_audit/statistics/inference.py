@@ -1,24 +1,39 @@
-"""From influences to intervals, comparisons and joint draws."""
+"""From influences to intervals, tests, comparisons and joint draws, all on one scale.
+
+Every number has a score: the quantile of Student's t at which its interval just reaches a given
+value. The test of that value and the interval are therefore one statement. Shares have Wilson's
+interval with as many observations as their influences say, differences of shares at least that of
+pairs which all agree (Tango), and other numbers a symmetric one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from bias_audit.statistics import auc_interval, proportions
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.clusters import effective_clusters
+from bias_audit.statistics.estimate import Estimate, Scale
+from bias_audit.statistics.influence import Statistic, average
+from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+FEWEST_CLUSTERS: Final = 5.0
+"""Effective clusters below which a number has no interval that holds its level in simulations."""
+FEW_CLUSTERS: Final = 30.0
+"""Effective clusters below which a reader is warned."""
 _NO_SPREAD = 1e-9
 _BLOCK = 512
+_CHOICE_DRAWS = 10_000
 _TINY = float(np.finfo(np.float64).tiny)
+_LARGEST_SCORE = 37.0
+"""Normal scores beyond have p-values below the smallest float."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +46,58 @@ class Measured:
     subject have the same units."""
     n: int
     """Clusters of images the value rests on."""
-    smallest: int
-    """Of those, about how many show the smallest class."""
+    weight: FloatArray
+    """How far each cluster can move the value, by sizes alone, shape (n_clusters,)."""
     unit: str
     """What is independent: "images" or "clusters of images"."""
     is_share: bool = True
     """Whether the value lies in [0, 1]."""
-    trials: float | None = None
-    """Of a mean over images: the independent observations that Wilson's interval counts, fewer
-    than `n` where predictions depend on each other; None for a ranking or a mean of classes."""
+    trials: float = np.inf
+    """Of shares and their differences: the independent observations that count where the images
+    show no spread."""
+    seed_freedom: float = 0.0
+    """Degrees of freedom of the variance between seeds."""
+    choice: float = 1.0
+    """Share of the error rate that is left to this number, because its layer was chosen among
+    several; 1 where nothing was chosen."""
+    offset: float = 0.0
+    """What was taken away from a share, such as what guessing gives."""
+
+    @property
+    def clusters(self) -> float:
+        """Effective number of clusters, from their sizes."""
+        return effective_clusters(self.weight)
 
     @property
     def standard_error(self) -> float:
         """Square root of the sum of squared contributions."""
         return float(np.sqrt((self.influence**2).sum()))
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the variance, that of seeds joined by Satterthwaite's rule.
+
+        At least 1: what rests on less is refused before (`FEWEST_CLUSTERS`).
+        """
+        images = float((self.influence[: len(self.weight)] ** 2).sum())
+        seeds = float((self.influence[len(self.weight) :] ** 2).sum())
+        of_images = max(1.0, self.clusters - 1)
+        if seeds <= 0 or self.seed_freedom <= 0:
+            return of_images
+        own = images**2 / of_images + seeds**2 / self.seed_freedom
+        return max(1.0, (images + seeds) ** 2 / own)
+
+    @property
+    def counted(self) -> float:
+        """Independent observations that a share's interval counts: value (1 - value) / variance.
+
+        Where images show no spread, such as at an AUC of 1, these are `trials`; in between, both
+        sides are raised by what one observation among the trials would add.
+        """
+        share = self.value + self.offset
+        spread, one = share * (1 - share), 1 / self.trials
+        variance = self.standard_error**2 + one**2
+        return (spread + one) / variance if spread + one > 0 and variance > 0 else float(self.n)
 
     def __sub__(self, other: Measured) -> Measured:
         """The difference, image by image."""
@@ -52,10 +105,17 @@ class Measured:
             self.value - other.value,
             self.influence - other.influence,
             min(self.n, other.n),
-            min(self.smallest, other.smallest),
+            self.weight + other.weight,
             self.unit,
             is_share=False,
+            trials=min(self.trials, other.trials),
+            seed_freedom=max(self.seed_freedom, other.seed_freedom),
+            choice=min(self.choice, other.choice),
         )
+
+    def above(self, constant: float) -> Measured:
+        """The share minus a number without error, such as what guessing gives."""
+        return replace(self, value=self.value - constant, offset=self.offset + constant)
 
 
 def by_cluster(influence: FloatArray, clusters: IntArray, n_units: int) -> FloatArray:
@@ -67,6 +127,64 @@ def by_cluster(influence: FloatArray, clusters: IntArray, n_units: int) -> Float
         n_units: Length of the result.
     """
     return np.bincount(clusters, weights=influence, minlength=n_units).astype(np.float64)
+
+
+def measured(
+    statistic: Statistic,
+    clusters: IntArray,
+    *,
+    n_clusters: int,
+    n_seeds: int = 0,
+    widened: float = 1.0,
+    is_share: bool = True,
+) -> Measured:
+    """A statistic ready to be compared with others of the same units.
+
+    Args:
+        statistic: Its influences have shape (n_images,).
+        clusters: Number of each image's cluster, in 0 .. n_clusters - 1, shape (n_images,).
+        n_clusters: Of all images that others may be about.
+        n_seeds: Units after the clusters.
+        widened: Factor on the error, such as `widening`.
+        is_share: Whether the value lies in [0, 1].
+    """
+    weight = by_cluster(statistic.weight, clusters, n_clusters)
+    n = int(np.count_nonzero(weight))
+    is_single = n == np.count_nonzero(statistic.weight)
+    return Measured(
+        value=statistic.value,
+        influence=by_cluster(statistic.influence * widened, clusters, n_clusters + n_seeds),
+        n=n,
+        weight=weight,
+        unit="images" if is_single else "clusters of images",
+        is_share=is_share,
+        trials=statistic.trials / widened**2,
+    )
+
+
+def share_estimate(
+    hits: npt.NDArray[np.bool_ | np.floating],
+    clusters: npt.NDArray[np.integer],
+    *,
+    level: float,
+    widened: float = 1.0,
+    choice: float = 1.0,
+) -> Estimate | None:
+    """A share of images with its interval; None without images.
+
+    Args:
+        hits: Which images have the property, or a number in [0, 1] for each, shape (n_images,).
+        clusters: Of each image, any numbers, shape (n_images,).
+        level: Coverage.
+        widened: Factor on the error, such as `widening` of cross-validated predictions.
+        choice: Share of the error rate that the choice of a layer left.
+    """
+    if not len(hits):
+        return None
+    numbers, own = np.unique(clusters, return_inverse=True)
+    statistic = average(hits, own)
+    found = measured(statistic, own, n_clusters=len(numbers), widened=widened)
+    return estimate(replace(found, choice=choice), level=level)
 
 
 def widening(n_folds: int, dependence: float) -> float:
@@ -87,75 +205,96 @@ def widening(n_folds: int, dependence: float) -> float:
     return float(np.sqrt(1 + share * n_folds / (n_folds - 1)))
 
 
-def estimate(measured: Measured, *, level: float) -> Estimate:
-    """A value with its interval.
-
-    Shares have an interval that is symmetric on the logit scale, so that it stays within (0, 1).
-    A share without spread, such as an AUC of exactly 1, gets a score interval, never a point.
-    """
-    se, z = measured.standard_error, float(norm.ppf((1 + level) / 2))
-    value, n = measured.value, measured.n
-    if not measured.is_share:
-        method = f"clustered influence, {measured.unit}"
-        lower, upper = value - z * se, value + z * se
-        return Estimate(value, lower, upper, level=level, n=n, method=method)
-    if not 0 < value < 1 or se < _NO_SPREAD:
-        return _without_spread(measured, level)
-    half = z * se / (value * (1 - value))
-    lower, upper = (float(expit(logit(value) + side * half)) for side in (-1, 1))
-    method = f"clustered influence on the logit scale, {measured.unit}"
-    return Estimate(value, lower, upper, level=level, n=n, method=method, scale="logit")
-
-
-def score_error(value: float, smallest: int, n: int, *, trials: float | None = None) -> float:
-    """Standard error of a share of exactly 0 or 1, from its score interval.
+def bounds(measured: Measured, quantile: float) -> tuple[float, float]:
+    """The interval that reaches so many quantiles of Student's t to either side.
 
     Args:
-        value: 0 or 1.
-        smallest: Images of the smallest class.
-        n: Independent units of all classes.
-        trials: Of a mean over images: the independent observations.
+        measured: A value.
+        quantile: Such as 1.96; not negative.
     """
-    level = 0.95
-    lower, upper = _score_interval(value, smallest, n, level=level, trials=trials)
-    return max(value - lower, upper - value) / float(norm.ppf((1 + level) / 2))
+    value, error = measured.value, measured.standard_error
+    if measured.is_share:
+        offset = measured.offset
+        lower, upper = wilson_bounds(value + offset, measured.counted, quantile)
+        return lower - offset, upper - offset
+    half = max(quantile * error, agreeing_pairs(measured.trials, quantile))
+    return value - half, value + half
 
 
-def _score_interval(
-    value: float, smallest: int, n: int, *, level: float, trials: float | None
-) -> tuple[float, float]:
-    if trials is not None:
-        return proportions.wilson_interval(value, trials, level=level)
-    m = max(1, min(smallest, n))
-    lower, upper = auc_interval.auc_score_interval(value, m, max(1, n - m), level=level)
-    wilson = proportions.wilson_interval(value, m, level=level)
-    return min(lower, wilson[0]), max(upper, wilson[1])
+def score(measured: Measured, null: float = 0.0) -> float:
+    """The quantile at which the interval just reaches `null`, negative where it is below it."""
+    distance = measured.value - null
+    share = null + measured.offset
+    if measured.is_share and 0 < share < 1:
+        return float(distance * np.sqrt(measured.counted / (share * (1 - share))))
+    error = measured.standard_error
+    found = abs(distance) / error if error > _NO_SPREAD else np.inf
+    if np.isfinite(measured.trials):
+        rest = max(1 - abs(distance), _TINY)
+        found = min(found, float(np.sqrt(measured.trials * abs(distance) / rest)))
+    elif not np.isfinite(found):
+        found = 0.0  # neither spread nor a count of pairs: nothing is known of the error
+    return float(np.sign(distance) * found)
 
 
-def _without_spread(measured: Measured, level: float) -> Estimate:
-    value, n, trials = measured.value, measured.n, measured.trials
-    bounds = _score_interval(value, measured.smallest, n, level=level, trials=trials)
-    if trials is None:
-        method = f"{auc_interval.METHOD}, or Wilson's where wider"
-        return Estimate(value, *bounds, level=level, n=n, method=method)
-    effective = trials if trials < n else None
-    method = proportions.METHOD + ("" if effective is None else ", widened for refitting")
+def normal_score(measured: Measured, null: float = 0.0) -> float:
+    """The score as a standard normal number: what has the same p-value under Student's t.
+
+    Where a layer was chosen, the p-value is divided by the share of the error rate that is left.
+    """
+    found = score(measured, null)
+    p_value = min(0.5, float(stdtr(measured.freedom, -abs(found))) / measured.choice)
+    return float(np.sign(found) * min(_LARGEST_SCORE, -ndtri(max(p_value, _TINY))))
+
+
+def quantile_for(measured: Measured, level: float) -> float:
+    """The quantile of Student's t of a two-sided interval of this coverage."""
+    tail = (1 - level) / 2 * measured.choice
+    return -float(stdtrit(measured.freedom, tail))
+
+
+def quantile_of(measured: Measured, normal: float) -> float:
+    """The quantile of Student's t that is as rare as a normal number, as joint draws give it."""
+    tail = float(ndtr(-abs(normal))) * measured.choice
+    return float(-np.sign(normal) * stdtrit(measured.freedom, max(tail, _TINY)))
+
+
+def estimate(measured: Measured, *, level: float) -> Estimate:
+    """A value with its interval."""
+    method = f"clustered influence, Student's t, {measured.unit}"
+    if measured.is_share:
+        method = f"score interval, {method}"
+    if measured.choice < 1:
+        method += ", allowing for the choice of the layer"
+    lower, upper = bounds(measured, quantile_for(measured, level))
+    scale, effective = _scale(measured)
     return Estimate(
-        value, *bounds, level=level, n=n, method=method, scale="wilson", effective=effective
+        measured.value,
+        lower,
+        upper,
+        level=level,
+        n=measured.n,
+        method=method,
+        scale=scale,
+        effective=effective,
+        freedom=measured.freedom,
+        clusters=measured.clusters,
+        choice=measured.choice,
     )
 
 
-def difference(one: Measured, other: Measured, *, level: float) -> Estimate:
-    """One value minus another over the same images, paired.
+def _scale(measured: Measured) -> tuple[Scale, float | None]:
+    """The scale of an estimate, and the observations that its score interval counts."""
+    if measured.is_share and not measured.offset:
+        return "wilson", measured.counted
+    if not measured.is_share and np.isfinite(measured.trials):
+        return "paired", measured.trials
+    return "identity", None
 
-    Where either has no spread the interval joins the two separate ones by Newcombe's
-    square-and-add rule (MOVER), which ignores the pairing.
-    """
-    paired = one - other
-    first, second = estimate(one, level=level), estimate(other, level=level)
-    if one.standard_error > _NO_SPREAD and other.standard_error > _NO_SPREAD:
-        return estimate(paired, level=level)
-    return independent_difference(first, second)
+
+def difference(one: Measured, other: Measured, *, level: float) -> Estimate:
+    """One value minus another over the same images, paired."""
+    return estimate(one - other, level=level)
 
 
 def independent_difference(one: Estimate, other: Estimate) -> Estimate:
@@ -177,6 +316,7 @@ def independent_difference(one: Estimate, other: Estimate) -> Estimate:
     value = one.value - other.value
     below = float(np.hypot(one.value - one.lower, other.upper - other.value))
     above = float(np.hypot(one.upper - one.value, other.value - other.lower))
+    known = [each.freedom for each in (one, other) if each.freedom is not None]
     return Estimate(
         value,
         value - below,
@@ -184,22 +324,49 @@ def independent_difference(one: Estimate, other: Estimate) -> Estimate:
         level=one.level,
         n=min(one.n, other.n),
         method="difference of two intervals by square-and-add (Newcombe)",
+        freedom=min(known, default=None),
     )
 
 
 def p_above(measured: Measured, null: float = 0.0) -> float:
-    """One-sided p-value that the value exceeds `null` by chance; 1 without spread, never 0."""
-    se = measured.standard_error
-    return max(_TINY, float(norm.sf((measured.value - null) / se))) if se > _NO_SPREAD else 1.0
+    """One-sided p-value that the value exceeds `null` by chance; never 0."""
+    return max(_TINY, float(ndtr(-normal_score(measured, null))))
 
 
-def studentised_draws(
+def p_apart(measured: Measured, null: float = 0.0) -> float:
+    """Two-sided p-value that the value differs from `null` by chance; never 0."""
+    return min(1.0, max(_TINY, float(2 * ndtr(-abs(normal_score(measured, null))))))
+
+
+def choice_among(
+    measures: Sequence[Measured], rng: np.random.Generator, *, level: float = 0.95
+) -> float:
+    """Share of the error rate left to one of several numbers that was chosen by their values.
+
+    Intervals that hold for all of them at once hold for the chosen one. They take the quantile of
+    the largest absolute error among joint draws, which knows how alike the numbers are: layers of
+    one backbone cost far less than as many independent ones.
+
+    Args:
+        measures: Such as of every layer, of one subject.
+        rng: Source of the draws.
+        level: Coverage at which the share is found.
+    """
+    if len(measures) < 2:  # noqa: PLR2004
+        return 1.0
+    largest = np.abs(joint_draws(measures, _CHOICE_DRAWS, rng)).max(axis=1)
+    critical = float(np.quantile(largest, level))
+    return float(max(1 / len(measures), min(1.0, 2 * ndtr(-critical) / (1 - level))))
+
+
+def joint_draws(
     measures: Sequence[Measured], n_draws: int, rng: np.random.Generator
 ) -> FloatArray:
-    """Joint draws of the errors of many measures, each divided by its standard error.
+    """Joint draws of the errors of many measures, as standard normal numbers.
 
     A multiplier bootstrap: every independent unit gets one normal multiplier per draw, which all
-    measures share (Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41:2786-2819).
+    measures share (Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41:2786-2819). To
+    be compared with `normal_score`, whose t-distribution knows how few the units are.
 
     Args:
         measures: Of one subject, so that their units correspond.
@@ -207,13 +374,21 @@ def studentised_draws(
         rng: Source of the multipliers.
 
     Returns:
-        Shape (n_draws, n_measures); 0 for a measure without spread.
+        Shape (n_draws, n_measures); independent draws for a measure without spread.
     """
     influence = np.stack([measure.influence for measure in measures], axis=1)
     errors = np.sqrt((influence**2).sum(axis=0))
-    scaled = np.divide(influence, errors, out=np.zeros_like(influence), where=errors > _NO_SPREAD)
+    has_spread = errors > _NO_SPREAD
+    scaled = np.divide(influence, errors, out=np.zeros_like(influence), where=has_spread)
+    if influence.shape[1] < influence.shape[0]:
+        # the draws' covariance is all that matters: of fewer numbers, with the same law
+        values, vectors = np.linalg.eigh(scaled.T @ scaled)
+        scaled = (vectors * np.sqrt(np.clip(values, 0, None))).T
     parts = []
     for start in range(0, n_draws, _BLOCK):
         size = min(_BLOCK, n_draws - start)
-        parts.append(rng.standard_normal((size, len(influence))) @ scaled)
-    return np.concatenate(parts) if parts else np.empty((0, len(measures)))
+        parts.append(rng.standard_normal((size, len(scaled))) @ scaled)
+    draws = np.concatenate(parts) if parts else np.empty((0, len(measures)))
+    alone = np.flatnonzero(~has_spread)
+    draws[:, alone] = rng.standard_normal((n_draws, len(alone)))
+    return draws

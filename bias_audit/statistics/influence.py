@@ -4,19 +4,30 @@ The influence of an image is the derivative of the statistic with respect to the
 (Hampel 1974; for an AUC the structural components of DeLong et al. 1988). Sums of squares of
 influences are variances, sums over images of one person respect that these belong together, and
 differences of influences compare two statistics of the same images as pairs.
+
+Influences sum to 0, so a cluster that holds the share h of a class takes part in its own
+expectation and shows too little spread, by the factor 1 - h: influences are divided by its root
+(CR2; Bell & McCaffrey 2002, Survey Methodology 28:169-181). With single images this is the usual
+n / (n - 1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.statistics.clusters import effective_size
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 ScoreArray = npt.NDArray[np.floating]
+
+_SPREAD_OF_PAIRS = 2 / 3
+"""Largest value of (1 - a) / (2 - a) + a / (1 + a) over AUCs a, reached at one half: how much of
+the variance of an AUC is shared by pairs that have an image in common (Hanley & McNeil 1982)."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +37,20 @@ class Statistic:
     value: float
     influence: FloatArray
     """Shape (n_images,)."""
-    smallest: int
-    """Images of the smallest class it rests on."""
-    is_mean: bool = False
-    """Whether it is one mean over all its images, rather than a ranking or a mean of classes."""
+    weight: FloatArray
+    """How far each image can move the value, by the sizes of classes alone: influences would be
+    these times numbers of equal spread, shape (n_images,)."""
+    trials: float = np.inf
+    """Of a share: the independent observations it counts as where it shows no spread, as an AUC
+    of 1 does; clusters count by their effective number."""
 
 
-def auc(scores: ScoreArray, is_member: npt.NDArray[np.bool_], folds: IntArray) -> Statistic | None:
+def auc(
+    scores: ScoreArray,
+    is_member: npt.NDArray[np.bool_],
+    folds: IntArray,
+    clusters: IntArray | None = None,
+) -> Statistic | None:
     """Share of pairs of a member and another image of the same fold that are ranked rightly.
 
     Scores of different folds come from different probes, so only images of one fold are compared:
@@ -43,97 +61,140 @@ def auc(scores: ScoreArray, is_member: npt.NDArray[np.bool_], folds: IntArray) -
         scores: Larger means more of a member, shape (n_images,). Ties count one half.
         is_member: Shape (n_images,).
         folds: Fold of each image, shape (n_images,).
+        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
 
     Returns:
         None where no fold has both members and others.
     """
     n = len(scores)
+    clusters = np.arange(n) if clusters is None else clusters
     wins, pairs = np.zeros(n), np.zeros(n)
+    compared = []
     for fold in np.unique(folds):
         inside = folds == fold
         members, others = np.flatnonzero(inside & is_member), np.flatnonzero(inside & ~is_member)
+        if not len(members) or not len(others):
+            continue
         wins[members] = _below(scores[members], scores[others])
         pairs[members] = len(others)
         wins[others] = len(members) - _below(scores[others], scores[members])
         pairs[others] = len(members)
-    total = pairs[is_member].sum()
-    if total == 0:
+        sizes = (effective_size(clusters[members]), effective_size(clusters[others]))
+        compared.append((len(members) * len(others), _pair_variance(*sizes)))
+    total = sum(count for count, _ in compared)
+    if not total:
         return None
     value = float(wins[is_member].sum() / total)
-    influence = (wins - value * pairs) / total
+    influence, weight = (wins - value * pairs) / total, np.zeros(n)
     for side in (is_member, ~is_member):
-        influence[side] *= _small_sample(int((pairs[side] > 0).sum()))
-    return Statistic(value, influence, int((pairs[is_member] > 0).sum()))
+        used = side & (pairs > 0)
+        influence[used] *= _leverage(clusters[used])
+        weight[used] = 1 / used.sum()
+    variance = sum((count / total) ** 2 * each for count, each in compared)
+    return Statistic(value, influence, weight, 1 / variance)
 
 
-def macro_auc(scores: ScoreArray, codes: IntArray, folds: IntArray) -> Statistic | None:
+def _pair_variance(members: float, others: float) -> float:
+    """Variance of an AUC over a(1 - a), at its largest (Newcombe 2006, method 5).
+
+    Source: Statistics in Medicine 25:559-573.
+    """
+    return (1 + ((members + others) / 2 - 1) * _SPREAD_OF_PAIRS) / (members * others)
+
+
+def macro_auc(
+    scores: ScoreArray, codes: IntArray, folds: IntArray, clusters: IntArray | None = None
+) -> Statistic | None:
     """Mean over classes of the AUC of that class against all others.
 
     Args:
         scores: One column per class, shape (n_images, n_classes).
         codes: Class per image, shape (n_images,).
         folds: Fold of each image, shape (n_images,).
+        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
     """
     n_classes = scores.shape[1]
     return mean(
-        [auc(column, codes == label, folds) for label, column in enumerate(scores.T)]
+        [auc(column, codes == label, folds, clusters) for label, column in enumerate(scores.T)]
         if n_classes > 2  # noqa: PLR2004  two classes mirror each other
-        else [auc(scores[:, 1] - scores[:, 0], codes == 1, folds)],
+        else [auc(scores[:, 1] - scores[:, 0], codes == 1, folds, clusters)],
     )
 
 
-def class_recall(predicted: IntArray, codes: IntArray, label: int) -> Statistic | None:
+def class_recall(
+    predicted: IntArray, codes: IntArray, label: int, clusters: IntArray | None = None
+) -> Statistic | None:
     """Share of the images of a class that are predicted as that class; None without images."""
     members = codes == label
-    n = int(members.sum())
-    if n == 0:
+    if not members.any():
         return None
-    value = float((predicted[members] == label).mean())
-    influence = np.zeros(len(codes))
-    influence[members] = ((predicted[members] == label) - value) / n * _small_sample(n)
-    return Statistic(value, influence, n)
+    found = average(predicted[members] == label, None if clusters is None else clusters[members])
+    influence, weight = np.zeros(len(codes)), np.zeros(len(codes))
+    influence[members], weight[members] = found.influence, found.weight
+    return Statistic(found.value, influence, weight, found.trials)
 
 
-def balanced_accuracy(predicted: IntArray, codes: IntArray, n_classes: int) -> Statistic | None:
+def balanced_accuracy(
+    predicted: IntArray, codes: IntArray, n_classes: int, clusters: IntArray | None = None
+) -> Statistic | None:
     """Recall averaged over the classes that have images; None where none has."""
-    return mean([class_recall(predicted, codes, label) for label in range(n_classes)])
+    recalls = [class_recall(predicted, codes, label, clusters) for label in range(n_classes)]
+    known = [1 / recall.trials for recall in recalls if recall is not None]
+    found = mean(recalls)
+    # classes are of different images, so variances of their recalls add up
+    return found and replace(found, trials=len(known) ** 2 / sum(known))
 
 
-def class_f1(predicted: IntArray, codes: IntArray, label: int) -> Statistic | None:
+def class_f1(
+    predicted: IntArray, codes: IntArray, label: int, clusters: IntArray | None = None
+) -> Statistic | None:
     """Harmonic mean of a class' precision and recall: 2 hits / (predicted + annotated).
 
     Args:
         predicted: Class per image, shape (n_images,).
         codes: The annotated one, same shape.
         label: The class.
+        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
 
     Returns:
         None where no image is annotated as the class.
     """
     members = codes == label
-    n = int(members.sum())
-    if n == 0:
+    if not members.any():
         return None
     named = predicted == label
     hits = members & named
-    total = n + int(named.sum())
+    total = int(members.sum()) + int(named.sum())
     value = 2 * float(hits.sum()) / total
-    influence = (2.0 * hits - value * (members.astype(np.float64) + named)) / total
-    return Statistic(value, influence * _small_sample(n), n)
+    involved = members.astype(np.float64) + named
+    influence = (2.0 * hits - value * involved) / total
+    clusters = np.arange(len(codes)) if clusters is None else clusters
+    trials = effective_size(clusters[members])
+    return Statistic(value, influence * _leverage(clusters), members / members.sum(), trials)
 
 
-def average(values: npt.NDArray[np.bool_ | np.floating]) -> Statistic:
+def average(
+    values: npt.NDArray[np.bool_ | np.floating], clusters: IntArray | None = None
+) -> Statistic:
     """Mean of a number in [0, 1] per image, such as whether an image has some property.
 
     Args:
         values: Shape (n_images,), at least one image.
+        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
     """
     numbers = np.asarray(values, dtype=np.float64)
     n, value = len(numbers), float(numbers.mean())
-    return Statistic(value, (numbers - value) / n * _small_sample(n), n, is_mean=True)
+    clusters = np.arange(n) if clusters is None else clusters
+    influence = (numbers - value) / n * _leverage(clusters)
+    # only numbers that are 0 or 1 vary as counts do
+    is_count = bool(np.isin(numbers, (0, 1)).all())
+    trials = effective_size(clusters) if is_count else np.inf
+    return Statistic(value, influence, np.full(n, 1 / n), trials)
 
 
-def bits(probabilities: ScoreArray, codes: IntArray, folds: IntArray) -> Statistic | None:
+def bits(
+    probabilities: ScoreArray, codes: IntArray, folds: IntArray, clusters: IntArray | None = None
+) -> Statistic | None:
     """Information about the class, in bits per image, beyond the base rates.
 
     Cross-entropy of predicting the classes' shares in the training folds, minus that of the
@@ -143,6 +204,7 @@ def bits(probabilities: ScoreArray, codes: IntArray, folds: IntArray) -> Statist
         probabilities: Shape (n_images, n_classes).
         codes: Class per image, shape (n_images,).
         folds: Fold of each image, shape (n_images,).
+        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
     """
     n = len(codes)
     if n < 2:  # noqa: PLR2004
@@ -155,20 +217,23 @@ def bits(probabilities: ScoreArray, codes: IntArray, folds: IntArray) -> Statist
         base[inside] = shares[codes[inside]]
     smallest = np.finfo(np.float32).tiny
     gains = np.log2(np.maximum(own, smallest)) - np.log2(np.maximum(base, smallest))
-    value = float(gains.mean())
-    n_smallest = int(np.bincount(codes)[np.unique(codes)].min())
-    return Statistic(value, (gains - value) / n * _small_sample(n), n_smallest)
+    return replace(average(gains, clusters), trials=np.inf)
 
 
 def mean(parts: Sequence[Statistic | None]) -> Statistic | None:
-    """Unweighted mean of the statistics that have a value; None where none has."""
+    """Unweighted mean of the statistics that have a value; None where none has.
+
+    Where it shows no spread it counts as if its parts varied as one: AUCs of several classes are
+    about the same images.
+    """
     known = [part for part in parts if part is not None]
     if not known:
         return None
     return Statistic(
         float(np.mean([part.value for part in known])),
         np.asarray(np.mean([part.influence for part in known], axis=0)),
-        min(part.smallest for part in known),
+        np.asarray(np.mean([part.weight for part in known], axis=0)),
+        1 / float(np.mean([1 / part.trials for part in known])),
     )
 
 
@@ -179,6 +244,7 @@ def _below(scores: ScoreArray, others: ScoreArray) -> FloatArray:
     return np.asarray((left + np.searchsorted(ordered, scores, side="right")) / 2, np.float64)
 
 
-def _small_sample(n: int) -> float:
-    """A sample's variance divides by n - 1."""
-    return float(np.sqrt(n / (n - 1))) if n > 1 else 1.0
+def _leverage(clusters: IntArray) -> FloatArray:
+    """1 / sqrt(1 - h) for each image, h the share of its cluster; 1 where there is only one."""
+    rest = 1 - np.bincount(clusters)[clusters] / len(clusters)
+    return np.asarray(1 / np.sqrt(np.where(rest > 0, rest, 1.0)))

@@ -54,16 +54,17 @@ class Joined:
         """
         sides = (before, self.before, (noise[0], 0.0)), (after, self.after, (0.0, noise[1]))
         one, other = (
-            replace(measured, influence=self._summed(measured.influence, units, extra))
+            replace(
+                measured,
+                influence=np.concatenate([self._summed(measured.influence, units), extra]),
+                weight=self._summed(measured.weight, units[: len(measured.weight)]),
+            )
             for measured, units, extra in sides
         )
         return one, other
 
-    def _summed(
-        self, influence: FloatArray, units: IntArray, extra: tuple[float, float]
-    ) -> FloatArray:
-        summed = np.bincount(units, weights=influence, minlength=self.n_units)
-        return np.concatenate([summed, extra])
+    def _summed(self, values: FloatArray, units: IntArray) -> FloatArray:
+        return np.bincount(units, weights=values, minlength=self.n_units).astype(np.float64)
 
 
 def join(before: UnitsOf, after: UnitsOf) -> Joined:

@@ -75,7 +75,7 @@ def _sides(estimate: Estimate, choices: int) -> tuple[float, float]:
     """Standard errors below and above a value, from its interval."""
     level = 1 - (1 - estimate.level) / choices
     lower, upper = interval_at(estimate, level)
-    # The wider interval counts as one of the estimate's own level.
+    # The wider interval, of Student's t where clusters are few, counts as a normal one.
     z = quantile(estimate.level)
     return (estimate.value - lower) / z, (upper - estimate.value) / z
 

@@ -82,7 +82,7 @@ def probe_decision(
     chosen = "named in the config"
     if layer == "best":
         found = probed_layers(subject, target, settings)
-        layer = max(found, key=lambda entry: entry[1])[0]
+        layer = max(found, key=lambda entry: entry[1].value)[0]
         chosen = f"highest macro AUC of {target.described} among the layers audited"
     check_layers(subject, [layer])
     probes = probe_map(subject, ProbeSpec(target, layer, settings))

@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from bias_audit.analyses.attributing.face_template import OUTSIDE, Regions
 from bias_audit.analyses.attributing.groups_shown import ALL, ShownGroups
@@ -22,7 +21,7 @@ from bias_audit.results.blocks import (
     RegionShares,
 )
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, difference, estimate
+from bias_audit.statistics.inference import Measured, difference, estimate, p_apart
 from bias_audit.statistics.multiplicity import adjusted
 
 FloatArray = npt.NDArray[np.float64]
@@ -30,7 +29,6 @@ MEAN: Final = "mean of the methods that pass"
 QUANTITY: Final = "attribution_outside_share"
 EVERYONE: Final[Groups] = {ALL: 1}
 _TWO: Final = 2
-_TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def _differences(shares: Shares, attribute: str) -> Iterator[RegionDifference]:
             rest = shares.measured(against, shares.trusted, region)
             if one is not None and rest is not None:
                 found.append((region, place, other, one, rest))
-    p_values = [_two_sided(one - rest) for *_, one, rest in found]
+    p_values = [p_apart(one - rest) for *_, one, rest in found]
     for (region, place, other, one, rest), p in zip(
         found, adjusted(p_values, "holm"), strict=True
     ):
@@ -195,9 +193,3 @@ def _differences(shares: Shares, attribute: str) -> Iterator[RegionDifference]:
             estimate=difference(one, rest, level=shares.level),
             adjusted_p=1.0 if p is None else float(p),
         )
-
-
-def _two_sided(measured: Measured) -> float:
-    """Never 0, however far the value lies from 0."""
-    error = measured.standard_error
-    return max(_TINY, float(2 * norm.sf(abs(measured.value) / error))) if error > 0 else 1.0

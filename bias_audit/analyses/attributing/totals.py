@@ -36,12 +36,15 @@ class Totals:
     """Sum over clusters of the outer product of their sums, shape (columns, columns)."""
     clusters: FloatArray
     """Clusters that have an image in the group, shape (n_groups,)."""
+    fourth: FloatArray
+    """Sum over clusters of the fourth power of their images in the group, shape (n_groups,)."""
 
     @classmethod
     def empty(cls, n_groups: int, n_values: int) -> Totals:
         """Before any image."""
         size = n_groups * (1 + n_values)
-        return cls(n_groups, n_values, np.zeros(size), np.zeros((size, size)), np.zeros(n_groups))
+        first, second = np.zeros(size), np.zeros((size, size))
+        return cls(n_groups, n_values, first, second, np.zeros(n_groups), np.zeros(n_groups))
 
     def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
         """Count images, whole clusters at a time.
@@ -58,7 +61,9 @@ class Totals:
         np.add.at(sums, place, rows)
         self.first += sums.sum(axis=0)
         self.second += sums.T @ sums
-        self.clusters += (sums.reshape(len(sums), self.n_groups, -1)[:, :, 0] > 0).sum(axis=0)
+        sizes = sums.reshape(len(sums), self.n_groups, -1)[:, :, 0]
+        self.clusters += (sizes > 0).sum(axis=0)
+        self.fourth += (sizes**4).sum(axis=0)
 
     @property
     def counts(self) -> IntArray:
@@ -67,7 +72,12 @@ class Totals:
 
     def arrays(self) -> dict[str, FloatArray]:
         """To be stored."""
-        return {"first": self.first, "second": self.second, "clusters": self.clusters}
+        return {
+            "first": self.first,
+            "second": self.second,
+            "clusters": self.clusters,
+            "fourth": self.fourth,
+        }
 
 
 class Means:
@@ -106,5 +116,14 @@ class Means:
         influence = self._root.T @ np.outer(wanted, gradient).ravel()
         if n > 1:  # the mean is estimated from the same clusters
             influence = influence * np.sqrt(n / (n - 1))
-        trials = float(n) if is_share else None
-        return Measured(value, influence, n, n, self.unit, is_share=is_share, trials=trials)
+        return Measured(value, influence, n, self._weight(wanted), self.unit, is_share=is_share)
+
+    def _weight(self, wanted: FloatArray) -> FloatArray:
+        """As many equal clusters as these are worth, see `clusters.effective_clusters`."""
+        totals, width = self.totals, 1 + self.totals.n_values
+        images = totals.second[::width, ::width]
+        second, fourth = float(wanted @ images @ wanted), float(wanted @ totals.fourth)
+        worth = min(second**2 / fourth if fourth > 0 else 1.0, float(totals.clusters.max()))
+        weight = np.zeros(max(1, int(totals.clusters.max())))
+        weight[: max(1, int(worth))] = 1 / max(1, int(worth))
+        return weight

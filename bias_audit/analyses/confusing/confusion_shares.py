@@ -13,18 +13,17 @@ from bias_audit.analyses.confusing.confusion_counts import (
     expected_shares,
     most_frequent_pairs,
 )
-from bias_audit.analyses.probing.separability import Units, measured
+from bias_audit.analyses.probing.separability import Units
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import Confusion, ConfusionClass, Confusions
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import estimate
-from bias_audit.statistics.influence import average
-from bias_audit.statistics.proportions import proportion
+from bias_audit.statistics.inference import share_estimate
 
 FloatArray = npt.NDArray[np.float64]
 
 SHARES = (
-    "rest on the influence of every image, on the logit scale (Wilson's where the share is 0 or 1)"
+    "are score intervals (Wilson 1927) that count as many observations as the influence of every "
+    "image says, with Student's t for few clusters"
 )
 """How intervals of shares of all confusions are made."""
 
@@ -48,6 +47,21 @@ class Predictions:
     """Factor on errors, because probes are refitted; 1 for a single split and fit."""
     level: float
     """Coverage of the intervals."""
+    choice: float = 1.0
+    """Share of the error rate that the choice of the layer left."""
+
+    def share(self, hits: npt.NDArray[np.bool_], images: IntArray) -> Estimate:
+        """Share of some images, at least one, that have a property."""
+        found = share_estimate(
+            hits,
+            self.units.clusters[images],
+            level=self.level,
+            widened=self.widened,
+            choice=self.choice,
+        )
+        if found is None:
+            raise ValueError("expected a share of at least one image, got none")
+        return found
 
 
 @dataclass(frozen=True)
@@ -78,8 +92,7 @@ class Wrong:
         """Share of all confusions that fall in the chosen classes."""
         own, wrong = self.predictions, self.of_image >= 0
         hit = np.isin(self.of_image[wrong], chosen)
-        share = measured(own.units, own.images[wrong], average(hit), widened=own.widened)
-        return estimate(share, level=own.level)
+        return own.share(hit, own.images[wrong])
 
 
 def confusion_block(wrong: Wrong, title: str, most_frequent: int) -> tuple[Confusions, int]:
@@ -104,27 +117,17 @@ def _matrix(predictions: Predictions) -> IntArray:
 def _frequent(predictions: Predictions, pairs: list[tuple[int, int]]) -> tuple[Confusion, ...]:
     groups = predictions.groups
     names, numbers = change_classes(groups)
-    clusters = predictions.units.clusters[predictions.images]
     result = []
     for true, predicted in pairs:
         annotated = predictions.true == true
         n_true = int(annotated.sum())
-        n_clusters = len(np.unique(clusters[annotated]))
-        count = int((predictions.predicted[annotated] == predicted).sum())
-        share = proportion(
-            count,
-            n_true,
-            level=predictions.level,
-            n_clusters=n_clusters,
-            widened=predictions.widened,
-        )
-        if share is None:
-            continue
+        hits = predictions.predicted[annotated] == predicted
+        share = predictions.share(hits, predictions.images[annotated])
         result.append(
             Confusion(
                 true=groups[true],
                 predicted=groups[predicted],
-                count=count,
+                count=int(hits.sum()),
                 n_true=n_true,
                 share=share,
                 changed=names[numbers[true, predicted]],

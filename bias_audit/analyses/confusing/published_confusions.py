@@ -19,7 +19,8 @@ from bias_audit.analyses.wording import coverage, percent, percent_interval
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import proportion, wilson_interval
+from bias_audit.statistics.inference import share_estimate
+from bias_audit.statistics.proportions import wilson_interval
 
 
 def too_few_to_hold_out(settings: PublishedSettings, faces: FaceTable) -> tuple[str, ...]:
@@ -46,11 +47,11 @@ def accuracy_by_layer(
     """Share of right validation images by layer; the probe with the most, the first of equals."""
     true = split.part.codes[split.validation]
     clusters = subject.faces.clusters[split.part.images[split.validation]]
-    n_clusters, guess = len(np.unique(clusters)), 1 / len(split.part.levels)
+    guess = 1 / len(split.part.levels)
     accuracies: list[Estimate | None] = []
     hits = [int((probe.predicted == true).sum()) for probe in probes]
-    for hit in hits:
-        accuracies.append(proportion(hit, len(true), level=level, n_clusters=n_clusters))
+    for probe in probes:
+        accuracies.append(share_estimate(probe.predicted == true, clusters, level=level))
     best = int(np.argmax(hits))
     points = tuple(
         CurvePoint(layer=probe.layer, estimate=estimate)

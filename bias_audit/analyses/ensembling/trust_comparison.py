@@ -203,7 +203,7 @@ def _mean(
         return None
     centre = float(np.mean([each.value for each in known]))
     variance = float(np.mean(np.array(covariance)[np.ix_(chosen, chosen)]))
-    half = quantile(known[0].level) * max(0.0, variance) ** 0.5
+    half = quantile(known[0].level, known[0].freedom) * max(0.0, variance) ** 0.5
     return replace(known[0], value=centre, lower=centre - half, upper=centre + half)
 
 

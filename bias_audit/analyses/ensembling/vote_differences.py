@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from bias_audit.analyses.ensembling.vote_groups import Asked, Grid
 from bias_audit.analyses.ensembling.voters import MEASURES, Rated, Voters
@@ -19,7 +18,7 @@ from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.results.blocks import VoteDifference
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, studentised_draws
+from bias_audit.statistics.inference import Measured, estimate, joint_draws, normal_score
 from bias_audit.statistics.multiplicity import Resampled
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,21 +49,23 @@ class _Pair:
         value, error = self.apart.value, self.apart.standard_error
         if abs(value) < _NO_SPREAD and error < _NO_SPREAD:
             return None
-        return abs(value) / float(np.hypot(error, self.widened * value / np.sqrt(self.apart.n)))
+        uncentred = self.widened * abs(value) / np.sqrt(self.apart.n)
+        return abs(normal_score(_with_error(self.apart, uncentred)))
 
     def estimate(self, level: float) -> Estimate:
         """With half an image added either way, so that no interval has no width."""
-        value = self.apart.value
-        error = float(np.hypot(self.apart.standard_error, self.widened * self.one_image))
-        half = float(norm.ppf((1 + level) / 2)) * error
-        return Estimate(
-            value,
-            max(-1.0, value - half),
-            min(1.0, value + half),
-            level=level,
-            n=self.apart.n,
-            method=f"paired influence, half an image added either way, {self.apart.unit}",
+        found = estimate(_with_error(self.apart, self.widened * self.one_image), level=level)
+        return replace(
+            found,
+            lower=max(-1.0, found.lower),
+            upper=min(1.0, found.upper),
+            method=f"{found.method}, paired, half an image added either way",
         )
+
+
+def _with_error(measured: Measured, error: float) -> Measured:
+    """With one more unit of error, that of none of the images."""
+    return replace(measured, influence=np.append(measured.influence, error))
 
 
 def vote_differences(
@@ -119,13 +120,9 @@ def _pairs(
 
 
 def _apart(one: Rated, other: Rated, widened: float) -> Measured:
-    return Measured(
-        one.value - other.value,
-        widened * (one.raw - other.raw),
-        one.shown.n,
-        one.shown.smallest,
-        one.shown.unit,
-        is_share=False,
+    # the images that both get right or wrong alike say nothing of pairs that never differ
+    return replace(
+        one.shown - other.shown, influence=widened * (one.raw - other.raw), trials=np.inf
     )
 
 
@@ -148,8 +145,5 @@ def _adjusted(
 
 
 def _draws(apart: Sequence[Measured], n_draws: int, rng: np.random.Generator) -> FloatArray:
-    """Joint draws of absolute studentised errors; independent ones where there is no spread."""
-    draws = studentised_draws(apart, n_draws, rng)
-    without = [i for i, one in enumerate(apart) if one.standard_error < _NO_SPREAD]
-    draws[:, without] = rng.standard_normal((n_draws, len(without)))
-    return np.abs(draws)
+    """Joint draws of absolute errors."""
+    return np.abs(joint_draws(apart, n_draws, rng))

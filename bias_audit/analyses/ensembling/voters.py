@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -25,11 +25,17 @@ from bias_audit.analyses.probing.probes import (
     out_of_fold_scores,
     part_of,
 )
-from bias_audit.analyses.probing.separability import Units, measured, probed_layers, widening_of
+from bias_audit.analyses.probing.separability import (
+    Units,
+    choice_of_layer,
+    measured,
+    probed_layers,
+    widening_of,
+)
 from bias_audit.analyses.targets import Target
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import IntArray
-from bias_audit.statistics.inference import Measured, by_cluster
+from bias_audit.statistics.inference import Measured
 from bias_audit.statistics.influence import Statistic, average, class_f1
 
 FloatArray = npt.NDArray[np.float64]
@@ -49,6 +55,8 @@ class Ballot:
     """The backbone's."""
     layer: str
     scores: Scores
+    choice: float
+    """Share of the error rate that the choice of the layer left."""
 
 
 def ballots(
@@ -79,9 +87,9 @@ def ballots(
 
 def _ballot(subject: Subject, target: Target, settings: ProbeSettings) -> Ballot:
     known = probed_layers(subject, target, settings)
-    layer = max(known, key=lambda entry: entry[1])[0]
+    layer = max(known, key=lambda entry: entry[1].value)[0]
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, settings))
-    return Ballot(subject.name, layer, scores)
+    return Ballot(subject.name, layer, scores, choice_of_layer(subject, target, settings))
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class Rated:
     """A measure of one voter over some images."""
 
     shown: Measured
-    """Widened for refitting, and with a score interval's error where it has no spread."""
+    """Widened for refitting."""
     raw: FloatArray
     """Influence of each independent unit, as it is, shape (n_units,)."""
     one_image: float
@@ -183,12 +191,10 @@ class Voters:
             chosen: Which images, at least one, shape (n_images,).
         """
         right = self.predicted[voter][chosen] == self.codes[chosen]
-        return self._rated(voter, average(right), chosen)
+        return self._rated(voter, average(right, self._clusters(chosen)), chosen)
 
     def macro(self, voter: int, levels: Sequence[int], chosen: Mask) -> Rated | None:
         """F1 averaged over some levels; None where none of them has an image.
-
-        A level whose F1 is 0 or 1 shows no spread; it enters with a score interval's error.
 
         Args:
             voter: Place among the voters.
@@ -196,7 +202,8 @@ class Voters:
             chosen: Which images, shape (n_images,).
         """
         predicted, codes = self.predicted[voter][chosen], self.codes[chosen]
-        found = [class_f1(predicted, codes, level) for level in levels]
+        clusters = self._clusters(chosen)
+        found = [class_f1(predicted, codes, level, clusters) for level in levels]
         parts = [self._rated(voter, each, chosen) for each in found if each is not None]
         if not parts:
             return None
@@ -206,8 +213,10 @@ class Voters:
                 value=float(np.mean([one.value for one in shown])),
                 influence=np.asarray(np.mean([one.influence for one in shown], axis=0)),
                 n=len(np.unique(self.units.clusters[self.images[chosen]])),
-                smallest=min(one.smallest for one in shown),
+                weight=np.asarray(np.mean([one.weight for one in shown], axis=0)),
                 unit=shown[0].unit,
+                trials=len(shown) ** 2 / sum(1 / one.trials for one in shown),
+                choice=min(one.choice for one in shown),
             ),
             np.asarray(np.mean([part.raw for part in parts], axis=0)),
             float(np.sqrt(np.sum([part.one_image**2 for part in parts])) / len(parts)),
@@ -215,9 +224,13 @@ class Voters:
 
     def _rated(self, voter: int, found: Statistic, chosen: Mask) -> Rated:
         images = self.images[chosen]
-        shown = measured(self.units, images, found, widened=self.widened(voter))
-        raw = by_cluster(found.influence, self.units.clusters[images], self.units.total)
-        return Rated(shown, raw, 1 / shown.smallest)
+        widened = self.widened(voter)
+        shown = measured(self.units, images, found, widened=widened)
+        shown = replace(shown, choice=min(ballot.choice for ballot in self.ballots))
+        return Rated(shown, shown.influence / widened, 1 / found.trials)
+
+    def _clusters(self, chosen: Mask) -> IntArray:
+        return self.units.clusters[self.images[chosen]]
 
     def by_guessing(self) -> tuple[float, ...]:
         """What naming the most frequent level for every image gives, by measure."""

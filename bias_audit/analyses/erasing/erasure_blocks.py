@@ -18,7 +18,7 @@ from bias_audit.results.blocks import (
     LayerCurve,
 )
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import proportion, wilson_interval
+from bias_audit.statistics.inference import share_estimate
 
 _METRICS = {
     "head_auc": ("macro AUC", "Before and after erasure: macro AUC"),
@@ -145,8 +145,8 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
             rows.append(GroupRow(group=group, n=n, estimate=None, reason=part.reasons[index]))
             continue
         members = part.codes == place[index]
-        n_clusters = len(np.unique(clusters[part.images][members]))
-        estimate = _share(values[members], n_clusters, measure.top1.annotated.level, whole=top1)
+        level = measure.top1.annotated.level
+        estimate = share_estimate(values[members], clusters[part.images][members], level=level)
         rows.append(GroupRow(group=group, n=int(members.sum()), estimate=estimate))
     return GroupTable(
         detail=True,
@@ -158,22 +158,3 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
         chance=None,
         rows=tuple(rows),
     )
-
-
-def _share(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    n_clusters: int,
-    level: float,
-    *,
-    whole: bool,
-) -> Estimate | None:
-    """Mean of values in [0, 1] with Wilson's interval, conservative where they are not 0 or 1.
-
-    Of all variables in [0, 1] with some mean, those that are 0 or 1 vary most.
-    """
-    if whole:
-        return proportion(int(values.sum()), len(values), level=level, n_clusters=n_clusters)
-    mean = float(values.mean())
-    lower, upper = wilson_interval(mean, n_clusters, level=level)
-    method = "Wilson score interval, conservative for a mean of shares"
-    return Estimate(mean, lower, upper, level=level, n=n_clusters, method=method)

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
 
 from bias_audit.analyses.erasing.erasure import ErasedTarget
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.groups import IntArray
 from bias_audit.statistics import influence
-from bias_audit.statistics.coverage import quantile
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference, estimate, widening
 from bias_audit.statistics.influence import Statistic
@@ -53,6 +51,11 @@ class Sampling:
         """A statistic of the images."""
         return measured(self.units, self.images, statistic, widened=self.widened)
 
+    @property
+    def clusters(self) -> IntArray:
+        """Of the images."""
+        return self.units.clusters[self.images]
+
 
 def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Sampling) -> Agreements:
     """Mean agreement under the eraser of the annotated labels, and under those of shuffled ones.
@@ -65,13 +68,12 @@ def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Samplin
         sampling: Of the images.
     """
     n_shuffles, level = len(agreement) - 1, sampling.level
-    means = agreement[1:].mean(axis=1)
-    t = float(student.ppf((1 + level) / 2, n_shuffles - 1))
-    spread = t / quantile(level) * float(means.std(ddof=1))
+    spread = float(agreement[1:].mean(axis=1).std(ddof=1))
     annotated, shuffled = (
-        sampling.of_statistic(influence.average(each))
+        sampling.of_statistic(influence.average(each, sampling.clusters))
         for each in (agreement[0], agreement[1:].mean(axis=0))
     )
+    shuffled = replace(shuffled, seed_freedom=float(n_shuffles - 1))
     of_mean = _spread(shuffled, spread / np.sqrt(n_shuffles))
     of_single = _spread(shuffled, spread * np.sqrt(1 + 1 / n_shuffles))
     return Agreements(
@@ -82,7 +84,7 @@ def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Samplin
 
 
 def _spread(shuffled: Measured, error: float) -> Measured:
-    """With the error of the shuffles, in units of normal errors, as that of the last unit."""
+    """With the error of the shuffles as that of the last unit."""
     return replace(shuffled, influence=np.append(shuffled.influence[:-1], error))
 
 
@@ -126,9 +128,11 @@ def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Me
     n_folds = int(folds.max()) + 1
     sampling = Sampling.of(clusters, part.images, n_folds, level)
     scores = (erased.before, erased.erased)
+    aucs = [_auc(p, part.codes, folds, sampling.clusters) for p in scores]
+    accuracies = [_balanced(p, part.codes, sampling.clusters) for p in scores]
     values = {
-        **_compared("auc", [_auc(p, part.codes, folds) for p in scores], sampling),
-        **_compared("balanced_accuracy", [_balanced(p, part.codes) for p in scores], sampling),
+        **_compared("auc", aucs, sampling),
+        **_compared("balanced_accuracy", accuracies, sampling),
         **_refitted(erased, clusters, level),
     }
     return Measures(
@@ -148,23 +152,24 @@ def _refitted(erased: ErasedTarget, clusters: IntArray, level: float) -> dict[st
     part, n_new = erased.part, int(erased.new_folds.max()) + 1
     probes = erased.folds * n_new + erased.new_folds
     scores = (erased.new_before, erased.new_erased)
+    sampling = Sampling.of(clusters, part.images, n_new, level)
     found = _compared(
-        "auc",
-        [_auc(p, part.codes, probes) for p in scores],
-        Sampling.of(clusters, part.images, n_new, level),
+        "auc", [_auc(p, part.codes, probes, sampling.clusters) for p in scores], sampling
     )
     return {f"refitted_{name}": value for name, value in found.items()}
 
 
-def _auc(probabilities: FloatArray, codes: IntArray, probes: IntArray) -> Statistic | None:
+def _auc(
+    probabilities: FloatArray, codes: IntArray, probes: IntArray, clusters: IntArray
+) -> Statistic | None:
     """Macro AUC of the images that one probe has scored."""
     # Differences below single precision are rounding.
-    return influence.macro_auc(probabilities.astype(np.float32), codes, probes)
+    return influence.macro_auc(probabilities.astype(np.float32), codes, probes, clusters)
 
 
-def _balanced(probabilities: FloatArray, codes: IntArray) -> Statistic | None:
+def _balanced(probabilities: FloatArray, codes: IntArray, clusters: IntArray) -> Statistic | None:
     predicted = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    return influence.balanced_accuracy(predicted, codes, probabilities.shape[1])
+    return influence.balanced_accuracy(predicted, codes, probabilities.shape[1], clusters)
 
 
 def _compared(

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.statistics.inference import Measured, studentised_draws
+from bias_audit.statistics.inference import (
+    Measured,
+    bounds,
+    joint_draws,
+    normal_score,
+    quantile_of,
+)
 from bias_audit.statistics.multiplicity import is_rejected, max_t, resampling_p
 
 FloatArray = npt.NDArray[np.float64]
@@ -49,28 +55,28 @@ def extremes(
         rng: Source of the draws.
     """
     size = np.array([value.value for value in values])
+    scores = _pair_scores(values)
     influence = np.stack([value.influence for value in values])
     errors = _pair_errors(influence)
-    draws = studentised_draws(values, n_draws, rng) * np.sqrt((influence**2).sum(axis=1))
+    draws = joint_draws(values, n_draws, rng) * np.sqrt((influence**2).sum(axis=1))
     highest, lowest = int(size.argmax()), int(size.argmin())
     largest, above, below = np.zeros(n_draws), [], []
     for one in range(len(size)):
         apart = _studentised(draws - draws[:, [one]], errors[one])
-        observed = _studentised(size - size[one], errors[one])
         up, down = apart.max(axis=1), -apart.min(axis=1)
-        above.append(resampling_p(float(observed.max()), up))
-        below.append(resampling_p(float(-observed.min()), down))
+        above.append(resampling_p(float(scores[:, one].max()), up))
+        below.append(resampling_p(float(-scores[:, one].min()), down))
         np.maximum(largest, up, out=largest)
-    gap, error = size[highest] - size[lowest], errors[highest, lowest]
-    statistic = float(_studentised(gap, error))
+    statistic = float(scores[highest, lowest])
     joint = max_t([statistic], largest[:, None], alpha=alpha)
+    gap = values[highest] - values[lowest]
     return Extremes(
         highest=highest,
         lowest=lowest,
         like_highest=_kept(above, highest, alpha),
         like_lowest=_kept(below, lowest, alpha),
         p_value=resampling_p(statistic, largest),
-        claim=float(gap - joint.critical * error),
+        claim=bounds(gap, quantile_of(gap, joint.critical))[0],
     )
 
 
@@ -84,6 +90,17 @@ def _studentised(differences: FloatArray, errors: FloatArray) -> FloatArray:
     """Differences over their errors; 0 where there is no error, as of a value to itself."""
     usable = errors > _NO_SPREAD
     return np.asarray(differences * usable / np.where(usable, errors, 1.0), dtype=np.float64)
+
+
+def _pair_scores(values: Sequence[Measured]) -> FloatArray:
+    """Normal score of every value minus every other, shape (n, n)."""
+    n = len(values)
+    scores = np.zeros((n, n))
+    for one in range(n):
+        for other in range(one):
+            scores[one, other] = normal_score(values[one] - values[other])
+            scores[other, one] = -scores[one, other]
+    return scores
 
 
 def _pair_errors(influence: FloatArray) -> FloatArray:

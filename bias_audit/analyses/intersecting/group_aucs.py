@@ -12,11 +12,11 @@ import numpy.typing as npt
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupValue, level_codes
 from bias_audit.analyses.probing.probes import Scores
-from bias_audit.analyses.probing.separability import Units, measured
+from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
-from bias_audit.statistics.inference import Measured, widening
+from bias_audit.statistics.inference import Measured
 from bias_audit.statistics.influence import auc
 
 METRIC = "one-vs-rest AUC"
@@ -121,11 +121,12 @@ def _apart(own: _Groups, scores: Scores, chosen: npt.NDArray[np.integer]) -> Mea
     if not levels.any():
         return None
     probability = scores.probabilities[:, levels].sum(axis=1)
-    statistic = auc(probability, levels[scores.part.codes], scores.folds)
+    images = scores.part.images
+    clusters = own.units.clusters[images]
+    statistic = auc(probability, levels[scores.part.codes], scores.folds, clusters)
     if statistic is None:
         return None
-    wider = widening(int(scores.folds.max()) + 1, scores.dependence)
-    return measured(own.units, scores.part.images, statistic, widened=wider)
+    return measured(own.units, images, statistic, widened=widening_of(scores))
 
 
 def _pooled(own: _Groups, treatments: Treatments) -> GroupValue | None:

@@ -27,6 +27,14 @@ class GroupValue:
     """The same for differences between groups, in which errors that all groups share cancel."""
     reason: str | None = None
 
+    def allowing(self, choice: float) -> GroupValue:
+        """With the share of the error rate that the choice of the layer left."""
+        value, contrast = (
+            None if each is None else replace(each, choice=choice)
+            for each in (self.value, self.contrast)
+        )
+        return replace(self, value=value, contrast=contrast)
+
 
 @dataclass(frozen=True)
 class GroupMeasures:
@@ -47,6 +55,14 @@ class GroupMeasures:
     pooled: GroupValue | None = None
     entries: tuple[GroupLedgerEntry, ...] = ()
     """For the ledger of small groups."""
+
+    def allowing(self, choice: float) -> GroupMeasures:
+        """With the share of the error rate that the choice of the layer left."""
+        return replace(
+            self,
+            values=tuple(v.allowing(choice) for v in self.values),
+            pooled=self.pooled and self.pooled.allowing(choice),
+        )
 
     @property
     def measures(self) -> tuple[Measured | None, ...]:
@@ -94,11 +110,7 @@ def table_of(
     estimates = [None if m is None else estimate(m, level=level) for m in measures.measures]
     nothing: tuple[Estimate | None, ...] = (None,) * len(estimates)
     drawn, said = (
-        shrink_estimates(
-            [_on_logit(e, m) for e, m in zip(estimates, measures.measures, strict=True)],
-            measures.codes,
-            names=measures.given,
-        )
+        shrink_estimates(estimates, measures.codes, names=measures.given)
         if shrunk
         else (nothing, None)
     )
@@ -124,13 +136,6 @@ def table_of(
         rows=(*rows, *_pooled_row(measures.pooled, level)),
         shrinkage=said,
     )
-
-
-def _on_logit(found: Estimate | None, measured: Measured | None) -> Estimate | None:
-    """A share of exactly 0 or 1 is shrunk on the scale of the other shares."""
-    if found is None or measured is None or not measured.is_share:
-        return found
-    return replace(found, scale="logit")
 
 
 def _pooled_row(pooled: GroupValue | None, level: float) -> tuple[GroupRow, ...]:

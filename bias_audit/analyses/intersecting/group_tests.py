@@ -13,7 +13,7 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of, family_row
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupTests
 from bias_audit.results.blocks import HypothesisFamilies, HypothesisFamily
-from bias_audit.statistics.inference import Measured, studentised_draws
+from bias_audit.statistics.inference import Measured, joint_draws, normal_score
 from bias_audit.statistics.multiplicity import (
     Family,
     Gated,
@@ -127,7 +127,7 @@ def _resample(
     draws = np.full((n_draws, len(everything)), np.nan)
     if known:
         columns = [i for i, value in enumerate(everything) if value is not None]
-        draws[:, columns] = studentised_draws(known, n_draws, rng)
+        draws[:, columns] = joint_draws(known, n_draws, rng)
     if side == "apart":
         draws = np.abs(draws)
     statistics = [None if value is None else _statistic(value, null, side) for value in everything]
@@ -140,9 +140,8 @@ def _resample(
 
 
 def _statistic(measured: Measured, null: float, side: Side) -> float:
-    error = measured.standard_error
-    t = (measured.value - null) / error if error > 0 else 0.0
-    return abs(t) if side == "apart" else t
+    found = normal_score(measured, null)
+    return abs(found) if side == "apart" else found
 
 
 def _by_table(

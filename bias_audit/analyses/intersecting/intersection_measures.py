@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.intersecting.group_aucs import Scored, depths, group_aucs
@@ -34,6 +34,8 @@ class Probed:
     """By the target's name."""
     overall: dict[str, Measured | None]
     """Macro AUC by the target's name."""
+    choice: float
+    """Share of the error rate that the choice of the layer left."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,16 @@ class Part:
     result: Tested
 
 
-def probed(subject: Subject, layer: str, settings: ProbeSettings) -> Probed:
+def probed(
+    subject: Subject, layer: str, settings: ProbeSettings, *, choice: float = 1.0
+) -> Probed:
     """The scores of every attribute and of their intersection.
+
+    Args:
+        subject: The subject.
+        layer: Where.
+        settings: Of the probes.
+        choice: Share of the error rate that the choice of the layer left.
 
     Raises:
         AnalysisError: The activations are not finite.
@@ -58,8 +68,9 @@ def probed(subject: Subject, layer: str, settings: ProbeSettings) -> Probed:
         spec = ProbeSpec(target, layer, settings)
         scores = None if reason else out_of_fold_scores(subject, spec)
         scored[target.name] = Scored(scores, reason)
-        overall[target.name] = None if scores is None else measure(AUC, scores, units)
-    return Probed(layer, targets, scored, overall)
+        found = None if scores is None else measure(AUC, scores, units)
+        overall[target.name] = None if found is None else replace(found, choice=choice)
+    return Probed(layer, targets, scored, overall, choice)
 
 
 def aucs_of(subject: Subject, probes: Probed) -> Part:
@@ -70,7 +81,11 @@ def aucs_of(subject: Subject, probes: Probed) -> Part:
         own = group_aucs(subject, probes.layer, over, probes.scored[probe])
         families.setdefault(name, []).append(own)
     return _part(
-        subject, "Is a group told apart from all others?", list(probes.overall.values()), families
+        subject,
+        "Is a group told apart from all others?",
+        list(probes.overall.values()),
+        families,
+        probes.choice,
     )
 
 
@@ -88,7 +103,8 @@ def within_of(subject: Subject, probes: Probed) -> Part:
             asked = Asked(subject, target, probes.layer, scored.scores, scored.not_measured, given)
             families.setdefault(_family(len(given)), []).append(within_groups(asked))
     ordered = dict(sorted(families.items(), key=lambda entry: len(entry[1][0].given)))
-    return _part(subject, "Within which groups is an attribute told apart?", overall, ordered)
+    question = "Within which groups is an attribute told apart?"
+    return _part(subject, question, overall, ordered, probes.choice)
 
 
 def _family(n_given: int) -> str:
@@ -100,9 +116,11 @@ def _part(
     question: str,
     anything: list[Measured | None],
     families: dict[str, list[GroupMeasures]],
+    choice: float,
 ) -> Part:
     levels: list[Level] = []
-    for name, members in families.items():
+    for name, found in families.items():
+        members = [measures.allowing(choice) for measures in found]
         parents = parents_of(members, levels[-1].members) if levels else None
         levels.append(Level(name, tuple(members), parents))
     result = tested(subject, question, anything, levels, null=0.5, side="above")

@@ -20,16 +20,18 @@ from bias_audit.analyses.intersecting.group_measures import GroupMeasures
 from bias_audit.analyses.intersecting.intersection_measures import Part, Probed
 from bias_audit.analyses.intersecting.published_wrong_genders import wrong_genders
 from bias_audit.analyses.probing.probes import Scores
-from bias_audit.analyses.probing.separability import Units, measured
+from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.groups import IntArray
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
     difference,
     estimate,
-    studentised_draws,
-    widening,
+    joint_draws,
+    normal_score,
+    p_above,
 )
 from bias_audit.statistics.influence import Statistic, auc, mean
 from bias_audit.statistics.multiplicity import adjusted, is_rejected, max_t, resampling_p
@@ -59,6 +61,8 @@ class Claim:
     said: str
     comparisons: tuple[Comparison, ...]
     details: str
+    about: tuple[str, ...]
+    """Attributes compared; where none can be read beyond chance, there is nothing to compare."""
     holds_too: bool = True
     """Whether what has no interval holds as well."""
 
@@ -85,12 +89,35 @@ def claim_findings(
     if not claims:
         return ()
     alpha = subject.multiplicity.alpha
+    readable = _readable(probes, tuple(names.values()), alpha)
     return tuple(
-        _finding(claim, probes.layer, level, alpha) for claim in _adjusted(subject, claims)
+        _finding(claim, probes.layer, level, alpha)
+        if readable.intersection(claim.about)
+        else _not_examined(claim, probes.layer)
+        for claim in _adjusted(subject, claims)
     )
 
 
-def pairwise_auc(scores: Scores) -> Statistic | None:
+def _readable(probes: Probed, names: Sequence[str], alpha: float) -> frozenset[str]:
+    """Attributes that can be read beyond chance at the layer, adjusted by Holm."""
+    measures = [probes.overall[name] for name in names]
+    p_values = adjusted([None if m is None else p_above(m, 0.5) for m in measures], "holm")
+    return frozenset(
+        name
+        for name, p_value in zip(names, p_values, strict=True)
+        if is_rejected(p_value, alpha=alpha)
+    )
+
+
+def _not_examined(claim: Claim, layer: str) -> Finding:
+    text = (
+        f'Published claim "{claim.said}" (Krug & Stober 2025): not examined at {layer}, because '
+        f"{listed(claim.about)} cannot be read there beyond chance."
+    )
+    return Finding(text=text, weight=0.0)
+
+
+def pairwise_auc(scores: Scores, clusters: IntArray | None = None) -> Statistic | None:
     """Mean over pairs of levels of the AUC that tells one from the other.
 
     Images of a pair are ranked by the logarithm of the ratio of its two probabilities; pairs of
@@ -101,28 +128,35 @@ def pairwise_auc(scores: Scores) -> Statistic | None:
     for one, other in itertools.combinations(range(logs.shape[1]), 2):
         inside = np.flatnonzero((scores.codes == one) | (scores.codes == other))
         ratio = (logs[:, one] - logs[:, other])[inside]
-        part = auc(ratio, scores.codes[inside] == one, scores.folds[inside])
+        own = None if clusters is None else clusters[inside]
+        part = auc(ratio, scores.codes[inside] == one, scores.folds[inside], own)
         if part is not None:
-            influence = np.zeros(len(scores.codes))
-            influence[inside] = part.influence
-            part = replace(part, influence=influence)
+            influence, weight = np.zeros((2, len(scores.codes)))
+            influence[inside], weight[inside] = part.influence, part.weight
+            part = replace(part, influence=influence, weight=weight)
         parts.append(part)
     return mean(parts)
 
 
-def _pairwise(subject: Subject, scores: Scores | None) -> Measured | None:
-    statistic = None if scores is None else pairwise_auc(scores)
-    if scores is None or statistic is None:
+def _pairwise(subject: Subject, scores: Scores | None, choice: float) -> Measured | None:
+    if scores is None:
         return None
-    wider = widening(int(scores.folds.max()) + 1, scores.dependence)
-    return measured(Units.of(subject), scores.part.images, statistic, widened=wider)
+    units, images = Units.of(subject), scores.part.images
+    statistic = pairwise_auc(scores, units.clusters[images])
+    if statistic is None:
+        return None
+    found = measured(units, images, statistic, widened=widening_of(scores))
+    return replace(found, choice=choice)
 
 
 def _separability(
     subject: Subject, probes: Probed, names: Mapping[str, str], level: float
 ) -> list[Claim]:
     """Claims (a) and (b)."""
-    balanced = {key: _pairwise(subject, probes.scored[name].scores) for key, name in names.items()}
+    balanced = {
+        key: _pairwise(subject, probes.scored[name].scores, probes.choice)
+        for key, name in names.items()
+    }
     macro = {key: probes.overall[name] for key, name in names.items()}
     over = {
         key: _comparison(f"age minus {key}", balanced["age"], balanced[key], level)
@@ -150,7 +184,8 @@ def _separability(
             f"{beside}. Numbers of levels: {levels}; how finely an attribute is annotated "
             "remains part of the comparison."
         )
-        claims.append(Claim(said, tuple(chosen), details))
+        about = tuple(names[key] for key in ("age", *keys))
+        claims.append(Claim(said, tuple(chosen), details, about))
     return claims
 
 
@@ -171,7 +206,7 @@ def _middle_aged(within: Part, names: Mapping[str, str], level: float) -> list[C
     """Claim (c): gender within the middle ages, minus gender within the others."""
     for measures, _ in within.measured:
         if (measures.target, measures.given) == (names["gender"], (names["age"],)):
-            return _middle_claim(measures, level)
+            return _middle_claim(measures, names["gender"], level)
     return []
 
 
@@ -181,7 +216,7 @@ def middle_levels(n_levels: int) -> range:
     return range(edge, n_levels - edge)
 
 
-def _middle_claim(measures: GroupMeasures, level: float) -> list[Claim]:
+def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Claim]:
     n_levels = len(measures.values)
     known = dict(measures.known)
     middle = [i for i in middle_levels(n_levels) if i in known]
@@ -195,9 +230,10 @@ def _middle_claim(measures: GroupMeasures, level: float) -> list[Claim]:
         value=sum(weight * known[i].value for i, weight in weights.items()),
         influence=np.asarray(sum(weight * parts[i].influence for i, weight in weights.items())),
         n=sum(part.n for part in parts.values()),
-        smallest=min(part.smallest for part in parts.values()),
+        weight=np.asarray(sum(abs(weights[i]) * part.weight for i, part in parts.items())),
         unit=known[middle[0]].unit,
         is_share=False,
+        choice=known[middle[0]].choice,
     )
     labels = [
         listed([measures.values[i].group.label for i in chosen], most=9)
@@ -211,7 +247,8 @@ def _middle_claim(measures: GroupMeasures, level: float) -> list[Claim]:
         + (f"; {missing} levels of age have no value." if missing else ".")
     )
     own = Comparison("middle minus other ages", contrast, estimate(contrast, level=level))
-    return [Claim("gender is separable mainly in the middle-aged", (own,), details)]
+    said = "gender is separable mainly in the middle-aged"
+    return [Claim(said, (own,), details, about=(gender,))]
 
 
 def _wrong_genders(
@@ -231,7 +268,8 @@ def _wrong_genders(
         "change gender (claimed: none)."
     )
     said = "the most frequent confusions do not change gender"
-    return [Claim(said, (own,), details, holds_too=found.n_changing == 0)]
+    about, holds_too = (names["gender"],), found.n_changing == 0
+    return [Claim(said, (own,), details, about, holds_too=holds_too)]
 
 
 def _adjusted(subject: Subject, claims: Sequence[Claim]) -> list[Claim]:
@@ -241,9 +279,9 @@ def _adjusted(subject: Subject, claims: Sequence[Claim]) -> list[Claim]:
     every = {c.name: c for claim in claims for c in claim.comparisons}
     measures = [comparison.measured for comparison in every.values()]
     draws = np.abs(
-        studentised_draws(measures, draws_of(plan, len(measures)), subject.rng("published claims"))
+        joint_draws(measures, draws_of(plan, len(measures)), subject.rng("published claims"))
     )
-    observed = [abs(m.value) / m.standard_error if m.standard_error > 0 else 0.0 for m in measures]
+    observed = [abs(normal_score(measure)) for measure in measures]
     if plan.verdicts == "max_t":
         p_values = max_t(observed, draws, alpha=plan.alpha).adjusted
     else:

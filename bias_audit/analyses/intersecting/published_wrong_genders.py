@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,18 +58,23 @@ def wrong_genders(
     expected = float(shares[changes].sum())
     wrong = scores.predicted != scores.codes
     changing = changes[pairs[scores.codes[wrong], scores.predicted[wrong]]]
+    units, images = Units.of(subject), scores.part.images[wrong]
     own = measured(
-        Units.of(subject),
-        scores.part.images[wrong],
-        average(changing),
+        units,
+        images,
+        average(changing, units.clusters[images]),
         widened=widening_of(scores),
     )
     shown, _ = most_frequent_pairs(matrix, most_frequent)
     return WrongGenders(
         share=own.value,
         expected=expected,
-        below=Measured(
-            expected - own.value, -own.influence, own.n, own.smallest, own.unit, is_share=False
+        below=replace(
+            own,
+            value=expected - own.value,
+            influence=-own.influence,
+            is_share=False,
+            choice=probes.choice,
         ),
         n_confused=int(wrong.sum()),
         n_shown=len(shown),

@@ -196,23 +196,28 @@ def _told_apart(
         return None, None
     codes = np.searchsorted(compared, scores.part.codes[inside])
     strata = scores.folds[inside] * len(within.counts) + within.of_image[inside]
-    statistic = auc_among(scores.probabilities[inside][:, compared], codes, strata)
+    images = scores.part.images[inside]
+    statistic = auc_among(
+        scores.probabilities[inside][:, compared], codes, strata, within.units.clusters[images]
+    )
     if statistic is None:
         return None, None
     share = len(inside) / len(scores.codes)
     wider = widening(int(scores.folds.max()) + 1, scores.dependence * share**2)
-    images = scores.part.images[inside]
     plain = measured(within.units, images, statistic)
     return plain, measured(within.units, images, statistic, widened=wider)
 
 
 def auc_among(
-    probabilities: npt.NDArray[np.floating], codes: IntArray, folds: IntArray
+    probabilities: npt.NDArray[np.floating],
+    codes: IntArray,
+    folds: IntArray,
+    clusters: IntArray | None = None,
 ) -> Statistic | None:
     """Macro AUC by the probabilities that remain once only these levels are possible."""
     total = probabilities.sum(axis=1, keepdims=True)
     smallest = np.finfo(np.float32).tiny
-    return macro_auc(probabilities / np.maximum(total, smallest), codes, folds)
+    return macro_auc(probabilities / np.maximum(total, smallest), codes, folds, clusters)
 
 
 def _pooled(asked: Asked, within: _Within, treatments: Treatments) -> GroupValue | None:

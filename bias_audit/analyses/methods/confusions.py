@@ -35,6 +35,7 @@ from bias_audit.analyses.probing.probes import (
 from bias_audit.analyses.probing.separability import (
     Units,
     check_layers,
+    choice_of_most_separable,
     chosen_layer,
     unknown_layers,
     widening_of,
@@ -77,6 +78,8 @@ def confusions(subject: Subject, params: Params) -> Outcome:
 def _cross_validated(subject: Subject, params: Params) -> Outcome:
     target = finest_target(subject.faces.table)
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
+    is_named = params.layer is not None
+    choice = 1.0 if is_named else choice_of_most_separable(subject, params.probes)
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
     part = scores.part
     wrong = Wrong.of(
@@ -89,6 +92,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             images=part.images,
             widened=widening_of(scores),
             level=params.level,
+            choice=choice,
         )
     )
     title = f"Confusions of {target.described} at {layer}"
@@ -103,7 +107,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             f"{_EXPECTED} Intervals of shares of all confusions {SHARES}, widened by a factor of "
             f"{widening_of(scores):.2f}, because every image also trains probes that predict "
             "others (Nadeau & Bengio 2003, in proportion to how much the probe's scores depend "
-            "on the training images); those of single pairs are Wilson's, widened alike.",
+            "on the training images); those of single pairs are made and widened alike.",
         ),
         limits=_limits(tied, len(part.reasons)),
     )

@@ -23,6 +23,7 @@ from bias_audit.analyses.intersecting.intersection_measures import (
 from bias_audit.analyses.intersecting.published_claims import claim_findings
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
+    choice_of_most_separable,
     chosen_layer,
     unknown_layers,
 )
@@ -66,7 +67,9 @@ def intersections(subject: Subject, params: Params) -> Outcome:
             ),
         )
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    probes = probed(subject, layer, params.probes)
+    is_named = params.layer is not None
+    choice = 1.0 if is_named else choice_of_most_separable(subject, params.probes)
+    probes = probed(subject, layer, params.probes, choice=choice)
     aucs, within = aucs_of(subject, probes), within_of(subject, probes)
     extra = interactions_of(subject, aucs, within)
     level = params.level
@@ -162,7 +165,8 @@ def _method(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         f"({CONTROLS[plan.verdicts]}) at {plan.alpha:g}, behind the gates.",
         "Published claims of Krug & Stober (2025) are tested where age, race and gender are "
         "annotated: supported where every comparison lies above 0 beyond chance, contradicted "
-        "where one lies below, undecided otherwise, adjusted for all claims together. Attributes "
+        "where one lies below, undecided otherwise, adjusted for all claims together. Where none "
+        "of the attributes compared can be read beyond chance, they are not examined. Attributes "
         "are compared by the mean AUC over pairs of levels (Hand & Till 2001), because the task "
         "of a one-vs-rest AUC changes with the number of levels. The middle ages are all but the "
         "two youngest and the two oldest of six or more levels, else all but the ends.",

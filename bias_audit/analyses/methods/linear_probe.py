@@ -53,7 +53,9 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
     for result in by_auc:
         if result.best is not None:
             best = result.best[0]
-            table, ledger = recall_table(subject, result.probed, best, params.level)
+            table, ledger = recall_table(
+                subject, result.probed, best, params.level, choice=result.choice
+            )
             tables.append(table)
             measures |= recall_measures(subject, result.probed, best, table)
             ledgers += [ledger] if ledger.entries else []

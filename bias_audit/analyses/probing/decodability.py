@@ -28,11 +28,15 @@ from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
-    difference,
+    bounds,
+    choice_among,
     estimate,
+    joint_draws,
+    normal_score,
     p_above,
-    studentised_draws,
+    quantile_of,
 )
+from bias_audit.statistics.lift import lift_over
 from bias_audit.statistics.multiplicity import max_t
 
 GUESSING = "guessing"
@@ -74,19 +78,27 @@ class Comparison:
     probe: Measured
     estimate: Estimate
     controls: tuple[ControlPoint, ...]
+    differences: dict[str, Measured]
+    """To each control and to guessing."""
     lift: Estimate
-    """Over the strongest control or guessing."""
+    """Over the strongest of them."""
     strongest: str
-    narrowest: Measured
-    """The difference to the control that is least surely exceeded."""
     adjusted_p: float | None = None
     """That the probe exceeds every control and guessing by chance, for all layers and targets."""
     claim: float = 0.0
     """Lower bound of the lift that holds for all layers and targets at once."""
-    over_strongest: Measured | None = None
-    """The difference that `lift` is about."""
     refits: tuple[float, ...] = ()
     """The probe's value with other folds."""
+
+    @property
+    def narrowest(self) -> Measured:
+        """The difference to the control that is least surely exceeded."""
+        return min(self.differences.values(), key=normal_score)
+
+    @property
+    def over_strongest(self) -> Measured:
+        """The difference that `lift` is about."""
+        return self.differences[self.strongest]
 
     @property
     def point(self) -> CurvePoint:
@@ -109,6 +121,8 @@ class Decodability:
     probed: ProbedTarget
     comparisons: tuple[Comparison | None, ...]
     """None where the metric has no value."""
+    choice: float = 1.0
+    """Share of the error rate left to a layer that is chosen by its value."""
 
     @property
     def curve(self) -> Curve:
@@ -122,6 +136,7 @@ class Decodability:
             ),
             not_measured=self.probed.part.not_measured,
             noise=refit_noise(self.comparisons),
+            choice=self.choice,
         )
 
     @property
@@ -133,6 +148,20 @@ class Decodability:
             if comparison is not None
         ]
         return max(found, key=lambda entry: entry[1].probe.value, default=None)
+
+    @property
+    def surest(self) -> Comparison:
+        """Where the lift is largest at a level that allows for all layers and targets.
+
+        Raises:
+            ValueError: The metric has no value anywhere.
+        """
+        return max((c for c in self.comparisons if c is not None), key=lambda c: c.claim)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the target exceeds every control and guessing at some layer."""
+        return any(c is not None and c.claim > 0 for c in self.comparisons)
 
 
 def probe_targets(
@@ -201,7 +230,7 @@ def decodability(
         level: Coverage of the intervals.
     """
     units = Units.of(subject)
-    compare = partial(_compare, metric=metric, units=units, level=level)
+    compare = partial(_compare, subject, metric=metric, units=units, level=level)
     total = sum(len(target.probes) for target in probed)
     title = f"Intervals of {metric.short} on {subject.name}"
     results = []
@@ -216,7 +245,7 @@ def decodability(
 
 
 def _compare(
-    layer_probe: LayerProbe, *, metric: Metric, units: Units, level: float
+    subject: Subject, layer_probe: LayerProbe, *, metric: Metric, units: Units, level: float
 ) -> Comparison | None:
     real = measure(metric, layer_probe.scores, units)
     if real is None:
@@ -227,54 +256,41 @@ def _compare(
         for control in [_averaged([measure(metric, s, units) for s in scores], units, kind)]
         if control is not None
     }
-    chance = metric.chance(len(layer_probe.scores.part.levels))
-    guessing = replace(real, value=chance, influence=np.zeros_like(real.influence))
     differences = {kind: real - control for kind, control in controls.items()}
-    differences[GUESSING] = real - guessing
-    lifts = {kind: difference(real, c, level=level) for kind, c in controls.items()}
-    lifts[GUESSING] = estimate(differences[GUESSING], level=level)
-    strongest = min(lifts, key=lambda kind: lifts[kind].value)
+    differences[GUESSING] = real.above(metric.chance(len(layer_probe.scores.part.levels)))
+    lift = lift_over(differences, level=level, rng=subject.rng("lift", layer_probe.layer))
     return Comparison(
         layer=layer_probe.layer,
         probe=real,
         estimate=estimate(real, level=level),
         controls=tuple(
-            ControlPoint(name=kind, estimate=estimate(control, level=level), lift=lifts[kind])
+            ControlPoint(
+                name=kind,
+                estimate=estimate(control, level=level),
+                lift=estimate(differences[kind], level=level),
+            )
             for kind, control in controls.items()
         ),
-        lift=_over_all(lifts, strongest),
-        strongest=strongest,
-        narrowest=max(differences.values(), key=p_above),
-        over_strongest=differences[strongest],
-        refits=_refitted(layer_probe, metric),
+        differences=differences,
+        lift=lift,
+        strongest=min(differences, key=lambda kind: differences[kind].value),
+        refits=_refitted(layer_probe, metric, units),
     )
 
 
-def _refitted(layer_probe: LayerProbe, metric: Metric) -> tuple[float, ...]:
-    statistics = (metric.of(scores) for scores in layer_probe.refits)
-    return tuple(statistic.value for statistic in statistics if statistic is not None)
-
-
-def _over_all(lifts: dict[str, Estimate], strongest: str) -> Estimate:
-    """The lift over the strongest control, with bounds that hold for the lift over each control.
-
-    Which control is strongest is itself uncertain; the lowest of the bounds allows for that
-    (intersection-union, Berger 1982).
-    """
-    chosen = lifts[strongest]
-    return replace(
-        chosen,
-        lower=min(lift.lower for lift in lifts.values()),
-        upper=min(lift.upper for lift in lifts.values()),
-        method=f"{chosen.method}, lowest of {len(lifts)} paired intervals",
-    )
+def _refitted(layer_probe: LayerProbe, metric: Metric, units: Units) -> tuple[float, ...]:
+    found = (measure(metric, scores, units) for scores in layer_probe.refits)
+    return tuple(refit.value for refit in found if refit is not None)
 
 
 def _averaged(measures: Sequence[Measured | None], units: Units, kind: str) -> Measured | None:
     """The mean over seeds; seeds of random weights vary as well as the images do.
 
-    Shuffles need no such term: what varies between them is which images got which labels, and the
-    images' influences hold that.
+    What is wanted is how a layer compares with a further draw of random weights: between n draws
+    of variance s^2, the error of that is s^2 (1 + 1 / n) with n - 1 degrees of freedom. With one
+    draw, how much draws differ is unknown, and the comparison is with that draw. Shuffles need no
+    such term: what varies between them is which images got which labels, and the images'
+    influences hold that.
     """
     known = [measure for measure in measures if measure is not None]
     if not known:
@@ -283,10 +299,13 @@ def _averaged(measures: Sequence[Measured | None], units: Units, kind: str) -> M
     mean = float(values.mean())
     influence = np.mean([measure.influence for measure in known], axis=0)
     n = len(known)
-    if n > 1 and kind != SHUFFLED:
-        at = units.n_clusters
-        influence[at : at + n] += (values - mean) / np.sqrt(n * (n - 1))
-    return replace(known[0], value=mean, influence=np.asarray(influence))
+    if n == 1 or kind == SHUFFLED:
+        return replace(known[0], value=mean, influence=np.asarray(influence))
+    at = units.n_clusters
+    influence[at : at + n] += (values - mean) * np.sqrt((1 + 1 / n) / (n - 1))
+    return replace(
+        known[0], value=mean, influence=np.asarray(influence), seed_freedom=float(n - 1)
+    )
 
 
 def _adjusted(
@@ -298,15 +317,15 @@ def _adjusted(
         return tuple(results)
     measures = [comparison.narrowest for comparison in found]
     plan = subject.multiplicity
-    draws = studentised_draws(
+    draws = joint_draws(
         measures, draws_of(plan, len(found)), subject.rng("max-t", metric.quantity)
     )
-    joint = max_t([_t(measure) for measure in measures], draws, alpha=plan.alpha)
+    joint = max_t([normal_score(measure) for measure in measures], draws, alpha=plan.alpha)
     known = {
         id(comparison): replace(
             comparison,
             adjusted_p=p_value,
-            claim=measure.value - joint.critical * measure.standard_error,
+            claim=bounds(measure, quantile_of(measure, joint.critical))[0],
         )
         for comparison, measure, p_value in zip(found, measures, joint.adjusted, strict=True)
     }
@@ -314,11 +333,12 @@ def _adjusted(
         replace(
             result,
             comparisons=tuple(None if c is None else known[id(c)] for c in result.comparisons),
+            choice=_choice(subject, result),
         )
         for result in results
     )
 
 
-def _t(measured: Measured) -> float:
-    error = measured.standard_error
-    return measured.value / error if error > 0 else -np.inf
+def _choice(subject: Subject, result: Decodability) -> float:
+    measures = [c.probe for c in result.comparisons if c is not None]
+    return choice_among(measures, subject.rng("choice of layer", result.probed.target.name))

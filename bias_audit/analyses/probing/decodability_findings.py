@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from bias_audit.analyses.probing.decodability import GUESSING, Comparison, Decodability
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.analyses.wording import coverage, interval, listed, sample
 from bias_audit.results.blocks import Finding
-from bias_audit.statistics.inference import difference
+from bias_audit.statistics.coverage import allowing_for_choice
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import Measured, difference
+
+_CORRECTED: Final = "after correction for all layers and attributes"
+_CEILING: Final = 0.9
+"""From this AUC of a baseline on, there may be no room above it that these images can show."""
 
 
 def findings_of(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
-    """A sentence for every target, and one on which attribute is decodable most."""
+    """A sentence for every target, and one on which attribute stands out most."""
     sentences = [_of_target(result) for result in results]
     return (*(s for s in sentences if s is not None), *_of_order(results))
 
@@ -18,68 +27,91 @@ def findings_of(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
 def _of_target(result: Decodability) -> Finding | None:
     if result.best is None:
         return None
-    name, (_, best) = result.probed.target.described, result.best
-    estimate, lift = best.estimate, best.lift
-    over = GUESSING if best.strongest == GUESSING else f"the strongest control, {best.strongest}"
+    target, (_, best) = result.probed.target.described, result.best
+    name = f"{target[0].upper()}{target[1:]}"
+    value, lift = (allowing_for_choice(each, result.choice) for each in (best.estimate, best.lift))
     numbers = (
-        f"macro AUC {interval(estimate)} ({coverage(estimate.level)}, n = {estimate.n}), "
-        f"{interval(lift)} above {over}"
+        f"macro AUC {interval(value)} ({coverage(value.level)}, {sample(value)}), "
+        f"{interval(lift)} above {_over(best)}"
     )
-    surest = max(
-        (c for c in result.comparisons if c is not None), key=lambda comparison: comparison.claim
-    )
-    if surest.claim > 0:
-        text = f"{name[0].upper()}{name[1:]} is linearly decodable at {best.layer}: {numbers}."
-        if best.claim <= 0:
-            text = (
-                f"{name[0].upper()}{name[1:]} is linearly decodable at {surest.layer}, where its "
-                f"macro AUC is {interval(surest.lift)} above the strongest control; it is highest "
-                f"at {best.layer}: {numbers}."
-            )
-        text += " The claim allows for every layer and target tested."
+    surest = result.surest
+    if result.is_claimed and best.claim > 0:
+        text = (
+            f"{name} is linearly decodable at {best.layer}: {numbers}, significant {_CORRECTED}."
+        )
+    elif result.is_claimed:
+        text = (
+            f"{name} is linearly decodable at {surest.layer}, where its macro AUC is "
+            f"{interval(surest.lift)} above {_over(surest)}, significant {_CORRECTED}. It is "
+            f"highest at {best.layer}: {numbers}."
+        )
+    elif value.lower > _chance(best):
+        text = f"{name} can be read from {best.layer}, {_undecided(best, value, lift)}: {numbers}."
     else:
         layers = len(result.comparisons)
         where = f"any of {layers} layers" if layers > 1 else "the layer audited"
         text = (
-            f"No linear decodability of {name} beyond the controls was shown at {where}: at "
-            f"{best.layer}, the highest, {numbers}; with every layer and target tested, that may "
-            "be chance."
+            f"No linear decodability of {target} was shown at {where}: at {best.layer}, the "
+            f"highest, {numbers}; {_CORRECTED}, this could be chance."
         )
-    estimates = {"macro_auc": estimate, "lift": lift}
+    estimates = {"macro_auc": value, "lift": lift}
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
-    return Finding(
-        text=text, weight=max(0.0, surest.claim), estimates=estimates, question="encoded"
-    )
+    weight = max(0.0, surest.claim)
+    return Finding(text=text, weight=weight, estimates=estimates, question="encoded")
+
+
+def _over(comparison: Comparison) -> str:
+    if comparison.strongest == GUESSING:
+        return GUESSING
+    return f"the strongest baseline, {comparison.strongest}"
+
+
+def _chance(comparison: Comparison) -> float:
+    return comparison.differences[GUESSING].offset
+
+
+def _undecided(best: Comparison, value: Estimate, lift: Estimate) -> str:
+    """Why what can be read is no finding about the backbone."""
+    baseline = value.value - best.over_strongest.value
+    if baseline >= _CEILING and 1 - baseline <= lift.value - lift.lower:
+        return (
+            "but what the backbone adds is not identifiable: "
+            f"{_alone(best.strongest)} as well, and leaves no room above it"
+        )
+    return f"but no better than from {_over(best)} was shown {_CORRECTED}"
+
+
+def _alone(baseline: str) -> str:
+    if baseline in {"pixels", "image quality"}:
+        return f"the pictures alone ({baseline}) do"
+    return f"{baseline} alone does"
 
 
 def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
-    """Compare the attributes at their best layers; undecided if an interval includes 0."""
-    best = [
-        (result.probed.target.name, len(result.probed.part.levels), result.best[1])
+    """Compare the lifts of the attributes that are claimed, each at its best layer."""
+    found = [
+        (result.probed.target.name, len(result.probed.part.levels), _lift(result))
         for result in results
-        if result.probed.target.name != INTERSECTION and result.best is not None
+        if result.probed.target.name != INTERSECTION and result.is_claimed
     ]
-    if len(best) < 2:  # noqa: PLR2004
+    if len(found) < 2:  # noqa: PLR2004
         return ()
-    best.sort(key=lambda entry: -_value(entry[2]))
-    (first, _, top), rest = best[0], best[1:]
-    differences = {
-        name: difference(top.probe, other.probe, level=top.estimate.level)
-        for name, _, other in rest
-    }
+    found.sort(key=lambda entry: -entry[2].value)
+    (first, _, top), rest = found[0], found[1:]
+    level = next(c.estimate.level for c in results[0].comparisons if c is not None)
+    differences = {name: difference(top, other, level=level) for name, _, other in rest}
     decided = all(estimate.lower > 0 for estimate in differences.values())
     against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
-    counts = listed([f"{name} {n}" for name, n, _ in best], most=20)
+    counts = listed([f"{name} {n}" for name, n, _ in found], most=20)
     opening = (
-        f"Annotated {first} is the attribute that is linearly decodable most"
+        f"Of the attributes that are linearly decodable, {first} lies furthest above its "
+        "strongest baseline"
         if decided
-        else f"Which attribute is linearly decodable most is undecided; highest is {first}"
+        else "The data do not show which attribute lies furthest above its strongest baseline; "
+        f"highest is {first}"
     )
-    text = (
-        f"{opening}: its macro AUC at {top.layer} lies {against}, each at its best layer "
-        f"({coverage(next(iter(differences.values())).level)}s)."
-    )
-    if len({n for _, n, _ in best}) > 1:
+    text = f"{opening}: its lift exceeds that of the others by {against} ({coverage(level)}s)."
+    if len({n for _, n, _ in found}) > 1:
         text += (
             f" The attributes differ in their number of levels ({counts}), so these are not the "
             "same task."
@@ -89,5 +121,8 @@ def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
     return (Finding(text=text, weight=weight, estimates=estimates),)
 
 
-def _value(comparison: Comparison) -> float:
-    return comparison.probe.value
+def _lift(result: Decodability) -> Measured:
+    """Over the strongest baseline, at the layer of the highest estimate."""
+    if result.best is None:
+        raise ValueError("expected a target with an estimate")
+    return replace(result.best[1].over_strongest, choice=result.choice)

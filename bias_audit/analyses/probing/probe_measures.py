@@ -25,9 +25,8 @@ def curve_measures(metric: Metric, results: Iterable[Decodability]) -> dict[Meas
                 continue
             key = MeasureKey(metric.quantity, target, comparison.layer)
             found[key] = comparison.probe
-            if comparison.over_strongest is not None:
-                lift = MeasureKey(metric.quantity, target, comparison.layer, of="lift")
-                found[lift] = comparison.over_strongest
+            lift = MeasureKey(metric.quantity, target, comparison.layer, of="lift")
+            found[lift] = comparison.over_strongest
     return found
 
 
@@ -50,7 +49,8 @@ def recall_measures(
         members = np.flatnonzero(part.codes == place)
         if level not in wanted or not len(members):
             continue
-        hits = average(probe.scores.predicted[members] == place)
+        own = units.clusters[part.images[members]]
+        hits = average(probe.scores.predicted[members] == place, own)
         found[MeasureKey("recall", probed.target.name, probe.layer, level)] = measured(
             units, part.images[members], hits, widened=widening_of(probe.scores)
         )

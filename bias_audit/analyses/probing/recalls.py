@@ -10,12 +10,12 @@ from bias_audit.analyses.probing.separability import widening_of
 from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, treat
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable
-from bias_audit.statistics.proportions import proportion
+from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.shrunk_estimates import shrink_estimates
 
 
 def recall_table(
-    subject: Subject, probed: ProbedTarget, probe: LayerProbe, level: float
+    subject: Subject, probed: ProbedTarget, probe: LayerProbe, level: float, *, choice: float = 1.0
 ) -> tuple[GroupTable, GroupLedger]:
     """How many images of each declared level the probe gives that level.
 
@@ -23,7 +23,8 @@ def recall_table(
         subject: The subject.
         probed: The target.
         probe: Its probe at one layer.
-        level: Coverage of Wilson's intervals.
+        level: Coverage of the intervals.
+        choice: Share of the error rate that the choice of the layer left.
 
     Returns:
         The table, with shrunk values beside the raw ones, and the ledger of small groups.
@@ -33,7 +34,7 @@ def recall_table(
     counts = independent_images(target.codes, subject.faces.clusters, len(target.groups))
     treatments = treat(target.groups, counts, subject.small_groups, title=f"Small groups: {title}")
     rows = [
-        _row(subject, probed, probe, (index, treatment), level)
+        _row(subject, probed, probe, (index, treatment), level=level, choice=choice)
         for index, treatment in enumerate(treatments.by_group)
     ]
     names = [name for name, _ in target.groups[0].levels]
@@ -51,7 +52,7 @@ def recall_table(
         layer=probe.layer,
         target=target.name,
         chance=None,
-        rows=(*rows, *_pooled(subject, probed, probe, treatments, level)),
+        rows=(*rows, *_pooled(subject, probed, probe, treatments, level=level, choice=choice)),
         shrinkage=said,
     )
     return table, treatments.ledger
@@ -62,7 +63,9 @@ def _row(
     probed: ProbedTarget,
     probe: LayerProbe,
     treated: tuple[int, Treatment],
+    *,
     level: float,
+    choice: float,
 ) -> GroupRow:
     target, part = probed.target, probed.part
     index, treatment = treated
@@ -74,13 +77,12 @@ def _row(
     place = int(np.searchsorted(part.levels, index))
     predicted = probe.scores.predicted
     members = part.codes == place
-    clusters = subject.faces.clusters[part.images][members]
-    recall = proportion(
-        int((predicted[members] == place).sum()),
-        int(members.sum()),
+    recall = share_estimate(
+        predicted[members] == place,
+        subject.faces.clusters[part.images][members],
         level=level,
-        n_clusters=len(np.unique(clusters)),
         widened=widening_of(probe.scores),
+        choice=choice,
     )
     # The probe is not balanced: it names some levels more often than others for any image.
     named = float((predicted == place).mean())
@@ -92,7 +94,9 @@ def _pooled(
     probed: ProbedTarget,
     probe: LayerProbe,
     treatments: Treatments,
+    *,
     level: float,
+    choice: float,
 ) -> tuple[GroupRow, ...]:
     """One row for all small groups together, where the policy is to pool them."""
     pooled, part = treatments.pooled, probed.part
@@ -101,14 +105,12 @@ def _pooled(
     if pooled.reason is not None:
         return (GroupRow(group=pooled.group, n=pooled.n, estimate=None, reason=pooled.reason),)
     members = np.isin(part.levels[part.codes], pooled.members)
-    hits = probe.scores.predicted[members] == part.codes[members]
-    clusters = subject.faces.clusters[part.images][members]
-    recall = proportion(
-        int(hits.sum()),
-        int(members.sum()),
+    recall = share_estimate(
+        probe.scores.predicted[members] == part.codes[members],
+        subject.faces.clusters[part.images][members],
         level=level,
-        n_clusters=len(np.unique(clusters)),
         widened=widening_of(probe.scores),
+        choice=choice,
     )
     reason = None if recall is not None else "none of its groups could be probed"
     return (GroupRow(group=pooled.group, n=pooled.n, estimate=recall, reason=reason),)

@@ -22,8 +22,8 @@ from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import IntArray
 from bias_audit.progress import Silent
-from bias_audit.statistics import influence
-from bias_audit.statistics.inference import Measured, by_cluster, score_error, widening
+from bias_audit.statistics import inference, influence
+from bias_audit.statistics.inference import Measured, choice_among, widening
 from bias_audit.statistics.influence import Statistic
 
 FloatArray = npt.NDArray[np.float64]
@@ -39,7 +39,8 @@ class Metric:
     """For a sentence."""
     quantity: str
     """For criteria."""
-    of: Callable[[Scores], Statistic | None]
+    of: Callable[[Scores, IntArray], Statistic | None]
+    """By the scores and the cluster of each of their images."""
     chance: Callable[[int], float]
     """What guessing gives, by the number of levels."""
     is_share: bool = True
@@ -50,15 +51,17 @@ AUC = Metric(
     name="macro one-vs-rest AUC",
     short="macro AUC",
     quantity="macro_auc",
-    of=lambda scores: influence.macro_auc(scores.probabilities, scores.codes, scores.folds),
+    of=lambda scores, clusters: influence.macro_auc(
+        scores.probabilities, scores.codes, scores.folds, clusters
+    ),
     chance=lambda n_levels: 0.5,  # noqa: ARG005
 )
 BALANCED_ACCURACY = Metric(
     name="balanced accuracy",
     short="balanced accuracy",
     quantity="balanced_accuracy",
-    of=lambda scores: influence.balanced_accuracy(
-        scores.predicted, scores.codes, len(scores.part.levels)
+    of=lambda scores, clusters: influence.balanced_accuracy(
+        scores.predicted, scores.codes, len(scores.part.levels), clusters
     ),
     chance=lambda n_levels: 1 / n_levels,
 )
@@ -66,7 +69,9 @@ BITS = Metric(
     name="information beyond base rates (bits per image)",
     short="information in bits",
     quantity="bits",
-    of=lambda scores: influence.bits(scores.probabilities, scores.codes, scores.folds),
+    of=lambda scores, clusters: influence.bits(
+        scores.probabilities, scores.codes, scores.folds, clusters
+    ),
     chance=lambda n_levels: 0.0,  # noqa: ARG005
     is_share=False,
 )
@@ -111,27 +116,13 @@ def measured(
         widened: Factor on the influences, such as `widening`.
         is_share: Whether the value lies in [0, 1].
     """
-    clusters = units.clusters[images]
-    # Only images with influence carry the value: those of a cell, say, not all that were scored.
-    used = (statistic.influence != 0) | statistic.is_mean
-    carrying = clusters[used] if used.any() else clusters
-    numbers = np.unique(carrying)
-    n = len(numbers)
-    smallest = max(1, round(statistic.smallest * n / len(carrying)))
-    influence = by_cluster(statistic.influence * widened, clusters, units.total)
-    if is_share and not 0 < statistic.value < 1:
-        # Images that are all right, or all wrong, show no spread; the score interval knows it.
-        trials = float(n) if statistic.is_mean else None
-        error = score_error(statistic.value, smallest, n, trials=trials)
-        influence[numbers] = error * widened / np.sqrt(n)
-    return Measured(
-        value=statistic.value,
-        influence=influence,
-        n=n,
-        smallest=smallest,
-        unit="images" if n == len(carrying) else "clusters of images",
+    return inference.measured(
+        statistic,
+        units.clusters[images],
+        n_clusters=units.n_clusters,
+        n_seeds=units.n_seeds,
+        widened=widened,
         is_share=is_share,
-        trials=n / widened**2 if statistic.is_mean else None,
     )
 
 
@@ -145,7 +136,7 @@ def measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
 
     Its error is widened by as much as the probe depends on its training images.
     """
-    statistic = metric.of(scores)
+    statistic = metric.of(scores, units.clusters[scores.part.images])
     if statistic is None:
         return None
     return measured(
@@ -199,7 +190,7 @@ def unknown_layers(layers: Iterable[str] | None, known: Iterable[str] | None) ->
 
 def probed_layers(
     subject: Subject, target: Target, settings: ProbeSettings
-) -> tuple[tuple[str, float], ...]:
+) -> tuple[tuple[str, Measured], ...]:
     """Every layer with the macro AUC of a target there; empty where it cannot be measured."""
     if part_of(subject, target, settings).not_measured is not None:
         return ()
@@ -208,14 +199,26 @@ def probed_layers(
     specs = [ProbeSpec(target, layer, settings) for layer in subject.activations.layers]
     kept = all(is_scored(subject, spec) for spec in specs)
     progress = Silent() if kept else subject.progress
+    units = Units.of(subject)
     with progress.step(title, total=len(specs), unit="probe") as step:
         for spec in specs:
-            layer, scores = spec.layer, out_of_fold_scores(subject, spec)
-            statistic = AUC.of(scores)
-            if statistic is not None:
-                result.append((layer, statistic.value))
+            found = measure(AUC, out_of_fold_scores(subject, spec), units)
+            if found is not None:
+                result.append((spec.layer, found))
             step.advance()
     return tuple(result)
+
+
+def choice_of_layer(subject: Subject, target: Target, settings: ProbeSettings) -> float:
+    """Share of the error rate left to what is measured where a target separates best."""
+    measures = [found for _, found in probed_layers(subject, target, settings)]
+    return choice_among(measures, subject.rng("choice of layer", target.name))
+
+
+def choice_of_most_separable(subject: Subject, settings: ProbeSettings) -> float:
+    """The same for `most_separable_layer`, by the strictest of the curves that choose it."""
+    targets, _ = _deciding(subject, settings)
+    return min(choice_of_layer(subject, target, settings) for target in targets)
 
 
 def most_separable_layer(subject: Subject, settings: ProbeSettings) -> tuple[str, str]:
@@ -227,25 +230,34 @@ def most_separable_layer(subject: Subject, settings: ProbeSettings) -> tuple[str
     Raises:
         AnalysisError: No target can be measured.
     """
-    finest = finest_target(subject.faces.table)
-    curves = [probed_layers(subject, finest, settings)]
-    said = f"highest macro AUC of {finest.described} among the layers audited"
-    if not curves[0]:
-        attributes = targets_of(
-            subject.faces.table, [a.name for a in subject.faces.table.attributes]
-        )
-        curves = [probed_layers(subject, target, settings) for target in attributes]
-        said = "highest macro AUC among the layers audited, as the mean over the attributes"
-    curves = [curve for curve in curves if curve]
-    if not curves:
+    targets, said = _deciding(subject, settings)
+    curves = [
+        {layer: found.value for layer, found in probed_layers(subject, target, settings)}
+        for target in targets
+    ]
+    means = {
+        layer: float(np.mean([curve[layer] for curve in curves]))
+        for layer in subject.activations.layers
+        if all(layer in curve for curve in curves)
+    }
+    return max(means, key=lambda layer: means[layer]), said
+
+
+def _deciding(subject: Subject, settings: ProbeSettings) -> tuple[tuple[Target, ...], str]:
+    """The targets by which a layer is chosen, and how, in a sentence.
+
+    Raises:
+        AnalysisError: No target can be measured.
+    """
+    table = subject.faces.table
+    finest = finest_target(table)
+    if part_of(subject, finest, settings).not_measured is None:
+        return (finest,), f"highest macro AUC of {finest.described} among the layers audited"
+    attributes = targets_of(table, [attribute.name for attribute in table.attributes])
+    known = tuple(t for t in attributes if part_of(subject, t, settings).not_measured is None)
+    if not known:
         raise AnalysisError(
             f"no layer can be chosen: no attribute has two levels with images in each of "
             f"{settings.folds} folds; add images, lower the number of folds, or name the layers"
         )
-    means = {
-        layer: float(np.mean([dict(curve)[layer] for curve in curves]))
-        for layer in subject.activations.layers
-        if all(layer in dict(curve) for curve in curves)
-    }
-    best = max(means, key=lambda layer: means[layer])
-    return best, said
+    return known, "highest macro AUC among the layers audited, as the mean over the attributes"

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final
 
 import numpy as np
-from scipy.stats import norm
 
 from bias_audit.config.changes import Better, Changes
 from bias_audit.config.schema import Criterion
 from bias_audit.results.contributions import Contributions, MeasureKey
 from bias_audit.results.differing.comparables import Comparable
 from bias_audit.results.differing.shapes import ChangeOutcome
-from bias_audit.statistics.coverage import at_level, interval_at, quantile
+from bias_audit.statistics.coverage import at_level, interval_at, p_of_no_difference
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import difference, independent_difference
 from bias_audit.statistics.multiplicity import adjusted, is_rejected
 from bias_audit.statistics.pairing import Joined, UnitsOf, join
-
-_TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -123,15 +119,6 @@ def _equal_by_unit(before: Comparable, after: Comparable, joined: Joined) -> boo
     return bool(np.array_equal(one.influence, other.influence))
 
 
-def p_of_no_change(found: Estimate) -> float:
-    """Two-sided, from the interval's distance to the value on the side of 0; never 0."""
-    reach = found.value - found.lower if found.value > 0 else found.upper - found.value
-    if reach <= 0:
-        return 1.0 if found.value == 0 else _TINY
-    se = reach / quantile(found.level)
-    return min(1.0, max(_TINY, float(2 * norm.sf(abs(found.value) / se))))
-
-
 @dataclass(frozen=True)
 class Classed:
     """What a difference amounts to."""
@@ -162,7 +149,7 @@ def classed(
         betters: Which way each improves; None where nobody declared it.
         level: 1 - alpha.
     """
-    p_values = [None if d.identical else p_of_no_change(d.estimate) for d in differences]
+    p_values = [None if d.identical else p_of_no_difference(d.estimate) for d in differences]
     stepped = adjusted(p_values, "holm")
     alpha = 1 - level
     found = []
