@@ -1,0 +1,38 @@
+"""How many clusters of equal size the clusters at hand are worth.
+
+Satterthwaite (1946), An approximate distribution of estimates of variance components, Biometrics
+Bulletin 2:110-114; Carter, Schnepel & Steigerwald (2017), Asymptotic behavior of a t-test robust
+to cluster heterogeneity, Review of Economics and Statistics 99:698-709.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FEW_CLUSTERS = 30
+"""With a smaller effective number, intervals that rest on clusters can be too narrow."""
+
+
+def effective_clusters(sizes: npt.ArrayLike) -> float:
+    """Effective number of clusters: (sum m^2)^2 / sum m^4 over the sizes m.
+
+    The variance of an estimate is summed over clusters. Where a cluster's total spreads as its
+    size m does, its part of the variance is proportional to m^2, and Satterthwaite's degrees of
+    freedom of a sum of parts a is (sum a)^2 / sum a^2. Equal clusters give their number.
+
+    Args:
+        sizes: Images of each cluster, shape (n_clusters,); empty clusters count for nothing.
+
+    Returns:
+        From 1 to the number of clusters that are not empty.
+
+    Raises:
+        ValueError: No cluster has an image, or a size is negative or not finite.
+    """
+    m = np.asarray(sizes, dtype=np.float64).ravel()
+    largest = m.max(initial=0.0)
+    if not (np.isfinite(m).all() and m.min(initial=0.0) >= 0 and largest > 0):
+        raise ValueError(f"sizes: expected numbers from 0, one of them above it, got {sizes!r}")
+    parts = (m / largest) ** 2
+    return float(parts.sum() ** 2 / (parts**2).sum())
