@@ -77,7 +77,8 @@ def face_table(
             codes.append([known[label] for known, label in zip(levels, entry.labels, strict=True)])
     if not kept:
         raise NoUsableImageError(_nothing_usable(description.name, exclusions), exclusions)
-    identities, noticed = None, ()
+    identities: tuple[str, ...] | None = None
+    noticed: tuple[str, ...] = ()
     if description.has_identities:
         identities, noticed = read_identities([entry.identity for entry in kept])
     splits = tuple(entry.split for entry in kept)

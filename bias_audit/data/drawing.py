@@ -20,9 +20,7 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
         NoUsableImageError: No image is usable.
     """
     if not len(seen.usable):
-        raise NoUsableImageError(
-            _nothing_left(table, seen), (*table.exclusions, *seen.exclusions)
-        )
+        raise NoUsableImageError(_nothing_left(table, seen), (*table.exclusions, *seen.exclusions))
     cells = table.cells[seen.usable]
     found = np.bincount(cells, minlength=table.n_cells).astype(np.int64)
     notices = [*table.notices, *seen.notices]

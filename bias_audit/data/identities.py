@@ -17,24 +17,24 @@ _TYPED = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("\u2018\u2019
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u180b-\u180f\ufe00-\ufe0f]")
 """Letters and marks without any form of their own, beside Unicode's format characters."""
 
-_NOBODY = frozenset(
-    """
+_NOBODY_WORDS = """
     unknown unk unknownperson unknownidentity unknownsubject unidentified unidentifiable unlabeled
     unlabelled unnamed unspecified undefined unassigned unavailable na nan nat none null nil empty
     blank missing anonymous anon anonym anonymized anonymised notavailable notapplicable notknown
-    notrecorded notspecified notstated notgiven notprovided noid noidentity noname nobody noone
+    notrecorded notspecified notstated notgiven notprovided noid noidentity noname nobody
     tbd tba tobedetermined unbekannt keineangabe inconnu inconnue nonrenseigné nondisponible
     desconocido desconocida sinnombre desconhecido desconhecida sconosciuto sconosciuta onbekend
     okänd ukjent ukendt tuntematon nieznany nieznana neznámý neznámá necunoscut ismeretlen άγνωστο
     bilinmiyor bilinmeyen неизвестно неизвестный неизвестная невідомо невідомий tidakdiketahui
     khôngrõ 未知 不明 不詳 不详 無名 无名 未详 미상 알수없음 مجهول غيرمعروف अज्ञात
-    """.split()
-)
+"""
+_NOBODY = frozenset(_NOBODY_WORDS.split())
 """Words, without what stands between letters, that can be nothing but a placeholder."""
-_MAYBE_NOBODY = frozenset(
+_MAYBE_NOBODY_WORDS = (
     "person people human face faces other others various several multiple mixed misc group crowd "
-    "subject someone somebody stranger johndoe janedoe maxmustermann x xx xxx".split()
+    "subject someone somebody stranger johndoe janedoe maxmustermann x xx xxx"
 )
+_MAYBE_NOBODY = frozenset(_MAYBE_NOBODY_WORDS.split())
 """Words that are placeholders in some tables and identities in others."""
 _MAYBE_NUMBER = re.compile(r"-1|-?(?:0+|9{2,})")
 """Numbers of which the same is true."""

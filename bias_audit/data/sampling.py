@@ -107,7 +107,7 @@ def stratified_folds(
 
 
 def warnings(faces: Faces, folds: int) -> tuple[str, ...]:
-    """What limits an audit of these faces: empty and small groups, levels never seen, few clusters.
+    """What limits an audit of these faces: empty and small groups, missing levels, few clusters.
 
     Args:
         faces: The images to use.

@@ -205,7 +205,7 @@ def test_a_full_balanced_table_warns_of_nothing() -> None:
 
 
 def test_few_effective_clusters_are_said_with_the_smallest_level() -> None:
-    codes = [(i % 2, i % 3 == 0) for i in range(240)]
+    codes = [(i % 2, int(i % 3 == 0)) for i in range(240)]
     near = [0 if code == (1, 1) else i + 1 for i, code in enumerate(codes)]
     age, gender = warnings(faces_of(codes, near=near), 5)[1:]
     # 40 of 120 images are one cluster: (40^2 + 80)^2 / (40^4 + 80) = 1.1

@@ -32,7 +32,7 @@ def data(record: DataRecord) -> DataView:
     )
     people = [identities.replace("persons", "people")]
     if record.n_without_identity:
-        people.append(f"{count(record.n_without_identity)} images do not say who is shown")
+        people.append(f"{counted(record.n_without_identity, 'image')} without an identity")
     clusters = counted(record.n_clusters, "cluster")
     kept = [f"{clusters}: images known to be of one person, or near duplicates, share one"]
     if record.effective_clusters is not None:
