@@ -101,8 +101,8 @@ def test_different_identities(one: str, other: str) -> None:
 # What names nobody.
 
 PLACEHOLDERS = """
-unknown (unknown) n/a N/A na NA NaN none None NULL <NA> #N/A - -- — ? ??? . ... anonymous Anon
-no_id unidentified unlabeled Unlabelled missing TBD unbekannt Inconnu desconocido neznámý 不明 अज्ञात
+unknown (unknown) n/a N/A na NA NaN none None NULL <NA> #N/A - -- — ? ??? . ... anonymous no_id
+unidentified unlabeled Unlabelled missing TBD unbekannt Inconnu desconocido neznámý 不明 अज्ञात
 """
 
 
