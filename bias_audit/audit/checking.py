@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from bias_audit.audit.estimate import Cost, estimate, image_seconds
-from bias_audit.audit.plan import Plan, find_faces, make_plan
+from bias_audit.audit.plan import (
+    Plan,
+    find_faces,
+    make_plan,
+    opened,
+    read_table,
+    refuse_unanswerable,
+)
 from bias_audit.audit.reference import reference_images
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
-from bias_audit.data.faces import Faces
-from bias_audit.data.ledger import summarise_exclusions
+from bias_audit.data.faces import Exclusion, Faces, NoUsableImageError
+from bias_audit.data.identities import identity_cautions
+from bias_audit.data.ledger import data_record, summarise_exclusions
 from bias_audit.data.sampling import warnings
-from bias_audit.groups import intersections
+from bias_audit.errors import ConfigError
 from bias_audit.progress import Progress
+from bias_audit.results.audit import DataRecord
 
 
 def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
@@ -34,31 +41,65 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
 
 
 def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
-    """Counts of every intersection, the exclusion ledger, notices and warnings."""
+    """Counts of every intersection, people, the exclusion ledger, notices and warnings.
+
+    Raises:
+        AuditError: The faces cannot be used as the config says; the ledger came before.
+    """
     plan = make_plan(config)
-    faces = find_faces(plan, progress=progress)
-    table = faces.table
-    used = np.bincount(table.cells, minlength=table.n_cells)
-    yield f"{table.name}: {len(faces)} images to use of {int(faces.found.sum())} usable"
-    yield f"labels: {table.label_origin}"
-    yield f"licence: {table.licence}"
-    yield from (f"caution: {caution}" for caution in table.cautions)
+    try:
+        table = read_table(plan)
+        try:
+            refuse_unanswerable(plan, table)
+        except ConfigError:
+            yield from _ledger_lines(table.exclusions)
+            raise
+        faces = opened(plan, table, progress=progress)
+    except NoUsableImageError as error:
+        yield from _ledger_lines(error.exclusions)
+        raise
+    yield from _faces_lines(data_record(faces, config.data.kind))
+    yield from _ledger_lines(faces.table.exclusions)
+    yield from (f"notice: {notice}" for notice in faces.table.notices)
+    yield from _warnings(plan, faces, name_values=True)
+    refuse_unanswerable(plan, faces.table)
+
+
+def _faces_lines(record: DataRecord) -> Iterator[str]:
+    found = sum(cell.found for cell in record.cells)
+    yield f"{record.name}: {record.n_images} images to use of {found} usable"
+    yield f"labels: {record.label_origin}"
+    yield f"licence: {record.licence}"
+    yield from (f"caution: {caution}" for caution in record.cautions)
     yield ""
-    names = [group.label for group in intersections(table.attributes)]
-    width = max(len(name) for name in names)
+    width = max(len(cell.group.label) for cell in record.cells)
     yield f"{'intersection':<{width}}  found   used"
-    for name, found, count in zip(names, faces.found, used, strict=True):
-        yield f"{name:<{width}}  {found:>5}  {count:>5}" + ("   (empty)" if not count else "")
+    for cell in record.cells:
+        counts = f"{cell.group.label:<{width}}  {cell.found:>5}  {cell.used:>5}"
+        yield counts + ("" if cell.used else "   (empty)")
     yield ""
+    yield f"images: {record.n_images}"
+    if record.n_identities is None:
+        yield "people: not annotated in the source; each image is taken for a different person"
+    else:
+        yield f"people: {record.n_identities} identities"
+        yield f"images without an identity: {record.n_without_identity}"
+    yield f"independent clusters: {record.n_clusters} (one person, or near duplicates)"
+    yield (
+        f"effective number of clusters: {record.effective_clusters:.1f} (clusters of equal size "
+        "that would be worth as much)"
+    )
+    yield ""
+
+
+def _ledger_lines(exclusions: Sequence[Exclusion]) -> Iterator[str]:
     yield "Exclusion ledger"
-    reasons = summarise_exclusions(table.exclusions)
+    reasons = summarise_exclusions(exclusions)
     for reason in reasons:
         yield f"  {reason.count} x {reason.reason} ({reason.effect})"
         yield from (f"      {example}" for example in reason.examples)
     if not reasons:
         yield "  nothing was left out"
-    yield from (f"notice: {notice}" for notice in table.notices)
-    yield from _warnings(plan, faces)
 
 
 def layer_lines(config: AuditConfig) -> Iterator[str]:
@@ -81,9 +122,11 @@ def _control_lines(plan: Plan, faces: Faces, n_reference: int) -> Iterator[str]:
         yield f"of it, one pass of {n_reference} reference images for each backbone"
 
 
-def _warnings(plan: Plan, faces: Faces) -> Iterator[str]:
+def _warnings(plan: Plan, faces: Faces, *, name_values: bool = False) -> Iterator[str]:
     folds = max(getattr(planned.params, "folds", 0) for planned in plan.analyses)
-    yield from (f"warning: {warning}" for warning in warnings(faces, folds))
+    share = plan.config.sampling.max_identity_share
+    found = (*warnings(faces, folds), *identity_cautions(faces, share, name_values=name_values))
+    yield from (f"warning: {warning}" for warning in found)
 
 
 def _cost_lines(cost: Cost) -> Iterator[str]:

@@ -75,13 +75,14 @@ def _config(plan: Plan) -> str:
     config = plan.config
     own = config.model_dump_json(
         exclude={
-            "output",
-            "declarations",
-            "changes",
-            "data",
-            "backbones",
-            "name",
-            "description",
+            "output": True,
+            "declarations": True,
+            "changes": True,
+            "data": True,
+            "backbones": True,
+            "name": True,
+            "description": True,
+            "sampling": {"max_identity_share"},
         }
     )
     backbones = [

@@ -164,10 +164,32 @@ def find_faces(plan: Plan, *, progress: Progress) -> Faces:
         ConfigError: An analysis asks for what these faces do not have, or the declared plan of
             tests has too few draws.
     """
+    table = read_table(plan)
+    refuse_unanswerable(plan, table)
+    faces = opened(plan, table, progress=progress)
+    refuse_unanswerable(plan, faces.table)
+    return faces
+
+
+def read_table(plan: Plan) -> FaceTable:
+    """Read the labels; no image is opened.
+
+    Raises:
+        DataError: The source cannot be read, or lists no usable image.
+        ConfigError: The declared plan of tests has too few draws.
+    """
     table = plan.source.read(plan.source_params)
     refuse_too_few_draws(plan, table.attributes)
-    refuse_unanswerable(plan, table)
-    faces = prepare(
+    return table
+
+
+def opened(plan: Plan, table: FaceTable, *, progress: Progress) -> Faces:
+    """Open every image once, draw and cluster.
+
+    Raises:
+        DataError: No image is usable.
+    """
+    return prepare(
         table,
         plan.config.sampling,
         workers=plan.config.activations.workers,
@@ -175,8 +197,6 @@ def find_faces(plan: Plan, *, progress: Progress) -> Faces:
         cache=plan.config.output.cache,
         progress=progress,
     )
-    refuse_unanswerable(plan, faces.table)
-    return faces
 
 
 def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:

@@ -42,6 +42,7 @@ from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
+from bias_audit.data.identities import identity_cautions
 from bias_audit.data.ledger import data_record, exclusions_csv
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
@@ -84,6 +85,9 @@ def run(
         with costs.stage("faces"):
             faces = find_faces(plan, progress=progress)
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
+        cautions = identity_cautions(faces, config.sampling.max_identity_share)
+        for caution in cautions:
+            progress.say(f"warning: {caution}")
         reference = reference_images(config, progress=progress) if plan.needs_head else None
         wanted = ForHead(plan.needs_head, reference)
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
@@ -115,7 +119,7 @@ def run(
             name=config.name,
             description=config.description,
             config=config.model_dump(mode="json"),
-            data=data_record(faces, config.data.kind),
+            data=data_record(faces, config.data.kind, found_cautions=cautions),
             subjects=unique,
             together=together,
             verdicts=judge(config.criteria, unique, together, joint=plan.joint_quantities),

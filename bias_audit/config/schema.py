@@ -62,6 +62,13 @@ class Sampling(Strict):
     near_duplicates: bool = Field(
         default=True, description="Look for near duplicates and keep each set within one fold."
     )
+    max_identity_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Warn where one identity holds more than this share of the images, as a "
+        "placeholder would; without any effect on a number.",
+    )
 
 
 class Activations(Strict):

@@ -10,7 +10,8 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from bias_audit.data.faces import Exclusion, FaceTable, ImageReference
+from bias_audit.data.faces import Exclusion, FaceTable, ImageReference, NoUsableImageError
+from bias_audit.data.identities import read_identities
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -27,7 +28,7 @@ class Annotation:
     labels: tuple[str, ...]
     """One per attribute."""
     identity: str = ""
-    """Who is shown; empty where the source does not say."""
+    """Who is shown, as written there; empty where the source does not say."""
     split: str = ""
 
 
@@ -59,7 +60,8 @@ def face_table(
         notices: What was repaired on reading.
 
     Raises:
-        DataError: No entry is usable, or there are too many intersections to report on.
+        NoUsableImageError: No entry is usable.
+        DataError: There are too many intersections to report on.
     """
     _refuse_too_many(attributes)
     kept: list[Annotation] = []
@@ -74,20 +76,23 @@ def face_table(
             kept.append(entry)
             codes.append([known[label] for known, label in zip(levels, entry.labels, strict=True)])
     if not kept:
-        raise DataError(_nothing_usable(description.name, exclusions))
-    identities = tuple(entry.identity for entry in kept)
+        raise NoUsableImageError(_nothing_usable(description.name, exclusions), exclusions)
+    identities: tuple[str, ...] | None = None
+    noticed: tuple[str, ...] = ()
+    if description.has_identities:
+        identities, noticed = read_identities([entry.identity for entry in kept])
     splits = tuple(entry.split for entry in kept)
     return FaceTable(
         name=description.name,
         attributes=tuple(attributes),
         references=tuple(entry.reference for entry in kept),
         codes=np.array(codes, dtype=np.int64).reshape(len(kept), len(attributes)),
-        identities=identities if description.has_identities else None,
+        identities=identities,
         splits=splits if description.has_splits else None,
         label_origin=description.label_origin,
         licence=description.licence,
         cautions=description.cautions,
-        notices=tuple(notices),
+        notices=(*notices, *noticed),
         exclusions=tuple(exclusions),
     )
 

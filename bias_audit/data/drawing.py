@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from bias_audit.data.duplicates import joined
-from bias_audit.data.faces import Exclusion, Faces, FaceTable
+from bias_audit.data.faces import Exclusion, Faces, FaceTable, NoUsableImageError
 from bias_audit.data.scan import Scan
-from bias_audit.errors import DataError
 from bias_audit.groups import IntArray
 
 
@@ -18,10 +17,10 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
     """Draw at most `limit` usable images per intersection, and cluster them.
 
     Raises:
-        DataError: No image is usable.
+        NoUsableImageError: No image is usable.
     """
     if not len(seen.usable):
-        raise DataError(_nothing_left(table, seen))
+        raise NoUsableImageError(_nothing_left(table, seen), (*table.exclusions, *seen.exclusions))
     cells = table.cells[seen.usable]
     found = np.bincount(cells, minlength=table.n_cells).astype(np.int64)
     notices = [*table.notices, *seen.notices]

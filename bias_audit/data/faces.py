@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.errors import DataError
 from bias_audit.groups import Attribute, IntArray, intersection_codes
 
 
@@ -43,6 +45,15 @@ class Exclusion:
     effect: str = "left out"
 
 
+class NoUsableImageError(DataError):
+    """A source lists no image that can be used; carries the ledger, which says why."""
+
+    def __init__(self, message: str, exclusions: Sequence[Exclusion]) -> None:
+        """Keep the ledger beside the message."""
+        self.exclusions = tuple(exclusions)
+        super().__init__(message)
+
+
 @dataclass(frozen=True)
 class FaceTable:
     """Annotated faces, one row each; rows of all arrays correspond."""
@@ -53,7 +64,7 @@ class FaceTable:
     codes: IntArray
     """Level index, shape (n_images, n_attributes)."""
     identities: tuple[str, ...] | None
-    """Who is shown, where the source says; images of one person share a fold."""
+    """Who is shown, in one form each, where the source says (else ""); a person shares a fold."""
     splits: tuple[str, ...] | None
     """The source's own split, where it has one; never used as a fold."""
     label_origin: str

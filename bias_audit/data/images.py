@@ -100,7 +100,8 @@ def decode_first(data: bytes) -> DecodedImage:
         raise
     except UnidentifiedImageError as error:
         expected = ", ".join(FORMATS)
-        detail = f"expected {expected}, got {len(data)} bytes starting {data[:8]!r}"
+        got = "another kind of file" if data else "an empty file"
+        detail = f"expected {expected}, got {got}"
         raise UnusableImageError("not an image", detail) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableImageError("too large", _too_large(str(error))) from error

@@ -13,6 +13,7 @@ import numpy as np
 from bias_audit.data.faces import Exclusion, Faces
 from bias_audit.groups import intersections
 from bias_audit.results.audit import AttributeRecord, CellCount, DataRecord, ExclusionReason
+from bias_audit.statistics.clusters import effective_clusters
 
 _EXAMPLES = 5
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -66,14 +67,17 @@ def images_sha256(faces: Faces) -> str:
     return hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest()
 
 
-def data_record(faces: Faces, kind: str) -> DataRecord:
+def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) -> DataRecord:
     """The faces an audit rests on, in aggregate.
 
     Args:
         faces: The images used.
         kind: Name of the source plugin.
+        found_cautions: What the images themselves showed, beside the source's own cautions.
     """
     table = faces.table
+    names = table.identities
+    sizes = np.unique(faces.clusters, return_counts=True)[1]
     used = np.bincount(table.cells, minlength=table.n_cells)
     groups = intersections(table.attributes)
     return DataRecord(
@@ -85,11 +89,13 @@ def data_record(faces: Faces, kind: str) -> DataRecord:
             for group, found, count in zip(groups, faces.found, used, strict=True)
         ),
         n_images=len(faces),
-        n_identities=None if table.identities is None else len({*table.identities} - {""}),
-        n_clusters=len(np.unique(faces.clusters)),
+        n_identities=None if names is None else len({*names} - {""}),
+        n_without_identity=None if names is None else names.count(""),
+        n_clusters=len(sizes),
+        effective_clusters=effective_clusters(sizes),
         label_origin=table.label_origin,
         licence=table.licence,
-        cautions=table.cautions,
+        cautions=(*table.cautions, *found_cautions),
         notices=table.notices,
         exclusions=summarise_exclusions(table.exclusions),
         manifest_sha256=manifest_sha256(faces),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from bias_audit.data.faces import Exclusion
 from bias_audit.errors import DataError
 
 Row = dict[str, str]
+WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0+")
+"""What software makes of a whole number where a column has gaps; group 1 is the number."""
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 

@@ -15,6 +15,7 @@ from bias_audit.errors import DataError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray, intersections
 from bias_audit.progress import Progress
+from bias_audit.statistics.clusters import FEW_CLUSTERS, effective_clusters
 
 _NAMED = 5
 """Groups named in a warning; the rest is counted."""
@@ -106,7 +107,7 @@ def stratified_folds(
 
 
 def warnings(faces: Faces, folds: int) -> tuple[str, ...]:
-    """What limits an audit of these faces: empty and small groups, levels never seen.
+    """What limits an audit of these faces: empty and small groups, missing levels, few clusters.
 
     Args:
         faces: The images to use.
@@ -135,6 +136,26 @@ def _warnings(faces: Faces, folds: int) -> Iterator[str]:
     n_clusters = len(np.unique(faces.clusters))
     if n_clusters < folds:
         yield f"{n_clusters} independent sets of images are fewer than {folds} folds"
+    yield from _few_clusters(faces)
+
+
+def _few_clusters(faces: Faces) -> Iterator[str]:
+    why = f"fewer than {FEW_CLUSTERS}, so intervals can be too narrow"
+    everywhere = _effective(faces.clusters)
+    if everywhere < FEW_CLUSTERS:
+        yield f"the effective number of clusters is {everywhere:.1f}, {why}"
+    for attribute, codes in zip(faces.table.attributes, faces.table.codes.T, strict=True):
+        fewest, code = min((_effective(faces.clusters[codes == c]), c) for c in np.unique(codes))
+        if fewest < FEW_CLUSTERS:
+            level = attribute.levels[code]
+            yield (
+                f"{attribute.name}: {level} has the smallest effective number of clusters, "
+                f"{fewest:.1f}, {why}"
+            )
+
+
+def _effective(clusters: IntArray) -> float:
+    return effective_clusters(np.unique(clusters, return_counts=True)[1])
 
 
 def _some(names: list[str]) -> str:

@@ -103,6 +103,11 @@ TERMS: Final = (
         "A map of where in a layer two groups give different activations.",
     ),
     Term(
+        "effective number of clusters",
+        "As many clusters of equal size would be worth as much: a few large clusters among many "
+        "small ones are worth few.",
+    ),
+    Term(
         "erasure",
         "Removing from activations whatever a straight-line rule could read about an attribute.",
         r"erasure|erased?|LEACE",

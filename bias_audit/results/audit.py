@@ -59,8 +59,13 @@ class DataRecord(_Frozen):
     n_images: int
     n_identities: int | None
     """Distinct annotated people; None where the source does not say."""
+    n_without_identity: int | None = None
+    """Images that do not say who is shown, each taken for a different person; None where the
+    source names nobody, or an older release wrote the result."""
     n_clusters: int
     """Sets of images kept together in folds: one person, or near duplicates."""
+    effective_clusters: float | None = None
+    """Clusters of equal size that these would be worth; None where an older release wrote it."""
     label_origin: str
     """How the labels came about."""
     licence: str

@@ -1,9 +1,41 @@
-"""How many independent units images count for, where several show one person."""
+"""How many independent units images are worth, where several show one person.
+
+Satterthwaite (1946), An approximate distribution of estimates of variance components, Biometrics
+Bulletin 2:110-114; Carter, Schnepel & Steigerwald (2017), Asymptotic behavior of a t-test robust
+to cluster heterogeneity, Review of Economics and Statistics 99:698-709.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+FEW_CLUSTERS = 30
+"""With a smaller effective number, intervals that rest on clusters can be too narrow."""
+
+
+def effective_clusters(sizes: npt.ArrayLike) -> float:
+    """Effective number of clusters: (sum m^2)^2 / sum m^4 over the sizes m.
+
+    The variance of an estimate is summed over clusters. Where a cluster's total spreads as its
+    size m does, its part of the variance is proportional to m^2, and Satterthwaite's degrees of
+    freedom of a sum of parts a is (sum a)^2 / sum a^2. Equal clusters give their number.
+
+    Args:
+        sizes: Images of each cluster, shape (n_clusters,); empty clusters count for nothing.
+
+    Returns:
+        From 1 to the number of clusters that are not empty.
+
+    Raises:
+        ValueError: No cluster has an image, or a size is negative or not finite.
+    """
+    m = np.asarray(sizes, dtype=np.float64).ravel()
+    largest = m.max(initial=0.0)
+    if not (np.isfinite(m).all() and m.min(initial=0.0) >= 0 and largest > 0):
+        raise ValueError(f"sizes: expected numbers from 0, one of them above it, got {sizes!r}")
+    parts = (m / largest) ** 2
+    return float(parts.sum() ** 2 / (parts**2).sum())
 
 
 def effective_size(clusters: npt.NDArray[np.integer]) -> float:
@@ -16,22 +48,3 @@ def effective_size(clusters: npt.NDArray[np.integer]) -> float:
     """
     sizes = np.bincount(clusters).astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
-
-
-def effective_clusters(sizes: npt.NDArray[np.number]) -> float:
-    """Clusters of one size that would estimate a variance as well as these: (sum m^2)^2 / sum m^4.
-
-    The variance of a sum over clusters whose spread grows with their size is itself estimated from
-    them; equal clusters give their number, a dominating one gives 1. Source: Satterthwaite 1946,
-    Biometrics Bulletin 2:110-114; on numbers of clusters, Carter, Schnepel & Steigerwald 2017,
-    Review of Economics and Statistics 99:698-709.
-
-    Args:
-        sizes: Of each cluster, or how far it can move a value, not negative, shape (n_clusters,).
-
-    Returns:
-        0 where all are 0.
-    """
-    squares = np.asarray(sizes, dtype=np.float64) ** 2
-    total = squares.sum()
-    return float(total / (squares**2).sum() * total) if total > 0 else 0.0

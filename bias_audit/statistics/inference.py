@@ -26,8 +26,6 @@ IntArray = npt.NDArray[np.int64]
 
 FEWEST_CLUSTERS: Final = 5.0
 """Effective clusters below which a number has no interval that holds its level in simulations."""
-FEW_CLUSTERS: Final = 30.0
-"""Effective clusters below which a reader is warned."""
 _NO_SPREAD = 1e-9
 _BLOCK = 512
 _CHOICE_DRAWS = 10_000

@@ -89,4 +89,13 @@ def test_record_holds_every_declared_cell_and_survives_json() -> None:
     assert (record.n_images, record.n_identities, record.n_clusters) == (4, 2, 3)
     assert record.kind == "manifest"
     assert DataRecord.model_validate_json(record.model_dump_json()) == record
-    assert data_record(some_faces(), "manifest").n_identities is None
+    assert (record.n_without_identity, record.effective_clusters) == (1, (4 + 2) ** 2 / (16 + 2))
+    nobody = data_record(some_faces(), "manifest", found_cautions=("few people",))
+    assert (nobody.n_identities, nobody.n_without_identity) == (None, None)
+    assert nobody.cautions == (*some_faces().table.cautions, "few people")
+
+
+def test_a_record_of_an_older_release_still_reads() -> None:
+    written = data_record(some_faces(), "manifest").model_dump(mode="json")
+    del written["n_without_identity"], written["effective_clusters"]
+    assert DataRecord.model_validate(written).effective_clusters is None

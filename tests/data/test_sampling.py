@@ -200,8 +200,17 @@ def faces_of(codes: list[tuple[int, int]], **more: object) -> Faces:
 
 
 def test_a_full_balanced_table_warns_of_nothing() -> None:
-    codes = [(i, j) for i in range(2) for j in range(2)] * 5
+    codes = [(i, j) for i in range(2) for j in range(2)] * 15
     assert warnings(faces_of(codes), 5) == ()
+
+
+def test_few_effective_clusters_are_said_with_the_smallest_level() -> None:
+    codes = [(i % 2, int(i % 3 == 0)) for i in range(240)]
+    near = [0 if code == (1, 1) else i + 1 for i, code in enumerate(codes)]
+    age, gender = warnings(faces_of(codes, near=near), 5)[1:]
+    # 40 of 120 images are one cluster: (40^2 + 80)^2 / (40^4 + 80) = 1.1
+    assert age.startswith("age: old has the smallest effective number of clusters, 1.1, fewer")
+    assert gender.startswith("gender: m has the smallest effective number of clusters, 1.1, few")
 
 
 def test_empty_small_and_missing_are_said() -> None:

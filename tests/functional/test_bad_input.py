@@ -151,6 +151,32 @@ def test_bad_images_and_labels_reach_the_ledger_and_the_audit_goes_on(
         assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))
 
 
+def test_an_identity_with_many_images_is_a_caution_that_does_not_name_it(
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    rows = []
+    for index in range(24):
+        blank(tmp_path, f"{index}.png", 40 * (index % 2))
+        who = "Mx Doe" if index < 12 else f"p{index}"
+        rows.append(f"{index}.png,{['round', 'long'][index % 2]},light,{who}")
+    manifest(tmp_path, rows, tiny, identity_column="person")
+    header, *lines = (tmp_path / "labels.csv").read_text().splitlines()
+    (tmp_path / "labels.csv").write_text("\n".join([f"{header},person", *lines]))
+    tiny["analyses"] = [{"kind": "linear_probe", "folds": 3}]
+    done = bias_audit("run", write_config(tiny), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = "one identity holds 50 % of the images (12 of 24)"
+    assert f"warning: {expected}" in done.stdout.replace("\n", " ")
+    folder = tmp_path / "runs" / "small"
+    data = read_audit(folder).data
+    assert (data.n_clusters, data.n_without_identity) == (13, 0)
+    html = (folder / "report.html").read_text()
+    assert expected in html
+    assert "effective number of clusters: 1.2, fewer than 30" in html
+    for text in (html, (folder / "audit.json").read_text(), done.stdout, done.stderr):
+        assert "mx doe" not in text.lower()
+
+
 def test_a_failed_analysis_is_reported_and_exits_4(
     tiny: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,20 @@ def test_what_no_number_passes_through_is_no_cause(base: Audited, changed: dict[
     assert diff(base, after).causes == ()
 
 
+def test_when_to_warn_of_an_identity_is_no_cause(base: Audited) -> None:
+    sampling = [
+        {"near_duplicates": True},
+        {"near_duplicates": True, "max_identity_share": 0.1},
+        {"near_duplicates": False, "max_identity_share": 0.1},
+    ]
+    older, newer, other = (
+        replace(base, result=_edited(config={"sampling": each})(base.result)) for each in sampling
+    )
+    assert diff(older, newer).causes == ()
+    (cause,) = diff(older, other).causes
+    assert cause.detail == "sampling.near_duplicates: True -> False"
+
+
 def test_several_causes_are_not_separated(base: Audited, weaker: Audited) -> None:
     edit = _edited(versions={"python": "3.11.9", "torch": "3.0"})
     found = diff(base, replace(weaker, result=edit(weaker.result)))

@@ -58,7 +58,7 @@ def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]
     if len(faces) < settings.folds:
         return (
             f"folds: expected at most as many folds as images, got {settings.folds} folds and "
-            f"{len(faces)} images; add images or lower the number of folds",
+            f"{len(faces)} images{_left_out(faces)}; add images or lower the number of folds",
         )
     enough = [np.count_nonzero(np.bincount(codes) >= settings.folds) for codes in faces.codes.T]
     if max(enough) >= 2:  # noqa: PLR2004
@@ -66,9 +66,14 @@ def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]
     names = ", ".join(attribute.name for attribute in faces.attributes)
     return (
         f"folds: expected an attribute with two levels of at least {settings.folds} images each, "
-        f"as many as folds, got none among {names}, so there is nothing to tell apart; add "
-        "images or lower the number of folds",
+        f"as many as folds, got none among {names}, so there is nothing to tell apart"
+        f"{_left_out(faces)}; add images or lower the number of folds",
     )
+
+
+def _left_out(faces: FaceTable) -> str:
+    n = sum(exclusion.effect == "left out" for exclusion in faces.exclusions)
+    return f" ({n} more were left out: `bias-audit data check` shows why)" if n else ""
 
 
 @dataclass(frozen=True)

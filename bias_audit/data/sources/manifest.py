@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -18,14 +17,13 @@ from bias_audit.data.annotations import (
     resolved_folder,
 )
 from bias_audit.data.faces import Exclusion, FaceTable
-from bias_audit.data.rows import Row, read_rows
+from bias_audit.data.rows import WHOLE_NUMBER, Row, read_rows
 from bias_audit.data.source import FaceSource
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
 _RESERVED = "intersection"
 """What analyses call all attributes together."""
-_WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 
 
 class Params(Strict):
@@ -112,15 +110,6 @@ def read(params: Params) -> FaceTable:
     rows, n_whole = _whole_numbers(rows, params)
     if n_whole:
         notices.append(f"{n_whole} labels written like '1.0' were read as the declared '1'")
-    without = (
-        sum(isinstance(row, dict) and not row[params.identity_column] for row in rows)
-        if params.identity_column
-        else 0
-    )
-    if without:
-        notices.append(
-            f"{without} rows do not say who is shown; each is taken for a different person"
-        )
     attributes = [Attribute(name, tuple(levels)) for name, levels in params.attributes.items()]
     description = Description(
         name=params.file.stem + (f", split {params.split}" if params.split else ""),
@@ -149,7 +138,7 @@ def _whole_numbers(
 def _as_declared(row: Row, attributes: Mapping[str, list[str]]) -> Row:
     new = {}
     for name, levels in attributes.items():
-        whole = _WHOLE.fullmatch(row[name])
+        whole = WHOLE_NUMBER.fullmatch(row[name])
         if whole and row[name] not in levels and whole[1] in levels:
             new[name] = whole[1]
     return new

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bias_audit.report.elements import Column, Fact, Table
-from bias_audit.report.numbers import count, counted
+from bias_audit.report.numbers import count, counted, decimal
 from bias_audit.report.sections.composition import Composition, composition
 from bias_audit.results.audit import DataRecord
+from bias_audit.statistics.clusters import FEW_CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,22 @@ def data(record: DataRecord) -> DataView:
         if record.n_identities is None
         else counted(record.n_identities, "annotated person")
     )
+    people = [identities.replace("persons", "people")]
+    if record.n_without_identity:
+        people.append(f"{counted(record.n_without_identity, 'image')} without an identity")
     clusters = counted(record.n_clusters, "cluster")
+    kept = [f"{clusters}: images known to be of one person, or near duplicates, share one"]
+    if record.effective_clusters is not None:
+        few = record.effective_clusters < FEW_CLUSTERS
+        kept.append(
+            f"effective number of clusters: {decimal(record.effective_clusters, 1)}"
+            + (f", fewer than {FEW_CLUSTERS}, so intervals can be too narrow" if few else "")
+        )
     facts = (
         Fact("Dataset", (f"{record.name} (read as {record.kind})",)),
         Fact("Images", (f"{count(record.n_images)} used of {count(found)} usable",)),
-        Fact("People", (identities.replace("persons", "people"),)),
-        Fact(
-            "Kept together",
-            (f"{clusters}: images known to be of one person, or near duplicates, share one",),
-        ),
+        Fact("People", tuple(people)),
+        Fact("Kept together", tuple(kept)),
         Fact("Attributes", tuple(f"{a.name}: {', '.join(a.levels)}" for a in record.attributes)),
         Fact("Origin of labels", (record.label_origin,)),
         Fact("Licence", (record.licence,)),

@@ -13,6 +13,8 @@ _NO_NUMBER: Final = frozenset(
     {"name", "description", "output", "declarations", "changes", "criteria"}
 )
 """Sections of a config that change no number."""
+_NO_NUMBER_KEYS: Final = ("sampling.max_identity_share",)
+"""Keys of other sections of which the same is true."""
 _RECORDED: Final = frozenset({"data", "backbones"})
 """Sections whose effect is recorded elsewhere: digests of images and labels, of weights."""
 _DRAWS: Final = frozenset({"sampling", "seed"})
@@ -134,6 +136,7 @@ def _settings(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         told = list(
             _keys({section: one.get(section, _ABSENT)}, {section: other.get(section, _ABSENT)}, "")
         )
+        told = [line for line in told if not line.startswith(_NO_NUMBER_KEYS)]
         minor = [line for line in told if line.startswith(_ROUNDING)]
         major = [line for line in told if line not in minor]
         for lines, is_minor in ((major, False), (minor, True)):
