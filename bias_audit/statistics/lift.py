@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
@@ -42,7 +41,7 @@ def lift_over(
     if len(measures) == 1:
         return estimate(measures[0], level=level)
     draws = joint_draws(measures, _DRAWS, rng)
-    draws = draws[:, _contenders(measures, draws)]
+    draws = draws[:, _contenders(measures)]
     largest = np.sort(draws.max(axis=1))
     # at least what a single difference would have: the median of one error is 0
     raised = [max(0.0, float(np.quantile(largest, share))) for share in (0.5, (1 + level) / 2)]
@@ -66,14 +65,16 @@ def lift_over(
     )
 
 
-def _contenders(measures: list[Measured], draws: npt.NDArray[np.float64]) -> list[int]:
-    """Differences that may be the smallest, as Chernozhukov, Lee & Rosen select them."""
-    share = 1 - 0.1 / np.log(max(3.0, min(measure.clusters for measure in measures)))
-    normal = float(np.quantile(draws.max(axis=1), share))
-    reach = [bounds(m, quantile_of(m, normal))[1] - m.value for m in measures]
-    least = min(m.value + own for m, own in zip(measures, reach, strict=True))
+def _contenders(measures: list[Measured]) -> list[int]:
+    """Differences that may be the smallest: those not far above it, by their own error.
+
+    As moments are selected by Andrews & Soares 2010 (Econometrica 78:119-157), a difference counts
+    unless it lies above the smallest by more than sqrt(log n) standard errors, n clusters.
+    """
+    least = min(measures, key=lambda measure: measure.value)
     return [
         place
-        for place, (m, own) in enumerate(zip(measures, reach, strict=True))
-        if m.value <= least + 2 * own
+        for place, measure in enumerate(measures)
+        if (above := measure - least).value
+        <= np.sqrt(np.log(max(2.0, above.clusters))) * above.standard_error
     ]
