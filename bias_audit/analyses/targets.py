@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group, IntArray, intersections
+from bias_audit.statistics.clusters import effective_clusters
+from bias_audit.statistics.inference import FEWEST_CLUSTERS
 
 INTERSECTION = "intersection"
 
@@ -129,7 +132,38 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
             f"{'has' if len(levels) == 1 else 'have'} images in each of {n_folds} folds; "
             "telling apart needs two"
         )
+    else:
+        worth = effective_clusters(cluster_weights(codes, clusters[images]))
+        if worth < FEWEST_CLUSTERS:
+            not_measured = _too_unequal(len(np.unique(clusters[images])), worth)
     return Measurable(images, levels, codes, reasons, not_measured)
+
+
+def _too_unequal(n_clusters: int, worth: float) -> str:
+    return (
+        f"its images come from {n_clusters} people or sets of near duplicates, which by their "
+        f"sizes are worth {worth:.1f} equal ones; an interval needs {FEWEST_CLUSTERS:g}: add "
+        "people, or limit the images of each"
+    )
+
+
+def cluster_weights(codes: IntArray, clusters: IntArray) -> npt.NDArray[np.float64]:
+    """How far each cluster can move the macro AUC of some classes, by sizes alone.
+
+    A class' AUC is a mean over its images and over all others; see `influence.Statistic.weight`.
+
+    Args:
+        codes: Class of each image, from 0 without gaps, shape (n_images,).
+        clusters: Of each image, any numbers, shape (n_images,).
+
+    Returns:
+        Shape (n_clusters,).
+    """
+    sizes = np.bincount(codes).astype(np.float64)
+    as_other = 1 / (len(codes) - sizes)
+    by_class = 1 / sizes + (as_other.sum() - as_other) * (len(sizes) > 2)  # noqa: PLR2004
+    inverse = np.unique(clusters, return_inverse=True)[1]
+    return np.bincount(inverse, weights=by_class[codes] / len(sizes))
 
 
 def _too_few(n_images: int, n_clusters: int, n_folds: int) -> str:

@@ -24,8 +24,12 @@ from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-FEWEST_CLUSTERS: Final = 5.0
-"""Effective clusters below which a number has no interval that holds its level in simulations."""
+FEWEST_CLUSTERS: Final = 10.0
+"""Effective clusters below which a target is not measured: in simulations of fewer, intervals
+hold their level only by being so wide that they say nothing."""
+FEWEST_IN_GROUP: Final = 4.0
+"""Effective clusters of a group below which it is not measured."""
+_ADDED: Final = 0.25
 _NO_SPREAD = 1e-9
 _BLOCK = 512
 _CHOICE_DRAWS = 10_000
@@ -89,13 +93,14 @@ class Measured:
     def counted(self) -> float:
         """Independent observations that a share's interval counts: value (1 - value) / variance.
 
-        Where images show no spread, such as at an AUC of 1, these are `trials`; in between, both
-        sides are raised by what one observation among the trials would add.
+        Where images show no spread, such as at an AUC of 1, these are `trials`. Near that, both
+        count: what a quarter of an observation among the trials would add is added to both sides.
         """
         share = self.value + self.offset
-        spread, one = share * (1 - share), 1 / self.trials
-        variance = self.standard_error**2 + one**2
-        return (spread + one) / variance if spread + one > 0 and variance > 0 else float(self.n)
+        added = _ADDED / self.trials
+        spread = share * (1 - share) + added
+        variance = self.standard_error**2 + added / self.trials
+        return spread / variance if spread > 0 and variance > 0 else float(self.n)
 
     def __sub__(self, other: Measured) -> Measured:
         """The difference, image by image."""
@@ -114,6 +119,16 @@ class Measured:
     def above(self, constant: float) -> Measured:
         """The share minus a number without error, such as what guessing gives."""
         return replace(self, value=self.value - constant, offset=self.offset + constant)
+
+
+def too_unequal(found: Measured | Estimate) -> str | None:
+    """Why a group's value rests on too few people to have an interval; None where it does not."""
+    if found.clusters is None or found.clusters >= FEWEST_IN_GROUP:
+        return None
+    return (
+        f"most of its images show few people ({found.n} in all, worth {found.clusters:.1f} of "
+        f"equal size; {FEWEST_IN_GROUP:g} are needed)"
+    )
 
 
 def by_cluster(influence: FloatArray, clusters: IntArray, n_units: int) -> FloatArray:

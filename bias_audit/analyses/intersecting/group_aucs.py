@@ -16,7 +16,7 @@ from bias_audit.analyses.probing.separability import Units, measured, widening_o
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
-from bias_audit.statistics.inference import Measured
+from bias_audit.statistics.inference import Measured, too_unequal
 from bias_audit.statistics.influence import auc
 
 METRIC = "one-vs-rest AUC"
@@ -109,10 +109,11 @@ def _value(own: _Groups, treatments: Treatments, index: int) -> GroupValue:
     if n == 0 or not treatment.is_measured:
         return GroupValue(group, n, None, reason=treatment.reason)
     value = _apart(own, own.scored.scores, np.array([index]))
-    reason = treatment.reason
     if value is None:
-        reason = "too few images for every fold"
-    return GroupValue(group, n, value, value, reason)
+        return GroupValue(group, n, None, reason="too few images for every fold")
+    if (reason := too_unequal(value)) is not None:
+        return GroupValue(group, n, None, reason=reason)
+    return GroupValue(group, n, value, value, treatment.reason)
 
 
 def _apart(own: _Groups, scores: Scores, chosen: npt.NDArray[np.integer]) -> Measured | None:

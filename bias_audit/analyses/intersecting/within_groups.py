@@ -23,7 +23,7 @@ from bias_audit.analyses.targets import Target
 from bias_audit.config.schema import SmallGroups
 from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
 from bias_audit.results.blocks import GroupLedgerEntry
-from bias_audit.statistics.inference import Measured, widening
+from bias_audit.statistics.inference import Measured, too_unequal, widening
 from bias_audit.statistics.influence import Statistic, macro_auc
 
 _FEWEST = 2
@@ -175,6 +175,8 @@ def _value(
     plain, widened = _told_apart(asked.scores, within, members, compared)
     if widened is None:
         return GroupValue(group, n, None, reason=_NO_PAIRS)
+    if (reason := too_unequal(widened)) is not None:
+        return GroupValue(group, n, None, reason=reason)
     left_out = len(within.counts[index]) - len(compared)
     reasons = [treatment.reason, f"{left_out} levels left out" if left_out else None]
     reason = "; ".join(reason for reason in reasons if reason) or None

@@ -10,7 +10,7 @@ from bias_audit.analyses.probing.separability import widening_of
 from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, treat
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable
-from bias_audit.statistics.inference import share_estimate
+from bias_audit.statistics.inference import share_estimate, too_unequal
 from bias_audit.statistics.shrunk_estimates import shrink_estimates
 
 
@@ -84,6 +84,8 @@ def _row(
         widened=widening_of(probe.scores),
         choice=choice,
     )
+    if recall is not None and (reason := too_unequal(recall)) is not None:
+        return GroupRow(group=group, n=n, estimate=None, reason=reason)
     # The probe is not balanced: it names some levels more often than others for any image.
     named = float((predicted == place).mean())
     return GroupRow(group=group, n=n, estimate=recall, by_chance=named, reason=treatment.reason)
