@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from bias_audit.analyses.probing.decodability import GUESSING, Comparison, Decodability
+from bias_audit.analyses.probing.likeness import Recheck, caution, recheck_estimates
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.inference import difference
 
 
-def findings_of(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
-    """A sentence for every target, and one on which attribute is decodable most."""
-    sentences = [_of_target(result) for result in results]
+def findings_of(
+    results: tuple[Decodability, ...], rechecks: Mapping[str, Recheck] = MappingProxyType({})
+) -> tuple[Finding, ...]:
+    """A sentence for every target, and one on which attribute is decodable most.
+
+    Args:
+        results: By macro AUC.
+        rechecks: By target, where identity is not recorded: what is left of its claim.
+    """
+    sentences = [_of_target(result, rechecks.get(result.probed.target.name)) for result in results]
     return (*(s for s in sentences if s is not None), *_of_order(results))
 
 
-def _of_target(result: Decodability) -> Finding | None:
+def _of_target(result: Decodability, recheck: Recheck | None) -> Finding | None:
     if result.best is None:
         return None
     name, (_, best) = result.probed.target.described, result.best
@@ -29,14 +40,15 @@ def _of_target(result: Decodability) -> Finding | None:
         (c for c in result.comparisons if c is not None), key=lambda comparison: comparison.claim
     )
     if surest.claim > 0:
-        text = f"{name[0].upper()}{name[1:]} is linearly decodable at {best.layer}: {numbers}."
+        verb, where, more = caution(recheck)
+        text = f"{name[0].upper()}{name[1:]} {verb} at {best.layer}{where}: {numbers}."
         if best.claim <= 0:
             text = (
-                f"{name[0].upper()}{name[1:]} is linearly decodable at {surest.layer}, where its "
+                f"{name[0].upper()}{name[1:]} {verb} at {surest.layer}{where}, where its "
                 f"macro AUC is {interval(surest.lift)} above the strongest control; it is highest "
                 f"at {best.layer}: {numbers}."
             )
-        text += " The claim allows for every layer and target tested."
+        text += f" The claim allows for every layer and target tested.{more}"
     else:
         layers = len(result.comparisons)
         where = f"any of {layers} layers" if layers > 1 else "the layer audited"
@@ -47,8 +59,13 @@ def _of_target(result: Decodability) -> Finding | None:
         )
     estimates = {"macro_auc": estimate, "lift": lift}
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
+    estimates |= recheck_estimates(recheck)
+    stands = recheck is None or recheck.stands
     return Finding(
-        text=text, weight=max(0.0, surest.claim), estimates=estimates, question="encoded"
+        text=text,
+        weight=max(0.0, surest.claim) if stands else 0.0,
+        estimates=estimates,
+        question="encoded",
     )
 
 
