@@ -119,7 +119,7 @@ def read(params: Params) -> FaceTable:
     )
     if without:
         notices.append(
-            f"{without} rows do not say who is shown; each is taken for a different person"
+            f"{without} rows do not say who is shown; their images are compared by similarity"
         )
     attributes = [Attribute(name, tuple(levels)) for name, levels in params.attributes.items()]
     description = Description(
