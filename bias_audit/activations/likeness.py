@@ -153,7 +153,7 @@ class _Standard:
 
 def _standard(activations: _Layers, layer: str) -> Iterator[_Standard]:
     units = activations.units(layer)
-    mean = np.mean(units, axis=0, dtype=np.float64)
+    mean = np.asarray(np.mean(units, axis=0, dtype=np.float64))
     squares = np.zeros(units.shape[1])
     for rows in _rows(len(units)):
         squares += np.square(units[rows] - mean).sum(axis=0)

@@ -50,7 +50,7 @@ def test_an_embedding_joins_the_images_that_it_says_are_one_person(tmp_path: Pat
     vectors[41] = vectors[7]
     order = np.random.default_rng(1).permutation(60)
     np.savez(file, sha256=np.array(subject.faces.sha256)[order], vectors=vectors[order])
-    config = _config(embedding=str(file), chance=1e-4)
+    config = _config(embedding=str(file), chance=0.01)
     settings = config.sampling.unrecorded_identity
     embedding = embedding_of(subject.faces, settings)
     alike = likeness_of(subject.faces, subject.activations, embedding, config)
