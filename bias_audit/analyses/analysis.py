@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from bias_audit.activations.likeness import Likeness
 from bias_audit.activations.moments import Moments
 from bias_audit.backbones.backbone import Preprocessing
 from bias_audit.backbones.pooling import OutputShape
@@ -180,6 +181,8 @@ class Subject:
     weights_sha256: str = ""
     network: Network | None = None
     """None where no analysis asks to go through the backbone again."""
+    likeness: Likeness | None = None
+    """Which images may show one person; None where identity is recorded, or not looked for."""
 
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""

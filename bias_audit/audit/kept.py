@@ -114,6 +114,7 @@ def _of_subject(subject: Subject, config: AuditConfig) -> tuple[str, ...]:
         subject.activations.fingerprint,
         json.dumps([subject.activations.layers, config.activations.positions]),
         faces_digest(subject.faces),
+        "" if subject.likeness is None else subject.likeness.digest,
         *(digest(c.kind, c.name, c.fingerprint) for c in subject.controls),
         *_of_head(subject.head, subject.without_head),
         *_of_training(subject),

@@ -14,6 +14,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
+from bias_audit.activations.likeness import Likeness
 from bias_audit.analyses.analysis import Control, Member, Step, Subject, Training
 from bias_audit.audit.analysing import analyses_of, analyses_of_all
 from bias_audit.audit.cache import DiskCache
@@ -29,6 +30,7 @@ from bias_audit.audit.error_log import forget_errors
 from bias_audit.audit.fingerprints import fingerprints
 from bias_audit.audit.heads import ForHead, FoundHead, head_of
 from bias_audit.audit.network import LoadedNetwork
+from bias_audit.audit.people import embedding_of, likeness_of, with_people
 from bias_audit.audit.plan import (
     Plan,
     PlannedBackbone,
@@ -88,6 +90,7 @@ def run(
         cautions = identity_cautions(faces, config.sampling.max_identity_share)
         for caution in cautions:
             progress.say(f"warning: {caution}")
+        embedding = embedding_of(faces, config.sampling.unrecorded_identity)
         reference = reference_images(config, progress=progress) if plan.needs_head else None
         wanted = ForHead(plan.needs_head, reference)
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
@@ -100,12 +103,17 @@ def run(
         subjects: list[SubjectResult] = []
         members: list[Member] = []
         steps: tuple[Step, ...] = ()
+        alike, people = None, faces
         for index, planned in enumerate(plan.backbones):
             prefix = f"{run_id}-{index:02d}"
             took = Costs()
             with took.stage("loading"):
                 backbone = _load(plan, planned, faces)
             seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress, costs=took)
+            if index == 0:  # all backbones are seen through the same clusters
+                alike = likeness_of(faces, seen.extraction.activations, embedding, config)
+                people = with_people(faces, alike, config.sampling.unrecorded_identity)
+            seen = seen.through(people, alike)
             steps = (*(steps if planned.step else ()), seen.as_step)
             training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
             member, found = _audit_backbone(plan, seen, about_images, prefix, training)
@@ -119,7 +127,7 @@ def run(
             name=config.name,
             description=config.description,
             config=config.model_dump(mode="json"),
-            data=data_record(faces, config.data.kind, found_cautions=cautions),
+            data=data_record(people, config.data.kind, found_cautions=cautions),
             subjects=unique,
             together=together,
             verdicts=judge(config.criteria, unique, together, joint=plan.joint_quantities),
@@ -216,6 +224,11 @@ class _Prepared:
     drawn: Drawn
     progress: Progress
     costs: Costs
+    likeness: Likeness | None = None
+
+    def through(self, faces: Faces, likeness: Likeness | None) -> _Prepared:
+        """The same images in other clusters."""
+        return replace(self, faces=faces, likeness=likeness)
 
     @property
     def as_step(self) -> Step:
@@ -288,6 +301,7 @@ def _audit_backbone(
         architecture=seen.backbone.record.architecture,
         weights_sha256=seen.backbone.record.weights_sha256,
         network=LoadedNetwork(seen.backbone, seen.faces, config) if plan.needs_network else None,
+        likeness=seen.likeness,
     )
     analyses = tuple(analyses_of(subject, plan, prefix, seen.costs))
     result = SubjectResult(

@@ -53,6 +53,25 @@ class Component(BaseModel):
         return dict(self.model_extra or {})
 
 
+class UnrecordedIdentity(Strict):
+    """What is done where the data set does not say who is shown."""
+
+    chance: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Two images count as one person when fewer images of other people than this "
+        "are expected to be as similar; 0: no two do.",
+    )
+    embedding: UserPath | None = Field(
+        default=None,
+        description="An .npz file with a face embedding of every image, to compare images by: "
+        '"sha256" (of the image\'s bytes, as text) and "vectors" (a row for each); default: '
+        "the activations of the first backbone.",
+    )
+
+
 class Sampling(Strict):
     """How images are drawn from the source."""
 
@@ -69,6 +88,7 @@ class Sampling(Strict):
         description="Warn where one identity holds more than this share of the images, as a "
         "placeholder would; without any effect on a number.",
     )
+    unrecorded_identity: UnrecordedIdentity = UnrecordedIdentity()
 
 
 class Activations(Strict):

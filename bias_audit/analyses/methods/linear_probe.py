@@ -12,6 +12,7 @@ from bias_audit.analyses.probing.decodability import (
     probe_targets,
 )
 from bias_audit.analyses.probing.decodability_findings import findings_of
+from bias_audit.analyses.probing.likeness import likeness_limits, likeness_method, rechecks
 from bias_audit.analyses.probing.probe_measures import curve_measures, recall_measures
 from bias_audit.analyses.probing.probe_work import controlled_work
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
@@ -67,7 +68,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
             *tables,
             *ledgers,
         ),
-        findings=findings_of(by_auc),
+        findings=findings_of(by_auc, rechecks(subject, by_auc, params.probes)),
         method=_method(subject, params),
         limits=_limits(subject, probed),
         measures=measures,
@@ -122,6 +123,7 @@ def _method(subject: Subject, params: Params) -> tuple[str, ...]:
         "A target is called linearly decodable when its lift exceeds 0 for some layer at a level "
         "that allows for every layer and target (single-step max-T over joint draws of the "
         "errors; Westfall & Young 1993).",
+        *likeness_method(subject),
         *_refits_told(subject.refits),
     )
 
@@ -161,6 +163,7 @@ def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ..
         "That an attribute is linearly decodable says that a layer encodes it, not that a "
         "downstream decision uses it.",
         "What is decoded is the annotated label, as the source recorded it.",
+        *likeness_limits(subject),
     ]
     for target in probed:
         name, part = target.target.described, target.part

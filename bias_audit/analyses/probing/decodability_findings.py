@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from bias_audit.analyses.probing.decodability import GUESSING, Comparison, Decodability
+from bias_audit.analyses.probing.likeness import Recheck, caution, recheck_estimates
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed, sample
 from bias_audit.results.blocks import Finding
@@ -18,13 +21,20 @@ _CEILING: Final = 0.9
 """From this AUC of a baseline on, there may be no room above it that these images can show."""
 
 
-def findings_of(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
-    """A sentence for every target, and one on which attribute stands out most."""
-    sentences = [_of_target(result) for result in results]
+def findings_of(
+    results: tuple[Decodability, ...], rechecks: Mapping[str, Recheck] = MappingProxyType({})
+) -> tuple[Finding, ...]:
+    """A sentence for every target, and one on which attribute stands out most.
+
+    Args:
+        results: By macro AUC.
+        rechecks: By target, where identity is not recorded: what is left of its claim.
+    """
+    sentences = [_of_target(result, rechecks.get(result.probed.target.name)) for result in results]
     return (*(s for s in sentences if s is not None), *_of_order(results))
 
 
-def _of_target(result: Decodability) -> Finding | None:
+def _of_target(result: Decodability, recheck: Recheck | None) -> Finding | None:
     if result.best is None:
         return None
     target, (_, best) = result.probed.target.described, result.best
@@ -35,16 +45,17 @@ def _of_target(result: Decodability) -> Finding | None:
         f"{interval(lift)} above {_over(best)}"
     )
     surest = result.surest
-    if result.is_claimed and best.claim > 0:
-        text = (
-            f"{name} is linearly decodable at {best.layer}: {numbers}, significant {_CORRECTED}."
-        )
-    elif result.is_claimed:
-        text = (
-            f"{name} is linearly decodable at {surest.layer}, where its macro AUC is "
-            f"{interval(surest.lift)} above {_over(surest)}, significant {_CORRECTED}. It is "
-            f"highest at {best.layer}: {numbers}."
-        )
+    if result.is_claimed:
+        verb, only_if, more = caution(recheck)
+        if best.claim > 0:
+            text = f"{name} {verb} at {best.layer}{only_if}: {numbers}, significant {_CORRECTED}."
+        else:
+            text = (
+                f"{name} {verb} at {surest.layer}{only_if}, where its macro AUC is "
+                f"{interval(surest.lift)} above {_over(surest)}, significant {_CORRECTED}. It is "
+                f"highest at {best.layer}: {numbers}."
+            )
+        text += more
     elif value.lower > _chance(best):
         text = f"{name} can be read from {best.layer}, {_undecided(best, value, lift)}: {numbers}."
     else:
@@ -56,7 +67,9 @@ def _of_target(result: Decodability) -> Finding | None:
         )
     estimates = {"macro_auc": value, "lift": lift}
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
-    weight = max(0.0, surest.claim)
+    estimates |= recheck_estimates(recheck)
+    stands = recheck is None or recheck.stands
+    weight = max(0.0, surest.claim) if stands else 0.0
     return Finding(text=text, weight=weight, estimates=estimates, question="encoded")
 
 
