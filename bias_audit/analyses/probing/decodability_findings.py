@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
@@ -30,8 +30,10 @@ def findings_of(
         results: By macro AUC.
         rechecks: By target, where identity is not recorded: what is left of its claim.
     """
-    sentences = [_of_target(result, rechecks.get(result.probed.target.name)) for result in results]
-    return (*(s for s in sentences if s is not None), *_of_order(results))
+    checked = [(result, rechecks.get(result.probed.target.name)) for result in results]
+    sentences = [_of_target(result, recheck) for result, recheck in checked]
+    stand = [result for result, recheck in checked if recheck is None or recheck.stands]
+    return (*(s for s in sentences if s is not None), *_of_order(stand))
 
 
 def _of_target(result: Decodability, recheck: Recheck | None) -> Finding | None:
@@ -100,7 +102,7 @@ def _alone(baseline: str) -> str:
     return f"{baseline} alone does"
 
 
-def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
+def _of_order(results: Sequence[Decodability]) -> tuple[Finding, ...]:
     """Compare the lifts of the attributes that are claimed, each at its best layer."""
     found = [
         (result.probed.target.name, len(result.probed.part.levels), _lift(result))
@@ -111,7 +113,7 @@ def _of_order(results: tuple[Decodability, ...]) -> tuple[Finding, ...]:
         return ()
     found.sort(key=lambda entry: -entry[2].value)
     (first, _, top), rest = found[0], found[1:]
-    level = next(c.estimate.level for c in results[0].comparisons if c is not None)
+    level = next(result for result in results if result.is_claimed).surest.estimate.level
     differences = {name: difference(top, other, level=level) for name, _, other in rest}
     decided = all(estimate.lower > 0 for estimate in differences.values())
     against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
