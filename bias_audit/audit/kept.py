@@ -152,8 +152,8 @@ def _of_head(head: Head | None, without_head: str) -> Iterator[str]:
 
 
 def _of_network(network: Network | None) -> Iterator[str]:
-    """What its weights, preprocessing and images do not say."""
     if network is not None:
+        yield network.fingerprint
         yield digest(network.data.model_dump_json(), str(network.without_classes))
 
 

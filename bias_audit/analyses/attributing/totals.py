@@ -43,6 +43,12 @@ class Totals:
         size = n_groups * (1 + n_values)
         return cls(n_groups, n_values, np.zeros(size), np.zeros((size, size)), np.zeros(n_groups))
 
+    @classmethod
+    def stored(cls, n_groups: int, arrays: Mapping[str, FloatArray]) -> Totals:
+        """As `arrays` gave them."""
+        n_values = len(arrays["first"]) // n_groups - 1
+        return cls(n_groups, n_values, arrays["first"], arrays["second"], arrays["clusters"])
+
     def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
         """Count images, whole clusters at a time.
 
