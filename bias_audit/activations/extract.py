@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -45,10 +45,10 @@ if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
     from bias_audit.progress import Progress, Step
 
 _CHECKPOINT_SECONDS = 10.0
-_ARCHITECTURES = ("timm", "torchvision")
+MAKERS: Final = (__name__, "bias_audit.backbones.tracing")
+"""Modules that activations come from; the second decides how the output of a layer is read."""
+ARCHITECTURES: Final = ("timm", "torchvision")
 """Libraries that define what a backbone computes with its weights."""
-_LAYER_SHAPES = "bias_audit.backbones.tracing"
-"""Decides how the output of a layer is read."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def made_by() -> tuple[str, ...]:
     A pass over all images takes long, so that the modules behind it import few others: those that
     are only named in signatures do not count.
     """
-    software = (software_of(module).digest for module in (__name__, _LAYER_SHAPES))
-    libraries = versions_of(*_ARCHITECTURES).items()
+    software = (software_of(module).digest for module in MAKERS)
+    libraries = versions_of(*ARCHITECTURES).items()
     return (*software, *(f"{name} {number}" for name, number in libraries))
 
 

@@ -11,7 +11,6 @@ from PIL import Image, ImageOps
 
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.images import UnusableImageError, decode_first, read_bytes
-from bias_audit.software import software_of
 
 Records = npt.NDArray[np.void]
 SIDE = 32
@@ -34,11 +33,6 @@ its 256-bit perceptual hash, `mirrored` that of its mirror image, `reason` why i
 `n_frames` is written last: a record with neither frames nor a reason is not done."""
 _HASH_SIDE = 16
 _REDUCED = 4 * _HASH_SIDE
-
-
-def made_by() -> str:
-    """What a record depends on besides the image: code and libraries."""
-    return software_of(__name__).digest
 
 
 def fingerprint(reference: ImageReference, record: np.void) -> None:
