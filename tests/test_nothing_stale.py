@@ -34,7 +34,8 @@ from bias_audit.audit.network import LoadedNetwork
 from bias_audit.audit.plan import PlannedAnalysis
 from bias_audit.backbones import random_weights
 from bias_audit.config.schema import Activations
-from bias_audit.data import opening
+from bias_audit.data import opening, scan
+from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.image_features import image_features
 from bias_audit.progress import Silent
 from bias_audit.selftest import kept as kept_selftests
@@ -182,10 +183,20 @@ def _of_images(folder: Path) -> dict[str, Entry]:
     )
     assert described.quality.any()
     with watched() as ran:
-        opening.open_once(faces.table, workers=1, progress=Silent(), cache=None)
+        records = opening.open_once(faces.table, workers=1, progress=Silent(), cache=None)
     entries["opened images"] = Entry(
         lambda: b"".join(opening._keys(faces.table.references[:1])).decode(), frozenset(ran)
     )
+    columns = [records[name] for name in ("hash", "mirrored", "thumbnail")]
+    with watched() as ran, Silent().step("", total=4, unit="image") as step:
+        near_duplicate_sets(*columns, step=step)
+
+    def near_duplicates() -> str:
+        shutil.rmtree(folder / "near_duplicates", ignore_errors=True)
+        scan._near_sets(records, Silent(), folder)
+        return next((folder / "near_duplicates").iterdir()).name
+
+    entries["near duplicates"] = Entry(near_duplicates, frozenset(ran))
     return entries
 
 
