@@ -88,7 +88,7 @@ def watched() -> Iterator[set[str]]:
         yield ran
     finally:
         sys.setprofile(before)
-        threading.setprofile(None)  # type: ignore[arg-type]  # takes what it gave
+        threading.setprofile(None)
         for place in places:
             if Path(place).is_relative_to(PACKAGE):
                 dotted = Path(place).relative_to(PACKAGE.parent).with_suffix("").parts
@@ -228,7 +228,7 @@ def edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Edit]:
 
     monkeypatch.setattr(software, "_PACKAGE", copy)
     monkeypatch.setattr(software, "_source", source)
-    monkeypatch.setattr(software, "version", functools.cache(software.version))
+    monkeypatch.setattr(software, "versions_of", functools.cache(software.versions_of))
     software.software_of.cache_clear()
 
     @contextmanager
