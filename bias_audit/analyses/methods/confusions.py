@@ -163,7 +163,8 @@ def _finding(block: Confusions, wrong: Wrong, name: str) -> Finding:
         "predictions fell on groups as often as these are predicted."
     )
     weight = max(0.0, share.lower - expected, expected - share.upper)
-    return Finding(text=text, weight=weight, estimates={f"share_changing_{name}": share})
+    estimates = {f"share_changing_{name}": share}
+    return Finding(text=text, weight=weight, estimates=estimates, evidence="confusions")
 
 
 def _limits(tied: int, n_left_out: int) -> tuple[str, ...]:
