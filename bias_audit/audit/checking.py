@@ -48,7 +48,8 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     width = max(len(name) for name in names)
     yield f"{'intersection':<{width}}  found   used"
     for name, found, count in zip(names, faces.found, used, strict=True):
-        yield f"{name:<{width}}  {found:>5}  {count:>5}" + ("   (empty)" if not count else "")
+        said = "" if count else "   (left out)" if found else "   (empty)"
+        yield f"{name:<{width}}  {found:>5}  {count:>5}{said}"
     yield ""
     yield "Exclusion ledger"
     reasons = summarise_exclusions(table.exclusions)
