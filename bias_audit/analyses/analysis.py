@@ -381,6 +381,9 @@ class Declared(Generic[P]):
     """Whether `Subject.controls` are asked for; without such an analysis they are not made."""
     needs_network: bool = False
     """Whether `Subject.network` is asked for."""
+    is_once: bool = False
+    """Whether an audit may have one of its kind alone: its groups are not those of the labels, and
+    single images would follow from what differs between two such sets of groups."""
     passes: Callable[[P, Workload], float] = _no_fits
     """Images that the analysis passes through the backbone beyond the recording of activations,
     for an estimate of the time; a backward pass counts as two."""

@@ -376,5 +376,6 @@ PLUGIN = Analysis(
     problems=_problems,
     quantities=(QUANTITY,),
     needs_network=True,
+    is_once=True,
     passes=_passes,
 )
