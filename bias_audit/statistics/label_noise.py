@@ -98,7 +98,9 @@ class GroupContrast:
     """Groups on the one side, shape (n_groups,): the sum is positive where they lie higher."""
 
     @classmethod
-    def pair(cls, values: tuple[Measured, Measured], labels: tuple[Labels, Labels]) -> GroupContrast:
+    def pair(
+        cls, values: tuple[Measured, Measured], labels: tuple[Labels, Labels]
+    ) -> GroupContrast:
         """One group minus another."""
         own = np.array([True, False])
         return cls(values[0] - values[1], values, np.array([1.0, -1.0]), labels, own)
@@ -140,12 +142,14 @@ class GroupContrast:
         own, ends = estimate(self.observed, level=level), self.ends
         if ends[0] is self.observed:
             return own
-        lower, upper = (bounds(end, quantile_for(end, level))[side] for side, end in enumerate(ends))
+        lower, upper = (
+            bounds(end, quantile_for(end, level))[side] for side, end in enumerate(ends)
+        )
         return replace(
             own,
             lower=max(-1.0, min(own.lower, lower)),
             upper=min(1.0, max(own.upper, upper)),
-            method=f"{own.method}, allowing for the declared disagreement of annotators",
+            method=f"{own.method}, allowing for the disagreement of annotators",
             scale="identity",
             effective=None,
         )
@@ -160,13 +164,13 @@ class GroupContrast:
         """
         sign = 1 if self.observed.value > 0 else -1
         wrong = ~self.own if sign > 0 else self.own
-        guessing = float(np.mean([labels.guessing for labels in np.array(self.labels)[wrong]]))
+        guessing = float(np.mean(np.array([labels.guessing for labels in self.labels])[wrong]))
 
         def value(replaced: float) -> float:
-            return sign * self.without_errors(replaced * wrong).value
+            return sign * self.without_errors(np.where(wrong, replaced, 0.0)).value
 
         def bound(replaced: float) -> float:
-            found = bounds(self.without_errors(replaced * wrong), quantile)
+            found = bounds(self.without_errors(np.where(wrong, replaced, 0.0)), quantile)
             return found[0] if sign > 0 else -found[1]
 
         return Explaining(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,8 +27,8 @@ class GroupValue:
     contrast: Measured | None = None
     """The same for differences between groups, in which errors that all groups share cancel."""
     reason: str | None = None
-    labels: Labels = Labels()
-    """Behind the value."""
+    labels: Labels = field(default_factory=Labels)
+    """Behind the value, where there is one."""
     between: GroupContrast | None = None
     """What the value is made of, where it is a difference between groups."""
 

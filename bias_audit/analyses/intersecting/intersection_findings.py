@@ -8,7 +8,7 @@ from bias_audit.analyses.intersecting.extremes import extremes
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupTests
 from bias_audit.analyses.intersecting.interactions import model_of
 from bias_audit.analyses.intersecting.intersection_measures import Part
-from bias_audit.analyses.intersecting.label_errors import EXPLAINED, explaining
+from bias_audit.analyses.intersecting.label_errors import EXPLAINED, explained_too, explaining
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding
@@ -65,10 +65,8 @@ def _ends_explained(measures: GroupMeasures, ends: tuple[int, int], level: float
         return ""
     contrast = GroupContrast.pair((values[0], values[1]), (high.labels, low.labels))
     names = f"in {high.group.label}", f"in {low.group.label}"
-    text = f" {explaining(contrast, *names, quantile_for(contrast.observed, level))}"
-    if contrast.estimate(level).lower <= 0 < estimate(contrast.observed, level=level).lower:
-        text += f" It {EXPLAINED}."
-    return text
+    text = explaining(contrast, *names, quantile_for(contrast.observed, level))
+    return f" {text}{explained_too(contrast, level)}"
 
 
 def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Finding, ...]:
@@ -97,15 +95,16 @@ def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Fin
     verdict, explained = "Even these two cannot be distinguished from each other", ""
     if bounds(contrast.observed, found.quantile)[0] > 0:
         verdict = "The two differ" if found.claim > 0 else f"The difference of the two {EXPLAINED}"
-        where = (f"in {names[place]}" for place in ends)
-        explained = f" {explaining(contrast, *where, found.quantile)}"
+        high_in, low_in = (f"in {names[place]}" for place in ends)
+        explained = f" {explaining(contrast, high_in, low_in, found.quantile)}"
     text = (
         f"Of {len(known)} groups at {measures.layer}, {names[found.highest]} is told apart from "
         f"all others best (one-vs-rest AUC {interval(high)}) and {names[found.lowest]} worst "
         f"({interval(low)}, {coverage(level)}s). {verdict} (max-T over all pairs, adjusted p = "
         f"{found.p_value:.3g}). Not distinguishable from the best, in that no group exceeds them "
         f"beyond chance: {_named(found.like_highest, names)}; from the worst: "
-        f"{_named(found.like_lowest, names)}. Extremes among many groups are partly chance.{explained}"
+        f"{_named(found.like_lowest, names)}. Extremes among many groups are partly chance."
+        f"{explained}"
     )
     return (
         Finding(
@@ -139,7 +138,7 @@ def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple
     layer = part.measured[0][0].layer
     beyond = "chance"
     if subject.faces.table.disagreement:
-        beyond += " and what the declared disagreement of annotators could explain"
+        beyond += " and what the disagreement of annotators could explain"
     text = (
         f"No interaction found at {layer}: none of {n} differences to additive models is beyond "
         f"{beyond} (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence "

@@ -18,7 +18,7 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures
 from bias_audit.analyses.intersecting.intersection_measures import Part, Probed
-from bias_audit.analyses.intersecting.label_errors import EXPLAINED, explaining
+from bias_audit.analyses.intersecting.label_errors import explained_too, explaining
 from bias_audit.analyses.intersecting.published_wrong_genders import wrong_genders
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
@@ -260,9 +260,7 @@ def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Cl
     explained = explaining(
         between, "in the middle ages", "in the others", quantile_for(contrast, level)
     )
-    details += f" {explained}"
-    if between.nearest.value == 0:
-        details += f" It {EXPLAINED}."
+    details += f" {explained}{explained_too(between, level)}"
     said = "gender is separable mainly in the middle-aged"
     return [Claim(said, (own,), details, about=(gender,))]
 
