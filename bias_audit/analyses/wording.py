@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from bias_audit.statistics.estimate import Estimate
@@ -40,6 +41,14 @@ def percent_interval(estimate: Estimate) -> str:
 def coverage(level: float) -> str:
     """Such as "95 % interval"."""
     return f"{100 * level:g} % interval"
+
+
+def decided_at(alpha: float, level: float) -> str:
+    """The error rate of a claim, such as " at an error rate of 0.36 %".
+
+    Empty where the interval printed beside it, which holds at `level`, has that rate.
+    """
+    return "" if math.isclose(1 - alpha, level) else f" at an error rate of {100 * alpha:.2g} %"
 
 
 def sample(estimate: Estimate) -> str:

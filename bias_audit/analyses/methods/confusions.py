@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -42,9 +43,11 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.targets import Target, finest_target
-from bias_audit.analyses.wording import coverage, percent, percent_interval
+from bias_audit.analyses.wording import coverage, decided_at, percent, percent_interval
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Confusions, Finding
+from bias_audit.statistics.coverage import interval_at
 
 PUBLISHED = "krug_stober_2025"
 
@@ -99,7 +102,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
     block, tied = confusion_block(wrong, title, params.most_frequent)
     return Outcome(
         blocks=(block,),
-        findings=_findings(block, wrong, target),
+        findings=_findings(block, wrong, target, subject.multiplicity.alpha),
         method=(
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
@@ -132,7 +135,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
     block, tied = confusion_block(wrong, title, params.most_frequent)
     return Outcome(
         blocks=(curve, block),
-        findings=(finding, *_findings(block, wrong, target)),
+        findings=(finding, *_findings(block, wrong, target, subject.multiplicity.alpha)),
         method=(*published_method(target, settings, split, probes), _EXPECTED),
         limits=(
             *published_limits(target, split, level=params.level),
@@ -141,28 +144,32 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _findings(block: Confusions, wrong: Wrong, target: Target) -> tuple[Finding, ...]:
+def _findings(
+    block: Confusions, wrong: Wrong, target: Target, alpha: float
+) -> tuple[Finding, ...]:
     names = [name for name, _ in target.groups[0].levels]
     if len(names) < 2 or not wrong.count:  # noqa: PLR2004
         return ()
-    return tuple(_finding(block, wrong, name) for name in names)
+    return tuple(_finding(block, wrong, name, alpha) for name in names)
 
 
-def _finding(block: Confusions, wrong: Wrong, name: str) -> Finding:
+def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Finding:
     """How often an attribute changes in a confusion, against chance."""
     chosen = np.flatnonzero([name in changed for changed in wrong.classes])
     share, expected = wrong.share(chosen), float(wrong.expected[chosen].sum())
     shown = len(block.most_frequent)
     changing = sum(name in confusion.changed for confusion in block.most_frequent)
-    less, more = share.upper < expected, share.lower > expected
+    lower, upper = interval_at(share, 1 - alpha)
+    less, more = upper < expected, lower > expected
     verdict = "less than" if less else "more than" if more else "not distinguishable from"
     text = (
         f"Of the {shown} most frequent confusions at {block.layer}, {changing} change annotated "
         f"{name}. Of all {block.n_confused} confusions {percent_interval(share)} "
         f"({coverage(share.level)}) do, {verdict} the {percent(expected)} expected if wrong "
-        "predictions fell on groups as often as these are predicted."
+        "predictions fell on groups as often as these are predicted"
+        f"{decided_at(alpha, share.level)}."
     )
-    weight = max(0.0, share.lower - expected, expected - share.upper)
+    weight = max(0.0, lower - expected, expected - upper)
     return Finding(text=text, weight=weight, estimates={f"share_changing_{name}": share})
 
 
@@ -197,11 +204,17 @@ def _needs_positions(params: Params) -> bool:
     return params.protocol == PUBLISHED
 
 
+def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
+    """Whether each attribute changes more or less often than by chance, each by itself."""
+    return len(attributes) if len(attributes) > 1 else 0
+
+
 PLUGIN = Analysis(
     title="Confusions",
     params_type=Params,
     run=confusions,
     problems=_problems,
+    families=_families,
     needs_positions=_needs_positions,
     quantities=("validation_accuracy",),
 )

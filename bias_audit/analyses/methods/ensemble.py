@@ -28,6 +28,7 @@ from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import Target, targets_of, unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
+from bias_audit.groups import Attribute
 
 
 class Params(ProbeSettings):
@@ -166,10 +167,21 @@ def _problems(
     )
 
 
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Of each target: votes over all images, in groups, and the extremes of each attribute.
+
+    And one for the checks of attribution, over all targets.
+    """
+    n_targets = len(params.targets or attributes)
+    n_compared = len(attributes if params.groups is None else params.groups)
+    return n_targets * (2 + n_compared) + 1
+
+
 PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
     run=ensemble,
     problems=_problems,
+    families=_families,
     quantities=QUANTITIES,
 )

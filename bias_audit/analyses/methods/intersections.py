@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
@@ -20,7 +22,7 @@ from bias_audit.analyses.intersecting.intersection_measures import (
     probed,
     within_of,
 )
-from bias_audit.analyses.intersecting.published_claims import claim_findings
+from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     choice_of_most_separable,
@@ -30,6 +32,7 @@ from bias_audit.analyses.probing.separability import (
 from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.small_groups import treat
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import GroupLedger, GroupTable
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.statistics.inference import Measured
@@ -203,11 +206,28 @@ def _work(_params: Params, workload: Workload) -> float:
     return _SLOWER * _TABLES * draws * workload.n_images * sum(families.values())
 
 
+_EXTREMES = 3
+"""Statements of the finding on extremes: the two differ, and which others may be either."""
+
+
+def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
+    """Those of the three blocks of families, the extremes, and the published claims.
+
+    Groups against all others have one family for each depth; attributes within groups a global
+    one and one for each number of attributes that make the groups; interactions two.
+    """
+    if len(attributes) < 2:  # noqa: PLR2004
+        return 0
+    published = attributes_named(attributes) is not None
+    return len(declared_families(attributes)) + len(attributes) + 2 + _EXTREMES + published
+
+
 PLUGIN = Analysis(
     title="Intersections",
     params_type=Params,
     run=intersections,
     problems=_problems,
+    families=_families,
     fits=_work,
     quantities=("within_auc", "cell_auc", "interaction"),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
@@ -19,9 +21,15 @@ from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
 from bias_audit.analyses.settings import Coverage
-from bias_audit.analyses.targets import targets_of, unknown_targets
+from bias_audit.analyses.targets import (
+    INTERSECTION,
+    target_names,
+    targets_of,
+    unknown_targets,
+)
 from bias_audit.analyses.wording import listed
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import LayerCurve
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
@@ -68,7 +76,11 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
             *tables,
             *ledgers,
         ),
-        findings=findings_of(by_auc, rechecks(subject, by_auc, params.probes)),
+        findings=findings_of(
+            by_auc,
+            rechecks(subject, by_auc, params.probes),
+            alpha=subject.multiplicity.alpha,
+        ),
         method=_method(subject, params),
         limits=_limits(subject, probed),
         measures=measures,
@@ -202,11 +214,22 @@ def _fits(params: Params, workload: Workload) -> float:
     return controlled_work(params.probes, workload, params.targets)
 
 
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Lifts over all layers and targets, each target above guessing, and the order of attributes.
+
+    Claims about balanced accuracy and bits are not made.
+    """
+    names = target_names(attributes, params.targets)
+    n_attributes = sum(name != INTERSECTION for name in names)
+    return 1 + len(names) + (n_attributes > 1)
+
+
 PLUGIN = Analysis(
     title="Linear decodability",
     params_type=Params,
     run=linear_probe,
     problems=_problems,
+    families=_families,
     fits=_fits,
     quantities=("macro_auc", "balanced_accuracy", "bits", "recall"),
     needs_controls=True,
