@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bias_audit.statistics.clusters import is_worth_less
 from bias_audit.statistics.estimate import Estimate
-
-_EVEN = 0.8
-"""Share of the clusters that they are worth, from which on they count as of one size."""
 
 
 def interval(estimate: Estimate) -> str:
@@ -54,7 +52,7 @@ def decided_at(alpha: float, level: float) -> str:
 def sample(estimate: Estimate) -> str:
     """Such as "n = 720", or "n = 96 in 12 clusters of unequal size, worth 7.4 equal ones"."""
     text = f"n = {estimate.n}"
-    if estimate.clusters is None or estimate.clusters > _EVEN * estimate.n:
+    if not is_worth_less(estimate.n, estimate.clusters):
         return text
     return f"{text}, worth {estimate.clusters:.1f} clusters of equal size"
 

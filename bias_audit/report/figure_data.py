@@ -34,7 +34,16 @@ Cell = str | int | float | None
 Rows = list[tuple[Cell, ...]]
 """The first one names the columns; None is an empty cell."""
 
-_ESTIMATE = ("value", "lower", "upper", "level", "n", "interval")
+_ESTIMATE = (
+    "value",
+    "lower",
+    "upper",
+    "level",
+    "n",
+    "effective_clusters",
+    "freedom",
+    "interval",
+)
 
 
 def layer_curve_data(block: LayerCurve, arrays: Arrays) -> Rows:  # noqa: ARG001
@@ -305,7 +314,10 @@ def _by_unit(
 
 
 def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
-    """Value, bounds, level, n and method; all empty where nothing was measured."""
+    """Value, bounds, level, n, effective clusters, degrees of freedom and method.
+
+    All are empty where nothing was measured.
+    """
     if estimate is None:
         return (None,) * len(_ESTIMATE)
     return (
@@ -314,6 +326,8 @@ def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
         estimate.upper,
         estimate.level,
         estimate.n,
+        estimate.clusters,
+        estimate.freedom,
         estimate.method,
     )
 

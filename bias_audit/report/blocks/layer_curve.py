@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     chance_of,
-    count,
     counted,
     decimal,
     guess,
     interval,
     interval_note,
+    sample,
+    sample_heading,
     sentence,
     signed_interval,
 )
@@ -97,6 +98,7 @@ def _alt(block: LayerCurve, measured: list[Curve]) -> str:
 def _table(block: LayerCurve, curves: list[Curve]) -> Table:
     rows = tuple(_row(block, curve, point) for curve in curves for point in curve.points)
     best = [(curve, best_point(curve)) for curve in curves]
+    samples = [(p.estimate.n, p.estimate) for c in curves for p in c.points if p.estimate]
     compared = is_compared(block)
     against = ", against the strongest control" if compared else ""
     return Table(
@@ -111,7 +113,7 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
                 else ()
             ),
             *((Column("adjusted p", numeric=True),) if is_tested(block) else ()),
-            Column("n", numeric=True),
+            Column(sample_heading("n", samples), numeric=True),
         ),
         rows=rows,
         n_headers=2,
@@ -138,7 +140,7 @@ def _row(block: LayerCurve, curve: Curve, point: CurvePoint) -> tuple[str, ...]:
         interval(point.estimate),
         *(compared if is_compared(block) else ()),
         *((chance_of(point.adjusted_p) if there else "",) if is_tested(block) else ()),
-        count(point.estimate.n) if point.estimate is not None else "0",
+        sample(point.estimate.n, point.estimate) if point.estimate is not None else "0",
     )
 
 

@@ -22,9 +22,12 @@ ESTIMATE: Final[dict[str, Kind]] = {
     "upper": "number",
     "level": "number",
     "n": "whole",
+    "effective_clusters": "number",
+    "freedom": "number",
     "method": "text",
 }
-"""Columns of `figure_data.estimate_cells`; `level` is the coverage of the interval."""
+"""Columns of `figure_data.estimate_cells`: `level` is the coverage of the interval, and `freedom`
+the degrees of freedom of Student's t behind it; empty where it is a normal one."""
 
 
 @dataclass(frozen=True)
