@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from bias_audit.statistics.clusters import is_worth_less
 from bias_audit.statistics.estimate import Estimate
+
+SCORE_INTERVALS: Final = (
+    "are score intervals (Wilson 1927) that count as many observations as the influence of every "
+    "image says, with Student's t for few clusters"
+)
+"""How intervals of shares are made."""
 
 
 def interval(estimate: Estimate) -> str:

@@ -225,7 +225,7 @@ class Criterion(Strict):
     )
     of: Literal["estimate", "lift"] = Field(
         default="estimate",
-        description='"lift": the estimate minus the strongest control, where there are controls.',
+        description='"lift": the estimate minus the strongest baseline, where there are some.',
     )
     target: str = Field(description='An attribute, or "intersection".')
     layer: str = Field(

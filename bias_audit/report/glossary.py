@@ -152,7 +152,7 @@ TERMS: Final = (
         "level",
         "One value of an attribute; of an interval, how often such intervals hold the true value.",
     ),
-    Term("lift", "The value measured, minus that of the strongest control."),
+    Term("lift", "The value measured, minus that of the strongest baseline."),
     Term(
         "linearly decodable",
         "A weighted sum of activations tells the levels apart better than guessing and than "

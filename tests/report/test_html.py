@@ -219,7 +219,7 @@ def test_the_overview_compares_all_backbones(page: Page) -> None:
     table = page.all("table")[1].text
     assert "first_net" in table
     assert "second_net" in table
-    assert "the strongest control there" in table
+    assert "the strongest baseline there" in table
     assert "lift\N{NO-BREAK SPACE}+0." in table
 
 

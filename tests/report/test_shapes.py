@@ -144,7 +144,7 @@ def test_every_control_is_drawn_in_a_kind_of_its_own_named_and_listed() -> None:
                 assert drawn[control.name] == pytest.approx(control.estimate.value)
     every, controls = text.tables
     assert [column.label for column in every.columns][3:6] == [
-        "strongest control", "lift over it", "adjusted p",
+        "strongest baseline", "lift over it", "adjusted p",
     ]  # fmt: skip
     told = {row[3].split("\n")[0] for row in every.rows}
     assert {"pixels", "guessing"} <= told

@@ -11,6 +11,7 @@ from bias_audit.analyses.erasing.erasure_measures import Agreements, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.analyses.wording import (
+    SCORE_INTERVALS,
     coverage,
     decided_at,
     interval,
@@ -124,17 +125,17 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "second probe, cross-validated within each erased held-out fold, beside the same without "
         "erasure.",
         f"The layer's own decisions are its most probable class and its {top} most probable "
-        "classes, before and after erasure of held-out images. The control erases labels shuffled "
-        f"among the images of each fold ({settings.shuffles} orders), which removes as many "
-        "directions, of no meaning."
-        " Labels that mean nothing would be one more shuffle, so the interval of the excess over "
-        "the control also holds how much single shuffles differ.",
+        "classes, before and after erasure of held-out images. The baseline erases labels "
+        f"shuffled among the images of each fold ({settings.shuffles} orders), which removes as "
+        "many directions, of no meaning. Labels that mean nothing would be one more shuffle, so the interval of the excess over "
+        "the baseline also holds how much single shuffles differ.",
         "Overall intervals rest on the influence of every image on the value (for an AUC, which "
         "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
-        "of a cluster. On cross-fitted images they are widened as for probes that depend wholly "
+        f"of a cluster. Those of AUCs and shares of images {SCORE_INTERVALS}; those of "
+        "differences are symmetric, and no narrower than those of as many pairs that all agree "
+        "(Tango 1998). On cross-fitted images they are widened as for probes that depend wholly "
         f"on their training images, by {widening(settings.folds, 1.0):.2f} with {settings.folds} "
-        "folds (Nadeau & Bengio 2003). Where nothing spreads, as with an AUC of exactly 1, and "
-        "for single groups, they are score intervals (Wilson, Newcombe).",
+        "folds (Nadeau & Bengio 2003).",
     )
 
 

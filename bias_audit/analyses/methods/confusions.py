@@ -10,7 +10,6 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.analyses.confusing.confusion_shares import (
-    SHARES,
     Predictions,
     Wrong,
     confusion_block,
@@ -43,7 +42,13 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.targets import Target, finest_target
-from bias_audit.analyses.wording import coverage, decided_at, percent, percent_interval
+from bias_audit.analyses.wording import (
+    SCORE_INTERVALS,
+    coverage,
+    decided_at,
+    percent,
+    percent_interval,
+)
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Confusions, Finding
@@ -107,8 +112,8 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
             "attributes in which the predicted group differs from the annotated one.",
-            f"{_EXPECTED} Intervals of shares of all confusions {SHARES}, widened by a factor of "
-            f"{widening_of(scores):.2f}, because every image also trains probes that predict "
+            f"{_EXPECTED} Intervals of shares of all confusions {SCORE_INTERVALS}, widened by a "
+            f"factor of {widening_of(scores):.2f}, because every image also trains probes that predict "
             "others (Nadeau & Bengio 2003, in proportion to how much the probe's scores depend "
             "on the training images); those of single pairs are made and widened alike.",
         ),

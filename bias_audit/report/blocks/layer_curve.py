@@ -100,7 +100,7 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
     best = [(curve, best_point(curve)) for curve in curves]
     samples = [(p.estimate.n, p.estimate) for c in curves for p in c.points if p.estimate]
     compared = is_compared(block)
-    against = ", against the strongest control" if compared else ""
+    against = ", against the strongest baseline" if compared else ""
     return Table(
         caption=sentence(f"{block.metric} by target and layer{against}"),
         columns=(
@@ -108,7 +108,7 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
             Column("layer"),
             Column(_heading(block.metric), numeric=True),
             *(
-                (Column("strongest control", numeric=True), Column("lift over it", numeric=True))
+                (Column("strongest baseline", numeric=True), Column("lift over it", numeric=True))
                 if compared
                 else ()
             ),
@@ -161,7 +161,7 @@ def strongest_told(point: CurvePoint, chance: float | None) -> str:
         return f"{control.name}\n{interval(control.estimate)}"
     if point.strongest == GUESSING and chance is not None:
         return f"{GUESSING}\nchance {guess(chance)}"
-    return point.strongest or "no control"
+    return point.strongest or "no baseline"
 
 
 def _control_tables(block: LayerCurve, curves: list[Curve]) -> Iterator[Table]:

@@ -144,5 +144,5 @@ def _row(
         point.layer,
         interval(estimate),
         signed_interval(point.lift),
-        point.strongest or "no control",
+        point.strongest or "no baseline",
     )

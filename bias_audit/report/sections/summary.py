@@ -158,7 +158,7 @@ def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
     return Table(
         caption=(
             f"Highest {metric} over the layers, with {coverage(estimates) or 'no interval'}, the "
-            "layer it is reached at, the strongest control there, and the lift over it"
+            "layer it is reached at, the strongest baseline there, and the lift over it"
         ),
         columns=(Column("backbone"), *(Column(target, numeric=True) for target in targets)),
         rows=tuple(rows),
