@@ -258,4 +258,5 @@ def test_an_even_spread_seldom_has_a_region_with_more_than_its_size() -> None:
         assert "allowing for the choice among 9 regions" in densest.text
         decided += densest.weight > 0
     assert 0 < decided < 0.08 * 400, decided
-    assert [*_densest(replace(shares, trusted=()))] == []  # no method passes: nothing is told
+    # no method passes: nothing is told
+    assert [*_densest(replace(shares, trusted=()), 0.05)] == []

@@ -113,9 +113,9 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
             "attributes in which the predicted group differs from the annotated one.",
             f"{_EXPECTED} Intervals of shares of all confusions {SCORE_INTERVALS}, widened by a "
-            f"factor of {widening_of(scores):.2f}, because every image also trains probes that predict "
-            "others (Nadeau & Bengio 2003, in proportion to how much the probe's scores depend "
-            "on the training images); those of single pairs are made and widened alike.",
+            f"factor of {widening_of(scores):.2f}, because every image also trains probes that "
+            "predict others (Nadeau & Bengio 2003, in proportion to how much the probe's scores "
+            "depend on the training images); those of single pairs are made and widened alike.",
         ),
         limits=_limits(tied, len(part.reasons)),
     )

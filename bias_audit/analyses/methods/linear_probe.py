@@ -135,12 +135,13 @@ def _method(subject: Subject, params: Params) -> tuple[str, ...]:
         "the probes that predict others, intervals are widened by the correction of Nadeau & "
         "Bengio (2003), in proportion to how much the probe's scores depend on which images "
         "trained it: the disagreement between the probes of different folds, relative to that of "
-        "probes fitted to shuffled labels. Seeds of random weights add their own variance. Where a sentence or a verdict is about the best layer, its "
-        "interval holds for all layers at once (joint draws of their errors), and so do those of "
-        "recall there; other intervals in tables hold for one layer each.",
+        "probes fitted to shuffled labels. Seeds of random weights add their own variance. Where "
+        "a sentence or a verdict is about the best layer, its interval holds for all layers at "
+        "once (joint draws of their errors), and so do those of recall there; other intervals in "
+        "tables hold for one layer each.",
         "An attribute is called linearly decodable when its lift exceeds 0 for some layer at a "
-        "level that allows for every layer and attribute (single-step max-T over joint draws of the "
-        "errors; Westfall & Young 1993).",
+        "level that allows for every layer and attribute (single-step max-T over joint draws of "
+        "the errors; Westfall & Young 1993).",
         *likeness_method(subject),
         *_refits_told(subject.refits),
     )
