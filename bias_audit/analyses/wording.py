@@ -49,11 +49,13 @@ def coverage(level: float) -> str:
 
 
 def decided_at(alpha: float, level: float) -> str:
-    """The error rate of a claim, such as " at an error rate of 0.36 %".
+    """The error rate of a claim, such as " (decided at an error rate of 0.36 %)".
 
     Empty where the interval printed beside it, which holds at `level`, has that rate.
     """
-    return "" if math.isclose(1 - alpha, level) else f" at an error rate of {100 * alpha:.2g} %"
+    if math.isclose(1 - alpha, level):
+        return ""
+    return f" (decided at an error rate of {100 * alpha:.2g} %)"
 
 
 def sample(estimate: Estimate) -> str:

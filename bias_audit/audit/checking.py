@@ -47,8 +47,9 @@ def _family_lines(plan: Plan, attributes: Sequence[Attribute]) -> Iterator[str]:
     if families:
         own = plan.multiplicity(attributes)
         yield (
-            f"{families} families of tests, each at an error rate of {100 * own.alpha:.2g} %: at "
-            f"most {families * own.alpha:.2g} false claims to be expected if nothing is encoded"
+            f"{families} families of tests, each at an error rate of {100 * own.alpha:.2g} %: if "
+            "nothing is encoded, false claims are to be expected in at most "
+            f"{families * own.alpha:.2g} of them"
         )
 
 

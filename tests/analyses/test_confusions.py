@@ -85,12 +85,15 @@ def test_what_is_not_encoded_is_what_gets_confused() -> None:
     assert len(outcome.findings) == PLUGIN.families(Params(), (AGE, GENDER))
 
 
-def test_what_an_error_rate_does_not_allow_is_not_claimed_whatever_the_printed_interval() -> None:
-    subject = replace(planted(strength=3), multiplicity=Multiplicity(alpha=1e-13))
-    for finding in PLUGIN.run(subject, Params()).findings:
-        assert "not distinguishable from" in finding.text
-        assert finding.text.endswith(" at an error rate of 1e-11 %.")
-        assert finding.weight == 0
+def test_the_error_rate_decides_whatever_the_printed_interval() -> None:
+    subject = planted(strength=0.8)
+    strict = replace(subject, multiplicity=Multiplicity(alpha=1e-12))
+    usual, rare = (PLUGIN.run(s, Params(layer="late")).findings[1] for s in (subject, strict))
+    assert usual.estimates == rare.estimates
+    assert "more than the" in usual.text and usual.weight > 0
+    assert "not distinguishable from" in rare.text and rare.weight == 0
+    assert rare.text.endswith(" (decided at an error rate of 1e-10 %).")
+    assert "error rate" not in usual.text
 
 
 def test_random_predictions_are_called_chance_as_often_as_claimed() -> None:

@@ -57,7 +57,7 @@ _OUTSIDE = (
 def _families(result: AuditResult) -> str:
     """How many families each analysis has, on what."""
     parts = [
-        f"{name}: {', '.join(f'{a.title} {a.families}' for a in analyses if a.families)}"
+        f"{name}: {', '.join(f'“{a.title}” {a.families}' for a in analyses if a.families)}"
         for name, analyses in result.analysed
         if any(analysis.families for analysis in analyses)
     ]
