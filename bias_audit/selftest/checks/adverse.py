@@ -5,7 +5,7 @@ All have baselines that are as good as the layers, so that the true lift is 0 wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -222,7 +222,7 @@ def n_trials(sizes: Sizes) -> int:
 def _row(
     check: str,
     condition: str,
-    hits: dict[str, Sequence[Sequence[bool]]],
+    hits: Mapping[str, Sequence[Sequence[bool]]],
     tolerance: Tolerance,
     limit: float,
 ) -> SelfTestRow:
