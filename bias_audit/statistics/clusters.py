@@ -11,19 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 FEW_CLUSTERS = 30
-"""With a smaller effective number, intervals that rest on clusters can be too narrow."""
-
-_EVEN = 0.8
-
-
-def is_worth_less(n: int, clusters: float | None) -> bool:
-    """Whether an effective number of clusters says more than the number of images or clusters.
-
-    Args:
-        n: Images or clusters.
-        clusters: Effective number; None where it was not found.
-    """
-    return clusters is not None and clusters <= _EVEN * n
+"""With a smaller effective number a reader is warned: intervals are wide, and a few people decide
+the value."""
+FEWEST_CLUSTERS = 10
+"""With a smaller effective number a target is not measured: in simulations of fewer, intervals
+hold their level only by being so wide that they say nothing."""
 
 
 def effective_clusters(sizes: npt.ArrayLike) -> float:
