@@ -140,7 +140,10 @@ def _warnings(faces: Faces, folds: int) -> Iterator[str]:
 
 
 def _few_clusters(faces: Faces) -> Iterator[str]:
-    why = f"fewer than {FEW_CLUSTERS}, so intervals are wide, and below {FEWEST_CLUSTERS} nothing is measured"
+    why = (
+        f"fewer than {FEW_CLUSTERS}, so intervals are wide; below {FEWEST_CLUSTERS} nothing is "
+        "measured"
+    )
     everywhere = _effective(faces.clusters)
     if everywhere < FEW_CLUSTERS:
         yield f"the effective number of clusters is {everywhere:.1f}, {why}"

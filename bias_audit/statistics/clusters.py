@@ -17,6 +17,18 @@ FEWEST_CLUSTERS = 10
 """With a smaller effective number a target is not measured: in simulations of fewer, intervals
 hold their level only by being so wide that they say nothing."""
 
+_EVEN = 0.8
+
+
+def is_worth_less(n: int, clusters: float | None) -> bool:
+    """Whether an effective number of clusters says more than the number of images or clusters.
+
+    Args:
+        n: Images or clusters.
+        clusters: Effective number; None where it was not found.
+    """
+    return clusters is not None and clusters <= _EVEN * n
+
 
 def effective_clusters(sizes: npt.ArrayLike) -> float:
     """Effective number of clusters: (sum m^2)^2 / sum m^4 over the sizes m.

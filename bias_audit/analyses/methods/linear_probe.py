@@ -189,13 +189,14 @@ def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ..
         name, part = target.target.described, target.part
         if part.not_measured is not None:
             sentences.append(f"Not measured: {name} ({part.not_measured}).")
-        elif part.reasons:
+            continue
+        if part.reasons:
             out = [f"{target.target.groups[i].label} ({why})" for i, why in part.reasons.items()]
             sentences.append(
                 f"{len(out)} of {len(target.target.groups)} levels of {name} were left "
                 f"out of its probes: {listed(out)}."
             )
-        elif (worth := worth_of(part, subject.faces.clusters)) < FEW_CLUSTERS:
+        if (worth := worth_of(part, subject.faces.clusters)) < FEW_CLUSTERS:
             sentences.append(
                 f"Intervals of {name} rest on {worth:.1f} effective clusters of images, fewer "
                 f"than {FEW_CLUSTERS}: they are wide, and a few people decide the value."
