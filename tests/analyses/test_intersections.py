@@ -272,7 +272,7 @@ def test_residuals_are_those_of_a_weighted_regression() -> None:
 
 def _measured(values: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> list[Measured]:
     return [
-        Measured(float(value), row, len(row), len(row), "images")
+        Measured(float(value), row, len(row), np.ones(len(row)), "images")
         for value, row in zip(values, noise, strict=True)
     ]
 
