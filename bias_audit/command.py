@@ -108,8 +108,9 @@ def told(out: Output) -> Iterator[None]:
     Warnings of the stages become lines of their own. A log collector's stream is for its lines
     alone; whatever else is printed goes to standard error.
     """
-    signal.signal(signal.SIGTERM, _as_interrupt)
     with ExitStack() as stack:
+        before = signal.signal(signal.SIGTERM, _as_interrupt)
+        stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
         stack.enter_context(_warnings_shown(out))
         if out.log:
             stack.enter_context(redirect_stdout(sys.stderr))

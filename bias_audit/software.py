@@ -116,8 +116,8 @@ def _source(module: str) -> _Source:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Dotted names of all modules a source imports."""
-    for node in ast.walk(tree):
+    """Dotted names of all modules a source imports when it runs."""
+    for node in _running(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -126,6 +126,14 @@ def _imported(tree: ast.Module) -> Iterator[str]:
                     yield from _plugins(_plugin_folders()[alias.name])
                 inner = f"{node.module}.{alias.name}"
                 yield inner if _path(inner) else node.module
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker looks at."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from _running(node)
 
 
 def _path(module: str) -> Path | None:

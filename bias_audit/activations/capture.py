@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from bias_audit.activations.hooks import received, recorded
 from bias_audit.activations.recording import LayerFile, Values
-from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.pooling import positions, units
 from bias_audit.errors import BackboneError
+
+if TYPE_CHECKING:
+    from bias_audit.backbones.backbone import Backbone
 
 
 @contextmanager

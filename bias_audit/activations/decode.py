@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bias_audit.backbones.backbone import Preprocessing
-from bias_audit.data.faces import ImageReference
 from bias_audit.data.images import decode, read_bytes
+
+if TYPE_CHECKING:
+    from bias_audit.backbones.backbone import Preprocessing
+    from bias_audit.data.faces import ImageReference
 
 Pixels = npt.NDArray[np.uint8]
 _INTERPOLATIONS = {

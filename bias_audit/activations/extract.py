@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -32,21 +33,22 @@ from bias_audit.activations.store import (
     stream_moments,
     write_moments,
 )
-from bias_audit.backbones.backbone import Backbone, Preprocessing
 from bias_audit.backbones.pooling import grid
-from bias_audit.config.schema import Activations
-from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, writing
-from bias_audit.progress import Progress, Step
-from bias_audit.software import versions_of
+from bias_audit.software import software_of, versions_of
+
+if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
+    from bias_audit.backbones.backbone import Backbone, Preprocessing
+    from bias_audit.config.schema import Activations
+    from bias_audit.data.faces import Faces
+    from bias_audit.progress import Progress, Step
 
 _CHECKPOINT_SECONDS = 10.0
-_VERSION = "2"
-"""Part of the fingerprint: change it with how activations are made from images. By hand, unlike
-the versions of analyses, since a pass over all images is too dear to repeat for nothing."""
-_LIBRARIES = ("torch", "torchvision", "timm", "pillow")
-"""Decode images, build architectures and compute."""
+MAKERS: Final = (__name__, "bias_audit.backbones.tracing")
+"""Modules that activations come from; the second decides how the output of a layer is read."""
+ARCHITECTURES: Final = ("timm", "torchvision")
+"""Libraries that define what a backbone computes with its weights."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,14 @@ def extract(
 
 
 def made_by() -> tuple[str, ...]:
-    """What activations depend on besides the backbone and the images."""
-    return (_VERSION, *(f"{name} {number}" for name, number in versions_of(*_LIBRARIES).items()))
+    """What activations depend on besides the backbone and the images: code and libraries.
+
+    A pass over all images takes long, so that the modules behind it import few others: those that
+    are only named in signatures do not count.
+    """
+    software = (software_of(module).digest for module in MAKERS)
+    libraries = versions_of(*ARCHITECTURES).items()
+    return (*software, *(f"{name} {number}" for name, number in libraries))
 
 
 def bytes_needed(

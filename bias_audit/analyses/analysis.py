@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from time import monotonic
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +25,12 @@ from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.contributions import MeasureKey
+from bias_audit.software import software_of
 from bias_audit.statistics.inference import Measured
 
 P = TypeVar("P", bound=Strict)
 Arrays = Mapping[str, npt.NDArray[Any]]
+_CHECKPOINT_SECONDS: Final = 30.0
 
 
 class LayerActivations(Protocol):
@@ -62,6 +66,40 @@ class ArrayCache(Protocol):
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Keep arrays under `key`, atomically."""
+
+
+class Fingerprinted(Protocol):
+    """What says in a few characters all that a result may depend on of it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one whenever a number could be another."""
+
+
+Input = str | bytes | npt.NDArray[Any] | Fingerprinted
+"""What an intermediate result depends on."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """An intermediate result that is in the cache, or will be once it is asked for."""
+
+    _cache: ArrayCache
+    _key: str
+    _compute: Callable[[], Arrays]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing is left to compute."""
+        return self._cache.get(self._key) is not None
+
+    def arrays(self) -> Arrays:
+        """As kept, or computed now and kept."""
+        found: Arrays | None = self._cache.get(self._key)
+        if found is None:
+            found = self._compute()
+            self._cache.put(self._key, found)
+        return found
 
 
 class Control(Protocol):
@@ -105,6 +143,10 @@ class Head:
 
 class Network(Protocol):
     """The backbone itself, and images as it takes them."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights, the preprocessing, and the code that brings images here."""
 
     @property
     def module(self) -> nn.Module:
@@ -162,6 +204,7 @@ class Subject:
     faces: Faces
     activations: LayerActivations
     cache: ArrayCache
+    """To be used through `cached` and `resumed`."""
     seed: int
     progress: Progress
     controls: tuple[Control, ...] = ()
@@ -187,6 +230,70 @@ class Subject:
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""
         return np.random.default_rng([self.seed, int(digest(*purpose)[:16], 16)])
+
+    def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
+        """An intermediate result that survives an interruption and serves other analyses.
+
+        It is computed again when an input or the seed is another, or when anything changed in the
+        module of `compute`, in all of this package that this module imports, or in a library.
+
+        Args:
+            purpose: Names the result among those of the same inputs.
+            inputs: Everything that `compute` uses, but for the seed.
+            compute: A function, or a `partial` of one, of the module that does the work.
+        """
+        return Cached(self.cache, self._cache_key(purpose, inputs, compute), compute)
+
+    def resumed(
+        self,
+        purpose: str,
+        *inputs: Input,
+        compute: Callable[[Arrays | None], Iterator[Arrays]],
+    ) -> Arrays:
+        """The same of work in many pieces, which is kept every half minute.
+
+        Args:
+            purpose: As `cached` takes it.
+            inputs: As `cached` takes them.
+            compute: Goes on from what it yielded last, or begins where that is None, and yields
+                all it has after each piece of work; nothing where no piece is left.
+
+        Returns:
+            What was yielded last.
+
+        Raises:
+            ValueError: There was no work.
+        """
+        key = self._cache_key(purpose, inputs, compute)
+        begun: Arrays | None = self.cache.get(key)
+        state, is_kept, kept_at = begun, True, monotonic()
+        for state in compute(begun):
+            is_kept = monotonic() - kept_at > _CHECKPOINT_SECONDS
+            if is_kept:
+                self.cache.put(key, state)
+                kept_at = monotonic()
+        if state is None:
+            raise ValueError(f"{purpose}: expected at least one piece of work, got none")
+        if not is_kept:
+            self.cache.put(key, state)
+        return state
+
+    def _cache_key(
+        self, purpose: str, inputs: Sequence[Input], compute: Callable[..., object]
+    ) -> str:
+        while isinstance(compute, partial):
+            compute = compute.func
+        software = software_of(compute.__module__).digest
+        parts = (_part(value) for value in inputs)
+        return f"{purpose}-{digest(software, str(self.seed), *parts)}"
+
+
+def _part(value: Input) -> str | bytes:
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} ".encode() + value.tobytes()
+    return value.fingerprint
 
 
 @dataclass(frozen=True)
@@ -274,6 +381,9 @@ class Declared(Generic[P]):
     """Whether `Subject.controls` are asked for; without such an analysis they are not made."""
     needs_network: bool = False
     """Whether `Subject.network` is asked for."""
+    is_once: bool = False
+    """Whether an audit may have one of its kind alone: its groups are not those of the labels, and
+    single images would follow from what differs between two such sets of groups."""
     passes: Callable[[P, Workload], float] = _no_fits
     """Images that the analysis passes through the backbone beyond the recording of activations,
     for an estimate of the time; a backward pass counts as two."""

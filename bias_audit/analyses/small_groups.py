@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from bias_audit.config.schema import SmallGroups
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import GroupLedger, GroupLedgerEntry
+
+Mask = npt.NDArray[np.bool_]
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -98,27 +103,82 @@ def treat(
     return Treatments(by_group, pooled, ledger)
 
 
-def without_remainders(
-    reasons: Sequence[str | None], counts: Sequence[int], minimum: int
-) -> list[str | None]:
-    """Leave out further groups until what is left out is large enough to hide in.
+REMAINDER = "suppressed: the value of a few images would follow from it and the groups shown"
 
-    Where a number about all images is printed as well, that of a single group left out would
-    follow from it and the groups that are shown.
+
+def reasons_shown(
+    treatments: Treatments, codes: IntArray, clusters: IntArray, fewest: int
+) -> list[str | None]:
+    """Why each of the groups of a target has no value, None where it has.
+
+    Small ones have none, nor those from which, and from all images, a smaller one would follow.
 
     Args:
-        reasons: Why a group is left out, None where it is shown.
-        counts: Independent images of every group.
-        minimum: That the groups left out must have together.
+        treatments: Of the groups.
+        codes: Group per image, shape (n_images,).
+        clusters: Shape (n_images,).
+        fewest: Independent images that a combination must rest on.
     """
-    found = list(reasons)
-    while 0 < sum(n for n, why in zip(counts, found, strict=True) if why) < minimum:
-        shown = [i for i, why in enumerate(found) if why is None]
-        if not shown:
+    reasons = [None if t.is_measured else t.reason for t in treatments.by_group]
+    member = codes[:, None] == np.arange(len(reasons))
+    measured = np.array([reason is None for reason in reasons])
+    shown = without_remainders(member, measured, clusters, fewest)
+    return [
+        REMAINDER if reason is None and not is_shown else reason
+        for reason, is_shown in zip(reasons, shown, strict=True)
+    ]
+
+
+def without_remainders(
+    member: Mask, shown: Mask, clusters: IntArray, fewest: int, *, known: Mask | None = None
+) -> Mask:
+    """Leave out further groups until no combination of what is shown rests on few images.
+
+    Sums over groups can be subtracted: all images less those of the groups shown are the rest. A
+    combination with weights w of the images is w = D b, where the columns of D say which images
+    are in which group. Its largest weight is at most the root of h times that of the sum of
+    w squared, where h is the largest diagonal element of D (D' D)^+ D', the leverage (Hoaglin &
+    Welsch 1978). With m images in it, that sum is at most m times the largest weight squared; so m
+    is at least 1 / h, and of whole numbers at least `fewest` where h < 1 / (fewest - 1). Images of
+    a cluster count once: h is then the largest eigenvalue of a cluster's block.
+
+    Args:
+        member: Whether an image is in a group, shape (n_images, n_groups).
+        shown: Groups that are large enough by themselves, shape (n_groups,).
+        clusters: Shape (n_images,).
+        fewest: Independent images that a combination must rest on.
+        known: Whether an image is in a group that is shown in any case, shape (n_images, n);
+            default: in that of all images.
+
+    Returns:
+        Groups that can be shown, shape (n_groups,).
+    """
+    known = np.ones((len(member), 1), dtype=np.bool_) if known is None else known
+    found = shown.copy()
+    while fewest > 1 and found.any():
+        design = np.hstack([known, member[:, found]])
+        leverage, combination = _strongest(design, clusters)
+        if leverage < 1 / (fewest - 1) - _ROUNDING:
             break
-        smallest = min(shown, key=lambda i: counts[i])
-        found[smallest] = "suppressed, since all images less this group would show a smaller one"
+        # The smallest of the groups without which the image would not stand out so.
+        parts = np.abs(combination[known.shape[1] :])
+        groups = np.flatnonzero(found)[parts >= parts.max() / 2]
+        found[groups[member[:, groups].sum(axis=0).argmin()]] = False
     return found
+
+
+def _strongest(design: Mask, clusters: IntArray) -> tuple[float, npt.NDArray[np.float64]]:
+    """The largest leverage of a cluster, and the combination in which its image has it."""
+    rows = np.unique(np.column_stack([clusters, design]), axis=0)
+    values = rows[:, 1:].astype(np.float64)
+    inverse = np.linalg.pinv(values.T @ values, rcond=_ROUNDING, hermitian=True)
+    _, starts, sizes = np.unique(rows[:, 0], return_index=True, return_counts=True)
+    leverages = np.einsum("ij,jk,ik->i", values, inverse, values, optimize=True)[starts]
+    for place in np.flatnonzero(sizes > 1).tolist():
+        own = values[starts[place] : starts[place] + sizes[place]]
+        leverages[place] = np.linalg.norm(own @ inverse @ own.T, 2)
+    place = int(leverages.argmax())
+    return float(leverages[place]), inverse @ values[starts[place]]
 
 
 def _treatment(n: int, policy: SmallGroups) -> Treatment:

@@ -15,9 +15,11 @@ from bias_audit.analyses.analysis import Analysis, JointAnalysis, Member, Outcom
 from bias_audit.audit.contributions import keep_contributions
 from bias_audit.audit.costs import Costs
 from bias_audit.audit.error_log import keep_error
+from bias_audit.audit.guarding import refuse_few, refuse_small_intersections
 from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key, joint_key
 from bias_audit.audit.plan import Plan, PlannedAnalysis
 from bias_audit.config.schema import AuditConfig
+from bias_audit.data.faces import Faces
 from bias_audit.errors import AuditError, OutputError
 from bias_audit.progress import Progress
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
@@ -37,6 +39,7 @@ class _Work:
     run: Callable[[], Outcome]
     quoted: tuple[str, ...]
     """Names that others chose, which sentences may hold."""
+    faces: Faces
     keep: Callable[[Outcome], str | None]
     """Keeps what single images contribute."""
 
@@ -66,6 +69,7 @@ def analyses_of(
             analysis_key(planned, subject, config),
             partial(made.run, subject, planned.params),
             _quoted([subject]),
+            subject.faces,
             partial(keep_contributions, subject=subject, cache=config.output.cache),
         )
         yield _made(work, config, f"{prefix}-{index:02d}", costs, subject.progress)
@@ -95,6 +99,7 @@ def analyses_of_all(
             joint_key(planned, members, plan.config),
             partial(made.run, members, planned.params),
             _quoted([member.subject for member in members]),
+            members[0].subject.faces,
             lambda _: None,
         )
         progress = members[0].subject.progress
@@ -133,9 +138,12 @@ def _made(
 def _analysed(work: _Work, config: AuditConfig, progress: Progress) -> KeptAnalysis:
     began = time.monotonic()
     planned, title = work.planned, work.planned.analysis.title
+    fewest = config.small_groups.suppress_below
     try:
+        refuse_small_intersections(work.faces, fewest)
         with _threads_kept():
             outcome = work.run()
+        refuse_few(outcome.blocks, fewest)
         findings = (finding.text for finding in outcome.findings)
         refuse_overclaims((*findings, *outcome.method, *outcome.limits), work.quoted)
     except OutputError:

@@ -76,7 +76,7 @@ def _faces_lines(record: DataRecord) -> Iterator[str]:
     yield f"{'intersection':<{width}}  found   used"
     for cell in record.cells:
         counts = f"{cell.group.label:<{width}}  {cell.found:>5}  {cell.used:>5}"
-        yield counts + ("" if cell.used else "   (empty)")
+        yield counts + ("" if cell.used else "   (left out)" if cell.found else "   (empty)")
     yield ""
     yield f"images: {record.n_images}"
     if record.n_identities is None:

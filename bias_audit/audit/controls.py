@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bias_audit.activations.decode import decoded_batches
-from bias_audit.activations.extract import extract, forward_input, resolve_device
+from bias_audit.activations.extract import extract, forward_input, made_by, resolve_device
 from bias_audit.activations.store import StoredActivations
 from bias_audit.analyses.analysis import Control
 from bias_audit.audit.plan import Plan
@@ -168,7 +168,8 @@ def _calibrating(faces: Faces) -> list[int]:
 
 def _set_statistics(drawn: Backbone, rows: list[int], faces: Faces, config: AuditConfig) -> None:
     """Estimated once and kept: a resumed pass must go on with the very same numbers."""
-    file = config.output.cache / "random_weights" / f"{drawn.fingerprint}.npz"
+    key = digest(*made_by(), drawn.fingerprint)
+    file = config.output.cache / "random_weights" / f"{key}.npz"
     stored = read_arrays(file)
     if stored is None:
         stored = dict(estimate_statistics(drawn, _batch(drawn, rows, faces, config)))

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from bias_audit.activations.extract import made_by
+from bias_audit.activations.extract import ARCHITECTURES, MAKERS
 from bias_audit.audit.plan import Plan, PlannedBackbone
 from bias_audit.data.faces import Faces
 from bias_audit.files import digest, read_checked, sha256_of, tell_damage, write_checked
-from bias_audit.software import software_of
+from bias_audit.software import software_of, versions_of
 
 KINDS: Final = ("weights", "images", "labels", "config", "code", "packages")
 """In the order in which they are told."""
@@ -35,14 +35,15 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
         "code of KIND" for each stage, to say which.
     """
     software = {module: software_of(module) for module in _modules(plan)}
-    packages = {name: v for used in software.values() for name, v in used.packages.items()}
+    packages = versions_of(*ARCHITECTURES)
+    packages |= {name: v for used in software.values() for name, v in used.packages.items()}
     return {
         "weights": weights_digest(plan, FileDigests(plan.config.output.cache)),
         "images": digest(*sorted(faces.sha256)),
         "labels": _labels(faces),
         "config": _config(plan),
         "code": digest(*(used.code for used in software.values())),
-        "packages": digest(*made_by(), *(f"{name} {v}" for name, v in sorted(packages.items()))),
+        "packages": digest(*(f"{name} {v}" for name, v in sorted(packages.items()))),
         **{f"code of {_last(module)}": used.code for module, used in software.items()},
     }
 
@@ -107,6 +108,7 @@ def _modules(plan: Plan) -> list[str]:
         {
             f"bias_audit.data.sources.{plan.config.data.kind}",
             "bias_audit.data.sampling",
+            *MAKERS,
             "bias_audit.results.judge",
             "bias_audit.data.image_features",
             "bias_audit.backbones.random_weights",

@@ -25,6 +25,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.errors import OutputError
 from bias_audit.files import digest, tell_damage
 from bias_audit.results.audit import AnalysisResult
+from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.contributions import has_contributions
 from bias_audit.results.store import audit_bytes
 from bias_audit.software import software_of
@@ -97,6 +98,7 @@ def joint_key(planned: PlannedAnalysis, members: Sequence[Member], config: Audit
 def _of_planned(planned: PlannedAnalysis) -> Iterator[str]:
     yield planned.kind
     yield software_of(f"bias_audit.analyses.methods.{planned.kind}").digest
+    yield software_of(refuse_overclaims.__module__).digest  # what it refuses now was never kept
     yield planned.params.model_dump_json()
     yield from (_of_run(folder) for folder in planned.analysis.reads(planned.params))
 
@@ -153,8 +155,8 @@ def _of_head(head: Head | None, without_head: str) -> Iterator[str]:
 
 
 def _of_network(network: Network | None) -> Iterator[str]:
-    """What its weights, preprocessing and images do not say."""
     if network is not None:
+        yield network.fingerprint
         yield digest(network.data.model_dump_json(), str(network.without_classes))
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
-from bias_audit.activations.extract import forward_input, resolve_device
+from bias_audit.activations.extract import forward_input, made_by, resolve_device
 from bias_audit.backbones.backbone import Backbone, Preprocessing
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.data.faces import Faces
+from bias_audit.files import digest
 from bias_audit.groups import IntArray
+from bias_audit.software import software_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class LoadedNetwork:
     backbone: Backbone
     faces: Faces
     config: AuditConfig
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights, the preprocessing, and the code that brings images here."""
+        return digest(software_of(__name__).digest, *made_by(), self.backbone.fingerprint)
 
     @property
     def device(self) -> torch.device:

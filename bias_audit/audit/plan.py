@@ -8,6 +8,7 @@ from typing import Any
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
+from bias_audit.analyses.withholding import without_small_intersections
 from bias_audit.audit.criteria import (
     criterion_problems,
     joint_problems,
@@ -112,8 +113,12 @@ def make_plan(config: AuditConfig) -> Plan:
                 component.kind, analysis, analysis.params_type.model_validate(component.params)
             )
         )
-    if missing := [*_without_positions(config, analyses), *_alone(backbones, analyses)]:
-        raise ConfigError(missing, source=config.name)
+    if problems := [
+        *_without_positions(config, analyses),
+        *_alone(backbones, analyses),
+        *_repeated(analyses),
+    ]:
+        raise ConfigError(problems, source=config.name)
     offered = (name for planned in analyses for name in planned.analysis.quantities)
     if problems := list(quantity_problems(config.criteria, offered)):
         raise ConfigError(problems, source=config.name)
@@ -141,6 +146,19 @@ def _without_positions(config: AuditConfig, analyses: Sequence[PlannedAnalysis])
             )
 
 
+def _repeated(analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
+    """A message for every analysis after the first of a kind of which there may be one."""
+    seen: set[str] = set()
+    for index, planned in enumerate(analyses):
+        if planned.analysis.is_once and planned.kind in seen:
+            yield (
+                f"analyses.{index} ({planned.kind}): expected one analysis of this kind, got "
+                "another; single images would follow from the differences between its groups and "
+                "those of the first, so give it an audit of its own"
+            )
+        seen.add(planned.kind)
+
+
 def _alone(
     backbones: Sequence[PlannedBackbone], analyses: Sequence[PlannedAnalysis]
 ) -> Iterator[str]:
@@ -157,10 +175,10 @@ def _alone(
 
 
 def find_faces(plan: Plan, *, progress: Progress) -> Faces:
-    """Read the labels, open every image once, draw and cluster.
+    """Read the labels, open every image once, draw, cluster, and leave out small intersections.
 
     Raises:
-        DataError: The source cannot be read, or no image is usable.
+        DataError: The source cannot be read, no image is usable, or every intersection is small.
         ConfigError: An analysis asks for what these faces do not have, or the declared plan of
             tests has too few draws.
     """
@@ -189,7 +207,7 @@ def opened(plan: Plan, table: FaceTable, *, progress: Progress) -> Faces:
     Raises:
         DataError: No image is usable.
     """
-    return prepare(
+    faces = prepare(
         table,
         plan.config.sampling,
         workers=plan.config.activations.workers,
@@ -197,6 +215,7 @@ def opened(plan: Plan, table: FaceTable, *, progress: Progress) -> Faces:
         cache=plan.config.output.cache,
         progress=progress,
     )
+    return without_small_intersections(faces, plan.config.small_groups.suppress_below)
 
 
 def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:

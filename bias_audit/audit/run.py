@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.activations.likeness import Likeness
 from bias_audit.analyses.analysis import Control, Member, Step, Subject, Training
+from bias_audit.analyses.withholding import without_small_intersections
 from bias_audit.audit.analysing import analyses_of, analyses_of_all
 from bias_audit.audit.cache import DiskCache
 from bias_audit.audit.controls import (
@@ -90,30 +92,31 @@ def run(
         cautions = identity_cautions(faces, config.sampling.max_identity_share)
         for caution in cautions:
             progress.say(f"warning: {caution}")
-        embedding = embedding_of(faces, config.sampling.unrecorded_identity)
+        embedding_of(faces, config.sampling.unrecorded_identity)  # unreadable before any work
         reference = reference_images(config, progress=progress) if plan.needs_head else None
         wanted = ForHead(plan.needs_head, reference)
         for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
             _load(plan, planned, faces)
         with costs.stage("self-test"):
             tested = selftest() if selftest else None
-        with costs.stage("image controls", images=len(faces)):
-            about_images = image_controls(plan, faces, progress=progress)
         run_id = digest(config_sha256(config), started.isoformat())[:8]
         subjects: list[SubjectResult] = []
         members: list[Member] = []
         steps: tuple[Step, ...] = ()
-        alike, people = None, faces
+        alike: Likeness | None = None
+        about_images: tuple[ImageControl, ...] = ()
         for index, planned in enumerate(plan.backbones):
             prefix = f"{run_id}-{index:02d}"
             took = Costs()
             with took.stage("loading"):
                 backbone = _load(plan, planned, faces)
-            seen = _prepared(plan, backbone, wanted, faces=faces, progress=progress, costs=took)
+            prepared = partial(_prepared, plan, backbone, wanted, progress=progress, costs=took)
+            seen = prepared(faces)
             if index == 0:  # all backbones are seen through the same clusters
-                alike = likeness_of(faces, seen.extraction.activations, embedding, config)
-                people = with_people(faces, alike, config.sampling.unrecorded_identity)
-            seen = seen.through(people, alike)
+                seen, faces, alike = _of_people(plan, seen, prepared)
+                with costs.stage("image controls", images=len(faces)):
+                    about_images = image_controls(plan, faces, progress=progress)
+            seen = seen.through(faces, alike)
             steps = (*(steps if planned.step else ()), seen.as_step)
             training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
             member, found = _audit_backbone(plan, seen, about_images, prefix, training)
@@ -127,7 +130,7 @@ def run(
             name=config.name,
             description=config.description,
             config=config.model_dump(mode="json"),
-            data=data_record(people, config.data.kind, found_cautions=cautions),
+            data=data_record(faces, config.data.kind, found_cautions=cautions),
             subjects=unique,
             together=together,
             verdicts=judge(config.criteria, unique, together, joint=plan.joint_quantities),
@@ -237,12 +240,39 @@ class _Prepared:
         return Step(name, self.extraction.activations, self.found.head)
 
 
+def _of_people(
+    plan: Plan, seen: _Prepared, prepared: Callable[[Faces], _Prepared]
+) -> tuple[_Prepared, Faces, Likeness | None]:
+    """Count similar images as one person, and leave out intersections that then show few.
+
+    Args:
+        plan: Of the audit.
+        seen: The first backbone.
+        prepared: Gives it for fewer images, whose activations are kept.
+
+    Returns:
+        The backbone, its faces in clusters of people, and how similar they are.
+    """
+    config, settings = plan.config, plan.config.sampling.unrecorded_identity
+    while True:
+        embedding = embedding_of(seen.faces, settings)
+        alike = likeness_of(seen.faces, seen.extraction.activations, embedding, config)
+        people = with_people(seen.faces, alike, settings)
+        shown = without_small_intersections(
+            seen.faces, config.small_groups.suppress_below, people=people.clusters
+        )
+        if len(shown) == len(people):
+            return seen, people, alike
+        refuse_unanswerable(plan, shown.table)
+        seen = prepared(shown)
+
+
 def _prepared(
     plan: Plan,
     backbone: Backbone,
     wanted: ForHead,
-    *,
     faces: Faces,
+    *,
     progress: Progress,
     costs: Costs,
 ) -> _Prepared:

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bias_audit.backbones.backbone import Backbone
 from bias_audit.errors import BackboneError
 from bias_audit.files import digest
+from bias_audit.software import software_of
+
+if TYPE_CHECKING:  # what is only named here takes no part in the fingerprint
+    from bias_audit.backbones.backbone import Backbone
 
 Statistics = Mapping[str, npt.NDArray[np.float32]]
-_VERSION = "1"
-"""Part of the fingerprint: change it with how weights are drawn."""
+_DRAW = "1"
+"""Begins the seed of every parameter; another one would give other weights for no reason."""
 _EMBEDDING_SCALE = 0.02
 """Standard deviation of tokens and position embeddings, as vision transformers are begun with."""
 _PRELU = 0.25
@@ -74,15 +78,18 @@ def with_random_weights(backbone: Backbone, seed: int, *, calibrated_on: str) ->
 
 
 def _seed_of(seed: int, name: str) -> int:
-    return int(digest(_VERSION, str(seed), name)[:15], 16)
+    return int(digest(_DRAW, str(seed), name)[:15], 16)
 
 
 def _fingerprint(backbone: Backbone, seed: int, calibrated_on: str) -> str:
-    """Of what decides the values, not of the trained weights: checkpoints share their control."""
+    """Of what decides the values, code included, but not of the trained weights.
+
+    So checkpoints share their control.
+    """
     shapes = {name: tuple(each.shape) for name, each in backbone.module.state_dict().items()}
     return digest(
         "random weights",
-        _VERSION,
+        software_of(__name__).digest,
         str(seed),
         backbone.record.architecture,
         json.dumps(backbone.record.overrides, sort_keys=True),

@@ -190,8 +190,9 @@ class SmallGroups(Strict):
     suppress_below: int = Field(
         default=5,
         ge=1,
-        description="No value is printed that rests on fewer independent images, whatever the "
-        "policy.",
+        description="No value rests on fewer independent images, whatever the policy, nor follows "
+        "from those that are printed: images of smaller intersections are left out of the audit. "
+        "1: none are.",
     )
 
     @model_validator(mode="after")

@@ -33,14 +33,7 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
         )
     rows = seen.usable[chosen]
     near_sets = seen.near_sets[chosen]
-    used = replace(
-        table,
-        references=tuple(table.references[row] for row in rows),
-        codes=table.codes[rows],
-        identities=_picked(table.identities, rows),
-        splits=_picked(table.splits, rows),
-        notices=tuple(notices),
-    )
+    used = replace(table.only(rows), notices=tuple(notices))
     exclusions = (*table.exclusions, *seen.exclusions, *_twins(used, near_sets))
     return Faces(
         table=replace(used, exclusions=exclusions),
@@ -58,10 +51,6 @@ def _draw(cells: IntArray, limit: int, rng: np.random.Generator) -> IntArray:
     counts = counts[counts > 0]
     place_in_cell = np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(by_cell[place_in_cell < limit]).astype(np.int64)
-
-
-def _picked(values: tuple[str, ...] | None, rows: IntArray) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values[row] for row in rows)
 
 
 def _clusters(identities: tuple[str, ...] | None, near_sets: IntArray) -> IntArray:

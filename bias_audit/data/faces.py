@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,16 @@ class FaceTable:
     def __len__(self) -> int:
         return len(self.references)
 
+    def only(self, rows: IntArray) -> FaceTable:
+        """The table of some of the faces, in the order given."""
+        return replace(
+            self,
+            references=tuple(self.references[row] for row in rows),
+            codes=self.codes[rows],
+            identities=_picked(self.identities, rows),
+            splits=_picked(self.splits, rows),
+        )
+
     @property
     def cells(self) -> IntArray:
         """Intersection index per image, shape (n_images,), as `groups.intersections` orders."""
@@ -85,6 +95,10 @@ class FaceTable:
     def n_cells(self) -> int:
         """Declared intersections, empty ones included."""
         return math.prod(len(attribute.levels) for attribute in self.attributes)
+
+
+def _picked(values: tuple[str, ...] | None, rows: IntArray) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values[row] for row in rows)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from bias_audit.data.images import UnusableImageError, decode_first, read_bytes
 Records = npt.NDArray[np.void]
 SIDE = 32
 """Of the grey thumbnail."""
-VERSION = "1"
-"""Change with anything below, so that stored records are not taken for new ones."""
 DTYPE = np.dtype(
     [
         ("key", "S32"),

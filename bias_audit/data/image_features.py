@@ -25,9 +25,8 @@ from bias_audit.data.images import decode, read_bytes
 from bias_audit.files import digest, read_arrays, write_arrays, writing
 from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
+from bias_audit.software import software_of
 
-_VERSION = "1"
-"""Part of the fingerprint: change it with what is computed of an image."""
 _CHUNK = 16
 """Images per task of the pool."""
 
@@ -64,7 +63,7 @@ def image_features(
         DataError: An image that was readable when scanned is no longer.
         OutputError: The cache cannot be written.
     """
-    fingerprint = digest("image features", _VERSION, *faces.sha256)
+    fingerprint = digest("image features", software_of(__name__).digest, *faces.sha256)
     file = cache / "images" / f"{fingerprint}.npz"
     table = _recalled(file, len(faces))
     missing = np.flatnonzero(~table.done)

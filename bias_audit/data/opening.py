@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from bias_audit.data.faces import FaceTable, ImageReference
-from bias_audit.data.fingerprints import DTYPE, VERSION, Records, fingerprint
+from bias_audit.data.fingerprints import DTYPE, Records, fingerprint
 from bias_audit.files import digest, read_arrays, write_arrays, writing
 from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
+from bias_audit.software import software_of
 
 _CHUNK = 16
 """Images per task of the pool."""
@@ -59,12 +60,12 @@ def open_once(
 
 def _keys(references: Sequence[ImageReference]) -> list[bytes]:
     known: dict[Path, str] = {}
-    keys = []
+    software, keys = software_of(__name__).digest, []
     for reference in references:
         if reference.file not in known:
             known[reference.file] = _state(reference.file)
         row = "" if reference.row is None else f"{reference.row} {reference.column}"
-        keys.append(digest(VERSION, str(reference.file), known[reference.file], row).encode())
+        keys.append(digest(software, str(reference.file), known[reference.file], row).encode())
     return keys
 
 

@@ -130,7 +130,7 @@ def _warnings(faces: Faces, folds: int) -> Iterator[str]:
     empty = [name for name, n in zip(names, counts, strict=True) if not n]
     small = [f"{name} ({n})" for name, n in zip(names, counts, strict=True) if 0 < n < folds]
     if empty:
-        yield f"{len(empty)} of {len(names)} intersections are empty: {_some(empty)}"
+        yield f"{len(empty)} of {len(names)} intersections have no image to use: {_some(empty)}"
     if small:
         yield f"{len(small)} intersections have fewer images than {folds} folds: {_some(small)}"
     n_clusters = len(np.unique(faces.clusters))

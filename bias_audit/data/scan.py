@@ -12,8 +12,10 @@ from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import Exclusion, FaceTable
 from bias_audit.data.fingerprints import Records
 from bias_audit.data.opening import open_once
+from bias_audit.files import digest, read_arrays, write_arrays, writing
 from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
+from bias_audit.software import software_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def scan(
         workers: Threads that decode.
         near_duplicates: Whether to look for them.
         progress: Where to report.
-        cache: Folder for what was seen, keyed by path, size and time of change; None: do not keep.
+        cache: Folder for what was seen, keyed by path, size and time of change, and for near
+            duplicates, keyed by what is compared; None: do not keep.
 
     Raises:
         OutputError: The cache cannot be written.
@@ -68,10 +71,7 @@ def scan(
     seen = records[usable]
     near_sets = np.arange(len(usable), dtype=np.int64)
     if near_duplicates and len(usable):
-        with progress.step("Near duplicates", total=len(usable), unit="image") as step:
-            near_sets = near_duplicate_sets(
-                seen["hash"], seen["mirrored"], seen["thumbnail"], step=step
-            )
+        near_sets = _near_sets(seen, progress, cache)
     return Scan(
         usable=usable,
         near_sets=near_sets,
@@ -79,6 +79,24 @@ def scan(
         exclusions=tuple(exclusions),
         notices=tuple(_notices(seen, near_duplicates=near_duplicates)),
     )
+
+
+def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArray:
+    """Found now, or among the same images in the same order before."""
+    columns = [np.ascontiguousarray(seen[name]) for name in ("hash", "mirrored", "thumbnail")]
+    code = software_of(near_duplicate_sets.__module__).digest
+    key = digest(code, *(column.tobytes() for column in columns))
+    file = None if cache is None else cache / "near_duplicates" / f"{key}.npz"
+    stored = None if file is None else read_arrays(file)
+    if stored is not None:
+        return stored["sets"]
+    with progress.step("Near duplicates", total=len(seen), unit="image") as step:
+        sets = near_duplicate_sets(*columns, step=step)
+    if file is not None:
+        with writing(file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_arrays(file, {"sets": sets})
+    return sets
 
 
 def _text(value: bytes) -> str:

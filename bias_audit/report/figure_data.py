@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
@@ -34,12 +34,14 @@ Cell = str | int | float | None
 Rows = list[tuple[Cell, ...]]
 """The first one names the columns; None is an empty cell."""
 
-_ESTIMATE = ("value", "lower", "upper", "level", "n", "interval")
+ESTIMATE: Final = ("estimate", "lower", "upper", "level", "n", "method")
+"""Columns of `estimate_cells`, in every table; `level` is the coverage of the interval, and
+`method` how it was made, so that what else is called a method is `method_compared`."""
 
 
 def layer_curve_data(block: LayerCurve, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per target, layer and series: the estimate, each control, and the lift."""
-    rows: Rows = [("target", "layer", "series", *_ESTIMATE, "p", "adjusted_p")]
+    rows: Rows = [("target", "layer", "series", *ESTIMATE, "p", "adjusted_p")]
     for curve in block.curves:
         for point in curve.points:
             start = curve.target, point.layer
@@ -59,7 +61,7 @@ def group_table_data(block: GroupTable, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per group."""
     shrunk = ("shrunk", "shrunk_lower", "shrunk_upper")
     rows: Rows = [
-        ("group", "images", *_ESTIMATE, *shrunk, "by_chance", "p", "adjusted_p", "reason")
+        ("group", "images", *ESTIMATE, *shrunk, "by_chance", "p", "adjusted_p", "reason")
     ]
     rows += [
         (
@@ -79,7 +81,7 @@ def group_table_data(block: GroupTable, arrays: Arrays) -> Rows:  # noqa: ARG001
 
 def confusions_data(block: Confusions, arrays: Arrays) -> Rows:  # noqa: ARG001
     """The most frequent confusions, then all by the attributes that change."""
-    rows: Rows = [("true", "predicted", "changed", "count", "images", "expected", *_ESTIMATE)]
+    rows: Rows = [("true", "predicted", "changed", "confusions", "images", "expected", *ESTIMATE)]
     rows += [
         (
             level_names(each.true),
@@ -109,7 +111,7 @@ def confusions_data(block: Confusions, arrays: Arrays) -> Rows:  # noqa: ARG001
 
 def group_profiles_data(block: GroupProfiles, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per group."""
-    rows: Rows = [("group", "images", *_ESTIMATE, "reason")]
+    rows: Rows = [("group", "images", *ESTIMATE, "reason")]
     rows += [
         (level_names(r.group), r.n, *estimate_cells(r.deviation), r.reason) for r in block.rows
     ]
@@ -138,7 +140,7 @@ def group_matrix_data(block: GroupMatrix, arrays: Arrays) -> Rows:
     """One row per ordered pair of groups."""
     values = matrix_of(block, arrays)
     bounds = arrays[block.bounds] if block.bounds else None
-    rows: Rows = [("group", "other", "value", "lower", "upper")]
+    rows: Rows = [("group", "other", *ESTIMATE[:3])]
     for row, one in enumerate(block.groups):
         for column, other in enumerate(block.groups):
             ends = (None, None) if bounds is None else tuple(bounds[:, row, column].tolist())
@@ -148,14 +150,14 @@ def group_matrix_data(block: GroupMatrix, arrays: Arrays) -> Rows:
 
 def layer_matrix_data(block: LayerMatrix, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per pair of layers."""
-    rows: Rows = [("layer", "other", *_ESTIMATE)]
+    rows: Rows = [("layer", "other", *ESTIMATE)]
     rows += [(pair.one, pair.other, *estimate_cells(pair.estimate)) for pair in block.pairs]
     return rows
 
 
 def robustness_curves_data(block: RobustnessCurves, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per disturbance, method and strength."""
-    rows: Rows = [("disturbance", block.noun, "rank", "strength", *_ESTIMATE)]
+    rows: Rows = [("disturbance", "method_compared", "rank", "strength", *ESTIMATE)]
     rows += [
         (panel.disturbance, curve.method, rank, point.strength, *estimate_cells(point.change))
         for panel in block.panels
@@ -183,7 +185,17 @@ def attribution_maps_data(block: AttributionMaps, arrays: Arrays) -> Rows:
 
 def region_shares_data(block: RegionShares, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per method, group and region."""
-    rows: Rows = [("method", "group", "images", "region", "area", *_ESTIMATE, "reason")]
+    rows: Rows = [
+        (
+            "method_compared",
+            "group",
+            "independent_images",
+            "region",
+            "area",
+            *ESTIMATE,
+            "reason",
+        )
+    ]
     rows += [
         (
             row.method,
@@ -202,7 +214,7 @@ def region_shares_data(block: RegionShares, arrays: Arrays) -> Rows:  # noqa: AR
 
 def attribution_trust_data(block: AttributionTrust, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per method and measure, then one per pair of methods."""
-    rows: Rows = [("method", "other", "measure", "standing", *_ESTIMATE, "reason")]
+    rows: Rows = [("method_compared", "other", "measure", "standing", *ESTIMATE, "reason")]
     for method in block.methods:
         for measure, value in zip(block.measures, method.estimates, strict=True):
             start = (method.name, None, measure.name, method.standing)
@@ -216,7 +228,9 @@ def attribution_trust_data(block: AttributionTrust, arrays: Arrays) -> Rows:  # 
 
 def ensemble_votes_data(block: EnsembleVotes, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per voter and measure, then the same for every group, then differences."""
-    rows: Rows = [("group", "n", "voter", "less", "measure", *_ESTIMATE, "adjusted_p", "reason")]
+    rows: Rows = [
+        ("group", "images", "voter", "less", "measure", *ESTIMATE, "adjusted_p", "reason")
+    ]
     for voted in voted_values(block):
         start = (voted.group, voted.n, voted.voter, voted.less, voted.measure)
         rows.append((*start, *estimate_cells(voted.value), voted.adjusted_p, voted.reason))
@@ -267,9 +281,7 @@ def _voted(
 
 def backbone_comparison_data(block: BackboneComparison, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per backbone and measure."""
-    rows: Rows = [
-        ("backbone", "layer", "measure", "better", *_ESTIMATE, "best_rank", "worst_rank")
-    ]
+    rows: Rows = [("compared", "layer", "measure", "better", *ESTIMATE, "best_rank", "worst_rank")]
     for backbone in block.backbones:
         found = zip(block.measures, backbone.estimates, backbone.ranks, strict=True)
         for measure, value, rank in found:
@@ -280,7 +292,7 @@ def backbone_comparison_data(block: BackboneComparison, arrays: Arrays) -> Rows:
 
 def power_curve_data(curves: Sequence[PowerCurve]) -> Rows:
     """One row per number of images and strength."""
-    rows: Rows = [("images_per_group", "auc", *_ESTIMATE)]
+    rows: Rows = [("images_per_group", "auc", *ESTIMATE)]
     rows += [
         (curve.per_group, point.auc, *estimate_cells(point.claimed))
         for curve in curves
@@ -307,7 +319,7 @@ def _by_unit(
 def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
     """Value, bounds, level, n and method; all empty where nothing was measured."""
     if estimate is None:
-        return (None,) * len(_ESTIMATE)
+        return (None,) * len(ESTIMATE)
     return (
         estimate.value,
         estimate.lower,

@@ -801,3 +801,6 @@ class Finding(_Frozen):
     """Which question of the summary it answers; None: none directly."""
     is_warning: bool = False
     """Whether it goes before all other answers to its question, as a possible shortcut does."""
+    evidence: str | None = None
+    """Quantity or shape of the block that it is about, where its estimates are not in there as
+    they are; None: the block with most of them."""

@@ -59,7 +59,7 @@ class SelfTest(_Frozen):
     versions: dict[str, str]
     """Of the tool and of the libraries that compute."""
     code: str
-    """Digest of the source of the statistics and the analyses."""
+    """Digest of all code that the self-test runs."""
     rows: tuple[SelfTestRow, ...]
 
     @property

@@ -6,22 +6,17 @@ import platform
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
 
-import bias_audit
-from bias_audit.files import digest
 from bias_audit.progress import Progress
 from bias_audit.results.selftest import SelfTest, SelfTestRow
 from bias_audit.selftest.checks import coverage, engine, null, planted
 from bias_audit.selftest.processes import processes_for, started
 from bias_audit.selftest.sizes import SIZES, Mode, Sizes
 from bias_audit.selftest.trials import Trials
+from bias_audit.software import software_of, versions_of
 
 _CHECKS: Final = (planted, null, coverage, engine)
-_LIBRARIES: Final = ("bias-audit", "numpy", "torch", "scipy", "scikit-learn")
-_TESTED: Final = ("statistics", "analyses")
 
 
 def self_test(
@@ -73,18 +68,10 @@ def _rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
 
 def versions() -> dict[str, str]:
     """Of the tool and of the libraries that compute."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    own = versions_of("bias-audit")
+    return {"python": platform.python_version(), **own, **software_of(__name__).packages}
 
 
 def code_digest() -> str:
-    """Of the source of the statistics and the analyses: what the self-test vouches for."""
-    package = Path(bias_audit.__file__).parent
-    files = sorted(path for part in _TESTED for path in (package / part).rglob("*.py"))
-    parts = [(str(path.relative_to(package)), path.read_bytes()) for path in files]
-    return digest(*(text for part in parts for text in part))
+    """Of all code that the self-test runs: its own, the analyses' and the statistics'."""
+    return software_of(__name__).code

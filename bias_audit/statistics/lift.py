@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,13 +41,9 @@ def lift_over(
     if len(measures) == 1:
         return estimate(measures[0], level=level)
     draws = joint_draws(measures, _DRAWS, rng)
-    draws = draws[:, _contenders(measures)]
-    largest = np.sort(draws.max(axis=1))
-    # at least what a single difference would have: the median of one error is 0
-    raised = [max(0.0, float(np.quantile(largest, share))) for share in (0.5, (1 + level) / 2)]
     value, upper = (
-        min(bounds(m, quantile_of(m, q))[1] if q > 0 else m.value for m in measures)
-        for q in raised
+        _raised(measures, np.quantile(draws[:, _contenders(measures, reach)].max(axis=1), share))
+        for share, reach in ((0.5, 1.0), ((1 + level) / 2, 2.0))
     )
     lower = min(bounds(m, quantile_for(m, level))[0] for m in measures)
     weakest = min(measures, key=lambda measure: measure.value)
@@ -65,16 +61,24 @@ def lift_over(
     )
 
 
-def _contenders(measures: list[Measured]) -> list[int]:
+def _raised(measures: Sequence[Measured], normal: float) -> float:
+    """The smallest of the differences, each raised by so many of its standard errors."""
+    if normal <= 0:  # the median of a single error
+        return min(m.value for m in measures)
+    return min(bounds(m, quantile_of(m, normal))[1] for m in measures)
+
+
+def _contenders(measures: Sequence[Measured], reach: float) -> list[int]:
     """Differences that may be the smallest: those not far above it, by their own error.
 
     As moments are selected by Andrews & Soares 2010 (Econometrica 78:119-157), a difference counts
-    unless it lies above the smallest by more than sqrt(log n) standard errors, n clusters.
+    unless it lies above the smallest by more than sqrt(log n) standard errors, n clusters; for an
+    upper bound, which must not miss one, by twice as many.
     """
     least = min(measures, key=lambda measure: measure.value)
     return [
         place
         for place, measure in enumerate(measures)
         if (above := measure - least).value
-        <= np.sqrt(np.log(max(2.0, above.clusters))) * above.standard_error
+        <= reach * np.sqrt(np.log(max(2.0, above.clusters))) * above.standard_error
     ]

@@ -18,7 +18,14 @@ from bias_audit.zoo.entries import Entry
 from bias_audit.zoo.folders import DATABASE, locked
 
 _DAY: Final = 86400.0
-_CACHED: Final = ("activations", "intermediate", "analyses", "contributions", "random_weights")
+_CACHED: Final = (
+    "activations",
+    "intermediate",
+    "analyses",
+    "contributions",
+    "random_weights",
+    "near_duplicates",
+)
 """Folders of a cache whose entries can be made again."""
 
 

@@ -71,6 +71,7 @@ class FakeNetwork:
     preprocessing: Preprocessing = PREPROCESSING
     data: Component = UTKFACE
     n_asked: int = 0
+    fingerprint: str = "made of numbers"
 
     def batches(self, images: IntArray, size: int) -> Iterator[Tensor]:
         for start in range(0, len(images), size):

@@ -189,9 +189,9 @@ class _Interrupted(FakeNetwork):
 def test_an_interrupted_pass_goes_on_and_gives_the_same_numbers(
     monkeypatch: pytest.MonkeyPatch, found: Outcome
 ) -> None:
-    from bias_audit.analyses.attributing import passing
+    from bias_audit.analyses import analysis
 
-    monkeypatch.setattr(passing, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(analysis, "_CHECKPOINT_SECONDS", 0.0)
     cache = FakeCache()
     subject = attributed(cache=cache)
     network = subject.network

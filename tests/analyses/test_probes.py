@@ -106,7 +106,7 @@ def test_an_interrupted_run_resumes_with_the_same_numbers(
     spec = ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS)
     first = probe(subject, spec)
     fresh = probe(dataclasses.replace(subject, cache=FakeCache()), spec)
-    monkeypatch.setattr(probes, "_fit", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr(probes, "cross_fit", lambda *_, **__: pytest.fail("fitted again"))
     again = probe(subject, spec)
     assert len(first.shuffled) == subject.shuffles
     for other in (fresh, again):

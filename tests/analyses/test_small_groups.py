@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
-from bias_audit.analyses.small_groups import Treatments, independent_images, treat
+from bias_audit.analyses.small_groups import (
+    Treatments,
+    independent_images,
+    treat,
+    without_remainders,
+)
 from bias_audit.config.schema import SmallGroups
-from bias_audit.groups import Group
+from bias_audit.groups import Group, IntArray
 
 COUNTS = (40, 10, 9, 5, 4, 1, 0)
 GROUPS = tuple(Group((("age", f"{i}"),)) for i in range(len(COUNTS)))
@@ -69,6 +78,53 @@ def test_images_of_one_cluster_count_once_in_a_group() -> None:
     codes = np.array([0, 0, 0, 2, 2, 2])
     clusters = np.array([7, 7, 8, 7, 9, 9])
     assert independent_images(codes, clusters, 4).tolist() == [2, 0, 2, 0]
+
+
+def _few_follow(design: npt.NDArray[Any], clusters: IntArray, fewest: int) -> bool:
+    """Whether a combination of the columns rests on fewer clusters, by trying all sets of them."""
+    rank = np.linalg.matrix_rank(design)
+    return any(
+        np.linalg.matrix_rank(design[~np.isin(clusters, chosen)]) < rank
+        for size in range(1, fewest)
+        for chosen in itertools.combinations(np.unique(clusters), size)
+    )
+
+
+@pytest.mark.parametrize("sizes", [[1] * 14, [2] * 10, [1, 1, 1, 2, 3, 4, 5]])
+def test_no_combination_of_groups_shown_rests_on_few_clusters(sizes: list[int]) -> None:
+    rng, n_needed, n_shown = np.random.default_rng(0), 0, 0
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    for _ in range(30):
+        codes = rng.integers(0, 2, (len(clusters), 4))
+        codes[:, 0] = rng.random(len(clusters)) < 0.2
+        member = np.hstack([codes == 0, codes == 1])
+        enough = np.array([len(np.unique(clusters[column])) >= 3 for column in member.T])
+        shown = without_remainders(member, enough, clusters, 3)
+        n_needed += _few_follow(_design(member[:, enough]), clusters, 3)
+        n_shown += int(shown.sum())
+        assert not (shown & ~enough).any()
+        assert not _few_follow(_design(member[:, shown]), clusters, 3)
+    assert n_needed > 3 and n_shown > 40, (n_needed, n_shown)
+
+
+def _design(member: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.hstack([np.ones((len(member), 1)), member])
+
+
+def test_groups_are_left_out_until_the_rest_is_large_enough() -> None:
+    codes = np.repeat(np.arange(4), (3, 8, 20, 30))
+    member = codes[:, None] == np.arange(4)
+    enough = np.array([False, True, True, True])
+
+    for fewest, n_shown in ((1, 3), (3, 3), (4, 2), (11, 2), (12, 1)):
+        shown = without_remainders(member, enough, np.arange(61), fewest)
+        assert shown.tolist() == [place >= 4 - n_shown for place in range(4)], fewest
+
+
+def test_groups_that_are_large_enough_all_stay() -> None:
+    codes = np.repeat(np.arange(4), 5)
+    member = codes[:, None] == np.arange(4)
+    assert without_remainders(member, np.ones(4, bool), np.arange(20), 5).all()
 
 
 def test_counts_must_fit_and_the_floor_lies_below_the_minimum() -> None:

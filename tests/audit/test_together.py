@@ -103,6 +103,15 @@ def test_one_backbone_is_refused_before_the_work(settings: dict[str, Any]) -> No
         make_plan(AuditConfig.model_validate(alone))
 
 
+@pytest.mark.parametrize("kind", ["outcome_profiles", "attribution"])
+def test_a_second_set_of_such_groups_is_refused_before_the_work(
+    settings: dict[str, Any], kind: str
+) -> None:
+    twice = settings | {"analyses": [*settings["analyses"], {"kind": kind}, {"kind": kind}]}
+    with pytest.raises(ConfigError, match="expected one analysis of this kind, got another"):
+        make_plan(AuditConfig.model_validate(twice))
+
+
 @pytest.mark.parametrize(
     ("narrowed", "told"),
     [({"backbones": ["one"]}, "backbones: expected none"), ({"layer": "layer4"}, "layer: got")],

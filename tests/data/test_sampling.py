@@ -220,7 +220,10 @@ def test_empty_small_and_missing_are_said() -> None:
     assert "age: no image of ancient" in text
     assert "gender: no image of m" in text
     assert "gender: images of one level only" in text
-    assert "4 of 6 intersections are empty: young / m; old / m; ancient / f; ancient / m" in text
+    assert (
+        "4 of 6 intersections have no image to use: young / m; old / m; ancient / f; ancient / m"
+        in text
+    )
     assert "1 intersections have fewer images than 5 folds: old / f (2)" in text
     assert "age: images of one level" not in text
 

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from bias_audit.data import opening
+from bias_audit.data import scan as scanning
+from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import FaceTable, ImageReference
 from bias_audit.data.fingerprints import fingerprint
 from bias_audit.data.images import UnusableImageError
@@ -188,6 +190,33 @@ def test_an_interruption_stops_promptly_and_keeps_what_was_seen(
     seen = scanned(table, tmp_path / "c")
     assert len(seen.usable) == 200
     assert max(opened.values()) == 1
+
+
+def test_the_same_images_are_not_compared_again(
+    saved: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [saved(f"{i}.png", encoded(picture(i))) for i in range(3)]
+    files.append(saved("mirrored.png", encoded(ImageOps.mirror(picture(0)))))
+    table = table_of(files, [(0, 0)] * 4)
+    compared: list[int] = []
+
+    def counted(hashes: np.ndarray, *others: np.ndarray, step: Step) -> np.ndarray:
+        compared.append(len(hashes))
+        return near_duplicate_sets(hashes, *others, step=step)
+
+    counted.__module__ = near_duplicate_sets.__module__
+    monkeypatch.setattr(scanning, "near_duplicate_sets", counted)
+    cache = tmp_path / "cache"
+    first = scanned(table, cache)
+    assert first.near_sets.tolist() == [0, 1, 2, 0]
+    assert scanned(table, cache).near_sets.tolist() == [0, 1, 2, 0]
+    assert compared == [4]
+    assert scanned(table_of(files[:3], [(0, 0)] * 3), cache).near_sets.tolist() == [0, 1, 2]
+    assert compared == [4, 3]
+    for path in (cache / "near_duplicates").iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+    assert scanned(table, cache).near_sets.tolist() == [0, 1, 2, 0]
+    assert compared == [4, 3, 4]  # what is damaged is not used
 
 
 def test_unreadable_files_are_tried_again(

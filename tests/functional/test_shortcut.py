@@ -13,7 +13,7 @@ from PIL import Image
 from bias_audit.activations.extract import forward_input
 from bias_audit.analyses.attributing.face_template import FaceTemplate, regions_on
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
-from bias_audit.analyses.attributing.passing import Question, Sample, summed
+from bias_audit.analyses.attributing.passing import MapSums, Question, Sample, summed
 from bias_audit.analyses.attributing.questions import probe_decision
 from bias_audit.analyses.attributing.rewiring import rewired
 from bias_audit.analyses.attributing.totals import Means
@@ -119,8 +119,9 @@ def test_a_coloured_patch_is_found_by_at_least_four_methods(shared: Path) -> Non
     )
     sample = Sample(chosen, subject.faces.clusters[chosen], np.ones((len(chosen), 1), bool))
     with Silent().step("", total=1, unit="image") as step:
-        sums = summed(question, sample, network, cache=subject.cache, key="sums", step=step)
-    found = _found(Means(sums.totals, unit="images"), regions.names, regions.areas)
+        *_, sums = summed(question, sample, network, step=step)
+    totals = MapSums.stored(sums).totals
+    found = _found(Means(totals, unit="images"), regions.names, regions.areas)
     clear = [name for name, (patch, rest) in found.items() if patch.lower > rest.upper]
     assert len(clear) >= 4, found
 

@@ -228,7 +228,7 @@ def test_the_power_curve_is_drawn(form: str, tmp_path: Path) -> None:
     data = write_power_curve(path, (PowerCurve(per_group=30, points=points),))
     assert data == tmp_path / "power.csv"
     rows = list(csv.DictReader(data.read_text().splitlines()))
-    assert [(float(row["auc"]), float(row["value"])) for row in rows] == [
+    assert [(float(row["auc"]), float(row["estimate"])) for row in rows] == [
         (point.auc, point.claimed.value) for point in points
     ]
     assert path.stat().st_size > 1000

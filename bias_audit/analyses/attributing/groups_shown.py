@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.small_groups import independent_images, treat, without_remainders
+from bias_audit.analyses.small_groups import (
+    REMAINDER,
+    independent_images,
+    reasons_shown,
+    treat,
+    without_remainders,
+)
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.groups import EVERYONE, Attribute, Group, IntArray
@@ -48,8 +54,9 @@ def shown_groups(
 ) -> ShownGroups:
     """Decide which groups of some images are shown: a mean of few could show a face.
 
-    Where the groups left out have, together, fewer images than the minimum, the smallest one that
-    would be shown is left out as well: what is missing from the sum of all would tell theirs.
+    Further groups are left out until none of fewer images than the minimum follows from all images
+    and the groups of its attribute, nor one below `suppress_below` from those of all attributes:
+    an intersection may have few images here, because not all images are attributed.
 
     Args:
         faces: The audit's faces.
@@ -72,18 +79,21 @@ def shown_groups(
         levels = _levels(attribute)
         title = f"Groups of {attribute.name} without a map"
         treated = treat(levels, counts, strict, title=title)
-        why = [None if t.is_measured else t.reason for t in treated.by_group]
         groups += levels
         names += [attribute.name] * len(levels)
         member += [codes == level for level in range(len(levels))]
         independent += counts.tolist()
-        reasons += without_remainders(why, counts.tolist(), policy.minimum)
+        reasons += reasons_shown(treated, codes, clusters, policy.minimum)
         if treated.ledger.entries:
             ledgers.append(treated.ledger)
+    members, is_shown = np.stack(member, axis=1), np.array([why is None for why in reasons])
+    together = without_remainders(members[:, 1:], is_shown[1:], clusters, policy.suppress_below)
+    for place in np.flatnonzero(is_shown[1:] & ~together) + 1:
+        reasons[place] = REMAINDER
     return ShownGroups(
         tuple(groups),
         tuple(names),
-        np.stack(member, axis=1),
+        members,
         tuple(independent),
         tuple(reasons),
         tuple(ledgers),

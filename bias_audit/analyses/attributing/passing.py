@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from bias_audit.analyses.analysis import ArrayCache, Network
+from bias_audit.analyses.analysis import Arrays, Network
 from bias_audit.analyses.attributing.face_template import Regions
 from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute
 from bias_audit.analyses.attributing.totals import Totals
@@ -24,9 +22,8 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 TargetsOf = Callable[[Tensor, IntArray], Tensor]
 """Which score is attributed, from a batch and the places of its images."""
-_CHECKPOINT_SECONDS = 30.0
 _CHUNKS = 4
-"""Batches between two looks at the clock."""
+"""Batches in a piece of work that is never interrupted."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class MapSums:
             np.zeros(n, dtype=np.int64),
         )
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """To be stored."""
         return {
             "maps": self.maps,
@@ -78,15 +75,11 @@ class MapSums:
         }
 
     @classmethod
-    def stored(cls, question: Question, arrays: dict[str, npt.NDArray[Any]]) -> MapSums:
+    def stored(cls, arrays: Arrays) -> MapSums:
         """As `arrays` gave it."""
-        result = cls.empty(question, arrays["maps"].shape[1])
-        result.maps, result.blank = arrays["maps"], arrays["blank"]
-        result.done = int(arrays["done"].item())
-        totals = result.totals
-        totals.first, totals.second = arrays["first"], arrays["second"]
-        totals.clusters = arrays["clusters"]
-        return result
+        maps = arrays["maps"]
+        totals = Totals.stored(maps.shape[1], arrays)
+        return cls(maps, totals, arrays["blank"], int(arrays["done"].item()))
 
 
 @dataclass(frozen=True)
@@ -106,38 +99,32 @@ def summed(
     sample: Sample,
     network: Network,
     *,
-    cache: ArrayCache,
-    key: str,
+    begun: Arrays | None = None,
     step: Step,
-) -> MapSums:
+) -> Iterator[Arrays]:
     """Attribute every image by every method and add up by group.
 
-    Memory does not depend on the number of images. What was summed is kept in the cache every half
-    minute, and the same call goes on from there.
+    Memory does not depend on the number of images.
 
     Args:
         question: What is attributed.
         sample: Of which images.
         network: Gives them.
-        cache: Private.
-        key: Of the sums; it changes with everything they depend on.
+        begun: What an earlier call yielded last, to continue from there.
         step: Told of every image.
+
+    Yields:
+        `MapSums.arrays` after each piece of the images, until all are added.
     """
-    kept = cache.get(key)
     n_groups = sample.member.shape[1]
-    sums = MapSums.empty(question, n_groups) if kept is None else MapSums.stored(question, kept)
+    sums = MapSums.empty(question, n_groups) if begun is None else MapSums.stored(begun)
     order = np.argsort(sample.clusters, kind="stable")
     step.advance(sums.done)
-    last = time.monotonic()
     for rows in _chunks(sample.clusters[order], sums.done, _CHUNKS * question.batch_size):
         places = order[rows]
         _add(question, sample, places, network, sums=sums, step=step)
         sums.done = int(rows.stop)
-        if time.monotonic() - last > _CHECKPOINT_SECONDS:
-            last = time.monotonic()
-            cache.put(key, sums.arrays())
-    cache.put(key, sums.arrays())
-    return sums
+        yield sums.arrays()
 
 
 def _chunks(clusters: IntArray, start: int, size: int) -> Iterator[slice]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.analysis import Arrays, Subject
 from bias_audit.analyses.attributing.decision import LinearMap
 from bias_audit.analyses.probing.cross_fitting import fold_fits
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores
-from bias_audit.files import digest
 from bias_audit.groups import IntArray
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,23 +48,20 @@ def probe_map(subject: Subject, spec: ProbeSpec) -> ProbeMap:
     scores = out_of_fold_scores(subject, spec)
     units = np.asarray(subject.activations.units(spec.layer)[scores.part.images], np.float32)
     n_levels = len(scores.part.levels)
-    key = "probe-map-" + digest(
-        "1",
-        subject.activations.fingerprint,
+    stored = subject.cached(
+        "probe map",
+        subject.activations,
         spec.layer,
         spec.settings.probes.model_dump_json(),
-        np.stack([scores.part.images, scores.codes, scores.folds]).tobytes(),
-    )
-    stored = subject.cache.get(key)
-    if stored is None:
-        stored = _fitted(units, scores, n_levels, spec.settings.strengths)
-        subject.cache.put(key, stored)
+        np.stack([scores.part.images, scores.codes, scores.folds]),
+        compute=partial(_fitted, units, scores, n_levels, spec.settings.strengths),
+    ).arrays()
     return ProbeMap(scores, LinearMap(stored["weight"], stored["bias"]), n_levels)
 
 
 def _fitted(
     units: npt.NDArray[np.float32], scores: Scores, n_levels: int, strengths: tuple[float, ...]
-) -> dict[str, npt.NDArray[np.float32]]:
+) -> Arrays:
     axes = principal_axes(units)
     fits = fold_fits(axes, scores.codes, scores.folds, n_classes=n_levels, strengths=strengths)
     to_axes, offset = _onto(units, axes)

@@ -44,6 +44,7 @@ class Decided:
     n_levels: int
     """Scores that belong together."""
     fingerprint: str
+    """Of the decision, not of the network that its inputs come from."""
 
     def targets_for(self, images: IntArray) -> TargetsOf:
         """Which score is attributed, for images out of the candidates."""
@@ -99,7 +100,13 @@ def probe_decision(
         part.images,
         outputs,
         probes.n_levels,
-        digest(layer, probes.linear.weight.tobytes(), outputs.tobytes()),
+        digest(
+            layer,
+            probes.linear.weight.tobytes(),
+            probes.linear.bias.tobytes(),
+            part.images.tobytes(),
+            outputs.tobytes(),
+        ),
     )
 
 

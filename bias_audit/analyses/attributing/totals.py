@@ -46,6 +46,12 @@ class Totals:
         first, second = np.zeros(size), np.zeros((size, size))
         return cls(n_groups, n_values, first, second, np.zeros(n_groups), np.zeros(n_groups))
 
+    @classmethod
+    def stored(cls, n_groups: int, arrays: Mapping[str, FloatArray]) -> Totals:
+        """As `arrays` gave them."""
+        n_values = len(arrays["first"]) // n_groups - 1
+        return cls(n_groups, n_values, arrays["first"], arrays["second"], arrays["clusters"])
+
     def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
         """Count images, whole clusters at a time.
 

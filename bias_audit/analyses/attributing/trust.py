@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bias_audit.analyses.analysis import ArrayCache, Network
+from bias_audit.analyses.analysis import Network
 from bias_audit.analyses.attributing.faithfulness import (
     curve_areas,
     largest_change,
@@ -120,11 +120,9 @@ def checked(
     *,
     n_levels: int,
     seed: int,
-    cache: ArrayCache,
-    key: str,
     step: Step,
 ) -> Totals:
-    """Check every method on the sample's images; sums are kept in the cache.
+    """Check every method on the sample's images.
 
     Args:
         question: What is attributed.
@@ -132,18 +130,10 @@ def checked(
         network: Gives them.
         n_levels: Scores of the decision that belong together.
         seed: Of shuffled weights, covered squares and noise.
-        cache: Private.
-        key: Of the sums.
         step: Told of every image.
     """
     n_pairs = len([*combinations(question.methods, 2)])
     totals = Totals.empty(1, _N * len(question.methods) + n_pairs)
-    kept = cache.get(key)
-    if kept is not None:
-        totals.first, totals.second = kept["first"], kept["second"]
-        totals.clusters = kept["clusters"]
-        step.advance(len(sample.images))
-        return totals
     begun = 0
     for batch in network.batches(sample.images, question.batch_size):
         places = sample.places[begun : begun + len(batch)]
@@ -153,7 +143,6 @@ def checked(
         totals.add(values.double().numpy(), member, begun + np.arange(len(batch)))
         begun += len(batch)
         step.advance(len(batch))
-    cache.put(key, totals.arrays())
     return totals
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from bias_audit.analyses.confusing.confusion_counts import (
     most_frequent_pairs,
 )
 from bias_audit.analyses.probing.separability import Units
+from bias_audit.analyses.small_groups import Mask, independent_images, without_remainders
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import Confusion, ConfusionClass, Confusions
 from bias_audit.statistics.estimate import Estimate
@@ -47,6 +49,8 @@ class Predictions:
     """Factor on errors, because probes are refitted; 1 for a single split and fit."""
     level: float
     """Coverage of the intervals."""
+    fewest: int
+    """Independent images that a group's confusions must rest on."""
     choice: float = 1.0
     """Share of the error rate that the choice of the layer left."""
 
@@ -62,6 +66,14 @@ class Predictions:
         if found is None:
             raise ValueError("expected a share of at least one image, got none")
         return found
+
+    @cached_property
+    def shown(self) -> Mask:
+        """Annotated groups with images enough here, shape (n_groups,)."""
+        clusters, n_groups = self.units.clusters[self.images], len(self.groups)
+        counts = independent_images(self.true, clusters, n_groups)
+        member = self.true[:, None] == np.arange(n_groups)
+        return without_remainders(member, counts >= self.fewest, clusters, self.fewest)
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ class Wrong:
 def confusion_block(wrong: Wrong, title: str, most_frequent: int) -> tuple[Confusions, int]:
     """The block, and how many pairs left out are as frequent as the last one shown."""
     predictions = wrong.predictions
-    pairs, tied = most_frequent_pairs(_matrix(predictions), most_frequent)
+    matrix = np.where(predictions.shown[:, None], _matrix(predictions), 0)
+    pairs, tied = most_frequent_pairs(matrix, most_frequent)
     block = Confusions(
         title=title,
         layer=predictions.layer,

@@ -105,6 +105,7 @@ def published_predictions(
         images=split.part.images[split.validation],
         widened=1.0,
         level=level,
+        fewest=subject.small_groups.suppress_below,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,13 @@ from torch.nn.functional import cross_entropy
 
 from bias_audit.activations.extract import resolve_device
 from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.analysis import Arrays, Subject
 from bias_audit.analyses.targets import Measurable, Target, measurable
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
-from bias_audit.files import digest
 from bias_audit.groups import IntArray
 from bias_audit.progress import Step
-from bias_audit.software import software_of
 
 _PIECE = 256
 """Images read at a time."""
@@ -108,13 +106,20 @@ def published_probes(
     with subject.progress.step(title, total=total, unit="epoch") as step:
         for layer in layers:
             values = _positions(subject, layer)
-            key = _key(subject, split, layer, values.shape[1:], settings)
-            stored = subject.cache.get(key)
-            if stored is None:
-                stored = _train(subject, split, layer, values, settings=settings, step=step)
-                subject.cache.put(key, stored)
-            else:
+            kept = subject.cached(
+                "published",
+                subject.activations,
+                layer,
+                str(values.shape),
+                settings.model_dump_json(),
+                np.stack([split.part.images, split.part.codes, split.validation]),
+                compute=partial(
+                    _train, subject, split, layer, values, settings=settings, step=step
+                ),
+            )
+            if kept.is_there:
                 step.advance(settings.epochs)
+            stored = kept.arrays()
             n_features = int(np.prod(values.shape[1:]))
             probes.append(PublishedProbe(layer, n_features, stored["predicted"], stored["losses"]))
     return tuple(probes)
@@ -128,25 +133,6 @@ def _positions(subject: Subject, layer: str) -> Values:
             f"layer {layer}: expected feature maps, which were not recorded; set "
             "activations.positions: 8"
         ) from error
-
-
-def _key(
-    subject: Subject,
-    split: Split,
-    layer: str,
-    shape: tuple[int, ...],
-    settings: PublishedSettings,
-) -> str:
-    labels = np.stack([split.part.images, split.part.codes, split.validation]).astype(np.int64)
-    return "published-" + digest(
-        software_of(__name__).digest,
-        subject.activations.fingerprint,
-        str(subject.seed),
-        layer,
-        str(shape),
-        settings.model_dump_json(),
-        labels.tobytes(),
-    )
 
 
 @dataclass(frozen=True)
@@ -196,7 +182,7 @@ def _train(
     *,
     settings: PublishedSettings,
     step: Step,
-) -> dict[str, npt.NDArray[Any]]:
+) -> Arrays:
     part, training = split.part, ~split.validation
     images, codes = part.images[training], part.codes[training]
     features = _features(values, images, layer)

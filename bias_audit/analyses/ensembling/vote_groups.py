@@ -8,11 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bias_audit.analyses.ensembling.voters import MEASURES, Mask, Rated, Voters
-from bias_audit.analyses.small_groups import (
-    independent_images,
-    treat,
-    without_remainders,
-)
+from bias_audit.analyses.small_groups import independent_images, reasons_shown, treat
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.groups import Group, IntArray, intersections
@@ -63,11 +59,7 @@ def asked_groups(
         title = f"Small groups: votes on {voters.target.described} by {attribute.name}"
         treated = treat(groups, counts, strict, title=title)
         ledgers += [treated.ledger] if treated.ledger.entries else []
-        reasons = without_remainders(
-            [None if t.is_measured else t.reason for t in treated.by_group],
-            counts,
-            policy.minimum,
-        )
+        reasons = reasons_shown(treated, codes, clusters, policy.minimum)
         left_out = voters.ballots[0].scores.part.reasons
         if attribute.name == voters.target.name:
             reasons = [left_out.get(level, why) for level, why in enumerate(reasons)]

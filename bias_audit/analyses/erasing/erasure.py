@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Head, Subject
+from bias_audit.analyses.analysis import Arrays, Head, Subject
 from bias_audit.analyses.erasing.leace import Eraser, fitted
 from bias_audit.analyses.erasing.splits import Inputs, Split, fewest_in_a_fold
 from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
@@ -18,10 +18,8 @@ from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
-from bias_audit.files import digest
 from bias_audit.groups import IntArray
 from bias_audit.progress import Step
-from bias_audit.software import software_of
 
 _TOP = 5
 
@@ -108,14 +106,23 @@ def erase(
     """
     clusters = subject.faces.clusters[part.images]
     labels = np.stack([part.images, part.codes, clusters, split.folds])
-    key = _key(subject, head, target.name, settings, labels)
-    stored = subject.cache.get(key)
-    if stored is None:
-        work = _Work(subject, head, target.name, part, split=split, settings=settings)
-        stored = work.done(step)
-        subject.cache.put(key, stored)
-    else:
+    kept = subject.cached(
+        "erasure",
+        subject.activations,
+        target.name,
+        settings.erasing.model_dump_json(),
+        labels,
+        head.weight,
+        head.bias,
+        head.inputs,
+        b"" if head.reference is None else head.reference,
+        compute=lambda: _Work(
+            subject, head, target.name, part, split=split, settings=settings
+        ).done(step),
+    )
+    if kept.is_there:
         step.advance(settings.folds)
+    stored = kept.arrays()
     return ErasedTarget(
         target,
         part,
@@ -132,21 +139,6 @@ def erase(
         stored["variance"],
         int(stored["rank"].item()),
         int(stored["not_converged"].item()),
-    )
-
-
-def _key(
-    subject: Subject, head: Head, name: str, settings: ErasureSettings, labels: IntArray
-) -> str:
-    arrays = (head.weight, head.bias, head.inputs, head.reference)
-    return "erasure-" + digest(
-        software_of(__name__).digest,
-        subject.activations.fingerprint,
-        str(subject.seed),
-        name,
-        settings.erasing.model_dump_json(),
-        labels.tobytes(),
-        *(b"" if array is None else np.ascontiguousarray(array).tobytes() for array in arrays),
     )
 
 
@@ -180,7 +172,7 @@ class _Work:
         self.kept = np.zeros((1 + settings.shuffles, n), dtype=bool)
         self.overlap = np.zeros((1 + settings.shuffles, n))
 
-    def done(self, step: Step) -> dict[str, npt.NDArray[Any]]:
+    def done(self, step: Step) -> Arrays:
         """Everything to keep, as arrays."""
         n_new = self._new_folds()
         everything = np.ones(len(self.folds), dtype=bool)

@@ -51,7 +51,7 @@ def _encoded(measure: Measures, layer: str) -> Finding:
 
 
 def _used(measure: Measures, layer: str) -> Finding:
-    found = _changes(measure, measure.top1, f"at {layer}", "used_")
+    found = _changes(measure, measure.top1, f"at {layer}", "used_", evidence="top1_agreement")
     return found.model_copy(update={"question": "used"})
 
 
@@ -59,11 +59,17 @@ def _used_on_reference(measure: Measures, layer: str) -> Finding | None:
     if measure.reference is None:
         return None
     return _changes(
-        measure, measure.reference, f"at {layer} on the reference images", "reference_"
+        measure,
+        measure.reference,
+        f"at {layer} on the reference images",
+        "reference_",
+        evidence="reference_top1_agreement",
     )
 
 
-def _changes(measure: Measures, found: Agreements, where: str, key: str) -> Finding:
+def _changes(
+    measure: Measures, found: Agreements, where: str, key: str, *, evidence: str
+) -> Finding:
     changed, shuffled = _complement(found.annotated), _complement(found.shuffled)
     name, excess = measure.erased.target.described, found.excess
     verdict = "more, by" if excess.lower > 0 else "less, by" if excess.upper < 0 else ""
@@ -81,6 +87,7 @@ def _changes(measure: Measures, found: Agreements, where: str, key: str) -> Find
         text=text,
         weight=max(0.0, excess.lower, -excess.upper),
         estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
+        evidence=evidence,
     )
 
 

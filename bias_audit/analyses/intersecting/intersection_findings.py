@@ -116,7 +116,7 @@ def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple
         f"chance (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence that "
         "there is none."
     )
-    return (Finding(text=text, weight=0.0, question="groups"),)
+    return (Finding(text=text, weight=0.0, question="groups", evidence="interaction"),)
 
 
 def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding | None:

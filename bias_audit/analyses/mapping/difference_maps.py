@@ -105,7 +105,8 @@ def _assembled(work: Work, maps: Sequence[TestedMap], limit: float | None) -> Dr
             smallest_attainable(n_tested, draws=work.n_draws, method="holm") if n_tested else None
         ),
         differences=tuple(
-            _told(each, factor, alpha) for each, factor in zip(maps, factors, strict=True)
+            _told(each, factor, alpha, work.asked.regions_listed)
+            for each, factor in zip(maps, factors, strict=True)
         ),
         positions=work.plane.key,
         **keys,
@@ -157,11 +158,14 @@ def _masks(positions: FloatArray, directions: FloatArray) -> npt.NDArray[np.floa
     return np.asarray(masks.reshape(-1, SIDE, SIDE), dtype=np.float32)
 
 
-def _told(each: TestedMap, factor: MapFactor | None, alpha: float) -> GroupDifference:
+def _told(
+    each: TestedMap, factor: MapFactor | None, alpha: float, n_listed: int
+) -> GroupDifference:
     regions = each.found.regions if each.found and factor else ()
     adjusted = [factor(region.p_value) for region in regions] if factor else []
     rejected = [is_rejected(p, alpha=alpha) for p in adjusted]
-    listed = zip(regions, adjusted, each.effects, strict=False)
+    effects = each.effects if regions else ()
+    listed = zip(regions[:n_listed], adjusted[:n_listed], effects, strict=True)
     return GroupDifference(
         attribute=each.comparison.attribute,
         one=each.comparison.one,

@@ -82,7 +82,7 @@ def tested_map(work: Work, comparison: Comparison) -> TestedMap:
     if work.asked.test == "clusters":
         threshold = Threshold(work.asked.unit_p, work.asked.smallest_effect)
         found = cluster_test(tested, work.edges, threshold, n_draws=work.n_draws, rng=rng)
-        effects = _held_out_effects(work, comparison, found)
+        effects = _held_out_effects(work, comparison, found, tested)
     else:
         alpha = work.subject.multiplicity.alpha
         found, units = unit_test(tested, work.edges, alpha=alpha, n_draws=work.n_draws, rng=rng)
@@ -107,12 +107,17 @@ def _too_few(groups: TwoGroups) -> str | None:
 
 
 def _held_out_effects(
-    work: Work, comparison: Comparison, found: MapTest
+    work: Work, comparison: Comparison, found: MapTest, tested: TwoGroups
 ) -> tuple[Estimate | None, ...]:
-    """Of the regions listed, on the images that neither chose nor tested them."""
+    """Of the regions listed, on the images that neither chose nor tested them.
+
+    What is drawn of all images, less an effect, is that of the images tested: neither half may
+    have few.
+    """
     groups = work.groups(comparison, work.measuring)
     listed = found.regions[: work.asked.regions_listed]
-    if isinstance(groups, str):
+    fewest = work.subject.small_groups.suppress_below
+    if isinstance(groups, str) or min(*independent(groups), *independent(tested)) < fewest:
         return (None,) * len(listed)
     return tuple(
         region_effect(groups, region.units, work.scale, level=work.level) for region in listed

@@ -45,7 +45,7 @@ class EarlierLayer:
         return frozenset(
             group
             for block in self.maps
-            for group, n in zip(block.groups, block.counts, strict=False)
+            for group, n in zip(block.groups, block.counts, strict=True)
             if n
         )
 

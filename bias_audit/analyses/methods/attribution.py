@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from bias_audit.analyses.attributing import region_blocks
 from bias_audit.analyses.attributing.applicability import why_not
 from bias_audit.analyses.attributing.attribution_findings import findings_of
 from bias_audit.analyses.attributing.attribution_wording import limits_of, method_of
+from bias_audit.analyses.attributing.decision_sums import attributable, map_sums, trust_totals
 from bias_audit.analyses.attributing.face_template import (
     FaceTemplate,
     Regions,
@@ -36,7 +36,7 @@ from bias_audit.analyses.attributing.methods import (
     MethodSettings,
     method_named,
 )
-from bias_audit.analyses.attributing.passing import MapSums, Question, Sample, summed
+from bias_audit.analyses.attributing.passing import MapSums, Question, Sample
 from bias_audit.analyses.attributing.questions import (
     OWN,
     Decided,
@@ -45,16 +45,14 @@ from bias_audit.analyses.attributing.questions import (
     probe_decision,
 )
 from bias_audit.analyses.attributing.region_blocks import QUANTITY, Shares
-from bias_audit.analyses.attributing.rewiring import rewired
 from bias_audit.analyses.attributing.totals import Means
-from bias_audit.analyses.attributing.trust import Checked, TrustSample, checked, trust_block
+from bias_audit.analyses.attributing.trust import Checked, TrustSample, trust_block
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.files import digest
 from bias_audit.results.blocks import Block, Finding
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -66,8 +64,6 @@ MethodName = Literal[
     "integrated_gradients",
     "deeplift",
 ]
-_VERSION = "1"
-"""Part of the cache key: change it with the procedure."""
 _TRIED = 2
 """Images on which it is found out whether a method applies."""
 _CHECKS = 6
@@ -195,14 +191,13 @@ def _work(subject: Subject, params: Params) -> _Work:
         )
     template = template_of(network.data, params.template)
     names = tuple(attribute.name for attribute in subject.faces.table.attributes)
-    seen = network.preprocessing
     return _Work(
         subject,
         params,
         network,
-        rewired(network.module, (seen.height, seen.width)),
+        attributable(network),
         template,
-        regions_on(template, seen),
+        regions_on(template, network.preprocessing),
         tuple(name for name in names if params.groups is None or name in params.groups),
     )
 
@@ -236,12 +231,9 @@ def _of_target(work: _Work, number: int, decided: Decided) -> _Told:
         params.map_side,
         params.batch_size,
     )
-    key = _key(work, decided, images, methods)
     sample = Sample(images, subject.faces.clusters[images], shown.member)
-    title = f"Attribution of {decided.target} on {subject.name}"
-    with subject.progress.step(title, total=len(images), unit="image") as step:
-        sums = summed(question, sample, work.network, cache=subject.cache, key=key, step=step)
-    trust = _checked(work, question, decided, images, absent=absent, key=key)
+    sums = map_sums(subject, work.network, decided, question, sample)
+    trust = _checked(work, question, decided, images, absent=absent)
     unit = "images" if len(np.unique(sample.clusters)) == len(images) else "clusters of images"
     shares = Shares(
         Means(sums.totals, unit=unit),
@@ -309,57 +301,21 @@ def _checked(
     images: npt.NDArray[np.int64],
     *,
     absent: Sequence[tuple[str, str]],
-    key: str,
 ) -> Checked:
     subject, params = work.subject, work.params
     rng = subject.rng("attribution trust", decided.target)
     _, first = np.unique(subject.faces.clusters[images], return_index=True)
     places = np.sort(rng.permutation(first)[: params.trust_images])
     sample = TrustSample(images[places], places)
-    title = f"Checks of the maps of {decided.target} on {subject.name}"
-    with subject.progress.step(title, total=len(places), unit="image") as step:
-        totals = checked(
-            question,
-            sample,
-            work.network,
-            n_levels=decided.n_levels,
-            seed=int(rng.integers(2**31)),
-            cache=subject.cache,
-            key=f"trust-{digest(key, places.tobytes())}",
-            step=step,
-        )
     return trust_block(
-        totals,
+        trust_totals(
+            subject, work.network, decided, question, sample, seed=int(rng.integers(2**31))
+        ),
         [method.title for method in question.methods],
         absent,
         layer=decided.layer,
         target=decided.target,
         level=params.level,
-    )
-
-
-def _key(
-    work: _Work,
-    decided: Decided,
-    images: npt.NDArray[np.int64],
-    methods: Sequence[Method],
-) -> str:
-    """Of the sums: everything they depend on."""
-    params = work.params
-    return "attribution-" + digest(
-        _VERSION,
-        torch.__version__,
-        work.subject.activations.fingerprint,
-        str(work.subject.seed),
-        decided.fingerprint,
-        ",".join(method.name for method in methods),
-        repr(params.given),
-        f"{params.map_side} {params.batch_size}",
-        work.regions.member.tobytes(),
-        images.tobytes(),
-        work.subject.faces.table.codes[images].tobytes(),
-        ",".join(work.attributes),
-        work.subject.faces.clusters[images].tobytes(),
     )
 
 
@@ -420,5 +376,6 @@ PLUGIN = Analysis(
     problems=_problems,
     quantities=(QUANTITY,),
     needs_network=True,
+    is_once=True,
     passes=_passes,
 )

@@ -93,6 +93,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             widened=widening_of(scores),
             level=params.level,
             choice=choice,
+            fewest=subject.small_groups.suppress_below,
         )
     )
     title = f"Confusions of {target.described} at {layer}"
@@ -109,7 +110,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             "others (Nadeau & Bengio 2003, in proportion to how much the probe's scores depend "
             "on the training images); those of single pairs are made and widened alike.",
         ),
-        limits=_limits(tied, len(part.reasons)),
+        limits=_limits(wrong, tied, len(part.reasons)),
     )
 
 
@@ -136,7 +137,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
         method=(*published_method(target, settings, split, probes), _EXPECTED),
         limits=(
             *published_limits(target, split, level=params.level),
-            *_limits(tied, len(split.part.reasons)),
+            *_limits(wrong, tied, len(split.part.reasons)),
         ),
     )
 
@@ -156,23 +157,35 @@ def _finding(block: Confusions, wrong: Wrong, name: str) -> Finding:
     changing = sum(name in confusion.changed for confusion in block.most_frequent)
     less, more = share.upper < expected, share.lower > expected
     verdict = "less than" if less else "more than" if more else "not distinguishable from"
-    text = (
+    listed = (
         f"Of the {shown} most frequent confusions at {block.layer}, {changing} change annotated "
-        f"{name}. Of all {block.n_confused} confusions {percent_interval(share)} "
-        f"({coverage(share.level)}) do, {verdict} the {percent(expected)} expected if wrong "
-        "predictions fell on groups as often as these are predicted."
+        f"{name}. "
+    )
+    text = (
+        f"{listed if shown else ''}Of all {block.n_confused} confusions at {block.layer}, "
+        f"{percent_interval(share)} ({coverage(share.level)}) change annotated {name}, {verdict} "
+        f"the {percent(expected)} expected if wrong predictions fell on groups as often as these "
+        "are predicted."
     )
     weight = max(0.0, share.lower - expected, expected - share.upper)
-    return Finding(text=text, weight=weight, estimates={f"share_changing_{name}": share})
+    estimates = {f"share_changing_{name}": share}
+    return Finding(text=text, weight=weight, estimates=estimates, evidence="confusions")
 
 
-def _limits(tied: int, n_left_out: int) -> tuple[str, ...]:
+def _limits(wrong: Wrong, tied: int, n_left_out: int) -> tuple[str, ...]:
     sentences = [
         "Confusions are those of a linear probe, not of the backbone's own task.",
     ]
     if tied:
         sentences.append(
             f"{tied} more pairs of groups are confused as often as the last one shown."
+        )
+    predictions = wrong.predictions
+    if hidden := int((~predictions.shown).sum()):
+        sentences.append(
+            f"Single confusions of {hidden} of {len(predictions.groups)} groups are not listed: "
+            f"these groups have fewer than {predictions.fewest} independent images that the probe "
+            "was asked about, or such a group would follow from them."
         )
     if n_left_out:
         sentences.append(

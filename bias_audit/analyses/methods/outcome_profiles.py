@@ -37,7 +37,13 @@ from bias_audit.analyses.probing.separability import (
     unknown_layers,
 )
 from bias_audit.analyses.settings import BootstrapDraws, Coverage, OneLayer
-from bias_audit.analyses.small_groups import Treatments, treat
+from bias_audit.analyses.small_groups import (
+    REMAINDER,
+    Mask,
+    Treatments,
+    treat,
+    without_remainders,
+)
 from bias_audit.analyses.targets import Measurable, Target, targets_of, unknown_targets
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.data.faces import FaceTable
@@ -79,6 +85,19 @@ class _Work:
 
 
 @dataclass(frozen=True)
+class _Predicted:
+    """What a target's probe made of every image."""
+
+    target: Target
+    part: Measurable
+    outcomes: OutcomeGroups
+    cells: OutcomeGroups
+    """Of the confusion matrix."""
+    shown_outcomes: Mask
+    shown_cells: Mask
+
+
+@dataclass(frozen=True)
 class _Told:
     """What came of one target."""
 
@@ -111,7 +130,7 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
             f"in each of {params.folds} folds, so nothing can be predicted; add images or lower "
             "the number of folds"
         )
-    told = [_of_target(work, number, target) for number, target in enumerate(measured)]
+    told = [_of_target(work, number, one) for number, one in enumerate(_predicted(work, measured))]
     return Outcome(
         blocks=tuple(block for one in told for block in one.blocks),
         arrays={
@@ -145,18 +164,36 @@ def _work(subject: Subject, layer: str, params: Params) -> _Work:
     )
 
 
-def _of_target(work: _Work, number: int, target: Target) -> _Told:
+def _predicted(work: _Work, targets: Sequence[Target]) -> list[_Predicted]:
+    """Outcomes of all targets, without those from which few images follow.
+
+    A class less what was predicted rightly are the wrong ones, so that outcomes of one target, of
+    another and the intersections, which are drawn elsewhere, are looked at together.
+    """
     subject, layer = work.subject, work.plane.layer
-    scores = out_of_fold_scores(subject, ProbeSpec(target, layer, work.params.probes))
-    clusters = subject.faces.clusters
-    outcomes = by_outcome(target, scores, clusters)
-    cells = by_confusion(target, scores, clusters)
-    by_class, out = _classes(work, outcomes), _treated(work, outcomes, target)
-    kept = [
-        i
-        for i, treatment in enumerate(_treated(work, cells, target).by_group)
-        if treatment.is_measured
-    ]
+    faces, policy = subject.faces, subject.small_groups
+    found: list[tuple[Target, Measurable, OutcomeGroups, OutcomeGroups]] = []
+    for target in targets:
+        scores = out_of_fold_scores(subject, ProbeSpec(target, layer, work.params.probes))
+        outcomes = by_outcome(target, scores, faces.clusters)
+        cells = by_confusion(target, scores, faces.clusters)
+        found.append((target, scores.part, outcomes, cells))
+    groups = [each for _, _, *both in found for each in both]
+    shown = without_remainders(
+        np.hstack([each.codes[:, None] == np.arange(len(each.groups)) for each in groups]),
+        np.concatenate([each.independent >= policy.minimum for each in groups]),
+        faces.clusters,
+        policy.suppress_below,
+        known=faces.table.cells[:, None] == np.unique(faces.table.cells),
+    )
+    parts = iter(np.split(shown, np.cumsum([len(each.groups) for each in groups])[:-1]))
+    return [_Predicted(*one, shown_outcomes=next(parts), shown_cells=next(parts)) for one in found]
+
+
+def _of_target(work: _Work, number: int, predicted: _Predicted) -> _Told:
+    target, outcomes, cells = predicted.target, predicted.outcomes, predicted.cells
+    by_class, out = _classes(work, predicted), _treated(work, outcomes, target)
+    kept = np.flatnonzero(predicted.shown_cells).tolist()
     parts: list[tuple[str, str, list[Profiles]]] = []
     if by_class:
         title = f"Correct and wrong predictions of {target.name}, less the mean of both,"
@@ -171,7 +208,7 @@ def _of_target(work: _Work, number: int, target: Target) -> _Told:
         block, values = map_block(work.plane, key, title, profiles, colour_limit(profiles))
         blocks.append(block)
         arrays |= values
-    table = _table(work, target, scores.part, outcomes, out)
+    table = _table(work, predicted, out)
     return _Told(
         target,
         (table, *blocks, out.ledger),
@@ -187,25 +224,24 @@ def _treated(work: _Work, groups: OutcomeGroups, target: Target) -> Treatments:
     return treat(groups.groups, groups.independent, policy, title=title)
 
 
-def _classes(work: _Work, outcomes: OutcomeGroups) -> list[Profiles]:
+def _classes(work: _Work, predicted: _Predicted) -> list[Profiles]:
     """Correct and wrong images of every class that has enough of both."""
-    least = work.subject.small_groups.minimum
+    outcomes = predicted.outcomes
     return [
         outcome_profiles(work.units, outcomes.of([place, place + 1], "outcome"))
         for place in range(0, len(outcomes.groups), 2)
-        if outcomes.independent[place : place + 2].min() >= least
+        if predicted.shown_outcomes[place : place + 2].all()
     ]
 
 
-def _table(
-    work: _Work, target: Target, part: Measurable, outcomes: OutcomeGroups, treated: Treatments
-) -> GroupTable:
+def _table(work: _Work, predicted: _Predicted, treated: Treatments) -> GroupTable:
+    target, part = predicted.target, predicted.part
     places = {int(level): 2 * i for i, level in enumerate(part.levels)}
     rows = []
     for level, group in enumerate(target.groups):
         n = int((target.codes == level).sum())
         estimate, reason = (
-            _distance(work, outcomes, treated, places[level])
+            _distance(work, predicted, treated, places[level])
             if level in places
             else (None, part.reasons[level])
         )
@@ -222,7 +258,7 @@ def _table(
 
 
 def _distance(
-    work: _Work, outcomes: OutcomeGroups, treated: Treatments, place: int
+    work: _Work, predicted: _Predicted, treated: Treatments, place: int
 ) -> tuple[Estimate | None, str | None]:
     """Of two profiles: twice the deviation of either from the mean of both."""
     for treatment, name in zip(
@@ -230,6 +266,9 @@ def _distance(
     ):
         if not treatment.is_measured:
             return None, f"{name}: {treatment.reason}"
+    if not predicted.shown_outcomes[place : place + 2].all():
+        return None, REMAINDER
+    outcomes = predicted.outcomes
     profiles = outcome_profiles(work.units, outcomes.of([place, place + 1], "outcome"))
     sample = Sample(work.units, work.subject.faces.clusters, work.weights, work.params.level)
     found = deviations(profiles, work.scale, sample)[0]
@@ -275,7 +314,8 @@ def _suppressed(cells: OutcomeGroups, kept: Sequence[int], target: Target) -> It
             for name, level in cells.groups[i].levels
         ]
         yield (
-            f"Confusions of {target.name} with too few independent images for a map: "
+            f"Confusions of {target.name} with too few independent images for a map, or from "
+            "which a few images would follow: "
             f"{listed(names, most=12)}."
         )
 
@@ -319,4 +359,5 @@ PLUGIN = Analysis(
     run=outcome_maps,
     problems=_problems,
     quantities=("outcome_distance",),
+    is_once=True,
 )

@@ -8,14 +8,14 @@ Bengio 2016 (arXiv:1610.01644), against the same procedure on shuffled labels (H
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Annotated, Any
+from functools import cached_property, partial
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Control, Subject
+from bias_audit.analyses.analysis import Arrays, Cached, Control, Input, Subject
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import Measurable, Target, measurable
@@ -23,9 +23,7 @@ from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
-from bias_audit.files import digest
 from bias_audit.groups import IntArray
-from bias_audit.software import software_of
 
 ProbabilityArray = npt.NDArray[np.float32]
 Strength = Annotated[float, Field(gt=0)]
@@ -164,10 +162,8 @@ def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[Probe, tuple[Sc
 def is_scored(subject: Subject, spec: ProbeSpec, *, with_refits: bool = False) -> bool:
     """Whether a probe is in the subject's cache already; with those refits that it is to have."""
     problem = _Problem.of(subject, spec)
-    keys = [problem.key]
-    if with_refits and spec.control is None and subject.refits:
-        keys.append(problem.refit_key)
-    return all(subject.cache.get(key) is not None for key in keys)
+    is_refitted = with_refits and spec.control is None and subject.refits > 0
+    return problem.fitted.is_there and (not is_refitted or problem.refitted.is_there)
 
 
 @dataclass(frozen=True)
@@ -187,31 +183,38 @@ class _Problem:
         return cls(subject, spec, part, subject.faces.clusters[part.images])
 
     @property
-    def key(self) -> str:
-        return _cache_key(self.subject, self.spec, self.part, self.clusters)
+    def fitted(self) -> Cached:
+        return self.subject.cached("probe", *self._inputs, compute=partial(_fit, self))
 
     @property
-    def refit_key(self) -> str:
-        return f"refits-{self.subject.refits}-{self.key}"
+    def refitted(self) -> Cached:
+        inputs = (str(self.subject.refits), *self._inputs)
+        return self.subject.cached("refits", *inputs, compute=partial(_refit, self))
+
+    @property
+    def _inputs(self) -> tuple[Input, ...]:
+        subject, spec, control = self.subject, self.spec, self.spec.control
+        by_layer = control is None or control.by_layer
+        return (
+            control or subject.activations,
+            spec.target.name,
+            spec.layer if by_layer else "",
+            spec.settings.probes.model_dump_json(),
+            str(_n_shuffles(subject, spec)),
+            np.stack([self.part.images, self.part.codes, self.clusters]),
+        )
 
     @cached_property
     def axes(self) -> Axes:
         return _axes(self.subject, self.spec, self.part)
 
     def probe(self) -> Probe:
-        stored = self.subject.cache.get(self.key)
-        if stored is None:
-            stored = _fit(self)
-            self.subject.cache.put(self.key, stored)
-        return _unpacked(self.part, stored)
+        return _unpacked(self.part, self.fitted.arrays())
 
     def refits(self, scores: Scores) -> tuple[Scores, ...]:
         if not self.subject.refits:
             return ()
-        stored = self.subject.cache.get(self.refit_key)
-        if stored is None:
-            stored = _refit(self)
-            self.subject.cache.put(self.refit_key, stored)
+        stored = self.refitted.arrays()
         return tuple(
             replace(scores, folds=folds, probabilities=probabilities)
             for folds, probabilities in zip(stored["folds"], stored["probabilities"], strict=True)
@@ -220,22 +223,6 @@ class _Problem:
 
 def _n_shuffles(subject: Subject, spec: ProbeSpec) -> int:
     return subject.shuffles if spec.control is None else 1
-
-
-def _cache_key(subject: Subject, spec: ProbeSpec, part: Measurable, clusters: IntArray) -> str:
-    labels = np.stack([part.images, part.codes, clusters]).astype(np.int64)
-    control = spec.control
-    by_layer = control is None or control.by_layer
-    return "probe-" + digest(
-        software_of(__name__).digest,
-        subject.activations.fingerprint if control is None else control.fingerprint,
-        str(subject.seed),
-        spec.target.name,
-        spec.layer if by_layer else "",
-        spec.settings.probes.model_dump_json(),
-        str(_n_shuffles(subject, spec)),
-        labels.tobytes(),
-    )
 
 
 def _axes(subject: Subject, spec: ProbeSpec, part: Measurable) -> Axes:
@@ -250,7 +237,7 @@ def _axes(subject: Subject, spec: ProbeSpec, part: Measurable) -> Axes:
     return principal_axes(units)
 
 
-def _refit(problem: _Problem) -> dict[str, npt.NDArray[Any]]:
+def _refit(problem: _Problem) -> Arrays:
     subject, spec, part = problem.subject, problem.spec, problem.part
     all_folds, probabilities = [], []
     for number in range(subject.refits):
@@ -268,7 +255,7 @@ def _refit(problem: _Problem) -> dict[str, npt.NDArray[Any]]:
     return {"folds": np.stack(all_folds), "probabilities": np.stack(probabilities)}
 
 
-def _fit(problem: _Problem) -> dict[str, npt.NDArray[Any]]:
+def _fit(problem: _Problem) -> Arrays:
     subject, spec, part, clusters = (
         problem.subject,
         problem.spec,
@@ -310,7 +297,7 @@ def _dependence(fitted: CrossFit, shuffled: tuple[CrossFit, ...]) -> float:
     return float(np.clip((1 - fitted.agreement) / (1 - by_overlap), 0, 1))
 
 
-def _unpacked(part: Measurable, stored: dict[str, npt.NDArray[Any]]) -> Probe:
+def _unpacked(part: Measurable, stored: Arrays) -> Probe:
     rows = zip(stored["codes"], stored["probabilities"], stored["dependence"], strict=True)
     scores, *shuffled = (
         Scores(part, codes, stored["folds"], probabilities, float(dependence))

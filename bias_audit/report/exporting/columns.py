@@ -10,21 +10,16 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bias_audit.report import figure_data
 from bias_audit.report.csv_text import csv_text
 from bias_audit.report.figure_data import Cell
 
 Kind = Literal["text", "whole", "number"]
 _ARROW: Final = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64()}
 
-ESTIMATE: Final[dict[str, Kind]] = {
-    "estimate": "number",
-    "lower": "number",
-    "upper": "number",
-    "level": "number",
-    "n": "whole",
-    "method": "text",
-}
-"""Columns of `figure_data.estimate_cells`; `level` is the coverage of the interval."""
+_OF_ESTIMATE: Final[tuple[Kind, ...]] = ("number", "number", "number", "number", "whole", "text")
+ESTIMATE: Final = dict(zip(figure_data.ESTIMATE, _OF_ESTIMATE, strict=True))
+"""Columns of `figure_data.estimate_cells`."""
 
 
 @dataclass(frozen=True)

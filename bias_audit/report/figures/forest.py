@@ -74,7 +74,7 @@ def forest(panels: Sequence[Panel], *, axis: str) -> Figure:
     height = n_lines * (pitch * (tallest + 1) + 0.35) + 0.75
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(n_lines, n_columns, sharex=True, sharey=True, squeeze=False)
-    for axes, panel in zip(grid.ravel(), panels, strict=False):
+    for axes, panel in zip(grid.ravel()[: len(panels)], panels, strict=True):
         _draw(axes, panel, min(7.5, 50 * pitch))
     for axes in grid.ravel()[len(panels) :]:
         axes.set_axis_off()

@@ -81,23 +81,24 @@ def layer_curve(
     grid = figure.subplots(
         n_rows, n_columns, sharex=True, sharey=_on_one_scale(block, measured), squeeze=False
     )
-    panels = list(grid.ravel())
+    every = list(grid.ravel())
+    panels = every[: len(measured)]
     order = {curve.target: number for number, curve in enumerate(block.curves)}
     controls = {name: number for number, name in enumerate(control_names(block))}
-    for axes, curve in zip(panels, measured, strict=False):
+    for axes, curve in zip(panels, measured, strict=True):
         _draw_controls(axes, curve, layers, controls)
         look = _Look.of(palette, curve.target, order[curve.target])
         _draw_estimate(axes, curve, layers, look)
         _mark(axes, curve, layers)
         _finish(axes, block.chance.get(curve.target))
         axes.set_title(shortened(curve.target), fontsize=8.5, loc="left", pad=3)
-    for axes in panels[len(measured) :]:
+    for axes in every[len(measured) :]:
         axes.set_axis_off()
-    for axes, curve in zip(panels, measured, strict=False):  # once all limits are known
+    for axes, curve in zip(panels, measured, strict=True):  # once all limits are known
         colour = palette.colour(curve.target, order[curve.target])
         ends = _ends(curve, colour, block.chance.get(curve.target))
         label_ends(axes, ends, _LABEL_GAP / (tall - 0.3))
-    for axes in panels[max(0, len(measured) - n_columns) : len(measured)]:
+    for axes in panels[-n_columns:]:
         _layer_ticks(axes, layers, n_columns)
     order_told = ", from input to output" if len(layers) > 1 else ""
     figure.supxlabel(f"layer{order_told}", fontsize=8, color=INK)

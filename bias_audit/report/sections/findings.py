@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from bias_audit.report.blocks.groups import unmeasured
-from bias_audit.report.sections.placing import placed_blocks
+from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import Finding, GroupTable, LayerCurve, Question
+from bias_audit.results.blocks import Block, Finding, GroupTable, LayerCurve, Question
+from bias_audit.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class FindingView:
     """One sentence."""
 
     anchor: str
+    evidence: str | None
+    """Anchor of the block with its numbers; None where its analysis has no block."""
     text: str
     weight: float
     """0: undecided."""
@@ -29,8 +34,6 @@ class FindingsView:
 
     title: str
     """Of the analysis."""
-    evidence: str | None
-    """Anchor of its first block; None where it has none."""
     decided: tuple[FindingView, ...]
     """The surest first."""
     undecided: tuple[FindingView, ...]
@@ -47,9 +50,11 @@ def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[Findings
     shown = []
     for place, analysis in enumerate(analyses):
         anchor = f"finding-{section.removeprefix('backbone-')}-{place}"
+        own = [(b, frozenset(_estimates(b.block))) for b in blocks if b.analysis is analysis]
         told = [
             FindingView(
                 f"{anchor}-{n}",
+                _evidence(finding, own),
                 finding.text,
                 finding.weight,
                 finding.question,
@@ -61,12 +66,42 @@ def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[Findings
             shown.append(
                 FindingsView(
                     title=analysis.title,
-                    evidence=next((b.anchor for b in blocks if b.analysis is analysis), None),
                     decided=tuple(view for view in told if view.weight > 0),
                     undecided=tuple(view for view in told if view.weight <= 0),
                 )
             )
     return tuple(shown)
+
+
+def _evidence(
+    finding: Finding, blocks: Sequence[tuple[PlacedBlock, frozenset[Estimate]]]
+) -> str | None:
+    """Anchor of the block that a finding names, or that holds most of its estimates.
+
+    The first of several; the first of all where no block holds any.
+    """
+    named = [entry for entry in blocks if _is_named(finding, entry[0].block)] or blocks
+    wanted = frozenset(finding.estimates.values())
+    found = max(named, key=lambda entry: len(wanted & entry[1]), default=None)
+    return None if found is None else found[0].anchor
+
+
+def _is_named(finding: Finding, block: Block) -> bool:
+    names = (block.block, getattr(block, "quantity", None))
+    return finding.evidence is not None and finding.evidence in names
+
+
+def _estimates(value: object) -> Iterator[Estimate]:
+    """All that a block holds, at any depth."""
+    if isinstance(value, Estimate):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _estimates(part)
+    elif isinstance(value, dict):
+        yield from _estimates(tuple(value.values()))
+    elif isinstance(value, BaseModel):
+        yield from _estimates(tuple(vars(value).values()))
 
 
 def _sorted(analysis: AnalysisResult) -> list[Finding]:

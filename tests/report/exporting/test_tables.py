@@ -46,6 +46,42 @@ def test_every_shape_of_block_has_its_table() -> None:
     assert len({table.name for table in BLOCK_TABLES}) == len(BLOCK_TABLES)
 
 
+OF_FIGURES: dict[str, set[str]] = {
+    "group_table": {"shrunk", "shrunk_lower", "shrunk_upper"},
+    "robustness_curves": {"rank"},
+}
+"""Columns beside those of the exports: what these have in rows of their own, and an order."""
+BY_UNIT = {"unit_map", "difference_map", "attribution_maps"}
+"""Shapes whose figures show units or cells, which are in no table of the exports."""
+
+
+@pytest.mark.parametrize("name", [name for name, shape in shapes().items() if shape.data])
+def test_figures_name_their_columns_once_and_as_the_exports_do(name: str) -> None:
+    made = make_audit(backbones=("one", "two"))
+    analyses = [*made.result.subjects[0].analyses, *made.result.together]
+    blocks = [
+        (block, made.arrays.get(analysis.arrays, {}))
+        for analysis in analyses
+        for block in analysis.blocks
+        if block.block == name
+    ]
+    (table,) = [table for table in BLOCK_TABLES if table.shape == name]
+    data = shapes()[name].data
+    assert blocks and data is not None
+    for block, arrays in blocks:
+        names, *rows = data(block, arrays)
+        assert rows and len(set(names)) == len(names)
+        if name in BY_UNIT:
+            continue
+        assert set(names) - OF_FIGURES.get(name, set()) <= set(table.columns)
+        if set(NUMBERS) <= set(names):
+            places = [names.index(each) for each in NUMBERS]
+            exported = [[*table.columns].index(each) for each in NUMBERS]
+            assert {tuple(row[p] for p in places) for row in rows} <= {
+                tuple(row[p] for p in exported) for row in table.rows(block)
+            }
+
+
 def test_no_table_is_empty_where_the_audit_has_every_shape(
     frames: dict[str, pd.DataFrame],
 ) -> None:

@@ -1,0 +1,83 @@
+"""What a result must not rest on: checked where results leave, whatever an analysis did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from bias_audit.analyses.withholding import small_intersections
+from bias_audit.data.faces import Faces
+from bias_audit.errors import AnalysisError
+from bias_audit.results.blocks import (
+    AttributionMaps,
+    Block,
+    ConfusionClass,
+    DifferenceMap,
+    MethodComparison,
+    RobustnessCurves,
+    UnitMap,
+)
+from bias_audit.statistics.estimate import Estimate
+
+_OF_OTHER_THINGS = (ConfusionClass, MethodComparison, RobustnessCurves)
+"""Whose estimates count wrong predictions among all images, or repetitions."""
+
+
+def refuse_small_intersections(faces: Faces, fewest: int) -> None:
+    """Stop an analysis of images that `without_small_intersections` would have left out.
+
+    Raises:
+        AnalysisError: An intersection has fewer independent images than `fewest`.
+    """
+    small = small_intersections(faces, fewest)
+    if len(small):
+        raise AnalysisError(
+            f"expected intersections of {fewest} independent images or more, got {len(small)} "
+            "with fewer, whose values would follow from those of others; leave their images out "
+            "with without_small_intersections before an analysis sees them"
+        )
+
+
+def refuse_few(blocks: Sequence[Block], fewest: int) -> None:
+    """Stop a result that holds a value or a map of few images.
+
+    Raises:
+        AnalysisError: It rests on fewer than `fewest`.
+    """
+    for block in blocks:
+        counts = (*_counts(block), *(estimate.n for estimate in _estimates(block)))
+        least = min((n for n in counts if n > 0), default=fewest)
+        if least < fewest:
+            raise AnalysisError(
+                f"{block.block} {block.title!r}: expected values and maps of {fewest} independent "
+                f"images or more, got one of {least}; the analysis must leave such groups out "
+                "(small_groups.suppress_below sets the limit)"
+            )
+
+
+def _counts(block: Block) -> Iterator[int]:
+    """Images behind every map."""
+    match block:
+        case UnitMap():
+            yield from block.counts
+        case DifferenceMap():
+            yield from (n for each in block.differences for n in each.counts)
+        case AttributionMaps():
+            shown = zip(block.counts, block.reasons, strict=True)
+            yield from (n for n, reason in shown if reason is None)
+
+
+def _estimates(value: Any) -> Iterator[Estimate]:
+    """Every estimate inside."""
+    if isinstance(value, Estimate):
+        yield value
+    elif isinstance(value, BaseModel) and not isinstance(value, _OF_OTHER_THINGS):
+        for name in type(value).model_fields:
+            yield from _estimates(getattr(value, name))
+    elif isinstance(value, dict):
+        yield from _estimates(tuple(value.values()))
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _estimates(part)

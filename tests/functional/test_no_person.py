@@ -1,0 +1,254 @@
+"""Nothing in a run folder rests on fewer people than the config allows, nor follows from what is.
+
+Whoever reads a run folder may combine all its numbers. Activations are many enough here that every
+row of numbers with one value per unit shows by itself how much of each image is in it: least
+squares finds the weights. Nothing but the files is used, so that it does not matter which analysis
+wrote a row, or what it calls it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import yaml
+from PIL import Image
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.audit.analysing import analyses_of
+from bias_audit.config.catalog import ANALYSES
+from bias_audit.report.render import render
+from tests.functional.conftest import bias_audit
+from tests.once import once
+
+FloatArray = npt.NDArray[np.float64]
+
+FEWEST: Final = 5
+LAYERS: Final = ("blocks.5", "blocks.6")
+AGES, HAIR = ("young", "middle", "old"), ("fair", "dark")
+COUNTS: Final = (1, 2, 3, 4, 5, 24, 16, 28, 26, 1, 18, 24)
+"""Images by age, gender and hair."""
+PCA: Final = {"kind": "pca"}
+BOX: Final = {"shape": "box", "left": 0.1, "top": 0.1, "right": 0.9, "bottom": 0.9}
+PARAMS: Final[dict[str, dict[str, Any]]] = {
+    "attribution": {
+        "targets": ["gender"],
+        "images": 20,
+        "trust_images": 10,
+        "methods": ["saliency"],
+        "layer": "blocks.5",
+        "template": {"regions": [{"name": "middle", "areas": [BOX]}]},
+    },
+    "confusions": {
+        "protocol": "krug_stober_2025",
+        "published": {"epochs": 1, "validation_parts": 3},
+        "layer": "blocks.5",
+    },
+    "layout_comparison": {"layouts": [PCA], "repetitions": 3, "refine_steps": [0]},
+    "topomap": {
+        "layout": PCA,
+        "layers": LAYERS,
+        "bootstrap_draws": 100,
+        "differences": {"pairs": [{"attribute": "age", "levels": ["young", "old"]}]},
+    },
+    "outcome_profiles": {"layout": PCA, "bootstrap_draws": 100, "layer": LAYERS[0]},
+    "training": {"layout": PCA, "layer": LAYERS[0]},
+    "group_profiles": {"bootstrap_draws": 100, "layers": LAYERS},
+    "group_geometry": {"bootstrap_draws": 100},
+    "concept_map": {"bootstrap_draws": 100},
+}
+"""What makes an analysis quick, or makes it publish more; of a new one, the defaults."""
+
+
+def _faces(folder: Path) -> None:
+    """Pictures of nothing, in colours that depend a little on their labels."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, str]] = []
+    for cell, n in zip(product(AGES, ("female", "male"), HAIR), COUNTS, strict=True):
+        for _ in range(n):
+            tint = np.array([AGES.index(cell[0]), 2 * (cell[1] == "male"), cell[2] == "dark"])
+            noise = rng.random((8, 8, 3)) * 160 + 30 * tint
+            name = f"{len(rows)}.png"
+            picture = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+            picture.resize((64, 64), Image.Resampling.BICUBIC).save(folder / name)
+            rows.append({"file": name, "age": cell[0], "gender": cell[1], "hair": cell[2]})
+    with (folder / "faces.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _config() -> dict[str, Any]:
+    analyses = []
+    for kind in ANALYSES.kinds():
+        settings = dict(PARAMS.get(kind, {}))
+        settings |= {"folds": 3} if "folds" in ANALYSES.load(kind).params_type.model_fields else {}
+        analyses.append({"kind": kind, **settings})
+    return {
+        "name": "few",
+        "seed": 1,
+        "data": {
+            "kind": "manifest",
+            "file": "faces.csv",
+            "path_column": "file",
+            "attributes": {"age": list(AGES), "gender": ["female", "male"], "hair": list(HAIR)},
+        },
+        "sampling": {"near_duplicates": False},
+        "backbones": [
+            {
+                "kind": "bundled",
+                "layers": list(LAYERS),
+                "preprocessing": {"size": size},
+            }
+            for size in (64, 96)
+        ],
+        "activations": {"device": "cpu", "positions": 2},
+        "controls": {"random_weights": 0, "shuffles": 2, "refits": 0, "image": False},
+        "multiplicity": {"draws": 499},
+        "small_groups": {"suppress_below": FEWEST},
+        "analyses": analyses,
+        "output": {"folder": "run", "cache": "cache", "formats": []},
+    }
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
+    """A folder with a run of all analyses, its exports, and what was seen of each image."""
+    return once(tmp_path_factory, "no_person", lambda folder: _run(folder, stored_self_test))
+
+
+def _run(folder: Path, stored_self_test: Path) -> None:
+    shutil.copytree(stored_self_test, folder / "cache")
+    seen: dict[str, npt.NDArray[Any]] = {}
+
+    def remembered(subject: Subject, *rest: Any) -> Iterator[Any]:
+        for layer in LAYERS:
+            seen[f"{len(seen)}-{layer}"] = np.array(subject.activations.units(layer))
+        seen["cells"] = subject.faces.table.cells
+        return analyses_of(subject, *rest)
+
+    _faces(folder)
+    (folder / "audit.yaml").write_text(yaml.safe_dump(_config(), sort_keys=False))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bias_audit.audit.run.analyses_of", remembered)
+        ran = bias_audit("run", "audit.yaml", cwd=folder)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    render(folder / "run", formats=())
+    np.savez(folder / "seen.npz", allow_pickle=False, **seen)
+
+
+def _tables(run: Path) -> Iterator[tuple[str, FloatArray]]:
+    """Every array of numbers in the run folder, and every column of every table."""
+    for path in sorted(run.rglob("*.npy")):
+        array = np.load(path)
+        if np.issubdtype(array.dtype, np.number):
+            yield path.name, array.astype(np.float64)
+    for path in sorted(run.rglob("*.csv")):
+        with path.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for name in rows[0] if rows else ():
+            yield f"{path.name} {name}", np.array([_number(row[name]) for row in rows])
+
+
+def _number(cell: str | None) -> float:
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return np.nan
+
+
+def _rows(array: FloatArray, n_units: int) -> Iterator[FloatArray]:
+    """Whatever has one value per unit, in whichever order it was written."""
+    for axis in range(array.ndim):
+        if array.shape[axis] == n_units:
+            yield from np.moveaxis(array, axis, -1).reshape(-1, n_units)
+    if array.ndim == 1 and array.size > n_units and array.size % n_units == 0:
+        yield from array.reshape(-1, n_units)
+        yield from array.reshape(n_units, -1).T
+
+
+def _weights(run: Path, units: FloatArray, scale: FloatArray) -> dict[str, FloatArray]:
+    """How much of every image is in every row that is a sum over images, by file."""
+    inverse = np.linalg.pinv(units)
+    found: dict[str, list[FloatArray]] = {}
+    for name, array in _tables(run):
+        for row in _rows(array, units.shape[1]):
+            for values in (row, row * scale):
+                weights = np.nan_to_num(values) @ inverse
+                rest = np.nan_to_num(values) - weights @ units
+                if np.linalg.norm(weights) > 0 and np.linalg.norm(rest) < 1e-3 * np.linalg.norm(
+                    values
+                ):
+                    found.setdefault(name, []).append(weights)
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+def _share_of_one(weights: FloatArray) -> FloatArray:
+    """The largest share that an image has in any combination of the rows, shape (n_images,)."""
+    _, sizes, right = np.linalg.svd(weights, full_matrices=False)
+    return np.asarray((right[sizes > 1e-3 * sizes[0]] ** 2).sum(axis=0))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_combination_of_published_numbers_rests_on_few_people(
+    finished: Path, layer: str
+) -> None:
+    """One that rests on m images gives one of them a share of at least 1 / m."""
+    with np.load(finished / "seen.npz") as seen:
+        units = {n: v.astype(np.float64) for n, v in seen.items() if n.endswith(layer)}
+        cells = seen["cells"]
+    assert len(units) == 2
+    for name, values in units.items():
+        assert np.linalg.matrix_rank(values) == len(values) < values.shape[1], name
+        centred = values - np.array([values[cells == cell].mean(axis=0) for cell in cells])
+        scale = np.sqrt((centred**2).sum(axis=0) / (len(cells) - len(np.unique(cells))))
+        weights = _weights(finished / "run", values, scale)
+        assert {"means.npy", "values.npy"} <= {file.rpartition("-")[2] for file in weights}
+        assert layer != LAYERS[0] or any("confusions" in file for file in weights)
+        shares = _share_of_one(np.concatenate(list(weights.values())))
+        alone = {
+            file: float(_share_of_one(rows).max())
+            for file, rows in weights.items()
+            if _share_of_one(rows).max() >= 1 / (FEWEST - 1)
+        }
+        assert shares.max() < 1 / (FEWEST - 1) - 1e-6, (name, alone, shares.max())
+
+
+# Of these, n counts something else: repetitions, or wrong predictions of all images.
+_OF_OTHER_THINGS: Final = ("method_comparison", "robustness_curves", "mean rank", "classes")
+
+
+def _estimates(value: Any, where: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        if {"value", "lower", "upper", "n"} <= set(value):
+            yield where, value["n"]
+        if value.get("block") in _OF_OTHER_THINGS:
+            return
+        for name, part in value.items():
+            if name not in _OF_OTHER_THINGS:
+                yield from _estimates(part, f"{where}.{value.get('title', '')}{name}")
+    if isinstance(value, list):
+        for part in value:
+            yield from _estimates(part, where)
+
+
+def test_no_number_rests_on_few_people(finished: Path) -> None:
+    audit = json.loads((finished / "run" / "audit.json").read_text())
+    assert not [a["error"] for s in audit["subjects"] for a in s["analyses"] if a["error"]]
+    found = list(_estimates([audit["subjects"], audit["together"]]))
+    assert len(found) > 200
+    assert [(where, n) for where, n in found if n < FEWEST] == []
+
+
+def test_every_analysis_was_made(finished: Path) -> None:
+    audit = json.loads((finished / "run" / "audit.json").read_text())
+    made = {a["kind"] for a in [*audit["subjects"][0]["analyses"], *audit["together"]]}
+    assert made == set(ANALYSES.kinds())
