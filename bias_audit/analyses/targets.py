@@ -163,7 +163,8 @@ def cluster_weights(codes: IntArray, clusters: IntArray) -> npt.NDArray[np.float
     as_other = 1 / (len(codes) - sizes)
     by_class = 1 / sizes + (as_other.sum() - as_other) * (len(sizes) > 2)  # noqa: PLR2004
     inverse = np.unique(clusters, return_inverse=True)[1]
-    return np.bincount(inverse, weights=by_class[codes] / len(sizes))
+    weights = np.bincount(inverse, weights=by_class[codes] / len(sizes))
+    return np.asarray(weights, dtype=np.float64)
 
 
 def _too_few(n_images: int, n_clusters: int, n_folds: int) -> str:

@@ -50,7 +50,7 @@ class Totals:
     def stored(cls, n_groups: int, arrays: Mapping[str, FloatArray]) -> Totals:
         """As `arrays` gave them."""
         n_values = len(arrays["first"]) // n_groups - 1
-        return cls(n_groups, n_values, arrays["first"], arrays["second"], arrays["clusters"])
+        return cls(n_groups, n_values, **arrays)
 
     def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
         """Count images, whole clusters at a time.
