@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bias_audit.statistics.estimate import Estimate
 
 _EVEN = 0.8
 """Share of the clusters that they are worth, from which on they count as of one size."""
+
+LABEL_ERRORS: Final = (
+    "Where a share of a group's labels is wrong, up to the same share of right predictions counts "
+    "as wrong there: a difference between groups that is smaller than the disagreement of "
+    "annotators may be one of the labels."
+)
+"""Limit of shares of right predictions by group."""
 
 
 def interval(estimate: Estimate) -> str:

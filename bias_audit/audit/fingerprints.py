@@ -68,7 +68,8 @@ def _labels(faces: Faces) -> str:
         strict=True,
     )
     declared = json.dumps([(attribute.name, attribute.levels) for attribute in table.attributes])
-    return digest(table.name, declared, *sorted(json.dumps(row) for row in known))
+    disagreement = repr(sorted(table.disagreement.items()))
+    return digest(table.name, declared, disagreement, *sorted(json.dumps(row) for row in known))
 
 
 def _config(plan: Plan) -> str:

@@ -135,6 +135,7 @@ def faces_digest(faces: Faces) -> str:
         faces.clusters.tobytes(),
         faces.found.tobytes(),
         repr((table.identities, table.splits, table.label_origin, table.cautions)),
+        repr(sorted(table.disagreement.items())),
     )
 
 

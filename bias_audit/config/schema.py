@@ -116,10 +116,11 @@ class Controls(Strict):
         "much a number moves when nothing changes; 0: not.",
     )
     random_weights: int = Field(
-        default=2,
+        default=3,
         ge=0,
         le=10,
-        description="Times the backbone is repeated with weights drawn at random; 0: not.",
+        description="Times the backbone is repeated with weights drawn at random, whose spread "
+        "enters the lift; 1: the lift is over that draw alone; 0: not.",
     )
     image: bool = Field(
         default=True, description="Also probe pixels and image quality, without any backbone."

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from bias_audit.data.faces import Exclusion, FaceTable, ImageReference, NoUsableImageError
+from bias_audit.data.faces import (
+    Disagreement,
+    Exclusion,
+    FaceTable,
+    ImageReference,
+    NoUsableImageError,
+)
 from bias_audit.data.identities import read_identities
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
@@ -42,6 +48,8 @@ class Description:
     cautions: tuple[str, ...] = ()
     has_identities: bool = False
     has_splits: bool = False
+    disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
+    """Of annotators, by attribute."""
 
 
 def face_table(
@@ -94,6 +102,7 @@ def face_table(
         cautions=description.cautions,
         notices=(*notices, *noticed),
         exclusions=tuple(exclusions),
+        disagreement=description.disagreement,
     )
 
 

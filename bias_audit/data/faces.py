@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.errors import DataError
-from bias_audit.groups import Attribute, IntArray, intersection_codes
+from bias_audit.groups import Attribute, Group, IntArray, intersection_codes
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,21 @@ class Exclusion:
     effect: str = "left out"
 
 
+@dataclass(frozen=True)
+class Disagreement:
+    """How often another annotator would give another level of an attribute."""
+
+    overall: float
+    """Rate over all images, in [0, 1)."""
+    by_level: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Rate among images of a level, by attribute and level, where it is known."""
+
+    def within(self, group: Group) -> float:
+        """The largest of the rates known for the levels of a group, else that of all images."""
+        known = [self.by_level[level] for level in group.levels if level in self.by_level]
+        return max(known, default=self.overall)
+
+
 class NoUsableImageError(DataError):
     """A source lists no image that can be used; carries the ledger, which says why."""
 
@@ -72,6 +87,8 @@ class FaceTable:
     cautions: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     exclusions: tuple[Exclusion, ...] = field(default=())
+    disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
+    """Of annotators, by attribute, where it is known."""
 
     def __len__(self) -> int:
         return len(self.references)
@@ -90,6 +107,10 @@ class FaceTable:
     def cells(self) -> IntArray:
         """Intersection index per image, shape (n_images,), as `groups.intersections` orders."""
         return intersection_codes(self.codes, self.attributes)
+
+    def disagreement_within(self, group: Group, name: str) -> float:
+        """How often annotators disagree on an attribute within a group; 0 where not known."""
+        return self.disagreement[name].within(group) if name in self.disagreement else 0.0
 
     @property
     def n_cells(self) -> int:

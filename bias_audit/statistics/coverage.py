@@ -60,7 +60,10 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     value, lower, upper = estimate.value, estimate.lower, estimate.upper
     if estimate.scale in {"identity", "paired"}:
         least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
-        return _stretched(value, lower, upper, ratio, least)
+        lower, upper = _stretched(value, lower, upper, ratio, least)
+        if estimate.scale == "paired":
+            return max(-1.0, lower), min(1.0, upper)
+        return lower, upper
     if 0 < value < 1:
         value, lower, upper = (float(logit(number)) for number in (value, lower, upper))
         lower, upper = _stretched(value, lower, upper, ratio)

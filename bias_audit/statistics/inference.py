@@ -231,6 +231,8 @@ def bounds(measured: Measured, quantile: float) -> tuple[float, float]:
         lower, upper = wilson_bounds(value + offset, measured.counted, quantile)
         return lower - offset, upper - offset
     half = max(quantile * error, agreeing_pairs(measured.trials, quantile))
+    if np.isfinite(measured.trials):  # a difference of shares
+        return max(-1.0, value - half), min(1.0, value + half)
     return value - half, value + half
 
 

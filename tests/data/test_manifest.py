@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bias_audit.config.load import load_config
 from bias_audit.data.sources.manifest import PLUGIN, Params
 from bias_audit.errors import ConfigError, DataError
+from bias_audit.groups import Group
 
 LEVELS = {"group": ["a", "b"]}
 
@@ -195,3 +196,67 @@ def test_too_many_intersections_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"make 100000 intersections, expected at most 10000"):
         PLUGIN.read(params(file, attributes=dict.fromkeys(names, ten)))
     assert len(PLUGIN.read(params(file, attributes=dict.fromkeys(names[:4], ten)))) == 1
+
+
+def test_the_majority_of_annotators_decides_and_ties_are_left_out(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "path,one,two,three,side\n1.jpg,a,a,b,l\n2.jpg,b,a,,r\n3.jpg,b,b,b,r\n1.jpg,,,,l\n1.jpg,a,,,l\n",
+    )
+    levels = {**LEVELS, "side": ["l", "r"]}
+    table = PLUGIN.read(
+        params(file, attributes=levels, annotators={"group": ["one", "two", "three"]})
+    )
+    assert table.codes.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert [(e.reference, e.reason) for e in table.exclusions] == [
+        ("2.jpg", "annotators tied"),
+        ("1.jpg", "empty field"),
+    ]
+    # one of three, half of two, none of three; too few images for rates of levels
+    assert table.disagreement["group"].overall == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
+    assert not table.disagreement["group"].by_level
+    assert any("27.8 % of labels, over 3 images" in notice for notice in table.notices)
+
+
+def test_disagreement_is_measured_by_level_where_images_are_enough(tmp_path: Path) -> None:
+    rows = [f"1.jpg,a,{'b' if i < 20 else 'a'},a,{'l' if i < 100 else 'r'}" for i in range(150)]
+    file = written(tmp_path, "path,one,two,three,side\n" + "\n".join(rows) + "\n1.jpg,b,b,b,r\n")
+    levels = {**LEVELS, "side": ["l", "r"]}
+    annotators = {"group": ["one", "two", "three"]}
+    found = PLUGIN.read(params(file, attributes=levels, annotators=annotators)).disagreement
+    assert found["group"].by_level["side", "l"] == pytest.approx(20 / 3 / 100)
+    assert found["group"].by_level["side", "r"] == 0
+    assert ("group", "b") not in found["group"].by_level
+
+
+def test_a_declared_disagreement_holds_within_the_groups_it_names(tmp_path: Path) -> None:
+    file = written(tmp_path, "path,group,side\n1.jpg,a,l\n2.jpg,b,r\n")
+    levels = {**LEVELS, "side": ["l", "r"]}
+    rates = {"group": {"all": 0.02, "side=l": 0.05}, "side": 0.01}
+    table = PLUGIN.read(params(file, attributes=levels, disagreement=rates))
+    inside = [Group((("side", level),)) for level in "lr"]
+    assert [table.disagreement_within(group, "group") for group in inside] == [0.05, 0.02]
+    assert [table.disagreement_within(group, "side") for group in inside] == [0.01, 0.01]
+    assert any("2.0 % of labels" in notice for notice in table.notices)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"disagreement": {"grup": 0.1}}, "expected one of the attributes group, got 'grup'"),
+        ({"disagreement": {"group": {"group=a": 0.1}}}, "expected a rate for all"),
+        ({"disagreement": {"group": {"all": 0, "group=c": 0.1}}}, "got 'group=c'"),
+        ({"disagreement": {"group": 1.0}}, "less than 1"),
+        ({"annotators": {"grup": ["one", "two"]}}, "expected one of the attributes group"),
+        ({"annotators": {"group": ["one", "one"]}}, "at least two different columns"),
+        (
+            {"annotators": {"group": ["one", "two"]}, "disagreement": {"group": 0.1}},
+            "remove it here or there",
+        ),
+    ],
+)
+def test_disagreement_and_annotators_must_fit_the_attributes(
+    more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        params(Path("x.csv"), **more)

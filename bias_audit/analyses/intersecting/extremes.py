@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,10 +36,17 @@ class Extremes:
     """That the highest exceeds the lowest by chance, adjusted for all pairs."""
     claim: float
     """Lower bound of the highest minus the lowest that holds for all pairs."""
+    quantile: float
+    """Of that bound, in standard errors of the two as measured."""
 
 
 def extremes(
-    values: Sequence[Measured], *, n_draws: int, alpha: float, rng: np.random.Generator
+    values: Sequence[Measured],
+    *,
+    n_draws: int,
+    alpha: float,
+    rng: np.random.Generator,
+    without_errors: Sequence[Measured] | None = None,
 ) -> Extremes:
     """Find the extremes, and what else may be extreme, by max-T over paired differences.
 
@@ -53,9 +61,12 @@ def extremes(
         n_draws: Joint draws.
         alpha: Chance of a wrong statement, for each of the three.
         rng: Source of the draws.
+        without_errors: What each value may be if its labels have errors, one of two ends; then
+            only what no such errors explain counts as beyond chance. None: labels have none.
     """
+    clear = values if without_errors is None else without_errors
     size = np.array([value.value for value in values])
-    scores = _pair_scores(values)
+    scores = _pair_scores(values, clear)
     influence = np.stack([value.influence for value in values])
     errors = _pair_errors(influence)
     draws = joint_draws(values, n_draws, rng) * np.sqrt((influence**2).sum(axis=1))
@@ -69,7 +80,7 @@ def extremes(
         np.maximum(largest, up, out=largest)
     statistic = float(scores[highest, lowest])
     joint = max_t([statistic], largest[:, None], alpha=alpha)
-    gap = values[highest] - values[lowest]
+    observed, gap = values[highest] - values[lowest], values[highest] - clear[lowest]
     return Extremes(
         highest=highest,
         lowest=lowest,
@@ -77,6 +88,7 @@ def extremes(
         like_lowest=_kept(below, lowest, alpha),
         p_value=resampling_p(statistic, largest),
         claim=bounds(gap, quantile_of(gap, joint.critical))[0],
+        quantile=quantile_of(observed, joint.critical),
     )
 
 
@@ -92,13 +104,16 @@ def _studentised(differences: FloatArray, errors: FloatArray) -> FloatArray:
     return np.asarray(differences * usable / np.where(usable, errors, 1.0), dtype=np.float64)
 
 
-def _pair_scores(values: Sequence[Measured]) -> FloatArray:
-    """Normal score of every value minus every other, shape (n, n)."""
+def _pair_scores(values: Sequence[Measured], clear: Sequence[Measured]) -> FloatArray:
+    """Normal score of every value minus every other, shape (n, n).
+
+    The lower of two is taken without errors; where that makes it the higher one, the score is 0.
+    """
     n = len(values)
     scores = np.zeros((n, n))
-    for one in range(n):
-        for other in range(one):
-            scores[one, other] = normal_score(values[one] - values[other])
+    for one, other in itertools.permutations(range(n), 2):
+        if values[one].value >= values[other].value:
+            scores[one, other] = max(0.0, normal_score(values[one] - clear[other]))
             scores[other, one] = -scores[one, other]
     return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,11 @@ from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
+from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
 from bias_audit.statistics.inference import Measured, too_unequal
 from bias_audit.statistics.influence import auc
+from bias_audit.statistics.label_noise import Labels
 
 METRIC = "one-vs-rest AUC"
 
@@ -41,6 +44,14 @@ class _Groups:
     of_level: IntArray
     """Group of each level that the probe kept, shape (n_levels,)."""
     units: Units
+    table: FaceTable
+
+    def labels(self, index: int) -> Labels:
+        """Of one group against all others: an error in any attribute makes it another group."""
+        names, group = [name for name, _ in self.groups[index].levels], self.groups[index]
+        right = [1 - self.table.disagreement_within(group, name) for name in names]
+        share = float((self.in_group == index).mean())
+        return Labels(1 - share, 1 - math.prod(right))
 
 
 def depths(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
@@ -98,7 +109,7 @@ def _groups(subject: Subject, over: tuple[Attribute, ...], scored: Scored) -> _G
         of_level = levels
         if len(over) > 1:
             of_level = intersection_codes(level_codes(table.attributes)[levels][:, columns], over)
-    return _Groups(intersections(over), in_group, scored, of_level, Units.of(subject))
+    return _Groups(intersections(over), in_group, scored, of_level, Units.of(subject), table)
 
 
 def _value(own: _Groups, treatments: Treatments, index: int) -> GroupValue:
@@ -113,7 +124,7 @@ def _value(own: _Groups, treatments: Treatments, index: int) -> GroupValue:
         return GroupValue(group, n, None, reason="too few images for every fold")
     if (reason := too_unequal(value)) is not None:
         return GroupValue(group, n, None, reason=reason)
-    return GroupValue(group, n, value, value, treatment.reason)
+    return GroupValue(group, n, value, value, treatment.reason, own.labels(index))
 
 
 def _apart(own: _Groups, scores: Scores, chosen: npt.NDArray[np.integer]) -> Measured | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from bias_audit.groups import Attribute, Group, IntArray
 from bias_audit.results.blocks import GroupLedgerEntry, GroupRow, GroupTable
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate
+from bias_audit.statistics.label_noise import GroupContrast, Labels
 from bias_audit.statistics.shrunk_estimates import shrink_estimates
 
 
@@ -26,6 +27,21 @@ class GroupValue:
     contrast: Measured | None = None
     """The same for differences between groups, in which errors that all groups share cancel."""
     reason: str | None = None
+    labels: Labels = field(default_factory=Labels)
+    """Behind the value, where there is one."""
+    between: GroupContrast | None = None
+    """What the value is made of, where it is a difference between groups."""
+
+    @property
+    def tested(self) -> Measured | None:
+        """What of the value errors of annotators, as far as these disagree, leave to be tested."""
+        return self.value if self.between is None else self.between.nearest
+
+    def estimate(self, level: float) -> Estimate | None:
+        """The value with its interval, which counts errors of annotators as `tested` does."""
+        if self.between is not None:
+            return self.between.estimate(level)
+        return None if self.value is None else estimate(self.value, level=level)
 
     def allowing(self, choice: float) -> GroupValue:
         """With the share of the error rate that the choice of the layer left."""
@@ -70,6 +86,11 @@ class GroupMeasures:
         return tuple(entry.value for entry in self.values)
 
     @property
+    def tested(self) -> tuple[Measured | None, ...]:
+        """What is tested of each declared group."""
+        return tuple(entry.tested for entry in self.values)
+
+    @property
     def known(self) -> Iterator[tuple[int, Measured]]:
         """The groups that have a value, by their index."""
         return ((i, value) for i, value in enumerate(self.measures) if value is not None)
@@ -107,7 +128,7 @@ def table_of(
         level: Coverage of the intervals.
         shrunk: Whether values are drawn towards what the attributes predict.
     """
-    estimates = [None if m is None else estimate(m, level=level) for m in measures.measures]
+    estimates = [entry.estimate(level) for entry in measures.values]
     nothing: tuple[Estimate | None, ...] = (None,) * len(estimates)
     drawn, said = (
         shrink_estimates(estimates, measures.codes, names=measures.given)
@@ -141,5 +162,8 @@ def table_of(
 def _pooled_row(pooled: GroupValue | None, level: float) -> tuple[GroupRow, ...]:
     if pooled is None:
         return ()
-    found = None if pooled.value is None else estimate(pooled.value, level=level)
-    return (GroupRow(group=pooled.group, n=pooled.n, estimate=found, reason=pooled.reason),)
+    return (
+        GroupRow(
+            group=pooled.group, n=pooled.n, estimate=pooled.estimate(level), reason=pooled.reason
+        ),
+    )

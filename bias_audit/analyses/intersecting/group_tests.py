@@ -110,7 +110,7 @@ def _global_row(
 
 
 def _flat(level: Level) -> list[Measured | None]:
-    return [value for measures in level.members for value in measures.measures]
+    return [value for measures in level.members for value in measures.tested]
 
 
 def _resample(

@@ -12,6 +12,7 @@ from bias_audit.analyses.intersecting.group_measures import GroupMeasures, Group
 from bias_audit.analyses.wording import listed
 from bias_audit.groups import IntArray
 from bias_audit.statistics.inference import Measured
+from bias_audit.statistics.label_noise import GroupContrast
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,13 +34,9 @@ def interactions(measures: GroupMeasures) -> GroupMeasures:
     title = f"{measures.title}: difference to {model}"
     residuals, reasons = _residuals(measures, known)
     values = tuple(
-        GroupValue(
-            entry.group,
-            entry.n,
-            residuals.get(index),
-            residuals.get(index),
-            _reason(entry, index in residuals, reasons.get(index)),
-        )
+        _left(entry, residuals[index])
+        if index in residuals
+        else GroupValue(entry.group, entry.n, None, reason=reasons.get(index) or entry.reason)
         for index, entry in enumerate(measures.values)
     )
     return replace(
@@ -61,18 +58,20 @@ def model_of(names: Sequence[str]) -> str:
     return f"an additive model of {listed(names, most=len(names))}"
 
 
-def _reason(entry: GroupValue, is_known: bool, exact: str | None) -> str | None:  # noqa: FBT001
-    return None if is_known else exact or entry.reason
+def _left(entry: GroupValue, residual: GroupContrast) -> GroupValue:
+    value = residual.observed
+    return GroupValue(entry.group, entry.n, value, value, between=residual)
 
 
 def _residuals(
     measures: GroupMeasures, known: list[tuple[int, Measured]]
-) -> tuple[dict[int, Measured], dict[int, str]]:
+) -> tuple[dict[int, GroupContrast], dict[int, str]]:
     """The residual of each group that has one, and why the others have none."""
     if not known:
         return {}, {}
     rows = [index for index, _ in known]
-    contrasts = [measures.values[i].contrast or value for i, value in known]
+    contrasts = tuple(measures.values[i].contrast or value for i, value in known)
+    labels = tuple(measures.values[i].labels for i in rows)
     codes = measures.codes[rows]
     if codes.shape[1] == 1:
         codes = np.zeros_like(codes)
@@ -85,12 +84,14 @@ def _residuals(
         if remainder[place, place] < _EXACT:
             reasons[index] = "the additive model fits it exactly, whatever its value"
             continue
-        result[index] = replace(
+        observed = replace(
             contrasts[place],
             value=float(residuals[place]),
             influence=influences[place],
             is_share=False,
         )
+        own = np.arange(len(rows)) == place
+        result[index] = GroupContrast(observed, contrasts, remainder[place], labels, own)
     return result, reasons
 
 

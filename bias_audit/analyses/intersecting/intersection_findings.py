@@ -8,10 +8,12 @@ from bias_audit.analyses.intersecting.extremes import extremes
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupTests
 from bias_audit.analyses.intersecting.interactions import model_of
 from bias_audit.analyses.intersecting.intersection_measures import Part
+from bias_audit.analyses.intersecting.label_errors import EXPLAINED, explained_too, explaining
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding
-from bias_audit.statistics.inference import Measured, estimate
+from bias_audit.statistics.inference import Measured, bounds, estimate, quantile_for
+from bias_audit.statistics.label_noise import GroupContrast, cleared
 from bias_audit.statistics.worst_case import worst_case
 
 
@@ -35,6 +37,7 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
     ]
     n = len(measures.values)
     ends = f"highest in {told[0]}, lowest in {told[1]}, {coverage(level)}s."
+    ends += _ends_explained(measures, (known[-1][0], known[0][0]), level)
     if not tests.is_open:
         text = (
             f"Whether annotated {measures.target} is told apart within single groups of {within} "
@@ -54,6 +57,18 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
     )
 
 
+def _ends_explained(measures: GroupMeasures, ends: tuple[int, int], level: float) -> str:
+    """The label errors that would explain the highest and the lowest group's difference."""
+    high, low = (measures.values[index] for index in ends)
+    values = [entry.contrast or entry.value for entry in (high, low)]
+    if values[0] is None or values[1] is None or high is low:
+        return ""
+    contrast = GroupContrast.pair((values[0], values[1]), (high.labels, low.labels))
+    names = f"in {high.group.label}", f"in {low.group.label}"
+    text = explaining(contrast, *names, quantile_for(contrast.observed, level))
+    return f" {text}{explained_too(contrast, level)}"
+
+
 def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Finding, ...]:
     """The most and the least distinguishable of the full cells."""
     (measures,) = (m for m, _ in part.measured if m.target == INTERSECTION)
@@ -61,18 +76,27 @@ def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Fin
     if len(known) < 2:  # noqa: PLR2004
         return ()
     plan = subject.multiplicity
+    labels = [measures.values[index].labels for index, _ in known]
     found = extremes(
         [value for _, value in known],
         n_draws=draws_of(plan, len(known)),
         alpha=plan.alpha,
         rng=subject.rng("extremes"),
+        without_errors=[
+            cleared(value, own.replaced) for (_, value), own in zip(known, labels, strict=True)
+        ],
+    )
+    ends = found.highest, found.lowest
+    contrast = GroupContrast.pair(
+        (known[ends[0]][1], known[ends[1]][1]), (labels[ends[0]], labels[ends[1]])
     )
     names = [measures.values[index].group.label for index, _ in known]
     high, low = (estimate(known[place][1], level=level) for place in (found.highest, found.lowest))
-    differ = found.claim > 0
-    verdict = (
-        "The two differ" if differ else "Even these two cannot be distinguished from each other"
-    )
+    verdict, explained = "Even these two cannot be distinguished from each other", ""
+    if bounds(contrast.observed, found.quantile)[0] > 0:
+        verdict = "The two differ" if found.claim > 0 else f"The difference of the two {EXPLAINED}"
+        high_in, low_in = (f"in {names[place]}" for place in ends)
+        explained = f" {explaining(contrast, high_in, low_in, found.quantile)}"
     text = (
         f"Of {len(known)} groups at {measures.layer}, {names[found.highest]} is told apart from "
         f"all others best (one-vs-rest AUC {interval(high)}) and {names[found.lowest]} worst "
@@ -80,6 +104,7 @@ def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Fin
         f"{found.p_value:.3g}). Not distinguishable from the best, in that no group exceeds them "
         f"beyond chance: {_named(found.like_highest, names)}; from the worst: "
         f"{_named(found.like_lowest, names)}. Extremes among many groups are partly chance."
+        f"{explained}"
     )
     return (
         Finding(
@@ -111,10 +136,13 @@ def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple
         return tuple(largest)
     n = sum(len(list(measures.known)) for measures, _ in part.measured)
     layer = part.measured[0][0].layer
+    beyond = "chance"
+    if subject.faces.table.disagreement:
+        beyond += " and what the disagreement of annotators could explain"
     text = (
         f"No interaction found at {layer}: none of {n} differences to additive models is beyond "
-        f"chance (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence that "
-        "there is none."
+        f"{beyond} (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence "
+        "that there is none."
     )
     return (Finding(text=text, weight=0.0, question="groups", evidence="interaction"),)
 
@@ -124,12 +152,17 @@ def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Fi
     if not found:
         return None
     index, value = max(found, key=lambda entry: abs(entry[1].value))
-    own = estimate(value, level=level)
+    entry = measures.values[index]
+    own, contrast = entry.estimate(level), entry.between
+    if own is None or contrast is None:
+        raise ValueError(f"{measures.title}: expected a difference for {entry.group.label}")
+    quantile = quantile_for(value, level)
     text = (
         f"{_subject_of(measures)} {measures.layer} interacts with groups: in {len(found)} of "
         f"{len(list(measures.known))} it differs from {model_of(measures.given)} beyond chance, "
-        f"most in {measures.values[index].group.label}, by {interval(own)} ({coverage(level)}, "
-        f"adjusted p = {tests.verdicts[index]:.3g})."
+        f"most in {entry.group.label}, by {interval(own)} ({coverage(level)}, "
+        f"adjusted p = {tests.verdicts[index]:.3g}). "
+        f"{explaining(contrast, f'in {entry.group.label}', 'elsewhere', quantile)}"
     )
     name = f"interaction_{measures.target}_{'_'.join(measures.given)}"
     return Finding(

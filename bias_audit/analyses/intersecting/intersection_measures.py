@@ -131,7 +131,7 @@ def interactions_of(subject: Subject, aucs: Part, within: Part) -> Part:
     """What the additive models leave: of the full cells, and of attributes within groups."""
     cells = [m for m, _ in aucs.measured if m.target == INTERSECTION]
     members = tuple(interactions(m) for m in (*(m for m, _ in within.measured), *cells))
-    everything = [value for m in members for value in m.measures]
+    everything = [value for m in members for value in m.tested]
     levels = [Level("interactions", members)]
     question = "Is there more to a group than the effects of its single attributes?"
     result = tested(subject, question, everything, levels, null=0.0, side="apart")

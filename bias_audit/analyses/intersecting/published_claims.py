@@ -18,6 +18,7 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures
 from bias_audit.analyses.intersecting.intersection_measures import Part, Probed
+from bias_audit.analyses.intersecting.label_errors import explained_too, explaining
 from bias_audit.analyses.intersecting.published_wrong_genders import wrong_genders
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
@@ -32,8 +33,10 @@ from bias_audit.statistics.inference import (
     joint_draws,
     normal_score,
     p_above,
+    quantile_for,
 )
 from bias_audit.statistics.influence import Statistic, auc, mean
+from bias_audit.statistics.label_noise import GroupContrast
 from bias_audit.statistics.multiplicity import adjusted, is_rejected, max_t, resampling_p
 
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -235,6 +238,13 @@ def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Cl
         is_share=False,
         choice=known[middle[0]].choice,
     )
+    between = GroupContrast(
+        contrast,
+        tuple(parts.values()),
+        np.array(list(weights.values())),
+        tuple(measures.values[i].labels for i in weights),
+        np.isin(list(weights), middle),
+    )
     labels = [
         listed([measures.values[i].group.label for i in chosen], most=9)
         for chosen in (middle, others)
@@ -246,7 +256,11 @@ def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Cl
         f"{labels[1]} ({means[1]:.2f})"
         + (f"; {missing} levels of age have no value." if missing else ".")
     )
-    own = Comparison("middle minus other ages", contrast, estimate(contrast, level=level))
+    own = Comparison("middle minus other ages", between.nearest, between.estimate(level))
+    explained = explaining(
+        between, "in the middle ages", "in the others", quantile_for(contrast, level)
+    )
+    details += f" {explained}{explained_too(between, level)}"
     said = "gender is separable mainly in the middle-aged"
     return [Claim(said, (own,), details, about=(gender,))]
 

@@ -25,6 +25,7 @@ from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, in
 from bias_audit.results.blocks import GroupLedgerEntry
 from bias_audit.statistics.inference import Measured, too_unequal, widening
 from bias_audit.statistics.influence import Statistic, macro_auc
+from bias_audit.statistics.label_noise import Labels
 
 _FEWEST = 2
 """Levels to compare, and images of a level that show any spread."""
@@ -180,7 +181,9 @@ def _value(
     left_out = len(within.counts[index]) - len(compared)
     reasons = [treatment.reason, f"{left_out} levels left out" if left_out else None]
     reason = "; ".join(reason for reason in reasons if reason) or None
-    return GroupValue(group, n, widened, plain, reason)
+    disagreement = asked.subject.faces.table.disagreement_within(group, asked.target.name)
+    labels = Labels.among(within.counts[index][compared], disagreement)
+    return GroupValue(group, n, widened, plain, reason, labels)
 
 
 def _told_apart(

@@ -26,6 +26,7 @@ from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import Target, targets_of, unknown_groups, unknown_targets
+from bias_audit.analyses.wording import LABEL_ERRORS
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 
@@ -151,6 +152,7 @@ _LIMITS = (
     "for; they say what several backbones encode together.",
     "Layers were picked on the same images that are voted on, so values are optimistic, the more "
     "so the more layers a backbone has; differences between votes and members hold some of that.",
+    LABEL_ERRORS,
 )
 
 

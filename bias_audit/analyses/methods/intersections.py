@@ -20,6 +20,7 @@ from bias_audit.analyses.intersecting.intersection_measures import (
     probed,
     within_of,
 )
+from bias_audit.analyses.intersecting.label_errors import LIMIT, METHOD, disagreement_method
 from bias_audit.analyses.intersecting.published_claims import claim_findings
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
@@ -170,6 +171,8 @@ def _method(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         "are compared by the mean AUC over pairs of levels (Hand & Till 2001), because the task "
         "of a one-vs-rest AUC changes with the number of levels. The middle ages are all but the "
         "two youngest and the two oldest of six or more levels, else all but the ends.",
+        METHOD,
+        *disagreement_method(subject.faces.table),
     )
 
 
@@ -179,6 +182,7 @@ _LIMITS = (
     "Where the layer is the most separable one, it was chosen on the same images, which favours "
     "high values a little.",
     "Interactions are on the scale of the AUC; values near 1 leave less room for differences.",
+    LIMIT,
 )
 
 

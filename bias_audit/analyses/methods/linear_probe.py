@@ -20,7 +20,7 @@ from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import targets_of, unknown_targets
-from bias_audit.analyses.wording import listed
+from bias_audit.analyses.wording import LABEL_ERRORS, listed
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import LayerCurve
 
@@ -163,6 +163,7 @@ def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ..
         "That an attribute is linearly decodable says that a layer encodes it, not that a "
         "downstream decision uses it.",
         "What is decoded is the annotated label, as the source recorded it.",
+        LABEL_ERRORS,
         *likeness_limits(subject),
     ]
     for target in probed:

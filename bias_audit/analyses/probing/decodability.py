@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-
-import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
@@ -25,6 +23,7 @@ from bias_audit.analyses.probing.separability import Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
 from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint
+from bias_audit.statistics.draws import compared_with_a_further_draw, mean_of
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -237,25 +236,26 @@ def decodability(
     with subject.progress.step(title, total=total, unit="layer") as step:
         for target in probed:
             comparisons = []
-            for layer_probe in target.probes:
-                comparisons.append(compare(layer_probe))
+            controls = _controls(target.probes, metric, units)
+            for layer_probe, own in zip(target.probes, controls, strict=True):
+                comparisons.append(compare(layer_probe, own))
                 step.advance()
             results.append(Decodability(target, tuple(comparisons)))
     return _adjusted(subject, results, metric)
 
 
 def _compare(
-    subject: Subject, layer_probe: LayerProbe, *, metric: Metric, units: Units, level: float
+    subject: Subject,
+    layer_probe: LayerProbe,
+    controls: Mapping[str, Measured],
+    *,
+    metric: Metric,
+    units: Units,
+    level: float,
 ) -> Comparison | None:
     real = measure(metric, layer_probe.scores, units)
     if real is None:
         return None
-    controls = {
-        kind: control
-        for kind, scores in layer_probe.controls.items()
-        for control in [_averaged([measure(metric, s, units) for s in scores], units, kind)]
-        if control is not None
-    }
     differences = {kind: real - control for kind, control in controls.items()}
     differences[GUESSING] = real.above(metric.chance(len(layer_probe.scores.part.levels)))
     lift = lift_over(differences, level=level, rng=subject.rng("lift", layer_probe.layer))
@@ -283,29 +283,31 @@ def _refitted(layer_probe: LayerProbe, metric: Metric, units: Units) -> tuple[fl
     return tuple(refit.value for refit in found if refit is not None)
 
 
-def _averaged(measures: Sequence[Measured | None], units: Units, kind: str) -> Measured | None:
-    """The mean over seeds; seeds of random weights vary as well as the images do.
+def _controls(
+    probes: Sequence[LayerProbe], metric: Metric, units: Units
+) -> list[dict[str, Measured]]:
+    """Every control of every layer, several seeds of one kind as one.
 
-    What is wanted is how a layer compares with a further draw of random weights: between n draws
-    of variance s^2, the error of that is s^2 (1 + 1 / n) with n - 1 degrees of freedom. With one
-    draw, how much draws differ is unknown, and the comparison is with that draw. Shuffles need no
-    such term: what varies between them is which images got which labels, and the images'
-    influences hold that.
+    Random weights vary between draws as well as the images do. Shuffles need no such term: what
+    varies between them is which images got which labels, and the images' influences hold that.
+    With one draw how much draws differ is unknown, and the comparison is with that draw.
     """
-    known = [measure for measure in measures if measure is not None]
-    if not known:
-        return None
-    values = np.array([measure.value for measure in known])
-    mean = float(values.mean())
-    influence = np.mean([measure.influence for measure in known], axis=0)
-    n = len(known)
-    if n == 1 or kind == SHUFFLED:
-        return replace(known[0], value=mean, influence=np.asarray(influence))
-    at = units.n_clusters
-    influence[at : at + n] += (values - mean) * np.sqrt((1 + 1 / n) / (n - 1))
-    return replace(
-        known[0], value=mean, influence=np.asarray(influence), seed_freedom=float(n - 1)
-    )
+    found: list[dict[str, Measured]] = [{} for _ in probes]
+    for kind in probes[0].controls if probes else ():
+        seeds = [
+            [m for scores in p.controls[kind] if (m := measure(metric, scores, units)) is not None]
+            for p in probes
+        ]
+        is_drawn = kind != SHUFFLED and all(len(each) == len(seeds[0]) > 1 for each in seeds)
+        means = (
+            compared_with_a_further_draw(seeds)
+            if is_drawn
+            else [mean_of(each) if each else None for each in seeds]
+        )
+        for own, control in zip(found, means, strict=True):
+            if control is not None:
+                own[kind] = control
+    return found
 
 
 def _adjusted(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +17,12 @@ from bias_audit.data.annotations import (
     find_image,
     resolved_folder,
 )
+from bias_audit.data.annotators import (
+    declared_disagreement,
+    measured_disagreement,
+    undeclared,
+    voted,
+)
 from bias_audit.data.faces import Exclusion, FaceTable
 from bias_audit.data.rows import WHOLE_NUMBER, Row, read_rows
 from bias_audit.data.source import FaceSource
@@ -24,6 +31,7 @@ from bias_audit.groups import Attribute
 
 _RESERVED = "intersection"
 """What analyses call all attributes together."""
+_Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Params(Strict):
@@ -36,6 +44,16 @@ class Params(Strict):
     path_column: str = Field(default="path", description="Column with the path of the image.")
     attributes: dict[str, list[str]] = Field(
         min_length=1, description="Column name of each attribute, with all its levels in order."
+    )
+    annotators: dict[str, list[str]] = Field(
+        default={},
+        description="Columns of several annotators of an attribute, in place of its own column; "
+        "the label is that of the majority, and rows where they are tied are left out.",
+    )
+    disagreement: dict[str, _Rate | dict[str, _Rate]] = Field(
+        default={},
+        description="Share of labels of an attribute for which another annotator would give "
+        "another level; or such shares by all and attribute=level.",
     )
     identity_column: str | None = Field(
         default=None, description="Column that says who is shown; a person stays in one fold."
@@ -83,6 +101,32 @@ class Params(Strict):
             raise ValueError("split: expected split_column beside it, to know where splits are")
         return self
 
+    @model_validator(mode="after")
+    def _annotators_known(self) -> Self:
+        for name, columns in self.annotators.items():
+            if name not in self.attributes:
+                raise ValueError(
+                    f"annotators: expected one of the attributes {', '.join(self.attributes)}, "
+                    f"got {name!r}"
+                )
+            if len(set(columns)) < max(2, len(columns)):
+                raise ValueError(
+                    f"annotators: {name}: expected at least two different columns, got {columns}"
+                )
+            if name in self.disagreement:
+                raise ValueError(
+                    f"disagreement: {name} has several annotators, from which its rate is "
+                    "measured; remove it here or there"
+                )
+        if problems := tuple(undeclared(self.disagreement, self.attributes)):
+            raise ValueError(f"disagreement: {'; '.join(problems)}")
+        return self
+
+    @property
+    def label_columns(self) -> dict[str, Sequence[str]]:
+        """Columns that hold labels of each attribute."""
+        return {name: self.annotators.get(name, [name]) for name in self.attributes}
+
 
 def _level(name: str, level: object) -> str:
     """A level as text. Whole numbers are safe; YAML may have changed anything else."""
@@ -102,7 +146,7 @@ def read(params: Params) -> FaceTable:
     Raises:
         DataError: The file or a column is missing, or no row is usable.
     """
-    columns = [params.path_column, *params.attributes]
+    columns = [params.path_column, *itertools.chain(*params.label_columns.values())]
     columns += [name for name in (params.identity_column, params.split_column) if name]
     rows = read_rows(params.file, list(dict.fromkeys(columns)))
     root = resolved_folder(params.root or params.file.parent, expected="the manifest's images")
@@ -110,6 +154,9 @@ def read(params: Params) -> FaceTable:
     rows, n_whole = _whole_numbers(rows, params)
     if n_whole:
         notices.append(f"{n_whole} labels written like '1.0' were read as the declared '1'")
+    disagreement, noticed = declared_disagreement(params.disagreement)
+    measured, noticed_too = measured_disagreement(rows, params.annotators, params.attributes)
+    rows = voted(rows, params.annotators, params.path_column)
     attributes = [Attribute(name, tuple(levels)) for name, levels in params.attributes.items()]
     description = Description(
         name=params.file.stem + (f", split {params.split}" if params.split else ""),
@@ -118,8 +165,14 @@ def read(params: Params) -> FaceTable:
         cautions=params.cautions,
         has_identities=params.identity_column is not None,
         has_splits=params.split_column is not None,
+        disagreement=disagreement | measured,
     )
-    return face_table(_entries(rows, root, params), attributes, description, notices=notices)
+    return face_table(
+        _entries(rows, root, params),
+        attributes,
+        description,
+        notices=(*notices, *noticed, *noticed_too),
+    )
 
 
 def _whole_numbers(
@@ -129,18 +182,20 @@ def _whole_numbers(
     result: list[Row | Exclusion] = []
     changed = 0
     for row in rows:
-        new = {} if isinstance(row, Exclusion) else _as_declared(row, params.attributes)
+        new = {} if isinstance(row, Exclusion) else _as_declared(row, params)
         changed += len(new)
         result.append({**row, **new} if isinstance(row, dict) else row)
     return result, changed
 
 
-def _as_declared(row: Row, attributes: Mapping[str, list[str]]) -> Row:
+def _as_declared(row: Row, params: Params) -> Row:
     new = {}
-    for name, levels in attributes.items():
-        whole = WHOLE_NUMBER.fullmatch(row[name])
-        if whole and row[name] not in levels and whole[1] in levels:
-            new[name] = whole[1]
+    for name, columns in params.label_columns.items():
+        levels = params.attributes[name]
+        for column in columns:
+            whole = WHOLE_NUMBER.fullmatch(row[column])
+            if whole and row[column] not in levels and whole[1] in levels:
+                new[column] = whole[1]
     return new
 
 

@@ -1,0 +1,146 @@
+"""Several annotators of one attribute: the label of the majority, and how often they disagree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from bias_audit.data.faces import Disagreement, Exclusion
+from bias_audit.data.rows import Row
+
+_ALL: Final = "all"
+_FEWEST: Final = 50
+"""Images of a level from which on it has a rate of its own."""
+
+
+def voted(
+    rows: Iterable[Row | Exclusion], annotators: Mapping[str, Sequence[str]], path_column: str
+) -> list[Row | Exclusion]:
+    """The rows with the label that most annotators gave; a row where they are tied is left out.
+
+    An empty field is no vote; without any vote the label is empty.
+
+    Args:
+        rows: Of the label file.
+        annotators: Columns of the annotators, by attribute.
+        path_column: Names a row in the ledger.
+    """
+    return [
+        row if isinstance(row, Exclusion) else _voted(row, annotators, path_column) for row in rows
+    ]
+
+
+def _voted(row: Row, annotators: Mapping[str, Sequence[str]], path_column: str) -> Row | Exclusion:
+    for name, columns in annotators.items():
+        votes = _votes(row, columns)
+        if _is_tied(votes):
+            said = ", ".join(f"{n} x {label}" for label, n in votes.most_common())
+            detail = f"{name}: expected one level with most votes, got {said}"
+            return Exclusion(row[path_column], "annotators tied", detail)
+    return {**row, **_majority(row, annotators)}
+
+
+def _votes(row: Row, columns: Sequence[str]) -> Counter[str]:
+    return Counter(row[column] for column in columns if row[column])
+
+
+def _is_tied(votes: Counter[str]) -> bool:
+    first, *second = [n for _, n in votes.most_common(2)] or [0]
+    return second == [first]
+
+
+def _majority(row: Row, annotators: Mapping[str, Sequence[str]]) -> Row:
+    """The label of each attribute; empty where there is none."""
+    votes = {name: _votes(row, columns) for name, columns in annotators.items()}
+    return {
+        name: "" if _is_tied(own) or not own else own.most_common(1)[0][0]
+        for name, own in votes.items()
+    }
+
+
+def measured_disagreement(
+    rows: Iterable[Row | Exclusion],
+    annotators: Mapping[str, Sequence[str]],
+    attributes: Mapping[str, Sequence[str]],
+) -> tuple[dict[str, Disagreement], list[str]]:
+    """How often an annotator differs from the most frequent label, and a notice of each attribute.
+
+    Rows that are tied count as well: half of two annotators who disagree differ from either.
+    A level of any attribute has a rate of its own from 50 images on; rows with fewer than two
+    votes say nothing.
+
+    Args:
+        rows: Of the label file, before `voted`.
+        annotators: Columns of the annotators, by attribute.
+        attributes: Levels of all attributes.
+    """
+    known = [row for row in rows if isinstance(row, dict)]
+    found, notices = {}, []
+    for name, columns in annotators.items():
+        votes = [(row, _votes(row, columns)) for row in known]
+        rates = [
+            ({**row, **_majority(row, annotators)}, 1 - max(own.values()) / own.total())
+            for row, own in votes
+            if own.total() > 1
+        ]
+        if not rates:
+            continue
+        by_level = {
+            (attribute, level): float(np.mean(own))
+            for attribute, levels in attributes.items()
+            for level in levels
+            if len(own := [rate for row, rate in rates if row[attribute] == level]) >= _FEWEST
+        }
+        found[name] = Disagreement(float(np.mean([rate for _, rate in rates])), by_level)
+        notices.append(
+            f"{name}: an annotator gives another level than most in "
+            f"{100 * found[name].overall:.1f} % of labels, over {len(rates)} images"
+        )
+    return found, notices
+
+
+def declared_disagreement(
+    declared: Mapping[str, float | Mapping[str, float]],
+) -> tuple[dict[str, Disagreement], list[str]]:
+    """The rates that a config states, and a notice of each attribute.
+
+    Args:
+        declared: By attribute a rate, or rates by "all" and "attribute=level".
+    """
+    found = {}
+    for name, rates in declared.items():
+        own = rates if isinstance(rates, Mapping) else {_ALL: rates}
+        by_level = {level_of(key): rate for key, rate in own.items() if key != _ALL}
+        found[name] = Disagreement(own[_ALL], by_level)
+    notices = [
+        f"{name}: another annotator is declared to give another level in "
+        f"{100 * each.overall:.1f} % of labels"
+        for name, each in found.items()
+    ]
+    return found, notices
+
+
+def level_of(key: str) -> tuple[str, str]:
+    """Attribute and level of a key such as "race=Black"."""
+    name, _, level = key.partition("=")
+    return name, level
+
+
+def undeclared(
+    declared: Mapping[str, float | Mapping[str, float]], attributes: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Why the rates of a config do not fit its attributes."""
+    known = {f"{name}={level}" for name, levels in attributes.items() for level in levels}
+    for name, rates in declared.items():
+        if name not in attributes:
+            yield f"expected one of the attributes {', '.join(attributes)}, got {name!r}"
+        if not isinstance(rates, Mapping):
+            continue
+        if _ALL not in rates:
+            yield f"{name}: expected a rate for {_ALL} beside those of groups"
+        for key in rates:
+            if key not in known | {_ALL}:
+                yield f"{name}: expected all or attribute=level, such as {min(known)}, got {key!r}"
