@@ -346,6 +346,10 @@ def _enough_draws(
     return ()
 
 
+def _no_families(_params: Strict, _attributes: Sequence[Attribute]) -> int:
+    return 0
+
+
 def _reads_nothing(_params: Strict) -> tuple[Path, ...]:
     return ()
 
@@ -367,6 +371,10 @@ class Declared(Generic[P]):
         _enough_draws
     )
     """Why so few draws as the parameters ask for could never reject anything, and how many do."""
+    families: Callable[[P, Sequence[Attribute]], int] = _no_families
+    """How many families of tests decide what its findings claim of one backbone (or of all
+    together), at most: each has the error rate `Subject.multiplicity.alpha`. Intervals that a
+    sentence prints "each by itself" belong to none."""
     fits: Callable[[P, Workload], float] = _no_fits
     """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = _no_positions

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Group, IntArray, intersections
+from bias_audit.groups import Attribute, Group, IntArray, intersections
 from bias_audit.statistics.clusters import effective_clusters
 from bias_audit.statistics.inference import FEWEST_CLUSTERS
 
@@ -68,13 +68,19 @@ def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Ta
     Raises:
         AnalysisError: A name is neither an attribute nor "intersection".
     """
-    attributes = [attribute.name for attribute in faces.attributes]
-    chosen = [*attributes, INTERSECTION] if names is None else list(names)
-    for message in unknown_targets(faces, chosen):
+    for message in unknown_targets(faces, names or ()):
         raise AnalysisError(message)
-    if len(attributes) == 1:
-        chosen = attributes
-    return tuple(_target(faces, name) for name in dict.fromkeys(chosen))
+    return tuple(_target(faces, name) for name in target_names(faces.attributes, names))
+
+
+def target_names(
+    attributes: Sequence[Attribute], names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Names of the targets, as `targets_of` gives them."""
+    every = [attribute.name for attribute in attributes]
+    if len(every) == 1:
+        return tuple(every)
+    return tuple(dict.fromkeys([*every, INTERSECTION] if names is None else names))
 
 
 def unknown_targets(faces: FaceTable, names: Sequence[str]) -> tuple[str, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
+from bias_audit.statistics.clusters import is_worth_less
 from bias_audit.statistics.estimate import Estimate
 
-_EVEN = 0.8
-"""Share of the clusters that they are worth, from which on they count as of one size."""
+SCORE_INTERVALS: Final = (
+    "are score intervals (Wilson 1927) that count as many observations as the influence of every "
+    "image says, with Student's t for few clusters"
+)
+"""How intervals of shares are made."""
 
 LABEL_ERRORS: Final = (
     "Where a share of a group's labels is wrong, up to the same share of right predictions counts "
@@ -50,10 +55,20 @@ def coverage(level: float) -> str:
     return f"{100 * level:g} % interval"
 
 
+def decided_at(alpha: float, level: float) -> str:
+    """The error rate of a claim, such as " (decided at an error rate of 0.36 %)".
+
+    Empty where the interval printed beside it, which holds at `level`, has that rate.
+    """
+    if math.isclose(1 - alpha, level):
+        return ""
+    return f" (decided at an error rate of {100 * alpha:.2g} %)"
+
+
 def sample(estimate: Estimate) -> str:
     """Such as "n = 720", or "n = 96 in 12 clusters of unequal size, worth 7.4 equal ones"."""
     text = f"n = {estimate.n}"
-    if estimate.clusters is None or estimate.clusters > _EVEN * estimate.n:
+    if not is_worth_less(estimate.n, estimate.clusters):
         return text
     return f"{text}, worth {estimate.clusters:.1f} clusters of equal size"
 

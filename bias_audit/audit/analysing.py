@@ -34,6 +34,8 @@ class _Work:
     name: str
     """Of what is looked at."""
     planned: PlannedAnalysis
+    families: int
+    """Families of tests that decide its claims."""
     key: str
     """Of everything the result depends on."""
     run: Callable[[], Outcome]
@@ -66,6 +68,7 @@ def analyses_of(
         work = _Work(
             subject.name,
             planned,
+            planned.families(subject.faces.table.attributes),
             analysis_key(planned, subject, config),
             partial(made.run, subject, planned.params),
             _quoted([subject]),
@@ -96,6 +99,7 @@ def analyses_of_all(
         work = _Work(
             TOGETHER,
             planned,
+            planned.families(members[0].subject.faces.table.attributes),
             joint_key(planned, members, plan.config),
             partial(made.run, members, planned.params),
             _quoted([member.subject for member in members]),
@@ -132,7 +136,7 @@ def _made(
     seconds = round(time.monotonic() - began, 2)
     costs.add(StageCost(stage=planned.kind, seconds=seconds, reused=known is not None))
     arrays = name if found.result.status == "done" else ""
-    return found.result.model_copy(update={"arrays": arrays})
+    return found.result.model_copy(update={"arrays": arrays, "families": work.families})
 
 
 def _analysed(work: _Work, config: AuditConfig, progress: Progress) -> KeptAnalysis:

@@ -21,6 +21,7 @@ from bias_audit.data.identities import identity_cautions
 from bias_audit.data.ledger import data_record, summarise_exclusions
 from bias_audit.data.sampling import warnings
 from bias_audit.errors import ConfigError
+from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import DataRecord
 
@@ -32,12 +33,24 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     faces = find_faces(plan, progress=progress)
     yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
     yield from _warnings(plan, faces)
+    yield from _family_lines(plan, faces.table.attributes)
     reference = reference_images(config, progress=progress) if plan.needs_head else None
     n_reference = 0 if reference is None else len(reference)
     for cost in estimate(plan, faces, n_reference):
         yield from _cost_lines(cost)
     yield from _control_lines(plan, faces, n_reference)
     yield "Times are measured on this machine and rough; stored activations make a run shorter."
+
+
+def _family_lines(plan: Plan, attributes: Sequence[Attribute]) -> Iterator[str]:
+    families = plan.families(attributes)
+    if families:
+        own = plan.multiplicity(attributes)
+        yield (
+            f"{families} families of tests, each at an error rate of {100 * own.alpha:.2g} %: if "
+            "nothing is encoded, false claims are to be expected in at most "
+            f"{families * own.alpha:.2g} of them"
+        )
 
 
 def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:

@@ -80,7 +80,7 @@ def _cost(
         refits=controls.refits,
         layer_controls=draws,
         other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
-        multiplicity=plan.config.multiplicity,
+        multiplicity=plan.multiplicity(faces.table.attributes),
     )
     per_image = _seconds_per_image(backbone, settings.device)
     by_analysis = {

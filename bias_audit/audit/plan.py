@@ -17,7 +17,7 @@ from bias_audit.audit.criteria import (
 )
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
-from bias_audit.config.schema import AuditConfig, Controls, Strict
+from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
 from bias_audit.data.source import FaceSource
@@ -51,6 +51,10 @@ class PlannedAnalysis:
         """Whether it is asked of all backbones together."""
         return isinstance(self.analysis, JointAnalysis)
 
+    def families(self, attributes: Sequence[Attribute]) -> int:
+        """Families of tests that decide its claims, of each backbone or of all together."""
+        return self.analysis.families(self.params, attributes)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,6 +72,21 @@ class Plan:
         joint = {q for p in self.analyses if p.is_joint for q in p.analysis.quantities}
         single = {q for p in self.analyses if not p.is_joint for q in p.analysis.quantities}
         return frozenset(joint - single)
+
+    def families(self, attributes: Sequence[Attribute]) -> int:
+        """Families of tests that decide what findings claim, of all backbones."""
+        return sum(
+            planned.families(attributes) * (1 if planned.is_joint else len(self.backbones))
+            for planned in self.analyses
+        )
+
+    def multiplicity(self, attributes: Sequence[Attribute]) -> Multiplicity:
+        """The declared tests as analyses make them: `alpha` is the error rate of one family."""
+        declared = self.config.multiplicity
+        if declared.scope == "family":
+            return declared
+        alpha = declared.alpha / max(1, self.families(attributes))
+        return declared.model_copy(update={"alpha": alpha})
 
     @property
     def needs_head(self) -> bool:
@@ -224,7 +243,7 @@ def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:
     Raises:
         ConfigError: With the number of draws that are needed.
     """
-    declared = plan.config.multiplicity
+    declared = plan.multiplicity(attributes)
     problems = [
         *too_few_draws(declared, attributes),
         *(
@@ -233,6 +252,12 @@ def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:
             for problem in planned.analysis.too_few_draws(planned.params, declared, attributes)
         ),
     ]
+    if problems and declared.scope == "audit":
+        problems.append(
+            f"multiplicity.scope: audit shares the error rate {plan.config.multiplicity.alpha:g} "
+            f"among {plan.families(attributes)} families of tests, so that each needs more draws; "
+            "with scope: family fewer do"
+        )
     if problems:
         raise ConfigError(problems, source=plan.config.name)
 

@@ -325,7 +325,7 @@ def _audit_backbone(
         without_head=found.why_not,
         shuffles=config.controls.shuffles,
         refits=config.controls.refits,
-        multiplicity=config.multiplicity,
+        multiplicity=plan.multiplicity(seen.faces.table.attributes),
         small_groups=config.small_groups,
         training=training,
         architecture=seen.backbone.record.architecture,

@@ -149,7 +149,16 @@ class Multiplicity(Strict):
     """The plan for many tests, declared before any of them is made."""
 
     alpha: float = Field(
-        default=0.05, gt=0, lt=0.5, description="Error rate that each family of tests may have."
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="Error rate that each family of tests may have, or all of them together.",
+    )
+    scope: Literal["family", "audit"] = Field(
+        default="family",
+        description='"family": each family of tests has the error rate alpha; "audit": alpha is '
+        "shared evenly among all families of all backbones, so that it is the chance of any false "
+        "claim in the audit (Bonferroni).",
     )
     discovery: Literal["benjamini_hochberg", "holm", "max_t"] = Field(
         default="benjamini_hochberg",
@@ -218,7 +227,7 @@ class Criterion(Strict):
     )
     of: Literal["estimate", "lift"] = Field(
         default="estimate",
-        description='"lift": the estimate minus the strongest control, where there are controls.',
+        description='"lift": the estimate minus the strongest baseline, where there are some.',
     )
     target: str = Field(description='An attribute, or "intersection".')
     layer: str = Field(

@@ -66,13 +66,13 @@ def _backbones(subjects: Sequence[SubjectResult]) -> Iterator[str]:
 
 
 def _headline(subject: SubjectResult) -> str | None:
-    """The lift of every target over the strongest control, where the target is told best."""
+    """The lift of every target over the strongest baseline, where the target is told best."""
     blocks = [b for a in subject.analyses for b in a.blocks if isinstance(b, LayerCurve)]
     if not blocks:
         return None
     told = ", ".join(f"{curve.target} {_lift(curve)}" for curve in blocks[0].curves)
     return (
-        f"{subject.backbone.name}, lift of {blocks[0].metric} over the strongest control: {told}"
+        f"{subject.backbone.name}, lift of {blocks[0].metric} over the strongest baseline: {told}"
     )
 
 

@@ -34,9 +34,19 @@ Cell = str | int | float | None
 Rows = list[tuple[Cell, ...]]
 """The first one names the columns; None is an empty cell."""
 
-ESTIMATE: Final = ("estimate", "lower", "upper", "level", "n", "method")
-"""Columns of `estimate_cells`, in every table; `level` is the coverage of the interval, and
-`method` how it was made, so that what else is called a method is `method_compared`."""
+ESTIMATE: Final = (
+    "estimate",
+    "lower",
+    "upper",
+    "level",
+    "n",
+    "effective_clusters",
+    "freedom",
+    "method",
+)
+"""Columns of `estimate_cells`, in every table; `level` is the coverage of the interval, `freedom`
+the degrees of freedom of Student's t behind it (empty where it is a normal one), and `method` how
+it was made, so that what else is called a method is `method_compared`."""
 
 
 def layer_curve_data(block: LayerCurve, arrays: Arrays) -> Rows:  # noqa: ARG001
@@ -317,7 +327,10 @@ def _by_unit(
 
 
 def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
-    """Value, bounds, level, n and method; all empty where nothing was measured."""
+    """Value, bounds, level, n, effective clusters, degrees of freedom and method.
+
+    All are empty where nothing was measured.
+    """
     if estimate is None:
         return (None,) * len(ESTIMATE)
     return (
@@ -326,6 +339,8 @@ def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
         estimate.upper,
         estimate.level,
         estimate.n,
+        estimate.clusters,
+        estimate.freedom,
         estimate.method,
     )
 

@@ -52,6 +52,12 @@ TERMS: Final = (
         "The share of images whose level is predicted rightly, each level counting the same.",
     ),
     Term(
+        "baseline",
+        "The same procedure on something that holds less: shuffled labels, a network with random "
+        "weights, plain pixels. A layer must show more than these do.",
+        r"baselines?|controls?",
+    ),
+    Term(
         "Benjamini-Hochberg",
         "A rule for many tests that limits the share of false alarms among what is reported.",
     ),
@@ -86,11 +92,6 @@ TERMS: Final = (
         "An image of one group that is predicted to be of another.",
         r"confusions?|confused",
     ),
-    Term(
-        "control",
-        "The same procedure on something that holds less: shuffled labels, a network with random "
-        "weights, plain pixels. A layer must tell more than these do.",
-    ),
     Term("correlation", "How closely two numbers move together: 1 fully, 0 not at all."),
     Term(
         "criterion",
@@ -106,6 +107,7 @@ TERMS: Final = (
         "effective number of clusters",
         "As many clusters of equal size would be worth as much: a few large clusters among many "
         "small ones are worth few.",
+        r"effective (?:number of )?clusters",
     ),
     Term(
         "erasure",
@@ -152,11 +154,11 @@ TERMS: Final = (
         "level",
         "One value of an attribute; of an interval, how often such intervals hold the true value.",
     ),
-    Term("lift", "The value measured, minus that of the strongest control."),
+    Term("lift", "The value measured, minus that of the strongest baseline."),
     Term(
         "linearly decodable",
         "A weighted sum of activations tells the levels apart better than guessing and than "
-        "every control.",
+        "every baseline.",
         r"linearly decodable|linear decodability|decodab\w+",
     ),
     Term("macro", "The plain mean over levels, whatever their numbers of images."),

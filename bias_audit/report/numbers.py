@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bias_audit.statistics.clusters import is_worth_less
 from bias_audit.statistics.estimate import Estimate
 
 MISSING = "not measured"
@@ -32,7 +33,29 @@ def interval(estimate: Estimate | None) -> str:
 
 def told(estimate: Estimate) -> str:
     """Such as "0.83 [0.82, 0.85] (95 %), n = 700": an estimate away from its table's heading."""
-    return f"{interval(estimate)} ({100 * estimate.level:.4g} %), n = {count(estimate.n)}"
+    level = f"{100 * estimate.level:.4g} %"
+    return f"{interval(estimate)} ({level}), n = {sample(estimate.n, estimate)}"
+
+
+def sample(n: int, estimate: Estimate | None) -> str:
+    """How much an estimate rests on, such as "96", or "96 (12.0)" with the effective clusters.
+
+    These are printed where they are fewer by more than a fifth.
+
+    Args:
+        n: Images or clusters.
+        estimate: What rests on them; None where nothing was measured.
+    """
+    if estimate is None or not is_worth_less(n, estimate.clusters):
+        return count(n)
+    return f"{count(n)} ({estimate.clusters:.1f})"
+
+
+def sample_heading(noun: str, samples: Iterable[tuple[int, Estimate | None]]) -> str:
+    """The heading of a column of `sample`, which says what parentheses hold if there are any."""
+    if any(e is not None and is_worth_less(n, e.clusters) for n, e in samples):
+        return f"{noun}\n(effective clusters)"
+    return noun
 
 
 def _hides(number: float) -> bool:

@@ -137,6 +137,9 @@ class AnalysisResult(_Frozen):
     """Sentences for the report's method section."""
     limits: tuple[str, ...] = ()
     """Sentences for the report's limits section: what was not measured, what does not follow."""
+    families: int | None = None
+    """Families of tests, each with an error rate of its own, that were to decide what its findings
+    claim; None where an older release made it."""
     seconds: float
     contributions: str | None = None
     """Names the entry of the cache that holds what single images contribute to its numbers; None
@@ -209,6 +212,12 @@ class AuditResult(_Frozen):
         """What was looked at, with the analyses of it: every backbone, then all together."""
         each = tuple((subject.backbone.name, subject.analyses) for subject in self.subjects)
         return (*each, (TOGETHER, self.together)) if self.together else each
+
+    @property
+    def families(self) -> int | None:
+        """Families of tests of the whole audit; None where an older release made it."""
+        counts = [analysis.families for _, analyses in self.analysed for analysis in analyses]
+        return None if None in counts else sum(n for n in counts if n is not None)
 
     @property
     def failed(self) -> tuple[AnalysisResult, ...]:

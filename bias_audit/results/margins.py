@@ -115,24 +115,36 @@ def growth(criterion: Criterion, number: Number, m: int) -> float:
     by so much that chance seldom makes up for it, which is another.
     """
     estimate, level = measured(number), decisive_level(criterion, number, m)
-    value = estimate.value
-    lower, upper = interval_at(estimate, level)
-    alone = 1 - (1 - level) * estimate.choice
-    with_power = (quantile(alone) + quantile(2 * POWER - 1)) / quantile(alone, estimate.freedom)
     lowest, highest = criterion.margin
-    needed = 0.0
-    if lowest is not None:
-        half_width = value - lower if value >= lowest else upper - value
-        needed = _times(half_width, value - lowest)
-    if highest is not None and (lowest is None or value >= lowest):
-        half_width = upper - value if value <= highest else value - lower
-        above = _times(half_width, highest - value)
-        needed = above if value > highest else max(needed, above)
-    return needed * with_power**2
+    if lowest is not None and (highest is None or estimate.value < lowest):
+        return _times(estimate, lowest, level)
+    above = math.inf if highest is None else _times(estimate, highest, level)
+    if lowest is None or (highest is not None and estimate.value > highest):
+        return above
+    return max(above, _times(estimate, lowest, level))
 
 
-def _times(half_width: float, distance: float) -> float:
-    return math.inf if distance == 0 else (half_width / distance) ** 2
+def _times(estimate: Estimate, end: float, level: float) -> float:
+    """How many times the images bring one end of a margin as far away as `growth` says.
+
+    Of a share, Wilson's interval reaches a quantile of its spread at the end, and chance varies
+    with its spread at the value.
+    """
+    distance = abs(estimate.value - end)
+    if distance == 0:
+        return math.inf
+    alone = 1 - (1 - level) * estimate.choice
+    power = quantile(2 * POWER - 1)
+    if estimate.scale == "wilson" and 0 < end < 1:
+        spreads = (math.sqrt(share * (1 - share)) for share in (end, estimate.value))
+        reach = sum(
+            q * spread for q, spread in zip((quantile(alone), power), spreads, strict=True)
+        )
+        return (reach / distance) ** 2 / estimate.counted
+    lower, upper = interval_at(estimate, level)
+    half_width = estimate.value - lower if estimate.value > end else upper - estimate.value
+    with_power = (quantile(alone) + power) / quantile(alone, estimate.freedom)
+    return (half_width * with_power / distance) ** 2
 
 
 def _room(bounds: Bounds, criterion: Criterion) -> float:

@@ -12,6 +12,7 @@ from bias_audit.config.schema import Criterion
 from bias_audit.results.audit import AnalysisResult, BackboneRecord, LayerRecord, SubjectResult
 from bias_audit.results.blocks import LayerCurve
 from bias_audit.results.judge import judge
+from bias_audit.results.verdict import Outcome
 from bias_audit.selftest.subjects import Sample, subject_of
 
 LEVEL = 0.95
@@ -34,8 +35,8 @@ def is_claimed(results: tuple[Decodability, ...]) -> bool:
     return any(result.is_claimed for result in results)
 
 
-def fails(results: tuple[Decodability, ...], criterion: Criterion) -> bool:
-    """Whether the criterion's verdict on these results is FAIL."""
+def outcome(results: tuple[Decodability, ...], criterion: Criterion) -> Outcome:
+    """The criterion's verdict on these results."""
     layers = tuple(LayerRecord(name=p.layer, n_units=1) for p in results[0].probed.probes)
     block = LayerCurve(
         title="simulated",
@@ -67,4 +68,4 @@ def fails(results: tuple[Decodability, ...], criterion: Criterion) -> bool:
     )
     subject = SubjectResult(backbone=backbone, analyses=(analysis,), extraction={})
     (verdict,) = judge((criterion,), (subject,))
-    return verdict.outcome == "FAIL"
+    return verdict.outcome

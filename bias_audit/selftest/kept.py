@@ -63,10 +63,16 @@ def kept_or_quick(cache: Path, progress: Progress) -> SelfTest:
 
 
 def told(found: SelfTest) -> str:
-    """Such as "full, 20 OK, 0 NOT OK, 3 UNDECIDED"."""
-    outcomes = [row.outcome for row in found.rows]
-    counts = (f"{outcomes.count(name)} {name}" for name in ("OK", "NOT OK", "UNDECIDED"))
-    return ", ".join((found.mode, *counts))
+    """Such as "all 31 checks passed", or what failed and what too few runs cannot judge."""
+    n, open_ones = len(found.rows), sum(row.outcome == "UNDECIDED" for row in found.rows)
+    failed = [row.check for row in found.not_ok]
+    parts = [f"{len(failed)} of {n} checks failed ({'; '.join(failed)})"] if failed else []
+    if open_ones:
+        runs = f"too few runs to judge {open_ones} of {n} checks"
+        parts.append(f"quick version, {runs}" if found.mode == "quick" else runs)
+    if not failed and open_ones < n:
+        parts.append(f"{'all' if not open_ones else 'the other'} {n - open_ones} checks passed")
+    return "; ".join(parts)
 
 
 def _path(cache: Path, mode: Mode) -> Path:

@@ -28,6 +28,10 @@ class Sizes:
     """Large audits whose AUC is compared with a closed form."""
     engine: int
     """Audits that are fitted by scikit-learn too."""
+    adverse: int
+    """Audits of nothing with baselines, in each adverse condition."""
+    deciding: int
+    """Repetitions with the number of images that a criterion names."""
 
 
 FULL: Final = Sizes(
@@ -39,6 +43,8 @@ FULL: Final = Sizes(
     training_sets=40,
     accuracy=16,
     engine=8,
+    adverse=400,
+    deciding=2000,
 )
 QUICK: Final = Sizes(
     effects=(0.95,),
@@ -49,5 +55,7 @@ QUICK: Final = Sizes(
     training_sets=10,
     accuracy=4,
     engine=2,
+    adverse=0,
+    deciding=100,
 )
 SIZES: Final[dict[Mode, Sizes]] = {"full": FULL, "quick": QUICK}

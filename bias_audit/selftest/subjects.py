@@ -31,6 +31,27 @@ class Sample:
     """Shape (n_images,)."""
     by_layer: Mapping[str, UnitArray]
     """Shape (n_images, n_units) each."""
+    baselines: tuple[SimulatedBaseline, ...] = ()
+
+
+@dataclass(frozen=True)
+class SimulatedBaseline:
+    """A control made of numbers, as random weights (by layer) or pixels are."""
+
+    kind: str
+    name: str
+    by_layer: bool
+    values: Mapping[str, UnitArray]
+    """Shape (n_images, n_units) by layer; under "" where it does not depend on the layer."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all numbers."""
+        return digest(self.name, *(each.tobytes() for each in self.values.values()))
+
+    def units(self, layer: str) -> UnitArray:
+        """Shape (n_images, n_units)."""
+        return self.values[layer if self.by_layer else ""]
 
 
 @dataclass(frozen=True)
@@ -113,4 +134,6 @@ def subject_with(sample: Sample, seed: int, cache: ArrayCache) -> Subject:
     found = np.bincount(table.cells, minlength=table.n_cells).astype(np.int64)
     faces = Faces(table, found, sample.clusters, tuple(str(image) for image in range(n)))
     activations = InMemoryActivations(sample.by_layer, table.cells, table.n_cells)
-    return Subject("simulated", faces, activations, cache, seed, Silent())
+    return Subject(
+        "simulated", faces, activations, cache, seed, Silent(), controls=sample.baselines
+    )

@@ -13,6 +13,18 @@ import numpy.typing as npt
 FEW_CLUSTERS = 30
 """With a smaller effective number, intervals that rest on clusters can be too narrow."""
 
+_EVEN = 0.8
+
+
+def is_worth_less(n: int, clusters: float | None) -> bool:
+    """Whether an effective number of clusters says more than the number of images or clusters.
+
+    Args:
+        n: Images or clusters.
+        clusters: Effective number; None where it was not found.
+    """
+    return clusters is not None and clusters <= _EVEN * n
+
 
 def effective_clusters(sizes: npt.ArrayLike) -> float:
     """Effective number of clusters: (sum m^2)^2 / sum m^4 over the sizes m.

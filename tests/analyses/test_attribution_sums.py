@@ -254,8 +254,9 @@ def test_an_even_spread_seldom_has_a_region_with_more_than_its_size() -> None:
         totals.add(rng.dirichlet(60 * regions.areas, n), np.ones((n, 1), bool), np.arange(n))
         means = Means(totals, unit="images")
         shares = Shares(means, ("one",), (0,), regions, none, "late", "gender", 0.95)
-        densest = next(_densest(shares))
+        densest = next(_densest(shares, 0.05))
         assert "allowing for the choice among 9 regions" in densest.text
         decided += densest.weight > 0
     assert 0 < decided < 0.08 * 400, decided
-    assert [*_densest(replace(shares, trusted=()))] == []  # no method passes: nothing is told
+    # no method passes: nothing is told
+    assert [*_densest(replace(shares, trusted=()), 0.05)] == []

@@ -27,7 +27,7 @@ from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, HypothesisFamilies
 from bias_audit.statistics.multiplicity import resampling_p
-from tests.analyses.planted import AGE, make_subject, planted
+from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
 QUICK = Params(layer="late", bootstrap_draws=100)
 
@@ -124,6 +124,7 @@ def test_without_an_effect_nothing_is_claimed() -> None:
     assert "was not found to tell anything" in told.text
     families = next(b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
     assert [family.is_open for family in families.families] == [True, False, False]
+    assert PLUGIN.families(QUICK, (AGE, GENDER)) == len(families.families)
 
 
 def test_false_alarms_are_as_rare_as_they_should_be() -> None:

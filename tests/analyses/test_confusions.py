@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from bias_audit.analyses.confusing.confusion_counts import (
     most_frequent_pairs,
 )
 from bias_audit.analyses.methods.confusions import PLUGIN, Params
+from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import changed_attributes, intersections
 from bias_audit.results.blocks import Confusions
@@ -79,6 +82,18 @@ def test_what_is_not_encoded_is_what_gets_confused() -> None:
     assert block.most_frequent[0].changed == ("gender",)
     assert all(c.count / c.n_true == c.share.value for c in block.most_frequent)
     assert any("more than the" in finding.text for finding in outcome.findings)
+    assert len(outcome.findings) == PLUGIN.families(Params(), (AGE, GENDER))
+
+
+def test_the_error_rate_decides_whatever_the_printed_interval() -> None:
+    subject = planted(strength=0.8)
+    strict = replace(subject, multiplicity=Multiplicity(alpha=1e-12))
+    usual, rare = (PLUGIN.run(s, Params(layer="late")).findings[1] for s in (subject, strict))
+    assert usual.estimates == rare.estimates
+    assert "more than the" in usual.text and usual.weight > 0
+    assert "not distinguishable from" in rare.text and rare.weight == 0
+    assert rare.text.endswith(" (decided at an error rate of 1e-10 %).")
+    assert "error rate" not in usual.text
 
 
 def test_random_predictions_are_called_chance_as_often_as_claimed() -> None:

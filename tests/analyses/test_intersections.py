@@ -128,6 +128,9 @@ def test_families_are_the_declared_ones_and_every_hypothesis_is_counted() -> Non
     # age within 2 races, 2 genders; race within 3 ages, 2 genders; gender within 3 ages, 2 races
     assert within == {"global": 1, "within marginals": 14, "within pairs": 4 + 6 + 6}
     assert third.families[1].n_hypotheses == 14 + 16 + 12
+    # of the findings besides: three statements on extremes, and the published claims
+    n_families = sum(len(block.families) for block in (first, second, third)) + 3 + 1
+    assert PLUGIN.families(QUICK, (AGE, RACE, GENDER)) == n_families
     for block in (first, second, third):
         for family in block.families:
             assert family.n_tested == family.n_hypotheses

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.config.declarations import Declarations
-from bias_audit.config.schema import Criterion
+from bias_audit.config.schema import Criterion, Multiplicity
 from bias_audit.groups import Attribute, Group, changed_attributes, intersections
 from bias_audit.results.audit import (
     AnalysisResult,
@@ -100,6 +100,10 @@ STAGES = (*(f"blocks.{i}" for i in range(7)), "bn2")
 DEEP = tuple(f"layer{s}.{b}.conv{c}" for s in range(1, 5) for b in range(5) for c in range(1, 4))
 
 
+FAMILIES = 2
+"""Families of tests of every analysis."""
+
+
 @dataclass(frozen=True)
 class Made:
     """A made-up audit before it is written."""
@@ -160,6 +164,8 @@ def estimate(value: float, half: float, n: int) -> Estimate:
         0.95,
         n,
         "percentile bootstrap over images, 1000 draws",
+        freedom=n - 1.0,
+        clusters=float(n),
     )
 
 
@@ -201,11 +207,16 @@ def make_audit(
             "name": "demonstration",
             "seed": 0,
             "data": {"kind": "parametric"},
+            "multiplicity": Multiplicity().model_dump(mode="json"),
             "declarations": declarations and declarations.model_dump(mode="json"),
         },
         data=_data(attributes, groups, counts),
         subjects=tuple(subjects),
-        together=(joint_result(attributes, backbones, layers[-1]),),
+        together=(
+            joint_result(attributes, backbones, layers[-1]).model_copy(
+                update={"families": FAMILIES}
+            ),
+        ),
         verdicts=judge(criteria, subjects),
         provenance=Provenance(
             started="2026-11-21T06:06:43+00:00",
@@ -282,6 +293,7 @@ def _failed() -> AnalysisResult:
         params={},
         status="failed",
         error="layer 'blocks.9': expected one of 8 layers, nearest is 'blocks.6'",
+        families=FAMILIES,
         seconds=0.2,
     )
 
@@ -595,6 +607,7 @@ def _done(kind: str, title: str, blocks: tuple[Block, ...], prefix: str) -> Anal
             "Intervals are percentile bootstraps over images, 1000 draws shared by all probes.",
         ),
         limits=("The most separable layer is picked on the same images that measure it.",),
+        families=FAMILIES,
         seconds=12.5,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 
 from bias_audit.report.html import html
 from bias_audit.report.resources import source_hash, template_folder
+from bias_audit.report.sections.method import error_rate
 from bias_audit.report.sections.summary import summary
 from bias_audit.report.view import AuditView, audit_view
+from bias_audit.results.audit import AuditResult
 from bias_audit.results.blocks import Finding
 from bias_audit.results.store import read_audit
 from tests.report.page import LOADING, Page, Tag, read
-from tests.report.synthetic import make_audit, with_findings
+from tests.report.synthetic import FAMILIES, make_audit, with_findings
 
 CSP = re.compile(
     "default-src 'none'; img-src data:; style-src 'sha256-[A-Za-z0-9+/]{43}='; "
@@ -215,11 +218,38 @@ def test_cautions_stand_on_the_cover_and_empty_groups_are_named(page: Page) -> N
     assert "child / C / Female" in page.all("main")[0].text
 
 
+def test_the_error_rate_of_the_whole_audit_is_that_of_its_families(page: Page) -> None:
+    made = make_audit(backbones=("one", "two"), failed=True).result
+    n = FAMILIES * sum(len(analyses) for _, analyses in made.analysed)
+    assert made.families == n
+    assert f"has {n} families of tests with an error rate of 5 % each" in error_rate(made)
+    assert f"in at most {n * 0.05:.2g} of them" in error_rate(made)
+    plan = made.config["multiplicity"] | {"scope": "audit"}
+    shared = made.model_copy(update={"config": made.config | {"multiplicity": plan}})
+    assert f"5 % together ({5 / n:.2g} % each)" in error_rate(shared)
+    assert "any false claim in the whole audit is at most 5 %" in error_rate(shared)
+    (summary_section, method) = (
+        next(s for s in page.all("section") if s.attributes.get("aria-labelledby") == name)
+        for name in ("summary", "method")
+    )
+    for section in (summary_section, method):
+        assert "families of tests with an error rate of 5 % each" in section.text
+
+
+def test_an_older_result_says_nothing_of_families() -> None:
+    made = make_audit().result
+    stored = json.loads(made.model_dump_json())
+    for analysis in stored["subjects"][0]["analyses"]:
+        del analysis["families"]
+    older = AuditResult.model_validate(stored)
+    assert (older.families, error_rate(older)) == (None, "")
+
+
 def test_the_overview_compares_all_backbones(page: Page) -> None:
     table = page.all("table")[1].text
     assert "first_net" in table
     assert "second_net" in table
-    assert "the strongest control there" in table
+    assert "the strongest baseline there" in table
     assert "lift\N{NO-BREAK SPACE}+0." in table
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,19 @@ def test_intervals_are_written_so_that_they_can_be_seen(
     numbers_in: tuple[float, float, float], text: str
 ) -> None:
     assert numbers.interval(make(*numbers_in)) == text
+
+
+@given(st.integers(1, 5000), st.floats(1, 5000) | st.none())
+def test_effective_clusters_stand_beside_n_where_a_finding_says_them(
+    n: int, clusters: float | None
+) -> None:
+    found = replace(make(0.5, 0.4, 0.6), n=n, clusters=clusters)
+    cell, heading = numbers.sample(n, found), numbers.sample_heading("n", [(n, found)])
+    is_said = "worth" in wording.sample(found)
+    assert cell == (f"{n:,} ({clusters:.1f})" if is_said else f"{n:,}")
+    assert ("effective clusters" in heading) == is_said
+    assert numbers.told(found).endswith(f", n = {cell}")
+    assert numbers.sample(n, None) == f"{n:,}"
 
 
 @given(BOUNDED, BOUNDED, BOUNDED)

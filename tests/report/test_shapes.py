@@ -6,6 +6,7 @@ import base64
 import functools
 import io
 import typing
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -144,12 +145,26 @@ def test_every_control_is_drawn_in_a_kind_of_its_own_named_and_listed() -> None:
                 assert drawn[control.name] == pytest.approx(control.estimate.value)
     every, controls = text.tables
     assert [column.label for column in every.columns][3:6] == [
-        "strongest control", "lift over it", "adjusted p",
+        "strongest baseline", "lift over it", "adjusted p",
     ]  # fmt: skip
     told = {row[3].split("\n")[0] for row in every.rows}
     assert {"pixels", "guessing"} <= told
     assert {row[2] for row in controls.rows} == set(CONTROLS)
     assert len(controls.rows) == len(CONTROLS) * len(block.chance)
+
+
+def test_tables_print_effective_clusters_where_images_are_worth_fewer() -> None:
+    block, _ = _block("group_table")
+    rows = tuple(
+        row.model_copy(update={"estimate": row.estimate and replace(row.estimate, clusters=2.5)})
+        for row in block.rows
+    )
+    (even,) = shapes()["group_table"].text(block).tables
+    (table,) = shapes()["group_table"].text(block.model_copy(update={"rows": rows})).tables
+    assert (even.columns[1].label, even.rows[0][1]) == ("images", f"{rows[0].n}")
+    assert table.columns[1].label == "images\n(effective clusters)"
+    for row, cells in zip(rows, table.rows, strict=True):
+        assert cells[1] == f"{row.n} (2.5)" if row.estimate else f"{row.n}"
 
 
 def test_bits_may_be_negative_and_have_an_axis_of_their_own() -> None:

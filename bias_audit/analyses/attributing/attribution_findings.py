@@ -7,17 +7,29 @@ from collections.abc import Iterator
 from bias_audit.analyses.attributing.groups_shown import ALL
 from bias_audit.analyses.attributing.region_blocks import Shares
 from bias_audit.analyses.attributing.trust import Checked
-from bias_audit.analyses.wording import coverage, listed, percent, percent_interval
+from bias_audit.analyses.wording import (
+    coverage,
+    decided_at,
+    listed,
+    percent,
+    percent_interval,
+)
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.inference import estimate
 
 
-def findings_of(shares: Shares, trust: Checked) -> tuple[Finding, ...]:
-    """The region with most attribution for its size, a warning about the outside, and failures."""
-    return (*_densest(shares), *_outside(shares), *_failed(shares, trust))
+def findings_of(shares: Shares, trust: Checked, *, alpha: float) -> tuple[Finding, ...]:
+    """The region with most attribution for its size, a warning about the outside, and failures.
+
+    Args:
+        shares: Of one target.
+        trust: Which methods pass their check.
+        alpha: Error rate of the claim about the region, and of that about the outside.
+    """
+    return (*_densest(shares, alpha), *_outside(shares, alpha), *_failed(shares, trust))
 
 
-def _densest(shares: Shares) -> Iterator[Finding]:
+def _densest(shares: Shares, alpha: float) -> Iterator[Finding]:
     if not shares.trusted:
         return
     inside = range(len(shares.printed) - 1)
@@ -33,7 +45,7 @@ def _densest(shares: Shares) -> Iterator[Finding]:
     share = estimate(most, level=shares.level)
     area = shares.printed[region].area
     # The highest of several: its claim allows for all of them (Bonferroni).
-    allowed = estimate(most, level=1 - (1 - shares.level) / len(found))
+    allowed = estimate(most, level=1 - alpha / len(found))
     if allowed.lower > area:
         than = "more than an even spread would put there"
     else:
@@ -44,7 +56,7 @@ def _densest(shares: Shares) -> Iterator[Finding]:
             f"decision about {shares.target} at {shares.layer}: {percent_interval(share)} of it "
             f"({coverage(share.level)}, n = {share.n}) on {percent(area)} of the image, as the "
             f"mean of {len(shares.trusted)} methods; {than}, allowing for the choice among "
-            f"{len(found)} regions."
+            f"{len(found)} regions{decided_at(alpha, share.level)}."
         ),
         weight=max(0.0, allowed.lower - area),
         estimates={"attribution_share": share},
@@ -52,7 +64,7 @@ def _densest(shares: Shares) -> Iterator[Finding]:
     )
 
 
-def _outside(shares: Shares) -> Iterator[Finding]:
+def _outside(shares: Shares, alpha: float) -> Iterator[Finding]:
     """More attribution outside the face than its area has is a sign of a shortcut."""
     region = len(shares.printed) - 1
     area = shares.printed[region].area
@@ -67,19 +79,21 @@ def _outside(shares: Shares) -> Iterator[Finding]:
         f"{shares.layer} lies outside the face ({coverage(share.level)}, n = {share.n}), which "
         f"is {percent(area)} of the image"
     )
-    is_above, is_below = share.lower > area, share.upper < area
+    claimed = estimate(found, level=1 - alpha)
+    is_above, is_below = claimed.lower > area, claimed.upper < area
+    rate = decided_at(alpha, share.level)
     if is_above:
         text = (
-            f"Possible shortcut: {told}: more than an even spread would put there, so the "
+            f"Possible shortcut: {told}: more than an even spread would put there{rate}, so the "
             "decision may rest on what surrounds faces."
         )
     elif is_below:
-        text = f"{told}: less than an even spread would put there."
+        text = f"{told}: less than an even spread would put there{rate}."
     else:
-        text = f"{told}: no clear excess."
+        text = f"{told}: no clear excess{rate}."
     yield Finding(
         text=text,
-        weight=max(0.0, share.lower - area, area - share.upper),
+        weight=max(0.0, claimed.lower - area, area - claimed.upper),
         estimates={"attribution_share": share},
         question="where",
         is_warning=is_above,

@@ -23,12 +23,6 @@ from bias_audit.statistics.inference import share_estimate
 
 FloatArray = npt.NDArray[np.float64]
 
-SHARES = (
-    "are score intervals (Wilson 1927) that count as many observations as the influence of every "
-    "image says, with Student's t for few clusters"
-)
-"""How intervals of shares of all confusions are made."""
-
 
 @dataclass(frozen=True)
 class Predictions:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.confusing.confusion_shares import SHARES, Predictions
+from bias_audit.analyses.confusing.confusion_shares import Predictions
 from bias_audit.analyses.confusing.published_protocol import (
     PublishedProbe,
     PublishedSettings,
@@ -15,7 +16,13 @@ from bias_audit.analyses.confusing.published_protocol import (
 )
 from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.targets import Target, finest_target
-from bias_audit.analyses.wording import coverage, percent, percent_interval
+from bias_audit.analyses.wording import (
+    SCORE_INTERVALS,
+    coverage,
+    percent,
+    percent_interval,
+    sample,
+)
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
 from bias_audit.statistics.estimate import Estimate
@@ -70,17 +77,15 @@ def accuracy_by_layer(
 def _finding(target: Target, layer: str, accuracy: Estimate | None, guess: float) -> Finding:
     if accuracy is None:
         raise AssertionError("every split holds images out")
-    error = Estimate(
-        1 - accuracy.value,
-        1 - accuracy.upper,
-        1 - accuracy.lower,
-        level=accuracy.level,
-        n=accuracy.n,
-        method=accuracy.method,
+    error = replace(
+        accuracy,
+        value=1 - accuracy.value,
+        lower=1 - accuracy.upper,
+        upper=1 - accuracy.lower,
     )
     text = (
         f"With the published protocol, the validation error of {target.described} is lowest at "
-        f"{layer}: {percent_interval(error)} ({coverage(error.level)}, n = {error.n}); guessing "
+        f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "
         f"errs in {percent(1 - guess)}."
     )
     weight = max(0.0, accuracy.lower - guess)
@@ -131,8 +136,7 @@ def published_method(
         f"{settings.learning_rate:g}, {settings.epochs} epochs, batches of {settings.batch_size}, "
         "features standardised on the training images, average pooling to the positions and no "
         "early stopping are choices made here.",
-        "Intervals of the error and of single pairs are Wilson's; those of shares of all "
-        f"confusions {SHARES}; both with the one split and the one fit held fixed.",
+        f"Intervals {SCORE_INTERVALS}, with the one split and the one fit held fixed.",
     )
 
 
@@ -148,6 +152,6 @@ def published_limits(target: Target, split: Split, *, level: float) -> tuple[str
         f"{percent(lower)} to {percent(upper)} ({coverage(level)}).",
         "The layer is picked by the same validation images that its error and confusions are "
         "reported of, so its error is optimistic.",
-        "The published protocol has no control: a low error may be due to what the images look "
+        "The published protocol has no baseline: a low error may be due to what the images look "
         "like before any layer.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
@@ -49,7 +49,7 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
 
     Args:
         members: With the results of their analyses.
-        alpha: Chance of any wrong comparison of one target.
+        alpha: Chance of any wrong comparison of any target.
     """
     blocks: list[BackboneComparison] = []
     findings: list[Finding] = []
@@ -57,12 +57,13 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
     n_places = max(len(member.results) for member in members)
     trusts = [_of_place(members, place) for place in range(n_places)]
     asked = [found for found in trusts if found]
+    n_compared = sum(len(_targets(found)) for found in asked)
     for found in asked:
-        for target in dict.fromkeys(target for one in found.values() for target in one):
+        for target in _targets(found):
             rows = [(name, own[target]) for name, own in found.items() if target in own]
             limits += _missing(members, target, [name for name, _ in rows])
             if len(rows) > 1:
-                block = _block(target, rows, alpha)
+                block = _block(target, rows, alpha / n_compared)
                 blocks.append(block)
                 findings += _findings(block) if block.methods else []
                 limits += _other_methods(block, [trust for _, trust in rows])
@@ -71,6 +72,10 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
     if blocks:
         limits += _LIMITS
     return Compared(tuple(blocks), tuple(findings), tuple(limits))
+
+
+def _targets(found: Mapping[str, Mapping[str, AttributionTrust]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(target for one in found.values() for target in one))
 
 
 def _other_methods(block: BackboneComparison, trusts: Sequence[AttributionTrust]) -> list[str]:

@@ -10,30 +10,45 @@ from bias_audit.analyses.erasing.erasure import ErasureSettings
 from bias_audit.analyses.erasing.erasure_measures import Agreements, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
 from bias_audit.analyses.targets import Measurable, Target
-from bias_audit.analyses.wording import coverage, interval, listed, percent, percent_interval
+from bias_audit.analyses.wording import (
+    SCORE_INTERVALS,
+    coverage,
+    decided_at,
+    interval,
+    listed,
+    percent,
+    percent_interval,
+)
 from bias_audit.results.blocks import Finding
+from bias_audit.statistics.coverage import interval_at
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import widening
 
 _HALF = 0.5
 
 
-def findings_of(measures: Sequence[Measures], layer: str) -> tuple[Finding, ...]:
-    """Two sentences a target, and one on the reference images where there are some."""
-    builders: tuple[Callable[[Measures, str], Finding | None], ...] = (
+def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> tuple[Finding, ...]:
+    """Two sentences a target, and one on the reference images where there are some.
+
+    Args:
+        measures: Of every target.
+        layer: Whose input was erased.
+        alpha: Error rate of every claim.
+    """
+    builders: tuple[Callable[[Measures, str, float], Finding | None], ...] = (
         _encoded,
         _used,
         _used_on_reference,
     )
-    found = [build(measure, layer) for measure in measures for build in builders]
+    found = [build(measure, layer, alpha) for measure in measures for build in builders]
     return tuple(finding for finding in found if finding is not None)
 
 
-def _encoded(measure: Measures, layer: str) -> Finding:
+def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     name, values = measure.erased.target.described, measure.values
     before, after = values["head_auc"], values["erased_auc"]
     drop = values["erased_auc_drop"]
-    shown = before.lower > _HALF
+    shown = interval_at(before, 1 - alpha)[0] > _HALF
     said = "is linearly decodable" if shown else "was not shown to be linearly decodable"
     text = (
         f"{name[0].upper()}{name[1:]} {said} from what {layer} receives: macro AUC "
@@ -42,50 +57,51 @@ def _encoded(measure: Measures, layer: str) -> Finding:
     )
     new = values.get("refitted_erased_auc")
     if new is not None:
-        remains = "still tells it apart" if new.lower > _HALF else "was not shown to tell it apart"
+        still = interval_at(new, 1 - alpha)[0] > _HALF
+        remains = "still tells it apart" if still else "was not shown to tell it apart"
         text += (
             f"; a probe fitted anew to erased images that the eraser never saw {remains} "
             f"({interval(new)}, {interval(values['refitted_head_auc'])} without erasure)"
         )
-    return Finding(text=f"{text}.", weight=max(0.0, drop.lower), estimates=dict(values))
+    text += f"{decided_at(alpha, before.level)}."
+    return Finding(text=text, weight=max(0.0, drop.lower), estimates=dict(values))
 
 
-def _used(measure: Measures, layer: str) -> Finding:
-    found = _changes(measure, measure.top1, f"at {layer}", "used_", evidence="top1_agreement")
+def _used(measure: Measures, layer: str, alpha: float) -> Finding:
+    where, key = f"at {layer}", "used_"
+    found = _changes(measure, measure.top1, where, key, alpha, evidence="top1_agreement")
     return found.model_copy(update={"question": "used"})
 
 
-def _used_on_reference(measure: Measures, layer: str) -> Finding | None:
+def _used_on_reference(measure: Measures, layer: str, alpha: float) -> Finding | None:
     if measure.reference is None:
         return None
-    return _changes(
-        measure,
-        measure.reference,
-        f"at {layer} on the reference images",
-        "reference_",
-        evidence="reference_top1_agreement",
-    )
+    where = f"at {layer} on the reference images"
+    evidence = "reference_top1_agreement"
+    return _changes(measure, measure.reference, where, "reference_", alpha, evidence=evidence)
 
 
 def _changes(
-    measure: Measures, found: Agreements, where: str, key: str, *, evidence: str
+    measure: Measures, found: Agreements, where: str, key: str, alpha: float, *, evidence: str
 ) -> Finding:
     changed, shuffled = _complement(found.annotated), _complement(found.shuffled)
     name, excess = measure.erased.target.described, found.excess
-    verdict = "more, by" if excess.lower > 0 else "less, by" if excess.upper < 0 else ""
+    lower, upper = interval_at(excess, 1 - alpha)
+    verdict = "more, by" if lower > 0 else "less, by" if upper < 0 else ""
     verdict = verdict or "not distinguishable, a difference of"
     variance = measure.erased.variance
     text = (
         f"The backbone's own decision {where} (most probable class) changed for "
         f"{percent_interval(changed)} ({coverage(changed.level)}, n = {changed.n}) of images when "
         f"{name} was erased, for {percent_interval(shuffled)} when shuffled labels were: "
-        f"{verdict} {percent_interval(excess)} of images. Erasing it removed "
+        f"{verdict} {percent_interval(excess)} of images{decided_at(alpha, excess.level)}. "
+        "Erasing it removed "
         f"{percent(float(variance[0]))} of the variance of the inputs, erasing shuffled labels "
         f"{percent(float(variance[1:].mean()))}."
     )
     return Finding(
         text=text,
-        weight=max(0.0, excess.lower, -excess.upper),
+        weight=max(0.0, lower, -upper),
         estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
         evidence=evidence,
     )
@@ -114,17 +130,17 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "second probe, cross-validated within each erased held-out fold, beside the same without "
         "erasure.",
         f"The layer's own decisions are its most probable class and its {top} most probable "
-        "classes, before and after erasure of held-out images. The control erases labels shuffled "
-        f"among the images of each fold ({settings.shuffles} orders), which removes as many "
-        "directions, of no meaning."
-        " Labels that mean nothing would be one more shuffle, so the interval of the excess over "
-        "the control also holds how much single shuffles differ.",
+        "classes, before and after erasure of held-out images. The baseline erases labels "
+        f"shuffled among the images of each fold ({settings.shuffles} orders), which removes as "
+        "many directions, of no meaning. Labels that mean nothing would be one more shuffle, so "
+        "the interval of the excess over the baseline also holds how much single shuffles differ.",
         "Overall intervals rest on the influence of every image on the value (for an AUC, which "
         "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
-        "of a cluster. On cross-fitted images they are widened as for probes that depend wholly "
+        f"of a cluster. Those of AUCs and shares of images {SCORE_INTERVALS}; those of "
+        "differences are symmetric, and no narrower than those of as many pairs that all agree "
+        "(Tango 1998). On cross-fitted images they are widened as for probes that depend wholly "
         f"on their training images, by {widening(settings.folds, 1.0):.2f} with {settings.folds} "
-        "folds (Nadeau & Bengio 2003). Where nothing spreads, as with an AUC of exactly 1, and "
-        "for single groups, they are score intervals (Wilson, Newcombe).",
+        "folds (Nadeau & Bengio 2003).",
     )
 
 

@@ -23,7 +23,7 @@ from bias_audit.analyses.intersecting.published_wrong_genders import wrong_gende
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.wording import coverage, interval, listed
-from bias_audit.groups import IntArray
+from bias_audit.groups import Attribute, IntArray
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
@@ -70,9 +70,9 @@ class Claim:
     """Whether what has no interval holds as well."""
 
 
-def attributes_named(subject: Subject) -> Mapping[str, str] | None:
+def attributes_named(attributes: Sequence[Attribute]) -> Mapping[str, str] | None:
     """The attributes called age, race and gender, in whatever case; None without all three."""
-    names = {a.name.casefold(): a.name for a in subject.faces.table.attributes}
+    names = {a.name.casefold(): a.name for a in attributes}
     wanted = ("age", "race", "gender")
     return {name: names[name] for name in wanted} if set(wanted) <= set(names) else None
 
@@ -81,7 +81,7 @@ def claim_findings(
     subject: Subject, probes: Probed, within: Part, *, level: float, most_frequent: int
 ) -> tuple[Finding, ...]:
     """Every published claim with the verdict of these data; none without age, race and gender."""
-    names = attributes_named(subject)
+    names = attributes_named(subject.faces.table.attributes)
     if names is None:
         return ()
     claims = [

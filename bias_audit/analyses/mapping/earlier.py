@@ -124,6 +124,18 @@ def earlier_problems(
     )
 
 
+def most_layers_drawn(folder: Path) -> int:
+    """The most layers that a backbone of a run folder has maps of.
+
+    0 where the folder cannot be read, which `earlier_problems` reports.
+    """
+    try:
+        audit = _read(folder)
+    except AnalysisError:
+        return 0
+    return max((len(_layers(subject)) for subject in audit.subjects), default=0)
+
+
 def earlier_maps(subject: Subject, folder: Path, backbone: str | None) -> EarlierMaps:
     """The maps of the same architecture in an earlier audit.
 

@@ -17,9 +17,10 @@ from bias_audit.analyses.mapping.main_effects import Shares
 from bias_audit.analyses.mapping.profiles import Profiles, profiles
 from bias_audit.analyses.mapping.raster import rasters
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
-from bias_audit.analyses.wording import coverage, percent_interval
+from bias_audit.analyses.wording import coverage, decided_at, percent_interval
 from bias_audit.groups import Attribute, intersection_codes, intersections
 from bias_audit.results.blocks import AttributeShare, Block, EarlierMap, Finding, UnitMap
+from bias_audit.statistics.coverage import interval_at
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -112,31 +113,34 @@ def _with_notes(
     return block.model_copy(update={"shares": told, "earlier": beside})
 
 
-def share_findings(layer: str, shares: Shares | None, level: float) -> tuple[Finding, ...]:
-    """Which attribute moves the maps most; said only if the interval of the lead excludes 0."""
-    if shares is None or (lead := shares.lead(level)) is None:
+def share_findings(layer: str, shares: Shares | None, *, alpha: float) -> tuple[Finding, ...]:
+    """Which attribute moves the maps most; said only if its lead is above 0 at rate `alpha`."""
+    if shares is None or (found := shares.lead()) is None:
         return ()
-    first, second, (lower, upper) = lead
+    first, second, lead = found
+    level = lead.level
     estimates = dict(zip(shares.attributes, shares.estimates, strict=True))
     parts = ", ".join(
         f"{name} {percent_interval(estimate)}"
         for name, estimate in sorted(estimates.items(), key=lambda entry: -entry[1].value)
     )
     one, other = shares.attributes[first], shares.attributes[second]
-    if lower > 0:
+    surely = interval_at(lead, 1 - alpha)[0]
+    rate = decided_at(alpha, level)
+    if surely > 0:
         said = (
             f"At {layer}, maps differ most by annotated {one}. Share of the variance of the "
             f"profiles of intersections that each attribute's main effect explains: {parts} "
-            f"({coverage(level)}s); {one} exceeds {other} by {100 * lower:.1f} to "
-            f"{100 * upper:.1f} percentage points."
+            f"({coverage(level)}s); {one} exceeds {other} by {100 * lead.lower:.1f} to "
+            f"{100 * lead.upper:.1f} percentage points{rate}."
         )
     else:
         said = (
             f"At {layer}, no attribute clearly moves the maps most. Share of the variance of the "
             f"profiles of intersections that each attribute's main effect explains: {parts} "
-            f"({coverage(level)}s); the lead of {one} over {other} is within its interval."
+            f"({coverage(level)}s); the lead of {one} over {other} is within its interval{rate}."
         )
-    return (Finding(text=said, weight=max(0.0, lower), estimates=estimates),)
+    return (Finding(text=said, weight=max(0.0, surely), estimates=estimates),)
 
 
 def _told(shares: Shares) -> tuple[AttributeShare, ...]:

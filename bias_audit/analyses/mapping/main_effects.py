@@ -27,14 +27,15 @@ class Shares:
     draws: FloatArray
     """Bootstrap draws, shape (n_attributes, n_draws)."""
 
-    def lead(self, level: float) -> tuple[int, int, tuple[float, float]] | None:
-        """The attribute with the largest share, the next, and the interval of their difference."""
+    def lead(self) -> tuple[int, int, Estimate] | None:
+        """The attribute with the largest share, the next, and how much larger it is."""
         if len(self.estimates) < 2:  # noqa: PLR2004
             return None
         order = sorted(range(len(self.estimates)), key=lambda i: -self.estimates[i].value)
         first, second = order[:2]
-        interval = percentile_interval(self.draws[first] - self.draws[second], level=level)
-        return None if interval is None else (first, second, interval)
+        one, other = self.estimates[first], self.estimates[second]
+        draws = self.draws[first] - self.draws[second]
+        return first, second, _estimate(one.value - other.value, draws, one.n, one.level)
 
 
 def main_effect_shares(

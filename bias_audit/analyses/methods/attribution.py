@@ -53,6 +53,7 @@ from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Block, Finding
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -250,7 +251,7 @@ def _of_target(work: _Work, number: int, decided: Decided) -> _Told:
         decided,
         (*blocks, trust.block, *shown.ledgers),
         arrays,
-        findings_of(shares, trust),
+        findings_of(shares, trust, alpha=subject.multiplicity.alpha),
         _limits(decided, shown, sums, methods, absent=absent, n_images=len(images)),
     )
 
@@ -369,11 +370,19 @@ def _passes(params: Params, workload: Workload) -> float:
     return n_targets * (n_images * each + checks)
 
 
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Of each target: its densest region, the outside, and the levels of each attribute."""
+    n_targets = len(dict.fromkeys(params.targets or [a.name for a in attributes]))
+    n_compared = len(attributes if params.groups is None else params.groups)
+    return n_targets * (2 + n_compared)
+
+
 PLUGIN = Analysis(
     title="Where decisions look",
     params_type=Params,
     run=attribution,
     problems=_problems,
+    families=_families,
     quantities=(QUANTITY,),
     needs_network=True,
     is_once=True,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.families import draws_of
+from bias_audit.analyses.families import declared_families, draws_of
 from bias_audit.analyses.mapping.concentration import Concentration, Hits, concentration
 from bias_audit.analyses.mapping.concentration_tests import TestedFamilies, ToTest, tested
 from bias_audit.analyses.mapping.face_map import FaceMap, FaceMapSettings, map_faces
@@ -321,10 +321,15 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(asked, layers), *too_few_images(params, faces))
 
 
+def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
+    return len(declared_families(attributes))
+
+
 PLUGIN = Analysis(
     title="Concepts on a self-organizing map",
     params_type=Params,
     run=concept_map,
     problems=_problems,
+    families=_families,
     quantities=("concentration",),
 )

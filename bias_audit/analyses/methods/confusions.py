@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,6 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.analyses.confusing.confusion_shares import (
-    SHARES,
     Predictions,
     Wrong,
     confusion_block,
@@ -42,9 +42,17 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.targets import Target, finest_target
-from bias_audit.analyses.wording import coverage, percent, percent_interval
+from bias_audit.analyses.wording import (
+    SCORE_INTERVALS,
+    coverage,
+    decided_at,
+    percent,
+    percent_interval,
+)
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Confusions, Finding
+from bias_audit.statistics.coverage import interval_at
 
 PUBLISHED = "krug_stober_2025"
 
@@ -100,15 +108,15 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
     block, tied = confusion_block(wrong, title, params.most_frequent)
     return Outcome(
         blocks=(block,),
-        findings=_findings(block, wrong, target),
+        findings=_findings(block, wrong, target, subject.multiplicity.alpha),
         method=(
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
             "attributes in which the predicted group differs from the annotated one.",
-            f"{_EXPECTED} Intervals of shares of all confusions {SHARES}, widened by a factor of "
-            f"{widening_of(scores):.2f}, because every image also trains probes that predict "
-            "others (Nadeau & Bengio 2003, in proportion to how much the probe's scores depend "
-            "on the training images); those of single pairs are made and widened alike.",
+            f"{_EXPECTED} Intervals of shares of all confusions {SCORE_INTERVALS}, widened by a "
+            f"factor of {widening_of(scores):.2f}, because every image also trains probes that "
+            "predict others (Nadeau & Bengio 2003, in proportion to how much the probe's scores "
+            "depend on the training images); those of single pairs are made and widened alike.",
         ),
         limits=_limits(wrong, tied, len(part.reasons)),
     )
@@ -133,7 +141,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
     block, tied = confusion_block(wrong, title, params.most_frequent)
     return Outcome(
         blocks=(curve, block),
-        findings=(finding, *_findings(block, wrong, target)),
+        findings=(finding, *_findings(block, wrong, target, subject.multiplicity.alpha)),
         method=(*published_method(target, settings, split, probes), _EXPECTED),
         limits=(
             *published_limits(target, split, level=params.level),
@@ -142,20 +150,23 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _findings(block: Confusions, wrong: Wrong, target: Target) -> tuple[Finding, ...]:
+def _findings(
+    block: Confusions, wrong: Wrong, target: Target, alpha: float
+) -> tuple[Finding, ...]:
     names = [name for name, _ in target.groups[0].levels]
     if len(names) < 2 or not wrong.count:  # noqa: PLR2004
         return ()
-    return tuple(_finding(block, wrong, name) for name in names)
+    return tuple(_finding(block, wrong, name, alpha) for name in names)
 
 
-def _finding(block: Confusions, wrong: Wrong, name: str) -> Finding:
+def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Finding:
     """How often an attribute changes in a confusion, against chance."""
     chosen = np.flatnonzero([name in changed for changed in wrong.classes])
     share, expected = wrong.share(chosen), float(wrong.expected[chosen].sum())
     shown = len(block.most_frequent)
     changing = sum(name in confusion.changed for confusion in block.most_frequent)
-    less, more = share.upper < expected, share.lower > expected
+    lower, upper = interval_at(share, 1 - alpha)
+    less, more = upper < expected, lower > expected
     verdict = "less than" if less else "more than" if more else "not distinguishable from"
     listed = (
         f"Of the {shown} most frequent confusions at {block.layer}, {changing} change annotated "
@@ -165,9 +176,9 @@ def _finding(block: Confusions, wrong: Wrong, name: str) -> Finding:
         f"{listed if shown else ''}Of all {block.n_confused} confusions at {block.layer}, "
         f"{percent_interval(share)} ({coverage(share.level)}) change annotated {name}, {verdict} "
         f"the {percent(expected)} expected if wrong predictions fell on groups as often as these "
-        "are predicted."
+        f"are predicted{decided_at(alpha, share.level)}."
     )
-    weight = max(0.0, share.lower - expected, expected - share.upper)
+    weight = max(0.0, lower - expected, expected - upper)
     estimates = {f"share_changing_{name}": share}
     return Finding(text=text, weight=weight, estimates=estimates, evidence="confusions")
 
@@ -210,11 +221,17 @@ def _needs_positions(params: Params) -> bool:
     return params.protocol == PUBLISHED
 
 
+def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
+    """Whether each attribute changes more or less often than by chance, each by itself."""
+    return len(attributes) if len(attributes) > 1 else 0
+
+
 PLUGIN = Analysis(
     title="Confusions",
     params_type=Params,
     run=confusions,
     problems=_problems,
+    families=_families,
     needs_positions=_needs_positions,
     quantities=("validation_accuracy",),
 )

@@ -26,9 +26,10 @@ from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import Target, targets_of, unknown_groups, unknown_targets
-from bias_audit.analyses.wording import LABEL_ERRORS
+from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
+from bias_audit.groups import Attribute
 
 
 class Params(ProbeSettings):
@@ -141,17 +142,18 @@ def _method(params: Params) -> tuple[str, ...]:
         "others is given, over all images. Differences are tested as McNemar's test does, with "
         "the error under no difference.",
         "Intervals rest on the influence of every image, summed over clusters of images of one "
-        "person, on the logit scale, widened for refitting as those of the probes are (a vote's, "
-        "and those of all differences, as much as those of the member that depends most on the "
-        "training images).",
+        f"person. Those of F1 {SCORE_INTERVALS}. They are widened for refitting as those of the "
+        "probes are (a vote's, and those of all differences, as much as those of the member that "
+        "depends most on the training images), and allow for the choice of the layers.",
     )
 
 
 _LIMITS = (
     "Votes are those of probes of annotated attributes, not of what the backbones were trained "
     "for; they say what several backbones encode together.",
-    "Layers were picked on the same images that are voted on, so values are optimistic, the more "
-    "so the more layers a backbone has; differences between votes and members hold some of that.",
+    "Layers were picked on the same images that are voted on, so values are a little high, the "
+    "more so the more layers a backbone has; intervals allow for that. Differences between votes "
+    "and members hold some of it.",
     LABEL_ERRORS,
 )
 
@@ -168,10 +170,21 @@ def _problems(
     )
 
 
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Of each target: votes over all images, in groups, and the extremes of each attribute.
+
+    And one for the checks of attribution, over all targets.
+    """
+    n_targets = len(params.targets or attributes)
+    n_compared = len(attributes if params.groups is None else params.groups)
+    return n_targets * (2 + n_compared) + 1
+
+
 PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
     run=ensemble,
     problems=_problems,
+    families=_families,
     quantities=QUANTITIES,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
@@ -21,6 +23,7 @@ from bias_audit.analyses.targets import (
     unknown_targets,
 )
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 
 
 class Params(ErasureSettings):
@@ -52,7 +55,7 @@ def erasure(subject: Subject, params: Params) -> Outcome:
     measures = _measures(subject, subject.head, params, todo)
     return Outcome(
         blocks=blocks_of(measures, subject.head.name, subject.faces.clusters),
-        findings=findings_of(measures, subject.head.name),
+        findings=findings_of(measures, subject.head.name, alpha=subject.multiplicity.alpha),
         method=method_of(params, subject.head) if measures else (),
         limits=limits_of(measures, list(zip(targets, parts, strict=True))),
     )
@@ -103,11 +106,21 @@ def _fits(params: Params, workload: Workload) -> float:
     return _SLOWER * 4 * params.folds * workload.n_images * n_units * levels
 
 
+_QUESTIONS = 4
+"""Of each target: encoded, left after erasure, used, used on reference images."""
+
+
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Every question about every target, each by itself."""
+    return _QUESTIONS * len(params.targets or attributes)
+
+
 PLUGIN = Analysis(
     title="Encoded, removable, used?",
     params_type=Params,
     run=erasure,
     problems=_problems,
+    families=_families,
     fits=_fits,
     quantities=QUANTITIES,
     needs_head=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
@@ -21,7 +23,7 @@ from bias_audit.analyses.intersecting.intersection_measures import (
     within_of,
 )
 from bias_audit.analyses.intersecting.label_errors import LIMIT, METHOD, disagreement_method
-from bias_audit.analyses.intersecting.published_claims import claim_findings
+from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     choice_of_most_separable,
@@ -30,7 +32,9 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.small_groups import treat
+from bias_audit.analyses.wording import SCORE_INTERVALS
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import GroupLedger, GroupTable
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.statistics.inference import Measured
@@ -149,12 +153,12 @@ def _method(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         "a pair contributes none. Each group is also told from all other images by its "
         "probability, which for pairs of attributes is summed over the intersections.",
         "Intervals rest on the influence of every image (DeLong et al. 1988), summed over the "
-        "images of a cluster. They are widened by the correction of Nadeau & Bengio (2003) in "
+        f"images of a cluster. Those of AUCs {SCORE_INTERVALS}; those of interactions are "
+        "symmetric. They are widened by the correction of Nadeau & Bengio (2003) in "
         "proportion to how much the scores depend on the training images and, within a group, to "
         "the group's share of these: only images of the group both train for it and are judged "
         "in it. Differences between groups need no widening, because the errors that the probe "
-        "brings to all groups alike cancel. In simulations with and without effects, 95 % "
-        "intervals made so covered 93 to 98 % of the true values.",
+        "brings to all groups alike cancel.",
         "An interaction is the value of a group minus an additive model of its attributes (least "
         "squares over groups, weighted by images), or minus the mean over groups where a single "
         "attribute spans them; its interval counts that the model was fitted to the same images.",
@@ -180,7 +184,7 @@ _LIMITS = (
     "Within groups, the probe is the one fitted to all images: a direction that only a group of "
     "its own would need is not found.",
     "Where the layer is the most separable one, it was chosen on the same images, which favours "
-    "high values a little.",
+    "high values a little; intervals and tests allow for the choice.",
     "Interactions are on the scale of the AUC; values near 1 leave less room for differences.",
     LIMIT,
 )
@@ -207,11 +211,28 @@ def _work(_params: Params, workload: Workload) -> float:
     return _SLOWER * _TABLES * draws * workload.n_images * sum(families.values())
 
 
+_EXTREMES = 3
+"""Statements of the finding on extremes: the two differ, and which others may be either."""
+
+
+def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
+    """Those of the three blocks of families, the extremes, and the published claims.
+
+    Groups against all others have one family for each depth; attributes within groups a global
+    one and one for each number of attributes that make the groups; interactions two.
+    """
+    if len(attributes) < 2:  # noqa: PLR2004
+        return 0
+    published = attributes_named(attributes) is not None
+    return len(declared_families(attributes)) + len(attributes) + 2 + _EXTREMES + published
+
+
 PLUGIN = Analysis(
     title="Intersections",
     params_type=Params,
     run=intersections,
     problems=_problems,
+    families=_families,
     fits=_work,
     quantities=("within_auc", "cell_auc", "interaction"),
 )

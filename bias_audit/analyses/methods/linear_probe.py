@@ -1,6 +1,8 @@
-"""Which annotated attributes can be read off a layer linearly, and how much above a control."""
+"""Which annotated attributes can be read off a layer linearly, and how much above a baseline."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -19,10 +21,17 @@ from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
 from bias_audit.analyses.settings import Coverage
-from bias_audit.analyses.targets import targets_of, unknown_targets
-from bias_audit.analyses.wording import LABEL_ERRORS, listed
+from bias_audit.analyses.targets import (
+    INTERSECTION,
+    target_names,
+    targets_of,
+    unknown_targets,
+)
+from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS, listed
 from bias_audit.data.faces import FaceTable
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import LayerCurve
+from bias_audit.statistics.inference import FEWEST_CLUSTERS
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
@@ -68,7 +77,11 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
             *tables,
             *ledgers,
         ),
-        findings=findings_of(by_auc, rechecks(subject, by_auc, params.probes)),
+        findings=findings_of(
+            by_auc,
+            rechecks(subject, by_auc, params.probes),
+            alpha=subject.multiplicity.alpha,
+        ),
         method=_method(subject, params),
         limits=_limits(subject, probed),
         measures=measures,
@@ -108,21 +121,27 @@ def _method(subject: Subject, params: Params) -> tuple[str, ...]:
         "0.5), over pairs of images of the same fold, since scores of different folds come from "
         "different probes; balanced accuracy (recall averaged over levels; guessing gives "
         "1 / levels); and bits: how much lower the cross-entropy is than that of the base rates.",
-        f"Controls are the same procedure on labels shuffled within folds ({subject.shuffles} "
+        f"Baselines are the same procedure on labels shuffled within folds ({subject.shuffles} "
         f"times){others}. The lift is the difference to the strongest of them, or to guessing "
-        "where none does better; its bounds are the lowest over all controls, because which is "
-        "strongest is uncertain too.",
+        "where none does better. Which one is strongest is uncertain too: the lift and its upper "
+        "bound allow for that (Chernozhukov, Lee & Rosen 2013), and its lower bound is the lowest "
+        "over all baselines.",
         "Intervals rest on the influence of every image on the value (for an AUC, DeLong et al. "
-        "1988), summed over the images of a cluster; differences are paired image by image. "
-        "Because every image also trains the probes that predict others, they are widened by "
-        "the correction of Nadeau & Bengio (2003), in proportion to how much the probe's scores "
-        "depend on which images trained it: the disagreement between the probes of different "
-        "folds, relative to that of probes fitted to shuffled labels. Seeds of random weights "
-        "add their own variance. An AUC of exactly 1 gets a score interval (Newcombe 2006). "
-        "Recall of a group has Wilson's interval, widened alike.",
-        "A target is called linearly decodable when its lift exceeds 0 for some layer at a level "
-        "that allows for every layer and target (single-step max-T over joint draws of the "
-        "errors; Westfall & Young 1993).",
+        "1988), summed over the images of a cluster. Those of AUC, balanced accuracy and recall "
+        f"{SCORE_INTERVALS}. Differences are paired image by image; their intervals are "
+        "symmetric, and no narrower than those of as many pairs that all agree (Tango 1998). "
+        "Clusters of unequal size count by their effective number; an attribute with fewer than "
+        f"{FEWEST_CLUSTERS:g} effective clusters is not measured. Because every image also trains "
+        "the probes that predict others, intervals are widened by the correction of Nadeau & "
+        "Bengio (2003), in proportion to how much the probe's scores depend on which images "
+        "trained it: the disagreement between the probes of different folds, relative to that of "
+        "probes fitted to shuffled labels. Seeds of random weights add their own variance. Where "
+        "a sentence or a verdict is about the best layer, its interval holds for all layers at "
+        "once (joint draws of their errors), and so do those of recall there; other intervals in "
+        "tables hold for one layer each.",
+        "An attribute is called linearly decodable when its lift exceeds 0 for some layer at a "
+        "level that allows for every layer and attribute (single-step max-T over joint draws of "
+        "the errors; Westfall & Young 1993).",
         *likeness_method(subject),
         *_refits_told(subject.refits),
     )
@@ -150,16 +169,15 @@ _CONTROLS = {
 
 def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ...]:
     sentences = [
-        "The variance of fitting anew enters all intervals through a correction, not by "
-        "refitting"
+        "Intervals include retraining variability through a correction, not by refitting"
         + (
             "."
             if subject.refits
             else "; how much values move with other folds was not measured (controls.refits: 0)."
         ),
         "The most separable layer is picked on the same images that measure it, so its value is "
-        "optimistic, the more so the more layers and the fewer images; the claim of decodability "
-        "allows for that, the printed interval does not.",
+        "a little high, the more so the more layers and the fewer images; its interval and the "
+        "claim of decodability allow for that, the value does not.",
         "That an attribute is linearly decodable says that a layer encodes it, not that a "
         "downstream decision uses it.",
         "What is decoded is the annotated label, as the source recorded it.",
@@ -203,11 +221,22 @@ def _fits(params: Params, workload: Workload) -> float:
     return controlled_work(params.probes, workload, params.targets)
 
 
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Lifts over all layers and targets, each target above guessing, and the order of attributes.
+
+    Claims about balanced accuracy and bits are not made.
+    """
+    names = target_names(attributes, params.targets)
+    n_attributes = sum(name != INTERSECTION for name in names)
+    return 1 + len(names) + (n_attributes > 1)
+
+
 PLUGIN = Analysis(
     title="Linear decodability",
     params_type=Params,
     run=linear_probe,
     problems=_problems,
+    families=_families,
     fits=_fits,
     quantities=("macro_auc", "balanced_accuracy", "bits", "recall"),
     needs_controls=True,

@@ -19,8 +19,13 @@ from bias_audit.analyses.mapping.alignment import align_plane
 from bias_audit.analyses.mapping.difference_maps import difference_maps
 from bias_audit.analyses.mapping.difference_settings import Differences, too_few_permutations
 from bias_audit.analyses.mapping.difference_wording import differences_limits, differences_method
-from bias_audit.analyses.mapping.differences import unknown_levels
-from bias_audit.analyses.mapping.earlier import EarlierMaps, earlier_maps, earlier_problems
+from bias_audit.analyses.mapping.differences import comparisons, unknown_levels
+from bias_audit.analyses.mapping.earlier import (
+    EarlierMaps,
+    earlier_maps,
+    earlier_problems,
+    most_layers_drawn,
+)
 from bias_audit.analyses.mapping.earlier_match import Beside, laid_beside
 from bias_audit.analyses.mapping.earlier_wording import earlier_limits, earlier_method
 from bias_audit.analyses.mapping.group_maps import Plane, group_maps, share_findings
@@ -190,7 +195,10 @@ def _of_layer(subject: Subject, plane: Plane, params: Params, beside: Beside | N
     return Outcome(
         blocks=(*drawn.blocks, *tested.blocks),
         arrays={**drawn.arrays, **tested.arrays, plane.key: plane.positions.astype(np.float32)},
-        findings=(*share_findings(layer, shares, params.level), *tested.findings),
+        findings=(
+            *share_findings(layer, shares, alpha=subject.multiplicity.alpha),
+            *tested.findings,
+        ),
     )
 
 
@@ -294,6 +302,20 @@ def _too_few_draws(
     return too_few_permutations(params.differences, plan.alpha, attributes)
 
 
+def _families(params: Params, attributes: Sequence[Attribute]) -> int:
+    """Of each layer: its difference maps, and which attribute moves its maps most.
+
+    And one for whether the layouts of all layers match those of an earlier audit.
+    """
+    n_layers = 1 if params.layers is None else len(params.layers)
+    if params.earlier is not None and params.layers is None:
+        n_layers = most_layers_drawn(params.earlier)
+    is_tested = params.differences.test != "none"
+    n_compared = len(comparisons(attributes, params.differences.named)) if is_tested else 0
+    of_layer = (n_compared > 0) + (len(attributes) > 1)
+    return n_layers * of_layer + (params.earlier is not None)
+
+
 def _reads(params: Params) -> tuple[Path, ...]:
     return () if params.earlier is None else (params.earlier,)
 
@@ -304,5 +326,6 @@ PLUGIN = Analysis(
     run=topomap,
     problems=_problems,
     too_few_draws=_too_few_draws,
+    families=_families,
     reads=_reads,
 )

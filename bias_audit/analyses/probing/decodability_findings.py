@@ -12,7 +12,7 @@ from bias_audit.analyses.probing.likeness import Recheck, caution, recheck_estim
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed, sample
 from bias_audit.results.blocks import Finding
-from bias_audit.statistics.coverage import allowing_for_choice
+from bias_audit.statistics.coverage import allowing_for_choice, interval_at
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference
 
@@ -22,21 +22,25 @@ _CEILING: Final = 0.9
 
 
 def findings_of(
-    results: tuple[Decodability, ...], rechecks: Mapping[str, Recheck] = MappingProxyType({})
+    results: tuple[Decodability, ...],
+    rechecks: Mapping[str, Recheck] = MappingProxyType({}),
+    *,
+    alpha: float,
 ) -> tuple[Finding, ...]:
     """A sentence for every target, and one on which attribute stands out most.
 
     Args:
         results: By macro AUC.
         rechecks: By target, where identity is not recorded: what is left of its claim.
+        alpha: Error rate of a claim that the lifts' own tests do not decide.
     """
     checked = [(result, rechecks.get(result.probed.target.name)) for result in results]
-    sentences = [_of_target(result, recheck) for result, recheck in checked]
+    sentences = [_of_target(result, recheck, alpha) for result, recheck in checked]
     stand = [result for result, recheck in checked if recheck is None or recheck.stands]
-    return (*(s for s in sentences if s is not None), *_of_order(stand))
+    return (*(s for s in sentences if s is not None), *_of_order(stand, alpha))
 
 
-def _of_target(result: Decodability, recheck: Recheck | None) -> Finding | None:
+def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> Finding | None:
     if result.best is None:
         return None
     target, (_, best) = result.probed.target.described, result.best
@@ -58,7 +62,7 @@ def _of_target(result: Decodability, recheck: Recheck | None) -> Finding | None:
                 f"highest at {best.layer}: {numbers}."
             )
         text += more
-    elif value.lower > _chance(best):
+    elif interval_at(value, 1 - alpha)[0] > _chance(best):
         text = f"{name} can be read from {best.layer}, {_undecided(best, value, lift)}: {numbers}."
     else:
         layers = len(result.comparisons)
@@ -102,7 +106,7 @@ def _alone(baseline: str) -> str:
     return f"{baseline} alone does"
 
 
-def _of_order(results: Sequence[Decodability]) -> tuple[Finding, ...]:
+def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, ...]:
     """Compare the lifts of the attributes that are claimed, each at its best layer."""
     found = [
         (result.probed.target.name, len(result.probed.part.levels), _lift(result))
@@ -115,7 +119,7 @@ def _of_order(results: Sequence[Decodability]) -> tuple[Finding, ...]:
     (first, _, top), rest = found[0], found[1:]
     level = next(result for result in results if result.is_claimed).surest.estimate.level
     differences = {name: difference(top, other, level=level) for name, _, other in rest}
-    decided = all(estimate.lower > 0 for estimate in differences.values())
+    decided = all(interval_at(each, 1 - alpha)[0] > 0 for each in differences.values())
     against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
     counts = listed([f"{name} {n}" for name, n, _ in found], most=20)
     opening = (
@@ -132,7 +136,7 @@ def _of_order(results: Sequence[Decodability]) -> tuple[Finding, ...]:
             "same task."
         )
     estimates = {f"{first}_over_{name}": value for name, value in differences.items()}
-    weight = min(max(0.0, value.lower) for value in differences.values())
+    weight = min(max(0.0, value.lower) for value in differences.values()) if decided else 0.0
     return (Finding(text=text, weight=weight, estimates=estimates),)
 
 

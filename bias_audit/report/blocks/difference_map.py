@@ -60,7 +60,7 @@ def _draws(block: DifferenceMap) -> tuple[str, ...]:
         return ()
     return (
         f"{count(block.draws or 0)} permutations cannot reject any map: the smallest adjusted "
-        f"p-value is {block.smallest_p:.3g}, above {block.alpha:g}.",
+        f"p-value is {block.smallest_p:.3g}, above {block.alpha:.3g}.",
     )
 
 

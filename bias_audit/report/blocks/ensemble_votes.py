@@ -10,11 +10,12 @@ from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     MISSING,
     chance_of,
-    count,
     counted,
     guess,
     interval,
     interval_note,
+    sample,
+    sample_heading,
     sentence,
     signed_interval,
 )
@@ -139,16 +140,17 @@ def _groups(block: EnsembleVotes) -> Iterator[Table]:
         rows = tuple(
             (
                 each.group.label,
-                count(each.n),
+                sample(each.n, each.estimates[0][place]),
                 *(_or_why(values[place], each.reasons[place]) for values in each.estimates),
             )
             for each in block.groups
         )
+        samples = [(each.n, each.estimates[0][place]) for each in block.groups]
         yield Table(
             caption=f"{sentence(measure)} on {block.target} by group",
             columns=(
                 Column(heading),
-                Column("n", numeric=True),
+                Column(sample_heading("n", samples), numeric=True),
                 *(Column(voter.name, numeric=True) for voter in block.voters),
             ),
             rows=rows,

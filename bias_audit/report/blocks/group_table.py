@@ -7,12 +7,13 @@ from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     MISSING,
     chance_of,
-    count,
     counted,
     decimal,
     guess,
     interval,
     interval_note,
+    sample,
+    sample_heading,
     sentence,
 )
 from bias_audit.results.blocks import GroupRow, GroupTable
@@ -77,12 +78,13 @@ def _told(row: GroupRow) -> str:
 
 def _table(block: GroupTable) -> Table:
     short = extremes([(row, row.estimate) for row in block.rows])
+    samples = [(row.n, row.estimate) for row in block.rows]
     own, shrunk, tested = _has_own_chance(block), _has_shrunk(block), _has_p(block)
     return Table(
         caption=sentence(f"{block.metric} at {block.layer} by group"),
         columns=(
             Column(group_heading([row.group for row in block.rows])),
-            Column("images", numeric=True),
+            Column(sample_heading("images", samples), numeric=True),
             Column(block.metric, numeric=True),
             *((Column("by chance", numeric=True),) if own else ()),
             *((Column("shrunk", numeric=True),) if shrunk else ()),
@@ -100,7 +102,7 @@ def _row(row: GroupRow, block: GroupTable) -> tuple[str, ...]:
     chance = "unknown" if row.by_chance is None else decimal(row.by_chance, 3)
     return (
         row.group.label,
-        count(row.n),
+        sample(row.n, row.estimate),
         value,
         *((chance,) if _has_own_chance(block) else ()),
         *((interval(row.shrunk) if row.shrunk else "none",) if _has_shrunk(block) else ()),

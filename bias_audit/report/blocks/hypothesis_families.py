@@ -31,7 +31,7 @@ def _cannot_reject(family: HypothesisFamily) -> str | None:
     return (
         f"{family.name}: {draws} cannot reject a single one of {count(family.n_hypotheses)} "
         f"hypotheses, whatever the effect: the smallest adjusted p-value is "
-        f"{p_value(family.smallest_p)}, above {family.alpha:g}."
+        f"{p_value(family.smallest_p)}, above {family.alpha:.3g}."
     )
 
 
@@ -62,7 +62,7 @@ def _row(family: HypothesisFamily) -> tuple[str, ...]:
         count(family.n_hypotheses),
         count(family.n_tested),
         f"{family.method} ({family.controls})",
-        f"{family.alpha:g}",
+        f"{family.alpha:.3g}",
         "by formula" if family.draws is None else count(family.draws),
         "no limit" if family.smallest_p is None else p_value(family.smallest_p),
         "not tested" if family.rejected is None else count(family.rejected),

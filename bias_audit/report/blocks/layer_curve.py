@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     chance_of,
-    count,
     counted,
     decimal,
     guess,
     interval,
     interval_note,
+    sample,
+    sample_heading,
     sentence,
     signed_interval,
 )
@@ -97,8 +98,9 @@ def _alt(block: LayerCurve, measured: list[Curve]) -> str:
 def _table(block: LayerCurve, curves: list[Curve]) -> Table:
     rows = tuple(_row(block, curve, point) for curve in curves for point in curve.points)
     best = [(curve, best_point(curve)) for curve in curves]
+    samples = [(p.estimate.n, p.estimate) for c in curves for p in c.points if p.estimate]
     compared = is_compared(block)
-    against = ", against the strongest control" if compared else ""
+    against = ", against the strongest baseline" if compared else ""
     return Table(
         caption=sentence(f"{block.metric} by target and layer{against}"),
         columns=(
@@ -106,12 +108,12 @@ def _table(block: LayerCurve, curves: list[Curve]) -> Table:
             Column("layer"),
             Column(_heading(block.metric), numeric=True),
             *(
-                (Column("strongest control", numeric=True), Column("lift over it", numeric=True))
+                (Column("strongest baseline", numeric=True), Column("lift over it", numeric=True))
                 if compared
                 else ()
             ),
             *((Column("adjusted p", numeric=True),) if is_tested(block) else ()),
-            Column("n", numeric=True),
+            Column(sample_heading("n", samples), numeric=True),
         ),
         rows=rows,
         n_headers=2,
@@ -138,7 +140,7 @@ def _row(block: LayerCurve, curve: Curve, point: CurvePoint) -> tuple[str, ...]:
         interval(point.estimate),
         *(compared if is_compared(block) else ()),
         *((chance_of(point.adjusted_p) if there else "",) if is_tested(block) else ()),
-        count(point.estimate.n) if point.estimate is not None else "0",
+        sample(point.estimate.n, point.estimate) if point.estimate is not None else "0",
     )
 
 
@@ -159,7 +161,7 @@ def strongest_told(point: CurvePoint, chance: float | None) -> str:
         return f"{control.name}\n{interval(control.estimate)}"
     if point.strongest == GUESSING and chance is not None:
         return f"{GUESSING}\nchance {guess(chance)}"
-    return point.strongest or "no control"
+    return point.strongest or "no baseline"
 
 
 def _control_tables(block: LayerCurve, curves: list[Curve]) -> Iterator[Table]:

@@ -6,9 +6,10 @@ from bias_audit.report.elements import BlockText, Column, Table
 from bias_audit.report.numbers import (
     MISSING,
     chance_of,
-    count,
     interval,
     interval_note,
+    sample,
+    sample_heading,
     signed_interval,
 )
 from bias_audit.results.blocks import FaceRegionArea, RegionDifference, RegionRow, RegionShares
@@ -83,7 +84,7 @@ def _table(block: RegionShares) -> Table:
         columns=(
             Column("method"),
             Column("group"),
-            Column("images", numeric=True),
+            Column(sample_heading("images", map(_sample, block.rows)), numeric=True),
             *(
                 Column(f"{region.name} ({100 * region.area:.0f} % of the area)", numeric=True)
                 for region in (block.regions[place] for place in whole)
@@ -99,7 +100,12 @@ def _table(block: RegionShares) -> Table:
 def _row(row: RegionRow, whole: list[int]) -> tuple[str, ...]:
     values = (row.shares[place] for place in whole)
     shares = (MISSING if value is None else interval(value) for value in values)
-    return (row.method, row.group.label, count(row.n), *shares)
+    return (row.method, row.group.label, sample(*_sample(row)), *shares)
+
+
+def _sample(row: RegionRow) -> tuple[int, Estimate | None]:
+    """The images of a row, and any of its shares: all rest on the same."""
+    return row.n, next((share for share in row.shares if share is not None), None)
 
 
 def _differences(block: RegionShares) -> tuple[Table, ...]:

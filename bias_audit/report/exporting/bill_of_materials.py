@@ -142,10 +142,12 @@ def _curve(block: LayerCurve) -> Iterator[Json]:
 
 
 def _metric(kind: str, where: str, estimate: Estimate) -> Json:
+    clusters = "" if estimate.clusters is None else f"; clusters={estimate.clusters:.1f}"
+    sample = f"n={estimate.n}{clusters}"
     return {
         "type": kind,
         "value": str(estimate.value),
-        "slice": f"{where}; n={estimate.n}; interval={100 * estimate.level:g} %",
+        "slice": f"{where}; {sample}; interval={100 * estimate.level:g} %",
         "confidenceInterval": {
             "lowerBound": str(estimate.lower),
             "upperBound": str(estimate.upper),

@@ -17,7 +17,16 @@ from bias_audit.report.figure_data import Cell
 Kind = Literal["text", "whole", "number"]
 _ARROW: Final = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64()}
 
-_OF_ESTIMATE: Final[tuple[Kind, ...]] = ("number", "number", "number", "number", "whole", "text")
+_OF_ESTIMATE: Final[tuple[Kind, ...]] = (
+    "number",
+    "number",
+    "number",
+    "number",
+    "whole",
+    "number",
+    "number",
+    "text",
+)
 ESTIMATE: Final = dict(zip(figure_data.ESTIMATE, _OF_ESTIMATE, strict=True))
 """Columns of `figure_data.estimate_cells`."""
 

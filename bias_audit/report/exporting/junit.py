@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from bias_audit.report.sections.verdicts import VerdictView, verdicts
+from bias_audit.report.sections.verdicts import AT_POWER, VerdictView, verdicts
 from bias_audit.results.audit import TOGETHER, AnalysisResult, AuditResult
 
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -100,7 +100,7 @@ def _criterion(row: VerdictView, of: str) -> ET.Element:
         kind = {"message": _token(message), "type": "FAIL"}
         ET.SubElement(case, "failure", kind).text = _clean(detail)
     elif row.outcome == "INCONCLUSIVE":
-        told = f"{message}; to decide: {row.n_to_decide}"
+        told = f"{message}; to decide {AT_POWER}: {row.n_to_decide}"
         ET.SubElement(case, "skipped", {"message": _token(told)})
     return case
 

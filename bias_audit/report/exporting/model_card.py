@@ -115,6 +115,7 @@ def _result(
             "target": curve.target,
             "layer": point.layer,
             "n": estimate.n,
+            **({"effective_clusters": estimate.clusters} if estimate.clusters else {}),
             "lower": estimate.lower,
             "upper": estimate.upper,
             "level": estimate.level,
@@ -143,5 +144,5 @@ def _row(
         point.layer,
         interval(estimate),
         signed_interval(point.lift),
-        point.strongest or "no control",
+        point.strongest or "no baseline",
     )

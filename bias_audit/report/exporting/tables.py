@@ -8,6 +8,7 @@ from typing import Final
 from bias_audit.report.exporting.blocks import BLOCK_TABLES, BlockTable, Row
 from bias_audit.report.exporting.columns import ESTIMATE, DataTable, Kind
 from bias_audit.report.figure_data import estimate_cells, level_names
+from bias_audit.report.sections.verdicts import AT_POWER
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.declared import declarations_of
 
@@ -109,7 +110,11 @@ def _verdicts(result: AuditResult) -> DataTable:
         "images_to_decide": "whole",
         "rationale": "text",
     }
-    return DataTable("verdicts", "a criterion on a backbone, and what decides", columns, rows)
+    about = (
+        "a criterion on a backbone, and what decides; detectable distance and images to decide "
+        f"{AT_POWER}"
+    )
+    return DataTable("verdicts", about, columns, rows)
 
 
 def _scenarios(result: AuditResult) -> DataTable:
@@ -153,7 +158,7 @@ def _layers(result: AuditResult) -> DataTable:
 
 def _analyses(result: AuditResult) -> DataTable:
     rows = [
-        (name, a.kind, a.title, a.status, a.error, a.seconds)
+        (name, a.kind, a.title, a.status, a.error, a.families, a.seconds)
         for name, analyses in result.analysed
         for a in analyses
     ]
@@ -163,9 +168,11 @@ def _analyses(result: AuditResult) -> DataTable:
         "analysis": "text",
         "status": "text",
         "error": "text",
+        "families": "whole",
         "seconds": "number",
     }
-    return DataTable("analyses", "an analysis of a backbone: done or failed", columns, rows)
+    about = "an analysis of a backbone: done or failed, and its families of tests"
+    return DataTable("analyses", about, columns, rows)
 
 
 def _findings(result: AuditResult) -> DataTable:

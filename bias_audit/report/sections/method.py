@@ -17,8 +17,51 @@ class Sentences:
 
 
 def methods(result: AuditResult) -> tuple[Sentences, ...]:
-    """What each analysis did."""
-    return _collected(result, lambda analysis: analysis.method)
+    """How often the audit may be wrong, then what each analysis did."""
+    rate = error_rate(result)
+    told = (rate, _families(result), _OUTSIDE) if rate else ()
+    found = (Sentences("Error rate of the whole audit", told),) if told else ()
+    return (*found, *_collected(result, lambda analysis: analysis.method))
+
+
+def error_rate(result: AuditResult) -> str:
+    """Families of tests and the errors to expect of all together.
+
+    Empty where no finding rests on a test, and for results of older releases.
+    """
+    n = result.families
+    if not n:
+        return ""
+    plan = result.config["multiplicity"]
+    alpha, families = plan["alpha"], "family" if n == 1 else "families"
+    if plan["scope"] == "audit":
+        return (
+            f"This audit has {n} {families} of tests with an error rate of {100 * alpha:.3g} % "
+            f"together ({100 * alpha / n:.2g} % each): the chance of any false claim in the "
+            f"whole audit is at most {100 * alpha:.3g} %."
+        )
+    return (
+        f"This audit has {n} {families} of tests with an error rate of {100 * alpha:.3g} % each: "
+        f"if nothing were encoded at all, false claims would be expected in at most "
+        f"{n * alpha:.2g} of them over the whole audit."
+    )
+
+
+_OUTSIDE = (
+    "Not among these tests: criteria, which have levels of their own; adjusted p-values of tables "
+    "that only point at groups to look into; and intervals that a sentence gives each by itself. "
+    "A family whose gate stayed closed made no claim."
+)
+
+
+def _families(result: AuditResult) -> str:
+    """How many families each analysis has, on what."""
+    parts = [
+        f"{name}: {', '.join(f'“{a.title}” {a.families}' for a in analyses if a.families)}"
+        for name, analyses in result.analysed
+        if any(analysis.families for analysis in analyses)
+    ]
+    return f"Families of tests by analysis. {'; '.join(parts)}."
 
 
 def limits(result: AuditResult) -> tuple[Sentences, ...]:

@@ -10,6 +10,7 @@ from bias_audit.report.blocks.layer_curve import strongest_told
 from bias_audit.report.elements import Column, Failure, Table
 from bias_audit.report.numbers import coverage, interval, signed_interval
 from bias_audit.report.sections.findings import FindingView, findings
+from bias_audit.report.sections.method import error_rate
 from bias_audit.report.sections.placing import TOGETHER, backbone_anchor
 from bias_audit.report.sections.verdicts import VerdictsView, verdicts
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
@@ -57,6 +58,8 @@ class SummaryView:
 
     failures: tuple[Failure, ...]
     verdicts: VerdictsView
+    error_rate: str
+    """Of all tests together; empty without any."""
     overview: Table | None
     """Backbones by targets; None where no layer curve was measured."""
     subjects: tuple[SubjectSummary, ...]
@@ -73,6 +76,7 @@ def summary(result: AuditResult) -> SummaryView:
             for failure in failures_of(name, analyses)
         ),
         verdicts=verdicts(result),
+        error_rate=error_rate(result),
         overview=_overview(result.subjects),
         subjects=tuple(_subject(s, index) for index, s in enumerate(result.subjects)),
         together=tuple(
@@ -154,7 +158,7 @@ def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
     return Table(
         caption=(
             f"Highest {metric} over the layers, with {coverage(estimates) or 'no interval'}, the "
-            "layer it is reached at, the strongest control there, and the lift over it"
+            "layer it is reached at, the strongest baseline there, and the lift over it"
         ),
         columns=(Column("backbone"), *(Column(target, numeric=True) for target in targets)),
         rows=tuple(rows),

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.config.schema import Criterion
-from bias_audit.report.numbers import count, counted, decimal, interval, sentence, signed_interval
+from bias_audit.report.numbers import (
+    count,
+    counted,
+    decimal,
+    interval,
+    sample,
+    sentence,
+    signed_interval,
+)
 from bias_audit.results.audit import AuditResult
+from bias_audit.results.margins import POWER
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
 
 SHAPES: Final[dict[Outcome, str]] = {
@@ -16,6 +25,10 @@ SHAPES: Final[dict[Outcome, str]] = {
     "INCONCLUSIVE": "\N{WHITE DIAMOND}",
 }
 """Beside the word, so that outcomes are told apart at a glance and without colour."""
+
+
+AT_POWER: Final = f"at {100 * POWER:.0f} % power"
+"""What the images that would decide, and the distance that would be detected, are for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,8 @@ class VerdictsView:
     rows: tuple[VerdictView, ...]
     counts: str
     """Such as "1 PASS, 2 FAIL"; empty without criteria."""
+    power: str = AT_POWER
+    """Of the images that would decide, and of the distance that would be detected."""
 
 
 def verdicts(result: AuditResult) -> VerdictsView:
@@ -106,7 +121,8 @@ def _where(deciding: Deciding | None) -> str:
     group = "" if deciding.group is None else f"{deciding.group.label}, "
     if deciding.estimate is None:
         return f"{group}at {deciding.layer}"
-    level = f"{100 * deciding.estimate.level:.4g} % interval, n = {count(deciding.estimate.n)}"
+    found = deciding.estimate
+    level = f"{100 * found.level:.4g} % interval, n = {sample(found.n, found)}"
     return f"{group}at {deciding.layer}; {level}"
 
 

@@ -129,7 +129,7 @@ def _table(question: Question, found: _Ranked) -> Table:
                 interval(dots.highest.estimate),
                 dots.highest.layer,
                 signed_interval(dots.highest.lift),
-                dots.highest.strongest or "no control",
+                dots.highest.strongest or "no baseline",
                 interval(dots.last.estimate),
                 told_ranks(found.last[place]),
             )
@@ -174,7 +174,7 @@ def _figure(question: Question, found: _Ranked, colour: str, anchor: str) -> Fig
 
 def _data(found: Sequence[Dots]) -> Rows:
     names = ("value", "lower", "upper", "level", "n")
-    rows: Rows = [("backbone", "at", "layer", *names, "strongest control", "its value", "ranks")]
+    rows: Rows = [("backbone", "at", "layer", *names, "strongest baseline", "its value", "ranks")]
     for dots in found:
         for at, point in (("highest", dots.highest), ("last", dots.last)):
             ranks = dots.ranks if at == "highest" else None

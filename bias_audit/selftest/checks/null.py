@@ -11,7 +11,7 @@ import numpy as np
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Attribute
 from bias_audit.results.selftest import SelfTestRow
-from bias_audit.selftest.audits import ALPHA, audited, fails, is_claimed
+from bias_audit.selftest.audits import ALPHA, audited, is_claimed, outcome
 from bias_audit.selftest.designs import Design, draw
 from bias_audit.selftest.sizes import Sizes
 from bias_audit.selftest.subjects import Sample
@@ -28,7 +28,7 @@ _EXPECTED = f"at most {100 * ALPHA:g} % (tolerated: {150 * ALPHA:g} %)"
 _WHY = "Nothing is planted, so that any FAIL is a false alarm."
 _SMALLEST_P = np.finfo(np.float64).tiny
 """For p-values too small for a float, which the adjustment refuses as 0."""
-_CRITERIA = {
+CRITERIA = {
     "lift at most 0": {"of": "lift", "at_most": 0.0},
     "macro AUC at most 0.5": {"of": "estimate", "at_most": 0.5},
 }
@@ -55,8 +55,10 @@ def audit_of_nothing(sample: Sample, rng: np.random.Generator) -> NullAudit:
     return NullAudit(
         is_claimed(results),
         {
-            name: tuple(fails(results, _criterion(name, target)) for target in targets)
-            for name in _CRITERIA
+            name: tuple(
+                outcome(results, criterion_of(name, target)) == "FAIL" for target in targets
+            )
+            for name in CRITERIA
         },
     )
 
@@ -71,14 +73,15 @@ def _permuted(cluster_size: int, rng: np.random.Generator) -> Sample:
     return Sample((*drawn.attributes, _SECOND), codes, drawn.clusters, drawn.by_layer)
 
 
-def _criterion(name: str, target: str) -> Criterion:
+def criterion_of(name: str, target: str) -> Criterion:
+    """One of the criteria that nothing should fail, about a target."""
     return Criterion.model_validate(
         {
             "name": name,
             "quantity": "macro_auc",
             "target": target,
             "rationale": _WHY,
-            **_CRITERIA[name],
+            **CRITERIA[name],
         }
     )
 
@@ -106,7 +109,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         said = f"labels permuted, two targets at three layers, 90 images, {condition}"
         claimed = np.array([float(audit.is_claimed) for audit in audits])
         yield _row("Any false claim of decodability in an audit", said, claimed)
-        for name in _CRITERIA:
+        for name in CRITERIA:
             failed = np.array([audit.fails[name] for audit in audits], dtype=np.float64)
             yield _row(f'False FAIL of the criterion "{name}"', said, failed)
     shares = np.array(trials.run(false_share, sizes.mixed, "mixed"))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bias_audit.report.exporting.blocks import BLOCK_TABLES
-from bias_audit.report.exporting.columns import DataTable, as_csv, as_parquet
+from bias_audit.report.exporting.columns import ESTIMATE, DataTable, as_csv, as_parquet
 from bias_audit.report.exporting.tables import tables
 from bias_audit.report.shapes import shapes
 from bias_audit.results.audit import AuditResult
@@ -16,7 +16,7 @@ from bias_audit.results.blocks import GroupTable, LayerCurve, MapRegion
 from bias_audit.statistics.estimate import Estimate
 from tests.report.synthetic import HOSTILE, criteria_of, declared, make_audit
 
-NUMBERS = ("estimate", "lower", "upper", "level", "n", "method")
+NUMBERS = tuple(ESTIMATE)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def frames(result: AuditResult) -> dict[str, pd.DataFrame]:
 
 def cells(estimate: Estimate) -> tuple[object, ...]:
     e = estimate
-    return (e.value, e.lower, e.upper, e.level, e.n, e.method)
+    return (e.value, e.lower, e.upper, e.level, e.n, e.clusters, e.freedom, e.method)
 
 
 def test_every_shape_of_block_has_its_table() -> None:

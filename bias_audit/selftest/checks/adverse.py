@@ -1,0 +1,247 @@
+"""Audits of nothing where it is hardest: few and unequal clusters, rare groups, heavy tails.
+
+All have baselines that are as good as the layers, so that the true lift is 0 whatever the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.analyses.probing.decodability import Comparison, Decodability
+from bias_audit.groups import Attribute, IntArray
+from bias_audit.results.selftest import SelfTestPart, SelfTestRow
+from bias_audit.selftest.audits import ALPHA, LEVEL, audited, is_claimed, outcome
+from bias_audit.selftest.checks.null import CRITERIA, criterion_of
+from bias_audit.selftest.designs import LIKENESS
+from bias_audit.selftest.sizes import Sizes
+from bias_audit.selftest.subjects import Sample, SimulatedBaseline, UnitArray
+from bias_audit.selftest.tally import Tolerance, share
+from bias_audit.selftest.trials import Trials
+from bias_audit.statistics.coverage import allowing_for_choice
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import difference
+
+_LAYERS: Final = ("early", "middle", "late")
+_UNITS: Final = 24
+_FEW: Final = Tolerance(0, 1.5 * ALPHA)
+_FEW_PASS: Final = Tolerance(0, 0.75 * ALPHA)
+_COVERED: Final = Tolerance(0.925, 1)
+_ANY: Final = Tolerance(0, 1)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Who is shown how often, and how units spread."""
+
+    named: str
+    sizes: tuple[int, ...] = ()
+    """Images of each person; empty: drawn from a Pareto distribution for 20 people."""
+    n_levels: int = 2
+    rare: int | None = None
+    """People of the first level; default: as many as of the others."""
+    tails: float | None = None
+    """Degrees of freedom of Student's t; default: Gaussian units."""
+    common: float = 0.5
+    """Correlation of the noise of one image in two layers."""
+    nuisance: float = 0.0
+    """By how many standard deviations image quality differs between neighbouring levels."""
+
+
+CONDITIONS: Final = (
+    Condition("12 people with 8 images each", (8,) * 12),
+    Condition("20 people with unequal numbers of images (Pareto)"),
+    Condition("20 single images", (1,) * 20),
+    Condition("10 images of one level, 500 of the other", (1,) * 510, rare=10),
+    Condition(
+        "seven levels that differ in image quality alone", (1,) * 210, n_levels=7, nuisance=0.5
+    ),
+    Condition("60 images, units with heavy tails (t, 2 degrees of freedom)", (1,) * 60, tails=2),
+    Condition("60 images, nearly equal layers", (1,) * 60, common=0.95),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one audit of nothing said."""
+
+    is_measured: bool
+    is_claimed: bool = False
+    fails: tuple[bool, ...] = ()
+    """Of the criteria that hold."""
+    passes: tuple[bool, ...] = ()
+    """Whether "lift at most 0" would pass, for each layer."""
+    covered: tuple[tuple[str, bool], ...] = ()
+    """Kind of interval, and whether it covers."""
+
+
+def sample_of(condition: Condition, rng: np.random.Generator) -> Sample:
+    """Simulated images whose labels mean nothing, with baselines like the layers."""
+    sizes = np.array(condition.sizes or _pareto(rng), dtype=np.int64)
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    levels = np.arange(len(sizes)) % condition.n_levels
+    if condition.rare is not None:
+        levels = (np.arange(len(sizes)) >= condition.rare).astype(np.int64)
+    codes = rng.permutation(levels)[clusters]
+    quality = rng.standard_normal(len(codes)) + condition.nuisance * codes
+    units = partial(_units, condition, clusters, quality, rng)
+    shared = units()
+    own, rest = np.sqrt(condition.common), np.sqrt(1 - condition.common)
+    layers = {name: (own * shared + rest * units()).astype(np.float32) for name in _LAYERS}
+    drawn = [
+        SimulatedBaseline(
+            "random weights", f"random weights, seed {seed}", by_layer=True, values=v
+        )
+        for seed in (1, 2)
+        for v in [{name: units() for name in _LAYERS}]
+    ]
+    about_images = [
+        SimulatedBaseline(kind, kind, by_layer=False, values={"": values})
+        for kind, values in (
+            ("image quality", quality[:, None].astype(np.float32)),
+            ("pixels", units()),
+        )
+    ]
+    attribute = Attribute("nothing", tuple(f"level {k}" for k in range(condition.n_levels)))
+    return Sample((attribute,), codes[:, None], clusters, layers, (*drawn, *about_images))
+
+
+def _pareto(rng: np.random.Generator) -> IntArray:
+    """Images of 20 people; the most have dozens."""
+    drawn = 2 * (1 + rng.pareto(1.16, size=20))
+    return np.clip(np.round(drawn), 1, 60).astype(np.int64)
+
+
+def _units(
+    condition: Condition,
+    clusters: IntArray,
+    quality: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+) -> UnitArray:
+    """Noise that images of one person share; the first unit shows image quality."""
+
+    def noise(n: int) -> npt.NDArray[np.float64]:
+        size = (n, _UNITS)
+        if condition.tails is None:
+            return rng.standard_normal(size)
+        return np.asarray(rng.standard_t(condition.tails, size))
+
+    found = noise(len(clusters))
+    if clusters[-1] + 1 < len(clusters):
+        shared = noise(int(clusters[-1]) + 1)[clusters]
+        found = np.sqrt(LIKENESS) * shared + np.sqrt(1 - LIKENESS) * found
+    if condition.nuisance:
+        found[:, 0] = quality + 0.5 * found[:, 0]
+    return found.astype(np.float32)
+
+
+def audit_of_nothing(condition: Condition, rng: np.random.Generator) -> Found:
+    """What one audit says, and whether it is right."""
+    results = audited(sample_of(condition, rng), rng)
+    (result,) = results
+    known = [comparison for comparison in result.comparisons if comparison is not None]
+    if not known:
+        return Found(is_measured=False)
+    null = [name for name in CRITERIA if not (condition.nuisance and "AUC" in name)]
+    return Found(
+        is_measured=True,
+        is_claimed=is_claimed(results),
+        fails=tuple(outcome(results, criterion_of(n, "nothing")) == "FAIL" for n in null),
+        passes=() if condition.nuisance else tuple(c.lift.upper < 0 for c in known),
+        covered=tuple(_covered(result, known, has_signal=condition.nuisance > 0)),
+    )
+
+
+def _covered(
+    result: Decodability, known: Sequence[Comparison], *, has_signal: bool
+) -> Iterator[tuple[str, bool]]:
+    yield "difference of layers", _holds(difference(known[0].probe, known[-1].probe, level=LEVEL))
+    if has_signal:
+        return
+    for comparison in known:
+        yield "AUC", _holds(comparison.estimate, 0.5)
+        yield "lift", _holds(comparison.lift)
+    if result.best is not None:
+        best = result.best[1]
+        yield (
+            "AUC of the best layer",
+            _holds(allowing_for_choice(best.estimate, result.choice), 0.5),
+        )
+        yield "lift at the best layer", _holds(allowing_for_choice(best.lift, result.choice))
+
+
+def _holds(found: Estimate, truth: float = 0.0) -> bool:
+    return found.lower <= truth <= found.upper
+
+
+def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
+    """False claims, verdicts and coverage in every condition; what was not measured is said."""
+    for condition in CONDITIONS if sizes.adverse else ():
+        one = partial(audit_of_nothing, condition)
+        every = trials.run(one, sizes.adverse, "adverse", condition.named)
+        yield from _of_condition(f"{condition.named}, four baselines", every)
+
+
+def _of_condition(said: str, every: Sequence[Found]) -> Iterator[SelfTestRow]:
+    made = [found for found in every if found.is_measured]
+    if len(made) < len(every):
+        hits = {"not measured": [[not found.is_measured] for found in every]}
+        yield _row("Audits that decline to measure: too few people", said, hits, _ANY, 1)
+    if made:
+        wrong = {
+            "any claim of decodability": [[found.is_claimed] for found in made],
+            **{
+                f'FAIL of "{name}"': [[found.fails[place]] for found in made]
+                for place, name in enumerate(CRITERIA)
+                if place < len(made[0].fails)
+            },
+        }
+        yield _row("Nothing to find: false claims and FAIL", said, wrong, _FEW, 1.5 * ALPHA)
+        passes = {"lift at most 0": [found.passes for found in made]}
+        if made[0].passes:
+            check = "Wrong PASS of a lift at its margin"
+            yield _row(check, said, passes, _FEW_PASS, 0.75 * ALPHA)
+        kinds = dict.fromkeys(kind for kind, _ in made[0].covered)
+        covers = {
+            kind: [[hit for own, hit in found.covered if own == kind] for found in made]
+            for kind in kinds
+        }
+        yield _row("95 % intervals cover", said, covers, _COVERED, 0.925)
+
+
+def n_trials(sizes: Sizes) -> int:
+    """Simulated audits."""
+    return sizes.adverse * len(CONDITIONS)
+
+
+def _row(
+    check: str,
+    condition: str,
+    hits: Mapping[str, Sequence[Sequence[bool]]],
+    tolerance: Tolerance,
+    limit: float,
+) -> SelfTestRow:
+    """One row; the part furthest from what is expected decides."""
+    parts = {name: share(np.array(each, dtype=np.float64)) for name, each in hits.items()}
+    is_coverage = tolerance.lowest > 0
+    pick = min if is_coverage else max
+    worst = pick(parts.values(), key=lambda estimate: estimate.value)
+    side = "at least" if is_coverage else "at most"
+    return SelfTestRow(
+        check=check,
+        condition=condition,
+        expected=f"{side} {100 * limit:.3g} %",
+        scale="share",
+        estimate=worst,
+        trials=worst.n,
+        seconds=0,
+        outcome=tolerance.outcome_of_all(worst, parts),
+        parts=tuple(SelfTestPart(name=n, estimate=e) for n, e in parts.items())
+        if len(parts) > 1
+        else (),
+    )
