@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
+
+from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.matching import Number
@@ -16,6 +20,8 @@ Bounds = tuple[float, float]
 POWER: Final = 0.8
 """Probability with which the images that would decide do so, and with which the smallest
 detectable distance is detected."""
+_NEVER: Final = 1e15
+"""Times the images that are as good as infinitely many."""
 
 
 @dataclass(frozen=True)
@@ -110,41 +116,60 @@ def decisive_level(criterion: Criterion, number: Number, m: int) -> float:
 def growth(criterion: Criterion, number: Number, m: int) -> float:
     """How many times the images would decide with a probability of `POWER` if the value held.
 
-    Infinite on the margin itself. The standard error shrinks with the root of the number of
-    images; the distance to the margin must exceed the interval's reach, which is a quantile of it,
-    by so much that chance seldom makes up for it, which is another.
+    Infinite on the margin itself. Value and interval are taken as normal ones whose variances
+    shrink as images are added, while degrees of freedom grow.
     """
     estimate, level = measured(number), decisive_level(criterion, number, m)
+    chance = partial(_chance_to_clear, estimate, _ends(criterion, estimate.value), level)
+    most = 1.0
+    while most < _NEVER and chance(most) < POWER:
+        most *= 2
+    least = most / 2
+    while chance(least) >= POWER:
+        least /= 2
+    if most >= _NEVER:
+        return math.inf
+    return float(brentq(lambda times: chance(times) - POWER, least, most))
+
+
+def _ends(criterion: Criterion, value: float) -> tuple[float, ...]:
+    """Ends of the margin that an interval about a value must leave out to be decided."""
     lowest, highest = criterion.margin
-    if lowest is not None and (highest is None or estimate.value < lowest):
-        return _times(estimate, lowest, level)
-    above = math.inf if highest is None else _times(estimate, highest, level)
-    if lowest is None or (highest is not None and estimate.value > highest):
-        return above
-    return max(above, _times(estimate, lowest, level))
+    if lowest is not None and value < lowest:
+        return (lowest,)
+    if highest is not None and value > highest:
+        return (highest,)
+    return tuple(end for end in (lowest, highest) if end is not None)
 
 
-def _times(estimate: Estimate, end: float, level: float) -> float:
-    """How many times the images bring one end of a margin as far away as `growth` says.
+def _chance_to_clear(
+    estimate: Estimate, ends: Sequence[float], level: float, times: float
+) -> float:
+    """Chance that the interval of so many times the images leaves out all of the ends."""
+    chances = [float(ndtr(_surplus(estimate, end, level, times))) for end in ends]
+    return sum(chances) - (len(chances) - 1)
+
+
+def _surplus(estimate: Estimate, end: float, level: float, times: float) -> float:
+    """How far an end is expected to lie beyond the interval, over the value's standard error.
 
     Of a share, Wilson's interval reaches a quantile of its spread at the end, and chance varies
     with its spread at the value.
     """
-    distance = abs(estimate.value - end)
-    if distance == 0:
-        return math.inf
+    value, freedom = estimate.value, estimate.freedom
     alone = 1 - (1 - level) * estimate.choice
-    power = quantile(2 * POWER - 1)
+    reach = quantile(alone, None if freedom is None else freedom * times)
+    distance = abs(value - end) * math.sqrt(times)
     if estimate.scale == "wilson" and 0 < end < 1:
-        spreads = (math.sqrt(share * (1 - share)) for share in (end, estimate.value))
-        reach = sum(
-            q * spread for q, spread in zip((quantile(alone), power), spreads, strict=True)
-        )
-        return (reach / distance) ** 2 / estimate.counted
-    lower, upper = interval_at(estimate, level)
-    half_width = estimate.value - lower if estimate.value > end else upper - estimate.value
-    with_power = (quantile(alone) + power) / quantile(alone, estimate.freedom)
-    return (half_width * with_power / distance) ** 2
+        distance *= math.sqrt(estimate.counted)
+        over, error = reach * math.sqrt(end * (1 - end)), math.sqrt(value * (1 - value))
+    else:
+        lower, upper = interval_at(estimate, level)
+        half_width = value - lower if value > end else upper - value
+        error = half_width / quantile(alone, freedom)
+        over = reach * error
+    rest = distance - over
+    return rest / error if error > 0 else math.copysign(math.inf, rest)
 
 
 def _room(bounds: Bounds, criterion: Criterion) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtri, stdtrit
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -25,7 +25,7 @@ def quantile(level: float, freedom: float | None = None) -> float:
         freedom: Degrees of freedom of Student's t; None for the normal distribution.
     """
     tail = (1 - level) / 2
-    return float(norm.isf(tail) if freedom is None else student.isf(tail, freedom))
+    return -float(ndtri(tail) if freedom is None else stdtrit(freedom, tail))
 
 
 def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.special import ndtri
 
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
+    FloatArray,
     Measured,
     bounds,
     estimate,
@@ -42,7 +44,7 @@ def lift_over(
         return estimate(measures[0], level=level)
     draws = joint_draws(measures, _DRAWS, rng)
     value, upper = (
-        _raised(measures, np.quantile(draws[:, _contenders(measures, reach)].max(axis=1), share))
+        _raised(measures, _largest(draws[:, _contenders(measures, reach)], share))
         for share, reach in ((0.5, 1.0), ((1 + level) / 2, 2.0))
     )
     lower = min(bounds(m, quantile_for(m, level))[0] for m in measures)
@@ -59,6 +61,13 @@ def lift_over(
         clusters=min(measure.clusters for measure in measures),
         choice=weakest.choice,
     )
+
+
+def _largest(draws: FloatArray, share: float) -> float:
+    """A quantile of the largest of joint errors; of a single one, without the draws' chance."""
+    if draws.shape[1] == 1:
+        return float(ndtri(share))
+    return float(np.quantile(draws.max(axis=1), share))
 
 
 def _raised(measures: Sequence[Measured], normal: float) -> float:

@@ -18,6 +18,7 @@ from bias_audit.results.blocks import (
     GroupTable,
     RegionShares,
 )
+from bias_audit.statistics.coverage import quantile
 from tests.analyses.attributed import FakeNetwork, attributed
 from tests.analyses.planted import FakeCache, planted
 
@@ -127,7 +128,8 @@ def test_covariances_are_those_behind_the_intervals(found: Outcome) -> None:
     for row, covariance in zip(rows, block.covariances, strict=True):
         halves = np.array([(e.upper - e.lower) / 2 for e in row])
         errors = np.sqrt(np.diag(np.array(covariance)))
-        np.testing.assert_allclose(halves, 1.959964 * errors, rtol=1e-5, atol=1e-9)
+        reach = np.array([quantile(e.level, e.freedom) for e in row])
+        np.testing.assert_allclose(halves, reach * errors, rtol=1e-5, atol=1e-9)
         assert np.linalg.eigvalsh(np.array(covariance)).min() > -1e-9
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import logit
 from scipy.stats import t as student
 
 from bias_audit.analyses.analysis import Head, Subject
@@ -24,6 +23,7 @@ from bias_audit.analyses.targets import measurable, targets_of
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import GroupTable
 from bias_audit.statistics.coverage import quantile
+from bias_audit.statistics.proportions import agreeing_pairs
 from tests.analyses.planted import AGE, GENDER, make_subject
 
 LEVEL = 0.95
@@ -155,16 +155,18 @@ def test_drops_are_paired_and_probes_within_folds_widened_by_their_own_folds() -
     same = replace(erased, erased=erased.before)
     drop = measures_of(same, np.arange(200), level=LEVEL).values["erased_auc_drop"]
     assert drop.value == 0
-    assert drop.upper - drop.lower < 1e-9
+    half = agreeing_pairs(drop.counted, quantile(LEVEL, drop.freedom))
+    assert (drop.lower, drop.upper) == pytest.approx((-half, half))
+    assert half < 0.1
     # The same two probes per fold, numbered as if they were of two or of four folds: fewer folds
-    # overlap more, by roots of 3 and of 7 / 3.
-    widths = []
+    # overlap more, by variances of 3 and of 7 / 3.
+    counted = []
     for renumbered in (np.arange(200) % 2, np.arange(200) % 2 * 3):
         found = measures_of(
             replace(erased, new_folds=renumbered), np.arange(200), level=LEVEL
         ).values["refitted_head_auc"]
-        widths.append(logit(found.upper) - logit(found.lower))
-    assert widths[0] / widths[1] == pytest.approx(np.sqrt(3 / (7 / 3)))
+        counted.append(found.counted)
+    assert counted[1] / counted[0] == pytest.approx(3 / (7 / 3), rel=0.01)
 
 
 def _sampling(n: int) -> Sampling:
@@ -177,11 +179,15 @@ def test_excess_holds_the_images_and_the_shuffles() -> None:
     found = agreements(agreement, _sampling(500))
     means = agreement.mean(axis=1)
     paired = agreement[1:].mean(axis=0) - agreement[0]
-    by_images = quantile(LEVEL) * paired.std(ddof=1) / np.sqrt(500)
-    by_shuffles = student.ppf(0.975, 7) * means[1:].std(ddof=1) * np.sqrt(1 + 1 / 8)
+    by_images = paired.var(ddof=1) / 500
+    by_shuffles = means[1:].var(ddof=1) * (1 + 1 / 8)
+    # Satterthwaite's freedom of a sum of variances
+    freedom = (by_images + by_shuffles) ** 2 / (by_images**2 / 499 + by_shuffles**2 / 7)
     assert found.excess.value == pytest.approx(means[1:].mean() - means[0])
     half = (found.excess.upper - found.excess.lower) / 2
-    assert half == pytest.approx(np.hypot(by_images, by_shuffles))
+    assert half == pytest.approx(
+        student.ppf(0.975, freedom) * np.sqrt(by_images + by_shuffles), rel=1e-3
+    )
     assert "spread of the shuffles" in found.excess.method
     assert found.shuffled.lower < means[1:].mean() < found.shuffled.upper
 

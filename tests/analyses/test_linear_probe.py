@@ -35,7 +35,7 @@ def test_planted_effect_is_found_and_null_is_not() -> None:
     texts = [finding.text for finding in outcome.findings]
     assert any(t.startswith("Annotated age is linearly decodable at late") for t in texts)
     assert any(t.startswith("No linear decodability of annotated gender") for t in texts)
-    assert any(t.startswith("Annotated age is the attribute") for t in texts)
+    assert not any("furthest above" in t for t in texts), "one claim alone has no order"
 
 
 def test_null_data_raise_no_more_false_alarms_than_claimed() -> None:
@@ -67,7 +67,7 @@ def test_separable_groups_get_no_point_interval() -> None:
         assert point.lift is not None
         assert point.estimate.value == point.estimate.upper == 1
         assert 0.85 < point.estimate.lower < 1
-        assert "smallest class" in point.estimate.method
+        assert "score interval" in point.estimate.method
         assert point.lift.lower < point.lift.value < point.lift.upper
 
 
@@ -89,7 +89,10 @@ def test_the_best_of_many_layers_is_no_claim_by_itself() -> None:
 
 
 def test_the_lift_is_over_the_strongest_control_or_guessing() -> None:
-    """A control that knows the labels better than the layer takes all the lift."""
+    """A control that knows the labels better than the layer takes all the lift.
+
+    Where it is the only one that may be the strongest, the lift is the paired difference.
+    """
     subject = planted(n=120, strength=1.0)
     codes = subject.faces.table.codes
     knowing = _Known(np.eye(3)[codes[:, 0]].astype(np.float32))
@@ -104,13 +107,18 @@ def test_the_lift_is_over_the_strongest_control_or_guessing() -> None:
                 n_controls += len(point.controls)
                 values = [control.estimate.value for control in point.controls]
                 floor = max([*values, block.chance[curve.target]])
-                assert point.lift.value == pytest.approx(point.estimate.value - floor)
+                observed = point.estimate.value - floor
+                assert point.lift.value >= observed - 1e-9
+                if point.strongest == "knowing":
+                    assert point.lift.value == pytest.approx(observed)
                 assert point.lift.lower <= min(c.lift.lower for c in point.controls)
                 strongest.add((curve.target, point.strongest))
     assert n_controls == 3 * 3 * 2 * 2
     assert ("age", "knowing") in strongest
     texts = [finding.text for finding in outcome.findings]
-    assert any(t.startswith("No linear decodability of annotated age beyond") for t in texts)
+    (age,) = (t for t in texts if t.startswith("Annotated age"))
+    assert "can be read from late, but what the backbone adds is not identifiable" in age
+    assert "knowing alone does as well" in age
 
 
 @dataclasses.dataclass(frozen=True)

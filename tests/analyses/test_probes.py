@@ -55,7 +55,7 @@ def test_auc_is_that_of_plain_sklearn(name: str, c: float) -> None:
         for f in range(5)
         for here in [target.codes[folds == f]]
     ]
-    statistic = AUC.of(scores)
+    statistic = AUC.of(scores, np.arange(300))
     assert statistic is not None
     assert statistic.value == pytest.approx(np.mean(of_fold), abs=0.005)
     np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, atol=1e-5)
@@ -72,7 +72,7 @@ def test_an_image_never_helps_to_predict_its_twin() -> None:
     for groups in (clusters, np.arange(160)):
         subject = make_subject(codes, {"late": units}, (GENDER,), clusters=groups)
         spec = ProbeSpec(finest_target(subject.faces.table), "late", settings)
-        statistic = AUC.of(out_of_fold_scores(subject, spec))
+        statistic = AUC.of(out_of_fold_scores(subject, spec), groups)
         assert statistic is not None
         aucs.append(statistic.value)
     assert aucs[0] < 0.65

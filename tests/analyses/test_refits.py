@@ -49,7 +49,8 @@ def test_noise_is_the_spread_over_folds_pooled_over_layers() -> None:
         assert len(refits) == 3
         folds = [scores.folds.tobytes() for scores in (found.scores, *refits)]
         assert len(set(folds)) == 4
-        values = [AUC.of(scores) for scores in (found.scores, *refits)]
+        own = np.arange(180)
+        values = [AUC.of(scores, own) for scores in (found.scores, *refits)]
         variances.append(np.var([v.value for v in values if v is not None], ddof=1))
     params = PLUGIN.params_type.model_validate(
         {"folds": 3, "regularisation": 0.01, "targets": ["age"]}

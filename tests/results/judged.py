@@ -42,7 +42,12 @@ def criterion(**changes: Any) -> Criterion:
     return Criterion.model_validate(settings | changes)
 
 
-def curve(estimates: Sequence[Estimate | None], lifts: Sequence[Estimate | None] = ()) -> Block:
+def curve(
+    estimates: Sequence[Estimate | None],
+    lifts: Sequence[Estimate | None] = (),
+    *,
+    choice: float | None = None,
+) -> LayerCurve:
     lifts = lifts or [None] * len(estimates)
     points = []
     for index, (estimate, lift) in enumerate(zip(estimates, lifts, strict=True)):
@@ -61,7 +66,7 @@ def curve(estimates: Sequence[Estimate | None], lifts: Sequence[Estimate | None]
         quantity="macro_auc",
         metric="macro AUC",
         chance={"gender": 0.5},
-        curves=(Curve(target="gender", points=tuple(points)),),
+        curves=(Curve(target="gender", points=tuple(points), choice=choice),),
     )
 
 

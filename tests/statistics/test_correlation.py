@@ -14,7 +14,8 @@ def _measured(x: np.ndarray, y: np.ndarray, clusters: np.ndarray) -> Measured:
     assert found is not None
     n = int(clusters.max()) + 1
     influence = by_cluster(found.influence, clusters, n)
-    return Measured(found.value, influence, n, n, "images", is_share=False)
+    weight = by_cluster(found.weight, clusters, n)
+    return Measured(found.value, influence, n, weight, "images", is_share=False)
 
 
 def test_value_and_influence() -> None:

@@ -7,10 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import binomtest, norm
+from scipy.stats import t as student
 
-from bias_audit.statistics.coverage import at_level, interval_at, quantile, standard_error
-from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.coverage import (
+    allowing_for_choice,
+    at_level,
+    interval_at,
+    p_of_no_difference,
+    quantile,
+    standard_error,
+)
+from bias_audit.statistics.estimate import Estimate, Scale
+from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds, wilson_interval
 
 SHARES = st.floats(0.01, 0.99)
 LEVELS = st.floats(0.5, 0.999)
@@ -98,6 +106,73 @@ def test_a_changed_level_is_told() -> None:
     assert changed.level == 0.99
     assert changed.method == "normal, from 95 % to 99 %"
     assert standard_error(changed) == pytest.approx(1.0)
+
+
+def of_clusters(scale: Scale, freedom: float, level: float = 0.95) -> Estimate:
+    """A share, a difference of shares or a plain number that rests on few clusters."""
+    reach = float(student.ppf((1 + level) / 2, freedom))
+    if scale == "wilson":
+        low, high = wilson_bounds(0.3, 25, reach)
+    else:
+        half = max(reach * 0.05, agreeing_pairs(25, reach) if scale == "paired" else 0.0)
+        low, high = 0.3 - half, 0.3 + half
+        if scale == "paired":
+            low, high = max(-1.0, low), min(1.0, high)
+    return Estimate(
+        0.3, low, high, level, 12, "t", scale=scale, effective=25.0, freedom=freedom
+    )
+
+
+@pytest.mark.parametrize("scale", ["identity", "wilson", "paired"])
+@given(st.floats(3, 200), st.floats(0.8, 0.999))
+def test_intervals_of_few_clusters_keep_their_students_t(
+    scale: Scale, freedom: float, level: float
+) -> None:
+    made, expected = of_clusters(scale, freedom), of_clusters(scale, freedom, level)
+    found = interval_at(made, level)
+    if scale == "paired" and abs(made.upper - 0.3 - 0.05 * quantile(0.95, freedom)) > 1e-6:
+        # Where pairs that agree set the bounds, the spread is not known: never narrower.
+        assert found[0] <= expected.lower + 1e-9 < expected.upper - 1e-9 <= found[1]
+    else:
+        assert found == pytest.approx((expected.lower, expected.upper), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["identity", "wilson", "paired"])
+@given(st.floats(1, 200), st.floats(0.05, 1), st.floats(0.8, 0.999))
+def test_a_choice_takes_its_share_of_the_error_rate_at_every_level(
+    scale: Scale, freedom: float, choice: float, level: float
+) -> None:
+    alone = of_clusters(scale, freedom)
+    chosen = allowing_for_choice(alone, choice)
+    assert (chosen.level, chosen.choice) == (0.95, choice)
+    stricter = interval_at(alone, 1 - 0.05 * choice)
+    assert (chosen.lower, chosen.upper) == pytest.approx(stricter)
+    if scale != "paired":
+        assert interval_at(chosen, level) == pytest.approx(
+            interval_at(alone, 1 - (1 - level) * choice), rel=1e-6
+        )
+    assert standard_error(allowing_for_choice(normal(0.3, 0.05), choice)) == pytest.approx(0.05)
+
+
+@given(st.floats(-1, 1), st.floats(0.01, 1), st.floats(2, 100), st.floats(0.1, 1), LEVELS)
+def test_the_p_value_of_no_difference_is_that_of_the_interval(
+    value: float, se: float, freedom: float, choice: float, level: float
+) -> None:
+    half = float(student.ppf(0.975, freedom)) * se
+    alone = Estimate(value, value - half, value + half, 0.95, 9, "t", freedom=freedom)
+    chosen = allowing_for_choice(alone, choice)
+    p_value = p_of_no_difference(chosen)
+    if value and p_value < 1:
+        expected = 2 * student.sf(abs(value) / se, freedom) / choice
+        assert p_value == pytest.approx(expected, rel=1e-6)
+    if abs(p_value - (1 - level)) > 1e-6:
+        lower, upper = interval_at(chosen, level)
+        assert (p_value < 1 - level) == (not lower <= 0 <= upper)
+
+
+def test_no_difference_and_an_interval_without_extent_have_p_values() -> None:
+    assert p_of_no_difference(normal(0.0, 0.1)) == 1
+    assert 0 < p_of_no_difference(Estimate(0.2, 0.2, 0.2, 0.95, 9, "point")) < 1e-300
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, math.nan])

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from scipy.stats import norm, t
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.inference import Measured, by_cluster, difference, estimate, widening
+from bias_audit.statistics.inference import Measured, by_cluster, difference, estimate, measured
 from bias_audit.statistics.influence import (
     FloatArray,
     IntArray,
@@ -21,6 +20,8 @@ from bias_audit.statistics.influence import (
     auc,
     average,
     balanced_accuracy,
+    bits,
+    class_f1,
     class_recall,
     macro_auc,
 )
@@ -84,7 +85,10 @@ def _derivative(value: Callable[[FloatArray], float], n: int) -> FloatArray:
 
 
 def test_influences_are_derivatives() -> None:
-    """But for the root of n / (n - 1) of each class, as a sample's variance has it."""
+    """But for the root of n / (n - 1) of each class, as a sample's variance has it.
+
+    Those of an AUC are a little smaller as a whole, because single pairs count once.
+    """
     rng = np.random.default_rng(2)
     n, member = 40, np.arange(40) % 4 == 0
     scores = rng.integers(20, size=n).astype(np.float64) + 6 * member
@@ -92,11 +96,67 @@ def test_influences_are_derivatives() -> None:
     assert found is not None
     slopes = _derivative(lambda w: float(roc_auc_score(member, scores, sample_weight=w)), n)
     factor = np.sqrt(np.where(member, 10 / 9, 30 / 29))
-    np.testing.assert_allclose(found.influence, slopes * factor, atol=1e-7)
+    ratio = np.linalg.norm(found.influence) / np.linalg.norm(slopes * factor)
+    assert 0.9 < ratio < 1
+    np.testing.assert_allclose(found.influence, ratio * slopes * factor, atol=1e-7)
     values = rng.random(n)
     slopes = _derivative(lambda w: float(np.average(values, weights=w)), n)
     np.testing.assert_allclose(average(values).influence, slopes * np.sqrt(40 / 39), atol=1e-7)
     assert average(values).value == pytest.approx(values.mean())
+
+
+def test_class_f1_is_sklearns_and_its_influences_are_derivatives() -> None:
+    codes, predicted = np.random.default_rng(5).integers(3, size=(2, 50))
+    found = class_f1(predicted, codes, 1)
+    assert found is not None
+    assert found.value == pytest.approx(f1_score(codes == 1, predicted == 1))
+    slopes = _derivative(
+        lambda w: float(f1_score(codes == 1, predicted == 1, sample_weight=w)), 50
+    )
+    np.testing.assert_allclose(found.influence, slopes * np.sqrt(50 / 49), atol=1e-7)
+
+
+def test_bits_of_the_base_rates_are_none_and_of_certainty_the_entropy() -> None:
+    codes, folds = np.repeat([0, 1], 40), np.arange(80) % 4
+    base = bits(np.full((80, 2), 0.5), codes, folds)
+    sure = bits(np.eye(2)[codes], codes, folds)
+    assert base is not None and sure is not None
+    assert (base.value, sure.value) == pytest.approx((0, 1))
+
+
+@pytest.mark.parametrize(("truth", "size"), [(0.5, 1), (0.5, 2), (0.8, 2), (0.8, 4)])
+def test_squared_influences_of_an_auc_of_small_folds_are_its_variance(
+    truth: float, size: int
+) -> None:
+    """Independent scores in ten folds of few against as few: no pair is counted twice."""
+    rng, n_folds = np.random.default_rng(11), 10
+    shift = np.sqrt(2) * norm.ppf(truth)
+    members, others = rng.standard_normal((2, 20_000, n_folds, size))
+    wins = (members + shift)[..., :, None] > others[..., None, :]
+    folds = np.repeat(np.arange(n_folds), 2 * size)
+    member = np.tile(np.repeat([True, False], size), n_folds)
+    variances = []
+    for _ in range(600):
+        found = auc(rng.standard_normal(len(folds)) + shift * member, member, folds)
+        assert found is not None
+        variances.append((found.influence**2).sum())
+    assert np.mean(variances) == pytest.approx(wins.mean(axis=(1, 2, 3)).var(), rel=0.1)
+
+
+@pytest.mark.parametrize("n_clusters", [5, 20])
+def test_squared_influences_of_unequal_clusters_are_the_variance_of_a_mean(
+    n_clusters: int,
+) -> None:
+    """Images of a cluster are alike; its share of all images leaves no spread uncounted."""
+    rng = np.random.default_rng(12)
+    clusters = np.repeat(np.arange(n_clusters), 1 + np.arange(n_clusters) % 4)
+    values, variances = [], []
+    for _ in range(3000):
+        found = average(rng.random(n_clusters)[clusters], clusters)
+        values.append(found.value)
+        summed = by_cluster(found.influence, clusters, n_clusters)
+        variances.append((summed**2).sum())
+    assert np.mean(variances) == pytest.approx(np.var(values), rel=0.1)
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -123,7 +183,7 @@ def test_errors_are_those_of_a_bootstrap_over_clusters(size: int) -> None:
 
 def _measured(statistic: Statistic, *, widened: float = 1.0) -> Measured:
     n = len(statistic.influence)
-    return measured(Units(np.arange(n), n, 0), np.arange(n), statistic, widened=widened)
+    return measured(statistic, np.arange(n), n_clusters=n, widened=widened)
 
 
 def test_interval_of_an_auc_covers_the_truth() -> None:
@@ -152,31 +212,6 @@ def test_interval_of_a_mean_covers_the_truth(n: int, truth: float) -> None:
     assert hits / trials >= 0.917
 
 
-@pytest.mark.parametrize("value", [0, 1])
-def test_a_share_of_none_or_all_has_wilsons_interval_widened_like_others(value: int) -> None:
-    plain, wider = (
-        estimate(_measured(average(np.full(30, float(value))), widened=w), level=0.9)
-        for w in (1.0, widening(5, 1.0))
-    )
-    expected = binomtest(30 * value, 30).proportion_ci(0.9, method="wilson")
-    assert (plain.lower, plain.upper) == pytest.approx((expected.low, expected.high))
-    assert (plain.n, plain.effective, plain.scale) == (30, None, "wilson")
-    assert wider.upper - wider.lower > 1.5 * (plain.upper - plain.lower)
-    assert wider.n == 30
-    assert wider.effective == pytest.approx(30 / 2.25)
-
-
-def test_difference_without_spread_has_an_extent() -> None:
-    """As when every image has the same share: Newcombe's rule joins the two intervals."""
-    one, other = (_measured(average(np.full(40, share))) for share in (0.8, 0.6))
-    assert one.standard_error < 1e-9
-    found = difference(one, other, level=0.95)
-    first, second = (estimate(each, level=0.95) for each in (one, other))
-    assert found.value == pytest.approx(0.2)
-    assert found.lower == pytest.approx(0.2 - np.hypot(0.8 - first.lower, second.upper - 0.6))
-    assert found.upper == pytest.approx(0.2 + np.hypot(first.upper - 0.8, 0.6 - second.lower))
-
-
 def test_difference_is_paired() -> None:
     """Of a number with itself nothing varies; of opposite ones twice as much."""
     values = np.random.default_rng(4).random(50)
@@ -185,4 +220,4 @@ def test_difference_is_paired() -> None:
     assert same.standard_error == 0
     assert opposite.standard_error == pytest.approx(2 * one.standard_error)
     found = difference(one, other, level=0.95)
-    assert found.upper - found.lower == pytest.approx(4 * norm.ppf(0.975) * one.standard_error)
+    assert found.upper - found.lower == pytest.approx(4 * t.ppf(0.975, 49) * one.standard_error)

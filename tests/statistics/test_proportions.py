@@ -1,31 +1,51 @@
-"""Shares against scipy."""
+"""Score intervals of shares against scipy, and of pairs that agree against Tango's statistic."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from bias_audit.statistics.proportions import proportion
+from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds, wilson_interval
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 1), (1, 1), (3, 7), (0, 40), (40, 40), (9, 30)])
 @pytest.mark.parametrize("level", [0.9, 0.95])
 def test_wilson_is_scipys(count: int, total: int, level: float) -> None:
-    estimate = proportion(count, total, level=level)
-    assert estimate is not None
     expected = binomtest(count, total).proportion_ci(level, method="wilson")
-    assert (estimate.lower, estimate.upper) == pytest.approx((expected.low, expected.high))
-    assert estimate.n == total
+    found = wilson_interval(count / total, total, level=level)
+    assert found == pytest.approx((expected.low, expected.high))
 
 
-def test_clusters_widen_and_nothing_has_no_share() -> None:
-    assert proportion(0, 0, level=0.95) is None
-    plain = proportion(20, 40, level=0.95)
-    clustered = proportion(20, 40, level=0.95, n_clusters=10)
-    as_ten = proportion(5, 10, level=0.95)
-    assert plain is not None
-    assert clustered is not None
-    assert as_ten is not None
-    assert clustered.lower < plain.lower
-    assert (clustered.lower, clustered.upper) == (as_ten.lower, as_ten.upper)
-    assert clustered.n == 10
+@given(st.floats(0.01, 0.99), st.floats(1, 1e4), st.floats(0.1, 5))
+def test_wilsons_bounds_are_where_the_score_test_just_rejects(
+    share: float, n: float, quantile: float
+) -> None:
+    for bound in wilson_bounds(share, n, quantile):
+        score = abs(share - bound) / math.sqrt(bound * (1 - bound) / n)
+        assert score == pytest.approx(quantile, rel=1e-6)
+
+
+def _tango(before: int, after: int, n: int, difference: float) -> float:
+    """Tango's score of a difference; `before` and `after` are the pairs where one alone has it."""
+    b = -before - after + (2 * n - before + after) * difference
+    c = -after * difference * (1 - difference)
+    share = (math.sqrt(b**2 - 8 * n * c) - b) / (4 * n)
+    variance = n * (2 * share + difference * (1 - difference))
+    return (before - after - n * difference) / math.sqrt(variance)
+
+
+@given(st.integers(1, 10_000), st.floats(0.1, 5))
+def test_pairs_that_agree_have_tangos_interval(n: int, quantile: float) -> None:
+    half = agreeing_pairs(n, quantile)
+    assert 0 < half < 1
+    assert _tango(0, 0, n, half) == pytest.approx(-quantile)
+    assert agreeing_pairs(math.inf, quantile) == 0
+
+
+def test_tangos_score_without_a_difference_is_mcnemars() -> None:
+    """So that the oracle above is the statistic it is said to be."""
+    assert _tango(9, 4, 50, 0.0) == pytest.approx(5 / math.sqrt(13))

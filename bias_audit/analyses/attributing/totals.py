@@ -48,9 +48,10 @@ class Totals:
 
     @classmethod
     def stored(cls, n_groups: int, arrays: Mapping[str, FloatArray]) -> Totals:
-        """As `arrays` gave them."""
+        """As `arrays` gave them, among others."""
         n_values = len(arrays["first"]) // n_groups - 1
-        return cls(n_groups, n_values, **arrays)
+        own = (arrays[name] for name in ("first", "second", "clusters", "fourth"))
+        return cls(n_groups, n_values, *own)
 
     def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
         """Count images, whole clusters at a time.

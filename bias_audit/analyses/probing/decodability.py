@@ -96,8 +96,8 @@ class Comparison:
 
     @property
     def over_strongest(self) -> Measured:
-        """The difference that `lift` is about."""
-        return self.differences[self.strongest]
+        """The difference to the strongest, with the value that `lift` has."""
+        return replace(self.differences[self.strongest], value=self.lift.value)
 
     @property
     def point(self) -> CurvePoint:

@@ -93,7 +93,7 @@ def _chance(comparison: Comparison) -> float:
 
 def _undecided(best: Comparison, value: Estimate, lift: Estimate) -> str:
     """Why what can be read is no finding about the backbone."""
-    baseline = value.value - best.over_strongest.value
+    baseline = value.value - best.differences[best.strongest].value
     if baseline >= _CEILING and 1 - baseline <= lift.value - lift.lower:
         return (
             "but what the backbone adds is not identifiable: "

@@ -254,10 +254,12 @@ def _deciding(subject: Subject, settings: ProbeSettings) -> tuple[tuple[Target, 
     if part_of(subject, finest, settings).not_measured is None:
         return (finest,), f"highest macro AUC of {finest.described} among the layers audited"
     attributes = targets_of(table, [attribute.name for attribute in table.attributes])
-    known = tuple(t for t in attributes if part_of(subject, t, settings).not_measured is None)
+    reasons = [part_of(subject, t, settings).not_measured for t in attributes]
+    known = tuple(t for t, reason in zip(attributes, reasons, strict=True) if reason is None)
     if not known:
+        why = "; ".join(f"{t.name}: {r}" for t, r in zip(attributes, reasons, strict=True))
         raise AnalysisError(
-            f"no layer can be chosen: no attribute has two levels with images in each of "
-            f"{settings.folds} folds; add images, lower the number of folds, or name the layers"
+            f"no layer can be chosen, because no attribute can be measured ({why}); add images, "
+            "lower the number of folds, or name the layers"
         )
     return known, "highest macro AUC among the layers audited, as the mean over the attributes"
