@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.cluster_permutation import (
@@ -70,7 +72,7 @@ def tested_map(work: Work, comparison: Comparison) -> TestedMap:
     groups = work.groups(comparison, np.arange(len(work.subject.faces)))
     if isinstance(groups, str):
         return TestedMap(comparison, nothing, reason=groups)
-    values, _ = differences_by_unit(groups, work.scale)
+    values = differences_by_unit(groups, work.scale).value
     counts = _sizes(groups)
     if work.asked.test == "none":
         return TestedMap(comparison, values, counts, reason="no test was asked for")
@@ -121,8 +123,9 @@ def _held_out_effects(
 
 def _simultaneous(work: Work, unit: int, tested: TwoGroups, critical: float) -> Estimate | None:
     """Of a region's strongest unit; the interval holds for all units at once."""
-    value, error = (float(each[0]) for each in differences_by_unit(tested, work.scale, [unit]))
-    half = critical * error
+    found = differences_by_unit(tested, work.scale, [unit])
+    value, error, freedom = (float(x[0]) for x in (found.value, found.error, found.freedom))
+    half = float(student.isf(norm.sf(critical), freedom)) * error
     if not np.isfinite(half):
         return None
     return Estimate(
