@@ -14,12 +14,12 @@ import bias_audit
 from bias_audit.files import digest
 from bias_audit.progress import Progress
 from bias_audit.results.selftest import SelfTest, SelfTestRow
-from bias_audit.selftest.checks import coverage, engine, null, planted
+from bias_audit.selftest.checks import coverage, engine, maps, null, planted
 from bias_audit.selftest.processes import processes_for, started
 from bias_audit.selftest.sizes import SIZES, Mode, Sizes
 from bias_audit.selftest.trials import Trials
 
-_CHECKS: Final = (planted, null, coverage, engine)
+_CHECKS: Final = (planted, null, maps, coverage, engine)
 _LIBRARIES: Final = ("bias-audit", "numpy", "torch", "scipy", "scikit-learn")
 _TESTED: Final = ("statistics", "analyses")
 

@@ -28,6 +28,9 @@ class Sizes:
     """Large audits whose AUC is compared with a closed form."""
     engine: int
     """Audits that are fitted by scikit-learn too."""
+    maps: int = 0
+    """Difference maps of groups that do not differ, per condition; of few, one chance claim would
+    be beyond what is tolerated."""
 
 
 FULL: Final = Sizes(
@@ -39,6 +42,7 @@ FULL: Final = Sizes(
     training_sets=40,
     accuracy=16,
     engine=8,
+    maps=300,
 )
 QUICK: Final = Sizes(
     effects=(0.95,),

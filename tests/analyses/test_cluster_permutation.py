@@ -81,7 +81,7 @@ def test_differences_of_two_groups_are_welchs() -> None:
     units = rng.standard_normal((40, 5)) * np.where(labels, 3, 1)[:, None]
     groups = _groups(units, labels)
     found, oracle = (
-        groups.welch(groups.centred(slice(None)), labels[None]),
+        groups.labelled(labels[None]).differences(groups.centred(slice(None))),
         ttest_ind(units[labels], units[~labels], equal_var=False),
     )
     np.testing.assert_allclose(found.value / found.error, [oracle.statistic], rtol=1e-4)
@@ -102,7 +102,7 @@ def test_differences_are_those_of_a_regression(kind: str) -> None:
     units = rng.standard_normal((60, 5)) + strata[:, None] + 0.5 * labels[:, None]
     groups = _groups(units, labels, strata, clusters)
     draws = np.concatenate([labels[None], permuted(groups.exchange, 3, rng)])
-    found = groups.welch(groups.centred(slice(None)), draws)
+    found = groups.labelled(draws).differences(groups.centred(slice(None)))
     for draw, own in enumerate(draws):
         value, error = _oracle(units, own, strata, clusters)
         np.testing.assert_allclose(found.value[draw], value, rtol=1e-4, atol=1e-6)

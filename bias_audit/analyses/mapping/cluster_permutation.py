@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 
 from bias_audit.analyses.mapping.label_permutation import Exchange, Labels, exchange, permuted
-from bias_audit.analyses.mapping.welch import Pieces, Welch, welch
+from bias_audit.analyses.mapping.welch import Labelled, Pieces, made_alike
 from bias_audit.groups import IntArray
 from bias_audit.statistics.multiplicity import MaxT, max_t, resampling_p
 
@@ -80,9 +80,14 @@ class TwoGroups:
             share[:, stratum] = labels[:, self.strata == stratum].mean(axis=1)
         return np.asarray(labels.astype(np.float32) - share[:, self.strata], dtype=np.float32)
 
-    def welch(self, centred: Float32Array, labels: Labels) -> Welch:
-        """Differences of centred values for labellings of shape (n_draws, n)."""
-        return welch(self.pieces, centred, self.contrasts(labels), labels.astype(bool))
+    def labelled(self, labels: Labels) -> Labelled:
+        """The images under labellings of shape (n_draws, n)."""
+        return Labelled.of(self.pieces, self.contrasts(labels), labels.astype(bool))
+
+    def made_alike(self, centred: Float32Array) -> Float32Array:
+        """Centred values without their difference, and with one spread in both groups."""
+        labels = self.labels[None]
+        return made_alike(self.pieces, centred, self.contrasts(labels), labels.astype(bool))
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,15 @@ class Statistics:
     """Difference of the groups in standard deviations within strata, shape as `z`."""
 
 
-def statistics(groups: TwoGroups, labels: Labels) -> Statistics:
+def statistics(groups: TwoGroups, labels: Labels, *, alike: bool = False) -> Statistics:
     """The difference of two groups at each unit, with strata held constant.
 
     Args:
         groups: The images.
         labels: Labellings, shape (n_draws, n).
+        alike: Whether values are first made alike in both groups, see `TwoGroups.made_alike`;
+            effects then are those that the values themselves would have at the same `value /
+            error`.
     """
     n_units = groups.units.shape[1]
     shape = len(labels), n_units
@@ -110,12 +118,26 @@ def statistics(groups: TwoGroups, labels: Labels) -> Statistics:
         columns = slice(first, first + _UNITS)
         values = groups.centred(columns)
         spread = np.sqrt((values**2).sum(axis=0, dtype=np.float64) / freedom)
+        error = groups.labelled(groups.labels[None]).differences(values).error
+        values = groups.made_alike(values) if alike else values
         for start in range(0, len(labels), _DRAWS):
             rows = slice(start, start + _DRAWS)
-            found = groups.welch(values, labels[rows])
+            found = groups.labelled(labels[rows]).differences(values)
             z[rows, columns] = found.z
-            np.divide(found.value, spread, out=effect[rows, columns], where=spread > 0)
+            difference = found.t * error if alike else found.value
+            np.divide(difference, spread, out=effect[rows, columns], where=spread > 0)
     return Statistics(z, effect)
+
+
+def _draws(groups: TwoGroups, n_draws: int, rng: np.random.Generator) -> tuple[Statistics, ...]:
+    """Of permuted labels, among values as they are and made alike.
+
+    The former make a test exact if images are exchangeable, whatever their distribution; the
+    latter keep its level where the groups vary unequally and images are few. A p-value is the
+    larger of both.
+    """
+    labels = permuted(groups.exchange, n_draws, rng)
+    return statistics(groups, labels), statistics(groups, labels, alike=True)
 
 
 @dataclass(frozen=True)
@@ -182,11 +204,13 @@ def cluster_test(
         n_draws: Permutations B; p-values are (1 + b) / (1 + B).
         rng: Of the permutations.
     """
-    found = statistics(groups, _labellings(groups, n_draws, rng))
+    found = statistics(groups, groups.labels[None])
     signs = threshold.signs(found)
-    heaviest = _masses(found.z[1:], signs[1:], edges)
+    heaviest = [
+        _masses(drawn.z, threshold.signs(drawn), edges) for drawn in _draws(groups, n_draws, rng)
+    ]
     regions = [
-        Region(units, sign, mass, resampling_p(mass * (1 - _TIE), heaviest))
+        Region(units, sign, mass, max(resampling_p(mass * (1 - _TIE), each) for each in heaviest))
         for units, sign, mass in _regions(found.z[0], signs[0], edges)
     ]
     regions.sort(key=lambda region: (region.p_value, -region.mass))
@@ -202,22 +226,18 @@ def unit_test(
     The test does not know the layout; `edges` only join rejected neighbours to regions, each with
     the smallest p-value of its units.
     """
-    z = statistics(groups, _labellings(groups, n_draws, rng)).z
-    observed = z[0]
-    tested = max_t((np.abs(observed) * (1 - _TIE)).tolist(), np.abs(z[1:]), alpha=alpha)
-    p_values = np.array([1.0 if p is None else p for p in tested.adjusted])
+    observed = statistics(groups, groups.labels[None]).z[0]
+    sizes = (np.abs(observed) * (1 - _TIE)).tolist()
+    tested = [max_t(sizes, np.abs(drawn.z), alpha=alpha) for drawn in _draws(groups, n_draws, rng)]
+    p_values = np.max([each.adjusted for each in tested], axis=0).astype(np.float64)
     signs = np.where(p_values <= alpha, np.sign(observed), 0).astype(np.int8)
     regions = [
         Region(units, sign, mass, float(p_values[units].min()))
         for units, sign, mass in _regions(observed, signs, edges)
     ]
     regions.sort(key=lambda region: (region.p_value, -region.mass))
-    return MapTest(tuple(regions), float(p_values.min()), groups.exchange.n_fixed), tested
-
-
-def _labellings(groups: TwoGroups, n_draws: int, rng: np.random.Generator) -> Labels:
-    """The annotated labels, then permuted ones, shape (1 + n_draws, n)."""
-    return np.concatenate([groups.labels[None], permuted(groups.exchange, n_draws, rng)])
+    found = MaxT(tuple(p_values.tolist()), max(each.critical for each in tested))
+    return MapTest(tuple(regions), float(p_values.min()), groups.exchange.n_fixed), found
 
 
 def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:

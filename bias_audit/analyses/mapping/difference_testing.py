@@ -28,6 +28,10 @@ FloatArray = npt.NDArray[np.float64]
 
 _FEWEST_CLUSTERS = 5
 """Independent images of each group, below which nothing is tested."""
+_FEWEST_IN_STRATA = 10
+"""The same with several strata: of fewer, spread over three strata and with a threefold standard
+deviation, tests at 5 % rejected up to 10 % of 600 simulated maps without a difference; of 5 in one
+stratum and of 10 in three, up to 8 %."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,11 @@ def _sizes(groups: TwoGroups) -> tuple[int, int]:
 
 
 def _too_few(groups: TwoGroups) -> str | None:
-    fewest = min(independent(groups))
-    if fewest < _FEWEST_CLUSTERS:
-        return f"{fewest} independent images in the smaller group, {_FEWEST_CLUSTERS} are needed"
+    fewest, needed, strata = min(independent(groups)), _FEWEST_CLUSTERS, ""
+    if groups.strata.any():
+        needed, strata = _FEWEST_IN_STRATA, " with the other attributes held constant"
+    if fewest < needed:
+        return f"{fewest} independent images in the smaller group, {needed} are needed{strata}"
     if groups.exchange.n_fixed == len(groups.images):
         return "no permutation changes a label"
     return None

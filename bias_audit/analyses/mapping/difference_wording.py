@@ -18,8 +18,10 @@ def how_tested(work: Work, n_tested: int) -> str:
         "z is the difference of the two groups divided by its standard error (Welch's, which "
         "allows for groups that vary unequally and for clusters of images), on the scale of a "
         f"normal variable. Labels are permuted {work.n_draws} times, whole clusters of images at "
-        "a time and only among images that are alike in the other attributes. p-values are "
-        f"adjusted over the {n_tested} maps by Holm."
+        "a time and only among images that are alike in the other attributes; once with the "
+        "activations as they are, once with the difference taken out and both groups scaled to "
+        "one spread. The larger of the two p-values counts, adjusted over the "
+        f"{n_tested} maps by Holm."
     )
     if work.asked.test == "max_t":
         return f"Each unit is tested by its |z| against the largest |z| of any unit. {family}"
@@ -103,6 +105,7 @@ def differences_limits(blocks: Sequence[DifferenceMap]) -> tuple[str, ...]:
         "unit of it differs, nor where exactly it ends (Maris & Oostenveld 2007).",
         "A map without a rejected region does not show that two groups are alike.",
         "Where two groups vary unequally, the tests of difference maps are approximate "
-        "(Chung & Romano 2013): closely with symmetric units, less so with skewed ones and few "
-        "images.",
+        "(Chung & Romano 2013). In simulations of 5 to 60 images with a threefold standard "
+        "deviation they rejected at most 8 % of maps without a difference instead of 5 %, and up "
+        "to 10 % where units were skewed.",
     )

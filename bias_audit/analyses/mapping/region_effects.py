@@ -33,10 +33,11 @@ def differences_by_unit(
     """
     asked = np.arange(len(scale)) if units is None else np.array(units)
     value, error, freedom = np.zeros((3, len(asked)))
+    labelled = groups.labelled(groups.labels[None])
     for first in range(0, len(asked), _UNITS):
         rows = slice(first, first + _UNITS)
         own = scale[asked[rows]]
-        found = groups.welch(groups.centred(asked[rows]), groups.labels[None])
+        found = labelled.differences(groups.centred(asked[rows]))
         for result, total in ((value, found.value[0]), (error, found.error[0])):
             np.divide(total, own, out=result[rows], where=own > 0)
         freedom[rows] = found.freedom[0]
@@ -59,7 +60,7 @@ def region_effect(
     """
     units = units[scale[units] > 0]
     values = (groups.centred(units) / scale[units]).mean(axis=1, keepdims=True)
-    found = groups.welch(values.astype(np.float32), groups.labels[None])
+    found = groups.labelled(groups.labels[None]).differences(values.astype(np.float32))
     value, error, freedom = (float(x[0, 0]) for x in (found.value, found.error, found.freedom))
     n = len(np.unique(groups.clusters))
     if n < 4 or not error > 0:  # noqa: PLR2004
