@@ -122,6 +122,37 @@ def test_differences_are_those_of_a_regression(kind: str) -> None:
     np.testing.assert_allclose(effects, found.value[0] / spread, rtol=1e-4)
 
 
+def test_values_made_alike_have_no_difference_and_one_spread() -> None:
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(30), 2)
+    labels = people < 10
+    units = rng.standard_normal((60, 4)) * np.where(labels, 3, 1)[:, None] + 5 * labels[:, None]
+    units[:, 3] = labels * rng.standard_normal(60)  # constant in one group
+    groups = _groups(units, labels, clusters=people)
+    alike = groups.made_alike(groups.centred(slice(None)))
+    found = groups.labelled(labels[None])
+    np.testing.assert_allclose(found.differences(alike).value, 0, atol=1e-5)
+    np.testing.assert_allclose(found.spreads(alike)[:, 0, :3], 1, rtol=1e-4)
+    np.testing.assert_allclose(alike[~labels, 3], 0, atol=1e-6)
+
+
+def test_p_is_no_smaller_than_few_labellings_allow() -> None:
+    """Two pairs of people can exchange labels, all others are fixed: there are four labellings."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(20), np.r_[1, 1, 2, 2, np.arange(3, 19)])
+    labels = (np.arange(20) % 2 == 0)[people]
+    strata = np.where(people < 4, people // 2, 0)
+    for last in np.unique(people)[4:]:  # of both labels, and of a size that no other has
+        labels[np.flatnonzero(people == last)[0]] ^= True
+    units = rng.standard_normal((len(people), 8)) + 2 * labels[:, None]
+    groups = _groups(units, labels, strata, people)
+    assert len(np.unique(permuted(groups.exchange, 200, rng), axis=0)) == 4
+    found = cluster_test(groups, _line(8), ANY, n_draws=400, rng=rng)
+    assert 0.2 < found.p_value < 0.3
+    by_unit, _ = unit_test(groups, _line(8), alpha=ALPHA, n_draws=400, rng=rng)
+    assert by_unit.p_value > 0.2
+
+
 def test_blocks_do_not_change_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     groups = _groups(rng.standard_normal((40, 9)), rng.random(40) < 0.5, rng.integers(0, 3, 40))

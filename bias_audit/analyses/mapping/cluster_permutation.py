@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 
 from bias_audit.analyses.mapping.label_permutation import Exchange, Labels, exchange, permuted
-from bias_audit.analyses.mapping.welch import Labelled, Pieces, made_alike
+from bias_audit.analyses.mapping.welch import Labelled, Pieces, less_means, made_alike
 from bias_audit.groups import IntArray
 from bias_audit.statistics.multiplicity import MaxT, max_t, resampling_p
 
@@ -64,11 +64,8 @@ class TwoGroups:
         Units that are constant within strata, up to rounding, become exactly 0.
         """
         values = self.units[:, columns][self.images].astype(np.float64)
-        size = np.bincount(self.strata)
-        sums = np.zeros((len(size), values.shape[1]))
-        np.add.at(sums, self.strata, values)
         largest = np.abs(values).max(axis=0, initial=0)
-        values -= (sums / size[:, None])[self.strata]
+        values = less_means(values, self.strata)
         values[:, np.abs(values).max(axis=0, initial=0) <= _ROUNDING * largest] = 0
         return values.astype(np.float32)
 

@@ -241,7 +241,7 @@ def made_alike(
     """Values without the difference of the groups, and with one spread in both.
 
     Permuted labels among them give the null of groups that vary unequally. These are residuals,
-    each divided by the spread of its cluster's group.
+    each divided by the spread of its cluster's group, less their mean in each stratum.
 
     Args:
         pieces: Of the images.
@@ -258,4 +258,12 @@ def made_alike(
     residuals = values - contrasts[0][:, None] * made.differences(values).value
     least = _ROUNDING * np.sqrt((values**2).mean(axis=0))
     result = np.divide(residuals, spread, out=np.zeros_like(residuals), where=spread > least)
-    return np.asarray(result, dtype=np.float32)
+    return less_means(result, pieces.strata[pieces.number]).astype(np.float32)
+
+
+def less_means(values: FloatArray, strata: IntArray) -> FloatArray:
+    """Values less their mean in each stratum, of shape (n, n_units)."""
+    size = np.bincount(strata)
+    sums = np.zeros((len(size), values.shape[1]))
+    np.add.at(sums, strata, values)
+    return np.asarray(values - (sums / size[:, None])[strata], dtype=np.float64)
