@@ -226,7 +226,7 @@ def unit_test(
     observed = statistics(groups, groups.labels[None]).z[0]
     sizes = (np.abs(observed) * (1 - _TIE)).tolist()
     tested = [max_t(sizes, np.abs(drawn.z), alpha=alpha) for drawn in _draws(groups, n_draws, rng)]
-    p_values = np.max([each.adjusted for each in tested], axis=0).astype(np.float64)
+    p_values = np.array([each.adjusted for each in tested], dtype=np.float64).max(axis=0)
     signs = np.where(p_values <= alpha, np.sign(observed), 0).astype(np.int8)
     regions = [
         Region(units, sign, mass, float(p_values[units].min()))

@@ -177,7 +177,7 @@ class Labelled:
         sums = self.pieces.sums(values)
         squares = self._variances(sums, self._values(sums), self._by_group.astype(np.float64))
         weights = (self._by_group * self._squares).sum(axis=2, keepdims=True)
-        return np.sqrt(squares / np.maximum(weights, np.finfo(float).tiny))
+        return np.asarray(np.sqrt(squares / np.maximum(weights, np.finfo(float).tiny)))
 
     @cached_property
     def _squares(self) -> FloatArray:
