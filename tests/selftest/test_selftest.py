@@ -19,7 +19,7 @@ from bias_audit.report.html import html
 from bias_audit.report.sections.selftest import selftest
 from bias_audit.report.view import audit_view
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
-from bias_audit.selftest.checks import coverage, null, planted
+from bias_audit.selftest.checks import coverage, maps, null, planted
 from bias_audit.selftest.designs import LIKENESS, Design, draw
 from bias_audit.selftest.kept import keep, kept, kept_or_quick
 from bias_audit.selftest.processes import started
@@ -124,6 +124,14 @@ def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) 
     rows = list(null.rows(replace(TINY, null=6, mixed=1), trials()))
     claimed = [row for row in rows if row.check.startswith("Any false claim")]
     assert {row.outcome for row in claimed} == {"NOT OK"}
+
+
+def test_difference_maps_that_claim_too_much_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = replace(TINY, maps=20)
+    assert {row.outcome for row in maps.rows(sizes, trials())} == {"UNDECIDED"}
+    monkeypatch.setattr(maps, "ALPHA", 0.4)
+    assert {row.outcome for row in maps.rows(sizes, trials())} == {"NOT OK"}
+    assert not list(maps.rows(TINY, trials()))
 
 
 def test_a_planted_direction_has_the_auc_that_is_said() -> None:
