@@ -12,8 +12,7 @@ from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute, Group, IntArray, intersections
-from bias_audit.statistics.clusters import effective_clusters
-from bias_audit.statistics.inference import FEWEST_CLUSTERS
+from bias_audit.statistics.clusters import FEWEST_CLUSTERS, effective_clusters
 
 INTERSECTION = "intersection"
 
@@ -139,10 +138,22 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
             "telling apart needs two"
         )
     else:
-        worth = effective_clusters(cluster_weights(codes, clusters[images]))
-        if worth < FEWEST_CLUSTERS:
-            not_measured = _too_unequal(len(np.unique(clusters[images])), worth)
+        part = Measurable(images, levels, codes, reasons, None)
+        worth = worth_of(part, clusters)
+        if worth >= FEWEST_CLUSTERS:
+            return part
+        not_measured = _too_unequal(len(np.unique(clusters[images])), worth)
     return Measurable(images, levels, codes, reasons, not_measured)
+
+
+def worth_of(part: Measurable, clusters: IntArray) -> float:
+    """Effective number of the clusters that a target's macro AUC rests on.
+
+    Args:
+        part: Of the target, with two levels or more.
+        clusters: Cluster of every image of the subject, shape (n_images,).
+    """
+    return effective_clusters(cluster_weights(part.codes, clusters[part.images]))
 
 
 def _too_unequal(n_clusters: int, worth: float) -> str:

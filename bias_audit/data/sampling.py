@@ -15,7 +15,7 @@ from bias_audit.errors import DataError
 from bias_audit.files import digest
 from bias_audit.groups import IntArray, intersections
 from bias_audit.progress import Progress
-from bias_audit.statistics.clusters import FEW_CLUSTERS, effective_clusters
+from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS, effective_clusters
 
 _NAMED = 5
 """Groups named in a warning; the rest is counted."""
@@ -140,7 +140,10 @@ def _warnings(faces: Faces, folds: int) -> Iterator[str]:
 
 
 def _few_clusters(faces: Faces) -> Iterator[str]:
-    why = f"fewer than {FEW_CLUSTERS}, so intervals can be too narrow"
+    why = (
+        f"fewer than {FEW_CLUSTERS}, so intervals are wide; below {FEWEST_CLUSTERS} nothing is "
+        "measured"
+    )
     everywhere = _effective(faces.clusters)
     if everywhere < FEW_CLUSTERS:
         yield f"the effective number of clusters is {everywhere:.1f}, {why}"

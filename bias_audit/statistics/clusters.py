@@ -11,7 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 FEW_CLUSTERS = 30
-"""With a smaller effective number, intervals that rest on clusters can be too narrow."""
+"""With a smaller effective number a reader is warned: intervals are wide, and a few people decide
+the value."""
+FEWEST_CLUSTERS = 10
+"""With a smaller effective number a target is not measured: in simulations of fewer, intervals
+hold their level only by being so wide that they say nothing."""
 
 _EVEN = 0.8
 

@@ -24,9 +24,6 @@ from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-FEWEST_CLUSTERS: Final = 10.0
-"""Effective clusters below which a target is not measured: in simulations of fewer, intervals
-hold their level only by being so wide that they say nothing."""
 FEWEST_IN_GROUP: Final = 4.0
 """Effective clusters of a group below which it is not measured."""
 _ADDED: Final = 0.25
@@ -79,7 +76,7 @@ class Measured:
     def freedom(self) -> float:
         """Degrees of freedom of the variance, that of seeds joined by Satterthwaite's rule.
 
-        At least 1: what rests on less is refused before (`FEWEST_CLUSTERS`).
+        At least 1: what rests on less is refused before (`clusters.FEWEST_CLUSTERS`).
         """
         images = float((self.influence[: len(self.weight)] ** 2).sum())
         seeds = float((self.influence[len(self.weight) :] ** 2).sum())

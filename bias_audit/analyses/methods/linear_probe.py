@@ -26,12 +26,13 @@ from bias_audit.analyses.targets import (
     target_names,
     targets_of,
     unknown_targets,
+    worth_of,
 )
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS, listed
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import LayerCurve
-from bias_audit.statistics.inference import FEWEST_CLUSTERS
+from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
@@ -188,12 +189,24 @@ def _limits(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, ..
         name, part = target.target.described, target.part
         if part.not_measured is not None:
             sentences.append(f"Not measured: {name} ({part.not_measured}).")
-        elif part.reasons:
+            continue
+        if part.reasons:
             out = [f"{target.target.groups[i].label} ({why})" for i, why in part.reasons.items()]
             sentences.append(
                 f"{len(out)} of {len(target.target.groups)} levels of {name} were left "
                 f"out of its probes: {listed(out)}."
             )
+        if (worth := worth_of(part, subject.faces.clusters)) < FEW_CLUSTERS:
+            sentences.append(
+                f"Intervals of {name} rest on {worth:.1f} effective clusters of images, fewer "
+                f"than {FEW_CLUSTERS}: they are wide, and a few people decide the value."
+            )
+    drawn = [control for control in subject.controls if control.kind == "random weights"]
+    if len(drawn) == 1:
+        sentences.append(
+            "Random weights were drawn once (controls.random_weights: 1), so how much draws "
+            "differ is unknown: lifts over random weights hold for that draw."
+        )
     kinds = {control.kind for control in subject.controls}
     absent = [kind for kind in _CONTROLS if kind not in kinds]
     if absent:

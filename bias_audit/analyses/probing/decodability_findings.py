@@ -37,14 +37,16 @@ def findings_of(
     checked = [(result, rechecks.get(result.probed.target.name)) for result in results]
     sentences = [_of_target(result, recheck, alpha) for result, recheck in checked]
     stand = [result for result, recheck in checked if recheck is None or recheck.stands]
-    return (*(s for s in sentences if s is not None), *_of_order(stand, alpha))
+    return (*sentences, *_of_order(stand, alpha))
 
 
-def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> Finding | None:
-    if result.best is None:
-        return None
-    target, (_, best) = result.probed.target.described, result.best
+def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> Finding:
+    target = result.probed.target.described
     name = f"{target[0].upper()}{target[1:]}"
+    if result.best is None:
+        why = result.probed.part.not_measured or "no fold has images of two levels"
+        return Finding(text=f"{name} was not measured: {why}.", weight=0.0, question="encoded")
+    best = result.best[1]
     value, lift = (allowing_for_choice(each, result.choice) for each in (best.estimate, best.lift))
     numbers = (
         f"macro AUC {interval(value)} ({coverage(value.level)}, {sample(value)}), "

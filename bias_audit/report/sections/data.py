@@ -39,7 +39,7 @@ def data(record: DataRecord) -> DataView:
         few = record.effective_clusters < FEW_CLUSTERS
         kept.append(
             f"effective number of clusters: {decimal(record.effective_clusters, 1)}"
-            + (f", fewer than {FEW_CLUSTERS}, so intervals can be too narrow" if few else "")
+            + (f", fewer than {FEW_CLUSTERS}, so intervals are wide" if few else "")
         )
     facts = (
         Fact("Dataset", (f"{record.name} (read as {record.kind})",)),
