@@ -10,13 +10,13 @@ from typing import Final
 
 from bias_audit.progress import Progress
 from bias_audit.results.selftest import SelfTest, SelfTestRow
-from bias_audit.selftest.checks import adverse, coverage, deciding, engine, null, planted
+from bias_audit.selftest.checks import adverse, coverage, deciding, engine, maps, null, planted
 from bias_audit.selftest.processes import processes_for, started
 from bias_audit.selftest.sizes import SIZES, Mode, Sizes
 from bias_audit.selftest.trials import Trials
 from bias_audit.software import software_of, versions_of
 
-_CHECKS: Final = (planted, null, adverse, coverage, deciding, engine)
+_CHECKS: Final = (planted, null, adverse, maps, coverage, deciding, engine)
 
 
 def self_test(

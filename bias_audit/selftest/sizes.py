@@ -28,10 +28,13 @@ class Sizes:
     """Large audits whose AUC is compared with a closed form."""
     engine: int
     """Audits that are fitted by scikit-learn too."""
-    adverse: int
+    adverse: int = 0
     """Audits of nothing with baselines, in each adverse condition."""
-    deciding: int
+    deciding: int = 0
     """Repetitions with the number of images that a criterion names."""
+    maps: int = 0
+    """Difference maps of groups that do not differ, per condition; of few, one chance claim would
+    be beyond what is tolerated."""
 
 
 FULL: Final = Sizes(
@@ -45,6 +48,7 @@ FULL: Final = Sizes(
     engine=8,
     adverse=400,
     deciding=2000,
+    maps=300,
 )
 QUICK: Final = Sizes(
     effects=(0.95,),

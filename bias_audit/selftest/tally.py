@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from bias_audit.results.selftest import Outcome
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.repetitions import mean_over_repetitions
 
 LEVEL = 0.95
 """Coverage of Monte-Carlo intervals."""
@@ -60,12 +60,8 @@ def share(hits: FloatArray) -> Estimate:
 
 
 def mean(numbers: FloatArray) -> Estimate:
-    """A mean over simulated audits with its normal interval, shape (n_audits,)."""
-    value = float(numbers.mean())
-    error = float(numbers.std(ddof=1) / np.sqrt(len(numbers)))
-    half = float(norm.ppf((1 + LEVEL) / 2)) * error
-    n = len(numbers)
-    return Estimate(value, value - half, value + half, LEVEL, n, "normal, over simulated audits")
+    """A mean of numbers over simulated audits with Student's t interval, shape (n_audits,)."""
+    return mean_over_repetitions(numbers, level=LEVEL)
 
 
 def largest(numbers: FloatArray) -> Estimate:

@@ -152,6 +152,22 @@ def test_several_images_of_a_person_make_no_concentration() -> None:
     assert naive >= 40
 
 
+@pytest.mark.parametrize("images", [(4, 1), (1, 4)])
+def test_a_group_of_people_with_more_images_is_not_concentrated(images: tuple[int, int]) -> None:
+    """Ten people against 50; a person's images lie in one cell more often than not."""
+    runs, rejected = 200, 0
+    labels = np.repeat([0, 1], [10, 50])
+    people = np.repeat(np.arange(60), np.array(images)[labels])
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        own = rng.integers(0, 25, 60)[people]
+        cells = np.where(rng.random(len(people)) < 0.6, own, rng.integers(0, 25, len(people)))
+        found = _measured(cells, labels[people], seed=seed, clusters=people)
+        p_values = [resampling_p(float(found.bits[i]), found.permuted[:, i]) for i in (0, 1)]
+        rejected += min(p_values) <= 0.05 / 2
+    assert rejected <= 0.075 * runs
+
+
 def test_duplicates_change_nothing() -> None:
     rng = np.random.default_rng(2)
     cells, labels = rng.integers(25, size=100), (np.arange(100) % 2).astype(np.int64)

@@ -23,6 +23,7 @@ from bias_audit.analyses.mapping.layout import (
 )
 from bias_audit.analyses.mapping.raster import SIDE, rasters
 from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
+from bias_audit.analyses.mapping.som_kernel import nearest
 from bias_audit.config.catalog import LAYOUTS
 
 KINDS = LAYOUTS.kinds()
@@ -165,6 +166,24 @@ def test_the_map_is_that_of_minisom() -> None:
     np.testing.assert_array_equal(
         nearest_cells(rows, oracle.get_weights()), [oracle.winner(row) for row in rows]
     )
+
+
+@pytest.mark.parametrize("odd", [0.0, 1e25, np.inf, np.nan])
+@pytest.mark.parametrize("of", ["some cells", "all cells", "the row"])
+def test_the_nearest_cell_is_numpys_whatever_the_numbers(odd: float, of: str) -> None:
+    """Squares of 1e25 are infinite; with no finite distance, the first cell is named."""
+    rng = np.random.default_rng(0)
+    for n_dimensions in (1, 3, 8, 17):
+        weights = rng.standard_normal((5, 6, n_dimensions)).astype(np.float32)
+        row = rng.standard_normal(n_dimensions).astype(np.float32)
+        if of == "the row":
+            row += np.float32(odd)
+        else:
+            weights[:, : 3 if of == "some cells" else 6] += np.float32(odd)
+        with np.errstate(over="ignore"):
+            square = ((weights - row) ** 2).sum(axis=2)
+        expected = np.where(np.isnan(square), np.inf, square).argmin()
+        assert nearest(row, weights) == divmod(int(expected), 6)
 
 
 def test_units_that_share_a_cell_lie_on_a_circle_about_it() -> None:

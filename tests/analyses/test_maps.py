@@ -240,7 +240,7 @@ def test_what_cannot_be_tested_says_why() -> None:
     assert _of(block, "old").counts == (0, 0)
     reason = _of(block, "middle").reason
     assert reason is not None
-    assert "independent images in the smaller group, 5 are needed" in reason
+    assert "independent images in the smaller group, 10 are needed with the other" in reason
     assert _of(block, "female").adjusted_p is not None
 
 

@@ -44,7 +44,7 @@ def test_twenty_people_of_whom_one_has_most_images_are_not_measured() -> None:
 
 
 @pytest.mark.parametrize(("n", "is_measured"), [(9, False), (10, True)])
-def test_ten_people_alike_are_just_enough(n: int, is_measured: bool) -> None:  # noqa: FBT001
+def test_ten_people_alike_are_just_enough(n: int, is_measured: bool) -> None:
     people = np.repeat(np.arange(n), 4)
     found = measurable(_target(np.arange(4 * n) % 2), people, 3)
     assert (found.not_measured is None) == is_measured

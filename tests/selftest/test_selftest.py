@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import markupsafe
@@ -18,7 +19,7 @@ from bias_audit.report.html import html
 from bias_audit.report.sections.selftest import selftest
 from bias_audit.report.view import audit_view
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
-from bias_audit.selftest.checks import coverage, null, planted
+from bias_audit.selftest.checks import coverage, maps, null, planted
 from bias_audit.selftest.designs import LIKENESS, Design, draw
 from bias_audit.selftest.kept import keep, kept, kept_or_quick
 from bias_audit.selftest.processes import started
@@ -38,6 +39,8 @@ TINY = Sizes(
     training_sets=2,
     accuracy=2,
     engine=1,
+    adverse=2,
+    deciding=40,
 )
 
 
@@ -74,6 +77,9 @@ def test_the_table_is_complete(found: SelfTest) -> None:
         "recall of a group cover",
         "minus that on fresh images",
         "scikit-learn",
+        "false claims and FAIL",
+        "Wrong PASS",
+        "would decide",
     ):
         assert asked in checks
     for row in found.rows:
@@ -106,7 +112,7 @@ def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
 
 
 def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = Sizes((0.95,), 1, 1, 1, ((30, 12),), 3, 2, 1)
+    sizes = replace(TINY, coverage=((30, 12),), training_sets=3)
     monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
     rows = list(coverage.rows(sizes, trials()))
     aucs = [row for row in rows if row.check == "Intervals of macro AUC cover"]
@@ -115,9 +121,17 @@ def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
-    rows = list(null.rows(Sizes((0.95,), 1, 6, 1, (), 1, 2, 1), trials()))
+    rows = list(null.rows(replace(TINY, null=6, mixed=1), trials()))
     claimed = [row for row in rows if row.check.startswith("Any false claim")]
     assert {row.outcome for row in claimed} == {"NOT OK"}
+
+
+def test_difference_maps_that_claim_too_much_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = replace(TINY, maps=20)
+    assert {row.outcome for row in maps.rows(sizes, trials())} == {"UNDECIDED"}
+    monkeypatch.setattr(maps, "ALPHA", 0.4)
+    assert {row.outcome for row in maps.rows(sizes, trials())} == {"NOT OK"}
+    assert not list(maps.rows(TINY, trials()))
 
 
 def test_a_planted_direction_has_the_auc_that_is_said() -> None:

@@ -118,9 +118,7 @@ def of_clusters(scale: Scale, freedom: float, level: float = 0.95) -> Estimate:
         low, high = 0.3 - half, 0.3 + half
         if scale == "paired":
             low, high = max(-1.0, low), min(1.0, high)
-    return Estimate(
-        0.3, low, high, level, 12, "t", scale=scale, effective=25.0, freedom=freedom
-    )
+    return Estimate(0.3, low, high, level, 12, "t", scale=scale, effective=25.0, freedom=freedom)
 
 
 @pytest.mark.parametrize("scale", ["identity", "wilson", "paired"])

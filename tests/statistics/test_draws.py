@@ -15,8 +15,7 @@ def _draws(values: FloatArray, influence: FloatArray) -> list[Measured]:
     """Of one layer, with a unit for each draw after the images."""
     padded = np.concatenate([influence, np.zeros(len(values))])
     return [
-        Measured(float(value), padded, N, np.ones(N), "images", is_share=False)
-        for value in values
+        Measured(float(value), padded, N, np.ones(N), "images", is_share=False) for value in values
     ]
 
 

@@ -87,9 +87,7 @@ def test_a_test_rejects_what_the_interval_leaves_out(
     p_value = p_apart(found, null)
     assume(abs(p_value - (1 - level)) > 1e-6)
     assert (p_value < 1 - level) == (not made_of.lower <= null <= made_of.upper)
-    assert p_above(found, null) == pytest.approx(
-        p_value / 2 if value >= null else 1 - p_value / 2
-    )
+    assert p_above(found, null) == pytest.approx(p_value / 2 if value >= null else 1 - p_value / 2)
 
 
 @given(st.floats(0.05, 0.95), ERRORS, st.floats(0.02, 1))
@@ -228,7 +226,11 @@ def test_a_perfect_auc_of_a_dozen_images_of_noise_does_not_exclude_guessing() ->
 
 @pytest.mark.parametrize(
     ("weight", "clusters"),
-    [(np.r_[1000.0, np.ones(19)], 1.0), (np.ones(20), 20.0), (np.r_[np.ones(20), np.zeros(9)], 20)],
+    [
+        (np.r_[1000.0, np.ones(19)], 1.0),
+        (np.ones(20), 20.0),
+        (np.r_[np.ones(20), np.zeros(9)], 20),
+    ],
 )
 def test_the_quantile_is_that_of_effective_clusters_minus_one(
     weight: FloatArray, clusters: float
@@ -252,9 +254,7 @@ def test_freedom_of_images_and_seeds_joins_by_satterthwaite(
     images: float, seeds: float, seed_freedom: int
 ) -> None:
     influence = np.r_[np.full(25, images / 5), seeds]
-    found = Measured(
-        0.5, influence, 25, np.ones(25), "images", seed_freedom=float(seed_freedom)
-    )
+    found = Measured(0.5, influence, 25, np.ones(25), "images", seed_freedom=float(seed_freedom))
     total = images**2 + seeds**2
     expected = total**2 / (images**4 / 24 + seeds**4 / seed_freedom)
     assert found.freedom == pytest.approx(max(1, expected))

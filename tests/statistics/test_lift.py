@@ -21,9 +21,7 @@ def _influences(rng: np.random.Generator, n_baselines: int, correlation: float) 
 
 def _differences(values: FloatArray, influences: FloatArray) -> dict[str, Measured]:
     return {
-        f"baseline {i}": Measured(
-            float(value), influence, N, np.ones(N), "images", is_share=False
-        )
+        f"baseline {i}": Measured(float(value), influence, N, np.ones(N), "images", is_share=False)
         for i, (value, influence) in enumerate(zip(values, influences.T, strict=True))
     }
 

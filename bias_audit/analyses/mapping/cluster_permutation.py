@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import t as student
+from scipy.stats import norm
 
 from bias_audit.analyses.mapping.label_permutation import Exchange, Labels, exchange, permuted
+from bias_audit.analyses.mapping.welch import Labelled, Pieces, less_means, made_alike
 from bias_audit.groups import IntArray
 from bias_audit.statistics.multiplicity import MaxT, max_t, resampling_p
 
@@ -26,7 +27,7 @@ _UNITS = 256
 _DRAWS = 128
 _NODES = 2**21
 """Units x draws whose clusters are found at a time."""
-_TIE = 1e-5
+_TIE = 1e-4
 """Relative: a labelling that repeats the annotated one must not lose to it by rounding."""
 _ROUNDING = 1e-5
 """Relative spread within strata below which a unit counts as constant: float32 knows no less."""
@@ -52,10 +53,10 @@ class TwoGroups:
         """Which labels may be permuted."""
         return exchange(self.labels, self.strata, self.clusters)
 
-    @property
-    def freedom(self) -> int:
-        """Residual degrees of freedom: images less strata less the difference."""
-        return max(1, len(self.images) - int(self.strata.max(initial=-1)) - 2)
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Images that every permutation gives one label, joined."""
+        return Pieces.of(self.exchange, self.strata, self.clusters)
 
     def centred(self, columns: slice | IntArray) -> Float32Array:
         """Activations of some units less their mean in each stratum, shape (n, n_columns).
@@ -63,11 +64,8 @@ class TwoGroups:
         Units that are constant within strata, up to rounding, become exactly 0.
         """
         values = self.units[:, columns][self.images].astype(np.float64)
-        size = np.bincount(self.strata)
-        sums = np.zeros((len(size), values.shape[1]))
-        np.add.at(sums, self.strata, values)
         largest = np.abs(values).max(axis=0, initial=0)
-        values -= (sums / size[:, None])[self.strata]
+        values = less_means(values, self.strata)
         values[:, np.abs(values).max(axis=0, initial=0) <= _ROUNDING * largest] = 0
         return values.astype(np.float32)
 
@@ -79,47 +77,64 @@ class TwoGroups:
             share[:, stratum] = labels[:, self.strata == stratum].mean(axis=1)
         return np.asarray(labels.astype(np.float32) - share[:, self.strata], dtype=np.float32)
 
+    def labelled(self, labels: Labels) -> Labelled:
+        """The images under labellings of shape (n_draws, n)."""
+        return Labelled.of(self.pieces, self.contrasts(labels), labels.astype(bool))
+
+    def made_alike(self, centred: Float32Array) -> Float32Array:
+        """Centred values without their difference, and with one spread in both groups."""
+        labels = self.labels[None]
+        return made_alike(self.pieces, centred, self.contrasts(labels), labels.astype(bool))
+
 
 @dataclass(frozen=True)
 class Statistics:
     """Of every unit, for one or more labellings."""
 
-    t: Float32Array
-    """Shape (n_draws, n_units)."""
+    z: Float32Array
+    """Of `Welch`, shape (n_draws, n_units)."""
     effect: Float32Array
-    """Difference of the groups in standard deviations within strata, shape as `t`."""
+    """Difference of the groups in standard deviations within strata, shape as `z`."""
 
 
-def statistics(groups: TwoGroups, labels: Labels) -> Statistics:
+def statistics(groups: TwoGroups, labels: Labels, *, alike: bool = False) -> Statistics:
     """The difference of two groups at each unit, with strata held constant.
-
-    The difference is the coefficient of the label in a regression with a constant for each
-    stratum; t is its score statistic with the error that allows for unequal spread in the two
-    groups (White 1980, residuals under the null), so that a group that merely varies more is not
-    taken for one that differs (Janssen 1997 on studentised permutation).
 
     Args:
         groups: The images.
         labels: Labellings, shape (n_draws, n).
+        alike: Whether values are first made alike in both groups, see `TwoGroups.made_alike`;
+            effects then are those that the values themselves would have at the same `value /
+            error`.
     """
     n_units = groups.units.shape[1]
     shape = len(labels), n_units
-    t, effect = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    small_sample = np.sqrt(groups.freedom / len(groups.images))
+    z, effect = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    freedom = max(1, len(groups.images) - len(groups.pieces.stratum_sizes))
     for first in range(0, n_units, _UNITS):
         columns = slice(first, first + _UNITS)
         values = groups.centred(columns)
-        squares = values**2
-        spread = np.sqrt(squares.sum(axis=0, dtype=np.float64) / (groups.freedom + 1))
+        spread = np.sqrt((values**2).sum(axis=0, dtype=np.float64) / freedom)
+        error = groups.labelled(groups.labels[None]).differences(values).error
+        values = groups.made_alike(values) if alike else values
         for start in range(0, len(labels), _DRAWS):
             rows = slice(start, start + _DRAWS)
-            contrast = groups.contrasts(labels[rows])
-            weight = (contrast**2).sum(axis=1, dtype=np.float64)[:, None]
-            total, error = contrast @ values, np.sqrt(contrast**2 @ squares)
-            np.divide(total * small_sample, error, out=t[rows, columns], where=error > 0)
-            scale = weight * spread
-            np.divide(total, scale, out=effect[rows, columns], where=scale > 0)
-    return Statistics(t, effect)
+            found = groups.labelled(labels[rows]).differences(values)
+            z[rows, columns] = found.z
+            difference = found.t * error if alike else found.value
+            np.divide(difference, spread, out=effect[rows, columns], where=spread > 0)
+    return Statistics(z, effect)
+
+
+def _draws(groups: TwoGroups, n_draws: int, rng: np.random.Generator) -> tuple[Statistics, ...]:
+    """Of permuted labels, among values as they are and made alike.
+
+    The former make a test exact if images are exchangeable, whatever their distribution; the
+    latter keep its level where the groups vary unequally and images are few. A p-value is the
+    larger of both.
+    """
+    labels = permuted(groups.exchange, n_draws, rng)
+    return statistics(groups, labels), statistics(groups, labels, alike=True)
 
 
 @dataclass(frozen=True)
@@ -131,11 +146,11 @@ class Threshold:
     effect: float
     """Smallest difference, in standard deviations within strata; 0 for none."""
 
-    def signs(self, found: Statistics, freedom: int) -> npt.NDArray[np.int8]:
-        """+1 and -1 where the first group is higher or lower by enough, else 0; shape as `t`."""
-        needed = student.isf(self.p_value / 2, freedom)
-        beyond = (np.abs(found.t) >= needed) & (np.abs(found.effect) >= self.effect)
-        return np.asarray(np.sign(found.t) * beyond, dtype=np.int8)
+    def signs(self, found: Statistics) -> npt.NDArray[np.int8]:
+        """+1 and -1 where the first group is higher or lower by enough, else 0; shape as `z`."""
+        needed = norm.isf(self.p_value / 2)
+        beyond = (np.abs(found.z) >= needed) & (np.abs(found.effect) >= self.effect)
+        return np.asarray(np.sign(found.z) * beyond, dtype=np.int8)
 
 
 @dataclass(frozen=True)
@@ -143,11 +158,11 @@ class Region:
     """Neighbouring units at which two groups differ in one direction."""
 
     units: IntArray
-    """Largest |t| first."""
+    """Largest |z| first."""
     sign: int
     """+1 where the first group is higher."""
     mass: float
-    """Sum of |t|."""
+    """Sum of |z|."""
     p_value: float
     """Share of labellings whose heaviest region is as heavy."""
 
@@ -174,8 +189,10 @@ def cluster_test(
 ) -> MapTest:
     """Test regions by their mass against the heaviest region of permuted labels.
 
-    The null is that labels are exchangeable among the images of a stratum. Layout and edges must
-    not depend on how these images are labelled; see `held_out`.
+    The null is that the means of the two groups are equal in every stratum. The test is exact if
+    labels are exchangeable among the images of a stratum, and approximate where the groups vary
+    unequally; see `welch`. Layout and edges must not depend on how these images are labelled; see
+    `Halves`.
 
     Args:
         groups: The images.
@@ -184,12 +201,14 @@ def cluster_test(
         n_draws: Permutations B; p-values are (1 + b) / (1 + B).
         rng: Of the permutations.
     """
-    found = statistics(groups, _labellings(groups, n_draws, rng))
-    signs = threshold.signs(found, groups.freedom)
-    heaviest = _masses(found.t[1:], signs[1:], edges)
+    found = statistics(groups, groups.labels[None])
+    signs = threshold.signs(found)
+    heaviest = [
+        _masses(drawn.z, threshold.signs(drawn), edges) for drawn in _draws(groups, n_draws, rng)
+    ]
     regions = [
-        Region(units, sign, mass, resampling_p(mass * (1 - _TIE), heaviest))
-        for units, sign, mass in _regions(found.t[0], signs[0], edges)
+        Region(units, sign, mass, max(resampling_p(mass * (1 - _TIE), each) for each in heaviest))
+        for units, sign, mass in _regions(found.z[0], signs[0], edges)
     ]
     regions.sort(key=lambda region: (region.p_value, -region.mass))
     p_value = regions[0].p_value if regions else 1.0
@@ -199,27 +218,23 @@ def cluster_test(
 def unit_test(
     groups: TwoGroups, edges: IntArray, *, alpha: float, n_draws: int, rng: np.random.Generator
 ) -> tuple[MapTest, MaxT]:
-    """Test every unit by its |t| against the largest |t| of permuted labels (single-step max-T).
+    """Test every unit by its |z| against the largest |z| of permuted labels (single-step max-T).
 
     The test does not know the layout; `edges` only join rejected neighbours to regions, each with
     the smallest p-value of its units.
     """
-    t = statistics(groups, _labellings(groups, n_draws, rng)).t
-    observed = t[0]
-    tested = max_t((np.abs(observed) * (1 - _TIE)).tolist(), np.abs(t[1:]), alpha=alpha)
-    p_values = np.array([1.0 if p is None else p for p in tested.adjusted])
+    observed = statistics(groups, groups.labels[None]).z[0]
+    sizes = (np.abs(observed) * (1 - _TIE)).tolist()
+    tested = [max_t(sizes, np.abs(drawn.z), alpha=alpha) for drawn in _draws(groups, n_draws, rng)]
+    p_values = np.array([each.adjusted for each in tested], dtype=np.float64).max(axis=0)
     signs = np.where(p_values <= alpha, np.sign(observed), 0).astype(np.int8)
     regions = [
         Region(units, sign, mass, float(p_values[units].min()))
         for units, sign, mass in _regions(observed, signs, edges)
     ]
     regions.sort(key=lambda region: (region.p_value, -region.mass))
-    return MapTest(tuple(regions), float(p_values.min()), groups.exchange.n_fixed), tested
-
-
-def _labellings(groups: TwoGroups, n_draws: int, rng: np.random.Generator) -> Labels:
-    """The annotated labels, then permuted ones, shape (1 + n_draws, n)."""
-    return np.concatenate([groups.labels[None], permuted(groups.exchange, n_draws, rng)])
+    found = MaxT(tuple(p_values.tolist()), max(each.critical for each in tested))
+    return MapTest(tuple(regions), float(p_values.min()), groups.exchange.n_fixed), found
 
 
 def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:
@@ -233,25 +248,25 @@ def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:
     return np.asarray(connected_components(graph, directed=False)[1].reshape(signs.shape))
 
 
-def _masses(t: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray) -> Float32Array:
+def _masses(z: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray) -> Float32Array:
     """Mass of the heaviest region of each draw, shape (n_draws,); 0 without any."""
-    step = max(1, _NODES // t.shape[1])
-    heaviest = np.zeros(len(t))
-    for first in range(0, len(t), step):
+    step = max(1, _NODES // z.shape[1])
+    heaviest = np.zeros(len(z))
+    for first in range(0, len(z), step):
         rows = slice(first, first + step)
         numbers = _components(signs[rows], edges)
-        mass = np.bincount(numbers.ravel(), weights=(np.abs(t[rows]) * (signs[rows] != 0)).ravel())
+        mass = np.bincount(numbers.ravel(), weights=(np.abs(z[rows]) * (signs[rows] != 0)).ravel())
         heaviest[rows] = mass[numbers].max(axis=1)
     return heaviest.astype(np.float32)
 
 
 def _regions(
-    t: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray
+    z: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray
 ) -> list[tuple[IntArray, int, float]]:
     numbers = _components(signs[None], edges)[0]
     found = []
     for number in np.unique(numbers[signs != 0]):
         units = np.flatnonzero(numbers == number)
-        units = units[np.argsort(-np.abs(t[units]), kind="stable")]
-        found.append((units, int(signs[units[0]]), float(np.abs(t[units]).sum())))
+        units = units[np.argsort(-np.abs(z[units]), kind="stable")]
+        found.append((units, int(signs[units[0]]), float(np.abs(z[units]).sum())))
     return found

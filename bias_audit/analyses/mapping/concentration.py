@@ -132,8 +132,9 @@ def concentration(
 ) -> Concentration:
     """Measure every group under the labels as annotated, in random order, and resampled.
 
-    Labels of all attributes are permuted together, whole clusters of images at a time; the map,
-    which never saw a label, stays as it is.
+    Labels of all attributes are permuted together, whole clusters of images at a time and only
+    among clusters of as many hits: many hits of one person look concentrated, and a group of such
+    people would for that alone. The map, which never saw a label, stays as it is.
 
     Args:
         hits: Of the images.
@@ -144,8 +145,7 @@ def concentration(
     weights = cluster_weights(hits.clusters, n_resampled, rng)
     logs = log_counts(max(len(hits.labels), int(weights.sum(axis=1).max(initial=0))))
     bits, information = _measured(hits, hits.table(hits.labels), logs)
-    one_stratum = np.zeros(len(hits.labels), dtype=np.int64)
-    how = exchange(hits.labels, one_stratum, hits.clusters)
+    how = exchange(hits.labels, _cluster_sizes(hits.clusters), hits.clusters)
     draws = [_measured(hits, hits.table(labels), logs) for labels in _in_blocks(how, n_draws, rng)]
     resampled = [
         _measured(hits, hits.table(hits.labels, row.astype(np.float64)), logs)[0]
@@ -159,6 +159,12 @@ def concentration(
         resampled=np.array(resampled),
         n_fixed=how.n_fixed,
     )
+
+
+def _cluster_sizes(clusters: IntArray) -> IntArray:
+    """Hits of the cluster of each hit, shape (n_hits,)."""
+    number = np.unique(clusters, return_inverse=True)[1]
+    return np.bincount(number)[number].astype(np.int64)
 
 
 def _in_blocks(how: Exchange, n_draws: int, rng: np.random.Generator) -> Iterator[IntArray]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.cluster_permutation import (
@@ -26,6 +28,10 @@ FloatArray = npt.NDArray[np.float64]
 
 _FEWEST_CLUSTERS = 5
 """Independent images of each group, below which nothing is tested."""
+_FEWEST_IN_STRATA = 10
+"""The same with several strata: of fewer, spread over three strata and with a threefold standard
+deviation, tests at 5 % rejected up to 10 % of 600 simulated maps without a difference; of 5 in one
+stratum and of 10 in three, up to 8 %."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def tested_map(work: Work, comparison: Comparison) -> TestedMap:
     groups = work.groups(comparison, np.arange(len(work.subject.faces)))
     if isinstance(groups, str):
         return TestedMap(comparison, nothing, reason=groups)
-    values, _ = differences_by_unit(groups, work.scale)
+    values = differences_by_unit(groups, work.scale).value
     counts = _sizes(groups)
     if work.asked.test == "none":
         return TestedMap(comparison, values, counts, reason="no test was asked for")
@@ -98,9 +104,11 @@ def _sizes(groups: TwoGroups) -> tuple[int, int]:
 
 
 def _too_few(groups: TwoGroups) -> str | None:
-    fewest = min(independent(groups))
-    if fewest < _FEWEST_CLUSTERS:
-        return f"{fewest} independent images in the smaller group, {_FEWEST_CLUSTERS} are needed"
+    fewest, needed, strata = min(independent(groups)), _FEWEST_CLUSTERS, ""
+    if groups.strata.any():
+        needed, strata = _FEWEST_IN_STRATA, " with the other attributes held constant"
+    if fewest < needed:
+        return f"{fewest} independent images in the smaller group, {needed} are needed{strata}"
     if groups.exchange.n_fixed == len(groups.images):
         return "no permutation changes a label"
     return None
@@ -126,8 +134,9 @@ def _held_out_effects(
 
 def _simultaneous(work: Work, unit: int, tested: TwoGroups, critical: float) -> Estimate | None:
     """Of a region's strongest unit; the interval holds for all units at once."""
-    value, error = (float(each[0]) for each in differences_by_unit(tested, work.scale, [unit]))
-    half = critical * error
+    found = differences_by_unit(tested, work.scale, [unit])
+    value, error, freedom = (float(x[0]) for x in (found.value, found.error, found.freedom))
+    half = float(student.isf(norm.sf(critical), freedom)) * error
     if not np.isfinite(half):
         return None
     return Estimate(

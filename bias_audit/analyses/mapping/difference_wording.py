@@ -15,16 +15,20 @@ def how_tested(work: Work, n_tested: int) -> str:
     if not n_tested:
         return ""
     family = (
-        f"Labels are permuted {work.n_draws} times, whole clusters of images at a time and only "
-        "among images that are alike in the other attributes. p-values are adjusted over the "
+        "z is the difference of the two groups divided by its standard error (Welch's, which "
+        "allows for groups that vary unequally and for clusters of images), on the scale of a "
+        f"normal variable. Labels are permuted {work.n_draws} times, whole clusters of images at "
+        "a time and only among images that are alike in the other attributes; once with the "
+        "activations as they are, once with the difference taken out and both groups scaled to "
+        "one spread. The larger of the two p-values counts, adjusted over the "
         f"{n_tested} maps by Holm."
     )
     if work.asked.test == "max_t":
-        return f"Each unit is tested by its |t| against the largest |t| of any unit. {family}"
+        return f"Each unit is tested by its |z| against the largest |z| of any unit. {family}"
     return (
         "A region is made of neighbouring units that differ in one direction (each by itself with "
         f"p at most {work.asked.unit_p:g} and by at least {work.asked.smallest_effect:g} standard "
-        "deviations); its summed |t| is tested against the heaviest region of permuted labels, on "
+        "deviations); its summed |z| is tested against the heaviest region of permuted labels, on "
         f"the half of the images that did not place the units. {family}"
     )
 
@@ -100,4 +104,8 @@ def differences_limits(blocks: Sequence[DifferenceMap]) -> tuple[str, ...]:
         "A region that is rejected says that the groups differ somewhere in it, not that every "
         "unit of it differs, nor where exactly it ends (Maris & Oostenveld 2007).",
         "A map without a rejected region does not show that two groups are alike.",
+        "Where two groups vary unequally, the tests of difference maps are approximate "
+        "(Chung & Romano 2013). In simulations of 5 to 60 images with a threefold standard "
+        "deviation they rejected at most 8 % of maps without a difference instead of 5 %, and up "
+        "to 10 % where units were skewed.",
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from bias_audit.analyses.mapping.cluster_permutation import TwoGroups
+from bias_audit.analyses.mapping.welch import Welch
 from bias_audit.groups import IntArray
 from bias_audit.statistics.estimate import Estimate
 
@@ -19,8 +20,8 @@ _UNITS = 256
 
 def differences_by_unit(
     groups: TwoGroups, scale: FloatArray, units: Sequence[int] | None = None
-) -> tuple[FloatArray, FloatArray]:
-    """Standardised mean difference of units with strata held constant, and its error.
+) -> Welch:
+    """Standardised mean differences of units with strata held constant, and their errors.
 
     Args:
         groups: The images.
@@ -28,18 +29,19 @@ def differences_by_unit(
         units: Which; default: all.
 
     Returns:
-        Both of shape (n_units asked for,). The error allows for unequal spread and for clusters of
-        images (Liang & Zeger 1986).
+        Each of shape (n_units asked for,).
     """
     asked = np.arange(len(scale)) if units is None else np.array(units)
-    value, error = np.zeros(len(asked)), np.zeros(len(asked))
+    value, error, freedom = np.zeros((3, len(asked)))
+    labelled = groups.labelled(groups.labels[None])
     for first in range(0, len(asked), _UNITS):
         rows = slice(first, first + _UNITS)
         own = scale[asked[rows]]
-        found = _difference(groups, groups.centred(asked[rows]).astype(np.float64))
-        for result, total in zip((value, error), found, strict=True):
+        found = labelled.differences(groups.centred(asked[rows]))
+        for result, total in ((value, found.value[0]), (error, found.error[0])):
             np.divide(total, own, out=result[rows], where=own > 0)
-    return value, error
+        freedom[rows] = found.freedom[0]
+    return Welch(value, error, freedom)
 
 
 def region_effect(
@@ -57,32 +59,18 @@ def region_effect(
         None without two clusters of images of each group, or without spread.
     """
     units = units[scale[units] > 0]
-    values = groups.centred(units).astype(np.float64) / scale[units]
-    value, error = _difference(groups, values.mean(axis=1, keepdims=True))
+    values = (groups.centred(units) / scale[units]).mean(axis=1, keepdims=True)
+    found = groups.labelled(groups.labels[None]).differences(values.astype(np.float32))
+    value, error, freedom = (float(x[0, 0]) for x in (found.value, found.error, found.freedom))
     n = len(np.unique(groups.clusters))
-    if n < 4 or not error[0] > 0:  # noqa: PLR2004
+    if n < 4 or not error > 0:  # noqa: PLR2004
         return None
-    half = float(student.isf((1 - level) / 2, n - 2) * error[0])
-    center = float(value[0])
+    half = float(student.isf((1 - level) / 2, freedom)) * error
     return Estimate(
-        center,
-        center - half,
-        center + half,
+        value,
+        value - half,
+        value + half,
         level=level,
         n=n,
-        method="cluster-robust standard error, Student's t",
+        method="cluster-robust standard error, Student's t with Welch's degrees of freedom",
     )
-
-
-def _difference(groups: TwoGroups, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Difference of centred values and its standard error, both of shape (n_columns,)."""
-    contrast = groups.contrasts(groups.labels[None])[0].astype(np.float64)
-    weight = float((contrast**2).sum())
-    difference = contrast @ values / weight
-    influence = contrast[:, None] * (values - contrast[:, None] * difference) / weight
-    numbers, cluster = np.unique(groups.clusters, return_inverse=True)
-    sums = np.zeros((len(numbers), values.shape[1]))
-    np.add.at(sums, cluster, influence)
-    n = len(numbers)
-    freedom = len(values) / groups.freedom * n / max(1, n - 1)
-    return difference, np.sqrt((sums**2).sum(axis=0) * freedom)

@@ -15,7 +15,10 @@ _REACH = 6.0
 
 @compiled
 def nearest(row: Float32Array, weights: Float32Array) -> tuple[int, int]:
-    """The cell whose weights are nearest to a row, the first of equals."""
+    """The cell whose weights are nearest to a row, the first of equals.
+
+    Cells at a distance that is infinite or NaN come last.
+    """
     height, width, n_dimensions = weights.shape
     best, best_i, best_j = np.float32(np.inf), 0, 0
     for i in range(height):

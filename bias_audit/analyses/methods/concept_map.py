@@ -123,6 +123,11 @@ def _found(subject: Subject, layer: str, params: Params) -> _Found:
         n_resampled=params.bootstrap_draws,
         rng=subject.rng("concentration", layer),
     )
+    if values.n_fixed == len(hits.labels):
+        raise AnalysisError(
+            f"layer {layer}: expected people of several groups with as many images each, so that "
+            "labels can be permuted, got none; draw as many images of each person"
+        )
     independent = np.concatenate(
         [_independent(subject, hits.members[list(over.places)]) for over in tables]
     )
@@ -287,10 +292,11 @@ def _method(subject: Subject, found: _Found, params: Params, chosen: str) -> tup
         "nothing is smoothed; logarithms of counts are Grassberger's (2003), which hardly depend "
         "on the number of images. Images of one cluster in one cell count once.",
         "Few images hit few cells, whatever they show: the mean under labels in "
-        f"random order ({n_draws} permutations of whole clusters of images over the same map) is "
-        "subtracted, so that a group without concentration is expected at 0. p is the share of "
-        "these permutations that reach the observed value, itself counted. Tables show p adjusted "
-        f"by {NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a family; findings "
+        f"random order ({n_draws} permutations over the same map, of whole clusters of images "
+        "among those that hit as often) is subtracted, so that a group without concentration is "
+        "expected at 0. p is the share of these permutations that reach the observed value, "
+        "itself counted. Tables show p adjusted by "
+        f"{NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a family; findings "
         f"claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
         f"Intervals are percentile bootstraps over images, or clusters of images, "
         f"{params.bootstrap_draws} draws, centred on the value; the map is not trained anew.",

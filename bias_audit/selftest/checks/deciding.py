@@ -51,6 +51,8 @@ def decides(rng: np.random.Generator) -> float:
 
 def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
     """The share of repetitions that decide."""
+    if not sizes.deciding:
+        return
     found = share(np.array(trials.run(partial(decides), sizes.deciding, "deciding")))
     yield SelfTestRow(
         check="The images that would decide a criterion do so",
