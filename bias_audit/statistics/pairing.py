@@ -38,6 +38,8 @@ class Joined:
     after: IntArray
     """Shape (n_after,)."""
     n_units: int
+    n_clusters: int
+    """The first units are clusters; those of seeds alone follow."""
     n_shared: int
     """Images on both sides."""
 
@@ -57,11 +59,14 @@ class Joined:
             replace(
                 measured,
                 influence=np.concatenate([self._summed(measured.influence, units), extra]),
-                weight=self._summed(measured.weight, units[: len(measured.weight)]),
+                weight=self._weight(measured, units),
             )
             for measured, units, extra in sides
         )
         return one, other
+
+    def _weight(self, measured: Measured, units: IntArray) -> FloatArray:
+        return self._summed(measured.weight, units[: len(measured.weight)])[: self.n_clusters]
 
     def _summed(self, values: FloatArray, units: IntArray) -> FloatArray:
         return np.bincount(units, weights=values, minlength=self.n_units).astype(np.float64)
@@ -88,5 +93,13 @@ def join(before: UnitsOf, after: UnitsOf) -> Joined:
         (np.ones(len(ends)), (ends[:, 0], before.total + ends[:, 1])), shape=(size, size)
     )
     n_units, labels = connected_components(graph, directed=False)
-    numbers = labels.astype(np.int64)
-    return Joined(numbers[: before.total], numbers[before.total :], int(n_units), len(shared))
+    of_clusters = [labels[: before.n_clusters], labels[before.total :][: after.n_clusters]]
+    is_cluster = np.isin(np.arange(n_units), np.concatenate(of_clusters))
+    numbers = np.argsort(np.argsort(~is_cluster, kind="stable"))[labels].astype(np.int64)
+    return Joined(
+        numbers[: before.total],
+        numbers[before.total :],
+        int(n_units),
+        int(is_cluster.sum()),
+        len(shared),
+    )

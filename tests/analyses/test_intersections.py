@@ -347,6 +347,19 @@ def test_clear_genders_are_never_confused_and_the_claim_is_supported() -> None:
     assert verdicts[MIDDLE] != "supported"
 
 
+def test_claims_about_what_cannot_be_read_are_not_examined() -> None:
+    """Nothing is encoded at first, then age alone: the claims about gender stay unexamined."""
+    nothing = PLUGIN.run(_three(strength=0.0), QUICK)
+    assert set(_claims(nothing).values()) == {"not examined"}
+    for finding in nothing.findings:
+        if finding.text.startswith("Published claim"):
+            assert "cannot be read there beyond chance" in finding.text
+            assert (finding.weight, finding.estimates) == (0, {})
+    ages = _claims(PLUGIN.run(_three(strength=2.0, shown=()), QUICK))
+    assert ages[AGE_MOST] == ages[RACE_LESS] == "supported"
+    assert ages[MIDDLE] == ages[CONFUSED] == "not examined"
+
+
 def test_no_claim_without_the_three_attributes() -> None:
     assert not _claims(PLUGIN.run(_two(), QUICK))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,6 +81,32 @@ def test_seeds_are_shared_by_content_alone() -> None:
     joined = join(one, other)
     assert joined.before[3] == joined.after[2]
     assert joined.n_units == 5
+
+
+@pytest.mark.parametrize("drawn", [("a", "b"), ("c", "d")])
+def test_seeds_of_one_side_alone_keep_their_few_degrees_of_freedom(drawn: tuple[str, str]) -> None:
+    """Seeds that both sides drew cancel; others count as few, however many the images are."""
+    rng = np.random.default_rng(5)
+    before, after = (
+        replace(
+            own,
+            influence=np.append(own.influence, [0.3, -0.3]),
+            seed_freedom=1.0,
+        )
+        for own in (_mean(rng.standard_normal(80)) for _ in range(2))
+    )
+    one = _units(list(range(80)), seeds=("a", "b"))
+    other = _units(list(range(40, 120)), seeds=drawn)
+    first, second = join(one, other).together(before, after)
+    found = second - first
+    assert found.clusters == pytest.approx((40 * 4 + 80) ** 2 / (40 * 16 + 80))
+    if drawn == one.seeds:
+        assert found.freedom == pytest.approx(found.clusters - 1)
+    else:
+        images, seeds = found.standard_error**2 - 4 * 0.3**2, 4 * 0.3**2
+        own = images**2 / (found.clusters - 1) + seeds**2
+        assert found.freedom == pytest.approx((images + seeds) ** 2 / own)
+        assert found.freedom < 2
 
 
 @settings(deadline=None, max_examples=30)
