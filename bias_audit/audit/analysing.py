@@ -147,7 +147,7 @@ def _analysed(work: _Work, config: AuditConfig, progress: Progress) -> KeptAnaly
         refuse_small_intersections(work.faces, fewest)
         with _threads_kept():
             outcome = work.run()
-        refuse_few(outcome.blocks, fewest)
+        refuse_few(outcome.blocks, outcome.findings, fewest)
         findings = (finding.text for finding in outcome.findings)
         refuse_overclaims((*findings, *outcome.method, *outcome.limits), work.quoted)
     except OutputError:

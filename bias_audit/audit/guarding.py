@@ -13,16 +13,16 @@ from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import (
     AttributionMaps,
     Block,
-    ConfusionClass,
     DifferenceMap,
+    Finding,
     MethodComparison,
     RobustnessCurves,
     UnitMap,
 )
 from bias_audit.statistics.estimate import Estimate
 
-_OF_OTHER_THINGS = (ConfusionClass, MethodComparison, RobustnessCurves)
-"""Whose estimates count wrong predictions among all images, or repetitions."""
+_OF_OTHER_THINGS = (MethodComparison, RobustnessCurves)
+"""Whose estimates count repetitions."""
 
 
 def refuse_small_intersections(faces: Faces, fewest: int) -> None:
@@ -40,12 +40,20 @@ def refuse_small_intersections(faces: Faces, fewest: int) -> None:
         )
 
 
-def refuse_few(blocks: Sequence[Block], fewest: int) -> None:
+def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int) -> None:
     """Stop a result that holds a value or a map of few images.
 
     Raises:
         AnalysisError: It rests on fewer than `fewest`.
     """
+    for finding in findings:
+        least = min((e.n for e in finding.estimates.values() if e.n > 0), default=fewest)
+        if least < fewest:
+            raise AnalysisError(
+                f"a finding: expected numbers of {fewest} independent images or more, got one of "
+                f"{least}; the analysis must not say it (small_groups.suppress_below sets the "
+                "limit)"
+            )
     for block in blocks:
         counts = (*_counts(block), *(estimate.n for estimate in _estimates(block)))
         least = min((n for n in counts if n > 0), default=fewest)

@@ -76,6 +76,8 @@ class Curve(_Frozen):
     choice: float | None = None
     """Share of the error rate that is left to the interval of a layer chosen by its estimate; None
     where an earlier release made the curve, for one share for each layer."""
+    lift_choice: float | None = None
+    """The same of the lift there: lifts of different layers are less alike than estimates."""
 
 
 class LayerCurve(_Block):

@@ -145,6 +145,7 @@ def _packed(entry: Contributions) -> bytes:
                 "seed_freedom": measure.seed_freedom,
                 "choice": measure.choice,
                 "offset": measure.offset,
+                "hidden": measure.hidden,
             }
             for key, measure in zip(keys, measures, strict=True)
         ],
@@ -205,5 +206,6 @@ def _measure(
         seed_freedom=said["seed_freedom"],
         choice=said["choice"],
         offset=said["offset"],
+        hidden=said["hidden"],
     )
     return MeasureKey(quantity, target, layer, levels, of), measured

@@ -36,10 +36,10 @@ def best_point(curve: Curve) -> CurvePoint | None:
     best = max(measured, key=lambda p: p.estimate.value if p.estimate else 0.0, default=None)
     if best is None or len(measured) == 1:
         return best
-    choice = 1 / len(measured) if curve.choice is None else curve.choice
+    shares = {"estimate": curve.choice, "lift": curve.lift_choice}
     chosen = {
-        name: allowing_for_choice(found, choice)
-        for name in ("estimate", "lift")
+        name: allowing_for_choice(found, 1 / len(measured) if share is None else share)
+        for name, share in shares.items()
         if (found := getattr(best, name)) is not None
     }
     return best.model_copy(update=chosen)

@@ -53,10 +53,10 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
         raise ValueError(f"level: expected a coverage between 0 and 1, got {level}")
     if level == estimate.level:
         return estimate.lower, estimate.upper
-    own = _quantile(estimate, level)
+    own = own_quantile(estimate, level)
     if estimate.scale == "wilson":
         return wilson_bounds(estimate.value, estimate.counted, own)
-    ratio = own / _quantile(estimate, estimate.level)
+    ratio = own / own_quantile(estimate, estimate.level)
     value, lower, upper = estimate.value, estimate.lower, estimate.upper
     if estimate.scale in {"identity", "paired"}:
         least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
@@ -84,7 +84,7 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
 def standard_error(estimate: Estimate) -> float:
     """Half the width of the interval over its quantile; infinite for an open interval."""
     width = estimate.upper - estimate.lower
-    own = _quantile(estimate, estimate.level)
+    own = own_quantile(estimate, estimate.level)
     return width / 2 / own if math.isfinite(width) else math.inf
 
 
@@ -106,12 +106,13 @@ def p_of_no_difference(estimate: Estimate) -> float:
     reach = value - estimate.lower if value > 0 else estimate.upper - value
     if value == 0 or reach <= 0:
         return 1.0 if value == 0 else _TINY
-    found = abs(value) / reach * _quantile(estimate, estimate.level)
+    found = abs(value) / reach * own_quantile(estimate, estimate.level)
     tail = norm.sf(found) if estimate.freedom is None else student.sf(found, estimate.freedom)
     return min(1.0, max(_TINY, float(2 * tail) / estimate.choice))
 
 
-def _quantile(estimate: Estimate, level: float) -> float:
+def own_quantile(estimate: Estimate, level: float) -> float:
+    """Of an estimate's interval at a level, by its degrees of freedom and the choice of layer."""
     return quantile(1 - (1 - level) * estimate.choice, estimate.freedom)
 
 

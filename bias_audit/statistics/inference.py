@@ -29,7 +29,7 @@ FEWEST_IN_GROUP: Final = 4.0
 _ADDED: Final = 0.25
 _NO_SPREAD = 1e-9
 _BLOCK = 512
-_CHOICE_DRAWS = 10_000
+_CHOICE_DRAWS = 20_000
 _TINY = float(np.finfo(np.float64).tiny)
 _LARGEST_SCORE = 37.0
 """Normal scores beyond have p-values below the smallest float."""
@@ -61,6 +61,8 @@ class Measured:
     several; 1 where nothing was chosen."""
     offset: float = 0.0
     """What was taken away from a share, such as what guessing gives."""
+    hidden: float = 0.0
+    """Variance beyond the contributions, of parts that show no spread."""
 
     @property
     def clusters(self) -> float:
@@ -69,8 +71,8 @@ class Measured:
 
     @property
     def standard_error(self) -> float:
-        """Square root of the sum of squared contributions."""
-        return float(np.sqrt((self.influence**2).sum()))
+        """Square root of the sum of squared contributions and of what these do not show."""
+        return float(np.sqrt((self.influence**2).sum() + self.hidden))
 
     @property
     def freedom(self) -> float:
@@ -93,6 +95,8 @@ class Measured:
         Where images show no spread, such as at an AUC of 1, these are `trials`. Near that, both
         count: what a quarter of an observation among the trials would add is added to both sides.
         """
+        if self.standard_error <= _NO_SPREAD and np.isfinite(self.trials):
+            return self.trials
         share = self.value + self.offset
         added = _ADDED / self.trials
         spread = share * (1 - share) + added
@@ -111,6 +115,7 @@ class Measured:
             trials=min(self.trials, other.trials),
             seed_freedom=max(self.seed_freedom, other.seed_freedom),
             choice=min(self.choice, other.choice),
+            hidden=self.hidden + other.hidden,
         )
 
     def above(self, constant: float) -> Measured:
@@ -169,6 +174,31 @@ def measured(
         unit="images" if is_single else "clusters of images",
         is_share=is_share,
         trials=statistic.trials / widened**2,
+        hidden=statistic.hidden * widened**2,
+    )
+
+
+def combined(weights: Sequence[float] | FloatArray, measures: Sequence[Measured]) -> Measured:
+    """A weighted sum of numbers about the same units, such as a contrast of groups.
+
+    Args:
+        weights: Of each number, shape (n_measures,).
+        measures: At least one.
+    """
+    pairs = list(zip(weights, measures, strict=True))
+    observations = sum(w**2 / m.trials for w, m in pairs)
+    return replace(
+        measures[0],
+        value=float(sum(w * m.value for w, m in pairs)),
+        influence=np.asarray(sum(w * m.influence for w, m in pairs)),
+        n=sum(m.n for w, m in pairs if w),
+        weight=np.asarray(sum(abs(w) * m.weight for w, m in pairs)),
+        is_share=False,
+        trials=float(1 / observations) if observations > 0 else np.inf,
+        seed_freedom=max(m.seed_freedom for m in measures),
+        choice=min(m.choice for m in measures),
+        offset=0.0,
+        hidden=float(sum(w**2 * m.hidden for w, m in pairs)),
     )
 
 
@@ -351,7 +381,7 @@ def p_apart(measured: Measured, null: float = 0.0) -> float:
 
 
 def choice_among(
-    measures: Sequence[Measured], rng: np.random.Generator, *, level: float = 0.95
+    measures: Sequence[Measured], rng: np.random.Generator, *, level: float = 0.99
 ) -> float:
     """Share of the error rate left to one of several numbers that was chosen by their values.
 
@@ -362,7 +392,8 @@ def choice_among(
     Args:
         measures: Such as of every layer, of one subject.
         rng: Source of the draws.
-        level: Coverage at which the share is found.
+        level: Coverage at which the share is found; it is smaller at higher ones, so this is a
+            little cautious at 95 %.
     """
     if len(measures) < 2:  # noqa: PLR2004
         return 1.0

@@ -30,6 +30,10 @@ _SPREAD_OF_PAIRS = 2 / 3
 the variance of an AUC is shared by pairs that have an image in common (Hanley & McNeil 1982)."""
 
 
+_NO_SPREAD = 1e-18
+"""Variances below are rounding."""
+
+
 @dataclass(frozen=True)
 class Statistic:
     """A value and the influence of every image on it."""
@@ -43,6 +47,8 @@ class Statistic:
     trials: float = np.inf
     """Of a share: the independent observations it counts as where it shows no spread, as an AUC
     of 1 does; clusters count by their effective number."""
+    hidden: float = 0.0
+    """Of a mean: variance of parts that show no spread, such as a recall of 0, while others do."""
 
 
 def auc(
@@ -242,17 +248,30 @@ def mean(parts: Sequence[Statistic | None]) -> Statistic | None:
     """Unweighted mean of the statistics that have a value; None where none has.
 
     Where it shows no spread it counts as if its parts varied as one: AUCs of several classes are
-    about the same images.
+    about the same images. A part without spread among others with some varies as its own count of
+    observations says, with half a success and half a failure added.
     """
     known = [part for part in parts if part is not None]
     if not known:
         return None
+    spread = [bool((part.influence**2).sum() > _NO_SPREAD) for part in known]
+    still = [part for part, has in zip(known, spread, strict=True) if not has]
+    hidden = sum(map(_variance_of_count, still)) / len(known) ** 2 if any(spread) else 0.0
     return Statistic(
         float(np.mean([part.value for part in known])),
         np.asarray(np.mean([part.influence for part in known], axis=0)),
         np.asarray(np.mean([part.weight for part in known], axis=0)),
         1 / float(np.mean([1 / part.trials for part in known])),
+        hidden,
     )
+
+
+def _variance_of_count(part: Statistic) -> float:
+    """Variance of a share by its count of observations alone; 0 where they are not counted."""
+    if np.isinf(part.trials):
+        return 0.0
+    share = (part.value * part.trials + 0.5) / (part.trials + 1)
+    return float(share * (1 - share) / part.trials)
 
 
 def _below(scores: ScoreArray, others: ScoreArray) -> FloatArray:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, bounds, estimate, quantile_for
+from bias_audit.statistics.inference import Measured, bounds, combined, estimate, quantile_for
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -108,11 +108,7 @@ class GroupContrast:
     def without_errors(self, replaced: FloatArray) -> Measured:
         """The sum if a share of each group's labels was drawn at random, shape (n_groups,)."""
         values = [cleared(v, float(r)) for v, r in zip(self.values, replaced, strict=True)]
-        return replace(
-            self.observed,
-            value=float(self.weights @ np.array([value.value for value in values])),
-            influence=self.weights @ np.stack([value.influence for value in values]),
-        )
+        return replace(combined(self.weights, values), n=self.observed.n)
 
     @property
     def ends(self) -> tuple[Measured, Measured]:

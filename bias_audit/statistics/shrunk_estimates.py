@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
-from scipy.stats import norm
 
+from bias_audit.statistics.coverage import own_quantile, quantile
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.shrinkage import Shrinkage, shrink
 
@@ -60,10 +60,13 @@ def shrink_estimates(
     fit = _fit(measured, rows, names=names, pairs=pairs)
     if (fit.weights == 1).all():  # too few groups: there is nothing to print beside the raw value
         return tuple(result), fit.said
-    on_logit = measured[0].scale != "identity"
+    on_logit = measured[0].scale not in {"identity", "paired"}
     for place, (index, estimate) in enumerate(usable):
-        numbers = (fit.values[place], fit.lower[place], fit.upper[place])
-        value, lower, upper = (float(expit(x)) if on_logit else float(x) for x in numbers)
+        # fits use normal quantiles; few clusters and a chosen layer make the interval wider
+        wider = own_quantile(estimate, estimate.level) / quantile(estimate.level)
+        middle = fit.values[place]
+        ends = (middle + (end[place] - middle) * wider for end in (fit.lower, fit.upper))
+        value, lower, upper = (float(expit(x)) if on_logit else float(x) for x in (middle, *ends))
         result[index] = Estimate(
             value,
             lower,
@@ -72,6 +75,9 @@ def shrink_estimates(
             n=estimate.n,
             method=METHOD,
             scale="logit" if on_logit else "identity",
+            freedom=estimate.freedom,
+            clusters=estimate.clusters,
+            choice=estimate.choice,
         )
     said = fit.said + (" Values and their spread are on the logit scale." if on_logit else "")
     return tuple(result), said
@@ -148,8 +154,8 @@ def _has_error(estimate: Estimate) -> bool:
 
 def _normal(estimate: Estimate) -> tuple[float, float]:
     """Value and standard error on the scale on which the interval is symmetric."""
-    width = 2 * float(norm.ppf((1 + estimate.level) / 2))
-    if estimate.scale == "identity":
+    width = 2 * own_quantile(estimate, estimate.level)
+    if estimate.scale in {"identity", "paired"}:
         return estimate.value, (estimate.upper - estimate.lower) / width
     # A bound of 0 or 1 moves in by half an observation, but never past the other bound.
     half = _HALF / (estimate.counted + 2 * _HALF)

@@ -47,12 +47,12 @@ def _table(n: int) -> GroupTable:
 
 
 def test_a_value_or_a_map_of_few_images_is_refused_by_name() -> None:
-    refuse_few((_table(5), MAP), 5)
-    refuse_few((_table(1), MAP.model_copy(update={"counts": (1, 1)})), 1)
+    refuse_few((_table(5), MAP), (), 5)
+    refuse_few((_table(1), MAP.model_copy(update={"counts": (1, 1)})), (), 1)
     with pytest.raises(AnalysisError, match=r"group_table 'Recall': expected .* got one of 4"):
-        refuse_few((MAP, _table(4)), 5)
+        refuse_few((MAP, _table(4)), (), 5)
     with pytest.raises(AnalysisError, match=r"unit_map 'Levels': expected .* got one of 7"):
-        refuse_few((MAP,), 8)
+        refuse_few((MAP,), (), 8)
 
 
 def test_images_that_should_have_been_left_out_are_refused() -> None:

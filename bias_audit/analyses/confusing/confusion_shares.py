@@ -94,6 +94,13 @@ class Wrong:
         """Wrong predictions."""
         return int((self.of_image >= 0).sum())
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether wrong predictions are of people enough for shares of them to be shown."""
+        own = self.predictions
+        people = np.unique(own.units.clusters[own.images[self.of_image >= 0]])
+        return len(people) >= max(1, own.fewest)
+
     def share(self, chosen: IntArray) -> Estimate:
         """Share of all confusions that fall in the chosen classes."""
         own, wrong = self.predictions, self.of_image >= 0
@@ -112,7 +119,7 @@ def confusion_block(wrong: Wrong, title: str, most_frequent: int) -> tuple[Confu
         n_images=len(predictions.true),
         n_confused=wrong.count,
         most_frequent=_frequent(predictions, pairs),
-        classes=_classes(wrong) if wrong.count else (),
+        classes=_classes(wrong) if wrong.is_enough else (),
     )
     return block, tied
 

@@ -25,6 +25,7 @@ from bias_audit.analyses.wording import (
 )
 from bias_audit.data.faces import FaceTable
 from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
+from bias_audit.results.matching import best_point
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.proportions import wilson_interval
@@ -72,7 +73,9 @@ def accuracy_by_layer(
         chance={target.name: guess},
         curves=(Curve(target=target.name, points=points),),
     )
-    return curve, probes[best], _finding(target, probes[best].layer, accuracies[best], guess)
+    chosen = best_point(curve.curves[0])
+    accuracy = None if chosen is None else chosen.estimate
+    return curve, probes[best], _finding(target, probes[best].layer, accuracy, guess)
 
 
 def _finding(target: Target, layer: str, accuracy: Estimate | None, guess: float) -> Finding:
@@ -100,8 +103,9 @@ def published_predictions(
     probe: PublishedProbe,
     *,
     level: float,
+    n_layers: int,
 ) -> Predictions:
-    """The validation images as one probe sees them."""
+    """The validation images as one probe, chosen among those of several layers, sees them."""
     return Predictions(
         layer=probe.layer,
         groups=tuple(target.groups[index] for index in split.part.levels),
@@ -112,6 +116,7 @@ def published_predictions(
         widened=1.0,
         level=level,
         fewest=subject.small_groups.suppress_below,
+        choice=1 / n_layers,
     )
 
 

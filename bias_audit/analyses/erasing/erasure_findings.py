@@ -50,7 +50,7 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     before, after = values["head_auc"], values["erased_auc"]
     drop = values["erased_auc_drop"]
     shown = interval_at(before, 1 - alpha)[0] > _HALF
-    said = "is linearly decodable" if shown else "was not shown to be linearly decodable"
+    said = "can be read" if shown else "was not shown to be readable"
     text = (
         f"{name[0].upper()}{name[1:]} {said} from what {layer} receives: macro AUC "
         f"{interval(before)} ({coverage(before.level)}, n = {before.n}) before and "

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupValue
 from bias_audit.analyses.wording import listed
 from bias_audit.groups import IntArray
-from bias_audit.statistics.inference import Measured
+from bias_audit.statistics.inference import Measured, combined
 from bias_audit.statistics.label_noise import GroupContrast
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,19 +77,12 @@ def _residuals(
         codes = np.zeros_like(codes)
     weights = np.array([value.n for value in contrasts], dtype=np.float64)
     remainder = residual_map(codes, weights)
-    influences = remainder @ np.stack([value.influence for value in contrasts])
-    residuals = remainder @ np.array([value.value for value in contrasts])
     result, reasons = {}, {}
     for place, index in enumerate(rows):
         if remainder[place, place] < _EXACT:
             reasons[index] = "the additive model fits it exactly, whatever its value"
             continue
-        observed = replace(
-            contrasts[place],
-            value=float(residuals[place]),
-            influence=influences[place],
-            is_share=False,
-        )
+        observed = replace(combined(remainder[place], contrasts), n=contrasts[place].n)
         own = np.arange(len(rows)) == place
         result[index] = GroupContrast(observed, contrasts, remainder[place], labels, own)
     return result, reasons

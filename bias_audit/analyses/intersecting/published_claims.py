@@ -28,6 +28,7 @@ from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
+    combined,
     difference,
     estimate,
     joint_draws,
@@ -229,15 +230,7 @@ def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Cl
     # differences between groups hold no error that all groups share
     weights = {i: 1 / len(middle) for i in middle} | {i: -1 / len(others) for i in others}
     parts = {i: measures.values[i].contrast or known[i] for i in weights}
-    contrast = Measured(
-        value=sum(weight * known[i].value for i, weight in weights.items()),
-        influence=np.asarray(sum(weight * parts[i].influence for i, weight in weights.items())),
-        n=sum(part.n for part in parts.values()),
-        weight=np.asarray(sum(abs(weights[i]) * part.weight for i, part in parts.items())),
-        unit=known[middle[0]].unit,
-        is_share=False,
-        choice=known[middle[0]].choice,
-    )
+    contrast = combined(list(weights.values()), list(parts.values()))
     between = GroupContrast(
         contrast,
         tuple(parts.values()),

@@ -44,10 +44,14 @@ def wrong_genders(
     """Count the confusions of the intersection probe that change gender.
 
     Returns:
-        None where the intersection cannot be measured or nothing is confused.
+        None where the intersection cannot be measured or too few people are confused.
     """
     scores = probes.scored[INTERSECTION].scores
-    if scores is None or (scores.predicted == scores.codes).all():
+    if scores is None:
+        return None
+    confused = scores.part.images[scores.predicted != scores.codes]
+    people = len(np.unique(subject.faces.clusters[confused]))
+    if people < max(1, subject.small_groups.suppress_below):
         return None
     (target,) = (t for t in probes.targets if t.name == INTERSECTION)
     groups = [target.groups[index] for index in scores.part.levels]

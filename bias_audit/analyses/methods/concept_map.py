@@ -17,6 +17,7 @@ from bias_audit.analyses.families import declared_families, draws_of
 from bias_audit.analyses.mapping.concentration import Concentration, Hits, concentration
 from bias_audit.analyses.mapping.concentration_tests import TestedFamilies, ToTest, tested
 from bias_audit.analyses.mapping.face_map import FaceMap, FaceMapSettings, map_faces
+from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
     chosen_layer,
@@ -100,7 +101,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         blocks=(*tables, families, found.treatments.ledger),
         findings=(*_global_finding(subject, found), *_findings(subject, found, tables)),
         method=_method(subject, found, params, chosen),
-        limits=_limits(found),
+        limits=(*_limits(found), *likeness_limits(subject)),
     )
 
 

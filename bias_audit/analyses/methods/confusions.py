@@ -26,6 +26,7 @@ from bias_audit.analyses.confusing.published_protocol import (
     published_probes,
     split_of,
 )
+from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -119,7 +120,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             "predict others (Nadeau & Bengio 2003, in proportion to how much the probe's scores "
             "depend on the training images); those of single pairs are made and widened alike.",
         ),
-        limits=_limits(wrong, tied, len(part.reasons)),
+        limits=(*_limits(wrong, tied, len(part.reasons)), *likeness_limits(subject)),
     )
 
 
@@ -136,7 +137,9 @@ def _published(subject: Subject, params: Params) -> Outcome:
     split = split_of(subject, target, settings)
     probes = published_probes(subject, split, layers, settings)
     curve, best, finding = accuracy_by_layer(subject, target, split, probes, level=params.level)
-    predictions = published_predictions(subject, target, split, best, level=params.level)
+    predictions = published_predictions(
+        subject, target, split, best, level=params.level, n_layers=len(layers)
+    )
     wrong = Wrong.of(predictions)
     title = f"Confusions of {target.described} at {best.layer}, published protocol"
     block, tied = confusion_block(wrong, title, params.most_frequent)
@@ -155,7 +158,7 @@ def _findings(
     block: Confusions, wrong: Wrong, target: Target, alpha: float
 ) -> tuple[Finding, ...]:
     names = [name for name, _ in target.groups[0].levels]
-    if len(names) < 2 or not wrong.count:  # noqa: PLR2004
+    if len(names) < 2 or not wrong.is_enough:  # noqa: PLR2004
         return ()
     return tuple(_finding(block, wrong, name, alpha) for name in names)
 

@@ -13,6 +13,7 @@ from bias_audit.analyses.erasing.erasure_blocks import QUANTITIES, blocks_of
 from bias_audit.analyses.erasing.erasure_findings import findings_of, limits_of, method_of
 from bias_audit.analyses.erasing.erasure_measures import Measures, measures_of
 from bias_audit.analyses.erasing.splits import split_by_intersection, split_for
+from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import (
     INTERSECTION,
@@ -57,7 +58,10 @@ def erasure(subject: Subject, params: Params) -> Outcome:
         blocks=blocks_of(measures, subject.head.name, subject.faces.clusters),
         findings=findings_of(measures, subject.head.name, alpha=subject.multiplicity.alpha),
         method=method_of(params, subject.head) if measures else (),
-        limits=limits_of(measures, list(zip(targets, parts, strict=True))),
+        limits=(
+            *limits_of(measures, list(zip(targets, parts, strict=True))),
+            *likeness_limits(subject),
+        ),
     )
 
 

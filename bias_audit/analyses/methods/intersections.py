@@ -24,6 +24,7 @@ from bias_audit.analyses.intersecting.intersection_measures import (
 )
 from bias_audit.analyses.intersecting.label_errors import LIMIT, METHOD, disagreement_method
 from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
+from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     choice_of_most_separable,
@@ -95,7 +96,7 @@ def intersections(subject: Subject, params: Params) -> Outcome:
             *extremes_finding(subject, aucs, level=level),
         ),
         method=_method(subject, layer, chosen),
-        limits=(*_LIMITS, *bounds_sentences(within, aucs)),
+        limits=(*_LIMITS, *likeness_limits(subject), *bounds_sentences(within, aucs)),
         measures=_measures(aucs, within),
     )
 

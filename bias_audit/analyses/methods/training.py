@@ -36,7 +36,8 @@ from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
 from bias_audit.statistics.correlation import correlation_estimate, pearson
 from bias_audit.statistics.inference import Measured, difference, independent_difference
-from bias_audit.statistics.sureness import sureness
+from bias_audit.statistics.ranking import standings
+from bias_audit.statistics.sureness import sureness, weight_of
 
 FloatArray = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -244,15 +245,18 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
     (lowest, low), (highest, high) = (
         pick(rows, key=lambda entry: entry[1].value) for pick in (min, max)
     )
-    if low.upper >= high.lower:
+    values = [value for _, value in rows]
+    ends = [values.index(value) for value in (low, high)]
+    if ends[1] in standings(values, alpha=1 - low.level)[ends[0]].alike:
         return
     yield Finding(
         text=(
             f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "
             f"and most in {highest} ({interval(high)}) among the levels of annotated "
-            f"{table.target} ({coverage(low.level)}s, each by itself)."
+            f"{table.target} ({coverage(low.level)}s, each by itself; the two differ after "
+            "correction for all pairs of levels)."
         ),
-        weight=sureness(independent_difference(high, low)),
+        weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
         estimates={"lowest": low, "highest": high},
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -122,6 +122,8 @@ class Decodability:
     """None where the metric has no value."""
     choice: float = 1.0
     """Share of the error rate left to a layer that is chosen by its value."""
+    lift_choice: float = 1.0
+    """The same for lifts, of a layer chosen by value or lift."""
 
     @property
     def curve(self) -> Curve:
@@ -136,6 +138,7 @@ class Decodability:
             not_measured=self.probed.part.not_measured,
             noise=refit_noise(self.comparisons),
             choice=self.choice,
+            lift_choice=self.lift_choice,
         )
 
     @property
@@ -184,7 +187,7 @@ def probe_targets(
         ProbedTarget(
             target,
             part,
-            tuple(_layer_probe(subject, target, layer, settings) for layer in _layers(subject))
+            tuple(layer_probe(subject, target, layer, settings) for layer in _layers(subject))
             if part.not_measured is None
             else (),
         )
@@ -206,9 +209,14 @@ def _specs(subject: Subject, target: Target, settings: ProbeSettings) -> list[Pr
     return specs
 
 
-def _layer_probe(
+def layer_probe(
     subject: Subject, target: Target, layer: str, settings: ProbeSettings
 ) -> LayerProbe:
+    """One target at one layer, with its controls.
+
+    Raises:
+        AnalysisError: Activations are not finite.
+    """
     found, refits = probe_and_refits(subject, ProbeSpec(target, layer, settings))
     controls: dict[str, tuple[Scores, ...]] = {SHUFFLED: found.shuffled}
     for control in subject.controls:
@@ -237,8 +245,8 @@ def decodability(
         for target in probed:
             comparisons = []
             controls = _controls(target.probes, metric, units)
-            for layer_probe, own in zip(target.probes, controls, strict=True):
-                comparisons.append(compare(layer_probe, own))
+            for there, own in zip(target.probes, controls, strict=True):
+                comparisons.append(compare(there, own))
                 step.advance()
             results.append(Decodability(target, tuple(comparisons)))
     return _adjusted(subject, results, metric)
@@ -246,21 +254,21 @@ def decodability(
 
 def _compare(
     subject: Subject,
-    layer_probe: LayerProbe,
+    there: LayerProbe,
     controls: Mapping[str, Measured],
     *,
     metric: Metric,
     units: Units,
     level: float,
 ) -> Comparison | None:
-    real = measure(metric, layer_probe.scores, units)
+    real = measure(metric, there.scores, units)
     if real is None:
         return None
     differences = {kind: real - control for kind, control in controls.items()}
-    differences[GUESSING] = real.above(metric.chance(len(layer_probe.scores.part.levels)))
-    lift = lift_over(differences, level=level, rng=subject.rng("lift", layer_probe.layer))
+    differences[GUESSING] = real.above(metric.chance(len(there.scores.part.levels)))
+    lift = lift_over(differences, level=level, rng=subject.rng("lift", there.layer))
     return Comparison(
-        layer=layer_probe.layer,
+        layer=there.layer,
         probe=real,
         estimate=estimate(real, level=level),
         controls=tuple(
@@ -274,12 +282,12 @@ def _compare(
         differences=differences,
         lift=lift,
         strongest=min(differences, key=lambda kind: differences[kind].value),
-        refits=_refitted(layer_probe, metric, units),
+        refits=_refitted(there, metric, units),
     )
 
 
-def _refitted(layer_probe: LayerProbe, metric: Metric, units: Units) -> tuple[float, ...]:
-    found = (measure(metric, scores, units) for scores in layer_probe.refits)
+def _refitted(there: LayerProbe, metric: Metric, units: Units) -> tuple[float, ...]:
+    found = (measure(metric, scores, units) for scores in there.refits)
     return tuple(refit.value for refit in found if refit is not None)
 
 
@@ -298,15 +306,15 @@ def _controls(
             [m for scores in p.controls[kind] if (m := measure(metric, scores, units)) is not None]
             for p in probes
         ]
-        is_drawn = kind != SHUFFLED and all(len(each) == len(seeds[0]) > 1 for each in seeds)
-        means = (
-            compared_with_a_further_draw(seeds)
-            if is_drawn
-            else [mean_of(each) if each else None for each in seeds]
-        )
-        for own, control in zip(found, means, strict=True):
-            if control is not None:
-                own[kind] = control
+        most = max(map(len, seeds))
+        is_drawn = [kind != SHUFFLED and len(each) == most > 1 for each in seeds]
+        drawn = [each for each, known in zip(seeds, is_drawn, strict=True) if known]
+        further = iter(compared_with_a_further_draw(drawn) if drawn else ())
+        for own, each, known in zip(found, seeds, is_drawn, strict=True):
+            if known:
+                own[kind] = next(further)
+            elif each:
+                own[kind] = mean_of(each)
     return found
 
 
@@ -335,12 +343,13 @@ def _adjusted(
         replace(
             result,
             comparisons=tuple(None if c is None else known[id(c)] for c in result.comparisons),
-            choice=_choice(subject, result),
+            choice=_choice(subject, result, lambda comparison: comparison.probe),
+            lift_choice=_choice(subject, result, lambda comparison: comparison.over_strongest),
         )
         for result in results
     )
 
 
-def _choice(subject: Subject, result: Decodability) -> float:
-    measures = [c.probe for c in result.comparisons if c is not None]
+def _choice(subject: Subject, result: Decodability, of: Callable[[Comparison], Measured]) -> float:
+    measures = [of(comparison) for comparison in result.comparisons if comparison is not None]
     return choice_among(measures, subject.rng("choice of layer", result.probed.target.name))

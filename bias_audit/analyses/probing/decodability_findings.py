@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -14,7 +13,7 @@ from bias_audit.analyses.wording import coverage, interval, listed, sample
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.coverage import allowing_for_choice, interval_at
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, difference
+from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.sureness import sureness_above
 
 _CORRECTED: Final = "after correction for all layers and attributes"
@@ -48,7 +47,8 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
         why = result.probed.part.not_measured or "no fold has images of two levels"
         return Finding(text=f"{name} was not measured: {why}.", weight=0.0, question="encoded")
     best = result.best[1]
-    value, lift = (allowing_for_choice(each, result.choice) for each in (best.estimate, best.lift))
+    value = allowing_for_choice(best.estimate, result.choice)
+    lift = allowing_for_choice(best.lift, result.lift_choice)
     numbers = (
         f"macro AUC {interval(value)} ({coverage(value.level)}, {sample(value)}), "
         f"{interval(lift)} above {_over(best)}"
@@ -61,7 +61,8 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
         else:
             text = (
                 f"{name} {verb} at {surest.layer}{only_if}, where its macro AUC is "
-                f"{interval(surest.lift)} above {_over(surest)}, significant {_CORRECTED}. It is "
+                f"{interval(allowing_for_choice(surest.lift, result.lift_choice))} above "
+                f"{_over(surest)}, significant {_CORRECTED}. It is "
                 f"highest at {best.layer}: {numbers}."
             )
         text += more
@@ -110,7 +111,11 @@ def _alone(baseline: str) -> str:
 
 
 def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, ...]:
-    """Compare the lifts of the attributes that are claimed, each at its best layer."""
+    """Compare the lifts of the attributes that are claimed, each at its best layer.
+
+    Their intervals allow for the choice of the layer and of the baseline, which the images of both
+    share; differences are taken as if they did not, which is cautious.
+    """
     found = [
         (result.probed.target.name, len(result.probed.part.levels), _lift(result))
         for result in results
@@ -120,8 +125,8 @@ def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, .
         return ()
     found.sort(key=lambda entry: -entry[2].value)
     (first, _, top), rest = found[0], found[1:]
-    level = next(result for result in results if result.is_claimed).surest.estimate.level
-    differences = {name: difference(top, other, level=level) for name, _, other in rest}
+    level = top.level
+    differences = {name: independent_difference(top, other) for name, _, other in rest}
     weight = min(
         sureness_above(each.value, interval_at(each, 1 - alpha)[0])
         for each in differences.values()
@@ -145,8 +150,8 @@ def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, .
     return (Finding(text=text, weight=weight, estimates=estimates),)
 
 
-def _lift(result: Decodability) -> Measured:
+def _lift(result: Decodability) -> Estimate:
     """Over the strongest baseline, at the layer of the highest estimate."""
     if result.best is None:
         raise ValueError("expected a target with an estimate")
-    return replace(result.best[1].over_strongest, choice=result.choice)
+    return allowing_for_choice(result.best[1].lift, result.lift_choice)

@@ -11,12 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.probing.decodability import Comparison, Decodability
-from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, part_of, probe
-from bias_audit.analyses.probing.separability import AUC, Units, measure
+from bias_audit.analyses.probing.decodability import (
+    Comparison,
+    Decodability,
+    ProbedTarget,
+    decodability,
+    layer_probe,
+)
+from bias_audit.analyses.probing.probes import ProbeSettings, part_of
+from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.wording import interval
+from bias_audit.statistics.coverage import allowing_for_choice
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import estimate
 
 TOGETHER = (2, 4)
 """Clusters that are merged into one."""
@@ -28,14 +34,23 @@ class Recheck:
     """A claim about one target, with the most similar clusters merged."""
 
     layer: str
-    chance: float
-    estimates: Mapping[int, Estimate | None]
-    """Macro AUC by how many clusters were merged; None where too few were left to measure."""
+    found: Mapping[int, Comparison | None]
+    """By how many clusters were merged; None where too few were left to measure."""
+    choice: float
+    """Share of the error rate that the choice of the layer left."""
+
+    @property
+    def lifts(self) -> dict[int, Estimate | None]:
+        """Over the strongest baseline, by how many clusters were merged."""
+        return {
+            n: None if each is None else allowing_for_choice(each.lift, self.choice)
+            for n, each in self.found.items()
+        }
 
     def holds(self, together: int) -> bool:
-        """Whether the interval lies above guessing."""
-        found = self.estimates[together]
-        return found is not None and found.lower > self.chance
+        """Whether the lift over the strongest baseline lies above 0."""
+        lift = self.lifts[together]
+        return lift is not None and lift.lower > 0
 
     @property
     def stands(self) -> bool:
@@ -70,12 +85,10 @@ def rechecks(
     for result in results:
         claimed = _claimed(result)
         if claimed is not None:
-            spec = ProbeSpec(result.probed.target, claimed.layer, settings)
-            level = claimed.estimate.level
             found[result.probed.target.name] = Recheck(
                 claimed.layer,
-                AUC.chance(len(result.probed.part.levels)),
-                {n: _refitted(each, spec, level) for n, each in seen.items()},
+                {n: _refitted(each, result, claimed.layer, settings) for n, each in seen.items()},
+                result.lift_choice,
             )
     return found
 
@@ -89,11 +102,17 @@ def _claimed(result: Decodability) -> Comparison | None:
     return surest if surest is not None and surest.claim > 0 else None
 
 
-def _refitted(subject: Subject, spec: ProbeSpec, level: float) -> Estimate | None:
-    if part_of(subject, spec.target, spec.settings).not_measured is not None:
+def _refitted(
+    subject: Subject, result: Decodability, layer: str, settings: ProbeSettings
+) -> Comparison | None:
+    """The layer and its baselines on the merged clusters; None where too few are left."""
+    target = result.probed.target
+    part = part_of(subject, target, settings)
+    if part.not_measured is not None:
         return None
-    found = measure(AUC, probe(subject, spec).scores, Units.of(subject))
-    return None if found is None else estimate(found, level=level)
+    probed = ProbedTarget(target, part, (layer_probe(subject, target, layer, settings),))
+    (again,) = decodability(subject, (probed,), AUC, level=result.surest.estimate.level)
+    return again.comparisons[0]
 
 
 def caution(recheck: Recheck | None) -> tuple[str, str, str]:
@@ -101,12 +120,12 @@ def caution(recheck: Recheck | None) -> tuple[str, str, str]:
     if recheck is None:
         return _CLAIMED, "", ""
     numbers = "; ".join(
-        f"{n} together: {'too few are left' if found is None else interval(found)}"
-        for n, found in recheck.estimates.items()
+        f"{n} together: {'too few are left' if lift is None else interval(lift)}"
+        for n, lift in recheck.lifts.items()
     )
     more = (
-        f" Macro AUC at {recheck.layer} with the most similar images, or sets of images, counted "
-        f"as one person: {numbers}."
+        f" Lift over the strongest baseline at {recheck.layer} with the most similar images, or "
+        f"sets of images, counted as one person: {numbers}."
     )
     if not recheck.stands:
         text = (
@@ -127,12 +146,8 @@ def caution(recheck: Recheck | None) -> tuple[str, str, str]:
 
 def recheck_estimates(recheck: Recheck | None) -> dict[str, Estimate]:
     """The numbers of a check, by name, as a finding holds them."""
-    known = {} if recheck is None else recheck.estimates
-    return {
-        f"macro_auc, {n} similar together": found
-        for n, found in known.items()
-        if found is not None
-    }
+    known = {} if recheck is None else recheck.lifts
+    return {f"lift, {n} similar together": lift for n, lift in known.items() if lift is not None}
 
 
 def likeness_method(subject: Subject) -> tuple[str, ...]:
@@ -145,7 +160,7 @@ def likeness_method(subject: Subject) -> tuple[str, ...]:
         "similarity of further neighbours) count as one person. Every claim of decodability is "
         f"checked again at its layer with the {' and '.join(map(str, TOGETHER))} most similar of "
         "these people counted as one; it is worded as a claim without doubt only if the interval "
-        "of its AUC stays above guessing.",
+        "of its lift over the strongest baseline stays above 0.",
     )
 
 
