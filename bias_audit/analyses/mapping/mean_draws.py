@@ -151,7 +151,8 @@ def noise_of_means(
     for first in range(0, len(used), _UNITS):
         block = used[first : first + _UNITS]
         means = profiles.means[:, block][codes[images]]
-        total += ((sums @ ((units[images][:, block] - means) / scale[block])) ** 2).sum(axis=1)
+        deviations = (units[:, block][images] - means) / scale[block]
+        total += (np.asarray(sums @ deviations) ** 2).sum(axis=1)
     total = np.where(alone, 1, total * weight / max(1, len(used)))
     variance = np.bincount(group, total, minlength=n_groups)
     freedom = np.full(n_groups, scale_freedom)
