@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +182,7 @@ def test_encoded_but_not_used_changes_no_decision() -> None:
         inputs[gender == level, 1:] -= inputs[gender == level, 1:].mean(axis=0)
     inputs = np.asarray(inputs, dtype=np.float32)
     made = replace(made, head=replace(made.head, inputs=inputs, reference=inputs))
-    outcome = PLUGIN.run(made, Params(targets=("gender",)))
+    outcome = PLUGIN.run(made, Params(targets=("gender",), shuffles=30))
     assert value(outcome, "head_auc", "gender").lower > 0.8
     assert lift(outcome, "head_auc", "gender").lower > 0.3
     # Fitted to all faces the eraser touches nothing the head sees: agreement is exact.
@@ -277,3 +279,25 @@ def test_clusters_count_once() -> None:
     faces = replace(made.faces, clusters=np.arange(len(made.faces)) // 2)
     outcome = PLUGIN.run(replace(made, faces=faces), PARAMS)
     assert value(outcome, "top1_agreement", "gender").n == len(faces) // 2
+
+
+def test_shuffled_labels_stay_together_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels of people, dealt to single images, would make a baseline of too little spread."""
+    made = subject(used=True, n=240)
+    codes = np.repeat(np.random.default_rng(0).permutation(np.arange(60) % 2), 4)
+    table = replace(
+        made.faces.table, codes=np.stack([made.faces.table.codes[:, 0], codes], axis=1)
+    )
+    faces = replace(made.faces, table=table, clusters=np.arange(240) // 4)
+    seen = []
+
+    def noted(whitening: Any, inputs: Any, labels: Any, n_levels: int) -> Any:
+        seen.extend(labels)
+        return fitted(whitening, inputs, labels, n_levels)
+
+    monkeypatch.setattr("bias_audit.analyses.erasing.erasure.fitted", noted)
+    PLUGIN.run(replace(made, faces=faces), Params(targets=("gender",), shuffles=3))
+    assert any((one != other).any() for one, other in itertools.pairwise(seen[:4]))
+    for labels in seen:
+        of_people = labels.reshape(-1, 4)
+        assert (of_people == of_people[:, :1]).all()

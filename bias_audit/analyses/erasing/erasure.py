@@ -15,6 +15,7 @@ from bias_audit.analyses.erasing.leace import Eraser, fitted
 from bias_audit.analyses.erasing.splits import Inputs, Split, fewest_in_a_fold
 from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
 from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
+from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
@@ -160,7 +161,15 @@ class _Work:
         self.inputs, self.folds = split.inputs, split.folds
         self.clusters = subject.faces.clusters[part.images]
         rng = subject.rng("shuffled erasure", name)
-        self.labels = [part.codes, *(self._shuffled(rng) for _ in range(settings.shuffles))]
+        # One shuffle serves all folds, so that its erasers agree over folds as much as those of
+        # annotated labels that mean nothing would.
+        self.labels = [
+            part.codes,
+            *(
+                shuffle_within_folds(part.codes, self.folds, self.clusters, rng)
+                for _ in range(settings.shuffles)
+            ),
+        ]
         self.decided = top_of(logits_of(head, self.inputs))
         self.not_converged = 0
         n, n_levels = len(part.codes), len(part.levels)
@@ -208,17 +217,6 @@ class _Work:
         labels = [codes[chosen] for codes in self.labels]
         whitening = self.split.whitening(fold)
         return fitted(whitening, self.inputs[chosen], labels, len(self.part.levels))
-
-    def _shuffled(self, rng: np.random.Generator) -> IntArray:
-        """Labels in a random order within each fold.
-
-        One shuffle serves all folds, so that its erasers agree over folds as much as those of
-        annotated labels that mean nothing would.
-        """
-        codes = self.part.codes.copy()
-        for fold in range(self.settings.folds):
-            codes[self.folds == fold] = rng.permutation(codes[self.folds == fold])
-        return codes
 
     def _new_folds(self) -> int:
         """Folds within each held-out fold; 0 where a level has too few images for two."""

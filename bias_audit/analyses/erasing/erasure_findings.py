@@ -133,8 +133,9 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "erasure.",
         f"The layer's own decisions are its most probable class and its {top} most probable "
         "classes, before and after erasure of held-out images. The baseline erases labels "
-        f"shuffled among the images of each fold ({settings.shuffles} orders), which removes as "
-        "many directions, of no meaning. Labels that mean nothing would be one more shuffle, so "
+        f"shuffled within each fold ({settings.shuffles} orders; images of one cluster mostly get "
+        "labels that came from one cluster), which removes as many directions, of no meaning. "
+        "Labels that mean nothing would be one more shuffle, so "
         "the interval of the excess over the baseline also holds how much single shuffles differ.",
         "Overall intervals rest on the influence of every image on the value (for an AUC, which "
         "compares images that one probe has scored, DeLong et al. 1988), summed over the images "

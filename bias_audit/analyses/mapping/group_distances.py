@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from bias_audit.analyses.mapping.mean_draws import MeanDraws, noise_of_means
 from bias_audit.analyses.mapping.profiles import Profiles
+from bias_audit.analyses.mapping.squares import Squares
 from bias_audit.groups import IntArray
 from bias_audit.statistics.bootstrap import percentile_interval
 from bias_audit.statistics.estimate import Estimate
@@ -27,17 +28,19 @@ class Distances:
 
     groups: IntArray
     """Those measured, as indices into the target's groups, shape (n,)."""
-    squared: FloatArray
-    """Mean over units of the squared difference of standardised profiles, less what noise is
-    expected to add; shape (n, n), may be negative."""
-    draws: Float32Array
-    """Bootstrap draws of `squared`, centred on it, shape (n_draws, n * (n - 1) / 2): pairs as
+    squares: Squares
+    """Mean over units of the squared difference of standardised profiles, of every pair as
     `numpy.triu_indices` orders them."""
+    draws: Float32Array
+    """Bootstrap draws of the squares, centred on their values, shape (n_draws, n_pairs)."""
 
     @property
     def values(self) -> FloatArray:
         """Root of the squared distances, 0 where noise explains them, shape (n, n)."""
-        return np.sqrt(np.maximum(self.squared, 0))
+        rows, columns = self.pairs
+        found = np.zeros((len(self.groups), len(self.groups)))
+        found[rows, columns] = found[columns, rows] = np.sqrt(np.maximum(self.squares.values, 0))
+        return found
 
     @property
     def pairs(self) -> tuple[IntArray, IntArray]:
@@ -45,31 +48,14 @@ class Distances:
         rows, columns = np.triu_indices(len(self.groups), 1)
         return rows.astype(np.int64), columns.astype(np.int64)
 
-    def estimate(self, pair: int, *, level: float, n: int) -> Estimate | None:
-        """One distance with its interval; None where its draws have no spread."""
-        rows, columns = self.pairs
-        squared = float(self.squared[rows[pair], columns[pair]])
-        interval = percentile_interval(self.draws[:, pair], level=level)
-        if interval is None:
-            return None
-        value, lower, upper = (float(np.sqrt(max(0.0, x))) for x in (squared, *interval))
-        return Estimate(
-            value,
-            min(lower, value),
-            max(upper, value),
-            level=level,
-            n=n,
-            method=f"Bayesian bootstrap over clusters of images, {len(self.draws)} draws, "
-            "sampling noise subtracted",
-        )
-
 
 def distances(
     profiles: Profiles,
     scale: FloatArray,
     units: npt.NDArray[np.float32],
     *,
-    independent: IntArray,
+    clusters: IntArray,
+    scale_freedom: float,
     kept: IntArray,
     weights: Float32Array,
 ) -> Distances:
@@ -78,35 +64,38 @@ def distances(
     The means of two groups of few images lie apart by chance alone: the expected square of that,
     the sum of the variances of both means, is subtracted. What remains is unbiased, so that small
     groups are not far for being small; it may be negative (as the cross-validated distances of
-    Walther et al. 2016, NeuroImage 137:188). Bootstrap draws, which carry the noise twice, are
-    centred on it.
+    Walther et al. 2016, NeuroImage 137:188).
 
     Args:
         profiles: Of the groups, no image in two of them.
         scale: Standard deviation within intersections, shape (n_units,); units with 0 are ignored.
         units: Activations, shape (n_images, n_units); may be memory-mapped.
-        independent: Independent images of each group, shape (n_groups,).
+        clusters: Cluster of each image, shape (n_images,).
+        scale_freedom: Degrees of freedom of the scale.
         kept: Groups to measure, ascending, each with images.
         weights: Of a Bayesian bootstrap, shape (n_draws, n_images).
     """
     used = scale > 0
     n_units = max(1, int(used.sum()))
-    noise = noise_of_means(profiles, scale, independent)[kept]
+    rows, columns = np.triu_indices(len(kept), 1)
+    contrasts = np.zeros((len(rows), len(profiles.groups)))
+    contrasts[np.arange(len(rows)), kept[rows]] = 1
+    contrasts[np.arange(len(rows)), kept[columns]] = -1
+    noise, freedom = noise_of_means(profiles, scale, units, clusters, scale_freedom).of(contrasts)
     means = profiles.means[kept]
     standardised = (means - means.mean(axis=0))[:, used] / scale[used]
-    observed = _squared(standardised @ standardised.T) / n_units
-    squared = observed - noise[:, None] - noise[None]
-    np.fill_diagonal(squared, 0)
-    rows, columns = np.triu_indices(len(kept), 1)
+    observed = _squared(standardised @ standardised.T)[rows, columns] / n_units
     members = tuple(np.flatnonzero(profiles.target.codes == group) for group in kept)
-    blocks = MeanDraws(units, members, weights, means.mean(axis=0), scale).blocks()
+    blocks = MeanDraws(units, members, weights, clusters, means.mean(axis=0), scale).blocks()
     drawn = np.zeros((len(weights), len(rows)), dtype=np.float32)
     for some, block in blocks:
         by_draw = np.ascontiguousarray(block.transpose(1, 0, 2))
         gram = by_draw @ by_draw.transpose(0, 2, 1)
         drawn[some] += _squared(gram)[:, rows, columns] / n_units
-    drawn += (squared[rows, columns] - drawn.mean(axis=0)).astype(np.float32)
-    return Distances(kept, squared, drawn)
+    variance = drawn.var(axis=0, dtype=np.float64)
+    squares = Squares(observed, noise, freedom, variance, len(weights), n_units, scale_freedom)
+    drawn += (squares.values - drawn.mean(axis=0)).astype(np.float32)
+    return Distances(kept, squares, drawn)
 
 
 def _squared(gram: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -127,9 +116,8 @@ class Arrangement:
 
 def arrangement(found: Distances) -> Arrangement:
     """What representational similarity compares of a layer."""
-    rows, columns = found.pairs
     return Arrangement(
-        _ranks(found.squared[rows, columns][None])[0], _ranks(found.draws).astype(np.float32)
+        _ranks(found.squares.values[None])[0], _ranks(found.draws).astype(np.float32)
     )
 
 

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from bias_audit.analyses.mapping.mean_draws import MeanDraws, noise_of_means
 from bias_audit.analyses.mapping.profiles import Profiles
-from bias_audit.analyses.small_groups import independent_images
 from bias_audit.groups import Group, IntArray
 from bias_audit.statistics.bootstrap import percentile_interval
 from bias_audit.statistics.estimate import Estimate
@@ -71,15 +70,16 @@ def main_effect_shares(
         return None
     bases = _bases([cells.groups[i] for i in present])
     codes = cells.target.codes
-    alone = independent_images(codes, clusters, len(cells.groups))
-    noise = noise_of_means(cells, scale, alone)[present]
-    expected = np.array(
-        [float(((basis**2).sum(axis=1) * noise).sum()) for basis in bases.values()]
-    )
+    n = len(np.unique(clusters))
+    noise = noise_of_means(cells, scale, units, clusters, max(3.0, n - len(present)))
+    leverages = np.zeros((len(bases), len(cells.groups)))
+    leverages[:, present] = [(basis**2).sum(axis=1) for basis in bases.values()]
+    expected, _ = noise.of(np.sqrt(leverages))
     draws = MeanDraws(
         units,
         tuple(np.flatnonzero(codes == cell) for cell in present),
         weights,
+        clusters,
         cells.means[present].mean(axis=0),
         scale,
     )
@@ -91,7 +91,6 @@ def main_effect_shares(
     values = np.clip(observed[:-1] / observed[-1], 0, 1)
     shares = np.clip(drawn[:-1] / np.maximum(drawn[-1], np.finfo(float).tiny), 0, 1)
     names = tuple(bases)[:-1]
-    n = len(np.unique(clusters))
     estimates = tuple(
         _estimate(value, own, n, level) for value, own in zip(values, shares, strict=True)
     )

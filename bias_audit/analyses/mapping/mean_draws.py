@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from bias_audit.analyses.mapping.profiles import Profiles
 from bias_audit.groups import IntArray
+from bias_audit.statistics.clusters import effective_clusters, effective_size
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -21,7 +23,11 @@ _UNITS = 128
 
 @dataclass(frozen=True)
 class MeanDraws:
-    """What is needed to draw the standardised means of some groups."""
+    """What is needed to draw the standardised means of some groups.
+
+    A bootstrap of few clusters spreads too little: draws of the mean of k alike clusters have
+    (k - 1) / (k + 1) of its variance. Draws are spread about the mean by as much.
+    """
 
     units: npt.NDArray[np.float32]
     """Activations, shape (n_images, n_units); may be memory-mapped."""
@@ -29,6 +35,8 @@ class MeanDraws:
     """Images of each group, none empty."""
     weights: Float32Array
     """Of each image in each draw, positive, shape (n_draws, n_images)."""
+    clusters: IntArray
+    """Of each image, shape (n_images,)."""
     centre: FloatArray
     """Subtracted from every unit, shape (n_units,)."""
     scale: FloatArray
@@ -38,22 +46,34 @@ class MeanDraws:
         """Draws, and their means of some of the units, shape (n_groups, n_some_draws, n_some)."""
         used = np.flatnonzero(self.scale > 0)
         step = max(1, _BLOCK_VALUES // (len(self.members) * _UNITS))
+        spread = [_spread(self.clusters[images]) for images in self.members]
         for first in range(0, len(used), _UNITS):
             columns = used[first : first + _UNITS]
             raw = self.units[:, columns].astype(np.float64)
             values = ((raw - self.centre[columns]) / self.scale[columns]).astype(np.float32)
             for start in range(0, len(self.weights), step):
                 rows = slice(start, start + step)
-                yield rows, _means(values, self.weights[rows], self.members)
+                yield rows, _means(values, self.weights[rows], self.members, spread)
+
+
+def _spread(clusters: IntArray) -> float:
+    """Factor on the deviations of a group's draws; 1 for one cluster: its draws are alike."""
+    k = effective_size(np.unique(clusters, return_inverse=True)[1])
+    return float(np.sqrt((k + 1) / (k - 1))) if k > 1 else 1.0
 
 
 def _means(
-    values: Float32Array, weights: Float32Array, members: tuple[IntArray, ...]
+    values: Float32Array,
+    weights: Float32Array,
+    members: tuple[IntArray, ...],
+    spread: list[float],
 ) -> Float32Array:
     means = np.empty((len(members), len(weights), values.shape[1]), dtype=np.float32)
     for group, images in enumerate(members):
         own = weights[:, images]
-        means[group] = (own @ values[images]) / own.sum(axis=1, keepdims=True)
+        drawn = (own @ values[images]) / own.sum(axis=1, keepdims=True)
+        mean = values[images].mean(axis=0)
+        means[group] = mean + np.float32(spread[group]) * (drawn - mean)
     return means
 
 
@@ -71,21 +91,71 @@ def bayesian_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator)
     return np.asarray(drawn[:, cluster] + np.float32(1e-6))
 
 
-def noise_of_means(profiles: Profiles, scale: FloatArray, clusters: IntArray) -> FloatArray:
-    """Variance by chance alone of each group's standardised mean, averaged over units.
+@dataclass(frozen=True)
+class MeanNoise:
+    """How far chance alone moves the standardised means of groups, shape (n_groups,) each."""
 
-    A group of one image has the variance that the scale says.
+    variance: FloatArray
+    """Averaged over units; NaN for groups without images."""
+    freedom: FloatArray
+    """Degrees of freedom of the variance at a single unit, at least 1."""
+
+    def of(self, contrasts: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Variance of combinations of the means, and Satterthwaite's degrees of freedom.
+
+        Args:
+            contrasts: Weight of each group, shape (n_contrasts, n_groups); groups without images
+                count for nothing.
+
+        Returns:
+            Both of shape (n_contrasts,).
+        """
+        parts = contrasts**2 * np.nan_to_num(self.variance)
+        total = parts.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return total, total**2 / (parts**2 / self.freedom).sum(axis=1)
+
+
+def noise_of_means(
+    profiles: Profiles,
+    scale: FloatArray,
+    units: npt.NDArray[np.float32],
+    clusters: IntArray,
+    scale_freedom: float,
+) -> MeanNoise:
+    """Variance by chance alone of each group's standardised mean, between clusters of images.
+
+    The sum over clusters of the squared sum of their deviations from the group's mean, each
+    divided by one less the cluster's share of the images, its leverage (CR2 of Bell & McCaffrey
+    2002, Survey Methodology 28:169); over the squared number of images. A group of one cluster
+    has the variance that the scale says.
 
     Args:
-        profiles: Of the groups.
-        scale: Standard deviation within intersections, shape (n_units,).
-        clusters: Independent images of each group, shape (n_groups,).
-
-    Returns:
-        Shape (n_groups,); NaN for groups without images.
+        profiles: Of the groups, no image in two of them.
+        scale: Standard deviation within intersections, shape (n_units,); units with 0 are ignored.
+        units: Activations, shape (n_images, n_units); may be memory-mapped.
+        clusters: Cluster of each image, shape (n_images,).
+        scale_freedom: Degrees of freedom of the scale.
     """
-    used = scale > 0
-    relative = (profiles.deviations[:, used] / scale[used]) ** 2
-    spread = np.where(profiles.counts > 1, relative.mean(axis=1), 1.0)
-    variance = spread / np.maximum(clusters, 1)
-    return np.asarray(np.where(profiles.counts > 0, variance, np.nan), dtype=np.float64)
+    codes, n_groups = profiles.target.codes, len(profiles.groups)
+    images = np.flatnonzero((codes >= 0) & (codes < n_groups))
+    pairs, row = np.unique(
+        np.stack([codes[images], clusters[images]]), axis=1, return_inverse=True
+    )
+    group, sizes = pairs[0], np.bincount(row.ravel()).astype(np.float64)
+    sums = csr_array((np.ones(len(images)), (row.ravel(), np.arange(len(images)))))
+    share = sizes / profiles.counts[group]
+    alone = share == 1
+    weight = 1 / (np.where(alone, 1, 1 - share) * profiles.counts[group] ** 2)
+    used, total = np.flatnonzero(scale > 0), np.zeros(len(group))
+    for first in range(0, len(used), _UNITS):
+        block = used[first : first + _UNITS]
+        means = profiles.means[:, block][codes[images]]
+        deviations = (units[:, block][images] - means) / scale[block]
+        total += (np.asarray(sums @ deviations) ** 2).sum(axis=1)
+    total = np.where(alone, 1, total * weight / max(1, len(used)))
+    variance = np.bincount(group, total, minlength=n_groups)
+    freedom = np.full(n_groups, scale_freedom)
+    for each in np.unique(group[~alone]):
+        freedom[each] = max(1.0, effective_clusters(sizes[group == each]) - 1)
+    return MeanNoise(np.where(profiles.counts > 0, variance, np.nan), freedom)

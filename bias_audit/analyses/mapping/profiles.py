@@ -81,3 +81,8 @@ def pooled_deviation(moments: Moments) -> FloatArray:
     """
     freedom = int(np.maximum(moments.count - 1, 0).sum())
     return np.asarray(np.sqrt(moments.m2.sum(axis=0) / max(1, freedom)), dtype=np.float64)
+
+
+def pooled_freedom(moments: Moments, clusters: IntArray) -> float:
+    """Degrees of freedom of `pooled_deviation`, of independent images; at least 3."""
+    return float(max(3, len(np.unique(clusters)) - int((moments.count > 0).sum())))

@@ -220,11 +220,12 @@ def _estimate(found: _Found, place: int, level: float) -> Estimate:
     """The excess, with the spread of bootstrap draws about it.
 
     Draws have the noise of the images and that of drawing them, so that they lie too high; they
-    are centred on the excess.
+    are centred on the excess. Draws of k clusters have (k - 1) / k of the variance.
     """
     value = float(found.values.excess[place])
     draws = found.values.resampled[:, place]
-    centred = draws - np.nanmean(draws) + value
+    k = max(2, int(found.independent[place]))
+    centred = np.sqrt(k / (k - 1)) * (draws - np.nanmean(draws)) + value
     unit = "clusters of images" if found.clustered else "images"
     method = bootstrap_method(unit, len(draws)) + ", centred, with the map as it is"
     lower, upper = percentile_interval(centred, level=level) or (value, value)
@@ -305,7 +306,7 @@ def _method(subject: Subject, found: _Found, params: Params, chosen: str) -> tup
         f"{NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a family; findings "
         f"claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
         f"Intervals are percentile bootstraps over images, or clusters of images, "
-        f"{params.bootstrap_draws} draws, centred on the value; the map is not trained anew.",
+        f"{params.bootstrap_draws} draws, centred on the value; the map is not retrained.",
     )
 
 

@@ -22,7 +22,7 @@ from bias_audit.analyses.mapping.group_distances import (
     likeness,
 )
 from bias_audit.analyses.mapping.mean_draws import bayesian_weights
-from bias_audit.analyses.mapping.profiles import pooled_deviation, profiles
+from bias_audit.analyses.mapping.profiles import pooled_deviation, pooled_freedom, profiles
 from bias_audit.analyses.probing.probe_work import widest
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
@@ -154,11 +154,13 @@ def _measure(
             f"expected two groups of {target.described} with {smallest} independent images or "
             f"more, got {len(kept)}; widen the sampling, or lower smallest_group"
         )
+    moments = subject.activations.moments(layer)
     found = distances(
         profiles(subject, layer, target),
-        pooled_deviation(subject.activations.moments(layer)),
+        pooled_deviation(moments),
         subject.activations.units(layer),
-        independent=alone,
+        clusters=faces.clusters,
+        scale_freedom=pooled_freedom(moments, faces.clusters),
         kept=kept,
         weights=weights,
     )
@@ -184,8 +186,7 @@ def _matrix(
     values[np.ix_(own, own)] = found.values
     bounds = np.full((2, n_groups, n_groups), np.nan, dtype=np.float32)
     rows, columns = found.pairs
-    tail = (1 - params.level) / 2
-    ends = np.sqrt(np.maximum(np.quantile(found.draws, [tail, 1 - tail], axis=0), 0))
+    ends = np.sqrt(np.maximum(found.squares.bounds(params.level), 0))
     for one, other in ((own[rows], own[columns]), (own[columns], own[rows])):
         bounds[:, one, other] = ends
     prefix = f"matrix{number}"
@@ -234,12 +235,13 @@ def _dendrogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
 def _pairs(each: _Measured, own: IntArray, level: float) -> tuple[GroupPair, ...]:
     """All pairs of few groups; of many, the nearest and the farthest."""
     rows, columns = each.found.pairs
-    order = np.argsort(each.found.squared[rows, columns], kind="stable")
+    order = np.argsort(each.found.squares.values, kind="stable")
+    estimates = each.found.squares.estimates(np.full(len(order), each.n), level)
     if len(order) > _ALL_PAIRS:
         order = np.concatenate([order[:_EACH_END], order[-_EACH_END:]])
     pairs = []
     for pair in order.tolist():
-        estimate = each.found.estimate(pair, level=level, n=each.n)
+        estimate = estimates[pair]
         if estimate is not None:
             one, other = sorted((int(own[rows[pair]]), int(own[columns[pair]])))
             pairs.append(GroupPair(one=one, other=other, estimate=estimate))
@@ -325,8 +327,11 @@ def _method(
         f"Layers are compared by the Spearman correlation of the distances of all pairs of "
         f"{finest.described} (representational similarity analysis, Kriegeskorte et al. 2008); "
         "noise in the distances pulls it towards 0.",
-        f"Intervals: Bayesian bootstrap over clusters of images (Rubin 1981), "
-        f"{params.bootstrap_draws} draws, centred on the corrected value. Groups of fewer than "
+        "Intervals hold every distance that the observed one does not contradict (score "
+        "intervals): how precise it is follows from the clusters of images in each group, and how "
+        f"many units vary independently from {params.bootstrap_draws} draws of a Bayesian "
+        "bootstrap over these clusters (Rubin 1981). Those of the correlations are the "
+        "central part of these draws. Groups of fewer than "
         f"{params.smallest_group} independent images have no distances.",
     )
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.mapping.mean_draws import bayesian_weights
 from bias_audit.analyses.mapping.profile_deviation import (
     Sample,
     clusters_by_group,
@@ -17,6 +18,7 @@ from bias_audit.analyses.mapping.profiles import (
     Profiles,
     attribute_targets,
     pooled_deviation,
+    pooled_freedom,
     profiles,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
@@ -30,7 +32,6 @@ from bias_audit.analyses.wording import coverage, interval
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Finding, GroupProfiles, ProfileRow
-from bias_audit.statistics.bootstrap import cluster_weights
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.sureness import sureness_above
 
@@ -94,8 +95,9 @@ def _of_layer(
         )
     scale = pooled_deviation(moments)
     clusters = subject.faces.clusters
-    weights = cluster_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    sample = Sample(subject.activations.units(layer), clusters, weights, params.level)
+    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
+    freedom = pooled_freedom(moments, clusters)
+    sample = Sample(subject.activations.units(layer), clusters, weights, freedom, params.level)
     marginal = [profiles(subject, layer, target) for target in attribute_targets(subject)]
     kinds = [("marginal", "Profiles of the levels of every attribute", marginal)]
     if len(marginal) > 1:
@@ -192,8 +194,10 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
         "deviations within intersections. The part expected from sampling noise alone is "
         "subtracted, so that small groups do not stand out by being small; a group that does not "
         "differ has a lower bound of 0.",
-        f"Intervals are percentile bootstraps over images, or clusters of images, "
-        f"{params.bootstrap_draws} draws, centred on the corrected value.",
+        "Intervals hold every distance that the observed one does not contradict (score "
+        "intervals): how precise it is follows from the clusters of images in each group, and how "
+        f"many units vary independently from {params.bootstrap_draws} draws of a Bayesian "
+        "bootstrap over these clusters (Rubin 1981).",
     )
 
 

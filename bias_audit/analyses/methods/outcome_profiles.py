@@ -17,6 +17,7 @@ from pydantic import Field
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
 from bias_audit.analyses.mapping.halves import halves, moments_of
+from bias_audit.analyses.mapping.mean_draws import bayesian_weights
 from bias_audit.analyses.mapping.outcome_groups import (
     OutcomeGroups,
     by_confusion,
@@ -25,7 +26,7 @@ from bias_audit.analyses.mapping.outcome_groups import (
 )
 from bias_audit.analyses.mapping.placing import LayoutSettings, placed
 from bias_audit.analyses.mapping.profile_deviation import Sample, deviations
-from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation
+from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation, pooled_freedom
 from bias_audit.analyses.probing.probes import (
     ProbeSpec,
     out_of_fold_scores,
@@ -49,7 +50,6 @@ from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable, UnitMap
-from bias_audit.statistics.bootstrap import Weights, cluster_weights
 from bias_audit.statistics.estimate import Estimate
 
 FloatArray = npt.NDArray[np.float64]
@@ -78,10 +78,9 @@ class _Work:
     subject: Subject
     params: Params
     plane: Plane
-    units: npt.NDArray[np.float32]
     scale: FloatArray
     """Standard deviation within intersections, shape (n_units,)."""
-    weights: Weights
+    sample: Sample
 
 
 @dataclass(frozen=True)
@@ -153,14 +152,15 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
 
 def _work(subject: Subject, layer: str, params: Params) -> _Work:
     placing = moments_of(subject, layer, halves(subject).placing)
-    draws, rng = params.bootstrap_draws, subject.rng("bootstrap")
+    moments, clusters = subject.activations.moments(layer), subject.faces.clusters
+    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
+    freedom = pooled_freedom(moments, clusters)
     return _Work(
         subject,
         params,
         placed(subject, layer, 0, placing, params),
-        subject.activations.units(layer),
-        pooled_deviation(subject.activations.moments(layer)),
-        cluster_weights(subject.faces.clusters, draws, rng),
+        pooled_deviation(moments),
+        Sample(subject.activations.units(layer), clusters, weights, freedom, params.level),
     )
 
 
@@ -200,7 +200,7 @@ def _of_target(work: _Work, number: int, predicted: _Predicted) -> _Told:
         parts.append((f"target{number}-outcomes", title, by_class))
     if len(kept) > 1:
         title = f"Confusions of {target.name}, less the mean over these,"
-        drawn = outcome_profiles(work.units, cells.of(kept, target.name))
+        drawn = outcome_profiles(work.sample.units, cells.of(kept, target.name))
         parts.append((f"target{number}-confusions", title, [drawn]))
     blocks: list[UnitMap] = []
     arrays: Arrays = {}
@@ -228,7 +228,7 @@ def _classes(work: _Work, predicted: _Predicted) -> list[Profiles]:
     """Correct and wrong images of every class that has enough of both."""
     outcomes = predicted.outcomes
     return [
-        outcome_profiles(work.units, outcomes.of([place, place + 1], "outcome"))
+        outcome_profiles(work.sample.units, outcomes.of([place, place + 1], "outcome"))
         for place in range(0, len(outcomes.groups), 2)
         if predicted.shown_outcomes[place : place + 2].all()
     ]
@@ -269,9 +269,8 @@ def _distance(
     if not predicted.shown_outcomes[place : place + 2].all():
         return None, REMAINDER
     outcomes = predicted.outcomes
-    profiles = outcome_profiles(work.units, outcomes.of([place, place + 1], "outcome"))
-    sample = Sample(work.units, work.subject.faces.clusters, work.weights, work.params.level)
-    found = deviations(profiles, work.scale, sample)[0]
+    profiles = outcome_profiles(work.sample.units, outcomes.of([place, place + 1], "outcome"))
+    found = deviations(profiles, work.scale, work.sample)[0]
     if found is None:
         return None, "its images do not vary"
     return (
@@ -330,9 +329,11 @@ def _method(work: _Work, chosen: str) -> tuple[str, ...]:
         "images, as that of the topographic maps is.",
         "The distance of correct from wrong is the root mean square over units of the difference "
         "of their mean activations, in standard deviations within intersections, with the part "
-        "expected from sampling noise subtracted. Intervals are percentile bootstraps over "
-        f"images, or clusters of images, {work.params.bootstrap_draws} draws; the probe is not "
-        "fitted anew.",
+        "expected from sampling noise subtracted. Intervals hold "
+        "every distance that the observed one does not contradict (score "
+        "intervals): how precise it is follows from the clusters of images in each group, and how "
+        f"many units vary independently from {work.params.bootstrap_draws} draws of a Bayesian "
+        "bootstrap over these clusters (Rubin 1981). The probe is not refitted.",
     )
 
 
