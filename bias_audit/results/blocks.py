@@ -795,7 +795,9 @@ class Finding(_Frozen):
     text: str
     """A sentence of plain text; it contains its own intervals."""
     weight: float
-    """How far its interval lies from "no effect", for ordering; 0: undecided."""
+    """How surely it is decided, for ordering; 0: undecided. It has no unit, so findings of all
+    analyses compare: how many times the reach of the deciding interval the value lies from no
+    effect, minus 1; see `bias_audit.statistics.sureness`."""
     estimates: dict[str, Estimate] = {}
     question: Question | None = None
     """Which question of the summary it answers; None: none directly."""

@@ -16,6 +16,7 @@ from bias_audit.analyses.wording import (
 )
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.inference import estimate
+from bias_audit.statistics.sureness import sureness, sureness_above
 
 
 def findings_of(shares: Shares, trust: Checked, *, alpha: float) -> tuple[Finding, ...]:
@@ -58,7 +59,7 @@ def _densest(shares: Shares, alpha: float) -> Iterator[Finding]:
             f"mean of {len(shares.trusted)} methods; {than}, allowing for the choice among "
             f"{len(found)} regions{decided_at(alpha, share.level)}."
         ),
-        weight=max(0.0, allowed.lower - area),
+        weight=sureness_above(allowed.value, allowed.lower, area),
         estimates={"attribution_share": share},
         question="where",
     )
@@ -93,7 +94,7 @@ def _outside(shares: Shares, alpha: float) -> Iterator[Finding]:
         text = f"{told}: no clear excess{rate}."
     yield Finding(
         text=text,
-        weight=max(0.0, claimed.lower - area, area - claimed.upper),
+        weight=sureness(claimed, area),
         estimates={"attribution_share": share},
         question="where",
         is_warning=is_above,

@@ -28,6 +28,7 @@ from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.sureness import sureness_above
 
 
 def too_few_to_hold_out(settings: PublishedSettings, faces: FaceTable) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def _finding(target: Target, layer: str, accuracy: Estimate | None, guess: float
         f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "
         f"errs in {percent(1 - guess)}."
     )
-    weight = max(0.0, accuracy.lower - guess)
+    weight = sureness_above(accuracy.value, accuracy.lower, guess)
     return Finding(text=text, weight=weight, estimates={"validation_error": error})
 
 

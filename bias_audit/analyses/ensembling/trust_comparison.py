@@ -20,7 +20,9 @@ from bias_audit.results.blocks import (
 )
 from bias_audit.statistics.coverage import quantile
 from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.ranking import standings
+from bias_audit.statistics.sureness import sureness, weight_of
 
 Rank = tuple[int, int]
 
@@ -254,7 +256,7 @@ def _findings(block: BackboneComparison) -> Iterator[Finding]:
             f"{_told(best.estimates[place])} is ahead of "
             f"{listed([f'{b.name} ({_told(b.estimates[place])})' for b in others])}."
         )
-        yield Finding(text=text, weight=_gap(best, others, place))
+        yield Finding(text=text, weight=_weight(best, others, place))
     if open_ones:
         yield Finding(
             text=(
@@ -269,11 +271,11 @@ def _told(found: Estimate | None) -> str:
     return "not measured" if found is None else interval(found)
 
 
-def _gap(best: ComparedBackbone, others: Sequence[ComparedBackbone], place: int) -> float:
-    """Distance between the intervals of the first and the next, at least a little."""
+def _weight(best: ComparedBackbone, others: Sequence[ComparedBackbone], place: int) -> float:
+    """That of the least sure of the differences between the first and each other."""
     own = best.estimates[place]
-    ends = [value for other in others if (value := other.estimates[place]) is not None]
-    if own is None or not ends:
+    known = [value for other in others if (value := other.estimates[place]) is not None]
+    if own is None or not known:
         return 0.0
-    gaps = [max(own.lower - end.upper, end.lower - own.upper) for end in ends]
-    return max(1e-6, min(gaps))
+    least = min(sureness(independent_difference(own, value)) for value in known)
+    return weight_of(least, is_decided=True)

@@ -11,9 +11,10 @@ from bias_audit.analyses.ensembling.voting import SOFT
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import EnsembleVotes, Finding, VoteDifference
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import estimate
+from bias_audit.statistics.inference import estimate, independent_difference
 from bias_audit.statistics.multiplicity import is_rejected
 from bias_audit.statistics.ranking import standings
+from bias_audit.statistics.sureness import sureness, weight_of
 
 
 def vote_findings(
@@ -45,14 +46,13 @@ def _gain(voters: Voters, block: EnsembleVotes, soft: Estimate, alpha: float) ->
         if names
     ]
     estimates = {"soft_vote": soft} | {f"less_{d.member}": d.estimate for d in mine}
-    decided = [d for d in mine if _direction(d, alpha) is not None]
     return Finding(
         text=(
             f"The soft vote of {len(voters.ballots)} backbones reaches a macro F1 of "
             f"{interval(soft)} on {voters.target.described} ({coverage(soft.level)}): "
             f"{'; '.join(parts)} (intervals in brackets, each by itself)."
         ),
-        weight=max((_distance(d.estimate) for d in decided), default=0.0),
+        weight=max((_weight(d, alpha) for d in mine), default=0.0),
         estimates=estimates,
     )
 
@@ -65,7 +65,7 @@ def _in_groups(voters: Voters, block: EnsembleVotes, alpha: float) -> Iterator[F
         if d.group is not None and d.measure == MICRO and _direction(d, alpha) is not None
     ]
     for name in dict.fromkeys(d.member for d in sure):
-        own = sorted((d for d in sure if d.member == name), key=lambda d: -_distance(d.estimate))
+        own = sorted((d for d in sure if d.member == name), key=lambda d: -_weight(d, alpha))
         groups = [f"{_named(d)} ({_signed(d.estimate)})" for d in own]
         yield Finding(
             text=(
@@ -73,7 +73,7 @@ def _in_groups(voters: Voters, block: EnsembleVotes, alpha: float) -> Iterator[F
                 f"{name} in {len(own)} group{'s' if len(own) > 1 else ''}, after adjustment: "
                 f"{listed(groups, most=3)}."
             ),
-            weight=_distance(own[0].estimate),
+            weight=_weight(own[0], alpha),
             estimates={f"{_named(d)}": d.estimate for d in own[:3]},
         )
 
@@ -102,7 +102,7 @@ def _extremes(
                 f"{interval(low)}) and most often for {most} ({interval(high)}); these two are "
                 "told apart, adjusted for all pairs of levels."
             ),
-            weight=max(1e-6, high.lower - low.upper),
+            weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
             estimates={"lowest": low, "highest": high},
         )
 
@@ -117,8 +117,10 @@ def _direction(found: VoteDifference, alpha: float) -> bool | None:
     return found.estimate.value > 0
 
 
-def _distance(found: Estimate) -> float:
-    return max(0.0, found.lower, -found.upper)
+def _weight(found: VoteDifference, alpha: float) -> float:
+    return weight_of(
+        sureness(found.estimate), is_decided=is_rejected(found.adjusted_p, alpha=alpha)
+    )
 
 
 def _signed(found: Estimate) -> str:

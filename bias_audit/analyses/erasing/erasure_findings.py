@@ -20,9 +20,10 @@ from bias_audit.analyses.wording import (
     percent_interval,
 )
 from bias_audit.results.blocks import Finding
-from bias_audit.statistics.coverage import interval_at
+from bias_audit.statistics.coverage import at_level, interval_at
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import widening
+from bias_audit.statistics.sureness import sureness, sureness_above
 
 _HALF = 0.5
 
@@ -64,7 +65,8 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
             f"({interval(new)}, {interval(values['refitted_head_auc'])} without erasure)"
         )
     text += f"{decided_at(alpha, before.level)}."
-    return Finding(text=text, weight=max(0.0, drop.lower), estimates=dict(values))
+    weight = sureness_above(drop.value, drop.lower)
+    return Finding(text=text, weight=weight, estimates=dict(values))
 
 
 def _used(measure: Measures, layer: str, alpha: float) -> Finding:
@@ -86,8 +88,8 @@ def _changes(
 ) -> Finding:
     changed, shuffled = _complement(found.annotated), _complement(found.shuffled)
     name, excess = measure.erased.target.described, found.excess
-    lower, upper = interval_at(excess, 1 - alpha)
-    verdict = "more, by" if lower > 0 else "less, by" if upper < 0 else ""
+    deciding = at_level(excess, 1 - alpha)
+    verdict = "more, by" if deciding.lower > 0 else "less, by" if deciding.upper < 0 else ""
     verdict = verdict or "not distinguishable, a difference of"
     variance = measure.erased.variance
     text = (
@@ -101,7 +103,7 @@ def _changes(
     )
     return Finding(
         text=text,
-        weight=max(0.0, lower, -upper),
+        weight=sureness(deciding),
         estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
         evidence=evidence,
     )

@@ -34,8 +34,10 @@ class Extremes:
     like_lowest: tuple[int, ...]
     p_value: float
     """That the highest exceeds the lowest by chance, adjusted for all pairs."""
+    gap: float
+    """The highest minus the lowest, less what label errors may add."""
     claim: float
-    """Lower bound of the highest minus the lowest that holds for all pairs."""
+    """Lower bound of that gap that holds for all pairs."""
     quantile: float
     """Of that bound, in standard errors of the two as measured."""
 
@@ -87,6 +89,7 @@ def extremes(
         like_highest=_kept(above, highest, alpha),
         like_lowest=_kept(below, lowest, alpha),
         p_value=resampling_p(statistic, largest),
+        gap=gap.value,
         claim=bounds(gap, quantile_of(gap, joint.critical))[0],
         quantile=quantile_of(observed, joint.critical),
     )

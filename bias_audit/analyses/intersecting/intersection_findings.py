@@ -14,6 +14,7 @@ from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.inference import Measured, bounds, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, cleared
+from bias_audit.statistics.sureness import sureness, sureness_above, weight_of
 from bias_audit.statistics.worst_case import worst_case
 
 
@@ -46,14 +47,16 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
         return Finding(text=text, weight=0.0)
     found = [index for index, _ in known if tests.rejected[index]]
     claimed = [measures.values[index].value for index in found]
-    lower = [estimate(v, level=level).lower - 0.5 for v in claimed if v is not None]
+    sure = [sureness(estimate(v, level=level), 0.5) for v in claimed if v is not None]
     text = (
         f"Annotated {measures.target} is told apart beyond chance {where} within {len(found)} of "
         f"the {n} groups of {within}, by p-values adjusted for the family; {ends}"
     )
     high = estimate(known[-1][1], level=level)
     return Finding(
-        text=text, weight=max([0.0, *lower]), estimates={f"within_auc_{measures.target}": high}
+        text=text,
+        weight=weight_of(max(sure, default=0.0), is_decided=bool(sure)),
+        estimates={f"within_auc_{measures.target}": high},
     )
 
 
@@ -109,7 +112,7 @@ def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Fin
     return (
         Finding(
             text=text,
-            weight=max(0.0, found.claim),
+            weight=sureness_above(found.gap, found.claim),
             estimates={"cell_auc_highest": high, "cell_auc_lowest": low},
             question="groups",
         ),
@@ -167,7 +170,7 @@ def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Fi
     name = f"interaction_{measures.target}_{'_'.join(measures.given)}"
     return Finding(
         text=text,
-        weight=max(own.lower, -own.upper, 0.0),
+        weight=weight_of(sureness(own), is_decided=True),
         estimates={name: own},
         question="groups",
     )

@@ -38,12 +38,12 @@ from bias_audit.statistics.inference import (
 from bias_audit.statistics.influence import Statistic, auc, mean
 from bias_audit.statistics.label_noise import GroupContrast
 from bias_audit.statistics.multiplicity import adjusted, is_rejected, max_t, resampling_p
+from bias_audit.statistics.sureness import sureness, weight_of
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
 _MANY_LEVELS = 6
 """From here on the two youngest and the two oldest levels are no middle."""
-_SMALLEST_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -338,10 +338,10 @@ def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
 
 
 def _weight(claim: Claim, verdict: Verdict) -> float:
-    """How far the numbers that decide lie from 0; 0 where nothing is decided."""
+    """That of the least sure number where all support, of the surest that contradicts."""
     estimates = [comparison.estimate for comparison in claim.comparisons]
-    if verdict == "undecided":
-        return 0.0
-    if verdict == "supported":
-        return max(_SMALLEST_WEIGHT, min(e.lower for e in estimates))
-    return max(_SMALLEST_WEIGHT, *(-e.upper for e in estimates))
+    if verdict == "contradicted":
+        sure = max(sureness(each) for each in estimates if each.value < 0)
+    else:
+        sure = min(sureness(each) for each in estimates)
+    return weight_of(sure, is_decided=verdict != "undecided")

@@ -8,6 +8,7 @@ from bias_audit.analyses.mapping.difference_testing import Work
 from bias_audit.analyses.wording import interval
 from bias_audit.results.blocks import DifferenceMap, Finding
 from bias_audit.statistics.multiplicity import is_rejected
+from bias_audit.statistics.sureness import sureness_of_p, weight_of
 
 
 def how_tested(work: Work, n_tested: int) -> str:
@@ -60,6 +61,7 @@ def difference_findings(block: DifferenceMap) -> tuple[Finding, ...]:
         if not found:
             continue
         widest = max(found, key=lambda each: each.n_units)
+        surest = min(each.adjusted_p for each in found if each.adjusted_p is not None)
         effects = {
             f"region {i + 1}": region.effect
             for i, region in enumerate(widest.regions)
@@ -76,7 +78,7 @@ def difference_findings(block: DifferenceMap) -> tuple[Finding, ...]:
                 f"for {widest.label}: {widest.n_units} of {block.n_units} "
                 f"units in {widest.n_regions} regions{size} (adjusted p = "
                 f"{widest.adjusted_p:.3g}).",
-                weight=widest.n_units / block.n_units / 10,
+                weight=weight_of(sureness_of_p(surest, block.alpha), is_decided=True),
                 estimates=effects,
             )
         )

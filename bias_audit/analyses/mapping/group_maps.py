@@ -21,6 +21,7 @@ from bias_audit.analyses.wording import coverage, decided_at, percent_interval
 from bias_audit.groups import Attribute, intersection_codes, intersections
 from bias_audit.results.blocks import AttributeShare, Block, EarlierMap, Finding, UnitMap
 from bias_audit.statistics.coverage import interval_at
+from bias_audit.statistics.sureness import sureness_above
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -140,7 +141,7 @@ def share_findings(layer: str, shares: Shares | None, *, alpha: float) -> tuple[
             f"profiles of intersections that each attribute's main effect explains: {parts} "
             f"({coverage(level)}s); the lead of {one} over {other} is within its interval{rate}."
         )
-    return (Finding(text=said, weight=max(0.0, surely), estimates=estimates),)
+    return (Finding(text=said, weight=sureness_above(lead.value, surely), estimates=estimates),)
 
 
 def _told(shares: Shares) -> tuple[AttributeShare, ...]:

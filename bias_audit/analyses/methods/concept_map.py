@@ -38,6 +38,7 @@ from bias_audit.results.blocks import (
 from bias_audit.statistics.bootstrap import bootstrap_method, percentile_interval
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES
+from bias_audit.statistics.sureness import sureness, sureness_of_p, weight_of
 
 METRIC = "relative entropy beyond chance (bits)"
 
@@ -239,16 +240,18 @@ def _estimate(found: _Found, place: int, level: float) -> Estimate:
 def _global_finding(subject: Subject, found: _Found) -> tuple[Finding, ...]:
     excess, alpha = found.values.excess_information, subject.multiplicity.alpha
     p = found.tests.p_global
+    is_decided = p <= alpha
     text = (
         f"Where a face lies on a self-organizing map of {found.layer}, which was trained without "
         f"labels, tells {excess:.2f} bits of its annotated groups beyond chance"
-        if p <= alpha
+        if is_decided
         else f"Where a face lies on a self-organizing map of {found.layer}, which was trained "
         "without labels, was not found to tell anything of its annotated groups"
     )
     names = ", ".join(attribute.name for attribute in found.tables[-1].attributes)
     text += f" ({names}; permutation of labels, p = {p:.2g}, n = {len(subject.faces)})."
-    return (Finding(text=text, weight=max(0.0, excess) / 4 if p <= alpha else 0.0),)
+    weight = weight_of(sureness_of_p(p, alpha), is_decided=is_decided)
+    return (Finding(text=text, weight=weight),)
 
 
 def _findings(subject: Subject, found: _Found, tables: Sequence[GroupTable]) -> Iterator[Finding]:
@@ -275,7 +278,9 @@ def _findings(subject: Subject, found: _Found, tables: Sequence[GroupTable]) -> 
             f"({coverage(estimate.level)}, adjusted p = {test.verdict:.2g})."
         )
         yield Finding(
-            text=text, weight=max(0.0, estimate.lower) / 10, estimates={"concentration": estimate}
+            text=text,
+            weight=weight_of(sureness(estimate), is_decided=True),
+            estimates={"concentration": estimate},
         )
 
 

@@ -52,7 +52,8 @@ from bias_audit.analyses.wording import (
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Confusions, Finding
-from bias_audit.statistics.coverage import interval_at
+from bias_audit.statistics.coverage import at_level
+from bias_audit.statistics.sureness import sureness
 
 PUBLISHED = "krug_stober_2025"
 
@@ -165,8 +166,8 @@ def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Findin
     share, expected = wrong.share(chosen), float(wrong.expected[chosen].sum())
     shown = len(block.most_frequent)
     changing = sum(name in confusion.changed for confusion in block.most_frequent)
-    lower, upper = interval_at(share, 1 - alpha)
-    less, more = upper < expected, lower > expected
+    deciding = at_level(share, 1 - alpha)
+    less, more = deciding.upper < expected, deciding.lower > expected
     verdict = "less than" if less else "more than" if more else "not distinguishable from"
     listed = (
         f"Of the {shown} most frequent confusions at {block.layer}, {changing} change annotated "
@@ -178,7 +179,7 @@ def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Findin
         f"the {percent(expected)} expected if wrong predictions fell on groups as often as these "
         f"are predicted{decided_at(alpha, share.level)}."
     )
-    weight = max(0.0, lower - expected, expected - upper)
+    weight = sureness(deciding, expected)
     estimates = {f"share_changing_{name}": share}
     return Finding(text=text, weight=weight, estimates=estimates, evidence="confusions")
 

@@ -38,6 +38,7 @@ from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import IntArray
 from bias_audit.results.blocks import Finding, GroupMatrix, GroupPair, LayerMatrix, LayerPair
+from bias_audit.statistics.sureness import sureness_above
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -280,7 +281,7 @@ def _finding(block: GroupMatrix) -> tuple[Finding, ...]:
             text=f"At {block.layer}, profiles by annotated {names} lie nearest for {said(near)} "
             f"and farthest for {said(far)}: distance in standard deviations within groups, "
             f"sampling noise subtracted ({coverage(near.estimate.level)}s, each pair by itself).",
-            weight=far.estimate.lower / 10,
+            weight=sureness_above(far.estimate.value, far.estimate.lower),
             estimates={"nearest": near.estimate, "farthest": far.estimate},
         ),
     )

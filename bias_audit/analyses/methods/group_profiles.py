@@ -32,6 +32,7 @@ from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Finding, GroupProfiles, ProfileRow
 from bias_audit.statistics.bootstrap import cluster_weights
 from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.sureness import sureness_above
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -175,7 +176,7 @@ def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
     )
     found = Finding(
         text=text,
-        weight=deviation.lower / 10,
+        weight=sureness_above(deviation.value, deviation.lower),
         estimates={"deviation": deviation},
         question="groups",
     )

@@ -51,6 +51,7 @@ from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable, UnitMap
 from bias_audit.statistics.bootstrap import Weights, cluster_weights
 from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.sureness import sureness_above
 
 FloatArray = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -298,7 +299,7 @@ def _finding(table: GroupTable, target: Target) -> Iterator[Finding]:
             f"{interval(distance)} within-group standard deviations, root mean square over units "
             f"({coverage(distance.level)}, n = {distance.n})."
         ),
-        weight=distance.lower / 20,
+        weight=sureness_above(distance.value, distance.lower),
         estimates={"outcome_distance": distance},
     )
 

@@ -35,8 +35,8 @@ from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Group, IntArray
 from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
 from bias_audit.statistics.correlation import correlation_estimate, pearson
-from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, difference
+from bias_audit.statistics.inference import Measured, difference, independent_difference
+from bias_audit.statistics.sureness import sureness
 
 FloatArray = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -218,24 +218,18 @@ def _findings(
         f"classification layer correlate by {interval(told)} over all {len(everything)} faces "
         f"({coverage(level)})"
     )
-    estimates: dict[str, Estimate] = {"last": told}
+    estimates, deciding = {"last": told}, told
     if len(known) > 1:
         before, first = known[0]
-        change = difference(last, first, level=level)
+        deciding = difference(last, first, level=level)
         text += (
             f"; at {before} by {interval(correlation_estimate(first, level=level))}, a change of "
-            f"{interval(change)} over {len(seen)} checkpoints"
+            f"{interval(deciding)} over {len(seen)} checkpoints"
         )
-        estimates["change"] = change
-    yield Finding(text=f"{text}.", weight=_distance(estimates) / 10, estimates=estimates)
+        estimates["change"] = deciding
+    yield Finding(text=f"{text}.", weight=sureness(deciding), estimates=estimates)
     for table in tables:
         yield from _by_group(table, name)
-
-
-def _distance(estimates: dict[str, Estimate]) -> float:
-    """How far the interval of the change, or of the only value, lies from 0."""
-    found = estimates.get("change", estimates["last"])
-    return max(0.0, found.lower, -found.upper)
 
 
 def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
@@ -258,7 +252,7 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
             f"and most in {highest} ({interval(high)}) among the levels of annotated "
             f"{table.target} ({coverage(low.level)}s, each by itself)."
         ),
-        weight=(high.lower - low.upper) / 10,
+        weight=sureness(independent_difference(high, low)),
         estimates={"lowest": low, "highest": high},
     )
 

@@ -15,6 +15,7 @@ from bias_audit.results.blocks import Finding
 from bias_audit.statistics.coverage import allowing_for_choice, interval_at
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference
+from bias_audit.statistics.sureness import sureness_above
 
 _CORRECTED: Final = "after correction for all layers and attributes"
 _CEILING: Final = 0.9
@@ -77,7 +78,7 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
     estimates |= recheck_estimates(recheck)
     stands = recheck is None or recheck.stands
-    weight = max(0.0, surest.claim) if stands else 0.0
+    weight = sureness_above(surest.narrowest.value, surest.claim) if stands else 0.0
     return Finding(text=text, weight=weight, estimates=estimates, question="encoded")
 
 
@@ -121,13 +122,16 @@ def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, .
     (first, _, top), rest = found[0], found[1:]
     level = next(result for result in results if result.is_claimed).surest.estimate.level
     differences = {name: difference(top, other, level=level) for name, _, other in rest}
-    decided = all(interval_at(each, 1 - alpha)[0] > 0 for each in differences.values())
+    weight = min(
+        sureness_above(each.value, interval_at(each, 1 - alpha)[0])
+        for each in differences.values()
+    )
     against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
     counts = listed([f"{name} {n}" for name, n, _ in found], most=20)
     opening = (
         f"Of the attributes that are linearly decodable, {first} lies furthest above its "
         "strongest baseline"
-        if decided
+        if weight > 0
         else "The data do not show which attribute lies furthest above its strongest baseline; "
         f"highest is {first}"
     )
@@ -138,7 +142,6 @@ def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, .
             "same task."
         )
     estimates = {f"{first}_over_{name}": value for name, value in differences.items()}
-    weight = min(max(0.0, value.lower) for value in differences.values()) if decided else 0.0
     return (Finding(text=text, weight=weight, estimates=estimates),)
 
 

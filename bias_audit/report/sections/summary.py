@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,10 +80,12 @@ def summary(result: AuditResult) -> SummaryView:
         overview=_overview(result.subjects),
         subjects=tuple(_subject(s, index) for index, s in enumerate(result.subjects)),
         together=tuple(
-            view
-            for analysis in findings(result.together, TOGETHER)
-            for view in (*analysis.decided, *analysis.undecided)
-        )[:_MOST_TOGETHER],
+            _surest_first(
+                view
+                for analysis in findings(result.together, TOGETHER)
+                for view in (*analysis.decided, *analysis.undecided)
+            )[:_MOST_TOGETHER]
+        ),
     )
 
 
@@ -119,10 +121,14 @@ def _answer(question: Question, subject: SubjectResult, views: list[FindingView]
     answering = [view for view in views if view.question == question]
     if not answering:
         return Answer(label, _unanswered(question, subject), None, is_decided=False)
-    surest = sorted(answering, key=lambda view: -view.weight)
+    surest = _surest_first(answering)
     told = [view for view in surest if view.is_warning] or surest[:1]
     text = " ".join(view.text for view in told)
     return Answer(label, text, told[0].anchor, is_decided=told[0].weight > 0)
+
+
+def _surest_first(views: Iterable[FindingView]) -> list[FindingView]:
+    return sorted(views, key=lambda view: -view.weight)
 
 
 def _unanswered(question: Question, subject: SubjectResult) -> str:
