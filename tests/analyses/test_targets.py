@@ -58,8 +58,11 @@ def test_the_report_and_the_choice_of_a_layer_give_the_reason() -> None:
     block = outcome.blocks[0]
     assert isinstance(block, LayerCurve)
     (curve,) = block.curves
-    assert curve.points == () and outcome.findings == ()
-    assert "worth 1.0 equal ones" in (curve.not_measured or "")
+    assert curve.points == ()
+    (finding,) = outcome.findings
+    assert finding.weight == 0
+    for text in (curve.not_measured or "", finding.text):
+        assert "worth 1.0 equal ones" in text
     with pytest.raises(AnalysisError, match=r"no layer can be chosen.*worth 1\.0 equal ones"):
         most_separable_layer(subject, ProbeSettings())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bias_audit.results.store import read_audit
+from bias_audit.selftest.kept import told
 from bias_audit.selftest.run import code_digest, versions
 
 
@@ -14,7 +15,8 @@ def test_a_run_holds_the_stored_self_test_and_prints_it(finished: Path) -> None:
     assert found is not None
     assert found.code == code_digest()
     assert found.versions == versions()
-    assert "Self-test of the statistics: quick" in (finished / "stdout.txt").read_text()
+    said = " ".join((finished / "stdout.txt").read_text().split())
+    assert f"Self-test of the statistics: {told(found)}, as stored" in said
     page = (run / "report.html").read_text()
     assert 'id="selftest"' in page
     assert all(row.condition in page for row in found.rows)
