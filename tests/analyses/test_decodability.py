@@ -148,5 +148,5 @@ def test_attributes_are_ordered_only_among_claims_that_stand() -> None:
     assert over.lower > 0
     lifts = [c.lift.value for r in both for c in r.comparisons if c is not None]
     assert over.value == pytest.approx(lifts[0] - lifts[1])
-    fallen = {"gender": Recheck("late", 0.5, {2: None, 4: None})}
+    fallen = {"gender": Recheck("late", {2: None, 4: None}, 1.0)}
     assert not any("furthest above" in f.text for f in findings_of(both, fallen, alpha=0.05))

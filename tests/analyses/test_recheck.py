@@ -61,7 +61,7 @@ def test_a_claim_that_rests_on_single_people_says_so() -> None:
     assert finding.weight == 0
     assert "Annotated gender seems to be linearly decodable at late only if" in finding.text
     assert "recognition of single people" in finding.text
-    assert finding.estimates["macro_auc, 2 similar together"].lower < 0.5
+    assert finding.estimates["lift, 2 similar together"].lower < 0
 
 
 def test_what_different_people_share_is_claimed_with_the_check_named() -> None:
@@ -74,7 +74,7 @@ def test_what_different_people_share_is_claimed_with_the_check_named() -> None:
     assert finding.weight > 0
     assert "is linearly decodable at late (who is shown is not recorded; also" in finding.text
     for together in (2, 4):
-        assert finding.estimates[f"macro_auc, {together} similar together"].lower > 0.5
+        assert finding.estimates[f"lift, {together} similar together"].lower > 0
     recorded = _finding(replace(subject, likeness=None))
     assert "not recorded" not in recorded.text
     assert set(recorded.estimates) < set(finding.estimates)
