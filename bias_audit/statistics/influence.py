@@ -137,12 +137,16 @@ def macro_auc(
         folds: Fold of each image, shape (n_images,).
         clusters: Number of each image's cluster, shape (n_images,); default: each its own.
     """
-    n_classes = scores.shape[1]
-    return mean(
-        [auc(column, codes == label, folds, clusters) for label, column in enumerate(scores.T)]
-        if n_classes > 2  # noqa: PLR2004  two classes mirror each other
-        else [auc(scores[:, 1] - scores[:, 0], codes == 1, folds, clusters)],
-    )
+    if scores.shape[1] == 2:  # noqa: PLR2004  two classes mirror each other
+        return auc(scores[:, 1] - scores[:, 0], codes == 1, folds, clusters)
+    parts = [auc(column, codes == label, folds, clusters) for label, column in enumerate(scores.T)]
+    found, known = mean(parts), [1 / part.trials for part in parts if part is not None]
+    if found is None:
+        return None
+    # members of classes are different images, the others they are compared with are shared
+    everything = np.arange(len(codes)) if clusters is None else clusters
+    variance = sum(known) / len(known) ** 2 + 1 / effective_size(everything)
+    return replace(found, trials=max(found.trials, 1 / variance))
 
 
 def class_recall(

@@ -255,7 +255,8 @@ def test_the_best_point_is_the_highest_with_intervals_that_allow_for_the_choice(
     estimates = [normal(0.7), None, normal(0.9), normal(0.9)]
     lifts = [normal(0.1), None, normal(0.2), normal(0.3)]
     for choice, share_left in ((0.4, 0.4), (None, 1 / 3)):
-        (own,) = curve(estimates, lifts, choice=choice).curves
+        (made,) = curve(estimates, lifts, choice=choice).curves
+        own = made.model_copy(update={"lift_choice": choice})
         best = best_point(own)
         assert best is not None and best.layer == "l2"
         for found, alone in ((best.estimate, estimates[2]), (best.lift, lifts[2])):

@@ -139,7 +139,10 @@ def pairwise_auc(scores: Scores, clusters: IntArray | None = None) -> Statistic 
             influence[inside], weight[inside] = part.influence, part.weight
             part = replace(part, influence=influence, weight=weight)
         parts.append(part)
-    return mean(parts)
+    found = mean(parts)
+    # a level is in two of as many pairs as there are levels
+    levels = logs.shape[1]
+    return found and replace(found, trials=found.trials * max(1.0, levels / 2))
 
 
 def _pairwise(subject: Subject, scores: Scores | None, choice: float) -> Measured | None:
