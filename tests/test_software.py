@@ -49,7 +49,7 @@ def test_every_analysis_depends_on_the_libraries_it_computes_with(kind: str) -> 
 
 def test_code_far_below_counts(edited: Edit) -> None:
     before = software_of(PROBE)
-    edited("bias_audit.statistics.auc_interval", lambda text: text + "\n_NEW = 1\n")
+    edited("bias_audit.statistics.clusters", lambda text: text + "\n_NEW = 1\n")
     assert software_of(PROBE).code != before.code
 
 

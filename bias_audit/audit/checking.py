@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bias_audit.analyses.withholding import without_small_intersections
 from bias_audit.audit.estimate import Cost, estimate, image_seconds
 from bias_audit.audit.plan import (
     Plan,
@@ -20,7 +21,7 @@ from bias_audit.data.faces import Exclusion, Faces, NoUsableImageError
 from bias_audit.data.identities import identity_cautions
 from bias_audit.data.ledger import data_record, summarise_exclusions
 from bias_audit.data.sampling import warnings
-from bias_audit.errors import ConfigError
+from bias_audit.errors import ConfigError, DataError
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import DataRecord
@@ -71,11 +72,18 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     except NoUsableImageError as error:
         yield from _ledger_lines(error.exclusions)
         raise
+    problem: DataError | None = None
+    try:
+        faces = without_small_intersections(faces, config.small_groups.suppress_below)
+    except DataError as error:  # nothing would be left: show what there is, then say so
+        problem = error
     yield from _faces_lines(data_record(faces, config.data.kind))
     yield from _ledger_lines(faces.table.exclusions)
     yield from (f"notice: {notice}" for notice in faces.table.notices)
     yield from _warnings(plan, faces, name_values=True)
     refuse_unanswerable(plan, faces.table)
+    if problem is not None:
+        raise problem
 
 
 def _faces_lines(record: DataRecord) -> Iterator[str]:

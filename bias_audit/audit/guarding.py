@@ -46,8 +46,16 @@ def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int
     Raises:
         AnalysisError: It rests on fewer than `fewest`.
     """
+    of_other_things = {
+        estimate
+        for block in blocks
+        if isinstance(block, _OF_OTHER_THINGS)
+        for name in type(block).model_fields
+        for estimate in _estimates(getattr(block, name), everything=True)
+    }
     for finding in findings:
-        least = min((e.n for e in finding.estimates.values() if e.n > 0), default=fewest)
+        own = set(finding.estimates.values()) - of_other_things
+        least = min((estimate.n for estimate in own if estimate.n > 0), default=fewest)
         if least < fewest:
             raise AnalysisError(
                 f"a finding: expected numbers of {fewest} independent images or more, got one of "
@@ -77,15 +85,15 @@ def _counts(block: Block) -> Iterator[int]:
             yield from (n for n, reason in shown if reason is None)
 
 
-def _estimates(value: Any) -> Iterator[Estimate]:
-    """Every estimate inside."""
+def _estimates(value: Any, *, everything: bool = False) -> Iterator[Estimate]:
+    """Every estimate inside; those of other things than images only if all are wanted."""
     if isinstance(value, Estimate):
         yield value
-    elif isinstance(value, BaseModel) and not isinstance(value, _OF_OTHER_THINGS):
+    elif isinstance(value, BaseModel) and (everything or not isinstance(value, _OF_OTHER_THINGS)):
         for name in type(value).model_fields:
-            yield from _estimates(getattr(value, name))
+            yield from _estimates(getattr(value, name), everything=everything)
     elif isinstance(value, dict):
-        yield from _estimates(tuple(value.values()))
+        yield from _estimates(tuple(value.values()), everything=everything)
     elif isinstance(value, tuple):
         for part in value:
-            yield from _estimates(part)
+            yield from _estimates(part, everything=everything)

@@ -204,8 +204,9 @@ def find_faces(plan: Plan, *, progress: Progress) -> Faces:
     table = read_table(plan)
     refuse_unanswerable(plan, table)
     faces = opened(plan, table, progress=progress)
-    refuse_unanswerable(plan, faces.table)
-    return faces
+    shown = without_small_intersections(faces, plan.config.small_groups.suppress_below)
+    refuse_unanswerable(plan, shown.table)
+    return shown
 
 
 def read_table(plan: Plan) -> FaceTable:
@@ -221,12 +222,12 @@ def read_table(plan: Plan) -> FaceTable:
 
 
 def opened(plan: Plan, table: FaceTable, *, progress: Progress) -> Faces:
-    """Open every image once, draw and cluster.
+    """Open every image once, draw and cluster; small intersections are still among them.
 
     Raises:
         DataError: No image is usable.
     """
-    faces = prepare(
+    return prepare(
         table,
         plan.config.sampling,
         workers=plan.config.activations.workers,
@@ -234,7 +235,6 @@ def opened(plan: Plan, table: FaceTable, *, progress: Progress) -> Faces:
         cache=plan.config.output.cache,
         progress=progress,
     )
-    return without_small_intersections(faces, plan.config.small_groups.suppress_below)
 
 
 def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:

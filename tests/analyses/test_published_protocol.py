@@ -70,8 +70,9 @@ def test_finds_the_layer_and_the_confusions_that_are_planted() -> None:
     assert block.most_frequent[0].changed == ("gender",)
     for entry in block.most_frequent:
         assert entry.n_true == 10
-        # Wilson's interval of nine to ten images, with Student's t
-        wide, narrow = (wilson_bounds(entry.count / 10, n, t.ppf(0.975, 9)) for n in (9, 10))
+        # Wilson's interval of nine to ten images, with Student's t and one of two layers chosen
+        quantile = t.ppf(1 - 0.025 / 2, 9)
+        wide, narrow = (wilson_bounds(entry.count / 10, n, quantile) for n in (9, 10))
         assert wide[0] <= entry.share.lower <= narrow[0]
         assert narrow[1] <= entry.share.upper <= wide[1]
     assert "lowest at late" in outcome.findings[0].text
@@ -149,7 +150,11 @@ def test_repeats_resumes_by_layer_and_leaves_global_randomness_alone() -> None:
     both = PLUGIN.run(replace(made, cache=cache), params())
     assert cache.puts == 2  # "early" alone was fitted
     assert PLUGIN.run(replace(made, cache=FakeCache()), params()) == both
-    assert first.blocks[1] == both.blocks[1]
+    one, chosen = first.blocks[1], both.blocks[1]
+    assert isinstance(one, Confusions) and isinstance(chosen, Confusions)
+    assert [c.count for c in one.classes] == [c.count for c in chosen.classes]
+    assert all(c.share.choice == 1 for c in one.classes)
+    assert all(c.share.choice == 0.5 for c in chosen.classes)  # one of two layers
     assert torch.equal(state, torch.random.get_rng_state())
 
 

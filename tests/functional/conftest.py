@@ -72,7 +72,7 @@ def tiny_audit(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def stored_self_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds a self-test, so that not every run makes one."""
-    sizes = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1, 1, 20)
+    sizes = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
     return once(
         tmp_path_factory,
         "stored_self_test",

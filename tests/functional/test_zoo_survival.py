@@ -143,7 +143,7 @@ DAMAGED = {
 
 _SHORT_SELF_TEST = (
     "from bias_audit.selftest import sizes\n"
-    "sizes.SIZES['quick'] = sizes.Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1, 1, 20)\n"
+    "sizes.SIZES['quick'] = sizes.Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)\n"
 )
 
 

@@ -16,7 +16,7 @@ from bias_audit.selftest.kept import kept
 from bias_audit.selftest.run import self_test
 from bias_audit.selftest.sizes import Sizes
 
-SMALLEST = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1, 1, 20)
+SMALLEST = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
 
 
 @pytest.fixture(scope="module")
