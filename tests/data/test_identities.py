@@ -205,6 +205,7 @@ def audit(tmp_path: Path) -> Audit:
                 "identity_column": "person",
             },
             "sampling": {"near_duplicates": False},
+            "small_groups": {"suppress_below": 1},
             "backbones": [{"kind": "bundled", "layers": ["bn2"]}],
             "analyses": [{"kind": "linear_probe", "folds": 3}],
             "output": {"cache": str(tmp_path / "cache")},
