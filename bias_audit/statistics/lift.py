@@ -29,9 +29,10 @@ def lift_over(
     The smallest of several estimates lies below the smallest true difference on average, the more
     so the nearer the baselines are to each other. So, after Chernozhukov, Lee & Rosen 2013
     (Econometrica 81:667-737), each difference is raised by a common number of its standard errors
-    before the smallest is taken: by the median of the largest joint error for the value, which
-    then is as often too low as too high, and by its upper quantile for the upper bound. Only
-    baselines that may be the strongest count. The lower bound is the lowest of all, each by itself
+    before the smallest is taken: by the median of the largest joint error for the value, and by
+    its upper quantile for the upper bound. Only baselines that may be the strongest count. Where
+    several are equally strong the value is about as often too low as too high; where others are
+    one or two errors weaker, it is too high by up to a third of an error. The lower bound is the lowest of all, each by itself
     (intersection-union, Berger 1982), which needs no allowance.
 
     Args:
@@ -45,7 +46,7 @@ def lift_over(
     draws = joint_draws(measures, _DRAWS, rng)
     value, upper = (
         _raised(measures, _largest(draws[:, _contenders(measures, reach)], share))
-        for share, reach in ((0.5, 1.0), ((1 + level) / 2, 2.0))
+        for share, reach in ((0.5, 0.65), ((1 + level) / 2, 2.0))
     )
     lower = min(bounds(m, quantile_for(m, level))[0] for m in measures)
     weakest = min(measures, key=lambda measure: measure.value)
@@ -81,8 +82,9 @@ def _contenders(measures: Sequence[Measured], reach: float) -> list[int]:
     """Differences that may be the smallest: those not far above it, by their own error.
 
     As moments are selected by Andrews & Soares 2010 (Econometrica 78:119-157), a difference counts
-    unless it lies above the smallest by more than sqrt(log n) standard errors, n clusters; for an
-    upper bound, which must not miss one, by twice as many.
+    unless it lies above the smallest by some multiple of sqrt(log n) standard errors, n clusters:
+    for an upper bound, which must not miss one, by two; for the value, which baselines that are
+    weaker would raise, by two thirds.
     """
     least = min(measures, key=lambda measure: measure.value)
     return [
