@@ -32,8 +32,8 @@ def lift_over(
     before the smallest is taken: by the median of the largest joint error for the value, and by
     its upper quantile for the upper bound. Only baselines that may be the strongest count. Where
     several are equally strong the value is about as often too low as too high; where others are
-    one or two errors weaker, it is too high by up to a third of an error. The lower bound is the lowest of all, each by itself
-    (intersection-union, Berger 1982), which needs no allowance.
+    one or two errors weaker, it is too high by up to half an error. The lower bound is the lowest
+    of all, each by itself (intersection-union, Berger 1982), which needs no allowance.
 
     Args:
         differences: A number minus each baseline, over the same images, by the baseline's name.
@@ -46,7 +46,7 @@ def lift_over(
     draws = joint_draws(measures, _DRAWS, rng)
     value, upper = (
         _raised(measures, _largest(draws[:, _contenders(measures, reach)], share))
-        for share, reach in ((0.5, 0.65), ((1 + level) / 2, 2.0))
+        for share, reach in ((0.5, 0.75), ((1 + level) / 2, 2.0))
     )
     lower = min(bounds(m, quantile_for(m, level))[0] for m in measures)
     weakest = min(measures, key=lambda measure: measure.value)
@@ -84,7 +84,7 @@ def _contenders(measures: Sequence[Measured], reach: float) -> list[int]:
     As moments are selected by Andrews & Soares 2010 (Econometrica 78:119-157), a difference counts
     unless it lies above the smallest by some multiple of sqrt(log n) standard errors, n clusters:
     for an upper bound, which must not miss one, by two; for the value, which baselines that are
-    weaker would raise, by two thirds.
+    weaker would raise, by three quarters.
     """
     least = min(measures, key=lambda measure: measure.value)
     return [
