@@ -18,7 +18,8 @@ from bias_audit.statistics.sureness import sureness_above
 
 _CORRECTED: Final = "after correction for all layers and attributes"
 _CEILING: Final = 0.9
-"""From this AUC of a baseline on, there may be no room above it that these images can show."""
+"""From this AUC of a baseline on, a lift has little room, and these images may not show it: the
+interval of the lift holds half of the room or more."""
 
 
 def findings_of(
@@ -86,7 +87,7 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
 def _over(comparison: Comparison) -> str:
     if comparison.strongest == GUESSING:
         return GUESSING
-    return f"the strongest baseline, {comparison.strongest}"
+    return f"the strongest baseline ({comparison.strongest})"
 
 
 def _chance(comparison: Comparison) -> float:
@@ -96,12 +97,12 @@ def _chance(comparison: Comparison) -> float:
 def _undecided(best: Comparison, value: Estimate, lift: Estimate) -> str:
     """Why what can be read is no finding about the backbone."""
     baseline = value.value - best.differences[best.strongest].value
-    if baseline >= _CEILING and 1 - baseline <= lift.value - lift.lower:
+    if baseline >= _CEILING and lift.upper >= (1 - baseline) / 2:
         return (
             "but what the backbone adds is not identifiable: "
-            f"{_alone(best.strongest)} as well, and leaves no room above it"
+            f"{_alone(best.strongest)} as well, which leaves little room above"
         )
-    return f"but no better than from {_over(best)} was shown {_CORRECTED}"
+    return f"but a lift over {_over(best)} was not shown {_CORRECTED}"
 
 
 def _alone(baseline: str) -> str:
