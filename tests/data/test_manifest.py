@@ -243,11 +243,11 @@ def test_a_declared_disagreement_holds_within_the_groups_it_names(tmp_path: Path
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"disagreement": {"grup": 0.1}}, "expected one of the attributes group, got 'grup'"),
+        ({"disagreement": {"team": 0.1}}, "expected one of the attributes group, got 'team'"),
         ({"disagreement": {"group": {"group=a": 0.1}}}, "expected a rate for all"),
         ({"disagreement": {"group": {"all": 0, "group=c": 0.1}}}, "got 'group=c'"),
         ({"disagreement": {"group": 1.0}}, "less than 1"),
-        ({"annotators": {"grup": ["one", "two"]}}, "expected one of the attributes group"),
+        ({"annotators": {"team": ["one", "two"]}}, "expected one of the attributes group"),
         ({"annotators": {"group": ["one", "one"]}}, "at least two different columns"),
         (
             {"annotators": {"group": ["one", "two"]}, "disagreement": {"group": 0.1}},
