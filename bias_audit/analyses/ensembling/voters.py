@@ -89,7 +89,7 @@ def _ballot(subject: Subject, target: Target, settings: ProbeSettings) -> Ballot
     known = probed_layers(subject, target, settings)
     layer = max(known, key=lambda entry: entry[1].value)[0]
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, settings))
-    return Ballot(subject.name, layer, scores, choice_of_layer(subject, target, settings))
+    return Ballot(subject.name, layer, scores, choice_of_layer(subject, target, known))
 
 
 @dataclass(frozen=True)

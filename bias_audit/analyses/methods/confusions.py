@@ -36,8 +36,7 @@ from bias_audit.analyses.probing.probes import (
 from bias_audit.analyses.probing.separability import (
     Units,
     check_layers,
-    choice_of_most_separable,
-    chosen_layer,
+    chosen_layer_and_choice,
     unknown_layers,
     widening_of,
 )
@@ -87,9 +86,7 @@ def confusions(subject: Subject, params: Params) -> Outcome:
 
 def _cross_validated(subject: Subject, params: Params) -> Outcome:
     target = finest_target(subject.faces.table)
-    layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    is_named = params.layer is not None
-    choice = 1.0 if is_named else choice_of_most_separable(subject, params.probes)
+    layer, chosen, choice = chosen_layer_and_choice(subject, params.layer, params.probes)
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
     part = scores.part
     wrong = Wrong.of(

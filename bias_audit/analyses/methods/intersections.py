@@ -27,8 +27,7 @@ from bias_audit.analyses.intersecting.published_claims import attributes_named, 
 from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
-    choice_of_most_separable,
-    chosen_layer,
+    chosen_layer_and_choice,
     unknown_layers,
 )
 from bias_audit.analyses.settings import Coverage, OneLayer
@@ -72,9 +71,7 @@ def intersections(subject: Subject, params: Params) -> Outcome:
                 "groups within groups and interactions need two.",
             ),
         )
-    layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    is_named = params.layer is not None
-    choice = 1.0 if is_named else choice_of_most_separable(subject, params.probes)
+    layer, chosen, choice = chosen_layer_and_choice(subject, params.layer, params.probes)
     probes = probed(subject, layer, params.probes, choice=choice)
     aucs, within = aucs_of(subject, probes), within_of(subject, probes)
     extra = interactions_of(subject, aucs, within)

@@ -27,6 +27,8 @@ from bias_audit.statistics.inference import Measured, choice_among, widening
 from bias_audit.statistics.influence import Statistic
 
 FloatArray = npt.NDArray[np.float64]
+Curve = tuple[tuple[str, Measured], ...]
+"""A number by layer, in order of depth."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,23 @@ def chosen_layer(subject: Subject, layer: str | None, settings: ProbeSettings) -
     return layer, chosen
 
 
+def chosen_layer_and_choice(
+    subject: Subject, layer: str | None, settings: ProbeSettings
+) -> tuple[str, str, float]:
+    """As `chosen_layer`, and the share of the error rate that the choice leaves.
+
+    A layer named in the config leaves all of it; of several curves that choose, the strictest
+    counts.
+
+    Raises:
+        AnalysisError: A layer is unknown, or none can be chosen.
+    """
+    if layer is not None:
+        return (*chosen_layer(subject, layer, settings), 1.0)
+    found, said, curves = _most_separable(subject, settings)
+    return found, said, min(choice_of_layer(subject, *each) for each in curves)
+
+
 def unknown_layers(layers: Iterable[str] | None, known: Iterable[str] | None) -> tuple[str, ...]:
     """A message for every layer that is not among the known ones; nothing while none is known."""
     if layers is None or known is None:
@@ -188,9 +207,7 @@ def unknown_layers(layers: Iterable[str] | None, known: Iterable[str] | None) ->
     return tuple(unknown_name(name, known, noun="layer") for name in layers if name not in known)
 
 
-def probed_layers(
-    subject: Subject, target: Target, settings: ProbeSettings
-) -> tuple[tuple[str, Measured], ...]:
+def probed_layers(subject: Subject, target: Target, settings: ProbeSettings) -> Curve:
     """Every layer with the macro AUC of a target there; empty where it cannot be measured."""
     if part_of(subject, target, settings).not_measured is not None:
         return ()
@@ -209,16 +226,10 @@ def probed_layers(
     return tuple(result)
 
 
-def choice_of_layer(subject: Subject, target: Target, settings: ProbeSettings) -> float:
-    """Share of the error rate left to what is measured where a target separates best."""
-    measures = [found for _, found in probed_layers(subject, target, settings)]
+def choice_of_layer(subject: Subject, target: Target, curve: Curve) -> float:
+    """Share of the error rate left to what is measured where a target's curve is highest."""
+    measures = [found for _, found in curve]
     return choice_among(measures, subject.rng("choice of layer", target.name))
-
-
-def choice_of_most_separable(subject: Subject, settings: ProbeSettings) -> float:
-    """The same for `most_separable_layer`, by the strictest of the curves that choose it."""
-    targets, _ = _deciding(subject, settings)
-    return min(choice_of_layer(subject, target, settings) for target in targets)
 
 
 def most_separable_layer(subject: Subject, settings: ProbeSettings) -> tuple[str, str]:
@@ -230,17 +241,22 @@ def most_separable_layer(subject: Subject, settings: ProbeSettings) -> tuple[str
     Raises:
         AnalysisError: No target can be measured.
     """
+    return _most_separable(subject, settings)[:2]
+
+
+def _most_separable(
+    subject: Subject, settings: ProbeSettings
+) -> tuple[str, str, tuple[tuple[Target, Curve], ...]]:
+    """The same, and the curves that choose it."""
     targets, said = _deciding(subject, settings)
-    curves = [
-        {layer: found.value for layer, found in probed_layers(subject, target, settings)}
-        for target in targets
-    ]
+    curves = tuple((target, probed_layers(subject, target, settings)) for target in targets)
+    values = [{layer: found.value for layer, found in curve} for _, curve in curves]
     means = {
-        layer: float(np.mean([curve[layer] for curve in curves]))
+        layer: float(np.mean([own[layer] for own in values]))
         for layer in subject.activations.layers
-        if all(layer in curve for curve in curves)
+        if all(layer in own for own in values)
     }
-    return max(means, key=lambda layer: means[layer]), said
+    return max(means, key=lambda layer: means[layer]), said, curves
 
 
 def _deciding(subject: Subject, settings: ProbeSettings) -> tuple[tuple[Target, ...], str]:
