@@ -1,4 +1,4 @@
-"""Which images may show one person, where nobody recorded who is shown.
+"""Which images may show one person, where who is shown is not recorded.
 
 Images of one person are nearer to each other than the density of other people explains. The
 activations of all layers are standardised, reduced and whitened together, so that what many images
