@@ -1,4 +1,4 @@
-"""Who is shown, however it is written: one form of each identity, and values that name no person."""
+"""Who is shown, however it is written: one form of each identity, and values that name no one."""
 
 from __future__ import annotations
 
