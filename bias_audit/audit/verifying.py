@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bias_audit.audit.plan import PlannedBackbone, find_faces, make_plan
-from bias_audit.backbones.loading import load_backbone, weights_sha256_of
-from bias_audit.backbones.weights import fill, read_state_dict
+from bias_audit.backbones.loading import weights_sha256_of
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.ledger import manifest_sha256
@@ -78,15 +77,13 @@ def _digests(result: AuditResult, file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _digest(planned: PlannedBackbone, file: Path) -> tuple[str, str]:
-    if "file" in type(planned.params).model_fields:
-        params = planned.params.model_copy(update={"file": file, "sha256": None})
-        loaded = load_backbone(planned.kind, planned.source, params)
-        return loaded.record.weights_sha256, loaded.record.architecture
-    tensors = read_state_dict(file)
-    bare = load_backbone(planned.kind, planned.source, planned.params, pretrained=False)
-    fit = fill(bare.module, tensors, what=f"weights file {file} in {bare.record.architecture}")
-    unfilled = {*fit.missing, *fit.misshapen}
-    return weights_sha256_of(bare.module, leave_out=unfilled), bare.record.architecture
+    if planned.source.refilled is None:
+        raise BackboneError(
+            f"{planned.source.title}: its weights are no file that can be compared"
+        )
+    built = planned.source.refilled(planned.params, file)
+    unfilled = {*built.missing, *built.misshapen}
+    return weights_sha256_of(built.module, leave_out=unfilled), built.architecture
 
 
 def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:

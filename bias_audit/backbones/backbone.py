@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Field
 from torch import nn
 
-from bias_audit.backbones.head import LinearHead
+from bias_audit.backbones.head import NO_CLASSES, Classes, LinearHead
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.schema import Strict
 from bias_audit.results.audit import BackboneRecord
@@ -72,12 +72,19 @@ class Built:
     weights: str
     licence: str
     preprocessing: Preprocessing
+    classes: Classes = NO_CLASSES
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments that the library built the module with."""
     missing: tuple[str, ...] = ()
     """Entries of the module's state dict that the weights did not fill."""
     unexpected: tuple[str, ...] = ()
     """Entries of the weights that the module has no place for."""
     misshapen: dict[str, str] = field(default_factory=dict)
     """Entries of both that differ in shape, so stay unfilled: "expected (...), got (...)"."""
+    reading: tuple[str, ...] = ()
+    """How the weights and their preprocessing were found, in words."""
+    assumed: tuple[str, ...] = ()
+    """What neither the config nor the files say, in sentences."""
 
 
 P = TypeVar("P", bound=BackboneParams)
@@ -89,6 +96,16 @@ def _alone(params: P) -> tuple[P, ...]:
 
 def _named(params: Any) -> str:
     return str(params.name)
+
+
+class LibraryParams(BackboneParams):
+    """What every source understands whose architectures come from a library."""
+
+    model_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keyword arguments for the library's model, such as {img_size: 224} or "
+        "{dynamic_img_size: true} of timm.",
+    )
 
 
 def _no_files(_params: BackboneParams) -> tuple[Path, ...]:
@@ -112,6 +129,8 @@ class BackboneSource(Generic[P]):
     files: Callable[[P], tuple[Path, ...]] = _no_files
     """The local files that `build` would take weights from, without reading them; those that have
     yet to be fetched are left out. Whether weights changed is told from these."""
+    refilled: Callable[[P, Path], Built] | None = None
+    """The same architecture with the weights of another file; raises BackboneError."""
     matching: Callable[[str], tuple[dict[str, Any], ...]] | None = None
     """Parameters of every backbone there is whose name, or file, matches a pattern (* and ?);
     None where there is nothing to look through."""

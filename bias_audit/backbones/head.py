@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,19 @@ FloatArray = npt.NDArray[np.float32]
 _TRACED = 2
 _CLASSES = 2
 _RELATIVE = 1e-4
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the outputs of a backbone stand for, as the library or the config says."""
+
+    count: int = 0
+    """0: nothing says that they are scores of classes."""
+    of: str = ""
+    """Such as "ImageNet (imagenet-1k)"."""
+
+
+NO_CLASSES: Final = Classes()
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,16 @@ class _Call:
 
 
 def find_head(
-    module: nn.Module, size: tuple[int, int], *, unfilled: Collection[str] = ()
+    module: nn.Module,
+    size: tuple[int, int],
+    *,
+    classes: Classes,
+    unfilled: Collection[str] = (),
 ) -> HeadSearch:
     """Look for the linear layer that gives a backbone's class scores.
+
+    Outputs are class scores only where the library or the config says how many classes there are
+    and of what: what a model for pairs of images and texts returns is a projection.
 
     The layer is found by what it does, not by its name: in a pass of noise, its output equals the
     backbone's, also with the sign turned (a rectifier behind it may leave the one as it is, never
@@ -62,11 +82,16 @@ def find_head(
     Args:
         module: A backbone in evaluation mode.
         size: Height and width of its input.
+        classes: What its outputs stand for.
         unfilled: Entries of the state dict that the weights did not fill.
     """
     calls, output = _linear_calls(module, size)
     if not isinstance(output, Tensor) or output.ndim != 2:  # noqa: PLR2004
         return HeadSearch(None, f"the backbone returns {_described(output)}, not class scores")
+    if not torch.isfinite(output).all():
+        return HeadSearch(None, "what it returns for noise is not finite")
+    if output.shape[1] != classes.count:
+        return HeadSearch(None, _no_classes(output.shape[1], classes))
     last = [
         call
         for call in calls
@@ -80,6 +105,15 @@ def find_head(
         )
         return HeadSearch(None, f"{what}, so its class scores do not follow from one linear layer")
     return _checked(module, last[-1], unfilled)
+
+
+def _no_classes(n_outputs: int, classes: Classes) -> str:
+    if not classes.count:
+        return (
+            f"nothing says that its {n_outputs} outputs are scores of classes, and of which: they "
+            "may be a projection, or features"
+        )
+    return f"it has {n_outputs} outputs, and not the {classes.count} classes of {classes.of}"
 
 
 def _linear_calls(module: nn.Module, size: tuple[int, int]) -> tuple[list[_Call], object]:

@@ -55,13 +55,15 @@ def load_backbone(
     layers = resolve_layers(module, params.layers, seen)
     _refuse_unfilled(built, layers[-1][0], seen)
     unfilled = {*built.missing, *built.misshapen}
-    searched = find_head(module, (preprocessing.height, preprocessing.width), unfilled=unfilled)
+    size = (preprocessing.height, preprocessing.width)
+    searched = find_head(module, size, classes=built.classes, unfilled=unfilled)
     sha256 = weights_sha256_of(module, leave_out=unfilled)
     fingerprint = digest(
         sha256,
         built.architecture,
         json.dumps(params.overrides, sort_keys=True),
         json.dumps(dataclasses.asdict(preprocessing), sort_keys=True),
+        *([json.dumps(built.model_kwargs, sort_keys=True)] if built.model_kwargs else []),
     )
     record = BackboneRecord(
         name=built.name,
@@ -74,6 +76,9 @@ def load_backbone(
         layers=tuple(LayerRecord(name=name, n_units=shape.n_units) for name, shape in layers),
         overrides=params.overrides,
         key_problems=_key_problems(built),
+        model_kwargs=built.model_kwargs,
+        reading=built.reading,
+        assumed=built.assumed,
         n_parameters=sum(parameter.numel() for parameter in module.parameters()),
     )
     return Backbone(

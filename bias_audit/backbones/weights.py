@@ -1,170 +1,301 @@
-"""Reading weight files that may come from anywhere, and putting them into a module."""
+"""From the tensors of a file to the weights of an architecture, with every choice on record."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.weight_files import Tree, read_tensors
 from bias_audit.errors import BackboneError
 
-_NESTS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
+Tensors = Mapping[str, Tensor]
+Converter = Callable[[Tensors], Tensors]
+"""A library's own renaming and reshaping of the tensors it is given; may raise anything."""
+
+_PREFERRED: Final = re.compile(r"(^|[._])(ema|swa|averaged|teacher|target_encoder)([._]|$)")
+"""Weights that their training evaluates, where others lie beside them: averages over steps (timm,
+YOLO), and the teacher of a self-distillation (DINO)."""
+_PASSED_OVER: Final = re.compile(
+    r"(^|[._])(student|momentum|encoder_k|key_encoder|optimizer|exp_avg|exp_avg_sq)([._]|$)"
+)
+_RIVAL: Final = 0.9
+"""Share of the best fit from which on another part of a file counts as a choice."""
+_COMMON: Final = 0.1
+"""Share of a part's names that must share a prefix for it to be tried."""
+_SHOWN: Final = 5
+_SEPARATOR: Final = "."
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read tensors from a .safetensors file, or from a .pth file with unpickling restricted.
+@dataclass(frozen=True)
+class Wanted:
+    """Where in a file the weights are, as far as a config says so."""
 
-    Raises:
-        BackboneError: The file is missing, damaged, or holds anything but tensors.
-    """
-    if not path.is_file():
-        raise BackboneError(f"weights file {path}: not found; expected .safetensors or .pth")
-    try:
-        if path.suffix == ".safetensors":
-            raw: Any = load_file(path)
-        else:
-            raw = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
-        raise BackboneError(f"weights file {path}: {_unreadable(error)}") from error
-    return _tensors(raw, path)
-
-
-def _unreadable(error: Exception) -> str:
-    # torch raises pickle.UnpicklingError, which may not be imported, for code and for other bytes.
-    if type(error).__name__ != "UnpicklingError":
-        return f"not a readable weights file: {type(error).__name__}: {error}"
-    if "Unsupported operand" in str(error):
-        return "not a readable weights file: it does not hold what PyTorch or safetensors save"
-    return (
-        "it asks to run code when opened, which is refused; expected tensors alone: ask its "
-        "author for a .safetensors file, or save its state_dict alone"
-    )
-
-
-def _tensors(raw: Any, path: Path) -> dict[str, Tensor]:
-    for nest in _NESTS:
-        if isinstance(raw, dict) and isinstance(raw.get(nest), dict):
-            raw = raw[nest]
-            break
-    if not isinstance(raw, dict):
-        got = type(raw).__name__
-        raise BackboneError(f"weights file {path}: expected a state dict, got {got}")
-    tensors = {str(name): value for name, value in raw.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise BackboneError(f"weights file {path}: expected a state dict, found no tensor in it")
-    return tensors
+    key: str | None = None
+    """Of a nest, with dots between levels: "model_ema", "model.state_dict"."""
+    prefix: str | None = None
+    """Of the names: "module.encoder_q."."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is left over when tensors were put into a module; as in `Built`."""
+    """How a file's tensors were put into a module; names as in `Built`."""
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     misshapen: dict[str, str] = field(default_factory=dict)
+    reading: tuple[str, ...] = ()
+    """What was chosen, removed and converted."""
+    assumed: tuple[str, ...] = ()
+    """What was chosen although the file holds another candidate."""
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], *, what: str) -> Fit:
-    """Put tensors into a module, after removing prefixes that names share.
+@dataclass(frozen=True)
+class _Part:
+    """Tensors below one key whose names share a prefix."""
 
-    Returns:
-        Names of either side that stay unfilled, and why.
+    key: str
+    prefix: str
+    tensors: Tensors
+    """Without the prefix."""
+    converted: Tensors
+    hits: int
+    """Of entries of the module that have a tensor of the same name and shape."""
+    named: int
+    """The same, whatever the shape."""
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Higher is better: fit, then what its training evaluates, then the least removed."""
+        where = f"{self.key}.{self.prefix}".lower()
+        liked = bool(_PREFERRED.search(where)) - bool(_PASSED_OVER.search(where))
+        return (self.hits, self.named, liked, -len(self.prefix), -len(self.key))
+
+    @property
+    def told(self) -> str:
+        """Where it lies, in words."""
+        parts = [f"key {self.key!r}"] if self.key else []
+        parts += [f"prefix {self.prefix!r}"] if self.prefix else []
+        return " and ".join(parts) or "the top of the file"
+
+
+def fill_from(
+    file: Path, module: nn.Module, convert: Converter, *, what: str, wanted: Wanted
+) -> Fit:
+    """Put the weights of a file into a module.
+
+    The nest and the prefix under which most names fit are found, unless the config names them;
+    the library's own conversion is applied before names are compared.
+
+    Args:
+        file: Not trusted.
+        module: Whose weights are replaced.
+        convert: That of the module's library.
+        what: The architecture, for messages.
+        wanted: What the config says.
 
     Raises:
-        BackboneError: No name fits.
+        BackboneError: The file cannot be read, no name fits, or it is quantised to integers.
     """
+    tree, kind = read_tensors(file)
+    where = f"weights file {file} in {what}"
+    parts = list(_parts(tree, module, convert, wanted, where))
+    best = max(parts, key=lambda part: part.rank)
+    if not best.named:
+        raise BackboneError(_nothing_fits(where, parts, module))
+    fit = _filled(module, best.converted, where)
+    rivals = tuple(_rivals(best, parts))
+    assumed = () if not rivals else (_several(best, rivals),)
+    reading = (kind, *_read(best), *_stored(best, fit))
+    return Fit(fit.missing, fit.unexpected, fit.misshapen, reading, assumed)
+
+
+def fill(module: nn.Module, tensors: Tensors, *, what: str) -> Fit:
+    """Put tensors into a module by their names.
+
+    Raises:
+        BackboneError: One is of integers where the architecture has numbers with fractions.
+    """
+    return _filled(module, tensors, what)
+
+
+def _filled(module: nn.Module, tensors: Tensors, where: str) -> Fit:
     own = module.state_dict()
-    tensors = _without_prefix(tensors, set(own))
-    common = own.keys() & tensors.keys()
-    if not common:
-        raise BackboneError(
-            f"{what}: none of its {len(tensors)} names fits the architecture, which has names "
-            f"like {', '.join(list(own)[:3])}; the file has {', '.join(list(tensors)[:3])}"
-        )
+    common = [name for name in own if name in tensors]
+    _refuse_integers({name: tensors[name] for name in common}, own, where)
     misshapen = {
         name: f"expected {tuple(own[name].shape)}, got {tuple(tensors[name].shape)}"
-        for name in own
-        if name in common and own[name].shape != tensors[name].shape
+        for name in common
+        if own[name].shape != tensors[name].shape
     }
-    fitting = {name: tensors[name] for name in common if name not in misshapen}
+    fitting = {name: _plain(tensors[name]) for name in common if name not in misshapen}
     module.load_state_dict(fitting, strict=False)
     return Fit(
-        missing=tuple(name for name in own if name not in common),
-        unexpected=tuple(name for name in tensors if name not in common),
+        missing=tuple(name for name in own if name not in tensors),
+        unexpected=tuple(name for name in tensors if name not in own),
         misshapen=misshapen,
     )
 
 
-def _without_prefix(tensors: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """Take the commonest prefix away again and again, and keep what fits most names.
-
-    Wrappers nest ("model.module."), so one prefix alone may gain nothing.
-    """
-    best = tensors
-    while True:
-        prefix = max(_PREFIXES, key=lambda p: sum(name.startswith(p) for name in tensors))
-        stripped = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        if stripped.keys() == tensors.keys() or len(stripped) < len(tensors):
-            return best  # nothing to take away, or two names would become one
-        tensors = stripped
-        if len(own & tensors.keys()) > len(own & best.keys()):
-            best = tensors
+def _plain(tensor: Tensor) -> Tensor:
+    """As numbers in memory: quantised tensors know their scales, sparse ones their places."""
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
-def timm_preprocessing(module: nn.Module) -> Preprocessing:
-    """The evaluation preprocessing that timm declares for a model."""
-    from timm.data.config import resolve_model_data_config  # noqa: PLC0415  takes seconds
-
-    config: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
-    _, height, width = config["input_size"]
-    return Preprocessing(
-        height=height,
-        width=width,
-        resize="stretch",
-        crop_fraction=float(config["crop_pct"]),
-        interpolation=known_interpolation(str(config["interpolation"])),
-        mean=_three(config["mean"]),
-        std=_three(config["std"]),
-    )
-
-
-def torchvision_preprocessing(transforms: Any | None) -> Preprocessing:
-    """The evaluation preprocessing of torchvision weights; ImageNet's usual one without any."""
-    if transforms is None:
-        return Preprocessing(
-            height=224,
-            width=224,
-            resize="stretch",
-            crop_fraction=0.875,
-            interpolation="bilinear",
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
+def _refuse_integers(tensors: Tensors, own: Tensors, where: str) -> None:
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if own[name].is_floating_point()
+        and not tensor.is_floating_point()
+        and not tensor.is_quantized
+    ]
+    if wrong:
+        kinds = ", ".join(sorted({_dtype(tensors[name]) for name in wrong}))
+        raise BackboneError(
+            f"{where}: expected weights that are not quantised, got {len(wrong)} stored as "
+            f"{kinds} ({_some(wrong)}), without scales that turn them into numbers"
         )
-    crop = int(transforms.crop_size[0])
-    return Preprocessing(
-        height=crop,
-        width=crop,
-        resize="stretch",
-        crop_fraction=crop / int(transforms.resize_size[0]),
-        interpolation=known_interpolation(str(transforms.interpolation.value)),
-        mean=_three(transforms.mean),
-        std=_three(transforms.std),
+
+
+def _parts(
+    tree: Tree, module: nn.Module, convert: Converter, wanted: Wanted, where: str
+) -> Iterator[_Part]:
+    """Every part of a file that may hold the weights, or the one that the config names."""
+    own = module.state_dict()
+    shapes = {name: tensor.shape for name, tensor in own.items()}
+    nests = dict(_nests(tree))
+    if wanted.key is not None:
+        if wanted.key not in nests:
+            raise BackboneError(
+                f"{where}: expected tensors below key {wanted.key!r}, got "
+                f"{_some([key for key in nests if key]) or 'no key'}; correct or remove the key"
+            )
+        nests = {wanted.key: nests[wanted.key]}
+    largest = max(len(tensors) for tensors in nests.values())
+    for key, tensors in nests.items():
+        if len(tensors) < _COMMON * largest:
+            continue  # such as the state of an optimiser, a few tensors for each parameter
+        for prefix in _prefixes(tensors, wanted, where):
+            inner = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix) and name != prefix
+            }
+            yield _part(key, prefix, inner, shapes, convert)
+
+
+def _part(
+    key: str, prefix: str, tensors: Tensors, shapes: Mapping[str, torch.Size], convert: Converter
+) -> _Part:
+    try:
+        converted = convert(tensors)
+    except Exception:  # noqa: BLE001  a conversion may fail in any way on what it is not made for
+        converted = tensors
+    named = [name for name in shapes if name in converted]
+    hits = sum(converted[name].shape == shapes[name] for name in named)
+    return _Part(key, prefix, tensors, converted, hits, len(named))
+
+
+def _nests(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Dotted key and tensors of every level of a file that has some."""
+    tensors = {name: value for name, value in tree.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield _SEPARATOR.join(path), tensors
+    for name, below in tree.items():
+        if isinstance(below, dict):
+            yield from _nests(below, (*path, name))
+
+
+def _prefixes(tensors: Tensors, wanted: Wanted, where: str) -> list[str]:
+    """Beginnings that many names share, at their dots; the empty one first."""
+    counts: Counter[str] = Counter()
+    for name in tensors:
+        parts = name.split(_SEPARATOR)[:-1]
+        counts.update(
+            _SEPARATOR.join(parts[:length]) + _SEPARATOR for length in range(1, len(parts) + 1)
+        )
+    if wanted.prefix is not None:
+        if wanted.prefix and not any(name.startswith(wanted.prefix) for name in tensors):
+            common = [prefix for prefix, _ in counts.most_common(_SHOWN)]
+            raise BackboneError(
+                f"{where}: expected names that begin with {wanted.prefix!r}, got such as "
+                f"{_some(common or list(tensors))}; correct or remove the prefix"
+            )
+        return [wanted.prefix]
+    return ["", *(prefix for prefix, n in counts.items() if n >= _COMMON * len(tensors))]
+
+
+def _rivals(best: _Part, parts: Iterable[_Part]) -> Iterator[_Part]:
+    """Other parts of a file that fit about as well and hold other numbers."""
+    seen = [best]
+    for part in sorted(parts, key=lambda part: part.rank, reverse=True):
+        if part.hits >= _RIVAL * best.hits and not any(_same(part, other) for other in seen):
+            seen.append(part)
+            yield part
+
+
+def _same(one: _Part, other: _Part) -> bool:
+    """Whether one part lies within the other, or repeats its numbers."""
+    own, theirs = (
+        {tensor.data_ptr() for tensor in part.tensors.values() if tensor.numel()}
+        for part in (one, other)
+    )
+    return bool(own & theirs) or all(
+        name in other.tensors
+        and tensor.dtype == other.tensors[name].dtype
+        and torch.equal(tensor, other.tensors[name])
+        for name, tensor in one.tensors.items()
     )
 
 
-def known_interpolation(name: str) -> Any:
-    """One of the interpolations a `Preprocessing` may name."""
-    if name not in {"bilinear", "bicubic", "nearest"}:
-        raise BackboneError(f"interpolation {name!r}: expected bilinear, bicubic or nearest")
-    return name
+def _several(best: _Part, rivals: tuple[_Part, ...]) -> str:
+    return (
+        f"the file holds several sets of weights that fit: {best.told} was used, not "
+        f"{'; '.join(part.told for part in rivals[:_SHOWN])}; name another with key or prefix"
+    )
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _read(part: _Part) -> Iterator[str]:
+    if part.key:
+        yield f"tensors below key {part.key!r}"
+    if part.prefix:
+        yield f"prefix {part.prefix!r} removed from names"
+    if part.converted.keys() != part.tensors.keys():
+        yield "names converted by the library of the architecture"
+
+
+def _stored(part: _Part, fit: Fit) -> Iterator[str]:
+    used = [
+        _dtype(tensor)
+        for name, tensor in part.converted.items()
+        if name not in fit.unexpected and (tensor.is_floating_point() or tensor.is_quantized)
+    ]
+    counts = Counter(used)
+    if set(counts) - {"float32"}:
+        told = ", ".join(f"{kind} ({count} tensors)" for kind, count in counts.most_common())
+        yield f"stored as {told}, computed as float32"
+
+
+def _nothing_fits(where: str, parts: list[_Part], module: nn.Module) -> str:
+    largest = max(parts, key=lambda part: len(part.tensors))
+    return (
+        f"{where}: none of its {len(largest.tensors)} names fits the architecture, which has "
+        f"names like {', '.join(list(module.state_dict())[:3])}; the file has "
+        f"{', '.join(list(largest.tensors)[:3])}; check the architecture, or name key and prefix"
+    )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

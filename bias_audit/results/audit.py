@@ -105,6 +105,12 @@ class BackboneRecord(_Frozen):
     key_problems: tuple[str, ...]
     """Weights of the file that had no place in the architecture, and the reverse."""
     n_parameters: int
+    model_kwargs: dict[str, Any] = {}
+    """Keyword arguments that the library built the architecture with, such as its input size."""
+    reading: tuple[str, ...] = ()
+    """How the weights and their preprocessing were found, in words."""
+    assumed: tuple[str, ...] = ()
+    """What neither the config nor the files say, in sentences: cautions of the audit."""
 
 
 class StageCost(_Frozen):

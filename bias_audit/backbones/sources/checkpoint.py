@@ -3,90 +3,103 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
-from torch import nn
 
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built, Preprocessing
-from bias_audit.backbones.weights import (
-    Fit,
-    fill,
-    read_state_dict,
-    timm_preprocessing,
-    torchvision_preprocessing,
-)
-from bias_audit.config.catalog import unknown_name
+from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams
+from bias_audit.backbones.library import Library
+from bias_audit.backbones.weights import Fit, Wanted, fill_from
 from bias_audit.config.schema import UserPath
 from bias_audit.errors import BackboneError
 from bias_audit.files import sha256_of
 
 
-class Params(BackboneParams):
+class ArchitectureParams(LibraryParams):
+    """An architecture, and how files that fill it are read."""
+
+    architecture: str = Field(
+        description='Such as "resnet50"; with the tag of published weights, such as '
+        '"resnet50.a1_in1k", also their preprocessing.'
+    )
+    library: Library = "timm"
+    key: str | None = Field(
+        default=None,
+        description='Where in the file the weights are, such as "model_ema" or '
+        '"model.state_dict"; default: where most names fit.',
+    )
+    prefix: str | None = Field(
+        default=None,
+        description='What names in the file begin with, such as "module.encoder_q."; default: '
+        "what makes most names fit.",
+    )
+    preprocessing_of: str | None = Field(
+        default=None,
+        description='Published weights with the same preprocessing, such as "resnet50.tv_in1k" '
+        'of timm or "IMAGENET1K_V2" of torchvision; default: told from the file, or assumed.',
+    )
+    num_classes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Outputs of the classifier; default: as many as the published weights have.",
+    )
+    licence: str = Field(default="not stated", description="Of the weights, for the report.")
+
+
+class Params(ArchitectureParams):
     """An architecture, and the file that fills it."""
 
-    architecture: str = Field(description='Such as "resnet50", without a pretrained tag.')
-    library: Literal["timm", "torchvision"] = "timm"
-    file: UserPath = Field(description="A .safetensors file, or a .pth file of tensors alone.")
+    file: UserPath = Field(description="A .safetensors file, or what torch.save wrote.")
     sha256: str | None = Field(default=None, description="Refuse the file unless it has this.")
-    num_classes: int = Field(default=1000, ge=0)
-    licence: str = Field(default="not stated", description="Of the weights, for the report.")
     name: str | None = Field(default=None, description="For headings; default: the file's name.")
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    module, preprocessing = _architecture(params)
-    fit = Fit()
-    if pretrained:
-        tensors = read_state_dict(params.file)
-        _check_sha256(params)
-        fit = fill(
-            module,
-            tensors,
-            what=f"weights file {params.file} in {params.library} {params.architecture}",
-        )
-    elif not params.file.is_file():
+    if not params.file.is_file():
         raise BackboneError(f"weights file {params.file}: not found")
+    _check_sha256(params)
+    return build_from(params, params.file, name=_called(params), pretrained=pretrained)
+
+
+def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained: bool) -> Built:
+    """Build an architecture and fill it from a file.
+
+    Args:
+        params: What to build, and how to read the file.
+        file: Weights; of a kind that `read_tensors` reads.
+        name: For headings.
+        pretrained: False leaves the weights out.
+
+    Raises:
+        BackboneError: There is no such architecture, or the file does not fit it.
+    """
+    # Either library takes seconds to load, which a zoo's plan and status do without.
+    from bias_audit.backbones.sources._published import architecture_for  # noqa: PLC0415
+
+    found = architecture_for(params, file)
+    built, fit = found.architecture, Fit()
+    if pretrained:
+        wanted = Wanted(params.key, params.prefix)
+        fit = fill_from(file, built.module, built.convert, what=built.title, wanted=wanted)
     return Built(
-        module=module,
-        name=_called(params),
-        architecture=f"{params.library} {params.architecture}",
-        weights=params.file.name,
+        module=built.module,
+        name=name,
+        architecture=built.title,
+        weights=file.name,
         licence=params.licence,
-        preprocessing=preprocessing,
+        preprocessing=built.preprocessing,
+        classes=built.classes,
+        model_kwargs=built.model_kwargs,
         missing=fit.missing,
         unexpected=fit.unexpected,
         misshapen=fit.misshapen,
+        reading=(*fit.reading, found.preprocessing_from),
+        assumed=(*fit.assumed, *found.assumed),
     )
 
 
-def _architecture(params: Params) -> tuple[nn.Module, Preprocessing]:
-    # Either library takes seconds to load, which a zoo's plan and status do without.
-    if params.library == "timm":
-        import timm  # noqa: PLC0415
-
-        if not timm.is_model(params.architecture):
-            raise BackboneError(
-                unknown_name(params.architecture, timm.list_models(), noun="timm architecture")
-            )
-        module = timm.create_model(
-            params.architecture, pretrained=False, num_classes=params.num_classes
-        )
-        return module, timm_preprocessing(module)
-    from torchvision import models  # noqa: PLC0415
-
-    names = models.list_models(module=models)
-    if params.architecture not in names:
-        raise BackboneError(
-            unknown_name(params.architecture, names, noun="torchvision architecture")
-        )
-    module = models.get_model(params.architecture, weights=None, num_classes=params.num_classes)
-    return module, torchvision_preprocessing(None)
-
-
 def _check_sha256(params: Params) -> None:
-    found = sha256_of(params.file)
-    if params.sha256 and found != params.sha256.lower():
+    if params.sha256 and (found := sha256_of(params.file)) != params.sha256.lower():
         raise BackboneError(
             f"weights file {params.file}: expected sha256 {params.sha256}, got {found}"
         )
@@ -98,6 +111,10 @@ def _called(params: Params) -> str:
 
 def _files(params: Params) -> tuple[Path, ...]:
     return (params.file,) if params.file.is_file() else ()
+
+
+def _refilled(params: Params, file: Path) -> Built:
+    return build_from(params, file, name=_called(params), pretrained=True)
 
 
 def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
@@ -112,6 +129,7 @@ PLUGIN = BackboneSource(
     params_type=Params,
     build=_build,
     files=_files,
+    refilled=_refilled,
     matching=_matching,
     called=_called,
 )

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, model_validator
 
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
-from bias_audit.backbones.sources import checkpoint
+from bias_audit.backbones.backbone import BackboneSource, Built
+from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_from
 from bias_audit.config.schema import UserPath
+from bias_audit.errors import BackboneError
 
 
-class Params(BackboneParams):
+class Params(ArchitectureParams):
     """An architecture, and the files that fill it, in the order of training."""
 
-    architecture: str = Field(description='Such as "resnet50", without a pretrained tag.')
-    library: Literal["timm", "torchvision"] = "timm"
     files: tuple[UserPath, ...] = Field(
         min_length=2,
-        description=".safetensors files, or .pth files of tensors alone, the earliest first.",
+        description=".safetensors files, or what torch.save wrote, the earliest first.",
     )
     names: tuple[str, ...] | None = Field(
         default=None, description="For headings, one per file; default: the files' names."
     )
-    num_classes: int = Field(default=1000, ge=0)
-    licence: str = Field(default="not stated", description="Of the weights, for the report.")
 
     @model_validator(mode="after")
     def _one_name_each(self) -> Params:
@@ -38,30 +34,28 @@ class Params(BackboneParams):
 
 def _steps(params: Params) -> tuple[Params, ...]:
     """The same parameters with one file each."""
-    names = params.names or tuple(file.stem for file in params.files)
     return tuple(
         params.model_copy(update={"files": (file,), "names": (name,)})
-        for file, name in zip(params.files, names, strict=True)
+        for file, name in zip(params.files, _names(params), strict=True)
     )
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    one = checkpoint.Params(
-        layers=params.layers,
-        preprocessing=params.preprocessing,
-        overrides=params.overrides,
-        architecture=params.architecture,
-        library=params.library,
-        file=params.files[-1],
-        num_classes=params.num_classes,
-        licence=params.licence,
-        name=params.names[-1] if params.names else None,
-    )
-    return checkpoint.PLUGIN.build(one, pretrained)
+    if not params.files[-1].is_file():
+        raise BackboneError(f"weights file {params.files[-1]}: not found")
+    return build_from(params, params.files[-1], name=_names(params)[-1], pretrained=pretrained)
+
+
+def _refilled(params: Params, file: Path) -> Built:
+    return build_from(params, file, name=_names(params)[-1], pretrained=True)
+
+
+def _names(params: Params) -> tuple[str, ...]:
+    return params.names or tuple(file.stem for file in params.files)
 
 
 def _called(params: Params) -> str:
-    names = params.names or tuple(file.stem for file in params.files)
+    names = _names(params)
     return names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}"
 
 
@@ -76,4 +70,5 @@ PLUGIN = BackboneSource(
     steps=_steps,
     called=_called,
     files=_files,
+    refilled=_refilled,
 )

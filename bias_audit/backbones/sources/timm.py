@@ -2,47 +2,291 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import timm
 import torch
 from huggingface_hub import constants, get_session, try_to_load_from_cache
 from pydantic import Field
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import infer_imagenet_subset
+from timm.models import _builder, load_model_config_from_hf, load_pretrained
+from timm.models._hub import load_model_config_from_path
+from torch import Tensor, nn
 
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
-from bias_audit.backbones.weights import timm_preprocessing
+from bias_audit.backbones.backbone import (
+    BackboneSource,
+    Built,
+    LibraryParams,
+    Preprocessing,
+    PreprocessingParams,
+)
+from bias_audit.backbones.head import NO_CLASSES, Classes
+from bias_audit.backbones.library import (
+    Architecture,
+    known_interpolation,
+    noted_state,
+    refuse_own_arguments,
+    refused_arguments,
+    three,
+)
+from bias_audit.backbones.weight_files import read_tensors
+from bias_audit.backbones.weights import Converter, Tensors, Wanted, fill_from
+from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import BackboneError
 
 _HUB_NAMES: Final = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 """What timm looks for in a hub repository, in this order."""
 
 
-class Params(BackboneParams):
+class Params(LibraryParams):
     """Which timm model."""
 
-    name: str = Field(description='Model and pretrained tag, such as "resnet50.a1_in1k".')
+    name: str = Field(
+        description='Model and pretrained tag, such as "resnet50.a1_in1k"; or a hub repository '
+        'or folder in timm\'s format, such as "hf-hub:owner/model" or "local-dir:FOLDER".'
+    )
+
+
+def timm_architecture(
+    name: str,
+    model_kwargs: Mapping[str, Any],
+    *,
+    wanted: PreprocessingParams,
+    num_classes: int | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Architecture:
+    """Build an architecture of timm without weights.
+
+    Args:
+        name: With or without a pretrained tag, as `timm_name` returns it.
+        model_kwargs: Keyword arguments for timm; an input size is added for architectures that
+            fix theirs.
+        wanted: What the config says about the input.
+        num_classes: Outputs of the classifier; None: as many as the tag has.
+        config: The pretrained configuration that belongs to the weights; None: that of the name.
+
+    Raises:
+        BackboneError: timm does not take the arguments.
+    """
+    settings = dict(config or timm_settings(name))
+    kwargs = timm_kwargs(model_kwargs, settings, wanted)
+    outputs: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    with refused_arguments("timm", name, model_kwargs), _without_loading() as asked:
+        module = timm.create_model(
+            name, pretrained=True, pretrained_cfg=settings or None, **outputs, **kwargs
+        )
+    return Architecture(
+        module,
+        f"timm {name.partition('.')[0]}",
+        timm_preprocessing(settings, kwargs),
+        timm_classes(settings, num_classes),
+        _timm_converter(module, settings, asked),
+        kwargs,
+    )
+
+
+def timm_settings(name: str) -> dict[str, Any]:
+    """Timm's pretrained configuration of a model and tag; empty where it has none."""
+    known = timm.get_pretrained_cfg(name)
+    settings: dict[str, Any] = known.to_dict() if known else {}  # type: ignore[no-untyped-call]
+    return settings
+
+
+def timm_kwargs(
+    model_kwargs: Mapping[str, Any], settings: Mapping[str, Any], wanted: PreprocessingParams
+) -> dict[str, Any]:
+    """Keyword arguments for timm, with the input size where the architecture has a fixed one."""
+    refuse_own_arguments(model_kwargs)
+    kwargs = {k: tuple(v) if isinstance(v, list) else v for k, v in model_kwargs.items()}
+    free = kwargs.get("dynamic_img_size") or "img_size" in kwargs
+    if wanted.size and settings.get("fixed_input_size") and not free:
+        kwargs["img_size"] = wanted.size
+    return kwargs
+
+
+@contextmanager
+def _without_loading() -> Iterator[dict[str, Any]]:
+    """While modules are built, note how timm would load their weights, and load none.
+
+    timm tells its loader the conversion that belongs to an architecture, and nobody else.
+    """
+    asked: dict[str, Any] = {}
+
+    def note(_module: nn.Module, **arguments: Any) -> None:
+        asked.update(arguments)
+
+    original = _builder.load_pretrained
+    _builder.load_pretrained = note  # type: ignore[assignment]
+    try:
+        yield asked
+    finally:
+        _builder.load_pretrained = original
+
+
+def _timm_converter(
+    module: nn.Module, settings: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Converter:
+    """What timm's loader hands to a module, given the tensors of a file."""
+    n_classes = getattr(module, "num_classes", 0)
+
+    def convert(tensors: Tensors) -> Tensors:
+        kept: dict[str, Tensor] = {}
+        config = {
+            **settings,
+            "source": "",
+            "state_dict": dict(tensors),
+            "num_classes": n_classes,
+            "label_offset": _offset(tensors, settings, n_classes),
+        }
+        with noted_state(module, kept):
+            load_pretrained(
+                module, config, num_classes=n_classes, filter_fn=asked.get("filter_fn")
+            )
+        return kept
+
+    return convert
+
+
+def _offset(tensors: Tensors, settings: Mapping[str, Any], n_classes: int) -> int:
+    """Leading outputs that a file has beyond the classes; timm's own files already lost them."""
+    weight = tensors.get(f"{settings.get('classifier')}.weight")
+    offset = int(settings.get("label_offset") or 0)
+    return 0 if weight is None or len(weight) == n_classes else offset
+
+
+def timm_name(name: str) -> tuple[str, str]:
+    """The name under which timm of the day knows a model, and what was changed.
+
+    Raises:
+        BackboneError: There is no such model or tag; the message names the nearest.
+    """
+    plain = name
+    for start in ("hf-hub:timm/", "hf_hub:timm/", "timm/"):
+        plain = plain.removeprefix(start)
+    if plain != name and not timm.is_model_pretrained(plain):
+        plain = name
+    if is_remote(plain):
+        return plain, ""
+    architecture, _, tag = plain.partition(".")
+    current = timm.models.get_deprecated_models().get(architecture)
+    if current:
+        mapped = current if not tag else f"{current.partition('.')[0]}.{tag}"
+        return mapped, f"timm renamed {plain} to {mapped}"
+    if not timm.is_model(architecture):
+        raise BackboneError(unknown_name(plain, timm.list_models(), noun="timm model"))
+    known = [full.partition(".")[2] for full in timm.list_models(architecture, include_tags=True)]
+    if tag and tag not in known:
+        raise BackboneError(unknown_name(tag, known, noun=f"tag of timm's {architecture}"))
+    return plain, "" if plain == name else f"{name} is timm's {plain}"
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is of a hub repository or folder: "hf-hub:owner/model", "local-dir:PATH"."""
+    return ":" in name or "/" in name
+
+
+def timm_preprocessing(
+    settings: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None
+) -> Preprocessing:
+    """The evaluation preprocessing of a pretrained configuration of timm."""
+    resolved: dict[str, Any] = resolve_data_config(  # type: ignore[no-untyped-call]
+        {}, pretrained_cfg=settings or {"mean": None}
+    )
+    _, height, width = resolved["input_size"]
+    size = (kwargs or {}).get("img_size")
+    if size is not None:
+        height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    return Preprocessing(
+        height=height,
+        width=width,
+        resize="stretch",
+        crop_fraction=float(resolved["crop_pct"]),
+        interpolation=known_interpolation(str(resolved["interpolation"])),
+        mean=three(resolved["mean"]),
+        std=three(resolved["std"]),
+    )
+
+
+def timm_classes(settings: Mapping[str, Any], num_classes: int | None = None) -> Classes:
+    """What the outputs of a pretrained configuration of timm stand for."""
+    n_outputs = int(settings.get("num_classes") or 0)
+    if num_classes is not None and num_classes != n_outputs:
+        return Classes(num_classes, "as the config says") if num_classes else NO_CLASSES
+    names = settings.get("label_names")
+    subset = infer_imagenet_subset(dict(settings))
+    if names:
+        return Classes(n_outputs, f"{names[0]}, ...")
+    if subset:
+        return Classes(n_outputs, f"ImageNet ({subset})")
+    if num_classes:
+        return Classes(num_classes, "as the config says")
+    return NO_CLASSES
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    _check_name(params.name)
+    name, renamed = timm_name(params.name)
     try:
         if pretrained:
             _ask_hub(params)
-        module = timm.create_model(params.name, pretrained=pretrained)
+        settings = _settings(name)
     except Exception as error:
-        raise BackboneError(_unreachable(params.name, error)) from error
-    config = cast("dict[str, Any]", module.pretrained_cfg)
-    tag = config.get("tag")
+        raise BackboneError(_unreachable(params, name, error)) from error
+    if pretrained and not is_remote(name) and not timm.is_model_pretrained(name):
+        raise BackboneError(
+            f"timm publishes no weights for {name}: name a tag that has some, or give a file of "
+            "your own to kind: checkpoint"
+        )
+    kwargs = timm_kwargs(params.model_kwargs, settings, params.preprocessing)
+    try:
+        with refused_arguments("timm", name, params.model_kwargs):
+            module = timm.create_model(name, pretrained=pretrained, **kwargs)
+    except BackboneError:
+        raise
+    except Exception as error:
+        raise BackboneError(_unreachable(params, name, error)) from error
+    tag = settings.get("tag")
     return Built(
         module=module,
         name=params.name,
-        architecture=f"timm {config.get('architecture', params.name)}",
-        weights=f"timm pretrained tag {tag}" if tag else f"timm {params.name}",
-        licence=str(config.get("license") or "not stated"),
-        preprocessing=timm_preprocessing(module),
+        architecture=f"timm {settings.get('architecture', name)}",
+        weights=f"timm pretrained tag {tag}" if tag else f"timm {name}",
+        licence=str(settings.get("license") or "not stated"),
+        preprocessing=timm_preprocessing(settings, kwargs),
+        classes=timm_classes(settings),
+        model_kwargs=kwargs,
+        reading=(renamed,) if renamed else (),
     )
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """The pretrained configuration of a model, from the hub or a folder where it lies there.
+
+    Raises:
+        Exception: Whatever the library of the day raises when nobody answers.
+    """
+    if not is_remote(name):
+        return timm_settings(name)
+    source, identifier = timm.models.parse_model_name(name)
+    load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
+    config, architecture, _ = load(identifier)
+    settings = {name: value for name, value in dict(config).items() if value is not None}
+    return {**settings, "architecture": architecture}
+
+
+def _repository(name: str) -> tuple[str, str | None, tuple[str, ...]]:
+    """Hub repository, revision and names of the file that timm would read."""
+    if is_remote(name):
+        source, identifier = timm.models.parse_model_name(name)
+        repository, _, revision = identifier.partition("@")
+        return repository if source == "hf-hub" else "", revision or None, _HUB_NAMES
+    known = timm.get_pretrained_cfg(name)
+    repository, _, revision = str((known.hf_hub_id if known else None) or "").partition("@")
+    names = (known.hf_hub_filename,) if known and known.hf_hub_filename else _HUB_NAMES
+    return repository, revision or None, names
 
 
 def _ask_hub(params: Params) -> None:
@@ -53,56 +297,77 @@ def _ask_hub(params: Params) -> None:
     Raises:
         Exception: Whatever the library of the day raises when nobody answers.
     """
-    config = timm.get_pretrained_cfg(params.name)
-    if constants.HF_HUB_OFFLINE or _files(params) or not (config and config.hf_hub_id):
+    repository, _, _ = _repository(timm_name(params.name)[0])
+    if constants.HF_HUB_OFFLINE or _files(params) or not repository:
         return
     get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
-def _check_name(name: str) -> None:
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
-        raise BackboneError(f"timm has no model {architecture!r}; nearest: {', '.join(near)}")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(architecture)]
-    if tag and tag not in tags:
-        raise BackboneError(
-            f"timm has no pretrained tag {tag!r} for {architecture}; known: {', '.join(tags)}"
+def _unreachable(params: Params, name: str, error: Exception) -> str:
+    """Why weights could not be had: a file that is there but broken is not a missing one."""
+    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    for file in _files(params):
+        read_tensors(file)  # raises what is wrong with it
+        return f"timm {name}: its weights are in {file}, but do not fit ({reason})"
+    if name.startswith("local-dir:"):
+        return f"timm {name}: expected a folder with config.json and weights ({reason})"
+    repository, _, names = _repository(name)
+    folder = f"models--{repository.replace('/', '--')}"
+    other = (
+        ""
+        if is_remote(name)
+        else (
+            f"; or keep the file {names[0]} anywhere and use 'kind: checkpoint' with "
+            f"'architecture: {_with_tag(name)}' and 'file: PATH'"
         )
-    if not tags:
-        raise BackboneError(f"timm has no pretrained weights for {architecture}")
-
-
-def _unreachable(name: str, error: Exception) -> str:
-    config = timm.get_pretrained_cfg(name)
-    hub_id = (config.hf_hub_id if config else None) or "(no hub repository)"
-    folder = f"models--{hub_id.replace('/', '--')}"
+    )
     return (
         f"timm {name}: its weights are neither in the local cache nor could they be fetched "
-        f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}). "
-        f"Without network: fetch the hub repository {hub_id} on another machine and copy its "
-        f"cache folder to {constants.HF_HUB_CACHE}/{folder}; or keep the .safetensors file "
-        f"anywhere and use 'kind: checkpoint' with 'architecture: {name.partition('.')[0]}' "
-        "and 'file: PATH'"
+        f"({reason}). Without network: fetch the hub repository {repository or '(none)'} on "
+        f"another machine and copy its cache folder to {constants.HF_HUB_CACHE}/{folder}{other}"
     )
+
+
+def _with_tag(name: str) -> str:
+    """The name with the tag that its weights and preprocessing have."""
+    known = timm.get_pretrained_cfg(name)
+    return name if "." in name or not (known and known.tag) else f"{name}.{known.tag}"
 
 
 def _files(params: Params) -> tuple[Path, ...]:
     """The file that timm would read, if it is in the cache of the hub it comes from."""
-    config = timm.get_pretrained_cfg(params.name)
-    if config is None:
-        return ()
-    if config.hf_hub_id:
-        repository, _, revision = config.hf_hub_id.partition("@")
-        names = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_NAMES
-        cached = (
-            try_to_load_from_cache(repository, name, revision=revision or None) for name in names
-        )
+    name, _ = timm_name(params.name)
+    if name.startswith("local-dir:"):
+        folder = Path(name.partition(":")[2])
+        return tuple(folder / file for file in _HUB_NAMES if (folder / file).is_file())[:1]
+    repository, revision, names = _repository(name)
+    if repository:
+        cached = (try_to_load_from_cache(repository, each, revision=revision) for each in names)
         return tuple(Path(path) for path in cached if isinstance(path, str))[:1]
-    if isinstance(config.url, str) and config.url:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rpartition("/")[2]
+    known = timm.get_pretrained_cfg(name)
+    if known is not None and isinstance(known.url, str) and known.url:
+        place = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rpartition("/")[2]
         return (place,) if place.is_file() else ()
     return ()
+
+
+def _refilled(params: Params, file: Path) -> Built:
+    name, _ = timm_name(params.name)
+    if is_remote(name):
+        raise BackboneError(f"{params.name}: weights of a hub repository cannot be exchanged")
+    built = timm_architecture(name, params.model_kwargs, wanted=params.preprocessing)
+    fit = fill_from(file, built.module, built.convert, what=built.title, wanted=Wanted())
+    return Built(
+        module=built.module,
+        name=params.name,
+        architecture=built.title,
+        weights=file.name,
+        licence="not stated",
+        preprocessing=built.preprocessing,
+        missing=fit.missing,
+        unexpected=fit.unexpected,
+        misshapen=fit.misshapen,
+    )
 
 
 def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
@@ -110,5 +375,10 @@ def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
 
 
 PLUGIN = BackboneSource(
-    title="timm model", params_type=Params, build=_build, files=_files, matching=_matching
+    title="timm model",
+    params_type=Params,
+    build=_build,
+    files=_files,
+    refilled=_refilled,
+    matching=_matching,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -9,69 +12,199 @@ from urllib.error import URLError
 
 import torch
 from pydantic import Field
+from torch import Tensor, nn
 from torchvision import models
 
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
-from bias_audit.backbones.weights import torchvision_preprocessing
+from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams, Preprocessing
+from bias_audit.backbones.head import NO_CLASSES, Classes
+from bias_audit.backbones.library import (
+    Architecture,
+    known_interpolation,
+    noted_state,
+    refuse_own_arguments,
+    refused_arguments,
+    three,
+)
+from bias_audit.backbones.weights import Converter, Fit, Tensors, Wanted, fill_from
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import BackboneError
 
 
-class Params(BackboneParams):
+class Params(LibraryParams):
     """Which torchvision model and weights."""
 
     name: str = Field(description='Such as "resnet50".')
     weights: str = Field(default="DEFAULT", description='Such as "IMAGENET1K_V1".')
 
 
-def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    weights = _weights(params)
-    module = models.get_model(params.name, weights=None, **_architecture_options(weights))
-    if pretrained:
-        module.load_state_dict(_fetch(params, weights))
-    return Built(
-        module=module,
-        name=params.name,
-        architecture=f"torchvision {params.name}",
-        weights=str(weights),
-        licence="see torchvision's page of these weights; ImageNet's terms of access apply",
-        preprocessing=torchvision_preprocessing(weights.transforms()),
+def torchvision_architecture(
+    name: str,
+    weights: Any | None,
+    model_kwargs: Mapping[str, Any],
+    *,
+    num_classes: int | None = None,
+) -> Architecture:
+    """Build an architecture of torchvision without weights.
+
+    Args:
+        name: Such as "resnet50".
+        weights: The published weights whose settings it gets; None: those of nobody.
+        model_kwargs: Keyword arguments for torchvision.
+        num_classes: Outputs of the classifier; None: as many as the weights have.
+
+    Raises:
+        BackboneError: torchvision does not take the arguments.
+    """
+    refuse_own_arguments(model_kwargs)
+    options = {} if weights is None else _architecture_options(weights)
+    if num_classes is not None:
+        options["num_classes"] = num_classes
+    with refused_arguments("torchvision", name, model_kwargs):
+        module = models.get_model(name, weights=None, **{**options, **model_kwargs})
+    n_classes = num_classes or len(weights.meta["categories"] if weights else ())
+    same = weights is not None and n_classes == len(weights.meta["categories"])
+    of = "ImageNet (imagenet-1k)" if same else "as the config says"
+    return Architecture(
+        module,
+        f"torchvision {name}",
+        torchvision_preprocessing(None if weights is None else weights.transforms()),
+        Classes(n_classes, of) if n_classes else NO_CLASSES,
+        _torchvision_converter(module),
+        dict(model_kwargs),
     )
 
 
-def _weights(params: Params) -> Any:
-    names = models.list_models(module=models)
-    if params.name not in names:
-        raise BackboneError(unknown_name(params.name, names, noun="torchvision model"))
-    known = models.get_model_weights(params.name)
-    if params.weights not in known.__members__:
-        raise BackboneError(
-            unknown_name(params.weights, list(known.__members__), noun=f"{params.name} weights")
-        )
-    return known[params.weights]
-
-
 def _architecture_options(weights: Any) -> dict[str, Any]:
-    """What torchvision sets on a model when it loads these weights itself."""
+    """What torchvision's builders set when they load published weights themselves."""
     options: dict[str, Any] = {"num_classes": len(weights.meta["categories"])}
-    if "Inception" in type(weights).__name__ or "GoogLeNet" in type(weights).__name__:
+    kind = type(weights).__name__
+    if kind.startswith(("Inception", "GoogLeNet")):
         options |= {"transform_input": True, "init_weights": False}
+    if kind.startswith("ViT"):
+        options["image_size"] = weights.meta["min_size"][0]
     return options
 
 
-def _fetch(params: Params, weights: Any) -> dict[str, torch.Tensor]:
-    place = _place(weights)
-    try:
-        state: dict[str, torch.Tensor] = weights.get_state_dict(
-            progress=False, check_hash=True, weights_only=True
+def _torchvision_converter(module: nn.Module) -> Converter:
+    """The renaming that torchvision's builder of an architecture makes, as DenseNet's does."""
+    loader: Callable[..., None] | None = getattr(
+        sys.modules[type(module).__module__], "_load_state_dict", None
+    )
+
+    def convert(tensors: Tensors) -> Tensors:
+        if loader is None:
+            return tensors
+        kept: dict[str, Tensor] = {}
+        with noted_state(module, kept):
+            loader(module, _Given(dict(tensors)), progress=False)
+        return kept
+
+    return convert
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Tensors in the place where torchvision's loader expects published weights."""
+
+    tensors: dict[str, Tensor]
+
+    def get_state_dict(self, **_named: object) -> dict[str, Tensor]:
+        """As `WeightsEnum` does."""
+        return self.tensors
+
+
+def torchvision_weights(name: str, wanted: str | None = None) -> Any:
+    """One of torchvision's published weights; None: its default ones.
+
+    Args:
+        name: Of the architecture.
+        wanted: Such as "IMAGENET1K_V2" or "ResNet50_Weights.IMAGENET1K_V2".
+
+    Raises:
+        BackboneError: There is no such model, or there are no such weights.
+    """
+    names = models.list_models(module=models)
+    if name not in names:
+        raise BackboneError(unknown_name(name, names, noun="torchvision model"))
+    known = models.get_model_weights(name)
+    short = (wanted or "DEFAULT").removeprefix(f"{known.__name__}.")
+    if short not in known.__members__:
+        raise BackboneError(unknown_name(short, list(known.__members__), noun=f"{name} weights"))
+    return known[short]
+
+
+def torchvision_preprocessing(transforms: Any | None) -> Preprocessing:
+    """The evaluation preprocessing of torchvision weights; ImageNet's usual one without any."""
+    if transforms is None:
+        return Preprocessing(
+            height=224,
+            width=224,
+            resize="stretch",
+            crop_fraction=0.875,
+            interpolation="bilinear",
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
         )
+    crop = int(transforms.crop_size[0])
+    return Preprocessing(
+        height=crop,
+        width=crop,
+        resize="stretch",
+        crop_fraction=crop / int(transforms.resize_size[0]),
+        interpolation=known_interpolation(str(transforms.interpolation.value)),
+        mean=three(transforms.mean),
+        std=three(transforms.std),
+    )
+
+
+def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
+    return _filled(params, _fetched(params) if pretrained else None)
+
+
+def _weights(params: Params) -> Any:
+    return torchvision_weights(params.name, params.weights)
+
+
+def _filled(params: Params, file: Path | None) -> Built:
+    weights = _weights(params)
+    built = torchvision_architecture(params.name, weights, params.model_kwargs)
+    fit = Fit()
+    if file is not None:
+        fit = fill_from(file, built.module, built.convert, what=built.title, wanted=Wanted())
+    return Built(
+        module=built.module,
+        name=params.name,
+        architecture=built.title,
+        weights=str(weights),
+        licence="see torchvision's page of these weights; ImageNet's terms of access apply",
+        preprocessing=built.preprocessing,
+        classes=built.classes,
+        model_kwargs=built.model_kwargs,
+        missing=fit.missing,
+        unexpected=fit.unexpected,
+        misshapen=fit.misshapen,
+        reading=fit.reading,
+        assumed=fit.assumed,
+    )
+
+
+def _fetched(params: Params) -> Path:
+    """The file of the weights, fetched where it is not in the cache."""
+    weights = _weights(params)
+    place = _place(weights)
+    if place.is_file():
+        return place
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        digest = place.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(weights.url, str(place), digest, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         raise BackboneError(
             f"torchvision {params.name}: weights {weights} are neither in the local cache nor "
             f"could they be fetched ({error}). Without network: put the file "
             f"{place.name} into {place.parent}"
         ) from error
-    return state
+    return place
 
 
 def _place(weights: Any) -> Path:
@@ -95,5 +228,6 @@ PLUGIN = BackboneSource(
     params_type=Params,
     build=_build,
     files=_files,
+    refilled=_filled,
     matching=_matching,
 )

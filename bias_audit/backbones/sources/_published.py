@@ -1,0 +1,269 @@
+"""Which published weights a file is, or is like: their preprocessing goes with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import timm
+from timm.models import PretrainedCfg
+from torchvision import models
+
+from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.library import Architecture, Library
+from bias_audit.backbones.sources.timm import (
+    is_remote,
+    timm_architecture,
+    timm_name,
+    timm_preprocessing,
+    timm_settings,
+)
+from bias_audit.backbones.sources.torchvision import (
+    torchvision_architecture,
+    torchvision_preprocessing,
+    torchvision_weights,
+)
+from bias_audit.config.catalog import unknown_name
+from bias_audit.errors import BackboneError
+from bias_audit.files import sha256_of
+
+if TYPE_CHECKING:
+    from bias_audit.backbones.sources.checkpoint import ArchitectureParams
+
+_DIGEST: Final = 8
+"""Digits of a SHA-256 that either library writes into the names of its files."""
+_SHOWN: Final = 5
+_MOST_BYTES: Final = 1_000_000
+"""Of a config.json beside a file."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An architecture with the preprocessing that belongs to a file of weights."""
+
+    architecture: Architecture
+    preprocessing_from: str
+    """Where the preprocessing comes from, in words."""
+    assumed: tuple[str, ...]
+    """A sentence where it is assumed."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Published weights whose preprocessing is taken."""
+
+    name: str
+    """Such as "resnet50.a1_in1k" or "ResNet50_Weights.IMAGENET1K_V2"."""
+    why: str
+    """How it was recognised; empty where it is assumed."""
+    settings: Any
+    """timm's configuration or torchvision's weights."""
+
+
+def architecture_for(params: ArchitectureParams, file: Path) -> Found:
+    """Build an architecture with the preprocessing that belongs to a file.
+
+    The config names it (a tag of the architecture, or `preprocessing_of`); else the file tells it
+    (by its SHA-256, its name, or timm's config.json beside it); else that of the library's
+    default weights is assumed, and said to be.
+
+    Args:
+        params: What the config says.
+        file: Of the weights; it is not opened as weights.
+
+    Raises:
+        BackboneError: There is no such architecture or weights.
+    """
+    found = (_of_timm if params.library == "timm" else _of_torchvision)(params, file)
+    return dataclasses.replace(found, assumed=()) if _all_given(params) else found
+
+
+def _all_given(params: ArchitectureParams) -> bool:
+    asked = params.preprocessing
+    given = (asked.size, asked.mean, asked.std, asked.interpolation)
+    return asked.resize == "stretch" and None not in given
+
+
+def _of_timm(params: ArchitectureParams, file: Path) -> Found:
+    name, _ = timm_name(params.architecture)
+    if is_remote(name):
+        raise BackboneError(
+            f"architecture: expected a name such as resnet50.a1_in1k, got {name!r}; "
+            "hub repositories are `kind: timm`"
+        )
+    architecture, _, tag = name.partition(".")
+    names = timm.list_models(architecture, include_tags=True)
+    known = {full: settings for full in names if (settings := timm_settings(full))}
+    default = timm_settings(name)
+    if params.preprocessing_of is not None:
+        source = _named(params.preprocessing_of, architecture)
+    elif tag:
+        source = _Source(name, "as the config names them", default)
+    else:
+        urls = {full: (str(settings.get("url", "")), settings) for full, settings in known.items()}
+        source = (
+            _of_config_json(file, architecture)
+            or _recognised(file, urls)
+            or _Source(f"timm's {_full_name(architecture, default)}", "", default)
+        )
+    own = isinstance(source.settings, dict) and source.settings.get("architecture") == architecture
+    built = timm_architecture(
+        name,
+        params.model_kwargs,
+        wanted=params.preprocessing,
+        num_classes=params.num_classes,
+        config=source.settings if own else None,
+    )
+    others = {full: timm_preprocessing(settings) for full, settings in known.items()}
+    return _found(built, source, others)
+
+
+def _of_torchvision(params: ArchitectureParams, file: Path) -> Found:
+    name = params.architecture
+    default = torchvision_weights(name)
+    known = {str(weights): (weights.url, weights) for weights in type(default)}
+    if params.preprocessing_of is not None:
+        source = _named(params.preprocessing_of, name, library="torchvision")
+    else:
+        source = _recognised(file, known) or _Source(f"torchvision's {default}", "", default)
+    own = source.settings if str(source.settings) in known else None
+    built = torchvision_architecture(
+        name,
+        own,
+        params.model_kwargs,
+        num_classes=params.num_classes if own or params.num_classes is not None else 1000,
+    )
+    others = {
+        full: torchvision_preprocessing(weights.transforms())
+        for full, (_, weights) in known.items()
+    }
+    return _found(built, source, others)
+
+
+def _preprocessing(source: _Source, model_kwargs: Mapping[str, Any]) -> Preprocessing:
+    if isinstance(source.settings, dict):
+        return timm_preprocessing(source.settings, model_kwargs)
+    return torchvision_preprocessing(source.settings.transforms())
+
+
+def _found(built: Architecture, source: _Source, others: Mapping[str, Preprocessing]) -> Found:
+    own = _preprocessing(source, built.model_kwargs)
+    built = dataclasses.replace(built, preprocessing=own)
+    if source.why:
+        return Found(built, f"preprocessing of {source.name}, {source.why}", ())
+    differing = _differing(others.values())
+    among = (
+        f"; the {len(others)} published weights of this architecture differ in {differing}"
+        if differing
+        else ""
+    )
+    return Found(
+        built,
+        f"preprocessing of {source.name}, assumed",
+        (
+            f"the preprocessing of {source.name} is assumed: neither the config nor the file says "
+            f"which weights these are{among}; name the right one with preprocessing_of",
+        ),
+    )
+
+
+def _differing(all_known: Iterable[Preprocessing]) -> str:
+    """What published weights do not have in common, in words."""
+    rows = [dataclasses.asdict(each) for each in all_known]
+    words = {
+        "height": "size",
+        "mean": "mean",
+        "std": "standard deviation",
+        "interpolation": "interpolation",
+        "crop_fraction": "crop",
+    }
+    found = [word for name, word in words.items() if len({row[name] for row in rows}) > 1]
+    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+
+
+def _named(wanted: str, architecture: str, *, library: Library = "timm") -> _Source:
+    """The weights that `preprocessing_of` names, of either library."""
+    why = "as the config says"
+    if (library == "torchvision" and "." not in wanted) or "_Weights." in wanted:
+        owner = _owner(wanted) or architecture
+        weights = torchvision_weights(owner, wanted)
+        return _Source(str(weights), why, weights)
+    name, _ = timm_name(wanted)
+    settings = {} if is_remote(name) else timm_settings(name)
+    if not settings:
+        raise BackboneError(unknown_name(wanted, timm.list_pretrained(), noun="published weights"))
+    return _Source(name, why, settings)
+
+
+def _full_name(architecture: str, settings: Mapping[str, Any]) -> str:
+    """Of an architecture with the tag of a pretrained configuration, if it has one."""
+    tag = settings.get("tag")
+    return f"{architecture}.{tag}" if tag else architecture
+
+
+def _owner(wanted: str) -> str | None:
+    """The torchvision model that an enumeration of weights belongs to."""
+    enumeration = wanted.partition(".")[0]
+    return next(
+        (
+            name
+            for name in models.list_models(module=models)
+            if models.get_model_weights(name).__name__ == enumeration
+        ),
+        None,
+    )
+
+
+def _recognised(file: Path, known: Mapping[str, tuple[str, Any]]) -> _Source | None:
+    """The published weights that a file is, by its SHA-256 or its name."""
+    by_digest = {_digest_in(url): full for full, (url, _) in known.items() if _digest_in(url)}
+    if by_digest and (full := by_digest.get(sha256_of(file)[:_DIGEST])):
+        return _Source(full, "by the file's SHA-256", known[full][1])
+    names = {url.rpartition("/")[2]: full for full, (url, _) in known.items() if url}
+    if full := names.get(file.name):
+        return _Source(full, "by the file's name", known[full][1])
+    places = [file.name.removesuffix(file.suffix), file.stem, *_folders(file)]
+    for full in known:
+        if "." in full and full in places:
+            return _Source(full, "by the name of the file or its folder", known[full][1])
+    return None
+
+
+def _folders(file: Path) -> Iterator[str]:
+    """Names of folders that may be called after what they hold, also in the hub's cache."""
+    for folder in file.parent.parts:
+        yield folder
+        yield folder.removeprefix("models--timm--")
+
+
+def _digest_in(url: str) -> str:
+    """Digits of the SHA-256 that the name of a library's file ends with; empty if none."""
+    digits = Path(url.rpartition("/")[2]).stem.rpartition("-")[2]
+    is_digest = len(digits) == _DIGEST and set(digits) <= set("0123456789abcdef")
+    return digits if is_digest else ""
+
+
+def _of_config_json(file: Path, architecture: str) -> _Source | None:
+    """What timm writes beside the weights that it saves for a hub."""
+    place = file.with_name("config.json")
+    try:
+        if place.stat().st_size > _MOST_BYTES:
+            return None
+        config = json.loads(place.read_text(encoding="utf-8"))
+        settings = {**config["pretrained_cfg"], "architecture": config["architecture"]}
+        if config["architecture"] != architecture:
+            return None
+        fields = {field.name for field in dataclasses.fields(PretrainedCfg)}
+        known = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in settings.items()
+            if key in fields and value is not None
+        }
+        timm_preprocessing(known)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BackboneError):
+        return None
+    return _Source(_full_name(architecture, settings), "by the config.json beside the file", known)

@@ -1,0 +1,269 @@
+"""Files of weights that may come from anywhere: read without running any code of theirs."""
+
+from __future__ import annotations
+
+import collections
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bias_audit.errors import BackboneError
+
+Tree = dict[str, "Tensor | Tree"]
+"""Tensors as a file nests them; everything else that it holds is left out."""
+
+_DEEPEST: Final = 8
+_SHOWN: Final = 5
+_SAFETENSORS: Final = "safetensors file"
+_PYTORCH: Final = "PyTorch file"
+_PAGE: Final = "a web page in place of the file, as a failed download leaves: download it again"
+_KINDS: Final = (
+    (rb"\Z", "an empty file"),
+    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", _PYTORCH),  # as before version 1.6
+    (rb"version https://git-lfs", "a Git LFS pointer in place of the file: run `git lfs pull`"),
+    (rb"\S*/annex/objects/", "a git-annex pointer in place of the file: run `git annex get`"),
+    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml|!--)", _PAGE),
+    (rb"\x89HDF", "an HDF5 file, as Keras saves"),
+    (rb"\x93NUMPY", "a NumPy array"),
+    (rb"GGUF", "a GGUF file, whose weights are quantised"),
+    (rb"....TFL3", "a TensorFlow Lite model"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|Rar!|7z\xbc\xaf", "a compressed archive: unpack it first"),
+    (rb"%PDF", "a PDF"),
+    (rb"\x89PNG|\xff\xd8\xff", "an image"),
+    (
+        rb"\s*\{.*(weight_map|safetensors)",
+        "the index of weights in several files: join them first",
+    ),
+    (rb"\s*[\[{]", "a JSON text"),
+    (rb"\x80[\x00-\x05]", "a Python pickle that torch.save did not write"),
+    (rb".{0,64}(?i:onnx|pytorch)", "an ONNX graph"),
+)
+"""How kinds of files begin; the first that fits."""
+
+
+def read_tensors(path: Path) -> tuple[Tree, str]:
+    """Read the tensors of a file; its content, not its name, says what it is.
+
+    Settings that trainers save beside weights (argparse, paths, OmegaConf, ...) are passed over;
+    a class that is not on the list is refused, and nothing of the file is run.
+
+    Args:
+        path: Of a safetensors file, or of what `torch.save` wrote.
+
+    Returns:
+        The tensors, nested as in the file, and the format in words.
+
+    Raises:
+        BackboneError: The file is missing, damaged, of another kind, or asks to run code.
+    """
+    if not path.is_file():
+        link = "a link that leads nowhere" if path.is_symlink() else "not found"
+        raise BackboneError(
+            f"weights file {path}: {link}; expected a safetensors file or what torch.save wrote"
+        )
+    try:
+        kind = _kind(path)
+        if kind == _SAFETENSORS:
+            return dict(load_file(path)), kind
+        tree = _tree(_unpickled(path)) if kind == _PYTORCH else {}
+    except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
+        raise BackboneError(f"weights file {path}: {_unreadable(path, error)}") from error
+    if not tree:
+        got = "no tensor in it" if kind == _PYTORCH else kind
+        raise BackboneError(
+            f"weights file {path}: expected a safetensors file or what torch.save wrote, got {got}"
+        )
+    return tree, kind
+
+
+def _kind(path: Path) -> str:
+    """What a file is, by its content."""
+    with path.open("rb") as stream:
+        start = stream.read(512)
+    if start.startswith(b"PK"):
+        return _kind_of_archive(path)
+    header = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and header <= path.stat().st_size:
+        return _SAFETENSORS
+    fitting = (kind for how, kind in _KINDS if re.match(how, start, re.DOTALL))
+    return next(fitting, "neither of them")
+
+
+def _kind_of_archive(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return "a part of such a file or of a ZIP archive: it was not copied whole"
+    ends = {name.rpartition("/")[2] for name in names}
+    if any("/code/" in name for name in names) or "constants.pkl" in ends:
+        return "a TorchScript archive: save the state_dict of its module"
+    if "data.pkl" in ends:
+        return _PYTORCH
+    if any(name.endswith(".npy") for name in names):
+        return "a NumPy archive (.npz), as JAX and Flax save"
+    if "model.weights.h5" in ends:
+        return "a Keras archive"
+    return "a ZIP archive of other files: unpack it first"
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file of the right kind cannot be read, without the words of the library."""
+    refused = _refused_names(path, error)
+    if refused:
+        return (
+            f"it asks to run code when opened ({', '.join(refused)}), which is refused; expected "
+            "tensors and plain settings: save the state_dict alone, or as a safetensors file"
+        )
+    if "Unsupported operand" in str(error):
+        return "not a readable weights file: expected the pickle protocol 2 that torch.save uses"
+    return "not a readable weights file: it is damaged or was not copied whole"
+
+
+def _refused_names(path: Path, error: Exception) -> list[str]:
+    # torch raises pickle.UnpicklingError, which may not be imported.
+    if type(error).__name__ != "UnpicklingError" or "Unsupported operand" in str(error):
+        return []
+    try:
+        with torch.serialization.safe_globals(_allowed()):
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # noqa: BLE001  older files are not archives; the message names one
+        names = []
+    named = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    found = list(dict.fromkeys([*named, *names])) or ["an object of its own"]
+    return [*found[:_SHOWN], "..."] if len(found) > _SHOWN else found
+
+
+def _unpickled(path: Path) -> Any:
+    with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about protocols and storages of older versions
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _Passed:
+    """Stands for a setting that a trainer saved; takes everything and keeps nothing."""
+
+    def __init__(self, *_args: object, **_named: object) -> None: ...
+
+    def __setstate__(self, _state: object) -> None: ...
+
+
+class _Mapping:
+    """Stands for a dictionary of a trainer's own class; a plain one takes its place."""
+
+    def __new__(cls, *_args: object, **_named: object) -> Any:
+        return collections.OrderedDict()
+
+
+_PATHS: Final = (
+    "Path",
+    "PurePath",
+    "PosixPath",
+    "WindowsPath",
+    "PurePosixPath",
+    "PureWindowsPath",
+)
+_SETTINGS: Final = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"pathlib.{name}" for name in _PATHS),
+    *(f"pathlib._local.{name}" for name in _PATHS),
+    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+    *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "frozenset", "int")),
+    *(f"builtins.{name}" for name in ("list", "range", "slice", "str", "tuple")),
+    "typing.Any",
+    "uuid.UUID",
+    "decimal.Decimal",
+    "torch.torch_version.TorchVersion",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.base.SCMode",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "Boolean", "Bytes", "Enum", "Float")),
+    *(f"omegaconf.nodes.{kind}Node" for kind in ("Integer", "Path", "String", "Value")),
+    "ml_collections.config_dict.config_dict.ConfigDict",
+    "ml_collections.config_dict.config_dict.FieldReference",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.config.config.Config",
+    "mmcv.utils.config.Config",
+    "transformers.training_args.TrainingArguments",
+    *(f"transformers.trainer_utils.{name}" for name in ("HubStrategy", "IntervalStrategy")),
+    *(f"transformers.trainer_utils.{name}" for name in ("SaveStrategy", "SchedulerType")),
+    "transformers.training_args.OptimizerNames",
+    *(
+        f"{package}.callbacks.{name}"
+        for package in ("pytorch_lightning", "lightning.pytorch")
+        for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
+    ),
+    "numpy.random._pickle.__randomstate_ctor",
+    "numpy.random._pickle.__bit_generator_ctor",
+)
+_MAPPINGS: Final = (
+    "collections.defaultdict",
+    "addict.addict.Dict",
+    "box.box.Box",
+    "detectron2.config.config.CfgNode",
+    "easydict.EasyDict",
+    "fvcore.common.config.CfgNode",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning.pytorch.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "mmcv.utils.config.ConfigDict",
+    "mmengine.config.config.ConfigDict",
+    "munch.Munch",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "yacs.config.CfgNode",
+)
+
+
+def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What may stand in a file beside tensors, with what is built in its place.
+
+    Arrays and scalars of NumPy are the only classes that are built themselves.
+    """
+    multiarray = np._core.multiarray  # type: ignore[attr-defined]
+    arrays = [
+        (getattr(multiarray, name), f"{package}.{name}")
+        for name in ("scalar", "_reconstruct")
+        for package in ("numpy.core.multiarray", "numpy._core.multiarray")
+    ]
+    kinds = [getattr(np.dtypes, name) for name in np.dtypes.__all__]
+    return [
+        *((_Passed, name) for name in _SETTINGS),
+        *((_Mapping, name) for name in _MAPPINGS),
+        *arrays,
+        (np.ndarray, "numpy.ndarray"),
+        (np.dtype, "numpy.dtype"),
+        *kinds,
+    ]
+
+
+def _tree(value: Any, depth: int = 0) -> Tree:
+    """The tensors of a nest of dictionaries, lists and tuples."""
+    if depth > _DEEPEST:
+        return {}
+    found: Tree = {}
+    for name, item in _items(value):
+        if isinstance(item, np.ndarray) and item.dtype.kind in "fiu":
+            found[name] = torch.from_numpy(np.ascontiguousarray(item))
+        elif isinstance(item, Tensor):
+            found[name] = item.detach()
+        elif below := _tree(item, depth + 1):
+            found[name] = below
+    return found
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((str(name), item) for name, item in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((str(place), item) for place, item in enumerate(value))
