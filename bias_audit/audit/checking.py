@@ -128,6 +128,7 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
     for planned in make_plan(config).backbones:
         backbone = load_backbone(planned.kind, planned.source, planned.params, pretrained=False)
         yield f"{backbone.record.name}: would audit"
+        yield from (f"  caution: {sentence}" for sentence in backbone.record.assumed)
         yield from (f"  {layer.name}  ({layer.n_units} units)" for layer in backbone.record.layers)
         yield "could name"
         yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
@@ -153,6 +154,7 @@ def _warnings(plan: Plan, faces: Faces, *, name_values: bool = False) -> Iterato
 def _cost_lines(cost: Cost) -> Iterator[str]:
     units = sum(n_units for _, n_units in cost.layers)
     yield f"{cost.backbone}: {len(cost.layers)} layers, {units} units"
+    yield from (f"  caution: {sentence}" for sentence in cost.assumed)
     yield f"  forward passes about {_duration(cost.forward_seconds)}"
     parts = [f"{kind} {_duration(seconds)}" for kind, seconds in cost.analysis_seconds]
     if parts:

@@ -39,6 +39,8 @@ class Cost:
     """(kind, seconds) of the analyses that take long."""
     disk_bytes: int
     free_bytes: int
+    assumed: tuple[str, ...] = ()
+    """What neither the config nor the files say about the weights."""
 
 
 def estimate(plan: Plan, faces: Faces, n_reference: int = 0) -> tuple[Cost, ...]:
@@ -99,6 +101,7 @@ def _cost(
         disk_bytes=bytes_needed(backbone, settings, len(faces), with_head=plan.needs_head)
         + draws * bytes_needed(backbone, settings, len(faces)),
         free_bytes=free_bytes(plan.config.output.cache.absolute()),
+        assumed=backbone.record.assumed,
     )
 
 

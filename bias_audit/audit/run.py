@@ -110,6 +110,8 @@ def run(
             took = Costs()
             with took.stage("loading"):
                 backbone = _load(plan, planned, faces)
+            for sentence in backbone.record.assumed:
+                progress.say(f"Caution: {backbone.record.name}: {sentence}")
             prepared = partial(_prepared, plan, backbone, wanted, progress=progress, costs=took)
             seen = prepared(faces)
             if index == 0:  # all backbones are seen through the same clusters

@@ -71,7 +71,8 @@ def trace(
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = size
         raise BackboneError(
-            f"the backbone does not accept a {height} x {width} image: {error}"
+            f"the backbone does not accept a {height} x {width} image: {error}; where its "
+            "architecture has a size of its own, set that with model_kwargs"
         ) from error
     finally:
         for handle in handles:

@@ -137,8 +137,7 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # noqa: BLE001  older files are not archives; the message names one
         names = []
-    named = re.findall(r"GLOBAL ([\w.]+)", str(error))
-    found = list(dict.fromkeys([*named, *names])) or ["an object of its own"]
+    found = names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
     return [*found[:_SHOWN], "..."] if len(found) > _SHOWN else found
 
 

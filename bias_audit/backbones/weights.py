@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,15 +116,6 @@ def fill_from(
     return Fit(fit.missing, fit.unexpected, fit.misshapen, reading, assumed)
 
 
-def fill(module: nn.Module, tensors: Tensors, *, what: str) -> Fit:
-    """Put tensors into a module by their names.
-
-    Raises:
-        BackboneError: One is of integers where the architecture has numbers with fractions.
-    """
-    return _filled(module, tensors, what)
-
-
 def _filled(module: nn.Module, tensors: Tensors, where: str) -> Fit:
     own = module.state_dict()
     common = [name for name in own if name in tensors]
@@ -134,7 +125,9 @@ def _filled(module: nn.Module, tensors: Tensors, where: str) -> Fit:
         for name in common
         if own[name].shape != tensors[name].shape
     }
-    fitting = {name: _plain(tensors[name]) for name in common if name not in misshapen}
+    fitting = OrderedDict((n, _plain(tensors[n])) for n in common if n not in misshapen)
+    # Versions of its modules, without which some (MNASNet) load nothing.
+    fitting._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]
     module.load_state_dict(fitting, strict=False)
     return Fit(
         missing=tuple(name for name in own if name not in tensors),

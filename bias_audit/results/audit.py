@@ -220,6 +220,16 @@ class AuditResult(_Frozen):
         return (*each, (TOGETHER, self.together)) if self.together else each
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a reader must know first: of the data, and what was assumed of a backbone."""
+        assumed = (
+            f"{subject.backbone.name}: {sentence}"
+            for subject in self.subjects
+            for sentence in subject.backbone.assumed
+        )
+        return (*self.data.cautions, *assumed)
+
+    @property
     def families(self) -> int | None:
         """Families of tests of the whole audit; None where an older release made it."""
         counts = [analysis.families for _, analyses in self.analysed for analysis in analyses]

@@ -83,12 +83,10 @@ def test_layers_that_cannot_be_read_are_refused(layers: list[str], expected: str
 
 
 def test_an_input_size_the_architecture_refuses_is_told() -> None:
-    source = BACKBONE_SOURCES.load("timm")
-    params = source.params_type.model_validate(
-        {"name": "vit_tiny_patch16_224.augreg_in21k_ft_in1k", "preprocessing": {"size": 100}}
-    )
-    with pytest.raises(BackboneError, match="does not accept a 100 x 100 image"):
-        load_backbone("timm", source, params, pretrained=False)
+    source = BACKBONE_SOURCES.load("torchvision")
+    params = source.params_type.model_validate({"name": "vit_b_32", "preprocessing": {"size": 96}})
+    with pytest.raises(BackboneError, match=r"does not accept a 96 x 96 image.*model_kwargs"):
+        load_backbone("torchvision", source, params, pretrained=False)
 
 
 @pytest.mark.parametrize(

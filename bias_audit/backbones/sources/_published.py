@@ -221,7 +221,7 @@ def _owner(wanted: str) -> str | None:
 def _recognised(file: Path, known: Mapping[str, tuple[str, Any]]) -> _Source | None:
     """The published weights that a file is, by its SHA-256 or its name."""
     by_digest = {_digest_in(url): full for full, (url, _) in known.items() if _digest_in(url)}
-    if by_digest and (full := by_digest.get(sha256_of(file)[:_DIGEST])):
+    if by_digest and file.is_file() and (full := by_digest.get(sha256_of(file)[:_DIGEST])):
         return _Source(full, "by the file's SHA-256", known[full][1])
     names = {url.rpartition("/")[2]: full for full, (url, _) in known.items() if url}
     if full := names.get(file.name):

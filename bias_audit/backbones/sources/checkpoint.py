@@ -55,10 +55,12 @@ class Params(ArchitectureParams):
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    if not params.file.is_file():
-        raise BackboneError(f"weights file {params.file}: not found")
-    _check_sha256(params)
-    return build_from(params, params.file, name=_called(params), pretrained=pretrained)
+    built = build_from(params, params.file, name=_called(params), pretrained=pretrained)
+    if params.sha256 and (found := sha256_of(params.file)) != params.sha256.lower():
+        raise BackboneError(
+            f"weights file {params.file}: expected sha256 {params.sha256}, got {found}"
+        )
+    return built
 
 
 def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained: bool) -> Built:
@@ -78,6 +80,8 @@ def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained:
 
     found = architecture_for(params, file)
     built, fit = found.architecture, Fit()
+    if not file.is_file():
+        raise BackboneError(f"weights file {file}: not found")
     if pretrained:
         wanted = Wanted(params.key, params.prefix)
         fit = fill_from(file, built.module, built.convert, what=built.title, wanted=wanted)
@@ -96,13 +100,6 @@ def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained:
         reading=(*fit.reading, found.preprocessing_from),
         assumed=(*fit.assumed, *found.assumed),
     )
-
-
-def _check_sha256(params: Params) -> None:
-    if params.sha256 and (found := sha256_of(params.file)) != params.sha256.lower():
-        raise BackboneError(
-            f"weights file {params.file}: expected sha256 {params.sha256}, got {found}"
-        )
 
 
 def _called(params: Params) -> str:

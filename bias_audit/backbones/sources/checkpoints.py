@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from bias_audit.backbones.backbone import BackboneSource, Built
 from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_from
 from bias_audit.config.schema import UserPath
-from bias_audit.errors import BackboneError
 
 
 class Params(ArchitectureParams):
@@ -41,8 +40,6 @@ def _steps(params: Params) -> tuple[Params, ...]:
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    if not params.files[-1].is_file():
-        raise BackboneError(f"weights file {params.files[-1]}: not found")
     return build_from(params, params.files[-1], name=_names(params)[-1], pretrained=pretrained)
 
 

@@ -161,7 +161,7 @@ def _considerations(result: AuditResult, declared: Declarations) -> Json:
         "ethicalConsiderations": [
             {"name": caution}
             for caution in (
-                *result.data.cautions,
+                *result.cautions,
                 "Encoding is not use, and use is not harm: what can be read from activations "
                 "need not be used by a decision.",
                 "Aggregates over groups of images; not to be used to categorise a person.",

@@ -163,6 +163,8 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
         Fact("Weights SHA-256", (record.weights_sha256,), is_code=True),
         Fact("Licence", (record.licence,)),
         Fact("Preprocessing", preprocessing(record.preprocessing)),
+        Fact("How they were read", (*record.reading, *record.assumed) or ("as published",)),
+        *_arguments(record),
         Fact("Changes after building", overrides(record.overrides) or ("none",)),
         Fact("Weights that did not fit", record.key_problems or ("none",)),
         Fact("Layers", (f"{counted(len(record.layers), 'layer')} audited, listed below",)),
@@ -170,6 +172,12 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
         Fact("Controls", controls_told(subject.controls)),
         Fact("Classification layer", (_head(subject),)),
     )
+
+
+def _arguments(record: BackboneRecord) -> tuple[Fact, ...]:
+    """Arguments of the library's model, where there are some."""
+    lines = tuple(f"{name}: {plain(value)}" for name, value in record.model_kwargs.items())
+    return (Fact("Arguments of the architecture", lines),) if lines else ()
 
 
 CONTROL_KINDS = ("random weights", "image quality", "pixels")

@@ -50,7 +50,7 @@ def cover(result: AuditResult) -> CoverView:
         started=result.provenance.started,
         audit_id=audit_id,
         facts=facts,
-        cautions=result.data.cautions,
+        cautions=result.cautions,
     )
 
 
