@@ -133,10 +133,11 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
     if type(error).__name__ != "UnpicklingError" or "Unsupported operand" in str(error):
         return []
     try:
-        with torch.serialization.safe_globals(_allowed()):
-            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals(_allowed()), path.open("rb") as stream:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(stream)
     except Exception:  # noqa: BLE001  older files are not archives; the message names one
         names = []
+    names.sort(key=lambda name: (name.startswith("torch."), name))  # its own say most
     found = names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
     return [*found[:_SHOWN], "..."] if len(found) > _SHOWN else found
 
@@ -144,7 +145,8 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
 def _unpickled(path: Path) -> Any:
     with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about protocols and storages of older versions
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:  # not the path, whose ending the library would go by
+            return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 class _Passed:
@@ -253,7 +255,7 @@ def _tree(value: Any, depth: int = 0) -> Tree:
     found: Tree = {}
     for name, item in _items(value):
         if isinstance(item, np.ndarray) and item.dtype.kind in "fiu":
-            found[name] = torch.from_numpy(np.ascontiguousarray(item))
+            found[name] = torch.from_numpy(np.array(item))
         elif isinstance(item, Tensor):
             found[name] = item.detach()
         elif below := _tree(item, depth + 1):

@@ -241,11 +241,15 @@ def _same(one: _Part, other: _Part) -> bool:
         {tensor.data_ptr() for tensor in part.tensors.values() if tensor.numel()}
         for part in (one, other)
     )
-    return bool(own & theirs) or all(
-        name in other.tensors
-        and tensor.dtype == other.tensors[name].dtype
-        and torch.equal(tensor, other.tensors[name])
-        for name, tensor in one.tensors.items()
+    return (
+        own <= theirs
+        or theirs <= own
+        or all(
+            name in other.tensors
+            and tensor.dtype == other.tensors[name].dtype
+            and torch.equal(tensor, other.tensors[name])
+            for name, tensor in one.tensors.items()
+        )
     )
 
 

@@ -61,9 +61,9 @@ def torchvision_architecture(
         options["num_classes"] = num_classes
     with refused_arguments("torchvision", name, model_kwargs):
         module = models.get_model(name, weights=None, **{**options, **model_kwargs})
-    n_classes = num_classes or len(weights.meta["categories"] if weights else ())
-    same = weights is not None and n_classes == len(weights.meta["categories"])
-    of = "ImageNet (imagenet-1k)" if same else "as the config says"
+    published = len(weights.meta["categories"] or ()) if weights else 0
+    n_classes = published if num_classes is None else num_classes
+    of = "ImageNet (imagenet-1k)" if n_classes == published else "as the config says"
     return Architecture(
         module,
         f"torchvision {name}",
@@ -76,7 +76,8 @@ def torchvision_architecture(
 
 def _architecture_options(weights: Any) -> dict[str, Any]:
     """What torchvision's builders set when they load published weights themselves."""
-    options: dict[str, Any] = {"num_classes": len(weights.meta["categories"])}
+    classes = weights.meta["categories"]
+    options: dict[str, Any] = {"num_classes": len(classes)} if classes else {}
     kind = type(weights).__name__
     if kind.startswith(("Inception", "GoogLeNet")):
         options |= {"transform_input": True, "init_weights": False}
