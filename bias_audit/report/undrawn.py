@@ -16,7 +16,7 @@ from bias_audit.results.audit import AuditResult
 _MOST: Final = 5
 _PACKAGES: Final = {
     **dict.fromkeys(("Hani", "Hira", "Kana", "Hang", "Bopo"), "fonts-noto-cjk"),
-    "Zsye": "fonts-noto-color-emoji",
+    "Zsye": "fonts-symbola",  # colour emoji are pictures, which nobody can verify
 }
 """Debian's packages by script (ISO 15924); fonts-noto-core has all others."""
 _NO_FONT: Final = {"Cc", "Co", "Cn", "Cs"}
@@ -42,7 +42,8 @@ def undrawn_warning(result: AuditResult, characters: Set[str], report: Path) -> 
     more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
     scripts = sorted({_kind(character) for character in found})
     listed = ", ".join(map(named, found[:_MOST]))
-    boxes = f"{counted(len(found), 'character')} as empty boxes: {listed}{more}"
+    shown = "empty boxes or pictures" if "emoji" in scripts else "empty boxes"
+    boxes = f"{counted(len(found), 'character')} as {shown}: {listed}{more}"
     alike = "".join(_alike_told(result, characters))
     return (
         f"warning: {report} shows {boxes} ({', '.join(scripts[:_MOST])}). "

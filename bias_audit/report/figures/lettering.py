@@ -86,11 +86,13 @@ def _registered(path: Path) -> str:
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
     family = f"Audit Figure {digest}"
     if all(entry.name != family for entry in fontManager.ttflist):
-        entry = FontEntry(
-            fname=str(path.resolve()), name=family, style="normal", variant="normal",
-            weight=400, stretch="normal", size="scalable",
-        )  # fmt: skip
-        fontManager.ttflist.append(entry)
+        fontManager.ttflist += [
+            FontEntry(
+                fname=str(path.resolve()), name=family, style="normal", variant="normal",
+                weight=weight, stretch="normal", size="scalable",
+            )
+            for weight in (400, 700)
+        ]  # fmt: skip
     return family
 
 

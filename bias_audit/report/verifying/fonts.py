@@ -17,6 +17,11 @@ _BFCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<((?:[0-9A-Fa-f]{4})+)>")
 _CIDCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s+(\d+)")
 _UNSHAPED: Final = {"Latn", "Grek", "Cyrl", "Zyyy"}
 """Scripts of which a letter looks the same wherever it stands in a word."""
+_OTHER_FORMS: Final = {
+    **{"(": ")", ")": "(", "[": "]", "]": "[", "{": "}", "}": "{", "«": "»", "»": "«"},
+    **{"i": "\u0131", "j": "\u0237"},
+}
+"""Brackets in text from right to left, and letters that lose their dot below an accent."""
 _BLANK: Final = {"Zs", "Zl", "Zp", "Cf"}
 _SIGNS: Final = re.compile("FILLER|VARIATION SELECTOR|GRAPHEME JOINER|PATTERN BLANK|INHERENT")
 """In the names of characters that are blank although they count as letters or marks."""
@@ -112,7 +117,8 @@ class _Glyphs:
         named = [c for c in own if unicodedata.category(c) != "Co"]
         if named:
             forms = {unicodedata.normalize("NFKC", c) for c in named}
-            return said in named or unicodedata.normalize("NFKC", said) in forms
+            likely = {said, unicodedata.normalize("NFKC", said), _OTHER_FORMS.get(said)}
+            return bool(likely & {*named, *forms})
         return script(said) not in _UNSHAPED
 
     def _outline(self, glyph: int) -> list[Any]:

@@ -195,7 +195,7 @@ def _boxes(pages: Sequence[PageText]) -> Iterator[str]:
     for character, places in sorted(found.items()):
         more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
         yield (
-            f"{named(character)} is shown as an empty box, since no font inside draws it: "
+            f"{named(character)} is in no font inside, so that readers see an empty box: "
             f"page {', '.join(places[:_MOST_PLACES])}{more}"
         )
 
