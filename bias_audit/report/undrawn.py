@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,8 @@ _PACKAGES: Final = {
     "Zsye": "fonts-symbola",  # colour emoji are pictures, which nobody can verify
 }
 """Debian's packages by script (ISO 15924); fonts-noto-core has all others."""
-_NO_FONT: Final = {"Cc", "Co", "Cn", "Cs"}
-"""Categories of what no font is made for: control characters, private use, unassigned."""
+_NO_FONT: Final = {"Cc", "Cn", "Cs"}
+"""Categories of what no font is made for: control characters, unassigned."""
 
 
 def named(character: str) -> str:
@@ -67,14 +67,20 @@ def _alike(names: Sequence[str], characters: Set[str]) -> Iterator[str]:
     return (name for name, shown in zip(names, printed, strict=True) if printed.count(shown) > 1)
 
 
-def _remedy(characters: Iterable[str], folder: Path) -> str:
-    fit = [c for c in characters if unicodedata.category(c) not in _NO_FONT]
-    if not fit:
+def _remedy(characters: Collection[str], folder: Path) -> str:
+    kinds = {unicodedata.category(c) for c in characters}
+    if kinds <= _NO_FONT:
         return "No font has them: remove them from the names, and run the audit again"
-    packages = sorted({_package(character) for character in fit})
-    return (
+    fit = (c for c in characters if unicodedata.category(c) not in {*_NO_FONT, "Co"})
+    packages = sorted({_PACKAGES.get(_script(c), "fonts-noto-core") for c in fit})
+    install = (
         f"Install {' and '.join(packages)} (Debian, Ubuntu: apt-get install "
-        f"{' '.join(packages)}), or name a font file in output.fonts; then: "
+        f"{' '.join(packages)}), or name"
+        if packages
+        else "Name"
+    )
+    return (
+        f"{install} a font file that has them in output.fonts; then: "
         f"bias-audit render {shlex.quote(str(folder))}"
     )
 
@@ -88,14 +94,10 @@ def _script(character: str) -> str:
     return str(min(script_extension(character)))
 
 
-def _package(character: str) -> str:
-    return _PACKAGES.get(_script(character), "fonts-noto-core")
-
-
 def _kind(character: str) -> str:
     category, script = unicodedata.category(character), _script(character)
-    if category in _NO_FONT:
+    if category[0] == "C" and category != "Cf":
         return {"Cc": "control characters", "Co": "private use"}.get(category, "unassigned")
     if script == "Zsye":
         return "emoji"
-    return "symbols" if script in {"Zyyy", "Zinh"} else script_name(script)
+    return "symbols" if script in {"Zyyy", "Zinh"} else str(script_name(script))
