@@ -169,13 +169,19 @@ def render_command(
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="html or pdf; default: both.")
     ] = None,
+    fonts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--font", metavar="FILE", help="Instead of the config's output.fonts; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Rebuild the reports of a finished run from its results alone."""
     out = Console()
     with told(Output(out)):
         from bias_audit.report.render import render
 
-        for path in render(run_folder, formats=tuple(formats or ("html", "pdf"))):
+        for path in render(run_folder, formats=tuple(formats or ("html", "pdf")), fonts=fonts):
             out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from bias_audit.audit.criteria import (
 )
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
+from bias_audit.config.font_files import font_problems
 from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
@@ -112,7 +113,8 @@ def make_plan(config: AuditConfig) -> Plan:
 
     Raises:
         ConfigError: A criterion is about a quantity that no analysis measures, or an analysis
-            needs feature maps that are not recorded, or more backbones than there are.
+            needs feature maps that are not recorded, or more backbones than there are, or a font
+            file cannot be used.
     """
     source: FaceSource[Any] = DATA_SOURCES.load(config.data.kind)
     backbones: list[PlannedBackbone] = []
@@ -136,6 +138,7 @@ def make_plan(config: AuditConfig) -> Plan:
         *_without_positions(config, analyses),
         *_alone(backbones, analyses),
         *_repeated(analyses),
+        *font_problems(config.output.fonts),
     ]:
         raise ConfigError(problems, source=config.name)
     offered = (name for planned in analyses for name in planned.analysis.quantities)

@@ -40,6 +40,16 @@ UserPath = Annotated[Path, BeforeValidator(_expand)]
 """A path as users write it: "~" is their home, relative means from the current folder."""
 
 
+FontPaths = Annotated[
+    tuple[UserPath, ...],
+    Field(
+        description="Font files (.ttf, .otf, .ttc) for scripts that the bundled DejaVu lacks, "
+        "such as NotoSansCJK-Regular.ttc; the PDF and figures use them in this order. Without "
+        "any effect on a number."
+    ),
+]
+
+
 class Component(BaseModel):
     """A plugin by kind, with its parameters beside it; the plugin's own model checks those."""
 
@@ -143,6 +153,7 @@ class Output(Strict):
         ("html", "pdf"),
         description="Reports; with none of them, `bias-audit render` writes them later.",
     )
+    fonts: FontPaths = ()
 
 
 class Multiplicity(Strict):

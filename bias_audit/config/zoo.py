@@ -16,6 +16,7 @@ from bias_audit.config.schema import (
     Component,
     Controls,
     Criterion,
+    FontPaths,
     Multiplicity,
     Sampling,
     SmallGroups,
@@ -122,6 +123,7 @@ class ZooOutput(Strict):
         description="Reports of each audit; with none of them, `bias-audit render` writes "
         "them later.",
     )
+    fonts: FontPaths = ()
 
 
 def _own_names(datasets: tuple[ZooDataset, ...]) -> tuple[ZooDataset, ...]:
@@ -195,7 +197,7 @@ class ZooConfig(Strict):
                 "criteria": (*self.criteria, *dataset.criteria),
                 "declarations": self.declarations,
                 "changes": self.changes,
-                "output": {"cache": self.output.cache, "formats": self.output.formats},
+                "output": self.output.model_dump(exclude={"folder"}),
             }
         )
 

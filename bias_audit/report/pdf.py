@@ -10,14 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from bias_audit.errors import OutputError
+from bias_audit.report.print_fonts import BUNDLED, SCHEME, PrintFonts
 from bias_audit.report.tagging import finish
 
 DATA_NAME: Final = "audit.json"
 DATA_DESCRIPTION: Final = "The results that this report prints, as bias-audit wrote them"
 _LOGGER: Final = "weasyprint"
+_NO_FONT: Final = "Font-face"
+"""Begins the warning about a font that could not be loaded."""
 
 
 @dataclass(frozen=True)
@@ -30,32 +33,54 @@ class Embedded:
     """ISO 8601: when it was made."""
 
 
-def pdf(document: str, *, embedded: Embedded | None = None) -> bytes:
-    """Print an HTML document; the same document and data give the same bytes.
+def pdf(document: str, *, embedded: Embedded | None = None, fonts: PrintFonts = BUNDLED) -> bytes:
+    """Print an HTML document; the same document, data and fonts give the same bytes.
+
+    The fonts of the machine are used for characters alone that `fonts` lack.
 
     Args:
         document: With every image inside it.
         embedded: Becomes an associated file of the PDF (ISO 19005-3, Annex E), of relationship
             "Data": what a visual presentation is derived from (ISO 32000-2, 7.11.3).
+        fonts: What the text is set in.
 
     Raises:
         OutputError: The system libraries that lay out text are missing.
         ValueError: An image has no text, or something is not embedded in the document.
     """
     weasyprint = _weasyprint()
-    identifier = hashlib.sha256(document.encode()).digest()[:16]
-    fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
+    identifier = hashlib.sha256(document.encode() + fonts.sha256.encode()).digest()[:16]
+    fetcher = _fetcher(weasyprint, fonts)
+    configuration = weasyprint.text.fonts.FontConfiguration()
     with _complaints_are_errors(), warnings.catch_warnings():
         # WeasyPrint leaves the file of its colour profile to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
+        faces = weasyprint.CSS(
+            string=fonts.style_sheet, font_config=configuration, url_fetcher=fetcher
+        )
         page = weasyprint.HTML(string=document, url_fetcher=fetcher)
         printed: bytes = page.write_pdf(
             pdf_variant="pdf/a-3a",
             pdf_identifier=identifier,
             attachments=_attachments(weasyprint, embedded),
             finisher=finish,
+            stylesheets=[faces],
+            font_config=configuration,
         )
     return printed
+
+
+def _fetcher(weasyprint: ModuleType, fonts: PrintFonts) -> Any:
+    """Serves what is inside the document, and the fonts: nothing else."""
+    urls = weasyprint.urls
+
+    class Fetcher(urls.URLFetcher):  # type: ignore[misc, name-defined]
+        def fetch(self, url: str, headers: dict[str, str] | None = None) -> Any:
+            if url.startswith(f"{SCHEME}:"):
+                return urls.URLFetcherResponse(url, fonts.content(url))
+            return super().fetch(url, headers)
+
+    return Fetcher(allowed_protocols={"data"}, allow_redirects=False)
 
 
 def _attachments(weasyprint: ModuleType, embedded: Embedded | None) -> list[object]:
@@ -78,16 +103,18 @@ class _Complaints(logging.Handler):
     """Keeps what must not be missing from a document for archives."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR or message.startswith(_NO_FONT):
+            self.messages.append(message)
 
 
 @contextmanager
 def _complaints_are_errors() -> Iterator[None]:
-    """An image without a text, or one that could not be loaded, is only logged by WeasyPrint."""
+    """An image without a text, or what could not be loaded, is only logged by WeasyPrint."""
     logger, complaints = logging.getLogger(_LOGGER), _Complaints()
     logger.addHandler(complaints)
     try:
@@ -100,7 +127,9 @@ def _complaints_are_errors() -> Iterator[None]:
 
 def _weasyprint() -> ModuleType:
     try:
-        import weasyprint  # noqa: PLC0415  needs system libraries that HTML does without
+        with warnings.catch_warnings():  # a machine without fonts is as good as any
+            warnings.filterwarnings("ignore", message=".*FontConfig")
+            import weasyprint  # noqa: PLC0415  needs system libraries that HTML does without
     except OSError as error:
         raise OutputError(
             "a PDF needs the Pango libraries, which could not be loaded "

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from bias_audit.config.font_files import FontFile, read_font
 from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically, write_text
 from bias_audit.report.damage import damage_named
 from bias_audit.report.export import write_figure_data
 from bias_audit.report.exporting.writing import FOLDER, write_exports
+from bias_audit.report.figures.lettering import lettering
 from bias_audit.report.html import html
 from bias_audit.report.pdf import Embedded, pdf
+from bias_audit.report.print_fonts import PrintFonts
+from bias_audit.report.undrawn import undrawn_warning
+from bias_audit.report.verifying.opening import undrawn_characters
 from bias_audit.report.view import audit_view
+from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
 
 FORMATS = ("html", "pdf")
+_LOG = logging.getLogger(__name__)
 
 
-def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
+def render(
+    folder: Path, *, formats: Sequence[str] = FORMATS, fonts: Sequence[Path] | None = None
+) -> tuple[Path, ...]:
     """Write `report.html`, `report.pdf`, `figures/` (data) and `exports/` into a run folder.
+
+    Characters that no font draws are told in a warning.
 
     Args:
         folder: A finished run: `audit.json` and `arrays/`.
         formats: Which of "html" and "pdf" to write.
+        fonts: Further font files; default: those that the run's config names.
 
     Returns:
         The reports written, HTML first.
@@ -40,9 +53,13 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
         content = audit_bytes(folder)
         result = parse_audit(content, source=str(folder / "audit.json"))
         digest = hashlib.sha256(content).hexdigest()
+        further = _further_fonts(result, fonts)
         view = audit_view(result, folder, audit_sha256=digest)
-        screen = html(view, medium="screen") if "html" in formats else ""
-        paper = html(view, medium="paper") if "pdf" in formats else ""
+        text = content.decode(errors="replace")
+        with lettering(text, further):
+            screen = html(view, medium="screen") if "html" in formats else ""
+        with lettering(text, further) as undrawn:
+            paper = html(view, medium="paper") if "pdf" in formats else ""
         write_figure_data(result, folder)
         write_exports(result, folder / FOLDER)
     written = []
@@ -52,7 +69,32 @@ def render(folder: Path, *, formats: Sequence[str] = FORMATS) -> tuple[Path, ...
         written.append(path)
     if "pdf" in formats:
         path = folder / "report.pdf"
-        printed = pdf(paper, embedded=Embedded(content, result.provenance.started))
+        embedded = Embedded(content, result.provenance.started)
+        printed = pdf(paper, embedded=embedded, fonts=PrintFonts(further))
         write_atomically(path, lambda file: file.write(printed))
         written.append(path)
+        if lacking := undrawn | undrawn_characters(printed):
+            _LOG.warning("%s", undrawn_warning(result, lacking, path))
     return tuple(written)
+
+
+def _further_fonts(result: AuditResult, paths: Sequence[Path] | None) -> tuple[FontFile, ...]:
+    """Fonts that were asked for now, or by the config of a run that may have been moved since.
+
+    Raises:
+        OutputError: A font that was asked for now cannot be used.
+    """
+    recorded = result.config.get("output", {}).get("fonts", ())
+    found = []
+    for path in paths if paths is not None else map(Path, recorded):
+        try:
+            font = read_font(path)
+        except ValueError as error:
+            if paths is not None:
+                raise OutputError(f"--font: {error}") from error
+            _LOG.warning("warning: output.fonts: %s; the report is printed without it", error)
+            continue
+        if font.assumed:
+            _LOG.warning("note: %s", font.assumed)
+        found.append(font)
+    return tuple(found)

@@ -101,7 +101,7 @@ def test_nested_unknown_key_names_the_keys_of_its_own_section(tmp_path: Path) ->
     told = problems(tmp_path, VALID + "output:\n  foldr: x\n")
     assert told == (
         "line 8: output.foldr: unknown key 'foldr'; did you mean 'folder'? "
-        "(known: folder, cache, formats)",
+        "(known: folder, cache, formats, fonts)",
     )
 
 

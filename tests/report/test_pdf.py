@@ -15,8 +15,8 @@ from bias_audit.errors import OutputError
 from bias_audit.report.html import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.render import render
-from bias_audit.report.verifying.fonts import wrong_glyphs
-from bias_audit.report.verifying.glyphs import PageReader, to_unicode
+from bias_audit.report.verifying.fonts import check_glyphs
+from bias_audit.report.verifying.glyphs import PageReader
 from bias_audit.report.view import audit_view
 from bias_audit.results.store import read_audit
 
@@ -121,8 +121,9 @@ def test_fonts_are_embedded_and_say_their_characters(printed: bytes) -> None:
     for font in (entry.get_object() for entry in fonts.values()):
         descriptor = font["/DescendantFonts"][0].get_object()["/FontDescriptor"].get_object()
         assert {"/FontFile2", "/FontFile3"} & set(descriptor)
-        assert to_unicode(font)
-        assert wrong_glyphs(font) == ()
+        check = check_glyphs(font)
+        assert check and check.characters
+        assert (check.wrong, check.undrawn) == ((), frozenset())
 
 
 def test_bookmarks_and_contents_name_sections(printed: bytes) -> None:

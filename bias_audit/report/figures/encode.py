@@ -25,7 +25,6 @@ def data_uri(figure: Figure, *, form: Literal["svg", "png"]) -> str:
         form: "svg" for lines, its text as outlines; "png" for maps.
     """
     metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    # A level in a script the font lacks shows as a box here; the tables hold it in full.
     mime, content = "image/svg+xml", saved(figure, form=form, metadata=metadata, more={})
     if form == "png":
         mime, content = "image/png", _opaque(content)

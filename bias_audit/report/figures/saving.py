@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from bias_audit.report.figures.lettering import note_undrawn
 from bias_audit.report.figures.style import settings
 
 Form = Literal["svg", "png"]
@@ -34,10 +35,11 @@ def saved(
     """
     buffer = io.BytesIO()
     with mpl.rc_context(settings() | dict(more)), warnings.catch_warnings():
-        # Where text goes is measured with a font that lacks some scripts.
+        # What no font has is kept below, in one sentence for the whole report.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         with _laid_out(figure, form):
             figure.savefig(buffer, format=form, dpi="figure", metadata=dict(metadata))
+    note_undrawn(figure)
     return buffer.getvalue()
 
 

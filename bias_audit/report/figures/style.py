@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bias_audit.report.figures.lettering import families
+
 P = ParamSpec("P")
 
 WIDTH: Final = 6.85
@@ -27,7 +29,6 @@ MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 DASHES: Final = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (3, 1)))
 
 _CHANGED: Final[dict[str, Any]] = {
-    "font.family": ["DejaVu Sans"],
     "font.size": 8,
     "text.color": INK,
     "text.parse_math": False,  # a label such as "$5-$9" is text
@@ -104,7 +105,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def settings() -> Any:  # matplotlib types the keys as one huge Literal
     """The settings under which figures are drawn and written: matplotlib's own, and ours."""
     defaults = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")}
-    return defaults | _CHANGED
+    return defaults | _CHANGED | {"font.family": families()}
 
 
 def shortened(label: str, most: int = 28) -> str:

@@ -6,21 +6,20 @@ is drawn in another way was not drawn by this tool. See ISO 32000-1, 9.10 and 14
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pypdf.generic import DictionaryObject, StreamObject
 
+from bias_audit.report.verifying.fonts import GlyphCheck, check_glyphs
 from bias_audit.report.verifying.instructions import instructions
 from bias_audit.report.verifying.limits import MOST_DEEP, MOST_OPERATORS
 
-_BFCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<((?:[0-9A-Fa-f]{4})+)>")
 _CURVES: Final = {b"c", b"v", b"y", b"sh", b"INLINE IMAGE"}
 """What borders and backgrounds do without, and figures and lettering do not."""
 _SHOW: Final = {b"Tj", b"TJ", b"'", b'"'}
 _NO_GLYPH: Final = "\N{REPLACEMENT CHARACTER}"
+_UNREADABLE: Final = GlyphCheck({}, frozenset(), ())
 
 
 @dataclass
@@ -35,6 +34,8 @@ class PageText:
     """Text under no mark."""
     drawings: list[int | None] = field(default_factory=list)
     """The mark that each drawing is under."""
+    undrawn: set[str] = field(default_factory=set)
+    """Characters in whose place a box is drawn."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -63,7 +64,7 @@ class PageReader:
     """Reads pages that share their fonts."""
 
     def __init__(self) -> None:
-        self._maps: dict[int, dict[int, str] | None] = {}
+        self._checks: dict[int, GlyphCheck | None] = {}
         self._operators = 0
 
     def read(self, page: Any) -> PageText:
@@ -122,19 +123,20 @@ class PageReader:
 
     def _decoded(self, operands: Any, resources: Any, font: str, text: PageText) -> str:
         entry = resources.get("/Font", {}).get_object().get(font)
-        table = self._table(entry.get_object()) if entry is not None else None
-        if table is None:
+        check = self._check(entry.get_object()) if entry is not None else None
+        if check is None:
             text.problems.append(f"text in a font without a map to characters ({font or 'none'})")
-            table = {}
+            check = _UNREADABLE
         parts = operands[-1] if isinstance(operands[-1], list) else [operands[-1]]
-        codes = b"".join(_bytes(part) for part in parts if not isinstance(part, int | float))
-        pairs = zip(codes[::2], codes[1::2], strict=False)
-        return "".join(table.get(256 * high + low, _NO_GLYPH) for high, low in pairs)
+        joined = b"".join(_bytes(part) for part in parts if not isinstance(part, int | float))
+        codes = [256 * high + low for high, low in zip(joined[::2], joined[1::2], strict=False)]
+        text.undrawn.update(c for code in check.undrawn & set(codes) for c in check.lacks(code))
+        return "".join(check.characters.get(code, _NO_GLYPH) for code in codes)
 
-    def _table(self, font: Any) -> dict[int, str] | None:
-        if id(font) not in self._maps:
-            self._maps[id(font)] = to_unicode(font)
-        return self._maps[id(font)]
+    def _check(self, font: Any) -> GlyphCheck | None:
+        if id(font) not in self._checks:
+            self._checks[id(font)] = check_glyphs(font)
+        return self._checks[id(font)]
 
 
 def _follow(operator: bytes, operands: Any, state: _State) -> None:
@@ -154,29 +156,6 @@ def _follow(operator: bytes, operands: Any, state: _State) -> None:
         if not state.marks:
             raise ValueError("a mark ends that never began")
         state.marks.pop()
-
-
-def to_unicode(font: Any) -> dict[int, str] | None:
-    """Characters by code of a font as WeasyPrint writes them; None for any other font."""
-    table = font.get("/ToUnicode")
-    if font.get("/Subtype") != "/Type0" or table is None:
-        return None
-    content = table.get_object().get_data()
-    if b"beginbfrange" in content:
-        return None
-    found = {}
-    for body in _between(content, b"beginbfchar", b"endbfchar"):
-        for code, characters in _BFCHAR.findall(body):
-            try:
-                found[int(code, 16)] = bytes.fromhex(characters.decode()).decode("utf-16-be")
-            except UnicodeDecodeError:
-                return None
-    return found
-
-
-def _between(content: bytes, start: bytes, end: bytes) -> Iterator[bytes]:
-    for part in content.split(start)[1:]:
-        yield part.partition(end)[0]
 
 
 def _bytes(part: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from pypdf import PdfReader
 
 from bias_audit.errors import OutputError
 from bias_audit.report.pdf import DATA_NAME
-from bias_audit.report.verifying.fonts import wrong_glyphs
+from bias_audit.report.undrawn import named
+from bias_audit.report.verifying.fonts import check_glyphs
 from bias_audit.report.verifying.glyphs import PageReader, PageText
 from bias_audit.report.verifying.limits import MOST_BYTES, MOST_PAGES
 from bias_audit.report.verifying.structure import Reading, reading
 
 _ACTIVE = ("/OpenAction", "/AA", "/AcroForm", "/OCProperties", "/Collection", "/XFA")
+_MOST_PLACES = 5
 _WRITER = re.compile(r"bias-audit (\S+)")
 
 
@@ -44,6 +46,8 @@ class OpenedReport:
     """Of bias-audit, that wrote the PDF."""
     foreign: tuple[str, ...]
     """What bias-audit does not write."""
+    boxes: tuple[str, ...]
+    """Characters that no font draws, and where."""
     n_fonts: int
 
     @property
@@ -109,6 +113,7 @@ def _opened(content: bytes, path: Path) -> OpenedReport:
         relationship=relationship,
         release=_release(reader),
         foreign=(*_active(root), *_laid_over(reader), *_in_fonts(fonts)),
+        boxes=tuple(_boxes(pages)),
         n_fonts=len(fonts),
     )
 
@@ -175,7 +180,27 @@ def _fonts(reader: PdfReader) -> Iterator[Any]:
 
 def _in_fonts(fonts: list[Any]) -> Iterator[str]:
     for font in fonts:
-        wrong = wrong_glyphs(font)
-        if wrong:
+        check = check_glyphs(font)
+        if check is not None and check.wrong:
             name = str(font.get("/BaseFont", "a font")).lstrip("/")
-            yield f"{name} does not draw what it is read as: {', '.join(wrong[:5])}"
+            yield f"{name} does not draw what it is read as: {', '.join(check.wrong[:5])}"
+
+
+def _boxes(pages: Sequence[PageText]) -> Iterator[str]:
+    """Which characters no font draws, and where."""
+    found: dict[str, list[str]] = {}
+    for number, page in enumerate(pages, start=1):
+        for character in sorted(page.undrawn):
+            found.setdefault(character, []).append(str(number))
+    for character, places in sorted(found.items()):
+        more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
+        yield (
+            f"{named(character)} is in no font inside, so that readers see an empty box: "
+            f"page {', '.join(places[:_MOST_PLACES])}{more}"
+        )
+
+
+def undrawn_characters(printed: bytes) -> frozenset[str]:
+    """Characters that a PDF of ours shows as empty boxes."""
+    checks = map(check_glyphs, _fonts(PdfReader(io.BytesIO(printed))))
+    return frozenset(c for check in checks if check is not None for c in check.lacking)

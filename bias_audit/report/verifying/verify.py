@@ -91,18 +91,20 @@ def _container(opened: OpenedReport) -> Check:
         wrong.append("audit.json does not have the checksum that the PDF states for it")
     if opened.relationship != "/Data":
         wrong.append(f"audit.json is embedded as {opened.relationship}, expected /Data")
-    return Check(
-        "file",
-        holds=not wrong,
-        told=(
-            f"{counted(len(opened.pages), 'page')}, audit.json of {count(len(opened.data))} bytes "
-            f"inside, {counted(opened.n_fonts, 'font')} that draw the characters they are read "
-            "as, nothing laid over a page, no script"
-            if not wrong
-            else "the file holds what bias-audit does not write"
-        ),
-        details=tuple(wrong),
+    told = (
+        f"{counted(len(opened.pages), 'page')}, audit.json of {count(len(opened.data))} bytes "
+        f"inside, {counted(opened.n_fonts, 'font')} that draw the characters they are read "
+        "as, nothing laid over a page, no script"
     )
+    if opened.boxes:
+        told = (
+            f"its fonts lack {counted(len(opened.boxes), 'character')}: print it again with a "
+            "font that has them (output.fonts)"
+        )
+    if wrong:
+        told = "the file holds what bias-audit does not write"
+    problems = (*wrong, *_some(opened.boxes))
+    return Check("file", holds=not problems, told=told, details=problems)
 
 
 def _printed_digest(opened: OpenedReport, digest: str) -> Check:
