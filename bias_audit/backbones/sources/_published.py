@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +13,7 @@ import timm
 from timm.models import PretrainedCfg
 from torchvision import models
 
-from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.backbone import Preprocessing, PreprocessingParams
 from bias_audit.backbones.library import Architecture, Library
 from bias_audit.backbones.sources.timm import (
     is_remote,
@@ -78,14 +78,7 @@ def architecture_for(params: ArchitectureParams, file: Path) -> Found:
     Raises:
         BackboneError: There is no such architecture or weights.
     """
-    found = (_of_timm if params.library == "timm" else _of_torchvision)(params, file)
-    return dataclasses.replace(found, assumed=()) if _all_given(params) else found
-
-
-def _all_given(params: ArchitectureParams) -> bool:
-    asked = params.preprocessing
-    given = (asked.size, asked.mean, asked.std, asked.interpolation)
-    return asked.resize == "stretch" and None not in given
+    return (_of_timm if params.library == "timm" else _of_torchvision)(params, file)
 
 
 def _of_timm(params: ArchitectureParams, file: Path) -> Found:
@@ -119,7 +112,7 @@ def _of_timm(params: ArchitectureParams, file: Path) -> Found:
         config=source.settings if own else None,
     )
     others = {full: timm_preprocessing(settings) for full, settings in known.items()}
-    return _found(built, source, others)
+    return _found(built, source, others, params.preprocessing)
 
 
 def _of_torchvision(params: ArchitectureParams, file: Path) -> Found:
@@ -141,7 +134,7 @@ def _of_torchvision(params: ArchitectureParams, file: Path) -> Found:
         full: torchvision_preprocessing(weights.transforms())
         for full, (_, weights) in known.items()
     }
-    return _found(built, source, others)
+    return _found(built, source, others, params.preprocessing)
 
 
 def _preprocessing(source: _Source, model_kwargs: Mapping[str, Any]) -> Preprocessing:
@@ -150,39 +143,45 @@ def _preprocessing(source: _Source, model_kwargs: Mapping[str, Any]) -> Preproce
     return torchvision_preprocessing(source.settings.transforms())
 
 
-def _found(built: Architecture, source: _Source, others: Mapping[str, Preprocessing]) -> Found:
+def _found(
+    built: Architecture,
+    source: _Source,
+    others: Mapping[str, Preprocessing],
+    asked: PreprocessingParams,
+) -> Found:
     own = _preprocessing(source, built.model_kwargs)
     built = dataclasses.replace(built, preprocessing=own)
     if source.why:
         return Found(built, f"preprocessing of {source.name}, {source.why}", ())
-    differing = _differing(others.values())
+    open_ones = _left_open(asked)
+    reading = f"preprocessing of {source.name}, assumed"
+    if not open_ones:
+        return Found(built, reading, ())
+    rows = [dataclasses.asdict(each) for each in others.values()]
+    differing = [word for key, word in open_ones.items() if len({row[key] for row in rows}) > 1]
     among = (
-        f"; the {len(others)} published weights of this architecture differ in {differing}"
+        f"; the {len(others)} published weights of this architecture differ in "
+        f"{' and '.join(filter(None, (', '.join(differing[:-1]), *differing[-1:])))}"
         if differing
         else ""
     )
-    return Found(
-        built,
-        f"preprocessing of {source.name}, assumed",
-        (
-            f"the preprocessing of {source.name} is assumed: neither the config nor the file says "
-            f"which weights these are{among}; name the right one with preprocessing_of",
-        ),
+    sentence = (
+        f"the preprocessing of {source.name} is assumed: neither the config nor the file says "
+        f"which weights these are{among}; name the right one with preprocessing_of"
     )
+    return Found(built, reading, (sentence,))
 
 
-def _differing(all_known: Iterable[Preprocessing]) -> str:
-    """What published weights do not have in common, in words."""
-    rows = [dataclasses.asdict(each) for each in all_known]
-    words = {
-        "height": "size",
-        "mean": "mean",
-        "std": "standard deviation",
-        "interpolation": "interpolation",
-        "crop_fraction": "crop",
+def _left_open(asked: PreprocessingParams) -> dict[str, str]:
+    """Settings that the config leaves to the weights, in words."""
+    given = {
+        "height": (asked.size, "size"),
+        "mean": (asked.mean, "mean"),
+        "std": (asked.std, "standard deviation"),
+        "interpolation": (asked.interpolation, "interpolation"),
+        "crop_fraction": (asked.resize == "stretch" or None, "crop"),
     }
-    found = [word for name, word in words.items() if len({row[name] for row in rows}) > 1]
-    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+    return {key: word for key, (value, word) in given.items() if value is None}
 
 
 def _named(wanted: str, architecture: str, *, library: Library = "timm") -> _Source:
