@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bias_audit.data.age_bins import FAIRFACE_AGES, parse_bin, repair_age
+from bias_audit.data.age_bins import FAIRFACE_AGES, Ranges, parse_bin
 
 MARCH = ["Mar", "march", "MAR", "Mrz", "Mär"]
 SEPTEMBER = ["Sep", "sept", "September", "SEP"]

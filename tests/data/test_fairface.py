@@ -54,7 +54,7 @@ def test_real_ages_that_a_spreadsheet_mangled_are_repaired_and_counted(shared: P
     table = PLUGIN.read(Params(root=shared / "data/fairface"))
     by_age = np.bincount(table.codes[:, 0], minlength=9)
     assert by_age.tolist() == [550, 616, 616, 616, 616, 616, 616, 597, 383]
-    assert any(notice.startswith("1232 ages that a spreadsheet") for notice in table.notices)
+    assert any(notice.startswith("1232 labels of age that a spreadsheet") for notice in table.notices)
 
 
 def test_spelling_is_tolerated_and_repair_is_counted(root: Path) -> None:
@@ -74,7 +74,7 @@ def test_spelling_is_tolerated_and_repair_is_counted(root: Path) -> None:
         ("more than 70", "East Asian", "Female"),
         ("10-19", "White", "Male"),
     ]
-    assert any(notice.startswith("2 ages") for notice in table.notices)
+    assert any(notice.startswith("2 labels of age") for notice in table.notices)
 
 
 def test_bad_rows_are_left_out_each_with_its_reason(root: Path, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_bad_rows_are_left_out_each_with_its_reason(root: Path, tmp_path: Path) 
         "train": "missing file",
         "(no path)": "empty field",
         "fairface_label_train.csv row 11": "malformed row",
-        "train/a\0b.jpg": "missing file",
+        "train/a\ufffdb.jpg": "missing file",
         f"train/{'x' * 400}.jpg": "missing file",
     }
 
