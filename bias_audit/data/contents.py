@@ -30,7 +30,9 @@ def _matches(pattern: bytes) -> Callable[[bytes], bool]:
 
 
 _BOM = rb"(?:\xef\xbb\xbf)?\s*"
-HEIC, AVIF, JPEG_XL = "a HEIC image", "an AVIF image", "a JPEG XL image"
+_HEIC, _AVIF, _JPEG_XL = "a HEIC image", "an AVIF image", "a JPEG XL image"
+PLUGGED = {_HEIC: "HEIF", _AVIF: "AVIF", _JPEG_XL: "JXL"}
+"""Images that Pillow needs a plug-in or a further codec for, with its name of the format."""
 _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
     (
         _matches(_BOM + rb"version https?://git-lfs|" + _BOM + rb"version https?://hawser"),
@@ -64,15 +66,15 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
     ),
     (
         _matches(rb"....ftyp(?:avif|avis)"),
-        Content(AVIF, "install a Pillow with AVIF (11.3 or later)"),
+        Content(_AVIF, "install a Pillow with AVIF (11.3 or later)"),
     ),
     (
         _matches(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)"),
-        Content(HEIC, "install the package pillow-heif"),
+        Content(_HEIC, "install the package pillow-heif"),
     ),
     (
         _starts(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
-        Content(JPEG_XL, "install the package pillow-jxl-plugin"),
+        Content(_JPEG_XL, "install the package pillow-jxl-plugin"),
     ),
     (_starts(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), Content("a JPEG 2000 image")),
     (_matches(rb"....ftyp(?:qt  |isom|iso\d|mp4\d|M4V )"), Content("a video")),

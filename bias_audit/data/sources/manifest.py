@@ -284,7 +284,9 @@ def _problem(row: Row, readers: Mapping[str, LevelReader], params: Params) -> Ex
     """Why a row of an attribute in bins falls in none; others are checked later."""
     for name in params.binned:
         if row[name] and row[name] not in params.attributes[name]:
-            return Exclusion(reference_of(row[params.path_column]), *readers[name].problem(row[name]))
+            return Exclusion(
+                reference_of(row[params.path_column]), *readers[name].problem(row[name])
+            )
     return None
 
 
