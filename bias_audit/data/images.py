@@ -129,11 +129,12 @@ def decode_first(data: bytes, white: int = 0) -> DecodedImage:
     Raises:
         UnusableImageError: It is none of these, damaged, too small or too large.
     """
+    kind: str | None = "JPEG, PNG or other"
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_size(image.width, image.height)
             n_frames = int(getattr(image, "n_frames", 1))
-            was_deep = is_deep(image)
+            kind, was_deep = image.format, is_deep(image)
             deep = _read_deep(image, data) if was_deep else None
             image.load()
             if deep is None:
@@ -153,7 +154,7 @@ def decode_first(data: bytes, white: int = 0) -> DecodedImage:
         raise UnusableImageError("too large", _too_large(str(error))) from error
     except Exception as error:
         # Decoders of damaged bytes fail in every way; all of them mean this one thing.
-        detail = f"expected an intact image file: {error or type(error).__name__}"
+        detail = f"expected an intact {kind} image, got a damaged or an incomplete one"
         raise UnusableImageError("corrupt image", detail) from error
 
 

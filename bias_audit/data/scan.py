@@ -74,7 +74,7 @@ def scan(
         sha256=tuple(_text(value) for value in seen["sha256"]),
         whites=_shared_whites(seen),
         exclusions=tuple(exclusions),
-        notices=tuple(_notices(seen, near_duplicates=near_duplicates)),
+        notices=tuple(noticed(seen, near_duplicates=near_duplicates)),
     )
 
 
@@ -119,7 +119,13 @@ def _shared_whites(seen: Records) -> IntArray:
     return np.where(is_open & (seen["white"] < white), white, 0).astype(np.int64)
 
 
-def _notices(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
+def noticed(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
+    """What a reader must know of usable images.
+
+    Args:
+        seen: Of usable images.
+        near_duplicates: Whether they are looked for.
+    """
     used = np.maximum(seen["white"], _shared_whites(seen))
     if (used > 0).any():
         counts = [
