@@ -51,7 +51,9 @@ _SPELLED_OPEN = re.compile(
 _MIDNIGHT = re.compile(
     r"(?:[t ]\s*0{1,2}:00(?::00(?:\.0+)?)?|\s+12:00(?::00)?)(?: ?(?:am|z|utc|\+00:?00))?$"
 )
-_NUMERIC = re.compile(r"\d{1,4}([-/]|\. ?)\d{1,2}(?:\1\d{1,4})?\.?|\d{1,2}\.\s?\d{1,2}\.")
+_NUMERIC = re.compile(
+    r"\d{1,4}([-/]|\. ?)\d{1,2}\1\d{1,4}\.?|\d{1,4}[-/]\d{1,4}|\d{1,2}\. ?\d{1,2}\."
+)
 """A date of digits alone. Two numbers with a dot between them are a decimal, not a date."""
 _BETWEEN = re.compile(r"[-./,'\s年月日년월일号]*")
 _TOKEN = re.compile(r"\d+|[^\W\d_]+\.?|[^\w]+|_+")

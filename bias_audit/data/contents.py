@@ -43,7 +43,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
         ),
     ),
     (
-        _matches(rb"(?:\.git)?/annex/objects/"),
+        _matches(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
         Content(
             "a git-annex pointer, not the file itself",
             "fetch it with `git annex get`",

@@ -20,7 +20,7 @@ _LINK_TEXT = 4096
 _UNICODE = "paths were found in another Unicode form, or with other blanks or dashes"
 _ABSOLUTE = "absolute paths inside of the folder were read as relative to it"
 _BACKSLASHES = "paths with \\ between folders were read with /"
-_OUTSIDE = "images were read through links that lead outside of the folder, as the config allows"
+_OUTSIDE = "images were read through links that lead out of the folder, as the config allows"
 
 
 class Linked(Strict):
@@ -132,7 +132,7 @@ class ImageFinder:
             return self._walk(self._parts(name))
         except _NotFoundError:
             # a file may have \ in its name, so that is tried first
-            if "\\" not in name or PureWindowsPath(name).anchor:
+            if "\\" not in name or _is_windows_absolute(name):
                 raise
             try:
                 found = self._walk(self._parts(name.replace("\\", "/")))
@@ -143,11 +143,11 @@ class ImageFinder:
 
     def _parts(self, name: str) -> tuple[str, ...]:
         """Names of the folders and of the file, from the root on."""
-        if os.name != "nt" and PureWindowsPath(name).drive:
+        if _is_windows_absolute(name):
             raise self._elsewhere(name, PureWindowsPath(name).parts[1:])
-        if name.startswith("/"):
+        if name.startswith("/") or (os.name == "nt" and PureWindowsPath(name).anchor):
             return self._inside(name)
-        parts = PurePosixPath(name).parts
+        parts = tuple(part for part in name.split("/") if part not in {"", "."})
         if ".." not in parts:
             return parts
         inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
@@ -223,7 +223,17 @@ class ImageFinder:
         if kind == "link":
             _, is_outside = self._target(folder, name)
         elif kind == "file":
-            raise _NotFoundError("missing file", _no_folder(path))
+            target = _link_as_text(path)
+            if target is None:
+                raise _NotFoundError("missing file", f"expected a folder, got the file {path}")
+            if not self._follow:
+                detail = (
+                    f"{path} is a link that a copy has turned into text: make it a link to "
+                    f"{shown(target)!r} again, or set data.follow_links: true to follow it"
+                )
+                raise _NotFoundError("path leaves the folder", detail)
+            path = path.parent / target
+            is_outside = True
         return _Folder(path, is_outside=is_outside)
 
     def _entry(self, folder: _Folder, name: str, parts: tuple[str, ...]) -> str:
@@ -237,10 +247,9 @@ class ImageFinder:
             names = ", ".join(repr(other) for other in sorted(alike)[:5])
             detail = f"expected one file like {shown(name)!r}, got {names}"
             raise _NotFoundError("ambiguous path", f"{detail}; write it as the disk does")
-        for pointer in (f"{name}.dvc", f"{name}.gitlink"):
-            if pointer in folder.entries:
-                detail = f"{shown(name)} is not here, only {pointer}: fetch it with `dvc pull`"
-                raise _NotFoundError("content not fetched", detail)
+        if f"{name}.dvc" in folder.entries:
+            detail = f"{shown(name)} is not here, only {shown(name)}.dvc: fetch it with `dvc pull`"
+            raise _NotFoundError("content not fetched", detail)
         whole = shown("/".join(parts))
         near = [other for other in folder.entries if other.casefold() == name.casefold()]
         hint = f"; there is {near[0]!r}" if near else ""
@@ -262,6 +271,12 @@ class ImageFinder:
         return target, is_outside
 
 
+def _is_windows_absolute(name: str) -> bool:
+    """Whether a path of another system begins with a drive, a server or a backslash."""
+    begins = name.startswith("\\") or name[1:2] == ":"
+    return begins and os.name != "nt" and bool(PureWindowsPath(name).anchor)
+
+
 def _broken(link: Path) -> tuple[str, str]:
     target = link.readlink().as_posix()
     for part, command in (("annex/objects/", "git annex get"), ("/files/md5/", "dvc pull")):
@@ -271,18 +286,14 @@ def _broken(link: Path) -> tuple[str, str]:
     return "missing file", f"{link} is a link that leads nowhere: to {shown(target)!r}"
 
 
-def _no_folder(path: Path) -> str:
-    """A file where a folder should be; some copies turn links into text."""
+def _link_as_text(path: Path) -> str | None:
+    """The folder that a file names where some copies turn links into text; None if it is none."""
     try:
         text = path.read_text(encoding="utf-8") if path.stat().st_size < _LINK_TEXT else ""
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    if text and "\n" not in text.strip() and (path.parent / text.strip()).is_dir():
-        return (
-            f"{path} is a link that a copy has turned into text: make it a link to "
-            f"{shown(text.strip())!r} again"
-        )
-    return f"expected a folder, got the file {path}"
+        is_link = bool(text.strip()) and (path.parent / text.strip()).is_dir()
+    except (OSError, ValueError):
+        return None
+    return text.strip() if is_link else None
 
 
 def existing_folder(folder: Path, *, expected: str) -> Path:

@@ -54,7 +54,9 @@ def test_real_ages_that_a_spreadsheet_mangled_are_repaired_and_counted(shared: P
     table = PLUGIN.read(Params(root=shared / "data/fairface"))
     by_age = np.bincount(table.codes[:, 0], minlength=9)
     assert by_age.tolist() == [550, 616, 616, 616, 616, 616, 616, 597, 383]
-    assert any(notice.startswith("1232 labels of age that a spreadsheet") for notice in table.notices)
+    assert any(
+        notice.startswith("1232 labels of age that a spreadsheet") for notice in table.notices
+    )
 
 
 def test_spelling_is_tolerated_and_repair_is_counted(root: Path) -> None:
