@@ -155,7 +155,8 @@ def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str |
         word = _SEPARATORS.get(separator, repr(separator))
         labels.notices.append(f"{file.name} separates its fields by {word}")
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+        lines = io.StringIO(text, newline="")
+        rows = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)
         labels.rows.extend(_csv_rows(labels, file, rows, columns))
     except csv.Error as error:
         word = _SEPARATORS.get(separator, repr(separator))

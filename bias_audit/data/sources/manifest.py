@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
@@ -116,7 +117,7 @@ class Params(Linked):
     @classmethod
     def _encoding_known(cls, encoding: str | None) -> str | None:
         try:
-            b"".decode(encoding or "utf-8")
+            io.TextIOWrapper(io.BytesIO(), encoding=encoding or "utf-8")  # refuses zip and hex
             return encoding and codecs.lookup(encoding).name
         except (LookupError, ValueError) as error:
             raise ValueError(
