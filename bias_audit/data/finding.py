@@ -120,7 +120,7 @@ class ImageFinder:
         except _NotFoundError as error:
             return Exclusion(reference_of(name), error.reason, error.detail)
         except (OSError, RuntimeError, ValueError):
-            detail = f"{shown(name)!r} cannot be looked up: its links lead in a circle, or it is "
+            detail = f"'{shown(name)}' cannot be looked up: its links lead in a circle, or it is "
             return Exclusion(reference_of(name), "missing file", f"{detail}no path")
 
     def notices(self) -> Iterator[str]:
@@ -152,7 +152,7 @@ class ImageFinder:
             return parts
         inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
         if inside.startswith(".."):
-            detail = f"expected a file inside of {self.root}, got {shown(name)!r}"
+            detail = f"expected a file inside of {self.root}, got '{shown(name)}'"
             raise _NotFoundError("path leaves the folder", f"{detail}, which leads out of it")
         return PurePosixPath(inside).parts
 
@@ -174,15 +174,14 @@ class ImageFinder:
 
     def _elsewhere(self, name: str, parts: tuple[str, ...]) -> _NotFoundError:
         """An absolute path; where its end lies inside of the folder, the fix is known."""
-        hint = f", such as train/{shown(parts[-1])}" if parts else ""
-        for start in range(1, len(parts)):
+        hint = ""
+        for start in range(len(parts)):
             if self._is_there(parts[start:]):
-                before = name[: name.rindex(parts[start - 1]) + len(parts[start - 1]) + 1]
                 ours = "/".join(parts[start:])
-                hint = f": write {shown(ours)!r}, without {shown(before)!r}"
+                hint = f": write '{shown(ours)}', without '{shown(name[: -len(ours)])}'"
                 break
         detail = f"expected a path inside of {self.root}, or relative to it{hint}"
-        return _NotFoundError("absolute path", f"{detail}; got {shown(name)!r}")
+        return _NotFoundError("absolute path", f"{detail}; got '{shown(name)}'")
 
     def _is_there(self, parts: tuple[str, ...]) -> bool:
         try:
@@ -229,7 +228,7 @@ class ImageFinder:
             if not self._follow:
                 detail = (
                     f"{path} is a link that a copy has turned into text: make it a link to "
-                    f"{shown(target)!r} again, or set data.follow_links: true to follow it"
+                    f"'{shown(target)}' again, or set data.follow_links: true to follow it"
                 )
                 raise _NotFoundError("path leaves the folder", detail)
             path = path.parent / target
@@ -245,14 +244,14 @@ class ImageFinder:
             return alike[0]
         if alike:
             names = ", ".join(repr(other) for other in sorted(alike)[:5])
-            detail = f"expected one file like {shown(name)!r}, got {names}"
+            detail = f"expected one file like '{shown(name)}', got {names}"
             raise _NotFoundError("ambiguous path", f"{detail}; write it as the disk does")
         if f"{name}.dvc" in folder.entries:
             detail = f"{shown(name)} is not here, only {shown(name)}.dvc: fetch it with `dvc pull`"
             raise _NotFoundError("content not fetched", detail)
         whole = shown("/".join(parts))
         near = [other for other in folder.entries if other.casefold() == name.casefold()]
-        hint = f"; there is {near[0]!r}" if near else ""
+        hint = f"; there is '{shown(near[0])}'" if near else ""
         raise _NotFoundError("missing file", f"expected an image file {self.root}/{whole}{hint}")
 
     def _target(self, folder: _Folder, name: str) -> tuple[Path, bool]:
@@ -283,7 +282,7 @@ def _broken(link: Path) -> tuple[str, str]:
         if part in target or (command == "dvc pull" and "/cache/" in target):
             detail = f"{link} is a link to content that is not here: fetch it with `{command}`"
             return "content not fetched", detail
-    return "missing file", f"{link} is a link that leads nowhere: to {shown(target)!r}"
+    return "missing file", f"{link} is a link that leads nowhere: to '{shown(target)}'"
 
 
 def _link_as_text(path: Path) -> str | None:
