@@ -69,7 +69,8 @@ def read_shards(
                     texts = [_named(text, documented) for text in texts]
                 columns.append(texts)
             images = list(parquet.read_images(file, source, "image"))
-        for row, (found, *labels) in enumerate(zip(images, *columns, strict=True)):
+            rows = list(zip(images, *columns, strict=True))
+        for row, (found, *labels) in enumerate(rows):
             label = ImageReference(file, row).label
             if found is None:
                 yield Exclusion(label, *parquet.UNREADABLE)

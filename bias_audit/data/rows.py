@@ -217,7 +217,7 @@ def _csv_rows(
         raise DataError(f"{file}: expected a header line and rows, got an empty file")
     places = find_columns(file, header, columns)
     _renamed(labels, header, places)
-    shortest = 1 + max(place for place, name in enumerate(header) if name)
+    shortest = 1 + max(*places.values(), *(place for place, name in enumerate(header) if name))
     seen: Counter[str] = Counter()
     for number, fields in enumerate(reader, start=1):
         if not any(fields):
@@ -252,7 +252,8 @@ def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str 
             if names:
                 labels.classes.setdefault(column, names)
             values.append(texts)
-    for number, row in enumerate(zip(*values, strict=True)):
+        rows = list(zip(*values, strict=True))
+    for number, row in enumerate(rows):
         if None in row:
             reference = f"{file.name} row {number}"
             labels.rows.append(Exclusion(reference, *parquet.UNREADABLE))

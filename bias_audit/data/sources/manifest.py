@@ -34,6 +34,8 @@ from bias_audit.groups import Attribute
 
 _RESERVED = "intersection"
 """What analyses call all attributes together."""
+_NO_FILES = {"unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined"}
+"""Encodings that Python knows, and no label file has."""
 _Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -117,12 +119,15 @@ class Params(Linked):
     @classmethod
     def _encoding_known(cls, encoding: str | None) -> str | None:
         try:
-            io.TextIOWrapper(io.BytesIO(), encoding=encoding or "utf-8")  # refuses zip and hex
-            return encoding and codecs.lookup(encoding).name
-        except (LookupError, ValueError) as error:
+            name = codecs.lookup(encoding or "utf-8").name
+            io.TextIOWrapper(io.BytesIO(), encoding=name)  # refuses zip and hex
+        except (LookupError, ValueError):
+            name = ""
+        if not name or name.replace("_", "-") in _NO_FILES:
             raise ValueError(
                 f"expected an encoding such as windows-1252, latin-1 or utf-16, got {encoding!r}"
-            ) from error
+            )
+        return encoding and name
 
     @model_validator(mode="after")
     def _bins_in_order(self) -> Self:
