@@ -181,8 +181,8 @@ def _text(file: Path, encoding: str | None) -> tuple[str, str]:
             raise DataError(f"{file}: expected {chosen} text, got damaged text") from error
         raise DataError(
             f"{file}: expected UTF-8 text, got byte {error.object[error.start]:#04x} at position "
-            f'{error.start}; save it again as "CSV UTF-8", or set data.encoding to what it is, '
-            "such as windows-1252"
+            f'{error.start}; save it again as "CSV UTF-8", or in a manifest set data.encoding '
+            "to what it is, such as windows-1252"
         ) from error
     except (UnicodeError, ValueError) as error:
         raise DataError(f"{file}: expected {chosen} text, got damaged text") from error

@@ -64,7 +64,7 @@ def test_tables_are_read_however_they_are_saved(tmp_path: Path, content: bytes, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("path,group\n1.jpg,ä\n".encode("windows-1252"), "set data.encoding to what it is"),
+        ("path,group\n1.jpg,ä\n".encode("windows-1252"), "set data.encoding to what"),
         (TEXT.encode("utf-16-le"), "set data.encoding: utf-16-le"),
         (b"\xff\xfep", "damaged text"),
         (b"PK\x03\x04 xl/workbook.xml", "got an Excel workbook; save it as"),
