@@ -65,7 +65,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
         Content("a drawing (SVG)", "save it as PNG"),
     ),
     (
-        _matches(rb"....ftyp(?:avif|avis)"),
+        _matches(rb"....ftyp(?:avi[fs]|(?:mif1|msf1).{4,40}avif)"),
         Content(_AVIF, "install a Pillow with AVIF (11.3 or later)"),
     ),
     (
@@ -100,7 +100,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
         Content("an old Office document", 'save it as "CSV UTF-8"'),
     ),
     (
-        _starts(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!", b"7z\xbc\xaf"),
+        _starts(b"\x1f\x8b\x08", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!", b"7z\xbc\xaf"),
         Content("a compressed file", "unpack it"),
     ),
     (_matches(_BOM + rb'[\[{]\s*["{\[]'), Content("JSON text")),

@@ -34,6 +34,12 @@ SMaxSampleValue (TIFF 6.0, sections 8 and 19)."""
 _SIGNED, _FLOATING = 2, 3
 
 
+_FRACTIONS_END = 2
+"""Floating-point values below are fractions of white, which resampling may exceed a little."""
+_OVERSHOOT = 1.02
+"""So much more than white floating-point values may be."""
+
+
 class UnknownRangeError(ValueError):
     """Values that are no grey values from 0 upwards."""
 
@@ -98,14 +104,16 @@ def _with_white(values: Values, tags: Mapping[int, object], *, is_floating: bool
     largest = float(values.max())
     stated = _first(tags.get(_LARGEST_OF_FORMAT)) or _first(tags.get(_LARGEST))
     bits = int(_first(tags.get(_BITS)))
-    if is_floating and largest <= 1:
-        return Deep(values, 1.0, is_stated=True)
+    if is_floating:
+        if largest < _FRACTIONS_END:
+            return Deep(values, 1.0, is_stated=True)
+        largest /= _OVERSHOOT
     if stated >= largest > 0:
         white = stated if is_floating else _white_of(np.array(stated))
         return Deep(values, white, is_stated=True)
     if bits % 8 and 2**bits > largest:
         return Deep(values, 2**bits - 1, is_stated=True)
-    return Deep(values, _white_of(values), is_stated=False)
+    return Deep(values, _white_of(np.array(largest)), is_stated=False)
 
 
 def low_bytes(image: ImageFile.ImageFile, again: ImageFile.ImageFile) -> Bytes | None:

@@ -33,7 +33,7 @@ DTYPE = np.dtype(
 """One image: `sha256` of its bytes, `pixels` the SHA-256 of its size and decoded pixels, `hash`
 its 256-bit perceptual hash, `mirrored` that of its mirror image, `white` the value of white where
 the image is deeper than 8 bits (else 0), `reason` why it cannot be used.
-`n_frames` is written last: a record with neither frames nor a reason is not done."""
+`n_frames` or `reason` is written last: a record with neither frames nor a reason is not done."""
 _HASH_SIDE = 16
 _REDUCED = 4 * _HASH_SIDE
 
@@ -45,8 +45,8 @@ def fingerprint(reference: ImageReference, record: np.void) -> None:
         record["sha256"] = hashlib.sha256(data).hexdigest().encode()
         decoded = decode_first(data)
     except UnusableImageError as error:
-        record["reason"] = error.reason.encode()
         record["detail"] = error.detail.encode()[: DTYPE["detail"].itemsize]
+        record["reason"] = error.reason.encode()
         return
     image = decoded.image
     size = f"{image.width}x{image.height}:".encode()

@@ -79,6 +79,8 @@ LARGEST = {"extratags": [(281, 3, 1, 4095, True)]}
         (tiff(BITS_12[..., 0].astype("i2")), GREY, 4095),
         (tiff(BITS_12[..., 0].astype("f4")), GREY, 4095),
         (tiff((BITS_12[..., 0] / 4095).astype("f4")), GREY, 1),
+        (tiff((BITS_12[..., 0] / 4095 * 1.1).astype("f4")), None, 1),
+        (tiff((BITS_12[..., 0] / 4095 * 258.1).astype("f4")), None, 255),
         (tiff((4095 - BITS_12[..., 0]).astype("u2"), photometric="miniswhite"), GREY, 4095),
         (tiff((BITS_12[..., 0] // 8).astype("u2"), **LARGEST), None, 4095),
         (tiff((BITS_12[..., 0] // 4).astype("u2")), None, 1023),
