@@ -53,6 +53,11 @@ class _Folder:
             found.setdefault(comparable(name), []).append(name)
         return found
 
+    @cached_property
+    def any_case(self) -> dict[str, str]:
+        """Names by their form without case."""
+        return {name.casefold(): name for name in self.entries}
+
     def kind(self, name: str) -> str:
         """Of an entry; one that the listing lacks may be there on disks that ignore case."""
         known = self.entries.get(name)
@@ -250,8 +255,8 @@ class ImageFinder:
             detail = f"{shown(name)} is not here, only {shown(name)}.dvc: fetch it with `dvc pull`"
             raise _NotFoundError("content not fetched", detail)
         whole = shown("/".join(parts))
-        near = [other for other in folder.entries if other.casefold() == name.casefold()]
-        hint = f"; there is '{shown(near[0])}'" if near else ""
+        near = folder.any_case.get(name.casefold())
+        hint = f"; there is '{shown(near)}'" if near else ""
         raise _NotFoundError("missing file", f"expected an image file {self.root}/{whole}{hint}")
 
     def _target(self, folder: _Folder, name: str) -> tuple[Path, bool]:
