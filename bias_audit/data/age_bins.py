@@ -36,13 +36,13 @@ _SPELLED_RANGE = re.compile(
     rf"(\d{{1,3}}){_UNIT}"
 )
 _MORE = (
-    r"(?:>=?|≥|\+|(?:more|older|greater|higher) than|over|above|at least|from|mehr als|älter als|"
-    r"über|ab|plus de|más de|mas de|mais de|oltre|meer dan|ponad|över|über|plus)"
+    r"(?:>=?|[≥≧⩾]|\+|(?:more|older|greater|higher) than|over|above|at least|from|mehr als|"
+    r"älter als|über|ab|plus de|más de|mas de|mais de|oltre|meer dan|ponad|över|plus|от|старше)"
 )
 _AND_MORE = (
-    r"(?:\+|-|plus|(?:and|or|&) (?:over|above|older|more|up|plus)|up|und (?:älter|mehr|darüber)|"
-    r"et plus|y más|y mas|o más|e mais|ou mais|e oltre|en ouder|of ouder|i więcej|og over|"
-    r"och äldre|ve üzeri|以上|歳以上)"
+    r"(?:\+|-|-? ?plus|(?:and|or|&) (?:over|above|older|more|up|plus)|up|"
+    r"und (?:älter|mehr|darüber)|et plus|y más|y mas|o más|e mais|ou mais|e oltre|en ouder|of ouder|i więcej|og over|"
+    r"och äldre|ve üzeri|и старше|歳?以上|세? ?이상)"
 )
 _SPELLED_OPEN = re.compile(
     rf"{_MORE}\s*(\d{{1,3}}){_UNIT}|(\d{{1,3}}){_UNIT}\s*{_AND_MORE}{_UNIT}"
