@@ -41,7 +41,8 @@ _MORE = (
 )
 _AND_MORE = (
     r"(?:\+|-|-? ?plus|(?:and|or|&) (?:over|above|older|more|up|plus)|up|"
-    r"und (?:älter|mehr|darüber)|et plus|y más|y mas|o más|e mais|ou mais|e oltre|en ouder|of ouder|i więcej|og over|"
+    r"und (?:älter|mehr|darüber)|et plus|y más|y mas|o más|e mais|ou mais|e oltre|en ouder|of ouder|"
+    r"i więcej|og over|"
     r"och äldre|ve üzeri|и старше|歳?以上|세? ?이상)"
 )
 _SPELLED_OPEN = re.compile(
