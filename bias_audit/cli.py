@@ -150,16 +150,23 @@ def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
 
 @data_app.command("check")
-def data_check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
+def data_check_command(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Open a sample of the images only, in seconds.")
+    ] = False,
+) -> None:
     """Count faces in every intersection; list exclusions and warnings."""
     out = Console()
     with told(Output(out)):
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
-        from bias_audit.audit.checking import data_lines
+        from bias_audit.audit.checking import data_lines, quick_lines
 
-        for line in data_lines(settings, ConsoleProgress(out)):
+        lines = quick_lines if quick else data_lines
+        for line in lines(settings, ConsoleProgress(out)):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -90,7 +90,7 @@ def extract(
     """
     began = time.monotonic()
     maker = digest(*made_by(), backbone.fingerprint)
-    fingerprint = digest(maker, *faces.sha256)
+    fingerprint = digest(maker, *faces.pixels)
     folder = cache / "activations" / fingerprint
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -105,7 +105,7 @@ def extract(
             recording = RecordingPass(folder / name, missing, len(faces))
             resumed_at = recording.done
             _refuse_if_too_large(recording)
-            donor = donor_of(folder, maker, faces.sha256, missing)
+            donor = donor_of(folder, maker, faces.pixels, missing)
             if donor is None:
                 _pass(backbone, faces, settings, recording=recording, progress=progress)
                 forward_images = len(faces) - resumed_at
@@ -113,7 +113,7 @@ def extract(
                 forward_images = _borrow(
                     donor, backbone, faces, settings, recording=recording, progress=progress
                 )
-        name_images(folder, maker, faces.sha256)
+        name_images(folder, maker, faces.pixels)
         stored = recorded_files(folder, len(faces))
     paths = {file: stored[file].path for file in wanted}
     activations = StoredActivations(

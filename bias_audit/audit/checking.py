@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from bias_audit.analyses.withholding import without_small_intersections
 from bias_audit.audit.estimate import Cost, estimate, image_seconds
@@ -20,9 +23,10 @@ from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Exclusion, Faces, NoUsableImageError
 from bias_audit.data.identities import identity_cautions
 from bias_audit.data.ledger import data_record, summarise_exclusions
+from bias_audit.data.quick import LEVEL, QuickLook, quick_look
 from bias_audit.data.sampling import warnings
 from bias_audit.errors import ConfigError, DataError
-from bias_audit.groups import Attribute
+from bias_audit.groups import Attribute, intersections
 from bias_audit.progress import Progress
 from bias_audit.results.audit import DataRecord
 
@@ -52,6 +56,62 @@ def _family_lines(plan: Plan, attributes: Sequence[Attribute]) -> Iterator[str]:
             "nothing is encoded, false claims are to be expected in at most "
             f"{families * own.alpha:.2g} of them"
         )
+
+
+def quick_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
+    """What the labels say, and what a sample of the images shows, in seconds.
+
+    Raises:
+        AuditError: The faces cannot be used as the config says; the ledger came before.
+    """
+    plan = make_plan(config)
+    try:
+        table = read_table(plan)
+    except NoUsableImageError as error:
+        yield from _ledger_lines(error.exclusions)
+        raise
+    look = quick_look(
+        table,
+        workers=config.activations.workers,
+        seed=config.seed,
+        progress=progress,
+        cache=config.output.cache,
+    )
+    names = [group.label for group in intersections(table.attributes)]
+    listed = np.bincount(table.cells, minlength=table.n_cells)
+    yield f"{table.name}: {len(table)} images listed"
+    yield ""
+    width = max(map(len, [*names, "intersection"]))
+    yield f"{'intersection':<{width}}  listed"
+    for name, n in zip(names, listed, strict=True):
+        yield f"{name:<{width}}  {n:>6}{'' if n else '   (empty)'}"
+    yield ""
+    yield from _sample_lines(look, len(table))
+    yield from _ledger_lines((*table.exclusions, *look.unusable))
+    yield from (f"notice: {notice}" for notice in (*table.notices, *look.notices))
+    refuse_unanswerable(plan, table)
+    if look.n_opened < len(table):
+        yield (
+            "This was a sample: duplicates, people and small groups are checked by the same "
+            "command without --quick, which does not open these images again."
+        )
+
+
+def _sample_lines(look: QuickLook, n_listed: int) -> Iterator[str]:
+    unusable = len(look.unusable)
+    if look.n_opened == n_listed:
+        yield f"All {n_listed} images were opened: {unusable} cannot be used"
+        return
+    lower, upper = look.share
+    yield (
+        f"A random sample of {look.n_opened} of {n_listed} images, spread over the intersections, "
+        f"was opened: {unusable} cannot be used ({100 * unusable / look.n_opened:.1f} %)"
+    )
+    yield (
+        f"Among all {n_listed} images, {100 * lower:.1f} to {100 * upper:.1f} % are to be "
+        f"expected, {math.floor(lower * n_listed)} to {math.ceil(upper * n_listed)} images "
+        f"({100 * LEVEL:.0f} % interval)"
+    )
 
 
 def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:

@@ -129,7 +129,7 @@ def faces_digest(faces: Faces) -> str:
     table = faces.table
     return digest(
         table.name,
-        *faces.sha256,
+        *faces.pixels,
         repr([(attribute.name, attribute.levels) for attribute in table.attributes]),
         table.codes.tobytes(),
         faces.clusters.tobytes(),

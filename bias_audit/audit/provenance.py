@@ -29,6 +29,8 @@ _PACKAGES = (
     "matplotlib",
     "weasyprint",
 )
+_PLUGGED = ("pillow-heif", "pillow-jxl-plugin")
+"""Packages that read further kinds of images where a user has installed them."""
 
 
 def config_sha256(config: AuditConfig) -> str:
@@ -56,7 +58,8 @@ def describe(
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the libraries it stands on."""
-    return {"python": platform.python_version(), **versions_of(*_PACKAGES)}
+    plugged = {name: v for name, v in versions_of(*_PLUGGED).items() if v != "not installed"}
+    return {"python": platform.python_version(), **versions_of(*_PACKAGES), **plugged}
 
 
 def _hardware(device: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from bias_audit.data.faces import (
     NoUsableImageError,
 )
 from bias_audit.data.identities import read_identities
+from bias_audit.data.labels import LevelReader
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -116,56 +116,14 @@ def _refuse_too_many(attributes: Sequence[Attribute]) -> None:
         )
 
 
-def find_image(root: Path, name: str) -> ImageReference | Exclusion:
-    """The image file `name` names inside `root`, symbolic links followed.
-
-    Args:
-        root: A folder, already resolved.
-        name: A path relative to it, as the source writes it; not trusted.
-
-    Returns:
-        A reference to the resolved file, or why there is none.
-    """
-    if not name:
-        return Exclusion("(no path)", "empty field", "expected a path, got an empty field")
-    if name.startswith("/") or PureWindowsPath(name).anchor:
-        return Exclusion(
-            name, "absolute path", f"expected a path relative to {root}, got {name!r}"
-        )
-    try:
-        file = (root / name).resolve()
-        inside, is_file = file.is_relative_to(root), file.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
-        return Exclusion(name, "missing file", f"{name!r} cannot be looked up: {error}")
-    if not inside:
-        detail = f"expected a file inside {root}, got {name!r}, which leads outside of it"
-        return Exclusion(name, "path leaves the folder", detail)
-    if not is_file:
-        hint = "; write / between folders" if "\\" in name else ""
-        return Exclusion(name, "missing file", f"expected an image file {root / name}{hint}")
-    return ImageReference(file)
-
-
-def resolved_folder(folder: Path, *, expected: str) -> Path:
-    """The folder, resolved.
-
-    Raises:
-        DataError: It is not a folder; `expected` says what should be in it.
-    """
-    if not folder.is_dir():
-        got = "a file" if folder.exists() else "nothing of that name"
-        raise DataError(f"{folder}: expected a folder with {expected}, got {got}")
-    return folder.resolve()
-
-
 def _label_problem(entry: Annotation, attributes: Sequence[Attribute]) -> Exclusion | None:
     for attribute, label in zip(attributes, entry.labels, strict=True):
         if not label:
             detail = f"{attribute.name}: expected a label, got an empty field"
             return Exclusion(entry.name, "empty field", detail)
         if label not in attribute.levels:
-            detail = f"{attribute.name}: expected one of {', '.join(attribute.levels)}; "
-            return Exclusion(entry.name, "unknown label", f"{detail}got {label!r}")
+            reader = LevelReader(attribute.name, attribute.levels)
+            return Exclusion(entry.name, *reader.problem(label))
     return None
 
 

@@ -34,6 +34,9 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
     rows = seen.usable[chosen]
     near_sets = seen.near_sets[chosen]
     used = replace(table.only(rows), notices=tuple(notices))
+    pairs = zip(used.references, seen.whites[chosen].tolist(), strict=True)
+    shared = tuple(replace(own, white=white) if white else own for own, white in pairs)
+    used = replace(used, references=shared)
     exclusions = (*table.exclusions, *seen.exclusions, *_twins(used, near_sets))
     return Faces(
         table=replace(used, exclusions=exclusions),

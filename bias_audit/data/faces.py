@@ -24,6 +24,9 @@ class ImageReference:
     """Row of the parquet file; None for an image file."""
     column: str | None = None
     """Column of the parquet file that holds the bytes (a struct's field as "image.bytes")."""
+    white: int = 0
+    """Value of white of most images of the data set, where the file is deeper than 8 bits, darker
+    than most and does not say what its white is; 0: the image's own."""
 
     @property
     def label(self) -> str:
@@ -137,6 +140,14 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def pixels(self) -> tuple[str, ...]:
+        """What decides the pixels of each image: its SHA-256, and the white that it shares."""
+        return tuple(
+            f"{sha256} {reference.white}" if reference.white else sha256
+            for sha256, reference in zip(self.sha256, self.table.references, strict=True)
+        )
 
 
 FloatArray = npt.NDArray[np.float64]

@@ -24,13 +24,16 @@ DTYPE = np.dtype(
         ("mirrored", "<u8", 4),
         ("thumbnail", "u1", (SIDE, SIDE)),
         ("n_frames", "<i4"),
+        ("white", "<i8"),
+        ("is_white_stated", "?"),
         ("reason", "S24"),
         ("detail", "S240"),
     ]
 )
 """One image: `sha256` of its bytes, `pixels` the SHA-256 of its size and decoded pixels, `hash`
-its 256-bit perceptual hash, `mirrored` that of its mirror image, `reason` why it cannot be used.
-`n_frames` is written last: a record with neither frames nor a reason is not done."""
+its 256-bit perceptual hash, `mirrored` that of its mirror image, `white` the value of white where
+the image is deeper than 8 bits (else 0), `reason` why it cannot be used.
+`n_frames` or `reason` is written last: a record with neither frames nor a reason is not done."""
 _HASH_SIDE = 16
 _REDUCED = 4 * _HASH_SIDE
 
@@ -42,8 +45,8 @@ def fingerprint(reference: ImageReference, record: np.void) -> None:
         record["sha256"] = hashlib.sha256(data).hexdigest().encode()
         decoded = decode_first(data)
     except UnusableImageError as error:
-        record["reason"] = error.reason.encode()
         record["detail"] = error.detail.encode()[: DTYPE["detail"].itemsize]
+        record["reason"] = error.reason.encode()
         return
     image = decoded.image
     size = f"{image.width}x{image.height}:".encode()
@@ -53,6 +56,7 @@ def fingerprint(reference: ImageReference, record: np.void) -> None:
     record["hash"] = perceptual_hash(reduced)
     record["mirrored"] = perceptual_hash(ImageOps.mirror(reduced))
     record["thumbnail"] = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    record["white"], record["is_white_stated"] = decoded.white, decoded.is_white_stated
     record["n_frames"] = decoded.n_frames
 
 

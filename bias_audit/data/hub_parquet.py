@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from bias_audit.data import parquet
 from bias_audit.data.annotations import Annotation
-from bias_audit.data.faces import ImageReference
-from bias_audit.data.rows import require_columns
-from bias_audit.errors import DataError
+from bias_audit.data.faces import Exclusion, ImageReference
+from bias_audit.data.finding import ImageFinder
+from bias_audit.data.rows import find_columns
 
 _SHARD = re.compile(r"(train|val|validation)\b.*?(?:-(\d+)-of-(\d+).*)?\.parquet")
 
@@ -42,41 +40,46 @@ def find_shards(
 def read_shards(
     shards: Sequence[tuple[str, Path]],
     classes: Mapping[str, Sequence[str]],
+    finder: ImageFinder,
     *,
     notices: list[str],
-) -> Iterator[Annotation]:
+) -> Iterator[Annotation | Exclusion]:
     """Labels and references of every row; the images stay where they are.
 
     Args:
         shards: (split, file) pairs.
         classes: Label columns, with the documented names of their integer classes, used where
             a file does not carry the names itself.
+        finder: Finds images that a file names instead of holding them.
         notices: Receives what had to be assumed, and shards that are missing.
 
     Raises:
         DataError: A file cannot be read or lacks a column.
     """
-    notices.extend(_missing_shards(shards))
+    notices.extend(parquet.missing_shards([file for _, file in shards]))
     assumed: set[str] = set()
     for split, file in shards:
-        try:
-            with pq.ParquetFile(file) as parquet:
-                schema = parquet.schema_arrow
-                require_columns(file, schema.names, ("image", *classes))
-                table = parquet.read(columns=list(classes))
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{file}: expected a readable parquet file: {error}") from error
-        carried = _carried_names(schema)
-        columns = []
-        for column, documented in classes.items():
-            if pa.types.is_integer(schema.field(column).type) and column not in carried:
-                assumed.add(column)
-            names = carried.get(column, documented)
-            columns.append([_label(value, names) for value in table.column(column).to_pylist()])
-        image = "image.bytes" if pa.types.is_struct(schema.field("image").type) else "image"
-        for row, labels in enumerate(zip(*columns, strict=True)):
-            reference = ImageReference(file, row, image)
-            yield Annotation(reference.label, reference, labels, split=split)
+        with parquet.opened(file) as source:
+            find_columns(file, source.schema_arrow.names, ("image", *classes))
+            columns = []
+            for column, documented in classes.items():
+                texts, names = parquet.read_texts(file, source, column)
+                if not names and pa.types.is_integer(source.schema_arrow.field(column).type):
+                    assumed.add(column)
+                    texts = [_named(text, documented) for text in texts]
+                columns.append(texts)
+            images = list(parquet.read_images(file, source, "image"))
+            rows = list(zip(images, *columns, strict=True))
+        for row, (found, *labels) in enumerate(rows):
+            label = ImageReference(file, row).label
+            if found is None:
+                yield Exclusion(label, *parquet.UNREADABLE)
+                continue
+            reference = finder.find(found) if isinstance(found, str) else found
+            if isinstance(reference, Exclusion):
+                yield reference
+                continue
+            yield Annotation(label, reference, tuple(labels), split=split)
     if assumed:
         notices.append(
             f"the parquet files do not name the classes of {', '.join(sorted(assumed))}: the "
@@ -84,34 +87,6 @@ def read_shards(
         )
 
 
-def _label(value: object, names: Sequence[str]) -> str:
-    """A class' name; an integer without one stays a number, which no level matches."""
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return names[value]
-    return str(value).strip()
-
-
-def _carried_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """Names of integer classes by column, from the metadata the `datasets` library writes."""
-    try:
-        metadata: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = metadata["info"]["features"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return {
-        column: [str(name) for name in feature["names"]]
-        for column, feature in features
-        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
-    }
-
-
-def _missing_shards(shards: Sequence[tuple[str, Path]]) -> Iterator[str]:
-    for split in dict.fromkeys(split for split, _ in shards):
-        matches = [_SHARD.fullmatch(file.name) for of, file in shards if of == split]
-        numbers = {int(match[2]) for match in matches if match and match[2]}
-        total = max((int(match[3]) for match in matches if match and match[3]), default=0)
-        missing = sorted(set(range(total)) - numbers) if numbers else []
-        if missing:
-            yield f"{len(missing)} of {total} parquet files of split {split} are missing"
+def _named(text: str, documented: Sequence[str]) -> str:
+    known = text.isdecimal() and int(text) < len(documented)
+    return documented[int(text)] if known else text

@@ -10,12 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bias_audit.data.faces import Faces
 from bias_audit.data.rows import WHOLE_NUMBER
-
-_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
-_TYPED = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("\u2018\u2019\u02bc", "'"))
-"""What office software writes for a hyphen and for an apostrophe."""
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u180b-\u180f\ufe00-\ufe0f]")
-"""Letters and marks without any form of their own, beside Unicode's format characters."""
+from bias_audit.data.text import typed, without_invisible
 
 _NOBODY_WORDS = """
     unknown unk unknownperson unknownidentity unknownsubject unidentified unidentifiable unlabeled
@@ -55,14 +50,8 @@ def canonical_identity(written: str) -> str:
     Returns:
         The form; the same for a form as for what it was made from.
     """
-    shown = "".join(
-        character
-        for character in _INVISIBLE.sub("", unicodedata.normalize("NFKD", written))
-        if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf"}
-    )
-    folded = unicodedata.normalize("NFD", shown).casefold()
-    folded = unicodedata.normalize("NFKD", folded).casefold()
-    text = " ".join(unicodedata.normalize("NFKC", folded).translate(_TYPED).split())
+    folded = unicodedata.normalize("NFD", without_invisible(written)).casefold()
+    text = typed(unicodedata.normalize("NFKD", folded).casefold())
     whole = WHOLE_NUMBER.fullmatch(text)
     return whole[1] if whole else text
 

@@ -63,7 +63,7 @@ def image_features(
         DataError: An image that was readable when scanned is no longer.
         OutputError: The cache cannot be written.
     """
-    fingerprint = digest("image features", software_of(__name__).digest, *faces.sha256)
+    fingerprint = digest("image features", software_of(__name__).digest, *faces.pixels)
     file = cache / "images" / f"{fingerprint}.npz"
     table = _recalled(file, len(faces))
     missing = np.flatnonzero(~table.done)
@@ -117,7 +117,7 @@ def describe(reference: ImageReference) -> tuple[FloatArray, Thumbnail]:
         DataError: It cannot be read.
     """
     data = read_bytes(reference)
-    image = decode(data)
+    image = decode(data, reference.white)
     return quality(image, len(data)), thumbnail(image)
 
 

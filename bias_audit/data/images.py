@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
+from bias_audit.data.contents import PLUGGED, recognise
+from bias_audit.data.deep_pixels import (
+    WHITE_16,
+    Deep,
+    UnknownRangeError,
+    is_deep,
+    low_bytes,
+    read_deep,
+)
 from bias_audit.data.faces import ImageReference
+from bias_audit.data.parquet import image_bytes
 from bias_audit.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -23,7 +33,11 @@ MIN_SIDE = 16
 MAX_PIXELS = 50_000_000
 """Refused from the header, before anything is decoded: 150 MB as RGB."""
 MAX_BYTES = 100_000_000
-_WHITE_16 = 0xFFFF
+_ORIENTATION = ExifTags.Base.Orientation
+NOT_INSTALLED = "format not installed"
+"""Reason of images that could be read after the installation of a package."""
+NOT_FETCHED = "content not fetched"
+"""Reason of pointers to content that is elsewhere."""
 
 
 class UnusableImageError(DataError):
@@ -48,6 +62,28 @@ class DecodedImage:
     """RGB, upright."""
     n_frames: int
     """Frames or pages in the file; only the first is in `image`."""
+    white: int = 0
+    """Value taken for white where the file is deeper than 8 bits; 0 where it is not."""
+    is_white_stated: bool = True
+    """Whether the file itself says so, and no other image matters."""
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """What Pillow reads here: FORMATS, and those of which it has the codec or a plug-in."""
+    found = [*FORMATS]
+    if features.check("avif"):
+        found.append("AVIF")
+    for package, kind in (("pillow_heif", "HEIF"), ("pillow_jxl", "JXL")):
+        try:
+            module = importlib.import_module(package)
+        except ImportError:
+            continue
+        if kind == "HEIF":
+            module.register_heif_opener()
+        if kind in Image.OPEN:
+            found.append(kind)
+    return tuple(found)
 
 
 def read_bytes(reference: ImageReference) -> bytes:
@@ -73,42 +109,82 @@ def read_bytes(reference: ImageReference) -> bytes:
     return data
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, white: int = 0) -> Image.Image:
     """Decode one image to upright RGB; see `decode_first`."""
-    return decode_first(data).image
+    return decode_first(data, white).image
 
 
-def decode_first(data: bytes) -> DecodedImage:
+def decode_first(data: bytes, white: int = 0) -> DecodedImage:
     """Decode an image, the first frame of several, to RGB.
 
-    The EXIF orientation is applied; transparency is laid over white; 16-bit grey is scaled to
-    8 bits; palettes, grey and CMYK are converted.
+    The EXIF orientation is applied; transparency is laid over white; palettes, grey and CMYK are
+    converted. What is deeper than 8 bits is scaled by the range that the file states, else by the
+    smallest usual one (8, 10, 12, 14, 16 bits, ...) that holds all its values.
 
     Args:
-        data: A JPEG, PNG, WebP, BMP, GIF or TIFF file.
+        data: A file in one of `formats`.
+        white: Of most images of the data set; used where it is more than the image's own, so
+            that a dark picture stays dark.
 
     Raises:
         UnusableImageError: It is none of these, damaged, too small or too large.
     """
+    kind: str | None = "JPEG, PNG or other"
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_size(image.width, image.height)
             n_frames = int(getattr(image, "n_frames", 1))
+            kind, was_deep = image.format, is_deep(image)
+            deep = _read_deep(image, data) if was_deep else None
             image.load()
-            return DecodedImage(_to_rgb(ImageOps.exif_transpose(image)), n_frames)
+            if deep is None:
+                rgb = _to_rgb(ImageOps.exif_transpose(image))
+                return DecodedImage(rgb, n_frames, WHITE_16 * was_deep, not was_deep)
+            shallow = deep.scaled(white)
+            shallow.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+            upright = _to_rgb(ImageOps.exif_transpose(shallow))
+            return DecodedImage(upright, n_frames, int(deep.white), deep.is_stated)
     except UnusableImageError:
         raise
     except UnidentifiedImageError as error:
-        expected = ", ".join(FORMATS)
-        got = "another kind of file" if data else "an empty file"
-        detail = f"expected {expected}, got {got}"
-        raise UnusableImageError("not an image", detail) from error
+        raise _not_an_image(data) from error
+    except UnknownRangeError as error:
+        raise UnusableImageError("unsupported pixels", str(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableImageError("too large", _too_large(str(error))) from error
     except Exception as error:
         # Decoders of damaged bytes fail in every way; all of them mean this one thing.
-        detail = f"expected an intact image file: {error or type(error).__name__}"
+        detail = f"expected an intact {kind} image, got a damaged or an incomplete one"
         raise UnusableImageError("corrupt image", detail) from error
+
+
+def _read_deep(image: ImageFile.ImageFile, data: bytes) -> Deep | None:
+    """The values of an image of more than 8 bits; None where Pillow's 8 bits of it are enough."""
+    if image.mode not in {"RGB", "RGBA"}:
+        image.load()
+        return read_deep(image, None)
+    with Image.open(io.BytesIO(data), formats=formats()) as again:
+        image.load()
+        low = low_bytes(image, again)
+        return None if low is None else read_deep(image, low)
+
+
+def _not_an_image(data: bytes) -> UnusableImageError:
+    content = recognise(data)
+    expected = ", ".join(formats())
+    if content is None:
+        got = "another kind of file" if data else "an empty file"
+        return UnusableImageError("not an image", f"expected {expected}, got {got}")
+    fix = f"; {content.fix}" if content.fix else ""
+    reason = NOT_FETCHED if content.is_pointer else "not an image"
+    reason = NOT_INSTALLED if content.what in PLUGGED else reason
+    if reason == NOT_INSTALLED and content.what in _readable():
+        reason, fix = "corrupt image", ", which is damaged"
+    return UnusableImageError(reason, f"expected {expected}, got {content.what}{fix}")
+
+
+def _readable() -> set[str]:
+    return {what for what, kind in PLUGGED.items() if kind in formats()}
 
 
 def _check_size(width: int, height: int) -> None:
@@ -130,23 +206,11 @@ def _refuse_large(reference: ImageReference, size: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return _from_16_bits(image)
     if image.has_transparency_data:
         pixels = image.convert("RGBA")
         white = Image.new("RGBA", pixels.size, "white")
         return Image.alpha_composite(white, pixels).convert("RGB")
     return image.convert("RGB")
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > _WHITE_16:
-        detail = f"expected grey values of 8 or 16 bits, got {values.dtype} from {values.min()}"
-        raise UnusableImageError("unsupported pixels", f"{detail} to {values.max()}")
-    # 65535 = 255 * 257: white stays white, which a shift by 8 bits gives too, but rounded.
-    grey = np.round(values.astype(np.float64) / 257).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
 
 
 class _RowGroup(NamedTuple):
@@ -171,19 +235,14 @@ def _read_row(file: Path, row: int, column: str) -> bytes | None:
     group = _LATEST.group
     if group is None or group.key != key or not 0 <= row - group.first < len(group.values):
         group = _LATEST.group = _read_group(file, row, column, key)
-    value = group.values[row - group.first].as_py()
-    return None if value is None else bytes(value)
+    return image_bytes(group.values[row - group.first].as_py())
 
 
 def _read_group(file: Path, row: int, column: str, key: tuple[str, int, int, str]) -> _RowGroup:
-    name, _, field = column.partition(".")
     with pq.ParquetFile(file) as parquet:
         index, first = _group_of(parquet.metadata, row, file)
-        values = parquet.read_row_group(index, columns=[column], use_threads=False).column(name)
-    if field:
-        chunks: Sequence[Any] = [chunk.field(field) for chunk in values.chunks]
-        values = pa.chunked_array(chunks)
-    return _RowGroup(key, first, values)
+        table = parquet.read_row_group(index, columns=[column], use_threads=False)
+    return _RowGroup(key, first, table.column(0))
 
 
 def _group_of(metadata: Any, row: int, file: Path) -> tuple[int, int]:

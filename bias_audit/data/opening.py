@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from bias_audit.data.faces import FaceTable, ImageReference
 from bias_audit.data.fingerprints import DTYPE, Records, fingerprint
+from bias_audit.data.images import NOT_FETCHED, NOT_INSTALLED
 from bias_audit.files import digest, read_arrays, write_arrays, writing
 from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
@@ -21,12 +24,19 @@ from bias_audit.software import software_of
 
 _CHUNK = 16
 """Images per task of the pool."""
+_KEEP_SECONDS = 60
+"""What was seen is kept so often while images are opened, and at the end."""
+_TRIED_AGAIN = [reason.encode() for reason in ("unreadable file", NOT_INSTALLED, NOT_FETCHED)]
+"""Files that may be readable next time without any change to them."""
 
 
 def open_once(
     table: FaceTable, *, workers: int, progress: Progress, cache: Path | None
 ) -> Records:
     """Fingerprints of all images of a table, in its order.
+
+    What was seen of other images is kept beside them: those of a larger table of the same name,
+    or of a sample.
 
     Args:
         table: The annotated faces.
@@ -43,18 +53,24 @@ def open_once(
     """
     records = np.zeros(len(table), dtype=DTYPE)
     records["key"] = _keys(table.references)
-    file = None if cache is None else cache / "scan" / f"{digest(table.name)}.npz"
-    if file is not None:
-        _recall(file, records)
-    missing = np.flatnonzero((records["n_frames"] == 0) & (records["reason"] == b""))
+    memory = _Memory(cache / "scan" / f"{digest(table.name)}.npz") if cache else None
+    if memory is not None:
+        memory.recall(records)
+    missing = np.flatnonzero(~_done(records))
     if not len(missing):
         return records
+
+    def keep() -> None:
+        if memory is not None:
+            memory.remember(records)
+
     try:
-        _open_all(table.references, records, missing, workers=workers, progress=progress)
+        _open_all(
+            table.references, records, missing, workers=workers, progress=progress, keep=keep
+        )
     finally:
         # An interrupted scan goes on where it stopped.
-        if file is not None:
-            _remember(file, records)
+        keep()
     return records
 
 
@@ -84,8 +100,10 @@ def _open_all(
     *,
     workers: int,
     progress: Progress,
+    keep: Callable[[], None],
 ) -> None:
     stop = threading.Event()
+    kept = time.monotonic()
 
     def work(chunk: IntArray) -> int:
         for row in chunk:
@@ -103,6 +121,9 @@ def _open_all(
             chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
             for future in as_completed([pool.submit(work, chunk) for chunk in chunks]):
                 step.advance(future.result())
+                if time.monotonic() - kept > _KEEP_SECONDS:
+                    keep()
+                    kept = time.monotonic()
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -120,21 +141,33 @@ def _strict_pillow() -> Iterator[None]:
         yield
 
 
-def _recall(file: Path, records: Records) -> None:
-    stored = read_arrays(file)
-    known = (stored or {}).get("records")
-    if known is None or known.dtype != DTYPE:
-        return
-    places = {key: place for place, key in enumerate(known["key"])}
-    for row, key in enumerate(records["key"]):
-        if (place := places.get(key)) is not None:
-            records[row] = known[place]
+def _done(records: Records) -> npt.NDArray[np.bool_]:
+    return np.asarray((records["n_frames"] > 0) | (records["reason"] != b""))
 
 
-def _remember(file: Path, records: Records) -> None:
-    done = (records["n_frames"] > 0) | (records["reason"] != b"")
-    # A file that could not be read may be readable next time without any change to it.
-    done &= records["reason"] != b"unreadable file"
-    with writing(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_arrays(file, {"records": records[done]})
+class _Memory:
+    """What was seen of images by code and libraries as they are now, in one file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._software = np.array(software_of(__name__).digest)
+        self._others = np.zeros(0, dtype=DTYPE)
+        """Of images that are not in the table."""
+
+    def recall(self, records: Records) -> None:
+        """Fill in what is known of the images that have these keys."""
+        stored = read_arrays(self._file) or {}
+        known = stored.get("records")
+        if known is None or known.dtype != DTYPE or stored.get("software") != self._software:
+            return
+        _, rows, places = np.intersect1d(records["key"], known["key"], return_indices=True)
+        records[rows] = known[places]
+        self._others = known[~np.isin(known["key"], records["key"])]
+
+    def remember(self, records: Records) -> None:
+        """Keep what is done, beside what was known of other images."""
+        done = _done(records) & ~np.isin(records["reason"], _TRIED_AGAIN)
+        with writing(self._file.parent):
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = np.concatenate([records[done], self._others])
+        write_arrays(self._file, {"records": kept, "software": self._software})

@@ -1,49 +1,102 @@
-"""Rows of a label file, every value as text; nothing is guessed or converted."""
+"""Rows of label files, every value as text; nothing is guessed or converted."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from bias_audit.data.faces import Exclusion
+from bias_audit.data import parquet
+from bias_audit.data.contents import recognise
+from bias_audit.data.faces import Exclusion, ImageReference
+from bias_audit.data.text import comparable, shown, trimmed
 from bias_audit.errors import DataError
 
 Row = dict[str, str]
-WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0+")
+WHOLE_NUMBER = re.compile(r"(-?[0-9]+)(?:\.0+|,0{1,2})")
 """What software makes of a whole number where a column has gaps; group 1 is the number."""
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+"""The first line that Excel reads and writes to name the separator."""
+_NAMED = 5
+"""Columns that a message names."""
+_START = 1000
+"""Characters that are looked at to see whether a file is text."""
 
 
-def read_rows(file: Path, columns: Sequence[str]) -> list[Row | Exclusion]:
-    """Read some columns of a CSV (UTF-8, commas) or parquet file.
+@dataclass
+class Labels:
+    """What label files say."""
 
-    Returns:
-        One entry per row in file order; a row with too many or too few fields is an exclusion.
-        Surrounding blanks are removed, nulls become empty, nothing else is changed.
+    rows: list[Row | Exclusion] = field(default_factory=list)
+    """One entry per row in file order; a row with too many or too few fields is an exclusion."""
+    images: dict[str, ImageReference] = field(default_factory=dict)
+    """Images that a parquet file holds itself, by what stands in the rows in place of a path."""
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    """Names of integer classes, by column, where a parquet file carries them."""
+    notices: list[str] = field(default_factory=list)
+    """What was repaired."""
+
+
+def read_rows(
+    file: Path, columns: Sequence[str], *, image: str | None = None, encoding: str | None = None
+) -> Labels:
+    """Read some columns of a CSV or parquet file.
+
+    Of a CSV, the separator is found from the header, UTF-16 and UTF-32 by their byte order mark.
+    Surrounding blanks are removed, nulls become empty, nothing else is changed.
+
+    Args:
+        file: A CSV or parquet file, a folder of parquet files, or a pattern such as "train-*".
+        columns: To read.
+        image: The column among them that names the image, or holds it.
+        encoding: Of a CSV without a byte order mark; default: UTF-8.
 
     Raises:
         DataError: There is no such file, it cannot be read, or a column is missing.
     """
-    if not file.is_file():
-        raise DataError(f"{file}: expected a CSV or parquet file of labels, there is no such file")
-    try:
-        if is_parquet(file):
-            return _parquet_rows(file, columns)
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return list(_csv_rows(file, csv.reader(stream, strict=True), columns))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: expected UTF-8 text, got byte {error.object[error.start]:#04x} at position "
-            f'{error.start}; save it again as "CSV UTF-8"'
-        ) from error
-    except (csv.Error, OSError, pa.ArrowException) as error:
-        raise DataError(f"{file}: expected a readable CSV or parquet file: {error}") from error
+    labels = Labels()
+    shards = _files(file)
+    for one in shards:
+        try:
+            if is_parquet(one):
+                _add_parquet(labels, one, columns, image)
+            elif len(shards) > 1:
+                raise DataError(f"{one}: expected parquet files only where there are several")
+            else:
+                _add_csv(labels, one, columns, encoding)
+        except OSError as error:
+            raise DataError(f"{one}: cannot be read: {error.strerror or error}") from error
+    labels.notices.extend(parquet.missing_shards(shards))
+    return labels
+
+
+def _files(file: Path) -> Sequence[Path]:
+    """The file, or the files of a folder or pattern, by name."""
+    if file.is_file():
+        return [file]
+    found: list[Path] = []
+    if file.is_dir():
+        found = sorted(file.glob("*.parquet"))
+    elif re.search(r"[*?\[]", file.name) and file.parent.is_dir():
+        found = sorted(path for path in file.parent.glob(file.name) if path.is_file())
+    if not found:
+        got = "a folder without any parquet file" if file.is_dir() else "there is no such file"
+        raise DataError(f"{file}: expected a CSV or parquet file of labels, {got}")
+    return found
 
 
 def is_parquet(file: Path) -> bool:
@@ -52,55 +105,172 @@ def is_parquet(file: Path) -> bool:
         return stream.read(4) == b"PAR1"
 
 
-def require_columns(file: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    """Check that a table has the columns, each once.
+def find_columns(
+    file: Path, found: Sequence[str], columns: Sequence[str], *, hint: str = ""
+) -> dict[str, int]:
+    """The place of each column in a table.
 
     Raises:
         DataError: One is missing (the nearest is named) or stands twice.
     """
+    keys = [comparable(name) for name in found]
+    places = {}
     for column in columns:
-        if found.count(column) > 1:
-            raise DataError(f"{file}: expected one column {column!r}, got {found.count(column)}")
-        if column not in found:
-            near = difflib.get_close_matches(column, found, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(
-                f"{file}: expected a column {column!r}{hint} (columns: {', '.join(found)})"
-            )
+        same = [place for place, name in enumerate(found) if name == column]
+        same = same or [place for place, key in enumerate(keys) if key == comparable(column)]
+        if len(same) > 1:
+            raise DataError(f"{file}: expected one column {column!r}, got {len(same)}")
+        if not same:
+            raise DataError(_missing_column(file, found, column, hint))
+        places[column] = same[0]
+    return places
+
+
+def _missing_column(file: Path, found: Sequence[str], column: str, hint: str) -> str:
+    folded = {comparable(name).casefold(): name for name in reversed(found)}
+    wanted = comparable(column).casefold()
+    near = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.5)
+    hint = f"; did you mean {shown(folded[near[0]])!r}?" if near else hint
+    names = [shown(name) for name in found if name]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    columns = f"(columns: {', '.join(names[:_NAMED])}{more})"
+    return f"{file}: expected a column {column!r}{hint} {columns}"
+
+
+def _renamed(labels: Labels, found: Sequence[str], places: Mapping[str, int]) -> None:
+    if n := sum(trimmed(found[place]) != column for column, place in places.items()):
+        labels.notices.append(
+            f"{n} column names in another Unicode form, or with odd blanks, were read as declared"
+        )
+
+
+def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str | None) -> None:
+    text, came_as = _text(file, encoding)
+    if came_as not in {"utf-8", "utf-8-sig"}:
+        labels.notices.append(f"{file.name} was read as {came_as}")
+    named = _SEPARATOR_LINE.match(text)
+    text = text[named.end() :] if named else text
+    separator = named[1] if named else _separator(text, columns)
+    if separator != ",":
+        word = _SEPARATORS.get(separator, repr(separator))
+        labels.notices.append(f"{file.name} separates its fields by {word}")
+    try:
+        lines = io.StringIO(text, newline="")
+        rows = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)
+        labels.rows.extend(_csv_rows(labels, file, rows, columns))
+    except csv.Error as error:
+        word = _SEPARATORS.get(separator, repr(separator))
+        raise DataError(
+            f"{file}: expected a readable CSV: fields separated by {word}, quotes doubled inside "
+            f"of quotes and closed; line {rows.line_num}: {error}"
+        ) from error
+
+
+def _text(file: Path, encoding: str | None) -> tuple[str, str]:
+    data = file.read_bytes()
+    marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
+    chosen = marked or encoding or "utf-8"
+    content = None if marked else recognise(data)
+    if content is not None:
+        fix = f"; {content.fix}" if content.fix else ""
+        raise DataError(f"{file}: expected a CSV or parquet file, got {content.what}{fix}")
+    try:
+        text = data.decode(chosen)
+    except UnicodeDecodeError as error:
+        if chosen.startswith("utf-16") or chosen.startswith("utf-32"):
+            raise DataError(f"{file}: expected {chosen} text, got damaged text") from error
+        raise DataError(
+            f"{file}: expected UTF-8 text, got byte {error.object[error.start]:#04x} at position "
+            f'{error.start}; save it again as "CSV UTF-8", or in a manifest set data.encoding '
+            "to what it is, such as windows-1252"
+        ) from error
+    except (UnicodeError, ValueError) as error:
+        raise DataError(f"{file}: expected {chosen} text, got damaged text") from error
+    if text[:_START].count("\0") > len(text[:_START]) // 5:
+        raise DataError(
+            f"{file}: expected text, got zero bytes; if it is UTF-16 without a byte order mark, "
+            "set data.encoding: utf-16-le"
+        )
+    return text, chosen
+
+
+def _separator(text: str, columns: Sequence[str]) -> str:
+    """The first that finds most of the columns in the header, then the one with most fields."""
+    wanted = {comparable(column) for column in columns}
+
+    def score(separator: str) -> tuple[int, int]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        try:
+            names = {comparable(name) for name in next(reader, [])}
+        except csv.Error:
+            return 0, 0
+        return len(wanted & names), len(names)
+
+    return max(_SEPARATORS, key=score)
 
 
 def _csv_rows(
-    file: Path, reader: Iterator[list[str]], columns: Sequence[str]
+    labels: Labels, file: Path, reader: Iterator[list[str]], columns: Sequence[str]
 ) -> Iterator[Row | Exclusion]:
-    header = [name.strip() for name in next(reader, [])]
-    if not header:
+    header = [trimmed(name) for name in next(reader, [])]
+    if not any(header):
         raise DataError(f"{file}: expected a header line and rows, got an empty file")
-    for separator, word in _OTHER_SEPARATORS.items():
-        if len(header) == 1 and separator in header[0]:
-            raise DataError(
-                f"{file}: expected fields separated by commas, got {word}; save it with commas"
-            )
-    require_columns(file, header, columns)
-    places = {column: header.index(column) for column in columns}
+    places = find_columns(file, header, columns)
+    _renamed(labels, header, places)
+    shortest = 1 + max(*places.values(), *(place for place, name in enumerate(header) if name))
+    seen: Counter[str] = Counter()
     for number, fields in enumerate(reader, start=1):
-        if not fields:
+        if not any(fields):
             continue
-        if len(fields) != len(header):
-            detail = f"expected {len(header)} fields, got {len(fields)}"
+        n = len(fields)
+        if n > len(header) and not any(map(trimmed, fields[len(header) :])):
+            seen["longer"] += 1
+        elif not shortest <= n <= len(header):
+            detail = f"expected {len(header)} fields, got {n}"
             yield Exclusion(f"{file.name} row {number}", "malformed row", detail)
             continue
-        yield {column: fields[place].strip() for column, place in places.items()}
+        yield {column: trimmed(fields[place]) for column, place in places.items()}
+    if seen["longer"]:
+        labels.notices.append(
+            f"{seen['longer']} rows have more fields than the header; the further ones are empty "
+            "and were ignored"
+        )
 
 
-def _parquet_rows(file: Path, columns: Sequence[str]) -> list[Row | Exclusion]:
-    with pq.ParquetFile(file) as parquet:
-        require_columns(file, parquet.schema_arrow.names, columns)
-        table = parquet.read(columns=list(columns))
-    values = [table.column(column).to_pylist() for column in columns]
-    return [
-        {
-            column: "" if value is None else str(value).strip()
-            for column, value in zip(columns, row, strict=True)
-        }
-        for row in zip(*values, strict=True)
-    ]
+def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str | None) -> None:
+    with parquet.opened(file) as source:
+        schema = source.schema_arrow
+        hint = parquet.image_hint(schema) if image else ""
+        places = find_columns(file, schema.names, columns, hint=hint)
+        _renamed(labels, schema.names, places)
+        values: list[Sequence[str | None]] = []
+        for column, place in places.items():
+            if column == image:
+                values.append(_image_names(labels, file, source, schema.names[place]))
+                continue
+            texts, names = parquet.read_texts(file, source, schema.names[place])
+            if names:
+                labels.classes.setdefault(column, names)
+            values.append(texts)
+        rows = list(zip(*values, strict=True))
+    for number, row in enumerate(rows):
+        if None in row:
+            reference = f"{file.name} row {number}"
+            labels.rows.append(Exclusion(reference, *parquet.UNREADABLE))
+            continue
+        labels.rows.append(dict(zip(places, map(str, row), strict=True)))
+
+
+def _image_names(
+    labels: Labels, file: Path, source: parquet.Parquet, column: str
+) -> list[str | None]:
+    """A path of each row, or a name for the image that the file holds there."""
+    names: list[str | None] = []
+    for number, found in enumerate(parquet.read_images(file, source, column)):
+        if isinstance(found, ImageReference):
+            name = f"{file.name} row {number}"
+            labels.images[name] = found
+            names.append(name)
+        else:
+            names.append(found)
+    return names

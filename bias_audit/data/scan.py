@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bias_audit.data.deep_pixels import common_white
 from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import Exclusion, FaceTable
 from bias_audit.data.fingerprints import Records
@@ -28,6 +29,8 @@ class Scan:
     """Usable images with the same number are near duplicates, shape (n_usable,)."""
     sha256: tuple[str, ...]
     """Of the bytes of each usable image."""
+    whites: IntArray
+    """White that a usable image shares with most, where its own is less, else 0, (n_usable,)."""
     exclusions: tuple[Exclusion, ...]
     notices: tuple[str, ...]
 
@@ -55,14 +58,7 @@ def scan(
     """
     records = open_once(table, workers=workers, progress=progress, cache=cache)
     unusable = records["reason"] != b""
-    exclusions = [
-        Exclusion(
-            table.references[row].label,
-            _text(records["reason"][row]),
-            _text(records["detail"][row]),
-        )
-        for row in np.flatnonzero(unusable)
-    ]
+    exclusions = unusable_images(table, records)
     duplicates = _exact_duplicates(table, records, np.flatnonzero(~unusable).astype(np.int64))
     exclusions += duplicates.values()
     keep = ~unusable
@@ -76,9 +72,22 @@ def scan(
         usable=usable,
         near_sets=near_sets,
         sha256=tuple(_text(value) for value in seen["sha256"]),
+        whites=_shared_whites(seen),
         exclusions=tuple(exclusions),
-        notices=tuple(_notices(seen, near_duplicates=near_duplicates)),
+        notices=tuple(noticed(seen, near_duplicates=near_duplicates)),
     )
+
+
+def unusable_images(table: FaceTable, records: Records) -> list[Exclusion]:
+    """Why images that were opened cannot be used."""
+    return [
+        Exclusion(
+            table.references[row].label,
+            _text(records["reason"][row]),
+            _text(records["detail"][row]),
+        )
+        for row in np.flatnonzero(records["reason"] != b"")
+    ]
 
 
 def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArray:
@@ -103,7 +112,29 @@ def _text(value: bytes) -> str:
     return value.decode(errors="replace")
 
 
-def _notices(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
+def _shared_whites(seen: Records) -> IntArray:
+    """The white of most images of unknown depth, for those that do not reach it."""
+    is_open = (seen["white"] > 0) & ~seen["is_white_stated"]
+    white = common_white(seen["white"][is_open].tolist())
+    return np.where(is_open & (seen["white"] < white), white, 0).astype(np.int64)
+
+
+def noticed(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
+    """What a reader must know of usable images.
+
+    Args:
+        seen: Of usable images.
+        near_duplicates: Whether they are looked for.
+    """
+    used = np.maximum(seen["white"], _shared_whites(seen))
+    if (used > 0).any():
+        counts = [
+            f"{int((used == white).sum())} by {white}" for white in np.unique(used[used > 0])
+        ]
+        yield (
+            f"{int((used > 0).sum())} images are deeper than 8 bits and were scaled by the range "
+            f"that they use: {', '.join(counts)}"
+        )
     several = int((seen["n_frames"] > 1).sum())
     if several:
         yield f"{several} images hold several frames or pages: the first of each is used"

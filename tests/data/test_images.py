@@ -135,11 +135,6 @@ def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
     assert (pixels.min(), pixels.max()) == (0, 255)
 
 
-def test_floating_point_pixels_have_no_known_range() -> None:
-    image = Image.fromarray(np.full((32, 32), 0.5, dtype=np.float32))
-    assert reason_of(encoded(image, "TIFF")) == "unsupported pixels"
-
-
 def test_exif_orientation_is_applied() -> None:
     image = picture(5, 48).crop((0, 0, 48, 32))
     exif = Image.Exif()

@@ -63,7 +63,7 @@ def test_bad_rows_are_left_out_each_with_its_reason(tmp_path: Path) -> None:
     file = written(
         folder,
         "path,group\n1.jpg,a\n2.jpg,c\n3.jpg,\n4.jpg,a\n../outside.jpg,a\nlink.jpg,a\n"
-        f"{folder}/1.jpg,a\nloop.jpg,a\n\n1.jpg,a,b\n",
+        f"{tmp_path}/else/1.jpg,a\nloop.jpg,a\n\n1.jpg,a,b\n",
     )
     table = PLUGIN.read(params(file))
     assert len(table) == 1
@@ -73,7 +73,7 @@ def test_bad_rows_are_left_out_each_with_its_reason(tmp_path: Path) -> None:
         "4.jpg": "missing file",
         "../outside.jpg": "path leaves the folder",
         "link.jpg": "path leaves the folder",
-        f"{folder}/1.jpg": "absolute path",
+        f"{tmp_path}/else/1.jpg": "absolute path",
         "loop.jpg": "missing file",
         "faces.csv row 10": "malformed row",
     }
@@ -180,7 +180,10 @@ def test_whole_numbers_that_became_floats_match_their_level(tmp_path: Path) -> N
     table = PLUGIN.read(params(file, attributes={"group": [1, 2]}))
     assert table.codes[:, 0].tolist() == [0, 1]
     assert [entry.reason for entry in table.exclusions] == ["unknown label"]
-    assert table.notices == ("2 labels written like '1.0' were read as the declared '1'",)
+    assert table.notices == (
+        "2 labels of group written in another form were read as declared: 1.0 -> 1 (1), "
+        "2.0 -> 2 (1)",
+    )
 
 
 def test_a_level_declared_with_decimals_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def table_and_scan(
         usable=np.arange(n),
         near_sets=np.array(near if near is not None else range(n), dtype=np.int64),
         sha256=tuple(f"{i:064x}" for i in range(n)),
+        whites=np.zeros(n, dtype=np.int64),
         exclusions=(),
         notices=(),
     )

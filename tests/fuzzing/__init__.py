@@ -1,0 +1,1 @@
+"""Mutated inputs: whatever comes, only declared errors come out."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from bias_audit.config.schema import Strict, UserPath
-from bias_audit.data.age_bins import FAIRFACE_AGES, repair_age
+from bias_audit.config.schema import UserPath
+from bias_audit.data.age_bins import FAIRFACE_AGES
 from bias_audit.data.annotations import (
     Annotation,
     Description,
     face_table,
-    find_image,
-    resolved_folder,
 )
 from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.hub_parquet import find_shards, read_shards
+from bias_audit.data.labels import LevelReader
 from bias_audit.data.rows import read_rows
 from bias_audit.data.source import FaceSource
 from bias_audit.errors import DataError
@@ -58,7 +59,7 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, float) else value
 
 
-class Params(Strict):
+class Params(Linked):
     """Where FairFace lies and which part of it to read."""
 
     root: UserPath = Field(
@@ -83,7 +84,8 @@ def read(params: Params) -> FaceTable:
     Raises:
         DataError: Neither layout is found, or no row is usable.
     """
-    root = resolved_folder(params.root, expected="FairFace's label CSV files or parquet files")
+    root = existing_folder(params.root, expected="FairFace's label CSV files or parquet files")
+    finder = ImageFinder(root, follow_links=params.follow_links)
     splits = ("train", "val") if params.split == "all" else (params.split,)
     files = [params.labels] if params.labels else [root / _label_file(split) for split in splits]
     notices: list[str] = []
@@ -91,13 +93,16 @@ def read(params: Params) -> FaceTable:
         notices.append(
             f"padding {params.padding} is what the config declares; the image files do not say it"
         )
-        entries = [entry for file in files for entry in _csv_entries(root, file, params)]
+        entries = [
+            entry for file in files for entry in _csv_entries(finder, file, params, notices)
+        ]
     else:
         shards = find_shards(root, splits, sub_folder=params.padding)
         if not shards:
             raise DataError(_nothing_found(root, splits, params.padding))
-        entries = list(read_shards(shards, HUB_CLASSES, notices=notices))
-    checked = _repaired(entries, notices)
+        entries = list(read_shards(shards, HUB_CLASSES, finder, notices=notices))
+    notices.extend(finder.notices())
+    checked = _as_declared(entries, notices)
     description = Description(
         name=f"FairFace {params.split}, padding {params.padding}",
         label_origin="perceived: assigned by crowd workers, three to an image; where a model "
@@ -116,16 +121,20 @@ def _label_file(split: str) -> str:
     return f"fairface_label_{split}.csv"
 
 
-def _csv_entries(root: Path, file: Path, params: Params) -> Iterator[Annotation | Exclusion]:
-    for row in read_rows(file, ("file", *(attribute.name for attribute in ATTRIBUTES))):
+def _csv_entries(
+    finder: ImageFinder, file: Path, params: Params, notices: list[str]
+) -> Iterator[Annotation | Exclusion]:
+    labels = read_rows(file, ("file", *(attribute.name for attribute in ATTRIBUTES)))
+    notices.extend(labels.notices)
+    for row in labels.rows:
         if isinstance(row, Exclusion):
             yield row
             continue
-        found = find_image(root, row["file"])
+        found = finder.find(row["file"])
         if isinstance(found, Exclusion):
             yield found
             continue
-        folder = row["file"].partition("/")[0]
+        folder = row["file"].replace("\\", "/").partition("/")[0]
         yield Annotation(
             name=row["file"],
             reference=found,
@@ -134,35 +143,21 @@ def _csv_entries(root: Path, file: Path, params: Params) -> Iterator[Annotation 
         )
 
 
-def _repaired(
+def _as_declared(
     entries: list[Annotation | Exclusion], notices: list[str]
 ) -> list[Annotation | Exclusion]:
-    """Labels in FairFace's own spelling; counts the ages a spreadsheet had turned into dates."""
-    spellings = {_key(level): level for attribute in ATTRIBUTES for level in attribute.levels}
-    repaired: dict[str, int] = {}
+    """Labels in FairFace's own spelling; counts what had to be repaired."""
+    readers = [LevelReader(each.name, each.levels, any_case=True) for each in ATTRIBUTES]
     result: list[Annotation | Exclusion] = []
     for entry in entries:
         if isinstance(entry, Exclusion):
             result.append(entry)
             continue
-        age = repair_age(entry.labels[0])
-        if age is not None:
-            change = f"{entry.labels[0]} -> {age}"
-            repaired[change] = repaired.get(change, 0) + 1
-        labels = (age or entry.labels[0], *entry.labels[1:])
-        known = tuple(spellings.get(_key(label), label) for label in labels)
-        result.append(Annotation(entry.name, entry.reference, known, entry.identity, entry.split))
-    if repaired:
-        changes = ", ".join(f"{change} ({count})" for change, count in sorted(repaired.items()))
-        notices.append(
-            f"{sum(repaired.values())} ages that a spreadsheet had turned into dates were "
-            f"repaired: {changes}"
-        )
+        pairs = zip(readers, entry.labels, strict=True)
+        labels = tuple(reader.read(label) for reader, label in pairs)
+        result.append(replace(entry, labels=labels))
+    notices.extend(notice for reader in readers for notice in reader.notices())
     return result
-
-
-def _key(label: str) -> str:
-    return " ".join(label.casefold().replace("_", " ").split())
 
 
 def _nothing_found(root: Path, splits: tuple[str, ...], padding: str) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from bias_audit.config.schema import Strict, UserPath
+from bias_audit.config.schema import UserPath
+from bias_audit.data.age_bins import ordered_bins
 from bias_audit.data.annotations import (
     Annotation,
     Description,
     face_table,
-    find_image,
-    resolved_folder,
 )
 from bias_audit.data.annotators import (
     declared_disagreement,
@@ -24,26 +24,43 @@ from bias_audit.data.annotators import (
     voted,
 )
 from bias_audit.data.faces import Exclusion, FaceTable
-from bias_audit.data.rows import WHOLE_NUMBER, Row, read_rows
+from bias_audit.data.finding import ImageFinder, Linked, existing_folder
+from bias_audit.data.labels import LevelReader, same_levels
+from bias_audit.data.rows import Labels, Row, read_rows
 from bias_audit.data.source import FaceSource
+from bias_audit.data.text import comparable, reference_of, shown, trimmed
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
 _RESERVED = "intersection"
 """What analyses call all attributes together."""
+_NO_FILES = {"unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined"}
+"""Encodings that Python knows, and no label file has."""
 _Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Params(Strict):
+class Params(Linked):
     """Where the manifest lies and what its columns mean."""
 
-    file: UserPath = Field(description="CSV (UTF-8, commas, header line) or parquet file.")
+    file: UserPath = Field(
+        description="CSV with a header line, or parquet; a folder of parquet files, or a pattern."
+    )
+    encoding: str | None = Field(
+        default=None, description="Of a CSV that is not UTF-8, such as windows-1252."
+    )
     root: UserPath | None = Field(
         default=None, description="Folder the paths are relative to; default: the manifest's."
     )
-    path_column: str = Field(default="path", description="Column with the path of the image.")
+    path_column: str = Field(
+        default="path", description="Column with the path of the image, or with the image itself."
+    )
     attributes: dict[str, list[str]] = Field(
         min_length=1, description="Column name of each attribute, with all its levels in order."
+    )
+    binned: tuple[str, ...] = Field(
+        default=(),
+        description='Attributes whose columns hold numbers, and whose levels are bins: "0-9", '
+        '"10-19", "70+".',
     )
     annotators: dict[str, list[str]] = Field(
         default={},
@@ -89,11 +106,42 @@ class Params(Strict):
                     f"{name!r} names the combination of all attributes, so none may be called "
                     "so; rename the column"
                 )
-            if not levels or "" in levels:
+            if not all(map(comparable, levels)) or not levels:
                 raise ValueError(f"{name}: expected levels that are not empty, got {levels}")
-            if len(set(levels)) < len(levels):
-                raise ValueError(f"{name}: expected each level once, got {levels}")
+            if same := same_levels(levels):
+                raise ValueError(
+                    f"{name}: expected each level once, got {same[0]!r} and {same[1]!r}, which "
+                    "differ in Unicode form, blanks or dashes at most"
+                )
         return attributes
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_known(cls, encoding: str | None) -> str | None:
+        try:
+            name = codecs.lookup(encoding or "utf-8").name
+            io.TextIOWrapper(io.BytesIO(), encoding=name)  # refuses zip and hex
+        except (LookupError, ValueError):
+            name = ""
+        if not name or name.replace("_", "-") in _NO_FILES:
+            raise ValueError(
+                f"expected an encoding such as windows-1252, latin-1 or utf-16, got {encoding!r}"
+            )
+        return encoding and name
+
+    @model_validator(mode="after")
+    def _bins_in_order(self) -> Self:
+        for name in self.binned:
+            if name not in self.attributes:
+                raise ValueError(
+                    f"binned: expected one of the attributes {', '.join(self.attributes)}, got "
+                    f"{name!r}"
+                )
+            try:
+                ordered_bins(self.attributes[name])
+            except ValueError as error:
+                raise ValueError(f"binned: {name}: {error}") from error
+        return self
 
     @model_validator(mode="after")
     def _split_has_column(self) -> Self:
@@ -131,7 +179,7 @@ class Params(Strict):
 def _level(name: str, level: object) -> str:
     """A level as text. Whole numbers are safe; YAML may have changed anything else."""
     if isinstance(level, str):
-        return level.strip()
+        return trimmed(level)
     if isinstance(level, int) and not isinstance(level, bool):
         return str(level)
     raise ValueError(
@@ -148,12 +196,19 @@ def read(params: Params) -> FaceTable:
     """
     columns = [params.path_column, *itertools.chain(*params.label_columns.values())]
     columns += [name for name in (params.identity_column, params.split_column) if name]
-    rows = read_rows(params.file, list(dict.fromkeys(columns)))
-    root = resolved_folder(params.root or params.file.parent, expected="the manifest's images")
-    rows, notices = _of_split(rows, params)
-    rows, n_whole = _whole_numbers(rows, params)
-    if n_whole:
-        notices.append(f"{n_whole} labels written like '1.0' were read as the declared '1'")
+    labels = read_rows(
+        params.file,
+        list(dict.fromkeys(columns)),
+        image=params.path_column,
+        encoding=params.encoding,
+    )
+    root = existing_folder(params.root or params.file.parent, expected="the manifest's images")
+    finder = ImageFinder(root, follow_links=params.follow_links)
+    rows, notices = _of_split(labels.rows, params)
+    readers = {name: _reader(name, labels, params) for name in params.attributes}
+    rows = [
+        row if isinstance(row, Exclusion) else _as_declared(row, readers, params) for row in rows
+    ]
     disagreement, noticed = declared_disagreement(params.disagreement)
     measured, noticed_too = measured_disagreement(rows, params.annotators, params.attributes)
     rows = voted(rows, params.annotators, params.path_column)
@@ -167,36 +222,25 @@ def read(params: Params) -> FaceTable:
         has_splits=params.split_column is not None,
         disagreement=disagreement | measured,
     )
-    return face_table(
-        _entries(rows, root, params),
-        attributes,
-        description,
-        notices=(*notices, *noticed, *noticed_too),
+    entries = list(_entries(rows, labels, finder, readers, params))
+    notices = [*labels.notices, *notices, *finder.notices()]
+    notices += [notice for reader in readers.values() for notice in reader.notices()]
+    return face_table(entries, attributes, description, notices=(*notices, *noticed, *noticed_too))
+
+
+def _reader(name: str, labels: Labels, params: Params) -> LevelReader:
+    classes = [labels.classes[c] for c in params.label_columns[name] if c in labels.classes]
+    return LevelReader(
+        name,
+        params.attributes[name],
+        binned=name in params.binned,
+        classes=classes[0] if classes else (),
     )
 
 
-def _whole_numbers(
-    rows: list[Row | Exclusion], params: Params
-) -> tuple[list[Row | Exclusion], int]:
-    """Labels as declared where software turned whole numbers into floats, as it does with gaps."""
-    result: list[Row | Exclusion] = []
-    changed = 0
-    for row in rows:
-        new = {} if isinstance(row, Exclusion) else _as_declared(row, params)
-        changed += len(new)
-        result.append({**row, **new} if isinstance(row, dict) else row)
-    return result, changed
-
-
-def _as_declared(row: Row, params: Params) -> Row:
-    new = {}
-    for name, columns in params.label_columns.items():
-        levels = params.attributes[name]
-        for column in columns:
-            whole = WHOLE_NUMBER.fullmatch(row[column])
-            if whole and row[column] not in levels and whole[1] in levels:
-                new[column] = whole[1]
-    return new
+def _as_declared(row: Row, readers: Mapping[str, LevelReader], params: Params) -> Row:
+    columns = params.label_columns.items()
+    return row | {c: readers[name].read(row[c]) for name, own in columns for c in own}
 
 
 def _of_split(
@@ -205,34 +249,51 @@ def _of_split(
     column = params.split_column
     if params.split is None or column is None:
         return rows, []
+    wanted = comparable(params.split)
     splits = {row[column] for row in rows if isinstance(row, dict)}
-    if params.split not in splits:
+    if wanted not in map(comparable, splits):
+        got = ", ".join(repr(shown(split)) for split in sorted(splits)[:5])
         raise DataError(
             f"{params.file}: expected rows of split {params.split!r} in column {column!r}, "
-            f"got {', '.join(repr(split) for split in sorted(splits)[:10]) or 'no rows'}"
+            f"got {got or 'no rows'}"
         )
-    kept = [row for row in rows if isinstance(row, Exclusion) or row[column] == params.split]
+    kept = [row for row in rows if isinstance(row, Exclusion) or comparable(row[column]) == wanted]
     return kept, [f"{len(rows) - len(kept)} rows of other splits were not read"]
 
 
 def _entries(
-    rows: list[Row | Exclusion], root: Path, params: Params
+    rows: list[Row | Exclusion],
+    labels: Labels,
+    finder: ImageFinder,
+    readers: Mapping[str, LevelReader],
+    params: Params,
 ) -> Iterator[Annotation | Exclusion]:
     for row in rows:
         if isinstance(row, Exclusion):
             yield row
             continue
-        found = find_image(root, row[params.path_column])
+        name = row[params.path_column]
+        found = labels.images.get(name) or finder.find(name)
         if isinstance(found, Exclusion):
             yield found
             continue
-        yield Annotation(
-            name=row[params.path_column],
+        yield _problem(row, readers, params) or Annotation(
+            name=reference_of(name),
             reference=found,
-            labels=tuple(row[name] for name in params.attributes),
+            labels=tuple(row[attribute] for attribute in params.attributes),
             identity=row[params.identity_column] if params.identity_column else "",
-            split=row[params.split_column] if params.split_column else "",
+            split=comparable(row[params.split_column]) if params.split_column else "",
         )
+
+
+def _problem(row: Row, readers: Mapping[str, LevelReader], params: Params) -> Exclusion | None:
+    """Why a row of an attribute in bins falls in none; others are checked later."""
+    for name in params.binned:
+        if row[name] and row[name] not in params.attributes[name]:
+            return Exclusion(
+                reference_of(row[params.path_column]), *readers[name].problem(row[name])
+            )
+    return None
 
 
 PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read)

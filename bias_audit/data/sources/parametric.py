@@ -11,10 +11,9 @@ from bias_audit.data.annotations import (
     Annotation,
     Description,
     face_table,
-    find_image,
-    resolved_folder,
 )
 from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.finding import ImageFinder, existing_folder
 from bias_audit.data.rows import Row, read_rows
 from bias_audit.data.source import FaceSource
 from bias_audit.groups import Attribute
@@ -54,16 +53,17 @@ def read(params: Params) -> FaceTable:
     Raises:
         DataError: Another folder was named and cannot be used.
     """
-    root = resolved_folder(params.root or SHIPPED, expected="faces.csv and images/")
+    root = existing_folder(params.root or SHIPPED, expected="faces.csv and images/")
     names = [attribute.name for attribute in ATTRIBUTES]
-    rows = read_rows(root / "faces.csv", ("file", "identity", *names))
-    return face_table((_entry(root, row) for row in rows), ATTRIBUTES, DESCRIPTION)
+    rows = read_rows(root / "faces.csv", ("file", "identity", *names)).rows
+    finder = ImageFinder(root)
+    return face_table((_entry(finder, row) for row in rows), ATTRIBUTES, DESCRIPTION)
 
 
-def _entry(root: Path, row: Row | Exclusion) -> Annotation | Exclusion:
+def _entry(finder: ImageFinder, row: Row | Exclusion) -> Annotation | Exclusion:
     if isinstance(row, Exclusion):
         return row
-    found = find_image(root, row["file"])
+    found = finder.find(row["file"])
     if isinstance(found, Exclusion):
         return found
     labels = tuple(row[attribute.name] for attribute in ATTRIBUTES)

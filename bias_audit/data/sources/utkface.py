@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from bias_audit.config.schema import Strict, UserPath
-from bias_audit.data.age_bins import FAIRFACE_AGES, OLDEST, parse_bin
+from bias_audit.config.schema import UserPath
+from bias_audit.data.age_bins import FAIRFACE_AGES, OLDEST, bin_of, ordered_bins
 from bias_audit.data.annotations import (
     Annotation,
     Description,
     face_table,
-    find_image,
-    resolved_folder,
 )
 from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.source import FaceSource
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
@@ -31,7 +29,7 @@ _IMAGES = {".jpg", ".jpeg", ".png"}
 _EXPECTED = "age_gender_race_time.jpg.chip.jpg"
 
 
-class Params(Strict):
+class Params(Linked):
     """Where UTKFace lies and how ages are binned."""
 
     root: UserPath = Field(description=f"Folder of images named {_EXPECTED}.")
@@ -44,10 +42,7 @@ class Params(Strict):
     @field_validator("ages")
     @classmethod
     def _in_order(cls, ages: tuple[str, ...]) -> tuple[str, ...]:
-        bins = [parse_bin(age) for age in ages]
-        for (one, other), names in zip(pairwise(bins), pairwise(ages), strict=True):
-            if other[0] <= one[1]:
-                raise ValueError(f"expected bins in order, without overlap; got {names}")
+        ordered_bins(ages)
         return ages
 
 
@@ -57,8 +52,9 @@ def read(params: Params) -> FaceTable:
     Raises:
         DataError: The folder holds no images, or no name is usable.
     """
-    root = resolved_folder(params.root, expected=f"images named {_EXPECTED}")
-    names = sorted(entry.name for entry in root.iterdir() if not entry.is_dir())
+    root = existing_folder(params.root, expected=f"images named {_EXPECTED}")
+    finder = ImageFinder(root, follow_links=params.follow_links)
+    names = finder.names
     images = [name for name in names if Path(name).suffix.lower() in _IMAGES]
     if not images:
         raise DataError(_no_images(root))
@@ -82,31 +78,31 @@ def read(params: Params) -> FaceTable:
             "comparable with the categories of other datasets.",
         ),
     )
-    return face_table(
-        _entries(root, images, params.ages), attributes, description, notices=notices
-    )
+    entries = list(_entries(finder, images, params.ages))
+    notices.extend(finder.notices())
+    return face_table(entries, attributes, description, notices=notices)
 
 
 def _entries(
-    root: Path, names: list[str], ages: tuple[str, ...]
+    finder: ImageFinder, names: list[str], ages: tuple[str, ...]
 ) -> Iterator[Annotation | Exclusion]:
-    bins = [(parse_bin(age), age) for age in ages]
+    bins = ordered_bins(ages)
     for name in names:
         match = _NAME.fullmatch(name)
         if match is None:
             yield Exclusion(name, "malformed name", f"expected {_EXPECTED}, got {name!r}")
             continue
         years, gender, race = (int(match[group]) for group in (1, 2, 3))
-        level = next((age for (first, last), age in bins if first <= years <= last), None)
-        problem = _problem(name, years, gender, race, level)
-        found = problem or find_image(root, name)
+        place = bin_of(years, bins)
+        problem = _problem(name, years, gender, race, place)
+        found = problem or finder.find(name)
         if isinstance(found, Exclusion):
             yield found
-        elif level is not None:
-            yield Annotation(name, found, (level, RACES[race], GENDERS[gender]))
+        elif place is not None:
+            yield Annotation(name, found, (ages[place], RACES[race], GENDERS[gender]))
 
 
-def _problem(name: str, years: int, gender: int, race: int, level: str | None) -> Exclusion | None:
+def _problem(name: str, years: int, gender: int, race: int, place: int | None) -> Exclusion | None:
     if gender >= len(GENDERS):
         detail = f"expected gender 0 or 1 in second place, got {gender}"
         return Exclusion(name, "unknown label", detail)
@@ -115,7 +111,7 @@ def _problem(name: str, years: int, gender: int, race: int, level: str | None) -
         return Exclusion(name, "unknown label", detail)
     if years > OLDEST:
         return Exclusion(name, "age out of range", f"expected an age 0 to {OLDEST}, got {years}")
-    if level is None:
+    if place is None:
         return Exclusion(name, "age in no bin", f"age {years} is in none of the declared bins")
     return None
 

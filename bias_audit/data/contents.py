@@ -1,0 +1,117 @@
+"""What a file is, by its first bytes, where it is not what its name says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+_HEAD = 1024
+"""Bytes that are looked at."""
+
+
+class Content(NamedTuple):
+    """What a file holds in place of what was expected."""
+
+    what: str
+    """With an article: "a web page (HTML)"."""
+    fix: str = ""
+    """What to do about it; empty where there is no one thing."""
+    is_pointer: bool = False
+    """Whether the content proper is elsewhere, and has to be fetched."""
+
+
+def _starts(*starts: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(starts)
+
+
+def _matches(pattern: bytes) -> Callable[[bytes], bool]:
+    return lambda head: re.match(pattern, head, re.IGNORECASE | re.DOTALL) is not None
+
+
+_BOM = rb"(?:\xef\xbb\xbf)?\s*"
+_HEIC, _AVIF, _JPEG_XL = "a HEIC image", "an AVIF image", "a JPEG XL image"
+PLUGGED = {_HEIC: "HEIF", _AVIF: "AVIF", _JPEG_XL: "JXL"}
+"""Images that Pillow needs a plug-in or a further codec for, with its name of the format."""
+_KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
+    (
+        _matches(_BOM + rb"version https?://git-lfs|" + _BOM + rb"version https?://hawser"),
+        Content(
+            "a Git LFS pointer, not the file itself",
+            "fetch it with `git lfs pull`",
+            is_pointer=True,
+        ),
+    ),
+    (
+        _matches(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
+        Content(
+            "a git-annex pointer, not the file itself",
+            "fetch it with `git annex get`",
+            is_pointer=True,
+        ),
+    ),
+    (
+        _matches(_BOM + rb"(?:outs:\s|md5: ?[0-9a-f]{32}\s)"),
+        Content("a DVC pointer, not the file itself", "fetch it with `dvc pull`", is_pointer=True),
+    ),
+    (
+        _matches(
+            _BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)"
+        ),
+        Content("a web page (HTML)", "download the file itself: a login or an error page came"),
+    ),
+    (
+        _matches(_BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg"),
+        Content("a drawing (SVG)", "save it as PNG"),
+    ),
+    (
+        _matches(rb"....ftyp(?:avi[fs]|(?:mif1|msf1).{4,40}avif)"),
+        Content(_AVIF, "install a Pillow with AVIF (11.3 or later)"),
+    ),
+    (
+        _matches(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)"),
+        Content(_HEIC, "install the package pillow-heif"),
+    ),
+    (
+        _starts(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+        Content(_JPEG_XL, "install the package pillow-jxl-plugin"),
+    ),
+    (_starts(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), Content("a JPEG 2000 image")),
+    (_matches(rb"....ftyp(?:qt  |isom|iso\d|mp4\d|M4V )"), Content("a video")),
+    (_starts(b"\xff\xd8\xff"), Content("a JPEG image")),
+    (_starts(b"\x89PNG\r\n\x1a\n"), Content("a PNG image")),
+    (_starts(b"%PDF"), Content("a PDF document")),
+    (_starts(b"8BPS"), Content("a Photoshop file")),
+    (_starts(b"PAR1"), Content("a parquet file")),
+    (_starts(b"ARROW1", b"\xff\xff\xff\xff"), Content("an Arrow file", "save it as parquet")),
+    (_starts(b"SQLite format 3"), Content("an SQLite database")),
+    (_starts(b"\x89HDF"), Content("an HDF5 file")),
+    (_starts(b"\x93NUMPY"), Content("a NumPy array")),
+    (
+        lambda head: head.startswith(b"PK\x03\x04") and b"xl/" in head,
+        Content("an Excel workbook", 'save it as "CSV UTF-8"'),
+    ),
+    (
+        _starts(b"PK\x03\x04"),
+        Content("a zip archive or a spreadsheet", 'unpack it, or save it as "CSV UTF-8"'),
+    ),
+    (
+        _starts(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        Content("an old Office document", 'save it as "CSV UTF-8"'),
+    ),
+    (
+        _starts(b"\x1f\x8b\x08", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!", b"7z\xbc\xaf"),
+        Content("a compressed file", "unpack it"),
+    ),
+    (_matches(_BOM + rb'[\[{]\s*["{\[]'), Content("JSON text")),
+)
+
+
+def recognise(data: bytes) -> Content | None:
+    """What these bytes are the beginning of; None where that is not known.
+
+    Args:
+        data: The whole file, or its first kilobyte.
+    """
+    head = data[:_HEAD]
+    return next((content for fits, content in _KINDS if fits(head)), None)

@@ -1,0 +1,312 @@
+"""From a path in a label file to an image file inside the folder; paths are not trusted."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from pydantic import Field
+
+from bias_audit.config.schema import Strict
+from bias_audit.data.faces import Exclusion, ImageReference
+from bias_audit.data.text import comparable, reference_of, shown
+from bias_audit.errors import DataError
+
+_LINK_TEXT = 4096
+"""A file that is longer is no link that a copy has turned into text."""
+_UNICODE = "paths were found in another Unicode form, or with other blanks or dashes"
+_ABSOLUTE = "absolute paths inside of the folder were read as relative to it"
+_BACKSLASHES = "paths with \\ between folders were read with /"
+_OUTSIDE = "images were read through links that lead out of the folder, as the config allows"
+
+
+class Linked(Strict):
+    """Settings of a source that reads image files from a folder."""
+
+    follow_links: bool = Field(
+        default=False,
+        description="Follow links that lead outside of the folder: mounted disks, DVC, git-annex.",
+    )
+
+
+class _Folder:
+    """One folder, listed once."""
+
+    def __init__(self, path: Path, *, is_outside: bool) -> None:
+        self.path = path
+        self.is_outside = is_outside
+        """Whether a link outside of the root was followed to get here."""
+        try:
+            with os.scandir(path) as entries:
+                self.entries = {entry.name: _kind(entry) for entry in entries}
+        except OSError:
+            self.entries = {}
+
+    @cached_property
+    def alike(self) -> dict[str, list[str]]:
+        """Names by the form that they are compared in."""
+        found: dict[str, list[str]] = {}
+        for name in self.entries:
+            found.setdefault(comparable(name), []).append(name)
+        return found
+
+    @cached_property
+    def any_case(self) -> dict[str, str]:
+        """Names by their form without case."""
+        return {name.casefold(): name for name in self.entries}
+
+    def kind(self, name: str) -> str:
+        """Of an entry; one that the listing lacks may be there on disks that ignore case."""
+        known = self.entries.get(name)
+        if known is None and os.path.lexists(self.path / name):
+            path = self.path / name
+            known = "link" if path.is_symlink() else "folder" if path.is_dir() else "file"
+            self.entries[name] = known
+        return known or ""
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "link"
+    return "folder" if entry.is_dir() else "file"
+
+
+class _NotFoundError(Exception):
+    """Why a path leads to no image."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(reason)
+
+
+class ImageFinder:
+    """Finds images inside a folder, each of its sub-folders listed once."""
+
+    def __init__(self, root: Path, *, follow_links: bool = False) -> None:
+        """Look inside a folder.
+
+        Args:
+            root: As the config names it; may itself be a link.
+            follow_links: Whether links may lead outside of it.
+        """
+        self.root = root.resolve()
+        self._named = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are
+        self._follow = follow_links
+        self._folders: dict[tuple[str, ...], _Folder] = {(): _Folder(self.root, is_outside=False)}
+        self._bases: dict[str, Path] = {}
+        self._changed: Counter[str] = Counter()
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the folder itself that are not folders, sorted."""
+        top = self._folders[()]
+        links = (name for name, kind in top.entries.items() if kind == "link")
+        folders = {name for name in links if (top.path / name).is_dir()}
+        folders |= {name for name, kind in top.entries.items() if kind == "folder"}
+        return sorted(top.entries.keys() - folders)
+
+    def find(self, name: str) -> ImageReference | Exclusion:
+        """The image file that a path names.
+
+        Args:
+            name: Relative to the folder or absolute, as the source writes it; not trusted.
+
+        Returns:
+            A reference to the file, or why there is none.
+        """
+        if not comparable(name):
+            return Exclusion("(no path)", "empty field", "expected a path, got an empty field")
+        try:
+            return ImageReference(self._found(name))
+        except _NotFoundError as error:
+            return Exclusion(reference_of(name), error.reason, error.detail)
+        except (OSError, RuntimeError, ValueError):
+            detail = f"'{shown(name)}' cannot be looked up: its links lead in a circle, or it is "
+            return Exclusion(reference_of(name), "missing file", f"{detail}no path")
+
+    def notices(self) -> Iterator[str]:
+        """What was changed in paths to find their files, with counts."""
+        yield from (f"{count} {what}" for what, count in self._changed.items() if count)
+
+    def _found(self, name: str) -> Path:
+        try:
+            return self._walk(self._parts(name))
+        except _NotFoundError:
+            # a file may have \ in its name, so that is tried first
+            if "\\" not in name or _is_windows_absolute(name):
+                raise
+            try:
+                found = self._walk(self._parts(name.replace("\\", "/")))
+            except _NotFoundError as error:
+                raise error from None
+            self._changed[_BACKSLASHES] += 1
+            return found
+
+    def _parts(self, name: str) -> tuple[str, ...]:
+        """Names of the folders and of the file, from the root on."""
+        if _is_windows_absolute(name):
+            raise self._elsewhere(name, PureWindowsPath(name).parts[1:])
+        if name.startswith("/") or (os.name == "nt" and PureWindowsPath(name).anchor):
+            return self._inside(name)
+        parts = tuple(part for part in name.split("/") if part not in {"", "."})
+        if ".." not in parts:
+            return parts
+        inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
+        if inside.startswith(".."):
+            detail = f"expected a file inside of {self.root}, got '{shown(name)}'"
+            raise _NotFoundError("path leaves the folder", f"{detail}, which leads out of it")
+        return PurePosixPath(inside).parts
+
+    def _inside(self, name: str) -> tuple[str, ...]:
+        """The same of an absolute path, which may pass through a link to the root."""
+        path = Path(os.path.normpath(name))
+        parent = str(path.parent)
+        if parent not in self._bases:
+            self._bases[parent] = path.parent.resolve()
+        for own, base in (
+            (path, self.root),
+            (path, self._named),
+            (self._bases[parent] / path.name, self.root),
+        ):
+            if own.is_relative_to(base):
+                self._changed[_ABSOLUTE] += 1
+                return own.relative_to(base).parts
+        raise self._elsewhere(name, PurePosixPath(name).parts[1:])
+
+    def _elsewhere(self, name: str, parts: tuple[str, ...]) -> _NotFoundError:
+        """An absolute path; where its end lies inside of the folder, the fix is known."""
+        hint = ""
+        for start in range(len(parts)):
+            if self._is_there(parts[start:]):
+                ours = "/".join(parts[start:])
+                hint = f": write '{shown(ours)}', without '{shown(name[: -len(ours)])}'"
+                break
+        detail = f"expected a path inside of {self.root}, or relative to it{hint}"
+        return _NotFoundError("absolute path", f"{detail}; got '{shown(name)}'")
+
+    def _is_there(self, parts: tuple[str, ...]) -> bool:
+        try:
+            self._walk(parts)
+        except (_NotFoundError, OSError, RuntimeError, ValueError):
+            return False
+        return True
+
+    def _walk(self, parts: tuple[str, ...]) -> Path:
+        """The file at the end of a path, every link on it looked at."""
+        if not parts:
+            raise _NotFoundError("missing file", f"expected an image file, got {self.root} itself")
+        real: tuple[str, ...] = ()
+        folder, changed = self._folders[()], False
+        for part in parts[:-1]:
+            own = self._entry(folder, part, parts)
+            changed |= own != part
+            real = (*real, own)
+            if real not in self._folders:
+                self._folders[real] = self._opened(folder, own)
+            folder = self._folders[real]
+        name = self._entry(folder, parts[-1], parts)
+        changed |= name != parts[-1]
+        path, is_outside = folder.path / name, folder.is_outside
+        if folder.entries[name] == "link":
+            target, is_outside = self._target(folder, name)
+            if not target.is_file():
+                raise _NotFoundError("missing file", f"expected an image file, got {path}")
+        elif folder.entries[name] != "file":
+            raise _NotFoundError("missing file", f"expected an image file, got the folder {path}")
+        self._changed[_UNICODE] += changed
+        self._changed[_OUTSIDE] += is_outside
+        return path
+
+    def _opened(self, folder: _Folder, name: str) -> _Folder:
+        path = folder.path / name
+        kind, is_outside = folder.entries[name], folder.is_outside
+        if kind == "link":
+            _, is_outside = self._target(folder, name)
+        elif kind == "file":
+            target = _link_as_text(path)
+            if target is None:
+                raise _NotFoundError("missing file", f"expected a folder, got the file {path}")
+            if not self._follow:
+                detail = (
+                    f"{path} is a link that a copy has turned into text: make it a link to "
+                    f"'{shown(target)}' again, or set data.follow_links: true to follow it"
+                )
+                raise _NotFoundError("path leaves the folder", detail)
+            path = path.parent / target
+            is_outside = True
+        return _Folder(path, is_outside=is_outside)
+
+    def _entry(self, folder: _Folder, name: str, parts: tuple[str, ...]) -> str:
+        """The name of an entry as it stands on the disk."""
+        if folder.kind(name):
+            return name
+        alike = folder.alike.get(comparable(name), [])
+        if len(alike) == 1:
+            return alike[0]
+        if alike:
+            names = ", ".join(repr(other) for other in sorted(alike)[:5])
+            detail = f"expected one file like '{shown(name)}', got {names}"
+            raise _NotFoundError("ambiguous path", f"{detail}; write it as the disk does")
+        if f"{name}.dvc" in folder.entries:
+            detail = f"{shown(name)} is not here, only {shown(name)}.dvc: fetch it with `dvc pull`"
+            raise _NotFoundError("content not fetched", detail)
+        whole = shown("/".join(parts))
+        near = folder.any_case.get(name.casefold())
+        hint = f"; there is '{shown(near)}'" if near else ""
+        raise _NotFoundError("missing file", f"expected an image file {self.root}/{whole}{hint}")
+
+    def _target(self, folder: _Folder, name: str) -> tuple[Path, bool]:
+        """Where a link leads, and whether that is outside of the folder."""
+        link = folder.path / name
+        target = link.resolve()
+        if not target.exists():
+            raise _NotFoundError(*_broken(link))
+        is_outside = folder.is_outside or not target.is_relative_to(self.root)
+        if is_outside and not self._follow:
+            raise _NotFoundError(
+                "path leaves the folder",
+                f"{link} is a link that leads outside of {self.root}; set data.follow_links: true "
+                "to follow it",
+            )
+        return target, is_outside
+
+
+def _is_windows_absolute(name: str) -> bool:
+    """Whether a path of another system begins with a drive, a server or a backslash."""
+    begins = name.startswith("\\") or name[1:2] == ":"
+    return begins and os.name != "nt" and bool(PureWindowsPath(name).anchor)
+
+
+def _broken(link: Path) -> tuple[str, str]:
+    target = link.readlink().as_posix()
+    for part, command in (("annex/objects/", "git annex get"), ("/files/md5/", "dvc pull")):
+        if part in target or (command == "dvc pull" and "/cache/" in target):
+            detail = f"{link} is a link to content that is not here: fetch it with `{command}`"
+            return "content not fetched", detail
+    return "missing file", f"{link} is a link that leads nowhere: to '{shown(target)}'"
+
+
+def _link_as_text(path: Path) -> str | None:
+    """The folder that a file names where some copies turn links into text; None if it is none."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.stat().st_size < _LINK_TEXT else ""
+        is_link = bool(text.strip()) and (path.parent / text.strip()).is_dir()
+    except (OSError, ValueError):
+        return None
+    return text.strip() if is_link else None
+
+
+def existing_folder(folder: Path, *, expected: str) -> Path:
+    """The folder as it is named.
+
+    Raises:
+        DataError: It is not a folder; `expected` says what should be in it.
+    """
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "nothing of that name"
+        raise DataError(f"{folder}: expected a folder with {expected}, got {got}")
+    return folder

@@ -1,0 +1,255 @@
+"""Labels and images in parquet files, those that Hugging Face's `datasets` writes included."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bias_audit.data.faces import ImageReference
+from bias_audit.data.text import shown, trimmed
+from bias_audit.errors import DataError
+
+Parquet = Any
+"""A `pyarrow.parquet.ParquetFile`; its library has no types."""
+UNREADABLE = ("several images in a row", "expected one image in a row, got several or none")
+"""Reason and detail of a row whose list holds more or fewer images than one."""
+_SHARD = re.compile(r"(.*?)-(\d+)-of-(\d+)\b.*\.parquet")
+_LONGEST_PATH = 4096
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Parquet]:
+    """A parquet file, all that its library raises as a `DataError`.
+
+    Raises:
+        DataError: The file is damaged, or holds what cannot be read.
+    """
+    try:
+        with pq.ParquetFile(file) as source:
+            yield source
+    except (DataError, OSError):
+        raise
+    except Exception as error:
+        # Damaged files make the library fail in every way.
+        raise DataError(
+            f"{file}: expected a readable parquet file, got a damaged one, or one with values out "
+            "of range"
+        ) from error
+
+
+def missing_shards(files: Sequence[Path]) -> Iterator[str]:
+    """A notice of each set of numbered files that is not complete."""
+    seen: dict[tuple[str, int], set[int]] = {}
+    for file in files:
+        if match := _SHARD.fullmatch(file.name):
+            seen.setdefault((match[1], int(match[3])), set()).add(int(match[2]))
+    for (name, total), numbers in seen.items():
+        if n := total - len(numbers):
+            yield f"{n} of {total} parquet files of split {shown(name)} are missing"
+
+
+def read_texts(file: Path, source: Parquet, column: str) -> tuple[list[str], list[str]]:
+    """A column as text, and the names of its integer classes where the file carries them.
+
+    Nulls and what is no number become empty, an integer class its name.
+
+    Raises:
+        DataError: The column holds lists, structs or bytes.
+    """
+    kind = _value_type(source.schema_arrow.field(column).type)
+    if pa.types.is_nested(kind):
+        raise DataError(
+            f"{file}: expected text or numbers in column {column!r}, got {_named(kind)}"
+        )
+    names = class_names(source.schema_arrow).get(column, []) if pa.types.is_integer(kind) else []
+    values = source.read(columns=[column]).column(column).to_pylist()
+    if _is_binary(kind):
+        values = [_decoded(file, column, value) for value in values]
+    return [label_text(value, names) for value in values], names
+
+
+def _decoded(file: Path, column: str, value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
+
+
+def label_text(value: object, names: Sequence[str]) -> str:
+    """A label as text; an integer without a name stays a number, which no level matches."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return names[value]
+    return trimmed(str(value))
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of integer classes by column, from the metadata the `datasets` library writes."""
+    try:
+        metadata: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = metadata["info"]["features"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {
+        column: [str(name) for name in feature["names"]]
+        for column, feature in features
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+    }
+
+
+def image_hint(schema: pa.Schema) -> str:
+    """Which column of a file holds images, for who asked for another one."""
+    found = [field.name for field in schema if _holds_images(field.type)]
+    return f"; did you mean {shown(found[0])!r}?" if len(found) == 1 else ""
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    kind = _element(kind)
+    return _is_binary(kind) or (pa.types.is_struct(kind) and _has_bytes(kind))
+
+
+def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
+    """Where the image of each row is: in this file, at a path, or nowhere that can be read.
+
+    Yields:
+        A reference to the row; a path, empty where there is none; None for a list that does not
+        hold exactly one image.
+
+    Raises:
+        DataError: The column holds neither images nor paths.
+    """
+    kind = source.schema_arrow.field(column).type
+    element = _element(kind)
+    struct = pa.types.is_struct(element)
+    if struct and not ({"bytes", "path"} & {field.name for field in element}):
+        raise DataError(
+            f"{file}: expected images or paths in column {column!r}, got {_named(element)}"
+        )
+    if not struct and not _is_binary(element):
+        yield from _paths(file, source, column, kind)
+        return
+    if element is kind and not struct and _holds_paths(source, column):
+        yield from read_texts(file, source, column)[0]
+        return
+    for reference, path in _embedded(file, source, column):
+        yield reference if reference is not None else path
+
+
+def _paths(file: Path, source: Parquet, column: str, kind: pa.DataType) -> Iterator[str | None]:
+    if not pa.types.is_nested(kind):
+        yield from read_texts(file, source, column)[0]
+        return
+    if not pa.types.is_nested(_element(kind)):
+        for value in source.read(columns=[column]).column(column).to_pylist():
+            yield label_text(value[0], ()) if value and len(value) == 1 else None
+        return
+    raise DataError(f"{file}: expected images or paths in column {column!r}, got {_named(kind)}")
+
+
+def _embedded(
+    file: Path, source: Parquet, column: str
+) -> Iterator[tuple[ImageReference | None, str | None]]:
+    """Reference and path of each row; only one row group is in memory at a time."""
+    kind = source.schema_arrow.field(column).type
+    struct = pa.types.is_struct(kind)
+    place = f"{column}.bytes" if struct and _has_bytes(kind) else column
+    row = 0
+    for group in range(source.metadata.num_row_groups):
+        whole = struct and _all_present(source, group, place)
+        if whole or (not struct and _is_binary(kind) and _all_present(source, group, place)):
+            for _ in range(source.metadata.row_group(group).num_rows):
+                yield ImageReference(file, row, place), None
+                row += 1
+            continue
+        for batch in source.iter_batches(batch_size=64, row_groups=[group], columns=[column]):
+            for value in batch.column(0):
+                yield _where(value.as_py(), ImageReference(file, row, place))
+                row += 1
+
+
+def _all_present(source: Parquet, group: int, place: str) -> bool:
+    """Whether a row group is known, from its statistics, to have no null in a column."""
+    metadata = source.metadata.row_group(group)
+    chunks = (metadata.column(index) for index in range(metadata.num_columns))
+    own = [chunk for chunk in chunks if chunk.path_in_schema == place]
+    return bool(own) and all(
+        chunk.statistics is not None
+        and chunk.statistics.has_null_count
+        and chunk.statistics.null_count == 0
+        for chunk in own
+    )
+
+
+def _where(value: object, reference: ImageReference) -> tuple[ImageReference | None, str | None]:
+    if isinstance(value, list):
+        if len(value) != 1:
+            return None, None
+        value = value[0]
+    if isinstance(value, dict):
+        path = value.get("path")
+        value = value.get("bytes")
+        if not value:
+            return None, label_text(path, ())
+    return (reference, None) if value else (None, "")
+
+
+def image_bytes(value: object) -> bytes | None:
+    """The bytes of one value of an image column."""
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else None
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None
+
+
+def _holds_paths(source: Parquet, column: str) -> bool:
+    """Whether bytes without a declared encoding are paths, judged by the first one."""
+    for batch in source.iter_batches(batch_size=1, columns=[column]):
+        value = batch.column(0)[0].as_py()
+        if value:
+            try:
+                return len(value) < _LONGEST_PATH and value.decode().isprintable()
+            except UnicodeDecodeError:
+                return False
+    return False
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _element(kind: pa.DataType) -> pa.DataType:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return _value_type(kind.value_type if any(is_list(kind) for is_list in lists) else kind)
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+        or pa.types.is_binary_view(kind)
+    )
+
+
+def _named(kind: pa.DataType) -> str:
+    """What a type is, for a person."""
+    if pa.types.is_struct(kind):
+        fields = [shown(field.name) for field in kind][:5]
+        return f"a struct of {', '.join(fields)}"
+    if pa.types.is_nested(kind):
+        return "lists"
+    return "bytes" if _is_binary(kind) else str(kind)
