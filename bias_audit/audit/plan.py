@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
 from bias_audit.analyses.withholding import without_small_intersections
-from bias_audit.audit.criteria import (
+from bias_audit.backbones.backbone import BackboneParams, BackboneSource
+from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
+from bias_audit.config.criteria import (
     criterion_problems,
     joint_problems,
     layer_problems,
+    placed,
     quantity_problems,
 )
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource
-from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
+from bias_audit.config.meaning import alone, joint_quantities, repeated, without_positions
 from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
+from bias_audit.config.wording import Problem, dotted
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
 from bias_audit.data.source import FaceSource
@@ -49,7 +52,7 @@ class PlannedAnalysis:
     @property
     def is_joint(self) -> bool:
         """Whether it is asked of all backbones together."""
-        return isinstance(self.analysis, JointAnalysis)
+        return self.analysis.is_joint
 
     def families(self, attributes: Sequence[Attribute]) -> int:
         """Families of tests that decide its claims, of each backbone or of all together."""
@@ -69,9 +72,7 @@ class Plan:
     @property
     def joint_quantities(self) -> frozenset[str]:
         """What is measured of all backbones together, and of none alone."""
-        joint = {q for p in self.analyses if p.is_joint for q in p.analysis.quantities}
-        single = {q for p in self.analyses if not p.is_joint for q in p.analysis.quantities}
-        return frozenset(joint - single)
+        return joint_quantities(self.analyses)
 
     def families(self, attributes: Sequence[Attribute]) -> int:
         """Families of tests that decide what findings claim, of all backbones."""
@@ -132,15 +133,6 @@ def make_plan(config: AuditConfig) -> Plan:
                 component.kind, analysis, analysis.params_type.model_validate(component.params)
             )
         )
-    if problems := [
-        *_without_positions(config, analyses),
-        *_alone(backbones, analyses),
-        *_repeated(analyses),
-    ]:
-        raise ConfigError(problems, source=config.name)
-    offered = (name for planned in analyses for name in planned.analysis.quantities)
-    if problems := list(quantity_problems(config.criteria, offered)):
-        raise ConfigError(problems, source=config.name)
     plan = Plan(
         config=config,
         source=source,
@@ -148,49 +140,35 @@ def make_plan(config: AuditConfig) -> Plan:
         backbones=tuple(backbones),
         analyses=tuple(analyses),
     )
-    if problems := list(joint_problems(config.criteria, plan.joint_quantities)):
-        raise ConfigError(problems, source=config.name)
+    criteria = placed(config.criteria)
+    offered = (name for planned in analyses for name in planned.analysis.quantities)
+    problems = [
+        *without_positions(analyses, config.activations.positions),
+        *alone(analyses, len(backbones)),
+        *repeated(analyses),
+        *quantity_problems(criteria, offered),
+        *joint_problems(criteria, plan.joint_quantities),
+    ]
+    if problems:
+        raise ConfigError(_named(config, problems), source=config.name)
     return plan
 
 
-def _without_positions(config: AuditConfig, analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
-    """A message for every analysis that asks for feature maps which would not be recorded."""
-    if config.activations.positions:
-        return
-    for index, planned in enumerate(analyses):
-        if planned.analysis.needs_positions(planned.params):
-            yield (
-                f"analyses.{index} ({planned.kind}): expected feature maps, which are not "
-                "recorded with activations.positions: 0; set activations.positions: 8"
+def _named(config: AuditConfig, problems: Iterable[Problem]) -> list[str]:
+    """Problems with their places, and with the kind or name of what is there."""
+    lines = []
+    for location, message in problems:
+        section, index, *rest = location
+        place = int(index)
+        name = (
+            config.analyses[place].kind if section == "analyses" else config.criteria[place].name
+        )
+        lines.append(
+            ": ".join(
+                [f"{section}.{place} ({name})", *filter(None, [dotted(tuple(rest))]), message]
             )
-
-
-def _repeated(analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
-    """A message for every analysis after the first of a kind of which there may be one."""
-    seen: set[str] = set()
-    for index, planned in enumerate(analyses):
-        if planned.analysis.is_once and planned.kind in seen:
-            yield (
-                f"analyses.{index} ({planned.kind}): expected one analysis of this kind, got "
-                "another; single images would follow from the differences between its groups and "
-                "those of the first, so give it an audit of its own"
-            )
-        seen.add(planned.kind)
-
-
-def _alone(
-    backbones: Sequence[PlannedBackbone], analyses: Sequence[PlannedAnalysis]
-) -> Iterator[str]:
-    """A message for every analysis of several backbones that is asked of one."""
-    if len(backbones) > 1:
-        return
-    for index, planned in enumerate(analyses):
-        if planned.is_joint:
-            yield (
-                f"analyses.{index} ({planned.kind}): expected at least two backbones to look at "
-                "together, got one; add a backbone, or leave the analysis out (a zoo audits "
-                "each backbone by itself)"
-            )
+        )
+    return lines
 
 
 def find_faces(plan: Plan, *, progress: Progress) -> Faces:
@@ -279,8 +257,11 @@ def refuse_unanswerable(
         for index, planned in enumerate(plan.analyses)
         for problem in planned.analysis.problems(planned.params, table, layers)
     ]
-    criteria = plan.config.criteria
-    problems += criterion_problems(criteria, table)
-    problems += layer_problems(criteria, layers, backbone, joint=plan.joint_quantities)
+    criteria = placed(plan.config.criteria)
+    about_criteria = [
+        *criterion_problems(criteria, table.attributes),
+        *layer_problems(criteria, layers, backbone, joint=plan.joint_quantities),
+    ]
+    problems += _named(plan.config, about_criteria)
     if problems:
         raise ConfigError(problems, source=plan.config.name)

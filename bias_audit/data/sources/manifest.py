@@ -157,7 +157,7 @@ def read(params: Params) -> FaceTable:
     disagreement, noticed = declared_disagreement(params.disagreement)
     measured, noticed_too = measured_disagreement(rows, params.annotators, params.attributes)
     rows = voted(rows, params.annotators, params.path_column)
-    attributes = [Attribute(name, tuple(levels)) for name, levels in params.attributes.items()]
+    attributes = declared(params)
     description = Description(
         name=params.file.stem + (f", split {params.split}" if params.split else ""),
         label_origin=params.label_origin,
@@ -235,4 +235,9 @@ def _entries(
         )
 
 
-PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read)
+def declared(params: Params) -> tuple[Attribute, ...]:
+    """The attributes with their levels, as the config lists them."""
+    return tuple(Attribute(name, tuple(levels)) for name, levels in params.attributes.items())
+
+
+PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read, declares=declared)
