@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from bias_audit.config.wording import Location, Problem, dotted, shortened, shown
+from bias_audit.config.catalog import shortened
+from bias_audit.config.wording import Location, Problem, dotted, shown
 from bias_audit.errors import ConfigError
 
 _MAX_NODES = 50_000

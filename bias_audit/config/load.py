@@ -64,10 +64,19 @@ def _load(
             *_component_problems(document.data, components(document.data)),
             *together(document.data),
         ]
-        document.add(problems)
+        document.add(_innermost(problems))
     if document.problems:
         raise ConfigError([*document.problems, *_other_kind(document, model)], source=str(source))
     return model.model_validate(document.data)
+
+
+def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """All but what the analysis says of a layout that the layout itself says of its keys."""
+    for location, message in problems:
+        outer = location[-1:] in {("layout",), ("layouts",)}
+        size = len(location)
+        if not (outer and any(o[:size] == location and len(o) > size for o, _ in problems)):
+            yield location, message
 
 
 def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
@@ -176,3 +185,7 @@ def _listed_components(data: Any) -> Components:
             yield (section, index), item, catalog
             if isinstance(item.get("layout"), dict):
                 yield (section, index, "layout"), item["layout"], LAYOUTS
+            several = item.get("layouts")
+            for place, layout in enumerate(several if isinstance(several, list) else ()):
+                if isinstance(layout, dict):
+                    yield (section, index, "layouts", place), layout, LAYOUTS

@@ -30,7 +30,7 @@ from bias_audit.config.criteria import (
     quantity_problems,
 )
 from bias_audit.config.schema import Activations, Criterion, Output
-from bias_audit.config.wording import Location, Problem
+from bias_audit.config.wording import Location, Problem, shown
 from bias_audit.groups import Attribute
 
 _ZOO_KEYS = frozenset({"match", "leave_out", "label"})
@@ -252,7 +252,7 @@ def _scenario_problems(data: Mapping[str, Any], criteria: Placed) -> Iterator[Pr
         for name in filter(None, map(_text, _items(named))):
             if name in known:
                 continue
-            none = f"unknown criterion {name!r}: the config declares no criteria"
+            none = f"unknown criterion {shown(name)}: the config declares no criteria"
             what = unknown_name(name, known, noun="criterion") if known else none
             yield ("declarations", "scenarios", index, "criteria"), what
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,12 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bias_audit.config.catalog import unknown_name
+from bias_audit.config.catalog import LONGEST, MOST_NAMES, shortened, unknown_name
 
 Location = tuple[str | int, ...]
 """Keys, and places in lists, from the outside in."""
 Problem = tuple[Location, str]
 """Where something is wrong, and what."""
-LONGEST: Final = 80
-"""Characters of a value that a message shows."""
 MISSING: Final = "missing; this key is required"
 _PATTERNS: Final = {
     r"\S": "text that is not blank",
@@ -41,8 +40,8 @@ _EXPECTED: Final[dict[str, str | Callable[[dict[str, Any]], str]]] = {
     "string_pattern_mismatch": lambda limits: _PATTERNS.get(
         limits["pattern"], f"text of the form {limits['pattern']}"
     ),
-    "literal_error": lambda limits: limits["expected"],
-    "enum": lambda limits: limits["expected"],
+    "literal_error": lambda limits: _few(limits["expected"]),
+    "enum": lambda limits: _few(limits["expected"]),
     "none_required": "nothing",
     "path_type": "a path",
     "int_from_float": "a whole number",
@@ -96,7 +95,7 @@ def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> It
     """
     faults = [_placed(detail, data) for detail in error.errors(include_url=False)]
     seen: set[Location] = set()
-    for fault in faults:
+    for fault in filter(_is_fault, faults):
         if fault.union is None:
             yield fault.location, _message(fault, model)
         elif fault.union not in seen:
@@ -126,12 +125,6 @@ def shown(value: Any) -> str:
     if isinstance(value, datetime.date):
         return value.isoformat()
     return shortened(repr(value if isinstance(value, int | float | str) else str(value)))
-
-
-def shortened(text: str) -> str:
-    """The beginning of a long text, without control characters."""
-    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:200])
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def dotted(location: Location) -> str:
@@ -173,6 +166,13 @@ def _placed(detail: ErrorDetails, data: Any) -> _Fault:
     return _Fault(location, union, value, detail)
 
 
+def _is_fault(fault: _Fault) -> bool:
+    """Whether a list is too short by itself, not for the entries in it that are wrong."""
+    if fault.detail["type"] != "too_short" or not isinstance(fault.value, list | dict | tuple):
+        return True
+    return len(fault.value) < int(fault.detail["ctx"]["min_length"])
+
+
 def _union_problems(faults: Sequence[_Fault], model: type[BaseModel]) -> Iterator[Problem]:
     """What is wrong within the form that a value has; if it has none, which forms there are."""
     inner = [fault for fault in faults if fault.location != fault.union]
@@ -184,7 +184,7 @@ def _union_problems(faults: Sequence[_Fault], model: type[BaseModel]) -> Iterato
         yield own[0].location, _message(own[0], model)
         return
     first = faults[0]
-    forms = either([_expected(fault.detail) for fault in faults])
+    forms = either([form for f in faults for form in _expected(f.detail).split(" or ")])
     yield first.location, f"expected {forms}, got {shown(first.value)}"
 
 
@@ -192,7 +192,7 @@ def _message(fault: _Fault, model: type[BaseModel]) -> str:
     detail, kind = fault.detail, fault.detail["type"]
     if kind == "extra_forbidden":
         known = _keys_at(model, fault.location[:-1])
-        return unknown_name(shortened(str(fault.location[-1])), known, noun="key")
+        return unknown_name(str(fault.location[-1]), known, noun="key")
     if kind == "missing":
         place = detail["loc"][-1]
         if isinstance(place, int):
@@ -202,7 +202,16 @@ def _message(fault: _Fault, model: type[BaseModel]) -> str:
         message = own_words(detail["ctx"]["error"])
         is_said = " got " in message or isinstance(fault.value, dict | list | tuple)
         return message if is_said else f"{message}; got {shown(fault.value)}"
-    return f"expected {_expected(detail)}, got {shown(fault.value)}"
+    return f"expected {_expected(detail)}, got {shown(fault.value)}{_hint(fault)}"
+
+
+def _hint(fault: _Fault) -> str:
+    """The nearest name of a choice."""
+    if fault.detail["type"] != "literal_error" or not isinstance(fault.value, str):
+        return ""
+    names = re.findall(r"'([^']*)'", fault.detail["ctx"]["expected"])
+    near = difflib.get_close_matches(fault.value, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _expected(detail: ErrorDetails) -> str:
@@ -215,6 +224,12 @@ def _expected(detail: ErrorDetails) -> str:
     if known is None:
         return "another value"
     return known if isinstance(known, str) else known(detail.get("ctx", {}))
+
+
+def _few(names: str) -> str:
+    """At most five of the names that a choice has, which come as "'a', 'b' or 'c'"."""
+    known = names.replace(" or ", ", ").split(", ")
+    return names if len(known) <= MOST_NAMES else f"one of {', '.join(known[:MOST_NAMES])}, ..."
 
 
 def _entries(count: int) -> str:
