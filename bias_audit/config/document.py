@@ -23,6 +23,29 @@ _MAX_BITS = 1024
 _INDEX = re.compile(r"[0-9]{1,6}")
 _NO_TEXT = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\udfff]")
 _OWN_TAG = "tag:yaml.org,2002:"
+_TAGS = {
+    "!!int": "a whole number",
+    "!!float": "a number",
+    "!!bool": "true or false",
+    "!!timestamp": "a date",
+}
+_MISTAKES = {
+    "block end": "the indentation of this line does not fit the lines above it",
+    "mapping values": "a second colon in one line, or indentation that does not fit; text that "
+    "holds a colon needs quotes",
+    "could not find expected ':'": "expected a colon after the key",
+    "character '\\t'": "a tab; indent with spaces",
+    "cannot start any token": "text that begins with a mark such as @, ` or % needs quotes",
+    "expected ',' or ']'": "a list in brackets is not closed, or lacks a comma",
+    "expected ',' or '}'": "a section in braces is not closed, or lacks a comma",
+    "undefined alias": "a * refers to an anchor that is not there; text that begins with * needs "
+    "quotes",
+    "sequence entries": "a list begins where none can; put it on a line of its own",
+    "mapping keys": "a key begins where none can; put it on a line of its own",
+    "document": "expected one document, without marks such as --- or % in it",
+    "node content": "expected a value",
+}
+"""By a part of the parser's own words."""
 _TOO_DEEP = f"nested more than {_MAX_DEPTH} deep; an anchor that holds itself is, too"
 
 
@@ -132,8 +155,13 @@ def _composed(text: str) -> yaml.Node | None:
 def _invalid(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.reader.ReaderError):
         return "not valid YAML: expected text without control characters"
-    problem = getattr(error, "problem", None) or "expected keys and values"
-    return problem if problem == _TOO_DEEP else f"not valid YAML: {shortened(problem)}"
+    problem = getattr(error, "problem", None) or ""
+    if problem == _TOO_DEEP:
+        return _TOO_DEEP
+    plain = next(
+        (words for sign, words in _MISTAKES.items() if sign in problem), shortened(problem)
+    )
+    return f"not valid YAML: {plain or 'expected keys and values'}"
 
 
 def _plain(node: yaml.Node, location: Location, document: Document) -> Any:
@@ -164,7 +192,8 @@ def _unreadable(node: yaml.Node, error: Exception) -> str:
         return f"{error}; expected a date that exists, got {shown(node.value)}"
     if isinstance(error, yaml.constructor.ConstructorError):
         return f"could not determine what {shortened(tag)} is; write the value without that tag"
-    return f"expected a value that fits the tag {shortened(tag)}, got {shown(node.value)}"
+    kind = _TAGS.get(tag, f"a value that fits {shortened(tag)}")
+    return f"expected {kind}, got {shown(node.value)}"
 
 
 def _unusable(value: object) -> str | None:

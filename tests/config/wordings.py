@@ -6,7 +6,8 @@ import re
 from typing import Any, Final
 
 INTERNALS: Final = re.compile(
-    r"tuple\[|literal\[|list\[|dict\[|function-|pydantic|Input should|\bvalid |instance of|"
+    r"tuple\[|literal\[|list\[|dict\[|function-|pydantic|Input should|(?<!not )\bvalid |"
+    r"instance of|<block|<scalar|token|"
     r"Value error|Assertion failed|type=|\burl\b|\bdict\b|\bint\b|\bstr\b|\bfloat\b|\bbool\b|"
     r"NoneType|Traceback|<class|object at 0x|constrained|nullable|\{'",
     re.IGNORECASE,
