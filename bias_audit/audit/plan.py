@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
 from bias_audit.analyses.withholding import without_small_intersections
 from bias_audit.backbones.backbone import BackboneParams, BackboneSource
+from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.criteria import (
     criterion_problems,
@@ -24,7 +27,7 @@ from bias_audit.config.wording import Problem, dotted
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
 from bias_audit.data.source import FaceSource
-from bias_audit.errors import ConfigError
+from bias_audit.errors import AuditError, ConfigError
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 
@@ -171,16 +174,26 @@ def _named(config: AuditConfig, problems: Iterable[Problem]) -> list[str]:
     return lines
 
 
-def find_faces(plan: Plan, *, progress: Progress) -> Faces:
+def find_faces(plan: Plan, *, progress: Progress, with_backbones: bool = False) -> Faces:
     """Read the labels, open every image once, draw, cluster, and leave out small intersections.
+
+    Args:
+        plan: Of the audit.
+        progress: Where to report.
+        with_backbones: Before any image is opened, also say what is wrong with the backbones:
+            where a file is missing, or the labels cannot be used.
 
     Raises:
         DataError: The source cannot be read, no image is usable, or every intersection is small.
-        ConfigError: An analysis asks for what these faces do not have, or the declared plan of
-            tests has too few draws.
+        BackboneError: The file of a backbone is missing.
+        ConfigError: An analysis asks for what these faces do not have, the declared plan of tests
+            has too few draws, or several things are wrong.
     """
-    table = read_table(plan)
-    refuse_unanswerable(plan, table)
+    with gathered(plan) if with_backbones else nullcontext():
+        table = read_table(plan)
+        refuse_unanswerable(plan, table)
+        if with_backbones:
+            refuse_missing_files(plan)
     faces = opened(plan, table, progress=progress)
     shown = without_small_intersections(faces, plan.config.small_groups.suppress_below)
     refuse_unanswerable(plan, shown.table)
@@ -265,3 +278,77 @@ def refuse_unanswerable(
     problems += _named(plan.config, about_criteria)
     if problems:
         raise ConfigError(problems, source=plan.config.name)
+
+
+@contextmanager
+def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
+    """Where something inside cannot be used, look at all backbones before saying so.
+
+    Args:
+        plan: Of the audit.
+        table: The annotated faces, once they are read.
+
+    Raises:
+        AuditError: What was raised inside; a `ConfigError` with all problems if there are more.
+    """
+    try:
+        yield
+    except AuditError as error:
+        if error.exit_code != AuditError.exit_code:
+            raise  # the machine refused, whatever the inputs are
+        about = list(backbone_problems(plan, table))
+        own = error.problems if isinstance(error, ConfigError) else (str(error),)
+        others = [each for each in own if not any(each in problem for problem in about)]
+        if len(others) + len(about) <= len(own):
+            raise
+        raise ConfigError([*others, *about], source=plan.config.name) from error
+
+
+def refuse_missing_files(plan: Plan) -> None:
+    """Stop before the work where the file of a backbone is not there.
+
+    Raises:
+        AuditError: In the words of the backbone's source.
+    """
+    for planned in plan.backbones:
+        if _lacks_files(planned):
+            planned.source.build(planned.params, True)  # noqa: FBT003  the sources' signature
+
+
+def refuse_backbones(plan: Plan, table: FaceTable) -> None:
+    """Stop where a backbone cannot be built, or lacks a layer; no weights are read.
+
+    Raises:
+        ConfigError: With the problems of all backbones.
+    """
+    if problems := list(backbone_problems(plan, table)):
+        raise ConfigError(problems, source=plan.config.name)
+
+
+def backbone_problems(plan: Plan, table: FaceTable | None) -> Iterator[str]:
+    """A message for every backbone that cannot be used; weights are asked for only if missing."""
+    seen: set[str] = set()
+    for index, planned in enumerate(plan.backbones):
+        try:
+            backbone = load_backbone(
+                planned.kind, planned.source, planned.params, pretrained=_lacks_files(planned)
+            )
+            if table is not None:
+                name = backbone.record.name
+                refuse_unanswerable(plan, table, backbone.layers, backbone=name)
+        except ConfigError as error:
+            yield from (problem for problem in error.problems if problem not in seen)
+            seen |= set(error.problems)
+        except AuditError as error:
+            yield f"backbones.{_entry(plan, index)} ({planned.kind}): {error}"
+
+
+def _entry(plan: Plan, index: int) -> int:
+    """Place in the config, where the checkpoints of a training are one entry."""
+    return sum(planned.step == 0 for planned in plan.backbones[: index + 1]) - 1
+
+
+def _lacks_files(planned: PlannedBackbone) -> bool:
+    values = dict(planned.params).values()
+    paths = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(path, Path) and not path.exists() for path in paths)

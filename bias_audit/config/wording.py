@@ -26,9 +26,9 @@ _PATTERNS: Final = {
     r"^[a-z][a-z0-9_]*$": "a name of small letters, digits and underscores, a letter first",
 }
 _EXPECTED: Final[dict[str, str | Callable[[dict[str, Any]], str]]] = {
-    "greater_than": lambda limits: f"a number above {limits['gt']:g}",
+    "greater_than": lambda limits: f"a number greater than {limits['gt']:g}",
     "greater_than_equal": lambda limits: f"a number of at least {limits['ge']:g}",
-    "less_than": lambda limits: f"a number below {limits['lt']:g}",
+    "less_than": lambda limits: f"a number less than {limits['lt']:g}",
     "less_than_equal": lambda limits: f"a number of at most {limits['le']:g}",
     "multiple_of": lambda limits: f"a multiple of {limits['multiple_of']:g}",
     "finite_number": "a finite number",
