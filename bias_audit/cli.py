@@ -12,7 +12,6 @@ itself; 130 interrupted (the same command goes on where it was).
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import traceback
 from collections import Counter
@@ -25,17 +24,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bias_audit import terminal
 from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
     EXIT_DEFECT,
     EXIT_INCONCLUSIVE,
     EXIT_INTERRUPTED,
+    EXIT_REFUSED,
     ConfigArgument,
     LogOption,
     Output,
     SetOption,
     told,
+    typed,
 )
 from bias_audit.console import ConsoleProgress, print_brief, print_selftest
 from bias_audit.zoo_cli import zoo_app
@@ -92,7 +94,7 @@ def run_command(
 
         result = run(
             settings,
-            command=shlex.join(["bias-audit", *sys.argv[1:]]),
+            command=typed(),
             progress=output.progress,
             replace=replace,
             selftest=partial(kept_or_quick, settings.output.cache, output.progress),
@@ -401,8 +403,14 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
 def main() -> None:
     """Run the command line."""
+    terminal.prepare()
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == 0 and (why := terminal.failure()):
+            sys.stderr.write(f"Error: the output cannot be written: {why}\n")
+            sys.exit(EXIT_REFUSED)
+        raise
     except KeyboardInterrupt:  # before or after a command, which tells what it kept
         sys.exit(EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001  whatever it is, it says nothing about a criterion
