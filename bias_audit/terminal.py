@@ -111,10 +111,9 @@ def _open_closed() -> None:
         if getattr(sys, name) is not None:
             continue
         descriptor = os.open(os.devnull, mode)
-        nowhere = open(  # noqa: SIM115  by its number, for as long as the process lives
-            descriptor, "r" if mode == os.O_RDONLY else "w", encoding="utf-8", closefd=False
-        )
-        setattr(sys, name, nowhere)
+        nowhere = io.FileIO(descriptor, "r" if mode == os.O_RDONLY else "w", closefd=False)
+        buffer = io.BufferedReader(nowhere) if nowhere.readable() else io.BufferedWriter(nowhere)
+        setattr(sys, name, io.TextIOWrapper(buffer, encoding="utf-8", errors=_ERRORS))
 
 
 def _readable(error: UnicodeError) -> tuple[str, int]:
