@@ -24,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bias_audit import terminal
+from bias_audit import homes, terminal
 from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
@@ -404,6 +404,7 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 def main() -> None:
     """Run the command line."""
     terminal.prepare()
+    homes.prepare()
     try:
         app()
     except SystemExit as ended:

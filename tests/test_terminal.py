@@ -24,7 +24,8 @@ SAY = (
     "terminal.prepare()\n"
     "from rich.console import Console\n"
     "for n in range(int(sys.argv[1])):\n"
-    "    Console().print('\u22120.02 [0.1, 0.2] ● HOLDS → „Größe“ 東京 \\udce9 …', highlight=False)\n"
+    "    Console().print('\u22120.02 [0.1, 0.2] ● HOLDS → „Größe“ 東京 \\udce9 …', "
+    "highlight=False)\n"
     "sys.exit(5 if terminal.failure() else 0)\n"
 )
 
