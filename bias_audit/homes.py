@@ -11,30 +11,32 @@ import os
 import shutil
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
 
-_COMPILED = "umap"
-"""A package that asks Numba to keep its machine code."""
-
 
 def prepare() -> None:
     """Name folders for caches, until the process ends, where the usual ones cannot be written."""
-    cache, settings = platformdirs.user_cache_path(), platformdirs.user_config_path()
+    cache, settings = _places()
     if _is_writable(cache) and _is_writable(settings):
         return
     folder = tempfile.mkdtemp(prefix="bias-audit-")
     atexit.register(_remove, folder, os.getpid())
     os.environ.setdefault("MPLCONFIGDIR", str(Path(folder) / "matplotlib"))
-    spec = find_spec(_COMPILED)
-    if spec is None or spec.origin is None or not _is_writable(Path(spec.origin).parent):
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder) / "numba"))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder) / "numba"))
     if sys.platform == "linux" and not _is_writable(cache):  # fontconfig knows no other key
-        os.environ.setdefault("HF_HOME", str(cache / "huggingface"))
-        os.environ.setdefault("TORCH_HOME", str(cache / "torch"))
+        os.environ.setdefault("HF_HOME", str((cache or Path(folder)) / "huggingface"))
+        os.environ.setdefault("TORCH_HOME", str((cache or Path(folder)) / "torch"))
         os.environ["XDG_CACHE_HOME"] = folder
+
+
+def _places() -> tuple[Path | None, Path | None]:
+    """Of the user's caches and settings; None for a user without a home."""
+    try:
+        return platformdirs.user_cache_path(), platformdirs.user_config_path()
+    except RuntimeError:
+        return None, None
 
 
 def _remove(folder: str, owner: int) -> None:
@@ -43,9 +45,9 @@ def _remove(folder: str, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_writable(path: Path) -> bool:
+def _is_writable(path: Path | None) -> bool:
     """Whether the folder can be written, or made."""
-    for place in (path, *path.parents):
+    for place in () if path is None else (path, *path.parents):
         if place.exists():
             return place.is_absolute() and place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     return False
