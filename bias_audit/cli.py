@@ -85,9 +85,10 @@ def run_command(
     out = output.console
     with told(output):
         from bias_audit.config.load import load_config
+        from bias_audit.config.shipped import shipped
 
         settings = load_config(config, overrides or ())
-        output.lines([f"Audit {settings.name} from {config}"])
+        output.lines([f"Audit {settings.name} from {shipped(config)}"])
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
         from bias_audit.selftest.kept import kept_or_quick

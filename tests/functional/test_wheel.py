@@ -74,12 +74,14 @@ def _install(wheel: Path, folder: Path) -> None:
     assert not {"torch", "numpy", "PIL", "weasyprint"} & hidden
     (folder / "sitecustomize.py").write_text(
         "import sys\n"
+        "from importlib.machinery import PathFinder\n"
         f"HIDDEN = {hidden!r}\n"
-        "class Hide:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in HIDDEN:\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Hide())\n"
+        "class Rest(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        "        hidden = name.partition('.')[0] in HIDDEN\n"
+        "        return None if hidden else PathFinder.find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Rest\n"
     )
 
 
@@ -106,7 +108,7 @@ def _needed(name: str) -> set[str]:
 
 @pytest.mark.slow
 def test_wheel_audits_in_the_worst_of_homes(installed: Path, tmp_path: Path) -> None:
-    """No checkout, no developers' packages, no home, no UTF-8, and a path with everything in it."""
+    """No checkout, no developers' packages, no home, no UTF-8, and every sign in the path."""
     folder = tmp_path / "wörk 'dir' %20#x?y"
     folder.mkdir()
     env = {
