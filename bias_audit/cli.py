@@ -31,7 +31,6 @@ from bias_audit.command import (
     EXIT_DEFECT,
     EXIT_INCONCLUSIVE,
     EXIT_INTERRUPTED,
-    EXIT_REFUSED,
     ConfigArgument,
     LogOption,
     Output,
@@ -40,6 +39,7 @@ from bias_audit.command import (
     typed,
 )
 from bias_audit.console import ConsoleProgress, print_brief, print_selftest
+from bias_audit.errors import OutputError
 from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
@@ -411,7 +411,7 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == 0 and (why := terminal.failure()):
             sys.stderr.write(f"Error: the output cannot be written: {why}\n")
-            sys.exit(EXIT_REFUSED)
+            sys.exit(OutputError.exit_code)
         raise
     except KeyboardInterrupt:  # before or after a command, which tells what it kept
         sys.exit(EXIT_INTERRUPTED)
