@@ -12,7 +12,6 @@ itself; 130 interrupted (the same command goes on where it was).
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import traceback
 from collections import Counter
@@ -25,6 +24,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bias_audit import homes, terminal
 from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
@@ -36,8 +36,10 @@ from bias_audit.command import (
     Output,
     SetOption,
     told,
+    typed,
 )
 from bias_audit.console import ConsoleProgress, print_brief, print_selftest
+from bias_audit.errors import OutputError
 from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
@@ -83,16 +85,17 @@ def run_command(
     out = output.console
     with told(output):
         from bias_audit.config.load import load_config
+        from bias_audit.config.shipped import shipped
 
         settings = load_config(config, overrides or ())
-        output.lines([f"Audit {settings.name} from {config}"])
+        output.lines([f"Audit {settings.name} from {shipped(config)}"])
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
         from bias_audit.selftest.kept import kept_or_quick
 
         result = run(
             settings,
-            command=shlex.join(["bias-audit", *sys.argv[1:]]),
+            command=typed(),
             progress=output.progress,
             replace=replace,
             selftest=partial(kept_or_quick, settings.output.cache, output.progress),
@@ -414,8 +417,15 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
 def main() -> None:
     """Run the command line."""
+    terminal.prepare()
+    homes.prepare()
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == 0 and (why := terminal.failure()):
+            sys.stderr.write(f"Error: the output cannot be written: {why}\n")
+            sys.exit(OutputError.exit_code)
+        raise
     except KeyboardInterrupt:  # before or after a command, which tells what it kept
         sys.exit(EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001  whatever it is, it says nothing about a criterion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import sys
 import traceback
@@ -99,6 +100,12 @@ class Output:
                 exit_code=EXIT_DEFECT,
                 traceback="".join(lines),
             )
+
+
+def typed() -> str:
+    """What the user typed, for the provenance; bytes that are no text are written as escapes."""
+    command = shlex.join(["bias-audit", *sys.argv[1:]])
+    return command.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextmanager

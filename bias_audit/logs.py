@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import time
 from collections.abc import Iterator
@@ -36,7 +37,11 @@ class JsonLog:
             "event": event,
             **fields,
         }
-        self._stream.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "replace")
+        if _is_utf8(self._stream):
+            self._stream.write(text.decode("utf-8") + "\n")
+        else:
+            self._stream.write(json.dumps(json.loads(text)) + "\n")
         self._stream.flush()
 
     def say(self, message: str) -> None:
@@ -52,6 +57,12 @@ class JsonLog:
         self.event(
             "step_ends", title=title, done=step.done, total=total, unit=unit, seconds=step.seconds
         )
+
+
+def _is_utf8(stream: IO[str]) -> bool:
+    """Whether a stream takes all of Unicode; one in memory does."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 class _JsonStep:

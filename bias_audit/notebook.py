@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from bias_audit.report.brief import brief
 from bias_audit.report.resources import template_engine
@@ -28,7 +29,7 @@ class Audit:
     def _repr_html_(self) -> str:
         """Verdicts, overview and answers; one HTML fragment that loads nothing."""
         reports = self._reports()
-        where = Path(os.path.relpath(reports[0])).as_posix() if reports else None
+        where = quote(Path(os.path.relpath(reports[0])).as_posix()) if reports else None
         page = template_engine().get_template("notebook.html")
         return page.render(
             lines=brief(self.result, ()),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from bias_audit.command import (
     Output,
     SetOption,
     told,
+    typed,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def run_command(
         done = run_zoo(
             zoo,
             chosen,
-            command=shlex.join(["bias-audit", *sys.argv[1:]]),
+            command=typed(),
             progress=out.progress,
             force=force,
             heard="later",

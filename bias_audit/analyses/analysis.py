@@ -396,6 +396,11 @@ class Declared(Generic[P]):
     """Images that the analysis passes through the backbone beyond the recording of activations,
     for an estimate of the time; a backward pass counts as two."""
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is asked once, of all backbones together."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis(Declared[P]):
@@ -424,3 +429,8 @@ class JointAnalysis(Declared[P]):
 
     run: Callable[[Sequence[Member], P], Outcome]
     """Raises AnalysisError when it cannot be computed."""
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is asked once, of all backbones together."""
+        return True

@@ -15,6 +15,7 @@ from bias_audit.audit.plan import (
     make_plan,
     opened,
     read_table,
+    refuse_backbones,
     refuse_unanswerable,
 )
 from bias_audit.audit.reference import reference_images
@@ -34,8 +35,9 @@ from bias_audit.results.audit import DataRecord
 def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     """Validate everything that can be without weights, and say what a run would cost."""
     plan = make_plan(config)
+    faces = find_faces(plan, progress=progress, with_backbones=True)
+    refuse_backbones(plan, faces.table)
     yield f"{config.name}: the config is valid"
-    faces = find_faces(plan, progress=progress)
     yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
     yield from _warnings(plan, faces)
     yield from _family_lines(plan, faces.table.attributes)

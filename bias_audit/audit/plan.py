@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
 from bias_audit.analyses.withholding import without_small_intersections
-from bias_audit.audit.criteria import (
+from bias_audit.backbones.backbone import BackboneParams, BackboneSource
+from bias_audit.backbones.loading import load_backbone
+from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
+from bias_audit.config.criteria import (
     criterion_problems,
     joint_problems,
     layer_problems,
+    placed,
     quantity_problems,
 )
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource
-from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.font_files import font_problems
+from bias_audit.config.meaning import alone, joint_quantities, repeated, without_positions
 from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
+from bias_audit.config.wording import Problem, dotted
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import prepare
 from bias_audit.data.source import FaceSource
-from bias_audit.errors import ConfigError
+from bias_audit.errors import AuditError, ConfigError
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 
@@ -50,7 +56,7 @@ class PlannedAnalysis:
     @property
     def is_joint(self) -> bool:
         """Whether it is asked of all backbones together."""
-        return isinstance(self.analysis, JointAnalysis)
+        return self.analysis.is_joint
 
     def families(self, attributes: Sequence[Attribute]) -> int:
         """Families of tests that decide its claims, of each backbone or of all together."""
@@ -70,9 +76,7 @@ class Plan:
     @property
     def joint_quantities(self) -> frozenset[str]:
         """What is measured of all backbones together, and of none alone."""
-        joint = {q for p in self.analyses if p.is_joint for q in p.analysis.quantities}
-        single = {q for p in self.analyses if not p.is_joint for q in p.analysis.quantities}
-        return frozenset(joint - single)
+        return joint_quantities(self.analyses)
 
     def families(self, attributes: Sequence[Attribute]) -> int:
         """Families of tests that decide what findings claim, of all backbones."""
@@ -134,16 +138,6 @@ def make_plan(config: AuditConfig) -> Plan:
                 component.kind, analysis, analysis.params_type.model_validate(component.params)
             )
         )
-    if problems := [
-        *_without_positions(config, analyses),
-        *_alone(backbones, analyses),
-        *_repeated(analyses),
-        *font_problems(config.output.fonts),
-    ]:
-        raise ConfigError(problems, source=config.name)
-    offered = (name for planned in analyses for name in planned.analysis.quantities)
-    if problems := list(quantity_problems(config.criteria, offered)):
-        raise ConfigError(problems, source=config.name)
     plan = Plan(
         config=config,
         source=source,
@@ -151,61 +145,58 @@ def make_plan(config: AuditConfig) -> Plan:
         backbones=tuple(backbones),
         analyses=tuple(analyses),
     )
-    if problems := list(joint_problems(config.criteria, plan.joint_quantities)):
-        raise ConfigError(problems, source=config.name)
+    criteria = placed(config.criteria)
+    offered = (name for planned in analyses for name in planned.analysis.quantities)
+    problems = [
+        *without_positions(analyses, config.activations.positions),
+        *alone(analyses, len(backbones)),
+        *repeated(analyses),
+        *quantity_problems(criteria, offered),
+        *joint_problems(criteria, plan.joint_quantities),
+    ]
+    lines = [*_named(config, problems), *font_problems(config.output.fonts)]
+    if lines:
+        raise ConfigError(lines, source=config.name)
     return plan
 
 
-def _without_positions(config: AuditConfig, analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
-    """A message for every analysis that asks for feature maps which would not be recorded."""
-    if config.activations.positions:
-        return
-    for index, planned in enumerate(analyses):
-        if planned.analysis.needs_positions(planned.params):
-            yield (
-                f"analyses.{index} ({planned.kind}): expected feature maps, which are not "
-                "recorded with activations.positions: 0; set activations.positions: 8"
+def _named(config: AuditConfig, problems: Iterable[Problem]) -> list[str]:
+    """Problems with their places, and with the kind or name of what is there."""
+    lines = []
+    for location, message in problems:
+        section, index, *rest = location
+        place = int(index)
+        name = (
+            config.analyses[place].kind if section == "analyses" else config.criteria[place].name
+        )
+        lines.append(
+            ": ".join(
+                [f"{section}.{place} ({name})", *filter(None, [dotted(tuple(rest))]), message]
             )
+        )
+    return lines
 
 
-def _repeated(analyses: Sequence[PlannedAnalysis]) -> Iterator[str]:
-    """A message for every analysis after the first of a kind of which there may be one."""
-    seen: set[str] = set()
-    for index, planned in enumerate(analyses):
-        if planned.analysis.is_once and planned.kind in seen:
-            yield (
-                f"analyses.{index} ({planned.kind}): expected one analysis of this kind, got "
-                "another; single images would follow from the differences between its groups and "
-                "those of the first, so give it an audit of its own"
-            )
-        seen.add(planned.kind)
-
-
-def _alone(
-    backbones: Sequence[PlannedBackbone], analyses: Sequence[PlannedAnalysis]
-) -> Iterator[str]:
-    """A message for every analysis of several backbones that is asked of one."""
-    if len(backbones) > 1:
-        return
-    for index, planned in enumerate(analyses):
-        if planned.is_joint:
-            yield (
-                f"analyses.{index} ({planned.kind}): expected at least two backbones to look at "
-                "together, got one; add a backbone, or leave the analysis out (a zoo audits "
-                "each backbone by itself)"
-            )
-
-
-def find_faces(plan: Plan, *, progress: Progress) -> Faces:
+def find_faces(plan: Plan, *, progress: Progress, with_backbones: bool = False) -> Faces:
     """Read the labels, open every image once, draw, cluster, and leave out small intersections.
+
+    Args:
+        plan: Of the audit.
+        progress: Where to report.
+        with_backbones: Before any image is opened, also say what is wrong with the backbones:
+            where a file is missing, or the labels cannot be used.
 
     Raises:
         DataError: The source cannot be read, no image is usable, or every intersection is small.
-        ConfigError: An analysis asks for what these faces do not have, or the declared plan of
-            tests has too few draws.
+        BackboneError: The file of a backbone is missing.
+        ConfigError: An analysis asks for what these faces do not have, the declared plan of tests
+            has too few draws, or several things are wrong.
     """
-    table = read_table(plan)
-    refuse_unanswerable(plan, table)
+    with gathered(plan) if with_backbones else nullcontext():
+        table = read_table(plan)
+        refuse_unanswerable(plan, table)
+        if with_backbones:
+            refuse_missing_files(plan)
     faces = opened(plan, table, progress=progress)
     shown = without_small_intersections(faces, plan.config.small_groups.suppress_below)
     refuse_unanswerable(plan, shown.table)
@@ -282,8 +273,85 @@ def refuse_unanswerable(
         for index, planned in enumerate(plan.analyses)
         for problem in planned.analysis.problems(planned.params, table, layers)
     ]
-    criteria = plan.config.criteria
-    problems += criterion_problems(criteria, table)
-    problems += layer_problems(criteria, layers, backbone, joint=plan.joint_quantities)
+    criteria = placed(plan.config.criteria)
+    about_criteria = [
+        *criterion_problems(criteria, table.attributes),
+        *layer_problems(criteria, layers, backbone, joint=plan.joint_quantities),
+    ]
+    problems += _named(plan.config, about_criteria)
     if problems:
         raise ConfigError(problems, source=plan.config.name)
+
+
+@contextmanager
+def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
+    """Where something inside cannot be used, look at all backbones before saying so.
+
+    Args:
+        plan: Of the audit.
+        table: The annotated faces, once they are read.
+
+    Raises:
+        AuditError: What was raised inside; a `ConfigError` with all problems if there are more.
+    """
+    try:
+        yield
+    except AuditError as error:
+        if error.exit_code != AuditError.exit_code:
+            raise  # the machine refused, whatever the inputs are
+        about = list(backbone_problems(plan, table))
+        own = error.problems if isinstance(error, ConfigError) else (str(error),)
+        others = [each for each in own if not any(each in problem for problem in about)]
+        if len(others) + len(about) <= len(own):
+            raise
+        raise ConfigError([*others, *about], source=plan.config.name) from error
+
+
+def refuse_missing_files(plan: Plan) -> None:
+    """Stop before the work where the file of a backbone is not there.
+
+    Raises:
+        AuditError: In the words of the backbone's source.
+    """
+    for planned in plan.backbones:
+        if _lacks_files(planned):
+            planned.source.build(planned.params, True)  # noqa: FBT003  the sources' signature
+
+
+def refuse_backbones(plan: Plan, table: FaceTable) -> None:
+    """Stop where a backbone cannot be built, or lacks a layer; no weights are read.
+
+    Raises:
+        ConfigError: With the problems of all backbones.
+    """
+    if problems := list(backbone_problems(plan, table)):
+        raise ConfigError(problems, source=plan.config.name)
+
+
+def backbone_problems(plan: Plan, table: FaceTable | None) -> Iterator[str]:
+    """A message for every backbone that cannot be used; weights are asked for only if missing."""
+    seen: set[str] = set()
+    for index, planned in enumerate(plan.backbones):
+        try:
+            backbone = load_backbone(
+                planned.kind, planned.source, planned.params, pretrained=_lacks_files(planned)
+            )
+            if table is not None:
+                name = backbone.record.name
+                refuse_unanswerable(plan, table, backbone.layers, backbone=name)
+        except ConfigError as error:
+            yield from (problem for problem in error.problems if problem not in seen)
+            seen |= set(error.problems)
+        except AuditError as error:
+            yield f"backbones.{_entry(plan, index)} ({planned.kind}): {error}"
+
+
+def _entry(plan: Plan, index: int) -> int:
+    """Place in the config, where the checkpoints of a training are one entry."""
+    return sum(planned.step == 0 for planned in plan.backbones[: index + 1]) - 1
+
+
+def _lacks_files(planned: PlannedBackbone) -> bool:
+    values = dict(planned.params).values()
+    paths = [v for value in values for v in (value if isinstance(value, tuple) else (value,))]
+    return any(isinstance(path, Path) and not path.exists() for path in paths)

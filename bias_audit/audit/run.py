@@ -37,6 +37,7 @@ from bias_audit.audit.plan import (
     Plan,
     PlannedBackbone,
     find_faces,
+    gathered,
     make_plan,
     refuse_unanswerable,
 )
@@ -87,7 +88,7 @@ def run(
         forget_errors(folder)
         plan, costs = make_plan(config), Costs()
         with costs.stage("faces"):
-            faces = find_faces(plan, progress=progress)
+            faces = find_faces(plan, progress=progress, with_backbones=True)
         progress.say(f"{len(faces)} images of {faces.table.name} to audit")
         cautions = identity_cautions(faces, config.sampling.max_identity_share)
         for caution in cautions:
@@ -95,8 +96,9 @@ def run(
         embedding_of(faces, config.sampling.unrecorded_identity)  # unreadable before any work
         reference = reference_images(config, progress=progress) if plan.needs_head else None
         wanted = ForHead(plan.needs_head, reference)
-        for planned in plan.backbones[1:]:  # what cannot be loaded is found before hours of work
-            _load(plan, planned, faces)
+        with gathered(plan, faces.table):
+            for planned in plan.backbones[1:]:  # found before hours of work if it cannot be loaded
+                _load(plan, planned, faces)
         with costs.stage("self-test"):
             tested = selftest() if selftest else None
         run_id = digest(config_sha256(config), started.isoformat())[:8]

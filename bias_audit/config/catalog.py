@@ -11,9 +11,16 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
+
+MOST_NAMES: Final = 5
+"""That one message lists."""
+_COMPARED: Final = 200
+"""Characters of a name that are compared, which takes long for long ones."""
+LONGEST: Final = 80
+"""Characters of a value that a message shows."""
 
 
 class Plugin(Protocol):
@@ -61,10 +68,17 @@ class Catalog(Generic[T]):
 def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
     """A message for a name that does not exist: what is known, and the nearest of it."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")  # noqa: PLR2004
-    return f"unknown {noun} {name!r}{hint} (known: {shown})"
+    near = difflib.get_close_matches(name[:_COMPARED], known, n=1, cutoff=0.5)
+    hint = f"; did you mean {shortened(repr(near[0]))}?" if near else ""
+    more = ", ..." if len(known) > MOST_NAMES else ""
+    shown = ", ".join(map(shortened, known[:MOST_NAMES])) + more
+    return f"unknown {noun} {shortened(repr(name))}{hint} (known: {shown})"
+
+
+def shortened(text: str) -> str:
+    """The beginning of a long text, without control characters."""
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:200])
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 DATA_SOURCES: Catalog[Any] = Catalog("bias_audit.data.sources", "data source")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import (
@@ -14,8 +13,6 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
-
-from bias_audit.config.catalog import unknown_name
 
 _LONGEST = 4000
 
@@ -114,17 +111,3 @@ class Declarations(_Declared):
         default=(), description="The texts that were read, with version and date."
     )
     scenarios: tuple[Scenario, ...] = Field(default=(), description="Bias scenarios.")
-
-
-def unknown_criteria(declared: Declarations, names: Iterable[str]) -> Iterator[str]:
-    """A message for every criterion that a scenario names and the config does not have."""
-    known = list(names)
-    for index, scenario in enumerate(declared.scenarios):
-        for name in scenario.criteria:
-            if name not in known:
-                what = (
-                    unknown_name(name, known, noun="criterion")
-                    if known
-                    else f"unknown criterion {name!r}: the config declares no criteria"
-                )
-                yield f"scenarios.{index}.criteria: {what}"

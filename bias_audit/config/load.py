@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from bias_audit.config.catalog import (
     ANALYSES,
@@ -16,10 +16,12 @@ from bias_audit.config.catalog import (
     EXECUTORS,
     LAYOUTS,
     Catalog,
-    unknown_name,
 )
-from bias_audit.config.document import Document, Location, override, read_document, shortened
+from bias_audit.config.document import Document, override, read_document
+from bias_audit.config.meaning import audit_problems, zoo_problems
 from bias_audit.config.schema import AuditConfig
+from bias_audit.config.shipped import shipped
+from bias_audit.config.wording import MISSING, Location, Problem, faults_of, problems_of
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
 
@@ -37,12 +39,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.
     """
-    return _load(path, overrides, AuditConfig, _components)
+    return _load(path, overrides, AuditConfig, _components, audit_problems)
 
 
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
     """Read and validate the config of a zoo; as `load_config`, nothing is looked for."""
-    return _load(path, overrides, ZooConfig, _zoo_components)
+    return _load(path, overrides, ZooConfig, _zoo_components, zoo_problems)
 
 
 def _load(
@@ -50,20 +52,31 @@ def _load(
     overrides: Sequence[str],
     model: type[Config],
     components: Callable[[Any], Components],
+    together: Callable[[Any], Iterator[Problem]],
 ) -> Config:
-    document = read_document(path)
-    if not document.problems:
+    source = shipped(path)
+    document = read_document(source)
+    if document.data is not None:
         for text in overrides:
             override(document, text)
-    problems = document.problems
-    if not problems:
         problems = [
-            *_shape_problems(document, model),
-            *_component_problems(document, components(document.data)),
+            *_shape_problems(document.data, model),
+            *_component_problems(document.data, components(document.data)),
+            *together(document.data),
         ]
-    if problems:
-        raise ConfigError([*problems, *_other_kind(document, model)], source=str(path))
+        document.add(_innermost(problems))
+    if document.problems:
+        raise ConfigError([*document.problems, *_other_kind(document, model)], source=str(source))
     return model.model_validate(document.data)
+
+
+def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """All but what the analysis says of a layout that the layout itself says of its keys."""
+    for location, message in problems:
+        outer = location[-1:] in {("layout",), ("layouts",)}
+        size = len(location)
+        if not (outer and any(o[:size] == location and len(o) > size for o, _ in problems)):
+            yield location, message
 
 
 def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
@@ -75,15 +88,58 @@ def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
         yield "this is the config of an audit: use `bias-audit run`, or list its data in datasets"
 
 
-def _shape_problems(document: Document, model: type[BaseModel]) -> Iterator[str]:
+def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> Iterator[Problem]:
+    """What is wrong in a section by itself, with its place in the config."""
     try:
-        model.model_validate(document.data)
+        model.model_validate(data)
     except ValidationError as error:
-        for detail in error.errors():
-            yield _explain(document, detail, detail["loc"], model)
+        found = list(problems_of(error, data, model))
+        for location, message in [*found, *_behind(error, data, model)]:
+            yield (*place, *location), message
 
 
-def _component_problems(document: Document, components: Components) -> Iterator[str]:
+def _behind(error: ValidationError, data: Any, model: type[BaseModel]) -> Iterator[Problem]:
+    """Problems of keys with each other, which validation looks for once each key is valid.
+
+    Keys that are missing or no text, where text would do, get some; unknown keys are left out.
+    """
+    mended = copy.deepcopy(data)
+    before = list(faults_of(error, data))
+    for kind, location in before:
+        _mend(mended, kind, location)
+    try:
+        model.model_validate(mended)
+    except ValidationError as later:
+        after = faults_of(later, mended)
+        said = {place for _, place in before} | {p for kind, p in after if kind != "value_error"}
+        for location, message in problems_of(later, mended, model):
+            if location not in said:
+                yield location, message
+
+
+def _mend(data: Any, kind: str, location: Location) -> None:
+    section = _at(data, location[:-1])
+    if not isinstance(section, dict) or not location:
+        return
+    if kind == "extra_forbidden":
+        section.pop(location[-1], None)
+    elif kind == "missing" or kind.startswith("string_"):
+        section[location[-1]] = "x"
+
+
+def _at(data: Any, location: Location) -> Any:
+    for part in location:
+        data = data[part] if _has(data, part) else None
+    return data
+
+
+def _has(data: Any, part: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(part, int) and part < len(data)
+    return isinstance(data, dict) and part in data
+
+
+def _component_problems(data: Any, components: Components) -> Iterator[Problem]:
     for location, component, catalog in components:
         kind = component.get("kind")
         if not isinstance(kind, str):
@@ -91,24 +147,13 @@ def _component_problems(document: Document, components: Components) -> Iterator[
         try:
             plugin = catalog.load(kind)
         except KeyError as error:
-            yield f"{document.where((*location, 'kind'))}: {error.args[0]}"
+            yield (*location, "kind"), error.args[0]
             continue
         params = {key: value for key, value in component.items() if key != "kind"}
-        try:
-            plugin.params_type.model_validate(params)
-        except ValidationError as error:
-            for detail in error.errors():
-                if detail["type"] == "missing" and _is_pattern(document.data, location):
-                    continue  # what matches brings it
-                full = (*location, *detail["loc"])
-                yield _explain(document, detail, full, plugin.params_type, inner=detail["loc"])
-
-
-def _is_pattern(data: Any, location: Location) -> bool:
-    """Whether a component of a zoo stands for all backbones that match."""
-    for part in location:
-        data = data[part]
-    return "match" in data
+        is_pattern = "match" in _at(data, location)
+        for place, message in _shape_problems(params, plugin.params_type, location):
+            if not (is_pattern and message == MISSING):  # what matches brings it
+                yield place, message
 
 
 def _components(data: Any) -> Components:
@@ -140,43 +185,7 @@ def _listed_components(data: Any) -> Components:
             yield (section, index), item, catalog
             if isinstance(item.get("layout"), dict):
                 yield (section, index, "layout"), item["layout"], LAYOUTS
-
-
-def _explain(
-    document: Document,
-    detail: ErrorDetails,
-    location: Location,
-    model: type[BaseModel],
-    *,
-    inner: Location | None = None,
-) -> str:
-    where = document.where(location)
-    if detail["type"] == "extra_forbidden":
-        known = _keys_at(model, (inner if inner is not None else location)[:-1])
-        return f"{where}: {unknown_name(str(location[-1]), known, noun='key')}"
-    if detail["type"] == "missing":
-        return f"{where}: missing; this key is required"
-    got = shortened(repr(detail["input"]))
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[0].lower()}{message[1:]}; got {got}"
-
-
-def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
-    """Keys of the (nested) model that a location leads to."""
-    current: Any = model
-    for part in location:
-        current = _without_none(current)
-        if isinstance(part, int):
-            current = next(iter(get_args(current)), None)
-            continue
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = fields[part].annotation
-    return list(getattr(_without_none(current), "model_fields", {}))
-
-
-def _without_none(annotation: Any) -> Any:
-    """The type of a section that may be left out."""
-    if type(None) not in get_args(annotation):
-        return annotation
-    return next(kind for kind in get_args(annotation) if kind is not type(None))
+            several = item.get("layouts")
+            for place, layout in enumerate(several if isinstance(several, list) else ()):
+                if isinstance(layout, dict):
+                    yield (section, index, "layouts", place), layout, LAYOUTS

@@ -10,19 +10,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from bias_audit.config.changes import Changes
-from bias_audit.config.declarations import Declarations, unknown_criteria
+from bias_audit.config.declarations import Declarations
 
 
 class Strict(BaseModel):
     """Frozen, with unknown keys refused; the base of every config section and plugin's params."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 def _expand(value: object) -> object:
@@ -229,8 +227,6 @@ class SmallGroups(Strict):
 class Criterion(Strict):
     """A claim that an audit is to decide, with its margin: PASS, FAIL or INCONCLUSIVE."""
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
     name: str = Field(pattern=r"\S", max_length=80, description="Unique; names the verdict.")
     quantity: str = Field(
         pattern=r"^[a-z][a-z0-9_]*$",
@@ -307,30 +303,6 @@ class AuditConfig(Strict):
         description="What only people can say; printed in the report, and without any effect on "
         "a number.",
     )
-
-    @field_validator("criteria")
-    @classmethod
-    def _criteria_have_names_of_their_own(
-        cls, criteria: tuple[Criterion, ...]
-    ) -> tuple[Criterion, ...]:
-        names = [criterion.name for criterion in criteria]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"expected names of their own, got twice: {', '.join(twice)}")
-        return criteria
-
-    @field_validator("declarations")
-    @classmethod
-    def _scenarios_name_criteria(
-        cls, declarations: Declarations | None, info: ValidationInfo
-    ) -> Declarations | None:
-        if declarations is None or "criteria" not in info.data:
-            return declarations
-        names = [criterion.name for criterion in info.data["criteria"]]
-        problems = [*unknown_criteria(declarations, names)]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return declarations
 
     @property
     def folder(self) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bias_audit.config.changes import Changes
 from bias_audit.config.declarations import Declarations
@@ -126,21 +125,13 @@ class ZooOutput(Strict):
     fonts: FontPaths = ()
 
 
-def _own_names(datasets: tuple[ZooDataset, ...]) -> tuple[ZooDataset, ...]:
-    names = [dataset.name for dataset in datasets]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"expected names of their own, got twice: {', '.join(twice)}")
-    return datasets
-
-
 class ZooConfig(Strict):
     """A model zoo that is audited again and again."""
 
     name: Name
     description: str = ""
     seed: int = Field(0, ge=0)
-    datasets: Annotated[tuple[ZooDataset, ...], AfterValidator(_own_names)] = Field(min_length=1)
+    datasets: tuple[ZooDataset, ...] = Field(min_length=1)
     backbones: tuple[ZooBackbone, ...] = Field(min_length=1)
     activations: Activations = Activations()
     controls: Controls = Controls()
@@ -153,20 +144,6 @@ class ZooConfig(Strict):
     policy: Policy = Policy()
     executor: Component = Component(kind="local")
     output: ZooOutput = ZooOutput()
-
-    @field_validator("criteria")
-    @classmethod
-    def _criteria_have_names_of_their_own(
-        cls, criteria: tuple[Criterion, ...]
-    ) -> tuple[Criterion, ...]:
-        _refuse_twice(criteria)
-        return criteria
-
-    @model_validator(mode="after")
-    def _criteria_of_datasets_are_others(self) -> ZooConfig:
-        for dataset in self.datasets:
-            _refuse_twice([*self.criteria, *dataset.criteria])
-        return self
 
     @property
     def folder(self) -> Path:
@@ -200,10 +177,3 @@ class ZooConfig(Strict):
                 "output": self.output.model_dump(exclude={"folder"}),
             }
         )
-
-
-def _refuse_twice(criteria: Sequence[Criterion]) -> None:
-    names = [criterion.name for criterion in criteria]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"criteria: expected names of their own, got twice: {', '.join(twice)}")

@@ -125,7 +125,7 @@ def test_inception_sees_what_torchvision_shows_it(tmp_path: Path) -> None:
     torch.save(models.inception_v3(weights=None, init_weights=False).state_dict(), place)
     backbone = load("checkpoint", architecture="inception_v3", library="torchvision", file=place)
     assert backbone.preprocessing.height == 299
-    assert backbone.module.transform_input is True
+    assert bool(backbone.module.transform_input)
 
 
 LARGE = "regnet"  # cannot be built without memory, and differ among themselves in numbers alone

@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "bias_audit"
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
     ("cli", "notebook"),
     ("zoo_cli",),
     ("command",),
@@ -22,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("software",),
     ("statistics", "groups", "logs"),
-    ("progress", "files"),
+    ("progress", "files", "terminal", "homes"),
     ("errors",),
 )
 HEIGHT = {name: -index for index, names in enumerate(LAYERS) for name in names}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
+from bias_audit.config.wording import dotted, problems_of
 
 
 def known_layout(layout: Component) -> Component:
@@ -25,7 +26,9 @@ def known_layout(layout: Component) -> Component:
     try:
         plugin.params_type.model_validate(layout.params)
     except ValidationError as error:
-        raise ValueError(f"layout {layout.kind}: {error}") from error
+        problems = problems_of(error, layout.params, plugin.params_type)
+        told = "; ".join(f"{dotted(place)}: {message}" for place, message in problems)
+        raise ValueError(f"layout {layout.kind}: {told}") from error
     return layout
 
 

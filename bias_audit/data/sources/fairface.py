@@ -174,4 +174,4 @@ def _nothing_found(root: Path, splits: tuple[str, ...], padding: str) -> str:
     )
 
 
-PLUGIN = FaceSource(title="FairFace", params_type=Params, read=read)
+PLUGIN = FaceSource(title="FairFace", params_type=Params, read=read, declares=lambda _: ATTRIBUTES)

@@ -212,7 +212,7 @@ def read(params: Params) -> FaceTable:
     disagreement, noticed = declared_disagreement(params.disagreement)
     measured, noticed_too = measured_disagreement(rows, params.annotators, params.attributes)
     rows = voted(rows, params.annotators, params.path_column)
-    attributes = [Attribute(name, tuple(levels)) for name, levels in params.attributes.items()]
+    attributes = declared(params)
     description = Description(
         name=params.file.stem + (f", split {params.split}" if params.split else ""),
         label_origin=params.label_origin,
@@ -296,4 +296,9 @@ def _problem(row: Row, readers: Mapping[str, LevelReader], params: Params) -> Ex
     return None
 
 
-PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read)
+def declared(params: Params) -> tuple[Attribute, ...]:
+    """The attributes with their levels, as the config lists them."""
+    return tuple(Attribute(name, tuple(levels)) for name, levels in params.attributes.items())
+
+
+PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read, declares=declared)

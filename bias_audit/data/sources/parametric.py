@@ -70,4 +70,9 @@ def _entry(finder: ImageFinder, row: Row | Exclusion) -> Annotation | Exclusion:
     return Annotation(row["file"], found, labels, identity=row["identity"])
 
 
-PLUGIN = FaceSource(title="rendered parametric faces", params_type=Params, read=read)
+PLUGIN = FaceSource(
+    title="rendered parametric faces",
+    params_type=Params,
+    read=read,
+    declares=lambda _: ATTRIBUTES,
+)

@@ -61,11 +61,6 @@ def read(params: Params) -> FaceTable:
     notices = []
     if len(images) < len(names):
         notices.append(f"{len(names) - len(images)} other files in the folder were ignored")
-    attributes = (
-        Attribute("age", params.ages),
-        Attribute("race", RACES),
-        Attribute("gender", GENDERS),
-    )
     description = Description(
         name="UTKFace",
         label_origin="predicted, then checked by people: ages, genders and races were estimated "
@@ -80,7 +75,16 @@ def read(params: Params) -> FaceTable:
     )
     entries = list(_entries(finder, images, params.ages))
     notices.extend(finder.notices())
-    return face_table(entries, attributes, description, notices=notices)
+    return face_table(entries, declared(params), description, notices=notices)
+
+
+def declared(params: Params) -> tuple[Attribute, ...]:
+    """The attributes in the file names."""
+    return (
+        Attribute("age", params.ages),
+        Attribute("race", RACES),
+        Attribute("gender", GENDERS),
+    )
 
 
 def _entries(
@@ -126,4 +130,4 @@ def _no_images(root: Path) -> str:
     return f"{root}: expected images named {_EXPECTED}, got none{hint}"
 
 
-PLUGIN = FaceSource(title="UTKFace", params_type=Params, read=read)
+PLUGIN = FaceSource(title="UTKFace", params_type=Params, read=read, declares=declared)
