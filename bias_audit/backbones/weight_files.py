@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bias_audit.contents import recognise
 from bias_audit.errors import BackboneError
 
 Tree = dict[str, "Tensor | Tree"]
@@ -24,29 +25,8 @@ _DEEPEST: Final = 8
 _SHOWN: Final = 5
 _SAFETENSORS: Final = "safetensors file"
 _PYTORCH: Final = "PyTorch file"
-_PAGE: Final = "a web page in place of the file, as a failed download leaves: download it again"
-_KINDS: Final = (
-    (rb"\Z", "an empty file"),
-    (rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", _PYTORCH),  # as before version 1.6
-    (rb"version https://git-lfs", "a Git LFS pointer in place of the file: run `git lfs pull`"),
-    (rb"\S*/annex/objects/", "a git-annex pointer in place of the file: run `git annex get`"),
-    (rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml|!--)", _PAGE),
-    (rb"\x89HDF", "an HDF5 file, as Keras saves"),
-    (rb"\x93NUMPY", "a NumPy array"),
-    (rb"GGUF", "a GGUF file, whose weights are quantised"),
-    (rb"....TFL3", "a TensorFlow Lite model"),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ|Rar!|7z\xbc\xaf", "a compressed archive: unpack it first"),
-    (rb"%PDF", "a PDF"),
-    (rb"\x89PNG|\xff\xd8\xff", "an image"),
-    (
-        rb"\s*\{.*(weight_map|safetensors)",
-        "the index of weights in several files: join them first",
-    ),
-    (rb"\s*[\[{]", "a JSON text"),
-    (rb"\x80[\x00-\x05]", "a Python pickle that torch.save did not write"),
-    (rb".{0,64}(?i:onnx|pytorch)", "an ONNX graph"),
-)
-"""How kinds of files begin; the first that fits."""
+_LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+"""How files of PyTorch before 1.6 begin."""
 
 
 def read_tensors(path: Path) -> tuple[Tree, str]:
@@ -87,14 +67,18 @@ def read_tensors(path: Path) -> tuple[Tree, str]:
 def _kind(path: Path) -> str:
     """What a file is, by its content."""
     with path.open("rb") as stream:
-        start = stream.read(512)
+        start = stream.read(1024)
     if start.startswith(b"PK"):
         return _kind_of_archive(path)
     header = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and header <= path.stat().st_size:
         return _SAFETENSORS
-    fitting = (kind for how, kind in _KINDS if re.match(how, start, re.DOTALL))
-    return next(fitting, "neither of them")
+    if start.startswith(_LEGACY):
+        return _PYTORCH
+    if b'"weight_map"' in start:
+        return "the index of weights in several files: join them first"
+    found = recognise(start)
+    return found.words if found else "neither of them" if start else "an empty file"
 
 
 def _kind_of_archive(path: Path) -> str:

@@ -10,18 +10,11 @@ from typing import Any, Final
 
 from fontTools.ttLib import TTFont
 
+from bias_audit.contents import recognise
+
 _NEEDED: Final = ("head", "hhea", "maxp", "hmtx", "cmap")
 _VARIATIONS: Final = ("fvar", "gvar", "avar", "cvar", "HVAR", "VVAR", "MVAR", "STAT")
 _FONTS: Final = (b"\x00\x01\x00\x00", b"OTTO", b"true", b"ttcf")
-_OTHERS: Final = {
-    b"wOFF": "a web font (WOFF)",
-    b"wOF2": "a web font (WOFF2)",
-    b"%!PS": "a PostScript Type 1 font",
-    b"\x80\x01": "a PostScript Type 1 font",
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a ZIP archive",
-    b"version https://git-lfs": "a Git LFS pointer",
-}
 _RESTRICTED, _NO_SUBSETS, _BITMAPS_ONLY = 0x2, 0x100, 0x200
 """Bits of fsType (OpenType 1.9, table OS/2): what a maker forbids."""
 
@@ -54,10 +47,10 @@ def read_font(path: Path) -> FontFile:
     except OSError as error:
         raise ValueError(f"expected a font file, cannot read {path}: {error.strerror}") from error
     if not content.startswith(_FONTS):
-        what = next((told for head, told in _OTHERS.items() if content.startswith(head)), None)
+        found = recognise(content)
         raise ValueError(
             "expected a TrueType or OpenType font (.ttf, .otf or .ttc), "
-            f"{path} is {what or 'another kind of file'}"
+            f"{path} is {found.words if found else 'another kind of file'}"
         )
     try:
         return _read(path, content)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-from bias_audit.data.contents import PLUGGED, recognise
+from bias_audit.contents import PLUGGED, recognise
 from bias_audit.data.deep_pixels import (
     WHITE_16,
     Deep,
@@ -130,6 +130,8 @@ def decode_first(data: bytes, white: int = 0) -> DecodedImage:
         UnusableImageError: It is none of these, damaged, too small or too large.
     """
     kind: str | None = "JPEG, PNG or other"
+    # Other libraries (WeasyPrint) let half a file pass for a whole one, for the whole process.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_size(image.width, image.height)

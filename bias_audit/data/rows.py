@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bias_audit.contents import recognise
 from bias_audit.data import parquet
-from bias_audit.data.contents import recognise
 from bias_audit.data.faces import Exclusion, ImageReference
 from bias_audit.data.text import comparable, shown, trimmed
 from bias_audit.errors import DataError

@@ -248,9 +248,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         "Git LFS pointer.*git lfs pull",
     ),
     "annex": (lambda p: p.write_text("/annex/objects/SHA256E-s1--00.pth\n"), "git annex get"),
-    "HTML": (lambda p: p.write_text("\n<!DOCTYPE html>\n<html>"), "web page.*download it again"),
+    "HTML": (lambda p: p.write_text("\n<!DOCTYPE html>\n<html>"), "web page.*download the file"),
     "HTML with BOM": (lambda p: p.write_text("\ufeff<html>"), "web page"),
-    "XML": (lambda p: p.write_text('<?xml version="1.0"?><Error>'), "web page"),
+    "XML": (lambda p: p.write_text('<?xml version="1.0"?><Error>'), "XML document.*error"),
     "empty": (lambda p: p.write_bytes(b""), "got an empty file"),
     "HDF5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5 file"),
     "ONNX": (lambda p: p.write_bytes(b"\x08\x07\x12\x07pytorch" + bytes(99)), "ONNX"),
@@ -263,9 +263,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "JSON": (lambda p: p.write_text("{}"), "JSON"),
     "pickle": (
         lambda p: p.write_bytes(b"\x80\x04\x95" + bytes(20)),
-        "pickle that",
+        "a Python pickle",
     ),
-    "gzip": (lambda p: p.write_bytes(b"\x1f\x8b" + bytes(99)), "unpack it first"),
+    "gzip": (lambda p: p.write_bytes(b"\x1f\x8b\x08" + bytes(99)), "compressed file: unpack it"),
     "nothing": (lambda p: _saved({"epoch": 1}, p), "got no tensor in it"),
     "text": (lambda p: p.write_text("hello"), "got neither of them"),
 }

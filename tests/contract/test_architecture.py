@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("software",),
     ("statistics", "groups", "logs"),
-    ("progress", "files", "terminal", "homes"),
+    ("progress", "files", "contents", "terminal", "homes"),
     ("errors",),
 )
 HEIGHT = {name: -index for index, names in enumerate(LAYERS) for name in names}

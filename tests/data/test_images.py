@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bias_audit.data import images
 from bias_audit.data.faces import ImageReference
@@ -47,7 +47,8 @@ def test_text_named_jpg_and_nothing_at_all() -> None:
     assert reason_of(b"") == "not an image"
 
 
-def test_truncated_jpeg() -> None:
+def test_truncated_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as after printing a report
     data = encoded(picture(1, 128), "JPEG")
     assert reason_of(data[: len(data) // 2]) == "corrupt image"
 

@@ -161,8 +161,8 @@ def test_collections_and_variable_fonts_become_one_face(tmp_path: Path) -> None:
     [
         (None, "found nothing at"),
         (b"", "another kind of file"),
-        (b"<!doctype html>", "another kind of file"),
-        (b"wOF2" + bytes(99), "web font (WOFF2)"),
+        (b"<!doctype html>", "web page"),
+        (b"wOF2" + bytes(99), "web font (WOFF)"),
         (b"%!PS-AdobeFont-1.0", "PostScript Type 1"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"\x00\x01\x00\x00" + bytes(99), "damaged"),

@@ -20,6 +20,11 @@ class Content(NamedTuple):
     is_pointer: bool = False
     """Whether the content proper is elsewhere, and has to be fetched."""
 
+    @property
+    def words(self) -> str:
+        """What it is, and what to do about it."""
+        return f"{self.what}: {self.fix}" if self.fix else self.what
+
 
 def _starts(*starts: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(starts)
@@ -103,7 +108,17 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
         _starts(b"\x1f\x8b\x08", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!", b"7z\xbc\xaf"),
         Content("a compressed file", "unpack it"),
     ),
-    (_matches(_BOM + rb'[\[{]\s*["{\[]'), Content("JSON text")),
+    (_starts(b"GGUF"), Content("a GGUF file, whose weights are quantised")),
+    (_matches(rb"....TFL3"), Content("a TensorFlow Lite model")),
+    (_matches(rb"\x08.{1,3}\x12?.{0,40}(?:onnx|pytorch)"), Content("an ONNX graph")),
+    (_starts(b"wOFF", b"wOF2"), Content("a web font (WOFF)")),
+    (_starts(b"%!PS", b"\x80\x01"), Content("a PostScript Type 1 font")),
+    (_matches(rb"\x80[\x02-\x05]"), Content("a Python pickle")),
+    (
+        _matches(_BOM + rb"<\?xml"),
+        Content("an XML document", "download the file itself: an error came"),
+    ),
+    (_matches(_BOM + rb'[\[{]\s*["{\[\]}]'), Content("JSON text")),
 )
 
 
