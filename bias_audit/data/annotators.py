@@ -10,7 +10,7 @@ import numpy as np
 
 from bias_audit.data.faces import Disagreement, Exclusion
 from bias_audit.data.rows import Row
-from bias_audit.data.text import reference_of, shown
+from bias_audit.data.text import one_line, reference_of
 
 _ALL: Final = "all"
 _FEWEST: Final = 50
@@ -38,7 +38,7 @@ def _voted(row: Row, annotators: Mapping[str, Sequence[str]], path_column: str) 
     for name, columns in annotators.items():
         votes = _votes(row, columns)
         if _is_tied(votes):
-            said = ", ".join(f"{n} x {shown(label)}" for label, n in votes.most_common())
+            said = ", ".join(f"{n} x {one_line(label)}" for label, n in votes.most_common())
             detail = f"{name}: expected one level with most votes, got {said}"
             return Exclusion(reference_of(row[path_column]), "annotators tied", detail)
     return {**row, **_majority(row, annotators)}

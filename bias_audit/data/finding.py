@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import Exclusion, ImageReference
-from bias_audit.data.text import comparable, reference_of, shown
+from bias_audit.data.text import comparable, one_line, reference_of
 from bias_audit.errors import DataError
 
 _LINK_TEXT = 4096
@@ -125,7 +125,9 @@ class ImageFinder:
         except _NotFoundError as error:
             return Exclusion(reference_of(name), error.reason, error.detail)
         except (OSError, RuntimeError, ValueError):
-            detail = f"'{shown(name)}' cannot be looked up: its links lead in a circle, or it is "
+            detail = (
+                f"'{one_line(name)}' cannot be looked up: its links lead in a circle, or it is "
+            )
             return Exclusion(reference_of(name), "missing file", f"{detail}no path")
 
     def notices(self) -> Iterator[str]:
@@ -157,7 +159,7 @@ class ImageFinder:
             return parts
         inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
         if inside.startswith(".."):
-            detail = f"expected a file inside of {self.root}, got '{shown(name)}'"
+            detail = f"expected a file inside of {self.root}, got '{one_line(name)}'"
             raise _NotFoundError("path leaves the folder", f"{detail}, which leads out of it")
         return PurePosixPath(inside).parts
 
@@ -183,10 +185,10 @@ class ImageFinder:
         for start in range(len(parts)):
             if self._is_there(parts[start:]):
                 ours = "/".join(parts[start:])
-                hint = f": write '{shown(ours)}', without '{shown(name[: -len(ours)])}'"
+                hint = f": write '{one_line(ours)}', without '{one_line(name[: -len(ours)])}'"
                 break
         detail = f"expected a path inside of {self.root}, or relative to it{hint}"
-        return _NotFoundError("absolute path", f"{detail}; got '{shown(name)}'")
+        return _NotFoundError("absolute path", f"{detail}; got '{one_line(name)}'")
 
     def _is_there(self, parts: tuple[str, ...]) -> bool:
         try:
@@ -233,7 +235,7 @@ class ImageFinder:
             if not self._follow:
                 detail = (
                     f"{path} is a link that a copy has turned into text: make it a link to "
-                    f"'{shown(target)}' again, or set data.follow_links: true to follow it"
+                    f"'{one_line(target)}' again, or set data.follow_links: true to follow it"
                 )
                 raise _NotFoundError("path leaves the folder", detail)
             path = path.parent / target
@@ -249,14 +251,14 @@ class ImageFinder:
             return alike[0]
         if alike:
             names = ", ".join(repr(other) for other in sorted(alike)[:5])
-            detail = f"expected one file like '{shown(name)}', got {names}"
+            detail = f"expected one file like '{one_line(name)}', got {names}"
             raise _NotFoundError("ambiguous path", f"{detail}; write it as the disk does")
         if f"{name}.dvc" in folder.entries:
-            detail = f"{shown(name)} is not here, only {shown(name)}.dvc: fetch it with `dvc pull`"
+            detail = f"{one_line(name)} is not here, only {one_line(name)}.dvc: fetch it with `dvc pull`"
             raise _NotFoundError("content not fetched", detail)
-        whole = shown("/".join(parts))
+        whole = one_line("/".join(parts))
         near = folder.any_case.get(name.casefold())
-        hint = f"; there is '{shown(near)}'" if near else ""
+        hint = f"; there is '{one_line(near)}'" if near else ""
         raise _NotFoundError("missing file", f"expected an image file {self.root}/{whole}{hint}")
 
     def _target(self, folder: _Folder, name: str) -> tuple[Path, bool]:
@@ -287,7 +289,7 @@ def _broken(link: Path) -> tuple[str, str]:
         if part in target or (command == "dvc pull" and "/cache/" in target):
             detail = f"{link} is a link to content that is not here: fetch it with `{command}`"
             return "content not fetched", detail
-    return "missing file", f"{link} is a link that leads nowhere: to '{shown(target)}'"
+    return "missing file", f"{link} is a link that leads nowhere: to '{one_line(target)}'"
 
 
 def _link_as_text(path: Path) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from bias_audit.data.age_bins import Ranges, bin_of, ordered_bins
 from bias_audit.data.rows import WHOLE_NUMBER
-from bias_audit.data.text import comparable, shown
+from bias_audit.data.text import comparable, one_line
 
 _NUMBER = re.compile(r"([+-]?\d{1,15})(?:[.,](\d{1,30}))?")
 _BOOLEANS = frozenset(("true", "false"))
@@ -98,12 +98,15 @@ class LevelReader:
             if number is not None and self._are_bins():
                 hint = f"; if the column holds numbers, set data.binned: [{self._name}]"
             expected = _some(self._levels)
-            detail = f"{self._name}: expected one of {expected}; got {shown(label)!r}{hint}"
+            detail = f"{self._name}: expected one of {expected}; got {one_line(label)!r}{hint}"
             return "unknown label", detail
         if number is None:
-            return "not a number", f"{self._name}: expected a number, got {shown(label)!r}"
+            return "not a number", f"{self._name}: expected a number, got {one_line(label)!r}"
         what = "negative number" if number < 0 else "number in no bin"
-        return what, f"{self._name}: {shown(label)} is in none of the bins {_some(self._levels)}"
+        return (
+            what,
+            f"{self._name}: {one_line(label)} is in none of the bins {_some(self._levels)}",
+        )
 
     def _are_bins(self) -> bool:
         try:
@@ -115,7 +118,7 @@ class LevelReader:
     def notices(self) -> Iterator[str]:
         """What was changed, with counts."""
         for why, changes in self._changed.items():
-            named = [f"{shown(a)} -> {b} ({n})" for (a, b), n in sorted(changes.items())]
+            named = [f"{one_line(a)} -> {b} ({n})" for (a, b), n in sorted(changes.items())]
             yield f"{changes.total()} labels of {self._name} {why}: {_some(named)}"
 
 

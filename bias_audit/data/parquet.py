@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bias_audit.data.faces import ImageReference
-from bias_audit.data.text import shown, trimmed
+from bias_audit.data.text import one_line, trimmed
 from bias_audit.errors import DataError
 
 Parquet = Any
@@ -53,7 +53,7 @@ def missing_shards(files: Sequence[Path]) -> Iterator[str]:
             seen.setdefault((match[1], int(match[3])), set()).add(int(match[2]))
     for (name, total), numbers in seen.items():
         if n := total - len(numbers):
-            yield f"{n} of {total} parquet files of split {shown(name)} are missing"
+            yield f"{n} of {total} parquet files of split {one_line(name)} are missing"
 
 
 def read_texts(file: Path, source: Parquet, column: str) -> tuple[list[str], list[str]]:
@@ -109,7 +109,7 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 def image_hint(schema: pa.Schema) -> str:
     """Which column of a file holds images, for who asked for another one."""
     found = [field.name for field in schema if _holds_images(field.type)]
-    return f"; did you mean {shown(found[0])!r}?" if len(found) == 1 else ""
+    return f"; did you mean {one_line(found[0])!r}?" if len(found) == 1 else ""
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -248,7 +248,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _named(kind: pa.DataType) -> str:
     """What a type is, for a person."""
     if pa.types.is_struct(kind):
-        fields = [shown(field.name) for field in kind][:5]
+        fields = [one_line(field.name) for field in kind][:5]
         return f"a struct of {', '.join(fields)}"
     if pa.types.is_nested(kind):
         return "lists"

@@ -15,7 +15,7 @@ from pathlib import Path
 from bias_audit.contents import recognise
 from bias_audit.data import parquet
 from bias_audit.data.faces import Exclusion, ImageReference
-from bias_audit.data.text import comparable, shown, trimmed
+from bias_audit.data.text import comparable, one_line, trimmed
 from bias_audit.errors import DataError
 
 Row = dict[str, str]
@@ -130,8 +130,8 @@ def _missing_column(file: Path, found: Sequence[str], column: str, hint: str) ->
     folded = {comparable(name).casefold(): name for name in reversed(found)}
     wanted = comparable(column).casefold()
     near = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.5)
-    hint = f"; did you mean {shown(folded[near[0]])!r}?" if near else hint
-    names = [shown(name) for name in found if name]
+    hint = f"; did you mean {one_line(folded[near[0]])!r}?" if near else hint
+    names = [one_line(name) for name in found if name]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     columns = f"(columns: {', '.join(names[:_NAMED])}{more})"
     return f"{file}: expected a column {column!r}{hint} {columns}"

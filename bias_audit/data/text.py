@@ -43,7 +43,7 @@ def trimmed(text: str) -> str:
     return text.strip(_BLANKS)
 
 
-def shown(text: str, limit: int = 80) -> str:
+def one_line(text: str, limit: int = 80) -> str:
     """A foreign text for a message: one line, of limited length, without control characters."""
     plain = "".join(c if c.isprintable() else "\ufffd" for c in text[: limit + 1])
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
@@ -51,4 +51,4 @@ def shown(text: str, limit: int = 80) -> str:
 
 def reference_of(path: str) -> str:
     """A path as a ledger names it: whole unless it can be no path."""
-    return shown(path, 1024)
+    return one_line(path, 1024)

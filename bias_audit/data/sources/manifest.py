@@ -28,7 +28,7 @@ from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader, same_levels
 from bias_audit.data.rows import Labels, Row, read_rows
 from bias_audit.data.source import FaceSource
-from bias_audit.data.text import comparable, reference_of, shown, trimmed
+from bias_audit.data.text import comparable, one_line, reference_of, trimmed
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -252,7 +252,7 @@ def _of_split(
     wanted = comparable(params.split)
     splits = {row[column] for row in rows if isinstance(row, dict)}
     if wanted not in map(comparable, splits):
-        got = ", ".join(repr(shown(split)) for split in sorted(splits)[:5])
+        got = ", ".join(repr(one_line(split)) for split in sorted(splits)[:5])
         raise DataError(
             f"{params.file}: expected rows of split {params.split!r} in column {column!r}, "
             f"got {got or 'no rows'}"
