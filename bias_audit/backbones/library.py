@@ -21,6 +21,7 @@ _OUR_OWN: Final = {
     "checkpoint_path": "give `file` to kind: checkpoint",
     "features_only": "name the layers with `layers`",
     "in_chans": "images have three channels",
+    "num_classes": "use the key num_classes of kind: checkpoint",
     "pretrained": "weights are always read",
     "pretrained_cfg": "name the weights with `preprocessing_of`",
     "pretrained_cfg_overlay": "name the weights with `preprocessing_of`",

@@ -25,7 +25,7 @@ from bias_audit.errors import BackboneError
 from bias_audit.files import digest
 from bias_audit.results.audit import BackboneRecord, LayerRecord
 
-_LISTED = 20
+_LISTED = 5
 
 
 def load_backbone(
@@ -54,6 +54,7 @@ def load_backbone(
     )
     layers = resolve_layers(module, params.layers, seen)
     _refuse_unfilled(built, layers[-1][0], seen)
+    _refuse_deeper(built, layers[-1][0], seen)
     unfilled = {*built.missing, *built.misshapen}
     size = (preprocessing.height, preprocessing.width)
     searched = find_head(module, size, classes=built.classes, unfilled=unfilled)
@@ -61,9 +62,8 @@ def load_backbone(
     fingerprint = digest(
         sha256,
         built.architecture,
-        json.dumps(params.overrides, sort_keys=True),
+        structure_of(module),
         json.dumps(dataclasses.asdict(preprocessing), sort_keys=True),
-        *([json.dumps(built.model_kwargs, sort_keys=True)] if built.model_kwargs else []),
     )
     record = BackboneRecord(
         name=built.name,
@@ -118,12 +118,28 @@ def _override(module: nn.Module, overrides: dict[str, Any]) -> None:
         setattr(target, attribute, changed)
 
 
+def structure_of(module: nn.Module) -> str:
+    """What decides how a module computes, beside its weights: kinds and settings of its parts."""
+    lines = [
+        f"{name}: {type(part).__qualname__}: "
+        f"{[(key, getattr(part, key)) for key in _plain_attributes(part)]}"
+        for name, part in module.named_modules()
+    ]
+    return digest(*lines)
+
+
 def _plain_attributes(module: nn.Module) -> list[str]:
     return sorted(
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and isinstance(value, int | float | str | tuple)
+        if not name.startswith("_") and _is_plain(value)
     )
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float | str)
 
 
 def _adjusted(own: Preprocessing, asked: PreprocessingParams) -> Preprocessing:
@@ -166,6 +182,28 @@ def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
                 else ""
             )
             + "; check the architecture's name and the file"
+        )
+
+
+def _refuse_deeper(built: Built, last: str, seen: Trace) -> None:
+    """Blocks that the file has and the architecture has not: weights of a deeper one."""
+    sequences = {
+        name
+        for name, part in built.module.named_modules()
+        if isinstance(part, nn.Sequential | nn.ModuleList) and runs_before_end(name, last, seen)
+    }
+    more = {
+        f"{sequence}.{block}"
+        for sequence in sequences
+        for name in built.unexpected
+        if name.startswith(f"{sequence}.")
+        and (block := name.removeprefix(f"{sequence}.").partition(".")[0]).isdigit()
+        and int(block) >= len(list(built.module.get_submodule(sequence).children()))
+    }
+    if more:
+        raise BackboneError(
+            f"{built.weights} does not fit {built.architecture}: it has {len(more)} blocks more "
+            f"({_some(sorted(more))}), as a deeper architecture has; check the architecture's name"
         )
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bias_audit.backbones.loading import structure_of
 from bias_audit.errors import BackboneError
 from bias_audit.files import digest
 from bias_audit.software import software_of
@@ -92,7 +93,7 @@ def _fingerprint(backbone: Backbone, seed: int, calibrated_on: str) -> str:
         software_of(__name__).digest,
         str(seed),
         backbone.record.architecture,
-        json.dumps(backbone.record.overrides, sort_keys=True),
+        structure_of(backbone.module),
         json.dumps(dataclasses.asdict(backbone.preprocessing), sort_keys=True),
         json.dumps(shapes, sort_keys=True),
         calibrated_on,

@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from bias_audit.config.catalog import shortened
 from bias_audit.contents import recognise
 from bias_audit.errors import BackboneError
 
@@ -44,16 +45,14 @@ def read_tensors(path: Path) -> tuple[Tree, str]:
     Raises:
         BackboneError: The file is missing, damaged, of another kind, or asks to run code.
     """
-    if not path.is_file():
-        link = "a link that leads nowhere" if path.is_symlink() else "not found"
-        raise BackboneError(
-            f"weights file {path}: {link}; expected a safetensors file or what torch.save wrote"
-        )
+    refuse_missing(path)
     try:
         kind = _kind(path)
         if kind == _SAFETENSORS:
             return dict(load_file(path)), kind
-        tree = _tree(_unpickled(path)) if kind == _PYTORCH else {}
+        tree = _tree(_unpickled(path), set()) if kind == _PYTORCH else {}
+    except OSError as error:
+        raise BackboneError(f"weights file {path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
         raise BackboneError(f"weights file {path}: {_unreadable(path, error)}") from error
     if not tree:
@@ -62,6 +61,19 @@ def read_tensors(path: Path) -> tuple[Tree, str]:
             f"weights file {path}: expected a safetensors file or what torch.save wrote, got {got}"
         )
     return tree, kind
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise BackboneError unless there is a regular file."""
+    if path.is_file():
+        return
+    if path.is_dir():
+        found = "a folder; name the file of weights in it"
+    elif path.exists():
+        found = "no regular file"
+    else:
+        found = "not found, the link leads nowhere" if path.is_symlink() else "not found"
+    raise BackboneError(f"weights file {path}: {found}")
 
 
 def _kind(path: Path) -> str:
@@ -85,13 +97,14 @@ def _kind_of_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            is_stored = all(part.compress_type == zipfile.ZIP_STORED for part in archive.filelist)
     except zipfile.BadZipFile:
         return "a part of such a file or of a ZIP archive: it was not copied whole"
     ends = {name.rpartition("/")[2] for name in names}
     if any("/code/" in name for name in names) or "constants.pkl" in ends:
         return "a TorchScript archive: save the state_dict of its module"
     if "data.pkl" in ends:
-        return _PYTORCH
+        return _PYTORCH if is_stored else "a ZIP archive with compressed parts: save it again"
     if any(name.endswith(".npy") for name in names):
         return "a NumPy archive (.npz), as JAX and Flax save"
     if "model.weights.h5" in ends:
@@ -104,11 +117,14 @@ def _unreadable(path: Path, error: Exception) -> str:
     refused = _refused_names(path, error)
     if refused:
         return (
-            f"it asks to run code when opened ({', '.join(refused)}), which is refused; expected "
-            "tensors and plain settings: save the state_dict alone, or as a safetensors file"
+            f"expected tensors and plain settings, got also {', '.join(refused)}, and to open "
+            "those could run code; save the state_dict alone, or as a safetensors file"
         )
     if "Unsupported operand" in str(error):
-        return "not a readable weights file: expected the pickle protocol 2 that torch.save uses"
+        return (
+            "written with another pickle protocol than torch.save's own; save it again without "
+            "pickle_protocol, or as a safetensors file"
+        )
     return "not a readable weights file: it is damaged or was not copied whole"
 
 
@@ -123,6 +139,7 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
         names = []
     names.sort(key=lambda name: (name.startswith("torch."), name))  # its own say most
     found = names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
+    found = [shortened(name) for name in found]
     return [*found[:_SHOWN], "..."] if len(found) > _SHOWN else found
 
 
@@ -148,6 +165,23 @@ class _Mapping:
         return collections.OrderedDict()
 
 
+class _List:
+    """Stands for a list of another class; a plain one takes its place."""
+
+    def __new__(cls, *_args: object, **_named: object) -> Any:
+        return []
+
+
+def _array(*_args: object) -> Any:
+    """An array that its state has yet to fill; the size that the file names is not heeded."""
+    return np.empty(0)
+
+
+def _full_name(module: Any, name: str) -> str:
+    found = getattr(module, name)
+    return f"{getattr(found, '__module__', module.__name__)}.{name}"
+
+
 _PATHS: Final = (
     "Path",
     "PurePath",
@@ -165,6 +199,9 @@ _SETTINGS: Final = (
     *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "frozenset", "int")),
     *(f"builtins.{name}" for name in ("list", "range", "slice", "str", "tuple")),
     "typing.Any",
+    "functools.partial",
+    "fractions.Fraction",
+    "inspect._empty",
     "uuid.UUID",
     "decimal.Decimal",
     "torch.torch_version.TorchVersion",
@@ -189,8 +226,14 @@ _SETTINGS: Final = (
         for package in ("pytorch_lightning", "lightning.pytorch")
         for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
     ),
-    "numpy.random._pickle.__randomstate_ctor",
-    "numpy.random._pickle.__bit_generator_ctor",
+    *(f"numpy.{kind.__name__}" for kind in {*np.sctypeDict.values()}),
+    *(_full_name(torch.optim, name) for name in torch.optim.__all__),
+    *(_full_name(torch.optim.lr_scheduler, name) for name in torch.optim.lr_scheduler.__all__),
+    *(_full_name(nn.modules.activation, name) for name in nn.modules.activation.__all__),
+    *(_full_name(nn.modules.loss, name) for name in nn.modules.loss.__all__),
+    *(f"torch.nn.modules.batchnorm.BatchNorm{n}d" for n in (1, 2, 3)),
+    "torch.nn.modules.normalization.LayerNorm",
+    "torch.nn.modules.normalization.GroupNorm",
 )
 _MAPPINGS: Final = (
     "collections.defaultdict",
@@ -217,14 +260,15 @@ def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """
     multiarray = np._core.multiarray  # type: ignore[attr-defined]
     arrays = [
-        (getattr(multiarray, name), f"{package}.{name}")
-        for name in ("scalar", "_reconstruct")
-        for package in ("numpy.core.multiarray", "numpy._core.multiarray")
+        (made, f"{package}.multiarray.{name}")
+        for made, name in ((multiarray.scalar, "scalar"), (_array, "_reconstruct"))
+        for package in ("numpy.core", "numpy._core")
     ]
     kinds = [getattr(np.dtypes, name) for name in np.dtypes.__all__]
     return [
         *((_Passed, name) for name in _SETTINGS),
         *((_Mapping, name) for name in _MAPPINGS),
+        (_List, "collections.deque"),
         *arrays,
         (np.ndarray, "numpy.ndarray"),
         (np.dtype, "numpy.dtype"),
@@ -232,17 +276,19 @@ def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     ]
 
 
-def _tree(value: Any, depth: int = 0) -> Tree:
-    """The tensors of a nest of dictionaries, lists and tuples."""
-    if depth > _DEEPEST:
+def _tree(value: Any, seen: set[int], depth: int = 0) -> Tree:
+    """The tensors of a nest of dictionaries, lists and tuples; what holds itself is met once."""
+    if depth > _DEEPEST or id(value) in seen:
         return {}
+    seen.add(id(value))
     found: Tree = {}
     for name, item in _items(value):
         if isinstance(item, np.ndarray) and item.dtype.kind in "fiu":
             found[name] = torch.from_numpy(np.array(item))
         elif isinstance(item, Tensor):
-            found[name] = item.detach()
-        elif below := _tree(item, depth + 1):
+            if item.layout == torch.strided and item.device.type != "meta":
+                found[name] = item.detach()
+        elif isinstance(item, dict | list | tuple) and (below := _tree(item, seen, depth + 1)):
             found[name] = below
     return found
 

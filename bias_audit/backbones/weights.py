@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.backbones.weight_files import Tree, read_tensors
+from bias_audit.config.catalog import shortened
 from bias_audit.errors import BackboneError
 
 Tensors = Mapping[str, Tensor]
@@ -23,8 +24,17 @@ _PREFERRED: Final = re.compile(r"(^|[._])(ema|swa|averaged|teacher|target_encode
 """Weights that their training evaluates, where others lie beside them: averages over steps (timm,
 YOLO), and the teacher of a self-distillation (DINO)."""
 _PASSED_OVER: Final = re.compile(
-    r"(^|[._])(student|momentum|encoder_k|key_encoder|optimizer|exp_avg|exp_avg_sq)([._]|$)"
+    r"(^|[._])(student|momentum|encoder_k|key_encoder|optimizer|exp_avg|ema_state_dict)([._]|$)"
 )
+"""MMEngine keeps in `ema_state_dict` what was not averaged."""
+_WRAPPERS: Final = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""What PyTorch puts around parts of a module, anywhere in a name."""
+_COUNTER: Final = "num_batches_tracked"
+_MOST_PARTS: Final = 12
+_HALF: Final = 0.5
+_VISION: Final = "visual."
 _RIVAL: Final = 0.9
 """Share of the best fit from which on another part of a file counts as a choice."""
 _COMMON: Final = 0.1
@@ -66,15 +76,19 @@ class _Part:
     """Without the prefix."""
     converted: Tensors
     hits: int
-    """Of entries of the module that have a tensor of the same name and shape."""
+    """Of entries of the module, counters aside, that have a tensor of the same name and shape."""
     named: int
     """The same, whatever the shape."""
+    is_unwrapped: bool
+    """Whether wrappers were taken out of names."""
+    learnt: int
+    """Those of the hits that are learnt, and so in every copy."""
 
     @property
     def rank(self) -> tuple[float, ...]:
         """Higher is better: fit, then what its training evaluates, then the least removed."""
         where = f"{self.key}.{self.prefix}".lower()
-        liked = bool(_PREFERRED.search(where)) - bool(_PASSED_OVER.search(where))
+        liked = bool(_PREFERRED.search(where)) - 2 * bool(_PASSED_OVER.search(where))
         return (self.hits, self.named, liked, -len(self.prefix), -len(self.key))
 
     @property
@@ -137,9 +151,8 @@ def _filled(module: nn.Module, tensors: Tensors, where: str) -> Fit:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """As numbers in memory: quantised tensors know their scales, sparse ones their places."""
-    tensor = tensor.dequantize() if tensor.is_quantized else tensor
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+    """As numbers; quantised tensors know their scales."""
+    return tensor.dequantize() if tensor.is_quantized else tensor
 
 
 def _refuse_integers(tensors: Tensors, own: Tensors, where: str) -> None:
@@ -162,39 +175,53 @@ def _parts(
     tree: Tree, module: nn.Module, convert: Converter, wanted: Wanted, where: str
 ) -> Iterator[_Part]:
     """Every part of a file that may hold the weights, or the one that the config names."""
-    own = module.state_dict()
-    shapes = {name: tensor.shape for name, tensor in own.items()}
     nests = dict(_nests(tree))
     if wanted.key is not None:
-        if wanted.key not in nests:
+        inside = f"{wanted.key}{_SEPARATOR}"
+        below = {k: v for k, v in nests.items() if k == wanted.key or k.startswith(inside)}
+        if not below:
             raise BackboneError(
                 f"{where}: expected tensors below key {wanted.key!r}, got "
                 f"{_some([key for key in nests if key]) or 'no key'}; correct or remove the key"
             )
-        nests = {wanted.key: nests[wanted.key]}
+        nests = below
+    shapes = {n: tensor.shape for n, tensor in module.state_dict().items() if _COUNTER not in n}
+    learnt = {name for name, _ in module.named_parameters()}
     largest = max(len(tensors) for tensors in nests.values())
     for key, tensors in nests.items():
-        if len(tensors) < _COMMON * largest:
+        if len(tensors) < min(_COMMON * largest, _HALF * len(shapes)):
             continue  # such as the state of an optimiser, a few tensors for each parameter
-        for prefix in _prefixes(tensors, wanted, where):
+        for prefix in _prefixes(tensors, len(shapes), wanted, where):
             inner = {
-                name.removeprefix(prefix): tensor
+                _WRAPPERS.sub("", name.removeprefix(prefix)): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(prefix) and name != prefix
             }
-            yield _part(key, prefix, inner, shapes, convert)
+            converted = _converted(inner, shapes, convert)
+            named = [name for name in shapes if name in converted]
+            hits = {name for name in named if converted[name].shape == shapes[name]}
+            yield _Part(
+                key=key,
+                prefix=prefix,
+                tensors=inner,
+                converted=converted,
+                hits=len(hits),
+                named=len(named),
+                learnt=len(hits & learnt),
+                is_unwrapped=any(_WRAPPERS.search(n.removeprefix(prefix)) for n in tensors),
+            )
 
 
-def _part(
-    key: str, prefix: str, tensors: Tensors, shapes: Mapping[str, torch.Size], convert: Converter
-) -> _Part:
-    try:
-        converted = convert(tensors)
-    except Exception:  # noqa: BLE001  a conversion may fail in any way on what it is not made for
-        converted = tensors
-    named = [name for name in shapes if name in converted]
-    hits = sum(converted[name].shape == shapes[name] for name in named)
-    return _Part(key, prefix, tensors, converted, hits, len(named))
+def _converted(tensors: Tensors, shapes: Mapping[str, torch.Size], convert: Converter) -> Tensors:
+    """As the library renames them; the vision tower of a pair may have lost its prefix."""
+    for given in (tensors, {f"{_VISION}{name}": tensor for name, tensor in tensors.items()}):
+        try:
+            converted = convert(given)
+        except Exception:  # noqa: BLE001  it may fail in any way on what it is not made for
+            continue
+        if converted.keys() & shapes.keys():
+            return converted
+    return tensors
 
 
 def _nests(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -207,15 +234,17 @@ def _nests(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[s
             yield from _nests(below, (*path, name))
 
 
-def _prefixes(tensors: Tensors, wanted: Wanted, where: str) -> list[str]:
+def _prefixes(tensors: Tensors, n_wanted: int, wanted: Wanted, where: str) -> list[str]:
     """Beginnings that many names share, at their dots; the empty one first."""
     counts: Counter[str] = Counter()
     for name in tensors:
-        parts = name.split(_SEPARATOR)[:-1]
+        parts = name.split(_SEPARATOR, _MOST_PARTS)[:-1]
         counts.update(
             _SEPARATOR.join(parts[:length]) + _SEPARATOR for length in range(1, len(parts) + 1)
         )
     if wanted.prefix is not None:
+        if f"{wanted.prefix}{_SEPARATOR}" in counts:
+            return [f"{wanted.prefix}{_SEPARATOR}"]
         if wanted.prefix and not any(name.startswith(wanted.prefix) for name in tensors):
             common = [prefix for prefix, _ in counts.most_common(_SHOWN)]
             raise BackboneError(
@@ -223,14 +252,19 @@ def _prefixes(tensors: Tensors, wanted: Wanted, where: str) -> list[str]:
                 f"{_some(common or list(tensors))}; correct or remove the prefix"
             )
         return [wanted.prefix]
-    return ["", *(prefix for prefix, n in counts.items() if n >= _COMMON * len(tensors))]
+    enough = min(_COMMON * len(tensors), _HALF * n_wanted)
+    return ["", *(prefix for prefix, n in counts.items() if n >= enough)]
 
 
 def _rivals(best: _Part, parts: Iterable[_Part]) -> Iterator[_Part]:
     """Other parts of a file that fit about as well and hold other numbers."""
     seen = [best]
     for part in sorted(parts, key=lambda part: part.rank, reverse=True):
-        if part.hits >= _RIVAL * best.hits and not any(_same(part, other) for other in seen):
+        if (
+            part.learnt >= _RIVAL * best.learnt
+            and part.learnt
+            and not any(_same(part, other) for other in seen)
+        ):
             seen.append(part)
             yield part
 
@@ -265,6 +299,8 @@ def _read(part: _Part) -> Iterator[str]:
         yield f"tensors below key {part.key!r}"
     if part.prefix:
         yield f"prefix {part.prefix!r} removed from names"
+    if part.is_unwrapped:
+        yield "wrappers of PyTorch taken out of names"
     if part.converted.keys() != part.tensors.keys():
         yield "names converted by the library of the architecture"
 
@@ -285,8 +321,8 @@ def _nothing_fits(where: str, parts: list[_Part], module: nn.Module) -> str:
     largest = max(parts, key=lambda part: len(part.tensors))
     return (
         f"{where}: none of its {len(largest.tensors)} names fits the architecture, which has "
-        f"names like {', '.join(list(module.state_dict())[:3])}; the file has "
-        f"{', '.join(list(largest.tensors)[:3])}; check the architecture, or name key and prefix"
+        f"names like {_some(list(module.state_dict()), 3)}; the file has "
+        f"{_some(list(largest.tensors), 3)}; check the architecture, or name key and prefix"
     )
 
 
@@ -294,5 +330,5 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def _some(names: list[str], most: int = _SHOWN) -> str:
+    return ", ".join(map(shortened, names[:most])) + (", ..." if len(names) > most else "")

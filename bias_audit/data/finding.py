@@ -254,7 +254,8 @@ class ImageFinder:
             detail = f"expected one file like '{one_line(name)}', got {names}"
             raise _NotFoundError("ambiguous path", f"{detail}; write it as the disk does")
         if f"{name}.dvc" in folder.entries:
-            detail = f"{one_line(name)} is not here, only {one_line(name)}.dvc: fetch it with `dvc pull`"
+            own = one_line(name)
+            detail = f"{own} is not here, only {own}.dvc: fetch it with `dvc pull`"
             raise _NotFoundError("content not fetched", detail)
         whole = one_line("/".join(parts))
         near = folder.any_case.get(name.casefold())

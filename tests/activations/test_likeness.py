@@ -79,7 +79,8 @@ def test_neighbours_are_those_of_all_pairs_whatever_the_blocks(
     whole = likeness(vectors)
     monkeypatch.setattr("bias_audit.activations.likeness._ROWS", 7)
     pieces = likeness(vectors)
-    np.testing.assert_array_equal(whole.pairs, pieces.pairs)
+    one, other = (np.unique(found.pairs, axis=0) for found in (whole, pieces))
+    np.testing.assert_array_equal(one, other)  # rounding may exchange nearly equal ones
     np.testing.assert_allclose(whole.expected, pieces.expected, rtol=1e-3)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     similar = unit @ unit.T - 2 * np.eye(200)

@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants
 from torchvision import models
 
+from bias_audit.backbones.random_weights import with_random_weights
 from bias_audit.backbones.sources import torchvision as torchvision_source
 from bias_audit.backbones.sources._published import _digest_in
 from bias_audit.backbones.sources.timm import timm_name
@@ -104,6 +105,51 @@ def test_the_digest_says_which_weights_they_are(
     )
     record = load("checkpoint", architecture="resnet18", file=file).record
     assert "preprocessing of resnet18.tv_in1k, by the file's SHA-256" in record.reading
+
+
+def test_the_name_of_a_folder_far_above_says_nothing(file: Path, tmp_path: Path) -> None:
+    place = moved(file, tmp_path / "resnet18.tv_in1k" / "finetunes" / "ours" / "a.safetensors")
+    assert load("checkpoint", architecture="resnet18", file=place).record.assumed
+
+
+def test_inception_of_timm_with_the_preprocessing_of_torchvision(tmp_path: Path) -> None:
+    place = tmp_path / "ours.safetensors"
+    safetensors.torch.save_file(timm.create_model("inception_v3").state_dict(), place)
+    ours = load(
+        "checkpoint",
+        architecture="inception_v3",
+        file=place,
+        preprocessing_of="Inception_V3_Weights.IMAGENET1K_V1",
+    )
+    assert ours.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_what_decides_the_computation_is_in_fingerprints(file: Path) -> None:
+    plain, other = (
+        load("checkpoint", architecture="resnet18.tv_in1k", file=file, model_kwargs=kwargs)
+        for kwargs in ({}, {"output_stride": 8})
+    )
+    assert plain.record.weights_sha256 == other.record.weights_sha256
+    assert plain.fingerprint != other.fingerprint
+    drawn = [with_random_weights(each, 0, calibrated_on="x") for each in (plain, other)]
+    assert drawn[0].fingerprint != drawn[1].fingerprint
+
+
+def test_arguments_in_a_config_beside_the_file_are_heeded(tmp_path: Path) -> None:
+    module = timm.create_model("test_resnet.r160_in1k", num_classes=7, act_layer="gelu")
+    timm.models.save_for_hf(
+        module,
+        str(tmp_path),
+        model_config={"label_names": list("abcdefg")},
+        model_args={"act_layer": "gelu", "in_chans": 3},
+    )
+    theirs = load("timm", name=f"local-dir:{tmp_path}")
+    ours = load("checkpoint", architecture="test_resnet", file=tmp_path / "pytorch_model.bin")
+    assert theirs.record.model_kwargs == ours.record.model_kwargs
+    assert ours.record.model_kwargs["act_layer"] == "gelu"
+    assert theirs.fingerprint == ours.fingerprint
+    assert ours.head is not None
+    assert "GELU" in {type(part).__name__ for part in ours.module.modules()}
 
 
 def test_a_config_of_timm_beside_the_file_is_heeded(file: Path, tmp_path: Path) -> None:
@@ -257,6 +303,12 @@ def test_position_embeddings_are_resized_as_timm_does(tmp_path: Path) -> None:
         ("timm", {"name": "resnet18", "model_kwargs": {"in_chans": 1}}, "cannot be set here"),
         ("torchvision", {"name": "resnet18", "model_kwargs": {"x": 3}}, "does not take"),
         ("timm", {"name": "tiny_net.x"}, "unknown timm model"),
+        ("timm", {"name": "resnet18", "model_kwargs": {"num_classes": 3}}, "key num_classes"),
+        (
+            "timm",
+            {"name": "xcit_nano_12_p16_224.fb_in1k", "preprocessing": {"size": 230}},
+            "does not",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(kind: str, params: dict[str, Any], expected: str) -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import timm
-from timm.models import PretrainedCfg
 from torchvision import models
 
 from bias_audit.backbones.backbone import Preprocessing, PreprocessingParams
 from bias_audit.backbones.library import Architecture, Library
 from bias_audit.backbones.sources.timm import (
+    MODEL_ARGS,
     is_remote,
+    local_settings,
     timm_architecture,
     timm_name,
     timm_preprocessing,
     timm_settings,
 )
 from bias_audit.backbones.sources.torchvision import (
+    architecture_options,
     torchvision_architecture,
     torchvision_preprocessing,
     torchvision_weights,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _DIGEST: Final = 8
 """Digits of a SHA-256 that either library writes into the names of its files."""
-_SHOWN: Final = 5
+_CACHED: Final = "models--timm--"
 _MOST_BYTES: Final = 1_000_000
 """Of a config.json beside a file."""
 
@@ -106,7 +107,7 @@ def _of_timm(params: ArchitectureParams, file: Path) -> Found:
     own = isinstance(source.settings, dict) and source.settings.get("architecture") == architecture
     built = timm_architecture(
         name,
-        params.model_kwargs,
+        {**(source.settings.get(MODEL_ARGS, {}) if own else {}), **params.model_kwargs},
         wanted=params.preprocessing,
         num_classes=params.num_classes,
         config=source.settings if own else None,
@@ -137,10 +138,15 @@ def _of_torchvision(params: ArchitectureParams, file: Path) -> Found:
     return _found(built, source, others, params.preprocessing)
 
 
-def _preprocessing(source: _Source, model_kwargs: Mapping[str, Any]) -> Preprocessing:
+def _preprocessing(source: _Source, built: Architecture) -> Preprocessing:
     if isinstance(source.settings, dict):
-        return timm_preprocessing(source.settings, model_kwargs)
-    return torchvision_preprocessing(source.settings.transforms())
+        return timm_preprocessing(source.settings, built.model_kwargs)
+    found = torchvision_preprocessing(source.settings.transforms())
+    inside = architecture_options(source.settings).get("transform_input")
+    if inside and not getattr(built.module, "transform_input", False):
+        # torchvision's module turns ImageNet's mean into this one by itself, timm's does not
+        return dataclasses.replace(found, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return found
 
 
 def _found(
@@ -149,7 +155,7 @@ def _found(
     others: Mapping[str, Preprocessing],
     asked: PreprocessingParams,
 ) -> Found:
-    own = _preprocessing(source, built.model_kwargs)
+    own = _preprocessing(source, built)
     built = dataclasses.replace(built, preprocessing=own)
     if source.why:
         return Found(built, f"preprocessing of {source.name}, {source.why}", ())
@@ -220,7 +226,7 @@ def _owner(wanted: str) -> str | None:
 def _recognised(file: Path, known: Mapping[str, tuple[str, Any]]) -> _Source | None:
     """The published weights that a file is, by its SHA-256 or its name."""
     by_digest = {_digest_in(url): full for full, (url, _) in known.items() if _digest_in(url)}
-    if by_digest and file.is_file() and (full := by_digest.get(sha256_of(file)[:_DIGEST])):
+    if by_digest and (full := by_digest.get(_sha256(file)[:_DIGEST])):
         return _Source(full, "by the file's SHA-256", known[full][1])
     names = {url.rpartition("/")[2]: full for full, (url, _) in known.items() if url}
     if full := names.get(file.name):
@@ -232,11 +238,20 @@ def _recognised(file: Path, known: Mapping[str, tuple[str, Any]]) -> _Source | N
     return None
 
 
+def _sha256(file: Path) -> str:
+    """Of a file; empty where it cannot be read, which reading its weights will say."""
+    try:
+        return sha256_of(file)
+    except OSError:
+        return ""
+
+
 def _folders(file: Path) -> Iterator[str]:
-    """Names of folders that may be called after what they hold, also in the hub's cache."""
+    """Names of the file's folder, and of its repository in the hub's cache."""
+    yield file.parent.name
     for folder in file.parent.parts:
-        yield folder
-        yield folder.removeprefix("models--timm--")
+        if folder.startswith(_CACHED):
+            yield folder.removeprefix(_CACHED)
 
 
 def _digest_in(url: str) -> str:
@@ -247,22 +262,16 @@ def _digest_in(url: str) -> str:
 
 
 def _of_config_json(file: Path, architecture: str) -> _Source | None:
-    """What timm writes beside the weights that it saves for a hub."""
+    """What timm writes beside the weights that it saves for a hub; it is not trusted."""
     place = file.with_name("config.json")
     try:
         if place.stat().st_size > _MOST_BYTES:
             return None
-        config = json.loads(place.read_text(encoding="utf-8"))
-        settings = {**config["pretrained_cfg"], "architecture": config["architecture"]}
-        if config["architecture"] != architecture:
-            return None
-        fields = {field.name for field in dataclasses.fields(PretrainedCfg)}
-        known = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in settings.items()
-            if key in fields and value is not None
-        }
-        timm_preprocessing(known)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BackboneError):
+        settings = local_settings(file.parent)
+        timm_preprocessing(settings)
+    except Exception:  # noqa: BLE001  files of that name have every form
         return None
-    return _Source(_full_name(architecture, settings), "by the config.json beside the file", known)
+    if settings.get("architecture") != architecture:
+        return None
+    name = _full_name(architecture, settings)
+    return _Source(name, "by the config.json beside the file", settings)

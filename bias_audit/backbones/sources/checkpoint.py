@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams
 from bias_audit.backbones.library import Library
+from bias_audit.backbones.weight_files import refuse_missing
 from bias_audit.backbones.weights import Fit, Wanted, fill_from
 from bias_audit.config.schema import UserPath
 from bias_audit.errors import BackboneError
@@ -25,11 +26,13 @@ class ArchitectureParams(LibraryParams):
     library: Library = "timm"
     key: str | None = Field(
         default=None,
+        coerce_numbers_to_str=True,
         description='Where in the file the weights are, such as "model_ema" or '
         '"model.state_dict"; default: where most names fit.',
     )
     prefix: str | None = Field(
         default=None,
+        coerce_numbers_to_str=True,
         description='What names in the file begin with, such as "module.encoder_q."; default: '
         "what makes most names fit.",
     )
@@ -80,8 +83,7 @@ def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained:
 
     found = architecture_for(params, file)
     built, fit = found.architecture, Fit()
-    if not file.is_file():
-        raise BackboneError(f"weights file {file}: not found")
+    refuse_missing(file)
     if pretrained:
         wanted = Wanted(params.key, params.prefix)
         fit = fill_from(file, built.module, built.convert, what=built.title, wanted=wanted)
@@ -111,7 +113,18 @@ def _files(params: Params) -> tuple[Path, ...]:
 
 
 def _refilled(params: Params, file: Path) -> Built:
-    return build_from(params, file, name=_called(params), pretrained=True)
+    return refilled_from(params, file, name=_called(params))
+
+
+def refilled_from(params: ArchitectureParams, file: Path, *, name: str) -> Built:
+    """The architecture with another file, which may hold the same weights in another place."""
+    try:
+        return build_from(params, file, name=name, pretrained=True)
+    except BackboneError:
+        if params.key is None and params.prefix is None:
+            raise
+        anywhere = params.model_copy(update={"key": None, "prefix": None})
+        return build_from(anywhere, file, name=name, pretrained=True)
 
 
 def _matching(pattern: str) -> tuple[dict[str, Any], ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from bias_audit.backbones.backbone import BackboneSource, Built
-from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_from
+from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_from, refilled_from
 from bias_audit.config.schema import UserPath
 
 
@@ -44,7 +44,7 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
 
 
 def _refilled(params: Params, file: Path) -> Built:
-    return build_from(params, file, name=_names(params)[-1], pretrained=True)
+    return refilled_from(params, file, name=_names(params)[-1])
 
 
 def _names(params: Params) -> tuple[str, ...]:

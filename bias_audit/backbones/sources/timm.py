@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,9 @@ from bias_audit.errors import BackboneError
 
 _HUB_NAMES: Final = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 """What timm looks for in a hub repository, in this order."""
+_FIELDS: Final = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+MODEL_ARGS: Final = "model_args"
+"""Key of the arguments that a hub's config.json gives its model."""
 
 
 class Params(LibraryParams):
@@ -73,9 +77,10 @@ def timm_architecture(
         BackboneError: timm does not take the arguments.
     """
     settings = dict(config or timm_settings(name))
+    settings.pop(MODEL_ARGS, None)
     kwargs = timm_kwargs(model_kwargs, settings, wanted)
     outputs: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    with refused_arguments("timm", name, model_kwargs), _without_loading() as asked:
+    with refused_arguments("timm", name, kwargs), _without_loading() as asked:
         module = timm.create_model(
             name, pretrained=True, pretrained_cfg=settings or None, **outputs, **kwargs
         )
@@ -240,9 +245,10 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
             f"timm publishes no weights for {name}: name a tag that has some, or give a file of "
             "your own to kind: checkpoint"
         )
-    kwargs = timm_kwargs(params.model_kwargs, settings, params.preprocessing)
+    asked = {**settings.get(MODEL_ARGS, {}), **params.model_kwargs}
+    kwargs = timm_kwargs(asked, settings, params.preprocessing)
     try:
-        with refused_arguments("timm", name, params.model_kwargs):
+        with refused_arguments("timm", name, kwargs):
             module = timm.create_model(name, pretrained=pretrained, **kwargs)
     except BackboneError:
         raise
@@ -271,10 +277,34 @@ def _settings(name: str) -> dict[str, Any]:
     if not is_remote(name):
         return timm_settings(name)
     source, identifier = timm.models.parse_model_name(name)
-    load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
-    config, architecture, _ = load(identifier)
-    settings = {name: value for name, value in dict(config).items() if value is not None}
-    return {**settings, "architecture": architecture}
+    if source == "local-dir":
+        return local_settings(Path(identifier))
+    return _with_arguments(*load_model_config_from_hf(identifier))
+
+
+def local_settings(folder: Path) -> dict[str, Any]:
+    """The pretrained configuration in a folder's config.json, with arguments of the model.
+
+    Raises:
+        Exception: Whatever the library of the day raises on a file that is not timm's.
+    """
+    return _with_arguments(*load_model_config_from_path(folder))
+
+
+def _with_arguments(
+    config: Mapping[str, Any], architecture: str, arguments: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in dict(config).items()
+        if value is not None and name in _FIELDS
+    }
+    given = {  # what the configuration says itself
+        name: value
+        for name, value in dict(arguments or {}).items()
+        if name != "num_classes" and (name, value) != ("in_chans", 3)
+    }
+    return {**settings, "architecture": architecture, MODEL_ARGS: given}
 
 
 def _repository(name: str) -> tuple[str, str | None, tuple[str, ...]]:

@@ -56,7 +56,9 @@ def torchvision_architecture(
         BackboneError: torchvision does not take the arguments.
     """
     refuse_own_arguments(model_kwargs)
-    options = {} if weights is None else _architecture_options(weights)
+    options = {} if weights is None else architecture_options(weights)
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False  # which takes minutes, and weights come anyway
     if num_classes is not None:
         options["num_classes"] = num_classes
     with refused_arguments("torchvision", name, model_kwargs):
@@ -74,33 +76,60 @@ def torchvision_architecture(
     )
 
 
-def _architecture_options(weights: Any) -> dict[str, Any]:
+def architecture_options(weights: Any) -> dict[str, Any]:
     """What torchvision's builders set when they load published weights themselves."""
     classes = weights.meta["categories"]
     options: dict[str, Any] = {"num_classes": len(classes)} if classes else {}
     kind = type(weights).__name__
     if kind.startswith(("Inception", "GoogLeNet")):
-        options |= {"transform_input": True, "init_weights": False}
+        options["transform_input"] = True
     if kind.startswith("ViT"):
         options["image_size"] = weights.meta["min_size"][0]
     return options
 
 
 def _torchvision_converter(module: nn.Module) -> Converter:
-    """The renaming that torchvision's builder of an architecture makes, as DenseNet's does."""
+    """Torchvision's renaming: by a builder (DenseNet), or by modules (vision transformers)."""
     loader: Callable[..., None] | None = getattr(
         sys.modules[type(module).__module__], "_load_state_dict", None
     )
 
     def convert(tensors: Tensors) -> Tensors:
-        if loader is None:
-            return tensors
-        kept: dict[str, Tensor] = {}
-        with noted_state(module, kept):
-            loader(module, _Given(dict(tensors)), progress=False)
+        kept = dict(tensors)
+        if loader is not None:
+            with noted_state(module, kept := {}):
+                loader(module, _Given(dict(tensors)), progress=False)
+        for name, part in module.named_modules():
+            if "_load_from_state_dict" in vars(type(part)) and _is_torchvisions(part):
+                _rename(part, f"{name}.", kept)
         return kept
 
     return convert
+
+
+def _is_torchvisions(part: nn.Module) -> bool:
+    return type(part).__module__.partition(".")[0] == "torchvision"
+
+
+def _rename(part: nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
+    """Let a module rename entries of a state dict, as of a file that does not say its version.
+
+    Some (MNASNet) refuse such files; for those it is taken for one of the current version.
+    """
+    for version in (None, getattr(part, "_version", None)):
+        try:
+            part._load_from_state_dict(
+                state,
+                prefix,
+                {"version": version},
+                strict=False,
+                missing_keys=[],
+                unexpected_keys=[],
+                error_msgs=[],
+            )
+        except ValueError:
+            continue
+        return
 
 
 @dataclass(frozen=True)
