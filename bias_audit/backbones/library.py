@@ -65,7 +65,8 @@ def refused_arguments(
         if not model_kwargs:
             raise
         raise BackboneError(
-            f"model_kwargs: {library} {name} does not take {dict(model_kwargs)}: {error}"
+            f"{library} {name} does not take these arguments (model_kwargs, or the size of "
+            f"preprocessing): {dict(model_kwargs)}: {error}"
         ) from error
 
 

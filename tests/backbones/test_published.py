@@ -237,6 +237,8 @@ def test_the_advice_without_network_leads_to_the_same_audit(
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BackboneError, match="neither in the local cache nor"):
+        load("timm", name="test_vit.r160_in1k", preprocessing={"size": 96})
     with pytest.raises(BackboneError) as caught:
         load("timm", name="resnet18.tv_in1k")
     advised = str(caught.value).partition("'architecture: ")[2].partition("'")[0]
@@ -299,7 +301,7 @@ def test_position_embeddings_are_resized_as_timm_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "params", "expected"),
     [
-        ("timm", {"name": "resnet18", "model_kwargs": {"imgsize": 3}}, r"does not take .*imgsize"),
+        ("timm", {"name": "resnet18", "model_kwargs": {"imgsize": 3}}, "does not take .*imgsize"),
         ("timm", {"name": "resnet18", "model_kwargs": {"in_chans": 1}}, "cannot be set here"),
         ("torchvision", {"name": "resnet18", "model_kwargs": {"x": 3}}, "does not take"),
         ("timm", {"name": "tiny_net.x"}, "unknown timm model"),

@@ -248,11 +248,11 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     asked = {**settings.get(MODEL_ARGS, {}), **params.model_kwargs}
     kwargs = timm_kwargs(asked, settings, params.preprocessing)
     try:
-        with refused_arguments("timm", name, kwargs):
-            module = timm.create_model(name, pretrained=pretrained, **kwargs)
-    except BackboneError:
-        raise
+        module = timm.create_model(name, pretrained=pretrained, **kwargs)
     except Exception as error:
+        if not is_remote(name):
+            with refused_arguments("timm", name, kwargs):  # is it for these, or for the weights?
+                timm.create_model(name, pretrained=False, **kwargs)
         raise BackboneError(_unreachable(params, name, error)) from error
     tag = settings.get("tag")
     return Built(
