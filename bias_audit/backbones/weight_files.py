@@ -137,6 +137,8 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(stream)
     except Exception:  # noqa: BLE001  older files are not archives; the message names one
         names = []
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        return []  # damaged names of what is allowed
     names.sort(key=lambda name: (name.startswith("torch."), name))  # its own say most
     found = names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
     found = [shortened(name) for name in found]
