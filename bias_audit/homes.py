@@ -21,7 +21,10 @@ def prepare() -> None:
     cache, settings = _places()
     if _is_writable(cache) and _is_writable(settings):
         return
-    folder = tempfile.mkdtemp(prefix="bias-audit-")
+    try:
+        folder = tempfile.mkdtemp(prefix="bias-audit-")
+    except OSError:  # nowhere to write at all, which reading a report does without
+        return
     atexit.register(_remove, folder, os.getpid())
     os.environ.setdefault("MPLCONFIGDIR", str(Path(folder) / "matplotlib"))
     os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder) / "numba"))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bias_audit import homes
+
 PROGRAM = (
     "from bias_audit import homes; homes.prepare()\n"
     "import os, matplotlib.font_manager, numba, huggingface_hub.constants\n"
@@ -54,3 +56,12 @@ def test_a_home_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
     }
     done = subprocess.run([sys.executable, "-c", program], env=env, check=False)
     assert done.returncode == 0
+
+
+def test_nowhere_to_write_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_named: object) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("bias_audit.homes._is_writable", lambda _path: False)
+    homes.prepare()

@@ -9,6 +9,7 @@ import numpy as np
 
 from bias_audit.analyses.withholding import without_small_intersections
 from bias_audit.audit.estimate import Cost, estimate, image_seconds
+from bias_audit.audit.people import embedding_of
 from bias_audit.audit.plan import (
     Plan,
     find_faces,
@@ -37,6 +38,7 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     plan = make_plan(config)
     faces = find_faces(plan, progress=progress, with_backbones=True)
     refuse_backbones(plan, faces.table)
+    embedding_of(faces, config.sampling.unrecorded_identity)
     yield f"{config.name}: the config is valid"
     yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
     yield from _warnings(plan, faces)

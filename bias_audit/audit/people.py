@@ -54,10 +54,12 @@ def _read(file: Path) -> tuple[npt.NDArray[np.str_], Vectors]:
     try:
         with np.load(file, allow_pickle=False) as stored:
             names, vectors = stored["sha256"], stored["vectors"]
+    except FileNotFoundError as error:
+        raise DataError(f"sampling.unrecorded_identity.embedding: nothing at {file}") from error
     except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{file}: expected an .npz file with the arrays sha256 and vectors, without pickled "
-            f"objects: {error}"
+            f"{file}: expected an .npz file with the arrays sha256 and vectors, as numpy.savez "
+            "writes it, without pickled objects"
         ) from error
     rows = vectors.ndim == 2 and names.shape == vectors.shape[:1]  # noqa: PLR2004
     if not rows or names.dtype.kind != "U" or vectors.dtype.kind != "f":

@@ -53,7 +53,7 @@ def render(
         content = audit_bytes(folder)
         result = parse_audit(content, source=str(folder / "audit.json"))
         digest = hashlib.sha256(content).hexdigest()
-        further = _further_fonts(result, fonts)
+        further = _further_fonts(result, folder, fonts)
         view = audit_view(result, folder, audit_sha256=digest)
         text = content.decode(errors="replace")
         with lettering(text, further):
@@ -78,15 +78,21 @@ def render(
     return tuple(written)
 
 
-def _further_fonts(result: AuditResult, paths: Sequence[Path] | None) -> tuple[FontFile, ...]:
+def _further_fonts(
+    result: AuditResult, folder: Path, paths: Sequence[Path] | None
+) -> tuple[FontFile, ...]:
     """Fonts that were asked for now, or by the config of a run that may have been moved since.
+
+    A path of a config is relative to where the run was started, mostly above the run folder.
 
     Raises:
         OutputError: A font that was asked for now cannot be used.
     """
     recorded = result.config.get("output", {}).get("fonts", ())
     found = []
-    for path in paths if paths is not None else map(Path, recorded):
+    places = (Path(), *folder.resolve().parents)
+    for name in paths if paths is not None else map(Path, recorded):
+        path = next((p / name for p in places if (p / name).is_file()), name)
         try:
             font = read_font(path)
         except ValueError as error:
