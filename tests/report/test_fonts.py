@@ -33,6 +33,7 @@ from bias_audit.report.print_fonts import PrintFonts
 from bias_audit.report.render import render
 from bias_audit.report.undrawn import named, undrawn_warning
 from bias_audit.report.verifying.fonts import GlyphCheck, check_glyphs
+from bias_audit.report.verifying.glyphs import PageReader
 from bias_audit.report.verifying.opening import undrawn_characters
 from bias_audit.report.verifying.verify import verify_report
 from tests.report.fonts import make_collection, make_font
@@ -141,6 +142,29 @@ def test_a_glyph_that_the_font_does_not_name_is_a_forgery() -> None:
         again = io.BytesIO()
         document.save(again)
     assert {check.wrong for check in checks(again.getvalue())} == {("'8'",)}
+
+
+def test_a_glyph_that_is_read_as_nothing_is_a_forgery() -> None:
+    printed = pdf(page("38"))
+    with pikepdf.open(io.BytesIO(printed)) as document:
+        for entry in document.objects:
+            if isinstance(entry, pikepdf.Stream) and b"beginbfchar" in entry.read_bytes():
+                entry.write(entry.read_bytes().replace(b"<0038>\n", b"<>\n"))
+        again = io.BytesIO()
+        document.save(again)
+    assert {check.wrong for check in checks(again.getvalue())} == {
+        ("a glyph that is read as nothing",)
+    }
+
+
+def test_letters_of_a_cluster_of_which_one_has_its_text_are_read(tmp_path: Path) -> None:
+    """A Hindi vowel that stands before its consonant, and is written behind it."""
+    word = "\u0915\u093f"
+    font = read_font(make_font(tmp_path / "hindi.ttf", word))
+    printed = pdf(page(word), fonts=PrintFonts((font,)))
+    assert not any(check.wrong or check.undrawn for check in checks(printed))
+    read = PageReader().read(PdfReader(io.BytesIO(printed)).pages[0])
+    assert word in "".join(read.marked.values())
 
 
 def test_collections_and_variable_fonts_become_one_face(tmp_path: Path) -> None:

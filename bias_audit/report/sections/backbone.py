@@ -163,7 +163,7 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
         Fact("Weights SHA-256", (record.weights_sha256,), is_code=True),
         Fact("Licence", (record.licence,)),
         Fact("Preprocessing", preprocessing(record.preprocessing)),
-        Fact("How they were read", (*record.reading, *record.assumed) or ("as published",)),
+        Fact("How the weights were read", (*record.reading, *record.assumed) or ("as published",)),
         *_arguments(record),
         Fact("Changes after building", overrides(record.overrides) or ("none",)),
         Fact("Weights that did not fit", record.key_problems or ("none",)),

@@ -13,7 +13,7 @@ from fontTools.pens.recordingPen import DecomposingRecordingPen
 from fontTools.ttLib import TTFont
 from fontTools.unicodedata import script
 
-_BFCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<((?:[0-9A-Fa-f]{4})+)>")
+_BFCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s*<((?:[0-9A-Fa-f]{4})*)>")
 _CIDCHAR: Final = re.compile(rb"<([0-9A-Fa-f]{4})>\s+(\d+)")
 _UNSHAPED: Final = {"Latn", "Grek", "Cyrl", "Zyyy"}
 """Scripts of which a letter looks the same wherever it stands in a word."""
@@ -55,7 +55,8 @@ def check_glyphs(font: Any) -> GlyphCheck | None:
     A PDF keeps two tables: which glyph is drawn, and which character a reader takes it for. The
     font's own table says which character a glyph belongs to; where they disagree, the page shows
     something else than what is read from it. Ligatures are not in that table and are not
-    compared; letters of scripts that join or stack may be drawn with forms that are not in it.
+    compared; letters of scripts that join or stack may be drawn with forms that are not in it,
+    several to a cluster, of which one has its text.
 
     Args:
         font: A font dictionary as WeasyPrint writes them; for any other: None.
@@ -71,15 +72,18 @@ def check_glyphs(font: Any) -> GlyphCheck | None:
     glyphs = _Glyphs(TTFont(io.BytesIO(file.get_object().get_data()), lazy=True))
     numbers = _glyph_numbers(font)
     undrawn, wrong = set(), []
+    shaped = any(script(c) not in _UNSHAPED for said in characters.values() for c in said)
     for code, said in characters.items():
         glyph = code if numbers is None else numbers.get(code, 0)
-        blank = all(map(is_blank, said))
-        if not blank and glyphs.is_box(glyph):
+        blank = bool(said) and all(map(is_blank, said))
+        if said and not blank and glyphs.is_box(glyph):
             undrawn.add(code)
         elif len(said) == 1 and not (
             glyphs.is_empty(glyph) if blank else glyphs.is_of(glyph, said)
         ):
             wrong.append(repr(said))
+        elif not said and not (shaped and glyphs.is_shaped(glyph)):
+            wrong.append("a glyph that is read as nothing")
     return GlyphCheck(characters, frozenset(undrawn), tuple(wrong))
 
 
@@ -118,8 +122,15 @@ class _Glyphs:
         if named:
             forms = {unicodedata.normalize("NFKC", c) for c in named}
             likely = {said, unicodedata.normalize("NFKC", said), _OTHER_FORMS.get(said)}
+            if script(said) not in _UNSHAPED:  # a vowel around its consonant has two glyphs
+                likely |= set(unicodedata.normalize("NFD", said))
             return bool(likely & {*named, *forms})
         return script(said) not in _UNSHAPED
+
+    def is_shaped(self, glyph: int) -> bool:
+        """Whether it may be one of several glyphs that one cluster of letters is drawn with."""
+        own = self._own.get(self._names[glyph], []) if glyph < len(self._names) else []
+        return all(script(character) not in _UNSHAPED for character in own)
 
     def _outline(self, glyph: int) -> list[Any]:
         pen = DecomposingRecordingPen(self._set)
