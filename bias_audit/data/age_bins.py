@@ -45,7 +45,8 @@ _MORE = (
 )
 _AND_MORE = (
     r"(?:\+|-|-? ?plus|(?:and|or|&) (?:over|above|older|more|up|plus)|up|"
-    r"(?:und|oder) (?:älter|mehr|darüber)|et plus|y más|y mas|o más|e mais|ou mais|e oltre|en ouder|"
+    r"(?:und|oder) (?:älter|mehr|darüber)|et plus|"
+    r"y más|y mas|o más|e mais|ou mais|e oltre|en ouder|"
     r"of ouder|i więcej|og over|och äldre|ve üzeri|и старше|歳?以上|세? ?이상)"
 )
 _SPELLED_OPEN = re.compile(rf"{_MORE}\s*(\d{{1,3}}){UNIT}|(\d{{1,3}}){UNIT}\s*{_AND_MORE}{UNIT}")

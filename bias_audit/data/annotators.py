@@ -62,9 +62,8 @@ def _cleaned(
         dropped[name].update(bad.values())
         row = row | dict.fromkeys(bad, "")
         if bad and len(bad) == len(votes):
-            detail = (
-                f"{name}: expected one of {some(attributes[name])} from an annotator, got none"
-            )
+            levels = some(attributes[name])
+            detail = f"{name}: expected one of {levels} from an annotator, got none"
             problem = Exclusion(row[PLACE], "unknown label", detail)
     return problem or row
 

@@ -277,8 +277,9 @@ class ImageFinder:
                 raise _NotFoundError("missing file", detail)
             if not self._follow:
                 detail = (
-                    f"{self._shown(path)} is a link that a copy has turned into text: make it a link to "
-                    f"'{one_line(target)}' again, or set data.follow_links: true to follow it"
+                    f"{self._shown(path)} is a link that a copy has turned into text: make it a "
+                    f"link to '{one_line(target)}' again, or set data.follow_links: true to "
+                    "follow it"
                 )
                 raise _NotFoundError("path leaves the folder", detail)
             path = path.parent / target

@@ -95,8 +95,8 @@ def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str,
     rounded = Counter(forms[text] for text in written if _ROUNDED.fullmatch(forms[text]))
     if n := sum(n for n in rounded.values() if n > 1):
         notices.append(
-            f"{n} rows share an identity such as 1.23E+12: a spreadsheet rounded these numbers, and "
-            "different people may count as one; export the column as text"
+            f"{n} rows share an identity such as 1.23E+12: a spreadsheet rounded these numbers, "
+            "and different people may count as one; export the column as text"
         )
     without = Counter(forms[text] for text in written if forms[text] in nobody)
     if without:

@@ -17,7 +17,7 @@ _GROUPED = re.compile(
 )
 """A number with its thousands apart; where it has one such mark, it may be a decimal as well."""
 _TRUE = frozenset("true wahr vrai verdadero verdadeiro vero waar prawda sant истина doğru".split())  # noqa: SIM905
-_FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanliş yanlış".split())  # noqa: SIM905
+_FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanliş".split())  # noqa: SIM905
 """As software writes truth values, spreadsheets in their own language."""
 _GUARDED = re.compile(r"=\"(.*)\"|'(?=[\d<>=≥+-])(.*)")
 """How people keep spreadsheets from changing a field."""
@@ -99,17 +99,19 @@ class LevelReader:
             return
         yield from ((level, _FORMS) for level in self._other_forms(key))
         if self._bins is not None and (numbers := self._readings(key)):
-            places = self._places(numbers)
-            if len(places) != 1:
-                yield text, ""
-                return
-            plain = _number(key)
-            is_plain = plain is not None and bin_of(plain, self._bins) in places
-            yield self._levels[places.pop()], "" if is_plain else _THOUSANDS
+            yield self._binned(text, numbers)
         if level := self._ranges.spelled(key):
             yield level, _FORMS
         if level := self._ranges.dated(key):
             yield level, _DATES
+
+    def _binned(self, text: str, numbers: Sequence[float]) -> tuple[str, str]:
+        """The one bin of all that a text may mean; the text itself where there is none."""
+        places = self._places(numbers)
+        if len(places) != 1:
+            return text, ""
+        is_plain = _number(self._key(text)) in numbers and places == self._places(numbers[:1])
+        return self._levels[places.pop()], "" if is_plain else _THOUSANDS
 
     def _other_forms(self, key: str) -> Iterator[str]:
         """Levels that are the same number, or the same truth value."""
@@ -209,7 +211,7 @@ def _codes(name: str, levels: Sequence[str], classes: Sequence[str]) -> dict[str
     if not any(level in numbers and comparable(level) not in classes for level in levels):
         return {}
     if set(levels) <= set(numbers) and len(set(classes)) == len(classes):
-        return {each: number for each, number in zip(classes, numbers, strict=True)}
+        return dict(zip(classes, numbers, strict=True))
     raise DataError(
         f"{name}: the file names its classes; expected levels that are all names, "
         f"{some([one_line(each, 30) for each in classes])}, or all numbers, {some(numbers)}; got "

@@ -95,9 +95,9 @@ def label_text(value: object, names: Sequence[str]) -> str:
     """A label as text; an integer without a name stays a number, which no level matches."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0 <= value < len(names) and value == int(value):
-        return names[int(value)]
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        place = int(value)
+        return names[place] if 0 <= place < len(names) else trimmed(str(value))
     return trimmed(str(value))
 
 
@@ -136,7 +136,7 @@ def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageRefer
     Raises:
         DataError: The column holds neither images nor paths.
     """
-    kind = source.schema_arrow.field(column).type
+    kind = _value_type(source.schema_arrow.field(column).type)
     element = _element(kind)
     struct = pa.types.is_struct(element)
     if struct and not ({"bytes", "path"} & {field.name for field in element}):

@@ -36,7 +36,7 @@ _BYTE_ORDER_MARKS = (
 )
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """The first line that Excel reads and writes to name the separator."""
-_BLANK_LINES = re.compile(r"(?:[^\S\r\n]*(?:\r\n|\r|\n))*")
+_BLANK_LINES = re.compile(r"\A(?:[^\S\r\n]*(?:\r\n|\r|\n))*")
 _HEADER_LINES = 10
 """Lines in which a header is looked for."""
 _IMAGE_NAME = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic|avif)$", re.IGNORECASE)
@@ -207,7 +207,7 @@ def _renamed(labels: Labels, found: Sequence[str], places: Mapping[str, int]) ->
 
 def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str | None) -> None:
     text, came_as = _text(file, encoding)
-    text = text[_BLANK_LINES.match(text).end() :]
+    text = _BLANK_LINES.sub("", text)
     if came_as not in {"utf-8", "utf-8-sig"}:
         labels.notices.append(f"{file.name} was read as {came_as}")
     named = _SEPARATOR_LINE.match(text)
@@ -278,37 +278,43 @@ def _separator(text: str, columns: Sequence[str]) -> str:
     return max(_SEPARATORS, key=score)
 
 
-def _csv_rows(
-    labels: Labels, file: Path, reader: Iterator[list[str]], columns: Sequence[str]
-) -> Iterator[Row | Exclusion]:
-    header = [trimmed(name) for name in next(reader, [])]
-    if not any(header):
-        raise DataError(f"{file}: expected a header line and rows, got an empty file")
+def _header_places(
+    file: Path, header: Sequence[str], following: Iterator[list[str]], columns: Sequence[str]
+) -> dict[str, int]:
+    """The place of each column, or that the header stands further down."""
     try:
-        places = find_columns(file, header, columns, is_header=False)
+        return find_columns(file, header, columns, is_header=False)
     except DataError:
-        for line in itertools.islice(reader, _HEADER_LINES):
+        for line in itertools.islice(following, _HEADER_LINES):
             if {comparable(name) for name in line} >= set(map(comparable, columns)):
                 raise DataError(
                     f"{file}: expected the header in the first line, got it further down; remove "
                     "the lines above it"
                 ) from None
         raise
+
+
+def _csv_rows(
+    labels: Labels, file: Path, reader: Iterator[list[str]], columns: Sequence[str]
+) -> Iterator[Row | Exclusion]:
+    header = [trimmed(name) for name in next(reader, [])]
+    if not any(header):
+        raise DataError(f"{file}: expected a header line and rows, got an empty file")
+    places = _header_places(file, header, reader, columns)
     _renamed(labels, header, places)
     shortest = 1 + max(*places.values(), *(place for place, name in enumerate(header) if name))
     seen: Counter[str] = Counter()
-    for number, fields in enumerate(reader, start=1):
-        if not any(fields):
+    for number, written in enumerate(reader, start=1):
+        if not any(fields := [trimmed(text) for text in written]):
             continue
         n = len(fields)
-        if n > len(header) and not any(map(trimmed, fields[len(header) :])):
-            seen["longer"] += 1
-        elif not shortest <= n <= len(header):
+        seen["longer"] += (longer := n > len(header) and not any(fields[len(header) :]))
+        if not longer and not shortest <= n <= len(header):
             seen["one more"] += n == len(header) + 1
             detail = f"expected {len(header)} fields, got {n}"
             yield Exclusion(f"{file.name} row {number}", "malformed row", detail)
             continue
-        own = {column: trimmed(fields[place]) for column, place in places.items()}
+        own = {column: fields[place] for column, place in places.items()}
         seen["read"] += 1
         yield own | {PLACE: f"{file.name} row {number}"}
     if seen["one more"] and not seen["read"]:
@@ -340,7 +346,7 @@ def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str 
                     f"{file}: expected the same class names of column {column!r} in every file; "
                     "write the labels as text"
                 )
-            if parquet.holds_numbers(schema.field(places[column]).type):
+            if parquet.holds_numbers(schema.field(place).type):
                 labels.numbers.add(column)
             values.append(texts)
         rows = list(zip(*values, strict=True))

@@ -19,7 +19,7 @@ from bias_audit.data.images import UnusableImageError, read_bytes
 from bias_audit.data.sources.manifest import PLUGIN, Params
 from bias_audit.errors import DataError
 from tests.data.conftest import encoded, picture
-from tests.data.test_parquet import BYTES, STRUCT
+from tests.data.test_parquet import BYTES
 from tests.data.test_parquet import read as read_parquet
 from tests.data.test_tables import read, reasons
 
@@ -203,7 +203,7 @@ def test_utf8_that_is_declared_otherwise_is_refused(tmp_path: Path, encoding: st
 
 
 def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="line 3 is none.*windows-1254") as caught:
+    with pytest.raises(DataError, match=r"line 3 is none.*windows-1254") as caught:
         read(tmp_path, b"path,group\n1.jpg,a\n2.jpg,\xfd\n")
     assert "0xfd" not in str(caught.value)
 
@@ -241,7 +241,7 @@ def test_rare_values_are_not_shown(tmp_path: Path) -> None:
     assert details[0] == ("group: expected one of a, b; got a value that fewer than 5 rows have")
     assert details[1] == "group: expected one of a, b; got 'c'"
     split = {"split_column": "who", "split": "train"}
-    with pytest.raises(DataError, match="got 'test'$"):
+    with pytest.raises(DataError, match=r"got 'test'$"):
         read_labels(tmp_path, "group;who", ["a;Anna Meier", *["a;test"] * 5], **split)
 
 
@@ -325,14 +325,7 @@ def test_lists_of_numbers_are_no_images(tmp_path: Path, column: pa.Array) -> Non
         read_parquet(tmp_path, {"image": column, "group": ["a"]})
 
 
-def test_an_empty_image_beside_a_path_is_looked_up(tmp_path: Path) -> None:
-    (tmp_path / "1.png").write_bytes(BYTES[1])
-    values = [{"bytes": BYTES[0], "path": "0.png"}, {"bytes": b"", "path": "1.png"}]
-    table = read_parquet(tmp_path, {"image": pa.array(values, STRUCT), "group": ["a", "b"]})
-    assert [reference.row for reference in table.references] == [0, None]
-
-
 def test_a_missing_label_column_is_no_image_column(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="column 'sex' .columns") as caught:
+    with pytest.raises(DataError, match=r"column 'sex' \(columns") as caught:
         read_parquet(tmp_path, {"image": BYTES, "note": ["x"] * 3}, attributes={"sex": ["f"]})
     assert "did you mean" not in str(caught.value)
