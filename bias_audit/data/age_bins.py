@@ -45,7 +45,7 @@ _MORE = (
 )
 _AND_MORE = (
     r"(?:\+|-|-? ?plus|(?:and|or|&) (?:over|above|older|more|up|plus)|up|"
-    r"(?:und|oder) (?:älter|mehr|darüber)|et plus|"
+    r"(?:und|oder) (?:älter|mehr|darüber)|et plus|"  # codespell:ignore oder
     r"y más|y mas|o más|e mais|ou mais|e oltre|en ouder|"
     r"of ouder|i więcej|og over|och äldre|ve üzeri|и старше|歳?以上|세? ?이상)"
 )

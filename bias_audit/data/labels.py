@@ -16,8 +16,8 @@ _GROUPED = re.compile(
     r"([+-]?[1-9]\d{0,2})(?P<mark>[.,])(\d{3}(?:(?P=mark)\d{3})*)(?:(?!(?P=mark))[.,](\d{1,30}))?"
 )
 """A number with its thousands apart; where it has one such mark, it may be a decimal as well."""
-_TRUE = frozenset("true wahr vrai verdadero verdadeiro vero waar prawda sant истина doğru".split())  # noqa: SIM905
-_FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanliş".split())  # noqa: SIM905
+_TRUE = frozenset("true wahr vrai verdadero verdadeiro vero waar prawda sant истина doğru".split())  # noqa: SIM905  codespell:ignore falso
+_FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanliş".split())  # noqa: SIM905  codespell:ignore falso
 """As software writes truth values, spreadsheets in their own language."""
 _GUARDED = re.compile(r"=\"(.*)\"|'(?=[\d<>=≥+-])(.*)")
 """How people keep spreadsheets from changing a field."""
@@ -95,7 +95,8 @@ class LevelReader:
             # other case alone is FairFace's own variety, and no repair
             yield level, "" if self._any_case and text.isascii() else _UNICODE
         if guarded := _GUARDED.fullmatch(key):
-            yield from ((level, _FORMS) for level, _ in self._meanings(guarded[1] or guarded[2]))
+            inner = self._meanings(guarded[1] or guarded[2] or "")
+            yield from ((level, _FORMS) for level, _ in inner if level in ("", *self._levels))
             return
         yield from ((level, _FORMS) for level in self._other_forms(key))
         if self._bins is not None and (numbers := self._readings(key)):
@@ -117,9 +118,8 @@ class LevelReader:
         """Levels that are the same number, or the same truth value."""
         whole = WHOLE_NUMBER.fullmatch(key)
         is_thousands = key.endswith(".000") and whole and f"{whole[1]}000" in self._keys
-        swapped = (
-            key.translate(_OTHER_MARK) if _number(key) and not _GROUPED.fullmatch(key) else ""
-        )
+        is_decimal = _number(key) is not None and not _GROUPED.fullmatch(key)
+        swapped = key.translate(_OTHER_MARK) if is_decimal else ""
         for other in (whole[1] if whole and not is_thousands else "", swapped):
             if other in self._keys:
                 yield self._keys[other]
@@ -162,10 +162,8 @@ class LevelReader:
             hint = ""
             if numbers and self._are_bins():
                 hint = f"; if the column holds numbers, set data.binned: [{self._name}]"
-            elif key.isdecimal() and not any(map(_number, self._levels)):
-                hint = (
-                    "; where the file holds numbers without names, declare these as levels: 0, 1"
-                )
+            elif key.isdecimal() and all(_number(level) is None for level in self._levels):
+                hint = "; if the file holds numbers without names, declare these: 0, 1"
             expected = some(self._levels)
             return "unknown label", f"{self._name}: expected one of {expected}; got {shown}{hint}"
         if not numbers:
@@ -187,7 +185,8 @@ class LevelReader:
         """What was changed, with counts."""
         for why, changes in self._changed.items():
             named = [f"{one_line(a)} -> {b} ({n})" for (a, b), n in sorted(changes.items())]
-            yield f"{changes.total()} labels of {self._name} {why}: {some(named)}"
+            which = "" if why == _THOUSANDS else f": {some(named)}"  # may be of one person
+            yield f"{changes.total()} labels of {self._name} {why}{which}"
 
 
 def same_levels(levels: Sequence[str]) -> tuple[str, str] | None:

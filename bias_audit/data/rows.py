@@ -130,10 +130,10 @@ def _pooled(files: Sequence[Path]) -> Iterator[str]:
     matches = (_SPLIT.fullmatch(file.name) for file in files)
     splits = sorted({match[1] or match[2] for match in matches if match})
     if len(splits) > 1:
-        yield (
-            f"read the splits {some([one_line(split) for split in splits])} together; for one, "
-            f"set data.file: {one_line(files[0].parent.name)}/{one_line(splits[-1])}-*.parquet"
-        )
+        names = [one_line(split) for split in splits]
+        dash = "-" if "-of-" in files[-1].name else ""
+        one = f"{one_line(files[0].parent.name)}/{names[-1]}{dash}*.parquet"
+        yield f"read the splits {some(names)} together; for one, set data.file: {one}"
 
 
 def is_parquet(file: Path) -> bool:
@@ -245,8 +245,9 @@ def _text(file: Path, encoding: str | None) -> tuple[str, str]:
         line = 1 + data[: error.start].count(b"\n")
         name = "UTF-8" if chosen == "utf-8" else chosen
         raise DataError(
-            f'{file}: expected {name} text, line {line} is none; save it again as "CSV UTF-8", or '
-            "in a manifest set data.encoding to what it is: windows-1252 (Western), windows-1250 "
+            f"{file}: expected {name} text, line {line} is in another encoding; save it again as "
+            '"CSV UTF-8", or in a manifest set data.encoding to what it is: windows-1252 '
+            "(Western), windows-1250 "
             "(Central European), windows-1251 (Cyrillic), windows-1254 (Turkish)"
         ) from error
     except (UnicodeError, ValueError) as error:

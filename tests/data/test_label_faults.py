@@ -104,6 +104,7 @@ def test_marks_of_thousands_are_read_as_the_column_has_them(
 ) -> None:
     table = read_labels(tmp_path, "income", ["7", *rows], **INCOME)
     assert table.codes[:, 0].tolist() == [0, *(code for code in codes if code is not None)]
+    assert any("with thousands" in notice for notice in table.notices) == (codes[0] in (1, 2))
 
 
 def test_ambiguous_numbers_are_said(tmp_path: Path) -> None:
@@ -132,11 +133,19 @@ def test_a_number_that_fits_one_bin_only_is_read(tmp_path: Path) -> None:
             ("25.", 2),
             ("25,5 Jahre", 2),
         ),
-        *(("70 oder älter", 3), ('="10-19"', 1), ("'10-19", 1), ("'12", 1), ('="7"', 0)),
+        *(
+            ("70 oder älter", 3),  # codespell:ignore oder
+            ('="10-19"', 1),
+            ("'10-19", 1),
+            ("'12", 1),
+            ('=""', None),
+            ('="7"', 0),
+        ),
     ],
 )
 def test_units_and_guards_around_numbers(tmp_path: Path, text: str, code: int) -> None:
-    assert read_labels(tmp_path, "age", [text], **AGES).codes.tolist() == [[code]]
+    table = read_labels(tmp_path, "age", ["7", text], **AGES)
+    assert table.codes[:, 0].tolist() == [0, code][: 1 + (code is not None)]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +212,7 @@ def test_utf8_that_is_declared_otherwise_is_refused(tmp_path: Path, encoding: st
 
 
 def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"line 3 is none.*windows-1254") as caught:
+    with pytest.raises(DataError, match=r"line 3 is in another.*windows-1254") as caught:
         read(tmp_path, b"path,group\n1.jpg,a\n2.jpg,\xfd\n")
     assert "0xfd" not in str(caught.value)
 
@@ -323,6 +332,20 @@ def test_images_in_base64_are_recognised_and_not_shown(tmp_path: Path) -> None:
 def test_lists_of_numbers_are_no_images(tmp_path: Path, column: pa.Array) -> None:
     with pytest.raises(DataError, match="got lists of numbers; save the bytes"):
         read_parquet(tmp_path, {"image": column, "group": ["a"]})
+
+
+def test_folders_without_parquet_say_what_they_hold(tmp_path: Path) -> None:
+    for name, message in (("state.arrow", "to_parquet"), ("a/b.parquet", "there are some in")):
+        folder = tmp_path / name[:1]
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"")
+        with pytest.raises(DataError, match=message):
+            PLUGIN.read(Params.model_validate({"file": folder, "attributes": {"group": ["a"]}}))
+
+
+def test_numbers_without_names_are_to_be_declared(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="numbers without names, declare these: 0, 1"):
+        read_parquet(tmp_path, {"image": BYTES, "group": [0, 1, 1]})
 
 
 def test_a_missing_label_column_is_no_image_column(tmp_path: Path) -> None:
