@@ -16,8 +16,8 @@ _GROUPED = re.compile(
     r"([+-]?[1-9]\d{0,2})(?P<mark>[.,])(\d{3}(?:(?P=mark)\d{3})*)(?:(?!(?P=mark))[.,](\d{1,30}))?"
 )
 """A number with its thousands apart; where it has one such mark, it may be a decimal as well."""
-_TRUE = frozenset("true wahr vrai verdadero verdadeiro vero waar prawda sant истина doğru".split())  # noqa: SIM905  codespell:ignore falso
-_FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanliş".split())  # noqa: SIM905  codespell:ignore falso
+_TRUE = frozenset("true wahr vrai verdadero verdadeiro vero waar prawda sant истина doğru".split())  # noqa: SIM905
+_FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanliş".split())  # noqa: SIM905  # codespell:ignore falso
 """As software writes truth values, spreadsheets in their own language."""
 _GUARDED = re.compile(r"=\"(.*)\"|'(?=[\d<>=≥+-])(.*)")
 """How people keep spreadsheets from changing a field."""

@@ -36,7 +36,7 @@ _BYTE_ORDER_MARKS = (
 )
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """The first line that Excel reads and writes to name the separator."""
-_BLANK_LINES = re.compile(r"\A(?:[^\S\r\n]*(?:\r\n|\r|\n))*")
+_BLANK_LINES = re.compile(r"\A(?:[ \t;,|]*(?:\r\n|\r|\n))*")
 _HEADER_LINES = 10
 """Lines in which a header is looked for."""
 _IMAGE_NAME = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic|avif)$", re.IGNORECASE)
@@ -216,6 +216,13 @@ def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str |
     if separator != ",":
         word = _SEPARATORS.get(separator, repr(separator))
         labels.notices.append(f"{file.name} separates its fields by {word}")
+    header = text[:_START].partition("\n")[0]
+    words = {word.strip("\"'") for word in header.split()}
+    if separator not in header and len(words) > 1 and words >= set(columns):
+        raise DataError(
+            f"{file}: expected fields separated by commas, semicolons, tabs or vertical bars, got "
+            "blanks; save it as CSV (in R: write.csv)"
+        )
     try:
         lines = io.StringIO(text, newline="")
         rows = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)

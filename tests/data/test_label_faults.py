@@ -225,6 +225,7 @@ def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
         ("Faces 2024\npath,group\n1.jpg,a\n", "expected the header in the first line"),
         ("# made by x\n\npath,group\n1.jpg,a\n", "expected the header in the first line"),
         ("path,group\n1,1.jpg,a\n2,2.jpg,b\n", "got one name fewer"),
+        ('"path" "group"\n"1" "1.jpg" "a"\n', "got blanks; save it as CSV"),
         ("path,group,group\n1.jpg,a,a\n", "rename the others"),
         ('{"path": "1.jpg", "group": "a"}\n', "JSON text; convert it to CSV"),
     ],
@@ -238,7 +239,7 @@ def test_tables_with_another_beginning_get_the_fix(
 
 
 def test_blank_lines_above_the_header_are_nothing(tmp_path: Path) -> None:
-    assert len(read(tmp_path, "\n  \r\npath;group\n1.jpg;a\n")) == 1
+    assert len(read(tmp_path, "\n  \r\n;;\npath;group\n1.jpg;a\n")) == 1
 
 
 # People's data.
