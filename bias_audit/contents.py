@@ -38,6 +38,12 @@ _BOM = rb"(?:\xef\xbb\xbf)?\s*"
 _HEIC, _AVIF, _JPEG_XL = "a HEIC image", "an AVIF image", "a JPEG XL image"
 PLUGGED = {_HEIC: "HEIF", _AVIF: "AVIF", _JPEG_XL: "JXL"}
 """Images that Pillow needs a plug-in or a further codec for, with its name of the format."""
+BASE64 = Content("an image as base64 text", "decode it to a file, or to bytes in a parquet file")
+DAMAGED_OR_RARE = frozenset(
+    f"a {kind} image" for kind in ("JPEG", "PNG", "TIFF", "WebP", "GIF", "BMP")
+)
+"""Images that are read, unless they are damaged or of a rare kind."""
+_IMAGE_PATH = rb"[^\0\r\n,;\t]{1,400}\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic|avif)\s*\Z"
 _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
     (
         _matches(_BOM + rb"version https?://git-lfs|" + _BOM + rb"version https?://hawser"),
@@ -85,6 +91,24 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
     (_matches(rb"....ftyp(?:qt  |isom|iso\d|mp4\d|M4V )"), Content("a video")),
     (_starts(b"\xff\xd8\xff"), Content("a JPEG image")),
     (_starts(b"\x89PNG\r\n\x1a\n"), Content("a PNG image")),
+    (_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), Content("a TIFF image")),
+    (_matches(rb"RIFF....WEBP"), Content("a WebP image")),
+    (_starts(b"GIF8"), Content("a GIF image")),
+    (_matches(rb"BM....\0\0\0\0"), Content("a BMP image")),
+    (
+        _matches(
+            rb"data:image/|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkq|TU0A|Qk[0-9])[a-z0-9+/=\s]{40}"
+        ),
+        BASE64,
+    ),
+    (
+        _matches(_IMAGE_PATH),
+        Content(
+            "a path: a link that a copy has turned into text",
+            "copy the file that it leads to",
+            is_pointer=True,
+        ),
+    ),
     (_starts(b"%PDF"), Content("a PDF document")),
     (_starts(b"8BPS"), Content("a Photoshop file")),
     (_starts(b"PAR1"), Content("a parquet file")),

@@ -30,10 +30,14 @@ _Pair = tuple[int, int]
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _OPEN = re.compile(r"(?:more than (\d{1,9})|(\d{1,9})\+)")
-_UNIT = r"(?:\s*(?:years?(?: old)?|yrs?|y/?o|jahren?|ans|años|anni|anos|jaar|år|lat|yaş|лет))?"
+UNIT = (
+    r"(?:\s*(?:years?(?: old)?|yrs?|y/?o|jahre?n?|ans|años|anni|anos|jaar|år|lat|yaş|лет|года?|"
+    r"歳|才|岁|세|살))?"
+)
+"""Years, in some languages, after a number; or nothing."""
 _SPELLED_RANGE = re.compile(
-    rf"(\d{{1,3}}){_UNIT}\s*(?:-+|~|_|\.{{2,3}}|/|to|bis|à|a|al|till|until|tot|do|до)\s*"
-    rf"(\d{{1,3}}){_UNIT}"
+    rf"(\d{{1,3}}){UNIT}\s*(?:-+|~|_|\.{{2,3}}|/|to|bis|à|a|al|till|until|tot|do|до)\s*"
+    rf"(\d{{1,3}}){UNIT}"
 )
 _MORE = (
     r"(?:>=?|[≥≧⩾]|\+|(?:more|older|greater|higher) than|over|above|at least|from|mehr als|"
@@ -41,12 +45,11 @@ _MORE = (
 )
 _AND_MORE = (
     r"(?:\+|-|-? ?plus|(?:and|or|&) (?:over|above|older|more|up|plus)|up|"
-    r"und (?:älter|mehr|darüber)|et plus|y más|y mas|o más|e mais|ou mais|e oltre|en ouder|"
+    r"(?:und|oder) (?:älter|mehr|darüber)|et plus|"  # codespell:ignore oder
+    r"y más|y mas|o más|e mais|ou mais|e oltre|en ouder|"
     r"of ouder|i więcej|og over|och äldre|ve üzeri|и старше|歳?以上|세? ?이상)"
 )
-_SPELLED_OPEN = re.compile(
-    rf"{_MORE}\s*(\d{{1,3}}){_UNIT}|(\d{{1,3}}){_UNIT}\s*{_AND_MORE}{_UNIT}"
-)
+_SPELLED_OPEN = re.compile(rf"{_MORE}\s*(\d{{1,3}}){UNIT}|(\d{{1,3}}){UNIT}\s*{_AND_MORE}{UNIT}")
 
 _MIDNIGHT = re.compile(
     r"(?:[t ]\s*0{1,2}:00(?::00(?:\.0+)?)?|\s+12:00(?::00)?)(?: ?(?:am|z|utc|\+00:?00))?$"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +58,7 @@ def face_table(
     description: Description,
     *,
     notices: Sequence[str] = (),
+    binned: Collection[str] = (),
 ) -> FaceTable:
     """Check every label against the declared levels and build the table.
 
@@ -66,6 +67,7 @@ def face_table(
         attributes: In the order of each annotation's labels.
         description: Of the source.
         notices: What was repaired on reading.
+        binned: Attributes whose labels are numbers, put into bins on reading.
 
     Raises:
         NoUsableImageError: No entry is usable.
@@ -75,9 +77,19 @@ def face_table(
     kept: list[Annotation] = []
     codes: list[list[int]] = []
     exclusions: list[Exclusion] = []
+    entries = list(entries)
+    readers = [LevelReader(a.name, a.levels, binned=a.name in binned) for a in attributes]
+    counts = [
+        Counter(entry.labels[place] for entry in entries if isinstance(entry, Annotation))
+        for place in range(len(attributes))
+    ]
     levels = [{level: i for i, level in enumerate(a.levels)} for a in attributes]
     for entry in entries:
-        problem = entry if isinstance(entry, Exclusion) else _label_problem(entry, attributes)
+        problem = (
+            entry
+            if isinstance(entry, Exclusion)
+            else _label_problem(entry, attributes, readers, counts)
+        )
         if problem is not None:
             exclusions.append(problem)
         elif isinstance(entry, Annotation):
@@ -116,14 +128,20 @@ def _refuse_too_many(attributes: Sequence[Attribute]) -> None:
         )
 
 
-def _label_problem(entry: Annotation, attributes: Sequence[Attribute]) -> Exclusion | None:
-    for attribute, label in zip(attributes, entry.labels, strict=True):
+def _label_problem(
+    entry: Annotation,
+    attributes: Sequence[Attribute],
+    readers: Sequence[LevelReader],
+    counts: Sequence[Counter[str]],
+) -> Exclusion | None:
+    for attribute, label, reader, own in zip(
+        attributes, entry.labels, readers, counts, strict=True
+    ):
         if not label:
             detail = f"{attribute.name}: expected a label, got an empty field"
             return Exclusion(entry.name, "empty field", detail)
         if label not in attribute.levels:
-            reader = LevelReader(attribute.name, attribute.levels)
-            return Exclusion(entry.name, *reader.problem(label))
+            return Exclusion(entry.name, *reader.problem(label, own[label]))
     return None
 
 

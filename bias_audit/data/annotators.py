@@ -9,12 +9,63 @@ from typing import Final
 import numpy as np
 
 from bias_audit.data.faces import Disagreement, Exclusion
-from bias_audit.data.rows import Row
-from bias_audit.data.text import one_line, reference_of
+from bias_audit.data.rows import PLACE, Row
+from bias_audit.data.text import FREQUENT, one_line, reference_of, some
 
 _ALL: Final = "all"
 _FEWEST: Final = 50
 """Images of a level from which on it has a rate of its own."""
+
+
+def with_declared_votes(
+    rows: Iterable[Row | Exclusion],
+    annotators: Mapping[str, Sequence[str]],
+    attributes: Mapping[str, Sequence[str]],
+) -> tuple[list[Row | Exclusion], list[str]]:
+    """The rows without votes for what is no level, and a notice of each attribute that had some.
+
+    Args:
+        rows: Of the label file, labels as declared.
+        annotators: Columns of the annotators, by attribute.
+        attributes: Levels of all attributes.
+
+    Returns:
+        The rows, such votes empty; a row left without any vote is an exclusion.
+    """
+    dropped = {name: Counter[str]() for name in annotators}
+    result = [
+        row if isinstance(row, Exclusion) else _cleaned(row, annotators, attributes, dropped)
+        for row in rows
+    ]
+    notices = []
+    for name, values in dropped.items():
+        if values:
+            named = [f"{one_line(v)} ({n})" for v, n in values.most_common() if n >= FREQUENT]
+            which = f": {some(named)}" if named else ""
+            notices.append(
+                f"{name}: {values.total()} votes of annotators for what is no level were not "
+                f"counted{which}"
+            )
+    return result, notices
+
+
+def _cleaned(
+    row: Row,
+    annotators: Mapping[str, Sequence[str]],
+    attributes: Mapping[str, Sequence[str]],
+    dropped: Mapping[str, Counter[str]],
+) -> Row | Exclusion:
+    problem = None
+    for name, columns in annotators.items():
+        votes = {column: row[column] for column in columns if row[column]}
+        bad = {column: vote for column, vote in votes.items() if vote not in attributes[name]}
+        dropped[name].update(bad.values())
+        row = row | dict.fromkeys(bad, "")
+        if bad and len(bad) == len(votes):
+            levels = some(attributes[name])
+            detail = f"{name}: expected one of {levels} from an annotator, got none"
+            problem = Exclusion(row[PLACE], "unknown label", detail)
+    return problem or row
 
 
 def voted(

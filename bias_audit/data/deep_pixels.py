@@ -34,10 +34,11 @@ SMaxSampleValue (TIFF 6.0, sections 8 and 19)."""
 _SIGNED, _FLOATING = 2, 3
 
 
+_LARGEST_FLOAT = 3e38
 _FRACTIONS_END = 2
 """Floating-point values below are fractions of white, which resampling may exceed a little."""
 _OVERSHOOT = 1.02
-"""So much more than white floating-point values may be."""
+"""So much more than white floating-point values may be, and as little below 0."""
 
 
 class UnknownRangeError(ValueError):
@@ -91,7 +92,12 @@ def read_deep(image: ImageFile.ImageFile, low: Bytes | None) -> Deep:
     if whole.dtype == np.int32 and tags and _first(tags.get(_FORMAT)) != _SIGNED:
         whole = whole.view(np.uint32)
     values = whole.astype(np.float64)
-    if not np.isfinite(values).all() or values.min() < 0:
+    if not np.isfinite(values).all():
+        raise UnknownRangeError(
+            "expected grey values from 0 upwards, got some that are infinite or no number"
+        )
+    undershoot = (_OVERSHOOT - 1) * max(values.max(), 0) if whole.dtype.kind == "f" else 0
+    if values.min() < -undershoot:
         got = f"{values.min():g} to {values.max():g}"
         raise UnknownRangeError(f"expected grey values from 0 upwards, got {got}")
     deep = _with_white(values, tags, is_floating=whole.dtype.kind == "f")
@@ -104,6 +110,10 @@ def _with_white(values: Values, tags: Mapping[int, object], *, is_floating: bool
     largest = float(values.max())
     stated = _first(tags.get(_LARGEST_OF_FORMAT)) or _first(tags.get(_LARGEST))
     bits = int(_first(tags.get(_BITS)))
+    is_signed = _first(tags.get(_FORMAT)) == _SIGNED
+    whole_range = {2.0**bits - 1, 2.0 ** (bits - 1) - 1 if is_signed else 0}
+    if stated in whole_range or stated >= _LARGEST_FLOAT:
+        stated = 0  # what the standard assumes where nothing is said
     if is_floating:
         if largest < _FRACTIONS_END:
             return Deep(values, 1.0, is_stated=True)

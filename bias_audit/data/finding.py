@@ -7,14 +7,20 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 from pydantic import Field
 
 from bias_audit.config.schema import Strict
+from bias_audit.contents import BASE64, recognise
 from bias_audit.data.faces import Exclusion, ImageReference
 from bias_audit.data.text import comparable, one_line, reference_of
 from bias_audit.errors import DataError
 
+NO_PATH = "(no path)"
+"""Stands for an entry that names no file."""
+_LONG = 50
+"""Characters from which on a text may be an image in base64."""
 _LINK_TEXT = 4096
 """A file that is longer is no link that a copy has turned into text."""
 _UNICODE = "paths were found in another Unicode form, or with other blanks or dashes"
@@ -63,15 +69,16 @@ class _Folder:
         known = self.entries.get(name)
         if known is None and os.path.lexists(self.path / name):
             path = self.path / name
-            known = "link" if path.is_symlink() else "folder" if path.is_dir() else "file"
+            known = "link" if path.is_symlink() else _kind(path)
             self.entries[name] = known
         return known or ""
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
+def _kind(entry: os.DirEntry[str] | Path) -> str:
+    """Pipes, sockets and devices are no files: reading them may never end."""
     if entry.is_symlink():
         return "link"
-    return "folder" if entry.is_dir() else "file"
+    return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
 
 
 class _NotFoundError(Exception):
@@ -119,16 +126,36 @@ class ImageFinder:
             A reference to the file, or why there is none.
         """
         if not comparable(name):
-            return Exclusion("(no path)", "empty field", "expected a path, got an empty field")
+            detail = "expected an image or a path, got an empty field"
+            return Exclusion(NO_PATH, "empty field", detail)
+        is_long = len(name) > _LONG
+        if is_long and recognise(name[:_LINK_TEXT].encode(errors="replace")) == BASE64:
+            detail = f"expected an image or a path, got {BASE64.words}"
+            return Exclusion(NO_PATH, "image as text", detail)
         try:
             return ImageReference(self._found(name))
         except _NotFoundError as error:
-            return Exclusion(reference_of(name), error.reason, error.detail)
+            hint = self._hint(name) if error.reason == "missing file" else ""
+            return Exclusion(reference_of(name), error.reason, error.detail + hint)
         except (OSError, RuntimeError, ValueError):
             detail = (
                 f"'{one_line(name)}' cannot be looked up: its links lead in a circle, or it is "
             )
             return Exclusion(reference_of(name), "missing file", f"{detail}no path")
+
+    def _hint(self, name: str) -> str:
+        """The nearest way to write a path that leads to a file."""
+        changed = self._changed.copy()
+        plain = unquote(name.removeprefix("file://"))
+        inside = PurePosixPath(plain).parts
+        if plain != name and plain.startswith("/"):
+            found = isinstance(self.find(plain), ImageReference)
+        elif inside[:1] == (self.root.name,):
+            plain, found = "/".join(inside[1:]), self._is_there(inside[1:])
+        else:
+            found = plain != name and self._is_there(inside)
+        self._changed = changed  # nothing was read so
+        return f"; write '{one_line(plain)}'" if found else ""
 
     def notices(self) -> Iterator[str]:
         """What was changed in paths to find their files, with counts."""
@@ -159,7 +186,7 @@ class ImageFinder:
             return parts
         inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
         if inside.startswith(".."):
-            detail = f"expected a file inside of {self.root}, got '{one_line(name)}'"
+            detail = f"expected a file inside of the folder, got '{one_line(name)}'"
             raise _NotFoundError("path leaves the folder", f"{detail}, which leads out of it")
         return PurePosixPath(inside).parts
 
@@ -180,15 +207,21 @@ class ImageFinder:
         raise self._elsewhere(name, PurePosixPath(name).parts[1:])
 
     def _elsewhere(self, name: str, parts: tuple[str, ...]) -> _NotFoundError:
-        """An absolute path; where its end lies inside of the folder, the fix is known."""
+        """An absolute path; where its end lies inside of the folder, the fix is known.
+
+        A file that is there under its own path is another picture than one of the folder.
+        """
+        if os.path.exists(name):  # noqa: PTH110 - of any form
+            detail = "the file lies outside of data.root: set data.root to a folder that holds it"
+            raise _NotFoundError("absolute path", f"{detail}, or copy or link it into the folder")
         hint = ""
         for start in range(len(parts)):
             if self._is_there(parts[start:]):
                 ours = "/".join(parts[start:])
                 hint = f": write '{one_line(ours)}', without '{one_line(name[: -len(ours)])}'"
                 break
-        detail = f"expected a path inside of {self.root}, or relative to it{hint}"
-        return _NotFoundError("absolute path", f"{detail}; got '{one_line(name)}'")
+        detail = f"expected a path inside of data.root, or relative to it{hint}"
+        return _NotFoundError("absolute path", detail)
 
     def _is_there(self, parts: tuple[str, ...]) -> bool:
         try:
@@ -200,7 +233,7 @@ class ImageFinder:
     def _walk(self, parts: tuple[str, ...]) -> Path:
         """The file at the end of a path, every link on it looked at."""
         if not parts:
-            raise _NotFoundError("missing file", f"expected an image file, got {self.root} itself")
+            raise _NotFoundError("missing file", "expected an image file, got data.root itself")
         real: tuple[str, ...] = ()
         folder, changed = self._folders[()], False
         for part in parts[:-1]:
@@ -213,15 +246,24 @@ class ImageFinder:
         name = self._entry(folder, parts[-1], parts)
         changed |= name != parts[-1]
         path, is_outside = folder.path / name, folder.is_outside
+        own = self._shown(path)
         if folder.entries[name] == "link":
             target, is_outside = self._target(folder, name)
             if not target.is_file():
-                raise _NotFoundError("missing file", f"expected an image file, got {path}")
+                raise _NotFoundError("missing file", f"expected an image file, {own} is none")
+        elif folder.entries[name] == "folder":
+            raise _NotFoundError("missing file", f"expected an image file, {own} is a folder")
         elif folder.entries[name] != "file":
-            raise _NotFoundError("missing file", f"expected an image file, got the folder {path}")
+            detail = f"expected an image file, {own} is a pipe, a socket or a device"
+            raise _NotFoundError("missing file", detail)
         self._changed[_UNICODE] += changed
         self._changed[_OUTSIDE] += is_outside
         return path
+
+    def _shown(self, path: Path) -> str:
+        """A path as results show it: from the folder on."""
+        inside = path.relative_to(self.root) if path.is_relative_to(self.root) else path.name
+        return f"'{one_line(str(inside))}'"
 
     def _opened(self, folder: _Folder, name: str) -> _Folder:
         path = folder.path / name
@@ -231,11 +273,13 @@ class ImageFinder:
         elif kind == "file":
             target = _link_as_text(path)
             if target is None:
-                raise _NotFoundError("missing file", f"expected a folder, got the file {path}")
+                detail = f"expected a folder, got the file {self._shown(path)}"
+                raise _NotFoundError("missing file", detail)
             if not self._follow:
                 detail = (
-                    f"{path} is a link that a copy has turned into text: make it a link to "
-                    f"'{one_line(target)}' again, or set data.follow_links: true to follow it"
+                    f"{self._shown(path)} is a link that a copy has turned into text: make it a "
+                    f"link to '{one_line(target)}' again, or set data.follow_links: true to "
+                    "follow it"
                 )
                 raise _NotFoundError("path leaves the folder", detail)
             path = path.parent / target
@@ -260,20 +304,21 @@ class ImageFinder:
         whole = one_line("/".join(parts))
         near = folder.any_case.get(name.casefold())
         hint = f"; there is '{one_line(near)}'" if near else ""
-        raise _NotFoundError("missing file", f"expected an image file {self.root}/{whole}{hint}")
+        detail = f"expected an image file '{whole}' in data.root{hint}"
+        raise _NotFoundError("missing file", detail)
 
     def _target(self, folder: _Folder, name: str) -> tuple[Path, bool]:
         """Where a link leads, and whether that is outside of the folder."""
         link = folder.path / name
         target = link.resolve()
         if not target.exists():
-            raise _NotFoundError(*_broken(link))
+            raise _NotFoundError(*_broken(link, self._shown(link)))
         is_outside = folder.is_outside or not target.is_relative_to(self.root)
         if is_outside and not self._follow:
             raise _NotFoundError(
                 "path leaves the folder",
-                f"{link} is a link that leads outside of {self.root}; set data.follow_links: true "
-                "to follow it",
+                f"{self._shown(link)} is a link that leads outside of data.root; set "
+                "data.follow_links: true to follow it",
             )
         return target, is_outside
 
@@ -284,13 +329,13 @@ def _is_windows_absolute(name: str) -> bool:
     return begins and os.name != "nt" and bool(PureWindowsPath(name).anchor)
 
 
-def _broken(link: Path) -> tuple[str, str]:
+def _broken(link: Path, shown: str) -> tuple[str, str]:
     target = link.readlink().as_posix()
     for part, command in (("annex/objects/", "git annex get"), ("/files/md5/", "dvc pull")):
         if part in target or (command == "dvc pull" and "/cache/" in target):
-            detail = f"{link} is a link to content that is not here: fetch it with `{command}`"
+            detail = f"{shown} is a link to content that is not here: fetch it with `{command}`"
             return "content not fetched", detail
-    return "missing file", f"{link} is a link that leads nowhere: to '{one_line(target)}'"
+    return "missing file", f"{shown} is a link that leads nowhere: to '{one_line(target)}'"
 
 
 def _link_as_text(path: Path) -> str | None:

@@ -30,7 +30,9 @@ def find_shards(
             (split, file)
             for split in splits
             for file in sorted(folder.glob("*.parquet"))
-            if (match := _SHARD.fullmatch(file.name)) and match[1].startswith(split)
+            if file.is_file()
+            and (match := _SHARD.fullmatch(file.name))
+            and match[1].startswith(split)
         ]
         if found:
             return tuple(found)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bias_audit.data.faces import Faces
 from bias_audit.data.rows import WHOLE_NUMBER
-from bias_audit.data.text import typed, without_invisible
+from bias_audit.data.text import some, typed, without_invisible
 
 _NOBODY_WORDS = """
     unknown unk unknownperson unknownidentity unknownsubject unidentified unidentifiable unlabeled
@@ -35,11 +35,13 @@ _MAYBE_NUMBER = re.compile(r"-1|-?(?:0+|9{2,})")
 """Numbers of which the same is true."""
 _SUSPICIOUS = 5
 """A value that may be a placeholder is suspicious with so many times a person's median images."""
-_NAMED = 5
-"""Values named in a notice or warning."""
+_THOUSANDS = re.compile(r"\s*-?\d{1,3}\.(?!000)\d{3}\s*")
+"""What shows that ".000" in a column is part of the number: 12.001 beside 12.000."""
+_ROUNDED = re.compile(r"-?\d(?:[.,]\d+)?e\+\d+")
+"""How spreadsheets write long numbers, whose last digits are lost."""
 
 
-def canonical_identity(written: str) -> str:
+def canonical_identity(written: str, *, has_thousands: bool = False) -> str:
     """One form of an identity, whichever way it is written.
 
     Case, blanks, invisible characters, typographic hyphens and apostrophes, and Unicode's
@@ -47,13 +49,19 @@ def canonical_identity(written: str) -> str:
     D146), nor does ".0" after a whole number, which software adds where a column has gaps. No
     number is parsed: "03" is not "3", and "1e3" is not "1000".
 
+    Args:
+        written: As the source writes it.
+        has_thousands: Whether ".000" is part of the number, and stays.
+
     Returns:
         The form; the same for a form as for what it was made from.
     """
     folded = unicodedata.normalize("NFD", without_invisible(written)).casefold()
     text = typed(unicodedata.normalize("NFKD", folded).casefold())
     whole = WHOLE_NUMBER.fullmatch(text)
-    return whole[1] if whole else text
+    if whole is None or (has_thousands and text.endswith(".000")):
+        return text
+    return whole[1]
 
 
 def names_nobody(identity: str) -> bool:
@@ -71,7 +79,11 @@ def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str,
     Returns:
         The canonical identities, "" where none is recorded, and notices that name no identity.
     """
-    forms = {text: canonical_identity(text) for text in dict.fromkeys(written)}
+    has_thousands = any(map(_THOUSANDS.fullmatch, written))
+    forms = {
+        text: canonical_identity(text, has_thousands=has_thousands)
+        for text in dict.fromkeys(written)
+    }
     nobody = {form for form in forms.values() if names_nobody(form)}
     people = Counter(form for form in forms.values() if form not in nobody)
     notices = []
@@ -80,11 +92,17 @@ def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str,
             "identities written in more than one form (other case, other blanks, 3.0 for 3), "
             f"each read as one person: {merged}"
         )
+    rounded = Counter(forms[text] for text in written if _ROUNDED.fullmatch(forms[text]))
+    if n := sum(n for n in rounded.values() if n > 1):
+        notices.append(
+            f"{n} rows share an identity such as 1.23E+12: a spreadsheet rounded these numbers, "
+            "and different people may count as one; export the column as text"
+        )
     without = Counter(forms[text] for text in written if forms[text] in nobody)
     if without:
         values = [f'{n} x "{form}"' if form else f"{n} x empty" for form, n in without.items()]
         notices.append(
-            f"{without.total()} rows do not say who is shown ({_some(values)}); each is taken for "
+            f"{without.total()} rows do not say who is shown ({some(values)}); each is taken for "
             "a different person"
         )
     return tuple("" if forms[t] in nobody else forms[t] for t in written), tuple(notices)
@@ -122,7 +140,7 @@ def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[
             if len(large) == 1
             else f"{len(large)} identities hold many images each, the largest {share}"
         )
-        named = f": {_some([f'{name!r} ({n})' for name, n in large])}" if name_values else ""
+        named = f": {some([f'{name!r} ({n})' for name, n in large])}" if name_values else ""
         yield (
             f"{who}, more than sampling.max_identity_share ({100 * max_share:.3g} %){named}. "
             "Images of one identity count as one person; if the value stands for several people, "
@@ -135,7 +153,7 @@ def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[
         if n >= _SUSPICIOUS * usual and (name, n) not in large and _may_name_nobody(name)
     ]
     if maybe:
-        named = f": {_some([repr(name) for name, _ in maybe])}" if name_values else ""
+        named = f": {some([repr(name) for name, _ in maybe])}" if name_values else ""
         yield (
             f"{sum(n for _, n in maybe)} of {n_images} images carry an identity that may be a "
             f"placeholder, such as 0, -1, person or other{named}; a person has {usual:g} images "
@@ -154,8 +172,3 @@ def _bare(identity: str) -> str:
         for character in identity
         if (category := unicodedata.category(character))[0] in "LMN" or category == "So"
     )
-
-
-def _some(values: Sequence[str]) -> str:
-    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
-    return ", ".join(values[:_NAMED]) + more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import stat
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-from bias_audit.contents import PLUGGED, recognise
+from bias_audit.contents import DAMAGED_OR_RARE, PLUGGED, recognise
 from bias_audit.data.deep_pixels import (
     WHITE_16,
     Deep,
@@ -25,6 +26,7 @@ from bias_audit.data.deep_pixels import (
 )
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.parquet import image_bytes
+from bias_audit.data.text import some
 from bias_audit.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -96,12 +98,16 @@ def read_bytes(reference: ImageReference) -> bytes:
     """
     try:
         if reference.row is None:
-            size = reference.file.stat().st_size
-            _refuse_large(reference, size)
+            status = reference.file.stat()
+            if not stat.S_ISREG(status.st_mode):
+                detail = f"{reference.label}: expected a file, got a pipe, a device or a folder"
+                raise UnusableImageError("unreadable file", detail)
+            _refuse_large(reference, status.st_size)
             return reference.file.read_bytes()
         data = _read_row(reference.file, reference.row, reference.column or "")
     except (OSError, pa.ArrowException) as error:
-        detail = f"{reference.label}: expected a readable file: {error}"
+        got = getattr(error, "strerror", None) or "a damaged parquet file"
+        detail = f"{reference.label}: expected a readable file, got: {got}"
         raise UnusableImageError("unreadable file", detail) from error
     if not data:
         raise UnusableImageError("corrupt image", f"{reference.label}: no bytes in the row")
@@ -173,10 +179,13 @@ def _read_deep(image: ImageFile.ImageFile, data: bytes) -> Deep | None:
 
 def _not_an_image(data: bytes) -> UnusableImageError:
     content = recognise(data)
-    expected = ", ".join(formats())
+    expected = some(formats())
     if content is None:
         got = "another kind of file" if data else "an empty file"
         return UnusableImageError("not an image", f"expected {expected}, got {got}")
+    if content.what in DAMAGED_OR_RARE:
+        detail = f"{content.what} that is damaged or of a rare kind; save it again, as PNG"
+        return UnusableImageError("corrupt image", f"expected an intact image, got {detail}")
     fix = f"; {content.fix}" if content.fix else ""
     reason = NOT_FETCHED if content.is_pointer else "not an image"
     reason = NOT_INSTALLED if content.what in PLUGGED else reason

@@ -69,16 +69,24 @@ def read_texts(file: Path, source: Parquet, column: str) -> tuple[list[str], lis
         raise DataError(
             f"{file}: expected text or numbers in column {column!r}, got {_named(kind)}"
         )
-    names = class_names(source.schema_arrow).get(column, []) if pa.types.is_integer(kind) else []
+    names = class_names(source.schema_arrow).get(column, []) if holds_numbers(kind) else []
     values = source.read(columns=[column]).column(column).to_pylist()
     if _is_binary(kind):
         values = [_decoded(file, column, value) for value in values]
     return [label_text(value, names) for value in values], names
 
 
-def _decoded(file: Path, column: str, value: bytes | None) -> str | None:
+def holds_numbers(kind: pa.DataType) -> bool:
+    """Whether a column is of numbers, integer classes that gaps turned into fractions included."""
+    kind = _value_type(kind)
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def _decoded(file: Path, column: str, value: object) -> object:
     try:
-        return None if value is None else value.decode()
+        return value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
 
@@ -87,8 +95,9 @@ def label_text(value: object, names: Sequence[str]) -> str:
     """A label as text; an integer without a name stays a number, which no level matches."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return names[value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        place = int(value)
+        return names[place] if 0 <= place < len(names) else trimmed(str(value))
     return trimmed(str(value))
 
 
@@ -127,7 +136,7 @@ def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageRefer
     Raises:
         DataError: The column holds neither images nor paths.
     """
-    kind = source.schema_arrow.field(column).type
+    kind = _value_type(source.schema_arrow.field(column).type)
     element = _element(kind)
     struct = pa.types.is_struct(element)
     if struct and not ({"bytes", "path"} & {field.name for field in element}):
@@ -148,6 +157,11 @@ def _paths(file: Path, source: Parquet, column: str, kind: pa.DataType) -> Itera
     if not pa.types.is_nested(kind):
         yield from read_texts(file, source, column)[0]
         return
+    if holds_numbers(_element(kind)):
+        raise DataError(
+            f"{file}: expected images or paths in column {column!r}, got lists of numbers; save "
+            "the bytes of each image file as binary (pa.binary()), or the images as files"
+        )
     if not pa.types.is_nested(_element(kind)):
         for value in source.read(columns=[column]).column(column).to_pylist():
             yield label_text(value[0], ()) if value and len(value) == 1 else None
@@ -224,10 +238,12 @@ def _holds_paths(source: Parquet, column: str) -> bool:
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
+    kind = getattr(kind, "storage_type", kind)  # of an extension type
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _element(kind: pa.DataType) -> pa.DataType:
+    kind = getattr(kind, "storage_type", kind)
     lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return _value_type(kind.value_type if any(is_list(kind) for is_list in lists) else kind)
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import difflib
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from bias_audit.contents import recognise
 from bias_audit.data import parquet
 from bias_audit.data.faces import Exclusion, ImageReference
-from bias_audit.data.text import comparable, one_line, trimmed
+from bias_audit.data.text import comparable, one_line, some, trimmed
 from bias_audit.errors import DataError
 
 Row = dict[str, str]
 WHOLE_NUMBER = re.compile(r"(-?[0-9]+)(?:\.0+|,0{1,2})")
 """What software makes of a whole number where a column has gaps; group 1 is the number."""
+PLACE = "\0place"
+"""Where a row carries its own place, such as "faces.csv row 3"; no column has this name."""
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -31,8 +36,15 @@ _BYTE_ORDER_MARKS = (
 )
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[^\S\r\n]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """The first line that Excel reads and writes to name the separator."""
-_NAMED = 5
-"""Columns that a message names."""
+_BLANK_LINES = re.compile(r"\A(?:[ \t;,|]*(?:\r\n|\r|\n))*")
+_HEADER_LINES = 10
+"""Lines in which a header is looked for."""
+_IMAGE_NAME = re.compile(r"\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic|avif)$", re.IGNORECASE)
+_SPLIT = re.compile(
+    r"(?:(.*?)-\d+-of-\d+\b|(train|test|val|valid|validation|dev|eval)(?![a-z])).*\.parquet"
+)
+_SINGLE_BYTE = b"\xc3\xa4"
+"""Two characters in every encoding of one byte a character, one in UTF-8."""
 _START = 1000
 """Characters that are looked at to see whether a file is text."""
 
@@ -47,6 +59,8 @@ class Labels:
     """Images that a parquet file holds itself, by what stands in the rows in place of a path."""
     classes: dict[str, list[str]] = field(default_factory=dict)
     """Names of integer classes, by column, where a parquet file carries them."""
+    numbers: set[str] = field(default_factory=set)
+    """Columns that a parquet file holds as numbers, which have no marks of thousands."""
     notices: list[str] = field(default_factory=list)
     """What was repaired."""
 
@@ -81,6 +95,7 @@ def read_rows(
         except OSError as error:
             raise DataError(f"{one}: cannot be read: {error.strerror or error}") from error
     labels.notices.extend(parquet.missing_shards(shards))
+    labels.notices.extend(_pooled(shards))
     return labels
 
 
@@ -90,13 +105,35 @@ def _files(file: Path) -> Sequence[Path]:
         return [file]
     found: list[Path] = []
     if file.is_dir():
-        found = sorted(file.glob("*.parquet"))
+        # a snapshot of the hub keeps them in data/
+        found = _matching(file, "*.parquet") or _matching(file / "data", "*.parquet")
     elif re.search(r"[*?\[]", file.name) and file.parent.is_dir():
-        found = sorted(path for path in file.parent.glob(file.name) if path.is_file())
+        found = _matching(file.parent, file.name)
     if not found:
-        got = "a folder without any parquet file" if file.is_dir() else "there is no such file"
+        got = "there is no such file"
+        if file.is_dir():
+            got = "got a folder without any parquet file"
+            if _matching(file, "*.arrow") or _matching(file, "*/*.arrow"):
+                got = "got a folder of Arrow files; save the dataset with to_parquet"
+            elif below := _matching(file, "**/*.parquet"):
+                got += f"; there are some in {one_line(str(below[0].parent))}"
         raise DataError(f"{file}: expected a CSV or parquet file of labels, {got}")
     return found
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _pooled(files: Sequence[Path]) -> Iterator[str]:
+    """A notice where the files are of several splits."""
+    matches = (_SPLIT.fullmatch(file.name) for file in files)
+    splits = sorted({match[1] or match[2] for match in matches if match})
+    if len(splits) > 1:
+        names = [one_line(split) for split in splits]
+        dash = "-" if "-of-" in files[-1].name else ""
+        one = f"{one_line(files[0].parent.name)}/{names[-1]}{dash}*.parquet"
+        yield f"read the splits {some(names)} together; for one, set data.file: {one}"
 
 
 def is_parquet(file: Path) -> bool:
@@ -106,35 +143,59 @@ def is_parquet(file: Path) -> bool:
 
 
 def find_columns(
-    file: Path, found: Sequence[str], columns: Sequence[str], *, hint: str = ""
+    file: Path,
+    found: Sequence[str],
+    columns: Sequence[str],
+    *,
+    hints: Mapping[str, str] = MappingProxyType({}),
+    is_header: bool = True,
 ) -> dict[str, int]:
     """The place of each column in a table.
+
+    Args:
+        file: For the message.
+        found: Names of the table's columns.
+        columns: To find.
+        hints: What to say of a column that is missing and like none.
+        is_header: Whether `found` are names for sure, and no first row of data.
 
     Raises:
         DataError: One is missing (the nearest is named) or stands twice.
     """
     keys = [comparable(name) for name in found]
+    is_header |= any(comparable(column) in keys for column in columns)
     places = {}
     for column in columns:
         same = [place for place, name in enumerate(found) if name == column]
         same = same or [place for place, key in enumerate(keys) if key == comparable(column)]
         if len(same) > 1:
-            raise DataError(f"{file}: expected one column {column!r}, got {len(same)}")
+            raise DataError(
+                f"{file}: expected one column {column!r}, got {len(same)}; rename the others"
+            )
         if not same:
-            raise DataError(_missing_column(file, found, column, hint))
+            hint = hints.get(column, "")
+            raise DataError(_missing_column(file, found, column, hint, is_header=is_header))
         places[column] = same[0]
     return places
 
 
-def _missing_column(file: Path, found: Sequence[str], column: str, hint: str) -> str:
+def _missing_column(
+    file: Path, found: Sequence[str], column: str, hint: str, *, is_header: bool
+) -> str:
+    expected = f"{file}: expected a column {column!r}"
+    if not is_header and any(map(_IMAGE_NAME.search, found)):
+        return f"{expected}; the first line looks like data: put a header with column names above"
     folded = {comparable(name).casefold(): name for name in reversed(found)}
     wanted = comparable(column).casefold()
     near = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.5)
     hint = f"; did you mean {one_line(folded[near[0]])!r}?" if near else hint
-    names = [one_line(name) for name in found if name]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    columns = f"(columns: {', '.join(names[:_NAMED])}{more})"
-    return f"{file}: expected a column {column!r}{hint} {columns}"
+    if not is_header and not near:
+        # names of columns, or data of a person
+        return (
+            f"{expected}, and found none of the columns in the first line, which has "
+            f"{len(found)} fields: is it a header?"
+        )
+    return f"{expected}{hint} (columns: {some([one_line(name) for name in found if name])})"
 
 
 def _renamed(labels: Labels, found: Sequence[str], places: Mapping[str, int]) -> None:
@@ -146,6 +207,7 @@ def _renamed(labels: Labels, found: Sequence[str], places: Mapping[str, int]) ->
 
 def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str | None) -> None:
     text, came_as = _text(file, encoding)
+    text = _BLANK_LINES.sub("", text)
     if came_as not in {"utf-8", "utf-8-sig"}:
         labels.notices.append(f"{file.name} was read as {came_as}")
     named = _SEPARATOR_LINE.match(text)
@@ -154,6 +216,13 @@ def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str |
     if separator != ",":
         word = _SEPARATORS.get(separator, repr(separator))
         labels.notices.append(f"{file.name} separates its fields by {word}")
+    header = text[:_START].partition("\n")[0]
+    words = {word.strip("\"'") for word in header.split()}
+    if separator not in header and len(words) > 1 and words >= set(columns):
+        raise DataError(
+            f"{file}: expected fields separated by commas, semicolons, tabs or vertical bars, got "
+            "blanks; save it as CSV (in R: write.csv)"
+        )
     try:
         lines = io.StringIO(text, newline="")
         rows = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)
@@ -172,20 +241,28 @@ def _text(file: Path, encoding: str | None) -> tuple[str, str]:
     chosen = marked or encoding or "utf-8"
     content = None if marked else recognise(data)
     if content is not None:
-        fix = f"; {content.fix}" if content.fix else ""
+        fix = "convert it to CSV" if content.what == "JSON text" else content.fix
+        fix = f"; {fix}" if fix else ""
         raise DataError(f"{file}: expected a CSV or parquet file, got {content.what}{fix}")
     try:
         text = data.decode(chosen)
     except UnicodeDecodeError as error:
         if chosen.startswith("utf-16") or chosen.startswith("utf-32"):
             raise DataError(f"{file}: expected {chosen} text, got damaged text") from error
+        line = 1 + data[: error.start].count(b"\n")
+        name = "UTF-8" if chosen == "utf-8" else chosen
         raise DataError(
-            f"{file}: expected UTF-8 text, got byte {error.object[error.start]:#04x} at position "
-            f'{error.start}; save it again as "CSV UTF-8", or in a manifest set data.encoding '
-            "to what it is, such as windows-1252"
+            f"{file}: expected {name} text, line {line} is in another encoding; save it again as "
+            '"CSV UTF-8", or in a manifest set data.encoding to what it is: windows-1252 '
+            "(Western), windows-1250 "
+            "(Central European), windows-1251 (Cyrillic), windows-1254 (Turkish)"
         ) from error
     except (UnicodeError, ValueError) as error:
         raise DataError(f"{file}: expected {chosen} text, got damaged text") from error
+    if not marked and not data.isascii() and len(_SINGLE_BYTE.decode(chosen, "replace")) > 1:
+        with contextlib.suppress(UnicodeDecodeError):
+            data.decode()
+            raise DataError(f"{file}: the file is UTF-8, not {chosen}; remove data.encoding")
     if text[:_START].count("\0") > len(text[:_START]) // 5:
         raise DataError(
             f"{file}: expected text, got zero bytes; if it is UTF-16 without a byte order mark, "
@@ -209,27 +286,50 @@ def _separator(text: str, columns: Sequence[str]) -> str:
     return max(_SEPARATORS, key=score)
 
 
+def _header_places(
+    file: Path, header: Sequence[str], following: Iterator[list[str]], columns: Sequence[str]
+) -> dict[str, int]:
+    """The place of each column, or that the header stands further down."""
+    try:
+        return find_columns(file, header, columns, is_header=False)
+    except DataError:
+        for line in itertools.islice(following, _HEADER_LINES):
+            if {comparable(name) for name in line} >= set(map(comparable, columns)):
+                raise DataError(
+                    f"{file}: expected the header in the first line, got it further down; remove "
+                    "the lines above it"
+                ) from None
+        raise
+
+
 def _csv_rows(
     labels: Labels, file: Path, reader: Iterator[list[str]], columns: Sequence[str]
 ) -> Iterator[Row | Exclusion]:
     header = [trimmed(name) for name in next(reader, [])]
     if not any(header):
         raise DataError(f"{file}: expected a header line and rows, got an empty file")
-    places = find_columns(file, header, columns)
+    places = _header_places(file, header, reader, columns)
     _renamed(labels, header, places)
     shortest = 1 + max(*places.values(), *(place for place, name in enumerate(header) if name))
     seen: Counter[str] = Counter()
-    for number, fields in enumerate(reader, start=1):
-        if not any(fields):
+    for number, written in enumerate(reader, start=1):
+        if not any(fields := [trimmed(text) for text in written]):
             continue
         n = len(fields)
-        if n > len(header) and not any(map(trimmed, fields[len(header) :])):
-            seen["longer"] += 1
-        elif not shortest <= n <= len(header):
+        seen["longer"] += (longer := n > len(header) and not any(fields[len(header) :]))
+        if not longer and not shortest <= n <= len(header):
+            seen["one more"] += n == len(header) + 1
             detail = f"expected {len(header)} fields, got {n}"
             yield Exclusion(f"{file.name} row {number}", "malformed row", detail)
             continue
-        yield {column: trimmed(fields[place]) for column, place in places.items()}
+        own = {column: fields[place] for column, place in places.items()}
+        seen["read"] += 1
+        yield own | {PLACE: f"{file.name} row {number}"}
+    if seen["one more"] and not seen["read"]:
+        raise DataError(
+            f"{file}: expected as many names in the header as fields in each row, got one name "
+            "fewer; name the first column too (in R: write.csv, or col.names = NA)"
+        )
     if seen["longer"]:
         labels.notices.append(
             f"{seen['longer']} rows have more fields than the header; the further ones are empty "
@@ -240,8 +340,8 @@ def _csv_rows(
 def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str | None) -> None:
     with parquet.opened(file) as source:
         schema = source.schema_arrow
-        hint = parquet.image_hint(schema) if image else ""
-        places = find_columns(file, schema.names, columns, hint=hint)
+        hints = {image: parquet.image_hint(schema)} if image else {}
+        places = find_columns(file, schema.names, columns, hints=hints)
         _renamed(labels, schema.names, places)
         values: list[Sequence[str | None]] = []
         for column, place in places.items():
@@ -249,16 +349,22 @@ def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str 
                 values.append(_image_names(labels, file, source, schema.names[place]))
                 continue
             texts, names = parquet.read_texts(file, source, schema.names[place])
-            if names:
-                labels.classes.setdefault(column, names)
+            if labels.classes.setdefault(column, names) != names:
+                raise DataError(
+                    f"{file}: expected the same class names of column {column!r} in every file; "
+                    "write the labels as text"
+                )
+            if parquet.holds_numbers(schema.field(place).type):
+                labels.numbers.add(column)
             values.append(texts)
         rows = list(zip(*values, strict=True))
     for number, row in enumerate(rows):
+        row_name = f"{file.name} row {number}"
         if None in row:
-            reference = f"{file.name} row {number}"
-            labels.rows.append(Exclusion(reference, *parquet.UNREADABLE))
+            labels.rows.append(Exclusion(row_name, *parquet.UNREADABLE))
             continue
-        labels.rows.append(dict(zip(places, map(str, row), strict=True)))
+        own = dict(zip(places, map(str, row), strict=True))
+        labels.rows.append(own | {PLACE: row_name})
 
 
 def _image_names(

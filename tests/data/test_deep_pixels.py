@@ -198,3 +198,42 @@ def test_avif_is_read_where_pillow_has_its_codec() -> None:
     if "AVIF" not in images.formats():
         pytest.skip("this Pillow has no AVIF")
     assert decode(encoded(picture(1), "AVIF")).size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("values", "tag"),
+    [
+        (BITS_12[..., 0].astype("u2"), (281, 3, 1, 65535, True)),
+        (BITS_12[..., 0].astype("i2"), (341, 8, 1, 32767, True)),
+        (BITS_12[..., 0].astype("f4"), (341, 11, 1, 3.4028234663852886e38, True)),
+    ],
+)
+def test_a_stated_range_that_is_only_the_default_is_none(values: Array, tag: Any) -> None:
+    decoded = decode_first(tiff(values, extratags=[tag]))
+    assert decoded.white == 4095
+    assert np.array_equal(np.asarray(decoded.image), GREY)
+
+
+def test_resampling_may_fall_short_of_zero_a_little() -> None:
+    values = (BITS_12[..., 0] / 4095).astype("f4")
+    values[3, 3] = -0.001
+    pixels = np.asarray(decode(tiff(values)))
+    assert pixels[3, 3].tolist() == [0, 0, 0]
+    with pytest.raises(UnusableImageError, match="infinite or no number"):
+        decode(tiff(np.full((32, 32), np.nan, "f4")))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "said"),
+    [
+        (b"II*\0" + bytes(30), "corrupt image", "a TIFF image that is damaged or of a rare kind"),
+        (b"RIFF\0\0\0\0WEBPxxxx", "corrupt image", "a WebP image that is damaged"),
+        (b"../other/0.png\n", "content not fetched", "a link that a copy has turned into text"),
+        (b"some text", "not an image", "expected JPEG, PNG, WEBP, BMP, GIF and"),
+    ],
+)
+def test_images_of_rare_kinds_and_links_are_named(data: bytes, reason: str, said: str) -> None:
+    with pytest.raises(UnusableImageError) as caught:
+        decode(data)
+    assert caught.value.reason == reason
+    assert said in caught.value.detail

@@ -114,11 +114,11 @@ def test_absolute_paths_of_another_machine_get_the_fix(root: Path, name: str, fi
 @pytest.mark.parametrize(
     ("name", "reason", "detail"),
     [
-        ("", "empty field", "expected a path"),
-        ("\u200b", "empty field", "expected a path"),
+        ("", "empty field", "expected an image or a path"),
+        ("\u200b", "empty field", "expected an image or a path"),
         ("none.jpg", "missing file", "expected an image file"),
         ("1.JPG", "missing file", "there is '1.jpg'"),
-        ("train", "missing file", "got the folder"),
+        ("train", "missing file", "is a folder"),
         ("1.jpg/2.jpg", "missing file", "expected a folder, got the file"),
         ("../outside/4.jpg", "path leaves the folder", "leads out of it"),
         ("train/../../outside/4.jpg", "path leaves the folder", "leads out of it"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -22,13 +24,14 @@ from bias_audit.data.annotators import (
     measured_disagreement,
     undeclared,
     voted,
+    with_declared_votes,
 )
 from bias_audit.data.faces import Exclusion, FaceTable
-from bias_audit.data.finding import ImageFinder, Linked, existing_folder
+from bias_audit.data.finding import NO_PATH, ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader, same_levels
-from bias_audit.data.rows import Labels, Row, read_rows
+from bias_audit.data.rows import PLACE, Labels, Row, read_rows
 from bias_audit.data.source import FaceSource
-from bias_audit.data.text import comparable, one_line, reference_of, trimmed
+from bias_audit.data.text import FREQUENT, comparable, one_line, reference_of, some, trimmed
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -205,10 +208,12 @@ def read(params: Params) -> FaceTable:
     root = existing_folder(params.root or params.file.parent, expected="the manifest's images")
     finder = ImageFinder(root, follow_links=params.follow_links)
     rows, notices = _of_split(labels.rows, params)
-    readers = {name: _reader(name, labels, params) for name in params.attributes}
+    readers = {name: _reader(name, labels, rows, params) for name in params.attributes}
     rows = [
         row if isinstance(row, Exclusion) else _as_declared(row, readers, params) for row in rows
     ]
+    rows, dropped = with_declared_votes(rows, params.annotators, params.attributes)
+    notices += dropped
     disagreement, noticed = declared_disagreement(params.disagreement)
     measured, noticed_too = measured_disagreement(rows, params.annotators, params.attributes)
     rows = voted(rows, params.annotators, params.path_column)
@@ -222,19 +227,36 @@ def read(params: Params) -> FaceTable:
         has_splits=params.split_column is not None,
         disagreement=disagreement | measured,
     )
-    entries = list(_entries(rows, labels, finder, readers, params))
+    entries = list(_entries(rows, labels, finder, params))
     notices = [*labels.notices, *notices, *finder.notices()]
     notices += [notice for reader in readers.values() for notice in reader.notices()]
-    return face_table(entries, attributes, description, notices=(*notices, *noticed, *noticed_too))
+    return face_table(
+        entries,
+        attributes,
+        description,
+        notices=(*notices, *noticed, *noticed_too),
+        binned=params.binned,
+    )
 
 
-def _reader(name: str, labels: Labels, params: Params) -> LevelReader:
-    classes = [labels.classes[c] for c in params.label_columns[name] if c in labels.classes]
+def _reader(
+    name: str, labels: Labels, rows: Sequence[Row | Exclusion], params: Params
+) -> LevelReader:
+    columns = params.label_columns[name]
+    classes = [own for column in columns if (own := labels.classes.get(column))]
+    if any(own != classes[0] for own in classes):
+        raise DataError(
+            f"{params.file}: expected the same class names in {', '.join(columns)}, got different "
+            "ones; write the labels as text"
+        )
+    written = [column for column in columns if column not in labels.numbers]
+    texts = {row[column] for row in rows if isinstance(row, dict) for column in written}
     return LevelReader(
         name,
         params.attributes[name],
         binned=name in params.binned,
         classes=classes[0] if classes else (),
+        texts=texts or ("0.5",),
     )
 
 
@@ -250,12 +272,12 @@ def _of_split(
     if params.split is None or column is None:
         return rows, []
     wanted = comparable(params.split)
-    splits = {row[column] for row in rows if isinstance(row, dict)}
+    splits = Counter(row[column] for row in rows if isinstance(row, dict))
     if wanted not in map(comparable, splits):
-        got = ", ".join(repr(one_line(split)) for split in sorted(splits)[:5])
+        named = [repr(one_line(split)) for split, n in sorted(splits.items()) if n >= FREQUENT]
         raise DataError(
-            f"{params.file}: expected rows of split {params.split!r} in column {column!r}, "
-            f"got {got or 'no rows'}"
+            f"{params.file}: expected rows of split {params.split!r} in column {column!r}, got "
+            f"{some(named) or f'{len(splits)} other values'}"
         )
     kept = [row for row in rows if isinstance(row, Exclusion) or comparable(row[column]) == wanted]
     return kept, [f"{len(rows) - len(kept)} rows of other splits were not read"]
@@ -265,7 +287,6 @@ def _entries(
     rows: list[Row | Exclusion],
     labels: Labels,
     finder: ImageFinder,
-    readers: Mapping[str, LevelReader],
     params: Params,
 ) -> Iterator[Annotation | Exclusion]:
     for row in rows:
@@ -275,25 +296,16 @@ def _entries(
         name = row[params.path_column]
         found = labels.images.get(name) or finder.find(name)
         if isinstance(found, Exclusion):
-            yield found
+            is_named = found.reference != NO_PATH
+            yield found if is_named else replace(found, reference=row[PLACE])
             continue
-        yield _problem(row, readers, params) or Annotation(
+        yield Annotation(
             name=reference_of(name),
             reference=found,
             labels=tuple(row[attribute] for attribute in params.attributes),
             identity=row[params.identity_column] if params.identity_column else "",
             split=comparable(row[params.split_column]) if params.split_column else "",
         )
-
-
-def _problem(row: Row, readers: Mapping[str, LevelReader], params: Params) -> Exclusion | None:
-    """Why a row of an attribute in bins falls in none; others are checked later."""
-    for name in params.binned:
-        if row[name] and row[name] not in params.attributes[name]:
-            return Exclusion(
-                reference_of(row[params.path_column]), *readers[name].problem(row[name])
-            )
-    return None
 
 
 def declared(params: Params) -> tuple[Attribute, ...]:
