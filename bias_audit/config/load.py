@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from bias_audit.config.catalog import (
     ANALYSES,
@@ -19,9 +19,10 @@ from bias_audit.config.catalog import (
 )
 from bias_audit.config.document import Document, override, read_document
 from bias_audit.config.meaning import audit_problems, zoo_problems
+from bias_audit.config.mending import mend
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.shipped import shipped
-from bias_audit.config.wording import MISSING, Location, Problem, faults_of, problems_of
+from bias_audit.config.wording import MISSING, Location, Problem, shown
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
 
@@ -60,6 +61,7 @@ def _load(
         for text in overrides:
             override(document, text)
         problems = [
+            *_misspelt_kinds(document.data, components),
             *_shape_problems(document.data, model),
             *_component_problems(document.data, components(document.data)),
             *together(document.data),
@@ -90,41 +92,8 @@ def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
 
 def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> Iterator[Problem]:
     """What is wrong in a section by itself, with its place in the config."""
-    try:
-        model.model_validate(data)
-    except ValidationError as error:
-        found = list(problems_of(error, data, model))
-        for location, message in [*found, *_behind(error, data, model)]:
-            yield (*place, *location), message
-
-
-def _behind(error: ValidationError, data: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    """Problems of keys with each other, which validation looks for once each key is valid.
-
-    Keys that are missing or no text, where text would do, get some; unknown keys are left out.
-    """
-    mended = copy.deepcopy(data)
-    before = list(faults_of(error, data))
-    for kind, location in before:
-        _mend(mended, kind, location)
-    try:
-        model.model_validate(mended)
-    except ValidationError as later:
-        after = faults_of(later, mended)
-        said = {place for _, place in before} | {p for kind, p in after if kind != "value_error"}
-        for location, message in problems_of(later, mended, model):
-            if location not in said:
-                yield location, message
-
-
-def _mend(data: Any, kind: str, location: Location) -> None:
-    section = _at(data, location[:-1])
-    if not isinstance(section, dict) or not location:
-        return
-    if kind == "extra_forbidden":
-        section.pop(location[-1], None)
-    elif kind == "missing" or kind.startswith("string_"):
-        section[location[-1]] = "x"
+    for location, message in mend(data, model).problems:
+        yield (*place, *location), message
 
 
 def _at(data: Any, location: Location) -> Any:
@@ -137,6 +106,17 @@ def _has(data: Any, part: str | int) -> bool:
     if isinstance(data, list):
         return isinstance(part, int) and part < len(data)
     return isinstance(data, dict) and part in data
+
+
+def _misspelt_kinds(data: Any, components: Callable[[Any], Components]) -> Iterator[Problem]:
+    """A message for every key that must mean kind, which it is then taken for."""
+    for location, component, _ in list(components(data)):
+        named = [key for key in component if isinstance(component[key], str)]
+        near = [key for key in named if difflib.get_close_matches(key.lower(), ("kind", "type"))]
+        if near and "kind" not in component:
+            section = _at(data, location)
+            section["kind"] = section.pop(near[0])
+            yield (*location, near[0]), f"unknown key {shown(near[0])}; did you mean 'kind'?"
 
 
 def _component_problems(data: Any, components: Components) -> Iterator[Problem]:

@@ -1,0 +1,120 @@
+"""A section with whatever is wrong in it replaced, so that the rest can be looked at as well.
+
+Validation stops early: what keys say about each other is looked at once each key is valid by
+itself. So every key that is wrong is given another value, and the section is validated again,
+until nothing new comes. This is done twice, with different values; what is said both times does
+not rest on them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from bias_audit.config.wording import Location, Problem, faults_of, problems_of, shown
+
+_LEFT_OUT: Final = object()
+"""So that a key has its default."""
+_OTHERS: Final[tuple[Any, ...]] = ("x", 1, 0.75, ["x"], [0.25, 0.75], {"x": ["x", "y"]}, {})
+_ORDERS: Final = ((_LEFT_OUT, *_OTHERS), (*_OTHERS, _LEFT_OUT))
+_MOST_FAULTS: Final = 200
+"""Beyond, the first of them are enough to read."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What a section would be if it were right, as far as it is."""
+
+    data: Any
+    """As plain data."""
+    wrong: frozenset[Location]
+    """Places whose values are not those of the config; unknown keys are left out."""
+    problems: tuple[Problem, ...]
+    value: BaseModel | None
+    """None where keys that are valid by themselves do not go together."""
+
+
+def mend(data: Any, model: type[BaseModel]) -> Mended:
+    """Look at a section, and at what it would be without what is wrong in it.
+
+    Args:
+        data: Plain data.
+        model: What it is to become.
+    """
+    first, second = (_mended(data, model, order) for order in _ORDERS)
+    both = tuple(problem for problem in first.problems if problem in second.problems)
+    return Mended(first.data, first.wrong, both, first.value)
+
+
+def _mended(data: Any, model: type[BaseModel], order: tuple[Any, ...]) -> Mended:
+    mended = copy.deepcopy(data)
+    tried: dict[Location, Iterator[Any]] = {}
+    unknown: set[Location] = set()
+    problems: dict[Problem, None] = {}
+    while True:
+        try:
+            value = model.model_validate(mended)
+        except ValidationError as error:
+            found, faults = problems_of(error, mended, model), list(faults_of(error, mended))
+            problems |= dict.fromkeys(p for p in found if _replaced(p[0], tried) is None)
+            if len(faults) <= _MOST_FAULTS and _mend(mended, faults, tried, unknown, order):
+                continue
+            return Mended(mended, frozenset({*tried} - unknown), tuple(problems), None)
+        truths = dict.fromkeys(_truths(mended, value))
+        wrong = {*tried, *(location for location, _ in truths)} - unknown
+        return Mended(mended, frozenset(wrong), (*problems, *truths), value)
+
+
+def _mend(
+    data: Any,
+    faults: list[tuple[str, Location]],
+    tried: dict[Location, Iterator[Any]],
+    unknown: set[Location],
+    order: tuple[Any, ...],
+) -> bool:
+    """Give every place that is wrong its next value; whether there was one."""
+    changed: set[Location] = set()
+    for kind, location in sorted(faults, key=lambda fault: len(fault[1])):
+        place = _replaced(location, tried) or location
+        if not place or place in changed:
+            continue
+        if kind == "extra_forbidden" and place not in tried:
+            unknown.add(place)
+            tried[place] = iter((_LEFT_OUT,))
+        values = tried.setdefault(place, iter(order))
+        if any(_put(data, place, value) for value in values):
+            changed.add(place)
+    return bool(changed)
+
+
+def _replaced(location: Location, tried: Mapping[Location, Any]) -> Location | None:
+    """The place that was given another value, which this one is or is within."""
+    ends = (location[:length] for length in range(1, len(location) + 1))
+    return next((place for place in ends if place in tried), None)
+
+
+def _put(data: Any, location: Location, value: Any) -> bool:
+    for part in location[:-1]:
+        data = data[part]
+    if value is not _LEFT_OUT:
+        data[location[-1]] = copy.deepcopy(value)
+        return True
+    return isinstance(data, dict) and data.pop(location[-1], _LEFT_OUT) is not _LEFT_OUT
+
+
+def _truths(raw: Any, value: Any, location: Location = ()) -> Iterator[Problem]:
+    """Places where true or false came to be a number, which validation allows."""
+    if isinstance(raw, bool) and isinstance(value, int | float) and not isinstance(value, bool):
+        kind = "whole number" if isinstance(value, int) else "number"
+        yield location, f"expected a {kind}, got {shown(raw)}"
+    elif isinstance(raw, dict):
+        parts = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+        for key, inner in raw.items():
+            yield from _truths(inner, parts.get(key), (*location, key))
+    elif isinstance(raw, list) and isinstance(value, list | tuple):
+        for index, (inner, other) in enumerate(zip(raw, value, strict=False)):
+            yield from _truths(inner, other, (*location, index))
