@@ -17,9 +17,10 @@ from bias_audit.config.catalog import (
     LAYOUTS,
     Catalog,
 )
-from bias_audit.config.document import Document, override, read_document
+from bias_audit.config.document import Document, override, read_document, read_text
 from bias_audit.config.meaning import audit_problems, zoo_problems
 from bias_audit.config.mending import mend
+from bias_audit.config.mistakes import plain_characters
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.shipped import shipped
 from bias_audit.config.wording import MISSING, Location, Problem, shown
@@ -56,7 +57,33 @@ def _load(
     together: Callable[[Any], Iterator[Problem]],
 ) -> Config:
     source = shipped(path)
-    document = read_document(source)
+    text = read_text(source)
+
+    def checked(text: str) -> Document:
+        return _checked(read_document(text), overrides, model, components, together)
+
+    document = checked(text)
+    plain, odd = plain_characters(text) if document.problems else (text, [])
+    if odd and _badness(better := checked(plain)) < _badness(document):
+        document = better
+        document.problems = [*odd, *document.problems]
+    if document.problems:
+        raise ConfigError(_other_kind(document, model) or document.problems, source=str(source))
+    return model.model_validate(document.data)
+
+
+def _badness(document: Document) -> tuple[bool, int]:
+    return document.data is None, len(document.problems)
+
+
+def _checked(
+    document: Document,
+    overrides: Sequence[str],
+    model: type[BaseModel],
+    components: Callable[[Any], Components],
+    together: Callable[[Any], Iterator[Problem]],
+) -> Document:
+    """The document with the overrides in it, and with all that is wrong among its problems."""
     if document.data is not None:
         for text in overrides:
             override(document, text)
@@ -67,9 +94,7 @@ def _load(
             *together(document.data),
         ]
         document.add(_innermost(problems))
-    if document.problems:
-        raise ConfigError([*document.problems, *_other_kind(document, model)], source=str(source))
-    return model.model_validate(document.data)
+    return document
 
 
 def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
@@ -81,13 +106,14 @@ def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
             yield location, message
 
 
-def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
-    """A hint for those who give the config of a zoo to an audit, or the reverse."""
-    is_zoo = isinstance(document.data, dict) and "datasets" in document.data
-    if is_zoo and model is AuditConfig:
-        yield "this is the config of a zoo: use `bias-audit zoo run` and its other verbs"
-    if model is ZooConfig and isinstance(document.data, dict) and "data" in document.data:
-        yield "this is the config of an audit: use `bias-audit run`, or list its data in datasets"
+def _other_kind(document: Document, model: type[BaseModel]) -> list[str]:
+    """What to do with the config of a zoo that is given to an audit, or the reverse."""
+    keys = document.data if isinstance(document.data, dict) else {}
+    if model is AuditConfig and "datasets" in keys and "data" not in keys:
+        return ["this is the config of a zoo: use `bias-audit zoo run` and its other verbs"]
+    if model is ZooConfig and "data" in keys and "datasets" not in keys:
+        return ["this is the config of an audit: use `bias-audit run`, or list it in datasets"]
+    return []
 
 
 def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> Iterator[Problem]:

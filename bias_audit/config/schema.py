@@ -31,7 +31,10 @@ def _expand(value: object) -> object:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # pydantic reports a ValueError with the key it stands at
-        raise ValueError(f"{error}; write the folder out") from error
+        raise ValueError(
+            f"expected ~ for your own folder, or ~ and the name of a user, got {value!r}; write "
+            "the folder out, or ./ before a name that begins with ~"
+        ) from error
 
 
 UserPath = Annotated[Path, BeforeValidator(_expand)]
