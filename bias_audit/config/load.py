@@ -19,7 +19,7 @@ from bias_audit.config.catalog import (
 )
 from bias_audit.config.document import Document, override, read_document, read_text
 from bias_audit.config.meaning import audit_problems, zoo_problems
-from bias_audit.config.mending import mend
+from bias_audit.config.mending import problems_in
 from bias_audit.config.mistakes import plain_characters
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.shipped import shipped
@@ -118,7 +118,7 @@ def _other_kind(document: Document, model: type[BaseModel]) -> list[str]:
 
 def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> Iterator[Problem]:
     """What is wrong in a section by itself, with its place in the config."""
-    for location, message in mend(data, model).problems:
+    for location, message in problems_in(data, model):
         yield (*place, *location), message
 
 

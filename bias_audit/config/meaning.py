@@ -66,6 +66,15 @@ class _Found:
     params: Any
     is_whole: bool
     """Whether all its parameters are valid."""
+    fits: bool
+    """Whether those that are go together."""
+
+    def answer(self, question: Callable[[Any], T]) -> T | None:
+        """What the plugin says of its parameters; None where that rests on what is wrong."""
+        try:
+            return question(self.params) if self.fits else None
+        except AttributeError:  # of a parameter that has no value
+            return None
 
 
 def audit_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -167,7 +176,7 @@ def _analysis_problems(
     recorded = data.get("activations", {})
     wrong = mend(recorded, Activations).wrong
     if (activations := _valid_part(Activations, recorded)) and ("positions",) not in wrong:
-        known = [a for a in analyses if _answer(a.analysis.needs_positions, a.params) is not None]
+        known = [a for a in analyses if a.answer(a.analysis.needs_positions) is not None]
         yield from _at_place(known, without_positions(known, activations.positions))
     yield from _at_place(analyses, repeated(analyses))
     if len(backbones) == len(_items(data.get("backbones"))):
@@ -218,7 +227,7 @@ def _face_problems(
 
 def _attributes(source: _Found) -> tuple[Attribute, ...] | None:
     declares: Callable[[Any], tuple[Attribute, ...]] | None = source.analysis.declares
-    return None if declares is None else _answer(declares, source.params)
+    return None if declares is None else source.answer(declares)
 
 
 def _names(data: Mapping[str, Any], backbones: Sequence[_Found]) -> list[str] | None:
@@ -228,7 +237,7 @@ def _names(data: Mapping[str, Any], backbones: Sequence[_Found]) -> list[str] | 
         return None
     called: list[str] = []
     for each in backbones:
-        names = _answer(partial(_called, each.analysis), each.params)
+        names = each.answer(partial(_called, each.analysis))
         if names is None:
             return None
         called += names
@@ -310,15 +319,7 @@ def _found(item: Any, location: Location, catalog: Catalog[Any]) -> _Found | Non
     for wrong in mended.wrong:
         params.__dict__.pop(wrong[0], None)  # its default is not what was meant
     is_whole = mended.value is not None and not mended.wrong
-    return _Found(location, kind, plugin, params, is_whole)
-
-
-def _answer(question: Callable[[Any], T], params: Any) -> T | None:
-    """What a plugin says of its parameters; None where that rests on one that is wrong."""
-    try:
-        return question(params)
-    except AttributeError:
-        return None
+    return _Found(location, kind, plugin, params, is_whole, mended.value is not None)
 
 
 def _valid_part(model: type[BaseModel], raw: Any) -> Any:
@@ -333,7 +334,7 @@ def _valid_part(model: type[BaseModel], raw: Any) -> Any:
     values = dict(mended.value or mended.data)
     for top, *inner in mended.wrong:
         if inner and isinstance(part := values.get(str(top)), dict):
-            values[str(top)] = {key: each for key, each in part.items() if key != inner[0]}
+            part.pop(inner[0], None)
         else:
             values.pop(str(top), None)
     return model.model_construct(**values)

@@ -20,7 +20,7 @@ from bias_audit.config.wording import Location, Problem, faults_of, problems_of,
 _LEFT_OUT: Final = object()
 """So that a key has its default."""
 _OTHERS: Final[tuple[Any, ...]] = ("x", 1, 0.75, ["x"], [0.25, 0.75], {"x": ["x", "y"]}, {})
-_ORDERS: Final = ((_LEFT_OUT, *_OTHERS), (*_OTHERS, _LEFT_OUT))
+_MOST_ROUNDS: Final = 30
 _MOST_FAULTS: Final = 200
 """Beyond, the first of them are enough to read."""
 
@@ -38,35 +38,53 @@ class Mended:
     """None where keys that are valid by themselves do not go together."""
 
 
-def mend(data: Any, model: type[BaseModel]) -> Mended:
-    """Look at a section, and at what it would be without what is wrong in it.
+def problems_in(data: Any, model: type[BaseModel]) -> Iterator[Problem]:
+    """All that is wrong in a section by itself.
 
     Args:
         data: Plain data.
         model: What it is to become.
     """
-    first, second = (_mended(data, model, order) for order in _ORDERS)
-    both = tuple(problem for problem in first.problems if problem in second.problems)
-    return Mended(first.data, first.wrong, both, first.value)
+    at_once = mend(data, model, most_rounds=1)
+    mended = mend(data, model)
+    if len(mended.problems) > len(at_once.problems):
+        again = set(_mended(data, model, (*_OTHERS, _LEFT_OUT), _MOST_ROUNDS).problems)
+        yield from (problem for problem in mended.problems if problem in again)
+    else:
+        yield from mended.problems
 
 
-def _mended(data: Any, model: type[BaseModel], order: tuple[Any, ...]) -> Mended:
+def mend(data: Any, model: type[BaseModel], *, most_rounds: int = _MOST_ROUNDS) -> Mended:
+    """What a section would be without what is wrong in it; its problems may rest on that.
+
+    Args:
+        data: Plain data.
+        model: What it is to become.
+        most_rounds: How often wrong values are replaced.
+    """
+    return _mended(data, model, (_LEFT_OUT, *_OTHERS), most_rounds)
+
+
+def _mended(data: Any, model: type[BaseModel], order: tuple[Any, ...], most_rounds: int) -> Mended:
     mended = copy.deepcopy(data)
     tried: dict[Location, Iterator[Any]] = {}
     unknown: set[Location] = set()
     problems: dict[Problem, None] = {}
-    while True:
+    for round_ in range(1, most_rounds + 1):
         try:
             value = model.model_validate(mended)
         except ValidationError as error:
             found, faults = problems_of(error, mended, model), list(faults_of(error, mended))
             problems |= dict.fromkeys(p for p in found if _replaced(p[0], tried) is None)
-            if len(faults) <= _MOST_FAULTS and _mend(mended, faults, tried, unknown, order):
-                continue
-            return Mended(mended, frozenset({*tried} - unknown), tuple(problems), None)
+            can_go_on = round_ < most_rounds and len(faults) <= _MOST_FAULTS
+            if not (can_go_on and _mend(mended, faults, tried, unknown, order)):
+                break
+            continue
         truths = dict.fromkeys(_truths(mended, value))
         wrong = {*tried, *(location for location, _ in truths)} - unknown
         return Mended(mended, frozenset(wrong), (*problems, *truths), value)
+    wrong = {*tried, *(location for _, location in faults if location)} - unknown
+    return Mended(mended, frozenset(wrong), tuple(problems), None)
 
 
 def _mend(
