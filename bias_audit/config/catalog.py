@@ -68,7 +68,7 @@ class Catalog(Generic[T]):
 def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
     """A message for a name that does not exist: what is known, and the nearest of it."""
     known = list(known)
-    near = difflib.get_close_matches(name[:_COMPARED], known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:_COMPARED], known, n=1)
     hint = f"; did you mean {shortened(repr(near[0]))}?" if near else ""
     more = ", ..." if len(known) > MOST_NAMES else ""
     shown = ", ".join(map(shortened, known[:MOST_NAMES])) + more

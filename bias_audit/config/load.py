@@ -41,7 +41,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.
     """
-    return _load(path, overrides, AuditConfig, _components, audit_problems)
+    config = _load(path, overrides, AuditConfig, _components, audit_problems)
+    return config.read_from(shipped(path))
 
 
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:

@@ -221,7 +221,7 @@ def _face_problems(
             if name not in known:
                 yield (
                     (*each.location, "targets", index),
-                    unknown_name(name, known, noun="target"),
+                    unknown_name(name, known, noun="attribute"),
                 )
 
 

@@ -47,6 +47,8 @@ _EXPECTED: Final[dict[str, str | Callable[[dict[str, Any]], str]]] = {
     "int_from_float": "a whole number",
     "invalid_key": "text as a key",
 }
+_NO_SPACE: Final = re.compile(r"([a-z_]+):([^\s/\\].*)")
+_LISTS: Final = ("list", "tuple", "set", "frozen", "iterable", "deque")
 _KINDS: Final = {
     "string": "text",
     "int": "a whole number",
@@ -55,7 +57,7 @@ _KINDS: Final = {
     "bool": "true or false",
     "date": "a date such as 2024-07-12",
     "datetime": "a date and time such as 2024-07-12 09:30",
-    **dict.fromkeys(("list", "tuple", "set", "frozen_set", "iterable", "deque"), "a list"),
+    **dict.fromkeys(_LISTS, "a list"),
     **dict.fromkeys(("dict", "mapping", "model", "dataclass"), "a section of keys"),
 }
 """By the first word of a kind of error, such as "int_parsing"."""
@@ -202,11 +204,24 @@ def _message(fault: _Fault, model: type[BaseModel]) -> str:
         message = own_words(detail["ctx"]["error"])
         is_said = " got " in message or isinstance(fault.value, dict | list | tuple)
         return message if is_said else f"{message}; got {shown(fault.value)}"
-    return f"expected {_expected(detail)}, got {shown(fault.value)}{_hint(fault)}"
+    return f"expected {_expected(detail)}, got {shown(fault.value)}{_hint(fault, model)}"
 
 
-def _hint(fault: _Fault) -> str:
-    """The nearest name of a choice."""
+def _hint(fault: _Fault, model: type[BaseModel]) -> str:
+    """The nearest name of a choice, or how a single value is written as what was expected."""
+    kind = fault.detail["type"].partition("_")[0]
+    if isinstance(fault.value, str) and (mistyped := _NO_SPACE.fullmatch(fault.value)):
+        return f"; write a space after the colon: {mistyped[1]}: {shortened(mistyped[2])}"
+    if (
+        kind == "model"
+        and isinstance(fault.value, str)
+        and "kind" in _keys_at(model, fault.location)
+    ):
+        is_entry = isinstance(fault.location[-1], int)
+        name = shortened(fault.value)
+        return f"; write - kind: {name}" if is_entry else f"; write {{kind: {name}}}"
+    if kind in _LISTS and isinstance(fault.value, str | int | float):
+        return f"; write [{shortened(str(fault.value))}]"
     if fault.detail["type"] != "literal_error" or not isinstance(fault.value, str):
         return ""
     names = re.findall(r"'([^']*)'", fault.detail["ctx"]["expected"])

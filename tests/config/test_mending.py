@@ -34,7 +34,7 @@ def criterion(**changes: Any) -> dict[str, Any]:
                 **criterion(target="sexx", groups={"gender": "female"}, backbones=["nope"]),
             },
             [
-                ("data.delimeter", "unknown key"),
+                ("data.delimeter", "unknown key 'delimeter' (known"),
                 ("backbones.0.overides", "unknown key"),
                 ("analyses.0.targets.0", "'sex'"),
                 ("criteria.0.target", "'sexx'"),
@@ -89,6 +89,18 @@ def criterion(**changes: Any) -> dict[str, Any]:
         (
             {"analyses": [{"kind": "linear_probe", "folds": False}]},
             [("analyses.0.folds", "at least 3, got false")],
+        ),
+        (
+            {"data": "parametric", "analyses": ["linear_probe"], "output": {"formats": "pdf"}},
+            [
+                ("data", "expected a section of keys, got 'parametric'; write {kind: parametric}"),
+                ("analyses.0", "got 'linear_probe'; write - kind: linear_probe"),
+                ("output.formats", "expected a list, got 'pdf'; write [pdf]"),
+            ],
+        ),
+        (
+            {"backbones": ["kind:bundled"]},
+            [("backbones.0", "write a space after the colon: kind: bundled")],
         ),
     ],
 )

@@ -183,7 +183,7 @@ def test_what_is_wrong_in_one_place_hides_nothing_elsewhere(tmp_path: Path) -> N
         "analyses.1: expected at least two backbones",
         "criteria.0.rationale: missing",
         "criteria.0: expected exactly one of at_most, at_least and within",
-        "criteria.1.target: unknown target 'gendr'; did you mean 'gender'?",
+        "criteria.1.target: unknown attribute 'gendr'; did you mean 'gender'?",
         "criteria.0.quantity: unknown quantity 'macro_acu'; did you mean 'macro_auc'?",
         "criteria.2.name: expected a name of its own, got that of another criterion: 'a'",
         "criteria.2.backbones.0: unknown backbone 'y'",
@@ -237,7 +237,7 @@ def test_zoos_are_looked_through_as_well(tmp_path: Path) -> None:
         "datasets.1.name: expected a name of its own, got that of another data set",
         "datasets.1.criteria.0.name: expected a name of its own",
         "criteria.0.quantity: unknown quantity 'bots'; did you mean 'bits'?",
-        "datasets.1.criteria.0.target: unknown target 'hue'",
+        "datasets.1.criteria.0.target: unknown attribute 'hue'",
         "declarations.scenarios.0.criteria: unknown criterion 'b'",
         "executor.kind: unknown executor 'rey'; did you mean 'ray'?",
     ):
