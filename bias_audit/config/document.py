@@ -91,7 +91,8 @@ def read_text(path: Path) -> str:
     if len(raw) > _MAX_BYTES:
         problem = f"expected a config of at most {_MAX_BYTES // 10**6} MB; this is another file"
         raise ConfigError([problem], source=str(path))
-    if content := recognise(raw):
+    content = None if raw.lstrip().startswith(b"{") else recognise(raw)  # JSON is YAML
+    if content is not None:
         raise ConfigError([f"expected a YAML config, got {content.words}"], source=str(path))
     wide = raw.startswith((b"\xff\xfe", b"\xfe\xff")) or raw.count(b"\0") > len(raw) / 4
     try:

@@ -16,6 +16,8 @@ from bias_audit.config.catalog import (
     EXECUTORS,
     LAYOUTS,
     Catalog,
+    nearest,
+    unknown_name,
 )
 from bias_audit.config.document import Document, override, read_document, read_text
 from bias_audit.config.meaning import audit_problems, zoo_problems
@@ -69,7 +71,7 @@ def _load(
         document = better
         document.problems = [*odd, *document.problems]
     if document.problems:
-        raise ConfigError(_other_kind(document, model) or document.problems, source=str(source))
+        raise ConfigError(document.problems, source=str(source))
     return model.model_validate(document.data)
 
 
@@ -85,10 +87,13 @@ def _checked(
     together: Callable[[Any], Iterator[Problem]],
 ) -> Document:
     """The document with the overrides in it, and with all that is wrong among its problems."""
-    if document.data is not None:
+    if other := _other_kind(document, model):
+        document.problems = other
+    elif document.data is not None:
         for text in overrides:
             override(document, text)
         problems = [
+            *_misspelt_sections(document.data, model),
             *_misspelt_kinds(document.data, components),
             *_shape_problems(document.data, model),
             *_component_problems(document.data, components(document.data)),
@@ -133,6 +138,15 @@ def _has(data: Any, part: str | int) -> bool:
     if isinstance(data, list):
         return isinstance(part, int) and part < len(data)
     return isinstance(data, dict) and part in data
+
+
+def _misspelt_sections(data: dict[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
+    """A message for every key that must mean one that is not there, which it is then taken for."""
+    for key in [key for key in data if key not in model.model_fields]:
+        near = nearest(key, model.model_fields)
+        if near and near not in data:
+            yield (key,), unknown_name(key, model.model_fields, noun="key")
+            data[near] = data.pop(key)
 
 
 def _misspelt_kinds(data: Any, components: Callable[[Any], Components]) -> Iterator[Problem]:

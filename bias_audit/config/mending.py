@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from bias_audit.config.wording import Location, Problem, faults_of, problems_of, shown
+from bias_audit.config.catalog import nearest
+from bias_audit.config.wording import Location, Problem, faults_of, keys_at, problems_of, shown
 
 _LEFT_OUT: Final = object()
 """So that a key has its default."""
@@ -75,9 +76,18 @@ def _mended(data: Any, model: type[BaseModel], order: tuple[Any, ...], most_roun
             value = model.model_validate(mended)
         except ValidationError as error:
             found, faults = problems_of(error, mended, model), list(faults_of(error, mended))
-            problems |= dict.fromkeys(p for p in found if _replaced(p[0], tried) is None)
+            meant = _meant(mended, faults, model)
+            problems |= dict.fromkeys(
+                (place, message)
+                for place, message in found
+                if _replaced(place, tried) is None and place not in meant
+            )
             can_go_on = round_ < most_rounds and len(faults) <= _MOST_FAULTS
-            if not (can_go_on and _mend(mended, faults, tried, unknown, order)):
+            if can_go_on and meant:
+                for place, misspelt in meant.items():
+                    section = _section(mended, place)
+                    section[place[-1]] = section.pop(misspelt)
+            elif not (can_go_on and _mend(mended, faults, tried, unknown, order)):
                 break
             continue
         truths = dict.fromkeys(_truths(mended, value))
@@ -115,9 +125,28 @@ def _replaced(location: Location, tried: Mapping[Location, Any]) -> Location | N
     return next((place for place in ends if place in tried), None)
 
 
-def _put(data: Any, location: Location, value: Any) -> bool:
+def _meant(
+    data: Any, faults: list[tuple[str, Location]], model: type[BaseModel]
+) -> dict[Location, str]:
+    """Places that are missing, with the unknown key that must mean each."""
+    missing = {place for kind, place in faults if kind == "missing"}
+    found: dict[Location, str] = {}
+    for kind, place in faults if missing else ():
+        if kind == "extra_forbidden" and isinstance(key := place[-1], str):
+            near = (*place[:-1], nearest(key, keys_at(model, place[:-1])))
+            if near in missing and key in _section(data, place):
+                found.setdefault(near, key)  # type: ignore[arg-type]
+    return found
+
+
+def _section(data: Any, location: Location) -> Any:
     for part in location[:-1]:
         data = data[part]
+    return data
+
+
+def _put(data: Any, location: Location, value: Any) -> bool:
+    data = _section(data, location)
     if value is not _LEFT_OUT:
         data[location[-1]] = copy.deepcopy(value)
         return True

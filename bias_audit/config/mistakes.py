@@ -60,6 +60,7 @@ _ODD: Final = re.compile(f"[{_SPACES}{_NOTHING}{''.join(_LOOK_LIKE)}]")
 _STRUCTURE: Final = re.compile(
     f"(?P<head>[^:\uff1a#]*[:\uff1a]?[ {_SPACES}{_NOTHING}]*)(?P<value>.*)"
 )
+_AT_END: Final = re.compile(f"[ {_SPACES}{_NOTHING}]+$")
 _MOST_LINES: Final = 5
 
 
@@ -123,9 +124,10 @@ def plain_characters(text: str) -> tuple[str, list[str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         found = _STRUCTURE.match(line)
         head, value = (found["head"], found["value"]) if found else (line, "")
+        value = _AT_END.sub("", value)
         is_pasted = value[:1] in {"[", "{"} or _ODD.match(value)
         lines.append(_ODD.sub(_plain, head) + (_ODD.sub(_plain, value) if is_pasted else value))
-        if lines[-1] != line:
+        if lines[-1] != line.rstrip(" "):
             odd = next(char for char in line if _ODD.match(char))
             told.append(f"line {number}: {_named(odd)}")
     more = [f"and the same in {len(told) - _MOST_LINES} more lines"] if told[_MOST_LINES:] else []

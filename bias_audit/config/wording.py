@@ -193,7 +193,7 @@ def _union_problems(faults: Sequence[_Fault], model: type[BaseModel]) -> Iterato
 def _message(fault: _Fault, model: type[BaseModel]) -> str:
     detail, kind = fault.detail, fault.detail["type"]
     if kind == "extra_forbidden":
-        known = _keys_at(model, fault.location[:-1])
+        known = keys_at(model, fault.location[:-1])
         return unknown_name(str(fault.location[-1]), known, noun="key")
     if kind == "missing":
         place = detail["loc"][-1]
@@ -215,11 +215,15 @@ def _hint(fault: _Fault, model: type[BaseModel]) -> str:
     if (
         kind == "model"
         and isinstance(fault.value, str)
-        and "kind" in _keys_at(model, fault.location)
+        and "kind" in keys_at(model, fault.location)
     ):
         is_entry = isinstance(fault.location[-1], int)
         name = shortened(fault.value)
         return f"; write - kind: {name}" if is_entry else f"; write {{kind: {name}}}"
+    if kind == "model" and isinstance(fault.value, list):
+        return "; leave out the hyphen before its first key"
+    if kind in _LISTS and isinstance(fault.value, dict) and fault.value:
+        return "; begin each of its entries with a hyphen"
     if kind in _LISTS and isinstance(fault.value, str | int | float):
         return f"; write [{shortened(str(fault.value))}]"
     if fault.detail["type"] != "literal_error" or not isinstance(fault.value, str):
@@ -255,7 +259,7 @@ def _characters(count: int) -> str:
     return f"{count} character{'' if count == 1 else 's'}"
 
 
-def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
+def keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Keys of the (nested) model that a location leads to."""
     current: Any = model
     for part in location:

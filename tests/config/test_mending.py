@@ -99,6 +99,23 @@ def criterion(**changes: Any) -> dict[str, Any]:
             ],
         ),
         (
+            {"data": [{"kind": "parametric"}], "backbones": {"kind": "bundled"}},
+            [("data", "leave out the hyphen"), ("backbones", "begin each of its entries with a")],
+        ),
+        (
+            {"Criteria": [{**CRITERION, "target": "x"}], "small-groups": {"minimum": "x"}},
+            [
+                ("Criteria", "did you mean 'criteria'?"),
+                ("small-groups", "did you mean 'small_groups'?"),
+                ("criteria.0.target", "unknown attribute 'x'"),
+                ("small_groups.minimum", "expected a whole number, got 'x'"),
+            ],
+        ),
+        (
+            {"data": {"kind": "manifest", "File": 3, "attributes": MANIFEST["attributes"]}},
+            [("data.File", "did you mean 'file'?"), ("data.file", "expected a path, got 3")],
+        ),
+        (
             {"backbones": ["kind:bundled"]},
             [("backbones.0", "write a space after the colon: kind: bundled")],
         ),

@@ -57,6 +57,7 @@ def test_mistakes_in_words_at_their_line(
         ("data: {kind", "\u200bdata: {kind", "line 2: got the character zero width space"),
         ("  - kind: b", "\u00a0\u00a0- kind: b", "line 4: got the character no-break space"),
         ("kind: b", "kind:\u00a0b", "line 4: got the character no-break space (U+00A0); type a"),
+        ("bundled", "bundled\u00a0", "line 4: got the character no-break space"),
         ("name: demo", "name: \u201cdemo\u201d", "line 1: got the character left double quot"),
         ("  - kind: b", "  \u2013 kind: b", "line 4: got the character en dash (U+2013); type a"),
         ("name: demo", "name\uff1a demo", "line 1: got the character fullwidth colon"),
@@ -113,6 +114,15 @@ def test_files_that_are_something_else(tmp_path: Path, raw: bytes, expected: str
 def test_an_override_has_one_problem(tmp_path: Path, override: str, expected: str) -> None:
     (told,) = problems(tmp_path, VALID, override)
     assert expected in told
+
+
+def test_json_is_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(
+        '{"name": "a", "data": {"kind": "parametric"}, "backbones": [{"kind": "bundled"}], '
+        '"analyses": [{"kind": "linear_probe"}]}'
+    )
+    assert load_config(path).name == "a"
 
 
 def test_the_value_of_an_override_holds_no_comment(tmp_path: Path) -> None:
