@@ -12,6 +12,8 @@ itself; 130 interrupted (rerun to resume).
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import traceback
 from collections import Counter
@@ -54,6 +56,9 @@ _GATES = {
     "missing": EXIT_ANALYSIS_FAILED,
 }
 """Exit code of a comparison, by what its gate does."""
+
+_NARROWEST = 60
+"""Columns of a terminal that help is laid out for."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -442,6 +447,8 @@ def main() -> None:
     """Run the command line."""
     terminal.prepare()
     homes.prepare()
+    if shutil.get_terminal_size().columns < _NARROWEST:  # tables of options would lose names
+        os.environ.setdefault("TERMINAL_WIDTH", str(_NARROWEST))
     try:
         app()
     except SystemExit as ended:

@@ -212,25 +212,29 @@ def _hint(fault: _Fault, model: type[BaseModel]) -> str:
     kind = fault.detail["type"].partition("_")[0]
     if isinstance(fault.value, str) and (mistyped := _NO_SPACE.fullmatch(fault.value)):
         return f"; write a space after the colon: {mistyped[1]}: {shortened(mistyped[2])}"
-    if (
-        kind == "model"
-        and isinstance(fault.value, str)
-        and "kind" in keys_at(model, fault.location)
-    ):
-        is_entry = isinstance(fault.location[-1], int)
-        name = shortened(fault.value)
-        return f"; write - kind: {name}" if is_entry else f"; write {{kind: {name}}}"
-    if kind == "model" and isinstance(fault.value, list):
-        return "; leave out the hyphen before its first key"
-    if kind in _LISTS and isinstance(fault.value, dict) and fault.value:
-        return "; begin each of its entries with a hyphen"
-    if kind in _LISTS and isinstance(fault.value, str | int | float):
-        return f"; write [{shortened(str(fault.value))}]"
+    if kind == "model" or kind in _LISTS:
+        return _written(kind, fault, model)
     if fault.detail["type"] != "literal_error" or not isinstance(fault.value, str):
         return ""
     names = re.findall(r"'([^']*)'", fault.detail["ctx"]["expected"])
     near = difflib.get_close_matches(fault.value, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _written(kind: str, fault: _Fault, model: type[BaseModel]) -> str:
+    """How a section or a list is written, by what stands in its place."""
+    value, is_section = fault.value, kind == "model"
+    if isinstance(value, list) and is_section and value and isinstance(value[0], dict):
+        return "; leave out the hyphen before its first key"
+    if isinstance(value, dict) and not is_section and value:
+        return "; begin each of its entries with a hyphen"
+    if isinstance(value, str | int | float) and not is_section:
+        return f"; write [{shortened(str(value))}]"
+    if isinstance(value, str) and "kind" in keys_at(model, fault.location):
+        name = shortened(value)
+        is_entry = isinstance(fault.location[-1], int)
+        return f"; write - kind: {name}" if is_entry else f"; write {{kind: {name}}}"
+    return ""
 
 
 def _expected(detail: ErrorDetails) -> str:

@@ -28,14 +28,14 @@ def criterion(**changes: Any) -> dict[str, Any]:
     [
         (
             {
-                "data": {**MANIFEST, "delimeter": ";"},
+                "data": {**MANIFEST, "delimitr": ";"},
                 "analyses": [{"kind": "linear_probe", "targets": ["sex"]}],
-                "backbones": [{"kind": "bundled", "layers": ["bn2"], "overides": "x"}],
+                "backbones": [{"kind": "bundled", "layers": ["bn2"], "ovrrides": "x"}],
                 **criterion(target="sexx", groups={"gender": "female"}, backbones=["nope"]),
             },
             [
-                ("data.delimeter", "unknown key 'delimeter' (known"),
-                ("backbones.0.overides", "unknown key"),
+                ("data.delimitr", "unknown key 'delimitr' (known"),
+                ("backbones.0.ovrrides", "unknown key"),
                 ("analyses.0.targets.0", "'sex'"),
                 ("criteria.0.target", "'sexx'"),
                 ("criteria.0.groups.gender", "'female'"),
@@ -74,10 +74,10 @@ def criterion(**changes: Any) -> dict[str, Any]:
             ],
         ),
         (
-            {"backbones": [{"kynd": "bundled", "layers": ["bn2"], "nam": "x"}]},
+            {"backbones": [{"kynd": "bundled", "layers": ["bn2"], "nme": "x"}]},
             [
                 ("backbones.0.kynd", "unknown key 'kynd'; did you mean 'kind'?"),
-                ("backbones.0.nam", "unknown key 'nam'; did you mean 'name'?"),
+                ("backbones.0.nme", "unknown key 'nme'; did you mean 'name'?"),
             ],
         ),
         ({"data": {"kynd": 3}}, [("data.kind", "missing")]),
