@@ -21,7 +21,7 @@ from bias_audit.config.catalog import (
 )
 from bias_audit.config.document import Document, override, read_document, read_text
 from bias_audit.config.meaning import audit_problems, zoo_problems
-from bias_audit.config.mending import problems_in
+from bias_audit.config.mending import part_at, problems_in
 from bias_audit.config.mistakes import plain_characters
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.shipped import shipped
@@ -128,18 +128,6 @@ def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> 
         yield (*place, *location), message
 
 
-def _at(data: Any, location: Location) -> Any:
-    for part in location:
-        data = data[part] if _has(data, part) else None
-    return data
-
-
-def _has(data: Any, part: str | int) -> bool:
-    if isinstance(data, list):
-        return isinstance(part, int) and part < len(data)
-    return isinstance(data, dict) and part in data
-
-
 def _misspelt_sections(data: dict[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
     """A message for every key that must mean one that is not there, which it is then taken for."""
     for key in [key for key in data if key not in model.model_fields]:
@@ -155,7 +143,7 @@ def _misspelt_kinds(data: Any, components: Callable[[Any], Components]) -> Itera
         named = [key for key in component if isinstance(component[key], str)]
         near = [key for key in named if difflib.get_close_matches(key.lower(), ("kind", "type"))]
         if near and "kind" not in component:
-            section = _at(data, location)
+            section = part_at(data, location)
             section["kind"] = section.pop(near[0])
             yield (*location, near[0]), f"unknown key {shown(near[0])}; did you mean 'kind'?"
 
@@ -171,7 +159,7 @@ def _component_problems(data: Any, components: Components) -> Iterator[Problem]:
             yield (*location, "kind"), error.args[0]
             continue
         params = {key: value for key, value in component.items() if key != "kind"}
-        is_pattern = "match" in _at(data, location)
+        is_pattern = "match" in part_at(data, location)
         for place, message in _shape_problems(params, plugin.params_type, location):
             if not (is_pattern and message == MISSING):  # what matches brings it
                 yield place, message

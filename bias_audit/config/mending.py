@@ -75,7 +75,10 @@ def _mended(data: Any, model: type[BaseModel], order: tuple[Any, ...], most_roun
         try:
             value = model.model_validate(mended)
         except ValidationError as error:
-            found, faults = problems_of(error, mended, model), list(faults_of(error, mended))
+            found = [_at_key(mended, each) for each in problems_of(error, mended, model)]
+            faults = list(faults_of(error, mended))
+            known = {place for _, place in faults}
+            faults += [("value_error", place) for place, _ in found if place not in known]
             meant = _meant(mended, faults, model)
             problems |= dict.fromkeys(
                 (place, message)
@@ -85,7 +88,7 @@ def _mended(data: Any, model: type[BaseModel], order: tuple[Any, ...], most_roun
             can_go_on = round_ < most_rounds and len(faults) <= _MOST_FAULTS
             if can_go_on and meant:
                 for place, misspelt in meant.items():
-                    section = _section(mended, place)
+                    section = part_at(mended, place[:-1])
                     section[place[-1]] = section.pop(misspelt)
             elif not (can_go_on and _mend(mended, faults, tried, unknown, order)):
                 break
@@ -125,6 +128,18 @@ def _replaced(location: Location, tried: Mapping[Location, Any]) -> Location | N
     return next((place for place in ends if place in tried), None)
 
 
+def _at_key(data: Any, problem: Problem) -> Problem:
+    """The problem of a section at the key that its message begins with."""
+    place, message = problem
+    key, colon, rest = message.partition(": ")
+    section = part_at(data, place)
+    return (
+        ((*place, key), rest)
+        if colon and isinstance(section, dict) and key in section
+        else problem
+    )
+
+
 def _meant(
     data: Any, faults: list[tuple[str, Location]], model: type[BaseModel]
 ) -> dict[Location, str]:
@@ -134,19 +149,22 @@ def _meant(
     for kind, place in faults if missing else ():
         if kind == "extra_forbidden" and isinstance(key := place[-1], str):
             near = (*place[:-1], nearest(key, keys_at(model, place[:-1])))
-            if near in missing and key in _section(data, place):
+            if near in missing and key in part_at(data, place[:-1]):
                 found.setdefault(near, key)  # type: ignore[arg-type]
     return found
 
 
-def _section(data: Any, location: Location) -> Any:
-    for part in location[:-1]:
-        data = data[part]
+def part_at(data: Any, location: Location) -> Any:
+    """What stands at a place in plain data; None where nothing does."""
+    for part in location:
+        is_place = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        is_key = isinstance(data, dict) and part in data
+        data = data[part] if is_place or is_key else None
     return data
 
 
 def _put(data: Any, location: Location, value: Any) -> bool:
-    data = _section(data, location)
+    data = part_at(data, location[:-1])
     if value is not _LEFT_OUT:
         data[location[-1]] = copy.deepcopy(value)
         return True

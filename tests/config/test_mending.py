@@ -59,7 +59,10 @@ def criterion(**changes: Any) -> dict[str, Any]:
         ),
         (
             criterion(at_least=None, within=[0.7, 0.2], level=95),
-            [("criteria.0", "the lowest first"), ("criteria.0.level", "less than 1, got 95")],
+            [
+                ("criteria.0.within", "the lowest first"),
+                ("criteria.0.level", "less than 1, got 95"),
+            ],
         ),
         (
             criterion(at_least="half", at_most=None),
@@ -114,6 +117,13 @@ def criterion(**changes: Any) -> dict[str, Any]:
         (
             {"data": {"kind": "manifest", "File": 3, "attributes": MANIFEST["attributes"]}},
             [("data.File", "did you mean 'file'?"), ("data.file", "expected a path, got 3")],
+        ),
+        (
+            {"data": {**MANIFEST, "binned": ["agee"], "split": "train"}},
+            [
+                ("data.binned", "expected one of the attributes gender, got 'agee'"),
+                ("data.split", "expected split_column beside it"),
+            ],
         ),
         (
             {"backbones": ["kind:bundled"]},
