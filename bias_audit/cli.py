@@ -5,13 +5,15 @@ self-test, or what a comparison was to fail on, fails; 2 the command, the config
 correcting; 3 no criterion fails, but one is inconclusive (`diff`: nothing fails, but changes are
 undecided, and that was asked about); 4 an analysis failed, which comes before 1 and 3 since
 evidence is missing (the report is written and says which; `diff`: AFTER lacks what BEFORE has); 5
-the machine refused (disk, permissions, another run in the same folder); 70 a defect of bias-audit
-itself; 130 interrupted (the same command goes on where it was).
+a system error (disk, permissions, another run in the same folder); 70 a defect of bias-audit
+itself; 130 interrupted (rerun to resume).
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import traceback
 from collections import Counter
@@ -38,8 +40,9 @@ from bias_audit.command import (
     told,
     typed,
 )
+from bias_audit.config.catalog import unknown_name
 from bias_audit.console import ConsoleProgress, print_brief, print_selftest
-from bias_audit.errors import OutputError
+from bias_audit.errors import AuditError, OutputError
 from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
@@ -54,14 +57,17 @@ _GATES = {
 }
 """Exit code of a comparison, by what its gate does."""
 
+_NARROWEST = 60
+"""Columns of a terminal that help is laid out for."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Audit what a pretrained image backbone encodes about people.",
     epilog="Exit codes: 0 done and every criterion passes, 1 a criterion fails, 2 correct the "
-    "command, config or inputs, 3 a criterion is undecided, 4 an analysis failed, 5 the machine "
-    "refused (disk, permissions, a run in the same folder), 70 a defect, 130 interrupted.",
+    "command, config or inputs, 3 a criterion is undecided, 4 an analysis failed, 5 a system "
+    "error (disk, permissions, a run in the same folder), 70 a defect, 130 interrupted.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
 app.add_typer(data_app, name="data")
@@ -146,10 +152,11 @@ def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
-        from bias_audit.audit.checking import check_lines
+        from bias_audit.audit.checking import check_lines, looking
 
-        for line in check_lines(settings, ConsoleProgress(out)):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        with looking(settings) as seen:
+            for line in check_lines(seen, ConsoleProgress(out)):
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @data_app.command("check")
@@ -166,11 +173,12 @@ def data_check_command(
         from bias_audit.config.load import load_config
 
         settings = load_config(config, overrides or ())
-        from bias_audit.audit.checking import data_lines, quick_lines
+        from bias_audit.audit.checking import data_lines, looking, quick_lines
 
         lines = quick_lines if quick else data_lines
-        for line in lines(settings, ConsoleProgress(out)):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        with looking(settings) as seen:
+            for line in lines(seen, ConsoleProgress(out)):
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("render")
@@ -189,10 +197,25 @@ def render_command(
     """Rebuild the reports of a finished run from its results alone."""
     out = Console()
     with told(Output(out)):
+        _refuse_other_folders(run_folder)
         from bias_audit.report.render import render
 
         for path in render(run_folder, formats=tuple(formats or ("html", "pdf")), fonts=fonts):
             out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_other_folders(*folders: Path) -> None:
+    """Stop where an argument is no run folder, which is for the user to correct.
+
+    Raises:
+        AuditError: Nothing is there, or something else.
+    """
+    for folder in folders:
+        if (folder / "audit.json").is_file():
+            continue
+        found = "found no audit.json in it" if folder.is_dir() else "got a file"
+        found = found if folder.exists() else "but nothing is there"
+        raise AuditError(f"{folder}: expected a finished run's folder, {found}")
 
 
 @app.command("verify")
@@ -210,9 +233,9 @@ def verify_command(
         typer.Option("--data", metavar="PATH", help="Config or folder: are these the faces?"),
     ] = None,
 ) -> None:
-    """Hold a printed report against the data inside it, and against files at hand.
+    """Verify a report against its embedded data and source files.
 
-    Exit codes: 0 all of it holds, 1 something does not, 2 not a report, or unreadable.
+    Exit codes: 0 everything agrees, 1 something differs, 2 not a report, or unreadable.
     """
     out = Console()
     with told(Output(out)):
@@ -293,11 +316,12 @@ def diff_command(
     """Compare two audits: what changed, by how much, and why.
 
     Exit codes: 0 nothing that was to fail does, 1 something does, 2 the audits have nothing in
-    common, 3 only undecided changes, if --fail-on undecided, 4 AFTER lacks what BEFORE has, if
-    anything was to fail, 5 a run cannot be read.
+    common or are not there, 3 only undecided changes, if --fail-on undecided, 4 AFTER lacks what
+    BEFORE has, if anything was to fail, 5 a run cannot be read.
     """
     out = Console()
     with told(Output(out)):
+        _refuse_other_folders(before, after)
         from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.render import write_diff
         from bias_audit.results.changed_policy import overridden
@@ -331,8 +355,12 @@ def export_command(
     """Write a finished run's results in the formats of other tools."""
     out = Console()
     with told(Output(out)):
-        from bias_audit.report.exporting.writing import export_run
+        _refuse_other_folders(run_folder)
+        from bias_audit.report.exporting.writing import FORMATS, export_run
 
+        for name in formats or ():
+            if name not in FORMATS:
+                raise AuditError(f"--format: {unknown_name(name, FORMATS, noun='format')}")
         for path in export_run(run_folder, to=to, formats=formats or ()):
             out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
 
@@ -419,6 +447,8 @@ def main() -> None:
     """Run the command line."""
     terminal.prepare()
     homes.prepare()
+    if shutil.get_terminal_size().columns < _NARROWEST:  # tables of options would lose names
+        os.environ.setdefault("TERMINAL_WIDTH", str(_NARROWEST))
     try:
         app()
     except SystemExit as ended:

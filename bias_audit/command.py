@@ -82,7 +82,7 @@ class Output:
 
     def interrupted(self) -> None:
         """Tell that a command was stopped from outside."""
-        message = "Interrupted. What was computed is kept; the same command goes on from there."
+        message = "Interrupted. What was computed is kept; rerun to resume."
         if self.log:
             self.log.event("error", level="error", message=message, exit_code=EXIT_INTERRUPTED)
         else:

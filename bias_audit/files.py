@@ -47,7 +47,8 @@ def _explain(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     return (
         f"cannot write {path} ({reason}): expected a folder this user may write to; "
-        "choose one with --set output.folder=... (and output.cache=...)"
+        "choose one with output.folder and output.cache in the config, or with --to where the "
+        "command has that option"
     )
 
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 zoo_app = typer.Typer(
     no_args_is_help=True,
     help="Audit a zoo of backbones again and again; only what changed.",
-    epilog="Exit codes of `zoo run`: 0 every audit holds and every criterion passes, 1 a "
+    epilog="Exit codes of `zoo run`: 0 every audit is current and every criterion passes, 1 a "
     "criterion fails or a change is one that the config calls worse, 2 correct the command or the "
     "config, 3 a criterion is undecided (where policy.inconclusive is fails), 4 an audit or an "
-    "analysis failed, 5 the machine refused (disk, permissions, another command at work in the "
+    "analysis failed, 5 a system error (disk, permissions, another command at work in the "
     "zoo), 70 a defect, 130 interrupted.",
 )
 
@@ -53,7 +53,8 @@ def run_command(
     overrides: SetOption = None,
     only: OnlyOption = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also repeat audits that hold, from stored results.")
+        bool,
+        typer.Option("--force", help="Also repeat audits that are current, from stored results."),
     ] = False,
     executor: Annotated[
         str | None, typer.Option("--executor", metavar="KIND", help="local, or ray: a cluster.")
@@ -119,7 +120,7 @@ def status_command(
     only: OnlyOption = None,
     log_format: LogOption = "text",
 ) -> None:
-    """Tell which audits hold, which are stale, and why; nothing is computed."""
+    """List which audits are current, which are stale, and why; nothing is computed."""
     out = Output.of(log_format)
     with told(out):
         zoo, chosen = _zoo(config, overrides or (), only)
@@ -192,7 +193,7 @@ def prune_command(
     config: ZooArgument,
     overrides: SetOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would be deleted, and leave it.")
+        bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")
     ] = False,
 ) -> None:
     """Delete run folders beyond policy.keep; the history keeps their numbers."""

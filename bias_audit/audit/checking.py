@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
@@ -27,10 +31,34 @@ from bias_audit.data.identities import identity_cautions
 from bias_audit.data.ledger import data_record, summarise_exclusions
 from bias_audit.data.quick import LEVEL, QuickLook, quick_look
 from bias_audit.data.sampling import warnings
-from bias_audit.errors import ConfigError, DataError
+from bias_audit.errors import ConfigError, DataError, OutputError
+from bias_audit.files import writing
 from bias_audit.groups import Attribute, intersections
 from bias_audit.progress import Progress
 from bias_audit.results.audit import DataRecord
+
+_LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def looking(config: AuditConfig) -> Iterator[AuditConfig]:
+    """The config for as long as something is looked at, which needs no cache that stays.
+
+    Where its cache cannot be written, it has one that is deleted afterwards, which is said.
+    """
+    cache = config.output.cache
+    try:
+        with writing(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=cache):
+                pass
+    except OutputError:
+        _LOG.warning("notice: %s cannot be written; what is measured now is not kept", cache)
+        with TemporaryDirectory(prefix="bias-audit-") as folder:
+            output = config.output.model_copy(update={"cache": Path(folder)})
+            yield config.model_copy(update={"output": output})
+    else:
+        yield config
 
 
 def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:

@@ -156,7 +156,8 @@ def make_plan(config: AuditConfig) -> Plan:
     ]
     lines = [*_named(config, problems), *font_problems(config.output.fonts)]
     if lines:
-        raise ConfigError(lines, source=config.name)
+        lines += backbone_problems(plan, None)
+        raise ConfigError(lines, source=config.source)
     return plan
 
 
@@ -253,7 +254,7 @@ def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:
             "with scope: family fewer do"
         )
     if problems:
-        raise ConfigError(problems, source=plan.config.name)
+        raise ConfigError(problems, source=plan.config.source)
 
 
 def refuse_unanswerable(
@@ -280,7 +281,7 @@ def refuse_unanswerable(
     ]
     problems += _named(plan.config, about_criteria)
     if problems:
-        raise ConfigError(problems, source=plan.config.name)
+        raise ConfigError(problems, source=plan.config.source)
 
 
 @contextmanager
@@ -304,7 +305,7 @@ def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
         others = [each for each in own if not any(each in problem for problem in about)]
         if len(others) + len(about) <= len(own):
             raise
-        raise ConfigError([*others, *about], source=plan.config.name) from error
+        raise ConfigError([*others, *about], source=plan.config.source) from error
 
 
 def refuse_missing_files(plan: Plan) -> None:
@@ -325,7 +326,7 @@ def refuse_backbones(plan: Plan, table: FaceTable) -> None:
         ConfigError: With the problems of all backbones.
     """
     if problems := list(backbone_problems(plan, table)):
-        raise ConfigError(problems, source=plan.config.name)
+        raise ConfigError(problems, source=plan.config.source)
 
 
 def backbone_problems(plan: Plan, table: FaceTable | None) -> Iterator[str]:

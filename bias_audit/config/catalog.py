@@ -68,11 +68,18 @@ class Catalog(Generic[T]):
 def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
     """A message for a name that does not exist: what is known, and the nearest of it."""
     known = list(known)
-    near = difflib.get_close_matches(name[:_COMPARED], known, n=1, cutoff=0.5)
-    hint = f"; did you mean {shortened(repr(near[0]))}?" if near else ""
+    near = nearest(name, known)
+    hint = f"; did you mean {shortened(repr(near))}?" if near else ""
     more = ", ..." if len(known) > MOST_NAMES else ""
     shown = ", ".join(map(shortened, known[:MOST_NAMES])) + more
     return f"unknown {noun} {shortened(repr(name))}{hint} (known: {shown})"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that this one must mean; None if it is like none."""
+    forms, known = (name[:_COMPARED], name[:_COMPARED].lower().replace("-", "_")), list(known)
+    found = (difflib.get_close_matches(form, known, n=1) for form in forms)
+    return next((near[0] for near in found if near), None)
 
 
 def shortened(text: str) -> str:

@@ -66,12 +66,12 @@ def criterion_problems(criteria: Placed, attributes: Sequence[Attribute]) -> Ite
     for place, criterion in criteria:
         target = _given(criterion, "target")
         if target is not None and target not in targets:
-            yield (*place, "target"), unknown_name(target, targets, noun="target")
+            yield (*place, "target"), unknown_name(target, targets, noun="attribute")
         for name, level in (criterion.groups or {}).items():
             if name not in levels:
                 yield (*place, "groups"), unknown_name(name, levels, noun="attribute")
             elif level not in levels[name]:
-                what = unknown_name(level, levels[name], noun=f"level of {name}")
+                what = unknown_name(level, levels[name], noun=f"group of {name}")
                 yield (*place, "groups", name), what
 
 

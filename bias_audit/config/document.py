@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import yaml
 
 from bias_audit.config.catalog import shortened
+from bias_audit.config.mistakes import MAX_DEPTH, TOO_DEEP, mistake_of
 from bias_audit.config.wording import Location, Problem, dotted, shown
+from bias_audit.contents import recognise
 from bias_audit.errors import ConfigError
 
 _MAX_NODES = 50_000
-_MAX_DEPTH = 50
 _MERGE = "tag:yaml.org,2002:merge"
+_TEXT = "tag:yaml.org,2002:str"
 _MAX_BYTES = 10_000_000
-_MAX_BITS = 1024
-"""Of whole numbers; what is longer is no setting, and Python does not print it."""
+_MAX_BITS = 63
+"""Of whole numbers; what is longer is no setting."""
 _INDEX = re.compile(r"[0-9]{1,6}")
 _NO_TEXT = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\udfff]")
 _OWN_TAG = "tag:yaml.org,2002:"
@@ -29,24 +32,6 @@ _TAGS = {
     "!!bool": "true or false",
     "!!timestamp": "a date",
 }
-_MISTAKES = {
-    "block end": "the indentation of this line does not fit the lines above it",
-    "mapping values": "a second colon in one line, or indentation that does not fit; text that "
-    "holds a colon needs quotes",
-    "could not find expected ':'": "expected a colon after the key",
-    "character '\\t'": "a tab; indent with spaces",
-    "cannot start any token": "text that begins with a mark such as @, ` or % needs quotes",
-    "expected ',' or ']'": "a list in brackets is not closed, or lacks a comma",
-    "expected ',' or '}'": "a section in braces is not closed, or lacks a comma",
-    "undefined alias": "a * refers to an anchor that is not there; text that begins with * needs "
-    "quotes",
-    "sequence entries": "a list begins where none can; put it on a line of its own",
-    "mapping keys": "a key begins where none can; put it on a line of its own",
-    "document": "expected one document, without marks such as --- or % in it",
-    "node content": "expected a value",
-}
-"""By a part of the parser's own words."""
-_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep; an anchor that holds itself is, too"
 
 
 @dataclass
@@ -89,49 +74,69 @@ class Document:
                 self.problems.append(f"{self.where(location)}: {message}")
 
 
-def read_document(path: Path) -> Document:
-    """Read a YAML file; what is wrong in its keys and values is among its problems.
+def read_text(path: Path) -> str:
+    """The text of a config.
 
     Raises:
-        ConfigError: It cannot be read, or is no YAML mapping of a reasonable size and depth.
+        ConfigError: It cannot be read, is too large, or is no text.
     """
-    text = _text(path)
-    try:
-        node = _composed(text)
-    except yaml.YAMLError as error:
-        problem = f"{_line_of(error, text)}{_invalid(error)}"
-        raise ConfigError([problem], source=str(path)) from error
-    document = Document()
-    if isinstance(node, yaml.MappingNode):
-        document.data = _plain(node, (), document)
-    else:
-        document.problems.append("line 1: expected a mapping of keys such as 'name:' and 'data:'")
-    return document
-
-
-def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ConfigError([f"there is no such file{_near(path)}"], source=str(path)) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no name of a file"
         raise ConfigError([f"cannot be read: {reason}"], source=str(path)) from error
     if len(raw) > _MAX_BYTES:
         problem = f"expected a config of at most {_MAX_BYTES // 10**6} MB; this is another file"
         raise ConfigError([problem], source=str(path))
+    content = None if raw.lstrip().startswith(b"{") else recognise(raw)  # JSON is YAML
+    if content is not None:
+        raise ConfigError([f"expected a YAML config, got {content.words}"], source=str(path))
+    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff")) or raw.count(b"\0") > len(raw) / 4
     try:
-        return raw.decode("utf-8-sig")
+        if not wide:
+            return raw.decode("utf-8-sig")
+        line, got = 1, "UTF-16"
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        problem = f"line {line}: expected UTF-8 text, got another encoding; save the file as UTF-8"
-        raise ConfigError([problem], source=str(path)) from error
+        line, got = raw[: error.start].count(b"\n") + 1, "another encoding"
+    problem = f"line {line}: expected UTF-8 text, got {got}; save the file as UTF-8"
+    raise ConfigError([problem], source=str(path))
 
 
-def _line_of(error: yaml.YAMLError, text: str) -> str:
-    if isinstance(error, yaml.reader.ReaderError):
-        return f"line {text[: error.position].count(chr(10)) + 1}: "
-    mark = getattr(error, "problem_mark", None)
-    return f"line {mark.line + 1}: " if mark else ""
+def _near(path: Path) -> str:
+    """The config beside it whose name is nearest."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.suffix in {".yaml", ".yml"}]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {shown(str(path.parent / near[0]))}?" if near else ""
+
+
+def read_document(text: str) -> Document:
+    """Read YAML; what is wrong with it, or in its keys and values, is among its problems."""
+    document = Document()
+    try:
+        node = _composed(text)
+        if isinstance(node, yaml.MappingNode):
+            document.data = _plain(node, (), document)
+            return document
+    except yaml.YAMLError as error:
+        line, words = mistake_of(error, text)
+        document.problems = [f"line {line}: {words}" if line else words]
+        return document
+    except ConfigError as error:
+        document.problems = list(error.problems)
+        return document
+    got = "a list" if isinstance(node, yaml.SequenceNode) else "text without keys"
+    if node is None:
+        got = "comments only" if text.strip() else "an empty file"
+    document.problems.append(
+        f"line 1: expected a mapping of keys such as 'name:' and 'data:', got {got}"
+    )
+    return document
 
 
 def _composed(text: str) -> yaml.Node | None:
@@ -144,24 +149,12 @@ def _composed(text: str) -> yaml.Node | None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):  # composing recurses, parsing does not
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(
-                problem=_TOO_DEEP,
+                problem=TOO_DEEP,
                 problem_mark=event.start_mark,  # type: ignore[arg-type]
             )
     return yaml.compose(text, Loader=yaml.SafeLoader)
-
-
-def _invalid(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.reader.ReaderError):
-        return "not valid YAML: expected text without control characters"
-    problem = getattr(error, "problem", None) or ""
-    if problem == _TOO_DEEP:
-        return _TOO_DEEP
-    plain = next(
-        (words for sign, words in _MISTAKES.items() if sign in problem), shortened(problem)
-    )
-    return f"not valid YAML: {plain or 'expected keys and values'}"
 
 
 def _plain(node: yaml.Node, location: Location, document: Document) -> Any:
@@ -169,13 +162,15 @@ def _plain(node: yaml.Node, location: Location, document: Document) -> Any:
     document.lines[location] = document.origin or f"line {node.start_mark.line + 1}"
     if document.nodes > _MAX_NODES:
         raise ConfigError([f"more than {_MAX_NODES} values"], source="config")
-    if len(location) > _MAX_DEPTH:
+    if len(location) > MAX_DEPTH:
         where = document.lines[location]
-        raise ConfigError([f"{where}: {dotted(location[:1])}: {_TOO_DEEP}"], source="config")
+        raise ConfigError([f"{where}: {dotted(location[:1])}: {TOO_DEEP}"], source="config")
     if isinstance(node, yaml.MappingNode):
         return _plain_mapping(node, location, document)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*location, i), document) for i, item in enumerate(node.value)]
+    if node.tag == _MERGE:  # only a key can be one
+        return str(node.value)
     try:
         value = yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -189,7 +184,7 @@ def _unreadable(node: yaml.Node, error: Exception) -> str:
     """Why a value is none of the kind that its tag, or its look, says."""
     tag = node.tag.replace(_OWN_TAG, "!!")
     if tag == "!!timestamp" and isinstance(error, ValueError):
-        return f"{error}; expected a date that exists, got {shown(node.value)}"
+        return f"expected a date that exists, got {shown(node.value)}; text needs quotes"
     if isinstance(error, yaml.constructor.ConstructorError):
         return f"could not determine what {shortened(tag)} is; write the value without that tag"
     kind = _TAGS.get(tag, f"a value that fits {shortened(tag)}")
@@ -199,7 +194,7 @@ def _unreadable(node: yaml.Node, error: Exception) -> str:
 def _unusable(value: object) -> str | None:
     """Why a value can be no setting, of whatever key."""
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        return "expected a number of fewer than 300 digits, got a longer one"
+        return "expected a whole number of at most 18 digits, got a longer one"
     found = _NO_TEXT.search(value) if isinstance(value, str) else None
     if found:
         what = "a null character" if found[0] == "\0" else f"the character {found[0]!a}"
@@ -211,18 +206,32 @@ def _plain_mapping(
     node: yaml.MappingNode, location: Location, document: Document
 ) -> dict[str, Any]:
     result: dict[str, Any] = {}
+    merged: dict[str, yaml.Node] = {}
     for key_node, value_node in node.value:
         where = document.origin or f"line {key_node.start_mark.line + 1}"
         problem = _key_problem(key_node)
         if problem:
             document.problems.append(f"{where}: {problem}")
+            merged |= _merged(key_node, value_node)
             continue
         key = str(key_node.value)
         if key in result:
-            document.problems.append(f"{where}: {shortened(key)}: the same key stands twice")
+            first = document.lines[(*location, key)]
+            document.problems.append(
+                f"{where}: {shortened(key)}: the same key stands twice, first in {first}"
+            )
         result[key] = _plain(value_node, (*location, key), document)
         document.lines[(*location, key)] = where
+    for key, value_node in merged.items():  # so that nothing is called missing
+        if key not in result:
+            result[key] = _plain(value_node, (*location, key), document)
     return result
+
+
+def _merged(key: yaml.Node, value: yaml.Node) -> dict[str, yaml.Node]:
+    """What a merge key brings."""
+    pairs = value.value if key.tag == _MERGE and isinstance(value, yaml.MappingNode) else ()
+    return {str(k.value): v for k, v in pairs if _key_problem(k) is None}
 
 
 def _key_problem(key: yaml.Node) -> str | None:
@@ -241,8 +250,8 @@ def override(document: Document, text: str) -> None:
         document.problems.append(f"--set {shortened(text)}: expected dotted.key=value")
         return
     parts = name.split(".")
-    if len(parts) > _MAX_DEPTH:
-        document.problems.append(f"--set {shortened(name)}: {_TOO_DEEP}")
+    if len(parts) > MAX_DEPTH:
+        document.problems.append(f"--set {shortened(name)}: {TOO_DEEP}")
         return
     location: Location = ()
     target: Any = document.data
@@ -258,9 +267,23 @@ def override(document: Document, text: str) -> None:
     except (TypeError, IndexError):
         document.problems.append(
             f"--set {shortened(name)}: there is no place of that name in the config"
+            f"{_with_places(parts, document.data)}"
         )
         return
     document.lines |= {**given.lines, location: given.origin}
+
+
+def _with_places(parts: Sequence[str], data: Any) -> str:
+    """The name with the first place of every list that it goes through, where that leads."""
+    full: list[str] = []
+    for part in parts:
+        if isinstance(data, list) and not _INDEX.fullmatch(part):
+            full.append("0")
+            data = data[0] if data else None
+        full.append(part)
+        data = data.get(part) if isinstance(data, dict) else None
+    fits = len(full) > len(parts)
+    return f"; places in lists are counted from 0: {shortened('.'.join(full))}" if fits else ""
 
 
 def _value(raw: str, location: Location, *, origin: str) -> Document:
@@ -268,9 +291,12 @@ def _value(raw: str, location: Location, *, origin: str) -> Document:
     given = Document(origin=origin)
     try:
         node = _composed(raw)
+        if isinstance(node, yaml.ScalarNode) and node.style is None and " #" in raw:
+            node.tag, node.value = _TEXT, raw.strip()  # a comment in no file
         given.data = None if node is None else _plain(node, location, given)
     except yaml.YAMLError as error:
-        given.problems.append(f"{origin}: the value is {_invalid(error)}")
+        given.problems.append(f"{origin}: the value is {mistake_of(error, raw).words}")
+        given.broken.add(location)
     except ConfigError as error:
         given.problems.extend(error.problems)
     return given

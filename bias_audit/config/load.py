@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from bias_audit.config.catalog import (
     ANALYSES,
@@ -16,12 +16,16 @@ from bias_audit.config.catalog import (
     EXECUTORS,
     LAYOUTS,
     Catalog,
+    nearest,
+    unknown_name,
 )
-from bias_audit.config.document import Document, override, read_document
+from bias_audit.config.document import Document, override, read_document, read_text
 from bias_audit.config.meaning import audit_problems, zoo_problems
+from bias_audit.config.mending import part_at, problems_in
+from bias_audit.config.mistakes import plain_characters
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.shipped import shipped
-from bias_audit.config.wording import MISSING, Location, Problem, faults_of, problems_of
+from bias_audit.config.wording import MISSING, Location, Problem, shown
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
 
@@ -39,7 +43,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.
     """
-    return _load(path, overrides, AuditConfig, _components, audit_problems)
+    config = _load(path, overrides, AuditConfig, _components, audit_problems)
+    return config.read_from(shipped(path))
 
 
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
@@ -55,19 +60,47 @@ def _load(
     together: Callable[[Any], Iterator[Problem]],
 ) -> Config:
     source = shipped(path)
-    document = read_document(source)
-    if document.data is not None:
+    text = read_text(source)
+
+    def checked(text: str) -> Document:
+        return _checked(read_document(text), overrides, model, components, together)
+
+    document = checked(text)
+    plain, odd = plain_characters(text) if document.problems else (text, [])
+    if odd and _badness(better := checked(plain)) < _badness(document):
+        document = better
+        document.problems = [*odd, *document.problems]
+    if document.problems:
+        raise ConfigError(document.problems, source=str(source))
+    return model.model_validate(document.data)
+
+
+def _badness(document: Document) -> tuple[bool, int]:
+    return document.data is None, len(document.problems)
+
+
+def _checked(
+    document: Document,
+    overrides: Sequence[str],
+    model: type[BaseModel],
+    components: Callable[[Any], Components],
+    together: Callable[[Any], Iterator[Problem]],
+) -> Document:
+    """The document with the overrides in it, and with all that is wrong among its problems."""
+    if other := _other_kind(document, model):
+        document.problems = other
+    elif document.data is not None:
         for text in overrides:
             override(document, text)
         problems = [
+            *_misspelt_sections(document.data, model),
+            *_misspelt_kinds(document.data, components),
             *_shape_problems(document.data, model),
             *_component_problems(document.data, components(document.data)),
             *together(document.data),
         ]
         document.add(_innermost(problems))
-    if document.problems:
-        raise ConfigError([*document.problems, *_other_kind(document, model)], source=str(source))
-    return model.model_validate(document.data)
+    return document
 
 
 def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
@@ -79,64 +112,40 @@ def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
             yield location, message
 
 
-def _other_kind(document: Document, model: type[BaseModel]) -> Iterator[str]:
-    """A hint for those who give the config of a zoo to an audit, or the reverse."""
-    is_zoo = isinstance(document.data, dict) and "datasets" in document.data
-    if is_zoo and model is AuditConfig:
-        yield "this is the config of a zoo: use `bias-audit zoo run` and its other verbs"
-    if model is ZooConfig and isinstance(document.data, dict) and "data" in document.data:
-        yield "this is the config of an audit: use `bias-audit run`, or list its data in datasets"
+def _other_kind(document: Document, model: type[BaseModel]) -> list[str]:
+    """What to do with the config of a zoo that is given to an audit, or the reverse."""
+    keys = document.data if isinstance(document.data, dict) else {}
+    if model is AuditConfig and "datasets" in keys and "data" not in keys:
+        return ["this is the config of a zoo: use `bias-audit zoo run` and its other verbs"]
+    if model is ZooConfig and "data" in keys and "datasets" not in keys:
+        return ["this is the config of an audit: use `bias-audit run`, or list it in datasets"]
+    return []
 
 
 def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> Iterator[Problem]:
     """What is wrong in a section by itself, with its place in the config."""
-    try:
-        model.model_validate(data)
-    except ValidationError as error:
-        found = list(problems_of(error, data, model))
-        for location, message in [*found, *_behind(error, data, model)]:
-            yield (*place, *location), message
+    for location, message in problems_in(data, model):
+        yield (*place, *location), message
 
 
-def _behind(error: ValidationError, data: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    """Problems of keys with each other, which validation looks for once each key is valid.
-
-    Keys that are missing or no text, where text would do, get some; unknown keys are left out.
-    """
-    mended = copy.deepcopy(data)
-    before = list(faults_of(error, data))
-    for kind, location in before:
-        _mend(mended, kind, location)
-    try:
-        model.model_validate(mended)
-    except ValidationError as later:
-        after = faults_of(later, mended)
-        said = {place for _, place in before} | {p for kind, p in after if kind != "value_error"}
-        for location, message in problems_of(later, mended, model):
-            if location not in said:
-                yield location, message
+def _misspelt_sections(data: dict[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
+    """A message for every key that must mean one that is not there, which it is then taken for."""
+    for key in [key for key in data if key not in model.model_fields]:
+        near = nearest(key, model.model_fields)
+        if near and near not in data:
+            yield (key,), unknown_name(key, model.model_fields, noun="key")
+            data[near] = data.pop(key)
 
 
-def _mend(data: Any, kind: str, location: Location) -> None:
-    section = _at(data, location[:-1])
-    if not isinstance(section, dict) or not location:
-        return
-    if kind == "extra_forbidden":
-        section.pop(location[-1], None)
-    elif kind == "missing" or kind.startswith("string_"):
-        section[location[-1]] = "x"
-
-
-def _at(data: Any, location: Location) -> Any:
-    for part in location:
-        data = data[part] if _has(data, part) else None
-    return data
-
-
-def _has(data: Any, part: str | int) -> bool:
-    if isinstance(data, list):
-        return isinstance(part, int) and part < len(data)
-    return isinstance(data, dict) and part in data
+def _misspelt_kinds(data: Any, components: Callable[[Any], Components]) -> Iterator[Problem]:
+    """A message for every key that must mean kind, which it is then taken for."""
+    for location, component, _ in list(components(data)):
+        named = [key for key in component if isinstance(component[key], str)]
+        near = [key for key in named if difflib.get_close_matches(key.lower(), ("kind", "type"))]
+        if near and "kind" not in component:
+            section = part_at(data, location)
+            section["kind"] = section.pop(near[0])
+            yield (*location, near[0]), f"unknown key {shown(near[0])}; did you mean 'kind'?"
 
 
 def _component_problems(data: Any, components: Components) -> Iterator[Problem]:
@@ -150,7 +159,7 @@ def _component_problems(data: Any, components: Components) -> Iterator[Problem]:
             yield (*location, "kind"), error.args[0]
             continue
         params = {key: value for key, value in component.items() if key != "kind"}
-        is_pattern = "match" in _at(data, location)
+        is_pattern = "match" in part_at(data, location)
         for place, message in _shape_problems(params, plugin.params_type, location):
             if not (is_pattern and message == MISSING):  # what matches brings it
                 yield place, message

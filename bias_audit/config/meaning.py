@@ -5,13 +5,14 @@ A part that is wrong by itself hides nothing that is wrong elsewhere: what it sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from bias_audit.config.catalog import (
     ANALYSES,
@@ -29,10 +30,12 @@ from bias_audit.config.criteria import (
     name_problems,
     quantity_problems,
 )
+from bias_audit.config.mending import mend
 from bias_audit.config.schema import Activations, Criterion, Output
 from bias_audit.config.wording import Location, Problem, shown
 from bias_audit.groups import Attribute
 
+T = TypeVar("T")
 _ZOO_KEYS = frozenset({"match", "leave_out", "label"})
 
 
@@ -63,6 +66,15 @@ class _Found:
     params: Any
     is_whole: bool
     """Whether all its parameters are valid."""
+    fits: bool
+    """Whether those that are go together."""
+
+    def answer(self, question: Callable[[Any], T]) -> T | None:
+        """What the plugin says of its parameters; None where that rests on what is wrong."""
+        try:
+            return question(self.params) if self.fits else None
+        except AttributeError:  # of a parameter that has no value
+            return None
 
 
 def audit_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -162,10 +174,10 @@ def _analysis_problems(
     data: Mapping[str, Any], analyses: Sequence[_Found], backbones: Sequence[_Found]
 ) -> Iterator[Problem]:
     recorded = data.get("activations", {})
-    if isinstance(recorded, Mapping) and _is_valid(Activations, recorded):
-        whole = [each for each in analyses if each.is_whole]
-        positions = Activations.model_validate(recorded).positions
-        yield from _at_place(whole, without_positions(whole, positions))
+    wrong = mend(recorded, Activations).wrong
+    if (activations := _valid_part(Activations, recorded)) and ("positions",) not in wrong:
+        known = [a for a in analyses if a.answer(a.analysis.needs_positions) is not None]
+        yield from _at_place(known, without_positions(known, activations.positions))
     yield from _at_place(analyses, repeated(analyses))
     if len(backbones) == len(_items(data.get("backbones"))):
         counts = [_steps(backbone) for backbone in backbones]
@@ -209,32 +221,35 @@ def _face_problems(
             if name not in known:
                 yield (
                     (*each.location, "targets", index),
-                    unknown_name(name, known, noun="target"),
+                    unknown_name(name, known, noun="attribute"),
                 )
 
 
 def _attributes(source: _Found) -> tuple[Attribute, ...] | None:
-    if source.analysis.declares is None or not source.is_whole:
-        return None
-    declared: tuple[Attribute, ...] = source.analysis.declares(source.params)
-    return declared
+    declares: Callable[[Any], tuple[Attribute, ...]] | None = source.analysis.declares
+    return None if declares is None else source.answer(declares)
 
 
 def _names(data: Mapping[str, Any], backbones: Sequence[_Found]) -> list[str] | None:
     """Of all backbones; None where one is open, such as where a pattern stands for many."""
     items = _items(data.get("backbones"))
-    if len(backbones) < len(items) or not all(each.is_whole for each in backbones):
+    if len(backbones) < len(items):
         return None
-    called = [
-        each.analysis.called(params)
-        for each in backbones
-        for params in each.analysis.steps(each.params)
-    ]
+    called: list[str] = []
+    for each in backbones:
+        names = each.answer(partial(_called, each.analysis))
+        if names is None:
+            return None
+        called += names
     numbered = [
         name if called[:place].count(name) == 0 else f"{name} ({called[:place].count(name) + 1})"
         for place, name in enumerate(called)
     ]
     return numbered or None
+
+
+def _called(source: Any, params: Any) -> list[str]:
+    return [source.called(step) for step in source.steps(params)]
 
 
 def _criterion_names(criteria: Placed) -> Iterator[Problem]:
@@ -300,31 +315,29 @@ def _found(item: Any, location: Location, catalog: Catalog[Any]) -> _Found | Non
     own = _ZOO_KEYS if catalog is BACKBONE_SOURCES and location[0] == "backbones" else frozenset()
     raw = {key: value for key, value in item.items() if key not in {"kind", *own}}
     params = _valid_part(plugin.params_type, raw)
-    is_whole = isinstance(params, BaseModel) and _is_valid(plugin.params_type, raw)
-    return _Found(location, kind, plugin, params, is_whole)
-
-
-def _is_valid(model: type[BaseModel], raw: Mapping[str, Any]) -> bool:
-    try:
-        model.model_validate(raw)
-    except ValidationError:
-        return False
-    return True
+    mended = mend(raw, plugin.params_type)
+    for wrong in mended.wrong:
+        params.__dict__.pop(wrong[0], None)  # its default is not what was meant
+    is_whole = mended.value is not None and not mended.wrong
+    return _Found(location, kind, plugin, params, is_whole, mended.value is not None)
 
 
 def _valid_part(model: type[BaseModel], raw: Any) -> Any:
     """An object with the keys that are valid by themselves; None of what is no section.
 
     A key that is wrong has its default, or, where it has none, is no attribute of the object.
+    Of a section of names, such as a criterion's groups, those that are right stay.
     """
     if not isinstance(raw, Mapping):
         return None
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        wrong = {detail["loc"][0] for detail in error.errors(include_url=False) if detail["loc"]}
-    good = {key: raw[key] for key in model.model_fields if key in raw and key not in wrong}
-    return model.model_construct(**good)
+    mended = mend(dict(raw), model)
+    values = dict(mended.value or mended.data)
+    for top, *inner in mended.wrong:
+        if inner and isinstance(part := values.get(str(top)), dict):
+            part.pop(inner[0], None)
+        else:
+            values.pop(str(top), None)
+    return model.model_construct(**values)
 
 
 def _items(value: Any) -> Sequence[Any]:

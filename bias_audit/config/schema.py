@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     model_validator,
 )
 
@@ -31,7 +32,10 @@ def _expand(value: object) -> object:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # pydantic reports a ValueError with the key it stands at
-        raise ValueError(f"{error}; write the folder out") from error
+        raise ValueError(
+            f"expected ~ for your own folder, or ~ and the name of a user, got {value!r}; write "
+            "the folder out, or ./ before a name that begins with ~"
+        ) from error
 
 
 UserPath = Annotated[Path, BeforeValidator(_expand)]
@@ -303,6 +307,18 @@ class AuditConfig(Strict):
         description="What only people can say; printed in the report, and without any effect on "
         "a number.",
     )
+
+    _file: str = PrivateAttr(default="")
+
+    @property
+    def source(self) -> str:
+        """The file that it was read from, for messages; its name where there was none."""
+        return self._file or self.name
+
+    def read_from(self, file: Path) -> Self:
+        """The same config, which knows its file."""
+        self._file = str(file)
+        return self
 
     @property
     def folder(self) -> Path:

@@ -47,6 +47,8 @@ _EXPECTED: Final[dict[str, str | Callable[[dict[str, Any]], str]]] = {
     "int_from_float": "a whole number",
     "invalid_key": "text as a key",
 }
+_NO_SPACE: Final = re.compile(r"([a-z_]+):([^\s/\\].*)")
+_LISTS: Final = ("list", "tuple", "set", "frozen", "iterable", "deque")
 _KINDS: Final = {
     "string": "text",
     "int": "a whole number",
@@ -55,7 +57,7 @@ _KINDS: Final = {
     "bool": "true or false",
     "date": "a date such as 2024-07-12",
     "datetime": "a date and time such as 2024-07-12 09:30",
-    **dict.fromkeys(("list", "tuple", "set", "frozen_set", "iterable", "deque"), "a list"),
+    **dict.fromkeys(_LISTS, "a list"),
     **dict.fromkeys(("dict", "mapping", "model", "dataclass"), "a section of keys"),
 }
 """By the first word of a kind of error, such as "int_parsing"."""
@@ -191,7 +193,7 @@ def _union_problems(faults: Sequence[_Fault], model: type[BaseModel]) -> Iterato
 def _message(fault: _Fault, model: type[BaseModel]) -> str:
     detail, kind = fault.detail, fault.detail["type"]
     if kind == "extra_forbidden":
-        known = _keys_at(model, fault.location[:-1])
+        known = keys_at(model, fault.location[:-1])
         return unknown_name(str(fault.location[-1]), known, noun="key")
     if kind == "missing":
         place = detail["loc"][-1]
@@ -202,16 +204,37 @@ def _message(fault: _Fault, model: type[BaseModel]) -> str:
         message = own_words(detail["ctx"]["error"])
         is_said = " got " in message or isinstance(fault.value, dict | list | tuple)
         return message if is_said else f"{message}; got {shown(fault.value)}"
-    return f"expected {_expected(detail)}, got {shown(fault.value)}{_hint(fault)}"
+    return f"expected {_expected(detail)}, got {shown(fault.value)}{_hint(fault, model)}"
 
 
-def _hint(fault: _Fault) -> str:
-    """The nearest name of a choice."""
+def _hint(fault: _Fault, model: type[BaseModel]) -> str:
+    """The nearest name of a choice, or how a single value is written as what was expected."""
+    kind = fault.detail["type"].partition("_")[0]
+    if isinstance(fault.value, str) and (mistyped := _NO_SPACE.fullmatch(fault.value)):
+        return f"; write a space after the colon: {mistyped[1]}: {shortened(mistyped[2])}"
+    if kind == "model" or kind in _LISTS:
+        return _written(kind, fault, model)
     if fault.detail["type"] != "literal_error" or not isinstance(fault.value, str):
         return ""
     names = re.findall(r"'([^']*)'", fault.detail["ctx"]["expected"])
     near = difflib.get_close_matches(fault.value, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _written(kind: str, fault: _Fault, model: type[BaseModel]) -> str:
+    """How a section or a list is written, by what stands in its place."""
+    value, is_section = fault.value, kind == "model"
+    if isinstance(value, list) and is_section and value and isinstance(value[0], dict):
+        return "; leave out the hyphen before its first key"
+    if isinstance(value, dict) and not is_section and value:
+        return "; begin each of its entries with a hyphen"
+    if isinstance(value, str | int | float) and not is_section:
+        return f"; write [{shortened(str(value))}]"
+    if isinstance(value, str) and "kind" in keys_at(model, fault.location):
+        name = shortened(value)
+        is_entry = isinstance(fault.location[-1], int)
+        return f"; write - kind: {name}" if is_entry else f"; write {{kind: {name}}}"
+    return ""
 
 
 def _expected(detail: ErrorDetails) -> str:
@@ -240,7 +263,7 @@ def _characters(count: int) -> str:
     return f"{count} character{'' if count == 1 else 's'}"
 
 
-def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
+def keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Keys of the (nested) model that a location leads to."""
     current: Any = model
     for part in location:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bias_audit.config.font_files import FontFile, read_font
-from bias_audit.errors import OutputError
+from bias_audit.errors import AuditError
 from bias_audit.files import write_atomically, write_text
 from bias_audit.report.damage import damage_named
 from bias_audit.report.export import write_figure_data
@@ -43,12 +43,15 @@ def render(
         The reports written, HTML first.
 
     Raises:
+        AuditError: A format is unknown, or a font that was asked for cannot be used.
         OutputError: The run is missing, damaged or of another schema version; the disk refuses;
             or a PDF was asked for and Pango is missing, in which case the HTML is written first.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise OutputError(f"expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}")
+        raise AuditError(
+            f"--format: expected formats among {', '.join(FORMATS)}, got {', '.join(unknown)}"
+        )
     with damage_named(folder):
         content = audit_bytes(folder)
         result = parse_audit(content, source=str(folder / "audit.json"))
@@ -86,7 +89,7 @@ def _further_fonts(
     A path of a config is relative to where the run was started, mostly above the run folder.
 
     Raises:
-        OutputError: A font that was asked for now cannot be used.
+        AuditError: A font that was asked for now cannot be used.
     """
     recorded = result.config.get("output", {}).get("fonts", ())
     found = []
@@ -97,7 +100,7 @@ def _further_fonts(
             font = read_font(path)
         except ValueError as error:
             if paths is not None:
-                raise OutputError(f"--font: {error}") from error
+                raise AuditError(f"--font: {error}") from error
             _LOG.warning("warning: output.fonts: %s; the report is printed without it", error)
             continue
         if font.assumed:

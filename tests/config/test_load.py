@@ -82,7 +82,7 @@ def test_what_is_no_config_is_refused(tmp_path: Path, text: str, expected: str) 
 
 
 def test_missing_file_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="there is no such file"):
         load_config(tmp_path / "absent.yaml")
 
 
@@ -127,13 +127,13 @@ def test_endless_nesting_is_refused(tmp_path: Path, text: str) -> None:
         ("name=" + "[" * 3000, "--set name: the value is nested more than 50 deep"),
         ("name=&a [*a]", "--set name: name: nested more than 50 deep"),
         ("a." * 3000 + "a=1", "nested more than 50 deep"),
-        ("seed=2024-13-45", "--set seed: seed: month must be in 1..12"),
+        ("seed=2024-13-45", "--set seed: seed: expected a date that exists"),
         ("seed=[", "--set seed: the value is not valid YAML"),
         ("seed=!!python/name:os.system x", "--set seed: seed: could not determine"),
         ("²=1", "--set ²: ²: unknown key"),
         ("0=1", "--set 0: 0: unknown key"),
         ("9" * 5000 + "=1", "unknown key"),
-        ("output.cache=~nouser/x", "could not determine home directory"),
+        ("output.cache=~nouser/x", "expected ~ for your own folder"),
         ('output.cache="a\\0b"', "null character"),
         ("backbones.²=1", "no place of that name"),
         ("activations={workers: 0}", "--set activations: activations.workers"),
@@ -146,9 +146,9 @@ def test_overrides_that_make_no_sense_are_told(
 
 
 def test_merge_keys_are_not_supported(tmp_path: Path) -> None:
-    text = VALID + "activations: &x {workers: 1}\nsampling:\n  <<: *x\n"
+    text = VALID.replace("- kind: linear_probe", "- &x {kind: linear_probe}\n  - <<: *x")
     told = problems(tmp_path, text)
-    assert told == ("line 9: merge keys (<<) are not supported; write the keys out",)
+    assert told == ("line 7: merge keys (<<) are not supported; write the keys out",)
     assert "unknown key '<<'" in problems(tmp_path, VALID + '"<<": 1\n')[0]
 
 

@@ -248,10 +248,50 @@ def test_a_place_that_cannot_be_written_exits_5(
     assert "cannot write" in done.stderr
 
 
+def test_a_look_needs_no_cache_that_can_be_written(
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    output = ["--set", "output.cache=/proc/nowhere", "--set", "output.folder=/proc/nowhere"]
+    done = bias_audit("data", "check", write_config(tiny), *output, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "notice: /proc/nowhere cannot be written" in done.stdout
+
+
+def test_problems_after_loading_name_the_file_and_come_together(
+    tiny: dict[str, Any], write_config: Write, tmp_path: Path
+) -> None:
+    backbones = [{"kind": "timm", "name": "resnet18x"}]
+    config = write_config({**tiny, "backbones": backbones, "output": {"fonts": ["no.ttf"]}})
+    done = bias_audit("check", config, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert f"{config}: 2 problems" in done.stderr
+    assert "no.ttf" in done.stderr
+    assert "resnet18x" in done.stderr
+
+
 def test_render_of_what_is_no_run(tmp_path: Path) -> None:
     done = bias_audit("render", tmp_path, cwd=tmp_path)
-    assert done.returncode == 5
+    assert done.returncode == 2
     assert "no audit.json" in done.stderr
+    (tmp_path / "c.yaml").touch()
+    done = bias_audit("export", tmp_path / "c.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected a finished run's folder, got a file" in done.stderr
+    done = bias_audit("diff", tmp_path / "x", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nothing is there" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "value"),
+    [("render", "--font", "no.ttf"), ("render", "--format", "docx"), ("export", "--format", "x")],
+)
+def test_an_option_that_cannot_be_used_exits_2(
+    tiny_finished: Path, verb: str, option: str, value: str
+) -> None:
+    done = bias_audit(verb, "runs/small", option, value, cwd=tiny_finished)
+    assert done.returncode == 2, done.stderr
+    assert f"{option}: " in done.stderr
 
 
 def test_render_of_another_schema_version(tiny_finished: Path, tmp_path: Path) -> None:
@@ -307,7 +347,7 @@ def test_ctrl_c_in_each_stage_loses_nothing(
         stopped = CliRunner().invoke(app, ["run", str(config)])
     assert calls[0], f"the stage was not reached: {stopped.output}{stopped.exception!r}"
     assert stopped.exit_code == 130, stopped.output
-    assert "goes on from there" in stopped.output
+    assert "rerun to resume" in stopped.output
     done = CliRunner().invoke(app, ["run", str(config)])
     assert done.exit_code == 0, done.output
     again, whole = (
@@ -340,7 +380,7 @@ def test_a_real_interrupt_signal(
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on from there" in rest
+    assert "rerun to resume" in rest
 
 
 def test_json_keys_in_the_run_config_load_again(tiny_finished: Path) -> None:

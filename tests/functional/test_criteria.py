@@ -110,7 +110,7 @@ def test_each_outcome_has_its_exit_code(value: float, code: int) -> None:
         ({"quantity": "macro_auk"}, "did you mean 'macro_auc'?"),
         ({"target": "gendr"}, "did you mean 'gender'?"),
         ({"layer": "layr4"}, "did you mean 'layer4'?"),
-        ({"groups": {"race": "asan"}}, "unknown level of race 'asan'"),
+        ({"groups": {"race": "asan"}}, "unknown group of race 'asan'"),
         ({"groups": {"raze": "asian"}}, "did you mean 'race'?"),
         ({"at_least": 0.2}, "exactly one of at_most, at_least and within"),
         ({"at_most": None}, "got none"),

@@ -50,7 +50,7 @@ def test_one_format_elsewhere_leaves_the_run_alone(run: Path, tmp_path: Path) ->
 
 def test_an_unknown_format_is_told_with_those_there_are(run: Path) -> None:
     outcome = CliRunner().invoke(app, ["export", str(run), "--format", "junits"])
-    assert outcome.exit_code == 5
+    assert outcome.exit_code == 2
     for name in FORMATS:
         assert name in outcome.stderr
     assert "junits" in outcome.stderr
