@@ -149,7 +149,10 @@ class ImageFinder:
         plain = unquote(name.removeprefix("file://"))
         inside = PurePosixPath(plain).parts
         if plain != name and plain.startswith("/"):
-            found = isinstance(self.find(plain), ImageReference)
+            there = self.find(plain)
+            found = isinstance(there, ImageReference)
+            if isinstance(there, ImageReference) and there.file.is_relative_to(self.root):
+                plain = str(there.file.relative_to(self.root))
         elif inside[:1] == (self.root.name,):
             plain, found = "/".join(inside[1:]), self._is_there(inside[1:])
         else:

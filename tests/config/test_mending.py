@@ -30,12 +30,12 @@ def criterion(**changes: Any) -> dict[str, Any]:
             {
                 "data": {**MANIFEST, "delimitr": ";"},
                 "analyses": [{"kind": "linear_probe", "targets": ["sex"]}],
-                "backbones": [{"kind": "bundled", "layers": ["bn2"], "ovrrides": "x"}],
+                "backbones": [{"kind": "bundled", "layers": ["bn2"], "layerz": "x"}],
                 **criterion(target="sexx", groups={"gender": "female"}, backbones=["nope"]),
             },
             [
                 ("data.delimitr", "unknown key 'delimitr' (known"),
-                ("backbones.0.ovrrides", "unknown key"),
+                ("backbones.0.layerz", "unknown key"),
                 ("analyses.0.targets.0", "'sex'"),
                 ("criteria.0.target", "'sexx'"),
                 ("criteria.0.groups.gender", "'female'"),

@@ -293,7 +293,7 @@ def test_a_file_that_exists_elsewhere_is_not_taken_for_one_inside(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        ("file://{root}/a b.png", "/a b.png'"),
+        ("file://{root}/a b.png", "write 'a b.png'"),
         ("a%20b.png", "'a b.png'"),
         ("root/a b.png", "'a b.png'"),
     ],
