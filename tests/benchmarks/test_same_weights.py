@@ -1,6 +1,6 @@
 """The same weights give the same audit, from the hub's cache or from a file.
 
-Run it by hand: `python -m pytest tests/benchmarks/test_same_weights.py -q -s`. It takes minutes.
+It takes minutes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torchvision import models
 
 from bias_audit.backbones.backbone import Backbone
 from tests.backbones.test_sources import load
+
+pytestmark = pytest.mark.benchmark
 
 TIMM = (
     "resnet18.a1_in1k",
