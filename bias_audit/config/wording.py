@@ -211,7 +211,9 @@ def _hint(fault: _Fault, model: type[BaseModel]) -> str:
     """The nearest name of a choice, or how a single value is written as what was expected."""
     kind = fault.detail["type"].partition("_")[0]
     if isinstance(fault.value, str) and (mistyped := _NO_SPACE.fullmatch(fault.value)):
-        return f"; write a space after the colon: {shortened(mistyped[1])}: {shortened(mistyped[2])}"
+        return (
+            f"; write a space after the colon: {shortened(mistyped[1])}: {shortened(mistyped[2])}"
+        )
     if kind == "model" or kind in _LISTS:
         return _written(kind, fault, model)
     if fault.detail["type"] != "literal_error" or not isinstance(fault.value, str):
