@@ -112,7 +112,7 @@ def _near(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {shown(str(path.parent / near[0]))}?" if near else ""
+    return f"; did you mean {shown(near[0])}?" if near else ""
 
 
 def read_document(text: str) -> Document:

@@ -133,5 +133,5 @@ def test_the_value_of_an_override_holds_no_comment(tmp_path: Path) -> None:
 
 def test_a_file_of_a_similar_name_is_named(tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text(VALID)
-    with pytest.raises(ConfigError, match=r"did you mean '.*/quickstart\.yaml'\?"):
+    with pytest.raises(ConfigError, match=r"did you mean 'quickstart\.yaml'\?"):
         load_config(tmp_path / "quickstrt.yaml")

@@ -150,7 +150,7 @@ def test_a_command_that_is_interrupted_is_continued_by_the_next(
     process.send_signal(signal.SIGTERM)
     code, out = _finished(process)
     assert code == 130, out
-    assert "the same command goes on" in out
+    assert "rerun to resume" in out
     end = time.monotonic() + 30
     while _workers(home) and time.monotonic() < end:
         time.sleep(0.1)

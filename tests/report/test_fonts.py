@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from bias_audit.cli import app
 from bias_audit.config.font_files import read_font
-from bias_audit.errors import OutputError
+from bias_audit.errors import AuditError
 from bias_audit.groups import Attribute
 from bias_audit.report.figures import lettering as figures
 from bias_audit.report.figures.encode import data_uri
@@ -297,7 +297,7 @@ def test_groups_that_look_the_same_in_print_are_named_and_verify_differs(
     render(folder, formats=("pdf",), fonts=[make_font(tmp_path / "have.ttf", NOWHERE)])
     assert caplog.messages == []
     assert verify_report(folder / "report.pdf").holds
-    with pytest.raises(OutputError, match="--font: expected a font file"):
+    with pytest.raises(AuditError, match="--font: expected a font file"):
         render(folder, formats=("pdf",), fonts=[tmp_path / "none.ttf"])
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 import bias_audit
-from bias_audit.errors import OutputError
+from bias_audit.errors import AuditError, OutputError
 from bias_audit.report.render import render
 from bias_audit.results.store import read_audit, write_audit
 
@@ -155,7 +155,7 @@ def test_an_empty_array_file_is_an_error_of_its_folder(maps: Path) -> None:
 
 
 def test_an_unknown_format_is_refused(run: Path) -> None:
-    with pytest.raises(OutputError, match="expected formats among html, pdf, got docx"):
+    with pytest.raises(AuditError, match="expected formats among html, pdf, got docx"):
         render(run, formats=("docx",))
 
 
