@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.backbone import Built, Preprocessing
 from bias_audit.backbones.head import Classes
-from bias_audit.backbones.weights import Converter, Tensors
+from bias_audit.backbones.weights import Converter, Fit, Tensors
 from bias_audit.errors import BackboneError
 
 Library = Literal["timm", "torchvision"]
@@ -43,6 +43,27 @@ class Architecture:
     """Names and shapes of a file's tensors as the library reads them."""
     model_kwargs: dict[str, Any]
     """Keyword arguments that the library built it with, as far as a config may set them."""
+
+
+def built_from(architecture: Architecture, fit: Fit, **named: Any) -> Built:
+    """What a source hands over: an architecture, and how a file filled it.
+
+    Args:
+        architecture: With its weights.
+        fit: No file: the default one.
+        named: The other fields of `Built`, which no file decides.
+    """
+    return Built(
+        module=architecture.module,
+        architecture=architecture.title,
+        preprocessing=architecture.preprocessing,
+        classes=architecture.classes,
+        model_kwargs=architecture.model_kwargs,
+        missing=fit.missing,
+        unexpected=fit.unexpected,
+        misshapen=fit.misshapen,
+        **{"reading": fit.reading, "assumed": fit.assumed, **named},
+    )
 
 
 def refuse_own_arguments(model_kwargs: Mapping[str, Any]) -> None:

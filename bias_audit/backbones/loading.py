@@ -21,11 +21,10 @@ from bias_audit.backbones.backbone import (
 )
 from bias_audit.backbones.head import find_head
 from bias_audit.backbones.tracing import Trace, resolve_layers, runs_before_end, trace
+from bias_audit.config.catalog import MOST_NAMES, first_names
 from bias_audit.errors import BackboneError
 from bias_audit.files import digest
 from bias_audit.results.audit import BackboneRecord, LayerRecord
-
-_LISTED = 5
 
 
 def load_backbone(
@@ -162,8 +161,8 @@ def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
     if shapes:
         raise BackboneError(
             f"{built.weights} does not fit {built.architecture}: {len(shapes)} tensors that the "
-            f"audited layers need have another shape: {'; '.join(shapes[:_LISTED])}"
-            + ("; ..." if len(shapes) > _LISTED else "")
+            f"audited layers need have another shape: {'; '.join(shapes[:MOST_NAMES])}"
+            + ("; ..." if len(shapes) > MOST_NAMES else "")
             + "; check the architecture's name and the file"
         )
     needed = [
@@ -175,9 +174,9 @@ def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
     if needed:
         raise BackboneError(
             f"{built.weights} does not fit {built.architecture}: {len(needed)} weights that the "
-            f"audited layers need are missing: {_some(needed)}"
+            f"audited layers need are missing: {first_names(needed)}"
             + (
-                f"; in the file but without a place: {_some(built.unexpected)}"
+                f"; in the file but without a place: {first_names(built.unexpected)}"
                 if built.unexpected
                 else ""
             )
@@ -203,7 +202,8 @@ def _refuse_deeper(built: Built, last: str, seen: Trace) -> None:
     if more:
         raise BackboneError(
             f"{built.weights} does not fit {built.architecture}: it has {len(more)} blocks more "
-            f"({_some(sorted(more))}), as a deeper architecture has; check the architecture's name"
+            f"({first_names(sorted(more))}), as a deeper architecture has; check the "
+            "architecture's name"
         )
 
 
@@ -212,10 +212,6 @@ def _key_problems(built: Built) -> tuple[str, ...]:
     problems += [f"another shape: {name}: {shape}" for name, shape in built.misshapen.items()]
     problems += [f"no place in the architecture: {name}" for name in built.unexpected]
     return tuple(problems)
-
-
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
 
 
 def weights_sha256_of(module: nn.Module, *, leave_out: set[str]) -> str:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bias_audit.config.catalog import shortened
+from bias_audit.config.catalog import first_names
 from bias_audit.contents import recognise
 from bias_audit.errors import BackboneError
 
@@ -23,7 +23,6 @@ Tree = dict[str, "Tensor | Tree"]
 """Tensors as a file nests them; everything else that it holds is left out."""
 
 _DEEPEST: Final = 8
-_SHOWN: Final = 5
 _SAFETENSORS: Final = "safetensors file"
 _PYTORCH: Final = "PyTorch file"
 _LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
@@ -117,7 +116,7 @@ def _unreadable(path: Path, error: Exception) -> str:
     refused = _refused_names(path, error)
     if refused:
         return (
-            f"expected tensors and plain settings, got also {', '.join(refused)}, and to open "
+            f"expected tensors and plain settings, got also {first_names(refused)}, and to open "
             "those could run code; save the state_dict alone, or as a safetensors file"
         )
     if "Unsupported operand" in str(error):
@@ -140,9 +139,7 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
     if not all(part.isidentifier() for name in names for part in name.split(".")):
         return []  # damaged names of what is allowed
     names.sort(key=lambda name: (name.startswith("torch."), name))  # its own say most
-    found = names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
-    found = [shortened(name) for name in found]
-    return [*found[:_SHOWN], "..."] if len(found) > _SHOWN else found
+    return names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
 
 
 def _unpickled(path: Path) -> Any:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.backbones.weight_files import Tree, read_tensors
-from bias_audit.config.catalog import shortened
+from bias_audit.config.catalog import MOST_NAMES, first_names
 from bias_audit.errors import BackboneError
 
 Tensors = Mapping[str, Tensor]
@@ -39,7 +39,6 @@ _RIVAL: Final = 0.9
 """Share of the best fit from which on another part of a file counts as a choice."""
 _COMMON: Final = 0.1
 """Share of a part's names that must share a prefix for it to be tried."""
-_SHOWN: Final = 5
 _SEPARATOR: Final = "."
 
 
@@ -167,7 +166,7 @@ def _refuse_integers(tensors: Tensors, own: Tensors, where: str) -> None:
         kinds = ", ".join(sorted({_dtype(tensors[name]) for name in wrong}))
         raise BackboneError(
             f"{where}: expected weights that are not quantised, got {len(wrong)} stored as "
-            f"{kinds} ({_some(wrong)}), without scales that turn them into numbers"
+            f"{kinds} ({first_names(wrong)}), without scales that turn them into numbers"
         )
 
 
@@ -182,7 +181,8 @@ def _parts(
         if not below:
             raise BackboneError(
                 f"{where}: expected tensors below key {wanted.key!r}, got "
-                f"{_some([key for key in nests if key]) or 'no key'}; correct or remove the key"
+                f"{first_names([key for key in nests if key]) or 'no key'}; correct or remove "
+                "the key"
             )
         nests = below
     shapes = {n: tensor.shape for n, tensor in module.state_dict().items() if _COUNTER not in n}
@@ -192,11 +192,12 @@ def _parts(
         if len(tensors) < min(_COMMON * largest, _HALF * len(shapes)):
             continue  # such as the state of an optimiser, a few tensors for each parameter
         for prefix in _prefixes(tensors, len(shapes), wanted, where):
-            inner = {
-                _WRAPPERS.sub("", name.removeprefix(prefix)): tensor
+            wrapped = {
+                name.removeprefix(prefix): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(prefix) and name != prefix
             }
+            inner = {_WRAPPERS.sub("", name): tensor for name, tensor in wrapped.items()}
             converted = _converted(inner, shapes, convert)
             named = [name for name in shapes if name in converted]
             hits = {name for name in named if converted[name].shape == shapes[name]}
@@ -208,7 +209,7 @@ def _parts(
                 hits=len(hits),
                 named=len(named),
                 learnt=len(hits & learnt),
-                is_unwrapped=any(_WRAPPERS.search(n.removeprefix(prefix)) for n in tensors),
+                is_unwrapped=inner.keys() != wrapped.keys(),
             )
 
 
@@ -246,10 +247,10 @@ def _prefixes(tensors: Tensors, n_wanted: int, wanted: Wanted, where: str) -> li
         if f"{wanted.prefix}{_SEPARATOR}" in counts:
             return [f"{wanted.prefix}{_SEPARATOR}"]
         if wanted.prefix and not any(name.startswith(wanted.prefix) for name in tensors):
-            common = [prefix for prefix, _ in counts.most_common(_SHOWN)]
+            common = [prefix for prefix, _ in counts.most_common(MOST_NAMES)]
             raise BackboneError(
                 f"{where}: expected names that begin with {wanted.prefix!r}, got such as "
-                f"{_some(common or list(tensors))}; correct or remove the prefix"
+                f"{first_names(common or list(tensors))}; correct or remove the prefix"
             )
         return [wanted.prefix]
     enough = min(_COMMON * len(tensors), _HALF * n_wanted)
@@ -290,7 +291,7 @@ def _same(one: _Part, other: _Part) -> bool:
 def _several(best: _Part, rivals: tuple[_Part, ...]) -> str:
     return (
         f"the file holds several sets of weights that fit: {best.told} was used, not "
-        f"{'; '.join(part.told for part in rivals[:_SHOWN])}; name another with key or prefix"
+        f"{'; '.join(part.told for part in rivals[:MOST_NAMES])}; name another with key or prefix"
     )
 
 
@@ -321,14 +322,10 @@ def _nothing_fits(where: str, parts: list[_Part], module: nn.Module) -> str:
     largest = max(parts, key=lambda part: len(part.tensors))
     return (
         f"{where}: none of its {len(largest.tensors)} names fits the architecture, which has "
-        f"names like {_some(list(module.state_dict()), 3)}; the file has "
-        f"{_some(list(largest.tensors), 3)}; check the architecture, or name key and prefix"
+        f"names like {first_names(list(module.state_dict()), 3)}; the file has "
+        f"{first_names(list(largest.tensors), 3)}; check the architecture, or name key and prefix"
     )
 
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _some(names: list[str], most: int = _SHOWN) -> str:
-    return ", ".join(map(shortened, names[:most])) + (", ..." if len(names) > most else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
@@ -70,8 +70,7 @@ def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
     known = list(known)
     near = nearest(name, known)
     hint = f"; did you mean {shortened(repr(near))}?" if near else ""
-    more = ", ..." if len(known) > MOST_NAMES else ""
-    shown = ", ".join(map(shortened, known[:MOST_NAMES])) + more
+    shown = first_names(known)
     return f"unknown {noun} {shortened(repr(name))}{hint} (known: {shown})"
 
 
@@ -80,6 +79,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     forms, known = (name[:_COMPARED], name[:_COMPARED].lower().replace("-", "_")), list(known)
     found = (difflib.get_close_matches(form, known, n=1) for form in forms)
     return next((near[0] for near in found if near), None)
+
+
+def first_names(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """The first of some names, for a message, and whether there are more."""
+    return ", ".join(map(shortened, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def shortened(text: str) -> str:

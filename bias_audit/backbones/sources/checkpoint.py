@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams
-from bias_audit.backbones.library import Library
+from bias_audit.backbones.library import Library, built_from
 from bias_audit.backbones.weight_files import refuse_missing
 from bias_audit.backbones.weights import Fit, Wanted, fill_from
 from bias_audit.config.schema import UserPath
@@ -58,7 +58,7 @@ class Params(ArchitectureParams):
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    built = build_from(params, params.file, name=_called(params), pretrained=pretrained)
+    built = build_with(params, params.file, name=_called(params), pretrained=pretrained)
     if params.sha256 and (found := sha256_of(params.file)) != params.sha256.lower():
         raise BackboneError(
             f"weights file {params.file}: expected sha256 {params.sha256}, got {found}"
@@ -66,7 +66,7 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     return built
 
 
-def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained: bool) -> Built:
+def build_with(params: ArchitectureParams, file: Path, *, name: str, pretrained: bool) -> Built:
     """Build an architecture and fill it from a file.
 
     Args:
@@ -87,18 +87,12 @@ def build_from(params: ArchitectureParams, file: Path, *, name: str, pretrained:
     if pretrained:
         wanted = Wanted(params.key, params.prefix)
         fit = fill_from(file, built.module, built.convert, what=built.title, wanted=wanted)
-    return Built(
-        module=built.module,
+    return built_from(
+        built,
+        fit,
         name=name,
-        architecture=built.title,
         weights=file.name,
         licence=params.licence,
-        preprocessing=built.preprocessing,
-        classes=built.classes,
-        model_kwargs=built.model_kwargs,
-        missing=fit.missing,
-        unexpected=fit.unexpected,
-        misshapen=fit.misshapen,
         reading=(*fit.reading, found.preprocessing_from),
         assumed=(*fit.assumed, *found.assumed),
     )
@@ -119,12 +113,12 @@ def _refilled(params: Params, file: Path) -> Built:
 def refilled_from(params: ArchitectureParams, file: Path, *, name: str) -> Built:
     """The architecture with another file, which may hold the same weights in another place."""
     try:
-        return build_from(params, file, name=name, pretrained=True)
+        return build_with(params, file, name=name, pretrained=True)
     except BackboneError:
         if params.key is None and params.prefix is None:
             raise
         anywhere = params.model_copy(update={"key": None, "prefix": None})
-        return build_from(anywhere, file, name=name, pretrained=True)
+        return build_with(anywhere, file, name=name, pretrained=True)
 
 
 def _matching(pattern: str) -> tuple[dict[str, Any], ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from bias_audit.backbones.backbone import BackboneSource, Built
-from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_from, refilled_from
+from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_with, refilled_from
 from bias_audit.config.schema import UserPath
 
 
@@ -40,7 +40,7 @@ def _steps(params: Params) -> tuple[Params, ...]:
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    return build_from(params, params.files[-1], name=_names(params)[-1], pretrained=pretrained)
+    return build_with(params, params.files[-1], name=_names(params)[-1], pretrained=pretrained)
 
 
 def _refilled(params: Params, file: Path) -> Built:

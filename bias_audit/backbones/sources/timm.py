@@ -28,6 +28,7 @@ from bias_audit.backbones.backbone import (
 from bias_audit.backbones.head import NO_CLASSES, Classes
 from bias_audit.backbones.library import (
     Architecture,
+    built_from,
     known_interpolation,
     noted_state,
     refuse_own_arguments,
@@ -387,17 +388,7 @@ def _refilled(params: Params, file: Path) -> Built:
         raise BackboneError(f"{params.name}: weights of a hub repository cannot be exchanged")
     built = timm_architecture(name, params.model_kwargs, wanted=params.preprocessing)
     fit = fill_from(file, built.module, built.convert, what=built.title, wanted=Wanted())
-    return Built(
-        module=built.module,
-        name=params.name,
-        architecture=built.title,
-        weights=file.name,
-        licence="not stated",
-        preprocessing=built.preprocessing,
-        missing=fit.missing,
-        unexpected=fit.unexpected,
-        misshapen=fit.misshapen,
-    )
+    return built_from(built, fit, name=params.name, weights=file.name, licence="not stated")
 
 
 def _matching(pattern: str) -> tuple[dict[str, Any], ...]:

@@ -19,6 +19,7 @@ from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams, 
 from bias_audit.backbones.head import NO_CLASSES, Classes
 from bias_audit.backbones.library import (
     Architecture,
+    built_from,
     known_interpolation,
     noted_state,
     refuse_own_arguments,
@@ -201,20 +202,12 @@ def _filled(params: Params, file: Path | None) -> Built:
     fit = Fit()
     if file is not None:
         fit = fill_from(file, built.module, built.convert, what=built.title, wanted=Wanted())
-    return Built(
-        module=built.module,
+    return built_from(
+        built,
+        fit,
         name=params.name,
-        architecture=built.title,
         weights=str(weights),
         licence="see torchvision's page of these weights; ImageNet's terms of access apply",
-        preprocessing=built.preprocessing,
-        classes=built.classes,
-        model_kwargs=built.model_kwargs,
-        missing=fit.missing,
-        unexpected=fit.unexpected,
-        misshapen=fit.misshapen,
-        reading=fit.reading,
-        assumed=fit.assumed,
     )
 
 
