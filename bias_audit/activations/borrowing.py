@@ -20,9 +20,9 @@ from bias_audit.activations.recording import (
     recorded_files,
     recorded_in,
 )
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import Faces
 from bias_audit.files import write_text
-from bias_audit.groups import IntArray
 
 Rows = tuple[int, Mapping[LayerFile, Values]]
 """Index of the first image of a batch, and the rows of the batch by file."""

@@ -26,9 +26,9 @@ import numpy.typing as npt
 import torch
 from scipy.linalg import eigh
 
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.duplicates import joined
 from bias_audit.files import digest
-from bias_audit.groups import IntArray
 
 _NEIGHBOURS = 40
 _NEAREST = 10
@@ -42,7 +42,6 @@ _ROWS = 512
 """Images compared with all others at once: 80 MB for 40,000 images."""
 
 Vectors = npt.NDArray[np.float32]
-FloatArray = npt.NDArray[np.float64]
 
 
 class _Layers(Protocol):

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.groups import IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray, IntArray
 
 
 @dataclass

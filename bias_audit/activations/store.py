@@ -14,8 +14,8 @@ import numpy as np
 
 from bias_audit.activations.moments import Moments
 from bias_audit.activations.recording import Values
+from bias_audit.arrays import IntArray
 from bias_audit.files import digest, read_arrays, write_arrays
-from bias_audit.groups import IntArray
 
 _STREAMED = 256
 

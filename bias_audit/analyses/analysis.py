@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from bias_audit.activations.likeness import Likeness
 from bias_audit.activations.moments import Moments
+from bias_audit.arrays import IntArray
 from bias_audit.backbones.backbone import Preprocessing
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import Block, Finding

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import SmallGroups
-from bias_audit.groups import Group, IntArray
+from bias_audit.groups import Group
 from bias_audit.results.blocks import GroupLedger, GroupLedgerEntry
 
 Mask = npt.NDArray[np.bool_]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute, Group, IntArray, intersections
+from bias_audit.groups import Attribute, Group, intersections
 from bias_audit.statistics.clusters import FEWEST_CLUSTERS, effective_clusters
 
 INTERSECTION = "intersection"

@@ -15,9 +15,10 @@ from dataclasses import replace
 import numpy as np
 
 from bias_audit.analyses.small_groups import independent_images
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import Exclusion, Faces
 from bias_audit.errors import DataError
-from bias_audit.groups import IntArray, intersections
+from bias_audit.groups import intersections
 
 
 def small_intersections(faces: Faces, fewest: int) -> IntArray:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import forward_input, made_by, resolve_device
+from bias_audit.arrays import IntArray
 from bias_audit.backbones.backbone import Backbone, Preprocessing
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.data.faces import Faces
 from bias_audit.files import digest
-from bias_audit.groups import IntArray
 from bias_audit.software import software_of
 
 

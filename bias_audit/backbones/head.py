@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-FloatArray = npt.NDArray[np.float32]
+from bias_audit.arrays import Float32Array
+
 _TRACED = 2
 _CLASSES = 2
 _RELATIVE = 1e-4
@@ -36,9 +36,9 @@ class LinearHead:
 
     name: str
     """As in `named_modules()`."""
-    weight: FloatArray
+    weight: Float32Array
     """Shape (n_classes, n_units)."""
-    bias: FloatArray
+    bias: Float32Array
     """Shape (n_classes,); zeros where the layer has none."""
 
     @property
@@ -179,8 +179,8 @@ def _checked(module: nn.Module, call: _Call, unfilled: Collection[str]) -> HeadS
     return HeadSearch(head)
 
 
-def _array(tensor: Tensor) -> FloatArray:
-    array: FloatArray = tensor.detach().cpu().float().numpy().copy()
+def _array(tensor: Tensor) -> Float32Array:
+    array: Float32Array = tensor.detach().cpu().float().numpy().copy()
     return array
 
 

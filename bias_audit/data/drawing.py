@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from bias_audit.arrays import IntArray
 from bias_audit.data.duplicates import joined
 from bias_audit.data.faces import Exclusion, Faces, FaceTable, NoUsableImageError
 from bias_audit.data.scan import Scan
-from bias_audit.groups import IntArray
 
 
 def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Generator) -> Faces:

@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from bias_audit.groups import IntArray
+from bias_audit.arrays import IntArray
 from bias_audit.progress import Step
 
 MAX_DISTANCE = 50

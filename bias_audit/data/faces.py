@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from bias_audit.arrays import IntArray
 from bias_audit.errors import DataError
-from bias_audit.groups import Attribute, Group, IntArray, intersection_codes
+from bias_audit.groups import Attribute, Group, intersection_codes
 
 
 @dataclass(frozen=True)
@@ -148,6 +146,3 @@ class Faces:
             f"{sha256} {reference.white}" if reference.white else sha256
             for sha256, reference in zip(self.sha256, self.table.references, strict=True)
         )
-
-
-FloatArray = npt.NDArray[np.float64]

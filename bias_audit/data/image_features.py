@@ -12,18 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.data.faces import Faces, ImageReference
-from bias_audit.data.image_quality import (
-    QUALITIES,
-    SIDE,
-    FloatArray,
-    Thumbnail,
-    quality,
-    thumbnail,
-)
+from bias_audit.data.image_quality import QUALITIES, SIDE, Thumbnail, quality, thumbnail
 from bias_audit.data.images import decode, read_bytes
 from bias_audit.files import digest, read_arrays, write_arrays, writing
-from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
 from bias_audit.software import software_of
 
@@ -110,7 +103,7 @@ def _kept(file: Path, table: _Table) -> Iterator[None]:
         write_arrays(file, table.arrays())
 
 
-def describe(reference: ImageReference) -> tuple[FloatArray, Thumbnail]:
+def describe(reference: ImageReference) -> tuple[Float32Array, Thumbnail]:
     """Quality and thumbnail of one image; see `image_quality`.
 
     Raises:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import laplace
 
-FloatArray = npt.NDArray[np.float32]
+from bias_audit.arrays import Float32Array
+
 Thumbnail = npt.NDArray[np.uint8]
 QUALITIES = (
     "brightness",
@@ -34,7 +35,7 @@ _FLOOR = 1e-6
 """Keeps logarithms finite on flat images; far below one step of 8 bits squared."""
 
 
-def quality(image: Image.Image, n_bytes: int) -> FloatArray:
+def quality(image: Image.Image, n_bytes: int) -> Float32Array:
     """Describe an image as a photographer would, shape (len(QUALITIES),).
 
     Brightness and contrast are mean and standard deviation of the grey values, sharpness is the
@@ -67,7 +68,7 @@ def quality(image: Image.Image, n_bytes: int) -> FloatArray:
     )
 
 
-def _log_blockiness(grey: FloatArray) -> float:
+def _log_blockiness(grey: Float32Array) -> float:
     borders, others = [], []
     for lines in (grey, grey.T):
         steps = np.abs(np.diff(lines, axis=0)).mean(axis=1)

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import FaceTable, ImageReference
 from bias_audit.data.fingerprints import DTYPE, Records, fingerprint
 from bias_audit.data.images import NOT_FETCHED, NOT_INSTALLED
 from bias_audit.files import digest, read_arrays, write_arrays, writing
-from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
 from bias_audit.software import software_of
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import Exclusion, FaceTable
 from bias_audit.data.opening import open_once
 from bias_audit.data.scan import noticed, unusable_images
 from bias_audit.files import digest
-from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
 from bias_audit.statistics.proportions import wilson_interval
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Sampling
 from bias_audit.data.drawing import drawn
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.scan import scan
 from bias_audit.errors import DataError
 from bias_audit.files import digest
-from bias_audit.groups import IntArray, intersections
+from bias_audit.groups import intersections
 from bias_audit.progress import Progress
 from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS, effective_clusters
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bias_audit.arrays import IntArray
 from bias_audit.data.deep_pixels import common_white
 from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import Exclusion, FaceTable
 from bias_audit.data.fingerprints import Records
 from bias_audit.data.opening import open_once
 from bias_audit.files import digest, read_arrays, write_arrays, writing
-from bias_audit.groups import IntArray
 from bias_audit.progress import Progress
 from bias_audit.software import software_of
 

@@ -20,9 +20,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.arrays import IntArray
 from bias_audit.errors import OutputError
 from bias_audit.files import tell_damage, write_atomically, writing
-from bias_audit.statistics.inference import IntArray, Measured
+from bias_audit.statistics.inference import Measured
 
 FOLDER = "contributions"
 """Below a cache."""

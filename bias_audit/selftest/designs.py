@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Attribute
 from bias_audit.selftest.subjects import Sample
 
 LIKENESS = 0.9

@@ -12,12 +12,11 @@ import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import ArrayCache, Arrays, Subject
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.files import digest
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.groups import Attribute
 from bias_audit.progress import Silent
-
-UnitArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Sample:
     """Level index, shape (n_images, n_attributes)."""
     clusters: IntArray
     """Shape (n_images,)."""
-    by_layer: Mapping[str, UnitArray]
+    by_layer: Mapping[str, Float32Array]
     """Shape (n_images, n_units) each."""
     baselines: tuple[SimulatedBaseline, ...] = ()
 
@@ -41,7 +40,7 @@ class SimulatedBaseline:
     kind: str
     name: str
     by_layer: bool
-    values: Mapping[str, UnitArray]
+    values: Mapping[str, Float32Array]
     """Shape (n_images, n_units) by layer; under "" where it does not depend on the layer."""
 
     @property
@@ -49,7 +48,7 @@ class SimulatedBaseline:
         """Of all numbers."""
         return digest(self.name, *(each.tobytes() for each in self.values.values()))
 
-    def units(self, layer: str) -> UnitArray:
+    def units(self, layer: str) -> Float32Array:
         """Shape (n_images, n_units)."""
         return self.values[layer if self.by_layer else ""]
 
@@ -58,10 +57,10 @@ class SimulatedBaseline:
 class InMemoryActivations:
     """Simulated activations."""
 
-    by_layer: Mapping[str, UnitArray]
+    by_layer: Mapping[str, Float32Array]
     cells: IntArray
     n_cells: int
-    maps: Mapping[str, UnitArray] = field(default_factory=dict)
+    maps: Mapping[str, Float32Array] = field(default_factory=dict)
     """Positions by layer, shape (n_images, n_units, n_positions), where any are simulated."""
 
     @property
@@ -74,11 +73,11 @@ class InMemoryActivations:
         """In the order given."""
         return tuple(self.by_layer)
 
-    def units(self, layer: str) -> UnitArray:
+    def units(self, layer: str) -> Float32Array:
         """Shape (n_images, n_units)."""
         return self.by_layer[layer]
 
-    def positions(self, layer: str) -> UnitArray:
+    def positions(self, layer: str) -> Float32Array:
         """Shape (n_images, n_units, n_positions).
 
         Raises:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bias_audit.arrays import FloatArray
 from bias_audit.results.selftest import Outcome
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.proportions import wilson_interval
@@ -15,7 +15,6 @@ from bias_audit.statistics.repetitions import mean_over_repetitions
 
 LEVEL = 0.95
 """Coverage of Monte-Carlo intervals."""
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

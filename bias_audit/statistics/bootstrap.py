@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from bias_audit.arrays import IntArray
+
 Weights = npt.NDArray[np.uint16]
 
 _NO_SPREAD = 1e-12

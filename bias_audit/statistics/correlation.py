@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, quantile_for
 from bias_audit.statistics.influence import Statistic
-
-FloatArray = npt.NDArray[np.float64]
 
 _FEWEST = 3
 _CONSTANT = 1e-7

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray
 
 _MOST_PAIR_EFFECTS = 200
 

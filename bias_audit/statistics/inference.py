@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.clusters import effective_clusters
 from bias_audit.statistics.estimate import Estimate, Scale
 from bias_audit.statistics.influence import Statistic, average
 from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 FEWEST_IN_GROUP: Final = 4.0
 """Effective clusters of a group below which it is not measured."""

@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.clusters import effective_size
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 ScoreArray = npt.NDArray[np.floating]
 
 _SPREAD_OF_PAIRS = 2 / 3

@@ -22,10 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, bounds, combined, estimate, quantile_for
-
-FloatArray = npt.NDArray[np.float64]
 
 _MOST_REPLACED: Final = 0.99
 """At 1, labels are drawn at random and an AUC without their errors is unknown."""

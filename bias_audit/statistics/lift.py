@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import ndtri
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
-    FloatArray,
     Measured,
     bounds,
     estimate,

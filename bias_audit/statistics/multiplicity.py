@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from statsmodels.stats.multitest import multipletests
 
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray
+
 Method = Literal["holm", "benjamini_hochberg", "max_t"]
 MaybeP = float | None
 

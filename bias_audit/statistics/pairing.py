@@ -10,7 +10,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from bias_audit.statistics.inference import FloatArray, IntArray, Measured
+from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.statistics.inference import Measured
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.estimate import Estimate
-
-FloatArray = npt.NDArray[np.float64]
 
 _ANYWHERE = (-np.inf, np.inf)
 

@@ -16,10 +16,8 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.group_effects import Design, design_of
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _MIN_RESIDUAL: Final = 3
 """Shrinking towards a fit beats the raw values from three residual dimensions on (Stein)."""

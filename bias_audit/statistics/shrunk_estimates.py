@@ -13,8 +13,6 @@ from bias_audit.statistics.coverage import own_quantile, quantile
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.shrinkage import Shrinkage, shrink
 
-FloatArray = npt.NDArray[np.float64]
-
 METHOD: Final = "Fay-Herriot shrinkage, mean squared error by Prasad and Rao"
 _HALF: Final = 0.5
 """Half a success and half a failure are added to a share (Haldane 1956, Anscombe 1956), so that 0

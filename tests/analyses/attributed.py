@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Subject
+from bias_audit.arrays import IntArray
 from bias_audit.backbones.backbone import Preprocessing
 from bias_audit.backbones.pooling import OutputShape, units
 from bias_audit.config.schema import Component
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.groups import Attribute
 from tests.analyses.planted import GENDER, FakeCache, make_subject
 
 SIDE = 32

@@ -15,7 +15,6 @@ from bias_audit.analyses.layouts.graph import joined_edges, spring_layout
 from bias_audit.analyses.layouts.self_organizing_map import spread
 from bias_audit.analyses.mapping.layout import (
     Distance,
-    FloatArray,
     comparable,
     pairwise,
     silent_units,
@@ -24,6 +23,7 @@ from bias_audit.analyses.mapping.layout import (
 from bias_audit.analyses.mapping.raster import SIDE, rasters
 from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
 from bias_audit.analyses.mapping.som_kernel import nearest
+from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import LAYOUTS
 
 KINDS = LAYOUTS.kinds()

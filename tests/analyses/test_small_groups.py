@@ -16,8 +16,9 @@ from bias_audit.analyses.small_groups import (
     treat,
     without_remainders,
 )
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import SmallGroups
-from bias_audit.groups import Group, IntArray
+from bias_audit.groups import Group
 
 COUNTS = (40, 10, 9, 5, 4, 1, 0)
 GROUPS = tuple(Group((("age", f"{i}"),)) for i in range(len(COUNTS)))

@@ -11,8 +11,9 @@ from bias_audit.analyses.methods.linear_probe import PLUGIN, Params
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import most_separable_layer
 from bias_audit.analyses.targets import Target, cluster_weights, measurable
+from bias_audit.arrays import IntArray
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray, intersections
+from bias_audit.groups import intersections
 from bias_audit.results.blocks import LayerCurve
 from bias_audit.statistics.clusters import effective_clusters
 from bias_audit.statistics.influence import macro_auc

@@ -17,10 +17,10 @@ from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.targets import targets_of
+from bias_audit.arrays import IntArray
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.config.schema import Activations
 from bias_audit.data.sampling import stratified_folds
-from bias_audit.groups import IntArray
 from bias_audit.progress import Silent
 from bias_audit.statistics.influence import macro_auc
 from tests.benchmarks.test_extraction import backbone, fairface

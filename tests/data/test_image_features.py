@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from bias_audit.arrays import Float32Array
 from bias_audit.data import image_features as features
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
-from bias_audit.data.image_quality import QUALITIES, SIDE, FloatArray, quality, thumbnail
+from bias_audit.data.image_quality import QUALITIES, SIDE, quality, thumbnail
 from bias_audit.errors import DataError
 from bias_audit.files import sha256_of
 from bias_audit.groups import Attribute
@@ -95,7 +96,7 @@ def run(faces: Faces, cache: Path) -> features.ImageFeatures:
 def counted(monkeypatch: pytest.MonkeyPatch, stop_after: float = np.inf) -> Callable[[], int]:
     real, calls = quality, [0]
 
-    def counting(image: Image.Image, n_bytes: int) -> FloatArray:
+    def counting(image: Image.Image, n_bytes: int) -> Float32Array:
         calls[0] += 1
         if calls[0] > stop_after:
             raise KeyboardInterrupt

@@ -23,13 +23,12 @@ import yaml
 from PIL import Image
 
 from bias_audit.analyses.analysis import Subject
+from bias_audit.arrays import FloatArray
 from bias_audit.audit.analysing import analyses_of
 from bias_audit.config.catalog import ANALYSES
 from bias_audit.report.render import render
 from tests.functional.conftest import bias_audit
 from tests.once import once
-
-FloatArray = npt.NDArray[np.float64]
 
 FEWEST: Final = 5
 LAYERS: Final = ("blocks.5", "blocks.6")

@@ -18,11 +18,12 @@ from bias_audit.analyses.attributing.questions import probe_decision
 from bias_audit.analyses.attributing.rewiring import rewired
 from bias_audit.analyses.attributing.totals import Means
 from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.arrays import IntArray
 from bias_audit.backbones.backbone import Backbone
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.backbones.pooling import units
 from bias_audit.config.catalog import BACKBONE_SOURCES
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.groups import Attribute
 from bias_audit.progress import Silent
 from bias_audit.statistics.inference import estimate
 from tests.analyses.attributed import FakeNetwork

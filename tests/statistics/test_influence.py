@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import norm, t
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.bootstrap import cluster_weights
 from bias_audit.statistics.inference import Measured, by_cluster, difference, estimate, measured
 from bias_audit.statistics.influence import (
-    FloatArray,
-    IntArray,
     Statistic,
     auc,
     average,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.inference import Measured, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, Labels, cleared
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def _macro_auc(scores: FloatArray, labelled: FloatArray) -> float:

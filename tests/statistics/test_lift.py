@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bias_audit.statistics.inference import FloatArray, Measured, estimate
+from bias_audit.arrays import FloatArray
+from bias_audit.statistics.inference import Measured, estimate
 from bias_audit.statistics.lift import lift_over
 
 N = 200

@@ -14,7 +14,6 @@ from bias_audit.config.schema import Component, Strict
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import FaceArea
 
-FloatArray = npt.NDArray[np.float64]
 Share = Annotated[float, Field(ge=0, le=1)]
 OUTSIDE: Final = "outside the face"
 _MIDDLE: Final = 0.5

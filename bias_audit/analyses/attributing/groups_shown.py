@@ -15,9 +15,10 @@ from bias_audit.analyses.small_groups import (
     treat,
     without_remainders,
 )
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
-from bias_audit.groups import EVERYONE, Attribute, Group, IntArray
+from bias_audit.groups import EVERYONE, Attribute, Group
 from bias_audit.results.blocks import GroupLedger
 
 ALL: int = 0

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
@@ -15,11 +14,9 @@ from bias_audit.analyses.analysis import Arrays, Network
 from bias_audit.analyses.attributing.face_template import Regions
 from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute
 from bias_audit.analyses.attributing.totals import Totals
-from bias_audit.groups import IntArray
+from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.progress import Step
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 TargetsOf = Callable[[Tensor, IntArray], Tensor]
 """Which score is attributed, from a batch and the places of its images."""
 _CHUNKS = 4

@@ -13,9 +13,8 @@ from bias_audit.analyses.attributing.decision import LinearMap
 from bias_audit.analyses.probing.cross_fitting import fold_fits
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 
-FloatArray = npt.NDArray[np.float64]
 _RANK = 1e-6
 """As `principal_axes` has it: units with less spread, relative to their size, are constant."""
 

@@ -16,10 +16,10 @@ from bias_audit.analyses.attributing.probe_map import probe_map
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, part_of
 from bias_audit.analyses.probing.separability import check_layers, probed_layers
 from bias_audit.analyses.targets import targets_of
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
-from bias_audit.groups import IntArray
 
 OWN: Final = "own_class"
 """Names the backbone's own decision among the targets."""

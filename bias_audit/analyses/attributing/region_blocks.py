@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.attributing.face_template import OUTSIDE, Regions
 from bias_audit.analyses.attributing.groups_shown import ALL, ShownGroups
 from bias_audit.analyses.attributing.totals import Groups, Means
+from bias_audit.arrays import FloatArray
 from bias_audit.results.blocks import (
     FaceRegionArea,
     GroupRow,
@@ -24,7 +24,6 @@ from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference, estimate, p_apart
 from bias_audit.statistics.multiplicity import adjusted
 
-FloatArray = npt.NDArray[np.float64]
 MEAN: Final = "mean of the methods that pass"
 QUANTITY: Final = "attribution_outside_share"
 EVERYONE: Final[Groups] = {ALL: 1}

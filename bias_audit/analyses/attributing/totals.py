@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.inference import Measured
 
-FloatArray = npt.NDArray[np.float64]
 Groups = Mapping[int, int]
 
 

@@ -24,7 +24,7 @@ from bias_audit.analyses.attributing.methods import attribute
 from bias_audit.analyses.attributing.passing import Question, densities, pooled
 from bias_audit.analyses.attributing.randomising import STAGES, randomised
 from bias_audit.analyses.attributing.totals import Means, Totals
-from bias_audit.groups import IntArray
+from bias_audit.arrays import IntArray
 from bias_audit.progress import Step
 from bias_audit.results.blocks import (
     AttributionTrust,

@@ -6,11 +6,9 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from bias_audit.groups import Group, IntArray, changed_attributes
-
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.groups import Group, changed_attributes
 
 
 def confusion_matrix(true: IntArray, predicted: IntArray, n_groups: int) -> IntArray:

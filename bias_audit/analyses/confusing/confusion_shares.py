@@ -16,12 +16,11 @@ from bias_audit.analyses.confusing.confusion_counts import (
 )
 from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.small_groups import Mask, independent_images, without_remainders
-from bias_audit.groups import Group, IntArray
+from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.groups import Group
 from bias_audit.results.blocks import Confusion, ConfusionClass, Confusions
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import share_estimate
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from bias_audit.activations.extract import resolve_device
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Arrays, Subject
 from bias_audit.analyses.targets import Measurable, Target, measurable
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray
 from bias_audit.progress import Step
 
 _PIECE = 256

@@ -8,20 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.ensembling.vote_groups import Asked, Grid
 from bias_audit.analyses.ensembling.voters import MEASURES, Rated, Voters
 from bias_audit.analyses.ensembling.voting import SOFT
 from bias_audit.analyses.families import draws_of
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.results.blocks import VoteDifference
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate, joint_draws, normal_score
 from bias_audit.statistics.multiplicity import Resampled
-
-FloatArray = npt.NDArray[np.float64]
 
 _NO_SPREAD: Final = 1e-9
 

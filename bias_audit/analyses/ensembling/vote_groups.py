@@ -9,9 +9,10 @@ import numpy as np
 
 from bias_audit.analyses.ensembling.voters import MEASURES, Mask, Rated, Voters
 from bias_audit.analyses.small_groups import independent_images, reasons_shown, treat
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
-from bias_audit.groups import Group, IntArray, intersections
+from bias_audit.groups import Group, intersections
 from bias_audit.results.blocks import GroupLedger
 
 Grid = tuple[tuple[Rated | None, ...], ...]

@@ -33,12 +33,11 @@ from bias_audit.analyses.probing.separability import (
     widening_of,
 )
 from bias_audit.analyses.targets import Target
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray
 from bias_audit.statistics.inference import Measured
 from bias_audit.statistics.influence import Statistic, average, class_f1
 
-FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MICRO: Final = "micro F1"

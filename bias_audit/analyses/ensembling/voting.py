@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.groups import IntArray
+from bias_audit.arrays import IntArray
 
-FloatArray = npt.NDArray[np.floating]
+ScoreArray = npt.NDArray[np.floating]
 
 SOFT: Final = "soft vote"
 MAJORITY: Final = "majority vote"
@@ -26,7 +26,7 @@ class Majority:
     """Where several levels had the most votes, shape (n_images,)."""
 
 
-def soft_vote(probabilities: FloatArray) -> IntArray:
+def soft_vote(probabilities: ScoreArray) -> IntArray:
     """The level with the highest mean probability; the first of equals.
 
     Args:
@@ -38,7 +38,7 @@ def soft_vote(probabilities: FloatArray) -> IntArray:
     return np.asarray(probabilities.mean(axis=0).argmax(axis=1), dtype=np.int64)
 
 
-def majority_vote(probabilities: FloatArray) -> Majority:
+def majority_vote(probabilities: ScoreArray) -> Majority:
     """The level that most members hold most probable.
 
     Of levels with as many votes the one with the highest mean probability is taken.

@@ -17,14 +17,12 @@ from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
 from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
 from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.targets import Measurable, Target
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
-from bias_audit.groups import IntArray
 from bias_audit.progress import Step
 
 _TOP = 5
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class ErasureSettings(Strict):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bias_audit.analyses.erasing.erasure_measures import Measures
-from bias_audit.groups import IntArray
+from bias_audit.arrays import IntArray
 from bias_audit.results.blocks import (
     ControlPoint,
     Curve,

@@ -9,13 +9,11 @@ import numpy.typing as npt
 
 from bias_audit.analyses.erasing.erasure import ErasedTarget
 from bias_audit.analyses.probing.separability import Units, measured
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics import influence
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference, estimate, widening
 from bias_audit.statistics.influence import Statistic
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 
 with warnings.catch_warnings():
     # On import the package compiles a function as newer versions of torch advise against.
@@ -25,7 +25,6 @@ with warnings.catch_warnings():
     from concept_erasure import LeaceEraser
     from concept_erasure.shrinkage import optimal_linear_shrinkage
 
-FloatArray = npt.NDArray[np.float64]
 
 SHRINK_BELOW = 10
 """Images per unit below which the covariance is shrunk."""

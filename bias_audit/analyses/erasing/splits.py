@@ -10,9 +10,9 @@ import numpy.typing as npt
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.erasing.leace import Whitening, whitened
 from bias_audit.analyses.targets import Measurable, Target
+from bias_audit.arrays import IntArray
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray
 
 Inputs = npt.NDArray[np.floating[Any]]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.inference import (
     Measured,
     bounds,
@@ -17,8 +17,6 @@ from bias_audit.statistics.inference import (
     quantile_of,
 )
 from bias_audit.statistics.multiplicity import is_rejected, max_t, resampling_p
-
-FloatArray = npt.NDArray[np.float64]
 
 _NO_SPREAD = 1e-9
 

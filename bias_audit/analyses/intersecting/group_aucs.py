@@ -16,8 +16,9 @@ from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import FaceTable
-from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
+from bias_audit.groups import Attribute, Group, intersection_codes, intersections
 from bias_audit.statistics.inference import Measured, too_unequal
 from bias_audit.statistics.influence import auc
 from bias_audit.statistics.label_noise import Labels

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bias_audit.groups import Attribute, Group, IntArray
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Attribute, Group
 from bias_audit.results.blocks import GroupLedgerEntry, GroupRow, GroupTable
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of, family_row
@@ -22,7 +21,6 @@ from bias_audit.statistics.multiplicity import (
     gatekeep,
 )
 
-FloatArray = npt.NDArray[np.float64]
 Side = Literal["above", "apart"]
 
 

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.intersecting.group_measures import GroupMeasures, GroupValue
 from bias_audit.analyses.wording import listed
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.inference import Measured, combined
 from bias_audit.statistics.label_noise import GroupContrast
-
-FloatArray = npt.NDArray[np.float64]
 
 _EXACT = 1e-9
 

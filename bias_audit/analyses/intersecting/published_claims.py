@@ -23,7 +23,8 @@ from bias_audit.analyses.intersecting.published_wrong_genders import wrong_gende
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.wording import coverage, interval, listed
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (

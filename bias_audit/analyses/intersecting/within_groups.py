@@ -20,8 +20,9 @@ from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import SmallGroups
-from bias_audit.groups import Attribute, Group, IntArray, intersection_codes, intersections
+from bias_audit.groups import Attribute, Group, intersection_codes, intersections
 from bias_audit.results.blocks import GroupLedgerEntry
 from bias_audit.statistics.inference import Measured, too_unequal, widening
 from bias_audit.statistics.influence import Statistic, macro_auc

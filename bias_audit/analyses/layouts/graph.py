@@ -10,7 +10,8 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout, pairwise
+from bias_audit.analyses.mapping.layout import Distance, Layout, pairwise
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
 
 Edges = npt.NDArray[np.uint8]

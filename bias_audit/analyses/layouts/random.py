@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout
+from bias_audit.analyses.mapping.layout import Distance, Layout
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
 
 

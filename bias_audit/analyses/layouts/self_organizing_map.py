@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout, comparable
-from bias_audit.analyses.mapping.self_organizing import IntArray, nearest_cells, train_map
+from bias_audit.analyses.mapping.layout import Distance, Layout, comparable
+from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.config.schema import Strict
 
 _CIRCLE = 0.2

@@ -12,7 +12,8 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from bias_audit.analyses.layouts import pca
-from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout, pairwise
+from bias_audit.analyses.mapping.layout import Distance, Layout, pairwise
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
 
 _SPREAD = 1e-4

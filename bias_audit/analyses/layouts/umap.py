@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout, pairwise
+from bias_audit.analyses.mapping.layout import Distance, Layout, pairwise
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
 
 _ENOUGH_FOR_SPECTRAL = 16

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.interpolate import LinearNDInterpolator
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import Delaunay
@@ -20,9 +19,7 @@ from bias_audit.analyses.mapping.group_maps import Plane
 from bias_audit.analyses.mapping.halves import moments_of
 from bias_audit.analyses.mapping.layout import unit_square
 from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
-from bias_audit.groups import IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray, IntArray
 
 _STEPS = 360
 _TIE = 1e-9

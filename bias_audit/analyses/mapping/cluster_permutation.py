@@ -18,10 +18,8 @@ from scipy.stats import norm
 
 from bias_audit.analyses.mapping.label_permutation import Exchange, Labels, exchange, permuted
 from bias_audit.analyses.mapping.welch import Labelled, Pieces, less_means, made_alike
-from bias_audit.groups import IntArray
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.statistics.multiplicity import MaxT, max_t, resampling_p
-
-Float32Array = npt.NDArray[np.float32]
 
 _UNITS = 256
 _DRAWS = 128

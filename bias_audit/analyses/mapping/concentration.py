@@ -11,15 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import digamma
 
 from bias_audit.analyses.mapping.face_map import FaceMap
 from bias_audit.analyses.mapping.label_permutation import Exchange, exchange, permuted
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.bootstrap import cluster_weights
-
-FloatArray = npt.NDArray[np.float64]
 
 _BLOCK = 32
 """Draws held at a time."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.families import family_row
 from bias_audit.analyses.mapping.concentration import Concentration
@@ -20,8 +19,6 @@ from bias_audit.statistics.multiplicity import (
     gatekeep,
     resampling_p,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

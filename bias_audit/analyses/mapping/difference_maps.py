@@ -22,10 +22,9 @@ from bias_audit.analyses.mapping.group_maps import Drawn, Plane
 from bias_audit.analyses.mapping.halves import Halves
 from bias_audit.analyses.mapping.neighbourhood import neighbours
 from bias_audit.analyses.mapping.raster import SIDE, rasters
+from bias_audit.arrays import FloatArray
 from bias_audit.results.blocks import DifferenceMap, GroupDifference, MapRegion
 from bias_audit.statistics.multiplicity import is_rejected, smallest_attainable
-
-FloatArray = npt.NDArray[np.float64]
 
 _UNITS_NAMED = 8
 _LIMIT_QUANTILE = 0.99

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -21,10 +20,8 @@ from bias_audit.analyses.mapping.difference_settings import Differences
 from bias_audit.analyses.mapping.differences import Comparison, independent, two_groups
 from bias_audit.analyses.mapping.group_maps import Plane
 from bias_audit.analyses.mapping.region_effects import differences_by_unit, region_effect
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.estimate import Estimate
-
-FloatArray = npt.NDArray[np.float64]
 
 _FEWEST_CLUSTERS = 5
 """Independent images of each group, below which nothing is tested."""

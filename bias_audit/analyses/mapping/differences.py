@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.mapping.cluster_permutation import TwoGroups
+from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.groups import Attribute
 from bias_audit.statistics.multiplicity import adjusted
 
 

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
+from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError, OutputError
 from bias_audit.groups import Group
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
 from bias_audit.results.blocks import DifferenceMap, UnitMap
 from bias_audit.results.store import read_array, read_audit
-
-FloatArray = npt.NDArray[np.float64]
 
 _TOPOMAP = "topomap"
 _PLANE = 2

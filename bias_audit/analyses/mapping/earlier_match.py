@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.alignment import align_units
@@ -14,9 +13,8 @@ from bias_audit.analyses.mapping.earlier import EarlierMaps
 from bias_audit.analyses.mapping.group_maps import Plane
 from bias_audit.analyses.mapping.layout import unit_square
 from bias_audit.analyses.mapping.neighbourhood_quality import disparity
+from bias_audit.arrays import FloatArray
 from bias_audit.results.blocks import EarlierMap
-
-FloatArray = npt.NDArray[np.float64]
 
 _DRAWS = 999
 _CENTRAL = (0.025, 0.975)

@@ -14,9 +14,7 @@ from pydantic import Field
 
 from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.groups import IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray, IntArray
 
 _LARGEST_SIDE = 32
 _SMALLEST_SIDE = 2

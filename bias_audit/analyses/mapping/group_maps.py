@@ -18,12 +18,11 @@ from bias_audit.analyses.mapping.profiles import Profiles, profiles
 from bias_audit.analyses.mapping.raster import rasters
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
 from bias_audit.analyses.wording import coverage, decided_at, percent_interval
+from bias_audit.arrays import FloatArray
 from bias_audit.groups import Attribute, intersection_codes, intersections
 from bias_audit.results.blocks import AttributeShare, Block, EarlierMap, Finding, UnitMap
 from bias_audit.statistics.coverage import interval_at
 from bias_audit.statistics.sureness import sureness_above
-
-FloatArray = npt.NDArray[np.float64]
 
 _LIMIT_QUANTILE = 0.99
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Subject
+from bias_audit.arrays import IntArray
 from bias_audit.data.sampling import stratified_folds
-from bias_audit.groups import IntArray
 
 _STREAMED = 256
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.groups import IntArray
+from bias_audit.arrays import IntArray
 
 Labels = npt.NDArray[np.bool_ | np.int64]
 """Whether an image is of the first of two groups, or the number of its group."""

@@ -9,10 +9,10 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
 
 P = TypeVar("P", bound=Strict)
-FloatArray = npt.NDArray[np.float64]
 Distance = Literal["cosine", "euclidean", "correlation"]
 
 

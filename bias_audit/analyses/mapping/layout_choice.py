@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bias_audit.analyses.mapping.layout import Distance, FloatArray, Layout
+from bias_audit.analyses.mapping.layout import Distance, Layout
+from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
 from bias_audit.config.wording import dotted, problems_of

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import QhullError
 
 from bias_audit.analyses.mapping.layout import Distance, comparable
@@ -20,9 +19,8 @@ from bias_audit.analyses.mapping.raster_quality import (
     blur_curve,
     shrink_curve,
 )
+from bias_audit.arrays import FloatArray
 from bias_audit.results.blocks import ComparedMeasure
-
-FloatArray = npt.NDArray[np.float64]
 
 DISPARITY = "disparity"
 MEASURES: Mapping[str, ComparedMeasure] = {

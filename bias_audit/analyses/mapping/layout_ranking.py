@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from bias_audit.analyses.mapping.layout_quality import DISPARITY, MEASURES, RANGES
+from bias_audit.arrays import FloatArray
 from bias_audit.results.blocks import ComparedMethod
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.repetitions import mean_over_pairs, mean_over_repetitions
-
-FloatArray = npt.NDArray[np.float64]
 
 RULE = (
     "In every repetition the layouts are ranked by each measure, equals sharing their ranks, and "

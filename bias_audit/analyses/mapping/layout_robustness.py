@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.mapping.layout_quality import Quality
 from bias_audit.analyses.mapping.raster_quality import BLURS, SHRINKS
+from bias_audit.arrays import FloatArray
 from bias_audit.results.blocks import (
     RobustnessCurve,
     RobustnessCurves,
@@ -19,8 +19,6 @@ from bias_audit.results.blocks import (
     RobustnessPoint,
 )
 from bias_audit.statistics.repetitions import mean_over_repetitions
-
-FloatArray = npt.NDArray[np.float64]
 
 _RANGE = (0.0, np.inf)
 

@@ -9,12 +9,10 @@ import numpy.typing as npt
 
 from bias_audit.analyses.mapping.mean_draws import MeanDraws, noise_of_means
 from bias_audit.analyses.mapping.profiles import Profiles
-from bias_audit.groups import Group, IntArray
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
+from bias_audit.groups import Group
 from bias_audit.statistics.bootstrap import percentile_interval
 from bias_audit.statistics.estimate import Estimate
-
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,8 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from bias_audit.analyses.mapping.profiles import Profiles
-from bias_audit.groups import IntArray
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.statistics.clusters import effective_clusters, effective_size
-
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 
 _BLOCK_VALUES = 2**23
 """Numbers held at a time: groups x draws x units."""

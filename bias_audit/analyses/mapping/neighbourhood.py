@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import Delaunay
 
-from bias_audit.groups import IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray, IntArray
 
 _LONGEST = 4.0
 """Times the median edge. Longer ones cross gaps between patches, or run along the hull."""

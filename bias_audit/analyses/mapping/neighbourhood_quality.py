@@ -10,7 +10,7 @@ from scipy.spatial import procrustes
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray
 
 
 @dataclass(frozen=True)

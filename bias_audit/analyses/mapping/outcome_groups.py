@@ -16,7 +16,8 @@ from bias_audit.analyses.mapping.profiles import Profiles
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target
-from bias_audit.groups import Group, IntArray
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Group
 
 _OUTCOMES = ("correct", "wrong")
 _STREAMED = 256

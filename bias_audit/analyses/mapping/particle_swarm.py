@@ -6,10 +6,8 @@ Forces and schedule follow Krug, Ratul, Olson & Stober (arXiv:2204.03528).
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
+from bias_audit.arrays import Float32Array, FloatArray
 
 _INITIAL_RADIUS = 5.0
 """Root mean square distance from the centre, about that of a UMAP: forces depend on distances, so

@@ -10,11 +10,8 @@ import numpy.typing as npt
 from bias_audit.analyses.mapping.mean_draws import MeanDraws, noise_of_means
 from bias_audit.analyses.mapping.profiles import Profiles
 from bias_audit.analyses.mapping.squares import Squares
-from bias_audit.groups import IntArray
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.statistics.estimate import Estimate
-
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.targets import Target, finest_target, targets_of
-from bias_audit.groups import Group, IntArray
-
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.groups import Group
 
 
 @dataclass(frozen=True)

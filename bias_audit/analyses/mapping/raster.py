@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay
 
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray
 
 SIDE = 100
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-FloatArray = npt.NDArray[np.float64]
+from bias_audit.arrays import FloatArray
+
 Rasters = npt.NDArray[np.float32]
 
 BLURS = (1.0, 2.0, 4.0, 8.0, 16.0)

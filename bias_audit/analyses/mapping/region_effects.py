@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import t as student
 
 from bias_audit.analyses.mapping.cluster_permutation import TwoGroups
 from bias_audit.analyses.mapping.welch import Welch
-from bias_audit.groups import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.estimate import Estimate
-
-FloatArray = npt.NDArray[np.float64]
 
 _UNITS = 256
 

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.mapping.compiled import compiled
-
-Float32Array = npt.NDArray[np.float32]
+from bias_audit.arrays import Float32Array
 
 _REACH = 6.0
 """In widths of the neighbourhood."""

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from bias_audit.arrays import FloatArray
 from bias_audit.statistics.estimate import Estimate
-
-FloatArray = npt.NDArray[np.float64]
 
 _NO_SPREAD = 1e-12
 

@@ -15,14 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.mapping.label_permutation import Exchange
-from bias_audit.groups import IntArray
-
-FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
+from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 _PAIRS = 2**14
 """Pairs of pieces whose products are held at a time."""

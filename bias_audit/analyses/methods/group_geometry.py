@@ -34,13 +34,11 @@ from bias_audit.analyses.settings import BootstrapDraws, Coverage
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray
 from bias_audit.results.blocks import Finding, GroupMatrix, GroupPair, LayerMatrix, LayerPair
 from bias_audit.statistics.sureness import sureness_above
-
-FloatArray = npt.NDArray[np.float64]
 
 METRIC = "distance of profiles in standard deviations within groups"
 _MOST_NAMED = 40

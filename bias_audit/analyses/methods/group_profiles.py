@@ -29,13 +29,12 @@ from bias_audit.analyses.probing.separability import (
 from bias_audit.analyses.settings import BootstrapDraws, Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
+from bias_audit.arrays import FloatArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Finding, GroupProfiles, ProfileRow
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.sureness import sureness_above
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class Params(ProbeSettings):

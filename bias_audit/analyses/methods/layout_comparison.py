@@ -34,14 +34,13 @@ from bias_audit.analyses.probing.separability import (
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import interval
+from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.blocks import Finding, MethodComparison, RobustnessCurves
-
-FloatArray = npt.NDArray[np.float64]
 
 _FEWEST_UNITS = 4
 _SWARM = "particle_swarm"

@@ -47,12 +47,12 @@ from bias_audit.analyses.small_groups import (
 )
 from bias_audit.analyses.targets import Measurable, Target, targets_of, unknown_targets
 from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.arrays import FloatArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable, UnitMap
 from bias_audit.statistics.estimate import Estimate
 
-FloatArray = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
 
 METRIC = "distance of correct from wrong (within-group standard deviations)"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Outcome, Subject
@@ -41,13 +40,12 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import finest_target
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity, UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import DifferenceMap, UnitMap
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class Params(LayoutSettings):

@@ -31,15 +31,15 @@ from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target
 from bias_audit.analyses.wording import coverage, interval
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
-from bias_audit.groups import Group, IntArray
+from bias_audit.groups import Group
 from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
 from bias_audit.statistics.correlation import correlation_estimate, pearson
 from bias_audit.statistics.inference import Measured, difference, independent_difference
 from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
-FloatArray = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[Any]]
 
 METRIC = "correlation of activity and confidence"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bias_audit.analyses.probing.logistic import Axes, Fits, Problems, fit
-from bias_audit.groups import IntArray
+from bias_audit.arrays import IntArray
 
 TOLERANCE = 1e-3
 """The AUC agrees with that of a fully converged fit to about 0.001, at half the time."""

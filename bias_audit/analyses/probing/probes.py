@@ -19,11 +19,11 @@ from bias_audit.analyses.analysis import Arrays, Cached, Control, Input, Subject
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import Measurable, Target, measurable
+from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray
 
 ProbabilityArray = npt.NDArray[np.float32]
 Strength = Annotated[float, Field(gt=0)]

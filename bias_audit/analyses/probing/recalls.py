@@ -8,7 +8,8 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.decodability import LayerProbe, ProbedTarget
 from bias_audit.analyses.probing.separability import widening_of
 from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, treat
-from bias_audit.groups import Group, IntArray
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Group
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable
 from bias_audit.statistics.inference import share_estimate, too_unequal
 from bias_audit.statistics.shrunk_estimates import shrink_estimates

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.probes import (
@@ -18,15 +17,14 @@ from bias_audit.analyses.probing.probes import (
     part_of,
 )
 from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import IntArray
 from bias_audit.progress import Silent
 from bias_audit.statistics import inference, influence
 from bias_audit.statistics.inference import Measured, choice_among, widening
 from bias_audit.statistics.influence import Statistic
 
-FloatArray = npt.NDArray[np.float64]
 Curve = tuple[tuple[str, Measured], ...]
 """A number by layer, in order of depth."""
 

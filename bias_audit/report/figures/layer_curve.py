@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bias_audit.arrays import FloatArray
 from bias_audit.report.blocks.layer_curve import control_names, strongest_control
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
@@ -30,7 +31,6 @@ from bias_audit.report.numbers import guess, interval, signed_interval, told
 from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
-FloatArray = npt.NDArray[np.float64]
 _LABEL_GAP = 0.145
 """Inches between the names of lines."""
 _FEW, _MANY = 10, 24

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.probing.decodability import Comparison, Decodability
-from bias_audit.groups import Attribute, IntArray
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Attribute
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
 from bias_audit.selftest.audits import ALPHA, LEVEL, audited, is_claimed, outcome
 from bias_audit.selftest.checks.null import CRITERIA, criterion_of

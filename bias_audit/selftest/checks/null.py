@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Attribute
 from bias_audit.results.selftest import SelfTestRow
@@ -15,7 +16,7 @@ from bias_audit.selftest.audits import ALPHA, audited, is_claimed, outcome
 from bias_audit.selftest.designs import Design, draw
 from bias_audit.selftest.sizes import Sizes
 from bias_audit.selftest.subjects import Sample
-from bias_audit.selftest.tally import FloatArray, Tolerance, share
+from bias_audit.selftest.tally import Tolerance, share
 from bias_audit.selftest.trials import Trials
 from bias_audit.statistics.multiplicity import adjusted, is_rejected
 

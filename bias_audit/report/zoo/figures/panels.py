@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bias_audit.arrays import FloatArray
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import INK, RULE, WIDTH, shortened
 
-FloatArray = npt.NDArray[np.float64]
 Span = tuple[float, float]
 
 MOST: Final = 24

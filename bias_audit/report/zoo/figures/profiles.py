@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bias_audit.arrays import FloatArray
 from bias_audit.report.figures.style import INK, shortened, styled
 from bias_audit.report.numbers import guess, signed_interval, told
 from bias_audit.report.zoo.figures.panels import Panels, joined, panels
 from bias_audit.results.history.records import Point
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
