@@ -21,7 +21,7 @@ from bias_audit.selftest.audits import ALPHA, LEVEL, audited, is_claimed, outcom
 from bias_audit.selftest.checks.null import CRITERIA, criterion_of
 from bias_audit.selftest.designs import LIKENESS
 from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.subjects import Sample, SimulatedBaseline, UnitArray
+from bias_audit.selftest.subjects import Float32Array, Sample, SimulatedBaseline
 from bias_audit.selftest.tally import Tolerance, share
 from bias_audit.selftest.trials import Trials
 from bias_audit.statistics.coverage import allowing_for_choice
@@ -123,7 +123,7 @@ def _units(
     clusters: IntArray,
     quality: npt.NDArray[np.float64],
     rng: np.random.Generator,
-) -> UnitArray:
+) -> Float32Array:
     """Noise that images of one person share; the first unit shows image quality."""
 
     def noise(n: int) -> npt.NDArray[np.float64]:
