@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.probing.decodability import Comparison, Decodability
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.groups import Attribute
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
 from bias_audit.selftest.audits import ALPHA, LEVEL, audited, is_claimed, outcome
 from bias_audit.selftest.checks.null import CRITERIA, criterion_of
 from bias_audit.selftest.designs import LIKENESS
 from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.subjects import Float32Array, Sample, SimulatedBaseline
+from bias_audit.selftest.subjects import Sample, SimulatedBaseline
 from bias_audit.selftest.tally import Tolerance, share
 from bias_audit.selftest.trials import Trials
 from bias_audit.statistics.coverage import allowing_for_choice
