@@ -90,14 +90,14 @@ def run_command(
     output = Output.of(log_format)
     out = output.console
     with told(output):
+        from bias_audit.config.catalog import shipped
         from bias_audit.config.load import load_config
-        from bias_audit.config.shipped import shipped
 
         settings = load_config(config, overrides or ())
         output.lines([f"Audit {settings.name} from {shipped(config)}"])
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
-        from bias_audit.selftest.kept import kept_or_quick
+        from bias_audit.selftest.run import kept_or_quick
 
         result = run(
             settings,
@@ -378,7 +378,7 @@ def schema_command(
 
         typer.echo(json.dumps(AuditResult.model_json_schema(), indent=2))
         return
-    from bias_audit.config.json_schema import json_schema, zoo_json_schema
+    from bias_audit.config.load import json_schema, zoo_json_schema
 
     typer.echo(json.dumps(zoo_json_schema() if of == "zoo" else json_schema(), indent=2))
 
@@ -410,7 +410,7 @@ def selftest_command(
             return
         found = self_test(mode, seed=seed, progress=ConsoleProgress(out))
         if save:
-            from bias_audit.selftest.kept import keep
+            from bias_audit.selftest.run import keep
 
             out.print(f"Kept: {keep(cache, found)}", markup=False, highlight=False)
         from bias_audit.report.sections.selftest import selftest
@@ -421,7 +421,7 @@ def selftest_command(
 
 def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Console) -> None:
     from bias_audit.report.figures.power_curve import write_power_curve
-    from bias_audit.selftest.power import power_curves
+    from bias_audit.selftest.trials import power_curves
 
     curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
     data = write_power_curve(path, curves)

@@ -81,8 +81,7 @@ def run_command(
         zoo, chosen = _zoo(config, asked, only)
         from bias_audit.report.zoo.page import write_zoo_report
         from bias_audit.report.zoo.summary import summary_text, write_summary
-        from bias_audit.zoo.hearing import end
-        from bias_audit.zoo.run import run_zoo
+        from bias_audit.zoo.run import end, run_zoo
 
         done = run_zoo(
             zoo,
@@ -200,7 +199,7 @@ def prune_command(
     out = Output.of("text")
     with told(out):
         zoo, chosen = _zoo(config, overrides or (), None)
-        from bias_audit.zoo.pruning import prune
+        from bias_audit.zoo.recovery import prune
 
         mode: Literal["delete", "tell"] = "tell" if dry_run else "delete"
         out.lines(prune(zoo, chosen, mode=mode))

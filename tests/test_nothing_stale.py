@@ -21,7 +21,7 @@ import bias_audit
 from bias_audit import software
 from bias_audit.activations.extract import extract, made_by
 from bias_audit.analyses.analysis import Cached, Input, Subject
-from bias_audit.analyses.confusing.published_protocol import (
+from bias_audit.analyses.confusing.published import (
     PublishedSettings,
     published_probes,
     split_of,
@@ -29,16 +29,16 @@ from bias_audit.analyses.confusing.published_protocol import (
 from bias_audit.analyses.methods import attribution, erasure
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe_and_refits
 from bias_audit.analyses.targets import finest_target
-from bias_audit.audit.kept import analysis_key
-from bias_audit.audit.network import LoadedNetwork
+from bias_audit.audit.cache import analysis_key
+from bias_audit.audit.controls import LoadedNetwork
 from bias_audit.audit.plan import PlannedAnalysis
 from bias_audit.backbones import random_weights
 from bias_audit.config.schema import Activations
-from bias_audit.data import opening, scan
+from bias_audit.data import scan
 from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.image_features import image_features
 from bias_audit.progress import Silent
-from bias_audit.selftest import kept as kept_selftests
+from bias_audit.selftest import run as kept_selftests
 from bias_audit.selftest.checks import null
 from tests.activations.conftest import bundled, some_faces
 from tests.analyses.attributed import attributed
@@ -55,9 +55,8 @@ Edit = Callable[[str], AbstractContextManager[None]]
 NO_NUMBERS = {
     "bias_audit.progress": "says how far the work is",
     "bias_audit.config.schema": "settings, which count by their values",
-    "bias_audit.config.declarations": "settings, which count by their values",
-    "bias_audit.backbones.backbone": "weights and preprocessing, which count by their values",
-    "bias_audit.selftest.subjects": "stands in for stored activations here",
+    "bias_audit.backbones.loading": "weights and preprocessing, which count by their values",
+    "bias_audit.selftest.simulated": "stands in for stored activations here",
 }
 """Modules that run but may change without a new key, and why."""
 
@@ -172,7 +171,7 @@ def _of_images(folder: Path) -> dict[str, Entry]:
         random_weights.set_statistics(drawn, random_weights.estimate_statistics(drawn, batch))
     entries["random weights"] = Entry(
         lambda: random_weights._fingerprint(backbone, 1, "") + " ".join(made_by()),
-        frozenset(ran) - {"bias_audit.audit.network"},
+        frozenset(ran) - {"bias_audit.audit.controls"},
     )
     with watched() as ran:
         described = image_features(faces, workers=1, cache=folder, progress=Silent())
@@ -183,9 +182,9 @@ def _of_images(folder: Path) -> dict[str, Entry]:
     )
     assert described.quality.any()
     with watched() as ran:
-        records = opening.open_once(faces.table, workers=1, progress=Silent(), cache=None)
+        records = scan.open_once(faces.table, workers=1, progress=Silent(), cache=None)
     entries["opened images"] = Entry(
-        lambda: b"".join(opening._keys(faces.table.references[:1])).decode(), frozenset(ran)
+        lambda: b"".join(scan._keys(faces.table.references[:1])).decode(), frozenset(ran)
     )
     columns = [records[name] for name in ("hash", "mirrored", "thumbnail")]
     with watched() as ran, Silent().step("", total=4, unit="image") as step:

@@ -14,7 +14,7 @@ from PIL import Image
 from bias_audit.data.images import decode, read_bytes
 
 if TYPE_CHECKING:
-    from bias_audit.backbones.backbone import Preprocessing
+    from bias_audit.backbones.loading import Preprocessing
     from bias_audit.data.faces import ImageReference
 
 Pixels = npt.NDArray[np.uint8]

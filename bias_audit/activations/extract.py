@@ -14,23 +14,21 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from bias_audit.activations.borrowing import (
-    Donor,
-    Rows,
-    borrowed_rows,
-    donor_of,
-    name_images,
-    subset,
-)
 from bias_audit.activations.capture import captured
 from bias_audit.activations.decode import Pixels, decoded_batches
 from bias_audit.activations.moments import Moments
 from bias_audit.activations.recording import LayerFile, RecordingPass, Values, recorded_files
 from bias_audit.activations.store import (
+    Donor,
+    Rows,
     StoredActivations,
+    borrowed_rows,
+    donor_of,
     free_bytes,
     moments_path,
+    name_images,
     stream_moments,
+    subset,
     write_moments,
 )
 from bias_audit.backbones.pooling import grid
@@ -39,13 +37,13 @@ from bias_audit.files import digest, writing
 from bias_audit.software import software_of, versions_of
 
 if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
-    from bias_audit.backbones.backbone import Backbone, Preprocessing
+    from bias_audit.backbones.loading import Backbone, Preprocessing
     from bias_audit.config.schema import Activations
     from bias_audit.data.faces import Faces
     from bias_audit.progress import Progress, Step
 
 _CHECKPOINT_SECONDS = 10.0
-MAKERS: Final = (__name__, "bias_audit.backbones.tracing")
+MAKERS: Final = (__name__, "bias_audit.backbones.library")
 """Modules that activations come from; the second decides how the output of a layer is read."""
 ARCHITECTURES: Final = ("timm", "torchvision")
 """Libraries that define what a backbone computes with its weights."""

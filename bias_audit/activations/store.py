@@ -7,15 +7,24 @@ layers that pass recorded.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from bias_audit.activations.moments import Moments
-from bias_audit.activations.recording import Values
+from bias_audit.activations.recording import (
+    LayerFile,
+    RecordedFile,
+    RecordingPass,
+    Values,
+    recorded_files,
+    recorded_in,
+)
 from bias_audit.arrays import IntArray
-from bias_audit.files import digest, read_arrays, write_arrays
+from bias_audit.data.faces import Faces
+from bias_audit.files import digest, read_arrays, write_arrays, write_text
 
 _STREAMED = 256
 
@@ -114,3 +123,136 @@ def free_bytes(folder: Path) -> int:
 def _mapped(path: Path) -> Values:
     array: Values = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
+
+
+Rows = tuple[int, Mapping[LayerFile, Values]]
+"""Index of the first image of a batch, and the rows of the batch by file."""
+_NAME = "images.txt"
+
+
+@dataclass(frozen=True)
+class Donor:
+    """Stored activations of the same backbone, of some of the same images."""
+
+    folder: Path
+    rows: IntArray
+    """Row in the donor's files of each image asked for; -1 where it has none, (n_images,)."""
+    files: dict[LayerFile, RecordedFile]
+
+    @property
+    def lacks(self) -> IntArray:
+        """Places of the images that it does not have."""
+        return np.flatnonzero(self.rows < 0)
+
+    def values(self, file: LayerFile) -> Values:
+        """All of its rows of one file, memory-mapped, read-only."""
+        array: Values = np.load(self.files[file].path, mmap_mode="r", allow_pickle=False)
+        return array
+
+    def rest(self, folder: Path) -> Donor:
+        """Another one, of just the images that this one lacks, in their order."""
+        rows = np.full(len(self.rows), -1, dtype=np.int64)
+        rows[self.lacks] = np.arange(len(self.lacks))
+        return Donor(folder, rows, recorded_in(folder, len(self.lacks)))
+
+
+def borrowed_rows(
+    donors: Sequence[Donor], recording: RecordingPass, *, start: int, piece: int
+) -> Iterator[Rows]:
+    """The rows of a recording, put together from donors that have every image between them.
+
+    Args:
+        donors: For every image at least one has a row.
+        recording: What is to be recorded.
+        start: Index to begin at.
+        piece: Images at a time.
+    """
+    values = {(id(d), file): d.values(file) for d in donors for file in recording.files}
+    for first in range(start, recording.n_images, piece):
+        batch = {}
+        for file in recording.files:
+            size = min(piece, recording.n_images - first)
+            rows = np.empty((size, *file.row), dtype=np.float32)
+            for donor in donors:
+                places = donor.rows[first : first + size]
+                rows[places >= 0] = values[id(donor), file][places[places >= 0]]
+            batch[file] = rows
+        yield first, batch
+
+
+def name_images(folder: Path, maker: str, images: Sequence[str]) -> None:
+    """Write down which images an activation folder is about, so that others may find it.
+
+    Args:
+        folder: Of the activations.
+        maker: Digest of the backbone and of the software.
+        images: SHA-256 of each image, in the order of the rows.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    if not (folder / _NAME).exists():
+        write_text(folder / _NAME, "\n".join([maker, *images]) + "\n")
+
+
+def donor_of(
+    folder: Path, maker: str, images: Sequence[str], wanted: Sequence[LayerFile]
+) -> Donor | None:
+    """The stored activations that cover most of the images; None if there are none.
+
+    Files are checked against their checksums, so what is damaged is not taken.
+
+    Args:
+        folder: That the activations are to be in; the others lie beside it.
+        maker: Digest of the backbone and of the software.
+        images: SHA-256 of each image.
+        wanted: What has to be there of each image.
+    """
+    candidates = sorted(
+        _candidates(folder, maker, images, wanted), key=lambda donor: len(donor.lacks)
+    )
+    for donor in candidates:
+        if all(donor.files[file].intact() for file in wanted):
+            return donor
+    return None
+
+
+def _candidates(
+    folder: Path, maker: str, images: Sequence[str], wanted: Sequence[LayerFile]
+) -> Iterator[Donor]:
+    for listed in folder.parent.glob(f"*/{_NAME}"):
+        there = _read(listed, maker)
+        if listed.parent == folder or not there:
+            continue
+        files = recorded_files(listed.parent, len(there))
+        places = {sha: row for row, sha in enumerate(there)}
+        rows = np.array([places.get(sha, -1) for sha in images], dtype=np.int64)
+        if (rows >= 0).any() and all(file in files for file in wanted):
+            yield Donor(listed.parent, rows, files)
+
+
+def _read(listed: Path, maker: str) -> list[str]:
+    """The images of a folder; none if another backbone or software made it."""
+    try:
+        with listed.open(encoding="utf-8") as lines:
+            return lines.read().split() if lines.readline().strip() == maker else []
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def subset(faces: Faces, places: IntArray) -> Faces:
+    """Some of the images, in their order."""
+    table = faces.table
+    chosen = places.tolist()
+    return replace(
+        faces,
+        table=replace(
+            table,
+            references=tuple(table.references[place] for place in chosen),
+            codes=table.codes[places],
+            identities=None,
+            splits=None,
+        ),
+        clusters=faces.clusters[places],
+        sha256=tuple(faces.sha256[place] for place in chosen),
+    )

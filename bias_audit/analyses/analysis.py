@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from torch import Tensor, nn
 
 from bias_audit.activations.likeness import Likeness
 from bias_audit.activations.moments import Moments
 from bias_audit.arrays import IntArray
-from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.loading import Preprocessing
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Strict
 from bias_audit.data.faces import Faces, FaceTable
@@ -28,6 +29,15 @@ from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.software import software_of
 from bias_audit.statistics.inference import Measured
+
+Coverage = Annotated[float, Field(gt=0.5, lt=1, description="Coverage of the intervals.")]
+BootstrapDraws = Annotated[
+    int, Field(ge=100, le=100_000, description="Draws behind each interval.")
+]
+OneLayer = Annotated[
+    str | None, Field(description="Default: the layer at which intersections separate best.")
+]
+
 
 P = TypeVar("P", bound=Strict)
 Arrays = Mapping[str, npt.NDArray[Any]]

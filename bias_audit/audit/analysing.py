@@ -2,29 +2,227 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import torch
+from pydantic import BaseModel
 
-from bias_audit.analyses.analysis import Analysis, JointAnalysis, Member, Outcome, Subject
-from bias_audit.audit.contributions import keep_contributions
-from bias_audit.audit.costs import Costs
-from bias_audit.audit.error_log import keep_error
-from bias_audit.audit.guarding import refuse_few, refuse_small_intersections
-from bias_audit.audit.kept import KeptAnalyses, KeptAnalysis, analysis_key, joint_key
+from bias_audit.activations.extract import extract
+from bias_audit.activations.store import StoredActivations
+from bias_audit.analyses.analysis import Analysis, Head, JointAnalysis, Member, Outcome, Subject
+from bias_audit.analyses.small_groups import small_intersections
+from bias_audit.audit.cache import (
+    KeptAnalyses,
+    KeptAnalysis,
+    analysis_key,
+    joint_key,
+    keep_contributions,
+)
 from bias_audit.audit.plan import Plan, PlannedAnalysis
+from bias_audit.audit.provenance import Costs
+from bias_audit.backbones.loading import Backbone
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
-from bias_audit.errors import AuditError, OutputError
+from bias_audit.errors import AnalysisError, AuditError, OutputError
+from bias_audit.files import writing
 from bias_audit.progress import Progress
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
+from bias_audit.results.blocks import (
+    AttributionMaps,
+    Block,
+    DifferenceMap,
+    Finding,
+    MethodComparison,
+    RobustnessCurves,
+    UnitMap,
+)
 from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.store import write_arrays
+from bias_audit.statistics.estimate import Estimate
+
+_NAME: Final = "errors.log"
+
+
+def forget_errors(folder: Path) -> None:
+    """Remove what an earlier run into the folder left.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+    """
+    log = folder / _NAME
+    with writing(log):
+        log.unlink(missing_ok=True)
+
+
+def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> str:
+    """Add a traceback to the folder's log.
+
+    Args:
+        error: A defect.
+        folder: Of the run.
+        is_inside: Whether the line is read in the folder, where the log needs no path.
+
+    Returns:
+        The error in a line, with where its traceback is, unless that could not be written, as on
+        a full disk.
+    """
+    log = folder / _NAME
+    told = f"{type(error).__name__}: {error}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return told
+    return f"{told} (see {log.name if is_inside else log})"
+
+
+_OF_OTHER_THINGS = (MethodComparison, RobustnessCurves)
+"""Whose estimates count repetitions."""
+
+
+def refuse_small_intersections(faces: Faces, fewest: int) -> None:
+    """Stop an analysis of images that `without_small_intersections` would have left out.
+
+    Raises:
+        AnalysisError: An intersection has fewer independent images than `fewest`.
+    """
+    small = small_intersections(faces, fewest)
+    if len(small):
+        raise AnalysisError(
+            f"expected intersections of {fewest} independent images or more, got {len(small)} "
+            "with fewer, whose values would follow from those of others; leave their images out "
+            "with without_small_intersections before an analysis sees them"
+        )
+
+
+def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int) -> None:
+    """Stop a result that holds a value or a map of few images.
+
+    Raises:
+        AnalysisError: It rests on fewer than `fewest`.
+    """
+    of_other_things = {
+        estimate
+        for block in blocks
+        if isinstance(block, _OF_OTHER_THINGS)
+        for name in type(block).model_fields
+        for estimate in _estimates(getattr(block, name), everything=True)
+    }
+    for finding in findings:
+        own = set(finding.estimates.values()) - of_other_things
+        least = min((estimate.n for estimate in own if estimate.n > 0), default=fewest)
+        if least < fewest:
+            raise AnalysisError(
+                f"a finding: expected numbers of {fewest} independent images or more, got one of "
+                f"{least}; the analysis must not say it (small_groups.suppress_below sets the "
+                "limit)"
+            )
+    for block in blocks:
+        counts = (*_counts(block), *(estimate.n for estimate in _estimates(block)))
+        least = min((n for n in counts if n > 0), default=fewest)
+        if least < fewest:
+            raise AnalysisError(
+                f"{block.block} {block.title!r}: expected values and maps of {fewest} independent "
+                f"images or more, got one of {least}; the analysis must leave such groups out "
+                "(small_groups.suppress_below sets the limit)"
+            )
+
+
+def _counts(block: Block) -> Iterator[int]:
+    """Images behind every map."""
+    match block:
+        case UnitMap():
+            yield from block.counts
+        case DifferenceMap():
+            yield from (n for each in block.differences for n in each.counts)
+        case AttributionMaps():
+            shown = zip(block.counts, block.reasons, strict=True)
+            yield from (n for n, reason in shown if reason is None)
+
+
+def _estimates(value: Any, *, everything: bool = False) -> Iterator[Estimate]:
+    """Every estimate inside; those of other things than images only if all are wanted."""
+    if isinstance(value, Estimate):
+        yield value
+    elif isinstance(value, BaseModel) and (everything or not isinstance(value, _OF_OTHER_THINGS)):
+        for name in type(value).model_fields:
+            yield from _estimates(getattr(value, name), everything=everything)
+    elif isinstance(value, dict):
+        yield from _estimates(tuple(value.values()), everything=everything)
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _estimates(part, everything=everything)
+
+
+@dataclass(frozen=True)
+class ForHead:
+    """What analyses of the classification layer need."""
+
+    asked: bool
+    """Whether any analysis of the plan asks for it."""
+    reference: Faces | None = None
+    """Images to compare with."""
+
+
+@dataclass(frozen=True)
+class FoundHead:
+    """The classification layer, or why there is none."""
+
+    head: Head | None
+    why_not: str = ""
+
+
+def head_of(
+    backbone: Backbone,
+    activations: StoredActivations,
+    wanted: ForHead,
+    config: AuditConfig,
+    *,
+    progress: Progress,
+) -> FoundHead:
+    """Put the classification layer together from the weights and the recorded inputs.
+
+    Raises:
+        DataError: A reference image became unreadable after the scan.
+        OutputError: The disk refuses.
+    """
+    if not wanted.asked:
+        return FoundHead(None, "no analysis of this audit asked for it")
+    inputs = activations.head_inputs
+    if backbone.head is None or inputs is None:
+        return FoundHead(None, backbone.without_head)
+    reference = None
+    if wanted.reference is not None:
+        passed = _only_head(backbone, wanted.reference, config, progress=progress)
+        reference = passed.head_inputs
+    layer = backbone.head
+    return FoundHead(Head(layer.name, layer.weight, layer.bias, inputs, reference))
+
+
+def _only_head(
+    backbone: Backbone, images: Faces, config: AuditConfig, *, progress: Progress
+) -> StoredActivations:
+    """Pass images through a backbone for what its classification layer receives alone."""
+    name = f"{backbone.record.name}, reference images"
+    record = backbone.record.model_copy(update={"layers": (), "name": name})
+    extraction = extract(
+        dataclasses.replace(backbone, record=record),
+        images,
+        config.activations,
+        cache=config.output.cache,
+        progress=progress,
+        with_head=True,
+    )
+    return extraction.activations
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 import numpy as np
 
-from bias_audit.analyses.withholding import without_small_intersections
+from bias_audit.analyses.small_groups import without_small_intersections
+from bias_audit.audit.controls import reference_images
 from bias_audit.audit.estimate import Cost, estimate, image_seconds
 from bias_audit.audit.people import embedding_of
 from bias_audit.audit.plan import (
@@ -23,13 +24,17 @@ from bias_audit.audit.plan import (
     refuse_backbones,
     refuse_unanswerable,
 )
-from bias_audit.audit.reference import reference_images
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
-from bias_audit.data.faces import Exclusion, Faces, NoUsableImageError
-from bias_audit.data.identities import identity_cautions
-from bias_audit.data.ledger import data_record, summarise_exclusions
-from bias_audit.data.quick import LEVEL, QuickLook, quick_look
+from bias_audit.data.duplicates import identity_cautions
+from bias_audit.data.faces import (
+    Exclusion,
+    Faces,
+    NoUsableImageError,
+    data_record,
+    summarise_exclusions,
+)
+from bias_audit.data.finding import LEVEL, QuickLook, quick_look
 from bias_audit.data.sampling import warnings
 from bias_audit.errors import ConfigError, DataError, OutputError
 from bias_audit.files import writing

@@ -2,30 +2,160 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import extract, forward_input, made_by, resolve_device
 from bias_audit.activations.store import StoredActivations
 from bias_audit.analyses.analysis import Control
+from bias_audit.arrays import IntArray
 from bias_audit.audit.plan import Plan
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import Backbone, Preprocessing
+from bias_audit.backbones.pooling import OutputShape
 from bias_audit.backbones.random_weights import (
     estimate_statistics,
     set_statistics,
     with_random_weights,
 )
-from bias_audit.config.schema import AuditConfig
-from bias_audit.data.faces import Faces
+from bias_audit.config.schema import AuditConfig, Component, Sampling
+from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.data.image_features import image_features
+from bias_audit.data.sampling import prepare
 from bias_audit.errors import BackboneError, DataError, OutputError
 from bias_audit.files import digest, read_arrays, write_arrays, writing
+from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import ControlRecord
+from bias_audit.software import software_of
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_ALL = Attribute("image", ("any",))
+"""A table needs an attribute; this one tells nothing apart."""
+
+
+def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None:
+    """Open the reference folder of a config, with the checks that faces go through.
+
+    Returns:
+        The usable images, exact duplicates left out; None if the config names no folder.
+
+    Raises:
+        DataError: The folder is not there, or holds no usable image.
+    """
+    folder = config.controls.reference
+    if folder is None:
+        return None
+    table = _read(folder)
+    faces = prepare(
+        table,
+        Sampling(near_duplicates=False),
+        workers=config.activations.workers,
+        seed=config.seed,
+        cache=config.output.cache,
+        progress=progress,
+    )
+    left_out = len(table) - len(faces)
+    told = f"; {left_out} cannot be used or are exact duplicates" if left_out else ""
+    progress.say(f"{len(faces)} reference images in {folder}{told}")
+    return faces
+
+
+def _read(folder: Path) -> FaceTable:
+    if not folder.is_dir():
+        raise DataError(f"controls.reference: expected a folder of images, got {folder}")
+    files = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
+    )
+    if not files:
+        raise DataError(
+            f"controls.reference: found no image in {folder}; expected files ending in "
+            f"{', '.join(sorted(_SUFFIXES))}"
+        )
+    return FaceTable(
+        name=f"reference {folder.absolute()}",
+        attributes=(_ALL,),
+        references=tuple(ImageReference(file) for file in files),
+        codes=np.zeros((len(files), 1), dtype=np.int64),
+        identities=None,
+        splits=None,
+        label_origin="none",
+        licence="not stated",
+    )
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A loaded backbone with the faces of an audit."""
+
+    backbone: Backbone
+    faces: Faces
+    config: AuditConfig
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights, the preprocessing, and the code that brings images here."""
+        return digest(software_of(__name__).digest, *made_by(), self.backbone.fingerprint)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone runs.
+
+        Raises:
+            BackboneError: The device is not there.
+        """
+        return resolve_device(self.config.activations.device)
+
+    @property
+    def module(self) -> nn.Module:
+        """On its device, as it was recorded."""
+        return self.backbone.module.to(self.device).to(memory_format=torch.channels_last)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """That of the backbone."""
+        return self.backbone.preprocessing
+
+    @property
+    def shapes(self) -> Mapping[str, OutputShape]:
+        """Of the layers that are audited."""
+        return self.backbone.shapes
+
+    @property
+    def without_classes(self) -> str | None:
+        """Why the backbone returns no class scores; None where it does."""
+        return None if self.backbone.head is not None else self.backbone.without_head
+
+    @property
+    def data(self) -> Component:
+        """The source of the faces."""
+        return self.config.data
+
+    def batches(self, images: IntArray, size: int) -> Iterator[Tensor]:
+        """Some images, preprocessed, at most `size` at a time.
+
+        Raises:
+            DataError: An image became unreadable after the scan.
+        """
+        device = self.device
+        decoded = decoded_batches(
+            [self.faces.table.references[image] for image in images],
+            self.preprocessing,
+            batch_size=size,
+            workers=self.config.activations.workers,
+        )
+        try:
+            for _, pixels in decoded:
+                yield forward_input(pixels, self.preprocessing, device)
+        finally:
+            decoded.close()
+
 
 RANDOM_WEIGHTS = "random weights"
 _CALIBRATING = 32

@@ -13,14 +13,11 @@ from bias_audit.activations.store import free_bytes
 from bias_audit.analyses.analysis import Workload
 from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.logistic import principal_axes
-from bias_audit.analyses.probing.probe_work import probe_work
-from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.analyses.probing.probes import ProbeSettings, probe_work
 from bias_audit.audit.plan import Plan
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.data.faces import Faces
-from bias_audit.data.image_features import describe
-from bias_audit.data.image_quality import QUALITIES, SIDE
+from bias_audit.data.image_features import QUALITIES, SIDE, describe
 
 _TIMED_IMAGES = 8
 

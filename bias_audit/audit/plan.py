@@ -10,9 +10,8 @@ from typing import Any
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
-from bias_audit.analyses.withholding import without_small_intersections
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.analyses.small_groups import without_small_intersections
+from bias_audit.backbones.loading import BackboneParams, BackboneSource, load_backbone
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.criteria import (
     criterion_problems,
@@ -25,9 +24,8 @@ from bias_audit.config.font_files import font_problems
 from bias_audit.config.meaning import alone, joint_quantities, repeated, without_positions
 from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
 from bias_audit.config.wording import Problem, dotted
-from bias_audit.data.faces import Faces, FaceTable
+from bias_audit.data.faces import Faces, FaceSource, FaceTable
 from bias_audit.data.sampling import prepare
-from bias_audit.data.source import FaceSource
 from bias_audit.errors import AuditError, ConfigError
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress

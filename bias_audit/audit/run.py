@@ -17,21 +17,25 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.activations.likeness import Likeness
 from bias_audit.analyses.analysis import Control, Member, Step, Subject, Training
-from bias_audit.analyses.withholding import without_small_intersections
-from bias_audit.audit.analysing import analyses_of, analyses_of_all
+from bias_audit.analyses.small_groups import without_small_intersections
+from bias_audit.audit.analysing import (
+    ForHead,
+    FoundHead,
+    analyses_of,
+    analyses_of_all,
+    forget_errors,
+    head_of,
+)
 from bias_audit.audit.cache import DiskCache
 from bias_audit.audit.controls import (
     Drawn,
     ImageControl,
+    LoadedNetwork,
     control_records,
     image_controls,
     random_weight_controls,
+    reference_images,
 )
-from bias_audit.audit.costs import Costs
-from bias_audit.audit.error_log import forget_errors
-from bias_audit.audit.fingerprints import fingerprints
-from bias_audit.audit.heads import ForHead, FoundHead, head_of
-from bias_audit.audit.network import LoadedNetwork
 from bias_audit.audit.people import embedding_of, likeness_of, with_people
 from bias_audit.audit.plan import (
     Plan,
@@ -41,14 +45,11 @@ from bias_audit.audit.plan import (
     make_plan,
     refuse_unanswerable,
 )
-from bias_audit.audit.provenance import config_sha256, describe
-from bias_audit.audit.reference import reference_images
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.audit.provenance import Costs, config_sha256, describe, fingerprints
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.config.schema import AuditConfig
-from bias_audit.data.faces import Faces
-from bias_audit.data.identities import identity_cautions
-from bias_audit.data.ledger import data_record, exclusions_csv
+from bias_audit.data.duplicates import identity_cautions
+from bias_audit.data.faces import Faces, data_record, exclusions_csv
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress

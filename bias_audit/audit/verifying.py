@@ -14,7 +14,7 @@ from bias_audit.audit.plan import PlannedBackbone, find_faces, make_plan
 from bias_audit.backbones.loading import weights_sha256_of
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import AuditConfig
-from bias_audit.data.ledger import manifest_sha256
+from bias_audit.data.faces import manifest_sha256
 from bias_audit.errors import AuditError, BackboneError, ConfigError
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AuditResult

@@ -26,7 +26,7 @@ from bias_audit.files import digest
 from bias_audit.software import software_of
 
 if TYPE_CHECKING:  # what is only named here takes no part in the fingerprint
-    from bias_audit.backbones.backbone import Backbone
+    from bias_audit.backbones.loading import Backbone
 
 Statistics = Mapping[str, npt.NDArray[np.float32]]
 _DRAW = "1"

@@ -9,11 +9,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
+
+import bias_audit
+from bias_audit.errors import ConfigError
 
 MOST_NAMES: Final = 5
 """That one message lists."""
@@ -97,3 +101,36 @@ BACKBONE_SOURCES: Catalog[Any] = Catalog("bias_audit.backbones.sources", "backbo
 ANALYSES: Catalog[Any] = Catalog("bias_audit.analyses.methods", "analysis")
 EXECUTORS: Catalog[Any] = Catalog("bias_audit.zoo.executors", "executor")
 LAYOUTS: Catalog[Any] = Catalog("bias_audit.analyses.layouts", "layout")
+
+
+_FOLDER = "audit_configs"
+_PLACES = 2
+"""Parts of a path that names a shipped config: the folder, and the file."""
+
+
+def shipped(path: Path) -> Path:
+    """The path itself where something is there; else the shipped config of that name.
+
+    Args:
+        path: Such as "mine.yaml", or "quickstart", "quickstart.yaml", "audit_configs/zoo.yaml".
+
+    Raises:
+        ConfigError: A name without an ending, of nothing that is there.
+    """
+    is_name = path.parent in {Path(), Path(_FOLDER)} and len(path.parts) <= _PLACES
+    if not is_name or path.exists():
+        return path
+    known = {config.stem: config for config in _configs()}
+    if path.stem in known and path.suffix in {"", ".yaml"}:
+        return known[path.stem]
+    if path.suffix:
+        return path
+    problem = f"there is no such file; {unknown_name(path.name, known, noun='shipped config')}"
+    raise ConfigError([problem], source=str(path))
+
+
+def _configs() -> Iterator[Path]:
+    """Inside the package once installed, beside it in a source tree."""
+    package = Path(bias_audit.__file__).resolve().parent
+    for folder in (package / _FOLDER, package.parent / _FOLDER):
+        yield from sorted(folder.glob("*.yaml"))

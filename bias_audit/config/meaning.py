@@ -30,7 +30,7 @@ from bias_audit.config.criteria import (
     name_problems,
     quantity_problems,
 )
-from bias_audit.config.mending import mend
+from bias_audit.config.mistakes import mend
 from bias_audit.config.schema import Activations, Criterion, Output
 from bias_audit.config.wording import Location, Problem, shown
 from bias_audit.groups import Attribute

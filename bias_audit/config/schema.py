@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,11 +12,152 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 
-from bias_audit.config.changes import Changes
-from bias_audit.config.declarations import Declarations
+Better = Literal["higher", "lower"]
+FailOn = Literal["worse", "changed", "undecided"]
+Margin = Annotated[float, Field(gt=0)]
+
+
+class Changes(BaseModel):
+    """The plan for comparing an audit with another, declared before it is made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    margin: Margin = Field(
+        default=0.02,
+        description="Changes smaller than this do not matter: an interval within it on both sides "
+        "of 0 is called equivalent.",
+    )
+    rationale: str = Field(
+        default="Two hundredths of an AUC, an accuracy or a recall: one image more or less of "
+        "fifty that is told rightly. A convention, chosen without knowledge of the use; declare "
+        "your own.",
+        pattern=r"\S",
+        description="Why this margin; printed beside the comparison.",
+    )
+    margins: dict[str, Margin] = Field(
+        default_factory=lambda: {"bits": 0.05},
+        description='Of single quantities, such as {"recall": 0.05}.',
+    )
+    better: dict[str, Better] = Field(
+        default_factory=dict,
+        description='Which way a quantity improves, such as {"macro_auc": "lower"}; what is not '
+        "named here follows the criteria (at_most: lower, at_least: higher), or is only called "
+        "higher or lower.",
+    )
+    level: float = Field(
+        default=0.95, gt=0.5, lt=1, description="Coverage of the intervals of differences."
+    )
+    fail_on: tuple[FailOn, ...] = Field(
+        default=(), description="What makes `bias-audit diff` fail: worse, changed, undecided."
+    )
+
+    def margin_of(self, quantity: str) -> float:
+        """The margin of a quantity."""
+        return self.margins.get(quantity, self.margin)
+
+
+_LONGEST = 4000
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_LONGEST)]
+"""Something said; what is not known is left out, not left empty."""
+
+
+def _as_text(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+Limit = Annotated[
+    Text,
+    BeforeValidator(_as_text),
+    WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": _LONGEST}),
+]
+"""A text that may be a number alone."""
+
+
+def _no_number(value: object) -> object:
+    if isinstance(value, int | float):  # would be read as seconds since 1970
+        raise ValueError("expected a date such as 2024-07-12")  # noqa: TRY004  told by its key
+    return value
+
+
+Day = Annotated[datetime.date, BeforeValidator(_no_number)]
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Regulation(_Declared):
+    """A law or standard, as the person who names it read it."""
+
+    name: Text = Field(description='Such as "EU AI Act", "IEEE 7003", or an internal policy.')
+    version: Text | None = Field(
+        default=None, description="Which text was read, such as its number and amendments."
+    )
+    date: Day | None = Field(default=None, description="Of that text, as YYYY-MM-DD.")
+
+
+class Scenario(_Declared):
+    """One way in which bias could do harm, and how it is watched for."""
+
+    group: Text | None = Field(default=None, description="Who could be harmed.")
+    hazard: Text | None = Field(default=None, description="What could happen to them, and how.")
+    metric: Text | None = Field(default=None, description="What would show it.")
+    threshold: Limit | None = Field(default=None, description="From which value on, and why.")
+    mitigation: Text | None = Field(default=None, description="What is done about it.")
+    review_trigger: Text | None = Field(
+        default=None, description="What makes people look at it again."
+    )
+    criteria: tuple[str, ...] = Field(
+        default=(),
+        description="Names of criteria of this config that test it; their verdicts are printed "
+        "beside it.",
+    )
+
+
+class Declarations(_Declared):
+    """Facts about an audit that no measurement gives; what is missing reads NOT PROVIDED."""
+
+    responsible_person: Text | None = Field(
+        default=None, description="Who answers for this audit: name and role."
+    )
+    organisation: Text | None = Field(default=None, description="On whose behalf.")
+    purpose: Text | None = Field(default=None, description="Why the audit is made.")
+    intended_use: Text | None = Field(
+        default=None, description="Of the system the backbone is for: where, by and on whom."
+    )
+    downstream_task: Text | None = Field(
+        default=None, description="What is to be computed from the backbone's activations."
+    )
+    legal_basis: Text | None = Field(
+        default=None, description="For processing these images and labels."
+    )
+    data_collection: Text | None = Field(
+        default=None, description="How the images came about, and what the people shown know."
+    )
+    pretraining_data: Text | None = Field(
+        default=None, description="What the backbone was trained on."
+    )
+    impact_assessment: Text | None = Field(
+        default=None, description="Where an assessment of the impact on people is filed."
+    )
+    acceptance_decision: Text | None = Field(
+        default=None, description="What was decided on these results, by whom, and why."
+    )
+    mitigation: Text | None = Field(default=None, description="What is done about what was found.")
+    residual_risk: Text | None = Field(
+        default=None, description="What remains after that, and who accepts it."
+    )
+    regulations: tuple[Regulation, ...] = Field(
+        default=(), description="The texts that were read, with version and date."
+    )
+    scenarios: tuple[Scenario, ...] = Field(default=(), description="Bias scenarios.")
 
 
 class Strict(BaseModel):

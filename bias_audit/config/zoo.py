@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bias_audit.config.changes import Changes
-from bias_audit.config.declarations import Declarations
 from bias_audit.config.schema import (
     Activations,
     AuditConfig,
+    Changes,
     Component,
     Controls,
     Criterion,
+    Declarations,
     FontPaths,
     Multiplicity,
     Sampling,

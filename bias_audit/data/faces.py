@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Generic, TypeVar
+
+import imagehash
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
 
 from bias_audit.arrays import IntArray
+from bias_audit.config.schema import Strict
+from bias_audit.data.images import UnusableImageError, decode_first, read_bytes
 from bias_audit.errors import DataError
-from bias_audit.groups import Attribute, Group, intersection_codes
+from bias_audit.groups import Attribute, Group, intersection_codes, intersections
+from bias_audit.results.audit import AttributeRecord, CellCount, DataRecord, ExclusionReason
+from bias_audit.statistics.clusters import effective_clusters
 
 
 @dataclass(frozen=True)
@@ -146,3 +160,160 @@ class Faces:
             f"{sha256} {reference.white}" if reference.white else sha256
             for sha256, reference in zip(self.sha256, self.table.references, strict=True)
         )
+
+
+P = TypeVar("P", bound=Strict)
+
+
+@dataclass(frozen=True)
+class FaceSource(Generic[P]):
+    """A kind of face dataset."""
+
+    title: str
+    params_type: type[P]
+    read: Callable[[P], FaceTable]
+    """Reads labels and references, opens no image; raises DataError when nothing can be read."""
+    declares: Callable[[P], tuple[Attribute, ...]] | None = None
+    """The attributes that `read` gives, where they are known without reading anything."""
+
+
+Records = npt.NDArray[np.void]
+SIDE = 32
+"""Of the grey thumbnail."""
+DTYPE = np.dtype(
+    [
+        ("key", "S32"),
+        ("sha256", "S64"),
+        ("pixels", "S64"),
+        ("hash", "<u8", 4),
+        ("mirrored", "<u8", 4),
+        ("thumbnail", "u1", (SIDE, SIDE)),
+        ("n_frames", "<i4"),
+        ("white", "<i8"),
+        ("is_white_stated", "?"),
+        ("reason", "S24"),
+        ("detail", "S240"),
+    ]
+)
+"""One image: `sha256` of its bytes, `pixels` the SHA-256 of its size and decoded pixels, `hash`
+its 256-bit perceptual hash, `mirrored` that of its mirror image, `white` the value of white where
+the image is deeper than 8 bits (else 0), `reason` why it cannot be used.
+`n_frames` or `reason` is written last: a record with neither frames nor a reason is not done."""
+_HASH_SIDE = 16
+_REDUCED = 4 * _HASH_SIDE
+
+
+def fingerprint(reference: ImageReference, record: np.void) -> None:
+    """Open one image and fill its record; an unusable one gets a reason instead."""
+    try:
+        data = read_bytes(reference)
+        record["sha256"] = hashlib.sha256(data).hexdigest().encode()
+        decoded = decode_first(data)
+    except UnusableImageError as error:
+        record["detail"] = error.detail.encode()[: DTYPE["detail"].itemsize]
+        record["reason"] = error.reason.encode()
+        return
+    image = decoded.image
+    size = f"{image.width}x{image.height}:".encode()
+    record["pixels"] = hashlib.sha256(size + image.tobytes()).hexdigest().encode()
+    grey = image.convert("L")
+    reduced = grey.resize((_REDUCED, _REDUCED), Image.Resampling.LANCZOS)
+    record["hash"] = perceptual_hash(reduced)
+    record["mirrored"] = perceptual_hash(ImageOps.mirror(reduced))
+    record["thumbnail"] = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    record["white"], record["is_white_stated"] = decoded.white, decoded.is_white_stated
+    record["n_frames"] = decoded.n_frames
+
+
+def perceptual_hash(image: Image.Image) -> npt.NDArray[np.uint64]:
+    """256-bit DCT hash (`imagehash.phash` with `hash_size=16`) as four words, shape (4,)."""
+    bits = np.asarray(imagehash.phash(image, hash_size=_HASH_SIDE).hash, dtype=bool)
+    return np.packbits(bits.ravel()).view(np.uint64)
+
+
+_EXAMPLES = 5
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def summarise_exclusions(exclusions: Sequence[Exclusion]) -> tuple[ExclusionReason, ...]:
+    """Counts by reason and effect, in order of first appearance, with up to five examples."""
+    groups: dict[tuple[str, str], list[Exclusion]] = {}
+    for exclusion in exclusions:
+        groups.setdefault((exclusion.reason, exclusion.effect), []).append(exclusion)
+    return tuple(
+        ExclusionReason(
+            reason=reason,
+            effect=effect,
+            count=len(entries),
+            examples=tuple(f"{entry.reference}: {entry.detail}" for entry in entries[:_EXAMPLES]),
+        )
+        for (reason, effect), entries in groups.items()
+    )
+
+
+def exclusions_csv(exclusions: Sequence[Exclusion]) -> str:
+    """The whole ledger as CSV text; no cell is a formula to a spreadsheet."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(["image", "reason", "effect", "detail"])
+    for entry in exclusions:
+        cells = (entry.reference, entry.reason, entry.effect, entry.detail)
+        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+    return stream.getvalue()
+
+
+def manifest_sha256(faces: Faces) -> str:
+    """SHA-256 over the sorted (image SHA-256, labels) of the images used.
+
+    It does not depend on file names or on order, so two people can compare what they audited.
+    """
+    table = faces.table
+    lines = sorted(
+        json.dumps(
+            [sha, {a.name: a.levels[code] for a, code in zip(table.attributes, row, strict=True)}],
+            sort_keys=True,
+        )
+        for sha, row in zip(faces.sha256, table.codes, strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def images_sha256(faces: Faces) -> str:
+    """SHA-256 over the sorted SHA-256 of the images used, whatever their labels are."""
+    return hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest()
+
+
+def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) -> DataRecord:
+    """The faces an audit rests on, in aggregate.
+
+    Args:
+        faces: The images used.
+        kind: Name of the source plugin.
+        found_cautions: What the images themselves showed, beside the source's own cautions.
+    """
+    table = faces.table
+    names = table.identities
+    sizes = np.unique(faces.clusters, return_counts=True)[1]
+    used = np.bincount(table.cells, minlength=table.n_cells)
+    groups = intersections(table.attributes)
+    return DataRecord(
+        name=table.name,
+        kind=kind,
+        attributes=tuple(AttributeRecord(name=a.name, levels=a.levels) for a in table.attributes),
+        cells=tuple(
+            CellCount(group=group, found=int(found), used=int(count))
+            for group, found, count in zip(groups, faces.found, used, strict=True)
+        ),
+        n_images=len(faces),
+        n_identities=None if names is None else len({*names} - {""}),
+        n_without_identity=None if names is None else names.count(""),
+        n_clusters=len(sizes),
+        effective_clusters=effective_clusters(sizes),
+        label_origin=table.label_origin,
+        licence=table.licence,
+        cautions=(*table.cautions, *found_cautions),
+        notices=table.notices,
+        exclusions=summarise_exclusions(table.exclusions),
+        manifest_sha256=manifest_sha256(faces),
+        images_sha256=images_sha256(faces),
+    )

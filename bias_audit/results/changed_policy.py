@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 from bias_audit.config.catalog import unknown_name
-from bias_audit.config.changes import Changes, FailOn
+from bias_audit.config.schema import Changes, FailOn
 from bias_audit.errors import ConfigError
 
 _WAYS: Final = ("higher", "lower")

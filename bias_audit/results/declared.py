@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bias_audit.config.declarations import Declarations, Scenario
+from bias_audit.config.schema import Declarations, Scenario
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.verdict import Verdict
 

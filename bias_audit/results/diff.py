@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
 
-from bias_audit.config.changes import Changes
-from bias_audit.config.schema import Criterion
+from bias_audit.config.schema import Changes, Criterion
 from bias_audit.errors import OutputError
 from bias_audit.groups import Group
 from bias_audit.results.audit import SubjectResult

@@ -39,8 +39,7 @@ from bias_audit.results.margins import (
 )
 from bias_audit.results.matching import Number, numbers, numbers_among
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
-from bias_audit.statistics.coverage import at_level, quantile, standard_error
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, at_level, quantile, standard_error
 
 
 def judge(

@@ -13,8 +13,7 @@ from scipy.special import ndtr
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.matching import Number
-from bias_audit.statistics.coverage import interval_at, quantile
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, interval_at, quantile
 
 Bounds = tuple[float, float]
 POWER: Final = 0.8

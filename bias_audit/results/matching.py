@@ -10,8 +10,7 @@ from bias_audit.config.schema import Criterion
 from bias_audit.groups import Group
 from bias_audit.results.audit import AnalysisResult, SubjectResult
 from bias_audit.results.blocks import Curve, CurvePoint, GroupTable, LayerCurve
-from bias_audit.statistics.coverage import allowing_for_choice
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 
 B = TypeVar("B")
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import Measured
 
 Weights = npt.NDArray[np.uint16]
 
@@ -51,3 +57,90 @@ def percentile_interval(
 def bootstrap_method(unit: str, n_draws: int) -> str:
     """How an interval was made, for `Estimate.method`; `unit` is "images" or "clusters"."""
     return f"percentile bootstrap over {unit}, {n_draws} draws"
+
+
+def mean_of(measures: Sequence[Measured]) -> Measured:
+    """The mean of several numbers about the same images, at least one; draws add no error."""
+    value = float(np.mean([measure.value for measure in measures]))
+    influence = np.mean([measure.influence for measure in measures], axis=0)
+    return replace(measures[0], value=value, influence=np.asarray(influence))
+
+
+def compared_with_a_further_draw(by_layer: Sequence[Sequence[Measured]]) -> tuple[Measured, ...]:
+    """The mean over draws at every layer, with the error of a further draw in its place.
+
+    Between n draws of variance s^2 that error has the variance s^2 (1 + 1 / n), and n - 1 degrees
+    of freedom: the layers of one draw share its weights, so further layers add little. The
+    variance of a layer is its own or the mean over layers, whichever is larger; the spread between
+    draws holds some of the images' own variance too. Both make it rather too large.
+
+    Args:
+        by_layer: For each layer one number for each draw, at least two; influences have units
+            for the draws after the clusters.
+
+    Returns:
+        One number for each layer.
+    """
+    means = [mean_of(draws) for draws in by_layer]
+    n = len(by_layer[0])
+    off = np.array([[draw.value for draw in draws] for draws in by_layer])
+    off -= off.mean(axis=1, keepdims=True)
+    own = (off**2).sum(axis=1) / (n - 1)
+    variances = np.maximum(own, own.mean()) * (1 + 1 / n)
+    result = []
+    for mean, deviations, variance in zip(means, off, variances, strict=True):
+        size = float(np.sqrt((deviations**2).sum()))
+        unit = deviations / size if size > 0 else np.full(n, 1 / np.sqrt(n))
+        influence = mean.influence.copy()
+        at = len(mean.weight)
+        influence[at : at + n] += unit * np.sqrt(variance)
+        result.append(replace(mean, influence=influence, seed_freedom=float(n - 1)))
+    return tuple(result)
+
+
+_ANYWHERE = (-np.inf, np.inf)
+
+
+def mean_over_repetitions(
+    values: FloatArray, *, level: float, within: tuple[float, float] = _ANYWHERE
+) -> Estimate:
+    """Mean of independent repetitions, with Student's t interval.
+
+    Args:
+        values: One per repetition, shape (n_repetitions,), at least two.
+        level: Coverage of the interval.
+        within: Smallest and largest value there can be; the interval ends there.
+    """
+    return _estimate(values, level, within, f"Student's t over {len(values)} repetitions")
+
+
+def mean_over_pairs(
+    values: FloatArray, *, level: float, within: tuple[float, float] = _ANYWHERE
+) -> Estimate:
+    """Mean of a number that every pair of independent repetitions has.
+
+    Pairs share repetitions, so the interval is Student's t over the jackknife's pseudo-values of
+    the repetitions (Arvesen 1969, Annals of Mathematical Statistics 40:2076-2100).
+
+    Args:
+        values: Shape (n_repetitions, n_repetitions), symmetric, at least three; the diagonal is
+            not looked at.
+        level: Coverage of the interval.
+        within: Smallest and largest value there can be; the interval ends there.
+    """
+    n = len(values)
+    of_each = values.sum(axis=1) - np.diag(values)
+    total = of_each.sum()
+    mean = total / (n * (n - 1))
+    without_one = (total - 2 * of_each) / ((n - 1) * (n - 2))
+    method = f"Student's t over jackknife pseudo-values of {n} repetitions"
+    return _estimate(n * mean - (n - 1) * without_one, level, within, method)
+
+
+def _estimate(
+    values: FloatArray, level: float, within: tuple[float, float], method: str
+) -> Estimate:
+    n, mean = len(values), float(values.mean())
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    lower, upper = max(mean - half, within[0]), min(mean + half, within[1])
+    return Estimate(mean, lower, upper, level=level, n=n, method=method)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from scipy.special import expit, logit, ndtri, stdtrit
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
 
 Scale = Literal["identity", "logit", "wilson", "paired"]
 
@@ -40,3 +48,114 @@ class Estimate:
     def counted(self) -> float:
         """Observations that a score interval counts."""
         return self.n if self.effective is None else self.effective
+
+
+_TINY: Final = float(np.finfo(np.float64).tiny)
+
+
+def quantile(level: float, freedom: float | None = None) -> float:
+    """The quantile of a two-sided interval, such as 1.96 for 0.95.
+
+    Args:
+        level: Coverage.
+        freedom: Degrees of freedom of Student's t; None for the normal distribution.
+    """
+    tail = (1 - level) / 2
+    return -float(ndtri(tail) if freedom is None else stdtrit(freedom, tail))
+
+
+def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
+    """The bounds that an estimate has at another level.
+
+    On the scale "wilson", Wilson's interval of `value` and `counted`, exactly. Otherwise each
+    bound's distance from the value, on the estimate's scale, is multiplied by the ratio of the
+    quantiles of the two levels, so that an interval that is wider on one side stays so; on the
+    scale "paired", it is never less than that of pairs that all agree. A share of exactly 0 or 1
+    has no logit; there the distances are measured on the share itself and the bounds kept within
+    [0, 1].
+
+    Args:
+        estimate: A value and its interval.
+        level: Coverage asked for, in (0, 1).
+
+    Returns:
+        Lower and upper bound; the estimate's own at its own level. Intervals are nested: a higher
+        level never gives a narrower one.
+
+    Raises:
+        ValueError: `level` is not in (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a coverage between 0 and 1, got {level}")
+    if level == estimate.level:
+        return estimate.lower, estimate.upper
+    own = own_quantile(estimate, level)
+    if estimate.scale == "wilson":
+        return wilson_bounds(estimate.value, estimate.counted, own)
+    ratio = own / own_quantile(estimate, estimate.level)
+    value, lower, upper = estimate.value, estimate.lower, estimate.upper
+    if estimate.scale in {"identity", "paired"}:
+        least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
+        lower, upper = _stretched(value, lower, upper, ratio, least)
+        if estimate.scale == "paired":
+            return max(-1.0, lower), min(1.0, upper)
+        return lower, upper
+    if 0 < value < 1:
+        value, lower, upper = (float(logit(number)) for number in (value, lower, upper))
+        lower, upper = _stretched(value, lower, upper, ratio)
+        return float(expit(lower)), float(expit(upper))
+    lower, upper = _stretched(value, lower, upper, ratio)
+    return max(0.0, lower), min(1.0, upper)
+
+
+def at_level(estimate: Estimate, level: float) -> Estimate:
+    """The estimate with its interval at another level, its method saying so."""
+    if level == estimate.level:
+        return estimate
+    lower, upper = interval_at(estimate, level)
+    method = f"{estimate.method}, from {100 * estimate.level:g} % to {100 * level:.6g} %"
+    return replace(estimate, lower=lower, upper=upper, level=level, method=method)
+
+
+def standard_error(estimate: Estimate) -> float:
+    """Half the width of the interval over its quantile; infinite for an open interval."""
+    width = estimate.upper - estimate.lower
+    own = own_quantile(estimate, estimate.level)
+    return width / 2 / own if math.isfinite(width) else math.inf
+
+
+def allowing_for_choice(estimate: Estimate, choice: float) -> Estimate:
+    """The estimate of a layer chosen by estimates like it, at the level it has alone.
+
+    Args:
+        estimate: As it stands among those of the other layers.
+        choice: Share of the error rate that is left, see `inference.choice_among`.
+    """
+    lower, upper = interval_at(estimate, 1 - (1 - estimate.level) * choice)
+    method = f"{estimate.method}, allowing for the choice of the layer"
+    return replace(estimate, lower=lower, upper=upper, choice=choice, method=method)
+
+
+def p_of_no_difference(estimate: Estimate) -> float:
+    """Two-sided, from the interval's distance to the value on the side of 0; never 0."""
+    value = estimate.value
+    reach = value - estimate.lower if value > 0 else estimate.upper - value
+    if value == 0 or reach <= 0:
+        return 1.0 if value == 0 else _TINY
+    found = abs(value) / reach * own_quantile(estimate, estimate.level)
+    tail = norm.sf(found) if estimate.freedom is None else student.sf(found, estimate.freedom)
+    return min(1.0, max(_TINY, float(2 * tail) / estimate.choice))
+
+
+def own_quantile(estimate: Estimate, level: float) -> float:
+    """Of an estimate's interval at a level, by its degrees of freedom and the choice of layer."""
+    return quantile(1 - (1 - level) * estimate.choice, estimate.freedom)
+
+
+def _stretched(
+    value: float, lower: float, upper: float, ratio: float, least: float = 0.0
+) -> tuple[float, float]:
+    """Bounds at `ratio` times their distance; one on the wrong side of the value stays."""
+    low = value - max(least, (value - lower) * ratio) if lower <= value else lower
+    high = value + max(least, (upper - value) * ratio) if upper >= value else upper
+    return low, high

@@ -11,8 +11,7 @@ from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import AuditError
 from bias_audit.progress import Progress
 from bias_audit.results.history.opening import reading_from
-from bias_audit.zoo.entries import Entry
-from bias_audit.zoo.folders import DATABASE
+from bias_audit.zoo.entries import DATABASE, Entry
 from bias_audit.zoo.standing import Standing, standings
 
 _PASSES = ("forward pass", "classification layer")

@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from bias_audit.backbones.backbone import BackboneSource
+from bias_audit.audit.analysing import keep_error
+from bias_audit.audit.run import run
+from bias_audit.backbones.loading import BackboneSource
 from bias_audit.config.catalog import BACKBONE_SOURCES, unknown_name
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.config.zoo import ZooBackbone, ZooConfig, ZooDataset
-from bias_audit.errors import ConfigError
-from bias_audit.files import digest
+from bias_audit.errors import AuditError, ConfigError, OutputError
+from bias_audit.files import digest, writing
+from bias_audit.progress import Progress
+from bias_audit.report.render import render
+from bias_audit.selftest.run import kept_or_quick
+from bias_audit.zoo.executor import Done, Task
+
+
+def perform(task: Task, progress: Progress) -> Done:
+    """Make one audit and write its reports; an error is told, so that the others go on."""
+    began = time.monotonic()
+    config = task.config
+    try:
+        run(
+            config,
+            command=task.command,
+            progress=progress,
+            selftest=partial(kept_or_quick, config.output.cache, progress),
+        )
+        render(task.folder, formats=config.output.formats)
+    except AuditError as error:
+        refused = isinstance(error, OutputError)
+        return Done(task.key, time.monotonic() - began, error=str(error), is_refused=refused)
+    except Exception as error:  # noqa: BLE001  one backbone must not stop the others
+        told = keep_error(error, task.folder)
+        return Done(task.key, time.monotonic() - began, error=told)
+    return Done(task.key, time.monotonic() - began)
+
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST = 64
@@ -169,3 +202,65 @@ def safe_name(text: str) -> str:
     if safe == text and len(safe) <= _LONGEST:
         return safe
     return f"{safe[: _LONGEST - _DIGEST - 1] or 'unnamed'}-{digest(text)[:_DIGEST]}"
+
+
+DATABASE = "history.sqlite"
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a zoo's folder for one command, so that two schedules never collide.
+
+    The operating system frees the lock of a process that dies.
+
+    Raises:
+        OutputError: Another command holds it, or the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                f"another command is at work in {folder}: wait for it, or let the next scheduled "
+                "run do this one's work"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def next_folder(
+    root: Path, entry: Entry, now: datetime | None = None, *, recorded: Collection[Path] = ()
+) -> Path:
+    """Where the next audit of an entry goes: where an interrupted one left off, or a new folder.
+
+    Args:
+        root: The zoo's folder.
+        entry: One of its entries.
+        now: For the name of a new folder.
+        recorded: Resolved folders that the history knows. Without its result, such a one is
+            damaged, not unfinished.
+    """
+    home = root / entry.place
+    unfinished = [
+        each
+        for each in run_folders(home)
+        if not (each / "audit.json").exists() and each.resolve() not in recorded
+    ]
+    if unfinished:
+        return unfinished[-1]
+    stamp = (now or datetime.now(UTC)).strftime(_STAMP)
+    folder, number = home / stamp, 1
+    while folder.exists():
+        number += 1
+        folder = home / f"{stamp}-{number}"
+    return folder
+
+
+def run_folders(home: Path) -> list[Path]:
+    """Folders of an entry's audits, the oldest first."""
+    return sorted(path for path in home.glob("*") if path.is_dir() and path.name[:1].isdigit())

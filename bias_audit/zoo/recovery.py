@@ -2,21 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from bias_audit.config.zoo import ZooConfig
+from bias_audit.config.zoo import Retention, ZooConfig
 from bias_audit.errors import OutputError
-from bias_audit.files import remove_partial
+from bias_audit.files import remove_partial, writing
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
-from bias_audit.results.history.latest import all_audits
-from bias_audit.results.history.recording import RunFolder, rebuild
+from bias_audit.results.history.latest import LatestAudit, all_audits
+from bias_audit.results.history.recording import RunFolder, mark_pruned, rebuild
 from bias_audit.results.history.soundness import damage_of, move_aside
 from bias_audit.results.store import read_audit
-from bias_audit.zoo.entries import Entry
-from bias_audit.zoo.folders import DATABASE, run_folders
+from bias_audit.zoo.entries import DATABASE, Entry, locked, run_folders
+
+_DAY: Final = 86400.0
+_CACHED: Final = (
+    "activations",
+    "intermediate",
+    "analyses",
+    "contributions",
+    "random_weights",
+    "near_duplicates",
+)
+"""Folders of a cache whose entries can be made again."""
+
+
+@dataclass(frozen=True)
+class _Old:
+    path: Path
+    size: int
+    audit_id: int | None = None
+
+
+def prune(
+    zoo: ZooConfig,
+    entries: Sequence[Entry],
+    *,
+    mode: Literal["delete", "tell"],
+    now: datetime | None = None,
+) -> Iterator[str]:
+    """Delete what the policy does not keep, and say so; the history keeps every number.
+
+    Args:
+        zoo: The zoo.
+        entries: Its entries. Audits of others are old as well: they are no longer in the config.
+        mode: "tell" deletes nothing.
+        now: For the age of audits.
+
+    Raises:
+        OutputError: Another command is at work in the zoo's folder, or the disk refuses.
+    """
+    now = now or datetime.now(UTC)
+    verb = "deleted" if mode == "delete" else "would delete"
+    with locked(zoo.folder):
+        database = zoo.folder / DATABASE
+        old = [
+            _Old(audit.folder, _size(audit.folder), audit.id)
+            for key, audits in all_audits(database, zoo.name).items()
+            for audit in _beyond(zoo.policy.keep, audits, now, listed=_is_listed(key, entries))
+        ]
+        cached = list(_unused(zoo.output.cache, zoo.policy.keep.cache_days))
+        for each in (*old, *cached):
+            if mode == "delete":
+                with writing(each.path):
+                    _remove(each.path)
+            yield f"{verb} {each.path} ({each.size / 1e6:.1f} MB)"
+        if mode == "delete" and old:
+            mark_pruned(database, [each.audit_id for each in old if each.audit_id is not None])
+        total = sum(each.size for each in (*old, *cached))
+        yield (
+            f"{verb} {len(old)} run folders and {len(cached)} stored intermediate results, "
+            f"{total / 1e6:.1f} MB; the history keeps the numbers"
+        )
+
+
+def _is_listed(key: tuple[str, str], entries: Sequence[Entry]) -> bool:
+    return any(entry.key == key for entry in entries)
+
+
+def _beyond(
+    keep: Retention, audits: Sequence[LatestAudit], now: datetime, *, listed: bool
+) -> Iterator[LatestAudit]:
+    """Audits of one entry that are not kept; of an entry of the config, never the newest."""
+    for place, audit in enumerate(audits):
+        age = now - datetime.fromisoformat(audit.started)
+        is_young = keep.days is not None and age < timedelta(days=keep.days)
+        is_new = place < keep.audits and (listed or keep.days is None)
+        if not (is_young or is_new or audit.is_pruned) and audit.folder.is_dir():
+            yield audit
+
+
+def _unused(cache: Path, days: int | None) -> Iterator[_Old]:
+    """Entries of a cache that were neither written nor read for so long."""
+    if days is None:
+        return
+    before = time.time() - days * _DAY
+    for folder in _CACHED:
+        for path in sorted((cache / folder).glob("*")):
+            files = [path] if path.is_file() else list(path.rglob("*"))
+            states = [each.stat() for each in files if each.is_file()]
+            newest = max((max(s.st_atime, s.st_mtime) for s in states), default=time.time())
+            if newest < before:
+                yield _Old(path, sum(state.st_size for state in states))
+
+
+def _remove(path: Path) -> None:
+    """A result goes first, so that an interruption leaves no folder that looks whole."""
+    if path.is_file():
+        path.unlink()
+        return
+    (path / "audit.json").unlink(missing_ok=True)
+    shutil.rmtree(path)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
 
 _HOUR: Final = 3600.0
 """No file takes longer to write."""

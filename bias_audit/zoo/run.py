@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
-from bias_audit.progress import Progress
+from bias_audit.files import write_text, writing
+from bias_audit.progress import Progress, Step
 from bias_audit.results.history.latest import all_audits, last_run, latest_audits, told_audits
 from bias_audit.results.history.recording import (
     EntryState,
@@ -19,14 +22,83 @@ from bias_audit.results.history.recording import (
     rebuild,
     record_run,
 )
-from bias_audit.zoo.comparing import compare_new
-from bias_audit.zoo.entries import Entry, entries
+from bias_audit.zoo.entries import DATABASE, Entry, entries, locked, next_folder, perform
 from bias_audit.zoo.executor import Done, Executor, Task
-from bias_audit.zoo.folders import DATABASE, locked, next_folder
-from bias_audit.zoo.hearing import begin
 from bias_audit.zoo.recovery import recover
-from bias_audit.zoo.standing import Standing, standings
-from bias_audit.zoo.task import perform
+from bias_audit.zoo.standing import Standing, compare_new, standings
+
+_NAME: Final = ".unheard"
+
+
+def begin(folder: Path, last_run: int) -> int:
+    """Note that a run begins, and say up to which run all were heard to their end.
+
+    Call it with the zoo's folder locked.
+
+    Args:
+        folder: The zoo's.
+        last_run: Id of the last run in the history; 0 where there is none.
+
+    Returns:
+        `last_run`, or what the first of the runs that were cut short had noted.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    with suppress(OSError, ValueError):
+        return int((folder / _NAME).read_text(encoding="utf-8"))
+    write_text(folder / _NAME, f"{last_run}\n")
+    return last_run
+
+
+def end(folder: Path) -> None:
+    """Note that a run was heard: its report is written, and its outcome told.
+
+    Args:
+        folder: The zoo's.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    with writing(folder):
+        (folder / _NAME).unlink(missing_ok=True)
+
+
+_SECONDS = 30.0
+
+
+@dataclass
+class LineProgress:
+    """Says what stays, and how far long steps are."""
+
+    label: str
+
+    def say(self, message: str) -> None:
+        """Write one line."""
+        sys.stdout.write(f"[{self.label}] {message}\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
+        """Say now and then how far a step is; short steps are not mentioned."""
+        yield _LineStep(self, title, total, unit)
+
+
+@dataclass
+class _LineStep:
+    lines: LineProgress
+    title: str
+    total: int
+    unit: str
+    done: int = 0
+    told: float = field(default_factory=time.monotonic)
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        if time.monotonic() - self.told > _SECONDS:
+            self.told = time.monotonic()
+            self.lines.say(f"{self.title}: {self.done} of {self.total} {self.unit}s")
+
 
 _UNTOLD: Final = "by a run that the history lacks: it was interrupted, or the history was lost"
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.config.catalog import BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import sha256_of

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bias_audit.activations.borrowing import subset
 from bias_audit.activations.extract import Extraction, extract
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.activations.store import subset
+from bias_audit.backbones.loading import Backbone
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.progress import Silent

@@ -13,7 +13,7 @@ import torch
 from bias_audit.activations import extract as extraction
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import extract, forward_input
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import Backbone
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError

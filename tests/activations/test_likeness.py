@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from bias_audit.activations.likeness import Likeness, activation_vectors, likeness
-from bias_audit.selftest.subjects import InMemoryActivations
+from bias_audit.selftest.simulated import InMemoryActivations
 
 LIMIT = 0.02
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.arrays import IntArray
-from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.backbones.loading import Preprocessing
 from bias_audit.backbones.pooling import OutputShape, units
 from bias_audit.config.schema import Component
 from bias_audit.groups import Attribute

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bias_audit.analyses.analysis import Arrays, Subject
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute
-from bias_audit.selftest.subjects import InMemoryCache, Sample, subject_with
+from bias_audit.selftest.simulated import InMemoryCache, Sample, subject_with
 
 AGE = Attribute("age", ("young", "middle", "old"))
 GENDER = Attribute("gender", ("female", "male"))

@@ -18,7 +18,7 @@ from bias_audit.results.blocks import (
     GroupTable,
     RegionShares,
 )
-from bias_audit.statistics.coverage import quantile
+from bias_audit.statistics.estimate import quantile
 from tests.analyses.attributed import FakeNetwork, attributed
 from tests.analyses.planted import FakeCache, planted
 

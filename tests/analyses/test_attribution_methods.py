@@ -20,19 +20,19 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from bias_audit.analyses.attributing.applicability import why_not
+from bias_audit.analyses.attributing.checks import largest_change
 from bias_audit.analyses.attributing.decision import LinearMap, OwnDecision, ProbeDecision
-from bias_audit.analyses.attributing.faithfulness import largest_change
+from bias_audit.analyses.attributing.maps import probe_map
 from bias_audit.analyses.attributing.methods import (
     METHODS,
     Method,
     MethodSettings,
     attribute,
     method_named,
+    rewired,
+    why_not,
     window_of,
 )
-from bias_audit.analyses.attributing.probe_map import probe_map
-from bias_audit.analyses.attributing.rewiring import rewired
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec
 from bias_audit.analyses.targets import targets_of
 from bias_audit.backbones.pooling import OutputShape

@@ -12,25 +12,27 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity as reference_similarity
 
-from bias_audit.analyses.attributing.attribution_findings import _densest
-from bias_audit.analyses.attributing.face_template import (
-    RENDERED,
-    TIGHT,
-    FaceTemplate,
-    regions_on,
-    template_of,
-)
-from bias_audit.analyses.attributing.faithfulness import curve_areas, order_by, random_order
-from bias_audit.analyses.attributing.groups_shown import shown_groups
-from bias_audit.analyses.attributing.map_likeness import (
+from bias_audit.analyses.attributing.checks import (
+    STAGES,
+    curve_areas,
+    order_by,
+    random_order,
+    randomised,
     rank_correlation,
     structural_similarity,
 )
-from bias_audit.analyses.attributing.randomising import STAGES, randomised
-from bias_audit.analyses.attributing.region_blocks import Shares
-from bias_audit.analyses.attributing.rewiring import rewired
-from bias_audit.analyses.attributing.totals import Means, Totals
-from bias_audit.backbones.backbone import Preprocessing
+from bias_audit.analyses.attributing.face_regions import (
+    RENDERED,
+    TIGHT,
+    FaceTemplate,
+    Shares,
+    regions_on,
+    template_of,
+)
+from bias_audit.analyses.attributing.maps import Means, Totals, shown_groups
+from bias_audit.analyses.attributing.methods import rewired
+from bias_audit.analyses.attributing.sentences import _densest
+from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError
 from bias_audit.statistics.inference import estimate

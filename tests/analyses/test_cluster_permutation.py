@@ -12,17 +12,18 @@ from scipy.spatial import Delaunay
 from scipy.stats import binom, norm, ttest_ind
 from statsmodels.api import OLS
 
-from bias_audit.analyses.mapping import cluster_permutation
-from bias_audit.analyses.mapping.cluster_permutation import (
+from bias_audit.analyses.mapping import permutation
+from bias_audit.analyses.mapping.difference_sentences import differences_by_unit, region_effect
+from bias_audit.analyses.mapping.layout_quality import neighbours
+from bias_audit.analyses.mapping.permutation import (
     Threshold,
     TwoGroups,
     cluster_test,
+    exchange,
+    permuted,
     statistics,
     unit_test,
 )
-from bias_audit.analyses.mapping.label_permutation import exchange, permuted
-from bias_audit.analyses.mapping.neighbourhood import neighbours
-from bias_audit.analyses.mapping.region_effects import differences_by_unit, region_effect
 
 ANY = Threshold(0.05, 0.0)
 ALPHA = 0.05
@@ -158,8 +159,8 @@ def test_blocks_do_not_change_statistics(monkeypatch: pytest.MonkeyPatch) -> Non
     groups = _groups(rng.standard_normal((40, 9)), rng.random(40) < 0.5, rng.integers(0, 3, 40))
     labels = permuted(groups.exchange, 11, rng)
     whole = statistics(groups, labels)
-    monkeypatch.setattr(cluster_permutation, "_UNITS", 4)
-    monkeypatch.setattr(cluster_permutation, "_DRAWS", 3)
+    monkeypatch.setattr(permutation, "_UNITS", 4)
+    monkeypatch.setattr(permutation, "_DRAWS", 3)
     pieces = statistics(groups, labels)
     np.testing.assert_allclose(whole.z, pieces.z, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(whole.effect, pieces.effect, rtol=1e-4, atol=1e-5)

@@ -16,7 +16,7 @@ from bias_audit.analyses.mapping.concentration import (
     log_counts,
     relative_entropy,
 )
-from bias_audit.analyses.mapping.face_map import (
+from bias_audit.analyses.mapping.group_maps import (
     FaceMap,
     FaceMapSettings,
     map_faces,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix as sklearn_matrix
 
-from bias_audit.analyses.confusing.confusion_counts import (
+from bias_audit.analyses.confusing.confusions import (
     change_classes,
     confusion_matrix,
     expected_shares,

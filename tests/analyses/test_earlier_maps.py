@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.analysis import Outcome, Subject
-from bias_audit.analyses.mapping.earlier_match import match_units
+from bias_audit.analyses.mapping.earlier import match_units
 from bias_audit.analyses.mapping.layout import unit_square
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.errors import AnalysisError

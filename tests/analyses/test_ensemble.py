@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from bias_audit.analyses.analysis import Member, Outcome
 from bias_audit.analyses.attributing.trust import MEASURES
 from bias_audit.analyses.ensembling.trust_comparison import compared
-from bias_audit.analyses.ensembling.voting import majority_vote, soft_vote
+from bias_audit.analyses.ensembling.voters import majority_vote, soft_vote
 from bias_audit.analyses.methods.ensemble import Params, ensemble
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult

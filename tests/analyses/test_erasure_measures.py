@@ -9,20 +9,20 @@ import pytest
 from scipy.stats import t as student
 
 from bias_audit.analyses.analysis import Head, Subject
-from bias_audit.analyses.erasing import splits
-from bias_audit.analyses.erasing.erasure import ErasedTarget
-from bias_audit.analyses.erasing.erasure_measures import Sampling, agreements, measures_of
-from bias_audit.analyses.erasing.leace import Whitening, whitened
-from bias_audit.analyses.erasing.splits import (
+from bias_audit.analyses.erasing import leace
+from bias_audit.analyses.erasing.erasure import ErasedTarget, Sampling, agreements, measures_of
+from bias_audit.analyses.erasing.leace import (
+    Whitening,
     fewest_in_a_fold,
     split_by_intersection,
     split_for,
+    whitened,
 )
 from bias_audit.analyses.methods.erasure import PLUGIN, Params
 from bias_audit.analyses.targets import measurable, targets_of
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import GroupTable
-from bias_audit.statistics.coverage import quantile
+from bias_audit.statistics.estimate import quantile
 from bias_audit.statistics.proportions import agreeing_pairs
 from tests.analyses.planted import AGE, GENDER, make_subject
 
@@ -59,7 +59,7 @@ def test_targets_that_suit_one_split_are_whitened_once(monkeypatch: pytest.Monke
         sizes.append(len(inputs))
         return whitened(inputs)
 
-    monkeypatch.setattr(splits, "whitened", counted)
+    monkeypatch.setattr(leace, "whitened", counted)
     outcome = PLUGIN.run(_subject(_crossed(120)), Params(shuffles=2))
     tables = [block for block in outcome.blocks if isinstance(block, GroupTable)]
     assert {table.target for table in tables} == {"age", "gender"}

@@ -81,8 +81,8 @@ def test_interval_covers_a_known_deviation() -> None:
 def test_blocks_of_units_and_draws_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = planted(n=120)
     whole = PLUGIN.run(subject, QUICK).blocks
-    monkeypatch.setattr("bias_audit.analyses.mapping.mean_draws._UNITS", 5)
-    monkeypatch.setattr("bias_audit.analyses.mapping.mean_draws._BLOCK_VALUES", 500)
+    monkeypatch.setattr("bias_audit.analyses.mapping.profiles._UNITS", 5)
+    monkeypatch.setattr("bias_audit.analyses.mapping.profiles._BLOCK_VALUES", 500)
     for one, other in zip(whole, PLUGIN.run(subject, QUICK).blocks, strict=True):
         for label, row in _rows(one).items():
             again = _rows(other)[label].deviation

@@ -7,9 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.mapping.layout_quality import MEASURES
-from bias_audit.analyses.mapping.raster_quality import area_under
-from bias_audit.analyses.mapping.resampled_profiles import (
+from bias_audit.analyses.mapping.layout_quality import MEASURES, area_under
+from bias_audit.analyses.mapping.profiles import (
     weighted_contrasts,
     weights_within_groups,
 )

@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bias_audit.analyses.mapping.layout_quality import DISPARITY, MEASURES, RANGES, quality
-from bias_audit.analyses.mapping.layout_ranking import Repeated, mean_ranks, ranked
-from bias_audit.analyses.mapping.neighbourhood_quality import disparities, kept_neighbours
-from bias_audit.analyses.mapping.raster_quality import (
+from bias_audit.analyses.mapping.layout import Repeated, mean_ranks, ranked
+from bias_audit.analyses.mapping.layout_quality import (
     BLURS,
+    DISPARITY,
+    MEASURES,
+    RANGES,
     SHRINKS,
     active_regions,
     area_under,
     blur_curve,
+    disparities,
+    kept_neighbours,
+    quality,
     shrink_curve,
 )
 

@@ -13,6 +13,8 @@ from sklearn.manifold import trustworthiness
 
 from bias_audit.analyses.layouts.graph import joined_edges, spring_layout
 from bias_audit.analyses.layouts.self_organizing_map import spread
+from bias_audit.analyses.mapping.group_maps import SIDE, rasters
+from bias_audit.analyses.mapping.kernels import nearest
 from bias_audit.analyses.mapping.layout import (
     Distance,
     comparable,
@@ -20,9 +22,7 @@ from bias_audit.analyses.mapping.layout import (
     silent_units,
     unit_square,
 )
-from bias_audit.analyses.mapping.raster import SIDE, rasters
-from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
-from bias_audit.analyses.mapping.som_kernel import nearest
+from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
 from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import LAYOUTS
 

@@ -11,8 +11,8 @@ from scipy.stats import binom
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.differences import Comparison, comparisons, over_maps
+from bias_audit.analyses.mapping.group_distances import halves, moments_of
 from bias_audit.analyses.mapping.group_maps import leaf_order
-from bias_audit.analyses.mapping.halves import halves, moments_of
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bias_audit.analyses.mapping.outcome_groups import (
+from bias_audit.analyses.methods.outcome_profiles import (
+    PLUGIN,
+    Params,
     by_confusion,
     by_outcome,
     outcome_profiles,
 )
-from bias_audit.analyses.methods.outcome_profiles import PLUGIN, Params
 from bias_audit.analyses.methods.topomap import PLUGIN as TOPOMAP
 from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of

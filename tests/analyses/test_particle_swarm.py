@@ -11,10 +11,9 @@ import numpy.typing as npt
 import pytest
 from scipy.spatial.distance import cdist
 
-from bias_audit.analyses.mapping.compiled import compiled
+from bias_audit.analyses.mapping.kernels import add_forces, compiled
 from bias_audit.analyses.mapping.layout import pairwise
-from bias_audit.analyses.mapping.particle_swarm import refine, swarm
-from bias_audit.analyses.mapping.swarm_kernel import add_forces
+from bias_audit.analyses.mapping.som_and_swarm import refine, swarm
 
 
 def transcribed(

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.confusing.published_protocol import (
+from bias_audit.analyses.confusing.published import (
     PublishedSettings,
     published_probes,
     split_of,
@@ -25,7 +25,7 @@ from bias_audit.audit.plan import make_plan
 from bias_audit.config.load import load_config
 from bias_audit.errors import AnalysisError, ConfigError
 from bias_audit.results.blocks import Confusions, LayerCurve
-from bias_audit.selftest.subjects import InMemoryActivations
+from bias_audit.selftest.simulated import InMemoryActivations
 from bias_audit.statistics.proportions import wilson_bounds
 from tests.analyses.planted import FakeCache, make_subject
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.methods.linear_probe import PLUGIN
+from bias_audit.analyses.probing.cross_fitting import refit_noise
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
     is_scored,
     probe_and_refits,
 )
-from bias_audit.analyses.probing.refit_noise import refit_noise
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.results.blocks import LayerCurve

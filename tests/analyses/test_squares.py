@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.mapping.group_distances import distances
-from bias_audit.analyses.mapping.mean_draws import MeanDraws, bayesian_weights, noise_of_means
-from bias_audit.analyses.mapping.profiles import pooled_deviation, pooled_freedom, profiles
+from bias_audit.analyses.mapping.profiles import (
+    MeanDraws,
+    bayesian_weights,
+    noise_of_means,
+    pooled_deviation,
+    pooled_freedom,
+    profiles,
+)
 from bias_audit.analyses.targets import targets_of
 from tests.analyses.planted import GENDER, make_subject
 

@@ -10,7 +10,7 @@ import pytest
 from bias_audit.analyses.analysis import Head, Step, Subject, Training
 from bias_audit.analyses.methods.training import PLUGIN, Params, confidence
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, UnitMap
-from bias_audit.selftest.subjects import InMemoryActivations
+from bias_audit.selftest.simulated import InMemoryActivations
 from tests.analyses.planted import make_subject
 
 QUICK = Params.model_validate({"layout": {"kind": "pca"}, "layer": "late", "refine_steps": 5})

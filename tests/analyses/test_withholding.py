@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bias_audit.analyses.withholding import small_intersections, without_small_intersections
+from bias_audit.analyses.small_groups import small_intersections, without_small_intersections
 from bias_audit.data.faces import Exclusion, Faces
 from bias_audit.errors import DataError
 from tests.analyses.planted import make_subject

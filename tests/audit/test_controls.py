@@ -10,10 +10,14 @@ import torch
 
 from bias_audit.activations.extract import extract
 from bias_audit.audit import controls as module
-from bias_audit.audit.controls import control_records, image_controls, random_weight_controls
-from bias_audit.audit.heads import ForHead, head_of
+from bias_audit.audit.analysing import ForHead, head_of
+from bias_audit.audit.controls import (
+    control_records,
+    image_controls,
+    random_weight_controls,
+    reference_images,
+)
 from bias_audit.audit.plan import make_plan
-from bias_audit.audit.reference import reference_images
 from bias_audit.config.catalog import DATA_SOURCES
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.data.faces import Faces

@@ -17,8 +17,7 @@ from bias_audit.analyses.methods.layout_comparison import PLUGIN as LAYOUTS
 from bias_audit.analyses.methods.linear_probe import PLUGIN
 from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.logistic import principal_axes
-from bias_audit.analyses.probing.probe_work import controlled_work, probe_work
-from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work, probe_work
 from bias_audit.audit import estimate as module
 from bias_audit.audit.plan import make_plan
 from bias_audit.backbones.loading import load_backbone

@@ -8,8 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.backbones.pooling import OutputShape, output_shape, positions, units
 from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from bias_audit.activations.capture import captured
 from bias_audit.activations.recording import LayerFile
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import Backbone
 from bias_audit.backbones.random_weights import (
     estimate_statistics,
     set_statistics,

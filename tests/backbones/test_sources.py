@@ -14,8 +14,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from bias_audit.activations.decode import resize
 from bias_audit.activations.extract import forward_input
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError
 

@@ -23,7 +23,7 @@ import timm
 import torch
 from torch import Tensor
 
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import Backbone
 from bias_audit.errors import BackboneError
 from tests.backbones.test_sources import load
 

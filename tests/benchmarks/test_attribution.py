@@ -24,16 +24,21 @@ from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import forward_input
-from bias_audit.analyses.attributing.decision import LinearMap, ProbeDecision
-from bias_audit.analyses.attributing.face_template import RENDERED, regions_on
+from bias_audit.analyses.attributing.decision import (
+    LinearMap,
+    ProbeDecision,
+    Question,
+    Sample,
+    summed,
+)
+from bias_audit.analyses.attributing.face_regions import RENDERED, regions_on
 from bias_audit.analyses.attributing.methods import (
     METHODS,
     MethodSettings,
+    rewired,
     window_of,
 )
-from bias_audit.analyses.attributing.passing import Question, Sample, summed
-from bias_audit.analyses.attributing.rewiring import rewired
-from bias_audit.audit.network import LoadedNetwork
+from bias_audit.audit.controls import LoadedNetwork
 from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.load import load_config
@@ -127,11 +132,11 @@ _MEASURED = """
 import resource, sys
 from collections import deque
 import numpy as np, torch
-from bias_audit.analyses.attributing.face_template import TIGHT, regions_on
+from bias_audit.analyses.attributing.face_regions import TIGHT, regions_on
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
-from bias_audit.analyses.attributing.passing import Question, Sample, summed
+from bias_audit.analyses.attributing.decision import Question, Sample, summed
 from bias_audit.analyses.attributing.decision import OwnDecision
-from bias_audit.analyses.attributing.rewiring import rewired
+from bias_audit.analyses.attributing.methods import rewired
 from bias_audit.progress import Silent
 from tests.analyses.attributed import PREPROCESSING, SIDE, SmallNet, frozen
 

@@ -22,8 +22,7 @@ import yaml
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import extract, forward_input
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.config.catalog import BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces

@@ -16,10 +16,9 @@ from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.progress import Silent
 from bias_audit.selftest.checks.null import NullAudit, audit_of_nothing
-from bias_audit.selftest.processes import processes_for, started
-from bias_audit.selftest.subjects import Sample
-from bias_audit.selftest.tally import share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.run import processes_for, started
+from bias_audit.selftest.simulated import Sample
+from bias_audit.selftest.trials import Trials, share
 from tests.benchmarks.test_extraction import fairface
 from tests.benchmarks.test_probes import resnet50
 

@@ -18,7 +18,7 @@ from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import IntArray
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import Backbone
 from bias_audit.config.schema import Activations
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.progress import Silent

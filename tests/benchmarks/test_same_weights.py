@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import constants
 from torchvision import models
 
-from bias_audit.backbones.backbone import Backbone
+from bias_audit.backbones.loading import Backbone
 from tests.backbones.test_sources import load
 
 pytestmark = pytest.mark.benchmark

@@ -10,7 +10,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from bias_audit.analyses.mapping.layout import comparable, pairwise
-from bias_audit.analyses.mapping.particle_swarm import swarm
+from bias_audit.analyses.mapping.som_and_swarm import swarm
 from tests.analyses.test_particle_swarm import transcribed
 
 pytestmark = pytest.mark.benchmark

@@ -20,8 +20,7 @@ from bias_audit.config.catalog import (
     LAYOUTS,
     Catalog,
 )
-from bias_audit.config.json_schema import json_schema, zoo_json_schema
-from bias_audit.config.load import load_config, load_zoo
+from bias_audit.config.load import json_schema, load_config, load_zoo, zoo_json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOOS = sorted((ROOT / "audit_configs").glob("zoo*.yaml"))

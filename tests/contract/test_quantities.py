@@ -11,7 +11,7 @@ import torch
 
 from bias_audit.analyses.analysis import Head, JointAnalysis, Member, Subject
 from bias_audit.config.catalog import ANALYSES
-from bias_audit.selftest.subjects import InMemoryActivations
+from bias_audit.selftest.simulated import InMemoryActivations
 from tests.analyses.attributed import SHAPES, SIDE, FakeNetwork, SmallNet, frozen
 from tests.analyses.planted import planted
 

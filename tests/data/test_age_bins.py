@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bias_audit.data.age_bins import FAIRFACE_AGES, OLDEST, Ranges, bin_of, ordered_bins, parse_bin
+from bias_audit.data.ages import FAIRFACE_AGES, OLDEST, Ranges, bin_of, ordered_bins, parse_bin
 
 AGES = Ranges(FAIRFACE_AGES)
 MARCH = """

@@ -18,9 +18,9 @@ import tifffile
 from PIL import Image
 
 from bias_audit.data import images
-from bias_audit.data.drawing import drawn
 from bias_audit.data.image_features import describe
 from bias_audit.data.images import UnusableImageError, decode, decode_first
+from bias_audit.data.sampling import drawn
 from bias_audit.data.scan import scan
 from bias_audit.progress import Silent
 from tests.data.conftest import encoded, picture, table_of

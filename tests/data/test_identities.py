@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from bias_audit.audit.checking import check_lines, data_lines
 from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.config.load import load_config
-from bias_audit.data.drawing import drawn
-from bias_audit.data.faces import Faces
-from bias_audit.data.identities import (
+from bias_audit.data.duplicates import (
     canonical_identity,
     identity_cautions,
     names_nobody,
     read_identities,
 )
+from bias_audit.data.faces import Faces
+from bias_audit.data.sampling import drawn
 from bias_audit.errors import AuditError, ConfigError
 from bias_audit.progress import Silent
 from tests.data.conftest import encoded, picture

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from bias_audit.arrays import Float32Array
 from bias_audit.data import image_features as features
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
-from bias_audit.data.image_quality import QUALITIES, SIDE, quality, thumbnail
+from bias_audit.data.image_features import QUALITIES, SIDE, quality, thumbnail
 from bias_audit.errors import DataError
 from bias_audit.files import sha256_of
 from bias_audit.groups import Attribute

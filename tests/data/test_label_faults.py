@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bias_audit.data.duplicates import read_identities
 from bias_audit.data.faces import FaceTable, ImageReference
 from bias_audit.data.finding import ImageFinder
-from bias_audit.data.identities import read_identities
 from bias_audit.data.images import UnusableImageError, read_bytes
 from bias_audit.data.sources.manifest import PLUGIN, Params
 from bias_audit.errors import DataError

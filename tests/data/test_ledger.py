@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bias_audit.data.drawing import drawn
-from bias_audit.data.faces import Exclusion, Faces
-from bias_audit.data.ledger import (
+from bias_audit.data.faces import (
+    Exclusion,
+    Faces,
     data_record,
     exclusions_csv,
     manifest_sha256,
     summarise_exclusions,
 )
+from bias_audit.data.sampling import drawn
 from bias_audit.results.audit import DataRecord
 from tests.data.test_sampling import table_and_scan
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from bias_audit.audit.checking import data_lines, quick_lines
 from bias_audit.config.load import load_config
-from bias_audit.data import opening, quick
-from bias_audit.data.faces import FaceTable, ImageReference
-from bias_audit.data.fingerprints import fingerprint
-from bias_audit.data.quick import QuickLook, quick_look, spread
+from bias_audit.data import finding, scan
+from bias_audit.data.faces import FaceTable, ImageReference, fingerprint
+from bias_audit.data.finding import QuickLook, quick_look, spread
 from bias_audit.data.scan import scan
 from bias_audit.progress import Silent
 from tests.data.conftest import encoded, picture, table_of
@@ -54,8 +53,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         count[reference.label] += 1
         fingerprint(reference, record)
 
-    monkeypatch.setattr(opening, "fingerprint", counted)
-    monkeypatch.setattr(quick, "SAMPLE", 20)
+    monkeypatch.setattr(scan, "fingerprint", counted)
+    monkeypatch.setattr(finding, "SAMPLE", 20)
     return count
 
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bias_audit.config.schema import Sampling
-from bias_audit.data.drawing import drawn
 from bias_audit.data.faces import Faces, FaceTable
-from bias_audit.data.sampling import prepare, stratified_folds, warnings
+from bias_audit.data.sampling import drawn, prepare, stratified_folds, warnings
 from bias_audit.data.scan import Scan
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute

@@ -13,11 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
-from bias_audit.data import opening
 from bias_audit.data import scan as scanning
 from bias_audit.data.duplicates import near_duplicate_sets
-from bias_audit.data.faces import FaceTable, ImageReference
-from bias_audit.data.fingerprints import fingerprint
+from bias_audit.data.faces import FaceTable, ImageReference, fingerprint
 from bias_audit.data.images import UnusableImageError
 from bias_audit.data.scan import Scan, scan
 from bias_audit.progress import Silent, Step
@@ -128,7 +126,7 @@ def test_a_second_scan_opens_no_image_and_sees_the_same(
     def never(reference: ImageReference, record: np.void) -> None:
         raise AssertionError(f"{reference.label} was opened")
 
-    monkeypatch.setattr(opening, "fingerprint", never)
+    monkeypatch.setattr(scanning, "fingerprint", never)
     for i, (table, first) in enumerate(zip(tables, before, strict=True)):
         again = scanned(table, tmp_path / f"cache{i}")
         assert again.usable.tolist() == first.usable.tolist()
@@ -182,7 +180,7 @@ def test_an_interruption_stops_promptly_and_keeps_what_was_seen(
         opened[reference.label] += 1
         fingerprint(reference, record)
 
-    monkeypatch.setattr(opening, "fingerprint", slow)
+    monkeypatch.setattr(scanning, "fingerprint", slow)
     with pytest.raises(KeyboardInterrupt):
         scan(table, workers=2, near_duplicates=True, progress=Interrupting(), cache=tmp_path / "c")
     assert 0 < len(opened) < 100
@@ -228,7 +226,7 @@ def test_unreadable_files_are_tried_again(
         raise UnusableImageError("unreadable file", "expected a readable file: permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("bias_audit.data.fingerprints.read_bytes", refused)
+        patched.setattr("bias_audit.data.faces.read_bytes", refused)
         assert len(scanned(table, tmp_path / "cache").usable) == 0
     assert len(scanned(table, tmp_path / "cache").usable) == 1
 

@@ -17,9 +17,8 @@ import yaml
 
 from bias_audit import cli
 from bias_audit.progress import Silent
-from bias_audit.selftest.kept import keep
-from bias_audit.selftest.run import self_test
-from bias_audit.selftest.sizes import Sizes
+from bias_audit.selftest.run import keep, self_test
+from bias_audit.selftest.trials import Sizes
 from tests.functional import tiny_zoo
 from tests.once import once
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bias_audit.results.store import read_audit
-from bias_audit.selftest.kept import told
-from bias_audit.selftest.run import code_digest, versions
+from bias_audit.selftest.run import code_digest, told, versions
 
 
 def test_a_run_holds_the_stored_self_test_and_prints_it(finished: Path) -> None:

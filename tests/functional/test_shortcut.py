@@ -11,16 +11,14 @@ import torch
 from PIL import Image
 
 from bias_audit.activations.extract import forward_input
-from bias_audit.analyses.attributing.face_template import FaceTemplate, regions_on
-from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
-from bias_audit.analyses.attributing.passing import MapSums, Question, Sample, summed
-from bias_audit.analyses.attributing.questions import probe_decision
-from bias_audit.analyses.attributing.rewiring import rewired
-from bias_audit.analyses.attributing.totals import Means
+from bias_audit.analyses.attributing.decision import MapSums, Question, Sample, summed
+from bias_audit.analyses.attributing.face_regions import FaceTemplate, regions_on
+from bias_audit.analyses.attributing.maps import Means
+from bias_audit.analyses.attributing.methods import METHODS, MethodSettings, rewired
+from bias_audit.analyses.attributing.sentences import probe_decision
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.arrays import IntArray
-from bias_audit.backbones.backbone import Backbone
-from bias_audit.backbones.loading import load_backbone
+from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.backbones.pooling import units
 from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.groups import Attribute

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.config.declarations import Declarations
-from bias_audit.config.schema import Criterion, Multiplicity
+from bias_audit.config.schema import Criterion, Declarations, Multiplicity
 from bias_audit.groups import Attribute, Group, changed_attributes, intersections
 from bias_audit.results.audit import (
     AnalysisResult,

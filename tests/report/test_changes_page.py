@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from bias_audit.config.changes import Changes
+from bias_audit.config.schema import Changes
 from bias_audit.report.changes.brief import diff_brief
 from bias_audit.report.changes.render import diff_html, write_diff
 from bias_audit.report.changes.wording import SYMBOLS, WORDS

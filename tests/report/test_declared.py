@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bias_audit.config.declarations import Declarations
+from bias_audit.config.schema import Declarations
 from bias_audit.report.glossary import TERMS
 from bias_audit.report.references import ASKED, SECTIONS, TEXTS, labels
 from bias_audit.report.resources import template_folder

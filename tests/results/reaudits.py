@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Analysis, Control, Outcome, Subject
 from bias_audit.analyses.methods import intersections, linear_probe
-from bias_audit.audit.contributions import keep_contributions
+from bias_audit.audit.cache import keep_contributions
 from bias_audit.config.schema import Criterion
-from bias_audit.data.ledger import data_record
+from bias_audit.data.faces import data_record
 from bias_audit.files import digest
 from bias_audit.groups import Attribute
 from bias_audit.results.audit import (

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bias_audit.config.changes import Changes
-from bias_audit.config.schema import Criterion
+from bias_audit.config.schema import Changes, Criterion
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.changed_policy import overridden

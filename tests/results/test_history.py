@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bias_audit.config.changes import Changes
+from bias_audit.config.schema import Changes
 from bias_audit.errors import OutputError
 from bias_audit.results.blocks import LayerCurve
 from bias_audit.results.diff import diff

@@ -13,8 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from bias_audit.results.judge import judge
 from bias_audit.results.margins import hold
 from bias_audit.results.matching import Number, best_point
-from bias_audit.statistics.coverage import interval_at
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, interval_at
 from bias_audit.statistics.inference import share_estimate
 from tests.results.judged import criterion, curve, normal, subject, table, verdict
 

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm
 
 import bias_audit.analyses.probing.separability
-import bias_audit.selftest.kept
+import bias_audit.selftest.run
 from bias_audit.progress import Silent
 from bias_audit.report.figures.power_curve import write_power_curve
 from bias_audit.report.html import html
@@ -20,13 +20,9 @@ from bias_audit.report.sections.selftest import selftest
 from bias_audit.report.view import audit_view
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
 from bias_audit.selftest.checks import coverage, maps, null, planted
-from bias_audit.selftest.designs import LIKENESS, Design, draw
-from bias_audit.selftest.kept import keep, kept, kept_or_quick
-from bias_audit.selftest.processes import started
-from bias_audit.selftest.run import self_test
-from bias_audit.selftest.sizes import Mode, Sizes
-from bias_audit.selftest.tally import Tolerance, share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.run import keep, kept, kept_or_quick, self_test, started
+from bias_audit.selftest.simulated import LIKENESS, Design, draw
+from bias_audit.selftest.trials import Mode, Sizes, Tolerance, Trials, share
 from tests.once import once
 from tests.report.synthetic import make_audit
 
@@ -188,7 +184,7 @@ def test_a_kept_self_test_is_used_again(
         made.append(mode)
         return found
 
-    monkeypatch.setattr(bias_audit.selftest.kept, "self_test", tiny)
+    monkeypatch.setattr(bias_audit.selftest.run, "self_test", tiny)
     assert kept(tmp_path) is None
     assert kept_or_quick(tmp_path, Silent()) == found
     assert kept_or_quick(tmp_path, Silent()) == found
@@ -196,7 +192,7 @@ def test_a_kept_self_test_is_used_again(
     full = found.model_copy(update={"mode": "full"})
     keep(tmp_path, full)
     assert kept_or_quick(tmp_path, Silent()) == full
-    monkeypatch.setattr(bias_audit.selftest.kept, "code_digest", lambda: "other code")
+    monkeypatch.setattr(bias_audit.selftest.run, "code_digest", lambda: "other code")
     assert kept(tmp_path) is None
 
 

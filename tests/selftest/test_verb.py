@@ -8,13 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 import bias_audit.selftest.run
-import bias_audit.selftest.sizes
+import bias_audit.selftest.trials
 from bias_audit import cli
 from bias_audit.progress import Silent
 from bias_audit.results.selftest import SelfTest
-from bias_audit.selftest.kept import kept
-from bias_audit.selftest.run import self_test
-from bias_audit.selftest.sizes import Sizes
+from bias_audit.selftest.run import kept, self_test
+from bias_audit.selftest.trials import Sizes
 
 SMALLEST = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
 
@@ -27,7 +26,7 @@ def made() -> SelfTest:
 def test_it_prints_the_table_keeps_it_and_exits_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(bias_audit.selftest.sizes.SIZES, "quick", SMALLEST)
+    monkeypatch.setitem(bias_audit.selftest.trials.SIZES, "quick", SMALLEST)
     asked = ["selftest", "--quick", "--seed", "3", "--save", "--cache", str(tmp_path)]
     done = CliRunner().invoke(cli.app, asked, env={"COLUMNS": "140"})
     assert done.exit_code == 0, done.output
@@ -53,7 +52,7 @@ def test_without_save_nothing_is_kept_and_a_failure_exits_1(
 def test_a_power_curve_needs_a_known_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bias_audit.selftest.power.power_curves", lambda *_, **__: ())
+    monkeypatch.setattr("bias_audit.selftest.trials.power_curves", lambda *_, **__: ())
     done = CliRunner().invoke(cli.app, ["selftest", "--power", str(tmp_path / "power.txt")])
     assert done.exit_code == 5
     assert "expected a name that ends in .svg or .png" in done.output.replace("\n", " ")

@@ -9,7 +9,9 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
-from bias_audit.statistics.coverage import (
+from bias_audit.statistics.estimate import (
+    Estimate,
+    Scale,
     allowing_for_choice,
     at_level,
     interval_at,
@@ -17,7 +19,6 @@ from bias_audit.statistics.coverage import (
     quantile,
     standard_error,
 )
-from bias_audit.statistics.estimate import Estimate, Scale
 from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds, wilson_interval
 
 SHARES = st.floats(0.01, 0.99)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bias_audit.arrays import FloatArray
-from bias_audit.statistics.draws import compared_with_a_further_draw, mean_of
+from bias_audit.statistics.bootstrap import compared_with_a_further_draw, mean_of
 from bias_audit.statistics.inference import Measured, bounds, quantile_for
 
 N = 40

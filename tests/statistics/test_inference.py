@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
 from bias_audit.arrays import FloatArray
-from bias_audit.statistics.coverage import allowing_for_choice, interval_at
+from bias_audit.statistics.estimate import allowing_for_choice, interval_at
 from bias_audit.statistics.inference import (
     Measured,
     bounds,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bias_audit.statistics.repetitions import mean_over_pairs, mean_over_repetitions
+from bias_audit.statistics.bootstrap import mean_over_pairs, mean_over_repetitions
 
 
 def test_the_interval_is_scipys() -> None:

@@ -11,8 +11,7 @@ from scipy.special import expit, logit
 
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.proportions import wilson_interval
-from bias_audit.statistics.shrinkage import shrink
-from bias_audit.statistics.shrunk_estimates import shrink_counts, shrink_estimates
+from bias_audit.statistics.shrinkage import shrink, shrink_counts, shrink_estimates
 
 CELLS = np.array(list(itertools.product(range(9), range(7), range(2))))
 

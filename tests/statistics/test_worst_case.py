@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bias_audit.statistics.worst_case import Summary, worst_case
+from bias_audit.statistics.proportions import Summary, worst_case
 
 SUMMARIES: dict[Summary, Callable[..., Any]] = {
     "mean": np.mean,

@@ -18,7 +18,8 @@ from bias_audit.config.zoo import ZooConfig
 from bias_audit.progress import Silent
 from bias_audit.results.differing.shapes import AuditDiff
 from bias_audit.results.store import read_audit
-from bias_audit.zoo import comparing, recovery, task
+from bias_audit.zoo import entries as entry_work
+from bias_audit.zoo import recovery, standing
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.run import ZooRun, run_zoo
 
@@ -113,10 +114,10 @@ def tiny(architecture: str) -> dict[str, Any]:
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Without self-tests and pages, which take most of the time of so small an audit."""
     nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
-    monkeypatch.setattr(task, "kept_or_quick", nothing)
-    for module in (task, recovery):  # which makes reports that are missing
+    monkeypatch.setattr(entry_work, "kept_or_quick", nothing)
+    for module in (entry_work, recovery):  # which makes reports that are missing
         monkeypatch.setattr(module, "render", _empty_report)
-    monkeypatch.setattr(comparing, "write_diff", _write_data)
+    monkeypatch.setattr(standing, "write_diff", _write_data)
     return Zoo(tmp_path)
 
 
@@ -133,5 +134,5 @@ def _write_data(found: AuditDiff, folder: Path) -> None:
 @pytest.fixture
 def zoo_with_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
-    monkeypatch.setattr(task, "kept_or_quick", nothing)
+    monkeypatch.setattr(entry_work, "kept_or_quick", nothing)
     return Zoo(tmp_path)

@@ -15,9 +15,8 @@ from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
 from bias_audit.results.history.latest import all_audits, latest_audits
 from bias_audit.zoo.costing import predictions
-from bias_audit.zoo.entries import entries
-from bias_audit.zoo.folders import DATABASE, locked
-from bias_audit.zoo.pruning import prune
+from bias_audit.zoo.entries import DATABASE, entries, locked
+from bias_audit.zoo.recovery import prune
 from bias_audit.zoo.standing import standings
 from tests.zoo.conftest import Zoo
 
@@ -122,7 +121,7 @@ def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.Mo
             return type(found)("of another version", found.packages)
         return found
 
-    monkeypatch.setattr("bias_audit.audit.fingerprints.software_of", other)
+    monkeypatch.setattr("bias_audit.audit.provenance.software_of", other)
     expected = ("code: another version of bias-audit (group_profiles)",)
     assert reasons(zoo)["one"] == expected
 
@@ -215,7 +214,7 @@ def test_intermediate_results_that_nobody_used_for_long_can_go(
     import time
 
     now = time.time()
-    monkeypatch.setattr("bias_audit.zoo.pruning.time.time", lambda: now + 4 * 86400)
+    monkeypatch.setattr("bias_audit.zoo.recovery.time.time", lambda: now + 4 * 86400)
     list(prune(config, entries(config), mode="delete"))
     assert not any(Path(config.output.cache, "activations").iterdir())
     assert states(zoo, force=True)["one"] == "audited"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import torch
 from captum.attr import (
     DeepLift,
     GuidedBackprop,
@@ -17,6 +20,7 @@ from captum.attr import (
     Saliency,
 )
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @dataclass(frozen=True)
@@ -192,3 +196,203 @@ def method_named(name: str) -> Method:
         KeyError: There is none of this name.
     """
     return {method.name: method for method in METHODS}[name]
+
+
+class Clipped(nn.Module):
+    """ReLU6 as a difference of two rectifiers, to which rules for rectifiers apply."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.above_zero = nn.ReLU()
+        self.above_six = nn.ReLU()
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The same as `nn.ReLU6`."""
+        # A tensor for each: hooks replace the whole gradient of what they receive.
+        return cast("Tensor", self.above_zero(values.clone()) - self.above_six(values - 6))
+
+
+class _Shared(nn.Module):
+    """One module per call, in the order of the calls of a pass."""
+
+    def __init__(self, original: nn.Module, n_calls: int) -> None:
+        super().__init__()
+        self.calls = nn.ModuleList(copy.deepcopy(original) for _ in range(n_calls))
+        self.next = 0
+
+    def forward(self, values: Tensor) -> Tensor:
+        """What the shared module returns."""
+        module = self.calls[self.next]
+        self.next = (self.next + 1) % len(self.calls)
+        return cast("Tensor", module(values))
+
+
+def rewired(module: nn.Module, size: tuple[int, int]) -> nn.Module:
+    """Copy a module so that each activation function is a module that runs once, not in place.
+
+    Args:
+        module: A backbone in evaluation mode; it is not changed.
+        size: Height and width of its input.
+
+    Returns:
+        A module with the same output for every input, without gradients of weights.
+    """
+    made = copy.deepcopy(module)
+    for part in made.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
+    calls = _calls(made, size)
+    for name, part in [*made.named_modules()]:
+        replacement = _replacement(part, calls[name])
+        if name and replacement is not None:
+            path, _, attribute = name.rpartition(".")
+            setattr(made.get_submodule(path), attribute, replacement)
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+def _replacement(part: nn.Module, n_calls: int) -> nn.Module | None:
+    """What stands in for an activation function; None where it can stay."""
+    own = Clipped() if isinstance(part, nn.ReLU6) else None
+    is_activation = type(part).__module__ == "torch.nn.modules.activation"
+    if n_calls > 1 and is_activation and not [*part.parameters()]:
+        return _Shared(own or part, n_calls)
+    return own
+
+
+def _calls(module: nn.Module, size: tuple[int, int]) -> Counter[str]:
+    """How often every module runs in a pass."""
+    found: Counter[str] = Counter()
+
+    def note(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return part.register_forward_hook(lambda *_: found.update([name]))
+
+    handles = [note(name, part) for name, part in module.named_modules()]
+    try:
+        like = next(module.parameters())
+        with torch.inference_mode():
+            module(torch.zeros(1, 3, *size, device=like.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+_RECTIFIERS: Final = ("relu", "relu_", "threshold")
+_CURVED: Final = (
+    "gelu", "silu", "hardtanh", "sigmoid", "tanh", "elu", "celu", "leaky_relu", "mish",
+    "hardswish", "hardsigmoid", "softplus", "softmax", "_softmax", "clamp", "_prelu_kernel",
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
+    "scaled_dot_product_attention",
+)  # fmt: skip
+_OFF: Final = 0.1
+"""Share of the change of a score that DeepLIFT's contributions may miss: captum's rule for maximum
+pooling leaves some percent; an operation without a rule leaves most or more."""
+
+
+def why_not(
+    method: Method,
+    decision: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    settings: MethodSettings,
+) -> str | None:
+    """Why a method cannot be used on a decision; None where it can.
+
+    Args:
+        method: The method.
+        decision: From images to scores, made from a `rewired` backbone.
+        images: A few preprocessed images to try it on, shape (n, 3, height, width).
+        targets: Which of the scores, shape (n,).
+        settings: Of the method.
+    """
+    if method.name == "guided_backpropagation" and (said := _not_rectified(decision, images)):
+        return said
+    if method.name == "deeplift":
+        return _misses_something(decision, images, targets)
+    try:
+        found = attribute(method, decision, images, targets, settings)
+    except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
+        return f"it fails on this architecture ({_first_line(error)})"
+    return None if torch.isfinite(found).all() else "it gives values that are not finite"
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Names of activation functions that run outside modules of the kind rules apply to."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inside = 0
+        self.n_rectified = 0
+        self.elsewhere: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        if name in _RECTIFIERS and self.inside:
+            self.n_rectified += 1
+        elif name in {*_RECTIFIERS, *_CURVED}:
+            self.elsewhere.append(name.strip("_"))
+        return func(*args, **(kwargs or {}))
+
+
+def _not_rectified(decision: nn.Module, images: Tensor) -> str | None:
+    if any(isinstance(part, Clipped) for part in decision.modules()):
+        return "its rule is for ReLU alone, and this architecture cuts off at 6 (ReLU6)"
+    with torch.no_grad(), _watched(decision) as seen, seen:
+        decision(images[:1])
+    if not seen.n_rectified:
+        return "its rule is for ReLU, which this architecture does not have as modules"
+    others = sorted(set(seen.elsewhere))
+    return (
+        f"its rule is for ReLU modules, and {', '.join(others)} runs as well" if others else None
+    )
+
+
+@contextmanager
+def _watched(decision: nn.Module) -> Iterator[_Operations]:
+    seen = _Operations()
+
+    def enter(*_: object) -> None:
+        seen.inside += 1
+
+    def leave(*_: object) -> None:
+        seen.inside -= 1
+
+    parts = [part for part in decision.modules() if isinstance(part, nn.ReLU)]
+    handles = [part.register_forward_pre_hook(enter) for part in parts]
+    handles += [part.register_forward_hook(leave) for part in parts]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _misses_something(decision: nn.Module, images: Tensor, targets: Tensor) -> str | None:
+    """Contributions must add up to the change of the score; where they do not, a rule is missing.
+
+    This finds functional, multiplied and data-dependent operations alike.
+    """
+    import warnings  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, delta = DeepLift(decision).attribute(
+                images, baselines=0, target=targets, return_convergence_delta=True
+            )
+    except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
+        return f"it fails on this architecture ({_first_line(error)})"
+    with torch.no_grad():
+        places = torch.arange(len(images))
+        change = decision(images)[places, targets] - decision(0 * images)[places, targets]
+    missed = float(delta.abs().max() / change.abs().max().clamp(min=1e-12))
+    if not missed <= _OFF:
+        return (
+            f"its contributions miss {100 * missed:.0f} % of the change of the score that they "
+            "must add up to, so this architecture has operations without a rule"
+        )
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -12,18 +12,20 @@ import torch
 from torch import Tensor
 
 from bias_audit.analyses.analysis import Network
-from bias_audit.analyses.attributing.faithfulness import (
+from bias_audit.analyses.attributing.checks import (
+    STAGES,
     curve_areas,
     largest_change,
     missed_changes,
     order_by,
     random_order,
+    randomised,
+    rank_correlation,
+    structural_similarity,
 )
-from bias_audit.analyses.attributing.map_likeness import rank_correlation, structural_similarity
+from bias_audit.analyses.attributing.decision import Question, densities, pooled
+from bias_audit.analyses.attributing.maps import Means, Totals
 from bias_audit.analyses.attributing.methods import attribute
-from bias_audit.analyses.attributing.passing import Question, densities, pooled
-from bias_audit.analyses.attributing.randomising import STAGES, randomised
-from bias_audit.analyses.attributing.totals import Means, Totals
 from bias_audit.arrays import IntArray
 from bias_audit.progress import Step
 from bias_audit.results.blocks import (

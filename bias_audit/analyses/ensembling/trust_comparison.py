@@ -18,8 +18,7 @@ from bias_audit.results.blocks import (
     Finding,
     TrustMeasure,
 )
-from bias_audit.statistics.coverage import quantile
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of

@@ -15,16 +15,21 @@ from typing import Literal
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.confusing.confusions import (
+    change_classes,
+    confusion_matrix,
+    expected_shares,
+    most_frequent_pairs,
+)
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.intersecting.group_measures import GroupMeasures
-from bias_audit.analyses.intersecting.intersection_measures import Part, Probed
-from bias_audit.analyses.intersecting.label_errors import explained_too, explaining
-from bias_audit.analyses.intersecting.published_wrong_genders import wrong_genders
+from bias_audit.analyses.intersecting.measures import GroupMeasures, Part, Probed
+from bias_audit.analyses.intersecting.sentences import explained_too, explaining
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
+from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import IntArray
-from bias_audit.groups import Attribute
+from bias_audit.groups import Attribute, Group
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
@@ -37,10 +42,80 @@ from bias_audit.statistics.inference import (
     p_above,
     quantile_for,
 )
-from bias_audit.statistics.influence import Statistic, auc, mean
+from bias_audit.statistics.influence import Statistic, auc, average, mean
 from bias_audit.statistics.label_noise import GroupContrast
 from bias_audit.statistics.multiplicity import adjusted, is_rejected, max_t, resampling_p
 from bias_audit.statistics.sureness import sureness, weight_of
+
+
+@dataclass(frozen=True)
+class WrongGenders:
+    """Confusions that change gender."""
+
+    share: float
+    """Of all confusions."""
+    expected: float
+    """If wrong predictions fell on groups as often as these are predicted."""
+    below: Measured
+    """Expected minus observed share; the expected one is taken as fixed."""
+    n_confused: int
+    n_shown: int
+    """Most frequent pairs looked at."""
+    n_changing: int
+    """Of these, pairs of different gender."""
+
+
+def wrong_genders(
+    subject: Subject, probes: Probed, gender: str, most_frequent: int
+) -> WrongGenders | None:
+    """Count the confusions of the intersection probe that change gender.
+
+    Returns:
+        None where the intersection cannot be measured or too few people are confused.
+    """
+    scores = probes.scored[INTERSECTION].scores
+    if scores is None:
+        return None
+    confused = scores.part.images[scores.predicted != scores.codes]
+    people = len(np.unique(subject.faces.clusters[confused]))
+    if people < max(1, subject.small_groups.suppress_below):
+        return None
+    (target,) = (t for t in probes.targets if t.name == INTERSECTION)
+    groups = [target.groups[index] for index in scores.part.levels]
+    matrix = confusion_matrix(scores.codes, scores.predicted, len(groups))
+    classes, pairs = change_classes(groups)
+    shares = expected_shares(matrix, pairs, len(classes))
+    changes = np.array([gender in changed for changed in classes])
+    expected = float(shares[changes].sum())
+    wrong = scores.predicted != scores.codes
+    changing = changes[pairs[scores.codes[wrong], scores.predicted[wrong]]]
+    units, images = Units.of(subject), scores.part.images[wrong]
+    own = measured(
+        units,
+        images,
+        average(changing, units.clusters[images]),
+        widened=widening_of(scores),
+    )
+    shown, _ = most_frequent_pairs(matrix, most_frequent)
+    return WrongGenders(
+        share=own.value,
+        expected=expected,
+        below=replace(
+            own,
+            value=expected - own.value,
+            influence=-own.influence,
+            is_share=False,
+            choice=probes.choice,
+        ),
+        n_confused=int(wrong.sum()),
+        n_shown=len(shown),
+        n_changing=sum(_level(groups[i], gender) != _level(groups[j], gender) for i, j in shown),
+    )
+
+
+def _level(group: Group, name: str) -> str:
+    return dict(group.levels)[name]
+
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 

@@ -90,7 +90,7 @@ def spring_layout(edges: Edges, start: FloatArray, iterations: int) -> FloatArra
         Shape (n_vertices, 2).
     """
     # The import loads numba, which takes a second: only those who draw a map pay for it.
-    from bias_audit.analyses.mapping.spring_kernel import add_springs  # noqa: PLC0415
+    from bias_audit.analyses.mapping.kernels import add_springs  # noqa: PLC0415
 
     places = start.T.copy()
     n_vertices = len(start)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.mapping.layout import Distance, Layout, pairwise
-from bias_audit.analyses.mapping.particle_swarm import swarm
+from bias_audit.analyses.mapping.som_and_swarm import swarm
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.mapping.layout import Distance, Layout, comparable
-from bias_audit.analyses.mapping.self_organizing import nearest_cells, train_map
+from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.config.schema import Strict
 

@@ -7,19 +7,174 @@ colours of their maps (Krug, Ratul, Olson & Stober, arXiv:2204.03528).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
 from scipy.interpolate import LinearNDInterpolator
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import Delaunay
+from scipy.special import stdtrit
 
+from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.mapping.group_distances import moments_of
 from bias_audit.analyses.mapping.group_maps import Plane
-from bias_audit.analyses.mapping.halves import moments_of
-from bias_audit.analyses.mapping.layout import unit_square
+from bias_audit.analyses.mapping.layout import (
+    Distance,
+    known_layout,
+    layout_name,
+    place,
+    silent_units,
+    unit_square,
+)
 from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
+from bias_audit.analyses.mapping.som_and_swarm import refine
+from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.config.schema import Component
+from bias_audit.errors import AnalysisError
+from bias_audit.statistics.estimate import Estimate
+
+_NO_SPREAD = 1e-12
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Squares of contrasts of standardised group means, averaged over units.
+
+    Arrays have shape (n,), one entry for each contrast.
+    """
+
+    observed: FloatArray
+    """As the images have them, with what noise adds."""
+    noise: FloatArray
+    """Variance of the contrast by chance alone, averaged over units."""
+    freedom: FloatArray
+    """Degrees of freedom of `noise` at a single unit."""
+    variance: FloatArray
+    """Of bootstrap draws of `observed`; NaN where there are none."""
+    n_draws: int
+    n_units: int
+    scale_freedom: float
+    """Degrees of freedom of the standard deviations that means are divided by."""
+
+    @property
+    def values(self) -> FloatArray:
+        """Without the noise; may be negative.
+
+        1 / s^2 is too large by (f - 2) / f for a standard deviation s of f degrees of freedom.
+        """
+        return np.asarray(self.observed * (1 - 2 / self.scale_freedom) - self.noise)
+
+    def bounds(self, level: float) -> FloatArray:
+        """The squares that the observed one does not contradict, shape (2, n).
+
+        With a noise s in each of u independent units, and a scale of f degrees of freedom, the
+        value of a square q has the variance (4 s q + 2 s^2 + 2 q^2 / f) / u. It depends on q, so
+        that the interval holds every q from which the value lies at most t standard errors away
+        (a score interval, as Wilson's 1927 of a share). Units are correlated: u follows from the
+        variance of bootstrap draws. t is Student's with u times the freedom of one unit.
+        """
+        s, value = self.noise, self.values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = (4 * self.observed * s + 2 * s**2) / self.variance
+            u = np.clip(u, 1, self.n_units)
+            t_squared = stdtrit(u * self.freedom, (1 - level) / 2) ** 2
+            middle = value + 2 * t_squared * s / u
+            rest = t_squared * (2 * s**2 + 2 * value**2 / self.scale_freedom) / u
+            half = np.sqrt(middle**2 - value**2 + rest)
+        has_spread = np.nan_to_num(self.variance) > _NO_SPREAD**2
+        return np.where(has_spread, np.stack([middle - half, middle + half]), np.nan)
+
+    def estimates(self, ns: npt.NDArray[np.integer], level: float) -> tuple[Estimate | None, ...]:
+        """Roots of the squares; None where the draws have no spread.
+
+        Args:
+            ns: Independent images of each, shape (n,).
+            level: Coverage of the intervals.
+        """
+        roots = np.sqrt(np.maximum([self.values, *self.bounds(level)], 0))
+        return tuple(
+            Estimate(
+                float(value),
+                float(min(lower, value)),
+                float(max(upper, value)),
+                level=level,
+                n=int(n),
+                method="score interval of the squared distance; independent units from "
+                f"{self.n_draws} Bayesian bootstrap draws over clusters of images; "
+                "sampling noise subtracted",
+            )
+            if np.isfinite(upper)
+            else None
+            for (value, lower, upper), n in zip(roots.T, ns, strict=True)
+        )
+
+
+_FEWEST_UNITS = 4
+
+
+class LayoutSettings(ProbeSettings):
+    """How units are placed; the settings of probes choose the layer where none is named."""
+
+    layout: Component = Field(
+        default=Component(kind="tsne"), description="How units are placed, and its parameters."
+    )
+    distance: Distance = Field(default="cosine", description="Between the signatures of units.")
+    refine_steps: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Steps of the particle swarm that spreads units over a disc; 0: none.",
+    )
+
+    @field_validator("layout")
+    @classmethod
+    def _known(cls, layout: Component) -> Component:
+        return known_layout(layout)
+
+
+def placed(
+    subject: Subject, layer: str, number: int, moments: Moments, settings: LayoutSettings
+) -> Plane:
+    """Place units so that those which respond alike to all intersections are near.
+
+    The same layer, moments and settings give the same places in every analysis.
+
+    Args:
+        subject: Whose layer.
+        layer: Its name.
+        number: Among the layers drawn.
+        moments: Of the intersections, over the images that place the units.
+        settings: Of the layout.
+
+    Raises:
+        AnalysisError: There are too few groups or units, or no unit differs between groups.
+    """
+    cells = profiles(subject, layer, finest_target(subject.faces.table), moments)
+    n_groups = int((cells.counts > 0).sum())
+    n_units = cells.means.shape[1]
+    if n_groups < 2 or n_units < _FEWEST_UNITS:  # noqa: PLR2004
+        raise AnalysisError(
+            f"layer {layer}: a map needs images in two groups and {_FEWEST_UNITS} units, "
+            f"got {n_groups} and {n_units}; widen the sampling, or name another layer"
+        )
+    signatures = cells.contrasts[cells.counts > 0].T
+    silent = silent_units(signatures)
+    if silent.all():
+        raise AnalysisError(
+            f"layer {layer}: every group has the same mean activations, so there is nothing to "
+            "draw; check the weights, or name another layer"
+        )
+    rng = subject.rng("layout", layer)
+    positions = place(settings.layout, signatures, settings.distance, rng)
+    positions = refine(positions, settings.refine_steps, rng)
+    name = layout_name(settings.layout, settings.distance, settings.refine_steps)
+    return Plane(layer, number, name, unit_square(positions), int(silent.sum()))
+
 
 _STEPS = 360
 _TIE = 1e-9

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bias_audit.analyses.mapping.label_permutation import Exchange
+from bias_audit.analyses.mapping.permutation import Exchange
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 _PAIRS = 2**14

@@ -15,41 +15,46 @@ import numpy.typing as npt
 from pydantic import Field
 from torch import Tensor, nn
 
-from bias_audit.analyses.analysis import Analysis, Network, Outcome, Subject, Workload
-from bias_audit.analyses.attributing import region_blocks
-from bias_audit.analyses.attributing.applicability import why_not
-from bias_audit.analyses.attributing.attribution_findings import findings_of
-from bias_audit.analyses.attributing.attribution_wording import limits_of, method_of
-from bias_audit.analyses.attributing.decision_sums import attributable, map_sums, trust_totals
-from bias_audit.analyses.attributing.face_template import (
+from bias_audit.analyses.analysis import Analysis, Coverage, Network, Outcome, Subject, Workload
+from bias_audit.analyses.attributing import face_regions
+from bias_audit.analyses.attributing.decision import (
+    MapSums,
+    Question,
+    Sample,
+    attributable,
+    map_sums,
+    trust_totals,
+)
+from bias_audit.analyses.attributing.face_regions import (
+    QUANTITY,
     FaceTemplate,
     Regions,
+    Shares,
     drawn_areas,
     regions_on,
     template_of,
 )
-from bias_audit.analyses.attributing.groups_shown import ShownGroups, shown_groups
-from bias_audit.analyses.attributing.map_block import maps_block
+from bias_audit.analyses.attributing.maps import Means, ShownGroups, maps_block, shown_groups
 from bias_audit.analyses.attributing.methods import (
     METHODS,
     Method,
     MethodSettings,
     method_named,
+    why_not,
 )
-from bias_audit.analyses.attributing.passing import MapSums, Question, Sample
-from bias_audit.analyses.attributing.questions import (
+from bias_audit.analyses.attributing.sentences import (
     OWN,
     Decided,
     drawn_images,
+    findings_of,
+    limits_of,
+    method_of,
     own_decision,
     probe_decision,
 )
-from bias_audit.analyses.attributing.region_blocks import QUANTITY, Shares
-from bias_audit.analyses.attributing.totals import Means
 from bias_audit.analyses.attributing.trust import Checked, TrustSample, trust_block
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
-from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
@@ -259,7 +264,7 @@ def _of_target(work: _Work, number: int, decided: Decided) -> _Told:
 def _blocks(
     work: _Work, number: int, decided: Decided, shares: Shares, *, sums: MapSums, trust: Checked
 ) -> tuple[list[Block], Arrays]:
-    blocks: list[Block] = [region_blocks.by_method(shares)]
+    blocks: list[Block] = [face_regions.by_method(shares)]
     arrays: Arrays = {}
     areas = drawn_areas(work.template, work.network.preprocessing)
     # The target's own levels first.
@@ -268,8 +273,8 @@ def _blocks(
         block, maps = maps_block(shares, attribute, sums, trust, said=decided.said, areas=areas)
         blocks.append(block.model_copy(update={"maps": key}))
         arrays[key] = maps
-        blocks.append(region_blocks.by_group(shares, attribute))
-    blocks.append(region_blocks.outside_table(shares, work.attributes))
+        blocks.append(face_regions.by_group(shares, attribute))
+    blocks.append(face_regions.outside_table(shares, work.attributes))
     return blocks, arrays
 
 

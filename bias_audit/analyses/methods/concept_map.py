@@ -12,18 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.analysis import (
+    Analysis,
+    BootstrapDraws,
+    Coverage,
+    OneLayer,
+    Outcome,
+    Subject,
+)
 from bias_audit.analyses.families import declared_families, draws_of
-from bias_audit.analyses.mapping.concentration import Concentration, Hits, concentration
-from bias_audit.analyses.mapping.concentration_tests import TestedFamilies, ToTest, tested
-from bias_audit.analyses.mapping.face_map import FaceMap, FaceMapSettings, map_faces
+from bias_audit.analyses.mapping.concentration import (
+    Concentration,
+    Hits,
+    TestedFamilies,
+    ToTest,
+    concentration,
+    tested,
+)
+from bias_audit.analyses.mapping.group_maps import FaceMap, FaceMapSettings, map_faces
 from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
     chosen_layer,
     unknown_layers,
 )
-from bias_audit.analyses.settings import BootstrapDraws, Coverage, OneLayer
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval

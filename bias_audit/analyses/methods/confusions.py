@@ -8,23 +8,21 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.confusing.confusion_shares import (
+from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject
+from bias_audit.analyses.confusing.confusions import (
     Predictions,
     Wrong,
     confusion_block,
 )
-from bias_audit.analyses.confusing.published_confusions import (
+from bias_audit.analyses.confusing.published import (
+    PublishedSettings,
     accuracy_by_layer,
     published_limits,
     published_method,
     published_predictions,
-    too_few_to_hold_out,
-)
-from bias_audit.analyses.confusing.published_protocol import (
-    PublishedSettings,
     published_probes,
     split_of,
+    too_few_to_hold_out,
 )
 from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import (
@@ -40,7 +38,6 @@ from bias_audit.analyses.probing.separability import (
     unknown_layers,
     widening_of,
 )
-from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import (
     SCORE_INTERVALS,
@@ -52,7 +49,7 @@ from bias_audit.analyses.wording import (
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Confusions, Finding
-from bias_audit.statistics.coverage import at_level
+from bias_audit.statistics.estimate import at_level
 from bias_audit.statistics.sureness import sureness
 
 PUBLISHED = "krug_stober_2025"

@@ -10,21 +10,19 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import JointAnalysis, Member, Outcome
+from bias_audit.analyses.analysis import Coverage, JointAnalysis, Member, Outcome
 from bias_audit.analyses.ensembling.trust_comparison import compared
-from bias_audit.analyses.ensembling.vote_blocks import (
+from bias_audit.analyses.ensembling.voters import Voters, asked_groups, ballots
+from bias_audit.analyses.ensembling.votes import (
     QUANTITIES,
     overall,
     soft_tables,
+    vote_differences,
+    vote_findings,
     votes_block,
 )
-from bias_audit.analyses.ensembling.vote_differences import vote_differences
-from bias_audit.analyses.ensembling.vote_findings import vote_findings
-from bias_audit.analyses.ensembling.vote_groups import asked_groups
-from bias_audit.analyses.ensembling.voters import Voters, ballots
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import Units
-from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import Target, targets_of, unknown_groups, unknown_targets
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.data.faces import FaceTable

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Head, Outcome, Subject, Workload
-from bias_audit.analyses.erasing.erasure import ErasureSettings, erase
-from bias_audit.analyses.erasing.erasure_blocks import QUANTITIES, blocks_of
-from bias_audit.analyses.erasing.erasure_findings import findings_of, limits_of, method_of
-from bias_audit.analyses.erasing.erasure_measures import Measures, measures_of
-from bias_audit.analyses.erasing.splits import split_by_intersection, split_for
+from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Subject, Workload
+from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures, erase, measures_of
+from bias_audit.analyses.erasing.leace import split_by_intersection, split_for
+from bias_audit.analyses.erasing.sentences import (
+    QUANTITIES,
+    blocks_of,
+    findings_of,
+    limits_of,
+    method_of,
+)
 from bias_audit.analyses.probing.likeness import likeness_limits
-from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import (
     INTERSECTION,
     Measurable,

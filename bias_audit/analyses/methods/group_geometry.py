@@ -13,7 +13,14 @@ from pydantic import Field
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import (
+    Analysis,
+    BootstrapDraws,
+    Coverage,
+    Outcome,
+    Subject,
+    Workload,
+)
 from bias_audit.analyses.mapping.group_distances import (
     Arrangement,
     Distances,
@@ -21,16 +28,18 @@ from bias_audit.analyses.mapping.group_distances import (
     distances,
     likeness,
 )
-from bias_audit.analyses.mapping.mean_draws import bayesian_weights
-from bias_audit.analyses.mapping.profiles import pooled_deviation, pooled_freedom, profiles
-from bias_audit.analyses.probing.probe_work import widest
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.profiles import (
+    bayesian_weights,
+    pooled_deviation,
+    pooled_freedom,
+    profiles,
+)
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images, widest
 from bias_audit.analyses.probing.separability import (
     check_layers,
     chosen_layers,
     unknown_layers,
 )
-from bias_audit.analyses.settings import BootstrapDraws, Coverage
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed

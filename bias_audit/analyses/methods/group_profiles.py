@@ -6,27 +6,24 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
-from bias_audit.analyses.mapping.mean_draws import bayesian_weights
-from bias_audit.analyses.mapping.profile_deviation import (
-    Sample,
-    clusters_by_group,
-    deviations,
-    standardised_contrasts,
-)
+from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
 from bias_audit.analyses.mapping.profiles import (
     Profiles,
+    Sample,
     attribute_targets,
+    bayesian_weights,
+    clusters_by_group,
+    deviations,
     pooled_deviation,
     pooled_freedom,
     profiles,
+    standardised_contrasts,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
-from bias_audit.analyses.settings import BootstrapDraws, Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import FloatArray

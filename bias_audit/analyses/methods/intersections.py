@@ -6,31 +6,32 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject, Workload
 from bias_audit.analyses.families import declared_families, draws_of
-from bias_audit.analyses.intersecting.group_measures import table_of
-from bias_audit.analyses.intersecting.intersection_findings import (
-    bounds_sentences,
-    extremes_finding,
-    interaction_findings,
-    within_findings,
-)
-from bias_audit.analyses.intersecting.intersection_measures import (
+from bias_audit.analyses.intersecting.measures import (
     Part,
     aucs_of,
     interactions_of,
     probed,
+    table_of,
     within_of,
 )
-from bias_audit.analyses.intersecting.label_errors import LIMIT, METHOD, disagreement_method
 from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
+from bias_audit.analyses.intersecting.sentences import (
+    LIMIT,
+    METHOD,
+    bounds_sentences,
+    disagreement_method,
+    extremes_finding,
+    interaction_findings,
+    within_findings,
+)
 from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import (
     chosen_layer_and_choice,
     unknown_layers,
 )
-from bias_audit.analyses.settings import Coverage, OneLayer
 from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.wording import SCORE_INTERVALS
 from bias_audit.data.faces import FaceTable

@@ -13,25 +13,30 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
-from bias_audit.analyses.mapping.layout import Distance, silent_units, unit_square
-from bias_audit.analyses.mapping.layout_choice import known_layout, layout_name, place
-from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, quality
-from bias_audit.analyses.mapping.layout_ranking import RULE, Repeated, ranked
-from bias_audit.analyses.mapping.layout_robustness import robustness
-from bias_audit.analyses.mapping.neighbourhood_quality import disparities
-from bias_audit.analyses.mapping.particle_swarm import refine
-from bias_audit.analyses.mapping.resampled_profiles import (
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.mapping.layout import (
+    RULE,
+    Distance,
+    Repeated,
+    known_layout,
+    layout_name,
+    place,
+    ranked,
+    robustness,
+    silent_units,
+    unit_square,
+)
+from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, disparities, quality
+from bias_audit.analyses.mapping.profiles import (
     weighted_contrasts,
     weights_within_groups,
 )
-from bias_audit.analyses.probing.probe_work import widest
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.som_and_swarm import refine
+from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images, widest
 from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
-from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import interval
 from bias_audit.arrays import FloatArray

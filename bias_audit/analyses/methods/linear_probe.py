@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
 from bias_audit.analyses.probing.decodability import (
     Decodability,
     ProbedTarget,
@@ -15,12 +15,16 @@ from bias_audit.analyses.probing.decodability import (
 )
 from bias_audit.analyses.probing.decodability_findings import findings_of
 from bias_audit.analyses.probing.likeness import likeness_limits, likeness_method, rechecks
-from bias_audit.analyses.probing.probe_measures import curve_measures, recall_measures
-from bias_audit.analyses.probing.probe_work import controlled_work
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.probing.recalls import recall_table
-from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
-from bias_audit.analyses.settings import Coverage
+from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work, too_few_images
+from bias_audit.analyses.probing.separability import (
+    AUC,
+    BALANCED_ACCURACY,
+    BITS,
+    Metric,
+    curve_measures,
+    recall_measures,
+    recall_table,
+)
 from bias_audit.analyses.targets import (
     INTERSECTION,
     target_names,

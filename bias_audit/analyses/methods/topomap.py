@@ -12,33 +12,45 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
 from bias_audit.analyses.families import map_families
-from bias_audit.analyses.mapping.alignment import align_plane
-from bias_audit.analyses.mapping.difference_maps import difference_maps
-from bias_audit.analyses.mapping.difference_settings import Differences, too_few_permutations
-from bias_audit.analyses.mapping.difference_wording import differences_limits, differences_method
-from bias_audit.analyses.mapping.differences import comparisons, unknown_levels
+from bias_audit.analyses.mapping.alignment import LayoutSettings, align_plane, placed
+from bias_audit.analyses.mapping.difference_sentences import (
+    Differences,
+    differences_limits,
+    differences_method,
+    too_few_permutations,
+)
+from bias_audit.analyses.mapping.differences import comparisons, difference_maps, unknown_levels
 from bias_audit.analyses.mapping.earlier import (
+    Beside,
     EarlierMaps,
+    earlier_limits,
     earlier_maps,
+    earlier_method,
     earlier_problems,
+    laid_beside,
     most_layers_drawn,
 )
-from bias_audit.analyses.mapping.earlier_match import Beside, laid_beside
-from bias_audit.analyses.mapping.earlier_wording import earlier_limits, earlier_method
+from bias_audit.analyses.mapping.group_distances import (
+    Halves,
+    Shares,
+    halves,
+    main_effect_shares,
+    moments_of,
+)
 from bias_audit.analyses.mapping.group_maps import Plane, group_maps, share_findings
-from bias_audit.analyses.mapping.halves import Halves, halves, moments_of
-from bias_audit.analyses.mapping.main_effects import Shares, main_effect_shares
-from bias_audit.analyses.mapping.mean_draws import bayesian_weights
-from bias_audit.analyses.mapping.placing import LayoutSettings, placed
-from bias_audit.analyses.mapping.profiles import Profiles, pooled_deviation, profiles
+from bias_audit.analyses.mapping.profiles import (
+    Profiles,
+    bayesian_weights,
+    pooled_deviation,
+    profiles,
+)
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
     chosen_layers,
     unknown_layers,
 )
-from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity, UserPath

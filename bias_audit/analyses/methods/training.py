@@ -15,10 +15,10 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.special import logsumexp
 
-from bias_audit.analyses.analysis import Analysis, Head, Outcome, Step, Subject
+from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
+from bias_audit.analyses.mapping.alignment import LayoutSettings, placed
+from bias_audit.analyses.mapping.group_distances import halves, moments_of
 from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
-from bias_audit.analyses.mapping.halves import halves, moments_of
-from bias_audit.analyses.mapping.placing import LayoutSettings, placed
 from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
 from bias_audit.analyses.probing.probes import too_few_images
 from bias_audit.analyses.probing.separability import (
@@ -27,7 +27,6 @@ from bias_audit.analyses.probing.separability import (
     measured,
     unknown_layers,
 )
-from bias_audit.analyses.settings import Coverage
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target
 from bias_audit.analyses.wording import coverage, interval
@@ -35,9 +34,8 @@ from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Group
 from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
-from bias_audit.statistics.correlation import correlation_estimate, pearson
 from bias_audit.statistics.inference import Measured, difference, independent_difference
-from bias_audit.statistics.ranking import standings
+from bias_audit.statistics.ranking import correlation_estimate, pearson, standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -7,10 +7,10 @@ the lowest cross-entropy on the held-out fold is used to fit all training images
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,47 @@ from torch import Tensor
 
 from bias_audit.analyses.probing.logistic import Axes, Fits, Problems, fit
 from bias_audit.arrays import IntArray
+from bias_audit.results.blocks import RefitNoise
+from bias_audit.statistics.inference import Measured
+
+
+class Refitted(Protocol):
+    """One number, and what it is with other folds."""
+
+    @property
+    def probe(self) -> Measured:
+        """As reported."""
+
+    @property
+    def refits(self) -> tuple[float, ...]:
+        """With other folds."""
+
+
+def refit_noise(found: Sequence[Refitted | None]) -> RefitNoise | None:
+    """The standard deviation between fits with different folds, pooled over layers.
+
+    The fits of one layer, the reported one among them, have the same images, labels, activations
+    and procedure; folds are drawn anew, and with them the images that choose the regularisation.
+
+    Args:
+        found: One number per layer; None where a layer has none.
+
+    Returns:
+        None where no layer was fitted more than once.
+    """
+    rows = [(each.probe, each.refits) for each in found if each is not None and each.refits]
+    if not rows:
+        return None
+    variances = [float(np.var([m.value, *refits], ddof=1)) for m, refits in rows]
+    errors = [measured.standard_error for measured, _ in rows]
+    pooled, sampling = float(np.mean(variances)), float(np.mean(np.square(errors)))
+    return RefitNoise(
+        sd=float(np.sqrt(pooled)),
+        relative=float(np.sqrt(pooled / sampling)) if sampling > 0 else 0.0,
+        refits=max(len(refits) for _, refits in rows),
+        layers=len(rows),
+    )
+
 
 TOLERANCE = 1e-3
 """The AUC agrees with that of a fully converged fit to about 0.001, at half the time."""

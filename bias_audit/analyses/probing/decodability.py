@@ -8,6 +8,7 @@ from functools import partial
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
+from bias_audit.analyses.probing.cross_fitting import refit_noise
 from bias_audit.analyses.probing.probes import (
     Probe,
     ProbeSettings,
@@ -18,12 +19,11 @@ from bias_audit.analyses.probing.probes import (
     probe,
     probe_and_refits,
 )
-from bias_audit.analyses.probing.refit_noise import refit_noise
 from bias_audit.analyses.probing.separability import Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
 from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint
-from bias_audit.statistics.draws import compared_with_a_further_draw, mean_of
+from bias_audit.statistics.bootstrap import compared_with_a_further_draw, mean_of
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -35,7 +35,7 @@ from bias_audit.statistics.inference import (
     p_above,
     quantile_of,
 )
-from bias_audit.statistics.lift import lift_over
+from bias_audit.statistics.influence import lift_over
 from bias_audit.statistics.multiplicity import max_t
 
 GUESSING = "guessing"

@@ -11,8 +11,7 @@ from bias_audit.analyses.probing.likeness import Recheck, caution, recheck_estim
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed, sample
 from bias_audit.results.blocks import Finding
-from bias_audit.statistics.coverage import allowing_for_choice, interval_at
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, allowing_for_choice, interval_at
 from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.sureness import sureness_above
 

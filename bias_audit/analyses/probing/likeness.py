@@ -21,8 +21,7 @@ from bias_audit.analyses.probing.decodability import (
 from bias_audit.analyses.probing.probes import ProbeSettings, part_of
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.wording import interval
-from bias_audit.statistics.coverage import allowing_for_choice
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 
 TOGETHER = (2, 4)
 """Clusters that are merged into one."""

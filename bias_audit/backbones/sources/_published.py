@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import timm
 from torchvision import models
 
-from bias_audit.backbones.backbone import Preprocessing, PreprocessingParams
 from bias_audit.backbones.library import Architecture, Library
+from bias_audit.backbones.loading import Preprocessing, PreprocessingParams
 from bias_audit.backbones.sources.timm import (
     MODEL_ARGS,
     is_remote,

@@ -12,7 +12,7 @@ import timm
 from pydantic import Field
 from torch import Tensor, nn
 
-from bias_audit.backbones.backbone import BackboneParams, BackboneSource, Built
+from bias_audit.backbones.loading import BackboneParams, BackboneSource, Built
 from bias_audit.backbones.sources.timm import timm_classes, timm_preprocessing, timm_settings
 from bias_audit.backbones.weight_files import read_tensors
 from bias_audit.errors import BackboneError

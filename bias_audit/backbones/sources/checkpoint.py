@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams
 from bias_audit.backbones.library import Library, built_from
+from bias_audit.backbones.loading import BackboneSource, Built, LibraryParams
 from bias_audit.backbones.weight_files import refuse_missing
 from bias_audit.backbones.weights import Fit, Wanted, fill_from
 from bias_audit.config.schema import UserPath

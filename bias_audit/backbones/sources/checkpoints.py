@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from bias_audit.backbones.backbone import BackboneSource, Built
+from bias_audit.backbones.loading import BackboneSource, Built
 from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_with, refilled_from
 from bias_audit.config.schema import UserPath
 

@@ -18,13 +18,6 @@ from timm.models import _builder, load_model_config_from_hf, load_pretrained
 from timm.models._hub import load_model_config_from_path
 from torch import Tensor, nn
 
-from bias_audit.backbones.backbone import (
-    BackboneSource,
-    Built,
-    LibraryParams,
-    Preprocessing,
-    PreprocessingParams,
-)
 from bias_audit.backbones.head import NO_CLASSES, Classes
 from bias_audit.backbones.library import (
     Architecture,
@@ -34,6 +27,13 @@ from bias_audit.backbones.library import (
     refuse_own_arguments,
     refused_arguments,
     three,
+)
+from bias_audit.backbones.loading import (
+    BackboneSource,
+    Built,
+    LibraryParams,
+    Preprocessing,
+    PreprocessingParams,
 )
 from bias_audit.backbones.weight_files import read_tensors
 from bias_audit.backbones.weights import Converter, Tensors, Wanted, fill_from

@@ -15,7 +15,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision import models
 
-from bias_audit.backbones.backbone import BackboneSource, Built, LibraryParams, Preprocessing
 from bias_audit.backbones.head import NO_CLASSES, Classes
 from bias_audit.backbones.library import (
     Architecture,
@@ -26,6 +25,7 @@ from bias_audit.backbones.library import (
     refused_arguments,
     three,
 )
+from bias_audit.backbones.loading import BackboneSource, Built, LibraryParams, Preprocessing
 from bias_audit.backbones.weights import Converter, Fit, Tensors, Wanted, fill_from
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import BackboneError

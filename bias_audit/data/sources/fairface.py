@@ -10,18 +10,17 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from bias_audit.config.schema import UserPath
-from bias_audit.data.age_bins import FAIRFACE_AGES
+from bias_audit.data.ages import FAIRFACE_AGES
 from bias_audit.data.annotations import (
     Annotation,
     Description,
     face_table,
 )
-from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
-from bias_audit.data.hub_parquet import find_shards, read_shards
 from bias_audit.data.labels import LevelReader
+from bias_audit.data.parquet import find_shards, read_shards
 from bias_audit.data.rows import read_rows
-from bias_audit.data.source import FaceSource
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 

@@ -13,25 +13,32 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bias_audit.config.schema import UserPath
-from bias_audit.data.age_bins import ordered_bins
+from bias_audit.data.ages import ordered_bins
 from bias_audit.data.annotations import (
     Annotation,
     Description,
-    face_table,
-)
-from bias_audit.data.annotators import (
     declared_disagreement,
+    face_table,
     measured_disagreement,
     undeclared,
     voted,
     with_declared_votes,
 )
-from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import NO_PATH, ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader, same_levels
-from bias_audit.data.rows import PLACE, Labels, Row, read_rows
-from bias_audit.data.source import FaceSource
-from bias_audit.data.text import FREQUENT, comparable, one_line, reference_of, some, trimmed
+from bias_audit.data.rows import (
+    FREQUENT,
+    PLACE,
+    Labels,
+    Row,
+    comparable,
+    one_line,
+    read_rows,
+    reference_of,
+    some,
+    trimmed,
+)
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 

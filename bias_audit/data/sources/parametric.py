@@ -12,10 +12,9 @@ from bias_audit.data.annotations import (
     Description,
     face_table,
 )
-from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, existing_folder
 from bias_audit.data.rows import Row, read_rows
-from bias_audit.data.source import FaceSource
 from bias_audit.groups import Attribute
 
 ATTRIBUTES = (

@@ -9,15 +9,14 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from bias_audit.config.schema import UserPath
-from bias_audit.data.age_bins import FAIRFACE_AGES, OLDEST, bin_of, ordered_bins
+from bias_audit.data.ages import FAIRFACE_AGES, OLDEST, bin_of, ordered_bins
 from bias_audit.data.annotations import (
     Annotation,
     Description,
     face_table,
 )
-from bias_audit.data.faces import Exclusion, FaceTable
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
-from bias_audit.data.source import FaceSource
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 

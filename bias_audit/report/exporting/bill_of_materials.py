@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-from bias_audit.config.declarations import Declarations, Scenario
+from bias_audit.config.schema import Declarations, Scenario
 from bias_audit.report.figure_data import level_names
 from bias_audit.report.sections.method import limits
 from bias_audit.report.sections.purpose import tested

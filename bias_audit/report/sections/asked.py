@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.config.declarations import Declarations, Regulation
+from bias_audit.config.schema import Declarations, Regulation
 from bias_audit.report.elements import Column, Table
 from bias_audit.report.references import ASKED, SECTIONS, TEXTS, Asked, Text
 from bias_audit.report.sections.purpose import FIELDS, NOT_PROVIDED

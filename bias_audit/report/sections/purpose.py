@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.config.declarations import Declarations, Scenario
+from bias_audit.config.schema import Declarations, Scenario
 from bias_audit.report.elements import Column, Fact, Table
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.declared import declarations_of, verdicts_of

@@ -8,16 +8,14 @@ from functools import cache
 
 import numpy as np
 
-from bias_audit.config.changes import Better, Changes
-from bias_audit.config.schema import Criterion
+from bias_audit.config.schema import Better, Changes, Criterion
 from bias_audit.results.contributions import Contributions, MeasureKey
 from bias_audit.results.differing.comparables import Comparable
 from bias_audit.results.differing.shapes import ChangeOutcome
-from bias_audit.statistics.coverage import at_level, interval_at, p_of_no_difference
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.clusters import Joined, UnitsOf, join
+from bias_audit.statistics.estimate import Estimate, at_level, interval_at, p_of_no_difference
 from bias_audit.statistics.inference import difference, independent_difference
 from bias_audit.statistics.multiplicity import adjusted, is_rejected
-from bias_audit.statistics.pairing import Joined, UnitsOf, join
 
 
 @dataclass(frozen=True)

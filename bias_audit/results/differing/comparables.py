@@ -10,8 +10,7 @@ from typing import Final
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
 from bias_audit.results.blocks import Curve, GroupTable, LayerCurve, RefitNoise
 from bias_audit.results.contributions import Contributions, MeasureKey
-from bias_audit.statistics.coverage import standard_error
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, standard_error
 from bias_audit.statistics.inference import Measured
 
 GUESSING: Final = "guessing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from bias_audit.config.changes import FailOn
+from bias_audit.config.schema import FailOn
 from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.results.differing.matching import Pair
 from bias_audit.results.differing.shapes import Change, Gate, VerdictChange

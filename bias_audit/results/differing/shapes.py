@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from bias_audit.config.changes import Better, Changes, FailOn
+from bias_audit.config.schema import Better, Changes, FailOn
 from bias_audit.results.verdict import Outcome
 from bias_audit.statistics.estimate import Estimate
 

@@ -17,15 +17,19 @@ from bias_audit.analyses.probing.decodability import Comparison, Decodability
 from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.groups import Attribute
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
-from bias_audit.selftest.audits import ALPHA, LEVEL, audited, is_claimed, outcome
 from bias_audit.selftest.checks.null import CRITERIA, criterion_of
-from bias_audit.selftest.designs import LIKENESS
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.subjects import Sample, SimulatedBaseline
-from bias_audit.selftest.tally import Tolerance, share
-from bias_audit.selftest.trials import Trials
-from bias_audit.statistics.coverage import allowing_for_choice
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.selftest.simulated import (
+    ALPHA,
+    LEVEL,
+    LIKENESS,
+    Sample,
+    SimulatedBaseline,
+    audited,
+    is_claimed,
+    outcome,
+)
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share
+from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 from bias_audit.statistics.inference import difference
 
 _LAYERS: Final = ("early", "middle", "late")

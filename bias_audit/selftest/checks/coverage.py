@@ -15,18 +15,19 @@ from bias_audit.analyses.probing.decodability import (
     probe_targets,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.probing.recalls import recall_table
-from bias_audit.analyses.probing.separability import AUC
+from bias_audit.analyses.probing.separability import AUC, recall_table
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import FloatArray
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
-from bias_audit.selftest.audits import LEVEL
-from bias_audit.selftest.designs import Design, draw
-from bias_audit.selftest.population import Population, one_training_set
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.subjects import subject_of
-from bias_audit.selftest.tally import Tolerance, mean, share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.simulated import (
+    LEVEL,
+    Design,
+    Population,
+    draw,
+    one_training_set,
+    subject_of,
+)
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, mean, share
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import difference
 

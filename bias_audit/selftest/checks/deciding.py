@@ -12,9 +12,7 @@ from bias_audit.config.schema import Criterion
 from bias_audit.results.margins import POWER, growth, hold
 from bias_audit.results.matching import Number
 from bias_audit.results.selftest import SelfTestRow
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.tally import Tolerance, share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share
 from bias_audit.statistics.inference import share_estimate
 
 _TRUE: Final = 0.8

@@ -10,11 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe
 from bias_audit.analyses.targets import targets_of
 from bias_audit.results.selftest import SelfTestRow
-from bias_audit.selftest.designs import Design, draw
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.subjects import subject_of
-from bias_audit.selftest.tally import Tolerance, largest
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.simulated import Design, draw, subject_of
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, largest
 from bias_audit.statistics.influence import macro_auc
 
 _PER_LEVEL = 60

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bias_audit.analyses.mapping.cluster_permutation import (
+from bias_audit.analyses.mapping.difference_sentences import Differences
+from bias_audit.analyses.mapping.layout_quality import neighbours
+from bias_audit.analyses.mapping.permutation import (
     Threshold,
     TwoGroups,
     cluster_test,
     unit_test,
 )
-from bias_audit.analyses.mapping.difference_settings import Differences
-from bias_audit.analyses.mapping.neighbourhood import neighbours
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
-from bias_audit.selftest.audits import ALPHA
-from bias_audit.selftest.designs import noise
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.tally import Tolerance, share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.simulated import ALPHA, noise
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share
 
 PEOPLE = (10, 50)
 _SIDE = 6

@@ -12,12 +12,8 @@ from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Attribute
 from bias_audit.results.selftest import SelfTestRow
-from bias_audit.selftest.audits import ALPHA, audited, is_claimed, outcome
-from bias_audit.selftest.designs import Design, draw
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.subjects import Sample
-from bias_audit.selftest.tally import Tolerance, share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.simulated import ALPHA, Design, Sample, audited, draw, is_claimed, outcome
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share
 from bias_audit.statistics.multiplicity import adjusted, is_rejected
 
 CLUSTER_SIZES = {"single images": 1, "clusters of 3": 3}

@@ -10,11 +10,8 @@ import numpy as np
 from scipy.stats import norm
 
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
-from bias_audit.selftest.audits import audited, is_claimed
-from bias_audit.selftest.designs import Design, draw
-from bias_audit.selftest.sizes import Sizes
-from bias_audit.selftest.tally import Tolerance, mean, share
-from bias_audit.selftest.trials import Trials
+from bias_audit.selftest.simulated import Design, audited, draw, is_claimed
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, mean, share
 
 PER_GROUP = 30
 _FOUND = Tolerance(0.9, 1)

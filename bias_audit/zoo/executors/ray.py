@@ -26,14 +26,14 @@ from bias_audit.errors import OutputError
 from bias_audit.progress import Progress
 from bias_audit.software import software_of
 from bias_audit.zoo.executor import Done, Executor, Task, Work
-from bias_audit.zoo.lines import LineProgress
+from bias_audit.zoo.run import LineProgress
 
 _POLL_SECONDS = 1.0
 _TOLD_SECONDS = 60.0
 _REACH_SECONDS = 10.0
 _ROOT: Final = Path(__file__).parents[3]
 """Where this package is imported from."""
-_CODE: Final = "bias_audit.zoo.task"
+_CODE: Final = "bias_audit.zoo.entries"
 """What workers do."""
 _STORE_BYTES: Final = 100 * 2**20
 """Of shared memory, for a cluster of this machine; configs and messages alone pass through it."""

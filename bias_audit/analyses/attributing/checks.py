@@ -1,0 +1,294 @@
+"""Checks of attribution maps: randomised weights, agreement, faithfulness to the decision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from captum.metrics import infidelity, sensitivity_max
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
+
+from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute
+
+STAGES: Final = ("probe", "upper half", "all")
+"""What has lost its training; each holds the one before it."""
+
+
+def randomised(
+    decision: nn.Module, images: Tensor, *, seed: int
+) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of a decision with more and more of its weights shuffled (Adebayo et al. 2018).
+
+    The entries of every parameter are permuted, so that sizes stay as training made them and
+    signals neither vanish nor explode. Modules are taken in the order in which they run, last
+    first: the scores alone, the upper half of all, everything.
+
+    Args:
+        decision: From images to scores; it is not changed.
+        images: Any preprocessed image, to see which modules run.
+        seed: Of the permutations.
+
+    Yields:
+        Names of stages and the decision there.
+    """
+    names = _in_order(decision, images[:1])
+    broken = copy.deepcopy(decision)
+    generator = torch.Generator().manual_seed(seed)
+    last = [names[-1]]
+    half = names[len(names) // 2 :]
+    done: set[str] = set()
+    for stage, wanted in zip(STAGES, (last, half, names), strict=True):
+        for name in reversed(wanted):
+            if name not in done:
+                done.add(name)
+                _shuffle(broken.get_submodule(name), generator)
+        yield stage, broken
+
+
+def _shuffle(part: nn.Module, generator: torch.Generator) -> None:
+    with torch.no_grad():
+        for parameter in part.parameters(recurse=False):
+            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            parameter.copy_(parameter.flatten()[order].view(parameter.shape))
+
+
+def _in_order(decision: nn.Module, images: Tensor) -> list[str]:
+    """Names of the modules with parameters of their own, in the order in which they run."""
+    found: dict[str, None] = {}
+
+    def note(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return part.register_forward_pre_hook(lambda *_: found.update({name: None}))
+
+    handles = [
+        note(name, part)
+        for name, part in decision.named_modules()
+        if [*part.parameters(recurse=False)]
+    ]
+    try:
+        with torch.no_grad():
+            decision(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [*found]
+
+
+_WINDOW: Final = 7
+_STABLE: Final = (0.01**2, 0.03**2)
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Spearman's correlation over the cells of two maps; 0 where one of them is flat.
+
+    Args:
+        one: Shape (n, side, side).
+        other: The same.
+
+    Returns:
+        Shape (n,).
+    """
+    first, second = (_ranks(maps.flatten(1).double()) for maps in (one, other))
+    spread = (first.square().sum(1) * second.square().sum(1)).sqrt()
+    return torch.where(spread > 0, (first * second).sum(1) / spread.clamp(min=1e-300), 0.0)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Centred ranks, ties at their mean, shape (n, n_cells)."""
+    ordered = values.sort(dim=1).values.contiguous()
+    low = torch.searchsorted(ordered, values.contiguous())
+    high = torch.searchsorted(ordered, values.contiguous(), right=True)
+    ranks = (low + high).double() / 2
+    return ranks - ranks.mean(dim=1, keepdim=True)
+
+
+def structural_similarity(one: Tensor, other: Tensor) -> Tensor:
+    """SSIM of two maps, each scaled to [0, 1] (Wang et al. 2004), with a flat window of 7 cells.
+
+    Args:
+        one: Shape (n, side, side).
+        other: The same.
+
+    Returns:
+        Shape (n,).
+    """
+    x, y = (_scaled(maps.double()) for maps in (one, other))
+    mean_x, mean_y = _local(x), _local(y)
+    cells = _WINDOW**2
+    sample = cells / (cells - 1)
+    var_x = sample * (_local(x * x) - mean_x**2)
+    var_y = sample * (_local(y * y) - mean_y**2)
+    joint = sample * (_local(x * y) - mean_x * mean_y)
+    low, high = _STABLE
+    top = (2 * mean_x * mean_y + low) * (2 * joint + high)
+    bottom = (mean_x**2 + mean_y**2 + low) * (var_x + var_y + high)
+    return (top / bottom).mean(dim=(1, 2))
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    least, most = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - least) / (most - least).clamp(min=1e-300)
+
+
+def _local(maps: Tensor) -> Tensor:
+    return avg_pool2d(maps[:, None], _WINDOW, stride=1)[:, 0]
+
+
+OneOrTuple = Tensor | tuple[Tensor, ...]
+_CELLS: Final = 14
+"""Side of the grid whose cells are covered or shown one after the other."""
+_STEPS: Final = 6
+_PERTURBED: Final = 8
+_NOISY: Final = 1
+_RADIUS: Final = 0.05
+"""Of the noise of sensitivity, in standard deviations of the preprocessing."""
+
+
+def probability(decision: nn.Module, images: Tensor, targets: Tensor, n_levels: int) -> Tensor:
+    """Of the attributed level among the scores that belong together, shape (n,)."""
+    with torch.no_grad():
+        scores = decision(images)
+    together = scores.view(len(images), -1, n_levels).softmax(dim=2).flatten(1)
+    result: Tensor = together[torch.arange(len(images)), targets]
+    return result
+
+
+def curve_areas(
+    decision: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    order: Tensor,
+    n_levels: int,
+) -> tuple[Tensor, Tensor]:
+    """Mean probability of the decision while cells are covered, and while they are shown.
+
+    Deletion covers the cells with the mean colour, first the first of the order; insertion begins
+    with all covered and shows them (Petsiuk, Das & Saenko 2018, arXiv:1806.07421).
+
+    Args:
+        decision: From images to scores.
+        images: Preprocessed, shape (n, 3, height, width).
+        targets: The scores, shape (n,).
+        order: Of the cells of each image, shape (n, cells).
+        n_levels: Scores that belong together.
+
+    Returns:
+        Areas under both curves, in [0, 1], shape (n,) each.
+    """
+    n_cells = order.shape[1]
+    rank = torch.empty_like(order)
+    rank.scatter_(1, order, torch.arange(n_cells, device=order.device).expand_as(order))
+    deleted, inserted = [], []
+    for step in range(_STEPS + 1):
+        covered = (rank < round(n_cells * step / _STEPS)).view(len(images), 1, _CELLS, _CELLS)
+        mask = interpolate(covered.float(), size=images.shape[2:], mode="nearest")
+        deleted.append(probability(decision, images * (1 - mask), targets, n_levels))
+        inserted.append(probability(decision, images * mask, targets, n_levels))
+    return tuple(_area(torch.stack(curve)) for curve in (deleted, inserted))  # type: ignore[return-value]
+
+
+def _area(curve: Tensor) -> Tensor:
+    return (curve[:-1] + curve[1:]).mean(dim=0) / 2
+
+
+def order_by(signed: Tensor) -> Tensor:
+    """Cells of each image, those that speak most for the score first, shape (n, cells)."""
+    cells = adaptive_avg_pool2d(signed.sum(dim=1, keepdim=True), (_CELLS, _CELLS))
+    return cells.flatten(1).argsort(dim=1, descending=True, stable=True)
+
+
+def random_order(n_images: int, generator: torch.Generator) -> Tensor:
+    """Cells in an order drawn for each image, shape (n, cells)."""
+    drawn = torch.rand(n_images, _CELLS**2, generator=generator)
+    return drawn.argsort(dim=1)
+
+
+def missed_changes(
+    decision: nn.Module, images: Tensor, targets: Tensor, signed: Tensor, *, seed: int
+) -> Tensor:
+    """How far attributions miss what covering a square does to the score (Yeh et al. 2019).
+
+    captum's infidelity, with the attributions scaled to fit best. Over its value for no
+    attribution at all, 0 foretells every change and 1 none of them.
+
+    Args:
+        decision: From images to scores.
+        images: Preprocessed, shape (n, 3, height, width).
+        targets: The scores, shape (n,).
+        signed: Attributions, of the shape of the images.
+        seed: Of the squares.
+
+    Returns:
+        Shape (n,).
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def squares(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        mask = _squares(inputs, generator)
+        return inputs * mask, inputs * (1 - mask)
+
+    with torch.no_grad():
+        result: Tensor = infidelity(
+            decision,
+            squares,
+            images,
+            signed,
+            target=targets,
+            n_perturb_samples=_PERTURBED,
+            max_examples_per_batch=2 * len(images),
+            normalize=True,
+        )
+    return result
+
+
+def _squares(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """One square of a quarter of the side in every image, shape (n, 1, height, width)."""
+    height, width = inputs.shape[2:]
+    tall, wide = height // 4, width // 4
+    mask = torch.zeros(len(inputs), 1, height, width, device=inputs.device)
+    tops = torch.randint(height - tall + 1, (len(inputs),), generator=generator).tolist()
+    lefts = torch.randint(width - wide + 1, (len(inputs),), generator=generator).tolist()
+    for image, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+        mask[image, :, top : top + tall, left : left + wide] = 1
+    return mask
+
+
+def _alone(inputs: OneOrTuple) -> Tensor:
+    """The images, which captum hands over in either form."""
+    return inputs if isinstance(inputs, Tensor) else inputs[0]
+
+
+def largest_change(
+    method: Method,
+    decision: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    settings: MethodSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """How much a little noise changes the attributions, relative to them (Yeh et al. 2019).
+
+    Returns:
+        The largest of a few draws, shape (n,).
+    """
+
+    def explain(inputs: OneOrTuple, *, target: Tensor) -> tuple[Tensor, ...]:
+        return (attribute(method, decision, _alone(inputs), target, settings),)
+
+    def noisy(inputs: OneOrTuple) -> tuple[Tensor, ...]:
+        values = _alone(inputs)
+        drawn = 2 * torch.rand(values.shape, generator=generator) - 1
+        return (values + _RADIUS * drawn.to(values.device),)
+
+    result: Tensor = sensitivity_max(
+        explain,
+        images,
+        perturb_func=noisy,
+        n_perturb_samples=_NOISY,
+        max_examples_per_batch=len(images),
+        target=targets,
+    )
+    return result

@@ -1,0 +1,331 @@
+"""What an erasure analysis shows and says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bias_audit.analyses.analysis import Head
+from bias_audit.analyses.erasing.erasure import Agreements, ErasureSettings, Measures
+from bias_audit.analyses.erasing.leace import SHRINK_BELOW
+from bias_audit.analyses.targets import Measurable, Target
+from bias_audit.analyses.wording import (
+    SCORE_INTERVALS,
+    coverage,
+    decided_at,
+    interval,
+    listed,
+    percent,
+    percent_interval,
+)
+from bias_audit.arrays import IntArray
+from bias_audit.results.blocks import (
+    ControlPoint,
+    Curve,
+    CurvePoint,
+    Finding,
+    GroupRow,
+    GroupTable,
+    LayerCurve,
+)
+from bias_audit.statistics.estimate import Estimate, at_level, interval_at
+from bias_audit.statistics.inference import share_estimate, widening
+from bias_audit.statistics.sureness import sureness, sureness_above
+
+_METRICS = {
+    "head_auc": ("macro AUC", "Before and after erasure: macro AUC"),
+    "erased_auc": ("macro AUC", "After erasure: macro AUC"),
+    "head_balanced_accuracy": (
+        "balanced accuracy",
+        "Before and after erasure: balanced accuracy",
+    ),
+    "erased_balanced_accuracy": ("balanced accuracy", "After erasure: balanced accuracy"),
+    "refitted_head_auc": (
+        "macro AUC",
+        "Before and after erasure: macro AUC of a probe fitted to images new to the eraser",
+    ),
+    "refitted_erased_auc": (
+        "macro AUC",
+        "After erasure: macro AUC of a probe fitted to images new to the eraser",
+    ),
+    "top1_agreement": ("top-1 agreement", "Images whose most probable class erasure leaves"),
+    "top5_agreement": ("top-5 overlap", "Share of the five most probable classes that stay"),
+    "reference_top1_agreement": (
+        "top-1 agreement",
+        "Reference images whose most probable class erasure leaves",
+    ),
+    "reference_top5_agreement": (
+        "top-5 overlap",
+        "Share of the five most probable classes of reference images that stay",
+    ),
+}
+"""By quantity: a name for an axis, and a title."""
+_BY_GROUP = {
+    "group_top1_agreement": _METRICS["top1_agreement"],
+    "group_top5_agreement": _METRICS["top5_agreement"],
+}
+QUANTITIES = (*_METRICS, *_BY_GROUP)
+_MAIN = ("head_auc", "top1_agreement")
+"""Of these, what was encoded and whether the classification layer uses it."""
+_ERASED, _SHUFFLED = "after erasure", "shuffled labels"
+_HALF = 0.5
+
+
+def blocks_of(
+    measures: Sequence[Measures], layer: str, clusters: IntArray
+) -> tuple[LayerCurve | GroupTable, ...]:
+    """One curve block a quantity, at the one layer; then agreement by group of each target."""
+    curves = [_curve(quantity, measures, layer) for quantity in _METRICS]
+    measured = [block for block in curves if any(c.points for c in block.curves)]
+    tables = [
+        _by_group(measure, quantity, layer, clusters)
+        for measure in measures
+        for quantity in _BY_GROUP
+    ]
+    return (*measured, *tables)
+
+
+def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurve:
+    (metric, title), curves, chance = _METRICS[quantity], [], {}
+    for measure in measures:
+        name = measure.erased.target.name
+        point = _point(quantity, measure, layer)
+        if quantity.endswith("_auc"):
+            chance[name] = _HALF
+        elif quantity.endswith("_accuracy"):
+            chance[name] = 1 / len(measure.erased.part.levels)
+        few = "too few images of a level in a held-out fold"
+        points = () if point is None else (point,)
+        curves.append(Curve(target=name, points=points, not_measured=None if points else few))
+    return LayerCurve(
+        detail=quantity not in _MAIN,
+        title=title,
+        quantity=quantity,
+        metric=metric,
+        chance=chance,
+        curves=tuple(curves),
+    )
+
+
+def _point(quantity: str, measure: Measures, layer: str) -> CurvePoint | None:
+    """Beside agreement stands that under shuffled labels, beside "before" stands "after"."""
+    agreed = {
+        "top1_agreement": measure.top1,
+        "top5_agreement": measure.top5,
+        "reference_top1_agreement": measure.reference,
+        "reference_top5_agreement": measure.reference_top5,
+    }
+    if quantity in agreed:
+        found = agreed[quantity]
+        if found is None:
+            return None
+        return _controlled(
+            layer, found.annotated, _SHUFFLED, found.shuffled, _negative(found.excess)
+        )
+    estimate = measure.values.get(quantity)
+    if estimate is None:
+        return None
+    if "head_" not in quantity:
+        return CurvePoint(layer=layer, estimate=estimate)
+    after = quantity.replace("head_", "erased_")
+    return _controlled(
+        layer, estimate, _ERASED, measure.values[after], measure.values[f"{after}_drop"]
+    )
+
+
+def _controlled(
+    layer: str, estimate: Estimate, name: str, control: Estimate, lift: Estimate
+) -> CurvePoint:
+    point = ControlPoint(name=name, estimate=control, lift=lift)
+    return CurvePoint(layer=layer, estimate=estimate, controls=(point,), lift=lift, strongest=name)
+
+
+def _negative(estimate: Estimate) -> Estimate:
+    return replace(estimate, value=-estimate.value, lower=-estimate.upper, upper=-estimate.lower)
+
+
+def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) -> GroupTable:
+    erased = measure.erased
+    target, part = erased.target, erased.part
+    top1 = quantity == "group_top1_agreement"
+    values = (erased.kept if top1 else erased.overlap)[0].astype(np.float64)
+    place = {int(index): kept for kept, index in enumerate(part.levels)}
+    rows = []
+    for index, group in enumerate(target.groups):
+        if index not in place:
+            n = int((target.codes == index).sum())
+            rows.append(GroupRow(group=group, n=n, estimate=None, reason=part.reasons[index]))
+            continue
+        members = part.codes == place[index]
+        level = measure.top1.annotated.level
+        estimate = share_estimate(values[members], clusters[part.images][members], level=level)
+        rows.append(GroupRow(group=group, n=int(members.sum()), estimate=estimate))
+    return GroupTable(
+        detail=True,
+        title=f"{_BY_GROUP[quantity][1]}: {target.described}, by group",
+        quantity=quantity,
+        metric=_BY_GROUP[quantity][0],
+        layer=layer,
+        target=target.name,
+        chance=None,
+        rows=tuple(rows),
+    )
+
+
+_HALF_ERASURE_FINDINGS = 0.5
+
+
+def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> tuple[Finding, ...]:
+    """Two sentences a target, and one on the reference images where there are some.
+
+    Args:
+        measures: Of every target.
+        layer: Whose input was erased.
+        alpha: Error rate of every claim.
+    """
+    builders: tuple[Callable[[Measures, str, float], Finding | None], ...] = (
+        _encoded,
+        _used,
+        _used_on_reference,
+    )
+    found = [build(measure, layer, alpha) for measure in measures for build in builders]
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
+    name, values = measure.erased.target.described, measure.values
+    before, after = values["head_auc"], values["erased_auc"]
+    drop = values["erased_auc_drop"]
+    shown = interval_at(before, 1 - alpha)[0] > _HALF_ERASURE_FINDINGS
+    said = "can be read" if shown else "was not shown to be readable"
+    text = (
+        f"{name[0].upper()}{name[1:]} {said} from what {layer} receives: macro AUC "
+        f"{interval(before)} ({coverage(before.level)}, n = {before.n}) before and "
+        f"{interval(after)} after linear erasure, a difference of {interval(drop)}"
+    )
+    new = values.get("refitted_erased_auc")
+    if new is not None:
+        still = interval_at(new, 1 - alpha)[0] > _HALF_ERASURE_FINDINGS
+        remains = "still tells it apart" if still else "was not shown to tell it apart"
+        text += (
+            f"; a probe fitted anew to erased images that the eraser never saw {remains} "
+            f"({interval(new)}, {interval(values['refitted_head_auc'])} without erasure)"
+        )
+    text += f"{decided_at(alpha, before.level)}."
+    weight = sureness_above(drop.value, drop.lower)
+    return Finding(text=text, weight=weight, estimates=dict(values))
+
+
+def _used(measure: Measures, layer: str, alpha: float) -> Finding:
+    where, key = f"at {layer}", "used_"
+    found = _changes(measure, measure.top1, where, key, alpha, evidence="top1_agreement")
+    return found.model_copy(update={"question": "used"})
+
+
+def _used_on_reference(measure: Measures, layer: str, alpha: float) -> Finding | None:
+    if measure.reference is None:
+        return None
+    where = f"at {layer} on the reference images"
+    evidence = "reference_top1_agreement"
+    return _changes(measure, measure.reference, where, "reference_", alpha, evidence=evidence)
+
+
+def _changes(
+    measure: Measures, found: Agreements, where: str, key: str, alpha: float, *, evidence: str
+) -> Finding:
+    changed, shuffled = _complement(found.annotated), _complement(found.shuffled)
+    name, excess = measure.erased.target.described, found.excess
+    deciding = at_level(excess, 1 - alpha)
+    verdict = "more, by" if deciding.lower > 0 else "less, by" if deciding.upper < 0 else ""
+    verdict = verdict or "not distinguishable, a difference of"
+    variance = measure.erased.variance
+    text = (
+        f"The backbone's own decision {where} (most probable class) changed for "
+        f"{percent_interval(changed)} ({coverage(changed.level)}, n = {changed.n}) of images when "
+        f"{name} was erased, for {percent_interval(shuffled)} when shuffled labels were: "
+        f"{verdict} {percent_interval(excess)} of images{decided_at(alpha, excess.level)}. "
+        "Erasing it removed "
+        f"{percent(float(variance[0]))} of the variance of the inputs, erasing shuffled labels "
+        f"{percent(float(variance[1:].mean()))}."
+    )
+    return Finding(
+        text=text,
+        weight=sureness(deciding),
+        estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
+        evidence=evidence,
+    )
+
+
+def _complement(estimate: Estimate) -> Estimate:
+    return replace(
+        estimate, value=1 - estimate.value, lower=1 - estimate.upper, upper=1 - estimate.lower
+    )
+
+
+def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
+    """How it was done."""
+    top = min(5, len(head.bias))
+    return (
+        f"From what the last layer {head.name} receives ({head.inputs.shape[1]} units), each "
+        "annotated attribute is erased by LEACE (Belrose et al. 2023), the affine map that moves "
+        "activations least of all those after which no linear probe beats a constant on the "
+        "images it was fitted to. Erasers are fitted to the training folds of a "
+        f"{settings.folds}-fold split (clusters kept together) and applied to the held-out fold; "
+        f"covariances are shrunk where there are fewer than {SHRINK_BELOW} images per unit.",
+        "The probe is a multinomial logistic regression (L2 penalty, C = "
+        f"{settings.regularisation:g}) on standardised inputs, out of fold. After erasure it is "
+        "fitted to the erased training images, from which the eraser left nothing linear to "
+        "learn; whether something is left in images that the eraser never saw is asked by a "
+        "second probe, cross-validated within each erased held-out fold, beside the same without "
+        "erasure.",
+        f"The layer's own decisions are its most probable class and its {top} most probable "
+        "classes, before and after erasure of held-out images. The baseline erases labels "
+        f"shuffled within each fold ({settings.shuffles} orders; images of one cluster mostly get "
+        "labels that came from one cluster), which removes as many directions, of no meaning. "
+        "Labels that mean nothing would be one more shuffle, so "
+        "the interval of the excess over the baseline also holds how much single shuffles differ.",
+        "Overall intervals rest on the influence of every image on the value (for an AUC, which "
+        "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
+        f"of a cluster. Those of AUCs and shares of images {SCORE_INTERVALS}; those of "
+        "differences are symmetric, and no narrower than those of as many pairs that all agree "
+        "(Tango 1998). On cross-fitted images they are widened as for probes that depend wholly "
+        f"on their training images, by {widening(settings.folds, 1.0):.2f} with {settings.folds} "
+        "folds (Nadeau & Bengio 2003).",
+    )
+
+
+def limits_of(
+    measures: Sequence[Measures], parts: Sequence[tuple[Target, Measurable]]
+) -> tuple[str, ...]:
+    """What the numbers do not say."""
+    sentences = (
+        [
+            "Erasure is linear: what is encoded otherwise stays, and may be used.",
+            "Decisions are those of the backbone's own classes (ImageNet, say), not downstream "
+            "decisions; that they change does not say for whom they get worse, and that they do "
+            "not change does not say that another head would not use the attribute.",
+            "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
+            "be it the attribute itself, lighting, clothing or background.",
+            "The directions that shuffled labels remove are as many, but mostly carry less "
+            "variance than those of an attribute, so part of an excess may be due to their size "
+            "alone.",
+            "The groups' own intervals hold the fitted erasers fixed.",
+        ]
+        if measures
+        else []
+    )
+    for target, part in parts:
+        if part.not_measured is not None:
+            sentences.append(f"Not measured: {target.described} ({part.not_measured}).")
+        elif part.reasons:
+            out = [f"{target.groups[i].label} ({why})" for i, why in part.reasons.items()]
+            sentences.append(
+                f"{len(out)} of {len(target.groups)} levels of {target.described} were left out "
+                f"of its erasure: {listed(out)}."
+            )
+    failed = sum(measure.erased.not_converged for measure in measures)
+    if failed:
+        sentences.append(f"{failed} probe fits stopped before they converged.")
+    return tuple(sentences)

@@ -1,0 +1,121 @@
+"""Layouts that are trained: a self-organizing map and a particle swarm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
+
+
+def train_map(
+    rows: FloatArray, start: FloatArray, order: IntArray, *, sigma: float, rate: float
+) -> FloatArray:
+    """Show rows to the map one after the other, as the package MiniSom does.
+
+    The cell nearest to a row, and its neighbours by a Gaussian of width sigma, move towards it by
+    the rate; both fall with the number t of rows shown, as 1 / (1 + 2 t / len(order)). Neighbours
+    beyond 6 sigma, whose weight is below 2e-8, stay where they are.
+
+    Args:
+        rows: Shape (n_rows, n_dimensions).
+        start: Weights at the start, shape (side, side, n_dimensions).
+        order: Rows in the order in which they are shown, shape (n_shown,); repeated by epoch.
+        sigma: Width of the neighbourhood at the start, in cells.
+        rate: Share of the way that the nearest cell moves at the start.
+
+    Returns:
+        Weights, shape (side, side, n_dimensions).
+    """
+    # The import loads numba, which takes a second: only those who train a map pay for it.
+    from bias_audit.analyses.mapping.kernels import show  # noqa: PLC0415
+
+    weights = np.array(start, dtype=np.float32)
+    show(np.ascontiguousarray(rows, dtype=np.float32), weights, order, sigma, rate)
+    return weights.astype(np.float64)
+
+
+def nearest_cells(rows: FloatArray, weights: FloatArray) -> IntArray:
+    """Cell of each row, shape (n_rows, 2): the one of the nearest weights, the first of equals."""
+    cells = weights.reshape(-1, weights.shape[-1])
+    square = (cells**2).sum(axis=1)
+    winners = (square[None] - 2 * rows @ cells.T).argmin(axis=1)
+    return np.stack(np.unravel_index(winners, weights.shape[:2]), axis=1).astype(np.int64)
+
+
+_INITIAL_RADIUS = 5.0
+"""Root mean square distance from the centre, about that of a UMAP: forces depend on distances, so
+layouts in other units must start at the same size."""
+_JITTER = 1e-3
+"""Relative; two units at one place would exert no force on each other for ever."""
+_PRECISE_BELOW = 0.5
+"""Share of local forces. While global forces prevail, units contract by many orders of magnitude
+and towards one line; across it their places would drown in single precision."""
+
+_SMALLEST_RADIUS, _LARGEST_RADIUS = 1e-30, 1e6
+"""Far outside either, forces are linear in the places, so that shape does not depend on size; only
+global forces over thousands of steps, or between three units, lead there."""
+
+
+def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> FloatArray:
+    """Spread a layout's units, by local forces alone.
+
+    Args:
+        positions: Shape (n_units, 2), in any scale.
+        steps: 0 leaves the layout as it is but for its size.
+        rng: Separates units that share a place.
+
+    Returns:
+        Shape (n_units, 2).
+    """
+    centred = positions - positions.mean(axis=0)
+    radius = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
+    start = centred * (_INITIAL_RADIUS / radius)
+    return swarm(start + _INITIAL_RADIUS * _JITTER * rng.standard_normal(start.shape), steps)
+
+
+def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = None) -> FloatArray:
+    """Move units by the forces between all pairs.
+
+    No pair is left out. Memory is that of the distances; without them, that of the positions.
+
+    Args:
+        positions: Where they start, shape (n_units, 2).
+        steps: Number of moves; over them weight passes from global to local forces.
+        distances: Signature distances for the global force, shape (n_units, n_units); None for
+            no global force, as in a refinement.
+
+    Returns:
+        Shape (n_units, 2), about the same centre as at the start.
+    """
+    # The import loads numba, which takes a second: only those who draw a map pay for it.
+    from bias_audit.analyses.mapping.kernels import add_forces  # noqa: PLC0415
+
+    centre = positions.mean(axis=0)
+    places = (positions - centre).T
+    n_units = len(positions)
+    pull = np.zeros((0, 0), dtype=np.float32) if distances is None else _global_force(distances)
+    for time in np.linspace(-3, 6, steps):
+        local_share = float((np.tanh(time) + 1) / 2)
+        is_precise = distances is not None and local_share < _PRECISE_BELOW
+        x, y = np.ascontiguousarray(places, dtype=np.float64 if is_precise else np.float32)
+        total = np.empty((2, n_units), dtype=x.dtype)
+        add_forces(x, y, local_share, pull, total)
+        places = places + total / (2 * n_units)
+        places -= places.mean(axis=1, keepdims=True)
+        places *= _kept_finite(places)
+    return np.asarray(places.T + centre, dtype=np.float64)
+
+
+def _kept_finite(places: FloatArray) -> float:
+    """Factor that brings the radius into the range in which it is kept."""
+    radius = float(np.sqrt((places**2).sum(axis=0).mean()))
+    return min(max(radius, _SMALLEST_RADIUS), _LARGEST_RADIUS) / radius if radius else 1.0
+
+
+def _global_force(distances: Float32Array) -> Float32Array:
+    """Attraction of like units and repulsion of unlike ones, shape (n_units, n_units)."""
+    largest = np.float32(distances.max(initial=0)) or np.float32(1)
+    force = np.exp(distances / np.float32(-2))
+    force *= np.float32(-0.5)
+    force += np.float32(1.5) * (1 - (distances / largest) ** 3)
+    return np.asarray(force, dtype=np.float32)
