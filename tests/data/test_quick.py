@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bias_audit.audit.checking import data_lines, quick_lines
 from bias_audit.config.load import load_config
-from bias_audit.data import finding, scan
+from bias_audit.data import finding
+from bias_audit.data import scan as scanning
 from bias_audit.data.faces import FaceTable, ImageReference, fingerprint
 from bias_audit.data.finding import QuickLook, quick_look, spread
 from bias_audit.data.scan import scan
@@ -53,7 +54,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         count[reference.label] += 1
         fingerprint(reference, record)
 
-    monkeypatch.setattr(scan, "fingerprint", counted)
+    monkeypatch.setattr(scanning, "fingerprint", counted)
     monkeypatch.setattr(finding, "SAMPLE", 20)
     return count
 
