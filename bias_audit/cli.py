@@ -394,8 +394,7 @@ def selftest_command(
     power: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="Draw the power curve instead, as .svg or .png, data beside.",
+            metavar="FILE", help="Draw the power curve instead, as .svg or .png, data beside."
         ),
     ] = None,
 ) -> None:

@@ -84,12 +84,7 @@ def run_command(
         from bias_audit.zoo.run import end, run_zoo
 
         done = run_zoo(
-            zoo,
-            chosen,
-            command=typed(),
-            progress=out.progress,
-            force=force,
-            heard="later",
+            zoo, chosen, command=typed(), progress=out.progress, force=force, heard="later"
         )
         page = None  # as long as no audit was ever made
         if done.has_audits:

@@ -21,11 +21,7 @@ import bias_audit
 from bias_audit import software
 from bias_audit.activations.extract import extract, made_by
 from bias_audit.analyses.analysis import Cached, Input, Subject
-from bias_audit.analyses.confusing.published import (
-    PublishedSettings,
-    published_probes,
-    split_of,
-)
+from bias_audit.analyses.confusing.published import PublishedSettings, published_probes, split_of
 from bias_audit.analyses.methods import attribution, erasure
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe_and_refits
 from bias_audit.analyses.targets import finest_target

@@ -256,10 +256,7 @@ class Subject:
         return Cached(self.cache, self._cache_key(purpose, inputs, compute), compute)
 
     def resumed(
-        self,
-        purpose: str,
-        *inputs: Input,
-        compute: Callable[[Arrays | None], Iterator[Arrays]],
+        self, purpose: str, *inputs: Input, compute: Callable[[Arrays | None], Iterator[Arrays]]
     ) -> Arrays:
         """The same of work in many pieces, which is kept every half minute.
 

@@ -112,8 +112,7 @@ def map_families(maps: Sequence[DifferenceMap]) -> tuple[HypothesisFamilies, ...
         return ()
     return (
         HypothesisFamilies(
-            title="Families of hypotheses: difference maps",
-            families=tuple(map(_of_maps, tested)),
+            title="Families of hypotheses: difference maps", families=tuple(map(_of_maps, tested))
         ),
     )
 

@@ -224,10 +224,7 @@ def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[Ima
         return ()
     config = plan.config
     features = image_features(
-        faces,
-        workers=config.activations.workers,
-        cache=config.output.cache,
-        progress=progress,
+        faces, workers=config.activations.workers, cache=config.output.cache, progress=progress
     )
     numbers = {"image quality": features.quality, "pixels": features.pixels()}
     return tuple(

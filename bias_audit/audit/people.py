@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.activations.likeness import (
-    Likeness,
-    Vectors,
-    activation_vectors,
-    likeness,
-)
+from bias_audit.activations.likeness import Likeness, Vectors, activation_vectors, likeness
 from bias_audit.analyses.analysis import LayerActivations
 from bias_audit.config.schema import AuditConfig, UnrecordedIdentity
 from bias_audit.data.faces import Faces

@@ -64,11 +64,7 @@ class _Call:
 
 
 def find_head(
-    module: nn.Module,
-    size: tuple[int, int],
-    *,
-    classes: Classes,
-    unfilled: Collection[str] = (),
+    module: nn.Module, size: tuple[int, int], *, classes: Classes, unfilled: Collection[str] = ()
 ) -> HeadSearch:
     """Look for the linear layer that gives a backbone's class scores.
 

@@ -141,11 +141,7 @@ class Trace:
 
 
 def trace(
-    module: nn.Module,
-    size: tuple[int, int],
-    *,
-    channels_last: bool,
-    prefix_tokens: int | None,
+    module: nn.Module, size: tuple[int, int], *, channels_last: bool, prefix_tokens: int | None
 ) -> Trace:
     """Pass blank images through a module and note what every part of it returned."""
     order: list[str] = []

@@ -28,12 +28,7 @@ class OutputShape:
 
 
 def output_shape(
-    layer: str,
-    output: object,
-    *,
-    n_images: int,
-    channels_last: bool,
-    prefix_tokens: int | None,
+    layer: str, output: object, *, n_images: int, channels_last: bool, prefix_tokens: int | None
 ) -> OutputShape:
     """Read the shape of one layer's output.
 

@@ -95,11 +95,7 @@ def name_problems(named: Sequence[tuple[Location, str | None]], noun: str) -> It
 
 
 def layer_problems(
-    criteria: Placed,
-    layers: Sequence[str] | None,
-    backbone: str | None,
-    *,
-    joint: Collection[str],
+    criteria: Placed, layers: Sequence[str] | None, backbone: str | None, *, joint: Collection[str]
 ) -> Iterator[Problem]:
     """A message for every layer that a backbone does not have.
 

@@ -114,10 +114,7 @@ def _open_all(
         return len(chunk)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
-    with (
-        progress.step("Opening images", total=len(rows), unit="image") as step,
-        _strict_pillow(),
-    ):
+    with progress.step("Opening images", total=len(rows), unit="image") as step, _strict_pillow():
         try:
             chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
             for future in as_completed([pool.submit(work, chunk) for chunk in chunks]):

@@ -196,15 +196,7 @@ def attribution_maps_data(block: AttributionMaps, arrays: Arrays) -> Rows:
 def region_shares_data(block: RegionShares, arrays: Arrays) -> Rows:  # noqa: ARG001
     """One row per method, group and region."""
     rows: Rows = [
-        (
-            "method_compared",
-            "group",
-            "independent_images",
-            "region",
-            "area",
-            *ESTIMATE,
-            "reason",
-        )
+        ("method_compared", "group", "independent_images", "region", "area", *ESTIMATE, "reason")
     ]
     rows += [
         (

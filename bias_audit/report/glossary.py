@@ -99,10 +99,7 @@ TERMS: Final = (
         r"criteri(?:on|a)",
     ),
     Term("dendrogram", "A tree in which groups that join low are alike."),
-    Term(
-        "difference map",
-        "A map of where in a layer two groups give different activations.",
-    ),
+    Term("difference map", "A map of where in a layer two groups give different activations."),
     Term(
         "effective number of clusters",
         "As many clusters of equal size would be worth as much: a few large clusters among many "
@@ -211,9 +208,7 @@ TERMS: Final = (
     ),
     Term("standard deviation", "The usual distance of single values from their mean."),
     Term(
-        "suppressed",
-        "Not printed, since too few images stand behind it.",
-        r"suppress(?:ed|ion)?",
+        "suppressed", "Not printed, since too few images stand behind it.", r"suppress(?:ed|ion)?"
     ),
     Term(
         "t-SNE, UMAP, PCA", "Published ways of placing units on a plane.", r"t-SNE|tsne|UMAP|PCA"

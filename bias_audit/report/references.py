@@ -163,11 +163,7 @@ ASKED: Final = (
         ((AI_ACT, "Annex IV 2(g)"), (RMF, "MEASURE 2.1")),
         ("method",),
     ),
-    Asked(
-        "Whether the measuring itself works",
-        ((RMF, "MEASURE 2.13"),),
-        ("selftest",),
-    ),
+    Asked("Whether the measuring itself works", ((RMF, "MEASURE 2.13"),), ("selftest",)),
     Asked(
         "Protection of the people shown",
         ((GDPR, "Article 9"), (GDPR, "Article 35")),

@@ -116,10 +116,7 @@ def shapes() -> dict[str, Shape[Any]]:
     """Every shape by its block's name, in the order in which a report prints them."""
     return {
         "ensemble_votes": Shape(
-            ensemble_votes_text,
-            ensemble_votes,
-            data=ensemble_votes_data,
-            keys=lambda _: "voter",
+            ensemble_votes_text, ensemble_votes, data=ensemble_votes_data, keys=lambda _: "voter"
         ),
         "backbone_comparison": Shape(
             backbone_comparison_text,
@@ -131,11 +128,7 @@ def shapes() -> dict[str, Shape[Any]]:
             layer_curve_text, layer_curve, data=layer_curve_data, is_coloured=True
         ),
         "group_table": Shape(
-            group_table_text,
-            group_table,
-            data=group_table_data,
-            is_coloured=True,
-            keys=_of_rows,
+            group_table_text, group_table, data=group_table_data, is_coloured=True, keys=_of_rows
         ),
         "confusions": Shape(
             confusions_text,
@@ -179,10 +172,7 @@ def shapes() -> dict[str, Shape[Any]]:
             keys=lambda _: "pair of groups",
         ),
         "layer_matrix": Shape(
-            layer_matrix_text,
-            layer_matrix,
-            data=layer_matrix_data,
-            keys=lambda _: "layer / layer",
+            layer_matrix_text, layer_matrix, data=layer_matrix_data, keys=lambda _: "layer / layer"
         ),
         "method_comparison": Shape(method_comparison_text),
         "robustness_curves": Shape(
@@ -201,10 +191,7 @@ def shapes() -> dict[str, Shape[Any]]:
             keys=lambda block: group_heading(block.groups[1:] or block.groups),
         ),
         "region_shares": Shape(
-            region_shares_text,
-            region_shares,
-            data=region_shares_data,
-            keys=_of_regions,
+            region_shares_text, region_shares, data=region_shares_data, keys=_of_regions
         ),
         "attribution_trust": Shape(
             attribution_trust_text,

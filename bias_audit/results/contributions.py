@@ -190,9 +190,7 @@ def _unpacked(content: bytes) -> Contributions:
 
 
 def _measure(
-    said: Mapping[str, Any],
-    influence: npt.NDArray[np.float64],
-    weight: npt.NDArray[np.float64],
+    said: Mapping[str, Any], influence: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
 ) -> tuple[MeasureKey, Measured]:
     quantity, target, layer, group, of = said["key"]
     levels = None if group is None else tuple((name, level) for name, level in group)

@@ -11,20 +11,8 @@ from bias_audit.errors import OutputError
 from bias_audit.groups import Group
 from bias_audit.results.audit import SubjectResult
 from bias_audit.results.differing.causes import causes, conclusion
-from bias_audit.results.differing.classing import (
-    Difference,
-    Pairing,
-    better_of,
-    classed,
-    subtract,
-)
-from bias_audit.results.differing.comparables import (
-    Audited,
-    Comparable,
-    Key,
-    comparables,
-    curves,
-)
+from bias_audit.results.differing.classing import Difference, Pairing, better_of, classed, subtract
+from bias_audit.results.differing.comparables import Audited, Comparable, Key, comparables, curves
 from bias_audit.results.differing.gate import gate_of, lacking
 from bias_audit.results.differing.matching import (
     NotComparableError,
@@ -82,12 +70,7 @@ def diff(before: Audited, after: Audited, policy: Changes | None = None) -> Audi
             f"{before.folder} and {after.folder}: expected a number that both audits have, found "
             "none; compare audits with the same analyses, targets and layers"
         )
-    found = causes(
-        before.result,
-        after.result,
-        pairs,
-        images=images,
-    )
+    found = causes(before.result, after.result, pairs, images=images)
     verdicts = verdict_changes(before.result, after.result, pairs)
     return AuditDiff(
         before=_reference(before),
@@ -105,10 +88,7 @@ def diff(before: Audited, after: Audited, policy: Changes | None = None) -> Audi
         notes=(*notes, *_pairing_notes(before, after, compared)),
         policy=chosen,
         gate=gate_of(
-            chosen.fail_on,
-            compared,
-            verdicts,
-            lacking=lacking(before.result, verdicts, pairs),
+            chosen.fail_on, compared, verdicts, lacking=lacking(before.result, verdicts, pairs)
         ),
     )
 

@@ -79,10 +79,7 @@ def judge(
 
 
 def _verdict(
-    criterion: Criterion,
-    name: str,
-    analyses: Sequence[AnalysisResult],
-    found: tuple[Number, ...],
+    criterion: Criterion, name: str, analyses: Sequence[AnalysisResult], found: tuple[Number, ...]
 ) -> Verdict:
     if not found:
         return _nothing(criterion, name, _unmatched(criterion, analyses))

@@ -219,8 +219,7 @@ def power_curves(
         trials = Trials(seed, step, executor)
         return tuple(
             PowerCurve(
-                per_group=size,
-                points=tuple(_point(Effect(auc, size), n, trials) for auc in AUCS),
+                per_group=size, points=tuple(_point(Effect(auc, size), n, trials) for auc in AUCS)
             )
             for size in PER_GROUP
         )

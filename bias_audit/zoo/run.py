@@ -16,12 +16,7 @@ from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
 from bias_audit.progress import Progress, Step
 from bias_audit.results.history.latest import all_audits, last_run, latest_audits, told_audits
-from bias_audit.results.history.recording import (
-    EntryState,
-    RunFolder,
-    rebuild,
-    record_run,
-)
+from bias_audit.results.history.recording import EntryState, RunFolder, rebuild, record_run
 from bias_audit.zoo.entries import DATABASE, Entry, entries, locked, next_folder, perform
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.recovery import recover

@@ -27,11 +27,7 @@ from bias_audit.zoo.entries import DATABASE, Entry
 
 
 def compare_new(
-    zoo: ZooConfig,
-    entries: Iterable[Entry],
-    progress: Progress,
-    *,
-    told: Collection[int] = (),
+    zoo: ZooConfig, entries: Iterable[Entry], progress: Progress, *, told: Collection[int] = ()
 ) -> tuple[str, ...]:
     """Compare the newest audit of every entry with the one before, where that was not done yet.
 
@@ -112,11 +108,7 @@ class Standing:
 
 
 def standings(
-    zoo: ZooConfig,
-    chosen: Sequence[Entry],
-    *,
-    progress: Progress,
-    now: datetime | None = None,
+    zoo: ZooConfig, chosen: Sequence[Entry], *, progress: Progress, now: datetime | None = None
 ) -> tuple[Standing, ...]:
     """Compare what every audit rests on with what it rested on when it was made.
 
@@ -198,11 +190,7 @@ def _damage(latest: LatestAudit) -> Iterator[str]:
 
 
 def _details(
-    kind: str,
-    latest: LatestAudit,
-    before: Mapping[str, str],
-    today: Mapping[str, str],
-    plan: Plan,
+    kind: str, latest: LatestAudit, before: Mapping[str, str], today: Mapping[str, str], plan: Plan
 ) -> str:
     if kind == "packages":
         changed = [

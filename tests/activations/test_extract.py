@@ -229,10 +229,7 @@ class Noting(Silent):
 
 @pytest.mark.parametrize("layers", [["bn2"], ["blocks.1", "bn2"]])
 def test_flipped_bytes_are_noticed_and_recorded_again(
-    load_bundled: Callable[[list[str]], Backbone],
-    faces: Faces,
-    tmp_path: Path,
-    layers: list[str],
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path, layers: list[str]
 ) -> None:
     first = run(load_bundled(layers), faces, tmp_path).activations
     whole, moments = np.array(first.units("bn2")), first.moments("bn2")

@@ -12,24 +12,14 @@ from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.methods.attribution import PLUGIN, Params
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import (
-    AttributionMaps,
-    AttributionTrust,
-    GroupTable,
-    RegionShares,
-)
+from bias_audit.results.blocks import AttributionMaps, AttributionTrust, GroupTable, RegionShares
 from bias_audit.statistics.estimate import quantile
 from tests.analyses.attributed import FakeNetwork, attributed
 from tests.analyses.planted import FakeCache, planted
 
 PATCH = {"shape": "box", "left": 0, "top": 0, "right": 0.25, "bottom": 0.25}
 FACE = {"left": 0.3, "top": 0.3, "right": 0.9, "bottom": 0.9}
-CORNER = {
-    "regions": [
-        {"name": "patch", "areas": [PATCH]},
-        {"name": "face", "areas": [FACE]},
-    ]
-}
+CORNER = {"regions": [{"name": "patch", "areas": [PATCH]}, {"name": "face", "areas": [FACE]}]}
 
 
 def _params(**changes: Any) -> Params:

@@ -122,9 +122,7 @@ def test_a_planted_turn_is_undone_and_told(tmp_path: Path) -> None:
     assert any("earlier audit spring" in sentence for sentence in after.method)
     # The maps themselves are those of the turned places: red corners are where they were.
     np.testing.assert_allclose(
-        after.arrays[block.rasters][0],
-        before.arrays[block.rasters][0].T,
-        atol=0.02 * block.limit,
+        after.arrays[block.rasters][0], before.arrays[block.rasters][0].T, atol=0.02 * block.limit
     )
 
 

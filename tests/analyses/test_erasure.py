@@ -201,8 +201,7 @@ def test_null_attribute_is_neither_shown_encoded_nor_used() -> None:
     covered, shown = [], []
     for seed in range(24):
         outcome = PLUGIN.run(
-            subject(strength=0, used=True, n=240, seed=seed),
-            Params(targets=("gender",)),
+            subject(strength=0, used=True, n=240, seed=seed), Params(targets=("gender",))
         )
         excess = lift(outcome, "top1_agreement", "gender")
         covered.append(excess.lower <= 0 <= excess.upper)

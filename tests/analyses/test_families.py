@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bias_audit.analyses.families import (
-    declared_families,
-    draws_of,
-    family_row,
-    too_few_draws,
-)
+from bias_audit.analyses.families import declared_families, draws_of, family_row, too_few_draws
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Attribute, intersections
 from bias_audit.statistics.multiplicity import Family, draws_needed, gatekeep

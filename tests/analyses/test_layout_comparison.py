@@ -8,10 +8,7 @@ from pydantic import ValidationError
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.layout_quality import MEASURES, area_under
-from bias_audit.analyses.mapping.profiles import (
-    weighted_contrasts,
-    weights_within_groups,
-)
+from bias_audit.analyses.mapping.profiles import weighted_contrasts, weights_within_groups
 from bias_audit.analyses.methods.layout_comparison import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import MethodComparison, RobustnessCurves

@@ -180,8 +180,7 @@ def test_shares_are_those_planted_whatever_the_noise() -> None:
         units[:, :20] += (codes[:, :1] - 1.0) * 1.0
         units[:, 20:] += codes[:, 1:] * 0.5 * np.sqrt(2)
         maps, _ = _blocks(
-            make_subject(codes, {"late": units}, seed=seed),
-            _params(differences={"test": "none"}),
+            make_subject(codes, {"late": units}, seed=seed), _params(differences={"test": "none"})
         )
         values.append([entry.share.value for entry in maps[0].shares])
         assert [entry.attribute for entry in maps[0].shares] == ["age", "gender"]

@@ -98,9 +98,7 @@ def test_shuffling_mostly_moves_whole_clusters() -> None:
     assert (shuffled != codes).any()
 
 
-def test_an_interrupted_run_resumes_with_the_same_numbers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_interrupted_run_resumes_with_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FakeCache()
     subject = planted(cache=cache)
     spec = ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS)
@@ -215,11 +213,7 @@ def test_more_signal_chooses_less_regularisation() -> None:
         units = noise.copy()
         units[:, 0] += size * codes
         (found,) = cross_fit(
-            principal_axes(units),
-            codes[None],
-            folds,
-            n_classes=2,
-            strengths=(1e-5, 1e-3, 1e-1),
+            principal_axes(units), codes[None], folds, n_classes=2, strengths=(1e-5, 1e-3, 1e-1)
         )
         strengths.append(found.strengths)
     assert np.median(strengths[0]) == pytest.approx(1e-5)

@@ -14,11 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.confusing.published import (
-    PublishedSettings,
-    published_probes,
-    split_of,
-)
+from bias_audit.analyses.confusing.published import PublishedSettings, published_probes, split_of
 from bias_audit.analyses.methods.confusions import PLUGIN, Params
 from bias_audit.analyses.targets import finest_target
 from bias_audit.audit.plan import make_plan

@@ -31,18 +31,8 @@ ONE_SIZE = {SWIN, VIT}
     ("kind", "name", "stages", "n_blocks"),
     [
         ("timm", "resnet50.a1_in1k", ("act1", "layer1", "layer2", "layer3", "layer4"), 16),
-        (
-            "timm",
-            VIT,
-            ("blocks.2", "blocks.5", "blocks.8", "blocks.11"),
-            12,
-        ),
-        (
-            "timm",
-            SWIN,
-            ("layers.0", "layers.1", "layers.2", "layers.3"),
-            12,
-        ),
+        ("timm", VIT, ("blocks.2", "blocks.5", "blocks.8", "blocks.11"), 12),
+        ("timm", SWIN, ("layers.0", "layers.1", "layers.2", "layers.3"), 12),
         ("timm", "convnext_atto.d2_in1k", tuple(f"stages.{n}" for n in range(4)), 12),
         ("torchvision", "resnet18", tuple(f"layer{n}.1" for n in (1, 2, 3, 4)), 8),
         (

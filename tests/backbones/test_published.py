@@ -282,10 +282,7 @@ def test_position_embeddings_are_resized_as_timm_does(tmp_path: Path) -> None:
     place = tmp_path / "ours.safetensors"
     safetensors.torch.save_file(module.state_dict(), place)
     ours = load(
-        "checkpoint",
-        architecture="test_vit.r160_in1k",
-        file=place,
-        preprocessing={"size": 96},
+        "checkpoint", architecture="test_vit.r160_in1k", file=place, preprocessing={"size": 96}
     )
     theirs = timm.create_model(
         "test_vit.r160_in1k",

@@ -398,10 +398,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "half": (lambda p: p.write_bytes(_whole(p)[:900]), "not copied whole"),
     "index": (lambda p: p.write_text(json.dumps({"weight_map": {}})), "weights in several files"),
     "JSON": (lambda p: p.write_text("{}"), "JSON"),
-    "pickle": (
-        lambda p: p.write_bytes(b"\x80\x04\x95" + bytes(20)),
-        "a Python pickle",
-    ),
+    "pickle": (lambda p: p.write_bytes(b"\x80\x04\x95" + bytes(20)), "a Python pickle"),
     "gzip": (lambda p: p.write_bytes(b"\x1f\x8b\x08" + bytes(99)), "compressed file: unpack it"),
     "nothing": (lambda p: _saved({"epoch": 1}, p), "got no tensor in it"),
     "text": (lambda p: p.write_text("hello"), "got neither of them"),

@@ -13,13 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from captum.attr import (
-    DeepLift,
-    InputXGradient,
-    IntegratedGradients,
-    Occlusion,
-    Saliency,
-)
+from captum.attr import DeepLift, InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
@@ -32,12 +26,7 @@ from bias_audit.analyses.attributing.decision import (
     summed,
 )
 from bias_audit.analyses.attributing.face_regions import RENDERED, regions_on
-from bias_audit.analyses.attributing.methods import (
-    METHODS,
-    MethodSettings,
-    rewired,
-    window_of,
-)
+from bias_audit.analyses.attributing.methods import METHODS, MethodSettings, rewired, window_of
 from bias_audit.audit.controls import LoadedNetwork
 from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.backbones.loading import load_backbone

@@ -16,10 +16,7 @@ from tests.analyses.attributed import SHAPES, SIDE, FakeNetwork, SmallNet, froze
 from tests.analyses.planted import planted
 
 SMALL: dict[str, list[dict[str, Any]]] = {
-    "confusions": [
-        {},
-        {"protocol": "krug_stober_2025", "published": {"epochs": 2}},
-    ],
+    "confusions": [{}, {"protocol": "krug_stober_2025", "published": {"epochs": 2}}],
     "attribution": [{"images": 40, "trust_images": 10, "methods": ["saliency"]}],
     "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }

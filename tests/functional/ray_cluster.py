@@ -78,11 +78,7 @@ def _serve() -> None:
                 time.sleep(0.5)
 
     services.get_node = patient
-    node = {
-        "num_cpus": 1,
-        "object_store_memory": _STORE,
-        "include_log_monitor": False,
-    }
+    node = {"num_cpus": 1, "object_store_memory": _STORE, "include_log_monitor": False}
     made = Cluster(
         initialize_head=True,
         head_node_args={**node, "include_dashboard": False, "no_monitor": True},

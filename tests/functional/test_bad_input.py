@@ -180,10 +180,7 @@ def test_an_identity_with_many_images_is_a_caution_that_does_not_name_it(
 def test_a_failed_analysis_is_reported_and_exits_4(
     tiny: dict[str, Any], write_config: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny["analyses"] = [
-        {"kind": "linear_probe", "folds": 3},
-        {"kind": "confusions", "folds": 20},
-    ]
+    tiny["analyses"] = [{"kind": "linear_probe", "folds": 3}, {"kind": "confusions", "folds": 20}]
     done = bias_audit("run", write_config(tiny), cwd=tmp_path)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "Attention: could not be computed" in done.stdout

@@ -102,11 +102,7 @@ def _config() -> dict[str, Any]:
         },
         "sampling": {"near_duplicates": False},
         "backbones": [
-            {
-                "kind": "bundled",
-                "layers": list(LAYERS),
-                "preprocessing": {"size": size},
-            }
+            {"kind": "bundled", "layers": list(LAYERS), "preprocessing": {"size": size}}
             for size in (64, 96)
         ],
         "activations": {"device": "cpu", "positions": 2},

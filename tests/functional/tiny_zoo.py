@@ -69,10 +69,7 @@ CONFIG: dict[str, Any] = {
     "changes": {"fail_on": ["changed", "undecided"]},
     "output": {"folder": "runs/tiny", "cache": "runs/cache"},
 }
-WITHOUT_REPORTS: dict[str, Any] = {
-    **CONFIG,
-    "output": {**CONFIG["output"], "formats": []},
-}
+WITHOUT_REPORTS: dict[str, Any] = {**CONFIG, "output": {**CONFIG["output"], "formats": []}}
 """For tests that do not look at the reports of single audits."""
 
 

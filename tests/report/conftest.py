@@ -30,10 +30,7 @@ def _page(factory: pytest.TempPathFactory, folder: Path) -> str:
 def two_backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """4 x 3 x 2 groups, one empty; two backbones; an analysis that failed."""
     made = make_audit(
-        empty=(5,),
-        failed=True,
-        backbones=("first_net", "second_net"),
-        criteria=criteria_of("age"),
+        empty=(5,), failed=True, backbones=("first_net", "second_net"), criteria=criteria_of("age")
     )
     return once(tmp_path_factory, "two_backbones", made.write)
 

@@ -727,10 +727,7 @@ def _marginal(attribute: Attribute, layer: str, rng: np.random.Generator) -> Gro
 
 
 def _recall(
-    groups: tuple[Group, ...],
-    counts: npt.NDArray[np.int64],
-    layer: str,
-    rng: np.random.Generator,
+    groups: tuple[Group, ...], counts: npt.NDArray[np.int64], layer: str, rng: np.random.Generator
 ) -> GroupTable:
     rows = []
     for group, n in zip(groups, counts, strict=True):
@@ -807,10 +804,7 @@ def _confusions(
 
 
 def _profiles(
-    groups: tuple[Group, ...],
-    counts: npt.NDArray[np.int64],
-    layer: str,
-    rng: np.random.Generator,
+    groups: tuple[Group, ...], counts: npt.NDArray[np.int64], layer: str, rng: np.random.Generator
 ) -> GroupProfiles:
     rows = tuple(
         ProfileRow(
@@ -828,10 +822,7 @@ def _profiles(
 
 
 def _unit_map(
-    groups: tuple[Group, ...],
-    counts: npt.NDArray[np.int64],
-    layer: str,
-    rng: np.random.Generator,
+    groups: tuple[Group, ...], counts: npt.NDArray[np.int64], layer: str, rng: np.random.Generator
 ) -> tuple[UnitMap, dict[str, npt.NDArray[Any]]]:
     y, x = np.mgrid[0:1:100j, 0:1:100j]
     centres = rng.uniform(0.2, 0.8, (6, 2))
@@ -962,10 +953,7 @@ def _layer_matrix(layers: tuple[str, ...], rng: np.random.Generator) -> LayerMat
 
 
 def _matrix(
-    groups: tuple[Group, ...],
-    counts: npt.NDArray[np.int64],
-    layer: str,
-    rng: np.random.Generator,
+    groups: tuple[Group, ...], counts: npt.NDArray[np.int64], layer: str, rng: np.random.Generator
 ) -> tuple[GroupMatrix, dict[str, npt.NDArray[Any]]]:
     points = rng.standard_normal((len(groups), 5))
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)

@@ -48,9 +48,7 @@ def _with_numbers(
                 yield analysis, placed, Finding(text="Said.", weight=1, estimates={"x": alone[-1]})
 
 
-def test_the_block_with_the_numbers_is_the_evidence(
-    analyses: tuple[AnalysisResult, ...],
-) -> None:
+def test_the_block_with_the_numbers_is_the_evidence(analyses: tuple[AnalysisResult, ...]) -> None:
     tried = [*_with_numbers(analyses)]
     for analysis, placed, finding in tried:
         assert _leads_to(analyses, analysis, finding) == placed.anchor

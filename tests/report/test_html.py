@@ -299,9 +299,7 @@ def test_pages_stay_small(two_backbones_page: str, large: Path) -> None:
     assert len(html(audit_view(read_audit(large), large), medium="screen")) < 5e6
 
 
-def test_long_tables_are_whole_on_screen_and_an_excerpt_on_paper(
-    large_undrawn: AuditView,
-) -> None:
+def test_long_tables_are_whole_on_screen_and_an_excerpt_on_paper(large_undrawn: AuditView) -> None:
     screen, paper = (read(html(large_undrawn, medium=m)) for m in ("screen", "paper"))
 
     def rows(page: Page) -> int:

@@ -24,12 +24,7 @@ STRENGTHS = {"strong": 3.0, "weak": 0.9, "absent": 0.0}
 
 def _result(kind: str, outcome: Outcome) -> AnalysisResult:
     return AnalysisResult(
-        kind=kind,
-        title=kind,
-        params={},
-        status="done",
-        findings=outcome.findings,
-        seconds=0.0,
+        kind=kind, title=kind, params={}, status="done", findings=outcome.findings, seconds=0.0
     )
 
 

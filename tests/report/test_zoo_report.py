@@ -172,12 +172,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     )
     keep(database, make_zoo_audit("long" * 60), dataset=ARABIC, entry="long" * 60, zoo=HOSTILE)
     changes = [difference("worse", 0.1, backbone=HOSTILE, group=HOSTILE)]
-    record_diff(
-        database,
-        one,
-        other,
-        compared(HOSTILE, HOSTILE, HOSTILE, changes),
-    )
+    record_diff(database, one, other, compared(HOSTILE, HOSTILE, HOSTILE, changes))
     states = [
         EntryState(HOSTILE, HOSTILE, "failed", HOSTILE),
         EntryState(ARABIC, "x", "stale", HOSTILE),

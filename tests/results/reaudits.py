@@ -108,12 +108,7 @@ def audited(
     )
     names = [a.contributions for s in result.subjects for a in s.analyses if a.contributions]
     kept = {each: entry for each in names if (entry := read_contributions(cache, each))}
-    return Audited(
-        result,
-        "runs/reaudit",
-        digest(result.model_dump_json()),
-        kept if keep else {},
-    )
+    return Audited(result, "runs/reaudit", digest(result.model_dump_json()), kept if keep else {})
 
 
 def _result(

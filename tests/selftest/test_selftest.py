@@ -83,10 +83,7 @@ def test_the_table_is_complete(found: SelfTest) -> None:
         assert row.estimate.lower <= row.estimate.value <= row.estimate.upper
     assert {"bias-audit", "numpy", "torch", "scipy", "scikit-learn"} <= set(found.versions)
     conditions = [r.condition for r in found.rows if r.check == "Intervals of macro AUC cover"]
-    assert conditions == [
-        "three groups of 10, single images",
-        "three groups of 10, clusters of 2",
-    ]
+    assert conditions == ["three groups of 10, single images", "three groups of 10, clusters of 2"]
 
 
 def test_nothing_fails_and_the_engine_agrees(found: SelfTest) -> None:
@@ -151,10 +148,7 @@ def test_images_of_a_cluster_are_alike_and_others_are_not() -> None:
     assert units.std() == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("hits", "outcome"),
-    [(95, "OK"), (60, "NOT OK"), (88, "UNDECIDED")],
-)
+@pytest.mark.parametrize(("hits", "outcome"), [(95, "OK"), (60, "NOT OK"), (88, "UNDECIDED")])
 def test_outcomes_follow_the_monte_carlo_interval(hits: int, outcome: str) -> None:
     found = share(np.array([1.0] * hits + [0.0] * (100 - hits)))
     assert Tolerance(0.85, 1).outcome(found) == outcome

@@ -72,12 +72,7 @@ def test_a_differences_interval_ends_where_its_score_says(
 
 
 @given(
-    SHARES,
-    st.floats(0.01, 0.99),
-    ERRORS,
-    st.booleans(),
-    st.floats(0.5, 0.999),
-    st.floats(0.05, 1),
+    SHARES, st.floats(0.01, 0.99), ERRORS, st.booleans(), st.floats(0.5, 0.999), st.floats(0.05, 1)
 )
 def test_a_test_rejects_what_the_interval_leaves_out(
     value: float, null: float, error: float, is_share: bool, level: float, choice: float

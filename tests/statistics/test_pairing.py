@@ -89,11 +89,7 @@ def test_seeds_of_one_side_alone_keep_their_few_degrees_of_freedom(drawn: tuple[
     """Seeds that both sides drew cancel; others count as few, however many the images are."""
     rng = np.random.default_rng(5)
     before, after = (
-        replace(
-            own,
-            influence=np.append(own.influence, [0.3, -0.3]),
-            seed_freedom=1.0,
-        )
+        replace(own, influence=np.append(own.influence, [0.3, -0.3]), seed_freedom=1.0)
         for own in (_mean(rng.standard_normal(80)) for _ in range(2))
     )
     one = _units(list(range(80)), seeds=("a", "b"))

@@ -156,11 +156,7 @@ def probability(decision: nn.Module, images: Tensor, targets: Tensor, n_levels: 
 
 
 def curve_areas(
-    decision: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    order: Tensor,
-    n_levels: int,
+    decision: nn.Module, images: Tensor, targets: Tensor, order: Tensor, n_levels: int
 ) -> tuple[Tensor, Tensor]:
     """Mean probability of the decision while cells are covered, and while they are shown.
 

@@ -173,12 +173,7 @@ def shown_groups(
     for place in np.flatnonzero(is_shown[1:] & ~together) + 1:
         reasons[place] = REMAINDER
     return ShownGroups(
-        tuple(groups),
-        tuple(names),
-        members,
-        tuple(independent),
-        tuple(reasons),
-        tuple(ledgers),
+        tuple(groups), tuple(names), members, tuple(independent), tuple(reasons), tuple(ledgers)
     )
 
 

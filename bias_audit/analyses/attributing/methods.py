@@ -290,11 +290,7 @@ pooling leaves some percent; an operation without a rule leaves most or more."""
 
 
 def why_not(
-    method: Method,
-    decision: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    settings: MethodSettings,
+    method: Method, decision: nn.Module, images: Tensor, targets: Tensor, settings: MethodSettings
 ) -> str | None:
     """Why a method cannot be used on a decision; None where it can.
 

@@ -19,13 +19,7 @@ from bias_audit.analyses.attributing.trust import RULE, Checked
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, part_of
 from bias_audit.analyses.probing.separability import check_layers, probed_layers
 from bias_audit.analyses.targets import targets_of
-from bias_audit.analyses.wording import (
-    coverage,
-    decided_at,
-    listed,
-    percent,
-    percent_interval,
-)
+from bias_audit.analyses.wording import coverage, decided_at, listed, percent, percent_interval
 from bias_audit.arrays import IntArray
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError

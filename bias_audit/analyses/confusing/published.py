@@ -297,10 +297,7 @@ def _finding(target: Target, layer: str, accuracy: Estimate | None, guess: float
     if accuracy is None:
         raise AssertionError("every split holds images out")
     error = replace(
-        accuracy,
-        value=1 - accuracy.value,
-        lower=1 - accuracy.upper,
-        upper=1 - accuracy.lower,
+        accuracy, value=1 - accuracy.value, lower=1 - accuracy.upper, upper=1 - accuracy.lower
     )
     text = (
         f"With the published protocol, the validation error of {target.described} is lowest at "

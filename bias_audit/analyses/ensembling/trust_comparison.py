@@ -199,9 +199,7 @@ def _means(trust: AttributionTrust, common: Sequence[str]) -> tuple[Estimate | N
 
 
 def _mean(
-    values: Sequence[Estimate | None],
-    covariance: Sequence[Sequence[float]],
-    chosen: Sequence[int],
+    values: Sequence[Estimate | None], covariance: Sequence[Sequence[float]], chosen: Sequence[int]
 ) -> Estimate | None:
     """The mean of some estimates of the same images; None where one of them is missing."""
     known = [value for place in chosen if (value := values[place]) is not None]

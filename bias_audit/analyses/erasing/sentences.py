@@ -37,10 +37,7 @@ from bias_audit.statistics.sureness import sureness, sureness_above
 _METRICS = {
     "head_auc": ("macro AUC", "Before and after erasure: macro AUC"),
     "erased_auc": ("macro AUC", "After erasure: macro AUC"),
-    "head_balanced_accuracy": (
-        "balanced accuracy",
-        "Before and after erasure: balanced accuracy",
-    ),
+    "head_balanced_accuracy": ("balanced accuracy", "Before and after erasure: balanced accuracy"),
     "erased_balanced_accuracy": ("balanced accuracy", "After erasure: balanced accuracy"),
     "refitted_head_auc": (
         "macro AUC",

@@ -16,13 +16,7 @@ from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.results.blocks import HypothesisFamilies, HypothesisFamily
 from bias_audit.statistics.inference import Measured, combined, joint_draws, normal_score
 from bias_audit.statistics.label_noise import GroupContrast
-from bias_audit.statistics.multiplicity import (
-    Family,
-    Gated,
-    MaybeP,
-    Resampled,
-    gatekeep,
-)
+from bias_audit.statistics.multiplicity import Family, Gated, MaybeP, Resampled, gatekeep
 
 Side = Literal["above", "apart"]
 
@@ -146,10 +140,7 @@ def _statistic(measured: Measured, null: float, side: Side) -> float:
 
 
 def _by_table(
-    level: Level,
-    p_values: Sequence[MaybeP],
-    discovery: Sequence[MaybeP],
-    family: Gated,
+    level: Level, p_values: Sequence[MaybeP], discovery: Sequence[MaybeP], family: Gated
 ) -> tuple[GroupTests, ...]:
     result, start = [], 0
     for measures in level.members:

@@ -91,10 +91,7 @@ def wrong_genders(
     changing = changes[pairs[scores.codes[wrong], scores.predicted[wrong]]]
     units, images = Units.of(subject), scores.part.images[wrong]
     own = measured(
-        units,
-        images,
-        average(changing, units.clusters[images]),
-        widened=widening_of(scores),
+        units, images, average(changing, units.clusters[images]), widened=widening_of(scores)
     )
     shown, _ = most_frequent_pairs(matrix, most_frequent)
     return WrongGenders(

@@ -377,10 +377,7 @@ def _pooled_within_groups(
 
 
 def _left_out(
-    asked: Asked,
-    within: _Within,
-    groups: tuple[Group, ...],
-    values: tuple[GroupValue, ...],
+    asked: Asked, within: _Within, groups: tuple[Group, ...], values: tuple[GroupValue, ...]
 ) -> Iterator[GroupLedgerEntry]:
     """Levels that are in no mean of their group, though the group has one."""
     if asked.scores is None:

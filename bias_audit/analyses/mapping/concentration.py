@@ -21,13 +21,7 @@ from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.results.blocks import HypothesisFamily
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.multiplicity import (
-    Family,
-    MaybeP,
-    Resampled,
-    gatekeep,
-    resampling_p,
-)
+from bias_audit.statistics.multiplicity import Family, MaybeP, Resampled, gatekeep, resampling_p
 
 _BLOCK = 32
 """Draws held at a time."""

@@ -35,8 +35,7 @@ class Differences(Strict):
     """Which difference maps are drawn, and how they are tested."""
 
     pairs: tuple[LevelPair, ...] = Field(
-        default=(),
-        description="Pairs of levels to compare, besides every level against the rest.",
+        default=(), description="Pairs of levels to compare, besides every level against the rest."
     )
     test: Literal["clusters", "max_t", "none"] = Field(
         default="clusters",

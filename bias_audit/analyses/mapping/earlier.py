@@ -354,9 +354,7 @@ _SAME_PLACE = 0.005
 
 
 def earlier_method(
-    maps: Sequence[UnitMap],
-    places: Literal["own", "earlier"],
-    colours: Literal["earlier", "own"],
+    maps: Sequence[UnitMap], places: Literal["own", "earlier"], colours: Literal["earlier", "own"]
 ) -> tuple[str, ...]:
     """How layouts were laid beside those of an earlier audit; nothing where none was."""
     told = [block.earlier for block in maps if block.earlier]

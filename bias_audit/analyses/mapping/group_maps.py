@@ -349,10 +349,7 @@ def map_block(
         values=keys[0],
         rasters=keys[1],
     )
-    return block, {
-        keys[0]: values.astype(np.float32),
-        keys[1]: rasters(plane.positions, values),
-    }
+    return block, {keys[0]: values.astype(np.float32), keys[1]: rasters(plane.positions, values)}
 
 
 def colour_limit(parts: Sequence[Profiles]) -> float:

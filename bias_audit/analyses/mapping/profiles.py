@@ -139,10 +139,7 @@ def _spread(clusters: IntArray) -> float:
 
 
 def _means(
-    values: Float32Array,
-    weights: Float32Array,
-    members: tuple[IntArray, ...],
-    spread: list[float],
+    values: Float32Array, weights: Float32Array, members: tuple[IntArray, ...], spread: list[float]
 ) -> Float32Array:
     means = np.empty((len(members), len(weights), values.shape[1]), dtype=np.float32)
     for group, images in enumerate(members):

@@ -102,9 +102,7 @@ class Params(ProbeSettings):
         default=None, description="Attributes whose levels are compared; default: all."
     )
     images: int | None = Field(
-        default=400,
-        ge=20,
-        description="Draw so many, evenly over the intersections; null: all.",
+        default=400, ge=20, description="Draw so many, evenly over the intersections; null: all."
     )
     trust_images: int = Field(
         default=24, ge=10, le=1000, description="Images on which methods are checked."

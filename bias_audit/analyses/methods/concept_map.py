@@ -32,22 +32,14 @@ from bias_audit.analyses.mapping.concentration import (
 from bias_audit.analyses.mapping.group_maps import FaceMap, FaceMapSettings, map_faces
 from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import too_few_images
-from bias_audit.analyses.probing.separability import (
-    chosen_layer,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import chosen_layer, unknown_layers
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute, Group, intersections
-from bias_audit.results.blocks import (
-    Finding,
-    GroupRow,
-    GroupTable,
-    HypothesisFamilies,
-)
+from bias_audit.results.blocks import Finding, GroupRow, GroupTable, HypothesisFamilies
 from bias_audit.statistics.bootstrap import bootstrap_method, percentile_interval
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES

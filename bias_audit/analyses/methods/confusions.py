@@ -9,11 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject
-from bias_audit.analyses.confusing.confusions import (
-    Predictions,
-    Wrong,
-    confusion_block,
-)
+from bias_audit.analyses.confusing.confusions import Predictions, Wrong, confusion_block
 from bias_audit.analyses.confusing.published import (
     PublishedSettings,
     accuracy_by_layer,
@@ -182,9 +178,7 @@ def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Findin
 
 
 def _limits(wrong: Wrong, tied: int, n_left_out: int) -> tuple[str, ...]:
-    sentences = [
-        "Confusions are those of a linear probe, not of the backbone's own task.",
-    ]
+    sentences = ["Confusions are those of a linear probe, not of the backbone's own task."]
     if tied:
         sentences.append(
             f"{tied} more pairs of groups are confused as often as the last one shown."

@@ -35,11 +35,7 @@ from bias_audit.analyses.mapping.profiles import (
     profiles,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images, widest
-from bias_audit.analyses.probing.separability import (
-    check_layers,
-    chosen_layers,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import check_layers, chosen_layers, unknown_layers
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed
@@ -147,11 +143,7 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
 
 
 def _measure(
-    subject: Subject,
-    layer: str,
-    target: Target,
-    weights: npt.NDArray[np.float32],
-    smallest: int,
+    subject: Subject, layer: str, target: Target, weights: npt.NDArray[np.float32], smallest: int
 ) -> _Measured:
     faces = subject.faces
     alone = independent_images(target.codes, faces.clusters, len(target.groups))
@@ -370,9 +362,5 @@ def _work(params: Params, workload: Workload) -> float:
 
 
 PLUGIN = Analysis(
-    title="Group geometry",
-    params_type=Params,
-    run=group_geometry,
-    problems=_problems,
-    fits=_work,
+    title="Group geometry", params_type=Params, run=group_geometry, problems=_problems, fits=_work
 )

@@ -20,10 +20,7 @@ from bias_audit.analyses.mapping.profiles import (
     standardised_contrasts,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.probing.separability import (
-    chosen_layers,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import FloatArray

@@ -28,10 +28,7 @@ from bias_audit.analyses.intersecting.sentences import (
 )
 from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.probing.separability import (
-    chosen_layer_and_choice,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import chosen_layer_and_choice, unknown_layers
 from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.wording import SCORE_INTERVALS
 from bias_audit.data.faces import FaceTable

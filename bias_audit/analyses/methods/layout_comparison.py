@@ -27,16 +27,10 @@ from bias_audit.analyses.mapping.layout import (
     unit_square,
 )
 from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, disparities, quality
-from bias_audit.analyses.mapping.profiles import (
-    weighted_contrasts,
-    weights_within_groups,
-)
+from bias_audit.analyses.mapping.profiles import weighted_contrasts, weights_within_groups
 from bias_audit.analyses.mapping.som_and_swarm import refine
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images, widest
-from bias_audit.analyses.probing.separability import (
-    chosen_layers,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import interval
 from bias_audit.arrays import FloatArray

@@ -83,9 +83,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
             *ledgers,
         ),
         findings=findings_of(
-            by_auc,
-            rechecks(subject, by_auc, params.probes),
-            alpha=subject.multiplicity.alpha,
+            by_auc, rechecks(subject, by_auc, params.probes), alpha=subject.multiplicity.alpha
         ),
         method=_method(subject, params),
         limits=_limits(subject, probed),

@@ -41,10 +41,7 @@ from bias_audit.analyses.probing.probes import (
     part_of,
     too_few_images,
 )
-from bias_audit.analyses.probing.separability import (
-    chosen_layer,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import chosen_layer, unknown_layers
 from bias_audit.analyses.small_groups import (
     REMAINDER,
     Mask,

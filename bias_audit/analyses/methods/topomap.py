@@ -47,10 +47,7 @@ from bias_audit.analyses.mapping.profiles import (
     profiles,
 )
 from bias_audit.analyses.probing.probes import too_few_images
-from bias_audit.analyses.probing.separability import (
-    chosen_layers,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity, UserPath

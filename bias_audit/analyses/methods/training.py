@@ -21,12 +21,7 @@ from bias_audit.analyses.mapping.group_distances import halves, moments_of
 from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
 from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
 from bias_audit.analyses.probing.probes import too_few_images
-from bias_audit.analyses.probing.separability import (
-    Units,
-    chosen_layer,
-    measured,
-    unknown_layers,
-)
+from bias_audit.analyses.probing.separability import Units, chosen_layer, measured, unknown_layers
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target
 from bias_audit.analyses.wording import coverage, interval
@@ -274,7 +269,7 @@ def _method(plane: Plane, steps: Sequence[Step], chosen: str) -> tuple[str, ...]
 def _limits(subject: Subject, seen: Sequence[_Seen]) -> tuple[str, ...]:
     sentences = [
         "The correlation of activity and confidence describes the network on these images; it "
-        "does not say that activity causes confidence.",
+        "does not say that activity causes confidence."
     ]
     if subject.training is None:
         sentences.append(

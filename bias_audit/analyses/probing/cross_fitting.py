@@ -132,12 +132,7 @@ def _few_threads_for(products: int) -> Iterator[None]:
 
 
 def fold_fits(
-    axes: Axes,
-    labels: IntArray,
-    folds: IntArray,
-    *,
-    n_classes: int,
-    strengths: tuple[float, ...],
+    axes: Axes, labels: IntArray, folds: IntArray, *, n_classes: int, strengths: tuple[float, ...]
 ) -> Fits:
     """The probes behind `cross_fit` of one labelling, one for each fold.
 
@@ -243,11 +238,7 @@ def _part_of(fits: Fits, which: Tensor | slice) -> Fits:
 
 
 def _predictions(
-    axes: Axes,
-    fits: Fits,
-    labels: Tensor,
-    folds: Tensor,
-    strengths: npt.NDArray[np.float64],
+    axes: Axes, fits: Fits, labels: Tensor, folds: Tensor, strengths: npt.NDArray[np.float64]
 ) -> CrossFit:
     probabilities = torch.softmax(fits.logits(axes), dim=2)
     own = probabilities[folds, torch.arange(len(folds))]

@@ -171,10 +171,7 @@ class _Descent:
         two = problems.n_classes == 2  # noqa: PLR2004
         self.penalty = problems.penalty * (2 if two else 1)
         curvature = axes.spread[None, :, None] * (size / n_images)[:, :, None] * share[:, None, :]
-        self.inverse: Pair = (
-            1 / (curvature + self.penalty[:, None, None]),
-            1 / (size * share),
-        )
+        self.inverse: Pair = (1 / (curvature + self.penalty[:, None, None]), 1 / (size * share))
         if start is None:
             weights = torch.zeros(n_problems, len(axes.spread), problems.n_classes)
             log = share.log()

@@ -259,12 +259,7 @@ def _refit(problem: _Problem) -> Arrays:
 
 
 def _fit(problem: _Problem) -> Arrays:
-    subject, spec, part, clusters = (
-        problem.subject,
-        problem.spec,
-        problem.part,
-        problem.clusters,
-    )
+    subject, spec, part, clusters = (problem.subject, problem.spec, problem.part, problem.clusters)
     name = spec.target.name
     folds = stratified_folds(part.codes, clusters, spec.settings.folds, subject.rng("folds", name))
     rng = subject.rng("shuffle", name)

@@ -152,11 +152,7 @@ def measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
     if statistic is None:
         return None
     return measured(
-        units,
-        scores.part.images,
-        statistic,
-        widened=widening_of(scores),
-        is_share=metric.is_share,
+        units, scores.part.images, statistic, widened=widening_of(scores), is_share=metric.is_share
     )
 
 

@@ -11,11 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.ages import FAIRFACE_AGES
-from bias_audit.data.annotations import (
-    Annotation,
-    Description,
-    face_table,
-)
+from bias_audit.data.annotations import Annotation, Description, face_table
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader

@@ -291,10 +291,7 @@ def _of_split(
 
 
 def _entries(
-    rows: list[Row | Exclusion],
-    labels: Labels,
-    finder: ImageFinder,
-    params: Params,
+    rows: list[Row | Exclusion], labels: Labels, finder: ImageFinder, params: Params
 ) -> Iterator[Annotation | Exclusion]:
     for row in rows:
         if isinstance(row, Exclusion):

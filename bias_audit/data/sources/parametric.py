@@ -7,11 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from bias_audit.config.schema import Strict, UserPath
-from bias_audit.data.annotations import (
-    Annotation,
-    Description,
-    face_table,
-)
+from bias_audit.data.annotations import Annotation, Description, face_table
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, existing_folder
 from bias_audit.data.rows import Row, read_rows
@@ -70,8 +66,5 @@ def _entry(finder: ImageFinder, row: Row | Exclusion) -> Annotation | Exclusion:
 
 
 PLUGIN = FaceSource(
-    title="rendered parametric faces",
-    params_type=Params,
-    read=read,
-    declares=lambda _: ATTRIBUTES,
+    title="rendered parametric faces", params_type=Params, read=read, declares=lambda _: ATTRIBUTES
 )

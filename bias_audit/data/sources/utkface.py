@@ -10,11 +10,7 @@ from pydantic import Field, field_validator
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.ages import FAIRFACE_AGES, OLDEST, bin_of, ordered_bins
-from bias_audit.data.annotations import (
-    Annotation,
-    Description,
-    face_table,
-)
+from bias_audit.data.annotations import Annotation, Description, face_table
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.errors import DataError
@@ -79,11 +75,7 @@ def read(params: Params) -> FaceTable:
 
 def declared(params: Params) -> tuple[Attribute, ...]:
     """The attributes in the file names."""
-    return (
-        Attribute("age", params.ages),
-        Attribute("race", RACES),
-        Attribute("gender", GENDERS),
-    )
+    return (Attribute("age", params.ages), Attribute("race", RACES), Attribute("gender", GENDERS))
 
 
 def _entries(

@@ -192,10 +192,7 @@ def _in_groups(block: EnsembleVotes) -> Iterator[Table]:
         )
         yield Table(
             caption=f"The {found[0].vote} on {block.target} less each backbone, by group",
-            columns=(
-                Column(group_heading([each.group for each in found if each.group])),
-                *_LESS,
-            ),
+            columns=(Column(group_heading([each.group for each in found if each.group])), *_LESS),
             rows=rows,
             n_headers=3,
             excerpt=rows[:_PRINTED],

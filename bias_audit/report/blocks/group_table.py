@@ -36,11 +36,7 @@ def group_table(block: GroupTable) -> BlockText:
         caption=sentence(
             f"{block.metric} of every group at {block.layer}, with intervals.{chance}"
         ),
-        notes=(
-            *unmeasured(reasons, len(block.rows)),
-            *interval_note([*estimates, *shrunk]),
-            *how,
-        ),
+        notes=(*unmeasured(reasons, len(block.rows)), *interval_note([*estimates, *shrunk]), *how),
         tables=(_table(block),),
     )
 

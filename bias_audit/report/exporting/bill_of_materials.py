@@ -68,11 +68,7 @@ def _metadata(result: AuditResult, declared: Declarations) -> Json:
         people["manufacturer"] = {"name": declared.organisation}
     if declared.responsible_person:
         people["authors"] = [{"name": declared.responsible_person}]
-    return {
-        "timestamp": result.provenance.started,
-        "tools": {"components": [tool]},
-        **people,
-    }
+    return {"timestamp": result.provenance.started, "tools": {"components": [tool]}, **people}
 
 
 def _backbone(

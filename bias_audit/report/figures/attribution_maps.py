@@ -75,11 +75,7 @@ def attribution_maps(block: AttributionMaps, arrays: Mapping[str, npt.NDArray[An
 
 
 def _tile(
-    axes: Axes,
-    block: AttributionMaps,
-    placed: Placed,
-    values: npt.NDArray[Any],
-    scale: Normalize,
+    axes: Axes, block: AttributionMaps, placed: Placed, values: npt.NDArray[Any], scale: Normalize
 ) -> None:
     raster = np.log2(np.clip(values[::-1], 1e-6, None))
     draw_group(axes, placed, raster, scale, size=_SMALL)

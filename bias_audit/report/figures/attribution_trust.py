@@ -21,9 +21,7 @@ def attribution_trust(block: AttributionTrust, arrays: Mapping[str, npt.NDArray[
     rows = [method for method in block.methods if method.standing != "does not apply"]
     panels = [
         Panel(
-            measure_title(measure),
-            tuple(row.estimates[place] for row in rows),
-            measure.reference,
+            measure_title(measure), tuple(row.estimates[place] for row in rows), measure.reference
         )
         for place, measure in enumerate(block.measures)
     ]

@@ -11,14 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.marks import add_mark
-from bias_audit.report.figures.style import (
-    COLOURS,
-    INK,
-    MUTED,
-    WIDTH,
-    grid_lines,
-    shortened,
-)
+from bias_audit.report.figures.style import COLOURS, INK, MUTED, WIDTH, grid_lines, shortened
 from bias_audit.report.numbers import told
 from bias_audit.statistics.estimate import Estimate
 

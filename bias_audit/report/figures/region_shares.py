@@ -20,11 +20,7 @@ def region_shares(block: RegionShares, arrays: Mapping[str, npt.NDArray[Any]]) -
     """Draw the share of every region, with a dotted line at the region's share of the image."""
     drawn = block.rows[: block.n_drawn]
     panels = [
-        Panel(
-            f"{region.name}",
-            tuple(row.shares[place] for row in drawn),
-            region.area,
-        )
+        Panel(f"{region.name}", tuple(row.shares[place] for row in drawn), region.area)
         for place, region in enumerate(block.regions)
     ]
     labels = [row.method if block.by == "method" else row.group.label for row in drawn]

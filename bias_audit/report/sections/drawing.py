@@ -27,11 +27,7 @@ _MOST_PACKED: Final = 10_000
 
 
 def figure_of(
-    shape: Shape[Any],
-    placed: PlacedBlock,
-    text: BlockText,
-    folder: Path | None,
-    palette: Palette,
+    shape: Shape[Any], placed: PlacedBlock, text: BlockText, folder: Path | None, palette: Palette
 ) -> FigureView | None:
     """The figure of a block; None where there is nothing to draw.
 

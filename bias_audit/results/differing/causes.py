@@ -83,11 +83,7 @@ def _backbone(before: BackboneRecord, after: BackboneRecord) -> Iterator[Cause]:
         yield Cause(kind="config", part="overrides", detail="; ".join(built), backbone=name)
 
 
-def _data(
-    before: AuditResult,
-    after: AuditResult,
-    images: Overlap,
-) -> Iterator[Cause]:
+def _data(before: AuditResult, after: AuditResult, images: Overlap) -> Iterator[Cause]:
     one, other = before.data, after.data
     if one.attributes != other.attributes:
         yield Cause(kind="data", part="attributes", detail=_attributes(before, after))

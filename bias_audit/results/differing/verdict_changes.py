@@ -13,9 +13,7 @@ Went = Literal["improved", "worse", "same", "changed", "not compared"]
 
 
 def verdict_changes(
-    before: AuditResult,
-    after: AuditResult,
-    pairs: Sequence[tuple[SubjectResult, SubjectResult]],
+    before: AuditResult, after: AuditResult, pairs: Sequence[tuple[SubjectResult, SubjectResult]]
 ) -> tuple[VerdictChange, ...]:
     """Every criterion of either audit on every backbone that both have, by its name."""
     renamed = {one.backbone.name: other.backbone.name for one, other in pairs}

@@ -10,14 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.marks import add_mark
-from bias_audit.report.figures.style import (
-    CONTROL,
-    INK,
-    WIDTH,
-    grid_lines,
-    shortened,
-    styled,
-)
+from bias_audit.report.figures.style import CONTROL, INK, WIDTH, grid_lines, shortened, styled
 from bias_audit.report.numbers import guess, interval, signed_interval, told
 from bias_audit.results.history.records import Point
 from bias_audit.statistics.estimate import Estimate
