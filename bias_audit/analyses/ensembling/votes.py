@@ -25,6 +25,7 @@ from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE, Group
 from bias_audit.results.blocks import Entry, Finding, GroupRow, GroupTable, Measure, Measures, Pair
+from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
