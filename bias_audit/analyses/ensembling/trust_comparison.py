@@ -16,7 +16,6 @@ from bias_audit.results.blocks import Entry, Finding, Measure, Measures
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
-from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 Rank = tuple[int, int]

@@ -35,7 +35,6 @@ from bias_audit.statistics.inference import (
     normal_score,
 )
 from bias_audit.statistics.multiplicity import NAMES, Resampled, is_rejected, smallest_attainable
-from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 _NO_SPREAD: Final = 1e-9
