@@ -323,7 +323,7 @@ def diff_command(
     with told(Output(out)):
         _refuse_other_folders(before, after)
         from bias_audit.report.changes.brief import diff_brief
-        from bias_audit.report.changes.render import write_diff
+        from bias_audit.report.changes.page import write_diff
         from bias_audit.results.changed_policy import overridden
         from bias_audit.results.diff import diff, policy_of
         from bias_audit.results.opening import open_audited

@@ -8,7 +8,7 @@ from typing import Final
 
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.numbers import best, curves, numbers_of
+from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.results.verdict import Outcome
 from bias_audit.shapes.printed import counted, duration, signed_interval
 
@@ -72,14 +72,15 @@ def _headline(subject: SubjectResult) -> str | None:
         for c in found
         if (c[0].block, c[0].analysis) == (found[0][0].block, found[0][0].analysis)
     ]
-    lifts = ", ".join(
-        f"{points[0].target} {signed_interval(highest.lift if (highest := best(points)) else None)}"
-        for points in first
-    )
+    lifts = ", ".join(f"{points[0].target} {_lift(best(points))}" for points in first)
     if not first:
         return None
     metric = first[0][0].metric
     return f"{subject.backbone.name}, lift of {metric} over the strongest baseline: {lifts}"
+
+
+def _lift(highest: Number | None) -> str:
+    return signed_interval(highest.lift if highest else None)
 
 
 def _problems(result: AuditResult) -> Iterator[str]:

@@ -103,6 +103,10 @@ class Fact:
     """One line each."""
     is_code: bool = False
     """Whether it is a digest, a command or another text to copy."""
+    tag: str = ""
+    """A word in a box behind the name."""
+    look: str = ""
+    """Classes of the values in the style sheet."""
 
 
 @dataclass(frozen=True)

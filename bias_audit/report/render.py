@@ -10,16 +10,16 @@ from pathlib import Path
 from bias_audit.config.font_files import FontFile, read_font
 from bias_audit.errors import AuditError
 from bias_audit.files import write_atomically, write_text
+from bias_audit.report.audit_page import audit_page
 from bias_audit.report.damage import damage_named
 from bias_audit.report.export import write_figure_data
 from bias_audit.report.exporting.writing import FOLDER, write_exports
 from bias_audit.report.figures.lettering import lettering
-from bias_audit.report.html import html
+from bias_audit.report.page import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.print_fonts import PrintFonts
 from bias_audit.report.undrawn import undrawn_warning
 from bias_audit.report.verifying.opening import undrawn_characters
-from bias_audit.report.view import audit_view
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
 
@@ -57,7 +57,7 @@ def render(
         result = parse_audit(content, source=str(folder / "audit.json"))
         digest = hashlib.sha256(content).hexdigest()
         further = _further_fonts(result, folder, fonts)
-        view = audit_view(result, folder, audit_sha256=digest)
+        view = audit_page(result, folder, audit_sha256=digest)
         text = content.decode(errors="replace")
         with lettering(text, further):
             screen = html(view, medium="screen") if "html" in formats else ""

@@ -22,7 +22,7 @@ def template_folder() -> Path:
     package = Path(bias_audit.__file__).resolve().parent
     places = (package / "templates", package.parent / "templates")
     for place in places:
-        if (place / "audit.html").is_file():
+        if (place / "base.html").is_file():
             return place
     raise OutputError(
         f"expected the report's templates in {places[0]} or {places[1]}, found neither: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from bias_audit.groups import Group
 from bias_audit.shapes.printed import count, counted, interval_note, percent, percent_interval
@@ -136,6 +136,16 @@ def _text(block: Confusions) -> BlockText:
     )
 
 
+_COLUMNS: Final = (
+    "layer",
+    "true",
+    "predicted",
+    "changed",
+    "confusions",
+    "images",
+    "expected",
+    "estimate",
+)  # fmt: skip
 SHAPE = Shape(
     Confusions,
     place=40,
@@ -144,16 +154,7 @@ SHAPE = Shape(
         "a pair of groups, its share of the true group; or, without groups, all confusions that "
         "change the same attributes, their share of all"
     ),
-    columns=(
-        "layer",
-        "true",
-        "predicted",
-        "changed",
-        "confusions",
-        "images",
-        "expected",
-        "estimate",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     has_notes_first=True,

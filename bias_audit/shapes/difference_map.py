@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -285,29 +285,30 @@ def _warnings(block: DifferenceMap) -> Iterator[str]:
         yield f"{'; '.join(reasons[:5])}{rest}."
 
 
+_COLUMNS: Final = (
+    "layer",
+    "attribute",
+    "one",
+    "other",
+    "images_one",
+    "images_other",
+    "tested_one",
+    "tested_other",
+    "region",
+    "units",
+    "direction",
+    "strongest_units",
+    "p",
+    "adjusted_p",
+    "estimate",
+    "reason",
+)  # fmt: skip
 SHAPE = Shape(
     DifferenceMap,
     place=70,
     table="map_regions",
     about="a region of a difference map, its effect in standard deviations; or a map without one",
-    columns=(
-        "layer",
-        "attribute",
-        "one",
-        "other",
-        "images_one",
-        "images_other",
-        "tested_one",
-        "tested_other",
-        "region",
-        "units",
-        "direction",
-        "strongest_units",
-        "p",
-        "adjusted_p",
-        "estimate",
-        "reason",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     most_printed=2,

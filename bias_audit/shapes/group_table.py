@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from bias_audit.groups import Group
 from bias_audit.shapes.printed import (
@@ -149,25 +149,26 @@ def _text(block: GroupTable) -> BlockText:
     )
 
 
+_COLUMNS: Final = (
+    "quantity",
+    "metric",
+    "target",
+    "layer",
+    "group",
+    "images",
+    "estimate",
+    "shrunk",
+    "chance",
+    "p",
+    "adjusted_p",
+    "reason",
+)  # fmt: skip
 SHAPE = Shape(
     GroupTable,
     place=30,
     table="groups",
     about="a quantity of one group",
-    columns=(
-        "quantity",
-        "metric",
-        "target",
-        "layer",
-        "group",
-        "images",
-        "estimate",
-        "shrunk",
-        "chance",
-        "p",
-        "adjusted_p",
-        "reason",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     is_drawn_on_paper=lambda block: _FEW_ROWS < len(block.rows) <= _MANY_ROWS,

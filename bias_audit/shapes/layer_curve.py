@@ -202,8 +202,11 @@ def _rows(block: LayerCurve) -> Iterator[Row]:
             }
             for c in point.controls:
                 yield at | {
-                    "series": c.name, "estimate": c.estimate, "lift": c.lift, "over": c.name
-                }  # fmt: skip
+                    "series": c.name,
+                    "estimate": c.estimate,
+                    "lift": c.lift,
+                    "over": c.name,
+                }
 
 
 def _text(block: LayerCurve) -> BlockText:
@@ -339,30 +342,31 @@ def _controls_table(
         )
 
 
+_COLUMNS: Final = (
+    "quantity",
+    "metric",
+    "target",
+    "layer",
+    "series",
+    "estimate",
+    "lift",
+    "over",
+    "control",
+    "chance",
+    "p",
+    "adjusted_p",
+    "refit_sd",
+    "refit_share",
+    "choice",
+    "lift_choice",
+    "reason",
+)  # fmt: skip
 SHAPE = Shape(
     LayerCurve,
     place=20,
     table="layer_curves",
     about="a quantity of one target at one layer, or of one of its controls (see series)",
-    columns=(
-        "quantity",
-        "metric",
-        "target",
-        "layer",
-        "series",
-        "estimate",
-        "lift",
-        "over",
-        "control",
-        "chance",
-        "p",
-        "adjusted_p",
-        "refit_sd",
-        "refit_share",
-        "choice",
-        "lift_choice",
-        "reason",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     most_printed=3,

@@ -35,7 +35,7 @@ class Measure(Frozen):
     meaning: str = ""
     """What it says, for a reader who does not know it; empty where the name says it."""
     reference: float | None = None
-    """Where a line is drawn: what guessing, an even spread, a random map or a rule's limit gives."""
+    """Where a line is drawn: what guessing, an even spread or a rule's limit gives."""
     reference_is: str = ""
     """What it is, where the heading says so, such as "guessing"."""
     part_of: str | None = None
@@ -299,30 +299,31 @@ def _adjusted(row: Row) -> str:
     return "never differ" if row["adjusted_p"] is None else chance_of(row["adjusted_p"])
 
 
+_COLUMNS: Final = (
+    "target",
+    "layer",
+    "series",
+    "entry",
+    "other",
+    "group",
+    "images",
+    "standing",
+    "measure",
+    "better",
+    "reference",
+    "estimate",
+    "best_rank",
+    "worst_rank",
+    "adjusted_p",
+    "reason",
+)  # fmt: skip
 SHAPE = Shape(
     Measures,
     place=125,
     table="measures",
     about="an entry by one measure, the difference of two entries or groups, or their agreement "
     "(see series)",
-    columns=(
-        "target",
-        "layer",
-        "series",
-        "entry",
-        "other",
-        "group",
-        "images",
-        "standing",
-        "measure",
-        "better",
-        "reference",
-        "estimate",
-        "best_rank",
-        "worst_rank",
-        "adjusted_p",
-        "reason",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     printed=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from bias_audit.shapes.printed import interval, interval_note, sentence
 from bias_audit.shapes.shape import Block, Frozen, Row, Shape
@@ -127,21 +127,22 @@ def _table(panel: RobustnessPanel) -> Table:
     )
 
 
+_COLUMNS: Final = (
+    "metric",
+    "layer",
+    "disturbance",
+    "entry",
+    "rank",
+    "strength",
+    "strength_is",
+    "estimate",
+)  # fmt: skip
 SHAPE = Shape(
     RobustnessCurves,
     place=110,
     table="robustness",
     about="what the pictures of a method lose at one strength of a disturbance",
-    columns=(
-        "metric",
-        "layer",
-        "disturbance",
-        "entry",
-        "rank",
-        "strength",
-        "strength_is",
-        "estimate",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     reading=(

@@ -150,8 +150,8 @@ ESTIMATE: Final = {
     "freedom": "number",
     "method": "text",
 }
-"""Columns of an estimate: `level` is the coverage of its interval, `freedom` the degrees of freedom
-of Student's t behind it (empty: a normal one), `method` how it was made."""
+"""Columns of an estimate: `level` is the coverage of its interval, `freedom` the degrees of
+freedom of Student's t behind it (empty: a normal one), `method` how it was made."""
 
 
 def estimate_cells(estimate: Estimate | None) -> tuple[Cell, ...]:
@@ -228,7 +228,7 @@ class Shape(Generic[B]):
     figure_rows: Callable[[B, Arrays], Rows] | None = None
     """These numbers, where they are not the rows of its table."""
     printed: bool = False
-    """Whether paper shows every one, unless its analysis says otherwise, and not the first only."""
+    """Whether paper shows all, not only the first, unless their analysis says otherwise."""
     most_printed: int = 7
     """Of one analysis on paper."""
     is_drawn_on_paper: Callable[[B], bool] = lambda _: True

@@ -130,24 +130,25 @@ _READING: Final = (
     "chance look like a finding. Families are tested in this order; where nothing was rejected in "
     "one, the gate to the next stays closed and nothing in it is claimed."
 )
+_COLUMNS: Final = (
+    "family",
+    "hypotheses",
+    "tested",
+    "adjustment",
+    "controls",
+    "alpha",
+    "draws",
+    "smallest_p",
+    "rejected",
+    "gate",
+    "gate_reason",
+)  # fmt: skip
 SHAPE = Shape(
     HypothesisFamilies,
     place=150,
     table="test_families",
     about="a family of tests that was declared",
-    columns=(
-        "family",
-        "hypotheses",
-        "tested",
-        "adjustment",
-        "controls",
-        "alpha",
-        "draws",
-        "smallest_p",
-        "rejected",
-        "gate",
-        "gate_reason",
-    ),  # fmt: skip
+    columns=_COLUMNS,
     rows=_rows,
     text=_text,
     reading=(_READING,),

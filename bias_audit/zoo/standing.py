@@ -16,7 +16,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.errors import AuditError
 from bias_audit.files import sha256_of
 from bias_audit.progress import Progress
-from bias_audit.report.changes.render import write_diff
+from bias_audit.report.changes.page import write_diff
 from bias_audit.results.diff import diff
 from bias_audit.results.history.latest import LatestAudit, all_audits, latest_audits
 from bias_audit.results.history.opening import reading_from

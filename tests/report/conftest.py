@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from bias_audit.report.html import html
-from bias_audit.report.view import AuditView, audit_view
+from bias_audit.report.audit_page import audit_page
+from bias_audit.report.page import Page as PageParts
+from bias_audit.report.page import html
 from bias_audit.results.store import read_audit
 from tests.once import once
 from tests.report.synthetic import DEEP, HOSTILE, LARGE, criteria_of, declared, make_audit
 
 
-def _view(folder: Path) -> AuditView:
-    return audit_view(read_audit(folder), folder)
+def _view(folder: Path) -> PageParts:
+    return audit_page(read_audit(folder), folder)
 
 
 def _page(factory: pytest.TempPathFactory, folder: Path) -> str:
@@ -66,6 +67,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def large_undrawn(large: Path) -> AuditView:
+def large_undrawn(large: Path) -> PageParts:
     """Every text of it and no figure, for tests that look at none."""
-    return audit_view(read_audit(large), None)
+    return audit_page(read_audit(large), None)

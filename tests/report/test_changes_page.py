@@ -12,8 +12,9 @@ from playwright.sync_api import Browser
 
 from bias_audit.config.schema import Changes
 from bias_audit.report.changes.brief import diff_brief
-from bias_audit.report.changes.render import diff_html, write_diff
+from bias_audit.report.changes.page import diff_page, write_diff
 from bias_audit.report.changes.wording import SYMBOLS, WORDS
+from bias_audit.report.page import html
 from bias_audit.results.claims import overclaims
 from bias_audit.results.diff import AuditDiff, diff, parse_diff
 from bias_audit.results.differing.comparables import Audited
@@ -55,7 +56,7 @@ def found() -> AuditDiff:
 
 @pytest.fixture(scope="module")
 def page(found: AuditDiff) -> str:
-    return diff_html(found)
+    return html(diff_page(found))
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +105,12 @@ def test_it_claims_no_more_than_was_measured(page: str) -> None:
 
 
 def test_the_same_comparison_gives_the_same_bytes(found: AuditDiff, page: str) -> None:
-    assert diff_html(found) == page
+    assert html(diff_page(found)) == page
 
 
 def test_the_page_is_made_from_the_file_beside_it_alone(path: Path) -> None:
     content = path.with_name("diff.json").read_bytes()
-    again = diff_html(parse_diff(content, source="diff.json"))
+    again = html(diff_page(parse_diff(content, source="diff.json")))
     assert again == path.read_text(encoding="utf-8")
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bias_audit.report.audit_page import audit_page
 from bias_audit.report.exporting.bill_of_materials import bill_of_materials
 from bias_audit.report.exporting.junit import junit
 from bias_audit.report.exporting.model_card import model_card
 from bias_audit.report.exporting.tables import tables
-from bias_audit.report.html import html
+from bias_audit.report.page import Page as PageParts
+from bias_audit.report.page import html
 from bias_audit.report.resources import template_folder
-from bias_audit.report.view import AuditView, audit_view
 from bias_audit.results.claims import overclaims
 from bias_audit.results.finding import Finding
 from bias_audit.results.store import read_audit
@@ -83,7 +84,7 @@ def test_no_template_uses_them() -> None:
 
 
 def test_no_report_and_no_export_uses_them(
-    two_backbones: Path, two_backbones_page: str, hostile_page: str, large_undrawn: AuditView
+    two_backbones: Path, two_backbones_page: str, hostile_page: str, large_undrawn: PageParts
 ) -> None:
     result = read_audit(two_backbones)
     assert {verdict.outcome for verdict in result.verdicts} == {"PASS", "FAIL", "INCONCLUSIVE"}
@@ -105,4 +106,4 @@ def test_a_finding_that_claims_too_much_is_not_printed(tmp_path: Path) -> None:
     subject = subject.model_copy(update={"analyses": (analysis,)})
     result = made.result.model_copy(update={"subjects": (subject,)})
     with pytest.raises(ValueError, match="claims no more than was measured, got 'proves'"):
-        audit_view(result, tmp_path)
+        audit_page(result, tmp_path)

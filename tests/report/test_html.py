@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bias_audit.report.html import html
+from bias_audit.report.audit_page import audit_page
+from bias_audit.report.page import Page as PageParts
+from bias_audit.report.page import html
 from bias_audit.report.resources import source_hash, template_folder
 from bias_audit.report.sections.method import error_rate
 from bias_audit.report.sections.summary import summary
-from bias_audit.report.view import AuditView, audit_view
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.finding import Finding
 from bias_audit.results.store import read_audit
@@ -275,7 +276,7 @@ def test_verdicts_come_first_as_words_with_shapes(two_backbones: Path, page: Pag
 
 
 def test_without_criteria_the_summary_says_that_nothing_was_judged(
-    large_undrawn: AuditView,
+    large_undrawn: PageParts,
 ) -> None:
     page = read(html(large_undrawn, medium="screen"))
     assert "No verdict. The config declares no criterion" in page.all("main")[0].text
@@ -291,16 +292,16 @@ def test_our_words_claim_no_more_than_was_measured(page: Page) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(hostile: Path, hostile_page: str) -> None:
-    view = audit_view(read_audit(hostile), hostile)
+    view = audit_page(read_audit(hostile), hostile)
     assert html(view, medium="screen") == hostile_page
 
 
 def test_pages_stay_small(two_backbones_page: str, large: Path) -> None:
     assert len(two_backbones_page) < 5e6
-    assert len(html(audit_view(read_audit(large), large), medium="screen")) < 5e6
+    assert len(html(audit_page(read_audit(large), large), medium="screen")) < 5e6
 
 
-def test_long_tables_are_whole_on_screen_and_an_excerpt_on_paper(large_undrawn: AuditView) -> None:
+def test_long_tables_are_whole_on_screen_and_an_excerpt_on_paper(large_undrawn: PageParts) -> None:
     screen, paper = (read(html(large_undrawn, medium=m)) for m in ("screen", "paper"))
 
     def rows(page: Page) -> int:

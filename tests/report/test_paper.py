@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bias_audit.report.html import html
+from bias_audit.report.audit_page import audit_page
+from bias_audit.report.page import html
 from bias_audit.report.sections.paper import details, new_notes
-from bias_audit.report.view import audit_view
 from bias_audit.results.store import read_audit
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import SHAPE, GroupRow, GroupTable
@@ -81,7 +81,7 @@ def test_a_shortened_table_says_how_much_it_leaves_out() -> None:
 def test_every_block_is_printed_or_listed_with_its_file(tmp_path: Path) -> None:
     made = make_audit(LARGE, layers=("a", "b"), empty=(0, 17, 125), per_cell=44)
     made.write(tmp_path)
-    view = audit_view(read_audit(tmp_path), None)
+    view = audit_page(read_audit(tmp_path), None)
     page = read(html(view, medium="paper"))
     text = page.tags[0].text
     for block in view.backbones[0].blocks:

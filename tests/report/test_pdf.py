@@ -12,12 +12,12 @@ from pypdf import PdfReader
 from pypdf.generic import NullObject
 
 from bias_audit.errors import OutputError
-from bias_audit.report.html import html
+from bias_audit.report.audit_page import audit_page
+from bias_audit.report.page import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.render import render
 from bias_audit.report.verifying.fonts import check_glyphs
 from bias_audit.report.verifying.glyphs import PageReader
-from bias_audit.report.view import audit_view
 from bias_audit.results.store import read_audit
 
 DATA = Embedded(b'{"made": "up"}\n' * 100, "2026-11-21T06:06:00+00:00")
@@ -25,7 +25,7 @@ DATA = Embedded(b'{"made": "up"}\n' * 100, "2026-11-21T06:06:00+00:00")
 
 @pytest.fixture(scope="module")
 def document(hostile: Path) -> str:
-    return html(audit_view(read_audit(hostile), hostile), medium="paper")
+    return html(audit_page(read_audit(hostile), hostile), medium="paper")
 
 
 def _tags(node: Any) -> list[Any]:
@@ -142,7 +142,7 @@ def test_the_same_document_and_data_give_the_same_bytes(document: str, printed: 
 
 @pytest.mark.slow
 def test_an_audit_of_126_groups_is_printed(large: Path, caplog: pytest.LogCaptureFixture) -> None:
-    view = audit_view(read_audit(large), large)
+    view = audit_page(read_audit(large), large)
     reader = PdfReader(io.BytesIO(pdf(html(view, medium="paper"))))
     assert [r for r in caplog.records if r.name.startswith("weasyprint")] == []
     n_pages = len(reader.pages)

@@ -14,10 +14,10 @@ from scipy.stats import norm
 import bias_audit.analyses.probing.separability
 import bias_audit.selftest.run
 from bias_audit.progress import Silent
+from bias_audit.report.audit_page import audit_page
 from bias_audit.report.figures.power_curve import write_power_curve
-from bias_audit.report.html import html
+from bias_audit.report.page import html
 from bias_audit.report.sections.selftest import selftest
-from bias_audit.report.view import audit_view
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
 from bias_audit.selftest.checks import coverage, maps, null, planted
 from bias_audit.selftest.run import keep, kept, kept_or_quick, self_test, started
@@ -200,7 +200,7 @@ def _page(found: SelfTest | None, folder: Path) -> str:
     result = make_audit().result
     bare = tuple(s.model_copy(update={"analyses": ()}) for s in result.subjects)
     result = result.model_copy(update={"selftest": found, "subjects": bare})
-    return html(audit_view(result, folder), medium="screen")
+    return html(audit_page(result, folder), medium="screen")
 
 
 def test_the_report_prints_every_check(found: SelfTest, tmp_path: Path) -> None:

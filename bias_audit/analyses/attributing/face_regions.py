@@ -319,7 +319,6 @@ def by_group(shares: Shares, attribute: str) -> Measures:
         for number, name in enumerate(shares.methods)
         for place in places
     ]
-    found = tuple(_differences(shares, attribute)) if shares.trusted else ()
     return _block(
         shares,
         f"Where the decision about {shares.target} is seen, by {attribute}",

@@ -144,8 +144,10 @@ def tables(result: AuditResult) -> tuple[DataTable, ...]:
             | {"trials": "whole"}
             | ESTIMATE,
             [
-                (row.check, row.condition, row.expected, row.outcome, row.trials)
-                + estimate_cells(row.estimate)
+                (
+                    *(row.check, row.condition, row.expected, row.outcome, row.trials),
+                    *estimate_cells(row.estimate),
+                )
                 for row in selftest
             ],
         ),

@@ -47,6 +47,7 @@ def attribution_maps(
     Args:
         block: The maps of one target and attribute, of one group at least.
         arrays: Holds `block.maps`, row 0 at the top.
+        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: The array does not belong to the block.

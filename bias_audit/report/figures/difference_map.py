@@ -49,6 +49,7 @@ def difference_map(
         block: The differences of one layer.
         arrays: Holds `block.rasters` and `block.masks`, shape (n_differences, side, side), row 0
             at the bottom.
+        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: An array does not belong to the block.

@@ -39,6 +39,7 @@ def group_matrix(
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
             `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), tells the
             intervals where it is there.
+        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: The array does not belong to the block.

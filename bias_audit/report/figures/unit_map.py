@@ -69,6 +69,7 @@ def unit_map(
     Args:
         block: The maps of one layer.
         arrays: Holds `block.rasters`, shape (n_groups, side, side), row 0 at the bottom.
+        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: The array does not belong to the block.

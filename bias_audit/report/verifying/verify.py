@@ -10,12 +10,12 @@ from typing import Final
 
 import bias_audit
 from bias_audit.errors import OutputError
-from bias_audit.report.html import html
+from bias_audit.report.audit_page import audit_page
+from bias_audit.report.page import html
 from bias_audit.report.verifying.comparing import Comparison, Difference, compare, plain
 from bias_audit.report.verifying.opening import OpenedReport, open_report
 from bias_audit.report.verifying.passages import Passage, passages
 from bias_audit.report.verifying.structure import Chunk
-from bias_audit.report.view import audit_view
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
 from bias_audit.shapes.printed import count, counted
@@ -71,7 +71,7 @@ def verify_report(path: Path, *, run: Path | None = None) -> Verified:
         checks.append(_same_run(run, digest))
     try:
         result = parse_audit(opened.data, source=f"{path}: audit.json")
-        expected = passages(html(audit_view(result, None, audit_sha256=digest), medium="paper"))
+        expected = passages(html(audit_page(result, None, audit_sha256=digest), medium="paper"))
     except OutputError as error:
         return Verified((*checks, Check("schema", holds=False, told=str(error))), None)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
+
+from bias_audit.report.page import Prose, Section, Tabled, linked, parts
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.records import Audit, Change, Diff, History
 from bias_audit.shapes.printed import count, counted, interval, signed_interval
@@ -18,72 +19,66 @@ _TOLD: Final = ("worse", "improved", "higher", "lower")
 _MOST: Final = 150
 
 
-@dataclass(frozen=True)
-class ComparedView:
-    """A latest audit beside the one before."""
-
-    entry: str
-    dataset: str
-    before: str
-    """Date."""
-    after: str
-    numbers: str
-    """By outcome."""
-    differs: str
-    """What differs besides the numbers, a line each."""
-    link: str | None
-    """To the comparison's own page."""
-
-
-@dataclass(frozen=True)
-class ChangesView:
-    """The section."""
-
-    overview: tuple[ComparedView, ...]
-    """Empty where no audit was compared with an earlier one."""
-    largest: Table | None
-    notes: tuple[str, ...]
-
-
-def changes(history: History, links: Links) -> ChangesView:
+def changes(history: History, links: Links) -> Section:
     """Count the outcomes of every diff, and list what moved."""
     audits = {audit.id: audit for audit in history.audits}
     diffs = [diff for diff in history.diffs if {diff.before_id, diff.after_id} <= audits.keys()]
     if not diffs:
-        return ChangesView((), None, ())
+        nothing = "The history holds no difference between a latest audit and an earlier one."
+        return Section("changes", "What changed", (Prose(nothing, "box", "No comparison."),))
     moved = sorted(
-        ((audits[diff.after_id], change) for diff in diffs for change in _moved(diff)),
+        (
+            (audits[diff.after_id], change)
+            for diff in diffs
+            for change in diff.changes
+            if change.outcome in _TOLD
+        ),
         key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference.value)),
     )
-    notes: tuple[str, ...] = ()
-    if len(moved) > _MOST:
-        notes = (
-            f"The first {_MOST} of {counted(len(moved), 'change')}; the history's table `changes` "
-            "has all.",
-        )
-    return ChangesView(_overview(diffs, audits, links), _largest(moved[:_MOST]), notes)
+    rest = (
+        f"The first {_MOST} of {counted(len(moved), 'change')}; the history's table `changes` "
+        "has all."
+    )
+    return Section(
+        "changes",
+        "What changed",
+        parts(
+            Prose(
+                Markup(
+                    "Each latest audit beside the one before it, as <code>bias-audit diff</code> "
+                    "classed their numbers: equivalent where the interval of the difference lies "
+                    "within the margin; worse or improved where it does not, the test rejects and "
+                    "a direction was declared; higher or lower where none was; undecided "
+                    "otherwise."
+                )
+            ),
+            Tabled(_overview(diffs, audits, links), "dated"),
+            Tabled(_largest(moved[:_MOST]))
+            if moved
+            else Prose("No number is known to be worse, improved, higher or lower.", "note"),
+            (Prose(rest, "note"),) if len(moved) > _MOST else (),
+        ),
+    )
 
 
-def _moved(diff: Diff) -> Iterator[Change]:
-    return (change for change in diff.changes if change.outcome in _TOLD)
-
-
-def _overview(
-    diffs: list[Diff], audits: dict[int, Audit], links: Links
-) -> tuple[ComparedView, ...]:
+def _overview(diffs: list[Diff], audits: dict[int, Audit], links: Links) -> Table:
     found = [(diff, Counter(change.outcome for change in diff.changes)) for diff in diffs]
     found.sort(key=lambda pair: [-pair[1][outcome] for outcome in _TOLD])
-    return tuple(
-        ComparedView(
-            entry=audits[diff.after_id].entry,
-            dataset=audits[diff.after_id].dataset,
-            before=audits[diff.before_id].started[:10],
-            after=audits[diff.after_id].started[:10],
-            numbers=", ".join(f"{count(n[o])} {o}" for o in OUTCOMES if n[o]) or "none compared",
-            differs=_differing(diff),
-            link=links.diff(audits[diff.after_id]),
-        )
-        for diff, n in found
+    names = ("backbone", "dataset", "before", "after", "numbers", "what else differs")
+    return Table(
+        caption="Numbers of each latest audit by how they compare with the audit before",
+        columns=tuple(map(Column, names)),
+        rows=tuple(
+            (
+                audits[diff.after_id].entry,
+                audits[diff.after_id].dataset,
+                audits[diff.before_id].started[:10],
+                linked(audits[diff.after_id].started[:10], links.diff(audits[diff.after_id])),
+                ", ".join(f"{count(n[o])} {o}" for o in OUTCOMES if n[o]) or "none compared",
+                _differing(diff),
+            )
+            for diff, n in found
+        ),
     )
 
 
@@ -93,9 +88,7 @@ def _differing(diff: Diff) -> str:
     return "\n".join(f"{cause.name}: {cause.detail}" for cause in causes) or "nothing recorded"
 
 
-def _largest(moved: list[tuple[Audit, Change]]) -> Table | None:
-    if not moved:
-        return None
+def _largest(moved: list[tuple[Audit, Change]]) -> Table:
     return Table(
         caption="Numbers that are worse, improved, higher or lower than before, largest first",
         columns=(

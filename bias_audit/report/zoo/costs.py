@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from bias_audit.report.page import Prose, Section, Tabled, paragraphs
 from bias_audit.results.history.records import Cost, History
 from bias_audit.shapes.printed import count, counted, duration, size
 from bias_audit.shapes.tables import Column, Table
@@ -14,23 +14,13 @@ _MOST_ROWS: Final = 300
 _MOST_DAYS: Final = 60
 
 
-@dataclass(frozen=True)
-class CostsView:
-    """The section."""
-
-    totals: Table | None
-    """By stage, of the latest audits; None where nothing was recorded."""
-    stages: Table | None
-    days: Table | None
-    notes: tuple[str, ...]
-
-
-def costs(history: History) -> CostsView:
+def costs(history: History) -> Section:
     """Add up what was measured."""
     latest = {audit.id for audit in history.audits if audit.is_latest}
     now = [cost for cost in history.costs if cost.audit_id in latest]
     if not now:
-        return CostsView(None, None, None, ())
+        nothing = Prose("The latest audits recorded none.", "box", "No cost.")
+        return Section("cost", "Cost", (nothing,))
     stages = _stages(history, now)
     notes = []
     if len(stages.rows) < len(now):
@@ -38,11 +28,24 @@ def costs(history: History) -> CostsView:
             f"The {_MOST_ROWS} longest of {counted(len(now), 'stage')}; the history's table "
             "`costs` has all."
         )
-    days = _days(history)
     n_days = len({audit.started[:10] for audit in history.audits})
     if n_days > _MOST_DAYS:
         notes.append(f"The latest {_MOST_DAYS} of {n_days} days with audits.")
-    return CostsView(_totals(now), stages, days, tuple(notes))
+    return Section(
+        "cost",
+        "Cost",
+        (
+            Prose(
+                "As measured while the audits ran, by the clock of the machine they ran on; other "
+                "work on that machine counts. They are measurements of single runs, so they have "
+                "no interval."
+            ),
+            Tabled(_totals(now)),
+            Tabled(_days(history)),
+            Tabled(stages, is_folded=True),
+            *paragraphs(notes, "note"),
+        ),
+    )
 
 
 def rate(found: Sequence[Cost]) -> str:

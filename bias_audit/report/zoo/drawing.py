@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from bias_audit.report.csv_text import packed
 from bias_audit.report.elements import FigureView
 from bias_audit.report.figures.inline import inline_svg
+from bias_audit.report.page import Drawn, Section, paragraphs
 from bias_audit.shapes.shape import Rows
 
 
@@ -36,4 +37,13 @@ def figure_view(
         anchor=anchor,
         draw_inline=inline,
         pack=lambda: packed(rows()),
+    )
+
+
+def curves_section(
+    *, title: str, anchor: str, notes: tuple[str, ...], figure: FigureView
+) -> Section:
+    """A figure with its notes, which the table of contents names."""
+    return Section(
+        anchor, title, (Drawn(figure), *paragraphs(notes, "note")), look="block", is_listed=True
     )

@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from markupsafe import Markup
 
+from bias_audit.report.page import Item, Items, Section, Tabled, linked
 from bias_audit.report.sections.verdicts import SHAPES
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.records import Backbone, History, VerdictRow
 from bias_audit.results.verdict import Outcome
 from bias_audit.shapes.printed import interval, signed_interval
+from bias_audit.shapes.tables import Column, Table
 
 
-@dataclass(frozen=True)
-class CellView:
-    """One criterion on one backbone."""
-
-    outcome: str
-    """Empty where the audit does not have the criterion."""
-    shape: str
-    measured: str
-    where: str
-    link: str | None
-    before: str
-    """The outcome in the audit before, where it differs."""
-
-
-@dataclass(frozen=True)
-class RowView:
-    """One backbone."""
-
-    label: str
-    link: str | None
-    date: str
-    cells: tuple[CellView, ...]
-
-
-@dataclass(frozen=True)
-class MatrixView:
-    """One dataset."""
-
-    dataset: str
-    anchor: str
-    counts: str
-    criteria: tuple[tuple[str, str], ...]
-    """Name and claim."""
-    rows: tuple[RowView, ...]
-
-
-def matrices(history: History, links: Links) -> tuple[MatrixView, ...]:
+def matrices(history: History, links: Links) -> tuple[Section, ...]:
     """A matrix for every dataset whose audits have criteria."""
     by_backbone: dict[int, dict[str, VerdictRow]] = {}
     for verdict in history.verdicts:
@@ -56,12 +22,28 @@ def matrices(history: History, links: Links) -> tuple[MatrixView, ...]:
     for place, dataset in enumerate(history.datasets):
         here = [each for each in history.latest if each.audit.dataset == dataset]
         verdicts = [v for each in here for v in by_backbone.get(each.id, {}).values()]
-        if verdicts:
-            names = list(dict.fromkeys(verdict.criterion for verdict in verdicts))
-            criteria = tuple((name, _claims(verdicts, name)) for name in names)
-            rows = tuple(_row(each, by_backbone.get(each.id, {}), names, links) for each in here)
-            anchor = f"verdicts-{place}"
-            found.append(MatrixView(dataset, anchor, counts_of(verdicts), criteria, rows))
+        if not verdicts:
+            continue
+        names = list(dict.fromkeys(verdict.criterion for verdict in verdicts))
+        claims = tuple(
+            Item(Markup("<strong>{}</strong>: {}").format(name, _claims(verdicts, name)))
+            for name in names
+        )
+        table = Table(
+            caption=f"Verdicts of the latest audits on {dataset}",
+            columns=tuple(map(Column, ("backbone", *names, "audit"))),
+            rows=tuple(
+                (
+                    each.label,
+                    *(_cell(each, by_backbone.get(each.id, {}).get(n), links) for n in names),
+                    linked(each.audit.started[:10], links.backbone(each)),
+                )
+                for each in here
+            ),
+        )
+        title = f"{dataset}: {counts_of(verdicts)}"
+        parts = (Items(claims, "claims"), Tabled(table, "matrix"))
+        found.append(Section(f"verdicts-{place}", title, parts))
     return tuple(found)
 
 
@@ -92,29 +74,27 @@ def _claims(verdicts: list[VerdictRow], name: str) -> str:
     return " | ".join(claims)
 
 
-def _row(
-    backbone: Backbone, verdicts: dict[str, VerdictRow], names: list[str], links: Links
-) -> RowView:
-    return RowView(
-        label=backbone.label,
-        link=links.backbone(backbone),
-        date=backbone.audit.started[:10],
-        cells=tuple(_cell(backbone, verdicts.get(name), links) for name in names),
+def _cell(backbone: Backbone, verdict: VerdictRow | None, links: Links) -> str:
+    if verdict is None:
+        return Markup('<span class="rationale">not asked</span>')
+    form = signed_interval if verdict.of_what == "lift" else interval
+    group = "" if verdict.group is None else f"{verdict.group}, "
+    link = links.report(backbone.audit, f"verdict-{verdict.position}")
+    was = Markup(' <span class="tag">was {}</span>').format(verdict.before)
+    where = Markup('<br><span class="rationale">{}at {}</span>').format(group, verdict.layer)
+    return Markup("{}{}<br>{}{}").format(
+        badge(verdict.outcome, link),
+        was if verdict.before else "",
+        form(verdict.estimate),
+        where if verdict.layer else "",
     )
 
 
-def _cell(backbone: Backbone, verdict: VerdictRow | None, links: Links) -> CellView:
-    if verdict is None:
-        return CellView("", "", "not asked", "", None, "")
-    told = signed_interval if verdict.of_what == "lift" else interval
-    group = "" if verdict.group is None else f"{verdict.group}, "
-    return CellView(
-        outcome=verdict.outcome,
-        shape=shape_of(verdict.outcome),
-        measured=told(verdict.estimate),
-        where=f"{group}at {verdict.layer}" if verdict.layer else "",
-        link=links.report(backbone.audit, f"verdict-{verdict.position}"),
-        before=verdict.before or "",
+def badge(outcome: str, link: str | None = None) -> str:
+    """An outcome as a word in its colour, with its symbol."""
+    shape = Markup('<span aria-hidden="true">{}</span> ').format(shape_of(outcome))
+    return Markup('<span class="outcome {}">{}{}</span>').format(
+        outcome.lower(), shape if shape_of(outcome) else "", linked(outcome, link)
     )
 
 

@@ -1,16 +1,53 @@
-"""From a zoo's history to its page; never loads a model, needs no run folder."""
+"""A zoo's history as a page; never loads a model, needs no run folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+from markupsafe import Markup
 
 import bias_audit
 from bias_audit.errors import OutputError
 from bias_audit.files import write_text
 from bias_audit.report.damage import damage_named
-from bias_audit.report.resources import template_engine
-from bias_audit.report.zoo.view import ZooView, zoo_view
+from bias_audit.report.elements import Fact
+from bias_audit.report.page import (
+    Choices,
+    Facts,
+    Fold,
+    Item,
+    Items,
+    Page,
+    Part,
+    Picker,
+    Prose,
+    Section,
+    Tabled,
+    bullets,
+    html,
+    linked,
+    parts,
+)
+from bias_audit.report.sections.cover import written_date
+from bias_audit.report.zoo.attention import KINDS, Notice, notices
+from bias_audit.report.zoo.changes import changes
+from bias_audit.report.zoo.costs import costs
+from bias_audit.report.zoo.curves import palette, questions
+from bias_audit.report.zoo.links import Links
+from bias_audit.report.zoo.matrix import badge, counts_of, matrices
+from bias_audit.report.zoo.profiles import profiles
+from bias_audit.report.zoo.standing import standing, standing_table
+from bias_audit.report.zoo.trends import lines_of, trends
 from bias_audit.results.history.reading import read_history
+from bias_audit.results.history.records import Audit, History
+from bias_audit.shapes.printed import count, counted, duration
+from bias_audit.shapes.tables import Column, Table
+
+_MOST_EARLIER: Final = 300
+"""Earlier audits listed, the newest."""
+_MOST_NOTICES: Final = 60
 
 
 def write_zoo_report(database: Path, to: Path, *, zoo: str | None = None) -> Path:
@@ -33,14 +70,286 @@ def write_zoo_report(database: Path, to: Path, *, zoo: str | None = None) -> Pat
         of = f" of zoo {zoo!r}" if zoo is not None else ""
         raise OutputError(f"{database}: expected audits{of}, found none; run `bias-audit zoo run`")
     with damage_named(database):
-        page = html_of(zoo_view(history, to))
-    write_text(to, page)
+        text = html(zoo_page(history, to))
+    write_text(to, text)
     return to
 
 
-def html_of(view: ZooView) -> str:
-    """Fill the template."""
-    page = template_engine().get_template("zoo.html")
-    return page.render(
-        zoo=view, medium="screen", version=bias_audit.__version__, own_style="zoo/zoo.css"
+def zoo_page(history: History, page: Path) -> Page:
+    """Turn a history into text and figures, which are drawn when they are asked for.
+
+    Args:
+        history: With at least one audit.
+        page: Where the page is written, for its links.
+    """
+    links = Links(history.database.parent.resolve(), page.parent.resolve())
+    asked = questions(history)
+    colours, lines = palette(asked), lines_of(history)
+    drawn = [question for question in asked if question.is_drawn]
+    further = [question for question in asked if not question.is_drawn]
+    times = [audit.started for audit in history.audits]
+    written = max([*times, history.run.started] if history.run else times)
+    name = ", ".join(dict.fromkeys(audit.zoo for audit in history.audits))
+    followed = (trends(q, history, lines, colours, f"trend-{i}") for i, q in enumerate(drawn))
+    return Page(
+        kind="Zoo report",
+        title=name,
+        lead=_headline(history),
+        cover=(Facts(_facts(history)),),
+        sections=(
+            Section("attention", "What needs attention", _attention(notices(history, links))),
+            Section("verdicts", "Verdicts", _verdicts(history, links)),
+            Section(
+                "standing",
+                "Where backbones stand",
+                _standing(
+                    [standing(q, history, colours, f"standing-{i}") for i, q in enumerate(drawn)],
+                    [standing_table(question, history) for question in further],
+                ),
+            ),
+            Section(
+                "profiles",
+                "Layer profiles",
+                _curves(
+                    [profiles(q, history, colours, f"profile-{i}") for i, q in enumerate(drawn)],
+                    "Each panel is one backbone, in the order of its rank; all panels share their "
+                    "axes.",
+                    Prose(
+                        "No latest audit has a quantity measured over layers.",
+                        "box",
+                        "No profile.",
+                    ),
+                ),
+            ),
+            Section(
+                "trends",
+                "Trends",
+                _curves(
+                    [view for view in followed if view is not None],
+                    "Each panel is one backbone, audit after audit. An audit is made anew only "
+                    "when something that it rests on has changed, so a value holds until the next "
+                    "one. That two values differ is a change only where the section on changes "
+                    "says so.",
+                    Prose("No backbone has two audits.", "box", "No trend yet."),
+                ),
+            ),
+            changes(history, links),
+            costs(history),
+            Section("audits", "Audits", _audits(history, links)),
+            Section("method", "Method and limits", _method(history)),
+        ),
+        footer=(
+            f"Made from {history.database.name} as it was on {written[:16].replace('T', ' ')} "
+            f"UTC, by bias-audit {bias_audit.__version__}."
+        ),
+        created=written,
+        description=f"Overview of the audits of {name}",
+        pickers=(
+            Picker(
+                "group",
+                "Backbone",
+                "all backbones",
+                (
+                    Choices(
+                        "backbone", tuple(dict.fromkeys(sorted(b.label for b in history.latest)))
+                    ),
+                ),
+            ),
+        ),
     )
+
+
+def _headline(history: History) -> str:
+    latest = [audit for audit in history.audits if audit.is_latest]
+    entries = len({audit.entry for audit in latest})
+    told = (
+        f"{counted(len(latest), 'latest audit')} of "
+        f"{counted(entries, 'entry').replace('entrys', 'entries')} on "
+        f"{counted(len(history.datasets), 'dataset')}"
+    )
+    verdicts = counts_of(list(history.verdicts)) or "no criteria declared"
+    return f"{told}: {verdicts}."
+
+
+def _facts(history: History) -> tuple[Fact, ...]:
+    first, last = history.audits[0], history.audits[-1]
+    weights = {(each.label, each.weights) for each in history.latest}
+    facts = [
+        Fact("Backbones", (counted(len({label for label, _ in weights}), "backbone"),)),
+        Fact("Datasets", tuple(history.datasets)),
+        Fact(
+            "Audits",
+            (
+                f"{counted(len(history.audits), 'audit')} from {written_date(first.started)} to "
+                f"{written_date(last.started)}",
+            ),
+        ),
+        Fact("History", (history.database.name,), is_code=True),
+    ]
+    if history.run:
+        run = history.run
+        when = f"{written_date(run.started)}, {duration(run.seconds)}"
+        facts.insert(3, Fact("Latest run", (when, run.command)))
+    return tuple(facts)
+
+
+def _attention(found: Sequence[Notice]) -> tuple[Part, ...]:
+    if not found:
+        return (
+            Prose(
+                "No audit failed, is missing or is stale, no verdict changed, and no number is "
+                "known to be worse than in the audit before.",
+                "box",
+                "Nothing.",
+            ),
+        )
+    kinds = [notice.kind for notice in found]
+    counts = ", ".join(f"{kinds.count(k)} {KINDS[k].lower()}" for k in KINDS if k in kinds)
+    listed = tuple(
+        Item(
+            Markup("<strong>{}</strong>: {}").format(linked(n.subject, n.link), n.text),
+            look=n.kind,
+            tag=n.label,
+        )
+        for n in found[:_MOST_NOTICES]
+    )
+    rest = (
+        f"The gravest {_MOST_NOTICES} of {len(found)}; the sections below and the history hold "
+        "the rest."
+    )
+    return parts(
+        Prose(f"{counts}."),
+        Items(listed, "notices"),
+        (Prose(rest, "note"),) if len(found) > _MOST_NOTICES else (),
+    )
+
+
+def _verdicts(history: History, links: Links) -> tuple[Part, ...]:
+    found = matrices(history, links)
+    if not found:
+        return (
+            Prose(
+                "The audits declare no criterion, so nothing here was held against a margin; what "
+                "follows is description.",
+                "box",
+                "No verdict.",
+            ),
+        )
+    return (
+        Prose(
+            "Each criterion and its margin is that of the zoo's config, held against the latest "
+            "audit of each backbone: PASS where the whole interval lies within the margin, FAIL "
+            "where it lies beyond, INCONCLUSIVE otherwise. A verdict is a statement about these "
+            "images and annotations, not about whether a use of the backbone is acceptable."
+        ),
+        *found,
+    )
+
+
+def _standing(views: Sequence[Section], further: Sequence[Tabled]) -> tuple[Part, ...]:
+    if not views:
+        nothing = "No latest audit has a quantity measured over layers."
+        return (Prose(nothing, "box", "Nothing to rank."),)
+    rest = (Section("further", "Further quantities", tuple(further)),) if further else ()
+    return (
+        Prose(
+            "Backbones by how well a linear probe tells each annotated attribute apart: rank 1 is "
+            "the highest value, which is no merit in itself. The ranks left open are those that "
+            "the intervals do not rule out; no two numbers are added up into a score."
+        ),
+        *views,
+        *rest,
+    )
+
+
+def _curves(views: Sequence[Section], words: str, nothing: Prose) -> tuple[Part, ...]:
+    return (Prose(words), *views) if views else (nothing,)
+
+
+def _audits(history: History, links: Links) -> tuple[Part, ...]:
+    """List the latest audits by dataset and entry, the earlier ones by date."""
+    latest = sorted((a for a in history.audits if a.is_latest), key=lambda audit: audit.key)
+    earlier = [audit for audit in reversed(history.audits) if not audit.is_latest]
+    n_more = len(earlier) - _MOST_EARLIER
+    older = Markup("{} older ones are in the history's table <code>audits</code>.").format(n_more)
+    listed = _listed("Earlier audits, the newest first", earlier[:_MOST_EARLIER], links)
+    folded = Fold("Earlier audits", parts(listed, (Prose(older, "note"),) if n_more > 0 else ()))
+    return parts(
+        Prose(
+            "Each audit has a report of its own with all its numbers, controls and limits. The "
+            "outcome is the gravest verdict of the audit; failed: at least one analysis could not "
+            "be computed."
+        ),
+        _listed("Latest audits", latest, links),
+        (folded,) if earlier else (),
+    )
+
+
+def _listed(caption: str, audits: Sequence[Audit], links: Links) -> Tabled:
+    def folder(audit: Audit) -> str:
+        link = links.report(audit)
+        if link:
+            return linked(audit.folder, link)
+        why = "pruned" if audit.is_pruned else "no report there"
+        return Markup('{} <span class="rationale">({})</span>').format(audit.folder, why)
+
+    names = ("backbone", "dataset", "started (UTC)", "outcome", "images", "duration", "run folder")
+    return Tabled(
+        Table(
+            caption=caption,
+            columns=tuple(Column(name, numeric=name == "images") for name in names),
+            rows=tuple(
+                (
+                    audit.entry,
+                    audit.dataset,
+                    audit.started[:16].replace("T", " "),
+                    badge(audit.outcome),
+                    count(audit.n_images),
+                    duration(audit.seconds),
+                    folder(audit),
+                )
+                for audit in audits
+            ),
+        ),
+        "listed",
+    )
+
+
+def _method(history: History) -> tuple[Part, ...]:
+    return parts(
+        bullets(_METHOD),
+        Prose(
+            Markup(
+                "The history is one SQLite file. Its tables tell in comments what each column "
+                "holds: <code>sqlite3 {} .schema</code>."
+            ).format(history.database.name),
+            "note",
+        ),
+    )
+
+
+_METHOD: Final = (
+    "Everything here is read from the history; nothing is computed anew but comparisons "
+    "between backbones. Intervals are those of each audit, whose report says how they were "
+    "made.",
+    "Two backbones are compared through their two intervals, joined by square-and-add "
+    "(Newcombe; MOVER), as if they were independent. Over the same images, errors of "
+    "backbones usually go together, and then a paired comparison would tell more pairs apart "
+    "than are told here.",
+    "All pairs of one quantity, target and dataset are one family, adjusted by Holm's "
+    "procedure. The ranks left open follow from the pairs told apart (Mogstad, Romano, Shaikh"
+    " & Wilhelm 2024, Review of Economic Studies 91:476-518): the true ranks all lie within "
+    "them with a probability of at least 95 %. Families are not adjusted for each other.",
+    "The highest value over the layers is picked because it is the highest. For comparisons "
+    "its interval is widened by Bonferroni's rule for the number of layers; the interval "
+    "printed is not widened. The last layer is no choice.",
+    "Groups of backbones that are not told apart are the largest sets without a pair that is "
+    "(Piepho 2004, Journal of Computational and Graphical Statistics 13:456-466). Not told "
+    "apart is not the same as equal.",
+    "A high value says that an annotated attribute is linearly decodable from a layer, not "
+    "that anything uses it. Annotations are perceptions of annotators.",
+    "Datasets differ in images, sampling and categories, so values on different datasets are "
+    "not compared with each other.",
+    "What differs from one audit to the next (weights, data, config, software) stands beside "
+    "a trend; it shows no cause where several differ.",
+)

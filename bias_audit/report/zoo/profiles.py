@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from bias_audit.report.elements import FigureView
 from bias_audit.report.figures.style import Palette
+from bias_audit.report.page import Section
 from bias_audit.report.zoo.curves import Question
-from bias_audit.report.zoo.drawing import figure_view
+from bias_audit.report.zoo.drawing import curves_section, figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.profiles import Profile, profiles_figure
 from bias_audit.results.history.records import History
@@ -17,17 +16,7 @@ from bias_audit.shapes.printed import counted, interval, sentence
 from bias_audit.shapes.shape import Rows, estimate_cells
 
 
-@dataclass(frozen=True)
-class CurvesView:
-    """A figure of many panels."""
-
-    title: str
-    anchor: str
-    figure: FigureView
-    notes: tuple[str, ...]
-
-
-def profiles(question: Question, history: History, colours: Palette, anchor: str) -> CurvesView:
+def profiles(question: Question, history: History, colours: Palette, anchor: str) -> Section:
     """Put the layer curves of a question side by side, in the order of their ranks."""
     every = _profiles(question, history)
     shown = every[:MOST]
@@ -39,7 +28,7 @@ def profiles(question: Question, history: History, colours: Palette, anchor: str
             f"the figure, are of all {len(every)}.",
         )
     alt = _alt(question, every)
-    return CurvesView(
+    return curves_section(
         title=f"{question.title}: {question.metric}",
         anchor=anchor,
         notes=notes,

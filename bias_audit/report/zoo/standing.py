@@ -10,6 +10,7 @@ from typing import Final
 
 from bias_audit.report.elements import FigureView
 from bias_audit.report.figures.style import Palette
+from bias_audit.report.page import Drawn, Fold, Prose, Section, Tabled, bullets, paragraphs, parts
 from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
@@ -24,31 +25,39 @@ _MOST_GROUPED: Final = 30
 """Backbones beyond which groups are too many to read; ranks tell the same."""
 
 
-@dataclass(frozen=True)
-class StandingView:
-    """One quantity of one target on one dataset."""
-
-    title: str
-    anchor: str
-    figure: FigureView | None
-    notes: tuple[str, ...]
-    groups: tuple[str, ...]
-    """Backbones that are not told apart, a line per group."""
-    table: Table
-
-
-def standing(question: Question, history: History, colours: Palette, anchor: str) -> StandingView:
-    """Rank the backbones of a question."""
+def standing(question: Question, history: History, colours: Palette, anchor: str) -> Section:
+    """Rank the backbones of a question, with a figure."""
     found = _rank(question, history)
-    figure = _figure(question, found, colours.colour(question.target), anchor)
-    return StandingView(
-        title=f"{question.title}: {question.metric}",
-        anchor=anchor,
-        figure=figure if question.is_drawn else None,
-        notes=_notes(question, found),
-        groups=_group_lines(found),
-        table=_table(question, found),
+    groups = _group_lines(found)
+    noun = "group" if len(groups) == 1 else "groups"
+    alike = Fold(
+        f"{len(groups)} {noun} of backbones that are not told apart",
+        parts(
+            Prose(
+                "Within a group no pair is told apart; a backbone may be in several. That two are "
+                "not told apart does not show that they are alike.",
+                "note",
+            ),
+            bullets(groups, "groups"),
+        ),
     )
+    return Section(
+        anchor,
+        f"{question.title}: {question.metric}",
+        parts(
+            Drawn(_figure(question, found, colours.colour(question.target), anchor)),
+            paragraphs(_notes(question, found), "note"),
+            (alike,) if groups else (),
+            Tabled(_table(question, found), is_folded=True),
+        ),
+        look="block",
+        is_listed=True,
+    )
+
+
+def standing_table(question: Question, history: History) -> Tabled:
+    """The same in a table alone."""
+    return Tabled(_table(question, _rank(question, history)), is_folded=True)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Final
 
 from bias_audit.report.figures.style import Palette
+from bias_audit.report.page import Section
 from bias_audit.report.zoo.curves import Question
-from bias_audit.report.zoo.drawing import figure_view
+from bias_audit.report.zoo.drawing import curves_section, figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.trends import Step, Trend, trends_figure
-from bias_audit.report.zoo.profiles import CurvesView
 from bias_audit.results.history.records import Backbone, History
 from bias_audit.shapes.printed import counted, interval, sentence
 from bias_audit.shapes.shape import Rows, estimate_cells
@@ -35,7 +35,7 @@ def lines_of(history: History) -> Lines:
 
 def trends(
     question: Question, history: History, lines: Lines, colours: Palette, anchor: str
-) -> CurvesView | None:
+) -> Section | None:
     """Put a question's highest values in order of time; None where no backbone has two audits."""
     every = tuple(_trend(question, history, lines, backbone) for backbone in question.backbones)
     several = [trend for trend in every if len(trend.steps) > 1]
@@ -45,7 +45,7 @@ def trends(
     until = history.audits[-1].started
     alt = _alt(question, several)
     colour = colours.colour(question.target)
-    return CurvesView(
+    return curves_section(
         title=f"{question.title}: {question.metric}",
         anchor=anchor,
         notes=tuple(_notes(every, several, shown)),

@@ -1,0 +1,261 @@
+"""What every page is made of: sections of prose, tables, figures and notes.
+
+Audits, comparisons and zoos build a `Page`; one set of templates prints it, on screen or paper.
+Text is escaped; a `Markup`, made by `markupsafe`'s formatting, may hold links and emphasis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from markupsafe import Markup
+
+import bias_audit
+from bias_audit.report.elements import BlockView, Fact, FigureView
+from bias_audit.report.resources import template_engine
+from bias_audit.report.sections.composition import Composition
+from bias_audit.shapes.tables import Table
+
+Medium = Literal["screen", "paper"]
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph."""
+
+    part: ClassVar[str] = "prose"
+    text: str
+    look: str = ""
+    """Its classes in the style sheet, such as "note" or "box failure"."""
+    strong: str = ""
+    """Words before it."""
+    running: str = ""
+    """For the foot of pages."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    part: ClassVar[str] = "facts"
+    entries: tuple[Fact, ...]
+    look: str = "facts"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of a list."""
+
+    text: str
+    look: str = ""
+    anchor: str = ""
+    tag: str = ""
+    """A word in a box before it."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list."""
+
+    part: ClassVar[str] = "items"
+    items: tuple[Item, ...]
+    look: str = ""
+    is_numbered: bool = False
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A table; on paper a long one is an excerpt."""
+
+    part: ClassVar[str] = "table"
+    table: Table
+    look: str = ""
+    is_folded: bool = False
+    """Whether the screen folds it away."""
+    rows_named: str = ""
+    """Begins the anchors of its rows; empty: they have none."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Images of every group, in a table with headings over headings."""
+
+    part: ClassVar[str] = "counted"
+    composition: Composition
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure."""
+
+    part: ClassVar[str] = "figure"
+    figure: FigureView
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A block of results, with its figure, notes and tables."""
+
+    part: ClassVar[str] = "block"
+    block: BlockView
+
+
+@dataclass(frozen=True)
+class Form:
+    """A table that a person completes."""
+
+    part: ClassVar[str] = "form"
+    caption: str
+    rows: tuple[tuple[str, str], ...]
+    """What is asked, and what is known of it."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy, as it is."""
+
+    part: ClassVar[str] = "code"
+    text: str
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Parts that the screen folds away until they are asked for."""
+
+    part: ClassVar[str] = "fold"
+    summary: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Only:
+    """Parts of one medium."""
+
+    part: ClassVar[str] = "only"
+    medium: Medium
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    part: ClassVar[str] = "section"
+    anchor: str
+    title: str
+    parts: tuple[Part, ...]
+    look: str = ""
+    answers: tuple[str, ...] = ()
+    """What laws and standards it answers."""
+    name: str = ""
+    """Of the backbone that it is about."""
+    layer: str = ""
+    """That it is about."""
+    running: str = ""
+    """The title, short enough for the head of a page."""
+    medium: Medium | None = None
+    """The only one that prints it; None: both."""
+    is_listed: bool = False
+    """Whether a table of contents names it, below its section."""
+
+
+Part = (
+    Prose | Facts | Items | Tabled | Counted | Drawn | Shown | Form | Code | Fold | Only | Section
+)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Choices under one heading."""
+
+    name: str
+    """A backbone or an attribute."""
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Picker:
+    """Something that a reader of the page can choose."""
+
+    key: Literal["layer", "group"]
+    label: str
+    every: str
+    """The choice of all."""
+    choices: tuple[Choices, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that a page prints, in the order in which it does."""
+
+    kind: str
+    """Such as "Audit report"."""
+    title: str
+    lead: str
+    cover: tuple[Part, ...]
+    sections: tuple[Section, ...]
+    footer: str
+    created: str
+    """ISO 8601."""
+    description: str
+    pickers: tuple[Picker, ...] = ()
+    running: str = ""
+    """The title, short enough for the head of a page."""
+
+
+def listed(section: Section) -> tuple[Section, ...]:
+    """The sections in it that a table of contents names, at any depth."""
+    found: list[Section] = []
+    for part in section.parts:
+        if isinstance(part, Section):
+            found += [part] if part.is_listed else listed(part)
+    return tuple(found)
+
+
+def paragraphs(lines: Iterable[str], look: str = "") -> tuple[Prose, ...]:
+    """Lines as paragraphs of one look."""
+    return tuple(Prose(line, look) for line in lines)
+
+
+def bullets(lines: Iterable[str], look: str = "") -> tuple[Items, ...]:
+    """Lines as a list; nothing without lines."""
+    items = tuple(Item(line) for line in lines)
+    return (Items(items, look),) if items else ()
+
+
+def maybe(table: Table | None, *, otherwise: str = "") -> tuple[Part, ...]:
+    """A table, or a sentence where there is none."""
+    if table is not None:
+        return (Tabled(table),)
+    return (Prose(otherwise),) if otherwise else ()
+
+
+def html(page: Page, *, medium: Medium = "screen") -> str:
+    """Fill the templates.
+
+    Args:
+        page: What to print.
+        medium: "screen" folds long tables away; "paper" prints them open, or an excerpt.
+    """
+    return (
+        template_engine()
+        .get_template("page.html")
+        .render(page=page, medium=medium, version=bias_audit.__version__, listed=listed)
+    )
+
+
+def parts(*some: Part | Sequence[Part]) -> tuple[Part, ...]:
+    """Parts and sequences of parts, in one row."""
+    found: list[Part] = []
+    for each in some:
+        found += each if isinstance(each, Sequence) else [each]
+    return tuple(found)
+
+
+def linked(text: str, href: str | None) -> str:
+    """Text that leads somewhere; as it is where it does not."""
+    return Markup('<a href="{}">{}</a>').format(href, text) if href else text
