@@ -184,7 +184,7 @@ def lowest_and_highest(
     heads: tuple[str, str] = ("Lowest", "Highest"),
     more: Callable[[Mapping[str, Any]], str] = lambda _: "",
 ) -> str:
-    """For an alternative text, such as "Lowest: a, 0.1 [0.0, 0.2]. Highest: b, 0.9 [0.8, 1.0]."."""
+    """Such as "Lowest: a, 0.1 [0.0, 0.2]. Highest: b, 0.9 [0.8, 1.0]."."""
     found = ascending(rows)
     ends_of = zip(heads, (found[0], found[-1]), strict=True) if found else ()
     return " ".join(
