@@ -141,10 +141,12 @@ def prepare_caches() -> None:
     Matplotlib warns there, Numba stops, and fontconfig complains; weights are still looked for
     where they have always been.
     """
+    cache: Path | None = None
+    settings: Path | None = None
     try:
         cache, settings = platformdirs.user_cache_path(), platformdirs.user_config_path()
     except RuntimeError:  # a user without a home
-        cache = settings = None
+        pass
     if _is_writable(cache) and _is_writable(settings):
         return
     try:

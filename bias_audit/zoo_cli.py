@@ -94,7 +94,8 @@ def run_command(
         if mlflow is not None:
             from bias_audit.report.zoo.tracking import log_to_mlflow
 
-            new = {state.audit_id for state in done.states if state.state == "audited"} - {None}
+            audited = (state.audit_id for state in done.states if state.state == "audited")
+            new = {audit for audit in audited if audit is not None}
             folder = done.database.parent
             made = log_to_mlflow(done.database, new, tracking_uri=mlflow, reports=folder)
             out.lines([f"MLflow: {len(made)} runs logged to {mlflow}"])

@@ -33,7 +33,7 @@ from bias_audit.config.wording import MISSING, Location, Problem, part_at, probl
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
 
-Config = TypeVar("Config", AuditConfig, ZooConfig)
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:

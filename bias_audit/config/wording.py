@@ -254,7 +254,7 @@ def keys_at(model: type[BaseModel], location: Location) -> list[str]:
 
 _LEFT_OUT: Final = object()
 """So that a key has its default."""
-_OTHERS: Final = ("x", 1, 0.75, ["x"], [0.25, 0.75], {"x": ["x", "y"]}, {})
+_OTHERS: Final[tuple[Any, ...]] = ("x", 1, 0.75, ["x"], [0.25, 0.75], {"x": ["x", "y"]}, {})
 _MOST_ROUNDS: Final = 30
 _MOST_FAULTS: Final = 200
 """Beyond, the first of them are enough to read."""

@@ -105,11 +105,11 @@ def worst_case(
     # mean, smallest and largest value are extreme with all unmeasured values at one limit
     ends = [np.array([end if value is None else value for value in values]) for end in limits]
     if summary == "mean":
-        own = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if own.shape != (len(values),) or (own < 0).any() or not own.sum() > 0:
-            n = len(values)
+        n = len(values)
+        shares = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        if shares.shape != (n,) or (shares < 0).any() or not shares.sum() > 0:
             raise ValueError(f"expected {n} weights that are not negative and not all 0")
-        shares = own / own.sum()
+        shares = shares / shares.sum()
         lower, upper = (float(shares @ end) for end in ends)
     else:
         pick = np.min if summary == "minimum" else np.max
