@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -143,10 +144,8 @@ def prepare_caches() -> None:
     """
     cache: Path | None = None
     settings: Path | None = None
-    try:
+    with suppress(RuntimeError):  # a user without a home
         cache, settings = platformdirs.user_cache_path(), platformdirs.user_config_path()
-    except RuntimeError:  # a user without a home
-        pass
     if _is_writable(cache) and _is_writable(settings):
         return
     try:
