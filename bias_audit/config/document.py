@@ -287,6 +287,7 @@ def _value(raw: str, location: Location, origin: str) -> Document:
         given.broken.add(location)
     except ConfigError as error:
         given.problems.extend(error.problems)
+        given.broken.add(location)
     return given
 
 

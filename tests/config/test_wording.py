@@ -135,7 +135,7 @@ def test_plugins_in_plain_words(tmp_path: Path, catalog: Catalog[Any], kind: str
 
 def test_forms_of_one_key_are_one_message(tmp_path: Path) -> None:
     found = problems(tmp_path, AUDIT | {"backbones": [{"kind": "bundled", "layers": 3}]})
-    assert found == ["line 5: backbones.0.layers: expected 'stages', 'blocks' or a list, got 3"]
+    assert found == ["line 6: backbones.0.layers: expected 'stages', 'blocks' or a list, got 3"]
 
 
 MANIFEST = "data: {kind: manifest, file: x.csv, attributes: {gender: [f, m]}"
