@@ -39,7 +39,7 @@ from bias_audit.command import (
     typed,
     verb,
 )
-from bias_audit.config.catalog import unknown_name
+from bias_audit.config.catalog import shipped, unknown_name
 from bias_audit.console import print_brief, print_selftest
 from bias_audit.errors import AuditError, OutputError
 from bias_audit.zoo_cli import zoo_app
@@ -92,8 +92,6 @@ def run_command(
 ) -> None:
     """Run an audit and write its report."""
     with verb(log_format) as out:
-        from bias_audit.config.catalog import shipped
-
         settings = _settings(config, overrides)
         out.lines([f"Audit {settings.name} from {shipped(config)}"])
         from bias_audit.audit.run import run

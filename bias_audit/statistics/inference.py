@@ -439,17 +439,15 @@ def joint_draws(
 
 def correlation_estimate(measured: Measured, *, level: float) -> Estimate:
     """A correlation with an interval that is symmetric on Fisher's z scale, so within [-1, 1]."""
+    # z = artanh r has the derivative 1 / (1 - r^2), so half the width is t se / (1 - r^2)
     value = float(np.clip(measured.value, -_NEAREST_ONE, _NEAREST_ONE))
     half = quantile_for(measured, level) * measured.standard_error / (1 - value**2)
     lower, upper = (float(np.tanh(np.arctanh(value) + side * half)) for side in (-1, 1))
-    return Estimate(
-        measured.value,
-        min(lower, measured.value),
-        max(upper, measured.value),
-        level=level,
-        n=measured.n,
+    return replace(
+        estimate(measured, level=level),
+        lower=min(lower, measured.value),
+        upper=max(upper, measured.value),
         method=f"clustered influence on Fisher's z scale, Student's t, {measured.unit}",
-        freedom=measured.freedom,
-        clusters=measured.clusters,
-        choice=measured.choice,
+        scale="identity",
+        effective=None,
     )
