@@ -31,12 +31,6 @@ def test_weights_count_draws_of_whole_clusters() -> None:
     np.testing.assert_allclose(one_of_each.var(axis=0), 0.75, atol=0.25)
 
 
-def test_weights_repeat_for_a_seed() -> None:
-    clusters = np.arange(30)
-    one, two = (cluster_weights(clusters, 5, np.random.default_rng(1)) for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-
-
 def test_no_spread_is_no_interval() -> None:
     assert percentile_interval(np.ones(100), level=0.95) is None
     assert percentile_interval(np.full(5, np.nan), level=0.95) is None

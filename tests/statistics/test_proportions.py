@@ -86,12 +86,6 @@ def test_bounds_are_the_extremes_over_all_completions(
     assert bounds.n_unmeasured == values.count(None)
 
 
-def test_bounds_of_a_measured_summary_are_its_value() -> None:
-    for summary, value in (("mean", 0.5), ("minimum", 0.2), ("maximum", 0.8), ("gap", 0.6)):
-        bounds = worst_case([0.2, 0.5, 0.8], summary)  # type: ignore[arg-type]
-        assert bounds.lower == bounds.upper == pytest.approx(value)
-
-
 def test_weights_and_limits() -> None:
     bounds = worst_case([0.5, None], "mean", weights=[3, 1])
     assert (bounds.lower, bounds.upper) == (0.375, 0.625)
