@@ -17,16 +17,15 @@ import shutil
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from bias_audit import homes, terminal
+from bias_audit import process
 from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
@@ -37,15 +36,18 @@ from bias_audit.command import (
     LogOption,
     Output,
     SetOption,
-    told,
     typed,
+    verb,
 )
-from bias_audit.config.catalog import unknown_name
-from bias_audit.console import ConsoleProgress, print_brief, print_selftest
+from bias_audit.config.catalog import shipped, unknown_name
+from bias_audit.console import print_brief, print_selftest
 from bias_audit.errors import AuditError, OutputError
 from bias_audit.zoo_cli import zoo_app
 
 if TYPE_CHECKING:
+    from bias_audit.audit.verifying import Match
+    from bias_audit.config.schema import AuditConfig
+    from bias_audit.report.verifying.verify import Check
     from bias_audit.results.audit import AuditResult
 
 
@@ -59,6 +61,8 @@ _GATES = {
 
 _NARROWEST = 60
 """Columns of a terminal that help is laid out for."""
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,14 +91,9 @@ def run_command(
     log_format: LogOption = "text",
 ) -> None:
     """Run an audit and write its report."""
-    output = Output.of(log_format)
-    out = output.console
-    with told(output):
-        from bias_audit.config.catalog import shipped
-        from bias_audit.config.load import load_config
-
-        settings = load_config(config, overrides or ())
-        output.lines([f"Audit {settings.name} from {shipped(config)}"])
+    with verb(log_format) as out:
+        settings = _settings(config, overrides)
+        out.lines([f"Audit {settings.name} from {shipped(config)}"])
         from bias_audit.audit.run import run
         from bias_audit.report.render import render
         from bias_audit.selftest.run import kept_or_quick
@@ -102,36 +101,37 @@ def run_command(
         result = run(
             settings,
             command=typed(),
-            progress=output.progress,
+            progress=out.progress,
             replace=replace,
-            selftest=partial(kept_or_quick, settings.output.cache, output.progress),
+            selftest=partial(kept_or_quick, settings.output.cache, out.progress),
         )
         paths = render(settings.folder, formats=settings.output.formats)
         from bias_audit.report.brief import brief
 
         code, lines = _exit_code(result), brief(result, paths, settings.folder)
-        if output.log:
-            output.lines(lines)
-            output.result(
-                exit_code=code,
-                verdicts=Counter(verdict.outcome for verdict in result.verdicts),
-                failed_analyses=len(result.failed),
-                reports=[str(path) for path in paths],
-            )
+        if out.log:
+            out.lines(lines)
         else:
-            out.print()
-            print_brief(out, lines)
+            out.console.print()
+            print_brief(out.console, lines)
+        out.result(
+            exit_code=code,
+            verdicts=Counter(verdict.outcome for verdict in result.verdicts),
+            failed_analyses=len(result.failed),
+            reports=[str(path) for path in paths],
+        )
         if open_it:
-            _open(paths, out)
+            import webbrowser
+
+            if not paths or not webbrowser.open(paths[0].resolve().as_uri()):
+                out.console.print("There is no browser here to open the report with.")
         raise typer.Exit(code)
 
 
-def _open(reports: Sequence[Path], out: Console) -> None:
-    """Show the first report in the user's browser; a machine without one is no error."""
-    import webbrowser
+def _settings(config: Path, overrides: list[str] | None) -> AuditConfig:
+    from bias_audit.config.load import load_config
 
-    if not reports or not webbrowser.open(reports[0].resolve().as_uri()):
-        out.print("There is no browser here to open the report with.")
+    return load_config(config, overrides or ())
 
 
 def _exit_code(result: AuditResult) -> int:
@@ -147,16 +147,12 @@ def _exit_code(result: AuditResult) -> int:
 @app.command("check")
 def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Validate a config and estimate time and disk, without loading weights."""
-    out = Console()
-    with told(Output(out)):
-        from bias_audit.config.load import load_config
-
-        settings = load_config(config, overrides or ())
+    with verb() as out:
+        settings = _settings(config, overrides)
         from bias_audit.audit.checking import check_lines, looking
 
         with looking(settings) as seen:
-            for line in check_lines(seen, ConsoleProgress(out)):
-                out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.lines(check_lines(seen, out.progress))
 
 
 @data_app.command("check")
@@ -168,22 +164,17 @@ def data_check_command(
     ] = False,
 ) -> None:
     """Count faces in every intersection; list exclusions and warnings."""
-    out = Console()
-    with told(Output(out)):
-        from bias_audit.config.load import load_config
-
-        settings = load_config(config, overrides or ())
+    with verb() as out:
+        settings = _settings(config, overrides)
         from bias_audit.audit.checking import data_lines, looking, quick_lines
 
-        lines = quick_lines if quick else data_lines
         with looking(settings) as seen:
-            for line in lines(seen, ConsoleProgress(out)):
-                out.print(line, markup=False, highlight=False, soft_wrap=True)
+            out.lines((quick_lines if quick else data_lines)(seen, out.progress))
 
 
 @app.command("render")
 def render_command(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    run_folder: RunArgument,
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="html or pdf; default: both.")
     ] = None,
@@ -195,13 +186,12 @@ def render_command(
     ] = None,
 ) -> None:
     """Rebuild the reports of a finished run from its results alone."""
-    out = Console()
-    with told(Output(out)):
+    with verb() as out:
         _refuse_other_folders(run_folder)
         from bias_audit.report.render import render
 
-        for path in render(run_folder, formats=tuple(formats or ("html", "pdf")), fonts=fonts):
-            out.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+        paths = render(run_folder, formats=tuple(formats or ("html", "pdf")), fonts=fonts)
+        out.lines(f"Report: {path}" for path in paths)
 
 
 def _refuse_other_folders(*folders: Path) -> None:
@@ -237,8 +227,7 @@ def verify_command(
 
     Exit codes: 0 everything agrees, 1 something differs, 2 not a report, or unreadable.
     """
-    out = Console()
-    with told(Output(out)):
+    with verb() as out:
         from bias_audit.report.verifying.verify import NOT_SHOWN, verify_report
 
         found = verify_report(report, run=run_folder)
@@ -249,39 +238,19 @@ def verify_command(
 
             others = list(weights_matches(found.result, weights or ()))
             if data is not None:
-                others.append(data_match(found.result, data, ConsoleProgress(out)))
+                others.append(data_match(found.result, data, out.progress))
             _print_checks(out, others)
             holds = holds and all(check.holds for check in others)
-        out.print(NOT_SHOWN, markup=False, highlight=False, soft_wrap=True)
+        out.lines([NOT_SHOWN])
         raise typer.Exit(0 if holds else EXIT_CRITERION_FAILED)
 
 
-class _Checked(Protocol):
-    """One thing that `verify` looked at."""
-
-    @property
-    def name(self) -> str:
-        """A word."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether it does."""
-
-    @property
-    def told(self) -> str:
-        """What was compared, and how many."""
-
-    @property
-    def details(self) -> tuple[str, ...]:
-        """Where it does not hold."""
-
-
-def _print_checks(out: Console, checks: Sequence[_Checked]) -> None:
+def _print_checks(out: Output, checks: Iterable[Check | Match]) -> None:
     for check in checks:
         outcome = "[green]● HOLDS[/green]  " if check.holds else "[red]■ DIFFERS[/red]"
-        out.print(f"{outcome} {check.name}: {escape(check.told)}", highlight=False, soft_wrap=True)
-        for line in check.details:
-            out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+        line = f"{outcome} {check.name}: {escape(check.told)}"
+        out.console.print(line, highlight=False, soft_wrap=True)
+        out.lines(f"    {detail}" for detail in check.details)
 
 
 @app.command("diff")
@@ -319,8 +288,7 @@ def diff_command(
     common or are not there, 3 only undecided changes, if --fail-on undecided, 4 AFTER lacks what
     BEFORE has, if anything was to fail, 5 a run cannot be read.
     """
-    out = Console()
-    with told(Output(out)):
+    with verb() as out:
         _refuse_other_folders(before, after)
         from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.page import write_diff
@@ -334,14 +302,13 @@ def diff_command(
         )
         found = diff(earlier, later, policy)
         paths = write_diff(found, to or after)
-        for line in diff_brief(found, paths):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        out.lines(diff_brief(found, paths))
         raise typer.Exit(_GATES[found.gate.outcome])
 
 
 @app.command("export")
 def export_command(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    run_folder: RunArgument,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -353,16 +320,15 @@ def export_command(
     ] = None,
 ) -> None:
     """Write a finished run's results in the formats of other tools."""
-    out = Console()
-    with told(Output(out)):
+    with verb() as out:
         _refuse_other_folders(run_folder)
         from bias_audit.report.exporting.writing import FORMATS, export_run
 
         for name in formats or ():
             if name not in FORMATS:
                 raise AuditError(f"--format: {unknown_name(name, FORMATS, noun='format')}")
-        for path in export_run(run_folder, to=to, formats=formats or ()):
-            out.print(f"Export: {path}", markup=False, highlight=False, soft_wrap=True)
+        paths = export_run(run_folder, to=to, formats=formats or ())
+        out.lines(f"Export: {path}" for path in paths)
 
 
 @app.command("schema")
@@ -399,68 +365,53 @@ def selftest_command(
     ] = None,
 ) -> None:
     """Run the audit's own code on simulated activations, where the answers are known."""
-    out = Console()
-    with told(Output(out)):
-        from bias_audit.selftest.run import self_test
-
+    with verb() as out:
         mode: Literal["full", "quick"] = "quick" if quick else "full"
         if power is not None:
-            _draw_power(power, mode, seed, out)
+            from bias_audit.report.figures.power_curve import write_power_curve
+            from bias_audit.selftest.trials import power_curves
+
+            curves = power_curves(mode, seed=seed, progress=out.progress)
+            numbers = write_power_curve(power, curves)
+            out.lines([f"Power curve: {power}", f"Its numbers: {numbers}"])
             return
-        found = self_test(mode, seed=seed, progress=ConsoleProgress(out))
-        if save:
-            from bias_audit.selftest.run import keep
-
-            out.print(f"Kept: {keep(cache, found)}", markup=False, highlight=False)
         from bias_audit.report.sections.selftest import selftest
+        from bias_audit.selftest.run import keep, self_test
 
-        print_selftest(out, selftest(found))
+        found = self_test(mode, seed=seed, progress=out.progress)
+        if save:
+            out.lines([f"Kept: {keep(cache, found)}"])
+        shown = selftest(found)
+        labels = [column.label for column in shown.table.columns]
+        print_selftest(out.console, labels, shown.table.rows, shown.counts)
         raise typer.Exit(EXIT_CRITERION_FAILED if found.not_ok else 0)
-
-
-def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Console) -> None:
-    from bias_audit.report.figures.power_curve import write_power_curve
-    from bias_audit.selftest.trials import power_curves
-
-    curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
-    data = write_power_curve(path, curves)
-    for line in (f"Power curve: {path}", f"Its numbers: {data}"):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("layers")
 def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """List the layers a config would audit, and every other layer it could name."""
-    out = Console()
-    with told(Output(out)):
-        from bias_audit.config.load import load_config
-
-        settings = load_config(config, overrides or ())
+    with verb() as out:
+        settings = _settings(config, overrides)
         from bias_audit.audit.checking import layer_lines
 
-        for line in layer_lines(settings):
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        out.lines(layer_lines(settings))
 
 
 def main() -> None:
     """Run the command line."""
-    terminal.prepare()
-    homes.prepare()
+    process.prepare_streams()
+    process.prepare_caches()
     if shutil.get_terminal_size().columns < _NARROWEST:  # tables of options would lose names
         os.environ.setdefault("TERMINAL_WIDTH", str(_NARROWEST))
     try:
         app()
     except SystemExit as ended:
-        if ended.code == 0 and (why := terminal.failure()):
+        if ended.code == 0 and (why := process.lost_output()):
             sys.stderr.write(f"Error: the output cannot be written: {why}\n")
             sys.exit(OutputError.exit_code)
         raise
-    except KeyboardInterrupt:  # before or after a command, which tells what it kept
+    except KeyboardInterrupt:  # before or after a command, which says what it kept
         sys.exit(EXIT_INTERRUPTED)
     except Exception:  # noqa: BLE001  whatever it is, it says nothing about a criterion
         traceback.print_exc()
         sys.exit(EXIT_DEFECT)
-
-
-if __name__ == "__main__":
-    main()

@@ -17,9 +17,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bias_audit.console import ConsoleProgress
+from bias_audit.console import ConsoleProgress, JsonLog
 from bias_audit.errors import AuditError
-from bias_audit.logs import JsonLog
 
 EXIT_CRITERION_FAILED: Final = 1
 EXIT_INCONCLUSIVE: Final = 3
@@ -43,16 +42,11 @@ LogOption = Annotated[
 
 @dataclass(frozen=True)
 class Output:
-    """Where a command tells what it does: a terminal, a pipe, or a log collector."""
+    """Where a command says what it does: a terminal, a pipe, or a log collector."""
 
     console: Console
     log: JsonLog | None = None
     """None where people read."""
-
-    @classmethod
-    def of(cls, log_format: LogFormat) -> Output:
-        """Of the format that was asked for."""
-        return cls(Console(), JsonLog(sys.stdout) if log_format == "json" else None)
 
     @property
     def progress(self) -> ConsoleProgress | JsonLog:
@@ -60,7 +54,7 @@ class Output:
         return self.log or ConsoleProgress(self.console)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Tell some lines as they are."""
+        """Print some lines as they are."""
         for line in lines:
             if self.log:
                 self.log.say(line)
@@ -68,38 +62,9 @@ class Output:
                 self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def result(self, **fields: object) -> None:
-        """Tell a log collector what came out; people have read it."""
+        """Give a log collector what came out; people have read it."""
         if self.log:
             self.log.event("result", result=fields)
-
-    def error(self, error: AuditError) -> None:
-        """Tell why a command stops."""
-        if self.log:
-            self.log.event("error", level="error", message=str(error), exit_code=error.exit_code)
-        else:
-            told = f"[red]Error:[/red] {escape(str(error))}"
-            Console(stderr=True).print(told, soft_wrap=True)
-
-    def interrupted(self) -> None:
-        """Tell that a command was stopped from outside."""
-        message = "Interrupted. What was computed is kept; rerun to resume."
-        if self.log:
-            self.log.event("error", level="error", message=message, exit_code=EXIT_INTERRUPTED)
-        else:
-            self.lines([message])
-
-    def defect(self, error: Exception) -> None:
-        """Tell a log collector of a mistake of this program; people see the traceback."""
-        if self.log:
-            message = f"{type(error).__name__}: {error}"
-            lines = traceback.format_exception(error)
-            self.log.event(
-                "error",
-                level="error",
-                message=message,
-                exit_code=EXIT_DEFECT,
-                traceback="".join(lines),
-            )
 
 
 def typed() -> str:
@@ -109,44 +74,49 @@ def typed() -> str:
 
 
 @contextmanager
-def told(out: Output) -> Iterator[None]:
-    """Turn what can go wrong into a message and an exit code.
+def verb(log_format: LogFormat = "text") -> Iterator[Output]:
+    """The output of a command, which turns what can go wrong into a message and an exit code.
 
     Warnings of the stages become lines of their own. A log collector's stream is for its lines
     alone; whatever else is printed goes to standard error.
     """
+    log = JsonLog(sys.stdout) if log_format == "json" else None
+    out = Output(Console(), log)
+
+    def log_error(message: str, code: int, **fields: object) -> None:
+        if log:
+            log.event("error", level="error", message=message, exit_code=code, **fields)
+
     with ExitStack() as stack:
         before = signal.signal(signal.SIGTERM, _as_interrupt)
         stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
-        stack.enter_context(_warnings_shown(out))
-        if out.log:
+        logger, handler = logging.getLogger("bias_audit"), _Warnings(out)
+        logger.addHandler(handler)
+        stack.callback(logger.removeHandler, handler)
+        if log:
             stack.enter_context(redirect_stdout(sys.stderr))
         try:
-            yield
+            yield out
         except AuditError as error:
-            out.error(error)
+            log_error(str(error), error.exit_code)
+            if not log:
+                message = f"[red]Error:[/red] {escape(str(error))}"
+                Console(stderr=True).print(message, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            out.interrupted()
+            message = "Interrupted. What was computed is kept; rerun to resume."
+            log_error(message, EXIT_INTERRUPTED)
+            out.lines([] if log else [message])
             raise typer.Exit(EXIT_INTERRUPTED) from error
         except typer.Exit:
             raise
-        except Exception as error:
-            out.defect(error)
+        except Exception as error:  # people see the traceback
+            shown = "".join(traceback.format_exception(error))
+            log_error(f"{type(error).__name__}: {error}", EXIT_DEFECT, traceback=shown)
             raise
 
 
-@contextmanager
-def _warnings_shown(out: Output) -> Iterator[None]:
-    logger, handler = logging.getLogger("bias_audit"), _Shown(out)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-class _Shown(logging.Handler):
+class _Warnings(logging.Handler):
     """Warnings that stages log, among the lines of a command."""
 
     def __init__(self, out: Output) -> None:

@@ -1,11 +1,13 @@
-"""Progress on a terminal, and as plain lines where there is none."""
+"""What a command says while it works: on a terminal, as plain lines, or as JSON for a log."""
 
 from __future__ import annotations
 
-import time
+import codecs
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from datetime import UTC, datetime
+from typing import IO, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,9 +23,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from bias_audit.progress import Step
+from bias_audit.progress import PacedStep, Step
 
-_PLAIN_SECONDS = 30.0
+_PLAIN_SECONDS: Final = 30.0
+_JSON_SECONDS: Final = 10.0
+"""Between two lines about one step."""
 _COLOURS: Final = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
@@ -43,46 +47,22 @@ def print_brief(console: Console, lines: Sequence[str]) -> None:
             console.print(text, soft_wrap=True)
 
 
-class SelfTestTable(Protocol):
-    """Rows of a self-test as strings."""
+def print_selftest(
+    console: Console, labels: Sequence[str], rows: Sequence[Sequence[str]], counts: str
+) -> None:
+    """Print the table of a self-test, and how many of its checks are OK.
 
-    @property
-    def columns(self) -> Sequence[Labelled]:
-        """Its headings."""
-
-    @property
-    def rows(self) -> Sequence[tuple[str, ...]]:
-        """One string per column; the last is the outcome."""
-
-
-class Labelled(Protocol):
-    """A heading."""
-
-    @property
-    def label(self) -> str:
-        """Its text."""
-
-
-class SelfTestRows(Protocol):
-    """What a terminal prints of a self-test."""
-
-    @property
-    def counts(self) -> str:
-        """Outcomes, counted."""
-
-    @property
-    def table(self) -> SelfTestTable:
-        """One row per check."""
-
-
-def print_selftest(console: Console, shown: SelfTestRows) -> None:
-    """Print the table of a self-test, and how many of its checks are OK."""
+    Args:
+        console: Where to.
+        labels: Of the columns.
+        rows: One string for each column.
+        counts: Outcomes, counted.
+    """
     table = Table(title="Self-test", title_justify="left", show_lines=True, expand=False)
     table.add_column("check, and what was simulated", ratio=1)
     table.add_column("found, and expected", ratio=1)
     table.add_column("outcome", no_wrap=True)
-    labels = [column.label for column in shown.table.columns]
-    for row in shown.table.rows:
+    for row in rows:
         cells = {label: escape(cell) for label, cell in zip(labels, row, strict=True)}
         outcome = cells["outcome"]
         colour = {"OK": "green", "NOT OK": "red"}.get(outcome.partition(" ")[2], "yellow")
@@ -92,7 +72,7 @@ def print_selftest(console: Console, shown: SelfTestRows) -> None:
             f"[{colour}]{outcome}[/{colour}]",
         )
     console.print(table)
-    console.print(shown.counts, markup=False, highlight=False)
+    console.print(counts, markup=False, highlight=False)
 
 
 class ConsoleProgress:
@@ -109,22 +89,27 @@ class ConsoleProgress:
     @contextmanager
     def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
         """Show one counted piece of work."""
-        if not self.console.is_terminal:
-            plain = _PlainStep(self, title, total, unit)
-            yield plain
-            plain.close()
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn(f"{unit}s"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=self.console) as bars:
+                yield _Bar(bars, bars.add_task(title, total=total))
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{unit}s"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as bars:
-            yield _Bar(bars, bars.add_task(title, total=total))
+
+        def speak(done: int, left: float) -> None:
+            self.say(f"{title}: {done} of {total}, about {left:.0f} s left")
+
+        self.say(f"{title}: {total} {unit}s")
+        step = PacedStep(total, _PLAIN_SECONDS, speak)
+        yield step
+        self.say(f"{title}: {step.done} {unit}s done in {step.seconds:.0f} s")
 
 
 class _Bar:
@@ -135,23 +120,49 @@ class _Bar:
         self._bars.advance(self._task, count)
 
 
-class _PlainStep:
-    def __init__(self, progress: ConsoleProgress, title: str, total: int, unit: str) -> None:
-        self._progress, self._title, self._total, self._unit = progress, title, total, unit
-        self._done = 0
-        self._began = self._told = time.monotonic()
-        progress.say(f"{title}: {total} {unit}s")
+class JsonLog:
+    """Progress and results for a log collector; every line has time, level and event."""
 
-    def advance(self, count: int = 1) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._told > _PLAIN_SECONDS and self._done:
-            self._told = now
-            left = (now - self._began) / self._done * (self._total - self._done)
-            self._progress.say(
-                f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left"
+    def __init__(self, stream: IO[str]) -> None:
+        """Write to `stream`, line by line."""
+        self._stream = stream
+        # a stream in memory has no encoding, and takes all of Unicode
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
+
+    def event(self, event: str, *, level: str = "info", **fields: object) -> None:
+        """Write one line.
+
+        Args:
+            event: "message", "step_begins", "step", "step_ends", "result" or "error".
+            level: "info", "warning" or "error".
+            fields: What there is to say, as JSON can hold it.
+        """
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": level, "event": event, **fields}
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
+        self._stream.write((text if self._is_utf8 else json.dumps(json.loads(text))) + "\n")
+        self._stream.flush()
+
+    def say(self, message: str) -> None:
+        """Write one message."""
+        self.event("message", message=message)
+
+    @contextmanager
+    def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
+        """Write when one counted piece of work begins and ends, and now and then how far it is."""
+
+        def speak(done: int, left: float) -> None:
+            seconds = round(left, 1)
+            self.event(
+                "step", title=title, done=done, total=total, unit=unit, seconds_left=seconds
             )
 
-    def close(self) -> None:
-        seconds = time.monotonic() - self._began
-        self._progress.say(f"{self._title}: {self._done} {self._unit}s done in {seconds:.0f} s")
+        self.event("step_begins", title=title, total=total, unit=unit)
+        step = PacedStep(total, _JSON_SECONDS, speak)
+        yield step
+        seconds = round(step.seconds, 2)
+        self.event(
+            "step_ends", title=title, done=step.done, total=total, unit=unit, seconds=seconds
+        )

@@ -34,6 +34,10 @@ def _matches(pattern: bytes) -> Callable[[bytes], bool]:
     return lambda head: re.match(pattern, head, re.IGNORECASE | re.DOTALL) is not None
 
 
+def _pointer(what: str, command: str) -> Content:
+    return Content(f"{what}, not the file itself", f"fetch it with `{command}`", is_pointer=True)
+
+
 _BOM = rb"(?:\xef\xbb\xbf)?\s*"
 _HEIC, _AVIF, _JPEG_XL = "a HEIC image", "an AVIF image", "a JPEG XL image"
 PLUGGED = {_HEIC: "HEIF", _AVIF: "AVIF", _JPEG_XL: "JXL"}
@@ -47,24 +51,13 @@ _IMAGE_PATH = rb"[^\0\r\n,;\t]{1,400}\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic|avif
 _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
     (
         _matches(_BOM + rb"version https?://git-lfs|" + _BOM + rb"version https?://hawser"),
-        Content(
-            "a Git LFS pointer, not the file itself",
-            "fetch it with `git lfs pull`",
-            is_pointer=True,
-        ),
+        _pointer("a Git LFS pointer", "git lfs pull"),
     ),
     (
         _matches(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
-        Content(
-            "a git-annex pointer, not the file itself",
-            "fetch it with `git annex get`",
-            is_pointer=True,
-        ),
+        _pointer("a git-annex pointer", "git annex get"),
     ),
-    (
-        _matches(_BOM + rb"(?:outs:\s|md5: ?[0-9a-f]{32}\s)"),
-        Content("a DVC pointer, not the file itself", "fetch it with `dvc pull`", is_pointer=True),
-    ),
+    (_matches(_BOM + rb"(?:outs:\s|md5: ?[0-9a-f]{32}\s)"), _pointer("a DVC pointer", "dvc pull")),
     (
         _matches(
             _BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)"

@@ -26,7 +26,6 @@ _NEW_FILE = 0o666
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PARTIAL = ".partial"
 """Ends the names of files that are being written."""
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -35,21 +34,17 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(_explain(path, error)) from error
-
-
-def _explain(path: Path, error: OSError) -> str:
-    if error.errno in _FULL:
-        return (
-            f"no space left to write {path}: free some disk, or choose another place with "
-            "--set output.folder=... (and output.cache=...); what is stored already is kept"
+        message = (
+            f"cannot write {path} ({error.strerror or error}): expected a folder this user may "
+            "write to; choose one with output.folder and output.cache in the config, or with --to "
+            "where the command has that option"
         )
-    reason = error.strerror or str(error)
-    return (
-        f"cannot write {path} ({reason}): expected a folder this user may write to; "
-        "choose one with output.folder and output.cache in the config, or with --to where the "
-        "command has that option"
-    )
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            message = (
+                f"no space left to write {path}: free some disk, or choose another place with "
+                "--set output.folder=... (and output.cache=...); what is stored already is kept"
+            )
+        raise OutputError(message) from error
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -68,18 +63,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(_NEW_FILE & ~_umask())
+            mask = os.umask(0o077)  # the user's own; it can only be read by setting it
+            os.umask(mask)
+            Path(name).chmod(_NEW_FILE & ~mask)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-
-
-def _umask() -> int:
-    """The user's own choice for new files; it can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: Path, text: str) -> None:

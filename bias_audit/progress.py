@@ -1,7 +1,9 @@
-"""How long work tells that it goes on: a protocol the stages speak, drawn by the command line."""
+"""How long work says that it continues: a protocol the stages speak, drawn by the command line."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -23,9 +25,29 @@ class Progress(Protocol):
         """Print one line that stays, such as a notice."""
 
 
-class _SilentStep:
+class PacedStep:
+    """Speaks now and then: of how many units are done, and the seconds left."""
+
+    def __init__(
+        self, total: int, pause: float = 0.0, speak: Callable[[int, float], None] | None = None
+    ) -> None:
+        """Begin; between two calls of `speak` at least `pause` seconds pass."""
+        self.done = 0
+        self._total, self._pause, self._speak = total, pause, speak
+        self._began = self._spoke = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
     def advance(self, count: int = 1) -> None:
-        """Say nothing."""
+        """Count, and speak where it is time to."""
+        self.done += count
+        now = time.monotonic()
+        if self._speak is not None and now - self._spoke > self._pause and self.done:
+            self._spoke = now
+            self._speak(self.done, (now - self._began) / self.done * (self._total - self.done))
 
 
 class Silent:
@@ -33,7 +55,7 @@ class Silent:
 
     def step(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Step]:  # noqa: ARG002
         """Open a step that is not shown."""
-        return nullcontext(_SilentStep())
+        return nullcontext(PacedStep(total))
 
     def say(self, message: str) -> None:
         """Say nothing."""

@@ -69,10 +69,11 @@ def software_of(module: str) -> Software:
             continue
         seen[name] = _source(name)
         waiting += seen[name].own
-    others = {top for source in seen.values() for top in source.others}
+    tops = {top for source in seen.values() for top in source.others}
+    names = {distribution for top in tops for distribution in _distributions().get(top, ())}
     return Software(
         code=digest(*(part for name in sorted(seen) for part in (name, seen[name].code))),
-        packages=_versions(others),
+        packages=versions_of(*sorted(names - _WITHOUT_NUMBERS)),
     )
 
 
@@ -87,15 +88,8 @@ def versions_of(*distributions: str) -> dict[str, str]:
     return found
 
 
-def _versions(tops: set[str]) -> dict[str, str]:
-    known = _distributions()
-    names = {distribution for top in tops for distribution in known.get(top, ())}
-    return versions_of(*sorted(names - _WITHOUT_NUMBERS))
-
-
-@cache
-def _distributions() -> dict[str, tuple[str, ...]]:
-    return {top: tuple(names) for top, names in packages_distributions().items()}
+_distributions = cache(packages_distributions)
+"""Names of distributions by the top-level names that they bring."""
 
 
 @cache
@@ -107,7 +101,9 @@ def _source(module: str) -> _Source:
     imported = list(_imported(tree))
     own = {name for name in imported if name.partition(".")[0] == _PACKAGE.name}
     tops = {name.partition(".")[0] for name in imported} - {_PACKAGE.name}
-    _drop_docstrings(tree)
+    for node in ast.walk(tree):  # docstrings do not count
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [each for each in node.body if not _is_text(each)]
     return _Source(
         code=digest(ast.dump(tree)),
         own=tuple(sorted(own - {module})),
@@ -122,8 +118,10 @@ def _imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                if node.module == _CATALOG and alias.name in _plugin_folders():
-                    yield from _plugins(_plugin_folders()[alias.name])
+                if node.module == _CATALOG and (folder := _plugin_folders().get(alias.name)):
+                    place = _path(folder)
+                    files = sorted(place.parent.glob("*.py")) if place else ()
+                    yield from (f"{folder}.{path.stem}" for path in files if path != place)
                 inner = f"{node.module}.{alias.name}"
                 yield inner if _path(inner) else node.module
 
@@ -163,23 +161,6 @@ def _plugin_folders() -> dict[str, str]:
     }
 
 
-def _plugins(folder: str) -> Iterator[str]:
-    place = _path(folder)
-    for path in sorted(place.parent.glob("*.py")) if place else ():
-        if path.stem != "__init__":
-            yield f"{folder}.{path.stem}"
-
-
-def _drop_docstrings(tree: ast.Module) -> None:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            continue
-        node.body = [
-            statement
-            for statement in node.body
-            if not (
-                isinstance(statement, ast.Expr)
-                and isinstance(statement.value, ast.Constant)
-                and isinstance(statement.value.value, str)
-            )
-        ]
+def _is_text(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

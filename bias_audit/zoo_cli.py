@@ -15,10 +15,9 @@ from bias_audit.command import (
     EXIT_INCONCLUSIVE,
     EXIT_REFUSED,
     LogOption,
-    Output,
     SetOption,
-    told,
     typed,
+    verb,
 )
 
 if TYPE_CHECKING:
@@ -75,10 +74,11 @@ def run_command(
     log_format: LogOption = "text",
 ) -> None:
     """Audit what is new or stale, compare it with the audit before, and write the zoo's report."""
-    out = Output.of(log_format)
-    with told(out):
-        asked = [*(overrides or ()), *_executor(executor, address)]
-        zoo, chosen = _zoo(config, asked, only)
+    with verb(log_format) as out:
+        settings = list(overrides or ())
+        settings += [] if executor is None else [f"executor={{kind: {executor}}}"]
+        settings += [] if address is None else [f"executor.address={address}"]
+        zoo, chosen = _zoo(config, settings, only)
         from bias_audit.report.zoo.page import write_zoo_report
         from bias_audit.report.zoo.summary import summary_text, write_summary
         from bias_audit.zoo.run import end, run_zoo
@@ -92,7 +92,13 @@ def run_command(
         if summary is not None:
             write_summary(done.database, summary, run=done.id, report=page)
         if mlflow is not None:
-            _log_to_mlflow(mlflow, done, out)
+            from bias_audit.report.zoo.tracking import log_to_mlflow
+
+            audited = (state.audit_id for state in done.states if state.state == "audited")
+            new = {audit for audit in audited if audit is not None}
+            folder = done.database.parent
+            made = log_to_mlflow(done.database, new, tracking_uri=mlflow, reports=folder)
+            out.lines([f"MLflow: {len(made)} runs logged to {mlflow}"])
         code = _exit_code(zoo, done)
         out.lines(["", *summary_text(done.database, run=done.id, report=page).splitlines()])
         out.lines(f"Stops the pipeline: {gate}" for gate in done.failed_gates)
@@ -115,8 +121,7 @@ def status_command(
     log_format: LogOption = "text",
 ) -> None:
     """List which audits are current, which are stale, and why; nothing is computed."""
-    out = Output.of(log_format)
-    with told(out):
+    with verb(log_format) as out:
         zoo, chosen = _zoo(config, overrides or (), only)
         from bias_audit.zoo.standing import standings
 
@@ -148,8 +153,7 @@ def plan_command(
     log_format: LogOption = "text",
 ) -> None:
     """Predict what the next run would cost, from what audits on this machine took."""
-    out = Output.of(log_format)
-    with told(out):
+    with verb(log_format) as out:
         zoo, chosen = _zoo(config, overrides or (), only)
         from bias_audit.zoo.costing import plan_lines, predictions
 
@@ -173,9 +177,15 @@ def report_command(
     overrides: SetOption = None,
 ) -> None:
     """Write the zoo's report again, from its history alone."""
-    out = Output.of("text")
-    with told(out):
-        database, name = _history(place, overrides or ())
+    with verb() as out:
+        database, name = place, None
+        if place.is_dir():
+            database = place / "history.sqlite"
+        elif place.suffix in {".yaml", ".yml"}:
+            from bias_audit.config.load import load_zoo
+
+            zoo = load_zoo(place, overrides or ())
+            database, name = zoo.folder / "history.sqlite", zoo.name
         from bias_audit.report.zoo.page import write_zoo_report
 
         page = write_zoo_report(database, to or database.parent / "zoo.html", zoo=name)
@@ -191,18 +201,12 @@ def prune_command(
     ] = False,
 ) -> None:
     """Delete run folders beyond policy.keep; the history keeps their numbers."""
-    out = Output.of("text")
-    with told(out):
+    with verb() as out:
         zoo, chosen = _zoo(config, overrides or (), None)
         from bias_audit.zoo.recovery import prune
 
         mode: Literal["delete", "tell"] = "tell" if dry_run else "delete"
         out.lines(prune(zoo, chosen, mode=mode))
-
-
-def _executor(kind: str | None, address: str | None) -> list[str]:
-    asked = [] if kind is None else [f"executor={{kind: {kind}}}"]
-    return asked if address is None else [*asked, f"executor.address={address}"]
 
 
 def _zoo(
@@ -214,26 +218,6 @@ def _zoo(
     from bias_audit.zoo.entries import chosen_entries, entries
 
     return zoo, chosen_entries(entries(zoo), only or (), source=zoo.name)
-
-
-def _history(place: Path, overrides: Sequence[str]) -> tuple[Path, str | None]:
-    """The history that a config, a folder or a file stands for, and the zoo it is asked for."""
-    if place.is_dir():
-        return place / "history.sqlite", None
-    if place.suffix in {".yaml", ".yml"}:
-        from bias_audit.config.load import load_zoo
-
-        zoo = load_zoo(place, overrides)
-        return zoo.folder / "history.sqlite", zoo.name
-    return place, None
-
-
-def _log_to_mlflow(uri: str, done: ZooRun, out: Output) -> None:
-    from bias_audit.report.zoo.tracking import log_to_mlflow
-
-    new = {s.audit_id for s in done.states if s.state == "audited" and s.audit_id is not None}
-    made = log_to_mlflow(done.database, new, tracking_uri=uri, reports=done.database.parent)
-    out.lines([f"MLflow: {len(made)} runs logged to {uri}"])
 
 
 def _exit_code(zoo: ZooConfig, done: ZooRun) -> int:

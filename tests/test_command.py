@@ -8,7 +8,7 @@ import signal
 import pytest
 import typer
 
-from bias_audit.command import EXIT_INTERRUPTED, Output, told
+from bias_audit.command import EXIT_INTERRUPTED, verb
 
 
 def test_a_request_to_end_interrupts_the_command_and_is_the_callers_again_afterwards() -> None:
@@ -16,11 +16,11 @@ def test_a_request_to_end_interrupts_the_command_and_is_the_callers_again_afterw
 
     before = signal.signal(signal.SIGTERM, of_the_caller)
     try:
-        with pytest.raises(typer.Exit) as stopped, told(Output.of("text")):
+        with pytest.raises(typer.Exit) as stopped, verb():
             os.kill(os.getpid(), signal.SIGTERM)
         assert stopped.value.exit_code == EXIT_INTERRUPTED
         assert signal.getsignal(signal.SIGTERM) is of_the_caller
-        with told(Output.of("text")):
+        with verb():
             assert signal.getsignal(signal.SIGTERM) is not of_the_caller
         assert signal.getsignal(signal.SIGTERM) is of_the_caller
     finally:

@@ -13,15 +13,16 @@ from bias_audit.analyses.families import too_few_draws
 from bias_audit.analyses.small_groups import without_small_intersections
 from bias_audit.backbones.loading import BackboneParams, BackboneSource, load_backbone
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
-from bias_audit.config.criteria import (
+from bias_audit.config.font_files import font_problems
+from bias_audit.config.meaning import (
+    Named,
+    analysis_problems,
     criterion_problems,
-    joint_problems,
+    joint_quantities,
     layer_problems,
     placed,
     quantity_problems,
 )
-from bias_audit.config.font_files import font_problems
-from bias_audit.config.meaning import alone, joint_quantities, repeated, without_positions
 from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
 from bias_audit.config.wording import Problem, dotted
 from bias_audit.data.faces import Faces, FaceSource, FaceTable
@@ -74,7 +75,7 @@ class Plan:
     @property
     def joint_quantities(self) -> frozenset[str]:
         """What is measured of all backbones together, and of none alone."""
-        return joint_quantities(self.analyses)
+        return joint_quantities(planned.analysis for planned in self.analyses)
 
     def families(self, attributes: Sequence[Attribute]) -> int:
         """Families of tests that decide what findings claim, of all backbones."""
@@ -146,11 +147,15 @@ def make_plan(config: AuditConfig) -> Plan:
     criteria = placed(config.criteria)
     offered = (name for planned in analyses for name in planned.analysis.quantities)
     problems = [
-        *without_positions(analyses, config.activations.positions),
-        *alone(analyses, len(backbones)),
-        *repeated(analyses),
-        *quantity_problems(criteria, offered),
-        *joint_problems(criteria, plan.joint_quantities),
+        *analysis_problems(
+            [
+                Named(("analyses", place), each.kind, each.analysis, each.params)
+                for place, each in enumerate(analyses)
+            ],
+            positions=config.activations.positions,
+            n_backbones=len(backbones),
+        ),
+        *quantity_problems(criteria, offered, plan.joint_quantities),
     ]
     lines = [*_named(config, problems), *font_problems(config.output.fonts)]
     if lines:

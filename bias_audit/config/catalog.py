@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -74,8 +74,7 @@ def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
     known = list(known)
     near = nearest(name, known)
     hint = f"; did you mean {shortened(repr(near))}?" if near else ""
-    shown = first_names(known)
-    return f"unknown {noun} {shortened(repr(name))}{hint} (known: {shown})"
+    return f"unknown {noun} {shortened(repr(name))}{hint} (known: {first_names(known)})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -102,7 +101,6 @@ ANALYSES: Catalog[Any] = Catalog("bias_audit.analyses.methods", "analysis")
 EXECUTORS: Catalog[Any] = Catalog("bias_audit.zoo.executors", "executor")
 LAYOUTS: Catalog[Any] = Catalog("bias_audit.analyses.layouts", "layout")
 
-
 _FOLDER = "audit_configs"
 _PLACES = 2
 """Parts of a path that names a shipped config: the folder, and the file."""
@@ -120,17 +118,12 @@ def shipped(path: Path) -> Path:
     is_name = path.parent in {Path(), Path(_FOLDER)} and len(path.parts) <= _PLACES
     if not is_name or path.exists():
         return path
-    known = {config.stem: config for config in _configs()}
+    package = Path(bias_audit.__file__).resolve().parent  # beside it in a source tree
+    folders = (package / _FOLDER, package.parent / _FOLDER)
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     if path.stem in known and path.suffix in {"", ".yaml"}:
         return known[path.stem]
     if path.suffix:
         return path
     problem = f"there is no such file; {unknown_name(path.name, known, noun='shipped config')}"
     raise ConfigError([problem], source=str(path))
-
-
-def _configs() -> Iterator[Path]:
-    """Inside the package once installed, beside it in a source tree."""
-    package = Path(bias_audit.__file__).resolve().parent
-    for folder in (package / _FOLDER, package.parent / _FOLDER):
-        yield from sorted(folder.glob("*.yaml"))

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from bias_audit.config.catalog import shortened
-from bias_audit.config.mistakes import MAX_DEPTH, TOO_DEEP, mistake_of
 from bias_audit.config.wording import Location, Problem, dotted, shown
 from bias_audit.contents import recognise
 from bias_audit.errors import ConfigError
 
-_MAX_NODES = 50_000
-_MERGE = "tag:yaml.org,2002:merge"
-_TEXT = "tag:yaml.org,2002:str"
-_MAX_BYTES = 10_000_000
-_MAX_BITS = 63
+_MAX_DEPTH: Final = 50
+_MAX_NODES: Final = 50_000
+_MAX_BYTES: Final = 10_000_000
+_MAX_BITS: Final = 63
 """Of whole numbers; what is longer is no setting."""
-_INDEX = re.compile(r"[0-9]{1,6}")
-_NO_TEXT = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\udfff]")
-_OWN_TAG = "tag:yaml.org,2002:"
-_TAGS = {
+_TOO_DEEP: Final = f"nested more than {_MAX_DEPTH} deep; an anchor that holds itself is, too"
+_OWN_TAG: Final = "tag:yaml.org,2002:"
+_MERGE: Final = f"{_OWN_TAG}merge"
+_TAGS: Final = {
     "!!int": "a whole number",
     "!!float": "a number",
     "!!bool": "true or false",
     "!!timestamp": "a date",
 }
+_INDEX: Final = re.compile(r"[0-9]{1,6}")
+_NO_TEXT: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\udfff]")
 
 
 @dataclass
@@ -47,13 +48,15 @@ class Document:
     origin: str = ""
     """Where all of it comes from, if not from lines of a file: "--set seed"."""
 
+    def _enclosing(self, location: Location) -> Location | None:
+        """The nearest enclosing place with a known line."""
+        ends = (location[:length] for length in range(len(location), -1, -1))
+        return next((place for place in ends if place in self.lines), None)
+
     def where(self, location: Location) -> str:
         """The nearest enclosing place with a known line, and the full dotted name."""
-        name = dotted(location) or "the file"
-        for length in range(len(location), -1, -1):
-            if location[:length] in self.lines:
-                return f"{self.lines[location[:length]]}: {name}"
-        return name
+        name, place = dotted(location) or "the file", self._enclosing(location)
+        return name if place is None else f"{self.lines[place]}: {name}"
 
     def refuse(self, location: Location, problem: str) -> None:
         """Add the problem of a value that cannot be used, which then counts as nothing."""
@@ -62,14 +65,11 @@ class Document:
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Add problems with their lines, in the order of lines, but what has been said."""
-        lines = {location: place for place, location in enumerate(self.lines)}
-
-        def order(problem: Problem) -> int:
-            location = problem[0]
-            enclosing = (location[:length] for length in range(len(location), -1, -1))
-            return next((lines[place] for place in enclosing if place in lines), 0)
-
-        for location, message in sorted(dict.fromkeys(problems), key=order):
+        order = {location: place for place, location in enumerate(self.lines)}
+        for location, message in sorted(
+            dict.fromkeys(problems),
+            key=lambda problem: order.get(self._enclosing(problem[0]) or (), 0),
+        ):
             if not any(location[: len(place)] == place for place in self.broken):
                 self.problems.append(f"{self.where(location)}: {message}")
 
@@ -88,20 +88,20 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no name of a file"
         raise ConfigError([f"cannot be read: {reason}"], source=str(path)) from error
+    content = None if raw.lstrip().startswith(b"{") else recognise(raw)  # JSON is YAML
+    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff")) or raw.count(b"\0") > len(raw) / 4
+    line, got = 1, "UTF-16"
     if len(raw) > _MAX_BYTES:
         problem = f"expected a config of at most {_MAX_BYTES // 10**6} MB; this is another file"
-        raise ConfigError([problem], source=str(path))
-    content = None if raw.lstrip().startswith(b"{") else recognise(raw)  # JSON is YAML
-    if content is not None:
-        raise ConfigError([f"expected a YAML config, got {content.words}"], source=str(path))
-    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff")) or raw.count(b"\0") > len(raw) / 4
-    try:
-        if not wide:
-            return raw.decode("utf-8-sig")
-        line, got = 1, "UTF-16"
-    except UnicodeDecodeError as error:
-        line, got = raw[: error.start].count(b"\n") + 1, "another encoding"
-    problem = f"line {line}: expected UTF-8 text, got {got}; save the file as UTF-8"
+    elif content is not None:
+        problem = f"expected a YAML config, got {content.words}"
+    else:
+        try:
+            if not wide:
+                return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line, got = raw[: error.start].count(b"\n") + 1, "another encoding"
+        problem = f"line {line}: expected UTF-8 text, got {got}; save the file as UTF-8"
     raise ConfigError([problem], source=str(path))
 
 
@@ -124,7 +124,7 @@ def read_document(text: str) -> Document:
             document.data = _plain(node, (), document)
             return document
     except yaml.YAMLError as error:
-        line, words = mistake_of(error, text)
+        line, words = _mistake(error, text)
         document.problems = [f"line {line}: {words}" if line else words]
         return document
     except ConfigError as error:
@@ -149,9 +149,9 @@ def _composed(text: str) -> yaml.Node | None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):  # composing recurses, parsing does not
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
+        if depth > _MAX_DEPTH:
             raise yaml.MarkedYAMLError(
-                problem=TOO_DEEP,
+                problem=_TOO_DEEP,
                 problem_mark=event.start_mark,  # type: ignore[arg-type]
             )
     return yaml.compose(text, Loader=yaml.SafeLoader)
@@ -162,9 +162,9 @@ def _plain(node: yaml.Node, location: Location, document: Document) -> Any:
     document.lines[location] = document.origin or f"line {node.start_mark.line + 1}"
     if document.nodes > _MAX_NODES:
         raise ConfigError([f"more than {_MAX_NODES} values"], source="config")
-    if len(location) > MAX_DEPTH:
+    if len(location) > _MAX_DEPTH:
         where = document.lines[location]
-        raise ConfigError([f"{where}: {dotted(location[:1])}: {TOO_DEEP}"], source="config")
+        raise ConfigError([f"{where}: {dotted(location[:1])}: {_TOO_DEEP}"], source="config")
     if isinstance(node, yaml.MappingNode):
         return _plain_mapping(node, location, document)
     if isinstance(node, yaml.SequenceNode):
@@ -175,9 +175,8 @@ def _plain(node: yaml.Node, location: Location, document: Document) -> Any:
         value = yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
         return document.refuse(location, _unreadable(node, error))
-    if problem := _unusable(value):
-        return document.refuse(location, problem)
-    return value
+    problem = _unusable(value)
+    return document.refuse(location, problem) if problem else value
 
 
 def _unreadable(node: yaml.Node, error: Exception) -> str:
@@ -209,10 +208,11 @@ def _plain_mapping(
     merged: dict[str, yaml.Node] = {}
     for key_node, value_node in node.value:
         where = document.origin or f"line {key_node.start_mark.line + 1}"
-        problem = _key_problem(key_node)
-        if problem:
+        if problem := _key_problem(key_node):
             document.problems.append(f"{where}: {problem}")
-            merged |= _merged(key_node, value_node)
+            if key_node.tag == _MERGE and isinstance(value_node, yaml.MappingNode):
+                pairs = [pair for pair in value_node.value if not _key_problem(pair[0])]
+                merged |= {str(inner.value): value for inner, value in pairs}
             continue
         key = str(key_node.value)
         if key in result:
@@ -228,12 +228,6 @@ def _plain_mapping(
     return result
 
 
-def _merged(key: yaml.Node, value: yaml.Node) -> dict[str, yaml.Node]:
-    """What a merge key brings."""
-    pairs = value.value if key.tag == _MERGE and isinstance(value, yaml.MappingNode) else ()
-    return {str(k.value): v for k, v in pairs if _key_problem(k) is None}
-
-
 def _key_problem(key: yaml.Node) -> str | None:
     if key.tag == _MERGE:
         return "merge keys (<<) are not supported; write the keys out"
@@ -246,31 +240,55 @@ def override(document: Document, text: str) -> None:
     """Set "dotted.key=value" in a document; a problem with it joins the document's problems."""
     name, equals, raw = text.partition("=")
     name = name.strip()
+    parts, origin = name.split("."), f"--set {shortened(name)}"
     if not equals or not name:
         document.problems.append(f"--set {shortened(text)}: expected dotted.key=value")
         return
-    parts = name.split(".")
-    if len(parts) > MAX_DEPTH:
-        document.problems.append(f"--set {shortened(name)}: {TOO_DEEP}")
+    if len(parts) > _MAX_DEPTH:
+        document.problems.append(f"{origin}: {_TOO_DEEP}")
         return
     location: Location = ()
     target: Any = document.data
-    for part in parts[:-1]:
-        location = (*location, _key_in(target, part))
-        target = _child(target, location[-1])
-    location = (*location, _key_in(target, parts[-1]))
-    given = _value(raw, location, origin=f"--set {shortened(name)}")
+    section: Any = None
+    for part in parts:
+        section = target
+        is_index = isinstance(section, list) and _INDEX.fullmatch(part)
+        key = int(part) if is_index else part
+        location = (*location, key)
+        if isinstance(section, dict) and len(location) < len(parts):
+            target = section.setdefault(key, {})
+        else:
+            is_there = is_index and int(part) < len(section)
+            target = section[key] if is_there else None
+    given = _value(raw, location, origin)
     document.problems.extend(given.problems)
     document.broken |= given.broken
     try:
-        target[location[-1]] = given.data
+        section[location[-1]] = given.data
     except (TypeError, IndexError):
         document.problems.append(
-            f"--set {shortened(name)}: there is no place of that name in the config"
+            f"{origin}: there is no place of that name in the config"
             f"{_with_places(parts, document.data)}"
         )
         return
     document.lines |= {**given.lines, location: given.origin}
+
+
+def _value(raw: str, location: Location, origin: str) -> Document:
+    """What an override sets, read as part of the place it is set at."""
+    given = Document(origin=origin)
+    try:
+        node = _composed(raw)
+        if isinstance(node, yaml.ScalarNode) and node.style is None and " #" in raw:
+            node.tag, node.value = f"{_OWN_TAG}str", raw.strip()  # a comment in no file
+        given.data = None if node is None else _plain(node, location, given)
+    except yaml.YAMLError as error:
+        given.problems.append(f"{origin}: the value is {_mistake(error, raw)[1]}")
+        given.broken.add(location)
+    except ConfigError as error:
+        given.problems.extend(error.problems)
+        given.broken.add(location)
+    return given
 
 
 def _with_places(parts: Sequence[str], data: Any) -> str:
@@ -286,29 +304,122 @@ def _with_places(parts: Sequence[str], data: Any) -> str:
     return f"; places in lists are counted from 0: {shortened('.'.join(full))}" if fits else ""
 
 
-def _value(raw: str, location: Location, *, origin: str) -> Document:
-    """What an override sets, read as part of the place it is set at."""
-    given = Document(origin=origin)
-    try:
-        node = _composed(raw)
-        if isinstance(node, yaml.ScalarNode) and node.style is None and " #" in raw:
-            node.tag, node.value = _TEXT, raw.strip()  # a comment in no file
-        given.data = None if node is None else _plain(node, location, given)
-    except yaml.YAMLError as error:
-        given.problems.append(f"{origin}: the value is {mistake_of(error, raw).words}")
-        given.broken.add(location)
-    except ConfigError as error:
-        given.problems.extend(error.problems)
-    return given
+_CHARACTERS: Final = "text that begins with a mark such as @, ` or % needs quotes"
+_QUOTE: Final = "a quotation mark is not closed"
+_COLON: Final = "expected a colon and a space after the key"
+_COLONS: Final = "mapping values"
+_MISTAKES: Final = {
+    "escape": "a backslash within double quotes; write single quotes, or / in paths",
+    "unexpected end of stream": _QUOTE,
+    "document separator": _QUOTE,
+    "alias": "text that begins with * needs quotes, such as '*.bn'",
+    "an anchor": "text that begins with & needs quotes",
+    "block scalar": "text begins beside | or >; write it in the lines below, indented",
+    " tag": "text that begins with ! needs quotes",
+    "directive": _CHARACTERS,
+    "<scalar>": "text after a closing quotation mark, or indentation that does not fit the lines "
+    "above; text that holds quotation marks needs the other kind around it",
+    "block end": "the indentation of this line does not fit the lines above it",
+    _COLONS: "a second colon in one line, or indentation that does not fit; text that "
+    "holds a colon needs quotes",
+    "could not find expected ':'": _COLON,
+    "character '\\t'": "a tab; indent with spaces",
+    "cannot start any token": _CHARACTERS,
+    "expected ',' or ']'": "a list in brackets is not closed, or lacks a comma",
+    "expected ',' or '}'": "a section in braces is not closed, or lacks a comma",
+    "sequence entries": "a list begins where none can; put it on a line of its own",
+    "mapping keys": "a key begins where none can; put it on a line of its own",
+    "document": "expected one document, without marks such as --- or % in it",
+    "node content": "expected a value",
+    "unhashable": "expected text as a key",
+    "": "something here is no YAML; look for colons, quotes and indentation",
+}
+"""By a part of the parser's own words, the most particular first."""
+_SEEN_LATER: Final = {_MISTAKES["<scalar>"], _MISTAKES["block end"], _MISTAKES[_COLONS], _COLON}
+"""What a quotation mark that is not closed in a line above may look like."""
+_OPEN_QUOTE: Final = re.compile(
+    r"""\s*(?:- +)*(?:[^\s'"#][^'"#]*: +)?(?P<mark>['"])(?P<rest>.*)"""
+)
+_NO_KEY: Final = re.compile(r"(?P<indent>\s*)(?:- +)?[\w.-]+(?::\S.*|\s+[^:]*)?$")
+_KEY_WITH_VALUE: Final = re.compile(r"(?P<indent>\s*)[^:]+:\s+\S")
 
 
-def _key_in(target: Any, part: str) -> str | int:
-    return int(part) if isinstance(target, list) and _INDEX.fullmatch(part) else part
+def _mistake(error: yaml.YAMLError, text: str) -> tuple[int | None, str]:
+    """The line, from 1, and why the text cannot be parsed, in words of its writer."""
+    if isinstance(error, yaml.reader.ReaderError):
+        place = text[: error.position].count("\n") + 1
+        return place, "not valid YAML: expected text without control characters"
+    problem, context = (getattr(error, key, None) or "" for key in ("problem", "context"))
+    line: int | None = getattr(getattr(error, "problem_mark", None), "line", None)
+    if problem == _TOO_DEEP:
+        return None if line is None else line + 1, _TOO_DEEP
+    said = f"{context} {problem}"
+    words = next(words for sign, words in _MISTAKES.items() if sign in said)
+    if words in {_QUOTE, _COLON}:  # seen later than it begins
+        line = getattr(getattr(error, "context_mark", None), "line", line)
+    if line is None:
+        return None, f"not valid YAML: {words}"
+    line, words = _earlier(text.splitlines(), line, words)
+    return line + 1, f"not valid YAML: {words}"
 
 
-def _child(target: Any, part: str | int) -> Any:
-    if isinstance(target, dict):
-        return target.setdefault(part, {})
-    if isinstance(target, list) and isinstance(part, int) and part < len(target):
-        return target[part]
-    return None
+def _earlier(lines: Sequence[str], at: int, words: str) -> tuple[int, str]:
+    """The line that lacks something, where the parser stops at a later one."""
+    for index, line in enumerate(lines[:at] if words in _SEEN_LATER else ()):
+        found = _OPEN_QUOTE.match(line)
+        if found and found["mark"] not in found["rest"]:
+            return index, _QUOTE
+    if words != _MISTAKES[_COLONS]:
+        return at, words
+    first = at
+    while first > 0 and (found := _NO_KEY.match(lines[first - 1])):
+        first, indent = first - 1, len(found["indent"])
+    above = _KEY_WITH_VALUE.match(lines[first - 1]) if first else None
+    goes_on = above is not None and first < at and len(above["indent"]) < indent
+    return (at, words) if goes_on or first == at else (first, _COLON)
+
+
+_SPACES: Final = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_NOTHING: Final = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+_LOOK_LIKE: Final = {
+    **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"'),
+    **dict.fromkeys("\u2018\u2019\u201a", "'"),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+    "\uff1a": ":",
+}
+_NAMES: Final = {'"': "quotation mark", "'": "quotation mark", "-": "hyphen", ":": "colon"}
+_ODD: Final = re.compile(f"[{_SPACES}{_NOTHING}{''.join(_LOOK_LIKE)}]")
+_STRUCTURE: Final = re.compile(
+    f"(?P<head>[^:\uff1a#]*[:\uff1a]?[ {_SPACES}{_NOTHING}]*)(?P<value>.*)"
+)
+_AT_END: Final = re.compile(f"[ {_SPACES}{_NOTHING}]+$")
+_MOST_LINES: Final = 5
+
+
+def plain_characters(text: str) -> tuple[str, list[str]]:
+    """The text with plain characters in its keys, indentation and quotes, and what was not plain.
+
+    Such characters come with text that is pasted from web pages and word processors.
+    """
+    lines: list[str] = []
+    noticed: list[str] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        found = _STRUCTURE.match(line)
+        head, value = (found["head"], found["value"]) if found else (line, "")
+        value = _AT_END.sub("", value)
+        is_pasted = value[:1] in {"[", "{"} or _ODD.match(value)
+        lines.append(_ODD.sub(_plain_character, head))
+        lines[-1] += _ODD.sub(_plain_character, value) if is_pasted else value
+        if lines[-1] != line.rstrip(" "):
+            odd = next(char for char in line if _ODD.match(char))
+            name = unicodedata.name(odd, "without a name").lower()
+            kind = _NAMES.get(_LOOK_LIKE.get(odd, ""), "space")
+            fix = ", which is not seen; delete it" if odd in _NOTHING else f"; type a plain {kind}"
+            noticed.append(f"line {number}: got the character {name} (U+{ord(odd):04X}){fix}")
+    count = len(noticed) - _MOST_LINES
+    more = [f"and the same in {count} more lines"] if count > 0 else []
+    return "\n".join(lines), [*noticed[:_MOST_LINES], *more]
+
+
+def _plain_character(found: re.Match[str]) -> str:
+    return _LOOK_LIKE.get(found[0], "" if found[0] in _NOTHING else " ")

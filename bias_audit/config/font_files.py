@@ -76,11 +76,24 @@ def _damaged(path: Path) -> ValueError:
 
 
 def _read(path: Path, content: bytes) -> FontFile:
-    font = TTFont(
+    font: Any = TTFont(
         io.BytesIO(content), fontNumber=0, lazy=True, recalcTimestamp=False, recalcBBoxes=False
     )
-    _refuse_incomplete(path, font, len(content))
-    _refuse_forbidden(path, font)
+    tables = font.reader.tables.values()
+    is_cut = any(table.offset + table.length > len(content) for table in tables)
+    if is_cut or not all(tag in font for tag in _NEEDED):
+        raise _damaged(path)
+    if not {"glyf", "CFF "} & set(font.keys()):
+        raise ValueError(
+            f"expected a font with outlines, {path} has pictures or outlines that vary (CFF2) "
+            "alone; name a static font file"
+        )
+    licence = font["OS/2"].fsType if "OS/2" in font else 0
+    if licence & 0xF == _RESTRICTED or licence & (_NO_SUBSETS | _BITMAPS_ONLY):
+        raise ValueError(
+            f"expected a font that may be embedded, the maker of {path} forbids it or its "
+            f"subsets (OS/2 fsType {licence:#06x}); name an open font, such as one of Noto"
+        )
     characters = font.getBestCmap()
     if not characters:
         raise ValueError(f"expected a font with a table of Unicode characters, {path} has none")
@@ -91,35 +104,10 @@ def _read(path: Path, content: bytes) -> FontFile:
     elif "fvar" in font:
         assumed = f"{path} is a variable font; {name or 'its default'} is used, for bold text too"
     if assumed:
-        content = _one_face(font)
+        for tag in _VARIATIONS:
+            if tag in font:
+                del font[tag]
+        written = io.BytesIO()
+        font.save(written, reorderTables=False)
+        content = written.getvalue()
     return FontFile(path, content, frozenset(characters), assumed)
-
-
-def _refuse_incomplete(path: Path, font: Any, size: int) -> None:
-    tables = font.reader.tables.values()
-    is_cut = any(table.offset + table.length > size for table in tables)
-    if is_cut or not all(tag in font for tag in _NEEDED):
-        raise _damaged(path)
-    if not {"glyf", "CFF "} & set(font.keys()):
-        raise ValueError(
-            f"expected a font with outlines, {path} has pictures or outlines that vary (CFF2) "
-            "alone; name a static font file"
-        )
-
-
-def _refuse_forbidden(path: Path, font: Any) -> None:
-    licence = font["OS/2"].fsType if "OS/2" in font else 0
-    if licence & 0xF == _RESTRICTED or licence & (_NO_SUBSETS | _BITMAPS_ONLY):
-        raise ValueError(
-            f"expected a font that may be embedded, the maker of {path} forbids it or its "
-            f"subsets (OS/2 fsType {licence:#06x}); name an open font, such as one of Noto"
-        )
-
-
-def _one_face(font: Any) -> bytes:
-    for tag in _VARIATIONS:
-        if tag in font:
-            del font[tag]
-    written = io.BytesIO()
-    font.save(written, reorderTables=False)
-    return written.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,16 +20,20 @@ from bias_audit.config.catalog import (
     shipped,
     unknown_name,
 )
-from bias_audit.config.document import Document, override, read_document, read_text
-from bias_audit.config.meaning import audit_problems, zoo_problems
-from bias_audit.config.mistakes import part_at, plain_characters, problems_in
+from bias_audit.config.document import (
+    Document,
+    override,
+    plain_characters,
+    read_document,
+    read_text,
+)
+from bias_audit.config.meaning import OF_PATTERNS, problems_between
 from bias_audit.config.schema import AuditConfig
-from bias_audit.config.wording import MISSING, Location, Problem, shown
+from bias_audit.config.wording import MISSING, Location, Problem, part_at, problems_in, shown
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
-Components = Iterator[tuple[Location, Mapping[str, Any], Catalog[Any]]]
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
@@ -42,33 +46,24 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.
     """
-    config = _load(path, overrides, AuditConfig, _components, audit_problems)
-    return config.read_from(shipped(path))
+    return _load(path, overrides, AuditConfig).read_from(shipped(path))
 
 
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
     """Read and validate the config of a zoo; as `load_config`, nothing is looked for."""
-    return _load(path, overrides, ZooConfig, _zoo_components, zoo_problems)
+    return _load(path, overrides, ZooConfig)
 
 
-def _load(
-    path: Path,
-    overrides: Sequence[str],
-    model: type[Config],
-    components: Callable[[Any], Components],
-    together: Callable[[Any], Iterator[Problem]],
-) -> Config:
+def _load(path: Path, overrides: Sequence[str], model: type[Config]) -> Config:
     source = shipped(path)
     text = read_text(source)
-
-    def checked(text: str) -> Document:
-        return _checked(read_document(text), overrides, model, components, together)
-
-    document = checked(text)
+    document = _checked(text, overrides, model)
     plain, odd = plain_characters(text) if document.problems else (text, [])
-    if odd and _badness(better := checked(plain)) < _badness(document):
-        document = better
-        document.problems = [*odd, *document.problems]
+    if odd:  # is it better without characters that look like others?
+        better = _checked(plain, overrides, model)
+        if _badness(better) < _badness(document):
+            document = better
+            document.problems = [*odd, *document.problems]
     if document.problems:
         raise ConfigError(document.problems, source=str(source))
     return model.model_validate(document.data)
@@ -78,25 +73,26 @@ def _badness(document: Document) -> tuple[bool, int]:
     return document.data is None, len(document.problems)
 
 
-def _checked(
-    document: Document,
-    overrides: Sequence[str],
-    model: type[BaseModel],
-    components: Callable[[Any], Components],
-    together: Callable[[Any], Iterator[Problem]],
-) -> Document:
+def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Document:
     """The document with the overrides in it, and with all that is wrong among its problems."""
-    if other := _other_kind(document, model):
-        document.problems = other
-    elif document.data is not None:
-        for text in overrides:
-            override(document, text)
+    document, is_zoo = read_document(text), model is ZooConfig
+    data = document.data
+    own, other = ("datasets", "data") if is_zoo else ("data", "datasets")
+    if isinstance(data, dict) and other in data and own not in data:
+        document.problems = [
+            "this is the config of an audit: use `bias-audit run`, or list it in datasets"
+            if is_zoo
+            else "this is the config of a zoo: use `bias-audit zoo run` and its other verbs"
+        ]
+    elif data is not None:
+        for each in overrides:
+            override(document, each)
         problems = [
-            *_misspelt_sections(document.data, model),
-            *_misspelt_kinds(document.data, components),
-            *_shape_problems(document.data, model),
-            *_component_problems(document.data, components(document.data)),
-            *together(document.data),
+            *_misspelt_sections(data, model),
+            *_misspelt_kinds(data, is_zoo=is_zoo),
+            *problems_in(data, model),
+            *_component_problems(data, is_zoo=is_zoo),
+            *problems_between(data, is_zoo=is_zoo),
         ]
         document.add(_innermost(problems))
     return document
@@ -105,26 +101,11 @@ def _checked(
 def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
     """All but what the analysis says of a layout that the layout itself says of its keys."""
     for location, message in problems:
-        outer = location[-1:] in {("layout",), ("layouts",)}
-        size = len(location)
-        if not (outer and any(o[:size] == location and len(o) > size for o, _ in problems)):
+        is_outer = location[-1:] in {("layout",), ("layouts",)}
+        if not (
+            is_outer and any(place[:-1][: len(location)] == location for place, _ in problems)
+        ):
             yield location, message
-
-
-def _other_kind(document: Document, model: type[BaseModel]) -> list[str]:
-    """What to do with the config of a zoo that is given to an audit, or the reverse."""
-    keys = document.data if isinstance(document.data, dict) else {}
-    if model is AuditConfig and "datasets" in keys and "data" not in keys:
-        return ["this is the config of a zoo: use `bias-audit zoo run` and its other verbs"]
-    if model is ZooConfig and "data" in keys and "datasets" not in keys:
-        return ["this is the config of an audit: use `bias-audit run`, or list it in datasets"]
-    return []
-
-
-def _shape_problems(data: Any, model: type[BaseModel], place: Location = ()) -> Iterator[Problem]:
-    """What is wrong in a section by itself, with its place in the config."""
-    for location, message in problems_in(data, model):
-        yield (*place, *location), message
 
 
 def _misspelt_sections(data: dict[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
@@ -136,9 +117,9 @@ def _misspelt_sections(data: dict[str, Any], model: type[BaseModel]) -> Iterator
             data[near] = data.pop(key)
 
 
-def _misspelt_kinds(data: Any, components: Callable[[Any], Components]) -> Iterator[Problem]:
+def _misspelt_kinds(data: Any, *, is_zoo: bool) -> Iterator[Problem]:
     """A message for every key that must mean kind, which it is then taken for."""
-    for location, component, _ in list(components(data)):
+    for location, component, _ in list(_components(data, is_zoo=is_zoo)):
         named = [key for key in component if isinstance(component[key], str)]
         near = [key for key in named if difflib.get_close_matches(key.lower(), ("kind", "type"))]
         if near and "kind" not in component:
@@ -147,8 +128,9 @@ def _misspelt_kinds(data: Any, components: Callable[[Any], Components]) -> Itera
             yield (*location, near[0]), f"unknown key {shown(near[0])}; did you mean 'kind'?"
 
 
-def _component_problems(data: Any, components: Components) -> Iterator[Problem]:
-    for location, component, catalog in components:
+def _component_problems(data: Any, *, is_zoo: bool) -> Iterator[Problem]:
+    """What is wrong with the kinds and the parameters of plugins."""
+    for location, component, catalog in _components(data, is_zoo=is_zoo):
         kind = component.get("kind")
         if not isinstance(kind, str):
             continue  # the shape check has said so
@@ -159,65 +141,53 @@ def _component_problems(data: Any, components: Components) -> Iterator[Problem]:
             continue
         params = {key: value for key, value in component.items() if key != "kind"}
         is_pattern = "match" in part_at(data, location)
-        for place, message in _shape_problems(params, plugin.params_type, location):
+        for place, message in problems_in(params, plugin.params_type):
             if not (is_pattern and message == MISSING):  # what matches brings it
-                yield place, message
+                yield (*location, *place), message
 
 
-def _components(data: Any) -> Components:
-    """Every plugin named in the config of an audit, with the catalog it must come from."""
-    if isinstance(data.get("data"), dict):
-        yield ("data",), data["data"], DATA_SOURCES
-    yield from _listed_components(data)
-
-
-def _zoo_components(data: Any) -> Components:
-    """Every plugin named in the config of a zoo."""
-    datasets = data.get("datasets")
-    for index, item in enumerate(datasets if isinstance(datasets, list) else ()):
-        if isinstance(item, dict) and isinstance(item.get("data"), dict):
-            yield ("datasets", index, "data"), item["data"], DATA_SOURCES
-    for location, component, catalog in _listed_components(data):
-        zoos = {"match", "leave_out", "label"} if catalog is BACKBONE_SOURCES else set()
-        yield location, {k: v for k, v in component.items() if k not in zoos}, catalog
-    if isinstance(data.get("executor"), dict):
-        yield ("executor",), data["executor"], EXECUTORS
-
-
-def _listed_components(data: Any) -> Components:
+def _components(
+    data: Any, *, is_zoo: bool
+) -> Iterator[tuple[Location, Mapping[str, Any], Catalog[Any]]]:
+    """Every plugin named in a config, with its place and the catalog it must come from."""
+    places: list[tuple[Location, Catalog[Any]]] = [(("data",), DATA_SOURCES)]
+    if is_zoo:
+        n_datasets = len(_items(data.get("datasets")))
+        places = [(("datasets", index, "data"), DATA_SOURCES) for index in range(n_datasets)]
     for section, catalog in (("backbones", BACKBONE_SOURCES), ("analyses", ANALYSES)):
-        items = data.get(section)
-        for index, item in enumerate(items if isinstance(items, list) else ()):
-            if not isinstance(item, dict):
-                continue
-            yield (section, index), item, catalog
-            if isinstance(item.get("layout"), dict):
-                yield (section, index, "layout"), item["layout"], LAYOUTS
-            several = item.get("layouts")
-            for place, layout in enumerate(several if isinstance(several, list) else ()):
-                if isinstance(layout, dict):
-                    yield (section, index, "layouts", place), layout, LAYOUTS
+        for index, item in enumerate(_items(data.get(section))):
+            places += [((section, index), catalog), ((section, index, "layout"), LAYOUTS)]
+            layouts = _items(item.get("layouts")) if isinstance(item, dict) else ()
+            places += [((section, index, "layouts", i), LAYOUTS) for i in range(len(layouts))]
+    if is_zoo:
+        places.append((("executor",), EXECUTORS))
+    others = OF_PATTERNS if is_zoo else frozenset()
+    for location, catalog in places:
+        if isinstance(found := part_at(data, location), dict):
+            if catalog is BACKBONE_SOURCES:
+                found = {key: value for key, value in found.items() if key not in others}
+            yield location, found, catalog
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) that accepts what `load_config` accepts."""
-    schema = AuditConfig.model_json_schema()
-    definitions: dict[str, Any] = schema["$defs"]
-    definitions.pop("Component", None)
+    schema, definitions = _plain_schema(AuditConfig)
     for name, catalog in (
         ("data", DATA_SOURCES),
         ("backbones", BACKBONE_SOURCES),
         ("analyses", ANALYSES),
     ):
-        _set_choices(schema["properties"], name, _choices(catalog, definitions))
-    return _titled(schema, "bias_audit config")
+        _set_choices(schema["properties"][name], _choices(catalog, definitions))
+    return schema | {"title": "bias_audit config"}
 
 
 def zoo_json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) that accepts what `load_zoo` accepts."""
-    schema = ZooConfig.model_json_schema()
-    definitions: dict[str, Any] = schema["$defs"]
-    definitions.pop("Component", None)
+    schema, definitions = _plain_schema(ZooConfig)
     own = definitions.pop("ZooBackbone")["properties"]
     own.pop("kind")
     backbones = [
@@ -229,36 +199,40 @@ def zoo_json_schema() -> dict[str, Any]:
         }
         for choice in _choices(BACKBONE_SOURCES, definitions)
     ]
-    for place, name, choices in (
-        (schema, "backbones", backbones),
-        (schema, "analyses", _choices(ANALYSES, definitions)),
-        (schema, "executor", _choices(EXECUTORS, definitions)),
-        (definitions["ZooDataset"], "data", _choices(DATA_SOURCES, definitions)),
-    ):
-        _set_choices(place["properties"], name, choices)
-    return _titled(schema, "bias_audit zoo config")
+    properties = schema["properties"]
+    _set_choices(properties["backbones"], backbones)
+    _set_choices(properties["analyses"], _choices(ANALYSES, definitions))
+    _set_choices(properties["executor"], _choices(EXECUTORS, definitions))
+    dataset = definitions["ZooDataset"]["properties"]
+    _set_choices(dataset["data"], _choices(DATA_SOURCES, definitions))
+    return schema | {"title": "bias_audit zoo config"}
 
 
-def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:
-    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+def _plain_schema(model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The schema of a model, and the definitions in it, without that of any plugin."""
+    schema = model.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    definitions: dict[str, Any] = schema["$defs"]
+    definitions.pop("Component", None)
+    return schema, definitions
 
 
-def _set_choices(properties: dict[str, Any], name: str, choices: list[dict[str, Any]]) -> None:
-    if properties[name].get("type") == "array":
-        properties[name]["items"] = {"oneOf": choices}
+def _set_choices(section: dict[str, Any], choices: list[dict[str, Any]]) -> None:
+    if section.get("type") == "array":
+        section["items"] = {"oneOf": choices}
     else:
-        properties[name] = {"oneOf": choices}
+        section.clear()
+        section["oneOf"] = choices
 
 
 def _choices(catalog: Catalog[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
-    return [_choice(catalog, kind, definitions) for kind in catalog.kinds()]
-
-
-def _choice(catalog: Catalog[Any], kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    plugin = catalog.load(kind)
-    params = plugin.params_type.model_json_schema()
-    definitions.update(params.pop("$defs", {}))
-    params["properties"] = {"kind": {"const": kind}, **params.get("properties", {})}
-    params["required"] = ["kind", *params.get("required", [])]
-    params["title"] = plugin.title
-    return dict(params)
+    """The schema of each plugin's section; what they refer to joins the definitions."""
+    choices = []
+    for kind in catalog.kinds():
+        plugin = catalog.load(kind)
+        params = plugin.params_type.model_json_schema()
+        definitions.update(params.pop("$defs", {}))
+        params["properties"] = {"kind": {"const": kind}, **params.get("properties", {})}
+        params["required"] = ["kind", *params.get("required", [])]
+        choices.append({**params, "title": plugin.title})
+    return choices

@@ -1,16 +1,17 @@
-"""What the parts of a config say about each other, as far as it can be known from them alone.
+"""What the parts of a config say about each other, as far as it can be known before it runs.
 
 A part that is wrong by itself hides nothing that is wrong elsewhere: what it says is left open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -21,52 +22,105 @@ from bias_audit.config.catalog import (
     Catalog,
     unknown_name,
 )
-from bias_audit.config.criteria import (
-    INTERSECTION,
-    Placed,
-    backbone_problems,
-    criterion_problems,
-    joint_problems,
-    name_problems,
-    quantity_problems,
-)
-from bias_audit.config.mistakes import mend
 from bias_audit.config.schema import Activations, Criterion, Output
-from bias_audit.config.wording import Location, Problem, shown
-from bias_audit.groups import Attribute
+from bias_audit.config.wording import Location, Mended, Problem, mend, shown
+from bias_audit.groups import EVERYONE, Attribute
 
 T = TypeVar("T")
-_ZOO_KEYS = frozenset({"match", "leave_out", "label"})
+ANY_LAYER = frozenset({"every", "best", "last"})
+INTERSECTION = "intersection"
+Placed = Sequence[tuple[Location, Criterion]]
+"""Criteria with their places in the config; a key that is wrong by itself may lack its value."""
+OF_PATTERNS = frozenset({"match", "leave_out", "label"})
+"""Keys of a zoo's backbones that are not those of their source."""
 
 
-class AskedAnalysis(Protocol):
-    """An analysis with its parameters."""
+def placed(criteria: Sequence[Criterion]) -> Placed:
+    """The criteria of a config that is valid by itself."""
+    return [(("criteria", index), criterion) for index, criterion in enumerate(criteria)]
 
-    @property
-    def kind(self) -> str:
-        """Its name in the config."""
 
-    @property
-    def analysis(self) -> Any:
-        """Its plugin."""
+def quantity_problems(
+    criteria: Placed, offered: Iterable[str], joint: Collection[str]
+) -> Iterator[Problem]:
+    """A message for every criterion about what no planned analysis measures.
 
-    @property
-    def params(self) -> Any:
-        """As typed by the plugin."""
+    Args:
+        criteria: Those of the config.
+        offered: Quantities that its analyses measure.
+        joint: Those of all backbones together, which have neither a backbone nor a layer.
+    """
+    known = sorted(set(offered))
+    for place, criterion in criteria:
+        quantity = getattr(criterion, "quantity", None)
+        about = f"{quantity} is measured once, of all backbones together"
+        if quantity is not None and quantity not in known:
+            none = (
+                f"quantity {shown(quantity)}: none of the analyses of this config measures "
+                "what a criterion can name; add linear_probe"
+            )
+            what = unknown_name(quantity, known, noun="quantity") if known else none
+            yield (*place, "quantity"), what
+        if quantity in joint and criterion.backbones is not None:
+            yield (*place, "backbones"), f"expected none, since {about}; leave backbones out"
+        if quantity in joint and criterion.layer not in ANY_LAYER:
+            what = f"got {shown(criterion.layer)}, but {about}; leave layer out"
+            yield (*place, "layer"), what
+
+
+def criterion_problems(criteria: Placed, attributes: Sequence[Attribute]) -> Iterator[Problem]:
+    """A message for every target and level that these faces do not have.
+
+    Args:
+        criteria: Those of the config.
+        attributes: Those of the faces.
+    """
+    everyone = {name: (level,) for name, level in EVERYONE.levels}
+    levels = everyone | {attribute.name: attribute.levels for attribute in attributes}
+    targets = [*(attribute.name for attribute in attributes), INTERSECTION]
+    for place, criterion in criteria:
+        target = getattr(criterion, "target", None)
+        if target is not None and target not in targets:
+            yield (*place, "target"), unknown_name(target, targets, noun="attribute")
+        for name, level in (criterion.groups or {}).items():
+            if name not in levels:
+                yield (*place, "groups"), unknown_name(name, levels, noun="attribute")
+            elif level not in levels[name]:
+                what = unknown_name(level, levels[name], noun=f"group of {name}")
+                yield (*place, "groups", name), what
+
+
+def layer_problems(
+    criteria: Placed, layers: Sequence[str] | None, backbone: str | None, *, joint: Collection[str]
+) -> Iterator[Problem]:
+    """A message for every layer that a backbone does not have.
+
+    Args:
+        criteria: Those of the config.
+        layers: The layers of `backbone`; None while they are not known.
+        backbone: Its name; criteria about others need not name its layers.
+        joint: Quantities of all backbones together, which have no layer.
+    """
+    for place, criterion in criteria if layers is not None else ():
+        known = [*sorted(ANY_LAYER), *(layers or ())]
+        counts = criterion.backbones is None or backbone in criterion.backbones
+        if counts and criterion.quantity not in joint and criterion.layer not in known:
+            what = unknown_name(criterion.layer, known, noun=f"layer of {backbone}")
+            what += "; backbones: [...] limits a criterion to those that have it"
+            yield (*place, "layer"), what
 
 
 @dataclass(frozen=True)
-class _Found:
+class Named:
     """A plugin that a config names."""
 
     location: Location
     kind: str
-    analysis: Any
-    """The plugin."""
+    plugin: Any
     params: Any
-    is_whole: bool
+    is_whole: bool = True
     """Whether all its parameters are valid."""
-    fits: bool
+    fits: bool = True
     """Whether those that are go together."""
 
     def answer(self, question: Callable[[Any], T]) -> T | None:
@@ -77,141 +131,115 @@ class _Found:
             return None
 
 
-def audit_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """What does not go together in the config of an audit.
+def analysis_problems(
+    analyses: Sequence[Named], *, positions: int | None, n_backbones: int | None
+) -> Iterator[Problem]:
+    """A message for every analysis that cannot be made of these activations and backbones.
 
     Args:
-        data: Plain data, any part of which may be invalid.
+        analyses: Those of the config.
+        positions: Side of the feature maps that are recorded, 0: none; None where it is not known.
+        n_backbones: Backbones of one audit; None where it is not known.
     """
-    criteria = _criteria(data, ())
-    analyses = _listed(data, "analyses", ANALYSES)
-    backbones = _listed(data, "backbones", BACKBONE_SOURCES)
-    source = _found(data.get("data"), ("data",), DATA_SOURCES)
-    yield from _analysis_problems(data, analyses, backbones)
-    yield from _measured_problems(data, criteria, analyses)
-    yield from _face_problems(criteria, analyses, source)
-    if (names := _names(data, backbones)) is not None:
-        yield from backbone_problems(criteria, names)
-    yield from _criterion_names(criteria)
-    yield from _scenario_problems(data, criteria)
-    yield from _output_problems(data)
-
-
-def zoo_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """As `audit_problems`, of the config of a zoo."""
-    shared = _criteria(data, ())
-    analyses = _listed(data, "analyses", ANALYSES)
-    backbones = _listed(data, "backbones", BACKBONE_SOURCES)
-    datasets = [
-        (("datasets", index), dataset)
-        for index, dataset in enumerate(_items(data.get("datasets")))
-        if isinstance(dataset, Mapping)
-    ]
-    every = list(shared)
-    for place, dataset in datasets:
-        own = _criteria(dataset, place)
-        every += own
-        source = _found(dataset.get("data"), (*place, "data"), DATA_SOURCES)
-        yield from _face_problems([*shared, *own], analyses, source)
-        yield from _criterion_names([*shared, *own])
-    yield from name_problems(
-        [((*place, "name"), _text(dataset.get("name"))) for place, dataset in datasets], "data set"
-    )
-    yield from _analysis_problems(data, analyses, backbones)
-    yield from _measured_problems(data, every, analyses)
-    if (names := _names(data, backbones)) is not None:
-        yield from backbone_problems(every, names)
-    yield from _scenario_problems(data, every)
-    yield from _output_problems(data)
-
-
-def without_positions(analyses: Sequence[AskedAnalysis], positions: int) -> Iterator[Problem]:
-    """A message for every analysis that asks for feature maps which would not be recorded."""
-    for index, asked in enumerate(analyses):
-        if not positions and asked.analysis.needs_positions(asked.params):
+    seen: set[str] = set()
+    for each in analyses:
+        if positions == 0 and each.answer(each.plugin.needs_positions):
             yield (
-                ("analyses", index),
+                each.location,
                 "expected feature maps, which are not recorded with activations.positions: 0; "
                 "set activations.positions: 8",
             )
-
-
-def repeated(analyses: Sequence[AskedAnalysis]) -> Iterator[Problem]:
-    """A message for every analysis after the first of a kind of which there may be one."""
-    seen: set[str] = set()
-    for index, asked in enumerate(analyses):
-        if asked.analysis.is_once and asked.kind in seen:
+        if each.plugin.is_once and each.kind in seen:
             yield (
-                ("analyses", index),
+                each.location,
                 "expected one analysis of this kind, got another; single images would follow from "
                 "the differences between its groups and those of the first, so give it an audit "
                 "of its own",
             )
-        seen.add(asked.kind)
-
-
-def alone(analyses: Sequence[AskedAnalysis], n_backbones: int) -> Iterator[Problem]:
-    """A message for every analysis of several backbones that is asked of one."""
-    for index, asked in enumerate(analyses):
-        if n_backbones == 1 and asked.analysis.is_joint:
+        if each.plugin.is_joint and n_backbones == 1:
             yield (
-                ("analyses", index),
+                each.location,
                 "expected at least two backbones to look at together, got one; add a backbone, or "
                 "leave the analysis out (a zoo audits each backbone by itself)",
             )
+        seen.add(each.kind)
 
 
-def joint_quantities(analyses: Sequence[AskedAnalysis]) -> frozenset[str]:
-    """What is measured of all backbones together, and of none alone."""
-    joint = {q for each in analyses if each.analysis.is_joint for q in each.analysis.quantities}
-    single = {
-        q for each in analyses if not each.analysis.is_joint for q in each.analysis.quantities
-    }
+def joint_quantities(analyses: Iterable[Any]) -> frozenset[str]:
+    """What these plugins measure of all backbones together, and of none alone."""
+    joint: set[str] = set()
+    single: set[str] = set()
+    for plugin in analyses:
+        (joint if plugin.is_joint else single).update(plugin.quantities)
     return frozenset(joint - single)
 
 
-def _analysis_problems(
-    data: Mapping[str, Any], analyses: Sequence[_Found], backbones: Sequence[_Found]
-) -> Iterator[Problem]:
-    recorded = data.get("activations", {})
-    wrong = mend(recorded, Activations).wrong
-    if (activations := _valid_part(Activations, recorded)) and ("positions",) not in wrong:
-        known = [a for a in analyses if a.answer(a.analysis.needs_positions) is not None]
-        yield from _at_place(known, without_positions(known, activations.positions))
-    yield from _at_place(analyses, repeated(analyses))
-    if len(backbones) == len(_items(data.get("backbones"))):
-        counts = [_steps(backbone) for backbone in backbones]
-        most = max(counts, default=0) if "datasets" in data else sum(counts)
-        yield from _at_place(analyses, alone(analyses, most))
+def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Problem]:
+    """What does not go together in the config of an audit, or of a zoo.
 
-
-def _at_place(analyses: Sequence[_Found], problems: Iterator[Problem]) -> Iterator[Problem]:
-    """The places of the config, of which invalid ones were left out."""
-    for (_, index), message in problems:
-        yield analyses[int(index)].location, message
-
-
-def _steps(backbone: _Found) -> int:
-    """Backbones that an entry stands for; two, which is several, where that is open."""
-    return len(backbone.analysis.steps(backbone.params)) if backbone.is_whole else 2
-
-
-def _measured_problems(
-    data: Mapping[str, Any], criteria: Placed, analyses: Sequence[_Found]
-) -> Iterator[Problem]:
-    offered = [quantity for each in analyses for quantity in each.analysis.quantities]
+    Args:
+        data: Plain data, any part of which may be invalid.
+        is_zoo: Whether it is that of a zoo, with several data sets.
+    """
+    analyses = _listed(data, "analyses", ANALYSES)
+    backbones = _listed(data, "backbones", BACKBONE_SOURCES)
+    n_entries = len(_items(data.get("backbones")))
+    steps = [len(each.plugin.steps(each.params)) if each.is_whole else 2 for each in backbones]
+    most = max(steps, default=0) if "datasets" in data else sum(steps)
+    activations, mended = _valid_part(Activations, data.get("activations", {}))
+    has_positions = activations is not None and ("positions",) not in mended.wrong
+    yield from analysis_problems(
+        analyses,
+        positions=activations.positions if has_positions else None,
+        n_backbones=most if len(backbones) == n_entries else None,
+    )
+    shared = _criteria(data, ())
+    criteria = list(shared)
+    datasets: list[tuple[Location, Any]] = [((), data)]
+    if is_zoo:
+        items = enumerate(_items(data.get("datasets")))
+        datasets = [(("datasets", i), item) for i, item in items if isinstance(item, Mapping)]
+        yield from _repeated(
+            [((*p, "name"), _text(d.get("name"))) for p, d in datasets], "data set"
+        )
+    for place, dataset in datasets:
+        own = _criteria(dataset, place) if is_zoo else []
+        criteria += own
+        source = _found(dataset.get("data"), (*place, "data"), DATA_SOURCES)
+        yield from _face_problems([*shared, *own], analyses, source)
+        named = [((*p, "name"), getattr(each, "name", None)) for p, each in [*shared, *own]]
+        yield from _repeated(named, "criterion")
+    offered = [quantity for each in analyses for quantity in each.plugin.quantities]
     if len(analyses) < len(_items(data.get("analyses"))) or not analyses:
         every = (ANALYSES.load(kind) for kind in ANALYSES.kinds())
         offered += chain.from_iterable(plugin.quantities for plugin in every)
-    yield from quantity_problems(criteria, offered)
-    yield from joint_problems(criteria, joint_quantities(analyses))
+    joint = joint_quantities(each.plugin for each in analyses)
+    yield from quantity_problems(criteria, offered, joint)
+    if len(backbones) == n_entries and (names := _names(backbones)):
+        for place, criterion in criteria:
+            for index, name in enumerate(criterion.backbones or ()):
+                if name not in names:
+                    what = unknown_name(name, names, noun="backbone")
+                    yield (*place, "backbones", index), what
+    yield from _scenario_problems(data, criteria)
+    yield from _output_problems(data)
+
+
+def _repeated(named: Sequence[tuple[Location, str | None]], noun: str) -> Iterator[Problem]:
+    """A message for every name after the first of its kind; None is no name."""
+    seen: Counter[str | None] = Counter()
+    for place, name in named:
+        seen[name] += 1
+        if name is not None and seen[name] > 1:
+            yield place, f"expected a name of its own, got that of another {noun}: {shown(name)}"
 
 
 def _face_problems(
-    criteria: Placed, analyses: Sequence[_Found], source: _Found | None
+    criteria: Placed, analyses: Sequence[Named], source: Named | None
 ) -> Iterator[Problem]:
     """What is asked about attributes and levels that these faces do not have."""
-    attributes = None if source is None else _attributes(source)
+    declares = None if source is None else source.plugin.declares
+    attributes = None if source is None or declares is None else source.answer(declares)
     if attributes is None:
         return
     yield from criterion_problems(criteria, attributes)
@@ -219,42 +247,24 @@ def _face_problems(
     for each in analyses:
         for index, name in enumerate(getattr(each.params, "targets", None) or ()):
             if name not in known:
-                yield (
-                    (*each.location, "targets", index),
-                    unknown_name(name, known, noun="attribute"),
-                )
+                what = unknown_name(name, known, noun="attribute")
+                yield (*each.location, "targets", index), what
 
 
-def _attributes(source: _Found) -> tuple[Attribute, ...] | None:
-    declares: Callable[[Any], tuple[Attribute, ...]] | None = source.analysis.declares
-    return None if declares is None else source.answer(declares)
-
-
-def _names(data: Mapping[str, Any], backbones: Sequence[_Found]) -> list[str] | None:
+def _names(backbones: Sequence[Named]) -> list[str] | None:
     """Of all backbones; None where one is open, such as where a pattern stands for many."""
-    items = _items(data.get("backbones"))
-    if len(backbones) < len(items):
-        return None
     called: list[str] = []
     for each in backbones:
-        names = each.answer(partial(_called, each.analysis))
+        names = each.answer(partial(_called, each.plugin))
         if names is None:
             return None
         called += names
-    numbered = [
-        name if called[:place].count(name) == 0 else f"{name} ({called[:place].count(name) + 1})"
-        for place, name in enumerate(called)
-    ]
-    return numbered or None
+    counts = (called[:place].count(name) for place, name in enumerate(called))
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(called, counts, strict=True)]
 
 
 def _called(source: Any, params: Any) -> list[str]:
     return [source.called(step) for step in source.steps(params)]
-
-
-def _criterion_names(criteria: Placed) -> Iterator[Problem]:
-    named = [((*place, "name"), getattr(each, "name", None)) for place, each in criteria]
-    return name_problems(named, "criterion")
 
 
 def _scenario_problems(data: Mapping[str, Any], criteria: Placed) -> Iterator[Problem]:
@@ -265,79 +275,71 @@ def _scenario_problems(data: Mapping[str, Any], criteria: Placed) -> Iterator[Pr
     for index, scenario in enumerate(_items(scenarios)):
         named = scenario.get("criteria") if isinstance(scenario, Mapping) else None
         for name in filter(None, map(_text, _items(named))):
-            if name in known:
-                continue
-            none = f"unknown criterion {shown(name)}: the config declares no criteria"
-            what = unknown_name(name, known, noun="criterion") if known else none
-            yield ("declarations", "scenarios", index, "criteria"), what
+            if name not in known:
+                none = f"unknown criterion {shown(name)}: the config declares no criteria"
+                what = unknown_name(name, known, noun="criterion") if known else none
+                yield ("declarations", "scenarios", index, "criteria"), what
 
 
 def _output_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     """A message for every place of results that can be none."""
-    output = _valid_part(Output, data.get("output", {}))
+    output, _ = _valid_part(Output, data.get("output", {}))
     if output is None:
         return
     folder = output.folder or Path("runs") / (_text(data.get("name")) or "")
     for key, place in (("folder", folder), ("cache", output.cache)):
         path = Path(place).expanduser()
         for part in (path, *path.parents):
-            if _is_file(part):
+            try:
+                is_file = part.exists() and not part.is_dir()
+            except (OSError, ValueError):
+                continue
+            if is_file:
                 yield ("output", key), f"expected a folder, but {part} is a file"
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.exists() and not path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _criteria(data: Mapping[str, Any], place: Location) -> list[tuple[Location, Criterion]]:
-    found = []
-    for index, item in enumerate(_items(data.get("criteria"))):
-        criterion = _valid_part(Criterion, item)
-        if criterion is not None:
-            found.append(((*place, "criteria", index), criterion))
-    return found
+    items = enumerate(_items(data.get("criteria")))
+    found = (((*place, "criteria", i), _valid_part(Criterion, item)[0]) for i, item in items)
+    return [(location, criterion) for location, criterion in found if criterion is not None]
 
 
-def _listed(data: Mapping[str, Any], section: str, catalog: Catalog[Any]) -> list[_Found]:
+def _listed(data: Mapping[str, Any], section: str, catalog: Catalog[Any]) -> list[Named]:
     items = enumerate(_items(data.get(section)))
     found = (_found(item, (section, index), catalog) for index, item in items)
     return [each for each in found if each is not None]
 
 
-def _found(item: Any, location: Location, catalog: Catalog[Any]) -> _Found | None:
+def _found(item: Any, location: Location, catalog: Catalog[Any]) -> Named | None:
     kind = item.get("kind") if isinstance(item, Mapping) else None
     if not isinstance(kind, str) or kind not in catalog.kinds():
         return None
     plugin = catalog.load(kind)
-    own = _ZOO_KEYS if catalog is BACKBONE_SOURCES and location[0] == "backbones" else frozenset()
-    raw = {key: value for key, value in item.items() if key not in {"kind", *own}}
-    params = _valid_part(plugin.params_type, raw)
-    mended = mend(raw, plugin.params_type)
+    others = {"kind"} | (OF_PATTERNS if catalog is BACKBONE_SOURCES else frozenset())
+    raw = {key: value for key, value in item.items() if key not in others}
+    params, mended = _valid_part(plugin.params_type, raw)
     for wrong in mended.wrong:
         params.__dict__.pop(wrong[0], None)  # its default is not what was meant
-    is_whole = mended.value is not None and not mended.wrong
-    return _Found(location, kind, plugin, params, is_whole, mended.value is not None)
+    fits = mended.value is not None
+    return Named(location, kind, plugin, params, fits and not mended.wrong, fits)
 
 
-def _valid_part(model: type[BaseModel], raw: Any) -> Any:
+def _valid_part(model: type[BaseModel], raw: Any) -> tuple[Any, Mended]:
     """An object with the keys that are valid by themselves; None of what is no section.
 
     A key that is wrong has its default, or, where it has none, is no attribute of the object.
     Of a section of names, such as a criterion's groups, those that are right stay.
     """
+    mended = mend(raw, model)
     if not isinstance(raw, Mapping):
-        return None
-    mended = mend(dict(raw), model)
+        return None, mended
     values = dict(mended.value or mended.data)
     for top, *inner in mended.wrong:
         if inner and isinstance(part := values.get(str(top)), dict):
             part.pop(inner[0], None)
         else:
             values.pop(str(top), None)
-    return model.model_construct(**values)
+    return model.model_construct(**values), mended
 
 
 def _items(value: Any) -> Sequence[Any]:

@@ -22,18 +22,22 @@ FailOn = Literal["worse", "changed", "undecided"]
 Margin = Annotated[float, Field(gt=0)]
 
 
-class Changes(BaseModel):
+class Strict(BaseModel):
+    """Frozen, with unknown keys refused; the base of every config section and plugin's params."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class Changes(Strict):
     """The plan for comparing an audit with another, declared before it is made."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     margin: Margin = Field(
-        default=0.02,
+        0.02,
         description="Changes smaller than this do not matter: an interval within it on both sides "
         "of 0 is called equivalent.",
     )
     rationale: str = Field(
-        default="Two hundredths of an AUC, an accuracy or a recall: one image more or less of "
+        "Two hundredths of an AUC, an accuracy or a recall: one image more or less of "
         "fifty that is told rightly. A convention, chosen without knowledge of the use; declare "
         "your own.",
         pattern=r"\S",
@@ -50,10 +54,10 @@ class Changes(BaseModel):
         "higher or lower.",
     )
     level: float = Field(
-        default=0.95, gt=0.5, lt=1, description="Coverage of the intervals of differences."
+        0.95, gt=0.5, lt=1, description="Coverage of the intervals of differences."
     )
     fail_on: tuple[FailOn, ...] = Field(
-        default=(), description="What makes `bias-audit diff` fail: worse, changed, undecided."
+        (), description="What makes `bias-audit diff` fail: worse, changed, undecided."
     )
 
     def margin_of(self, quantity: str) -> float:
@@ -89,81 +93,65 @@ def _no_number(value: object) -> object:
 Day = Annotated[datetime.date, BeforeValidator(_no_number)]
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Regulation(_Declared):
+class Regulation(Strict):
     """A law or standard, as the person who names it read it."""
 
     name: Text = Field(description='Such as "EU AI Act", "IEEE 7003", or an internal policy.')
     version: Text | None = Field(
-        default=None, description="Which text was read, such as its number and amendments."
+        None, description="Which text was read, such as its number and amendments."
     )
-    date: Day | None = Field(default=None, description="Of that text, as YYYY-MM-DD.")
+    date: Day | None = Field(None, description="Of that text, as YYYY-MM-DD.")
 
 
-class Scenario(_Declared):
+class Scenario(Strict):
     """One way in which bias could do harm, and how it is watched for."""
 
-    group: Text | None = Field(default=None, description="Who could be harmed.")
-    hazard: Text | None = Field(default=None, description="What could happen to them, and how.")
-    metric: Text | None = Field(default=None, description="What would show it.")
-    threshold: Limit | None = Field(default=None, description="From which value on, and why.")
-    mitigation: Text | None = Field(default=None, description="What is done about it.")
-    review_trigger: Text | None = Field(
-        default=None, description="What makes people look at it again."
-    )
+    group: Text | None = Field(None, description="Who could be harmed.")
+    hazard: Text | None = Field(None, description="What could happen to them, and how.")
+    metric: Text | None = Field(None, description="What would show it.")
+    threshold: Limit | None = Field(None, description="From which value on, and why.")
+    mitigation: Text | None = Field(None, description="What is done about it.")
+    review_trigger: Text | None = Field(None, description="What makes people look at it again.")
     criteria: tuple[str, ...] = Field(
-        default=(),
+        (),
         description="Names of criteria of this config that test it; their verdicts are printed "
         "beside it.",
     )
 
 
-class Declarations(_Declared):
+class Declarations(Strict):
     """Facts about an audit that no measurement gives; what is missing reads NOT PROVIDED."""
 
     responsible_person: Text | None = Field(
-        default=None, description="Who answers for this audit: name and role."
+        None, description="Who answers for this audit: name and role."
     )
-    organisation: Text | None = Field(default=None, description="On whose behalf.")
-    purpose: Text | None = Field(default=None, description="Why the audit is made.")
+    organisation: Text | None = Field(None, description="On whose behalf.")
+    purpose: Text | None = Field(None, description="Why the audit is made.")
     intended_use: Text | None = Field(
-        default=None, description="Of the system the backbone is for: where, by and on whom."
+        None, description="Of the system the backbone is for: where, by and on whom."
     )
     downstream_task: Text | None = Field(
-        default=None, description="What is to be computed from the backbone's activations."
+        None, description="What is to be computed from the backbone's activations."
     )
-    legal_basis: Text | None = Field(
-        default=None, description="For processing these images and labels."
-    )
+    legal_basis: Text | None = Field(None, description="For processing these images and labels.")
     data_collection: Text | None = Field(
-        default=None, description="How the images came about, and what the people shown know."
+        None, description="How the images came about, and what the people shown know."
     )
-    pretraining_data: Text | None = Field(
-        default=None, description="What the backbone was trained on."
-    )
+    pretraining_data: Text | None = Field(None, description="What the backbone was trained on.")
     impact_assessment: Text | None = Field(
-        default=None, description="Where an assessment of the impact on people is filed."
+        None, description="Where an assessment of the impact on people is filed."
     )
     acceptance_decision: Text | None = Field(
-        default=None, description="What was decided on these results, by whom, and why."
+        None, description="What was decided on these results, by whom, and why."
     )
-    mitigation: Text | None = Field(default=None, description="What is done about what was found.")
+    mitigation: Text | None = Field(None, description="What is done about what was found.")
     residual_risk: Text | None = Field(
-        default=None, description="What remains after that, and who accepts it."
+        None, description="What remains after that, and who accepts it."
     )
     regulations: tuple[Regulation, ...] = Field(
-        default=(), description="The texts that were read, with version and date."
+        (), description="The texts that were read, with version and date."
     )
-    scenarios: tuple[Scenario, ...] = Field(default=(), description="Bias scenarios.")
-
-
-class Strict(BaseModel):
-    """Frozen, with unknown keys refused; the base of every config section and plugin's params."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    scenarios: tuple[Scenario, ...] = Field((), description="Bias scenarios.")
 
 
 def _expand(value: object) -> object:
@@ -211,7 +199,7 @@ class UnrecordedIdentity(Strict):
     """What is done where the data set does not say who is shown."""
 
     chance: float = Field(
-        default=0.02,
+        0.02,
         ge=0,
         le=1,
         allow_inf_nan=False,
@@ -219,7 +207,7 @@ class UnrecordedIdentity(Strict):
         "are expected to be as similar; 0: no two do.",
     )
     embedding: UserPath | None = Field(
-        default=None,
+        None,
         description="An .npz file with a face embedding of every image, to compare images by: "
         '"sha256" (of the image\'s bytes, as text) and "vectors" (a row for each); default: '
         "the activations of the first backbone.",
@@ -230,13 +218,13 @@ class Sampling(Strict):
     """How images are drawn from the source."""
 
     max_per_intersection: int | None = Field(
-        default=None, ge=1, description="Draw at most this many images per intersection."
+        None, ge=1, description="Draw at most this many images per intersection."
     )
     near_duplicates: bool = Field(
         default=True, description="Look for near duplicates and keep each set within one fold."
     )
     max_identity_share: float = Field(
-        default=0.1,
+        0.1,
         gt=0,
         le=1,
         description="Warn where one identity holds more than this share of the images, as a "
@@ -259,18 +247,16 @@ class Activations(Strict):
 class Controls(Strict):
     """What else is probed for the same labels: a layer must tell more than these do."""
 
-    shuffles: int = Field(
-        default=3, ge=1, le=100, description="Refits of every probe to shuffled labels."
-    )
+    shuffles: int = Field(3, ge=1, le=100, description="Refits of every probe to shuffled labels.")
     refits: int = Field(
-        default=2,
+        2,
         ge=0,
         le=20,
         description="Fits of every probe to the same labels with other folds, which measure how "
         "much a number moves when nothing changes; 0: not.",
     )
     random_weights: int = Field(
-        default=3,
+        3,
         ge=0,
         le=10,
         description="Times the backbone is repeated with weights drawn at random, whose spread "
@@ -280,7 +266,7 @@ class Controls(Strict):
         default=True, description="Also probe pixels and image quality, without any backbone."
     )
     reference: UserPath | None = Field(
-        default=None,
+        None,
         description="A folder of images, without labels, that analyses of the classification "
         "layer may compare with.",
     )
@@ -304,23 +290,23 @@ class Multiplicity(Strict):
     """The plan for many tests, declared before any of them is made."""
 
     alpha: float = Field(
-        default=0.05,
+        0.05,
         gt=0,
         lt=0.5,
         description="Error rate that each family of tests may have, or all of them together.",
     )
     scope: Literal["family", "audit"] = Field(
-        default="family",
+        "family",
         description='"family": each family of tests has the error rate alpha; "audit": alpha is '
         "shared evenly among all families of all backbones, so that it is the chance of any false "
         "claim in the audit (Bonferroni).",
     )
     discovery: Literal["benjamini_hochberg", "holm", "max_t"] = Field(
-        default="benjamini_hochberg",
+        "benjamini_hochberg",
         description="Adjustment of p-values that point at something to look into.",
     )
     verdicts: Literal["holm", "max_t"] = Field(
-        default="max_t",
+        "max_t",
         description="Adjustment of p-values that decide what a finding claims; both keep the "
         "chance of any false rejection in a family at alpha. Criteria use Holm through intervals.",
     )
@@ -330,7 +316,7 @@ class Multiplicity(Strict):
         "something.",
     )
     draws: int | None = Field(
-        default=None,
+        None,
         ge=19,
         le=1_000_000,
         description="Resampling draws behind each p-value; default: as many as the largest "
@@ -342,18 +328,18 @@ class SmallGroups(Strict):
     """What is done about groups of few images."""
 
     minimum: int = Field(
-        default=10,
+        10,
         ge=1,
         description="Groups of fewer independent images are small; images of one person, and near "
         "duplicates, count once.",
     )
     policy: Literal["shrink", "suppress", "pool"] = Field(
-        default="shrink",
+        "shrink",
         description="For small groups: print the value beside one drawn towards what the "
         "attributes predict, print no value, or measure them together as one group.",
     )
     suppress_below: int = Field(
-        default=5,
+        5,
         ge=1,
         description="No value rests on fewer independent images, whatever the policy, nor follows "
         "from those that are printed: images of smaller intersections are left out of the audit. "
@@ -379,25 +365,22 @@ class Criterion(Strict):
         description='What is compared: "macro_auc", "balanced_accuracy", "bits", "recall", ...',
     )
     of: Literal["estimate", "lift"] = Field(
-        default="estimate",
+        "estimate",
         description='"lift": the estimate minus the strongest baseline, where there are some.',
     )
     target: str = Field(description='An attribute, or "intersection".')
     layer: str = Field(
-        default="every",
-        description='"every", "best" (where the estimate is highest), "last", or a layer.',
+        "every", description='"every", "best" (where the estimate is highest), "last", or a layer.'
     )
     groups: dict[str, str] | None = Field(
-        default=None, description="Only groups that have these levels, by attribute; default: all."
+        None, description="Only groups that have these levels, by attribute; default: all."
     )
     at_most: float | None = None
     at_least: float | None = None
-    within: tuple[float, float] | None = Field(default=None, description="[lowest, highest].")
-    level: float = Field(
-        default=0.95, ge=0.5, lt=1, description="Coverage of the intervals that decide."
-    )
+    within: tuple[float, float] | None = Field(None, description="[lowest, highest].")
+    level: float = Field(0.95, ge=0.5, lt=1, description="Coverage of the intervals that decide.")
     backbones: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="Only backbones of these names; default: all."
+        None, min_length=1, description="Only backbones of these names; default: all."
     )
     rationale: str = Field(
         pattern=r"\S", description="Why this margin; printed beside the verdict."
@@ -405,14 +388,11 @@ class Criterion(Strict):
 
     @model_validator(mode="after")
     def _one_margin(self) -> Criterion:
-        given = [
-            name for name in ("at_most", "at_least", "within") if getattr(self, name) is not None
-        ]
+        margins = ("at_most", "at_least", "within")
+        given = [name for name in margins if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                "expected exactly one of at_most, at_least and within, got "
-                f"{' and '.join(given) or 'none'}"
-            )
+            got = " and ".join(given) or "none"
+            raise ValueError(f"expected exactly one of at_most, at_least and within, got {got}")
         if self.within is not None and self.within[0] >= self.within[1]:
             raise ValueError("within: expected [lowest, highest], the lowest first")
         return self
@@ -440,12 +420,12 @@ class AuditConfig(Strict):
     output: Output = Output()
     criteria: tuple[Criterion, ...] = ()
     changes: Changes = Field(
-        default=Changes(),
+        Changes(),
         description="How this audit is compared with an earlier one; without any effect on a "
         "number.",
     )
     declarations: Declarations | None = Field(
-        default=None,
+        None,
         description="What only people can say; printed in the report, and without any effect on "
         "a number.",
     )

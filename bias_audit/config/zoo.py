@@ -33,7 +33,7 @@ class ZooDataset(Strict):
     data: Component
     sampling: Sampling = Sampling()
     criteria: tuple[Criterion, ...] = Field(
-        default=(), description="Besides those of the zoo, for this data set alone."
+        (), description="Besides those of the zoo, for this data set alone."
     )
 
 
@@ -44,16 +44,16 @@ class ZooBackbone(BaseModel):
 
     kind: str = Field(description="Name of a backbone source.")
     match: str | None = Field(
-        default=None,
+        None,
         min_length=1,
         description="Every backbone of the source whose name, or file, matches: * and ? stand "
         'for other characters, as in "resnet*_in1k".',
     )
     leave_out: tuple[str, ...] = Field(
-        default=(), description="Patterns of names, or files, that match but are not wanted."
+        (), description="Patterns of names, or files, that match but are not wanted."
     )
     label: Name | None = Field(
-        default=None,
+        None,
         description="What the zoo calls a single backbone; default: its name. Keep it when a file "
         "moves, so that its audits stay one history.",
     )
@@ -76,13 +76,11 @@ class Retention(Strict):
     """Which run folders `zoo prune` keeps; the history keeps the numbers of all."""
 
     audits: int = Field(
-        default=5, ge=1, description="Newest audits of each backbone and data set to keep."
+        5, ge=1, description="Newest audits of each backbone and data set to keep."
     )
-    days: int | None = Field(
-        default=None, ge=1, description="Also keep every audit that is younger."
-    )
+    days: int | None = Field(None, ge=1, description="Also keep every audit that is younger.")
     cache_days: int | None = Field(
-        default=None,
+        None,
         ge=1,
         description="Delete activations and intermediate results that no audit has used for so "
         "long; default: never.",
@@ -97,15 +95,14 @@ class Policy(Strict):
     """When an audit is repeated, and what stops a pipeline."""
 
     stale_on: tuple[Kind, ...] = Field(
-        default=("weights", "images", "labels", "config", "code", "packages"),
+        ("weights", "images", "labels", "config", "code", "packages"),
         description="What makes an audit stale when it changes.",
     )
     max_age_days: float | None = Field(
-        default=None, gt=0, description="Repeat audits that are older, even with nothing changed."
+        None, gt=0, description="Repeat audits that are older, even with nothing changed."
     )
     inconclusive: Literal["fails", "passes"] = Field(
-        default="fails",
-        description="Whether an undecided criterion alone makes the command end with 3.",
+        "fails", description="Whether an undecided criterion alone makes the command end with 3."
     )
     keep: Retention = Retention()
 
@@ -158,22 +155,15 @@ class ZooConfig(Strict):
             backbone: A single one.
             name: Of the audit.
         """
+        shared = AuditConfig.model_fields.keys() & ZooConfig.model_fields.keys()
         return AuditConfig.model_validate(
-            {
+            {key: getattr(self, key) for key in shared}
+            | {
                 "name": name,
-                "description": self.description,
-                "seed": self.seed,
                 "data": dataset.data,
                 "sampling": dataset.sampling,
                 "backbones": (backbone,),
-                "activations": self.activations,
-                "controls": self.controls,
-                "analyses": self.analyses,
-                "multiplicity": self.multiplicity,
-                "small_groups": self.small_groups,
                 "criteria": (*self.criteria, *dataset.criteria),
-                "declarations": self.declarations,
-                "changes": self.changes,
                 "output": self.output.model_dump(exclude={"folder"}),
             }
         )

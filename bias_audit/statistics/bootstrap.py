@@ -98,11 +98,12 @@ def compared_with_a_further_draw(by_layer: Sequence[Sequence[Measured]]) -> tupl
     return tuple(result)
 
 
-_ANYWHERE = (-np.inf, np.inf)
-
-
 def mean_over_repetitions(
-    values: FloatArray, *, level: float, within: tuple[float, float] = _ANYWHERE
+    values: FloatArray,
+    *,
+    level: float,
+    within: tuple[float, float] = (-np.inf, np.inf),
+    method: str = "Student's t over {n} repetitions",
 ) -> Estimate:
     """Mean of independent repetitions, with Student's t interval.
 
@@ -110,12 +111,16 @@ def mean_over_repetitions(
         values: One per repetition, shape (n_repetitions,), at least two.
         level: Coverage of the interval.
         within: Smallest and largest value there can be; the interval ends there.
+        method: How the interval is made, of n repetitions.
     """
-    return _estimate(values, level, within, f"Student's t over {len(values)} repetitions")
+    n, mean = len(values), float(values.mean())
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    lower, upper = max(mean - half, within[0]), min(mean + half, within[1])
+    return Estimate(mean, lower, upper, level=level, n=n, method=method.format(n=n))
 
 
 def mean_over_pairs(
-    values: FloatArray, *, level: float, within: tuple[float, float] = _ANYWHERE
+    values: FloatArray, *, level: float, within: tuple[float, float] = (-np.inf, np.inf)
 ) -> Estimate:
     """Mean of a number that every pair of independent repetitions has.
 
@@ -131,16 +136,9 @@ def mean_over_pairs(
     n = len(values)
     of_each = values.sum(axis=1) - np.diag(values)
     total = of_each.sum()
+    # theta_i = n theta - (n - 1) theta_(-i), the mean over all pairs and that without repetition i
     mean = total / (n * (n - 1))
     without_one = (total - 2 * of_each) / ((n - 1) * (n - 2))
-    method = f"Student's t over jackknife pseudo-values of {n} repetitions"
-    return _estimate(n * mean - (n - 1) * without_one, level, within, method)
-
-
-def _estimate(
-    values: FloatArray, level: float, within: tuple[float, float], method: str
-) -> Estimate:
-    n, mean = len(values), float(values.mean())
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    lower, upper = max(mean - half, within[0]), min(mean + half, within[1])
-    return Estimate(mean, lower, upper, level=level, n=n, method=method)
+    method = "Student's t over jackknife pseudo-values of {n} repetitions"
+    pseudo = n * mean - (n - 1) * without_one
+    return mean_over_repetitions(pseudo, level=level, within=within, method=method)

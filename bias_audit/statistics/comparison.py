@@ -20,6 +20,7 @@ from bias_audit.statistics.estimate import Estimate, interval_at, quantile
 from bias_audit.statistics.inference import (
     Measured,
     bounds,
+    by_cluster,
     estimate,
     joint_draws,
     quantile_for,
@@ -53,8 +54,9 @@ def lift_over(
     if len(measures) == 1:
         return estimate(measures[0], level=level)
     draws = joint_draws(measures, _DRAWS, rng)
+    # value: raised by the median of the largest error; upper: by its upper quantile
     value, upper = (
-        _raised(measures, _largest(draws[:, _contenders(measures, reach)], share))
+        _raised(measures, draws[:, _contenders(measures, reach)], share)
         for share, reach in ((0.5, 0.75), ((1 + level) / 2, 2.0))
     )
     lower = min(bounds(m, quantile_for(m, level))[0] for m in measures)
@@ -73,15 +75,10 @@ def lift_over(
     )
 
 
-def _largest(draws: FloatArray, share: float) -> float:
-    """A quantile of the largest of joint errors; of a single one, without the draws' chance."""
-    if draws.shape[1] == 1:
-        return float(ndtri(share))
-    return float(np.quantile(draws.max(axis=1), share))
-
-
-def _raised(measures: Sequence[Measured], normal: float) -> float:
-    """The smallest of the differences, each raised by so many of its standard errors."""
+def _raised(measures: Sequence[Measured], draws: FloatArray, share: float) -> float:
+    """The smallest difference, each raised by a quantile of the largest of joint errors."""
+    alone = draws.shape[1] == 1  # whose quantile is known without the draws' chance
+    normal = float(ndtri(share) if alone else np.quantile(draws.max(axis=1), share))
     if normal <= 0:  # the median of a single error
         return min(m.value for m in measures)
     return min(bounds(m, quantile_of(m, normal))[1] for m in measures)
@@ -149,18 +146,12 @@ class Joined:
         one, other = (
             replace(
                 measured,
-                influence=np.concatenate([self._summed(measured.influence, units), extra]),
-                weight=self._weight(measured, units),
+                influence=np.append(by_cluster(measured.influence, units, self.n_units), extra),
+                weight=by_cluster(measured.weight, units[: len(measured.weight)], self.n_clusters),
             )
             for measured, units, extra in sides
         )
         return one, other
-
-    def _weight(self, measured: Measured, units: IntArray) -> FloatArray:
-        return self._summed(measured.weight, units[: len(measured.weight)])[: self.n_clusters]
-
-    def _summed(self, values: FloatArray, units: IntArray) -> FloatArray:
-        return np.bincount(units, weights=values, minlength=self.n_units).astype(np.float64)
 
 
 def join(before: UnitsOf, after: UnitsOf) -> Joined:
@@ -230,19 +221,25 @@ def standings(
         choices: Among how many each estimate was picked because it is the highest; its interval
             is widened by Bonferroni's rule for that. Default: 1 each.
     """
-    picked = tuple(choices) or (1,) * len(estimates)
+    n, picked = len(estimates), tuple(choices) or (1,) * len(estimates)
     sides = [_sides(one, k) for one, k in zip(estimates, picked, strict=True)]
-    pairs = list(itertools.combinations(range(len(estimates)), 2))
     values = [estimate.value for estimate in estimates]
-    p_values = [_p_value(values[i] - values[j], sides[i], sides[j]) for i, j in pairs]
+    # of each pair the higher one first
+    pairs = [
+        (i, j) if values[i] > values[j] else (j, i) for i, j in itertools.combinations(range(n), 2)
+    ]
+    p_values = []
+    for i, j in pairs:
+        # square-and-add of the distances that face each other (Newcombe; MOVER)
+        difference, error = values[i] - values[j], math.hypot(sides[i][0], sides[j][1])
+        p_value = 2 * norm.sf(difference / error) if error else float(difference == 0)
+        p_values.append(max(_SMALLEST_P, float(p_value)))
     higher: list[set[int]] = [set() for _ in estimates]
     lower: list[set[int]] = [set() for _ in estimates]
-    for (i, j), p_value in zip(pairs, adjusted(p_values, "holm"), strict=True):
-        if is_rejected(p_value, alpha=alpha):
-            top, bottom = (i, j) if values[i] > values[j] else (j, i)
-            higher[bottom].add(top)
-            lower[top].add(bottom)
-    n = len(estimates)
+    for (i, j), adjusted_p in zip(pairs, adjusted(p_values, "holm"), strict=True):
+        if is_rejected(adjusted_p, alpha=alpha):
+            higher[j].add(i)
+            lower[i].add(j)
     return tuple(
         Standing(
             best=1 + len(higher[i]),
@@ -260,15 +257,6 @@ def _sides(estimate: Estimate, choices: int) -> tuple[float, float]:
     # The wider interval, of Student's t where clusters are few, counts as a normal one.
     z = quantile(estimate.level)
     return (estimate.value - lower) / z, (upper - estimate.value) / z
-
-
-def _p_value(difference: float, one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Two-sided, of no difference; intervals joined by square-and-add (Newcombe; MOVER)."""
-    towards = (one[0], other[1]) if difference > 0 else (one[1], other[0])
-    error = math.hypot(*towards)
-    if error == 0:
-        return _SMALLEST_P if difference else 1.0
-    return max(_SMALLEST_P, float(2 * norm.sf(abs(difference) / error)))
 
 
 def groups_alike(found: Sequence[Standing]) -> tuple[tuple[int, ...], ...]:

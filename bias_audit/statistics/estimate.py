@@ -94,18 +94,18 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
         return wilson_bounds(estimate.value, estimate.counted, own)
     ratio = own / own_quantile(estimate, estimate.level)
     value, lower, upper = estimate.value, estimate.lower, estimate.upper
-    if estimate.scale in {"identity", "paired"}:
-        least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
-        lower, upper = _stretched(value, lower, upper, ratio, least)
-        if estimate.scale == "paired":
-            return max(-1.0, lower), min(1.0, upper)
-        return lower, upper
-    if 0 < value < 1:
+    on_logit = estimate.scale == "logit" and 0 < value < 1
+    if on_logit:
         value, lower, upper = (float(logit(number)) for number in (value, lower, upper))
-        lower, upper = _stretched(value, lower, upper, ratio)
-        return float(expit(lower)), float(expit(upper))
-    lower, upper = _stretched(value, lower, upper, ratio)
-    return max(0.0, lower), min(1.0, upper)
+    least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
+    # a bound on the wrong side of the value stays
+    low = value - max(least, (value - lower) * ratio) if lower <= value else lower
+    high = value + max(least, (upper - value) * ratio) if upper >= value else upper
+    if on_logit:
+        return float(expit(low)), float(expit(high))
+    if estimate.scale == "identity":
+        return low, high
+    return max(-1.0 if estimate.scale == "paired" else 0.0, low), min(1.0, high)
 
 
 def at_level(estimate: Estimate, level: float) -> Estimate:
@@ -150,12 +150,3 @@ def p_of_no_difference(estimate: Estimate) -> float:
 def own_quantile(estimate: Estimate, level: float) -> float:
     """Of an estimate's interval at a level, by its degrees of freedom and the choice of layer."""
     return quantile(1 - (1 - level) * estimate.choice, estimate.freedom)
-
-
-def _stretched(
-    value: float, lower: float, upper: float, ratio: float, least: float = 0.0
-) -> tuple[float, float]:
-    """Bounds at `ratio` times their distance; one on the wrong side of the value stays."""
-    low = value - max(least, (value - lower) * ratio) if lower <= value else lower
-    high = value + max(least, (upper - value) * ratio) if upper >= value else upper
-    return low, high

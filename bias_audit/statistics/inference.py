@@ -79,6 +79,7 @@ class Measured:
 
         At least 1: what rests on less is refused before (`clusters.FEWEST_CLUSTERS`).
         """
+        # (v + s)^2 / (v^2 / f + s^2 / f_s): a sum of the variances of images, v, and of seeds, s
         images = float((self.influence[: len(self.weight)] ** 2).sum())
         seeds = float((self.influence[len(self.weight) :] ** 2).sum())
         of_images = max(1.0, self.clusters - 1)
@@ -268,7 +269,7 @@ def score(measured: Measured, null: float = 0.0) -> float:
     share = null + measured.offset
     if measured.is_share and 0 < share < 1:
         return float(distance * np.sqrt(measured.counted / (share * (1 - share))))
-    error = measured.standard_error
+    error = measured.standard_error  # else Wald's score, or Tango's where pairs are counted
     found = abs(distance) / error if error > _NO_SPREAD else np.inf
     if np.isfinite(measured.trials):
         rest = max(1 - abs(distance), _TINY)
@@ -308,7 +309,12 @@ def estimate(measured: Measured, *, level: float) -> Estimate:
     if measured.choice < 1:
         method += ", allowing for the choice of the layer"
     lower, upper = bounds(measured, quantile_for(measured, level))
-    scale, effective = _scale(measured)
+    scale: Scale = "identity"
+    effective = None
+    if measured.is_share and not measured.offset:
+        scale, effective = "wilson", measured.counted
+    elif not measured.is_share and np.isfinite(measured.trials):
+        scale, effective = "paired", measured.trials
     return Estimate(
         measured.value,
         lower,
@@ -322,15 +328,6 @@ def estimate(measured: Measured, *, level: float) -> Estimate:
         clusters=measured.clusters,
         choice=measured.choice,
     )
-
-
-def _scale(measured: Measured) -> tuple[Scale, float | None]:
-    """The scale of an estimate, and the observations that its score interval counts."""
-    if measured.is_share and not measured.offset:
-        return "wilson", measured.counted
-    if not measured.is_share and np.isfinite(measured.trials):
-        return "paired", measured.trials
-    return "identity", None
 
 
 def difference(one: Measured, other: Measured, *, level: float) -> Estimate:
@@ -396,6 +393,8 @@ def choice_among(
     """
     if len(measures) < 2:  # noqa: PLR2004
         return 1.0
+    # c with P(max |z| <= c) = level; a normal interval that reaches c alone has the error rate
+    # 2 Phi(-c), which is this share of 1 - level
     largest = np.abs(joint_draws(measures, _CHOICE_DRAWS, rng)).max(axis=1)
     critical = float(np.quantile(largest, level))
     return float(max(1 / len(measures), min(1.0, 2 * ndtr(-critical) / (1 - level))))
@@ -418,6 +417,8 @@ def joint_draws(
     Returns:
         Shape (n_draws, n_measures); independent draws for a measure without spread.
     """
+    # z_k = sum over units u of e_u psi_uk / se_k with e_u ~ N(0, 1), the same for all k, so that
+    # the z are normal with the correlations that the measures' errors have
     influence = np.stack([measure.influence for measure in measures], axis=1)
     errors = np.sqrt((influence**2).sum(axis=0))
     has_spread = errors > _NO_SPREAD
@@ -438,17 +439,15 @@ def joint_draws(
 
 def correlation_estimate(measured: Measured, *, level: float) -> Estimate:
     """A correlation with an interval that is symmetric on Fisher's z scale, so within [-1, 1]."""
+    # z = artanh r has the derivative 1 / (1 - r^2), so half the width is t se / (1 - r^2)
     value = float(np.clip(measured.value, -_NEAREST_ONE, _NEAREST_ONE))
     half = quantile_for(measured, level) * measured.standard_error / (1 - value**2)
     lower, upper = (float(np.tanh(np.arctanh(value) + side * half)) for side in (-1, 1))
-    return Estimate(
-        measured.value,
-        min(lower, measured.value),
-        max(upper, measured.value),
-        level=level,
-        n=measured.n,
+    return replace(
+        estimate(measured, level=level),
+        lower=min(lower, measured.value),
+        upper=max(upper, measured.value),
         method=f"clustered influence on Fisher's z scale, Student's t, {measured.unit}",
-        freedom=measured.freedom,
-        clusters=measured.clusters,
-        choice=measured.choice,
+        scale="identity",
+        effective=None,
     )

@@ -87,10 +87,16 @@ def auc(
         wins[others] = len(members) - _below(scores[others], scores[members])
         pairs[others] = len(members)
         sizes[fold] = (effective_size(clusters[members]), effective_size(clusters[others]))
-        compared.append((len(members) * len(others), _pair_variance(*sizes[fold])))
+        # variance of an AUC over a (1 - a), at its largest (Newcombe 2006, method 5, Statistics in
+        # Medicine 25:559-573)
+        m, k = sizes[fold]
+        variance = (1 + ((m + k) / 2 - 1) * _SPREAD_OF_PAIRS) / (m * k)
+        compared.append((len(members) * len(others), variance))
     total = sum(count for count, _ in compared)
     if not total:
         return None
+    # A = W / P, pairs won of all pairs; image i is in p_i of these and wins w_i:
+    # dA = (dW - A dP) / P, so psi_i = (w_i - A p_i) / P
     value = float(wins[is_member].sum() / total)
     influence, weight = (wins - value * pairs) / total, np.zeros(n)
     for fold, (m, k) in sizes.items():
@@ -101,14 +107,6 @@ def auc(
         weight[used] = 1 / used.sum()
     variance = sum((count / total) ** 2 * each for count, each in compared)
     return Statistic(value, influence, weight, 1 / variance)
-
-
-def _pair_variance(members: float, others: float) -> float:
-    """Variance of an AUC over a(1 - a), at its largest (Newcombe 2006, method 5).
-
-    Source: Statistics in Medicine 25:559-573.
-    """
-    return (1 + ((members + others) / 2 - 1) * _SPREAD_OF_PAIRS) / (members * others)
 
 
 def _counted_once(value: float, members: float, others: float) -> float:
@@ -195,6 +193,7 @@ def class_f1(
     hits = members & named
     total = int(members.sum()) + int(named.sum())
     value = 2 * float(hits.sum()) / total
+    # F = 2 H / (M + N) of hits, members and named: psi_i = (2 h_i - F (m_i + n_i)) / (M + N)
     involved = members.astype(np.float64) + named
     influence = (2.0 * hits - value * involved) / total
     clusters = np.arange(len(codes)) if clusters is None else clusters
@@ -305,13 +304,11 @@ def pearson(one: FloatArray, other: FloatArray) -> Statistic | None:
         None for fewer than three images, or where either is constant up to rounding.
     """
     n = len(one)
-    if n < _FEWEST or any(_is_constant(values) for values in (one, other)):
+    still = (values.std() <= _CONSTANT * np.abs(values).max() for values in (one, other))
+    if n < _FEWEST or any(still):
         return None
     x, y = ((values - values.mean()) / values.std() for values in (one, other))
     value = float(np.clip((x * y).mean(), -1, 1))
+    # psi = x y - r (x^2 + y^2) / 2 of standardised values
     influence = (x * y - value * (x**2 + y**2) / 2) / n * np.sqrt(n / (n - 1))
     return Statistic(value, np.asarray(influence, np.float64), np.full(n, 1 / n))
-
-
-def _is_constant(values: FloatArray) -> bool:
-    return bool(values.std() <= _CONSTANT * np.abs(values).max())

@@ -14,7 +14,6 @@ for two. For one level alone, of the images labelled so a share e = s (1 - q_k) 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -168,16 +167,10 @@ class GroupContrast:
             found = bounds(self.without_errors(np.where(wrong, replaced, 0.0)), quantile)
             return found[0] if sign > 0 else -found[1]
 
-        return Explaining(
-            sign < 0,
-            *(
-                None if root is None else root * guessing
-                for root in (_first_zero(value), _first_zero(bound))
-            ),
+        error, inconclusive = (
+            None
+            if function(0.0) <= 0 or function(_MOST_REPLACED) > 0
+            else guessing * float(brentq(function, 0.0, _MOST_REPLACED, xtol=1e-6))
+            for function in (value, bound)
         )
-
-
-def _first_zero(function: Callable[[float], float]) -> float | None:
-    if function(0.0) <= 0 or function(_MOST_REPLACED) > 0:
-        return None
-    return float(brentq(function, 0.0, _MOST_REPLACED, xtol=1e-6))
+        return Explaining(sign < 0, error, inconclusive)

@@ -26,9 +26,8 @@ NAMES: Final[dict[Method, str]] = {
     "max_t": "single-step max-T",
 }
 CONTROLS: Final[dict[Method, str]] = {
-    "holm": "family-wise error rate",
+    **dict.fromkeys(NAMES, "family-wise error rate"),
     "benjamini_hochberg": "false discovery rate",
-    "max_t": "family-wise error rate",
 }
 _ROUNDING: Final = 1e-9
 """Statistics this close are ties, and p-values this close above alpha are alpha."""
@@ -67,21 +66,22 @@ def adjusted(p_values: Sequence[MaybeP], method: Method) -> tuple[MaybeP, ...]:
     if any(not 0 < p <= 1 for _, p in known):
         raise ValueError("expected p-values above 0 and at most 1")
     result: list[MaybeP] = [None] * len(p_values)
-    if known:
-        own = np.array([p for _, p in known])
-        values = _holm(own) if method == "holm" else multipletests(own, method="fdr_bh")[1]
-        for (index, _), value in zip(known, values, strict=True):
-            result[index] = float(value)
+    if not known:
+        return tuple(result)
+    own = np.array([p for _, p in known])
+    if method == "holm":
+        # statsmodels' own collects garbage at each call, a quarter of a second. Step down, with
+        # p_(1) <= ... <= p_(m): adjusted p_(k) = max over j <= k of min(1, (m - j + 1) p_(j))
+        order = np.argsort(own, kind="stable")
+        stepped = np.maximum.accumulate(own[order] * np.arange(len(order), 0, -1))
+        values = np.empty(len(order))
+        values[order] = np.minimum(stepped, 1.0)
+    else:
+        # step up: adjusted p_(k) = min over j >= k of (m / j) p_(j)
+        values = multipletests(own, method="fdr_bh")[1]
+    for (index, _), value in zip(known, values, strict=True):
+        result[index] = float(value)
     return tuple(result)
-
-
-def _holm(p_values: FloatArray) -> FloatArray:
-    """As statsmodels', which collects garbage at each call: a quarter of a second."""
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
-    result = np.empty(len(order))
-    result[order] = np.minimum(stepped, 1.0)
-    return result
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,9 @@ def max_t(observed: Sequence[MaybeP], draws: npt.NDArray[np.floating], *, alpha:
     known = [i for i, statistic in enumerate(observed) if statistic is not None]
     if not known:
         return MaxT((None,) * len(observed), math.inf)
+    # p_i = (1 + #{b : max over j of T_bj >= t_i}) / (1 + B): draws stay whole, so that the largest
+    # of each knows how the tests depend on each other; `critical` is the floor(alpha (B + 1))-th
+    # largest of these
     largest = np.where(np.isnan(draws), -np.inf, draws)[:, known].max(axis=1)
     p_values = tuple(None if t is None else resampling_p(t, largest) for t in observed)
     place = math.floor(alpha * (len(largest) + 1) + _ROUNDING)
@@ -209,52 +212,36 @@ def gatekeep(families: Sequence[Family], *, alpha: float, gates: bool = True) ->
     """
     result: list[Gated] = []
     for family in families:
+        everything = frozenset(range(len(family.adjusted)))
         before = result[-1] if result and gates else None
-        closed = _why_closed(before)
-        if closed is not None:
-            nothing: tuple[None, ...] = (None,) * len(family.adjusted)
-            result.append(
-                Gated(
-                    family.name, is_open=False, reason=closed, adjusted=nothing, rejected=nothing
-                )
-            )
-            continue
-        tested = _tested(family, before) if gates else frozenset(range(len(family.adjusted)))
+        is_open, reason, tested = True, "first family", everything
+        if not gates:
+            reason = "no gates were declared"
+        elif before is not None and any(before.rejected):
+            reason = f"something was rejected in {before.name}"
+        elif before is not None:
+            is_open, tested = False, frozenset()
+            nothing = "nothing was rejected"
+            if all(verdict is None for verdict in before.rejected):
+                nothing = "nothing could be tested"
+            reason = f"not tested: the gate stayed closed, {nothing} in {before.name}"
+            if not before.is_open:
+                reason = f"not tested: the gate of {before.name} stayed closed"
+        if gates and is_open and family.parents is not None:
+            tested = _behind_parents(family, before)
         p_values = tuple(p if i in tested else None for i, p in enumerate(family.adjusted))
         rejected = tuple(None if p is None else is_rejected(p, alpha=alpha) for p in p_values)
-        reason = _why_open(before, gates=gates)
-        result.append(
-            Gated(family.name, is_open=True, reason=reason, adjusted=p_values, rejected=rejected)
-        )
+        result.append(Gated(family.name, is_open, reason, p_values, rejected))
     return tuple(result)
 
 
-def _why_open(before: Gated | None, *, gates: bool) -> str:
-    if not gates:
-        return "no gates were declared"
-    return "first family" if before is None else f"something was rejected in {before.name}"
-
-
-def _why_closed(before: Gated | None) -> str | None:
-    if before is None or any(before.rejected):
-        return None
-    if not before.is_open:
-        return f"not tested: the gate of {before.name} stayed closed"
-    if all(verdict is None for verdict in before.rejected):
-        return f"not tested: the gate stayed closed, nothing could be tested in {before.name}"
-    return f"not tested: the gate stayed closed, nothing was rejected in {before.name}"
-
-
-def _tested(family: Family, before: Gated | None) -> frozenset[int]:
+def _behind_parents(family: Family, before: Gated | None) -> frozenset[int]:
     """Hypotheses that a rejected parent opens."""
-    everything = frozenset(range(len(family.adjusted)))
-    if family.parents is None:
-        return everything
-    n_before = 0 if before is None else len(before.rejected)
-    if before is None or len(family.parents) != len(family.adjusted):
+    parents = family.parents or ()
+    if before is None or len(parents) != len(family.adjusted):
         raise ValueError(f"{family.name}: expected parents for every hypothesis")
-    if any(not 0 <= i < n_before for own in family.parents for i in own):
-        raise ValueError(f"{family.name}: expected parents below {n_before}")
+    if any(not 0 <= i < len(before.rejected) for own in parents for i in own):
+        raise ValueError(f"{family.name}: expected parents below {len(before.rejected)}")
     return frozenset(
-        i for i in everything if any(before.rejected[parent] for parent in family.parents[i])
+        place for place, own in enumerate(parents) if any(before.rejected[i] for i in own)
     )

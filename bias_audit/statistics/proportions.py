@@ -95,34 +95,23 @@ def worst_case(
     known = [value for value in values if value is not None]
     if not values or not low < high or any(not low <= value <= high for value in known):
         raise ValueError(f"expected values of at least one group within [{low}, {high}]")
-    filled = [
-        np.array([end if value is None else value for value in values], dtype=np.float64)
-        for end in limits
-    ]
     missing = len(values) - len(known)
     if summary == "gap":
-        return Bounds(*_gap(known, missing, low=low, high=high), n_unmeasured=missing)
+        own = max(known) - min(known) if known else 0.0
+        most = own if missing == 0 else high - low
+        if missing == 1:  # a single value cannot be at both limits
+            most = max(max(known) - low, high - min(known)) if known else 0.0
+        return Bounds(own, most, missing)
+    # mean, smallest and largest value are extreme with all unmeasured values at one limit
+    ends = [np.array([end if value is None else value for value in values]) for end in limits]
     if summary == "mean":
-        shares = _shares(weights, len(values))
-        ends = [float(shares @ array) for array in filled]
+        n = len(values)
+        shares = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        if shares.shape != (n,) or (shares < 0).any() or not shares.sum() > 0:
+            raise ValueError(f"expected {n} weights that are not negative and not all 0")
+        shares = shares / shares.sum()
+        lower, upper = (float(shares @ end) for end in ends)
     else:
         pick = np.min if summary == "minimum" else np.max
-        ends = [float(pick(array)) for array in filled]
-    return Bounds(ends[0], ends[1], missing)
-
-
-def _gap(known: Sequence[float], missing: int, *, low: float, high: float) -> tuple[float, float]:
-    """The gap is smallest with all unmeasured values amid the measured ones."""
-    own = max(known) - min(known) if known else 0.0
-    if missing == 0:
-        return own, own
-    if missing == 1:  # a single value cannot be at both limits
-        return own, max(max(known) - low, high - min(known)) if known else 0.0
-    return own, high - low
-
-
-def _shares(weights: Sequence[float] | None, n_groups: int) -> np.ndarray[tuple[int], np.dtype]:
-    own = np.ones(n_groups) if weights is None else np.asarray(weights, dtype=np.float64)
-    if own.shape != (n_groups,) or (own < 0).any() or not own.sum() > 0:
-        raise ValueError(f"expected {n_groups} weights that are not negative and not all 0")
-    return np.asarray(own / own.sum())
+        lower, upper = (float(pick(end)) for end in ends)
+    return Bounds(lower, upper, missing)

@@ -8,8 +8,8 @@ its levels, a large one keeps what was measured in it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -52,48 +52,34 @@ def design_of(
     Returns:
         The design; None where not even an intercept leaves as many.
     """
-    names = [f"attribute {i + 1}" for i in range(codes.shape[1])] if names is None else list(names)
-    varying = [i for i in range(codes.shape[1]) if len(np.unique(codes[:, i])) > 1]
-    if pairs and (with_pairs := _with_pairs(codes, names, varying)) is not None:
-        return with_pairs
-    dropped: list[str] = []
-    for kept in _narrowing(codes, varying):
-        columns = _span([_main(codes[:, i]) for i in kept], len(codes))
-        if columns.shape[1] + spare <= len(codes):
-            dropped = [names[i] for i in varying if i not in kept]
-            return Design(columns, _told([names[i] for i in kept], dropped))
-    return None
-
-
-def _narrowing(codes: npt.NDArray[np.integer], varying: list[int]) -> Iterator[list[int]]:
-    """All attributes, then without the one of the most levels, down to none."""
-    order = sorted(varying, key=lambda i: len(np.unique(codes[:, i])))
-    for size in range(len(order), -1, -1):
-        yield sorted(order[:size])
-
-
-def _with_pairs(
-    codes: npt.NDArray[np.integer], names: Sequence[str], varying: list[int]
-) -> Design | None:
+    n_groups, n_attributes = codes.shape
+    names = [f"attribute {i + 1}" for i in range(n_attributes)] if names is None else list(names)
+    varying = [i for i in range(n_attributes) if len(np.unique(codes[:, i])) > 1]
+    # a column for each level that occurs, but the first
+    mains = {
+        i: np.asarray(codes[:, i, None] == np.unique(codes[:, i])[1:], dtype=np.float64)
+        for i in varying
+    }
+    main_effects = f"an intercept and main effects of {_listed([names[i] for i in varying])}"
     both = list(itertools.combinations(varying, 2))
-    mains = {i: _main(codes[:, i]) for i in varying}
-    n_effects = sum(mains[i].shape[1] * mains[j].shape[1] for i, j in both)
-    if not both or n_effects > min(_MOST_PAIR_EFFECTS, len(codes) // 2):
-        return None
-    products = [
-        (mains[i][:, :, None] * mains[j][:, None, :]).reshape(len(codes), -1) for i, j in both
-    ]
-    columns = _span([*mains.values(), *products], len(codes))
-    if 2 * columns.shape[1] > len(codes):
-        return None
-    said = f"{_told([names[i] for i in varying], [])}, and their pairwise effects"
-    return Design(columns, said)
-
-
-def _main(codes: npt.NDArray[np.integer]) -> FloatArray:
-    """A column per observed level but the first."""
-    levels = np.unique(codes)[1:]
-    return np.asarray(codes[:, None] == levels[None, :], dtype=np.float64)
+    n_pairs = sum(mains[i].shape[1] * mains[j].shape[1] for i, j in both)
+    if pairs and 0 < n_pairs <= min(_MOST_PAIR_EFFECTS, n_groups // 2):
+        products = [
+            (mains[i][:, :, None] * mains[j][:, None, :]).reshape(n_groups, -1) for i, j in both
+        ]
+        columns = _span([*mains.values(), *products], n_groups)
+        if 2 * columns.shape[1] <= n_groups:
+            return Design(columns, f"{main_effects}, and their pairwise effects")
+    by_levels = sorted(varying, key=lambda i: mains[i].shape[1])
+    for size in range(len(varying), -1, -1):
+        kept = sorted(by_levels[:size])
+        columns = _span([mains[i] for i in kept], n_groups)
+        if columns.shape[1] + spare <= n_groups:
+            said = f"an intercept and main effects of {_listed([names[i] for i in kept])}"
+            dropped = _listed([names[i] for i in varying if i not in kept])
+            too_few = f" (too few groups for effects of {dropped})" if dropped else ""
+            return Design(columns, (said if kept else "an intercept alone") + too_few)
+    return None
 
 
 def _span(parts: Sequence[FloatArray], n_groups: int) -> FloatArray:
@@ -104,18 +90,8 @@ def _span(parts: Sequence[FloatArray], n_groups: int) -> FloatArray:
     return np.asarray(left[:, singular > 1e-9 * singular[0]], dtype=np.float64)
 
 
-def _told(kept: Sequence[str], dropped: Sequence[str]) -> str:
-    if not kept:
-        said = "an intercept alone"
-    else:
-        said = f"an intercept and main effects of {_listed(kept)}"
-    if dropped:
-        said += f" (too few groups for effects of {_listed(dropped)})"
-    return said
-
-
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 _MIN_RESIDUAL: Final = 3
@@ -168,7 +144,15 @@ def shrink(
     Raises:
         ValueError: Shapes do not fit, or a value or error cannot be used.
     """
-    y, variance = _checked(values, errors, codes)
+    y, se = np.asarray(values, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    if y.ndim != 1 or se.shape != y.shape or codes.ndim != 2 or len(codes) != len(y):  # noqa: PLR2004
+        raise ValueError(
+            "expected one value, one error and one row of codes per group, got shapes "
+            f"{y.shape}, {se.shape} and {codes.shape}"
+        )
+    if not (np.isfinite(y).all() and np.isfinite(se).all() and (se > 0).all()):
+        raise ValueError("expected finite values and positive finite standard errors")
+    variance = se**2
     design = design_of(codes, names=names, pairs=pairs, spare=_MIN_RESIDUAL)
     z = float(norm.ppf((1 + level) / 2))
     if design is None:
@@ -180,28 +164,17 @@ def shrink(
         return Shrinkage(y, y - half, y + half, np.ones(len(y)), 0.0, said)
     tau2 = _between(y, variance, design.columns)
     fitted, leverage = _regression(y, tau2 + variance, design.columns)
+    # theta_g = x_g' beta + w_g (y_g - x_g' beta), w_g = tau^2 / (tau^2 + se_g^2): the fewer the
+    # images of a group, the larger its error and the nearer it is drawn to the regression
     weights = tau2 / (tau2 + variance)
     shrunk = fitted + weights * (y - fitted)
     half = z * np.sqrt(_mean_squared_error(tau2, variance, leverage))
-    return Shrinkage(
-        shrunk, shrunk - half, shrunk + half, weights, float(np.sqrt(tau2)), _said(design, tau2)
+    tau, (n_groups, n_effects) = float(np.sqrt(tau2)), design.columns.shape
+    said = (
+        f"Shrunk values come from a Fay-Herriot model of {n_groups} groups with {design.said} "
+        f"({n_effects} coefficients); groups vary around it with standard deviation {tau:.2g}."
     )
-
-
-def _checked(
-    values: npt.NDArray[np.floating],
-    errors: npt.NDArray[np.floating],
-    codes: npt.NDArray[np.integer],
-) -> tuple[FloatArray, FloatArray]:
-    y, se = np.asarray(values, dtype=np.float64), np.asarray(errors, dtype=np.float64)
-    if y.ndim != 1 or se.shape != y.shape or codes.ndim != 2 or len(codes) != len(y):  # noqa: PLR2004
-        raise ValueError(
-            "expected one value, one error and one row of codes per group, got shapes "
-            f"{y.shape}, {se.shape} and {codes.shape}"
-        )
-    if not (np.isfinite(y).all() and np.isfinite(se).all() and (se > 0).all()):
-        raise ValueError("expected finite values and positive finite standard errors")
-    return y, se**2
+    return Shrinkage(shrunk, shrunk - half, shrunk + half, weights, tau, said)
 
 
 def _regression(
@@ -217,7 +190,8 @@ def _regression(
 def _between(y: FloatArray, variance: FloatArray, columns: FloatArray) -> float:
     """Root of Fay and Herriot's moment equation, 0 where it has none.
 
-    The weighted residual sum of squares falls as tau^2 grows, so the root is unique.
+    sum of (y_g - x_g' beta)^2 / (tau^2 + se_g^2) = n_groups - n_effects. The weighted sum of
+    squares on the left falls as tau^2 grows, so the root is unique.
     """
     freedom = len(y) - columns.shape[1]
 
@@ -238,20 +212,11 @@ def _mean_squared_error(tau2: float, variance: FloatArray, leverage: FloatArray)
     """Prasad and Rao's g1 + g2 + 2 g3: of the prediction, of beta, and of tau^2."""
     total = tau2 + variance
     keep = variance / total
-    spread = 2 * len(variance) / (1 / total).sum() ** 2
+    spread = 2 * len(variance) / (1 / total).sum() ** 2  # variance of tau^2 (Datta et al. 2005)
     g1 = tau2 * keep
     g2 = keep**2 * leverage
     g3 = variance**2 / total**3 * spread
     return np.asarray(g1 + g2 + 2 * g3, dtype=np.float64)
-
-
-def _said(design: Design, tau2: float) -> str:
-    n_groups, n_effects = design.columns.shape
-    return (
-        f"Shrunk values come from a Fay-Herriot model of {n_groups} groups with {design.said} "
-        f"({n_effects} coefficients); groups vary around it with standard deviation "
-        f"{np.sqrt(tau2):.2g}."
-    )
 
 
 METHOD: Final = "Fay-Herriot shrinkage, mean squared error by Prasad and Rao"
@@ -288,7 +253,11 @@ def shrink_estimates(
     Raises:
         ValueError: Estimates are on several scales or levels.
     """
-    usable = [(i, e) for i, e in enumerate(estimates) if e is not None and _has_error(e)]
+    usable = [
+        (place, estimate)
+        for place, estimate in enumerate(estimates)
+        if estimate and (estimate.scale == "wilson" or estimate.lower < estimate.upper)
+    ]
     result: list[Estimate | None] = [None] * len(estimates)
     if not usable:
         return tuple(result), None
@@ -296,46 +265,34 @@ def shrink_estimates(
     if len({(estimate.scale, estimate.level) for estimate in measured}) > 1:
         raise ValueError("expected estimates on one scale and level, got several")
     rows = np.asarray(codes)[[i for i, _ in usable]]
-    fit = _fit(measured, rows, names=names, pairs=pairs)
+    level, scale = measured[0].level, measured[0].scale
+    if scale == "wilson":
+        n = np.array([estimate.counted for estimate in measured], dtype=np.float64)
+        hits = np.array([estimate.value for estimate in measured]) * n
+        fit = shrink_counts(hits, n, rows, level=level, names=names, pairs=pairs)
+    else:
+        values, errors = np.array([_normal(estimate) for estimate in measured]).T
+        fit = shrink(values, errors, rows, level=level, names=names, pairs=pairs)
     if (fit.weights == 1).all():  # too few groups: there is nothing to print beside the raw value
         return tuple(result), fit.said
-    on_logit = measured[0].scale not in {"identity", "paired"}
+    on_logit = scale not in {"identity", "paired"}
     for place, (index, estimate) in enumerate(usable):
         # fits use normal quantiles; few clusters and a chosen layer make the interval wider
         wider = own_quantile(estimate, estimate.level) / quantile(estimate.level)
         middle = fit.values[place]
         ends = (middle + (end[place] - middle) * wider for end in (fit.lower, fit.upper))
         value, lower, upper = (float(expit(x)) if on_logit else float(x) for x in (middle, *ends))
-        result[index] = Estimate(
-            value,
-            lower,
-            upper,
-            level=estimate.level,
-            n=estimate.n,
+        result[index] = replace(
+            estimate,
+            value=value,
+            lower=lower,
+            upper=upper,
             method=METHOD,
             scale="logit" if on_logit else "identity",
-            freedom=estimate.freedom,
-            clusters=estimate.clusters,
-            choice=estimate.choice,
+            effective=None,
         )
     said = fit.said + (" Values and their spread are on the logit scale." if on_logit else "")
     return tuple(result), said
-
-
-def _fit(
-    measured: Sequence[Estimate],
-    codes: npt.NDArray[np.integer],
-    *,
-    names: Sequence[str] | None,
-    pairs: bool,
-) -> Shrinkage:
-    level, scale = measured[0].level, measured[0].scale
-    if scale != "wilson":
-        values, errors = np.array([_normal(estimate) for estimate in measured]).T
-        return shrink(values, errors, codes, level=level, names=names, pairs=pairs)
-    n = np.array([estimate.counted for estimate in measured], dtype=np.float64)
-    hits = np.array([estimate.value for estimate in measured]) * n
-    return shrink_counts(hits, n, codes, level=level, names=names, pairs=pairs)
 
 
 def shrink_counts(
@@ -385,10 +342,6 @@ def shrink_counts(
         if np.abs(fit.values - before).max() < _TOLERANCE:
             break
     return fit
-
-
-def _has_error(estimate: Estimate) -> bool:
-    return estimate.scale == "wilson" or estimate.lower < estimate.upper
 
 
 def _normal(estimate: Estimate) -> tuple[float, float]:

@@ -22,8 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("results",),
     ("config",),
     ("software",),
-    ("statistics", "groups", "logs"),
-    ("progress", "files", "contents", "terminal", "homes"),
+    ("statistics", "groups"),
+    ("progress", "files", "contents", "process", "arrays"),
     ("errors",),
 )
 HEIGHT = {name: -index for index, names in enumerate(LAYERS) for name in names}

@@ -1,4 +1,4 @@
-"""Statistics are scikit-learn's; influences are derivatives, and spread as resamples do."""
+"""Influences against derivatives and bootstraps; their intervals cover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.inference import Measured, by_cluster, difference, estimate, measured
+from bias_audit.statistics.clusters import effective_clusters
+from bias_audit.statistics.inference import (
+    Measured,
+    by_cluster,
+    correlation_estimate,
+    difference,
+    estimate,
+    measured,
+)
 from bias_audit.statistics.influence import (
     Statistic,
     auc,
@@ -23,6 +31,7 @@ from bias_audit.statistics.influence import (
     class_f1,
     class_recall,
     macro_auc,
+    pearson,
 )
 
 
@@ -220,3 +229,88 @@ def test_difference_is_paired() -> None:
     assert opposite.standard_error == pytest.approx(2 * one.standard_error)
     found = difference(one, other, level=0.95)
     assert found.upper - found.lower == pytest.approx(4 * t.ppf(0.975, 49) * one.standard_error)
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, people: np.ndarray) -> Measured:
+    found = pearson(x, y)
+    assert found is not None
+    return measured(found, people, n_clusters=int(people.max()) + 1, is_share=False)
+
+
+def test_a_correlation_is_numpys_and_its_influence_the_derivative() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(50)
+    y = 0.5 * x + rng.standard_normal(50)
+    found = pearson(x, y)
+    assert found is not None
+    assert found.value == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert found.influence.sum() == pytest.approx(0, abs=1e-12)
+    # The influence of an image is what a little more weight on it changes.
+    weights = np.ones(50)
+    weights[7] += 1e-5
+    moved = np.cov(x, y, aweights=weights, bias=True)
+    value = moved[0, 1] / np.sqrt(moved[0, 0] * moved[1, 1])
+    shrink = np.sqrt(50 / 49)
+    assert (value - found.value) / 1e-5 == pytest.approx(found.influence[7] / shrink, rel=1e-3)
+
+
+@pytest.mark.parametrize(("slope", "per_person"), [(0.0, 1), (0.0, 4), (1.0, 1), (1.0, 4)])
+def test_intervals_of_correlations_cover(slope: float, per_person: int) -> None:
+    rng = np.random.default_rng(1)
+    truth = slope / np.sqrt(slope**2 + 1)
+    people = np.repeat(np.arange(60), per_person)
+    hits = 0
+    for _ in range(300):
+        x = rng.standard_normal(60)
+        y = slope * x + rng.standard_normal(60)
+        estimate = correlation_estimate(_correlation(x[people], y[people], people), level=0.95)
+        hits += estimate.lower <= truth <= estimate.upper
+    assert 0.90 <= hits / 300 <= 0.99
+
+
+def test_bounds_of_correlations_stay_within_one() -> None:
+    x = np.arange(6.0)
+    estimate = correlation_estimate(_correlation(x, 2 * x, np.arange(6)), level=0.95)
+    assert -1 <= estimate.lower <= estimate.value <= estimate.upper <= 1
+    assert estimate.value == pytest.approx(1)
+
+
+def test_constant_numbers_have_no_correlation() -> None:
+    rng = np.random.default_rng(0)
+    assert pearson(np.full(20, 3.0), rng.standard_normal(20)) is None
+    assert pearson(np.arange(2.0), np.arange(2.0)) is None
+
+
+sizes = st.lists(st.integers(1, 10_000), min_size=1, max_size=50)
+
+
+@given(size=st.integers(1, 1_000_000), number=st.integers(1, 200))
+def test_equal_clusters_give_their_number(size: int, number: int) -> None:
+    assert effective_clusters([size] * number) == pytest.approx(number)
+
+
+@given(sizes=sizes, scale=st.floats(1e-6, 1e6))
+def test_it_lies_between_one_and_the_number_whatever_the_unit(
+    sizes: list[int], scale: float
+) -> None:
+    found = effective_clusters(sizes)
+    assert 1 - 1e-9 <= found <= len(sizes) + 1e-9
+    assert effective_clusters(np.array(sizes) * scale) == pytest.approx(found)
+    assert effective_clusters([*sizes, 0, 0]) == pytest.approx(found)
+    assert effective_clusters(sizes * 2) == pytest.approx(2 * found)
+
+
+def test_it_is_the_degrees_of_freedom_of_a_sum_of_squares() -> None:
+    """Satterthwaite: a sum with mean f s and variance 2 f s^2 is s times a chi-square with f."""
+    sizes = np.array([12, 5, 5, 2, 1, 1, 1, 1])
+    draws = (np.random.default_rng(0).normal(size=(200_000, len(sizes))) * sizes) ** 2
+    totals = draws.sum(axis=1)
+    assert effective_clusters(sizes) == pytest.approx(
+        2 * totals.mean() ** 2 / totals.var(), rel=0.02
+    )
+
+
+@pytest.mark.parametrize("sizes", [[], [0, 0], [1, -1], [1, np.nan], [np.inf]])
+def test_no_cluster_has_no_number(sizes: list[float]) -> None:
+    with pytest.raises(ValueError, match="expected numbers from 0"):
+        effective_clusters(sizes)

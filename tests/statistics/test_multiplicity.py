@@ -179,12 +179,6 @@ def test_the_draws_needed_are_just_enough_for_one_effect(
     assert not best(needed - 1)
 
 
-def test_126_cells_need_2519_draws() -> None:
-    assert draws_needed(126, alpha=0.05, method="holm") == 2519
-    assert draws_needed(126, alpha=0.05, method="benjamini_hochberg") == 2519
-    assert draws_needed(126, alpha=0.05, method="max_t") == 19
-
-
 def test_a_family_is_tested_only_behind_an_open_gate() -> None:
     families = [
         Family("global", (0.01,)),

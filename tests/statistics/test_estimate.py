@@ -178,7 +178,3 @@ def test_no_difference_and_an_interval_without_extent_have_p_values() -> None:
 def test_a_level_that_is_no_coverage_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval_at(normal(0.0, 1.0), level)
-
-
-def test_the_quantile_is_that_of_two_sides() -> None:
-    assert quantile(0.95) == pytest.approx(1.959964, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Any text on any stream, in processes of their own."""
+"""Any text on any stream, and any home, in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bias_audit.logs import JsonLog
-from bias_audit.terminal import readable
+from bias_audit import process
+from bias_audit.console import JsonLog
+from bias_audit.process import readable
 
 BOX = "┌──┬─┐ │ ╭╮╰╯ ┃ ├┼┤ ╋"
 SAY = (
     "import sys\n"
-    "from bias_audit import terminal\n"
-    "terminal.prepare()\n"
+    "from bias_audit import process\n"
+    "process.prepare_streams()\n"
     "from rich.console import Console\n"
     "for n in range(int(sys.argv[1])):\n"
     "    Console().print('\u22120.02 [0.1, 0.2] ● HOLDS → „Größe“ 東京 \\udce9 …', "
     "highlight=False)\n"
-    "sys.exit(5 if terminal.failure() else 0)\n"
+    "sys.exit(5 if process.lost_output() else 0)\n"
 )
 
 
@@ -103,7 +104,7 @@ def test_closed_and_full_streams(redirected: tuple[str, ...], code: int) -> None
 
 def test_a_file_opened_later_is_not_taken_for_a_closed_stream(tmp_path: Path) -> None:
     program = (
-        "from bias_audit import terminal; terminal.prepare()\n"
+        "from bias_audit import process; process.prepare_streams()\n"
         f"file = open({str(tmp_path / 'results')!r}, 'w'); assert file.fileno() > 2\n"
         "import os; os.write(1, b'from a library')\n"
     )
@@ -121,3 +122,57 @@ def test_log_lines_stay_json(encoding: str) -> None:
     stream.flush()
     line = json.loads(raw.getvalue().decode("utf-8"))
     assert line["message"] == "\u2212Größe東?\x07"
+
+
+def run(program: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Without any variable of the environment but those that a process needs to start."""
+    needed = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, cwd=folder, env=needed | env, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"HOME": f"{os.devnull}/home"},
+        # as for a user whom the system does not know
+        dict.fromkeys(("XDG_CACHE_HOME", "XDG_CONFIG_HOME"), f"{os.devnull}/x"),
+    ],
+)
+def test_no_home_is_no_trouble(tmp_path: Path, env: dict[str, str]) -> None:
+    done = run(
+        "from bias_audit import process; process.prepare_caches()\n"
+        "import os, matplotlib.font_manager, numba, huggingface_hub.constants\n"
+        "import umap.layouts\n"
+        "from pathlib import Path\n"
+        "print(os.environ['MPLCONFIGDIR']); print(huggingface_hub.constants.HF_HOME)\n"
+        "assert not Path('~').exists()\n",
+        tmp_path,
+        **env,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    kept, weights = done.stdout.splitlines()
+    assert not Path(kept).exists()  # it goes with the process
+    assert weights.startswith(os.devnull)
+
+
+def test_a_home_that_can_be_written_is_left_alone(tmp_path: Path) -> None:
+    done = run(
+        "import os; before = dict(os.environ)\n"
+        "from bias_audit import process; process.prepare_caches()\n"
+        "assert dict(os.environ) == before\n",
+        tmp_path,
+        HOME=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nowhere_to_write_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_named: object) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("bias_audit.process._is_writable", lambda _path: False)
+    process.prepare_caches()

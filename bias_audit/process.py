@@ -1,18 +1,26 @@
-"""Output as every terminal, pipe and log can take it: whatever they are, no command fails on it.
+"""What a process needs around it: streams that take any text, and folders for caches.
 
-Characters that an encoding lacks are written in others that it has; output that no one reads any
-more is dropped, and the work it tells of continues.
+Whatever the terminal, pipe or log is, no command fails on it: characters that an encoding lacks
+are written in others that it has, and output that no one reads any more is dropped while the work
+continues.
 """
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import errno
 import io
 import os
+import shutil
 import sys
+import tempfile
 import unicodedata
+from contextlib import suppress
+from pathlib import Path
 from typing import TextIO
+
+import platformdirs
 
 _ERRORS = "bias_audit.readable"
 _BOXES = range(0x2500, 0x2580)
@@ -29,22 +37,14 @@ _PLAIN = {
     **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
     **{"…": "...", "→": "->", "←": "<-", "↔": "<->", "↑": "^", "↓": "v", "⇒": "=>", "▲": "^"},
     **{"▼": "v", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "±": "+/-", "×": "x", "÷": "/"},
-    **{
-        "✓": "ok",
-        "✔": "ok",
-        "✗": "x",
-        "✘": "x",
-        "∞": "inf",
-        "°": " deg",
-        "⁄": "/",
-        "‰": " per mille",
-    },
+    **{"✓": "ok", "✔": "ok", "✗": "x", "✘": "x", "∞": "inf", "°": " deg", "⁄": "/"},
+    **{"‰": " per mille"},
     **{"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"},
     **{"đ": "d", "Đ": "D", "ł": "l", "Ł": "L", "ı": "i", "þ": "th", "Þ": "Th", "ð": "d"},
 }
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make standard output and error take any text, and survive that no one reads it.
 
     Streams that were closed before the start lead nowhere; those that a caller put in place of
@@ -58,7 +58,7 @@ def prepare() -> None:
             setattr(sys, name, _lasting(stream))
 
 
-def failure() -> str | None:
+def lost_output() -> str | None:
     """Why output was lost that may be waited for, such as on a full disk; None if none was."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -134,3 +134,42 @@ def _plain(char: str) -> str:
     parts = unicodedata.normalize("NFKD", char)
     base = "".join(_PLAIN.get(part, part) for part in parts if not unicodedata.combining(part))
     return base if base.isascii() and base else ascii(char)[1:-1]
+
+
+def prepare_caches() -> None:
+    """Name folders for caches, until the process ends, where the user's own cannot be written.
+
+    Matplotlib warns there, Numba stops, and fontconfig complains; weights are still looked for
+    where they have always been.
+    """
+    cache: Path | None = None
+    settings: Path | None = None
+    with suppress(RuntimeError):  # a user without a home
+        cache, settings = platformdirs.user_cache_path(), platformdirs.user_config_path()
+    if _is_writable(cache) and _is_writable(settings):
+        return
+    try:
+        folder = tempfile.mkdtemp(prefix="bias-audit-")
+    except OSError:  # nowhere to write at all, which reading a report does without
+        return
+    atexit.register(_remove, folder, os.getpid())
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(folder) / "matplotlib"))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder) / "numba"))
+    if sys.platform == "linux" and not _is_writable(cache):  # fontconfig knows no other key
+        os.environ.setdefault("HF_HOME", str((cache or Path(folder)) / "huggingface"))
+        os.environ.setdefault("TORCH_HOME", str((cache or Path(folder)) / "torch"))
+        os.environ["XDG_CACHE_HOME"] = folder
+
+
+def _remove(folder: str, owner: int) -> None:
+    """A forked process leaves it to the one that made it."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_writable(path: Path | None) -> bool:
+    """Whether the folder can be written, or made."""
+    for place in () if path is None else (path, *path.parents):
+        if place.exists():
+            return place.is_absolute() and place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    return False
