@@ -34,8 +34,8 @@ from bias_audit.data.faces import (
     data_record,
     summarise_exclusions,
 )
-from bias_audit.data.finding import LEVEL, QuickLook, quick_look
 from bias_audit.data.sampling import warnings
+from bias_audit.data.scan import LEVEL, QuickLook, quick_look
 from bias_audit.errors import ConfigError, DataError, OutputError
 from bias_audit.files import writing
 from bias_audit.groups import Attribute, intersections

@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from bias_audit.data.rows import comparable
+from bias_audit.data.texts import comparable
 
 _FILE = Path(__file__).with_name("months.txt")
 """One line for a form of a language, January first; what follows | may be left out, or cut short:

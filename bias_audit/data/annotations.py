@@ -19,7 +19,8 @@ from bias_audit.data.faces import (
     NoUsableImageError,
 )
 from bias_audit.data.labels import LevelReader
-from bias_audit.data.rows import FREQUENT, PLACE, Row, one_line, reference_of, some
+from bias_audit.data.rows import PLACE, Row
+from bias_audit.data.texts import FREQUENT, one_line, reference_of, some
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 

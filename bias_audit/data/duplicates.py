@@ -28,7 +28,7 @@ from scipy.sparse.csgraph import connected_components
 
 from bias_audit.arrays import IntArray
 from bias_audit.data.faces import Faces
-from bias_audit.data.rows import WHOLE_NUMBER, some, typed, without_invisible
+from bias_audit.data.texts import WHOLE_NUMBER, some, typed, without_invisible
 from bias_audit.progress import Step
 
 MAX_DISTANCE = 50

@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, fe
 from bias_audit.contents import DAMAGED_OR_RARE, PLUGGED, recognise
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.parquet import image_bytes
-from bias_audit.data.rows import some
+from bias_audit.data.texts import some
 from bias_audit.errors import DataError
 
 Values = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from bias_audit.data.ages import UNIT, Ranges, bin_of, ordered_bins
-from bias_audit.data.rows import FREQUENT, WHOLE_NUMBER, comparable, one_line, some
+from bias_audit.data.texts import FREQUENT, WHOLE_NUMBER, comparable, one_line, some
 from bias_audit.errors import DataError
 
 _NUMBER = re.compile(r"([+-]?\d{1,15})(?:([.,])(\d{1,30}))?")

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from bias_audit.audit.checking import data_lines, quick_lines
 from bias_audit.config.load import load_config
-from bias_audit.data import finding
 from bias_audit.data import scan as scanning
-from bias_audit.data.faces import FaceTable, ImageReference, fingerprint
-from bias_audit.data.finding import QuickLook, quick_look, spread
-from bias_audit.data.scan import scan
+from bias_audit.data.faces import FaceTable, ImageReference
+from bias_audit.data.scan import QuickLook, fingerprint, quick_look, scan, spread
 from bias_audit.progress import Silent
 from tests.data.conftest import encoded, picture, table_of
 
@@ -55,7 +53,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         fingerprint(reference, record)
 
     monkeypatch.setattr(scanning, "fingerprint", counted)
-    monkeypatch.setattr(finding, "SAMPLE", 20)
+    monkeypatch.setattr(scanning, "SAMPLE", 20)
     return count
 
 

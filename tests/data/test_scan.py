@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 
 from bias_audit.data import scan as scanning
 from bias_audit.data.duplicates import near_duplicate_sets
-from bias_audit.data.faces import FaceTable, ImageReference, fingerprint
+from bias_audit.data.faces import FaceTable, ImageReference
 from bias_audit.data.images import UnusableImageError
-from bias_audit.data.scan import Scan, scan
+from bias_audit.data.scan import Scan, fingerprint, scan
 from bias_audit.progress import Silent, Step
 from tests.data.conftest import encoded, picture, table_of
 from tests.data.test_images import bomb
@@ -226,7 +226,7 @@ def test_unreadable_files_are_tried_again(
         raise UnusableImageError("unreadable file", "expected a readable file: permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("bias_audit.data.faces.read_bytes", refused)
+        patched.setattr("bias_audit.data.scan.read_bytes", refused)
         assert len(scanned(table, tmp_path / "cache").usable) == 0
     assert len(scanned(table, tmp_path / "cache").usable) == 1
 

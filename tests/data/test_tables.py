@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bias_audit.data.faces import FaceTable
-from bias_audit.data.rows import comparable
 from bias_audit.data.sources.manifest import PLUGIN, Params
+from bias_audit.data.texts import comparable
 from bias_audit.errors import DataError
 
 LEVELS = {"group": ["a", "b"]}

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pyarrow as pa
 from pydantic import BeforeValidator, Field
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.ages import FAIRFACE_AGES
 from bias_audit.data.annotations import Annotation, Description, face_table
-from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable, ImageReference
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
-from bias_audit.data.parquet import find_shards, read_shards
-from bias_audit.data.rows import read_rows
+from bias_audit.data.parquet import UNREADABLE, missing_shards, opened, read_images, read_texts
+from bias_audit.data.rows import find_columns, read_rows
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -153,6 +155,86 @@ def _as_declared(
         result.append(replace(entry, labels=labels))
     notices.extend(notice for reader in readers for notice in reader.notices())
     return result
+
+
+_SHARD = re.compile(r"(train|val|validation)\b.*?(?:-(\d+)-of-(\d+).*)?\.parquet")
+
+
+def find_shards(
+    root: Path, splits: Sequence[str], *, sub_folder: str
+) -> tuple[tuple[str, Path], ...]:
+    """Parquet files of some splits in `root/sub_folder`, else in `root` or `root/data`.
+
+    Returns:
+        (split, file) pairs, sorted by split as asked and then by name.
+    """
+    for folder in (root / sub_folder, root, root / "data"):
+        found = [
+            (split, file)
+            for split in splits
+            for file in sorted(folder.glob("*.parquet"))
+            if file.is_file()
+            and (match := _SHARD.fullmatch(file.name))
+            and match[1].startswith(split)
+        ]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def read_shards(
+    shards: Sequence[tuple[str, Path]],
+    classes: Mapping[str, Sequence[str]],
+    finder: ImageFinder,
+    *,
+    notices: list[str],
+) -> Iterator[Annotation | Exclusion]:
+    """Labels and references of every row; the images stay where they are.
+
+    Args:
+        shards: (split, file) pairs.
+        classes: Label columns, with the documented names of their integer classes, used where
+            a file does not carry the names itself.
+        finder: Finds images that a file names instead of holding them.
+        notices: Receives what had to be assumed, and shards that are missing.
+
+    Raises:
+        DataError: A file cannot be read or lacks a column.
+    """
+    notices.extend(missing_shards([file for _, file in shards]))
+    assumed: set[str] = set()
+    for split, file in shards:
+        with opened(file) as source:
+            find_columns(file, source.schema_arrow.names, ("image", *classes))
+            columns = []
+            for column, documented in classes.items():
+                texts, names = read_texts(file, source, column)
+                if not names and pa.types.is_integer(source.schema_arrow.field(column).type):
+                    assumed.add(column)
+                    texts = [_named(text, documented) for text in texts]
+                columns.append(texts)
+            images = list(read_images(file, source, "image"))
+            rows = list(zip(images, *columns, strict=True))
+        for row, (found, *labels) in enumerate(rows):
+            label = ImageReference(file, row).label
+            if found is None:
+                yield Exclusion(label, *UNREADABLE)
+                continue
+            reference = finder.find(found) if isinstance(found, str) else found
+            if isinstance(reference, Exclusion):
+                yield reference
+                continue
+            yield Annotation(label, reference, tuple(labels), split=split)
+    if assumed:
+        notices.append(
+            f"the parquet files do not name the classes of {', '.join(sorted(assumed))}: the "
+            "order of the dataset card of HuggingFaceM4/FairFace is assumed"
+        )
+
+
+def _named(text: str, documented: Sequence[str]) -> str:
+    known = text.isdecimal() and int(text) < len(documented)
+    return documented[int(text)] if known else text
 
 
 def _nothing_found(root: Path, splits: tuple[str, ...], padding: str) -> str:

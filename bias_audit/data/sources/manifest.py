@@ -27,18 +27,8 @@ from bias_audit.data.annotations import (
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import NO_PATH, ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader, same_levels
-from bias_audit.data.rows import (
-    FREQUENT,
-    PLACE,
-    Labels,
-    Row,
-    comparable,
-    one_line,
-    read_rows,
-    reference_of,
-    some,
-    trimmed,
-)
+from bias_audit.data.rows import PLACE, Labels, Row, read_rows
+from bias_audit.data.texts import FREQUENT, comparable, one_line, reference_of, some, trimmed
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
