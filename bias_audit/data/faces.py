@@ -65,11 +65,6 @@ class Disagreement:
     by_level: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Rate among images of a level, by attribute and level, where it is known."""
 
-    def within(self, group: Group) -> float:
-        """The largest of the rates known for the levels of a group, else that of all images."""
-        known = [self.by_level[level] for level in group.levels if level in self.by_level]
-        return max(known, default=self.overall)
-
 
 class NoUsableImageError(DataError):
     """A source lists no image that can be used; carries the ledger, which says why."""
@@ -97,7 +92,7 @@ class FaceTable:
     licence: str
     cautions: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    exclusions: tuple[Exclusion, ...] = field(default=())
+    exclusions: tuple[Exclusion, ...] = ()
     disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
     """Of annotators, by attribute, where it is known."""
 
@@ -106,12 +101,16 @@ class FaceTable:
 
     def only(self, rows: IntArray) -> FaceTable:
         """The table of some of the faces, in the order given."""
+        identities, splits = (
+            values and tuple(values[row] for row in rows)
+            for values in (self.identities, self.splits)
+        )
         return replace(
             self,
             references=tuple(self.references[row] for row in rows),
             codes=self.codes[rows],
-            identities=_picked(self.identities, rows),
-            splits=_picked(self.splits, rows),
+            identities=identities,
+            splits=splits,
         )
 
     @property
@@ -120,17 +119,19 @@ class FaceTable:
         return intersection_codes(self.codes, self.attributes)
 
     def disagreement_within(self, group: Group, name: str) -> float:
-        """How often annotators disagree on an attribute within a group; 0 where not known."""
-        return self.disagreement[name].within(group) if name in self.disagreement else 0.0
+        """How often annotators disagree on an attribute within a group; 0 where not known.
+
+        The largest of the rates known for the levels of the group, else that of all images.
+        """
+        if (rates := self.disagreement.get(name)) is None:
+            return 0.0
+        known = [rate for level, rate in rates.by_level.items() if level in group.levels]
+        return max(known, default=rates.overall)
 
     @property
     def n_cells(self) -> int:
         """Declared intersections, empty ones included."""
         return math.prod(len(attribute.levels) for attribute in self.attributes)
-
-
-def _picked(values: tuple[str, ...] | None, rows: IntArray) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values[row] for row in rows)
 
 
 @dataclass(frozen=True)
@@ -220,18 +221,10 @@ def manifest_sha256(faces: Faces) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def images_sha256(faces: Faces) -> str:
-    """SHA-256 over the sorted SHA-256 of the images used, whatever their labels are."""
-    return hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest()
-
-
 def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) -> DataRecord:
     """The faces an audit rests on, in aggregate.
 
-    Args:
-        faces: The images used.
-        kind: Name of the source plugin.
-        found_cautions: What the images themselves showed, beside the source's own cautions.
+    `found_cautions` are what the images themselves showed, beside the source's own cautions.
     """
     table = faces.table
     names = table.identities
@@ -257,5 +250,5 @@ def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) 
         notices=table.notices,
         exclusions=summarise_exclusions(table.exclusions),
         manifest_sha256=manifest_sha256(faces),
-        images_sha256=images_sha256(faces),
+        images_sha256=hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest(),
     )

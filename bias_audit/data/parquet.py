@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bias_audit.data.faces import ImageReference
+from bias_audit.data.images import image_bytes
 from bias_audit.data.texts import one_line, trimmed
 from bias_audit.errors import DataError
 
@@ -117,13 +118,13 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 def image_hint(schema: pa.Schema) -> str:
     """Which column of a file holds images, for who asked for another one."""
-    found = [field.name for field in schema if _holds_images(field.type)]
+    kinds = {field.name: _element(field.type) for field in schema}
+    found = [
+        name
+        for name, kind in kinds.items()
+        if _is_binary(kind) or (pa.types.is_struct(kind) and _has_bytes(kind))
+    ]
     return f"; did you mean {one_line(found[0])!r}?" if len(found) == 1 else ""
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    kind = _element(kind)
-    return _is_binary(kind) or (pa.types.is_struct(kind) and _has_bytes(kind))
 
 
 def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
@@ -138,52 +139,34 @@ def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageRefer
     """
     kind = _value_type(source.schema_arrow.field(column).type)
     element = _element(kind)
-    struct = pa.types.is_struct(element)
-    if struct and not ({"bytes", "path"} & {field.name for field in element}):
-        raise DataError(
-            f"{file}: expected images or paths in column {column!r}, got {_named_parquet(element)}"
-        )
-    if not struct and not _is_binary(element):
-        yield from _paths(file, source, column, kind)
-        return
-    if element is kind and not struct and _holds_paths(source, column):
+    fields = {field.name for field in element} if pa.types.is_struct(element) else set()
+    if not pa.types.is_nested(kind) and (not _is_binary(kind) or _holds_paths(source, column)):
         yield from read_texts(file, source, column)[0]
-        return
-    for reference, path in _embedded(file, source, column):
-        yield reference if reference is not None else path
-
-
-def _paths(file: Path, source: Parquet, column: str, kind: pa.DataType) -> Iterator[str | None]:
-    if not pa.types.is_nested(kind):
-        yield from read_texts(file, source, column)[0]
-        return
-    if holds_numbers(_element(kind)):
+    elif _is_binary(element) or fields & {"bytes", "path"}:
+        yield from _embedded(file, source, column)
+    elif holds_numbers(element):
         raise DataError(
             f"{file}: expected images or paths in column {column!r}, got lists of numbers; save "
             "the bytes of each image file as binary (pa.binary()), or the images as files"
         )
-    if not pa.types.is_nested(_element(kind)):
+    elif pa.types.is_nested(element):
+        got = _named_parquet(element)
+        raise DataError(f"{file}: expected images or paths in column {column!r}, got {got}")
+    else:
         for value in source.read(columns=[column]).column(column).to_pylist():
             yield label_text(value[0], ()) if value and len(value) == 1 else None
-        return
-    raise DataError(
-        f"{file}: expected images or paths in column {column!r}, got {_named_parquet(kind)}"
-    )
 
 
-def _embedded(
-    file: Path, source: Parquet, column: str
-) -> Iterator[tuple[ImageReference | None, str | None]]:
-    """Reference and path of each row; only one row group is in memory at a time."""
+def _embedded(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
+    """Reference or path of each row; only one row group is in memory at a time."""
     kind = source.schema_arrow.field(column).type
-    struct = pa.types.is_struct(kind)
-    place = f"{column}.bytes" if struct and _has_bytes(kind) else column
+    is_struct = pa.types.is_struct(kind)
+    place = f"{column}.bytes" if is_struct and _has_bytes(kind) else column
     row = 0
     for group in range(source.metadata.num_row_groups):
-        whole = struct and _all_present(source, group, place)
-        if whole or (not struct and _is_binary(kind) and _all_present(source, group, place)):
+        if (is_struct or _is_binary(kind)) and _all_present(source, group, place):
             for _ in range(source.metadata.row_group(group).num_rows):
-                yield ImageReference(file, row, place), None
+                yield ImageReference(file, row, place)
                 row += 1
             continue
         for batch in source.iter_batches(batch_size=64, row_groups=[group], columns=[column]):
@@ -205,26 +188,14 @@ def _all_present(source: Parquet, group: int, place: str) -> bool:
     )
 
 
-def _where(value: object, reference: ImageReference) -> tuple[ImageReference | None, str | None]:
+def _where(value: object, reference: ImageReference) -> ImageReference | str | None:
     if isinstance(value, list):
         if len(value) != 1:
-            return None, None
+            return None
         value = value[0]
-    if isinstance(value, dict):
-        path = value.get("path")
-        value = value.get("bytes")
-        if not value:
-            return None, label_text(path, ())
-    return (reference, None) if value else (None, "")
-
-
-def image_bytes(value: object) -> bytes | None:
-    """The bytes of one value of an image column."""
-    if isinstance(value, list):
-        value = value[0] if len(value) == 1 else None
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else None
+    if image_bytes(value):
+        return reference
+    return label_text(value.get("path"), ()) if isinstance(value, dict) else ""
 
 
 def _holds_paths(source: Parquet, column: str) -> bool:

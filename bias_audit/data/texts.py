@@ -54,10 +54,10 @@ def one_line(text: str, limit: int = 80) -> str:
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], separator: str = ", ") -> str:
     """At most five names in a row, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return separator.join(names[:_NAMED]) + more
 
 
 def reference_of(path: str) -> str:
