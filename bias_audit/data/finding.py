@@ -297,7 +297,14 @@ class ImageFinder:
         link = folder.path / name
         target = link.resolve()
         if not target.exists():
-            raise _broken(link, self._shown(link))
+            leads = link.readlink().as_posix()
+            shown = self._shown(link)
+            for part, command in _FETCHED.items():
+                if part in leads:
+                    what = f"{shown} is a link to content that is not here"
+                    raise UnusableImageError(NOT_FETCHED, f"{what}: fetch it with `{command}`")
+            detail = f"{shown} is a link that leads nowhere: to '{one_line(leads)}'"
+            raise UnusableImageError("missing file", detail)
         is_outside = folder.is_outside or not target.is_relative_to(self.root)
         if is_outside and not self._follow:
             raise UnusableImageError(
@@ -312,16 +319,6 @@ def _is_windows_absolute(name: str) -> bool:
     """Whether a path of another system begins with a drive, a server or a backslash."""
     begins = name.startswith("\\") or name[1:2] == ":"
     return begins and os.name != "nt" and bool(PureWindowsPath(name).anchor)
-
-
-def _broken(link: Path, shown: str) -> UnusableImageError:
-    target = link.readlink().as_posix()
-    for part, command in _FETCHED.items():
-        if part in target:
-            detail = f"{shown} is a link to content that is not here: fetch it with `{command}`"
-            return UnusableImageError(NOT_FETCHED, detail)
-    detail = f"{shown} is a link that leads nowhere: to '{one_line(target)}'"
-    return UnusableImageError("missing file", detail)
 
 
 def _link_as_text(path: Path) -> str | None:

@@ -72,8 +72,10 @@ def read_texts(file: Path, source: Parquet, column: str) -> tuple[list[str], lis
         )
     names = class_names(source.schema_arrow).get(column, []) if holds_numbers(kind) else []
     values = source.read(columns=[column]).column(column).to_pylist()
-    if _is_binary(kind):
-        values = [_decoded(file, column, value) for value in values]
+    try:
+        values = [value.decode() if isinstance(value, bytes) else value for value in values]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
     return [label_text(value, names) for value in values], names
 
 
@@ -83,13 +85,6 @@ def holds_numbers(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     )
-
-
-def _decoded(file: Path, column: str, value: object) -> object:
-    try:
-        return value.decode() if isinstance(value, bytes) else value
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
 
 
 def label_text(value: object, names: Sequence[str]) -> str:

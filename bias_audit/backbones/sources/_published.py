@@ -131,7 +131,7 @@ def _found(
     built: Architecture,
     source: _Source,
     others: Mapping[str, Preprocessing],
-    asked: PreprocessingParams,
+    wanted: PreprocessingParams,
 ) -> Found:
     if isinstance(source.settings, dict):
         own = timm_preprocessing(source.settings, built.model_kwargs)
@@ -145,11 +145,11 @@ def _found(
     if source.why:
         return built, f"preprocessing of {source.name}, {source.why}", ()
     given = {
-        "height": (asked.size, "size"),
-        "mean": (asked.mean, "mean"),
-        "std": (asked.std, "standard deviation"),
-        "interpolation": (asked.interpolation, "interpolation"),
-        "crop_fraction": (asked.resize == "stretch" or None, "crop"),
+        "height": (wanted.size, "size"),
+        "mean": (wanted.mean, "mean"),
+        "std": (wanted.std, "standard deviation"),
+        "interpolation": (wanted.interpolation, "interpolation"),
+        "crop_fraction": (wanted.resize == "stretch" or None, "crop"),
     }
     open_ones = {key: word for key, (value, word) in given.items() if value is None}
     reading = f"preprocessing of {source.name}, assumed"

@@ -74,7 +74,7 @@ def timm_architecture(
     settings.pop(MODEL_ARGS, None)
     kwargs = timm_kwargs(model_kwargs, settings, wanted)
     outputs: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    with refused_arguments("timm", name, kwargs), _without_loading() as asked:
+    with refused_arguments("timm", name, kwargs), _without_loading() as loading:
         module = timm.create_model(
             name, pretrained=True, pretrained_cfg=settings or None, **outputs, **kwargs
         )
@@ -83,7 +83,7 @@ def timm_architecture(
         f"timm {name.partition('.')[0]}",
         timm_preprocessing(settings, kwargs),
         timm_classes(settings, num_classes),
-        _timm_converter(module, settings, asked),
+        _timm_converter(module, settings, loading),
         kwargs,
     )
 
@@ -113,21 +113,21 @@ def _without_loading() -> Iterator[dict[str, Any]]:
 
     timm tells its loader the conversion that belongs to an architecture, and nobody else.
     """
-    asked: dict[str, Any] = {}
+    loading: dict[str, Any] = {}
 
     def note(_module: nn.Module, **arguments: Any) -> None:
-        asked.update(arguments)
+        loading.update(arguments)
 
     original = _builder.load_pretrained
     _builder.load_pretrained = note  # type: ignore[assignment]
     try:
-        yield asked
+        yield loading
     finally:
         _builder.load_pretrained = original
 
 
 def _timm_converter(
-    module: nn.Module, settings: Mapping[str, Any], asked: Mapping[str, Any]
+    module: nn.Module, settings: Mapping[str, Any], loading: Mapping[str, Any]
 ) -> Converter:
     """What timm's loader hands to a module, given the tensors of a file."""
     n_classes = getattr(module, "num_classes", 0)
@@ -146,7 +146,7 @@ def _timm_converter(
         }
         with noted_state(module, kept):
             load_pretrained(
-                module, config, num_classes=n_classes, filter_fn=asked.get("filter_fn")
+                module, config, num_classes=n_classes, filter_fn=loading.get("filter_fn")
             )
         return kept
 
@@ -231,8 +231,8 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
             f"timm publishes no weights for {name}: name a tag that has some, or give a file of "
             "your own to kind: checkpoint"
         )
-    asked = {**settings.get(MODEL_ARGS, {}), **params.model_kwargs}
-    kwargs = timm_kwargs(asked, settings, params.preprocessing)
+    arguments = {**settings.get(MODEL_ARGS, {}), **params.model_kwargs}
+    kwargs = timm_kwargs(arguments, settings, params.preprocessing)
     try:
         module = timm.create_model(name, pretrained=pretrained, **kwargs)
     except Exception as error:
