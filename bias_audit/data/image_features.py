@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import laplace
 
 from bias_audit.arrays import Float32Array
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.data.faces import Faces, ImageReference
 from bias_audit.data.images import decode, in_threads, read_bytes
 from bias_audit.progress import Progress
@@ -119,7 +119,7 @@ def image_features(
         DataError: An image that was readable when scanned is no longer.
         OutputError: The cache cannot be written.
     """
-    kept = Entry(Cache(cache / "images"), "image features", faces.pixels, describe)
+    kept = CacheEntry(Cache(cache / "images"), "image features", faces.pixels, describe)
     n = len(faces)
     table: dict[str, npt.NDArray[Any]] = {
         "quality": np.zeros((n, len(QUALITIES)), dtype=np.float32),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from bias_audit.arrays import BoolArray, IntArray
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import Exclusion, FaceTable, ImageReference
 from bias_audit.data.images import (
@@ -101,7 +101,7 @@ def open_once(
     """
     records = np.zeros(len(table), dtype=DTYPE)
     records["key"] = _keys(table.references)
-    memory = Entry(_cache(cache, "scan"), "opened images", (table.name,), open_once)
+    memory = CacheEntry(_cache(cache, "scan"), "opened images", (table.name,), open_once)
     known = (memory.read() or {}).get("records")
     others = records[:0]  # what is known of images that are not in the table
     if known is not None and known.dtype == DTYPE:
@@ -238,7 +238,7 @@ def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArra
             return {"sets": near_duplicate_sets(*columns, step=step)}
 
     place = _cache(cache, "near_duplicates")
-    found = Entry(place, "near duplicates", columns, near_duplicate_sets)
+    found = CacheEntry(place, "near duplicates", columns, near_duplicate_sets)
     return found.or_computed(compute)["sets"]
 
 
