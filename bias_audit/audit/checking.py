@@ -26,7 +26,6 @@ from bias_audit.audit.plan import (
 )
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
-from bias_audit.data.duplicates import identity_cautions
 from bias_audit.data.faces import (
     Exclusion,
     Faces,
@@ -34,8 +33,9 @@ from bias_audit.data.faces import (
     data_record,
     summarise_exclusions,
 )
-from bias_audit.data.finding import LEVEL, QuickLook, quick_look
+from bias_audit.data.identities import identity_cautions
 from bias_audit.data.sampling import warnings
+from bias_audit.data.scan import LEVEL, QuickLook, quick_look
 from bias_audit.errors import ConfigError, DataError, OutputError
 from bias_audit.files import writing
 from bias_audit.groups import Attribute, intersections

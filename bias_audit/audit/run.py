@@ -48,8 +48,8 @@ from bias_audit.audit.plan import (
 from bias_audit.audit.provenance import Costs, config_sha256, describe, fingerprints
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.config.schema import AuditConfig
-from bias_audit.data.duplicates import identity_cautions
 from bias_audit.data.faces import Faces, data_record, exclusions_csv
+from bias_audit.data.identities import identity_cautions
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress

@@ -82,8 +82,9 @@ def _digest(planned: PlannedBackbone, file: Path) -> tuple[str, str]:
             f"{planned.source.title}: its weights are no file that can be compared"
         )
     built = planned.source.refilled(planned.params, file)
-    unfilled = {*built.missing, *built.misshapen}
-    return weights_sha256_of(built.module, leave_out=unfilled), built.architecture
+    architecture = built.architecture
+    sha256 = weights_sha256_of(architecture.module, leave_out=built.fit.unfilled)
+    return sha256, architecture.title
 
 
 def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:

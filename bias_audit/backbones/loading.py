@@ -6,17 +6,17 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from bias_audit.backbones.head import NO_CLASSES, Classes, LinearHead, find_head
-from bias_audit.backbones.library import Trace, resolve_layers, runs_before_end, trace
+from bias_audit.backbones.head import Classes, LinearHead, find_head
+from bias_audit.backbones.layers import Trace, resolve_layers, runs_before_end, trace
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.catalog import MOST_NAMES, first_names
 from bias_audit.config.schema import Strict
@@ -70,43 +70,6 @@ class BackboneParams(Strict):
     )
 
 
-@dataclass(frozen=True)
-class Built:
-    """What a source hands over: a module with its weights, not yet looked into."""
-
-    module: nn.Module
-    name: str
-    """For headings and folder names."""
-    architecture: str
-    weights: str
-    licence: str
-    preprocessing: Preprocessing
-    classes: Classes = NO_CLASSES
-    model_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments that the library built the module with."""
-    missing: tuple[str, ...] = ()
-    """Entries of the module's state dict that the weights did not fill."""
-    unexpected: tuple[str, ...] = ()
-    """Entries of the weights that the module has no place for."""
-    misshapen: dict[str, str] = field(default_factory=dict)
-    """Entries of both that differ in shape, so stay unfilled: "expected (...), got (...)"."""
-    reading: tuple[str, ...] = ()
-    """How the weights and their preprocessing were found, in words."""
-    assumed: tuple[str, ...] = ()
-    """What neither the config nor the files say, in sentences."""
-
-
-P = TypeVar("P", bound=BackboneParams)
-
-
-def _alone(params: P) -> tuple[P, ...]:
-    return (params,)
-
-
-def _named(params: Any) -> str:
-    return str(params.name)
-
-
 class LibraryParams(BackboneParams):
     """What every source understands whose architectures come from a library."""
 
@@ -117,8 +80,60 @@ class LibraryParams(BackboneParams):
     )
 
 
-def _no_files(_params: BackboneParams) -> tuple[Path, ...]:
-    return ()
+Tensors = Mapping[str, Tensor]
+Converter = Callable[[Tensors], Tensors]
+"""A library's own renaming and reshaping of the tensors it is given; may raise anything."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A module with what its library knows about it, whatever its weights are."""
+
+    module: nn.Module
+    title: str
+    """Such as "timm resnet50"."""
+    preprocessing: Preprocessing
+    classes: Classes = field(default_factory=Classes)
+    convert: Converter = dict
+    """Names and shapes of a file's tensors as the library reads them."""
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments that a config may set, as the library built the module with them."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a file's tensors were put into a module."""
+
+    missing: tuple[str, ...] = ()
+    """Entries of the module's state dict that the weights did not fill."""
+    unexpected: tuple[str, ...] = ()
+    """Entries of the weights that the module has no place for."""
+    misshapen: dict[str, str] = field(default_factory=dict)
+    """Entries of both that differ in shape, so stay unfilled: "expected (...), got (...)"."""
+    reading: tuple[str, ...] = ()
+    """How the weights and their preprocessing were found, chosen and converted, in words."""
+    assumed: tuple[str, ...] = ()
+    """What neither the config nor the files say, in sentences."""
+
+    @property
+    def unfilled(self) -> set[str]:
+        """Entries of the module's state dict that are as they were before."""
+        return {*self.missing, *self.misshapen}
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a source hands over: a module with its weights, not yet looked into."""
+
+    architecture: Architecture
+    name: str
+    """For headings and folder names."""
+    weights: str
+    licence: str
+    fit: Fit = Fit()
+
+
+P = TypeVar("P", bound=BackboneParams)
 
 
 @dataclass(frozen=True)
@@ -130,12 +145,12 @@ class BackboneSource(Generic[P]):
     build: Callable[[P, bool], Built]
     """`build(params, pretrained)`; without weights it builds the architecture alone, offline.
     Raises BackboneError."""
-    steps: Callable[[P], tuple[P, ...]] = _alone
+    steps: Callable[[P], tuple[P, ...]] = field(default=lambda params: (params,))
     """Parameters of each backbone that an entry of a config stands for, in the order of training;
     several are audited one after the other, the last with all before it."""
-    called: Callable[[P], str] = _named
+    called: Callable[[P], str] = attrgetter("name")
     """What the backbone will be called, told from its parameters alone."""
-    files: Callable[[P], tuple[Path, ...]] = _no_files
+    files: Callable[[P], tuple[Path, ...]] = field(default=lambda _params: ())
     """The local files that `build` would take weights from, without reading them; those that have
     yet to be fetched are left out. Whether weights changed is told from these."""
     refilled: Callable[[P, Path], Built] | None = None
@@ -172,62 +187,60 @@ def load_backbone(
 ) -> Backbone:
     """Build a backbone, set its overrides, find its layers and take its fingerprint.
 
-    Args:
-        kind: The source's name in the config.
-        source: Where the backbone comes from.
-        params: As validated by the source.
-        pretrained: False builds the architecture without weights, to estimate cost.
+    Without `pretrained` weights it is the architecture alone, to estimate cost.
 
     Raises:
         BackboneError: Weights, overrides or layers do not fit the architecture.
     """
     built = source.build(params, pretrained)
-    module = built.module.eval().requires_grad_(requires_grad=False)
+    architecture, fit = built.architecture, built.fit
+    module = architecture.module.eval().requires_grad_(requires_grad=False)
     _override(module, params.overrides)
-    preprocessing = _adjusted(built.preprocessing, params.preprocessing)
+    wanted = params.preprocessing.model_dump(exclude={"size"}, exclude_none=True)
+    if params.preprocessing.size:
+        wanted |= dict.fromkeys(("height", "width"), params.preprocessing.size)
+    preprocessing = dataclasses.replace(architecture.preprocessing, **wanted)
+    size = (preprocessing.height, preprocessing.width)
     seen = trace(
         module,
-        (preprocessing.height, preprocessing.width),
+        size,
         channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
         prefix_tokens=getattr(module, "num_prefix_tokens", None),
     )
     layers = resolve_layers(module, params.layers, seen)
-    _refuse_unfilled(built, layers[-1][0], seen)
-    _refuse_deeper(built, layers[-1][0], seen)
-    unfilled = {*built.missing, *built.misshapen}
-    size = (preprocessing.height, preprocessing.width)
-    searched = find_head(module, size, classes=built.classes, unfilled=unfilled)
-    sha256 = weights_sha256_of(module, leave_out=unfilled)
-    fingerprint = digest(
-        sha256,
-        built.architecture,
-        structure_of(module),
-        json.dumps(dataclasses.asdict(preprocessing), sort_keys=True),
-    )
+    _refuse_misfit(built, layers[-1][0], seen)
+    head = find_head(module, size, classes=architecture.classes, unfilled=fit.unfilled)
+    sha256 = weights_sha256_of(module, leave_out=fit.unfilled)
+    settings = dataclasses.asdict(preprocessing)
     record = BackboneRecord(
         name=built.name,
         kind=kind,
-        architecture=built.architecture,
+        architecture=architecture.title,
         weights=built.weights,
         weights_sha256=sha256,
         licence=built.licence,
-        preprocessing=dataclasses.asdict(preprocessing),
+        preprocessing=settings,
         layers=tuple(LayerRecord(name=name, n_units=shape.n_units) for name, shape in layers),
         overrides=params.overrides,
-        key_problems=_key_problems(built),
-        model_kwargs=built.model_kwargs,
-        reading=built.reading,
-        assumed=built.assumed,
+        key_problems=(
+            *(f"missing in the weights: {name}" for name in fit.missing),
+            *(f"another shape: {name}: {shape}" for name, shape in fit.misshapen.items()),
+            *(f"no place in the architecture: {name}" for name in fit.unexpected),
+        ),
+        model_kwargs=architecture.model_kwargs,
+        reading=fit.reading,
+        assumed=fit.assumed,
         n_parameters=sum(parameter.numel() for parameter in module.parameters()),
     )
+    described = json.dumps(settings, sort_keys=True)
     return Backbone(
         module,
         record,
         preprocessing,
         dict(layers),
-        fingerprint,
-        head=searched.head,
-        without_head=searched.why_not,
+        fingerprint=digest(sha256, architecture.title, structure_of(module), described),
+        head=head if isinstance(head, LinearHead) else None,
+        without_head="" if isinstance(head, LinearHead) else head,
     )
 
 
@@ -241,7 +254,7 @@ def _override(module: nn.Module, overrides: dict[str, Any]) -> None:
             raise BackboneError(f"override {dotted!r}: there is no module {path!r}{hint}")
         target = module.get_submodule(path)
         if not hasattr(target, attribute) or isinstance(
-            getattr(target, attribute), torch.Tensor | nn.Module
+            getattr(target, attribute), Tensor | nn.Module
         ):
             raise BackboneError(
                 f"override {dotted!r}: {type(target).__name__} has no plain attribute "
@@ -276,91 +289,58 @@ def _plain_attributes(module: nn.Module) -> list[str]:
 
 
 def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, int | float | str)
+    values = value if isinstance(value, tuple) else ()
+    return isinstance(value, int | float | str | tuple) and all(map(_is_plain, values))
 
 
-def _adjusted(own: Preprocessing, asked: PreprocessingParams) -> Preprocessing:
-    changes: dict[str, Any] = {"resize": asked.resize}
-    if asked.size:
-        changes |= {"height": asked.size, "width": asked.size}
-    for name in ("mean", "std", "interpolation"):
-        if getattr(asked, name) is not None:
-            changes[name] = getattr(asked, name)
-    return dataclasses.replace(own, **changes)
+def _refuse_misfit(built: Built, last: str, seen: Trace) -> None:
+    """A weight the audited layers need but the file does not hold is an error, not a default.
 
+    Blocks that the file has and the architecture has not are weights of a deeper one.
+    """
+    module, fit = built.architecture.module, built.fit
 
-def _refuse_unfilled(built: Built, last: str, seen: Trace) -> None:
-    """A weight the audited layers need but the file does not hold is an error, not a default."""
-    shapes = [
-        f"{name}: {shape}"
-        for name, shape in built.misshapen.items()
-        if runs_before_end(name.rpartition(".")[0], last, seen)
-    ]
-    if shapes:
-        raise BackboneError(
-            f"{built.weights} does not fit {built.architecture}: {len(shapes)} tensors that the "
-            f"audited layers need have another shape: {'; '.join(shapes[:MOST_NAMES])}"
-            + ("; ..." if len(shapes) > MOST_NAMES else "")
-            + "; check the architecture's name and the file"
-        )
-    needed = [
-        name
-        for name in built.missing
-        if runs_before_end(name.rpartition(".")[0], last, seen)
-        and not name.endswith("num_batches_tracked")
-    ]
-    if needed:
-        raise BackboneError(
-            f"{built.weights} does not fit {built.architecture}: {len(needed)} weights that the "
-            f"audited layers need are missing: {first_names(needed)}"
-            + (
-                f"; in the file but without a place: {first_names(built.unexpected)}"
-                if built.unexpected
-                else ""
-            )
-            + "; check the architecture's name and the file"
-        )
+    def is_needed(entry: str) -> bool:
+        return runs_before_end(entry.rpartition(".")[0], last, seen)
 
-
-def _refuse_deeper(built: Built, last: str, seen: Trace) -> None:
-    """Blocks that the file has and the architecture has not: weights of a deeper one."""
-    sequences = {
-        name
-        for name, part in built.module.named_modules()
-        if isinstance(part, nn.Sequential | nn.ModuleList) and runs_before_end(name, last, seen)
-    }
-    more = {
+    shapes = [f"{name}: {shape}" for name, shape in fit.misshapen.items() if is_needed(name)]
+    needed = [n for n in fit.missing if is_needed(n) and not n.endswith("num_batches_tracked")]
+    deeper = {
         f"{sequence}.{block}"
-        for sequence in sequences
-        for name in built.unexpected
+        for sequence, part in module.named_modules()
+        if isinstance(part, nn.Sequential | nn.ModuleList)
+        and runs_before_end(sequence, last, seen)
+        for name in fit.unexpected
         if name.startswith(f"{sequence}.")
         and (block := name.removeprefix(f"{sequence}.").partition(".")[0]).isdigit()
-        and int(block) >= len(list(built.module.get_submodule(sequence).children()))
+        and int(block) >= len(part)
     }
-    if more:
-        raise BackboneError(
-            f"{built.weights} does not fit {built.architecture}: it has {len(more)} blocks more "
-            f"({first_names(sorted(more))}), as a deeper architecture has; check the "
-            "architecture's name"
+    if shapes:
+        more = "; ..." if len(shapes) > MOST_NAMES else ""
+        problem = (
+            f"{len(shapes)} tensors that the audited layers need have another shape: "
+            f"{'; '.join(shapes[:MOST_NAMES])}{more}; check the architecture's name and the file"
         )
-
-
-def _key_problems(built: Built) -> tuple[str, ...]:
-    problems = [f"missing in the weights: {name}" for name in built.missing]
-    problems += [f"another shape: {name}: {shape}" for name, shape in built.misshapen.items()]
-    problems += [f"no place in the architecture: {name}" for name in built.unexpected]
-    return tuple(problems)
+    elif needed:
+        others = first_names(fit.unexpected)
+        problem = (
+            f"{len(needed)} weights that the audited layers need are missing: "
+            f"{first_names(needed)}"
+            f"{f'; in the file but without a place: {others}' if others else ''}"
+            "; check the architecture's name and the file"
+        )
+    elif deeper:
+        problem = (
+            f"it has {len(deeper)} blocks more ({first_names(sorted(deeper))}), as a deeper "
+            "architecture has; check the architecture's name"
+        )
+    else:
+        return
+    raise BackboneError(f"{built.weights} does not fit {built.architecture.title}: {problem}")
 
 
 def weights_sha256_of(module: nn.Module, *, leave_out: set[str]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of a module's tensors.
-
-    Args:
-        module: With its weights.
-        leave_out: Tensors that no weight filled.
-    """
+    """SHA-256 over the names, types, shapes and bytes of a module's tensors, but some left out."""
     total = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if name not in leave_out:

@@ -55,29 +55,22 @@ def output_shape(
             f"layer {layer!r} returns {size[0]} rows for {n_images} images (shape {size}), "
             "expected one per image; choose the module around it"
         )
-    if len(size) == 2:  # noqa: PLR2004
-        return OutputShape("vector", size[1])
-    if len(size) == 3:  # noqa: PLR2004
-        prefix = _prefix(size[1], prefix_tokens)
-        side = math.isqrt(size[1] - prefix)
-        square = side * side == size[1] - prefix
-        grid = (side, side) if square else (1, size[1] - prefix)
-        return OutputShape("tokens", size[2], *grid, prefix=prefix)
-    if len(size) == 4:  # noqa: PLR2004
-        if _is_channels_last(size, declared=channels_last):
-            return OutputShape("map_channels_last", size[3], size[1], size[2])
-        return OutputShape("map", size[1], size[2], size[3])
+    match size:
+        case (_, n_units):
+            return OutputShape("vector", n_units)
+        case (_, n_tokens, n_units):
+            prefix = _prefix(n_tokens, prefix_tokens)
+            side = math.isqrt(n_tokens - prefix)
+            is_square = side * side == n_tokens - prefix
+            grid = (side, side) if is_square else (1, n_tokens - prefix)
+            return OutputShape("tokens", n_units, *grid, prefix=prefix)
+        case (_, first, second, third):
+            # two sides that are equal are those of a map; else as declared
+            one_pair = (first == second) != (second == third)
+            if first == second if one_pair else channels_last:
+                return OutputShape("map_channels_last", third, first, second)
+            return OutputShape("map", first, second, third)
     raise BackboneError(f"layer {layer!r} returns shape {size}, expected 2 to 4 dimensions")
-
-
-def _is_channels_last(size: tuple[int, ...], *, declared: bool) -> bool:
-    """From the two sides that are equal, as those of a map are; else as declared."""
-    _, first, second, third = size
-    if second == third and first != second:
-        return False
-    if first == second and second != third:
-        return True
-    return declared
 
 
 def _prefix(n_tokens: int, declared: int | None) -> int:

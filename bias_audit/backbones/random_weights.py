@@ -11,14 +11,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from bias_audit.backbones.loading import structure_of
 from bias_audit.errors import BackboneError
@@ -58,7 +58,8 @@ def with_random_weights(backbone: Backbone, seed: int, *, calibrated_on: str) ->
         for path, part in module.named_modules():
             for name, parameter in part.named_parameters(recurse=False):
                 full = f"{path}.{name}".removeprefix(".")
-                generator = torch.Generator().manual_seed(_seed_of(seed, full))
+                own_seed = int(digest(_DRAW, str(seed), full)[:15], 16)
+                generator = torch.Generator().manual_seed(own_seed)
                 parameter.copy_(_drawn(part, name, parameter, generator))
     record = backbone.record.model_copy(
         update={
@@ -76,10 +77,6 @@ def with_random_weights(backbone: Backbone, seed: int, *, calibrated_on: str) ->
         head=None,
         without_head="its weights are random",
     )
-
-
-def _seed_of(seed: int, name: str) -> int:
-    return int(digest(_DRAW, str(seed), name)[:15], 16)
 
 
 def _fingerprint(backbone: Backbone, seed: int, calibrated_on: str) -> str:
@@ -109,19 +106,11 @@ def _drawn(part: nn.Module, name: str, parameter: Tensor, generator: torch.Gener
         return torch.ones_like(parameter)
     if per_unit and name.endswith(_ZEROS):
         return torch.zeros_like(parameter)
+    scale = _EMBEDDING_SCALE
     if name.endswith("weight") and not isinstance(part, nn.Embedding):
-        fan_in = _fan_in(part, parameter)
-        return _normal(parameter, math.sqrt(2 / fan_in), generator)
-    return _normal(parameter, _EMBEDDING_SCALE, generator)
-
-
-def _fan_in(part: nn.Module, weight: Tensor) -> int:
-    """Inputs of one output; transposed convolutions list their inputs first."""
-    transposed = bool(getattr(part, "transposed", False))
-    return weight[:, 0].numel() if transposed else weight[0].numel()
-
-
-def _normal(parameter: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+        # He: sqrt(2 / inputs of one output); transposed convolutions list their inputs first
+        one_output = parameter[:, 0] if getattr(part, "transposed", False) else parameter[0]
+        scale = math.sqrt(2 / one_output.numel())
     return torch.randn(parameter.shape, generator=generator) * scale
 
 
@@ -142,13 +131,21 @@ def estimate_statistics(backbone: Backbone, batch: Tensor) -> Statistics:
     Raises:
         BackboneError: A layer receives values that are not finite.
     """
-    with torch.inference_mode(), _estimating(backbone.module):
+    with torch.inference_mode(), ExitStack() as hooks:
+        for name, part in _with_statistics(backbone.module):
+            hooks.enter_context(part.register_forward_pre_hook(partial(_set_from, name)))
         backbone.module(batch)
-    return {
-        f"{name}.{which}": getattr(part, which).detach().cpu().float().numpy()
-        for name, part in _with_statistics(backbone.module)
-        for which in ("running_mean", "running_var")
-    }
+    kept = _statistics(backbone.module).items()
+    return {name: tensor.detach().cpu().float().numpy() for name, tensor in kept}
+
+
+def _set_from(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    over = [axis for axis in range(inputs[0].ndim) if axis != 1]
+    variance, mean = torch.var_mean(inputs[0].float(), dim=over, correction=0)
+    if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
+        raise BackboneError(f"with random weights, layer {name!r} receives values not finite")
+    for which, values in (("running_mean", mean), ("running_var", variance)):
+        getattr(part, which).copy_(values)
 
 
 def set_statistics(backbone: Backbone, statistics: Statistics) -> None:
@@ -157,11 +154,7 @@ def set_statistics(backbone: Backbone, statistics: Statistics) -> None:
     Raises:
         BackboneError: They belong to another architecture.
     """
-    wanted = {
-        f"{name}.{which}": getattr(part, which)
-        for name, part in _with_statistics(backbone.module)
-        for which in ("running_mean", "running_var")
-    }
+    wanted = _statistics(backbone.module)
     fits = wanted.keys() == statistics.keys() and all(
         tensor.shape == statistics[name].shape for name, tensor in wanted.items()
     )
@@ -182,26 +175,9 @@ def _with_statistics(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, part
 
 
-@contextmanager
-def _estimating(module: nn.Module) -> Iterator[None]:
-    def hook(name: str, part: nn.Module) -> RemovableHandle:
-        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            _set_from(name, part, inputs[0])
-
-        return part.register_forward_pre_hook(before)
-
-    handles = [hook(name, part) for name, part in _with_statistics(module)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _set_from(name: str, part: nn.Module, given: Tensor) -> None:
-    over = [axis for axis in range(given.ndim) if axis != 1]
-    variance, mean = torch.var_mean(given.float(), dim=over, correction=0)
-    if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
-        raise BackboneError(f"with random weights, layer {name!r} receives values not finite")
-    for which, values in (("running_mean", mean), ("running_var", variance)):
-        getattr(part, which).copy_(values)
+def _statistics(module: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{name}.{which}": getattr(part, which)
+        for name, part in _with_statistics(module)
+        for which in ("running_mean", "running_var")
+    }

@@ -6,7 +6,8 @@ import collections
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +15,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
 
 from bias_audit.config.catalog import first_names
 from bias_audit.contents import recognise
 from bias_audit.errors import BackboneError
 
-Tree = dict[str, "Tensor | Tree"]
-"""Tensors as a file nests them; everything else that it holds is left out."""
+Nests = dict[str, dict[str, Tensor]]
+"""The tensors of every level of a file that has some, by its key, with dots between levels."""
 
 _DEEPEST: Final = 8
 _SAFETENSORS: Final = "safetensors file"
@@ -29,37 +31,38 @@ _LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 """How files of PyTorch before 1.6 begin."""
 
 
-def read_tensors(path: Path) -> tuple[Tree, str]:
-    """Read the tensors of a file; its content, not its name, says what it is.
+def read_tensors(path: Path) -> tuple[Nests, str]:
+    """Read the tensors of a file, and its format in words.
 
-    Settings that trainers save beside weights (argparse, paths, OmegaConf, ...) are passed over;
-    a class that is not on the list is refused, and nothing of the file is run.
-
-    Args:
-        path: Of a safetensors file, or of what `torch.save` wrote.
-
-    Returns:
-        The tensors, nested as in the file, and the format in words.
+    The content of the file, not its name, says what it is. Settings that trainers save beside
+    weights (argparse, paths, OmegaConf, ...) are passed over; a class that is not on the list is
+    refused, and nothing of the file is run.
 
     Raises:
         BackboneError: The file is missing, damaged, of another kind, or asks to run code.
     """
     refuse_missing(path)
+    nests: Nests = {}
     try:
         kind = _kind(path)
         if kind == _SAFETENSORS:
-            return dict(load_file(path)), kind
-        tree = _tree(_unpickled(path), set()) if kind == _PYTORCH else {}
+            nests = {"": tensors} if (tensors := load_file(path)) else {}
+        elif kind == _PYTORCH:
+            # the stream, not the path, whose ending the library would go by
+            with _allowing(), path.open("rb") as stream, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about protocols and storages of older versions
+                loaded = torch.load(stream, map_location="cpu", weights_only=True)
+            nests = dict(_nests(loaded, set()))
     except OSError as error:
         raise BackboneError(f"weights file {path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
         raise BackboneError(f"weights file {path}: {_unreadable(path, error)}") from error
-    if not tree:
-        got = "no tensor in it" if kind == _PYTORCH else kind
+    if not nests:
+        got = "no tensor in it" if kind in {_SAFETENSORS, _PYTORCH} else kind
         raise BackboneError(
             f"weights file {path}: expected a safetensors file or what torch.save wrote, got {got}"
         )
-    return tree, kind
+    return nests, kind
 
 
 def refuse_missing(path: Path) -> None:
@@ -113,26 +116,24 @@ def _kind_of_archive(path: Path) -> str:
 
 def _unreadable(path: Path, error: Exception) -> str:
     """Why a file of the right kind cannot be read, without the words of the library."""
-    refused = _refused_names(path, error)
-    if refused:
-        return (
-            f"expected tensors and plain settings, got also {first_names(refused)}, and to open "
-            "those could run code; save the state_dict alone, or as a safetensors file"
-        )
     if "Unsupported operand" in str(error):
         return (
             "written with another pickle protocol than torch.save's own; save it again without "
             "pickle_protocol, or as a safetensors file"
         )
+    # torch raises pickle.UnpicklingError, which may not be imported.
+    is_refused = type(error).__name__ == "UnpicklingError"
+    if is_refused and (names := _refused_names(path, error)):
+        return (
+            f"expected tensors and plain settings, got also {first_names(names)}, and to open "
+            "those could run code; save the state_dict alone, or as a safetensors file"
+        )
     return "not a readable weights file: it is damaged or was not copied whole"
 
 
 def _refused_names(path: Path, error: Exception) -> list[str]:
-    # torch raises pickle.UnpicklingError, which may not be imported.
-    if type(error).__name__ != "UnpicklingError" or "Unsupported operand" in str(error):
-        return []
     try:
-        with torch.serialization.safe_globals(_allowed()), path.open("rb") as stream:
+        with _allowing(), path.open("rb") as stream:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(stream)
     except Exception:  # noqa: BLE001  older files are not archives; the message names one
         names = []
@@ -140,13 +141,6 @@ def _refused_names(path: Path, error: Exception) -> list[str]:
         return []  # damaged names of what is allowed
     names.sort(key=lambda name: (name.startswith("torch."), name))  # its own say most
     return names or re.findall(r"GLOBAL ([\w.]+)", str(error)) or ["an object of its own"]
-
-
-def _unpickled(path: Path) -> Any:
-    with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about protocols and storages of older versions
-        with path.open("rb") as stream:  # not the path, whose ending the library would go by
-            return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 class _Passed:
@@ -176,83 +170,55 @@ def _array(*_args: object) -> Any:
     return np.empty(0)
 
 
-def _full_name(module: Any, name: str) -> str:
-    found = getattr(module, name)
-    return f"{getattr(found, '__module__', module.__name__)}.{name}"
-
-
-_PATHS: Final = (
-    "Path",
-    "PurePath",
-    "PosixPath",
-    "WindowsPath",
-    "PurePosixPath",
-    "PureWindowsPath",
-)
 _SETTINGS: Final = (
-    "argparse.Namespace",
-    "types.SimpleNamespace",
-    *(f"pathlib.{name}" for name in _PATHS),
-    *(f"pathlib._local.{name}" for name in _PATHS),
-    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-    *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "frozenset", "int")),
-    *(f"builtins.{name}" for name in ("list", "range", "slice", "str", "tuple")),
-    "typing.Any",
-    "functools.partial",
-    "fractions.Fraction",
-    "inspect._empty",
-    "uuid.UUID",
-    "decimal.Decimal",
-    "torch.torch_version.TorchVersion",
-    "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata",
-    "omegaconf.base.SCMode",
-    "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig",
-    *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "Boolean", "Bytes", "Enum", "Float")),
-    *(f"omegaconf.nodes.{kind}Node" for kind in ("Integer", "Path", "String", "Value")),
-    "ml_collections.config_dict.config_dict.ConfigDict",
-    "ml_collections.config_dict.config_dict.FieldReference",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "mmengine.config.config.Config",
-    "mmcv.utils.config.Config",
-    "transformers.training_args.TrainingArguments",
-    *(f"transformers.trainer_utils.{name}" for name in ("HubStrategy", "IntervalStrategy")),
-    *(f"transformers.trainer_utils.{name}" for name in ("SaveStrategy", "SchedulerType")),
-    "transformers.training_args.OptimizerNames",
+    *"""
+    argparse.Namespace types.SimpleNamespace typing.Any functools.partial fractions.Fraction
+    inspect._empty uuid.UUID decimal.Decimal datetime.date datetime.datetime datetime.time
+    datetime.timedelta datetime.timezone builtins.bool builtins.bytes builtins.dict builtins.float
+    builtins.frozenset builtins.int builtins.list builtins.range builtins.slice builtins.str
+    builtins.tuple omegaconf.base.ContainerMetadata omegaconf.base.Metadata omegaconf.base.SCMode
+    omegaconf.dictconfig.DictConfig omegaconf.listconfig.ListConfig omegaconf.nodes.AnyNode
+    omegaconf.nodes.BooleanNode omegaconf.nodes.BytesNode omegaconf.nodes.EnumNode
+    omegaconf.nodes.FloatNode omegaconf.nodes.IntegerNode omegaconf.nodes.PathNode
+    omegaconf.nodes.StringNode omegaconf.nodes.ValueNode
+    ml_collections.config_dict.config_dict.ConfigDict
+    ml_collections.config_dict.config_dict.FieldReference
+    mmengine.logging.history_buffer.HistoryBuffer mmengine.config.config.Config
+    mmcv.utils.config.Config transformers.training_args.TrainingArguments
+    transformers.training_args.OptimizerNames transformers.trainer_utils.HubStrategy
+    transformers.trainer_utils.IntervalStrategy transformers.trainer_utils.SaveStrategy
+    transformers.trainer_utils.SchedulerType
+    pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint
+    pytorch_lightning.callbacks.early_stopping.EarlyStopping
+    lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint
+    lightning.pytorch.callbacks.early_stopping.EarlyStopping
+    torch.torch_version.TorchVersion torch.nn.modules.normalization.LayerNorm
+    torch.nn.modules.normalization.GroupNorm torch.nn.modules.batchnorm.BatchNorm1d
+    torch.nn.modules.batchnorm.BatchNorm2d torch.nn.modules.batchnorm.BatchNorm3d
+    """.split(),  # noqa: SIM905
     *(
-        f"{package}.callbacks.{name}"
-        for package in ("pytorch_lightning", "lightning.pytorch")
-        for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
+        f"pathlib.{local}{kind}Path"
+        for local in ("", "_local.")
+        for kind in ("", "Pure", "Posix", "Windows", "PurePosix", "PureWindows")
     ),
     *(f"numpy.{kind.__name__}" for kind in {*np.sctypeDict.values()}),
-    *(_full_name(torch.optim, name) for name in torch.optim.__all__),
-    *(_full_name(torch.optim.lr_scheduler, name) for name in torch.optim.lr_scheduler.__all__),
-    *(_full_name(nn.modules.activation, name) for name in nn.modules.activation.__all__),
-    *(_full_name(nn.modules.loss, name) for name in nn.modules.loss.__all__),
-    *(f"torch.nn.modules.batchnorm.BatchNorm{n}d" for n in (1, 2, 3)),
-    "torch.nn.modules.normalization.LayerNorm",
-    "torch.nn.modules.normalization.GroupNorm",
+    *(
+        f"{getattr(getattr(module, name), '__module__', module.__name__)}.{name}"
+        for module in (torch.optim, lr_scheduler, nn.modules.activation, nn.modules.loss)
+        for name in module.__all__
+    ),
 )
-_MAPPINGS: Final = (
-    "collections.defaultdict",
-    "addict.addict.Dict",
-    "box.box.Box",
-    "detectron2.config.config.CfgNode",
-    "easydict.EasyDict",
-    "fvcore.common.config.CfgNode",
-    "lightning.fabric.utilities.data.AttributeDict",
-    "lightning.pytorch.utilities.parsing.AttributeDict",
-    "lightning_fabric.utilities.data.AttributeDict",
-    "mmcv.utils.config.ConfigDict",
-    "mmengine.config.config.ConfigDict",
-    "munch.Munch",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
-    "yacs.config.CfgNode",
-)
+_MAPPINGS: Final = """
+    collections.defaultdict addict.addict.Dict box.box.Box detectron2.config.config.CfgNode
+    easydict.EasyDict fvcore.common.config.CfgNode lightning.fabric.utilities.data.AttributeDict
+    lightning.pytorch.utilities.parsing.AttributeDict
+    lightning_fabric.utilities.data.AttributeDict mmcv.utils.config.ConfigDict
+    mmengine.config.config.ConfigDict munch.Munch
+    pytorch_lightning.utilities.parsing.AttributeDict yacs.config.CfgNode
+""".split()  # noqa: SIM905
 
 
-def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+def _allowing() -> AbstractContextManager[None]:
     """What may stand in a file beside tensors, with what is built in its place.
 
     Arrays and scalars of NumPy are the only classes that are built themselves.
@@ -263,37 +229,33 @@ def _allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
         for made, name in ((multiarray.scalar, "scalar"), (_array, "_reconstruct"))
         for package in ("numpy.core", "numpy._core")
     ]
-    kinds = [getattr(np.dtypes, name) for name in np.dtypes.__all__]
-    return [
+    allowed: list[Any] = [
         *((_Passed, name) for name in _SETTINGS),
         *((_Mapping, name) for name in _MAPPINGS),
         (_List, "collections.deque"),
         *arrays,
         (np.ndarray, "numpy.ndarray"),
         (np.dtype, "numpy.dtype"),
-        *kinds,
+        *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
     ]
+    return torch.serialization.safe_globals(allowed)
 
 
-def _tree(value: Any, seen: set[int], depth: int = 0) -> Tree:
-    """The tensors of a nest of dictionaries, lists and tuples; what holds itself is met once."""
-    if depth > _DEEPEST or id(value) in seen:
-        return {}
+def _nests(
+    value: Any, seen: set[int], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Key and tensors of every level of dictionaries and lists; what holds itself is met once."""
+    if len(path) > _DEEPEST or id(value) in seen or not isinstance(value, dict | list | tuple):
+        return
     seen.add(id(value))
-    found: Tree = {}
-    for name, item in _items(value):
+    items = dict(value if isinstance(value, dict) else enumerate(value))
+    tensors = {}
+    for name, item in items.items():
         if isinstance(item, np.ndarray) and item.dtype.kind in "fiu":
-            found[name] = torch.from_numpy(np.array(item))
-        elif isinstance(item, Tensor):
-            if item.layout == torch.strided and item.device.type != "meta":
-                found[name] = item.detach()
-        elif isinstance(item, dict | list | tuple) and (below := _tree(item, seen, depth + 1)):
-            found[name] = below
-    return found
-
-
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((str(name), item) for name, item in value.items())
-    elif isinstance(value, list | tuple):
-        yield from ((str(place), item) for place, item in enumerate(value))
+            tensors[str(name)] = torch.from_numpy(np.array(item))
+        elif isinstance(item, Tensor) and item.layout == torch.strided and not item.is_meta:
+            tensors[str(name)] = item.detach()
+    if tensors:
+        yield ".".join(path), tensors
+    for name, item in items.items():
+        yield from _nests(item, seen, (*path, str(name)))

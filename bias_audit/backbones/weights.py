@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from bias_audit.backbones.weight_files import Tree, read_tensors
+from bias_audit.backbones.loading import Architecture, Converter, Fit, Tensors
+from bias_audit.backbones.weight_files import Nests, read_tensors
 from bias_audit.config.catalog import MOST_NAMES, first_names
 from bias_audit.errors import BackboneError
-
-Tensors = Mapping[str, Tensor]
-Converter = Callable[[Tensors], Tensors]
-"""A library's own renaming and reshaping of the tensors it is given; may raise anything."""
 
 _PREFERRED: Final = re.compile(r"(^|[._])(ema|swa|averaged|teacher|target_encoder)([._]|$)")
 """Weights that their training evaluates, where others lie beside them: averages over steps (timm,
@@ -53,19 +51,6 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How a file's tensors were put into a module; names as in `Built`."""
-
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    misshapen: dict[str, str] = field(default_factory=dict)
-    reading: tuple[str, ...] = ()
-    """What was chosen, removed and converted."""
-    assumed: tuple[str, ...] = ()
-    """What was chosen although the file holds another candidate."""
-
-
-@dataclass(frozen=True)
 class _Part:
     """Tensors below one key whose names share a prefix."""
 
@@ -91,54 +76,70 @@ class _Part:
         return (self.hits, self.named, liked, -len(self.prefix), -len(self.key))
 
     @property
-    def told(self) -> str:
+    def place(self) -> str:
         """Where it lies, in words."""
         parts = [f"key {self.key!r}"] if self.key else []
         parts += [f"prefix {self.prefix!r}"] if self.prefix else []
         return " and ".join(parts) or "the top of the file"
 
 
-def fill_from(
-    file: Path, module: nn.Module, convert: Converter, *, what: str, wanted: Wanted
-) -> Fit:
-    """Put the weights of a file into a module.
+def fill_from(file: Path, architecture: Architecture, wanted: Wanted = Wanted()) -> Fit:
+    """Put the weights of a file, which is not trusted, into the module of an architecture.
 
     The nest and the prefix under which most names fit are found, unless the config names them;
     the library's own conversion is applied before names are compared.
 
-    Args:
-        file: Not trusted.
-        module: Whose weights are replaced.
-        convert: That of the module's library.
-        what: The architecture, for messages.
-        wanted: What the config says.
-
     Raises:
         BackboneError: The file cannot be read, no name fits, or it is quantised to integers.
     """
-    tree, kind = read_tensors(file)
-    where = f"weights file {file} in {what}"
-    parts = list(_parts(tree, module, convert, wanted, where))
+    nests, kind = read_tensors(file)
+    where = f"weights file {file} in {architecture.title}"
+    parts = list(_parts(nests, architecture, wanted, where))
     best = max(parts, key=lambda part: part.rank)
     if not best.named:
-        raise BackboneError(_nothing_fits(where, parts, module))
-    fit = _filled(module, best.converted, where)
-    rivals = tuple(_rivals(best, parts))
-    assumed = () if not rivals else (_several(best, rivals),)
-    reading = (kind, *_read(best), *_stored(best, fit))
-    return Fit(fit.missing, fit.unexpected, fit.misshapen, reading, assumed)
+        names = max((list(part.tensors) for part in parts), key=len)
+        raise BackboneError(
+            f"{where}: none of its {len(names)} names fits the architecture, which has names like "
+            f"{first_names(list(architecture.module.state_dict()), 3)}; the file has "
+            f"{first_names(names, 3)}; check the architecture, or name key and prefix"
+        )
+    fit = _filled(architecture.module, best.converted, where)
+    assumed: tuple[str, ...] = ()
+    if rivals := list(_rivals(best, parts)):
+        assumed = (
+            f"the file holds several sets of weights that fit: {best.place} was used, not "
+            f"{'; '.join(part.place for part in rivals[:MOST_NAMES])}; name another with key or "
+            "prefix",
+        )
+    return dataclasses.replace(fit, reading=(kind, *_reading(best, fit)), assumed=assumed)
 
 
 def _filled(module: nn.Module, tensors: Tensors, where: str) -> Fit:
     own = module.state_dict()
     common = [name for name in own if name in tensors]
-    _refuse_integers({name: tensors[name] for name in common}, own, where)
+    integers = [
+        name
+        for name in common
+        if own[name].is_floating_point()
+        and not tensors[name].is_floating_point()
+        and not tensors[name].is_quantized
+    ]
+    if integers:
+        kinds = ", ".join(sorted({_dtype(tensors[name]) for name in integers}))
+        raise BackboneError(
+            f"{where}: expected weights that are not quantised, got {len(integers)} stored as "
+            f"{kinds} ({first_names(integers)}), without scales that turn them into numbers"
+        )
     misshapen = {
         name: f"expected {tuple(own[name].shape)}, got {tuple(tensors[name].shape)}"
         for name in common
         if own[name].shape != tensors[name].shape
     }
-    fitting = OrderedDict((n, _plain(tensors[n])) for n in common if n not in misshapen)
+    fitting = OrderedDict(
+        (n, tensors[n].dequantize() if tensors[n].is_quantized else tensors[n])
+        for n in common
+        if n not in misshapen
+    )
     # Versions of its modules, without which some (MNASNet) load nothing.
     fitting._metadata = getattr(own, "_metadata", {})  # type: ignore[attr-defined]
     module.load_state_dict(fitting, strict=False)
@@ -149,32 +150,30 @@ def _filled(module: nn.Module, tensors: Tensors, where: str) -> Fit:
     )
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """As numbers; quantised tensors know their scales."""
-    return tensor.dequantize() if tensor.is_quantized else tensor
-
-
-def _refuse_integers(tensors: Tensors, own: Tensors, where: str) -> None:
-    wrong = [
-        name
-        for name, tensor in tensors.items()
-        if own[name].is_floating_point()
-        and not tensor.is_floating_point()
-        and not tensor.is_quantized
-    ]
-    if wrong:
-        kinds = ", ".join(sorted({_dtype(tensors[name]) for name in wrong}))
-        raise BackboneError(
-            f"{where}: expected weights that are not quantised, got {len(wrong)} stored as "
-            f"{kinds} ({first_names(wrong)}), without scales that turn them into numbers"
-        )
+def _reading(part: _Part, fit: Fit) -> Iterator[str]:
+    """What was chosen, removed and converted."""
+    if part.key:
+        yield f"tensors below key {part.key!r}"
+    if part.prefix:
+        yield f"prefix {part.prefix!r} removed from names"
+    if part.is_unwrapped:
+        yield "wrappers of PyTorch taken out of names"
+    if part.converted.keys() != part.tensors.keys():
+        yield "names converted by the library of the architecture"
+    counts = Counter(
+        _dtype(tensor)
+        for name, tensor in part.converted.items()
+        if name not in fit.unexpected and (tensor.is_floating_point() or tensor.is_quantized)
+    )
+    if set(counts) - {"float32"}:
+        kinds = ", ".join(f"{kind} ({count} tensors)" for kind, count in counts.most_common())
+        yield f"stored as {kinds}, computed as float32"
 
 
 def _parts(
-    tree: Tree, module: nn.Module, convert: Converter, wanted: Wanted, where: str
+    nests: Nests, architecture: Architecture, wanted: Wanted, where: str
 ) -> Iterator[_Part]:
     """Every part of a file that may hold the weights, or the one that the config names."""
-    nests = dict(_nests(tree))
     if wanted.key is not None:
         inside = f"{wanted.key}{_SEPARATOR}"
         below = {k: v for k, v in nests.items() if k == wanted.key or k.startswith(inside)}
@@ -185,8 +184,9 @@ def _parts(
                 "the key"
             )
         nests = below
-    shapes = {n: tensor.shape for n, tensor in module.state_dict().items() if _COUNTER not in n}
-    learnt = {name for name, _ in module.named_parameters()}
+    state = architecture.module.state_dict()
+    shapes = {name: tensor.shape for name, tensor in state.items() if _COUNTER not in name}
+    learnt = {name for name, _ in architecture.module.named_parameters()}
     largest = max(len(tensors) for tensors in nests.values())
     for key, tensors in nests.items():
         if len(tensors) < min(_COMMON * largest, _HALF * len(shapes)):
@@ -198,7 +198,7 @@ def _parts(
                 if name.startswith(prefix) and name != prefix
             }
             inner = {_WRAPPERS.sub("", name): tensor for name, tensor in wrapped.items()}
-            converted = _converted(inner, shapes, convert)
+            converted = _converted(inner, shapes, architecture.convert)
             named = [name for name in shapes if name in converted]
             hits = {name for name in named if converted[name].shape == shapes[name]}
             yield _Part(
@@ -223,16 +223,6 @@ def _converted(tensors: Tensors, shapes: Mapping[str, torch.Size], convert: Conv
         if converted.keys() & shapes.keys():
             return converted
     return tensors
-
-
-def _nests(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Dotted key and tensors of every level of a file that has some."""
-    tensors = {name: value for name, value in tree.items() if isinstance(value, Tensor)}
-    if tensors:
-        yield _SEPARATOR.join(path), tensors
-    for name, below in tree.items():
-        if isinstance(below, dict):
-            yield from _nests(below, (*path, name))
 
 
 def _prefixes(tensors: Tensors, n_wanted: int, wanted: Wanted, where: str) -> list[str]:
@@ -272,58 +262,16 @@ def _rivals(best: _Part, parts: Iterable[_Part]) -> Iterator[_Part]:
 
 def _same(one: _Part, other: _Part) -> bool:
     """Whether one part lies within the other, or repeats its numbers."""
-    own, theirs = (
-        {tensor.data_ptr() for tensor in part.tensors.values() if tensor.numel()}
-        for part in (one, other)
-    )
+    places = [{t.data_ptr() for t in part.tensors.values() if t.numel()} for part in (one, other)]
     return (
-        own <= theirs
-        or theirs <= own
+        places[0] <= places[1]
+        or places[1] <= places[0]
         or all(
             name in other.tensors
             and tensor.dtype == other.tensors[name].dtype
             and torch.equal(tensor, other.tensors[name])
             for name, tensor in one.tensors.items()
         )
-    )
-
-
-def _several(best: _Part, rivals: tuple[_Part, ...]) -> str:
-    return (
-        f"the file holds several sets of weights that fit: {best.told} was used, not "
-        f"{'; '.join(part.told for part in rivals[:MOST_NAMES])}; name another with key or prefix"
-    )
-
-
-def _read(part: _Part) -> Iterator[str]:
-    if part.key:
-        yield f"tensors below key {part.key!r}"
-    if part.prefix:
-        yield f"prefix {part.prefix!r} removed from names"
-    if part.is_unwrapped:
-        yield "wrappers of PyTorch taken out of names"
-    if part.converted.keys() != part.tensors.keys():
-        yield "names converted by the library of the architecture"
-
-
-def _stored(part: _Part, fit: Fit) -> Iterator[str]:
-    used = [
-        _dtype(tensor)
-        for name, tensor in part.converted.items()
-        if name not in fit.unexpected and (tensor.is_floating_point() or tensor.is_quantized)
-    ]
-    counts = Counter(used)
-    if set(counts) - {"float32"}:
-        told = ", ".join(f"{kind} ({count} tensors)" for kind, count in counts.most_common())
-        yield f"stored as {told}, computed as float32"
-
-
-def _nothing_fits(where: str, parts: list[_Part], module: nn.Module) -> str:
-    largest = max(parts, key=lambda part: len(part.tensors))
-    return (
-        f"{where}: none of its {len(largest.tensors)} names fits the architecture, which has "
-        f"names like {first_names(list(module.state_dict()), 3)}; the file has "
-        f"{first_names(list(largest.tensors), 3)}; check the architecture, or name key and prefix"
     )
 
 

@@ -7,11 +7,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from bias_audit.data.rows import comparable
+from bias_audit.data.texts import comparable
 
 _FILE = Path(__file__).with_name("months.txt")
 """One line for a form of a language, January first; what follows | may be left out, or cut short:
@@ -53,17 +53,7 @@ def _plain(word: str) -> str:
     return kept.translate(_PLAIN)
 
 
-FAIRFACE_AGES = (
-    "0-2",
-    "3-9",
-    "10-19",
-    "20-29",
-    "30-39",
-    "40-49",
-    "50-59",
-    "60-69",
-    "more than 70",
-)
+FAIRFACE_AGES = (*"0-2 3-9 10-19 20-29 30-39 40-49 50-59 60-69".split(), "more than 70")  # noqa: SIM905
 """As FairFace writes them; "more than 70" follows "60-69", so it holds ages from 70 on."""
 OLDEST = 116
 """The oldest age UTKFace's description allows."""
@@ -154,30 +144,21 @@ class Ranges:
 
     def __init__(self, levels: Sequence[str]) -> None:
         """Find the levels that are ranges such as "3-9", or open such as "70+"."""
-        self._levels = levels
-
-    @cached_property
-    def _closed(self) -> dict[_Pair, list[str]]:
-        return self._by(_SPELLED_RANGE)
-
-    @cached_property
-    def _open(self) -> dict[_Pair, list[str]]:
-        return self._by(_SPELLED_OPEN)
-
-    def _by(self, pattern: re.Pattern[str]) -> dict[_Pair, list[str]]:
-        found: dict[_Pair, list[str]] = {}
-        for level in self._levels:
-            if match := pattern.fullmatch(comparable(level).casefold()):
-                found.setdefault(_numbers(match), []).append(level)
-        return found
+        self._by_pattern: dict[re.Pattern[str], dict[_Pair, list[str]]] = {}
+        for pattern in (_SPELLED_RANGE, _SPELLED_OPEN):
+            found: dict[_Pair, list[str]] = {}
+            for level in levels:
+                if match := pattern.fullmatch(comparable(level).casefold()):
+                    found.setdefault(_numbers(match), []).append(level)
+            self._by_pattern[pattern] = found
 
     def spelled(self, text: str) -> str | None:
         """The one level that is this range in other words: "3 to 9", ">= 70"; else None."""
         plain = comparable(text).casefold()
-        for pattern, levels in ((_SPELLED_RANGE, self._closed), (_SPELLED_OPEN, self._open)):
-            if (match := pattern.fullmatch(plain)) and len(
-                own := levels.get(_numbers(match), [])
-            ) == 1:
+        for pattern, levels in self._by_pattern.items():
+            match = pattern.fullmatch(plain)
+            own = levels.get(_numbers(match), []) if match else []
+            if len(own) == 1:
                 return own[0]
         return None
 
@@ -188,10 +169,11 @@ class Ranges:
         day, or the first: "03-Sep" is "3-9", "2019-10-01" may be "10-19". Where the declared
         levels leave more than one meaning, there is none.
         """
-        if not self._closed:
+        closed = self._by_pattern[_SPELLED_RANGE]
+        if not closed:
             return None
         pairs = set(_pairs(comparable(text).casefold()))
-        found = {level for pair in pairs for level in self._closed.get(pair, ())}
+        found = {level for pair in pairs for level in closed.get(pair, ())}
         return found.pop() if len(found) == 1 else None
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
-from bias_audit.data.duplicates import read_identities
 from bias_audit.data.faces import (
     Disagreement,
     Exclusion,
@@ -18,8 +18,11 @@ from bias_audit.data.faces import (
     ImageReference,
     NoUsableImageError,
 )
+from bias_audit.data.finding import NO_PATH, ImageFinder
+from bias_audit.data.identities import read_identities
 from bias_audit.data.labels import LevelReader
-from bias_audit.data.rows import FREQUENT, PLACE, Row, one_line, reference_of, some
+from bias_audit.data.rows import PLACE, SPLIT, Row
+from bias_audit.data.texts import FREQUENT, one_line, reference_of, some
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -35,57 +38,78 @@ class Annotation:
     reference: ImageReference
     labels: tuple[str, ...]
     """One per attribute."""
-    identity: str = ""
-    """Who is shown, as written there; empty where the source does not say."""
-    split: str = ""
+    identity: str | None = None
+    """Who is shown, as written there, empty where a row does not say; None: no row does."""
+    split: str | None = None
+    """The source's own; None: it has none."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a source says about all its faces."""
+def listed(
+    rows: Iterable[Row | Exclusion],
+    images: Mapping[str, ImageReference],
+    finder: ImageFinder,
+    attributes: Iterable[str],
+    *,
+    path_column: str,
+    identity_column: str | None = None,
+) -> Iterator[Annotation | Exclusion]:
+    """Each row of a label file with its image, or why it cannot be used.
 
-    name: str
-    label_origin: str
-    licence: str
-    cautions: tuple[str, ...] = ()
-    has_identities: bool = False
-    has_splits: bool = False
-    disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
-    """Of annotators, by attribute."""
+    `images` are those that the file holds itself, by what stands in the column of the path.
+    """
+    names = tuple(attributes)
+    for row in rows:
+        if isinstance(row, Exclusion):
+            yield row
+            continue
+        path = row[path_column]
+        found = images.get(path) or finder.find(path)
+        if isinstance(found, Exclusion):
+            is_named = found.reference != NO_PATH
+            yield found if is_named else replace(found, reference=row[PLACE])
+            continue
+        yield Annotation(
+            reference_of(path),
+            found,
+            tuple(row[name] for name in names),
+            identity=row[identity_column] if identity_column else None,
+            split=row.get(SPLIT),
+        )
 
 
 def face_table(
     entries: Iterable[Annotation | Exclusion],
     attributes: Sequence[Attribute],
-    description: Description,
     *,
+    name: str,
+    label_origin: str,
+    licence: str,
+    cautions: tuple[str, ...] = (),
     notices: Sequence[str] = (),
+    disagreement: Mapping[str, Disagreement] = MappingProxyType({}),
     binned: Collection[str] = (),
 ) -> FaceTable:
     """Check every label against the declared levels and build the table.
 
-    Args:
-        entries: What the source lists; what it had to leave out comes as exclusions.
-        attributes: In the order of each annotation's labels.
-        description: Of the source.
-        notices: What was repaired on reading.
-        binned: Attributes whose labels are numbers, put into bins on reading.
+    Labels of `binned` attributes are numbers, put into bins on reading.
 
     Raises:
         NoUsableImageError: No entry is usable.
         DataError: There are too many intersections to report on.
     """
-    _refuse_too_many(attributes)
-    kept: list[Annotation] = []
-    codes: list[list[int]] = []
-    exclusions: list[Exclusion] = []
+    n_levels = [len(attribute.levels) for attribute in attributes]
+    if math.prod(n_levels) > _MAX_INTERSECTIONS:
+        raise DataError(
+            f"attributes: {' x '.join(map(str, n_levels))} levels make {math.prod(n_levels)} "
+            f"intersections, expected at most {_MAX_INTERSECTIONS}; declare fewer attributes or "
+            "levels"
+        )
     entries = list(entries)
     readers = [LevelReader(a.name, a.levels, binned=a.name in binned) for a in attributes]
-    counts = [
-        Counter(entry.labels[place] for entry in entries if isinstance(entry, Annotation))
-        for place in range(len(attributes))
-    ]
-    levels = [{level: i for i, level in enumerate(a.levels)} for a in attributes]
+    written = [entry.labels for entry in entries if isinstance(entry, Annotation)]
+    counts = [Counter(column) for column in zip(*written, strict=True)]
+    kept: list[Annotation] = []
+    exclusions: list[Exclusion] = []
     for entry in entries:
         problem = (
             entry
@@ -96,38 +120,30 @@ def face_table(
             exclusions.append(problem)
         elif isinstance(entry, Annotation):
             kept.append(entry)
-            codes.append([known[label] for known, label in zip(levels, entry.labels, strict=True)])
     if not kept:
-        raise NoUsableImageError(_nothing_usable(description.name, exclusions), exclusions)
+        raise NoUsableImageError(_nothing_usable(name, exclusions), exclusions)
     identities: tuple[str, ...] | None = None
     noticed: tuple[str, ...] = ()
-    if description.has_identities:
-        identities, noticed = read_identities([entry.identity for entry in kept])
-    splits = tuple(entry.split for entry in kept)
+    if kept[0].identity is not None:
+        identities, noticed = read_identities([entry.identity or "" for entry in kept])
+    codes = [
+        [a.levels.index(label) for a, label in zip(attributes, entry.labels, strict=True)]
+        for entry in kept
+    ]
     return FaceTable(
-        name=description.name,
+        name=name,
         attributes=tuple(attributes),
         references=tuple(entry.reference for entry in kept),
         codes=np.array(codes, dtype=np.int64).reshape(len(kept), len(attributes)),
         identities=identities,
-        splits=splits if description.has_splits else None,
-        label_origin=description.label_origin,
-        licence=description.licence,
-        cautions=description.cautions,
+        splits=None if kept[0].split is None else tuple(entry.split or "" for entry in kept),
+        label_origin=label_origin,
+        licence=licence,
+        cautions=cautions,
         notices=(*notices, *noticed),
         exclusions=tuple(exclusions),
-        disagreement=description.disagreement,
+        disagreement=disagreement,
     )
-
-
-def _refuse_too_many(attributes: Sequence[Attribute]) -> None:
-    counts = [len(attribute.levels) for attribute in attributes]
-    n_cells = math.prod(counts)
-    if n_cells > _MAX_INTERSECTIONS:
-        raise DataError(
-            f"attributes: {' x '.join(map(str, counts))} levels make {n_cells} intersections, "
-            f"expected at most {_MAX_INTERSECTIONS}; declare fewer attributes or levels"
-        )
 
 
 def _label_problem(
@@ -164,26 +180,56 @@ _FEWEST: Final = 50
 """Images of a level from which on it has a rate of its own."""
 
 
-def with_declared_votes(
+def with_votes_counted(
     rows: Iterable[Row | Exclusion],
     annotators: Mapping[str, Sequence[str]],
     attributes: Mapping[str, Sequence[str]],
-) -> tuple[list[Row | Exclusion], list[str]]:
-    """The rows without votes for what is no level, and a notice of each attribute that had some.
+    path_column: str,
+) -> tuple[list[Row | Exclusion], dict[str, Disagreement], list[str]]:
+    """The rows with the label that most annotators gave, their disagreement, and notices.
+
+    An empty field is no vote, nor is what is no level; a row that has only such votes, or in which
+    annotators are tied, is an exclusion, and without any vote the label is empty.
+
+    The disagreement is how often an annotator differs from the most frequent label. Rows that are
+    tied count as well: half of two annotators who disagree differ from either. A level of any
+    attribute has a rate of its own from 50 images on; rows with fewer than two votes say nothing.
 
     Args:
         rows: Of the label file, labels as declared.
         annotators: Columns of the annotators, by attribute.
         attributes: Levels of all attributes.
-
-    Returns:
-        The rows, such votes empty; a row left without any vote is an exclusion.
+        path_column: Names a row in the ledger.
     """
+    result: list[Row | Exclusion] = []
+    known: list[tuple[Row, Mapping[str, Counter[str]]]] = []
     dropped = {name: Counter[str]() for name in annotators}
-    result = [
-        row if isinstance(row, Exclusion) else _cleaned(row, annotators, attributes, dropped)
-        for row in rows
-    ]
+    for row in rows:
+        if isinstance(row, Exclusion):
+            result.append(row)
+            continue
+        written = {n: Counter(row[c] for c in own if row[c]) for n, own in annotators.items()}
+        votes = {
+            name: Counter({label: n for label, n in own.items() if label in attributes[name]})
+            for name, own in written.items()
+        }
+        for name, own in written.items():
+            dropped[name].update(own - votes[name])
+        if unknown := [name for name, own in written.items() if own and not votes[name]]:
+            levels = some(attributes[unknown[-1]])
+            detail = f"{unknown[-1]}: expected one of {levels} from an annotator, got none"
+            result.append(Exclusion(row[PLACE], "unknown label", detail))
+            continue
+        labels = {name: _majority(own) for name, own in votes.items()}
+        labelled = row | {name: label or "" for name, label in labels.items()}
+        known.append((labelled, votes))
+        tied = next((name for name, label in labels.items() if label is None), None)
+        if tied is None:
+            result.append(labelled)
+        else:
+            said = ", ".join(f"{n} x {one_line(each)}" for each, n in votes[tied].most_common())
+            detail = f"{tied}: expected one level with most votes, got {said}"
+            result.append(Exclusion(reference_of(row[path_column]), "annotators tied", detail))
     notices = []
     for name, values in dropped.items():
         if values:
@@ -193,112 +239,43 @@ def with_declared_votes(
                 f"{name}: {values.total()} votes of annotators for what is no level were not "
                 f"counted{which}"
             )
-    return result, notices
-
-
-def _cleaned(
-    row: Row,
-    annotators: Mapping[str, Sequence[str]],
-    attributes: Mapping[str, Sequence[str]],
-    dropped: Mapping[str, Counter[str]],
-) -> Row | Exclusion:
-    problem = None
-    for name, columns in annotators.items():
-        votes = {column: row[column] for column in columns if row[column]}
-        bad = {column: vote for column, vote in votes.items() if vote not in attributes[name]}
-        dropped[name].update(bad.values())
-        row = row | dict.fromkeys(bad, "")
-        if bad and len(bad) == len(votes):
-            levels = some(attributes[name])
-            detail = f"{name}: expected one of {levels} from an annotator, got none"
-            problem = Exclusion(row[PLACE], "unknown label", detail)
-    return problem or row
-
-
-def voted(
-    rows: Iterable[Row | Exclusion], annotators: Mapping[str, Sequence[str]], path_column: str
-) -> list[Row | Exclusion]:
-    """The rows with the label that most annotators gave; a row where they are tied is left out.
-
-    An empty field is no vote; without any vote the label is empty.
-
-    Args:
-        rows: Of the label file.
-        annotators: Columns of the annotators, by attribute.
-        path_column: Names a row in the ledger.
-    """
-    return [
-        row if isinstance(row, Exclusion) else _voted(row, annotators, path_column) for row in rows
-    ]
-
-
-def _voted(row: Row, annotators: Mapping[str, Sequence[str]], path_column: str) -> Row | Exclusion:
-    for name, columns in annotators.items():
-        votes = _votes(row, columns)
-        if _is_tied(votes):
-            said = ", ".join(f"{n} x {one_line(label)}" for label, n in votes.most_common())
-            detail = f"{name}: expected one level with most votes, got {said}"
-            return Exclusion(reference_of(row[path_column]), "annotators tied", detail)
-    return {**row, **_majority(row, annotators)}
-
-
-def _votes(row: Row, columns: Sequence[str]) -> Counter[str]:
-    return Counter(row[column] for column in columns if row[column])
-
-
-def _is_tied(votes: Counter[str]) -> bool:
-    first, *second = [n for _, n in votes.most_common(2)] or [0]
-    return second == [first]
-
-
-def _majority(row: Row, annotators: Mapping[str, Sequence[str]]) -> Row:
-    """The label of each attribute; empty where there is none."""
-    votes = {name: _votes(row, columns) for name, columns in annotators.items()}
-    return {
-        name: "" if _is_tied(own) or not own else own.most_common(1)[0][0]
-        for name, own in votes.items()
+    disagreement = {
+        name: found for name in annotators if (found := _disagreement(name, known, attributes))
     }
+    notices += [
+        f"{name}: an annotator gives another level than most in {100 * found.overall:.1f} % of "
+        f"labels, over {sum(votes[name].total() > 1 for _, votes in known)} images"
+        for name, found in disagreement.items()
+    ]
+    return result, disagreement, notices
 
 
-def measured_disagreement(
-    rows: Iterable[Row | Exclusion],
-    annotators: Mapping[str, Sequence[str]],
+def _disagreement(
+    name: str,
+    known: Sequence[tuple[Row, Mapping[str, Counter[str]]]],
     attributes: Mapping[str, Sequence[str]],
-) -> tuple[dict[str, Disagreement], list[str]]:
-    """How often an annotator differs from the most frequent label, and a notice of each attribute.
+) -> Disagreement | None:
+    """How often votes for an attribute are not for the most frequent label; None without votes."""
+    rates = [
+        (labelled, 1 - max(votes[name].values()) / votes[name].total())
+        for labelled, votes in known
+        if votes[name].total() > 1
+    ]
+    if not rates:
+        return None
+    by_level = {}
+    for attribute, levels in attributes.items():
+        for level in levels:
+            own = [rate for labelled, rate in rates if labelled[attribute] == level]
+            if len(own) >= _FEWEST:
+                by_level[attribute, level] = float(np.mean(own))
+    return Disagreement(float(np.mean([rate for _, rate in rates])), by_level)
 
-    Rows that are tied count as well: half of two annotators who disagree differ from either.
-    A level of any attribute has a rate of its own from 50 images on; rows with fewer than two
-    votes say nothing.
 
-    Args:
-        rows: Of the label file, before `voted`.
-        annotators: Columns of the annotators, by attribute.
-        attributes: Levels of all attributes.
-    """
-    known = [row for row in rows if isinstance(row, dict)]
-    found, notices = {}, []
-    for name, columns in annotators.items():
-        votes = [(row, _votes(row, columns)) for row in known]
-        rates = [
-            ({**row, **_majority(row, annotators)}, 1 - max(own.values()) / own.total())
-            for row, own in votes
-            if own.total() > 1
-        ]
-        if not rates:
-            continue
-        by_level = {
-            (attribute, level): float(np.mean(own))
-            for attribute, levels in attributes.items()
-            for level in levels
-            if len(own := [rate for row, rate in rates if row[attribute] == level]) >= _FEWEST
-        }
-        found[name] = Disagreement(float(np.mean([rate for _, rate in rates])), by_level)
-        notices.append(
-            f"{name}: an annotator gives another level than most in "
-            f"{100 * found[name].overall:.1f} % of labels, over {len(rates)} images"
-        )
-    return found, notices
+def _majority(votes: Counter[str]) -> str | None:
+    """The label with most votes, empty without any; None where several have as many."""
+    (label, n), *second = votes.most_common(2) or [("", 0)]
+    return None if second and second[0][1] == n else label
 
 
 def declared_disagreement(
@@ -306,8 +283,7 @@ def declared_disagreement(
 ) -> tuple[dict[str, Disagreement], list[str]]:
     """The rates that a config states, and a notice of each attribute.
 
-    Args:
-        declared: By attribute a rate, or rates by "all" and "attribute=level".
+    An attribute has one rate, or rates by "all" and "attribute=level".
     """
     found = {}
     for name, rates in declared.items():

@@ -12,14 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import imagehash
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Strict
-from bias_audit.data.images import UnusableImageError, decode_first, read_bytes
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute, Group, intersection_codes, intersections
 from bias_audit.results.audit import AttributeRecord, CellCount, DataRecord, ExclusionReason
@@ -69,11 +65,6 @@ class Disagreement:
     by_level: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Rate among images of a level, by attribute and level, where it is known."""
 
-    def within(self, group: Group) -> float:
-        """The largest of the rates known for the levels of a group, else that of all images."""
-        known = [self.by_level[level] for level in group.levels if level in self.by_level]
-        return max(known, default=self.overall)
-
 
 class NoUsableImageError(DataError):
     """A source lists no image that can be used; carries the ledger, which says why."""
@@ -101,7 +92,7 @@ class FaceTable:
     licence: str
     cautions: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-    exclusions: tuple[Exclusion, ...] = field(default=())
+    exclusions: tuple[Exclusion, ...] = ()
     disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
     """Of annotators, by attribute, where it is known."""
 
@@ -110,12 +101,16 @@ class FaceTable:
 
     def only(self, rows: IntArray) -> FaceTable:
         """The table of some of the faces, in the order given."""
+        identities, splits = (
+            values and tuple(values[row] for row in rows)
+            for values in (self.identities, self.splits)
+        )
         return replace(
             self,
             references=tuple(self.references[row] for row in rows),
             codes=self.codes[rows],
-            identities=_picked(self.identities, rows),
-            splits=_picked(self.splits, rows),
+            identities=identities,
+            splits=splits,
         )
 
     @property
@@ -124,17 +119,19 @@ class FaceTable:
         return intersection_codes(self.codes, self.attributes)
 
     def disagreement_within(self, group: Group, name: str) -> float:
-        """How often annotators disagree on an attribute within a group; 0 where not known."""
-        return self.disagreement[name].within(group) if name in self.disagreement else 0.0
+        """How often annotators disagree on an attribute within a group; 0 where not known.
+
+        The largest of the rates known for the levels of the group, else that of all images.
+        """
+        if (rates := self.disagreement.get(name)) is None:
+            return 0.0
+        known = [rate for level, rate in rates.by_level.items() if level in group.levels]
+        return max(known, default=rates.overall)
 
     @property
     def n_cells(self) -> int:
         """Declared intersections, empty ones included."""
         return math.prod(len(attribute.levels) for attribute in self.attributes)
-
-
-def _picked(values: tuple[str, ...] | None, rows: IntArray) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values[row] for row in rows)
 
 
 @dataclass(frozen=True)
@@ -175,60 +172,6 @@ class FaceSource(Generic[P]):
     """Reads labels and references, opens no image; raises DataError when nothing can be read."""
     declares: Callable[[P], tuple[Attribute, ...]] | None = None
     """The attributes that `read` gives, where they are known without reading anything."""
-
-
-Records = npt.NDArray[np.void]
-SIDE = 32
-"""Of the grey thumbnail."""
-DTYPE = np.dtype(
-    [
-        ("key", "S32"),
-        ("sha256", "S64"),
-        ("pixels", "S64"),
-        ("hash", "<u8", 4),
-        ("mirrored", "<u8", 4),
-        ("thumbnail", "u1", (SIDE, SIDE)),
-        ("n_frames", "<i4"),
-        ("white", "<i8"),
-        ("is_white_stated", "?"),
-        ("reason", "S24"),
-        ("detail", "S240"),
-    ]
-)
-"""One image: `sha256` of its bytes, `pixels` the SHA-256 of its size and decoded pixels, `hash`
-its 256-bit perceptual hash, `mirrored` that of its mirror image, `white` the value of white where
-the image is deeper than 8 bits (else 0), `reason` why it cannot be used.
-`n_frames` or `reason` is written last: a record with neither frames nor a reason is not done."""
-_HASH_SIDE = 16
-_REDUCED = 4 * _HASH_SIDE
-
-
-def fingerprint(reference: ImageReference, record: np.void) -> None:
-    """Open one image and fill its record; an unusable one gets a reason instead."""
-    try:
-        data = read_bytes(reference)
-        record["sha256"] = hashlib.sha256(data).hexdigest().encode()
-        decoded = decode_first(data)
-    except UnusableImageError as error:
-        record["detail"] = error.detail.encode()[: DTYPE["detail"].itemsize]
-        record["reason"] = error.reason.encode()
-        return
-    image = decoded.image
-    size = f"{image.width}x{image.height}:".encode()
-    record["pixels"] = hashlib.sha256(size + image.tobytes()).hexdigest().encode()
-    grey = image.convert("L")
-    reduced = grey.resize((_REDUCED, _REDUCED), Image.Resampling.LANCZOS)
-    record["hash"] = perceptual_hash(reduced)
-    record["mirrored"] = perceptual_hash(ImageOps.mirror(reduced))
-    record["thumbnail"] = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-    record["white"], record["is_white_stated"] = decoded.white, decoded.is_white_stated
-    record["n_frames"] = decoded.n_frames
-
-
-def perceptual_hash(image: Image.Image) -> npt.NDArray[np.uint64]:
-    """256-bit DCT hash (`imagehash.phash` with `hash_size=16`) as four words, shape (4,)."""
-    bits = np.asarray(imagehash.phash(image, hash_size=_HASH_SIDE).hash, dtype=bool)
-    return np.packbits(bits.ravel()).view(np.uint64)
 
 
 _EXAMPLES = 5
@@ -278,18 +221,10 @@ def manifest_sha256(faces: Faces) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def images_sha256(faces: Faces) -> str:
-    """SHA-256 over the sorted SHA-256 of the images used, whatever their labels are."""
-    return hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest()
-
-
 def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) -> DataRecord:
     """The faces an audit rests on, in aggregate.
 
-    Args:
-        faces: The images used.
-        kind: Name of the source plugin.
-        found_cautions: What the images themselves showed, beside the source's own cautions.
+    `found_cautions` are what the images themselves showed, beside the source's own cautions.
     """
     table = faces.table
     names = table.identities
@@ -315,5 +250,5 @@ def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) 
         notices=table.notices,
         exclusions=summarise_exclusions(table.exclusions),
         manifest_sha256=manifest_sha256(faces),
-        images_sha256=images_sha256(faces),
+        images_sha256=hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest(),
     )

@@ -5,24 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
-import numpy as np
 from pydantic import Field
 
-from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.contents import BASE64, recognise
-from bias_audit.data.faces import Exclusion, FaceTable, ImageReference
-from bias_audit.data.rows import comparable, one_line, reference_of
-from bias_audit.data.scan import noticed, open_once, unusable_images
+from bias_audit.data.faces import Exclusion, ImageReference
+from bias_audit.data.images import NOT_FETCHED, UnusableImageError
+from bias_audit.data.texts import comparable, one_line, reference_of
 from bias_audit.errors import DataError
-from bias_audit.files import digest
-from bias_audit.progress import Progress
-from bias_audit.statistics.proportions import wilson_interval
 
 NO_PATH = "(no path)"
 """Stands for an entry that names no file."""
@@ -30,6 +24,8 @@ _LONG = 50
 """Characters from which on a text may be an image in base64."""
 _LINK_TEXT = 4096
 """A file that is longer is no link that a copy has turned into text."""
+_FETCHED = {"annex/objects/": "git annex get", "/files/md5/": "dvc pull", "/cache/": "dvc pull"}
+"""Parts of the targets of links, and what fetches the content of such."""
 _UNICODE = "paths were found in another Unicode form, or with other blanks or dashes"
 _ABSOLUTE = "absolute paths inside of the folder were read as relative to it"
 _BACKSLASHES = "paths with \\ between folders were read with /"
@@ -75,9 +71,7 @@ class _Folder:
         """Of an entry; one that the listing lacks may be there on disks that ignore case."""
         known = self.entries.get(name)
         if known is None and os.path.lexists(self.path / name):
-            path = self.path / name
-            known = "link" if path.is_symlink() else _kind(path)
-            self.entries[name] = known
+            known = self.entries[name] = _kind(self.path / name)
         return known or ""
 
 
@@ -88,25 +82,11 @@ def _kind(entry: os.DirEntry[str] | Path) -> str:
     return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
 
 
-class _NotFoundError(Exception):
-    """Why a path leads to no image."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        self.detail = detail
-        super().__init__(reason)
-
-
 class ImageFinder:
     """Finds images inside a folder, each of its sub-folders listed once."""
 
     def __init__(self, root: Path, *, follow_links: bool = False) -> None:
-        """Look inside a folder.
-
-        Args:
-            root: As the config names it; may itself be a link.
-            follow_links: Whether links may lead outside of it.
-        """
+        """Look inside a folder, which may itself be a link."""
         self.root = root.resolve()
         self._named = Path(os.path.abspath(root))  # noqa: PTH100 - links stay as they are
         self._follow = follow_links
@@ -117,20 +97,17 @@ class ImageFinder:
     @property
     def names(self) -> list[str]:
         """Names in the folder itself that are not folders, sorted."""
-        top = self._folders[()]
-        links = (name for name, kind in top.entries.items() if kind == "link")
-        folders = {name for name in links if (top.path / name).is_dir()}
-        folders |= {name for name, kind in top.entries.items() if kind == "folder"}
-        return sorted(top.entries.keys() - folders)
+        entries = self._folders[()].entries.items()
+        return sorted(
+            name
+            for name, kind in entries
+            if kind != "folder" and not (kind == "link" and (self.root / name).is_dir())
+        )
 
     def find(self, name: str) -> ImageReference | Exclusion:
-        """The image file that a path names.
+        """The image file that a path names, or why there is none.
 
-        Args:
-            name: Relative to the folder or absolute, as the source writes it; not trusted.
-
-        Returns:
-            A reference to the file, or why there is none.
+        The path is relative to the folder or absolute, as the source writes it; it is not trusted.
         """
         if not comparable(name):
             detail = "expected an image or a path, got an empty field"
@@ -141,14 +118,13 @@ class ImageFinder:
             return Exclusion(NO_PATH, "image as text", detail)
         try:
             return ImageReference(self._found(name))
-        except _NotFoundError as error:
+        except UnusableImageError as error:
             hint = self._hint(name) if error.reason == "missing file" else ""
             return Exclusion(reference_of(name), error.reason, error.detail + hint)
         except (OSError, RuntimeError, ValueError):
-            detail = (
-                f"'{one_line(name)}' cannot be looked up: its links lead in a circle, or it is "
-            )
-            return Exclusion(reference_of(name), "missing file", f"{detail}no path")
+            why = "its links lead in a circle, or it is no path"
+            detail = f"'{one_line(name)}' cannot be looked up: {why}"
+            return Exclusion(reference_of(name), "missing file", detail)
 
     def _hint(self, name: str) -> str:
         """The nearest way to write a path that leads to a file."""
@@ -174,16 +150,13 @@ class ImageFinder:
     def _found(self, name: str) -> Path:
         try:
             return self._walk(self._parts(name))
-        except _NotFoundError:
+        except UnusableImageError:
             # a file may have \ in its name, so that is tried first
             if "\\" not in name or _is_windows_absolute(name):
                 raise
-            try:
-                found = self._walk(self._parts(name.replace("\\", "/")))
-            except _NotFoundError as error:
-                raise error from None
-            self._changed[_BACKSLASHES] += 1
-            return found
+        found = self._walk(self._parts(name.replace("\\", "/")))
+        self._changed[_BACKSLASHES] += 1
+        return found
 
     def _parts(self, name: str) -> tuple[str, ...]:
         """Names of the folders and of the file, from the root on."""
@@ -197,7 +170,7 @@ class ImageFinder:
         inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
         if inside.startswith(".."):
             detail = f"expected a file inside of the folder, got '{one_line(name)}'"
-            raise _NotFoundError("path leaves the folder", f"{detail}, which leads out of it")
+            raise UnusableImageError("path leaves the folder", f"{detail}, which leads out of it")
         return PurePosixPath(inside).parts
 
     def _inside(self, name: str) -> tuple[str, ...]:
@@ -216,14 +189,16 @@ class ImageFinder:
                 return own.relative_to(base).parts
         raise self._elsewhere(name, PurePosixPath(name).parts[1:])
 
-    def _elsewhere(self, name: str, parts: tuple[str, ...]) -> _NotFoundError:
+    def _elsewhere(self, name: str, parts: tuple[str, ...]) -> UnusableImageError:
         """An absolute path; where its end lies inside of the folder, the fix is known.
 
         A file that is there under its own path is another picture than one of the folder.
         """
         if os.path.exists(name):  # noqa: PTH110 - of any form
             detail = "the file lies outside of data.root: set data.root to a folder that holds it"
-            raise _NotFoundError("absolute path", f"{detail}, or copy or link it into the folder")
+            raise UnusableImageError(
+                "absolute path", f"{detail}, or copy or link it into the folder"
+            )
         hint = ""
         for start in range(len(parts)):
             if self._is_there(parts[start:]):
@@ -231,19 +206,21 @@ class ImageFinder:
                 hint = f": write '{one_line(ours)}', without '{one_line(name[: -len(ours)])}'"
                 break
         detail = f"expected a path inside of data.root, or relative to it{hint}"
-        return _NotFoundError("absolute path", detail)
+        return UnusableImageError("absolute path", detail)
 
     def _is_there(self, parts: tuple[str, ...]) -> bool:
         try:
             self._walk(parts)
-        except (_NotFoundError, OSError, RuntimeError, ValueError):
+        except (UnusableImageError, OSError, RuntimeError, ValueError):
             return False
         return True
 
     def _walk(self, parts: tuple[str, ...]) -> Path:
         """The file at the end of a path, every link on it looked at."""
         if not parts:
-            raise _NotFoundError("missing file", "expected an image file, got data.root itself")
+            raise UnusableImageError(
+                "missing file", "expected an image file, got data.root itself"
+            )
         real: tuple[str, ...] = ()
         folder, changed = self._folders[()], False
         for part in parts[:-1]:
@@ -256,16 +233,14 @@ class ImageFinder:
         name = self._entry(folder, parts[-1], parts)
         changed |= name != parts[-1]
         path, is_outside = folder.path / name, folder.is_outside
-        own = self._shown(path)
-        if folder.entries[name] == "link":
+        kind = folder.entries[name]
+        if kind == "link":
             target, is_outside = self._target(folder, name)
-            if not target.is_file():
-                raise _NotFoundError("missing file", f"expected an image file, {own} is none")
-        elif folder.entries[name] == "folder":
-            raise _NotFoundError("missing file", f"expected an image file, {own} is a folder")
-        elif folder.entries[name] != "file":
-            detail = f"expected an image file, {own} is a pipe, a socket or a device"
-            raise _NotFoundError("missing file", detail)
+            kind = "file" if target.is_file() else "none"
+        if kind != "file":
+            got = {"folder": "a folder", "other": "a pipe, a socket or a device"}.get(kind, kind)
+            detail = f"expected an image file, {self._shown(path)} is {got}"
+            raise UnusableImageError("missing file", detail)
         self._changed[_UNICODE] += changed
         self._changed[_OUTSIDE] += is_outside
         return path
@@ -284,14 +259,14 @@ class ImageFinder:
             target = _link_as_text(path)
             if target is None:
                 detail = f"expected a folder, got the file {self._shown(path)}"
-                raise _NotFoundError("missing file", detail)
+                raise UnusableImageError("missing file", detail)
             if not self._follow:
                 detail = (
                     f"{self._shown(path)} is a link that a copy has turned into text: make it a "
                     f"link to '{one_line(target)}' again, or set data.follow_links: true to "
                     "follow it"
                 )
-                raise _NotFoundError("path leaves the folder", detail)
+                raise UnusableImageError("path leaves the folder", detail)
             path = path.parent / target
             is_outside = True
         return _Folder(path, is_outside=is_outside)
@@ -306,26 +281,33 @@ class ImageFinder:
         if alike:
             names = ", ".join(repr(other) for other in sorted(alike)[:5])
             detail = f"expected one file like '{one_line(name)}', got {names}"
-            raise _NotFoundError("ambiguous path", f"{detail}; write it as the disk does")
+            raise UnusableImageError("ambiguous path", f"{detail}; write it as the disk does")
         if f"{name}.dvc" in folder.entries:
             own = one_line(name)
             detail = f"{own} is not here, only {own}.dvc: fetch it with `dvc pull`"
-            raise _NotFoundError("content not fetched", detail)
+            raise UnusableImageError(NOT_FETCHED, detail)
         whole = one_line("/".join(parts))
         near = folder.any_case.get(name.casefold())
         hint = f"; there is '{one_line(near)}'" if near else ""
         detail = f"expected an image file '{whole}' in data.root{hint}"
-        raise _NotFoundError("missing file", detail)
+        raise UnusableImageError("missing file", detail)
 
     def _target(self, folder: _Folder, name: str) -> tuple[Path, bool]:
         """Where a link leads, and whether that is outside of the folder."""
         link = folder.path / name
         target = link.resolve()
         if not target.exists():
-            raise _NotFoundError(*_broken(link, self._shown(link)))
+            leads = link.readlink().as_posix()
+            shown = self._shown(link)
+            for part, command in _FETCHED.items():
+                if part in leads:
+                    what = f"{shown} is a link to content that is not here"
+                    raise UnusableImageError(NOT_FETCHED, f"{what}: fetch it with `{command}`")
+            detail = f"{shown} is a link that leads nowhere: to '{one_line(leads)}'"
+            raise UnusableImageError("missing file", detail)
         is_outside = folder.is_outside or not target.is_relative_to(self.root)
         if is_outside and not self._follow:
-            raise _NotFoundError(
+            raise UnusableImageError(
                 "path leaves the folder",
                 f"{self._shown(link)} is a link that leads outside of data.root; set "
                 "data.follow_links: true to follow it",
@@ -339,15 +321,6 @@ def _is_windows_absolute(name: str) -> bool:
     return begins and os.name != "nt" and bool(PureWindowsPath(name).anchor)
 
 
-def _broken(link: Path, shown: str) -> tuple[str, str]:
-    target = link.readlink().as_posix()
-    for part, command in (("annex/objects/", "git annex get"), ("/files/md5/", "dvc pull")):
-        if part in target or (command == "dvc pull" and "/cache/" in target):
-            detail = f"{shown} is a link to content that is not here: fetch it with `{command}`"
-            return "content not fetched", detail
-    return "missing file", f"{shown} is a link that leads nowhere: to '{one_line(target)}'"
-
-
 def _link_as_text(path: Path) -> str | None:
     """The folder that a file names where some copies turn links into text; None if it is none."""
     try:
@@ -359,77 +332,8 @@ def _link_as_text(path: Path) -> str | None:
 
 
 def existing_folder(folder: Path, *, expected: str) -> Path:
-    """The folder as it is named.
-
-    Raises:
-        DataError: It is not a folder; `expected` says what should be in it.
-    """
+    """The folder as it is named; raises DataError if it is none, saying what should be in it."""
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing of that name"
         raise DataError(f"{folder}: expected a folder with {expected}, got {got}")
     return folder
-
-
-SAMPLE = 600
-"""Images opened: without one unusable among them, at most 0.6 % of all are."""
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class QuickLook:
-    """What a sample of the images shows."""
-
-    n_opened: int
-    unusable: tuple[Exclusion, ...]
-    """Images of the sample that cannot be used."""
-    share: tuple[float, float]
-    """Interval for the share of unusable images among all; where all were opened, the share."""
-    notices: tuple[str, ...]
-
-
-def quick_look(
-    table: FaceTable, *, workers: int, seed: int, progress: Progress, cache: Path | None
-) -> QuickLook:
-    """Open a sample of the images; duplicates are not looked for.
-
-    Args:
-        table: The annotated faces.
-        workers: Threads that decode.
-        seed: Of the audit.
-        progress: Where to report.
-        cache: Folder for what was seen; see `opening.open_once`.
-
-    Raises:
-        OutputError: The cache cannot be written.
-    """
-    rng = np.random.default_rng([seed, int(digest("quick look")[:16], 16)])
-    sample = table.only(spread(table.cells, SAMPLE, rng))
-    records = open_once(sample, workers=workers, progress=progress, cache=cache)
-    unusable = unusable_images(sample, records)
-    share = len(unusable) / len(sample)
-    exact = len(sample) == len(table)
-    return QuickLook(
-        n_opened=len(sample),
-        unusable=tuple(unusable),
-        share=(share, share) if exact else wilson_interval(share, len(sample), level=LEVEL),
-        notices=tuple(noticed(records[records["reason"] == b""], near_duplicates=True)),
-    )
-
-
-def spread(cells: IntArray, n: int, rng: np.random.Generator) -> IntArray:
-    """Rows of a systematic sample: each as likely as any other, every cell in its share.
-
-    Args:
-        cells: Intersection of each image, shape (n_images,).
-        n: Rows to draw; all, where there are no more.
-        rng: Decides where the sample begins, and the order within cells.
-
-    Returns:
-        Rows, ascending, shape (min(n, n_images),).
-    """
-    if len(cells) <= n:
-        return np.arange(len(cells), dtype=np.int64)
-    order = rng.permutation(len(cells))
-    order = order[np.argsort(cells[order], kind="stable")]
-    steps = (rng.random() + np.arange(n)) * (len(cells) / n)
-    return np.sort(order[steps.astype(np.int64)])

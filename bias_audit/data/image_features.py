@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import laplace
 
-from bias_audit.arrays import Float32Array, IntArray
+from bias_audit.arrays import Float32Array
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.data.faces import Faces, ImageReference
-from bias_audit.data.images import decode, read_bytes
-from bias_audit.files import digest, read_arrays, write_arrays, writing
+from bias_audit.data.images import decode, in_threads, read_bytes
 from bias_audit.progress import Progress
-from bias_audit.software import software_of
 
 Thumbnail = npt.NDArray[np.uint8]
 QUALITIES = (
@@ -96,10 +93,6 @@ def thumbnail(image: Image.Image) -> Thumbnail:
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
 
 
-_CHUNK = 16
-"""Images per task of the pool."""
-
-
 @dataclass(frozen=True)
 class ImageFeatures:
     """What every image looks like, without a backbone; rows are those of the faces."""
@@ -107,7 +100,7 @@ class ImageFeatures:
     fingerprint: str
     """Changes with the images, their order, and what is computed of them."""
     quality: npt.NDArray[np.float32]
-    """Shape (n_images, len(QUALITIES)), columns as `image_quality.QUALITIES` names them."""
+    """Shape (n_images, len(QUALITIES)), columns as `QUALITIES` names them."""
     thumbnails: npt.NDArray[np.uint8]
     """Shape (n_images, SIDE, SIDE, 3)."""
 
@@ -120,67 +113,44 @@ class ImageFeatures:
 def image_features(
     faces: Faces, *, workers: int, cache: Path, progress: Progress
 ) -> ImageFeatures:
-    """Describe every image, or recall what was computed before.
-
-    Args:
-        faces: The images.
-        workers: Threads that decode.
-        cache: Folder to keep the features in; an interrupted call goes on where it stopped.
-        progress: Where to report.
+    """Describe every image, or recall what was computed before; it goes on after an interruption.
 
     Raises:
         DataError: An image that was readable when scanned is no longer.
         OutputError: The cache cannot be written.
     """
-    fingerprint = digest("image features", software_of(__name__).digest, *faces.pixels)
-    file = cache / "images" / f"{fingerprint}.npz"
-    table = _recalled(file, len(faces))
-    missing = np.flatnonzero(~table.done)
+    kept = CacheEntry(Cache(cache / "images"), "image features", faces.pixels, describe)
+    n = len(faces)
+    table: dict[str, npt.NDArray[Any]] = {
+        "quality": np.zeros((n, len(QUALITIES)), dtype=np.float32),
+        "thumbnails": np.zeros((n, SIDE, SIDE, 3), dtype=np.uint8),
+        "done": np.zeros(n, dtype=np.bool_),
+    }
+    stored = kept.read() or {}
+    if _kinds(stored) == _kinds(table):
+        table = stored
+    missing = np.flatnonzero(~table["done"])
+
+    def work(row: int) -> None:
+        table["quality"][row], table["thumbnails"][row] = describe(faces.table.references[row])
+        table["done"][row] = True
+
     if len(missing):
-        with _kept(file, table):
-            _describe_all(faces, table, missing, workers=workers, progress=progress)
-    return ImageFeatures(fingerprint, table.quality, table.thumbnails)
+        try:
+            with progress.step("Image quality and pixels", total=n, unit="image") as step:
+                step.advance(n - len(missing))
+                in_threads(missing, work, workers=workers, done=step.advance)
+        finally:  # what was computed is kept, also after an interruption
+            kept.write(table)
+    return ImageFeatures(kept.fingerprint, table["quality"], table["thumbnails"])
 
 
-@dataclass(frozen=True)
-class _Table:
-    quality: npt.NDArray[np.float32]
-    thumbnails: npt.NDArray[np.uint8]
-    done: npt.NDArray[np.bool_]
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        return {"quality": self.quality, "thumbnails": self.thumbnails, "done": self.done}
-
-
-def _recalled(file: Path, n_images: int) -> _Table:
-    empty = _Table(
-        np.zeros((n_images, len(QUALITIES)), dtype=np.float32),
-        np.zeros((n_images, SIDE, SIDE, 3), dtype=np.uint8),
-        np.zeros(n_images, dtype=np.bool_),
-    )
-    stored = read_arrays(file)
-    if stored is None or stored.keys() != empty.arrays().keys():
-        return empty
-    fits = all(
-        stored[name].shape == array.shape and stored[name].dtype == array.dtype
-        for name, array in empty.arrays().items()
-    )
-    return _Table(stored["quality"], stored["thumbnails"], stored["done"]) if fits else empty
-
-
-@contextmanager
-def _kept(file: Path, table: _Table) -> Iterator[None]:
-    """Keep what was computed, also after an interruption."""
-    try:
-        yield
-    finally:
-        with writing(file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_arrays(file, table.arrays())
+def _kinds(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, tuple[object, ...]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def describe(reference: ImageReference) -> tuple[Float32Array, Thumbnail]:
-    """Quality and thumbnail of one image; see `image_quality`.
+    """Quality and thumbnail of one image; see `quality`.
 
     Raises:
         DataError: It cannot be read.
@@ -188,29 +158,3 @@ def describe(reference: ImageReference) -> tuple[Float32Array, Thumbnail]:
     data = read_bytes(reference)
     image = decode(data, reference.white)
     return quality(image, len(data)), thumbnail(image)
-
-
-def _describe_all(
-    faces: Faces, table: _Table, rows: IntArray, *, workers: int, progress: Progress
-) -> None:
-    references = faces.table.references
-    stop = threading.Event()
-
-    def work(chunk: IntArray) -> int:
-        for row in chunk:
-            if stop.is_set():
-                break
-            table.quality[row], table.thumbnails[row] = describe(references[row])
-            table.done[row] = True
-        return len(chunk)
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="image")
-    with progress.step("Image quality and pixels", total=len(faces), unit="image") as step:
-        step.advance(len(faces) - len(rows))
-        try:
-            chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-            for future in as_completed([pool.submit(work, chunk) for chunk in chunks]):
-                step.advance(future.result())
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)

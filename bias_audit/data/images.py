@@ -7,11 +7,12 @@ import io
 import stat
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
+from bias_audit.arrays import IntArray
 from bias_audit.contents import DAMAGED_OR_RARE, PLUGGED, recognise
-from bias_audit.data.faces import ImageReference
-from bias_audit.data.parquet import image_bytes
-from bias_audit.data.rows import some
+from bias_audit.data.texts import some
 from bias_audit.errors import DataError
 
+if TYPE_CHECKING:  # what is only named here takes no part in fingerprints of activations
+    from bias_audit.data.faces import ImageReference
+
 Values = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
 WHITE_16 = 65535
 WHITES = (255, 1023, 4095, 16383, WHITE_16, 2**20 - 1, 2**24 - 1, 2**31 - 1, 2**32 - 1)
 """White of the depths that cameras and scanners have: 8, 10, 12, 14, 16 bits and more."""
@@ -55,8 +57,28 @@ _OVERSHOOT = 1.02
 """So much more than white floating-point values may be, and as little below 0."""
 
 
-class UnknownRangeError(ValueError):
-    """Values that are no grey values from 0 upwards."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+MIN_SIDE = 16
+"""Pixels; a face below this shows nothing a backbone could tell."""
+MAX_PIXELS = 50_000_000
+"""Refused from the header, before anything is decoded: 150 MB as RGB."""
+_TOO_LARGE = f"expected at most {MAX_PIXELS} pixels, got {{}}; not decoded"
+MAX_BYTES = 100_000_000
+_ORIENTATION = ExifTags.Base.Orientation
+NOT_INSTALLED = "format not installed"
+"""Reason of images that could be read after the installation of a package."""
+NOT_FETCHED = "content not fetched"
+"""Reason of pointers to content that is elsewhere."""
+
+
+class UnusableImageError(DataError):
+    """One image cannot be used; its reason is a short class to count by."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keep the class apart from the detail."""
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
 
 
 @dataclass(frozen=True)
@@ -82,42 +104,50 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
     return image.mode in {"I", "F"} or image.mode.startswith("I;16") or _raw_mode(image) != ""
 
 
-def read_deep(image: ImageFile.ImageFile, low: Bytes | None) -> Deep:
-    """The values of an image.
-
-    Args:
-        image: Loaded.
-        low: Of colours, the low bytes, see `low_bytes`.
-
-    Raises:
-        UnknownRangeError: Some are negative, infinite or no number.
-    """
-    if low is not None:
-        high = np.asarray(image).astype(np.float64)
-        values = 256 * high + low
-        colours = values[..., :3]
-        if values.shape[-1] > colours.shape[-1]:
-            # transparency is a share of its own range
-            alpha = values[..., 3]
-            values[..., 3] = alpha / _white_of(alpha) * _white_of(colours)
-        return Deep(values, _white_of(colours), is_stated=False)
+def read_deep(image: ImageFile.ImageFile, data: bytes) -> Deep | None:
+    """The values of an image of more than 8 bits; None where Pillow's 8 bits of it are enough."""
+    if image.mode in {"RGB", "RGBA"}:
+        return _deep_colours(image, data)
+    image.load()
     tags = getattr(image, "tag_v2", {})
     whole = np.asarray(image)
+    is_floating = whole.dtype.kind == "f"
     if whole.dtype == np.int32 and tags and _first(tags.get(_FORMAT)) != _SIGNED:
         whole = whole.view(np.uint32)
     values = whole.astype(np.float64)
+    undershoot = (_OVERSHOOT - 1) * max(values.max(), 0) if is_floating else 0
+    got = f"{values.min():g} to {values.max():g}" if values.min() < -undershoot else ""
     if not np.isfinite(values).all():
-        raise UnknownRangeError(
-            "expected grey values from 0 upwards, got some that are infinite or no number"
-        )
-    undershoot = (_OVERSHOOT - 1) * max(values.max(), 0) if whole.dtype.kind == "f" else 0
-    if values.min() < -undershoot:
-        got = f"{values.min():g} to {values.max():g}"
-        raise UnknownRangeError(f"expected grey values from 0 upwards, got {got}")
-    deep = _with_white(values, tags, is_floating=whole.dtype.kind == "f")
+        got = "some that are infinite or no number"
+    if got:
+        detail = f"expected grey values from 0 upwards, got {got}"
+        raise UnusableImageError("unsupported pixels", detail)
+    deep = _with_white(values, tags, is_floating=is_floating)
     if tags and tags.get(_WHITE_IS_ZERO) == 0:
         return Deep(deep.white - values, deep.white, deep.is_stated)
     return deep
+
+
+def _deep_colours(image: ImageFile.ImageFile, data: bytes) -> Deep | None:
+    """Colours of 16 bits, of which Pillow keeps the high bytes: the low ones are read beside."""
+    with Image.open(io.BytesIO(data), formats=formats()) as again:
+        image.load()
+        if np.asarray(image)[..., :3].max() >= 64:  # noqa: PLR2004 - more than 14 bits are in use
+            return None
+        raw = _raw_mode(again)
+        other = _OTHER_BYTE[raw]
+        again.tile = [
+            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+            for tile in again.tile
+        ]
+        low = np.asarray(again)
+    low = low[..., [1, 1, 1, 3]] if raw == _GREY_ALPHA else low
+    values = 256 * np.asarray(image).astype(np.float64) + low
+    colours, alpha = values[..., :3], values[..., 3:]
+    if alpha.size:
+        # transparency is a share of its own range
+        alpha[...] = alpha / _white_of(alpha) * _white_of(colours)
+    return Deep(values, _white_of(colours), is_stated=False)
 
 
 def _with_white(values: Values, tags: Mapping[int, object], *, is_floating: bool) -> Deep:
@@ -140,28 +170,6 @@ def _with_white(values: Values, tags: Mapping[int, object], *, is_floating: bool
     return Deep(values, _white_of(np.array(largest)), is_stated=False)
 
 
-def low_bytes(image: ImageFile.ImageFile, again: ImageFile.ImageFile) -> Bytes | None:
-    """The low bytes of 16-bit colours, of which Pillow keeps the high ones.
-
-    Args:
-        image: Loaded; where its values reach a quarter of the range, the high bytes are enough.
-        again: The same image, opened but not yet loaded.
-    """
-    if np.asarray(image)[..., :3].max() >= 64:  # noqa: PLR2004 - more than 14 bits are in use
-        return None
-    raw = _raw_mode(again)
-    again.tile = [
-        tile._replace(args=_with_raw_mode(tile.args, _OTHER_BYTE[raw])) for tile in again.tile
-    ]
-    found = np.asarray(again)
-    return found[..., [1, 1, 1, 3]] if raw == _GREY_ALPHA else found
-
-
-def common_white(whites: Sequence[int]) -> int:
-    """The white of most images of a data set: the smallest that holds at least half of them."""
-    return sorted(whites)[(len(whites) - 1) // 2] if whites else 0
-
-
 def _white_of(values: Values) -> int:
     largest = values.max()
     return next((white for white in WHITES if largest <= white), int(np.ceil(largest)))
@@ -172,12 +180,8 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
     if not image.tile:
         return ""
     args = image.tile[0].args
-    raw = args if isinstance(args, str) else args[0] if isinstance(args, tuple) and args else ""
-    return raw if raw in _OTHER_BYTE else ""
-
-
-def _with_raw_mode(args: object, raw: str) -> Any:
-    return (raw, *args[1:]) if isinstance(args, tuple) else raw
+    raw = args[0] if isinstance(args, tuple) and args else args
+    return raw if isinstance(raw, str) and raw in _OTHER_BYTE else ""
 
 
 def _first(value: object) -> float:
@@ -185,33 +189,6 @@ def _first(value: object) -> float:
     numbers = value if isinstance(value, tuple) else (value,)
     known = [float(n) for n in numbers if isinstance(n, int | float)]
     return min(known, default=0.0)
-
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-MIN_SIDE = 16
-"""Pixels; a face below this shows nothing a backbone could tell."""
-MAX_PIXELS = 50_000_000
-"""Refused from the header, before anything is decoded: 150 MB as RGB."""
-MAX_BYTES = 100_000_000
-_ORIENTATION = ExifTags.Base.Orientation
-NOT_INSTALLED = "format not installed"
-"""Reason of images that could be read after the installation of a package."""
-NOT_FETCHED = "content not fetched"
-"""Reason of pointers to content that is elsewhere."""
-
-
-class UnusableImageError(DataError):
-    """One image cannot be used.
-
-    Attributes:
-        reason: A short class to count by, such as "corrupt image".
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        """Keep the class apart from the detail."""
-        self.reason = reason
-        self.detail = detail
-        super().__init__(f"{reason}: {detail}")
 
 
 @dataclass(frozen=True)
@@ -283,25 +260,21 @@ def decode_first(data: bytes, white: int = 0) -> DecodedImage:
 
     The EXIF orientation is applied; transparency is laid over white; palettes, grey and CMYK are
     converted. What is deeper than 8 bits is scaled by the range that the file states, else by the
-    smallest usual one (8, 10, 12, 14, 16 bits, ...) that holds all its values.
-
-    Args:
-        data: A file in one of `formats`.
-        white: Of most images of the data set; used where it is more than the image's own, so
-            that a dark picture stays dark.
+    smallest usual one (8, 10, 12, 14, 16 bits, ...) that holds all its values, or by `white`, that
+    of most images of the data set, where it is more: so a dark picture stays dark.
 
     Raises:
-        UnusableImageError: It is none of these, damaged, too small or too large.
+        UnusableImageError: It is in none of `formats`, damaged, too small or too large.
     """
     kind: str | None = "JPEG, PNG or other"
     # Other libraries (WeasyPrint) let half a file pass for a whole one, for the whole process.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as image:
-            _check_size(image.width, image.height)
+            _refuse_size(*image.size)
             n_frames = int(getattr(image, "n_frames", 1))
             kind, was_deep = image.format, is_deep(image)
-            deep = _read_deep(image, data) if was_deep else None
+            deep = read_deep(image, data) if was_deep else None
             image.load()
             if deep is None:
                 rgb = _to_rgb(ImageOps.exif_transpose(image))
@@ -314,25 +287,12 @@ def decode_first(data: bytes, white: int = 0) -> DecodedImage:
         raise
     except UnidentifiedImageError as error:
         raise _not_an_image(data) from error
-    except UnknownRangeError as error:
-        raise UnusableImageError("unsupported pixels", str(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnusableImageError("too large", _too_large(str(error))) from error
+        raise UnusableImageError("too large", _TOO_LARGE.format(error)) from error
     except Exception as error:
         # Decoders of damaged bytes fail in every way; all of them mean this one thing.
         detail = f"expected an intact {kind} image, got a damaged or an incomplete one"
         raise UnusableImageError("corrupt image", detail) from error
-
-
-def _read_deep(image: ImageFile.ImageFile, data: bytes) -> Deep | None:
-    """The values of an image of more than 8 bits; None where Pillow's 8 bits of it are enough."""
-    if image.mode not in {"RGB", "RGBA"}:
-        image.load()
-        return read_deep(image, None)
-    with Image.open(io.BytesIO(data), formats=formats()) as again:
-        image.load()
-        low = low_bytes(image, again)
-        return None if low is None else read_deep(image, low)
 
 
 def _not_an_image(data: bytes) -> UnusableImageError:
@@ -347,25 +307,17 @@ def _not_an_image(data: bytes) -> UnusableImageError:
     fix = f"; {content.fix}" if content.fix else ""
     reason = NOT_FETCHED if content.is_pointer else "not an image"
     reason = NOT_INSTALLED if content.what in PLUGGED else reason
-    if reason == NOT_INSTALLED and content.what in _readable():
+    if PLUGGED.get(content.what) in formats():
         reason, fix = "corrupt image", ", which is damaged"
     return UnusableImageError(reason, f"expected {expected}, got {content.what}{fix}")
 
 
-def _readable() -> set[str]:
-    return {what for what, kind in PLUGGED.items() if kind in formats()}
-
-
-def _check_size(width: int, height: int) -> None:
+def _refuse_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise UnusableImageError("too large", _too_large(f"{width} x {height}"))
+        raise UnusableImageError("too large", _TOO_LARGE.format(f"{width} x {height}"))
     if min(width, height) < MIN_SIDE:
         detail = f"expected sides of at least {MIN_SIDE} pixels, got {width} x {height}"
         raise UnusableImageError("too small", detail)
-
-
-def _too_large(got: str) -> str:
-    return f"expected at most {MAX_PIXELS} pixels, got {got}; not decoded"
 
 
 def _refuse_large(reference: ImageReference, size: int) -> None:
@@ -382,45 +334,71 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-class _RowGroup(NamedTuple):
-    """The latest row group a thread has read."""
-
-    key: tuple[str, int, int, str]
-    """File, its size and time of change, and the column."""
-    first: int
-    values: pa.ChunkedArray
+def image_bytes(value: object) -> bytes | None:
+    """The bytes of one value of an image column."""
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else None
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None
 
 
 class _Latest(threading.local):
-    group: _RowGroup | None = None
+    """The latest row group that a thread has read."""
+
+    key: tuple[str, int, int, str] | None = None
+    """File, its size and time of change, and the column."""
+    first = 0
+    values: Sequence[Any] = ()
 
 
 _LATEST = _Latest()
 
 
 def _read_row(file: Path, row: int, column: str) -> bytes | None:
-    status = file.stat()
+    status, latest = file.stat(), _LATEST
     key = (str(file), status.st_size, status.st_mtime_ns, column)
-    group = _LATEST.group
-    if group is None or group.key != key or not 0 <= row - group.first < len(group.values):
-        group = _LATEST.group = _read_group(file, row, column, key)
-    return image_bytes(group.values[row - group.first].as_py())
+    if latest.key != key or not 0 <= row - latest.first < len(latest.values):
+        with pq.ParquetFile(file) as parquet:
+            counts = [
+                parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)
+            ]
+            ends = np.cumsum(counts)
+            group = int(np.searchsorted(ends, row, side="right"))
+            if group == len(counts):
+                detail = f"{file.name}: expected row {row}, the file has {sum(counts)} rows"
+                raise UnusableImageError("unreadable file", detail)
+            table = parquet.read_row_group(group, columns=[column], use_threads=False)
+        latest.key, latest.first = key, int(ends[group]) - counts[group]
+        latest.values = table.column(0)
+    return image_bytes(latest.values[row - latest.first].as_py())
 
 
-def _read_group(file: Path, row: int, column: str, key: tuple[str, int, int, str]) -> _RowGroup:
-    with pq.ParquetFile(file) as parquet:
-        index, first = _group_of(parquet.metadata, row, file)
-        table = parquet.read_row_group(index, columns=[column], use_threads=False)
-    return _RowGroup(key, first, table.column(0))
+_CHUNK = 16
+"""Images per task of the pool."""
 
 
-def _group_of(metadata: Any, row: int, file: Path) -> tuple[int, int]:
-    first = 0
-    for index in range(metadata.num_row_groups):
-        count = metadata.row_group(index).num_rows
-        if row < first + count:
-            return index, first
-        first += count
-    raise UnusableImageError(
-        "unreadable file", f"{file.name}: expected row {row}, the file has {first} rows"
-    )
+def in_threads(
+    rows: IntArray, work: Callable[[int], None], *, workers: int, done: Callable[[int], object]
+) -> None:
+    """Do some work for every row in threads; what stops one of them stops all.
+
+    `done` is called here, with the number of rows that are done since its last call.
+    """
+    stop = threading.Event()
+
+    def work_through(chunk: IntArray) -> int:
+        for row in chunk:
+            if stop.is_set():
+                break
+            work(row)
+        return len(chunk)
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="image")
+    try:
+        chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+        for future in as_completed([pool.submit(work_through, chunk) for chunk in chunks]):
+            done(future.result())
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)

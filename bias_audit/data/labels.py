@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from bias_audit.data.ages import UNIT, Ranges, bin_of, ordered_bins
-from bias_audit.data.rows import FREQUENT, WHOLE_NUMBER, comparable, one_line, some
+from bias_audit.data.texts import FREQUENT, WHOLE_NUMBER, comparable, one_line, some
 from bias_audit.errors import DataError
 
 _NUMBER = re.compile(r"([+-]?\d{1,15})(?:([.,])(\d{1,30}))?")
@@ -99,19 +99,14 @@ class LevelReader:
             return
         yield from ((level, _FORMS) for level in self._other_forms(key))
         if self._bins is not None and (numbers := self._readings(key)):
-            yield self._binned(text, numbers)
+            places = self._places(numbers)
+            is_plain = _number(key) in numbers and places == self._places(numbers[:1])
+            level = self._levels[min(places)] if len(places) == 1 else text
+            yield level, "" if is_plain or len(places) != 1 else _THOUSANDS
         if level := self._ranges.spelled(key):
             yield level, _FORMS
         if level := self._ranges.dated(key):
             yield level, _DATES
-
-    def _binned(self, text: str, numbers: Sequence[float]) -> tuple[str, str]:
-        """The one bin of all that a text may mean; the text itself where there is none."""
-        places = self._places(numbers)
-        if len(places) != 1:
-            return text, ""
-        is_plain = _number(self._key(text)) in numbers and places == self._places(numbers[:1])
-        return self._levels[places.pop()], "" if is_plain else _THOUSANDS
 
     def _other_forms(self, key: str) -> Iterator[str]:
         """Levels that are the same number, or the same truth value."""
@@ -147,10 +142,7 @@ class LevelReader:
     def problem(self, label: str, n_rows: int = FREQUENT) -> tuple[str, str]:
         """Why a label that is no level is none: a short class to count by, and the detail.
 
-        Args:
-            label: As the table has it.
-            n_rows: That have it; what few have may be a person's name in the wrong column, and
-                is not shown.
+        What few rows have may be a person's name in the wrong column, and is not shown.
         """
         key = comparable(label)
         numbers = self._readings(key)
@@ -159,7 +151,7 @@ class LevelReader:
             shown = repr(one_line(label))
         if self._bins is None:
             hint = ""
-            if numbers and self._are_bins():
+            if numbers and _are_bins(self._levels):
                 hint = f"; if the column holds numbers, set data.binned: [{self._name}]"
             elif key.isdecimal() and all(_number(level) is None for level in self._levels):
                 hint = "; if the file holds numbers without names, declare these: 0, 1"
@@ -173,13 +165,6 @@ class LevelReader:
         what = "negative number" if numbers[0] < 0 else "number in no bin"
         return what, f"{self._name}: expected a number in {some(self._levels)}; got {shown}"
 
-    def _are_bins(self) -> bool:
-        try:
-            ordered_bins(self._levels)
-        except ValueError:
-            return False
-        return True
-
     def notices(self) -> Iterator[str]:
         """What was changed, with counts."""
         for why, changes in self._changed.items():
@@ -188,15 +173,11 @@ class LevelReader:
             yield f"{changes.total()} labels of {self._name} {why}{which}"
 
 
-def same_levels(levels: Sequence[str]) -> tuple[str, str] | None:
-    """The first two levels that no label could tell apart; None where all differ."""
-    seen: dict[str, str] = {}
-    for level in levels:
-        key = comparable(level)
-        if key in seen:
-            return seen[key], level
-        seen[key] = level
-    return None
+def _are_bins(levels: Sequence[str]) -> bool:
+    try:
+        return bool(ordered_bins(levels))
+    except ValueError:
+        return False
 
 
 def _codes(name: str, levels: Sequence[str], classes: Sequence[str]) -> dict[str, str]:

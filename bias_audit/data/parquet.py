@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,91 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bias_audit.data.annotations import Annotation
-from bias_audit.data.faces import Exclusion, ImageReference
-from bias_audit.data.finding import ImageFinder
-from bias_audit.data.rows import find_columns, one_line, trimmed
+from bias_audit.data.faces import ImageReference
+from bias_audit.data.images import image_bytes
+from bias_audit.data.texts import one_line, trimmed
 from bias_audit.errors import DataError
-
-_SHARD = re.compile(r"(train|val|validation)\b.*?(?:-(\d+)-of-(\d+).*)?\.parquet")
-
-
-def find_shards(
-    root: Path, splits: Sequence[str], *, sub_folder: str
-) -> tuple[tuple[str, Path], ...]:
-    """Parquet files of some splits in `root/sub_folder`, else in `root` or `root/data`.
-
-    Returns:
-        (split, file) pairs, sorted by split as asked and then by name.
-    """
-    for folder in (root / sub_folder, root, root / "data"):
-        found = [
-            (split, file)
-            for split in splits
-            for file in sorted(folder.glob("*.parquet"))
-            if file.is_file()
-            and (match := _SHARD.fullmatch(file.name))
-            and match[1].startswith(split)
-        ]
-        if found:
-            return tuple(found)
-    return ()
-
-
-def read_shards(
-    shards: Sequence[tuple[str, Path]],
-    classes: Mapping[str, Sequence[str]],
-    finder: ImageFinder,
-    *,
-    notices: list[str],
-) -> Iterator[Annotation | Exclusion]:
-    """Labels and references of every row; the images stay where they are.
-
-    Args:
-        shards: (split, file) pairs.
-        classes: Label columns, with the documented names of their integer classes, used where
-            a file does not carry the names itself.
-        finder: Finds images that a file names instead of holding them.
-        notices: Receives what had to be assumed, and shards that are missing.
-
-    Raises:
-        DataError: A file cannot be read or lacks a column.
-    """
-    notices.extend(missing_shards([file for _, file in shards]))
-    assumed: set[str] = set()
-    for split, file in shards:
-        with opened(file) as source:
-            find_columns(file, source.schema_arrow.names, ("image", *classes))
-            columns = []
-            for column, documented in classes.items():
-                texts, names = read_texts(file, source, column)
-                if not names and pa.types.is_integer(source.schema_arrow.field(column).type):
-                    assumed.add(column)
-                    texts = [_named(text, documented) for text in texts]
-                columns.append(texts)
-            images = list(read_images(file, source, "image"))
-            rows = list(zip(images, *columns, strict=True))
-        for row, (found, *labels) in enumerate(rows):
-            label = ImageReference(file, row).label
-            if found is None:
-                yield Exclusion(label, *UNREADABLE)
-                continue
-            reference = finder.find(found) if isinstance(found, str) else found
-            if isinstance(reference, Exclusion):
-                yield reference
-                continue
-            yield Annotation(label, reference, tuple(labels), split=split)
-    if assumed:
-        notices.append(
-            f"the parquet files do not name the classes of {', '.join(sorted(assumed))}: the "
-            "order of the dataset card of HuggingFaceM4/FairFace is assumed"
-        )
-
-
-def _named(text: str, documented: Sequence[str]) -> str:
-    known = text.isdecimal() and int(text) < len(documented)
-    return documented[int(text)] if known else text
-
 
 Parquet = Any
 """A `pyarrow.parquet.ParquetFile`; its library has no types."""
@@ -153,8 +72,10 @@ def read_texts(file: Path, source: Parquet, column: str) -> tuple[list[str], lis
         )
     names = class_names(source.schema_arrow).get(column, []) if holds_numbers(kind) else []
     values = source.read(columns=[column]).column(column).to_pylist()
-    if _is_binary(kind):
-        values = [_decoded(file, column, value) for value in values]
+    try:
+        values = [value.decode() if isinstance(value, bytes) else value for value in values]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
     return [label_text(value, names) for value in values], names
 
 
@@ -164,13 +85,6 @@ def holds_numbers(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     )
-
-
-def _decoded(file: Path, column: str, value: object) -> object:
-    try:
-        return value.decode() if isinstance(value, bytes) else value
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
 
 
 def label_text(value: object, names: Sequence[str]) -> str:
@@ -199,13 +113,13 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 def image_hint(schema: pa.Schema) -> str:
     """Which column of a file holds images, for who asked for another one."""
-    found = [field.name for field in schema if _holds_images(field.type)]
+    kinds = {field.name: _element(field.type) for field in schema}
+    found = [
+        name
+        for name, kind in kinds.items()
+        if _is_binary(kind) or (pa.types.is_struct(kind) and _has_bytes(kind))
+    ]
     return f"; did you mean {one_line(found[0])!r}?" if len(found) == 1 else ""
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    kind = _element(kind)
-    return _is_binary(kind) or (pa.types.is_struct(kind) and _has_bytes(kind))
 
 
 def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
@@ -220,52 +134,34 @@ def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageRefer
     """
     kind = _value_type(source.schema_arrow.field(column).type)
     element = _element(kind)
-    struct = pa.types.is_struct(element)
-    if struct and not ({"bytes", "path"} & {field.name for field in element}):
-        raise DataError(
-            f"{file}: expected images or paths in column {column!r}, got {_named_parquet(element)}"
-        )
-    if not struct and not _is_binary(element):
-        yield from _paths(file, source, column, kind)
-        return
-    if element is kind and not struct and _holds_paths(source, column):
+    fields = {field.name for field in element} if pa.types.is_struct(element) else set()
+    if not pa.types.is_nested(kind) and (not _is_binary(kind) or _holds_paths(source, column)):
         yield from read_texts(file, source, column)[0]
-        return
-    for reference, path in _embedded(file, source, column):
-        yield reference if reference is not None else path
-
-
-def _paths(file: Path, source: Parquet, column: str, kind: pa.DataType) -> Iterator[str | None]:
-    if not pa.types.is_nested(kind):
-        yield from read_texts(file, source, column)[0]
-        return
-    if holds_numbers(_element(kind)):
+    elif _is_binary(element) or fields & {"bytes", "path"}:
+        yield from _embedded(file, source, column)
+    elif holds_numbers(element):
         raise DataError(
             f"{file}: expected images or paths in column {column!r}, got lists of numbers; save "
             "the bytes of each image file as binary (pa.binary()), or the images as files"
         )
-    if not pa.types.is_nested(_element(kind)):
+    elif pa.types.is_nested(element):
+        got = _named_parquet(element)
+        raise DataError(f"{file}: expected images or paths in column {column!r}, got {got}")
+    else:
         for value in source.read(columns=[column]).column(column).to_pylist():
             yield label_text(value[0], ()) if value and len(value) == 1 else None
-        return
-    raise DataError(
-        f"{file}: expected images or paths in column {column!r}, got {_named_parquet(kind)}"
-    )
 
 
-def _embedded(
-    file: Path, source: Parquet, column: str
-) -> Iterator[tuple[ImageReference | None, str | None]]:
-    """Reference and path of each row; only one row group is in memory at a time."""
+def _embedded(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
+    """Reference or path of each row; only one row group is in memory at a time."""
     kind = source.schema_arrow.field(column).type
-    struct = pa.types.is_struct(kind)
-    place = f"{column}.bytes" if struct and _has_bytes(kind) else column
+    is_struct = pa.types.is_struct(kind)
+    place = f"{column}.bytes" if is_struct and _has_bytes(kind) else column
     row = 0
     for group in range(source.metadata.num_row_groups):
-        whole = struct and _all_present(source, group, place)
-        if whole or (not struct and _is_binary(kind) and _all_present(source, group, place)):
+        if (is_struct or _is_binary(kind)) and _all_present(source, group, place):
             for _ in range(source.metadata.row_group(group).num_rows):
-                yield ImageReference(file, row, place), None
+                yield ImageReference(file, row, place)
                 row += 1
             continue
         for batch in source.iter_batches(batch_size=64, row_groups=[group], columns=[column]):
@@ -287,26 +183,14 @@ def _all_present(source: Parquet, group: int, place: str) -> bool:
     )
 
 
-def _where(value: object, reference: ImageReference) -> tuple[ImageReference | None, str | None]:
+def _where(value: object, reference: ImageReference) -> ImageReference | str | None:
     if isinstance(value, list):
         if len(value) != 1:
-            return None, None
+            return None
         value = value[0]
-    if isinstance(value, dict):
-        path = value.get("path")
-        value = value.get("bytes")
-        if not value:
-            return None, label_text(path, ())
-    return (reference, None) if value else (None, "")
-
-
-def image_bytes(value: object) -> bytes | None:
-    """The bytes of one value of an image column."""
-    if isinstance(value, list):
-        value = value[0] if len(value) == 1 else None
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else None
+    if image_bytes(value):
+        return reference
+    return label_text(value.get("path"), ()) if isinstance(value, dict) else ""
 
 
 def _holds_paths(source: Parquet, column: str) -> bool:

@@ -9,7 +9,6 @@ import difflib
 import io
 import itertools
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,72 +18,14 @@ from types import MappingProxyType
 from bias_audit.contents import recognise
 from bias_audit.data import parquet
 from bias_audit.data.faces import Exclusion, ImageReference
+from bias_audit.data.texts import comparable, one_line, some, trimmed
 from bias_audit.errors import DataError
 
-_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
-_TYPED = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("\u2018\u2019\u02bc", "'"))
-"""What office software writes for a hyphen and for an apostrophe."""
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u180b-\u180f\ufe00-\ufe0f]")
-"""Letters and marks without any form of their own, beside Unicode's format characters."""
-_BLANKS = " \t\r\n\v\f"
-_NAMED = 5
-"""Things that a message names."""
-FREQUENT = 5
-"""Rows from which on a value of a table is a class, and no person's own data."""
-
-
-def without_invisible(text: str) -> str:
-    """The text in Unicode's NFKD, without zero-width, format and control characters."""
-    return "".join(
-        character
-        for character in _INVISIBLE.sub("", unicodedata.normalize("NFKD", text))
-        if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf"}
-    )
-
-
-def typed(text: str) -> str:
-    """The text in NFKC, its dashes and apostrophes as typed, one blank between words."""
-    return " ".join(unicodedata.normalize("NFKC", text).translate(_TYPED).split())
-
-
-def comparable(text: str) -> str:
-    """The form in which labels, levels, column names, splits and paths are compared.
-
-    Composed and decomposed letters, zero-width characters, no-break and other odd spaces,
-    full-width forms, typographic dashes and apostrophes make no difference; case does.
-    """
-    if text.isascii() and text.isprintable():
-        return " ".join(text.split())
-    return typed(without_invisible(text))
-
-
-def trimmed(text: str) -> str:
-    """The text without the blanks around it that a keyboard types; odd ones stay."""
-    return text.strip(_BLANKS)
-
-
-def one_line(text: str, limit: int = 80) -> str:
-    """A foreign text for a message: one line, of limited length, without control characters."""
-    plain = "".join(c if c.isprintable() else "\ufffd" for c in text[: limit + 1])
-    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
-
-
-def some(names: Sequence[str]) -> str:
-    """At most five names in a row, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def reference_of(path: str) -> str:
-    """A path as a ledger names it: whole unless it can be no path."""
-    return one_line(path, 1024)
-
-
 Row = dict[str, str]
-WHOLE_NUMBER = re.compile(r"(-?[0-9]+)(?:\.0+|,0{1,2})")
-"""What software makes of a whole number where a column has gaps; group 1 is the number."""
 PLACE = "\0place"
 """Where a row carries its own place, such as "faces.csv row 3"; no column has this name."""
+SPLIT = "\0split"
+"""Where a row carries the source's own split, if it has one."""
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -125,36 +66,43 @@ class Labels:
 
 
 def read_rows(
-    file: Path, columns: Sequence[str], *, image: str | None = None, encoding: str | None = None
+    file: Path | Sequence[Path],
+    columns: Sequence[str],
+    *,
+    image: str | None = None,
+    encoding: str | None = None,
 ) -> Labels:
-    """Read some columns of a CSV or parquet file.
+    """Read some columns of a CSV file, or of parquet files: one, a folder, a pattern or a list.
 
-    Of a CSV, the separator is found from the header, UTF-16 and UTF-32 by their byte order mark.
-    Surrounding blanks are removed, nulls become empty, nothing else is changed.
-
-    Args:
-        file: A CSV or parquet file, a folder of parquet files, or a pattern such as "train-*".
-        columns: To read.
-        image: The column among them that names the image, or holds it.
-        encoding: Of a CSV without a byte order mark; default: UTF-8.
+    Of a CSV, the separator is found from the header, UTF-16 and UTF-32 by their byte order mark;
+    `encoding` is that of others, UTF-8 by default. Surrounding blanks are removed, nulls become
+    empty, nothing else is changed. The column `image` names the image, or holds it.
 
     Raises:
         DataError: There is no such file, it cannot be read, or a column is missing.
     """
     labels = Labels()
-    shards = _files(file)
-    for one in shards:
+    files = _files(file) if isinstance(file, Path) else file
+    for one in files:
         try:
-            if is_parquet(one):
+            with one.open("rb") as stream:
+                is_parquet = stream.read(4) == b"PAR1"
+            if is_parquet:
                 _add_parquet(labels, one, columns, image)
-            elif len(shards) > 1:
+            elif len(files) > 1:
                 raise DataError(f"{one}: expected parquet files only where there are several")
             else:
                 _add_csv(labels, one, columns, encoding)
         except OSError as error:
             raise DataError(f"{one}: cannot be read: {error.strerror or error}") from error
-    labels.notices.extend(parquet.missing_shards(shards))
-    labels.notices.extend(_pooled(shards))
+    labels.notices.extend(parquet.missing_shards(files))
+    matches = [match for one in files if (match := _SPLIT.fullmatch(one.name))]
+    splits = sorted({match[1] or match[2] for match in matches})
+    if len(splits) > 1:
+        dash = "-" if "-of-" in files[-1].name else ""
+        only = f"{one_line(files[0].parent.name)}/{one_line(splits[-1])}{dash}*.parquet"
+        names = some([one_line(split) for split in splits])
+        labels.notices.append(f"read the splits {names} together; for one, set data.file: {only}")
     return labels
 
 
@@ -184,24 +132,7 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.is_file())
 
 
-def _pooled(files: Sequence[Path]) -> Iterator[str]:
-    """A notice where the files are of several splits."""
-    matches = (_SPLIT.fullmatch(file.name) for file in files)
-    splits = sorted({match[1] or match[2] for match in matches if match})
-    if len(splits) > 1:
-        names = [one_line(split) for split in splits]
-        dash = "-" if "-of-" in files[-1].name else ""
-        one = f"{one_line(files[0].parent.name)}/{names[-1]}{dash}*.parquet"
-        yield f"read the splits {some(names)} together; for one, set data.file: {one}"
-
-
-def is_parquet(file: Path) -> bool:
-    """Whether the file starts as parquet files do."""
-    with file.open("rb") as stream:
-        return stream.read(4) == b"PAR1"
-
-
-def find_columns(
+def _find_columns(
     file: Path,
     found: Sequence[str],
     columns: Sequence[str],
@@ -211,12 +142,8 @@ def find_columns(
 ) -> dict[str, int]:
     """The place of each column in a table.
 
-    Args:
-        file: For the message.
-        found: Names of the table's columns.
-        columns: To find.
-        hints: What to say of a column that is missing and like none.
-        is_header: Whether `found` are names for sure, and no first row of data.
+    `hints` say what to tell of a column that is missing and like none. Unless `is_header`, the
+    names found may be a first row of data.
 
     Raises:
         DataError: One is missing (the nearest is named) or stands twice.
@@ -232,29 +159,25 @@ def find_columns(
                 f"{file}: expected one column {column!r}, got {len(same)}; rename the others"
             )
         if not same:
-            hint = hints.get(column, "")
-            raise DataError(_missing_column(file, found, column, hint, is_header=is_header))
+            problem = _missing_column(found, column, hints.get(column, ""), is_header=is_header)
+            raise DataError(f"{file}: expected a column {column!r}{problem}")
         places[column] = same[0]
     return places
 
 
-def _missing_column(
-    file: Path, found: Sequence[str], column: str, hint: str, *, is_header: bool
-) -> str:
-    expected = f"{file}: expected a column {column!r}"
+def _missing_column(found: Sequence[str], column: str, hint: str, *, is_header: bool) -> str:
     if not is_header and any(map(_IMAGE_NAME.search, found)):
-        return f"{expected}; the first line looks like data: put a header with column names above"
+        return "; the first line looks like data: put a header with column names above"
     folded = {comparable(name).casefold(): name for name in reversed(found)}
-    wanted = comparable(column).casefold()
-    near = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.5)
-    hint = f"; did you mean {one_line(folded[near[0]])!r}?" if near else hint
+    near = difflib.get_close_matches(comparable(column).casefold(), folded, n=1, cutoff=0.5)
     if not is_header and not near:
         # names of columns, or data of a person
         return (
-            f"{expected}, and found none of the columns in the first line, which has "
+            ", and found none of the columns in the first line, which has "
             f"{len(found)} fields: is it a header?"
         )
-    return f"{expected}{hint} (columns: {some([one_line(name) for name in found if name])})"
+    hint = f"; did you mean {one_line(folded[near[0]])!r}?" if near else hint
+    return f"{hint} (columns: {some([one_line(name) for name in found if name])})"
 
 
 def _renamed(labels: Labels, found: Sequence[str], places: Mapping[str, int]) -> None:
@@ -272,8 +195,8 @@ def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str |
     named = _SEPARATOR_LINE.match(text)
     text = text[named.end() :] if named else text
     separator = named[1] if named else _separator(text, columns)
+    word = _SEPARATORS.get(separator, repr(separator))
     if separator != ",":
-        word = _SEPARATORS.get(separator, repr(separator))
         labels.notices.append(f"{file.name} separates its fields by {word}")
     header = text[:_START].partition("\n")[0]
     words = {word.strip("\"'") for word in header.split()}
@@ -287,7 +210,6 @@ def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str |
         rows = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)
         labels.rows.extend(_csv_rows(labels, file, rows, columns))
     except csv.Error as error:
-        word = _SEPARATORS.get(separator, repr(separator))
         raise DataError(
             f"{file}: expected a readable CSV: fields separated by {word}, quotes doubled inside "
             f"of quotes and closed; line {rows.line_num}: {error}"
@@ -350,7 +272,7 @@ def _header_places(
 ) -> dict[str, int]:
     """The place of each column, or that the header stands further down."""
     try:
-        return find_columns(file, header, columns, is_header=False)
+        return _find_columns(file, header, columns, is_header=False)
     except DataError:
         for line in itertools.islice(following, _HEADER_LINES):
             if {comparable(name) for name in line} >= set(map(comparable, columns)):
@@ -400,12 +322,20 @@ def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str 
     with parquet.opened(file) as source:
         schema = source.schema_arrow
         hints = {image: parquet.image_hint(schema)} if image else {}
-        places = find_columns(file, schema.names, columns, hints=hints)
+        places = _find_columns(file, schema.names, columns, hints=hints)
         _renamed(labels, schema.names, places)
         values: list[Sequence[str | None]] = []
         for column, place in places.items():
             if column == image:
-                values.append(_image_names(labels, file, source, schema.names[place]))
+                found = {
+                    f"{file.name} row {n}": own
+                    for n, own in enumerate(parquet.read_images(file, source, schema.names[place]))
+                }
+                images = {n: own for n, own in found.items() if isinstance(own, ImageReference)}
+                labels.images |= images
+                values.append(
+                    [n if isinstance(own, ImageReference) else own for n, own in found.items()]
+                )
                 continue
             texts, names = parquet.read_texts(file, source, schema.names[place])
             if labels.classes.setdefault(column, names) != names:
@@ -424,18 +354,3 @@ def _add_parquet(labels: Labels, file: Path, columns: Sequence[str], image: str 
             continue
         own = dict(zip(places, map(str, row), strict=True))
         labels.rows.append(own | {PLACE: row_name})
-
-
-def _image_names(
-    labels: Labels, file: Path, source: parquet.Parquet, column: str
-) -> list[str | None]:
-    """A path of each row, or a name for the image that the file holds there."""
-    names: list[str | None] = []
-    for number, found in enumerate(parquet.read_images(file, source, column)):
-        if isinstance(found, ImageReference):
-            name = f"{file.name} row {number}"
-            labels.images[name] = found
-            names.append(name)
-        else:
-            names.append(found)
-    return names

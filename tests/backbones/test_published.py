@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants
 from torchvision import models
 
+from bias_audit.backbones.loading import Backbone
 from bias_audit.backbones.random_weights import with_random_weights
 from bias_audit.backbones.sources import torchvision as torchvision_source
 from bias_audit.backbones.sources._published import _digest_in
@@ -30,6 +31,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def ours(file: Path, *, architecture: str = "resnet18", **params: Any) -> Backbone:
+    return load("checkpoint", architecture=architecture, file=file, **params)
+
+
 def moved(file: Path, place: Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.hardlink_to(file)
@@ -37,7 +42,7 @@ def moved(file: Path, place: Path) -> Path:
 
 
 def test_what_nothing_says_is_assumed_and_said(file: Path) -> None:
-    record = load("checkpoint", architecture="resnet18", file=file).record
+    record = ours(file).record
     (sentence,) = record.assumed
     assert "the preprocessing of timm's resnet18.a1_in1k is assumed" in sentence
     assert "7 published weights" in sentence
@@ -47,7 +52,7 @@ def test_what_nothing_says_is_assumed_and_said(file: Path) -> None:
 
 def test_what_the_config_gives_in_full_is_not_assumed(file: Path) -> None:
     given = {"size": 64, "mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "nearest"}
-    record = load("checkpoint", architecture="resnet18", file=file, preprocessing=given).record
+    record = ours(file, preprocessing=given).record
     assert record.assumed == ()
 
 
@@ -55,26 +60,20 @@ def test_what_the_config_gives_in_full_is_not_assumed(file: Path) -> None:
     "params",
     [
         {"architecture": "resnet18.tv_in1k"},
-        {"architecture": "resnet18", "preprocessing_of": "resnet18.tv_in1k"},
-        {"architecture": "resnet18", "preprocessing_of": "hf-hub:timm/resnet18.tv_in1k"},
-        {"architecture": "resnet18", "preprocessing_of": "ResNet18_Weights.IMAGENET1K_V1"},
-        {"architecture": "resnet18", "library": "torchvision"},
-        {
-            "architecture": "resnet18",
-            "library": "torchvision",
-            "preprocessing_of": "resnet18.tv_in1k",
-        },
+        {"preprocessing_of": "resnet18.tv_in1k"},
+        {"preprocessing_of": "hf-hub:timm/resnet18.tv_in1k"},
+        {"preprocessing_of": "ResNet18_Weights.IMAGENET1K_V1"},
+        {"library": "torchvision"},
+        {"library": "torchvision", "preprocessing_of": "resnet18.tv_in1k"},
     ],
 )
 def test_the_config_names_the_weights_whose_preprocessing_it_is(
     file: Path, params: dict[str, Any]
 ) -> None:
-    record = load("checkpoint", file=file, **params).record
+    record = ours(file, **params).record
     assert record.preprocessing["interpolation"] == "bilinear"
     assert record.preprocessing["crop_fraction"] == 0.875
-    assert bool(record.assumed) == (
-        params == {"architecture": "resnet18", "library": "torchvision"}
-    )
+    assert bool(record.assumed) == (params == {"library": "torchvision"})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_names_that_libraries_give_say_which_weights_they_are(
     file: Path, tmp_path: Path, place: str
 ) -> None:
     named = moved(file, tmp_path / place)
-    record = load("checkpoint", architecture="resnet18", file=named).record
+    record = ours(named).record
     assert record.preprocessing["interpolation"] == "bilinear"
     assert record.assumed == ()
 
@@ -103,25 +102,21 @@ def test_the_digest_says_which_weights_they_are(
         "bias_audit.backbones.sources._published._digest_in",
         lambda url: digits if "f37072fd" in url else _digest_in(url),
     )
-    record = load("checkpoint", architecture="resnet18", file=file).record
+    record = ours(file).record
     assert "preprocessing of resnet18.tv_in1k, by the file's SHA-256" in record.reading
 
 
 def test_the_name_of_a_folder_far_above_says_nothing(file: Path, tmp_path: Path) -> None:
     place = moved(file, tmp_path / "resnet18.tv_in1k" / "finetunes" / "ours" / "a.safetensors")
-    assert load("checkpoint", architecture="resnet18", file=place).record.assumed
+    assert ours(place).record.assumed
 
 
 def test_inception_of_timm_with_the_preprocessing_of_torchvision(tmp_path: Path) -> None:
     place = tmp_path / "ours.safetensors"
     safetensors.torch.save_file(timm.create_model("inception_v3").state_dict(), place)
-    ours = load(
-        "checkpoint",
-        architecture="inception_v3",
-        file=place,
-        preprocessing_of="Inception_V3_Weights.IMAGENET1K_V1",
-    )
-    assert ours.preprocessing.mean == (0.5, 0.5, 0.5)
+    weights = "Inception_V3_Weights.IMAGENET1K_V1"
+    backbone = ours(place, architecture="inception_v3", preprocessing_of=weights)
+    assert backbone.preprocessing.mean == (0.5, 0.5, 0.5)
 
 
 def test_what_decides_the_computation_is_in_fingerprints(file: Path) -> None:
@@ -144,12 +139,12 @@ def test_arguments_in_a_config_beside_the_file_are_heeded(tmp_path: Path) -> Non
         model_args={"act_layer": "gelu", "in_chans": 3},
     )
     theirs = load("timm", name=f"local-dir:{tmp_path}")
-    ours = load("checkpoint", architecture="test_resnet", file=tmp_path / "pytorch_model.bin")
-    assert theirs.record.model_kwargs == ours.record.model_kwargs
-    assert ours.record.model_kwargs["act_layer"] == "gelu"
-    assert theirs.fingerprint == ours.fingerprint
-    assert ours.head is not None
-    assert "GELU" in {type(part).__name__ for part in ours.module.modules()}
+    mine = ours(tmp_path / "pytorch_model.bin", architecture="test_resnet")
+    assert theirs.record.model_kwargs == mine.record.model_kwargs
+    assert mine.record.model_kwargs["act_layer"] == "gelu"
+    assert theirs.fingerprint == mine.fingerprint
+    assert mine.head is not None
+    assert "GELU" in {type(part).__name__ for part in mine.module.modules()}
 
 
 def test_a_config_of_timm_beside_the_file_is_heeded(file: Path, tmp_path: Path) -> None:
@@ -158,18 +153,18 @@ def test_a_config_of_timm_beside_the_file_is_heeded(file: Path, tmp_path: Path) 
     own |= {"num_classes": 1000, "interpolation": "bilinear", "crop_pct": 0.5}
     config = {"architecture": "resnet18", "pretrained_cfg": own}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    record = load("checkpoint", architecture="resnet18", file=named).record
+    record = ours(named).record
     assert (record.preprocessing["height"], record.preprocessing["mean"]) == (96, (0.1, 0.2, 0.3))
     assert record.assumed == ()
     for text in ("{", "[]", '{"architecture": "resnet18", "pretrained_cfg": {"mean": "x"}}'):
         (tmp_path / "config.json").write_text(text)
-        assert load("checkpoint", architecture="resnet18", file=named).record.assumed
+        assert ours(named).record.assumed
 
 
 def test_inception_sees_what_torchvision_shows_it(tmp_path: Path) -> None:
     place = tmp_path / "ours.pth"
     torch.save(models.inception_v3(weights=None, init_weights=False).state_dict(), place)
-    backbone = load("checkpoint", architecture="inception_v3", library="torchvision", file=place)
+    backbone = ours(place, architecture="inception_v3", library="torchvision")
     assert backbone.preprocessing.height == 299
     assert bool(backbone.module.transform_input)
 
@@ -242,9 +237,9 @@ def test_the_advice_without_network_leads_to_the_same_audit(
     with pytest.raises(BackboneError) as caught:
         load("timm", name="resnet18.tv_in1k")
     advised = str(caught.value).partition("'architecture: ")[2].partition("'")[0]
-    ours = load("checkpoint", architecture=advised, file=file)
+    mine = ours(file, architecture=advised)
     theirs = load("timm", name="resnet18.tv_in1k", pretrained=False)
-    assert ours.preprocessing == theirs.preprocessing
+    assert mine.preprocessing == theirs.preprocessing
 
 
 def test_a_broken_file_in_the_cache_is_not_a_missing_one(
@@ -281,17 +276,15 @@ def test_position_embeddings_are_resized_as_timm_does(tmp_path: Path) -> None:
     module = timm.create_model("test_vit.r160_in1k")
     place = tmp_path / "ours.safetensors"
     safetensors.torch.save_file(module.state_dict(), place)
-    ours = load(
-        "checkpoint", architecture="test_vit.r160_in1k", file=place, preprocessing={"size": 96}
-    )
+    backbone = ours(place, architecture="test_vit.r160_in1k", preprocessing={"size": 96})
     theirs = timm.create_model(
         "test_vit.r160_in1k",
         pretrained=True,
         pretrained_cfg_overlay={"state_dict": module.state_dict()},
         img_size=96,
     )
-    assert ours.record.key_problems == ()
-    own, expected = (m.get_parameter("pos_embed") for m in (ours.module, theirs))
+    assert backbone.record.key_problems == ()
+    own, expected = (m.get_parameter("pos_embed") for m in (backbone.module, theirs))
     assert torch.equal(own, expected)
 
 

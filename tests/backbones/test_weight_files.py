@@ -24,17 +24,11 @@ import torch
 from torch import Tensor
 
 from bias_audit.backbones.loading import Backbone
+from bias_audit.backbones.sources.checkpoint import PLUGIN, Params
 from bias_audit.errors import BackboneError
-from tests.backbones.test_sources import load
+from tests.backbones.test_sources import checkpoint, load
 
 State = dict[str, Tensor]
-NESTS: tuple[tuple[Any, ...], ...] = (
-    (),
-    ("state_dict",),
-    ("net",),
-    ("model", "state_dict"),
-    ("a", 0),
-)
 NAME = "test_resnet.r160_in1k"
 
 
@@ -46,6 +40,12 @@ def state() -> State:
 
 def read(file: Path, **params: Any) -> Backbone:
     return load("checkpoint", architecture=NAME, file=file, **params)
+
+
+def saved(folder: Path, value: Any, **params: Any) -> Backbone:
+    """Read from a file that holds a value."""
+    torch.save(value, folder / "a.pth")
+    return read(folder / "a.pth", **params)
 
 
 def holds(backbone: Backbone, state: State) -> bool:
@@ -64,31 +64,22 @@ def prefixed(prefix: str, state: State) -> State:
     return {prefix + name: value for name, value in state.items()}
 
 
-@pytest.mark.parametrize(
-    "prefix",
-    [
-        "",
-        "module.",
-        "_orig_mod.",
-        "backbone.",
-        "visual.trunk.",
-        "timm_model.",
-        "module.encoder_q.",
-        "0.",
-        "model.module.student_of_somebody.",
-    ],
-)
-@pytest.mark.parametrize(
-    "nest", [(), ("state_dict",), ("net",), ("model", "state_dict"), ("a", 0)]
-)
+PREFIXES = """
+module. _orig_mod. backbone. visual.trunk. timm_model. module.encoder_q. 0. model.module.
+_orig_mod.module.model. model.module.student_of_somebody.
+"""
+NESTS: list[tuple[Any, ...]] = [(), ("state_dict",), ("net",), ("model", "state_dict"), ("a", 0)]
+
+
+@pytest.mark.parametrize("prefix", ["", *PREFIXES.split()])
+@pytest.mark.parametrize("nest", NESTS)
 def test_nests_and_prefixes_are_seen_through(
     tmp_path: Path, state: State, prefix: str, nest: tuple[Any, ...]
 ) -> None:
-    saved: Any = prefixed(prefix, state)
+    value: Any = prefixed(prefix, state)
     for key in reversed(nest):
-        saved = {key: saved, "epoch": 3} if isinstance(key, str) else [saved]
-    torch.save(saved, tmp_path / "a.pth")
-    backbone = read(tmp_path / "a.pth")
+        value = {key: value, "epoch": 3} if isinstance(key, str) else [value]
+    backbone = saved(tmp_path, value)
     assert holds(backbone, state)
     assert backbone.record.key_problems == ()
     assert backbone.record.assumed == ()
@@ -114,8 +105,7 @@ def test_nests_and_prefixes_are_seen_through(
 def test_of_several_sets_the_one_that_training_evaluates_is_used_and_said(
     tmp_path: Path, state: State, wanted: str, besides: str
 ) -> None:
-    torch.save({besides: state, wanted: other(state)}, tmp_path / "a.pth")
-    backbone = read(tmp_path / "a.pth")
+    backbone = saved(tmp_path, {besides: state, wanted: other(state)})
     assert holds(backbone, other(state))
     (sentence,) = backbone.record.assumed
     assert f"key '{wanted}' was used, not key '{besides}'" in sentence
@@ -125,103 +115,75 @@ def test_of_several_sets_the_one_that_training_evaluates_is_used_and_said(
 
 
 def test_sets_that_only_their_prefix_tells_apart(tmp_path: Path, state: State) -> None:
-    saved = prefixed("model.", state) | prefixed("ema_model.", other(state))
-    torch.save({"state_dict": saved, "n": 1}, tmp_path / "a.ckpt")
-    chosen = read(tmp_path / "a.ckpt", prefix="ema_model.")
+    sets = prefixed("model.", state) | prefixed("ema_model.", other(state))
+    chosen = saved(tmp_path, {"state_dict": sets, "n": 1}, prefix="ema_model.")
     assert holds(chosen, other(state))
     assert chosen.record.assumed == ()
-    assert len(read(tmp_path / "a.ckpt").record.assumed) == 1
+    assert len(saved(tmp_path, {"state_dict": sets, "n": 1}).record.assumed) == 1
 
 
 def test_copies_are_no_choice(tmp_path: Path, state: State) -> None:
     copy = {name: value.clone() for name, value in state.items()}
-    torch.save({"model": state, "model_ema": copy}, tmp_path / "a.pth")
-    assert read(tmp_path / "a.pth").record.assumed == ()
+    assert saved(tmp_path, {"model": state, "model_ema": copy}).record.assumed == ()
 
 
-def test_averages_without_counters_are_whole(tmp_path: Path, state: State) -> None:
-    averaged = {n: value for n, value in other(state).items() if "num_batches" not in n}
-    torch.save({"state_dict": state, "state_dict_ema": averaged}, tmp_path / "a.pth")
-    backbone = read(tmp_path / "a.pth")
-    assert holds(backbone, averaged)
-    assert backbone.record.assumed
-
-
-def test_averages_without_running_statistics_are_passed_over_and_said(
+def test_averages_are_whole_without_counters_not_without_running_statistics(
     tmp_path: Path, state: State
 ) -> None:
-    learnt = {n: v for n, v in other(state).items() if "running" not in n and "num" not in n}
-    torch.save({"model": state, "ema": learnt}, tmp_path / "a.pth")
-    backbone = read(tmp_path / "a.pth")
+    averaged = {n: value for n, value in other(state).items() if "num_batches" not in n}
+    backbone = saved(tmp_path, {"model": state, "ema": averaged})
+    assert holds(backbone, averaged)
+    assert backbone.record.assumed
+    learnt = {n: value for n, value in averaged.items() if "running" not in n}
+    backbone = saved(tmp_path, {"model": state, "ema": learnt})
     assert holds(backbone, state)
     (sentence,) = backbone.record.assumed
     assert "key 'model' was used, not key 'ema'" in sentence
 
 
-def test_what_one_trainer_calls_average_is_not(tmp_path: Path, state: State) -> None:
-    saved = {"state_dict": other(state), "ema_state_dict": {"steps": torch.ones(1), **state}}
-    torch.save(saved, tmp_path / "a.pth")  # MMEngine exchanges the two when it saves
-    assert holds(read(tmp_path / "a.pth"), other(state))
+def wrapped(wrapper: str, state: State) -> State:
+    return {name.replace("layer2.", f"layer2.{wrapper}."): v for name, v in state.items()}
 
 
-@pytest.mark.parametrize(
-    "wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]
-)
-def test_wrappers_inside_names_are_taken_out(tmp_path: Path, state: State, wrapper: str) -> None:
-    wrapped = {n.replace("layer2.", f"layer2.{wrapper}."): v for n, v in state.items()}
-    torch.save(wrapped, tmp_path / "a.pth")
-    assert holds(read(tmp_path / "a.pth"), state)
+FORMS: dict[str, Callable[[State], Any]] = {
+    "compiled": lambda state: wrapped("_orig_mod", state),
+    "sharded": lambda state: wrapped("_fsdp_wrapped_module", state),
+    "recomputed": lambda state: wrapped("_checkpoint_wrapped_module", state),
+    "a small tower in a large file": lambda state: (
+        {f"lm.{n}.weight": torch.zeros(1) for n in range(1500)} | prefixed("vision_tower.", state)
+    ),
+    "MMEngine, which exchanges the two when it saves": lambda state: {
+        "state_dict": state,
+        "ema_state_dict": {"steps": torch.ones(1), **other(state)},
+    },
+    "arrays": lambda state: {"model": {name: value.numpy() for name, value in state.items()}},
+}
 
 
-def test_a_small_tower_in_a_large_file_is_found(tmp_path: Path, state: State) -> None:
-    words = {f"lm.{n}.weight": torch.zeros(1) for n in range(1500)}
-    torch.save(words | prefixed("vision_tower.", state), tmp_path / "a.pth")
-    assert holds(read(tmp_path / "a.pth"), state)
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_are_found_in_the_forms_of_many_trainers(
+    tmp_path: Path, state: State, form: str
+) -> None:
+    assert holds(saved(tmp_path, FORMS[form](state)), state)
 
 
 def test_keys_and_prefixes_as_people_write_them(tmp_path: Path, state: State) -> None:
-    torch.save({"model": {"state_dict": prefixed("encoder.", state)}}, tmp_path / "a.pth")
-    assert holds(read(tmp_path / "a.pth", key="model", prefix="encoder"), state)
-    torch.save([state, 3], tmp_path / "b.pth")
-    assert holds(read(tmp_path / "b.pth", key=0), state)
+    nest = {"model": {"state_dict": prefixed("encoder.", state)}}
+    assert holds(saved(tmp_path, nest, key="model", prefix="encoder"), state)
+    assert holds(saved(tmp_path, [state, 3], key=0), state)
 
 
 def test_the_same_weights_elsewhere_are_found_again(tmp_path: Path, state: State) -> None:
-    from bias_audit.backbones.sources.checkpoint import PLUGIN, Params
-
     safetensors.torch.save_file(state, tmp_path / "flat.safetensors")
     params = Params(architecture=NAME, file=tmp_path / "a.pth", key="model_ema")
     assert PLUGIN.refilled is not None
-    built = PLUGIN.refilled(params, tmp_path / "flat.safetensors")
-    assert built.missing == ()
+    assert PLUGIN.refilled(params, tmp_path / "flat.safetensors").fit.missing == ()
 
 
 def test_weights_of_a_deeper_architecture_are_refused(tmp_path: Path) -> None:
     torch.save(timm.create_model("resnet34").state_dict(), tmp_path / "a.pth")
     with pytest.raises(BackboneError, match=r"8 blocks more \(layer1\.2.*deeper"):
-        load("checkpoint", architecture="resnet18.tv_in1k", file=tmp_path / "a.pth")
-
-
-def test_older_names_of_vision_transformers_are_read_as_torchvision_does(tmp_path: Path) -> None:
-    from torchvision import models
-
-    module = models.vit_b_32(weights=None, image_size=32)
-    state = module.state_dict()
-    older = {
-        n.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): v
-        for n, v in state.items()
-    }
-    torch.save(older, tmp_path / "a.pth")
-    backbone = load(
-        "checkpoint",
-        architecture="vit_b_32",
-        library="torchvision",
-        file=tmp_path / "a.pth",
-        model_kwargs={"image_size": 32},
-        preprocessing={"size": 32},
-    )
-    assert holds(backbone, dict(state))
-    assert backbone.record.key_problems == ()
+        checkpoint(tmp_path / "a.pth", "resnet18.tv_in1k")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -237,30 +199,29 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["sparse", "meta"])
+@pytest.mark.parametrize("bare", [Tensor.to_sparse, lambda tensor: tensor.to("meta")])
 def test_tensors_without_numbers_in_place_are_missing(
-    tmp_path: Path, state: State, kind: str
+    tmp_path: Path, state: State, bare: Callable[[Tensor], Tensor]
 ) -> None:
-    bare = {
-        n: v.to("meta") if kind == "meta" else v.to_sparse() for n, v in state.items() if v.ndim
-    }
-    torch.save({"a": state, "b": bare}, tmp_path / "a.pth")
-    assert holds(read(tmp_path / "a.pth"), state)
-    torch.save(bare, tmp_path / "b.pth")
+    without = {name: bare(value) for name, value in state.items() if value.ndim}
+    assert holds(saved(tmp_path, {"a": state, "b": without}), state)
     with pytest.raises(BackboneError, match="no tensor in it"):
-        read(tmp_path / "b.pth")
+        saved(tmp_path, without)
 
 
 def test_small_files_take_no_memory_or_time(tmp_path: Path) -> None:
     nest: list[Any] = [torch.zeros(1)]
     nest += [nest] * 30
-    torch.save({"a": nest}, tmp_path / "a.pth")
     with pytest.raises(BackboneError, match="none of its 1 names fits"):
-        read(tmp_path / "a.pth")
-    torch.save({"x" * 12_000: torch.zeros(1)}, tmp_path / "b.pth")
+        saved(tmp_path, {"a": nest})
     with pytest.raises(BackboneError) as caught:
-        read(tmp_path / "b.pth")
+        saved(tmp_path, {"x" * 12_000: torch.zeros(1)})
     assert len(str(caught.value)) < 1000
+
+
+def test_a_file_that_is_one_tensor_holds_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="no tensor in it"):
+        saved(tmp_path, torch.zeros(3, 3))
 
 
 def test_another_pickle_protocol_is_told_from_damage(tmp_path: Path, state: State) -> None:
@@ -279,9 +240,8 @@ def test_another_pickle_protocol_is_told_from_damage(tmp_path: Path, state: Stat
 def test_a_key_or_prefix_that_is_not_there(
     tmp_path: Path, state: State, params: dict[str, str], expected: str
 ) -> None:
-    torch.save({"model": state}, tmp_path / "a.pth")
     with pytest.raises(BackboneError, match=expected):
-        read(tmp_path / "a.pth", **params)
+        saved(tmp_path, {"model": state}, **params)
 
 
 @pytest.fixture
@@ -336,21 +296,14 @@ def test_settings_beside_weights_are_passed_over(
 ) -> None:
     if legacy and name in {"loss", "part of a call"}:
         pytest.skip("files before PyTorch 1.6 hold the source of modules, too")
-    saved = {"state_dict": state, "args": SETTINGS[name]()}
-    torch.save(saved, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    value = {"state_dict": state, "args": SETTINGS[name]()}
+    torch.save(value, tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
     assert holds(read(tmp_path / "a.pth"), state)
 
 
 def test_a_whole_module_is_refused_by_name(tmp_path: Path) -> None:
-    torch.save(timm.create_model(NAME), tmp_path / "a.pth")
     with pytest.raises(BackboneError, match=r"got also timm\..*\.ResNet"):
-        read(tmp_path / "a.pth")
-
-
-def test_arrays_are_weights(tmp_path: Path, state: State) -> None:
-    arrays = {name: value.numpy() for name, value in state.items()}
-    torch.save({"model": arrays}, tmp_path / "a.pth")
-    assert holds(read(tmp_path / "a.pth"), state)
+        saved(tmp_path, timm.create_model(NAME))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors", ""])
@@ -401,7 +354,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickle": (lambda p: p.write_bytes(b"\x80\x04\x95" + bytes(20)), "a Python pickle"),
     "gzip": (lambda p: p.write_bytes(b"\x1f\x8b\x08" + bytes(99)), "compressed file: unpack it"),
     "nothing": (lambda p: _saved({"epoch": 1}, p), "got no tensor in it"),
+    "no tensor": (lambda p: safetensors.torch.save_file({}, p), "got no tensor in it"),
     "text": (lambda p: p.write_text("hello"), "got neither of them"),
+    "two letters": (lambda p: p.write_text("PK"), "not copied whole"),
 }
 
 
@@ -437,9 +392,8 @@ def test_integers_without_scales_are_refused(
     tmp_path: Path, state: State, kind: torch.dtype
 ) -> None:
     stored = {n: (v * 10).to(kind) if v.ndim == 4 else v for n, v in state.items()}
-    torch.save(stored, tmp_path / "a.pth")
     with pytest.raises(BackboneError, match=r"not quantised, got .* without scales"):
-        read(tmp_path / "a.pth")
+        saved(tmp_path, stored)
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
@@ -448,6 +402,5 @@ def test_quantised_tensors_that_carry_their_scales_are_read(tmp_path: Path, stat
         n: torch.quantize_per_tensor(v, 0.01, 0, torch.qint8) if v.ndim == 4 else v
         for n, v in state.items()
     }
-    torch.save(stored, tmp_path / "a.pth")
     expected = {n: v.dequantize() if v.is_quantized else v for n, v in stored.items()}
-    assert holds(read(tmp_path / "a.pth"), expected)
+    assert holds(saved(tmp_path, stored), expected)

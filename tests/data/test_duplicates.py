@@ -15,7 +15,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from bias_audit.config.catalog import DATA_SOURCES
 from bias_audit.data import duplicates
 from bias_audit.data.duplicates import joined, near_duplicate_sets
-from bias_audit.data.faces import SIDE, FaceTable, perceptual_hash
+from bias_audit.data.faces import FaceTable
+from bias_audit.data.scan import SIDE, perceptual_hash
 from bias_audit.data.sources.parametric import SHIPPED
 
 Change = Callable[[Image.Image], Image.Image]

@@ -39,18 +39,9 @@ def refused(finder: ImageFinder, name: str) -> Exclusion:
     return exclusion
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "train/2.jpg",
-        "./train//2.jpg",
-        "train/deep/../2.jpg",
-        "../faces/train/2.jpg",
-        "train\\2.jpg",
-    ],
-)
-def test_paths_inside_of_the_folder(root: Path, name: str) -> None:
-    assert found(ImageFinder(root), name) == root / "train/2.jpg"
+@pytest.mark.parametrize("before", ["", "./", "train/deep/../../", "../faces/", "train/.//../"])
+def test_paths_inside_of_the_folder(root: Path, before: str) -> None:
+    assert found(ImageFinder(root), f"{before}train/2.jpg") == root / "train/2.jpg"
 
 
 def test_a_file_with_a_backslash_in_its_name_comes_first(root: Path) -> None:
@@ -192,9 +183,8 @@ def test_every_source_of_folders_follows_links_where_it_is_asked_to(tmp_path: Pa
     root.mkdir()
     (root / "train").symlink_to(mounted)
     (root / "20_0_0_20170116174525125.jpg").symlink_to(mounted / "1.jpg")
-    (root / "fairface_label_train.csv").write_text(
-        "file,age,gender,race\ntrain/1.jpg,0-2,Male,White"
-    )
+    labels = "file,age,gender,race\ntrain/1.jpg,0-2,Male,White"
+    (root / "fairface_label_train.csv").write_text(labels)
     (root / "m.csv").write_text("path,group\ntrain/1.jpg,a\n")
     own = {"file": root / "m.csv", "attributes": {"group": ["a"]}}
     for source, settings in (

@@ -11,12 +11,12 @@ from PIL import Image, ImageFilter
 
 from bias_audit.arrays import Float32Array
 from bias_audit.data import image_features as features
-from bias_audit.data.faces import Faces, FaceTable, ImageReference
+from bias_audit.data.faces import Faces
 from bias_audit.data.image_features import QUALITIES, SIDE, quality, thumbnail
 from bias_audit.errors import DataError
 from bias_audit.files import sha256_of
-from bias_audit.groups import Attribute
 from bias_audit.progress import Silent
+from tests.data.conftest import table_of
 
 
 def textured(seed: int = 0, width: int = 64, height: int = 48) -> Image.Image:
@@ -75,18 +75,9 @@ def faces(tmp_path: Path) -> Faces:
     for index in range(50):
         files.append(tmp_path / f"{index}.png")
         textured(index).save(files[-1])
-    table = FaceTable(
-        name="noise",
-        attributes=(Attribute("age", ("any",)),),
-        references=tuple(ImageReference(file) for file in files),
-        codes=np.zeros((50, 1), dtype=np.int64),
-        identities=None,
-        splits=None,
-        label_origin="none",
-        licence="none",
-    )
+    table = table_of(files)
     sha256 = tuple(sha256_of(file) for file in files)
-    return Faces(table, np.array([50]), np.arange(50), sha256)
+    return Faces(table, np.array([50, 0, 0, 0]), np.arange(50), sha256)
 
 
 def run(faces: Faces, cache: Path) -> features.ImageFeatures:

@@ -1,6 +1,11 @@
+"""Draws, folds and warnings, and what a record and the ledger say of them."""
+
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bias_audit.config.schema import Sampling
-from bias_audit.data.faces import Faces, FaceTable
+from bias_audit.data.faces import (
+    Exclusion,
+    Faces,
+    FaceTable,
+    data_record,
+    exclusions_csv,
+    manifest_sha256,
+    summarise_exclusions,
+)
 from bias_audit.data.sampling import drawn, prepare, stratified_folds, warnings
 from bias_audit.data.scan import Scan
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 from bias_audit.progress import Silent
+from bias_audit.results.audit import DataRecord
 from tests.data.conftest import encoded, picture, table_of
 
 Save = Callable[[str, bytes], Path]
@@ -102,7 +116,7 @@ def test_near_duplicates_are_in_the_ledger_only_where_both_are_used() -> None:
 
 
 def test_no_face_left_is_an_error_that_says_why(saved: Save) -> None:
-    table = table_of([saved("a.jpg", b"text")], [(0, 0)])
+    table = table_of([saved("a.jpg", b"text")])
     with pytest.raises(DataError, match=r"none of the 1 annotated images is usable.*not an image"):
         prepare(table, Sampling(), workers=1, seed=0, cache=None, progress=Silent())
 
@@ -113,7 +127,7 @@ def test_prepare_scans_draws_and_clusters(saved: Save, tmp_path: Path) -> None:
         saved("0.jpg", encoded(picture(0, 96), "JPEG")),
         saved("1b.png", files[1].read_bytes()),
     ]
-    table = table_of(files, [(0, 0)] * 8)
+    table = table_of(files)
     options = {"workers": 2, "cache": tmp_path / "cache", "progress": Silent()}
     faces = prepare(table, Sampling(), seed=0, **options)  # type: ignore[arg-type]
     assert [reference.file.name for reference in faces.table.references] == [
@@ -231,3 +245,70 @@ def test_empty_small_and_missing_are_said() -> None:
 def test_fewer_sets_than_folds_are_said() -> None:
     faces = faces_of([(0, 0), (0, 1), (1, 0), (1, 1)], near=[0, 0, 0, 1])
     assert any("2 independent sets" in warning for warning in warnings(faces, 5))
+
+
+def some_faces(**more: object) -> Faces:
+    return faces_of([(0, 0), (0, 1), (1, 1), (0, 0)], **more)
+
+
+def test_summary_counts_by_reason_and_effect_with_few_examples() -> None:
+    entries = [Exclusion(f"{i}.jpg", "corrupt image", "cut") for i in range(9)]
+    entries.insert(3, Exclusion("x.jpg", "near duplicate", "of y.jpg", "kept"))
+    summary = summarise_exclusions(entries)
+    assert [(s.reason, s.effect, s.count, len(s.examples)) for s in summary] == [
+        ("corrupt image", "left out", 9, 5),
+        ("near duplicate", "kept", 1, 1),
+    ]
+    assert sum(s.count for s in summary) == len(entries)
+    assert summary[0].examples[0] == "0.jpg: cut"
+
+
+@given(st.lists(st.tuples(*[st.text(alphabet="ab=+-@\t\r\n,\"' ", max_size=6)] * 4), max_size=4))
+def test_the_ledger_reads_back_whole(rows: list[tuple[str, str, str, str]]) -> None:
+    entries = [Exclusion(a, b, c, d) for a, b, c, d in rows]
+    back = list(csv.reader(io.StringIO(exclusions_csv(entries), newline="")))[1:]
+    assert len(back) == len(entries)
+    for cells, entry in zip(back, entries, strict=True):
+        wanted = (entry.reference, entry.reason, entry.effect, entry.detail)
+        for cell, original in zip(cells, wanted, strict=True):
+            assert cell in {original, "'" + original}
+            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_manifest_depends_on_images_and_labels_not_on_order_or_names() -> None:
+    faces = some_faces()
+    order = [2, 0, 3, 1]
+    table = faces.table
+    shuffled = replace(
+        faces,
+        table=replace(
+            table,
+            name="renamed",
+            references=tuple(reversed(table.references)),
+            codes=table.codes[order],
+        ),
+        sha256=tuple(faces.sha256[i] for i in order),
+    )
+    assert manifest_sha256(shuffled) == manifest_sha256(faces)
+    relabelled = replace(faces, table=replace(table, codes=1 - table.codes))
+    assert manifest_sha256(relabelled) != manifest_sha256(faces)
+    other = replace(faces, sha256=("f" * 64, *faces.sha256[1:]))
+    assert manifest_sha256(other) != manifest_sha256(faces)
+
+
+def test_record_holds_every_declared_cell_and_survives_json() -> None:
+    record = data_record(some_faces(identities=("ann", "ann", "", "bob")), "manifest")
+    assert [(cell.found, cell.used) for cell in record.cells] == [(2, 2), (1, 1), (0, 0), (1, 1)]
+    assert (record.n_images, record.n_identities, record.n_clusters) == (4, 2, 3)
+    assert record.kind == "manifest"
+    assert DataRecord.model_validate_json(record.model_dump_json()) == record
+    assert (record.n_without_identity, record.effective_clusters) == (1, (4 + 2) ** 2 / (16 + 2))
+    nobody = data_record(some_faces(), "manifest", found_cautions=("few people",))
+    assert (nobody.n_identities, nobody.n_without_identity) == (None, None)
+    assert nobody.cautions == (*some_faces().table.cautions, "few people")
+
+
+def test_a_record_of_an_older_release_still_reads() -> None:
+    written = data_record(some_faces(), "manifest").model_dump(mode="json")
+    del written["n_without_identity"], written["effective_clusters"]
+    assert DataRecord.model_validate(written).effective_clusters is None

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bias_audit.backbones.loading import Architecture, Preprocessing
 from bias_audit.backbones.weights import Wanted, fill_from
 from bias_audit.errors import BackboneError
 
@@ -20,14 +21,16 @@ _MOST_CHANGES = 12
 
 
 @functools.cache
-def _module() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)).eval()
+def _architecture() -> Architecture:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)).eval()
+    size = Preprocessing(16, 16, "stretch", 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
+    return Architecture(module, "a test", size)
 
 
 @functools.cache
 def _files() -> tuple[bytes, ...]:
     """What people save of one small module."""
-    state = _module().state_dict()
+    state = _architecture().module.state_dict()
     nests = (state, {"model": {"state_dict": state}, "args": {"lr": 1}, "epoch": 3})
     made = [safetensors.torch.save(dict(state))]
     for nest in nests:
@@ -49,7 +52,7 @@ def one(rng: random.Random, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            fill_from(file, _module(), lambda tensors: tensors, what="a test", wanted=wanted)
+            fill_from(file, _architecture(), wanted)
         except BackboneError as error:
             assert "\\x" not in str(error)  # noqa: PT017  also of errors that were expected
 

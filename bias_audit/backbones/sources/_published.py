@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import timm
+from timm.models._hub import load_model_config_from_path
 from torchvision import models
 
-from bias_audit.backbones.library import Architecture, Library
-from bias_audit.backbones.loading import Preprocessing, PreprocessingParams
+from bias_audit.backbones.library import Library
+from bias_audit.backbones.loading import Architecture, Preprocessing, PreprocessingParams
 from bias_audit.backbones.sources.timm import (
     MODEL_ARGS,
     is_remote,
-    local_settings,
     timm_architecture,
     timm_name,
     timm_preprocessing,
     timm_settings,
+    with_arguments,
 )
 from bias_audit.backbones.sources.torchvision import (
     architecture_options,
@@ -42,15 +44,9 @@ _MOST_BYTES: Final = 1_000_000
 """Of a config.json beside a file."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """An architecture with the preprocessing that belongs to a file of weights."""
-
-    architecture: Architecture
-    preprocessing_from: str
-    """Where the preprocessing comes from, in words."""
-    assumed: tuple[str, ...]
-    """A sentence where it is assumed."""
+Found = tuple[Architecture, str, tuple[str, ...]]
+"""An architecture with the preprocessing that belongs to a file of weights; where that comes from,
+in words; and a sentence where it is assumed."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +62,11 @@ class _Source:
 
 
 def architecture_for(params: ArchitectureParams, file: Path) -> Found:
-    """Build an architecture with the preprocessing that belongs to a file.
+    """Build an architecture with the preprocessing that belongs to a file of weights.
 
     The config names it (a tag of the architecture, or `preprocessing_of`); else the file tells it
     (by its SHA-256, its name, or timm's config.json beside it); else that of the library's
-    default weights is assumed, and said to be.
-
-    Args:
-        params: What the config says.
-        file: Of the weights; it is not opened as weights.
-
-    Raises:
-        BackboneError: There is no such architecture or weights.
+    default weights is assumed, and said to be. The file is not opened as weights.
     """
     return (_of_timm if params.library == "timm" else _of_torchvision)(params, file)
 
@@ -138,31 +127,34 @@ def _of_torchvision(params: ArchitectureParams, file: Path) -> Found:
     return _found(built, source, others, params.preprocessing)
 
 
-def _preprocessing(source: _Source, built: Architecture) -> Preprocessing:
-    if isinstance(source.settings, dict):
-        return timm_preprocessing(source.settings, built.model_kwargs)
-    found = torchvision_preprocessing(source.settings.transforms())
-    inside = architecture_options(source.settings).get("transform_input")
-    if inside and not getattr(built.module, "transform_input", False):
-        # torchvision's module turns ImageNet's mean into this one by itself, timm's does not
-        return dataclasses.replace(found, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return found
-
-
 def _found(
     built: Architecture,
     source: _Source,
     others: Mapping[str, Preprocessing],
-    asked: PreprocessingParams,
+    wanted: PreprocessingParams,
 ) -> Found:
-    own = _preprocessing(source, built)
+    if isinstance(source.settings, dict):
+        own = timm_preprocessing(source.settings, built.model_kwargs)
+    else:
+        own = torchvision_preprocessing(source.settings.transforms())
+        inside = architecture_options(source.settings).get("transform_input")
+        if inside and not getattr(built.module, "transform_input", False):
+            # torchvision's module turns ImageNet's mean into this one by itself, timm's does not
+            own = dataclasses.replace(own, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     built = dataclasses.replace(built, preprocessing=own)
     if source.why:
-        return Found(built, f"preprocessing of {source.name}, {source.why}", ())
-    open_ones = _left_open(asked)
+        return built, f"preprocessing of {source.name}, {source.why}", ()
+    given = {
+        "height": (wanted.size, "size"),
+        "mean": (wanted.mean, "mean"),
+        "std": (wanted.std, "standard deviation"),
+        "interpolation": (wanted.interpolation, "interpolation"),
+        "crop_fraction": (wanted.resize == "stretch" or None, "crop"),
+    }
+    open_ones = {key: word for key, (value, word) in given.items() if value is None}
     reading = f"preprocessing of {source.name}, assumed"
     if not open_ones:
-        return Found(built, reading, ())
+        return built, reading, ()
     rows = [dataclasses.asdict(each) for each in others.values()]
     differing = [word for key, word in open_ones.items() if len({row[key] for row in rows}) > 1]
     among = (
@@ -175,26 +167,16 @@ def _found(
         f"the preprocessing of {source.name} is assumed: neither the config nor the file says "
         f"which weights these are{among}; name the right one with preprocessing_of"
     )
-    return Found(built, reading, (sentence,))
-
-
-def _left_open(asked: PreprocessingParams) -> dict[str, str]:
-    """Settings that the config leaves to the weights, in words."""
-    given = {
-        "height": (asked.size, "size"),
-        "mean": (asked.mean, "mean"),
-        "std": (asked.std, "standard deviation"),
-        "interpolation": (asked.interpolation, "interpolation"),
-        "crop_fraction": (asked.resize == "stretch" or None, "crop"),
-    }
-    return {key: word for key, (value, word) in given.items() if value is None}
+    return built, reading, (sentence,)
 
 
 def _named(wanted: str, architecture: str, *, library: Library = "timm") -> _Source:
     """The weights that `preprocessing_of` names, of either library."""
     why = "as the config says"
     if (library == "torchvision" and "." not in wanted) or "_Weights." in wanted:
-        owner = _owner(wanted) or architecture
+        # the torchvision model that this enumeration of weights belongs to
+        models_of = {models.get_model_weights(n).__name__: n for n in models.list_models(models)}
+        owner = models_of.get(wanted.partition(".")[0], architecture)
         weights = torchvision_weights(owner, wanted)
         return _Source(str(weights), why, weights)
     name, _ = timm_name(wanted)
@@ -210,48 +192,23 @@ def _full_name(architecture: str, settings: Mapping[str, Any]) -> str:
     return f"{architecture}.{tag}" if tag else architecture
 
 
-def _owner(wanted: str) -> str | None:
-    """The torchvision model that an enumeration of weights belongs to."""
-    enumeration = wanted.partition(".")[0]
-    return next(
-        (
-            name
-            for name in models.list_models(module=models)
-            if models.get_model_weights(name).__name__ == enumeration
-        ),
-        None,
-    )
-
-
 def _recognised(file: Path, known: Mapping[str, tuple[str, Any]]) -> _Source | None:
     """The published weights that a file is, by its SHA-256 or its name."""
     by_digest = {_digest_in(url): full for full, (url, _) in known.items() if _digest_in(url)}
-    if by_digest and (full := by_digest.get(_sha256(file)[:_DIGEST])):
-        return _Source(full, "by the file's SHA-256", known[full][1])
+    with contextlib.suppress(OSError):  # which reading the weights will say
+        full = by_digest.get(sha256_of(file)[:_DIGEST], "") if by_digest else ""
+        if full:
+            return _Source(full, "by the file's SHA-256", known[full][1])
     names = {url.rpartition("/")[2]: full for full, (url, _) in known.items() if url}
-    if full := names.get(file.name):
-        return _Source(full, "by the file's name", known[full][1])
-    places = [file.name.removesuffix(file.suffix), file.stem, *_folders(file)]
+    if (named := names.get(file.name)) is not None:
+        return _Source(named, "by the file's name", known[named][1])
+    # names of the file, of its folder, and of its repository in the hub's cache
+    hubs = [part.removeprefix(_CACHED) for part in file.parent.parts if part.startswith(_CACHED)]
+    places = [file.stem, file.parent.name, *hubs]
     for full in known:
         if "." in full and full in places:
             return _Source(full, "by the name of the file or its folder", known[full][1])
     return None
-
-
-def _sha256(file: Path) -> str:
-    """Of a file; empty where it cannot be read, which reading its weights will say."""
-    try:
-        return sha256_of(file)
-    except OSError:
-        return ""
-
-
-def _folders(file: Path) -> Iterator[str]:
-    """Names of the file's folder, and of its repository in the hub's cache."""
-    yield file.parent.name
-    for folder in file.parent.parts:
-        if folder.startswith(_CACHED):
-            yield folder.removeprefix(_CACHED)
 
 
 def _digest_in(url: str) -> str:
@@ -267,7 +224,7 @@ def _of_config_json(file: Path, architecture: str) -> _Source | None:
     try:
         if place.stat().st_size > _MOST_BYTES:
             return None
-        settings = local_settings(file.parent)
+        settings = with_arguments(*load_model_config_from_path(str(file.parent)))
         timm_preprocessing(settings)
     except Exception:  # noqa: BLE001  files of that name have every form
         return None

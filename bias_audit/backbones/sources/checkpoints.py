@@ -30,34 +30,27 @@ class Params(ArchitectureParams):
             )
         return self
 
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """What each backbone is called."""
+        return self.names or tuple(file.stem for file in self.files)
+
 
 def _steps(params: Params) -> tuple[Params, ...]:
     """The same parameters with one file each."""
     return tuple(
         params.model_copy(update={"files": (file,), "names": (name,)})
-        for file, name in zip(params.files, _names(params), strict=True)
+        for file, name in zip(params.files, params.own_names, strict=True)
     )
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    return build_with(params, params.files[-1], name=_names(params)[-1], pretrained=pretrained)
+    name = params.own_names[-1]
+    return build_with(params, params.files[-1], name=name, pretrained=pretrained)
 
 
 def _refilled(params: Params, file: Path) -> Built:
-    return refilled_from(params, file, name=_names(params)[-1])
-
-
-def _names(params: Params) -> tuple[str, ...]:
-    return params.names or tuple(file.stem for file in params.files)
-
-
-def _called(params: Params) -> str:
-    names = _names(params)
-    return names[0] if len(names) == 1 else f"{names[0]}-{names[-1]}"
-
-
-def _files(params: Params) -> tuple[Path, ...]:
-    return tuple(file for file in params.files if file.is_file())
+    return refilled_from(params, file, name=params.own_names[-1])
 
 
 PLUGIN = BackboneSource(
@@ -65,7 +58,7 @@ PLUGIN = BackboneSource(
     params_type=Params,
     build=_build,
     steps=_steps,
-    called=_called,
-    files=_files,
+    called=lambda params: "-".join(dict.fromkeys((params.own_names[0], params.own_names[-1]))),
+    files=lambda params: tuple(file for file in params.files if file.is_file()),
     refilled=_refilled,
 )

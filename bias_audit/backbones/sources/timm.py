@@ -18,25 +18,26 @@ from timm.models import _builder, load_model_config_from_hf, load_pretrained
 from timm.models._hub import load_model_config_from_path
 from torch import Tensor, nn
 
-from bias_audit.backbones.head import NO_CLASSES, Classes
+from bias_audit.backbones.head import Classes
 from bias_audit.backbones.library import (
-    Architecture,
-    built_from,
-    known_interpolation,
     noted_state,
     refuse_own_arguments,
     refused_arguments,
-    three,
+    usual_preprocessing,
 )
 from bias_audit.backbones.loading import (
+    Architecture,
     BackboneSource,
     Built,
+    Converter,
+    Fit,
     LibraryParams,
     Preprocessing,
     PreprocessingParams,
+    Tensors,
 )
 from bias_audit.backbones.weight_files import read_tensors
-from bias_audit.backbones.weights import Converter, Tensors, Wanted, fill_from
+from bias_audit.backbones.weights import fill_from
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import BackboneError
 
@@ -66,22 +67,14 @@ def timm_architecture(
 ) -> Architecture:
     """Build an architecture of timm without weights.
 
-    Args:
-        name: With or without a pretrained tag, as `timm_name` returns it.
-        model_kwargs: Keyword arguments for timm; an input size is added for architectures that
-            fix theirs.
-        wanted: What the config says about the input.
-        num_classes: Outputs of the classifier; None: as many as the tag has.
-        config: The pretrained configuration that belongs to the weights; None: that of the name.
-
-    Raises:
-        BackboneError: timm does not take the arguments.
+    Its pretrained configuration is `config`, else that of the name. An input size is added for
+    architectures that fix theirs.
     """
     settings = dict(config or timm_settings(name))
     settings.pop(MODEL_ARGS, None)
     kwargs = timm_kwargs(model_kwargs, settings, wanted)
     outputs: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    with refused_arguments("timm", name, kwargs), _without_loading() as asked:
+    with refused_arguments("timm", name, kwargs), _without_loading() as loading:
         module = timm.create_model(
             name, pretrained=True, pretrained_cfg=settings or None, **outputs, **kwargs
         )
@@ -90,7 +83,7 @@ def timm_architecture(
         f"timm {name.partition('.')[0]}",
         timm_preprocessing(settings, kwargs),
         timm_classes(settings, num_classes),
-        _timm_converter(module, settings, asked),
+        _timm_converter(module, settings, loading),
         kwargs,
     )
 
@@ -120,56 +113,48 @@ def _without_loading() -> Iterator[dict[str, Any]]:
 
     timm tells its loader the conversion that belongs to an architecture, and nobody else.
     """
-    asked: dict[str, Any] = {}
+    loading: dict[str, Any] = {}
 
     def note(_module: nn.Module, **arguments: Any) -> None:
-        asked.update(arguments)
+        loading.update(arguments)
 
     original = _builder.load_pretrained
     _builder.load_pretrained = note  # type: ignore[assignment]
     try:
-        yield asked
+        yield loading
     finally:
         _builder.load_pretrained = original
 
 
 def _timm_converter(
-    module: nn.Module, settings: Mapping[str, Any], asked: Mapping[str, Any]
+    module: nn.Module, settings: Mapping[str, Any], loading: Mapping[str, Any]
 ) -> Converter:
     """What timm's loader hands to a module, given the tensors of a file."""
     n_classes = getattr(module, "num_classes", 0)
 
     def convert(tensors: Tensors) -> Tensors:
         kept: dict[str, Tensor] = {}
+        # leading outputs that a file has beyond the classes; timm's own files already lost them
+        weight = tensors.get(f"{settings.get('classifier')}.weight")
+        has_more = weight is not None and len(weight) != n_classes
         config = {
             **settings,
             "source": "",
             "state_dict": dict(tensors),
             "num_classes": n_classes,
-            "label_offset": _offset(tensors, settings, n_classes),
+            "label_offset": int(settings.get("label_offset") or 0) if has_more else 0,
         }
         with noted_state(module, kept):
             load_pretrained(
-                module, config, num_classes=n_classes, filter_fn=asked.get("filter_fn")
+                module, config, num_classes=n_classes, filter_fn=loading.get("filter_fn")
             )
         return kept
 
     return convert
 
 
-def _offset(tensors: Tensors, settings: Mapping[str, Any], n_classes: int) -> int:
-    """Leading outputs that a file has beyond the classes; timm's own files already lost them."""
-    weight = tensors.get(f"{settings.get('classifier')}.weight")
-    offset = int(settings.get("label_offset") or 0)
-    return 0 if weight is None or len(weight) == n_classes else offset
-
-
 def timm_name(name: str) -> tuple[str, str]:
-    """The name under which timm of the day knows a model, and what was changed.
-
-    Raises:
-        BackboneError: There is no such model or tag; the message names the nearest.
-    """
+    """The name under which timm of the day knows a model, and what was changed."""
     plain = name
     for start in ("hf-hub:timm/", "hf_hub:timm/", "timm/"):
         plain = plain.removeprefix(start)
@@ -206,14 +191,13 @@ def timm_preprocessing(
     size = (kwargs or {}).get("img_size")
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    return Preprocessing(
-        height=height,
-        width=width,
-        resize="stretch",
+    return usual_preprocessing(
+        height,
+        width,
         crop_fraction=float(resolved["crop_pct"]),
-        interpolation=known_interpolation(str(resolved["interpolation"])),
-        mean=three(resolved["mean"]),
-        std=three(resolved["std"]),
+        interpolation=str(resolved["interpolation"]),
+        mean=resolved["mean"],
+        std=resolved["std"],
     )
 
 
@@ -221,23 +205,24 @@ def timm_classes(settings: Mapping[str, Any], num_classes: int | None = None) ->
     """What the outputs of a pretrained configuration of timm stand for."""
     n_outputs = int(settings.get("num_classes") or 0)
     if num_classes is not None and num_classes != n_outputs:
-        return Classes(num_classes, "as the config says") if num_classes else NO_CLASSES
-    names = settings.get("label_names")
-    subset = infer_imagenet_subset(dict(settings))
-    if names:
+        return Classes(num_classes, "as the config says") if num_classes else Classes()
+    if names := settings.get("label_names"):
         return Classes(n_outputs, f"{names[0]}, ...")
-    if subset:
+    if subset := infer_imagenet_subset(dict(settings)):
         return Classes(n_outputs, f"ImageNet ({subset})")
-    if num_classes:
-        return Classes(num_classes, "as the config says")
-    return NO_CLASSES
+    return Classes(num_classes, "as the config says") if num_classes else Classes()
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
     name, renamed = timm_name(params.name)
     try:
-        if pretrained:
-            _ask_hub(params)
+        if (
+            pretrained
+            and not (constants.HF_HUB_OFFLINE or _files(params))
+            and _repository(name)[0]
+        ):
+            # The hub's own library tries for many minutes, file by file; this takes seconds.
+            get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         settings = _settings(name)
     except Exception as error:
         raise BackboneError(_unreachable(params, name, error)) from error
@@ -246,8 +231,8 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
             f"timm publishes no weights for {name}: name a tag that has some, or give a file of "
             "your own to kind: checkpoint"
         )
-    asked = {**settings.get(MODEL_ARGS, {}), **params.model_kwargs}
-    kwargs = timm_kwargs(asked, settings, params.preprocessing)
+    arguments = {**settings.get(MODEL_ARGS, {}), **params.model_kwargs}
+    kwargs = timm_kwargs(arguments, settings, params.preprocessing)
     try:
         module = timm.create_model(name, pretrained=pretrained, **kwargs)
     except Exception as error:
@@ -257,44 +242,35 @@ def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sour
         raise BackboneError(_unreachable(params, name, error)) from error
     tag = settings.get("tag")
     return Built(
-        module=module,
-        name=params.name,
-        architecture=f"timm {settings.get('architecture', name)}",
+        Architecture(
+            module,
+            f"timm {settings.get('architecture', name)}",
+            timm_preprocessing(settings, kwargs),
+            timm_classes(settings),
+            model_kwargs=kwargs,
+        ),
+        params.name,
         weights=f"timm pretrained tag {tag}" if tag else f"timm {name}",
         licence=str(settings.get("license") or "not stated"),
-        preprocessing=timm_preprocessing(settings, kwargs),
-        classes=timm_classes(settings),
-        model_kwargs=kwargs,
-        reading=(renamed,) if renamed else (),
+        fit=Fit(reading=(renamed,) if renamed else ()),
     )
 
 
 def _settings(name: str) -> dict[str, Any]:
-    """The pretrained configuration of a model, from the hub or a folder where it lies there.
-
-    Raises:
-        Exception: Whatever the library of the day raises when nobody answers.
-    """
+    """The pretrained configuration of a model, from the hub or a folder where it lies there."""
     if not is_remote(name):
         return timm_settings(name)
     source, identifier = timm.models.parse_model_name(name)
-    if source == "local-dir":
-        return local_settings(Path(identifier))
-    return _with_arguments(*load_model_config_from_hf(identifier))
+    is_folder = source == "local-dir"
+    return with_arguments(
+        *(load_model_config_from_path if is_folder else load_model_config_from_hf)(identifier)
+    )
 
 
-def local_settings(folder: Path) -> dict[str, Any]:
-    """The pretrained configuration in a folder's config.json, with arguments of the model.
-
-    Raises:
-        Exception: Whatever the library of the day raises on a file that is not timm's.
-    """
-    return _with_arguments(*load_model_config_from_path(folder))
-
-
-def _with_arguments(
+def with_arguments(
     config: Mapping[str, Any], architecture: str, arguments: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    """The pretrained configuration of a config.json, with the arguments of its model."""
     settings = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in dict(config).items()
@@ -320,20 +296,6 @@ def _repository(name: str) -> tuple[str, str | None, tuple[str, ...]]:
     return repository, revision or None, names
 
 
-def _ask_hub(params: Params) -> None:
-    """Find out in seconds whether the hub answers, where weights have to come from there.
-
-    The hub's own library tries for many minutes, file by file.
-
-    Raises:
-        Exception: Whatever the library of the day raises when nobody answers.
-    """
-    repository, _, _ = _repository(timm_name(params.name)[0])
-    if constants.HF_HUB_OFFLINE or _files(params) or not repository:
-        return
-    get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-
-
 def _unreachable(params: Params, name: str, error: Exception) -> str:
     """Why weights could not be had: a file that is there but broken is not a missing one."""
     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
@@ -344,25 +306,19 @@ def _unreachable(params: Params, name: str, error: Exception) -> str:
         return f"timm {name}: expected a folder with config.json and weights ({reason})"
     repository, _, names = _repository(name)
     folder = f"models--{repository.replace('/', '--')}"
-    other = (
-        ""
-        if is_remote(name)
-        else (
+    other = ""
+    if not is_remote(name):
+        known = timm.get_pretrained_cfg(name)
+        tag = f".{known.tag}" if "." not in name and known and known.tag else ""
+        other = (
             f"; or keep the file {names[0]} anywhere and use 'kind: checkpoint' with "
-            f"'architecture: {_with_tag(name)}' and 'file: PATH'"
+            f"'architecture: {name}{tag}' and 'file: PATH'"
         )
-    )
     return (
         f"timm {name}: its weights are neither in the local cache nor could they be fetched "
         f"({reason}). Without network: fetch the hub repository {repository or '(none)'} on "
         f"another machine and copy its cache folder to {constants.HF_HUB_CACHE}/{folder}{other}"
     )
-
-
-def _with_tag(name: str) -> str:
-    """The name with the tag that its weights and preprocessing have."""
-    known = timm.get_pretrained_cfg(name)
-    return name if "." in name or not (known and known.tag) else f"{name}.{known.tag}"
 
 
 def _files(params: Params) -> tuple[Path, ...]:
@@ -386,13 +342,9 @@ def _refilled(params: Params, file: Path) -> Built:
     name, _ = timm_name(params.name)
     if is_remote(name):
         raise BackboneError(f"{params.name}: weights of a hub repository cannot be exchanged")
-    built = timm_architecture(name, params.model_kwargs, wanted=params.preprocessing)
-    fit = fill_from(file, built.module, built.convert, what=built.title, wanted=Wanted())
-    return built_from(built, fit, name=params.name, weights=file.name, licence="not stated")
-
-
-def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
-    return tuple({"name": name} for name in timm.list_pretrained(pattern))
+    architecture = timm_architecture(name, params.model_kwargs, wanted=params.preprocessing)
+    fit = fill_from(file, architecture)
+    return Built(architecture, params.name, file.name, licence="not stated", fit=fit)
 
 
 PLUGIN = BackboneSource(
@@ -401,5 +353,5 @@ PLUGIN = BackboneSource(
     build=_build,
     files=_files,
     refilled=_refilled,
-    matching=_matching,
+    matching=lambda pattern: tuple({"name": n} for n in timm.list_pretrained(pattern)),
 )

@@ -15,18 +15,24 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision import models
 
-from bias_audit.backbones.head import NO_CLASSES, Classes
+from bias_audit.backbones.head import Classes
 from bias_audit.backbones.library import (
-    Architecture,
-    built_from,
-    known_interpolation,
     noted_state,
     refuse_own_arguments,
     refused_arguments,
-    three,
+    usual_preprocessing,
 )
-from bias_audit.backbones.loading import BackboneSource, Built, LibraryParams, Preprocessing
-from bias_audit.backbones.weights import Converter, Fit, Tensors, Wanted, fill_from
+from bias_audit.backbones.loading import (
+    Architecture,
+    BackboneSource,
+    Built,
+    Converter,
+    Fit,
+    LibraryParams,
+    Preprocessing,
+    Tensors,
+)
+from bias_audit.backbones.weights import fill_from
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import BackboneError
 
@@ -45,17 +51,7 @@ def torchvision_architecture(
     *,
     num_classes: int | None = None,
 ) -> Architecture:
-    """Build an architecture of torchvision without weights.
-
-    Args:
-        name: Such as "resnet50".
-        weights: The published weights whose settings it gets; None: those of nobody.
-        model_kwargs: Keyword arguments for torchvision.
-        num_classes: Outputs of the classifier; None: as many as the weights have.
-
-    Raises:
-        BackboneError: torchvision does not take the arguments.
-    """
+    """Build an architecture of torchvision without weights, with settings as for those given."""
     refuse_own_arguments(model_kwargs)
     options = {} if weights is None else architecture_options(weights)
     if name in ("googlenet", "inception_v3"):
@@ -71,7 +67,7 @@ def torchvision_architecture(
         module,
         f"torchvision {name}",
         torchvision_preprocessing(None if weights is None else weights.transforms()),
-        Classes(n_classes, of) if n_classes else NO_CLASSES,
+        Classes(n_classes, of) if n_classes else Classes(),
         _torchvision_converter(module),
         dict(model_kwargs),
     )
@@ -101,15 +97,12 @@ def _torchvision_converter(module: nn.Module) -> Converter:
             with noted_state(module, kept := {}):
                 loader(module, _Given(dict(tensors)), progress=False)
         for name, part in module.named_modules():
-            if "_load_from_state_dict" in vars(type(part)) and _is_torchvisions(part):
+            is_torchvisions = type(part).__module__.partition(".")[0] == "torchvision"
+            if is_torchvisions and "_load_from_state_dict" in vars(type(part)):
                 _rename(part, f"{name}.", kept)
         return kept
 
     return convert
-
-
-def _is_torchvisions(part: nn.Module) -> bool:
-    return type(part).__module__.partition(".")[0] == "torchvision"
 
 
 def _rename(part: nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
@@ -119,15 +112,7 @@ def _rename(part: nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
     """
     for version in (None, getattr(part, "_version", None)):
         try:
-            part._load_from_state_dict(
-                state,
-                prefix,
-                {"version": version},
-                strict=False,
-                missing_keys=[],
-                unexpected_keys=[],
-                error_msgs=[],
-            )
+            part._load_from_state_dict(state, prefix, {"version": version}, False, [], [], [])  # noqa: FBT003
         except ValueError:
             continue
         return
@@ -145,15 +130,7 @@ class _Given:
 
 
 def torchvision_weights(name: str, wanted: str | None = None) -> Any:
-    """One of torchvision's published weights; None: its default ones.
-
-    Args:
-        name: Of the architecture.
-        wanted: Such as "IMAGENET1K_V2" or "ResNet50_Weights.IMAGENET1K_V2".
-
-    Raises:
-        BackboneError: There is no such model, or there are no such weights.
-    """
+    """One of torchvision's published weights, such as "IMAGENET1K_V2"; None: its default ones."""
     names = models.list_models(module=models)
     if name not in names:
         raise BackboneError(unknown_name(name, names, noun="torchvision model"))
@@ -167,67 +144,46 @@ def torchvision_weights(name: str, wanted: str | None = None) -> Any:
 def torchvision_preprocessing(transforms: Any | None) -> Preprocessing:
     """The evaluation preprocessing of torchvision weights; ImageNet's usual one without any."""
     if transforms is None:
-        return Preprocessing(
-            height=224,
-            width=224,
-            resize="stretch",
-            crop_fraction=0.875,
-            interpolation="bilinear",
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-        )
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return Preprocessing(224, 224, "stretch", 0.875, "bilinear", mean, std)
     crop = int(transforms.crop_size[0])
-    return Preprocessing(
-        height=crop,
-        width=crop,
-        resize="stretch",
+    return usual_preprocessing(
+        crop,
+        crop,
         crop_fraction=crop / int(transforms.resize_size[0]),
-        interpolation=known_interpolation(str(transforms.interpolation.value)),
-        mean=three(transforms.mean),
-        std=three(transforms.std),
+        interpolation=str(transforms.interpolation.value),
+        mean=transforms.mean,
+        std=transforms.std,
     )
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    return _filled(params, _fetched(params) if pretrained else None)
-
-
-def _weights(params: Params) -> Any:
-    return torchvision_weights(params.name, params.weights)
+    weights = torchvision_weights(params.name, params.weights)
+    place = _place(weights)
+    if pretrained and not place.is_file():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            digest = place.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(weights.url, str(place), digest, progress=False)
+        except (URLError, OSError, RuntimeError) as error:
+            raise BackboneError(
+                f"torchvision {params.name}: weights {weights} are neither in the local cache nor "
+                f"could they be fetched ({error}). Without network: put the file {place.name} "
+                f"into {place.parent}"
+            ) from error
+    return _filled(params, place if pretrained else None)
 
 
 def _filled(params: Params, file: Path | None) -> Built:
-    weights = _weights(params)
-    built = torchvision_architecture(params.name, weights, params.model_kwargs)
-    fit = Fit()
-    if file is not None:
-        fit = fill_from(file, built.module, built.convert, what=built.title, wanted=Wanted())
-    return built_from(
-        built,
-        fit,
-        name=params.name,
+    weights = torchvision_weights(params.name, params.weights)
+    architecture = torchvision_architecture(params.name, weights, params.model_kwargs)
+    return Built(
+        architecture,
+        params.name,
         weights=str(weights),
         licence="see torchvision's page of these weights; ImageNet's terms of access apply",
+        fit=fill_from(file, architecture) if file else Fit(),
     )
-
-
-def _fetched(params: Params) -> Path:
-    """The file of the weights, fetched where it is not in the cache."""
-    weights = _weights(params)
-    place = _place(weights)
-    if place.is_file():
-        return place
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        digest = place.stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(weights.url, str(place), digest, progress=False)
-    except (URLError, OSError, RuntimeError) as error:
-        raise BackboneError(
-            f"torchvision {params.name}: weights {weights} are neither in the local cache nor "
-            f"could they be fetched ({error}). Without network: put the file "
-            f"{place.name} into {place.parent}"
-        ) from error
-    return place
 
 
 def _place(weights: Any) -> Path:
@@ -237,7 +193,7 @@ def _place(weights: Any) -> Path:
 
 
 def _files(params: Params) -> tuple[Path, ...]:
-    place = _place(_weights(params))
+    place = _place(torchvision_weights(params.name, params.weights))
     return (place,) if place.is_file() else ()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,12 +11,11 @@ from pydantic import BeforeValidator, Field
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.ages import FAIRFACE_AGES
-from bias_audit.data.annotations import Annotation, Description, face_table
+from bias_audit.data.annotations import Annotation, face_table, listed
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
-from bias_audit.data.parquet import find_shards, read_shards
-from bias_audit.data.rows import read_rows
+from bias_audit.data.rows import SPLIT, Labels, Row, read_rows
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -50,8 +49,7 @@ HUB_CLASSES = {
 """Integer classes in the order of the dataset card of HuggingFaceM4/FairFace."""
 
 
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, float) else value
+_SHARD = re.compile(r"(train|val|validation)\b.*?(?:-(\d+)-of-(\d+).*)?\.parquet")
 
 
 class Params(Linked):
@@ -67,38 +65,64 @@ class Params(Linked):
         default=None,
         description="Read this label CSV instead, all of it; its paths are relative to root.",
     )
-    padding: Annotated[Literal["0.25", "1.25"], BeforeValidator(_as_text)] = Field(
+    padding: Annotated[
+        Literal["0.25", "1.25"], BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)
+    ] = Field(
         default="0.25",
         description="Margin around the faces; names the parquet sub-folder, and is recorded.",
     )
 
 
 def read(params: Params) -> FaceTable:
-    """Read FairFace's labels; no image is opened.
-
-    Raises:
-        DataError: Neither layout is found, or no row is usable.
-    """
+    """Read FairFace's labels; no image is opened."""
     root = existing_folder(params.root, expected="FairFace's label CSV files or parquet files")
     finder = ImageFinder(root, follow_links=params.follow_links)
     splits = ("train", "val") if params.split == "all" else (params.split,)
-    files = [params.labels] if params.labels else [root / _label_file(split) for split in splits]
+    names = [f"fairface_label_{split}.csv" for split in splits]
+    files = [params.labels] if params.labels else [root / name for name in names]
     notices: list[str] = []
+    tables: list[tuple[str, Labels]]
+    shards: dict[str, list[Path]] = {}
     if params.labels or any(file.is_file() for file in files):
+        path_column = "file"
+        tables = [(params.split, read_rows(file, (path_column, *HUB_CLASSES))) for file in files]
         notices.append(
             f"padding {params.padding} is what the config declares; the image files do not say it"
         )
-        entries = [
-            entry for file in files for entry in _csv_entries(finder, file, params, notices)
-        ]
+    elif shards := _shards(root, splits, params.padding):
+        path_column = "image"
+        columns = (path_column, *HUB_CLASSES)
+        tables = [(s, read_rows(shards[s], columns, image=path_column)) for s in shards]
     else:
-        shards = find_shards(root, splits, sub_folder=params.padding)
-        if not shards:
-            raise DataError(_nothing_found(root, splits, params.padding))
-        entries = list(read_shards(shards, HUB_CLASSES, finder, notices=notices))
+        other = "1.25" if params.padding == "0.25" else "0.25"
+        is_other = bool(_shards(root, splits, other))
+        hint = f'; there are some for padding "{other}": set padding' if is_other else ""
+        raise DataError(
+            f"{root}: expected {' and '.join(names)} beside train/ and val/, or parquet files "
+            f"such as {params.padding}/train-00000-of-00002.parquet, got neither{hint}"
+        )
+    readers = {a.name: LevelReader(a.name, a.levels, any_case=True) for a in ATTRIBUTES}
+    assumed: set[str] = set()
+    entries: list[Annotation | Exclusion] = []
+    for split, labels in tables:
+        notices.extend(labels.notices)
+        for row in labels.rows:
+            if isinstance(row, dict):
+                folder = row[path_column].replace("\\", "/").partition("/")[0]
+                is_named = not shards and folder in {"train", "val"}
+                row[SPLIT] = folder if is_named else split
+                row.update(_as_declared(row, labels, readers, assumed))
+        entries += listed(labels.rows, labels.images, finder, HUB_CLASSES, path_column=path_column)
+    if assumed:
+        notices.append(
+            f"the parquet files do not name the classes of {', '.join(sorted(assumed))}: the "
+            "order of the dataset card of HuggingFaceM4/FairFace is assumed"
+        )
     notices.extend(finder.notices())
-    checked = _as_declared(entries, notices)
-    description = Description(
+    notices.extend(notice for reader in readers.values() for notice in reader.notices())
+    return face_table(
+        entries,
+        ATTRIBUTES,
         name=f"FairFace {params.split}, padding {params.padding}",
         label_origin="perceived: assigned by crowd workers, three to an image; where a model "
         "trained on these labels disagreed, they were checked again by hand",
@@ -107,66 +131,37 @@ def read(params: Params) -> FaceTable:
             "Age, race and gender are what annotators perceived in a photograph, not what the "
             "people shown say of themselves.",
         ),
-        has_splits=True,
+        notices=notices,
     )
-    return face_table(checked, ATTRIBUTES, description, notices=notices)
-
-
-def _label_file(split: str) -> str:
-    return f"fairface_label_{split}.csv"
-
-
-def _csv_entries(
-    finder: ImageFinder, file: Path, params: Params, notices: list[str]
-) -> Iterator[Annotation | Exclusion]:
-    labels = read_rows(file, ("file", *(attribute.name for attribute in ATTRIBUTES)))
-    notices.extend(labels.notices)
-    for row in labels.rows:
-        if isinstance(row, Exclusion):
-            yield row
-            continue
-        found = finder.find(row["file"])
-        if isinstance(found, Exclusion):
-            yield found
-            continue
-        folder = row["file"].replace("\\", "/").partition("/")[0]
-        yield Annotation(
-            name=row["file"],
-            reference=found,
-            labels=tuple(row[attribute.name] for attribute in ATTRIBUTES),
-            split=folder if folder in ("train", "val") else params.split,
-        )
 
 
 def _as_declared(
-    entries: list[Annotation | Exclusion], notices: list[str]
-) -> list[Annotation | Exclusion]:
-    """Labels in FairFace's own spelling; counts what had to be repaired."""
-    readers = [LevelReader(each.name, each.levels, any_case=True) for each in ATTRIBUTES]
-    result: list[Annotation | Exclusion] = []
-    for entry in entries:
-        if isinstance(entry, Exclusion):
-            result.append(entry)
-            continue
-        pairs = zip(readers, entry.labels, strict=True)
-        labels = tuple(reader.read(label) for reader, label in pairs)
-        result.append(replace(entry, labels=labels))
-    notices.extend(notice for reader in readers for notice in reader.notices())
-    return result
+    row: Row, labels: Labels, readers: Mapping[str, LevelReader], assumed: set[str]
+) -> Row:
+    """Labels in FairFace's own spelling; counts what had to be repaired or assumed."""
+    found: Row = {}
+    for name, documented in HUB_CLASSES.items():
+        text = row[name]
+        is_unnamed = name in labels.numbers and not labels.classes.get(name)
+        if is_unnamed and text.isdecimal() and int(text) < len(documented):
+            text = documented[int(text)]
+            assumed.add(name)
+        found[name] = readers[name].read(text)
+    return found
 
 
-def _nothing_found(root: Path, splits: tuple[str, ...], padding: str) -> str:
-    names = " and ".join(_label_file(split) for split in splits)
-    other = "1.25" if padding == "0.25" else "0.25"
-    hint = (
-        f'; there are some for padding "{other}": set padding'
-        if (find_shards(root, splits, sub_folder=other))
-        else ""
-    )
-    return (
-        f"{root}: expected {names} beside train/ and val/, or parquet files such as "
-        f"{padding}/train-00000-of-00002.parquet, got neither{hint}"
-    )
+def _shards(root: Path, splits: Sequence[str], padding: str) -> dict[str, list[Path]]:
+    """Parquet files by split, in the folder of the padding, else in the root or its data/."""
+    for folder in (root / padding, root, root / "data"):
+        files = [
+            (match[1], file)
+            for file in sorted(folder.glob("*.parquet"))
+            if file.is_file() and (match := _SHARD.fullmatch(file.name))
+        ]
+        found = {s: [file for own, file in files if own.startswith(s)] for s in splits}
+        if any(found.values()):
+            return {split: own for split, own in found.items() if own}
+    return {}
 
 
 PLUGIN = FaceSource(title="FairFace", params_type=Params, read=read, declares=lambda _: ATTRIBUTES)

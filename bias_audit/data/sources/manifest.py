@@ -6,8 +6,7 @@ import codecs
 import io
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -15,30 +14,17 @@ from pydantic import Field, field_validator, model_validator
 from bias_audit.config.schema import UserPath
 from bias_audit.data.ages import ordered_bins
 from bias_audit.data.annotations import (
-    Annotation,
-    Description,
     declared_disagreement,
     face_table,
-    measured_disagreement,
+    listed,
     undeclared,
-    voted,
-    with_declared_votes,
+    with_votes_counted,
 )
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
-from bias_audit.data.finding import NO_PATH, ImageFinder, Linked, existing_folder
-from bias_audit.data.labels import LevelReader, same_levels
-from bias_audit.data.rows import (
-    FREQUENT,
-    PLACE,
-    Labels,
-    Row,
-    comparable,
-    one_line,
-    read_rows,
-    reference_of,
-    some,
-    trimmed,
-)
+from bias_audit.data.finding import ImageFinder, Linked, existing_folder
+from bias_audit.data.labels import LevelReader
+from bias_audit.data.rows import SPLIT, Labels, Row, read_rows
+from bias_audit.data.texts import FREQUENT, comparable, one_line, some, trimmed
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -118,11 +104,14 @@ class Params(Linked):
                 )
             if not all(map(comparable, levels)) or not levels:
                 raise ValueError(f"{name}: expected levels that are not empty, got {levels}")
-            if same := same_levels(levels):
-                raise ValueError(
-                    f"{name}: expected each level once, got {same[0]!r} and {same[1]!r}, which "
-                    "differ in Unicode form, blanks or dashes at most"
-                )
+            keys = [comparable(level) for level in levels]
+            for place, key in enumerate(keys):
+                if keys.index(key) < place:
+                    raise ValueError(
+                        f"{name}: expected each level once, got {levels[keys.index(key)]!r} and "
+                        f"{levels[place]!r}, which differ in Unicode form, blanks or dashes at "
+                        "most"
+                    )
         return attributes
 
     @field_validator("encoding")
@@ -140,7 +129,7 @@ class Params(Linked):
         return encoding and name
 
     @model_validator(mode="after")
-    def _bins_in_order(self) -> Self:
+    def _keys_fit_together(self) -> Self:
         for name in self.binned:
             if name not in self.attributes:
                 raise ValueError(
@@ -151,16 +140,9 @@ class Params(Linked):
                 ordered_bins(self.attributes[name])
             except ValueError as error:
                 raise ValueError(f"binned: {name}: {error}") from error
-        return self
 
-    @model_validator(mode="after")
-    def _split_has_column(self) -> Self:
         if self.split is not None and self.split_column is None:
             raise ValueError("split: expected split_column beside it, to know where splits are")
-        return self
-
-    @model_validator(mode="after")
-    def _annotators_known(self) -> Self:
         for name, columns in self.annotators.items():
             if name not in self.attributes:
                 raise ValueError(
@@ -199,11 +181,7 @@ def _level(name: str, level: object) -> str:
 
 
 def read(params: Params) -> FaceTable:
-    """Read a manifest; no image is opened.
-
-    Raises:
-        DataError: The file or a column is missing, or no row is usable.
-    """
+    """Read a manifest; no image is opened."""
     columns = [params.path_column, *itertools.chain(*params.label_columns.values())]
     columns += [name for name in (params.identity_column, params.split_column) if name]
     labels = read_rows(
@@ -216,32 +194,45 @@ def read(params: Params) -> FaceTable:
     finder = ImageFinder(root, follow_links=params.follow_links)
     rows, notices = _of_split(labels.rows, params)
     readers = {name: _reader(name, labels, rows, params) for name in params.attributes}
+    columns_of = params.label_columns.items()
     rows = [
-        row if isinstance(row, Exclusion) else _as_declared(row, readers, params) for row in rows
+        row
+        if isinstance(row, Exclusion)
+        else row
+        | {c: readers[name].read(row[c]) for name, own in columns_of for c in own}
+        | ({SPLIT: comparable(row[params.split_column])} if params.split_column else {})
+        for row in rows
     ]
-    rows, dropped = with_declared_votes(rows, params.annotators, params.attributes)
-    notices += dropped
-    disagreement, noticed = declared_disagreement(params.disagreement)
-    measured, noticed_too = measured_disagreement(rows, params.annotators, params.attributes)
-    rows = voted(rows, params.annotators, params.path_column)
-    attributes = declared(params)
-    description = Description(
+    rows, measured, counted = with_votes_counted(
+        rows, params.annotators, params.attributes, params.path_column
+    )
+    disagreement, stated = declared_disagreement(params.disagreement)
+    entries = list(
+        listed(
+            rows,
+            labels.images,
+            finder,
+            params.attributes,
+            path_column=params.path_column,
+            identity_column=params.identity_column,
+        )
+    )
+    return face_table(
+        entries,
+        declared(params),
         name=params.file.stem + (f", split {params.split}" if params.split else ""),
         label_origin=params.label_origin,
         licence=params.licence,
         cautions=params.cautions,
-        has_identities=params.identity_column is not None,
-        has_splits=params.split_column is not None,
+        notices=[
+            *labels.notices,
+            *notices,
+            *finder.notices(),
+            *(notice for reader in readers.values() for notice in reader.notices()),
+            *stated,
+            *counted,
+        ],
         disagreement=disagreement | measured,
-    )
-    entries = list(_entries(rows, labels, finder, params))
-    notices = [*labels.notices, *notices, *finder.notices()]
-    notices += [notice for reader in readers.values() for notice in reader.notices()]
-    return face_table(
-        entries,
-        attributes,
-        description,
-        notices=(*notices, *noticed, *noticed_too),
         binned=params.binned,
     )
 
@@ -267,11 +258,6 @@ def _reader(
     )
 
 
-def _as_declared(row: Row, readers: Mapping[str, LevelReader], params: Params) -> Row:
-    columns = params.label_columns.items()
-    return row | {c: readers[name].read(row[c]) for name, own in columns for c in own}
-
-
 def _of_split(
     rows: list[Row | Exclusion], params: Params
 ) -> tuple[list[Row | Exclusion], list[str]]:
@@ -288,28 +274,6 @@ def _of_split(
         )
     kept = [row for row in rows if isinstance(row, Exclusion) or comparable(row[column]) == wanted]
     return kept, [f"{len(rows) - len(kept)} rows of other splits were not read"]
-
-
-def _entries(
-    rows: list[Row | Exclusion], labels: Labels, finder: ImageFinder, params: Params
-) -> Iterator[Annotation | Exclusion]:
-    for row in rows:
-        if isinstance(row, Exclusion):
-            yield row
-            continue
-        name = row[params.path_column]
-        found = labels.images.get(name) or finder.find(name)
-        if isinstance(found, Exclusion):
-            is_named = found.reference != NO_PATH
-            yield found if is_named else replace(found, reference=row[PLACE])
-            continue
-        yield Annotation(
-            name=reference_of(name),
-            reference=found,
-            labels=tuple(row[attribute] for attribute in params.attributes),
-            identity=row[params.identity_column] if params.identity_column else "",
-            split=comparable(row[params.split_column]) if params.split_column else "",
-        )
 
 
 def declared(params: Params) -> tuple[Attribute, ...]:

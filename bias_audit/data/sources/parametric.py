@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import Field
 
 from bias_audit.config.schema import Strict, UserPath
-from bias_audit.data.annotations import Annotation, Description, face_table
-from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
+from bias_audit.data.annotations import face_table, listed
+from bias_audit.data.faces import FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, existing_folder
-from bias_audit.data.rows import Row, read_rows
+from bias_audit.data.rows import read_rows
 from bias_audit.groups import Attribute
 
 ATTRIBUTES = (
@@ -19,19 +19,6 @@ ATTRIBUTES = (
     Attribute("gender", ("female", "male")),
 )
 SHIPPED = Path(__file__).resolve().parents[1] / "parametric_faces"
-DESCRIPTION = Description(
-    name="Parametric faces",
-    label_origin="by construction: the labels are inputs of the head model that was rendered",
-    licence="CC0 1.0",
-    cautions=(
-        "These faces are computer renders of a parametric head model; no image shows a person.",
-        "The labels are inputs of the head model, and nothing measured on these renders says how "
-        "a backbone treats people.",
-        "Hair items differ between the two genders by design, and skin tone carries the "
-        "phenotype (the attribute race): both are easy to read from the image.",
-    ),
-    has_identities=True,
-)
 
 
 class Params(Strict):
@@ -43,26 +30,33 @@ class Params(Strict):
 
 
 def read(params: Params) -> FaceTable:
-    """Read the labels of the renders; no image is opened.
-
-    Raises:
-        DataError: Another folder was named and cannot be used.
-    """
+    """Read the labels of the renders; no image is opened."""
     root = existing_folder(params.root or SHIPPED, expected="faces.csv and images/")
     names = [attribute.name for attribute in ATTRIBUTES]
-    rows = read_rows(root / "faces.csv", ("file", "identity", *names)).rows
-    finder = ImageFinder(root)
-    return face_table((_entry(finder, row) for row in rows), ATTRIBUTES, DESCRIPTION)
-
-
-def _entry(finder: ImageFinder, row: Row | Exclusion) -> Annotation | Exclusion:
-    if isinstance(row, Exclusion):
-        return row
-    found = finder.find(row["file"])
-    if isinstance(found, Exclusion):
-        return found
-    labels = tuple(row[attribute.name] for attribute in ATTRIBUTES)
-    return Annotation(row["file"], found, labels, identity=row["identity"])
+    labels = read_rows(root / "faces.csv", ("file", "identity", *names))
+    entries = listed(
+        labels.rows,
+        labels.images,
+        ImageFinder(root),
+        names,
+        path_column="file",
+        identity_column="identity",
+    )
+    return face_table(
+        entries,
+        ATTRIBUTES,
+        name="Parametric faces",
+        label_origin="by construction: the labels are inputs of the head model that was rendered",
+        licence="CC0 1.0",
+        cautions=(
+            "These faces are computer renders of a parametric head model; no image shows a "
+            "person.",
+            "The labels are inputs of the head model, and nothing measured on these renders says "
+            "how a backbone treats people.",
+            "Hair items differ between the two genders by design, and skin tone carries the "
+            "phenotype (the attribute race): both are easy to read from the image.",
+        ),
+    )
 
 
 PLUGIN = FaceSource(
