@@ -20,13 +20,13 @@ from bias_audit.analyses.confusing.published import (
     split_of,
     too_few_to_hold_out,
 )
-from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
     out_of_fold_scores,
     too_few_images,
 )
+from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import (
     Units,
     check_layers,

@@ -26,8 +26,8 @@ from bias_audit.analyses.intersecting.sentences import (
     interaction_findings,
     within_findings,
 )
-from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import chosen_layer_and_choice, unknown_layers
 from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.wording import SCORE_INTERVALS

@@ -47,10 +47,6 @@ class Problems:
     penalty: Tensor
     """Half of it times the squared weights is added to the summed loss, shape (n_problems,)."""
 
-    def chosen(self, which: Tensor) -> Problems:
-        """Some of the problems, by a mask or by numbers."""
-        return Problems(self.labels[which], self.n_classes, self.penalty[which])
-
 
 @dataclass(frozen=True)
 class Fits:
@@ -66,6 +62,16 @@ class Fits:
     def logits(self, axes: Axes) -> Tensor:
         """Of all images, shape (n_problems, n_images, n_classes)."""
         return _logits(axes, self.weights, self.intercepts).permute(1, 0, 2)
+
+    def chosen(self, which: Tensor | slice) -> Fits:
+        """Some of the fits, by a mask or by numbers."""
+        return Fits(self.weights[which], self.intercepts[which], self.converged[which])
+
+    def replace(self, which: Tensor, others: Fits) -> None:
+        """Write other fits in the place of these."""
+        self.weights[which] = others.weights
+        self.intercepts[which] = others.intercepts
+        self.converged[which] = others.converged
 
 
 def principal_axes(

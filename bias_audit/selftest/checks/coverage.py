@@ -15,7 +15,8 @@ from bias_audit.analyses.probing.decodability import (
     probe_targets,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.probing.separability import AUC, recall_table
+from bias_audit.analyses.probing.recalls import recall_table
+from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import FloatArray
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
