@@ -12,8 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.families import declared_families
-from bias_audit.analyses.intersecting.group_tests import residual_map
-from bias_audit.analyses.intersecting.measures import extremes
+from bias_audit.analyses.intersecting.group_tests import extremes, residual_map
 from bias_audit.analyses.intersecting.published_claims import middle_levels, pairwise_auc
 from bias_audit.analyses.methods.intersections import PLUGIN, Params
 from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores

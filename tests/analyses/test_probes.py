@@ -164,7 +164,7 @@ def test_layer_falls_back_to_the_mean_of_attributes() -> None:
     known = np.concatenate([np.eye(3)[codes[:, 0]], np.eye(2)[codes[:, 1]]], axis=1)
     noise = rng.standard_normal((24, 5))
     subject = make_subject(codes, {"early": noise, "late": 3 * known + 0.1 * noise})
-    layer, said = most_separable_layer(subject, SETTINGS)
+    layer, said, _ = most_separable_layer(subject, SETTINGS)
     assert layer == "late"
     assert "mean" in said
 

@@ -22,6 +22,8 @@ from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of, 
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import GroupLedger, GroupTable, LayerCurve
+from bias_audit.results.contributions import MeasureKey
+from bias_audit.statistics.inference import Measured
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
@@ -47,7 +49,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
     results = {
         metric: decodability(subject, probed, metric, level=params.level) for metric in METRICS
     }
-    measures = {}
+    measures: dict[MeasureKey, Measured] = {}
     for metric, found in results.items():
         measures |= curve_measures(metric, found)
     tables: list[GroupTable] = []
