@@ -23,7 +23,7 @@ from bias_audit.analyses.probing.probes import (
     probe,
     shuffle_within_folds,
 )
-from bias_audit.analyses.probing.separability import AUC, most_separable_layer
+from bias_audit.analyses.probing.separability import AUC, chosen_layer, most_separable_layer
 from bias_audit.analyses.targets import finest_target, measurable, targets_of
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
@@ -180,6 +180,8 @@ def test_bad_names_and_bad_numbers_are_explained() -> None:
         out_of_fold_scores(
             subject, ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS)
         )
+    with pytest.raises(AnalysisError, match="did you mean 'late'"):
+        chosen_layer(planted(), "latte", SETTINGS)
     with pytest.raises(AnalysisError, match="no layer can be chosen"):
         most_separable_layer(planted(n=6), SETTINGS)
 
