@@ -15,7 +15,7 @@ from bias_audit.analyses.probing.decodability import (
     rechecks,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work, too_few_images
-from bias_audit.analyses.probing.recalls import recall_measures, recall_table
+from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.sentences import findings_of, limits_of, method_of
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
 from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of, unknown_targets
@@ -58,11 +58,11 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
         if result.best is None:
             continue
         probe = result.probed.at(result.best.layer)
-        table, ledger = recall_table(
+        table, ledger, recalls = recall_table(
             subject, result.probed, probe, params.level, choice=result.choice
         )
         tables.append(table)
-        measures |= recall_measures(subject, result.probed, probe, table)
+        measures |= recalls
         ledgers += [ledger] if ledger.entries else []
     checked = rechecks(subject, results[AUC], params.probes)
     return Outcome(
@@ -94,7 +94,7 @@ def _problems(
     return (*unknown_targets(faces, params.targets or ()), *too_few_images(params, faces))
 
 
-def _fits(params: Params, workload: Workload) -> float:
+def _work(params: Params, workload: Workload) -> float:
     return controlled_work(params.probes, workload, params.targets)
 
 
@@ -114,7 +114,7 @@ PLUGIN = Analysis(
     run=linear_probe,
     problems=_problems,
     families=_families,
-    fits=_fits,
+    fits=_work,
     quantities=("macro_auc", "balanced_accuracy", "bits", "recall"),
     needs_controls=True,
 )

@@ -19,7 +19,7 @@ from bias_audit.statistics.shrinkage import shrink_estimates
 
 def recall_table(
     subject: Subject, probed: ProbedTarget, probe: LayerProbe, level: float, *, choice: float = 1.0
-) -> tuple[GroupTable, GroupLedger]:
+) -> tuple[GroupTable, GroupLedger, dict[MeasureKey, Measured]]:
     """How many images of each declared level the probe gives that level.
 
     Args:
@@ -30,7 +30,8 @@ def recall_table(
         choice: Share of the error rate that the choice of the layer left.
 
     Returns:
-        The table, with shrunk values beside the raw ones, and the ledger of small groups.
+        The table, with shrunk values beside the raw ones; the ledger of small groups; and what
+        images contribute to the rows that have an estimate, but for a row of pooled groups.
     """
     target, part, scores = probed.target, probed.part, probe.probe.scores
     clusters = subject.faces.clusters
@@ -39,7 +40,7 @@ def recall_table(
     title = f"Recall of {target.described} at its most separable layer"
     counts = independent_images(target.codes, clusters, len(target.groups))
     treatments = treat(target.groups, counts, subject.small_groups, title=f"Small groups: {title}")
-    rows = []
+    units, rows, measures = Units.of(subject), [], {}
     for index, (group, treatment) in enumerate(
         zip(target.groups, treatments.by_group, strict=True)
     ):
@@ -55,6 +56,11 @@ def recall_table(
         if recall is not None and (reason := too_unequal(recall)) is not None:
             rows.append(GroupRow(group=group, n=n, estimate=None, reason=reason))
             continue
+        if recall is not None:
+            images = part.images[members]
+            hits = average(predicted[members] == place, units.clusters[images])
+            key = MeasureKey("recall", target.name, probe.layer, group.levels)
+            measures[key] = measured(units, images, hits, widened=widening_of(scores))
         # The probe is not balanced: it names some levels more often than others for any image.
         named = float((predicted == place).mean())
         rows.append(
@@ -89,29 +95,4 @@ def recall_table(
         rows=tuple(rows),
         shrinkage=shrinkage,
     )
-    return table, treatments.ledger
-
-
-def recall_measures(
-    subject: Subject, probed: ProbedTarget, probe: LayerProbe, table: GroupTable
-) -> dict[MeasureKey, Measured]:
-    """The rows of a recall table that have an estimate; a row for pooled groups is not among them.
-
-    Args:
-        subject: The subject.
-        probed: The target.
-        probe: Its probe at the table's layer.
-        table: As `recall_table` made it.
-    """
-    units, part, scores = Units.of(subject), probed.part, probe.probe.scores
-    wanted = {row.group.levels for row in table.rows if row.estimate is not None}
-    found: dict[MeasureKey, Measured] = {}
-    for place, index in enumerate(part.levels):
-        level = probed.target.groups[index].levels
-        members = np.flatnonzero(part.codes == place)
-        if level in wanted and len(members):
-            images = part.images[members]
-            hits = average(scores.predicted[members] == place, units.clusters[images])
-            key = MeasureKey("recall", probed.target.name, probe.layer, level)
-            found[key] = measured(units, images, hits, widened=widening_of(scores))
-    return found
+    return table, treatments.ledger, measures

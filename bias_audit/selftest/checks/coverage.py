@@ -89,7 +89,7 @@ def intervals_of(condition: Condition, rng: np.random.Generator) -> Intervals:
     (result,) = decodability(subject, probed, AUC, level=LEVEL)
     recall = {}
     for layer, found in zip(SIGNALS, probed[0].probes, strict=True):
-        table, _ = recall_table(subject, probed[0], found, LEVEL)
+        table, *_ = recall_table(subject, probed[0], found, LEVEL)
         recall[layer] = tuple(row.estimate for row in table.rows if row.estimate is not None)
     measured = _measured(result)
     return Intervals(
