@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.numbers import count, duration
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import shape_of
 from bias_audit.results.history.records import Audit, History
+from bias_audit.shapes.printed import count, duration
 
 _MOST: Final = 300
 """Earlier audits listed, the newest."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bias_audit.report.elements import Fact
-from bias_audit.report.numbers import counted, duration
 from bias_audit.report.sections.cover import written_date
 from bias_audit.report.zoo.attention import KINDS, Notice, notices
 from bias_audit.report.zoo.audits import AuditsView, audits
@@ -19,6 +18,7 @@ from bias_audit.report.zoo.profiles import CurvesView, profiles
 from bias_audit.report.zoo.standing import StandingView, standing
 from bias_audit.report.zoo.trends import lines_of, trends
 from bias_audit.results.history.records import History
+from bias_audit.shapes.printed import counted, duration
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.margins import POWER, growth, hold
-from bias_audit.results.matching import Number
+from bias_audit.results.numbers import Number
 from bias_audit.results.selftest import SelfTestRow
 from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share
 from bias_audit.statistics.inference import share_estimate
@@ -35,7 +35,8 @@ def _criterion() -> Criterion:
 
 def _number(hits: int, n: int) -> Number:
     right = np.arange(n) < hits
-    return Number("layer", None, share_estimate(right, np.arange(n), level=0.95))
+    found = share_estimate(right, np.arange(n), level=0.95)
+    return Number("simulated", "", 0, 0, "share", "share", "target", "layer", estimate=found)
 
 
 def decides(rng: np.random.Generator) -> float:
