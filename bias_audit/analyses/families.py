@@ -42,9 +42,10 @@ def draws_of(plan: Multiplicity, n_hypotheses: int) -> int:
     """Draws to make for p-values of families of at most so many hypotheses."""
     if plan.draws is not None:
         return plan.draws
-    needed = (
-        draws_needed(n_hypotheses, alpha=plan.alpha, method=method) for method in _methods(plan)
-    )
+    needed = [
+        draws_needed(n_hypotheses, alpha=plan.alpha, method=method)
+        for method in (plan.verdicts, plan.discovery)
+    ]
     return max(FEWEST_DRAWS, *needed)
 
 
@@ -54,7 +55,7 @@ def too_few_draws(plan: Multiplicity, attributes: Sequence[Attribute]) -> tuple[
         return ()
     name, largest = max(declared_families(attributes).items(), key=lambda entry: entry[1])
     problems = []
-    for method in _methods(plan):
+    for method in dict.fromkeys((plan.verdicts, plan.discovery)):
         needed = draws_needed(largest, alpha=plan.alpha, method=method)
         if plan.draws >= needed:
             continue
@@ -107,33 +108,26 @@ def family_row(
 
 def map_families(maps: Sequence[DifferenceMap]) -> tuple[HypothesisFamilies, ...]:
     """The difference maps of each layer as a family; nothing where none was to be tested."""
-    tested = [block for block in maps if block.draws is not None]
-    if not tested:
+    families = []
+    for block in maps:
+        if block.draws is None:
+            continue
+        p_values = [each.adjusted_p for each in block.differences]
+        family = HypothesisFamily(
+            name=f"difference maps at {block.layer}",
+            n_hypotheses=len(p_values),
+            n_tested=sum(p is not None for p in p_values),
+            method=f"{NAMES['holm']}, over maps",
+            controls=CONTROLS["holm"],
+            alpha=block.alpha,
+            draws=block.draws,
+            smallest_p=block.smallest_p,
+            rejected=sum(p is not None and is_rejected(p, alpha=block.alpha) for p in p_values),
+            is_open=True,
+            gate="depends on no other family",
+        )
+        families.append(family)
+    if not families:
         return ()
-    return (
-        HypothesisFamilies(
-            title="Families of hypotheses: difference maps", families=tuple(map(_of_maps, tested))
-        ),
-    )
-
-
-def _of_maps(block: DifferenceMap) -> HypothesisFamily:
-    p_values = [each.adjusted_p for each in block.differences]
-    return HypothesisFamily(
-        name=f"difference maps at {block.layer}",
-        n_hypotheses=len(p_values),
-        n_tested=sum(p is not None for p in p_values),
-        method=f"{NAMES['holm']}, over maps",
-        controls=CONTROLS["holm"],
-        alpha=block.alpha,
-        draws=block.draws,
-        smallest_p=block.smallest_p,
-        rejected=sum(p is not None and is_rejected(p, alpha=block.alpha) for p in p_values),
-        is_open=True,
-        gate="depends on no other family",
-    )
-
-
-def _methods(plan: Multiplicity) -> tuple[Method, ...]:
-    """Each method of the plan once."""
-    return tuple(dict.fromkeys((plan.verdicts, plan.discovery)))
+    title = "Families of hypotheses: difference maps"
+    return (HypothesisFamilies(title=title, families=tuple(families)),)

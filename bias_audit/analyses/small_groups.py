@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -94,14 +94,45 @@ def treat(
     if len(numbers) != len(groups):
         raise ValueError(f"expected {len(groups)} counts, one per group, got {len(numbers)}")
     by_group = tuple(_treatment(n, policy) for n in numbers)
-    pooled = _pooled(by_group, numbers, policy)
+    members = tuple(i for i, treatment in enumerate(by_group) if treatment.action == "pooled")
+    pooled, of_pooled = None, "no value of its own; its images count in the pooled group"
+    if members:
+        total, why = sum(numbers[i] for i in members), None
+        if total < policy.suppress_below:
+            why = f"{total} independent images in all, fewer than {policy.suppress_below}"
+            why += ": suppressed"
+            of_pooled = "no value of its own; the pooled group has too few images for one either"
+        label = f"all groups with fewer than {policy.minimum} images"
+        pooled = PooledGroup(Group((("group", label),)), members, total, why)
+    effects = {
+        "shrunk": "printed with its interval and flagged; the shrunk value beside it is to be "
+        "read",
+        "suppressed": "no value; it is in no mean, minimum, maximum or gap over groups",
+        "pooled": of_pooled,
+    }
     entries = tuple(
-        _entry(group, n, treatment, pooled)
+        GroupLedgerEntry(
+            group=group,
+            n=n,
+            action=treatment.action,
+            reason=treatment.reason,
+            effect=effects[treatment.action],
+        )
         for group, n, treatment in zip(groups, numbers, by_group, strict=True)
-        if treatment.action != "as_is"
+        if treatment.action != "as_is" and treatment.reason is not None
+    )
+    small = f"groups of fewer than {policy.minimum} independent images"
+    rules = {
+        "shrink": f"{small} are flagged, with a shrunk value beside their own",
+        "suppress": f"{small} get no value",
+        "pool": f"{small} are measured together as one group",
+    }
+    rule = (
+        f"{rules[policy.policy]}; no value is printed that rests on fewer than "
+        f"{policy.suppress_below}. Images of one person, and near duplicates, count once."
     )
     ledger = GroupLedger(
-        detail=False, title=title, n_groups=len(groups), rule=_rule(policy), entries=entries
+        detail=False, title=title, n_groups=len(groups), rule=rule, entries=entries
     )
     return Treatments(by_group, pooled, ledger)
 
@@ -199,53 +230,6 @@ def _treatment(n: int, policy: SmallGroups) -> Treatment:
     return Treatment("shrunk", f"{found}, fewer than {policy.minimum}: read the shrunk value")
 
 
-def _pooled(
-    by_group: Sequence[Treatment], counts: Sequence[int], policy: SmallGroups
-) -> PooledGroup | None:
-    members = tuple(i for i, treatment in enumerate(by_group) if treatment.action == "pooled")
-    if not members:
-        return None
-    n = sum(counts[i] for i in members)
-    label = f"all groups with fewer than {policy.minimum} images"
-    few = f"{n} independent images in all, fewer than {policy.suppress_below}: suppressed"
-    reason = few if n < policy.suppress_below else None
-    return PooledGroup(Group((("group", label),)), members, n, reason)
-
-
-_EFFECTS = {
-    "shrunk": "printed with its interval and flagged; the shrunk value beside it is to be read",
-    "suppressed": "no value; it is in no mean, minimum, maximum or gap over groups",
-    "pooled": "no value of its own; its images count in the pooled group",
-}
-
-
-def _entry(
-    group: Group, n: int, treatment: Treatment, pooled: PooledGroup | None
-) -> GroupLedgerEntry:
-    action = treatment.action
-    if action == "as_is" or treatment.reason is None:
-        raise ValueError(f"{group.label}: expected a treatment to record, got {treatment}")
-    effect = _EFFECTS[action]
-    if action == "pooled" and pooled is not None and pooled.reason is not None:
-        effect = "no value of its own; the pooled group has too few images for one either"
-    return GroupLedgerEntry(
-        group=group, n=n, action=action, reason=treatment.reason, effect=effect
-    )
-
-
-def _rule(policy: SmallGroups) -> str:
-    small = f"groups of fewer than {policy.minimum} independent images"
-    never = f"no value is printed that rests on fewer than {policy.suppress_below}"
-    told = {
-        "shrink": f"{small} are flagged, with a shrunk value beside their own",
-        "suppress": f"{small} get no value",
-        "pool": f"{small} are measured together as one group",
-    }
-    return (
-        f"{told[policy.policy]}; {never}. Images of one person, and near duplicates, count once."
-    )
-
-
 def small_intersections(faces: Faces, fewest: int) -> IntArray:
     """Intersections that have images, but fewer than `fewest` independent ones, ascending."""
     counts = independent_images(faces.table.cells, faces.clusters, faces.table.n_cells)
@@ -281,10 +265,17 @@ def without_small_intersections(
         return faces
     kept = np.flatnonzero(is_kept)
     gone = {table.references[image].label for image in np.flatnonzero(~is_kept)}
-    exclusions = (
-        *(entry for entry in table.exclusions if entry.reference not in gone),
-        *_withheld(counted, small, fewest),
-    )
+    groups = intersections(table.attributes)
+    counts = independent_images(table.cells, counted.clusters, len(groups))
+    withheld = [
+        Exclusion(
+            f"an image of {groups[cell].label}",
+            "small intersection",
+            f"independent images: {counts[cell]}, fewer than {fewest}",
+        )
+        for cell in np.sort(table.cells[~is_kept])
+    ]
+    exclusions = (*(e for e in table.exclusions if e.reference not in gone), *withheld)
     notice = (
         f"images of intersections with fewer than {fewest} independent images are left out, so "
         f"that no number rests on fewer people: {len(table) - len(kept)} of {len(table)} images, "
@@ -297,17 +288,3 @@ def without_small_intersections(
         clusters=faces.clusters[kept],
         sha256=tuple(faces.sha256[image] for image in kept),
     )
-
-
-def _withheld(faces: Faces, small: IntArray, fewest: int) -> Iterator[Exclusion]:
-    """One entry for each image."""
-    cells = faces.table.cells
-    groups = intersections(faces.table.attributes)
-    counts = independent_images(cells, faces.clusters, len(groups))
-    for cell in small.tolist():
-        entry = Exclusion(
-            f"an image of {groups[cell].label}",
-            "small intersection",
-            f"independent images: {counts[cell]}, fewer than {fewest}",
-        )
-        yield from [entry] * int((cells == cell).sum())

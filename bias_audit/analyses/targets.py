@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,13 @@ def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Ta
     """
     for message in unknown_targets(faces, names or ()):
         raise AnalysisError(message)
-    return tuple(_target(faces, name) for name in target_names(faces.attributes, names))
+    attributes = {attribute.name: i for i, attribute in enumerate(faces.attributes)}
+    return tuple(
+        Target(name, intersections([faces.attributes[place]]), faces.codes[:, place])
+        if (place := attributes.get(name)) is not None
+        else Target(name, intersections(faces.attributes), faces.cells)
+        for name in target_names(faces.attributes, names)
+    )
 
 
 def target_names(
@@ -104,13 +110,6 @@ def finest_target(faces: FaceTable) -> Target:
     return targets_of(faces, [INTERSECTION])[0]
 
 
-def _target(faces: FaceTable, name: str) -> Target:
-    for column, attribute in enumerate(faces.attributes):
-        if attribute.name == name:
-            return Target(name, intersections([attribute]), faces.codes[:, column])
-    return Target(name, intersections(faces.attributes), faces.cells)
-
-
 def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
     """Leave out the levels that are not in every fold.
 
@@ -124,27 +123,32 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
     """
     reasons: dict[int, str] = {}
     for level in range(len(target.groups)):
-        members = target.codes == level
-        n_clusters = len(np.unique(clusters[members]))
+        own = clusters[target.codes == level]
+        n_images, n_clusters = len(own), len(np.unique(own))
         if n_clusters < n_folds:
-            reasons[level] = _too_few(int(members.sum()), n_clusters, n_folds)
+            few = f"{n_images} image{'s' if n_images != 1 else ''}"
+            if n_clusters < n_images:
+                few += f" in {n_clusters} clusters"
+            reasons[level] = f"{few}, fewer than the {n_folds} folds" if n_images else "no images"
     levels = np.array([i for i in range(len(target.groups)) if i not in reasons], dtype=np.int64)
     images = np.flatnonzero(np.isin(target.codes, levels))
-    codes = np.searchsorted(levels, target.codes[images])
-    not_measured = None
+    part = Measurable(images, levels, np.searchsorted(levels, target.codes[images]), reasons, None)
     if len(levels) < 2:  # noqa: PLR2004
         not_measured = (
             f"{len(levels)} of {len(target.groups)} levels of {target.name} "
             f"{'has' if len(levels) == 1 else 'have'} images in each of {n_folds} folds; "
             "telling apart needs two"
         )
-    else:
-        part = Measurable(images, levels, codes, reasons, None)
-        worth = worth_of(part, clusters)
-        if worth >= FEWEST_CLUSTERS:
-            return part
-        not_measured = _too_unequal(len(np.unique(clusters[images])), worth)
-    return Measurable(images, levels, codes, reasons, not_measured)
+        return replace(part, not_measured=not_measured)
+    worth = worth_of(part, clusters)
+    if worth >= FEWEST_CLUSTERS:
+        return part
+    not_measured = (
+        f"its images come from {len(np.unique(clusters[images]))} people or sets of near "
+        f"duplicates, which by their sizes are worth {worth:.1f} equal ones; an interval needs "
+        f"{FEWEST_CLUSTERS:g}: add people, or limit the images of each"
+    )
+    return replace(part, not_measured=not_measured)
 
 
 def worth_of(part: Measurable, clusters: IntArray) -> float:
@@ -155,14 +159,6 @@ def worth_of(part: Measurable, clusters: IntArray) -> float:
         clusters: Cluster of every image of the subject, shape (n_images,).
     """
     return effective_clusters(cluster_weights(part.codes, clusters[part.images]))
-
-
-def _too_unequal(n_clusters: int, worth: float) -> str:
-    return (
-        f"its images come from {n_clusters} people or sets of near duplicates, which by their "
-        f"sizes are worth {worth:.1f} equal ones; an interval needs {FEWEST_CLUSTERS:g}: add "
-        "people, or limit the images of each"
-    )
 
 
 def cluster_weights(codes: IntArray, clusters: IntArray) -> npt.NDArray[np.float64]:
@@ -183,12 +179,3 @@ def cluster_weights(codes: IntArray, clusters: IntArray) -> npt.NDArray[np.float
     inverse = np.unique(clusters, return_inverse=True)[1]
     weights = np.bincount(inverse, weights=by_class[codes] / len(sizes))
     return np.asarray(weights, dtype=np.float64)
-
-
-def _too_few(n_images: int, n_clusters: int, n_folds: int) -> str:
-    if n_images == 0:
-        return "no images"
-    images = f"{n_images} image{'s' if n_images != 1 else ''}"
-    if n_clusters == n_images:
-        return f"{images}, fewer than the {n_folds} folds"
-    return f"{images} in {n_clusters} clusters, fewer than the {n_folds} folds"

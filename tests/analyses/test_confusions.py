@@ -18,7 +18,6 @@ from bias_audit.analyses.confusing.confusions import (
 )
 from bias_audit.analyses.methods.confusions import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
-from bias_audit.errors import AnalysisError
 from bias_audit.groups import changed_attributes, intersections
 from bias_audit.results.blocks import Confusions
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
@@ -115,8 +114,3 @@ def test_no_confusion_at_all() -> None:
     (block,) = outcome.blocks
     assert isinstance(block, Confusions)
     assert (block.n_confused, block.classes, block.most_frequent) == (0, (), ())
-
-
-def test_unknown_layer_names_the_nearest() -> None:
-    with pytest.raises(AnalysisError, match="did you mean 'late'"):
-        PLUGIN.run(planted(), Params(layer="latte"))

@@ -12,12 +12,12 @@ from bias_audit.analyses.methods.linear_probe import PLUGIN, Params
 from bias_audit.analyses.probing.decodability import (
     GUESSING,
     Decodability,
+    Recheck,
     decodability,
     probe_targets,
 )
-from bias_audit.analyses.probing.decodability_findings import findings_of
-from bias_audit.analyses.probing.likeness import Recheck
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_fold_scores
+from bias_audit.analyses.probing.sentences import findings_of
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.results.blocks import LayerCurve
@@ -148,5 +148,5 @@ def test_attributes_are_ordered_only_among_claims_that_stand() -> None:
     assert over.lower > 0
     lifts = [c.lift.value for r in both for c in r.comparisons if c is not None]
     assert over.value == pytest.approx(lifts[0] - lifts[1])
-    fallen = {"gender": Recheck("late", {2: None, 4: None}, 1.0)}
+    fallen = {"gender": Recheck("late", {2: None, 4: None})}
     assert not any("furthest above" in f.text for f in findings_of(both, fallen, alpha=0.05))

@@ -12,16 +12,14 @@ from sklearn.metrics import roc_auc_score
 
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.families import declared_families
-from bias_audit.analyses.intersecting.group_tests import residual_map
-from bias_audit.analyses.intersecting.measures import extremes
+from bias_audit.analyses.intersecting.group_tests import extremes, residual_map
 from bias_audit.analyses.intersecting.published_claims import middle_levels, pairwise_auc
 from bias_audit.analyses.methods.intersections import PLUGIN, Params
 from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of
 from bias_audit.config.schema import Multiplicity, SmallGroups
-from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupLedger, GroupTable, HypothesisFamilies
+from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, HypothesisFamilies
 from bias_audit.statistics.inference import Measured
 from tests.analyses.planted import AGE, GENDER, make_subject
 
@@ -63,9 +61,16 @@ def _tables(outcome: Outcome, quantity: str) -> dict[tuple[str, tuple[str, ...]]
     }
 
 
-def _ledger(outcome: Outcome) -> GroupLedger:
-    (ledger,) = (block for block in outcome.blocks if isinstance(block, GroupLedger))
-    return ledger
+def _rows(
+    outcome: Outcome, target: str, *given: str, quantity: str = "within_auc"
+) -> dict[str, GroupRow]:
+    rows = _tables(outcome, quantity)[target, given].rows
+    return {row.group.label: row for row in rows}
+
+
+def _families(subject: Subject) -> list[HypothesisFamilies]:
+    blocks = PLUGIN.run(subject, QUICK).blocks
+    return [block for block in blocks if isinstance(block, HypothesisFamilies)]
 
 
 def _texts(outcome: Outcome, start: str) -> list[str]:
@@ -76,19 +81,16 @@ def test_an_attribute_shown_in_one_group_alone_is_found_there_and_interacts() ->
     covered, alone = 0, 0
     for seed in range(6):
         outcome = PLUGIN.run(_two(seed=seed), QUICK)
-        within = _tables(outcome, "within_auc")["gender", ("age",)]
-        rows = {row.group.label: row for row in within.rows}
+        rows = _rows(outcome, "gender", "age")
         middle = rows["middle"].estimate
         assert middle is not None and middle.lower > 0.85
         assert (rows["middle"].adjusted_p or 1) < 0.01
         others = [rows[label].estimate for label in ("young", "old")]
         covered += sum(e is not None and e.lower < 0.5 < e.upper for e in others)
-        extra = {
-            row.group.label: row.estimate
-            for row in _tables(outcome, "interaction")["gender", ("age",)].rows
-        }
-        assert extra["middle"] is not None and extra["middle"].lower > 0.15
-        assert extra["old"] is not None and extra["old"].upper < 0
+        extra = _rows(outcome, "gender", "age", quantity="interaction")
+        middle, old = extra["middle"].estimate, extra["old"].estimate
+        assert middle is not None and middle.lower > 0.15
+        assert old is not None and old.upper < 0
         (told,) = _texts(outcome, "Annotated gender is told apart beyond chance")
         alone += "within 1 of the 3 groups of age" in told
         (found,) = _texts(outcome, "How well annotated gender is told apart within age")
@@ -120,8 +122,7 @@ def test_values_within_a_group_are_those_of_its_images_alone() -> None:
 
 
 def test_families_are_the_declared_ones_and_every_hypothesis_is_counted() -> None:
-    outcome = PLUGIN.run(_three(), QUICK)
-    first, second, third = (b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
+    first, second, third = _families(_three())
     declared = declared_families((AGE, RACE, GENDER))
     assert {f.name: f.n_hypotheses for f in first.families} == declared
     within = {f.name: f.n_hypotheses for f in second.families}
@@ -157,18 +158,13 @@ def test_null_data_raise_no_more_false_alarms_than_claimed() -> None:
 
 
 def test_closed_gates_say_so() -> None:
-    outcome = PLUGIN.run(_three(n=240, strength=0, seed=1), QUICK)
-    _, within, _ = (b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
+    subject = _three(n=240, strength=0, seed=1)
+    _, within, _ = _families(subject)
     assert within.families[0].rejected == 0
     assert [f.is_open for f in within.families] == [True, False, False]
-    told = _texts(outcome, "Whether annotated gender")
+    told = _texts(PLUGIN.run(subject, QUICK), "Whether annotated gender")
     assert told and all("not tested: the gate" in text for text in told)
-    open_plan = replace(
-        _three(n=240, strength=0, seed=1), multiplicity=Multiplicity(gatekeeping=False)
-    )
-    _, within, _ = (
-        b for b in PLUGIN.run(open_plan, QUICK).blocks if isinstance(b, HypothesisFamilies)
-    )
+    _, within, _ = _families(replace(subject, multiplicity=Multiplicity(gatekeeping=False)))
     assert all(f.is_open for f in within.families)
 
 
@@ -181,45 +177,38 @@ def _sparse(policy: SmallGroups) -> Subject:
 
 def test_small_and_empty_groups_are_in_the_table_and_in_the_ledger() -> None:
     outcome = PLUGIN.run(_sparse(SmallGroups()), QUICK)
-    within = {r.group.label: r for r in _tables(outcome, "within_auc")["gender", ("age",)].rows}
+    within = _rows(outcome, "gender", "age")
     assert within["old"].estimate is None
     assert within["old"].reason == "in the smallest level: no images"
-    assert within["young"].estimate is not None and "7 independent" in (
-        within["young"].reason or ""
-    )
-    cells = {
-        r.group.label: r
-        for r in _tables(outcome, "cell_auc")["intersection", ("age", "gender")].rows
-    }
+    assert within["young"].estimate is not None
+    assert "7 independent" in (within["young"].reason or "")
+    cells = _rows(outcome, "intersection", "age", "gender", quantity="cell_auc")
     assert len(cells) == 6
     assert cells["old / male"].reason == "no images"
     assert cells["old / male"].estimate is cells["old / female"].estimate is None
-    actions = {(e.group.label, e.action) for e in _ledger(outcome).entries}
+    (ledger,) = (block for block in outcome.blocks if isinstance(block, GroupLedger))
+    actions = {(e.group.label, e.action) for e in ledger.entries}
     assert {("old", "suppressed"), ("young", "shrunk"), ("old / male", "suppressed")} <= actions
     assert any("1 of 3 groups have no value" in limit for limit in outcome.limits)
 
 
 def test_the_policy_on_small_groups_is_kept() -> None:
-    hidden = PLUGIN.run(_sparse(SmallGroups(policy="suppress")), QUICK)
-    rows = {r.group.label: r for r in _tables(hidden, "within_auc")["gender", ("age",)].rows}
-    assert [label for label, row in rows.items() if row.estimate] == ["middle"]
-    pooled = PLUGIN.run(_sparse(SmallGroups(policy="pool")), QUICK)
-    *rows_, last = _tables(pooled, "within_auc")["gender", ("age",)].rows
-    assert [row.group.label for row in rows_ if row.estimate] == ["middle"]
-    assert last.group.label == "all groups with fewer than 10 images"
-    # among its images only young ones are of both genders, so only these can be compared
-    young = next(
-        r
-        for r in _tables(PLUGIN.run(_sparse(SmallGroups()), QUICK), "within_auc")[
-            "gender", ("age",)
-        ].rows
-        if r.group.label == "young"
+    shrunk, hidden, pooled = (
+        {label: row.estimate for label, row in _rows(outcome, "gender", "age").items()}
+        for policy in ("shrink", "suppress", "pool")
+        for outcome in [PLUGIN.run(_sparse(SmallGroups(policy=policy)), QUICK)]
     )
-    assert last.estimate is not None and young.estimate is not None
-    assert last.estimate.value == pytest.approx(young.estimate.value)
+    assert [label for label, estimate in hidden.items() if estimate] == ["middle"]
+    together = "all groups with fewer than 10 images"
+    assert [label for label, estimate in pooled.items() if estimate] == ["middle", together]
+    # among its images only young ones are of both genders, so only these can be compared
+    joined, young = pooled[together], shrunk["young"]
+    assert joined is not None and young is not None
+    assert joined.value == pytest.approx(young.value)
 
 
-def test_one_attribute_is_nothing_to_intersect() -> None:
+def test_one_attribute_is_nothing_to_intersect_and_two_are_in_no_claim() -> None:
+    assert not _claims(PLUGIN.run(_two(n=120), QUICK))
     codes = _codes(60, (3,))
     subject = make_subject(codes, {"late": np.eye(3)[codes[:, 0]]}, (AGE,))
     outcome = PLUGIN.run(subject, QUICK)
@@ -232,7 +221,7 @@ def test_an_attribute_of_one_level_has_rows_that_say_why() -> None:
     codes[:, 1] = 0
     subject = make_subject(codes, {"late": np.eye(3)[codes[:, 0]] + np.zeros((120, 3))})
     outcome = PLUGIN.run(subject, QUICK)
-    rows = _tables(outcome, "within_auc")["gender", ("age",)].rows
+    rows = _rows(outcome, "gender", "age").values()
     assert [row.estimate for row in rows] == [None] * 3
     assert all("1 of 2 levels of gender" in (row.reason or "") for row in rows)
 
@@ -245,14 +234,9 @@ def test_clusters_count_once() -> None:
         {"late": np.repeat(units, 2, axis=0)},
         clusters=np.repeat(np.arange(240), 2),
     )
-    for row in _tables(PLUGIN.run(twice, QUICK), "within_auc")["gender", ("age",)].rows:
+    for row in _rows(PLUGIN.run(twice, QUICK), "gender", "age").values():
         assert row.estimate is not None
         assert (row.n, row.estimate.n) == (160, 80)
-
-
-def test_unknown_layer_names_the_nearest() -> None:
-    with pytest.raises(AnalysisError, match="did you mean 'late'"):
-        PLUGIN.run(_two(n=60), Params(layer="latte"))
 
 
 def test_residuals_are_those_of_a_weighted_regression() -> None:
@@ -358,10 +342,6 @@ def test_claims_about_what_cannot_be_read_are_not_examined() -> None:
     ages = _claims(PLUGIN.run(_three(strength=2.0, shown=()), QUICK))
     assert ages[AGE_MOST] == ages[RACE_LESS] == "supported"
     assert ages[MIDDLE] == ages[CONFUSED] == "not examined"
-
-
-def test_no_claim_without_the_three_attributes() -> None:
-    assert not _claims(PLUGIN.run(_two(), QUICK))
 
 
 def test_the_balanced_comparison_does_not_depend_on_the_number_of_levels() -> None:

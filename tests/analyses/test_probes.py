@@ -23,7 +23,7 @@ from bias_audit.analyses.probing.probes import (
     probe,
     shuffle_within_folds,
 )
-from bias_audit.analyses.probing.separability import AUC, most_separable_layer
+from bias_audit.analyses.probing.separability import AUC, chosen_layer, most_separable_layer
 from bias_audit.analyses.targets import finest_target, measurable, targets_of
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
@@ -164,7 +164,7 @@ def test_layer_falls_back_to_the_mean_of_attributes() -> None:
     known = np.concatenate([np.eye(3)[codes[:, 0]], np.eye(2)[codes[:, 1]]], axis=1)
     noise = rng.standard_normal((24, 5))
     subject = make_subject(codes, {"early": noise, "late": 3 * known + 0.1 * noise})
-    layer, said = most_separable_layer(subject, SETTINGS)
+    layer, said, _ = most_separable_layer(subject, SETTINGS)
     assert layer == "late"
     assert "mean" in said
 
@@ -180,6 +180,8 @@ def test_bad_names_and_bad_numbers_are_explained() -> None:
         out_of_fold_scores(
             subject, ProbeSpec(finest_target(subject.faces.table), "late", SETTINGS)
         )
+    with pytest.raises(AnalysisError, match="did you mean 'late'"):
+        chosen_layer(planted(), "latte", SETTINGS)
     with pytest.raises(AnalysisError, match="no layer can be chosen"):
         most_separable_layer(planted(n=6), SETTINGS)
 

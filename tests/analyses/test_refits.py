@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.methods.linear_probe import PLUGIN
-from bias_audit.analyses.probing.cross_fitting import refit_noise
+from bias_audit.analyses.probing.decodability import refit_noise
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -63,7 +63,6 @@ def test_noise_is_the_spread_over_folds_pooled_over_layers() -> None:
 
 
 def test_nothing_refitted_has_no_noise() -> None:
-    assert refit_noise([None]) is None
     assert refit_noise([]) is None
 
 

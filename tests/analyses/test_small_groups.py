@@ -37,26 +37,16 @@ def treated(policy: str, counts: tuple[int, ...] = COUNTS) -> Treatments:
         ("pool", "pooled", "pooled"),
     ],
 )
-def test_every_group_has_its_treatment_and_every_other_than_usual_a_reason(
+def test_every_small_group_has_its_treatment_a_reason_and_one_entry_in_the_ledger(
     policy: str, small: str, tiny: str
 ) -> None:
     actions = [treatment.action for treatment in treated(policy).by_group]
     assert actions == ["as_is", "as_is", small, small, tiny, tiny, "suppressed"]
-    for treatment in treated(policy).by_group:
+    for n, treatment in zip(COUNTS, treated(policy).by_group, strict=True):
         assert (treatment.reason is None) == (treatment.action == "as_is")
-
-
-@pytest.mark.parametrize("policy", ["shrink", "suppress", "pool"])
-def test_no_value_rests_on_fewer_images_than_the_floor(policy: str) -> None:
-    result = treated(policy)
-    for n, treatment in zip(COUNTS, result.by_group, strict=True):
         assert not treatment.is_measured or n >= 5
     pooled = treated(policy, (40, 3, 1)).pooled
     assert pooled is None or (pooled.n == 4 and pooled.reason is not None)
-
-
-@pytest.mark.parametrize("policy", ["shrink", "suppress", "pool"])
-def test_the_ledger_holds_each_small_group_once(policy: str) -> None:
     ledger = treated(policy).ledger
     assert [entry.group for entry in ledger.entries] == list(GROUPS[2:])
     assert [entry.n for entry in ledger.entries] == list(COUNTS[2:])

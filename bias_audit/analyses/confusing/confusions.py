@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.small_groups import Mask, independent_images, without_remainders
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.groups import Group, changed_attributes
@@ -99,7 +97,7 @@ def expected_shares(matrix: IntArray, classes: IntArray, n_classes: int) -> Floa
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a probe predicted for images it never saw."""
+    """What a probe predicted for images it never saw, and which attributes wrong ones change."""
 
     layer: str
     groups: tuple[Group, ...]
@@ -108,10 +106,8 @@ class Predictions:
     """Annotated group of each image, index into `groups`, shape (n,)."""
     predicted: IntArray
     """Shape (n,)."""
-    units: Units
-    """Of the subject."""
-    images: IntArray
-    """Number of each image among the subject's, shape (n,)."""
+    clusters: IntArray
+    """Cluster of each image, shape (n,)."""
     widened: float
     """Factor on errors, because probes are refitted; 1 for a single split and fit."""
     level: float
@@ -121,11 +117,46 @@ class Predictions:
     choice: float = 1.0
     """Share of the error rate that the choice of the layer left."""
 
-    def share(self, hits: npt.NDArray[np.bool_], images: IntArray) -> Estimate:
-        """Share of some images, at least one, that have a property."""
+    @cached_property
+    def matrix(self) -> IntArray:
+        """Images by true and predicted group, shape (n_groups, n_groups)."""
+        return confusion_matrix(self.true, self.predicted, len(self.groups))
+
+    @cached_property
+    def classes(self) -> tuple[tuple[tuple[str, ...], ...], IntArray]:
+        """As `change_classes` numbers the pairs of groups."""
+        return change_classes(self.groups)
+
+    @cached_property
+    def of_image(self) -> IntArray:
+        """Class per image; -1 where the prediction is right, shape (n,)."""
+        return self.classes[1][self.true, self.predicted]
+
+    @cached_property
+    def expected(self) -> FloatArray:
+        """Share of each class by chance, shape (n_classes,)."""
+        names, pairs = self.classes
+        return expected_shares(self.matrix, pairs, len(names))
+
+    @cached_property
+    def shown(self) -> Mask:
+        """Annotated groups with images enough here, shape (n_groups,)."""
+        n_groups = len(self.groups)
+        counts = independent_images(self.true, self.clusters, n_groups)
+        member = self.true[:, None] == np.arange(n_groups)
+        return without_remainders(member, counts >= self.fewest, self.clusters, self.fewest)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether wrong predictions are of people enough for shares of them to be shown."""
+        people = np.unique(self.clusters[self.of_image >= 0])
+        return len(people) >= max(1, self.fewest)
+
+    def share(self, hits: Mask, among: Mask) -> Estimate:
+        """Share of some images, at least one, that have a property; both of shape (n,)."""
         found = share_estimate(
-            hits,
-            self.units.clusters[images],
+            hits[among],
+            self.clusters[among],
             level=self.level,
             widened=self.widened,
             choice=self.choice,
@@ -134,102 +165,47 @@ class Predictions:
             raise ValueError("expected a share of at least one image, got none")
         return found
 
-    @cached_property
-    def shown(self) -> Mask:
-        """Annotated groups with images enough here, shape (n_groups,)."""
-        clusters, n_groups = self.units.clusters[self.images], len(self.groups)
-        counts = independent_images(self.true, clusters, n_groups)
-        member = self.true[:, None] == np.arange(n_groups)
-        return without_remainders(member, counts >= self.fewest, clusters, self.fewest)
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """The wrong predictions of a probe and their classes."""
-
-    predictions: Predictions
-    classes: tuple[tuple[str, ...], ...]
-    of_image: IntArray
-    """Class per image; -1 where the prediction is right, shape (n,)."""
-    expected: FloatArray
-    """Share of each class by chance, shape (n_classes,)."""
-
-    @classmethod
-    def of(cls, predictions: Predictions) -> Wrong:
-        """Class the wrong predictions by the attributes that changed."""
-        classes, pairs = change_classes(predictions.groups)
-        of_image = pairs[predictions.true, predictions.predicted]
-        matrix = _matrix(predictions)
-        return cls(predictions, classes, of_image, expected_shares(matrix, pairs, len(classes)))
-
-    @property
-    def count(self) -> int:
-        """Wrong predictions."""
-        return int((self.of_image >= 0).sum())
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether wrong predictions are of people enough for shares of them to be shown."""
-        own = self.predictions
-        people = np.unique(own.units.clusters[own.images[self.of_image >= 0]])
-        return len(people) >= max(1, own.fewest)
-
-    def share(self, chosen: IntArray) -> Estimate:
+    def share_changing(self, chosen: IntArray) -> Estimate:
         """Share of all confusions that fall in the chosen classes."""
-        own, wrong = self.predictions, self.of_image >= 0
-        hit = np.isin(self.of_image[wrong], chosen)
-        return own.share(hit, own.images[wrong])
+        return self.share(np.isin(self.of_image, chosen), self.of_image >= 0)
 
 
-def confusion_block(wrong: Wrong, title: str, most_frequent: int) -> tuple[Confusions, int]:
+def confusion_block(
+    predictions: Predictions, title: str, most_frequent: int
+) -> tuple[Confusions, int]:
     """The block, and how many pairs left out are as frequent as the last one shown."""
-    predictions = wrong.predictions
-    matrix = np.where(predictions.shown[:, None], _matrix(predictions), 0)
+    names, numbers = predictions.classes
+    matrix = np.where(predictions.shown[:, None], predictions.matrix, 0)
     pairs, tied = most_frequent_pairs(matrix, most_frequent)
-    block = Confusions(
-        title=title,
-        layer=predictions.layer,
-        n_images=len(predictions.true),
-        n_confused=wrong.count,
-        most_frequent=_frequent(predictions, pairs),
-        classes=_classes(wrong) if wrong.is_enough else (),
-    )
-    return block, tied
-
-
-def _matrix(predictions: Predictions) -> IntArray:
-    return confusion_matrix(predictions.true, predictions.predicted, len(predictions.groups))
-
-
-def _frequent(predictions: Predictions, pairs: list[tuple[int, int]]) -> tuple[Confusion, ...]:
-    groups = predictions.groups
-    names, numbers = change_classes(groups)
-    result = []
+    frequent = []
     for true, predicted in pairs:
         annotated = predictions.true == true
-        n_true = int(annotated.sum())
-        hits = predictions.predicted[annotated] == predicted
-        share = predictions.share(hits, predictions.images[annotated])
-        result.append(
+        share = predictions.share(predictions.predicted == predicted, annotated)
+        frequent.append(
             Confusion(
-                true=groups[true],
-                predicted=groups[predicted],
-                count=int(hits.sum()),
-                n_true=n_true,
+                true=predictions.groups[true],
+                predicted=predictions.groups[predicted],
+                count=int(matrix[true, predicted]),
+                n_true=int(annotated.sum()),
                 share=share,
                 changed=names[numbers[true, predicted]],
             )
         )
-    return tuple(result)
-
-
-def _classes(wrong: Wrong) -> tuple[ConfusionClass, ...]:
-    return tuple(
+    classes = [
         ConfusionClass(
             changed=changed,
-            count=int((wrong.of_image == number).sum()),
-            share=wrong.share(np.array([number])),
-            expected=float(wrong.expected[number]),
+            count=int((predictions.of_image == number).sum()),
+            share=predictions.share_changing(np.array([number])),
+            expected=float(predictions.expected[number]),
         )
-        for number, changed in enumerate(wrong.classes)
+        for number, changed in enumerate(names if predictions.is_enough else ())
+    ]
+    block = Confusions(
+        title=title,
+        layer=predictions.layer,
+        n_images=len(predictions.true),
+        n_confused=int((predictions.of_image >= 0).sum()),
+        most_frequent=tuple(frequent),
+        classes=tuple(classes),
     )
+    return block, tied

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,28 +16,16 @@ from torch.nn.functional import cross_entropy
 from bias_audit.activations.extract import resolve_device
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Arrays, Subject
-from bias_audit.analyses.confusing.confusions import Predictions
-from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.targets import Measurable, Target, finest_target, measurable
-from bias_audit.analyses.wording import (
-    SCORE_INTERVALS,
-    coverage,
-    percent,
-    percent_interval,
-    sample,
-)
 from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
-from bias_audit.shapes.layer_curve import best_point
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
+from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 from bias_audit.statistics.inference import share_estimate
-from bias_audit.statistics.proportions import wilson_interval
-from bias_audit.statistics.sureness import sureness_above
 
 _PIECE = 256
 """Images read at a time."""
@@ -116,7 +104,13 @@ def published_probes(
     probes = []
     with subject.progress.step(title, total=total, unit="epoch") as step:
         for layer in layers:
-            values = _positions(subject, layer)
+            try:
+                values = subject.activations.positions(layer)
+            except KeyError as error:
+                raise AnalysisError(
+                    f"layer {layer}: expected feature maps, which were not recorded; set "
+                    "activations.positions: 8"
+                ) from error
             kept = subject.cached(
                 "published",
                 subject.activations,
@@ -136,16 +130,6 @@ def published_probes(
     return tuple(probes)
 
 
-def _positions(subject: Subject, layer: str) -> Values:
-    try:
-        return subject.activations.positions(layer)
-    except KeyError as error:
-        raise AnalysisError(
-            f"layer {layer}: expected feature maps, which were not recorded; set "
-            "activations.positions: 8"
-        ) from error
-
-
 @dataclass(frozen=True)
 class _Features:
     """Rows of a memory-mapped file, flattened and standardised as they are read."""
@@ -156,6 +140,27 @@ class _Features:
     scale: Tensor
     device: torch.device
 
+    @classmethod
+    def of(cls, values: Values, images: IntArray, layer: str) -> _Features:
+        """With mean and standard deviation of the images given, streamed."""
+        moments = Moments.empty(1, values.shape[1:])
+        for batch in _batches(images, _PIECE):
+            piece = np.asarray(values[batch])
+            moments.update(piece, np.zeros(len(piece), dtype=np.int64))
+        mean = moments.mean[0].reshape(-1)
+        scale = np.sqrt(moments.m2[0].reshape(-1) / len(images))
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise AnalysisError(
+                f"layer {layer}: expected finite activations, got infinite or undefined ones; "
+                "check the weights, and that the images are preprocessed as the backbone expects"
+            )
+        scale[scale == 0] = 1
+        device = resolve_device("auto")
+        mean_t, scale_t = (
+            torch.from_numpy(x.astype(np.float32)).to(device) for x in (mean, scale)
+        )
+        return cls(values, mean_t, scale_t, device)
+
     def rows(self, images: IntArray) -> Tensor:
         """Shape (len(images), n_features)."""
         # In ascending order a file is read forwards; the order within a batch changes nothing.
@@ -164,25 +169,6 @@ class _Features:
         read[order] = self.values[images[order]]
         flat = torch.from_numpy(read.reshape(len(images), -1)).to(self.device)
         return (flat - self.mean) / self.scale
-
-
-def _features(values: Values, images: IntArray, layer: str) -> _Features:
-    """With mean and standard deviation of the images given, streamed."""
-    moments = Moments.empty(1, values.shape[1:])
-    for first in range(0, len(images), _PIECE):
-        piece = np.asarray(values[images[first : first + _PIECE]])
-        moments.update(piece, np.zeros(len(piece), dtype=np.int64))
-    mean = moments.mean[0].reshape(-1)
-    scale = np.sqrt(moments.m2[0].reshape(-1) / len(images))
-    if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-        raise AnalysisError(
-            f"layer {layer}: expected finite activations, got infinite or undefined ones; check "
-            "the weights, and that the images are preprocessed as the backbone expects"
-        )
-    scale[scale == 0] = 1
-    device = resolve_device("auto")
-    mean_t, scale_t = (torch.from_numpy(x.astype(np.float32)).to(device) for x in (mean, scale))
-    return _Features(values, mean_t, scale_t, device)
 
 
 def _train(
@@ -196,7 +182,7 @@ def _train(
 ) -> Arrays:
     part, training = split.part, ~split.validation
     images, codes = part.images[training], part.codes[training]
-    features = _features(values, images, layer)
+    features = _Features.of(values, images, layer)
     # The problem is convex, so the start does not matter; from 0, nothing is drawn for it.
     n_features, n_levels = int(features.mean.numel()), len(part.levels)
     weight = torch.zeros((n_features, n_levels), device=features.device, requires_grad=True)
@@ -209,7 +195,11 @@ def _train(
     for _ in range(settings.epochs):
         total = 0.0
         for batch in _batches(rng.permutation(len(images)), settings.batch_size):
-            inputs = _dropped(features.rows(images[batch]), settings.dropout, dropout)
+            inputs = features.rows(images[batch])
+            if settings.dropout:
+                # Others are scaled up so that the mean stays.
+                drawn = torch.rand(inputs.shape, generator=dropout, device=inputs.device)
+                inputs = inputs * (drawn >= settings.dropout) / (1 - settings.dropout)
             wanted = torch.from_numpy(codes[batch]).to(features.device)
             loss = cross_entropy(inputs @ weight + bias, wanted)
             loss = loss + settings.l1 * weight.abs().sum()
@@ -219,32 +209,17 @@ def _train(
             total += float(loss.detach()) * len(batch)
         losses.append(total / len(images))
         step.advance()
-    return {
-        "predicted": _predicted(features, part.images[split.validation], weight, bias),
-        "losses": np.array(losses),
-    }
+    with torch.no_grad():
+        predicted = [
+            (features.rows(batch) @ weight + bias).argmax(dim=1).cpu().numpy()
+            for batch in _batches(part.images[split.validation], _PIECE)
+        ]
+    return {"predicted": np.concatenate(predicted).astype(np.int64), "losses": np.array(losses)}
 
 
 def _batches(order: IntArray, size: int) -> Iterator[IntArray]:
     for first in range(0, len(order), size):
         yield order[first : first + size]
-
-
-def _dropped(inputs: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Set a share of the inputs to 0, and scale the others up so that the mean stays."""
-    if share == 0:
-        return inputs
-    kept = torch.rand(inputs.shape, generator=generator, device=inputs.device) >= share
-    return inputs * kept / (1 - share)
-
-
-def _predicted(features: _Features, images: IntArray, weight: Tensor, bias: Tensor) -> IntArray:
-    pieces = []
-    with torch.no_grad():
-        for batch in _batches(images, _PIECE):
-            logits = features.rows(batch) @ weight + bias
-            pieces.append(logits.argmax(dim=1).cpu().numpy())
-    return np.concatenate(pieces).astype(np.int64)
 
 
 def too_few_to_hold_out(settings: PublishedSettings, faces: FaceTable) -> tuple[str, ...]:
@@ -267,109 +242,32 @@ def accuracy_by_layer(
     probes: Sequence[PublishedProbe],
     *,
     level: float,
-) -> tuple[LayerCurve, PublishedProbe, Finding]:
-    """Share of right validation images by layer; the probe with the most, the first of equals."""
+) -> tuple[LayerCurve, PublishedProbe, Estimate]:
+    """Share of right validation images by layer; the first probe with the most, and its share.
+
+    The interval of that share allows for the choice of the layer.
+    """
     true = split.part.codes[split.validation]
     clusters = subject.faces.clusters[split.part.images[split.validation]]
-    guess = 1 / len(split.part.levels)
-    accuracies: list[Estimate | None] = []
-    hits = [int((probe.predicted == true).sum()) for probe in probes]
+    accuracies = []
     for probe in probes:
-        accuracies.append(share_estimate(probe.predicted == true, clusters, level=level))
-    best = int(np.argmax(hits))
+        accuracy = share_estimate(probe.predicted == true, clusters, level=level)
+        if accuracy is None:
+            raise AssertionError("every split holds images out")
+        accuracies.append(accuracy)
+    best = int(np.argmax([(probe.predicted == true).sum() for probe in probes]))
     points = tuple(
-        CurvePoint(layer=probe.layer, estimate=estimate)
-        for probe, estimate in zip(probes, accuracies, strict=True)
+        CurvePoint(layer=probe.layer, estimate=accuracy)
+        for probe, accuracy in zip(probes, accuracies, strict=True)
     )
     curve = LayerCurve(
         title="Published protocol: validation accuracy by layer",
         quantity="validation_accuracy",
         metric="validation accuracy (1 - error)",
-        chance={target.name: guess},
+        chance={target.name: 1 / len(split.part.levels)},
         curves=(Curve(target=target.name, points=points),),
     )
-    chosen = best_point(curve.curves[0])
-    accuracy = None if chosen is None else chosen.estimate
-    return curve, probes[best], _finding(target, probes[best].layer, accuracy, guess)
-
-
-def _finding(target: Target, layer: str, accuracy: Estimate | None, guess: float) -> Finding:
-    if accuracy is None:
-        raise AssertionError("every split holds images out")
-    error = replace(
-        accuracy, value=1 - accuracy.value, lower=1 - accuracy.upper, upper=1 - accuracy.lower
-    )
-    text = (
-        f"With the published protocol, the validation error of {target.described} is lowest at "
-        f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "
-        f"errs in {percent(1 - guess)}."
-    )
-    weight = sureness_above(accuracy.value, accuracy.lower, guess)
-    return Finding(text=text, weight=weight, estimates={"validation_error": error})
-
-
-def published_predictions(
-    subject: Subject,
-    target: Target,
-    split: Split,
-    probe: PublishedProbe,
-    *,
-    level: float,
-    n_layers: int,
-) -> Predictions:
-    """The validation images as one probe, chosen among those of several layers, sees them."""
-    return Predictions(
-        layer=probe.layer,
-        groups=tuple(target.groups[index] for index in split.part.levels),
-        true=split.part.codes[split.validation],
-        predicted=probe.predicted,
-        units=Units.of(subject),
-        images=split.part.images[split.validation],
-        widened=1.0,
-        level=level,
-        fewest=subject.small_groups.suppress_below,
-        choice=1 / n_layers,
-    )
-
-
-def published_method(
-    target: Target, settings: PublishedSettings, split: Split, probes: Sequence[PublishedProbe]
-) -> tuple[str, ...]:
-    """What ran, and how it differs from the default and from the publication."""
-    n_training = int((~split.validation).sum())
-    sizes = sorted({probe.n_features for probe in probes})
-    features = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    return (
-        "Protocol krug_stober_2025 (Krug & Stober 2025, arXiv:2506.03664): for each of "
-        f"{len(probes)} layers, the feature maps at no more than 8 x 8 positions are flattened "
-        f"({features} features) and one dense softmax layer over {len(split.part.levels)} groups "
-        f"of {target.described} is trained with dropout {settings.dropout:g} on its inputs and an "
-        f"L1 penalty on its weights, on {n_training} images; its error is that on "
-        f"{int(split.validation.sum())} others, one part in {settings.validation_parts} of each "
-        "group, clusters kept together. The confusions are those at the layer with the lowest "
-        "validation error.",
-        "It differs from the default protocol, which predicts every image out of fold from the "
-        "mean of each unit with an L2 penalty and picks the layer by AUC. The publication does "
-        f"not give everything: L1 strength {settings.l1:g}, Adam with learning rate "
-        f"{settings.learning_rate:g}, {settings.epochs} epochs, batches of {settings.batch_size}, "
-        "features standardised on the training images, average pooling to the positions and no "
-        "early stopping are choices made here.",
-        f"Intervals {SCORE_INTERVALS}, with the one split and the one fit held fixed.",
-    )
-
-
-def published_limits(target: Target, split: Split, *, level: float) -> tuple[str, ...]:
-    """What so few validation images leave open."""
-    counts = np.bincount(split.part.codes[split.validation])
-    n = int(np.median(counts))
-    hit = max(1, round(n / 3))
-    lower, upper = wilson_interval(hit / n, n, level=level)
-    return (
-        f"A group of {target.described} has {n} validation images (median), which leave its "
-        f"recall almost anywhere: {hit} of {n} right is compatible with anything from "
-        f"{percent(lower)} to {percent(upper)} ({coverage(level)}).",
-        "The layer is picked by the same validation images that its error and confusions are "
-        "reported of, so its error is optimistic.",
-        "The published protocol has no baseline: a low error may be due to what the images look "
-        "like before any layer.",
-    )
+    accuracy = accuracies[best]
+    if len(probes) > 1:
+        accuracy = allowing_for_choice(accuracy, 1 / len(probes))
+    return curve, probes[best], accuracy

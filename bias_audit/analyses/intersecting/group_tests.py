@@ -1,8 +1,9 @@
-"""Tests of many groups at once, in families that open one after another."""
+"""Tests of many groups at once, in families that open one after another, and of their extremes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,30 +14,31 @@ from bias_audit.analyses.families import draws_of, family_row
 from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests, GroupValue
 from bias_audit.analyses.wording import listed
 from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.results.blocks import HypothesisFamilies, HypothesisFamily
-from bias_audit.statistics.inference import Measured, combined, joint_draws, normal_score
+from bias_audit.results.blocks import HypothesisFamilies
+from bias_audit.statistics.inference import (
+    Measured,
+    bounds,
+    combined,
+    joint_draws,
+    normal_score,
+    quantile_of,
+)
 from bias_audit.statistics.label_noise import GroupContrast
-from bias_audit.statistics.multiplicity import Family, Gated, MaybeP, Resampled, gatekeep
-
-Side = Literal["above", "apart"]
-
-
-@dataclass(frozen=True)
-class Level:
-    """One family: the groups of several tables, adjusted together."""
-
-    name: str
-    members: tuple[GroupMeasures, ...]
-    parents: tuple[tuple[int, ...], ...] | None = None
-    """As `multiplicity.Family.parents`."""
+from bias_audit.statistics.multiplicity import (
+    Family,
+    Resampled,
+    gatekeep,
+    is_rejected,
+    max_t,
+    resampling_p,
+)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A hierarchy of families after its tests."""
+    """One question: its measures from coarse to fine, and their tests."""
 
-    tests: tuple[tuple[GroupTests, ...], ...]
-    """Of each table, by family."""
+    measured: tuple[tuple[GroupMeasures, GroupTests], ...]
     block: HypothesisFamilies
     p_global: float | None
     """That nothing in the global family exceeds chance."""
@@ -46,10 +48,10 @@ def tested(
     subject: Subject,
     question: str,
     anything: Sequence[Measured | None],
-    levels: Sequence[Level],
+    families: Mapping[str, Sequence[GroupMeasures]],
     *,
     null: float,
-    side: Side,
+    side: Literal["above", "apart"],
 ) -> Tested:
     """Test a global hypothesis, then families from coarse to fine.
 
@@ -58,105 +60,69 @@ def tested(
         question: What is tested, for a title.
         anything: Measures of the global hypothesis that none of them exceeds chance; it has one
             p-value, by max-T.
-        levels: The families after it, in order.
+        families: The families after it, in order: the tables whose groups are adjusted together.
         null: Value without an effect.
         side: "above" tests whether values exceed `null`, "apart" whether they differ from it.
     """
     plan = subject.multiplicity
-    flat = [_flat(level) for level in levels]
-    n_draws = draws_of(plan, max(map(len, flat)))
+    tests = [[v.tested for each in members for v in each.values] for members in families.values()]
+    n_draws = draws_of(plan, max(map(len, tests)))
     rng = subject.rng("group tests", question)
-    resampled = _resample([list(anything), *flat], n_draws, rng, null=null, side=side)
+    resampled = _resampled([anything, *tests], n_draws, rng, null=null, side=side)
     joint = resampled[0].adjusted("max_t", plan.alpha)
     p_global = min((p for p in joint if p is not None), default=None)
-    families = [Family("global", (p_global,))]
-    for level, found in zip(levels, resampled[1:], strict=True):
+    hypotheses = [Family("global", (p_global,))]
+    before: Sequence[GroupMeasures] | None = None
+    for (name, members), found in zip(families.items(), resampled[1:], strict=True):
         verdicts = found.adjusted(plan.verdicts, plan.alpha)
-        families.append(Family(level.name, verdicts, level.parents))
-    gated = gatekeep(families, alpha=plan.alpha, gates=plan.gatekeeping)
-    rows = [_global_row(subject, gated[0], p_global, n_draws)]
-    tests = []
-    for level, found, family in zip(levels, resampled[1:], gated[1:], strict=True):
+        parents = None if before is None else parents_of(members, before)
+        hypotheses.append(Family(name, verdicts, parents))
+        before = members
+    gated = gatekeep(hypotheses, alpha=plan.alpha, gates=plan.gatekeeping)
+    rows = [
+        family_row(gated[0], method="max_t", alpha=plan.alpha, draws=n_draws, p_values=(p_global,))
+    ]
+    measured = []
+    for members, found, family in zip(families.values(), resampled[1:], gated[1:], strict=True):
+        p_values, discovery = found.p_values, found.adjusted(plan.discovery, plan.alpha)
         rows.append(
             family_row(
-                family,
-                method=plan.verdicts,
-                alpha=plan.alpha,
-                draws=n_draws,
-                p_values=found.p_values,
+                family, method=plan.verdicts, alpha=plan.alpha, draws=n_draws, p_values=p_values
             )
         )
-        discovery = found.adjusted(plan.discovery, plan.alpha)
-        tests.append(_by_table(level, found.p_values, discovery, family))
+        start = 0
+        for measures in members:
+            own = slice(start, start + len(measures.values))
+            start = own.stop
+            of_groups = (p_values[own], discovery[own], family.adjusted[own], family.rejected[own])
+            measured.append((measures, GroupTests(*of_groups, family.reason, family.is_open)))
     block = HypothesisFamilies(detail=False, title=question, families=tuple(rows))
-    return Tested(tuple(tests), block, p_global)
+    return Tested(tuple(measured), block, p_global)
 
 
-def _global_row(
-    subject: Subject, gated: Gated, p_global: float | None, n_draws: int
-) -> HypothesisFamily:
-    return family_row(
-        gated,
-        method="max_t",
-        alpha=subject.multiplicity.alpha,
-        draws=n_draws,
-        p_values=(p_global,),
-    )
-
-
-def _flat(level: Level) -> list[Measured | None]:
-    return [value for measures in level.members for value in measures.tested]
-
-
-def _resample(
+def _resampled(
     families: Sequence[Sequence[Measured | None]],
     n_draws: int,
     rng: np.random.Generator,
     *,
     null: float,
-    side: Side,
+    side: Literal["above", "apart"],
 ) -> list[Resampled]:
-    """One set of joint draws for all families."""
+    """Statistics of all families with one set of joint draws."""
     everything = [value for family in families for value in family]
-    known = [value for value in everything if value is not None]
+    columns = [i for i, value in enumerate(everything) if value is not None]
     draws = np.full((n_draws, len(everything)), np.nan)
-    if known:
-        columns = [i for i, value in enumerate(everything) if value is not None]
-        draws[:, columns] = joint_draws(known, n_draws, rng)
+    if columns:
+        draws[:, columns] = joint_draws([v for v in everything if v is not None], n_draws, rng)
+    scores = [None if value is None else normal_score(value, null) for value in everything]
     if side == "apart":
         draws = np.abs(draws)
-    statistics = [None if value is None else _statistic(value, null, side) for value in everything]
-    result, start = [], 0
-    for family in families:
-        chosen = slice(start, start + len(family))
-        result.append(Resampled(tuple(statistics[chosen]), draws[:, chosen]))
-        start += len(family)
-    return result
-
-
-def _statistic(measured: Measured, null: float, side: Side) -> float:
-    found = normal_score(measured, null)
-    return abs(found) if side == "apart" else found
-
-
-def _by_table(
-    level: Level, p_values: Sequence[MaybeP], discovery: Sequence[MaybeP], family: Gated
-) -> tuple[GroupTests, ...]:
-    result, start = [], 0
-    for measures in level.members:
-        chosen = slice(start, start + len(measures.values))
-        result.append(
-            GroupTests(
-                tuple(p_values[chosen]),
-                tuple(discovery[chosen]),
-                family.adjusted[chosen],
-                family.rejected[chosen],
-                family.reason,
-                family.is_open,
-            )
-        )
-        start += len(measures.values)
-    return tuple(result)
+        scores = [None if score is None else abs(score) for score in scores]
+    ends = np.cumsum([len(family) for family in families]).tolist()
+    return [
+        Resampled(tuple(scores[start:end]), draws[:, start:end])
+        for start, end in itertools.pairwise([0, *ends])
+    ]
 
 
 def parents_of(
@@ -164,31 +130,20 @@ def parents_of(
 ) -> tuple[tuple[int, ...], ...]:
     """For each group, the groups of the family before it that contain it.
 
-    Only tables of the same target are related where these tables share a quantity of a target;
-    a group contains another if its levels are a subset of the other's.
+    A group contains another if its levels are a subset of the other's. Of attributes within groups
+    only tables of the same attribute are related.
     """
-    known = [
-        (position, dict(entry.group.levels), measures)
-        for position, (measures, entry) in enumerate(
-            (measures, entry) for measures in before for entry in measures.values
+    known = [(set(entry.group.levels), table) for table in before for entry in table.values]
+    return tuple(
+        tuple(
+            position
+            for position, (levels, other) in enumerate(known)
+            if levels <= set(entry.group.levels)
+            and (measures.quantity != "within_auc" or measures.target == other.target)
         )
-    ]
-    result = []
-    for measures in members:
-        for entry in measures.values:
-            own = dict(entry.group.levels).items()
-            result.append(
-                tuple(
-                    position
-                    for position, levels, other in known
-                    if levels.items() <= own and _related(measures, other)
-                )
-            )
-    return tuple(result)
-
-
-def _related(one: GroupMeasures, other: GroupMeasures) -> bool:
-    return one.quantity != "within_auc" or one.target == other.target
+        for measures in members
+        for entry in measures.values
+    )
 
 
 _EXACT = 1e-9
@@ -204,23 +159,35 @@ def interactions(measures: GroupMeasures) -> GroupMeasures:
     small because they are near 1. The residuals are sums of the groups' values with known
     coefficients that add up to 0, and their errors the same sums of the groups' influences.
     """
-    known = list(measures.known)
-    model = model_of(measures.given)
-    title = f"{measures.title}: difference to {model}"
-    residuals, reasons = _residuals(measures, known)
-    values = tuple(
-        _left(entry, residuals[index])
-        if index in residuals
-        else GroupValue(entry.group, entry.n, None, reason=reasons.get(index) or entry.reason)
-        for index, entry in enumerate(measures.values)
-    )
+    known, model = measures.known, model_of(measures.given)
+    contrasts = tuple(measures.values[i].contrast or value for i, value in known.items())
+    labels = tuple(measures.values[i].labels for i in known)
+    codes = measures.codes[list(known)]
+    if codes.shape[1] == 1:
+        codes = np.zeros_like(codes)
+    weights = np.array([value.n for value in contrasts], dtype=np.float64)
+    remainder = residual_map(codes, weights) if known else np.zeros((0, 0))
+    values = []
+    for index, entry in enumerate(measures.values):
+        if index not in known:
+            values.append(GroupValue(entry.group, entry.n, None, reason=entry.reason))
+            continue
+        place = list(known).index(index)
+        if remainder[place, place] < _EXACT:
+            reason = "the additive model fits it exactly, whatever its value"
+            values.append(GroupValue(entry.group, entry.n, None, reason=reason))
+            continue
+        observed = replace(combined(remainder[place], contrasts), n=contrasts[place].n)
+        own = np.arange(len(known)) == place
+        between = GroupContrast(observed, contrasts, remainder[place], labels, own)
+        values.append(GroupValue(entry.group, entry.n, observed, observed, between=between))
     return replace(
         measures,
-        title=title,
+        title=f"{measures.title}: difference to {model}",
         quantity="interaction",
         metric=f"{measures.metric}, minus {model}",
         chance=0.0,
-        values=values,
+        values=tuple(values),
         pooled=None,
         entries=(),
     )
@@ -231,36 +198,6 @@ def model_of(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"the mean over {names[0]}"
     return f"an additive model of {listed(names, most=len(names))}"
-
-
-def _left(entry: GroupValue, residual: GroupContrast) -> GroupValue:
-    value = residual.observed
-    return GroupValue(entry.group, entry.n, value, value, between=residual)
-
-
-def _residuals(
-    measures: GroupMeasures, known: list[tuple[int, Measured]]
-) -> tuple[dict[int, GroupContrast], dict[int, str]]:
-    """The residual of each group that has one, and why the others have none."""
-    if not known:
-        return {}, {}
-    rows = [index for index, _ in known]
-    contrasts = tuple(measures.values[i].contrast or value for i, value in known)
-    labels = tuple(measures.values[i].labels for i in rows)
-    codes = measures.codes[rows]
-    if codes.shape[1] == 1:
-        codes = np.zeros_like(codes)
-    weights = np.array([value.n for value in contrasts], dtype=np.float64)
-    remainder = residual_map(codes, weights)
-    result, reasons = {}, {}
-    for place, index in enumerate(rows):
-        if remainder[place, place] < _EXACT:
-            reasons[index] = "the additive model fits it exactly, whatever its value"
-            continue
-        observed = replace(combined(remainder[place], contrasts), n=contrasts[place].n)
-        own = np.arange(len(rows)) == place
-        result[index] = GroupContrast(observed, contrasts, remainder[place], labels, own)
-    return result, reasons
 
 
 def residual_map(codes: IntArray, weights: FloatArray) -> FloatArray:
@@ -283,3 +220,101 @@ def residual_map(codes: IntArray, weights: FloatArray) -> FloatArray:
     # where groups are missing, columns may depend on each other
     span = left[:, singular > _EXACT * singular[0]]
     return np.asarray(np.eye(len(codes)) - (span @ span.T) * root.T / root, dtype=np.float64)
+
+
+_NO_SPREAD = 1e-9
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The highest and the lowest of several values, as indices into them."""
+
+    highest: int
+    lowest: int
+    like_highest: tuple[int, ...]
+    """Others that may be the highest: no value exceeds them beyond chance."""
+    like_lowest: tuple[int, ...]
+    p_value: float
+    """That the highest exceeds the lowest by chance, adjusted for all pairs."""
+    gap: float
+    """The highest minus the lowest, less what label errors may add."""
+    claim: float
+    """Lower bound of that gap that holds for all pairs."""
+    quantile: float
+    """Of that bound, in standard errors of the two as measured."""
+
+
+def extremes(
+    values: Sequence[Measured],
+    *,
+    n_draws: int,
+    alpha: float,
+    rng: np.random.Generator,
+    without_errors: Sequence[Measured] | None = None,
+) -> Extremes:
+    """Find the extremes, and what else may be extreme, by max-T over paired differences.
+
+    The two extremes are picked by what is then tested, so their difference is tested at a level
+    that holds for every pair (Tukey's comparison, with joint draws of the errors). A value may be
+    the highest if none exceeds it beyond chance, at a level that holds for all that could exceed
+    it: the set of these holds the true highest in a share 1 - alpha of cases (Mogstad, Romano,
+    Shaikh & Wilhelm 2024, Review of Economic Studies 91:476-518).
+
+    Args:
+        values: Of one subject, at least two.
+        n_draws: Joint draws.
+        alpha: Chance of a wrong statement, for each of the three.
+        rng: Source of the draws.
+        without_errors: What each value may be if its labels have errors, one of two ends; then
+            only what no such errors explain counts as beyond chance. None: labels have none.
+    """
+    clear = values if without_errors is None else without_errors
+    size = np.array([value.value for value in values])
+    scores = _pair_scores(values, clear)
+    influence = np.stack([value.influence for value in values])
+    # Var(a - b) = Var a + Var b - 2 Cov(a, b), for all pairs; a difference without error is 0.
+    products = influence @ influence.T
+    own = np.diag(products)
+    errors = np.sqrt(np.maximum(own[:, None] + own[None, :] - 2 * products, 0))
+    draws = joint_draws(values, n_draws, rng) * np.sqrt((influence**2).sum(axis=1))
+    highest, lowest = int(size.argmax()), int(size.argmin())
+    largest = np.zeros(n_draws)
+    like_highest, like_lowest = [], []
+    for one in range(len(size)):
+        usable = errors[one] > _NO_SPREAD
+        apart = (draws - draws[:, [one]]) * usable / np.where(usable, errors[one], 1.0)
+        up, down = apart.max(axis=1), -apart.min(axis=1)
+        p_above = resampling_p(float(scores[:, one].max()), up)
+        p_below = resampling_p(float(-scores[:, one].min()), down)
+        if one != highest and not is_rejected(p_above, alpha=alpha):
+            like_highest.append(one)
+        if one != lowest and not is_rejected(p_below, alpha=alpha):
+            like_lowest.append(one)
+        np.maximum(largest, up, out=largest)
+    statistic = float(scores[highest, lowest])
+    critical = max_t([statistic], largest[:, None], alpha=alpha).critical
+    observed, gap = values[highest] - values[lowest], values[highest] - clear[lowest]
+    return Extremes(
+        highest=highest,
+        lowest=lowest,
+        like_highest=tuple(like_highest),
+        like_lowest=tuple(like_lowest),
+        p_value=resampling_p(statistic, largest),
+        gap=gap.value,
+        claim=bounds(gap, quantile_of(gap, critical))[0],
+        quantile=quantile_of(observed, critical),
+    )
+
+
+def _pair_scores(values: Sequence[Measured], clear: Sequence[Measured]) -> FloatArray:
+    """Normal score of every value minus every other, shape (n, n).
+
+    The lower of two is taken without errors; where that makes it the higher one, the score is 0.
+    """
+    n = len(values)
+    scores = np.zeros((n, n))
+    for one, other in itertools.permutations(range(n), 2):
+        if values[one].value >= values[other].value:
+            scores[one, other] = max(0.0, normal_score(values[one] - clear[other]))
+            scores[other, one] = -scores[one, other]
+    return scores

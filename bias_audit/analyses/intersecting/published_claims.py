@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -22,14 +21,15 @@ from bias_audit.analyses.confusing.confusions import (
     most_frequent_pairs,
 )
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.intersecting.measures import GroupMeasures, Part, Probed
+from bias_audit.analyses.intersecting.group_aucs import Probed
+from bias_audit.analyses.intersecting.group_tests import Tested
 from bias_audit.analyses.intersecting.sentences import explained_too, explaining
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import IntArray
-from bias_audit.groups import Attribute, Group
+from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
@@ -46,75 +46,6 @@ from bias_audit.statistics.influence import Statistic, auc, average, mean
 from bias_audit.statistics.label_noise import GroupContrast
 from bias_audit.statistics.multiplicity import adjusted, is_rejected, max_t, resampling_p
 from bias_audit.statistics.sureness import sureness, weight_of
-
-
-@dataclass(frozen=True)
-class WrongGenders:
-    """Confusions that change gender."""
-
-    share: float
-    """Of all confusions."""
-    expected: float
-    """If wrong predictions fell on groups as often as these are predicted."""
-    below: Measured
-    """Expected minus observed share; the expected one is taken as fixed."""
-    n_confused: int
-    n_shown: int
-    """Most frequent pairs looked at."""
-    n_changing: int
-    """Of these, pairs of different gender."""
-
-
-def wrong_genders(
-    subject: Subject, probes: Probed, gender: str, most_frequent: int
-) -> WrongGenders | None:
-    """Count the confusions of the intersection probe that change gender.
-
-    Returns:
-        None where the intersection cannot be measured or too few people are confused.
-    """
-    scores = probes.scored[INTERSECTION].scores
-    if scores is None:
-        return None
-    confused = scores.part.images[scores.predicted != scores.codes]
-    people = len(np.unique(subject.faces.clusters[confused]))
-    if people < max(1, subject.small_groups.suppress_below):
-        return None
-    (target,) = (t for t in probes.targets if t.name == INTERSECTION)
-    groups = [target.groups[index] for index in scores.part.levels]
-    matrix = confusion_matrix(scores.codes, scores.predicted, len(groups))
-    classes, pairs = change_classes(groups)
-    shares = expected_shares(matrix, pairs, len(classes))
-    changes = np.array([gender in changed for changed in classes])
-    expected = float(shares[changes].sum())
-    wrong = scores.predicted != scores.codes
-    changing = changes[pairs[scores.codes[wrong], scores.predicted[wrong]]]
-    units, images = Units.of(subject), scores.part.images[wrong]
-    own = measured(
-        units, images, average(changing, units.clusters[images]), widened=widening_of(scores)
-    )
-    shown, _ = most_frequent_pairs(matrix, most_frequent)
-    return WrongGenders(
-        share=own.value,
-        expected=expected,
-        below=replace(
-            own,
-            value=expected - own.value,
-            influence=-own.influence,
-            is_share=False,
-            choice=probes.choice,
-        ),
-        n_confused=int(wrong.sum()),
-        n_shown=len(shown),
-        n_changing=sum(_level(groups[i], gender) != _level(groups[j], gender) for i, j in shown),
-    )
-
-
-def _level(group: Group, name: str) -> str:
-    return dict(group.levels)[name]
-
-
-Verdict = Literal["supported", "contradicted", "undecided"]
 
 _MANY_LEVELS = 6
 """From here on the two youngest and the two oldest levels are no middle."""
@@ -152,7 +83,7 @@ def attributes_named(attributes: Sequence[Attribute]) -> Mapping[str, str] | Non
 
 
 def claim_findings(
-    subject: Subject, probes: Probed, within: Part, *, level: float, most_frequent: int
+    subject: Subject, probes: Probed, within: Tested, *, level: float, most_frequent: int
 ) -> tuple[Finding, ...]:
     """Every published claim with the verdict of these data; none without age, race and gender."""
     names = attributes_named(subject.faces.table.attributes)
@@ -166,32 +97,25 @@ def claim_findings(
     if not claims:
         return ()
     alpha = subject.multiplicity.alpha
-    readable = _readable(probes, tuple(names.values()), alpha)
-    return tuple(
-        _finding(claim, probes.layer, level, alpha)
-        if readable.intersection(claim.about)
-        else _not_examined(claim, probes.layer)
-        for claim in _adjusted(subject, claims)
-    )
-
-
-def _readable(probes: Probed, names: Sequence[str], alpha: float) -> frozenset[str]:
-    """Attributes that can be read beyond chance at the layer, adjusted by Holm."""
-    measures = [probes.overall[name] for name in names]
-    p_values = adjusted([None if m is None else p_above(m, 0.5) for m in measures], "holm")
-    return frozenset(
+    attributes = [probes.scored[name] for name in names.values()]
+    p_values = [None if a.overall is None else p_above(a.overall, 0.5) for a in attributes]
+    readable = {
         name
-        for name, p_value in zip(names, p_values, strict=True)
+        for name, p_value in zip(names.values(), adjusted(p_values, "holm"), strict=True)
         if is_rejected(p_value, alpha=alpha)
-    )
-
-
-def _not_examined(claim: Claim, layer: str) -> Finding:
-    text = (
-        f'Published claim "{claim.said}" (Krug & Stober 2025): not examined at {layer}, because '
-        f"{listed(claim.about)} cannot be read there beyond chance."
-    )
-    return Finding(text=text, weight=0.0)
+    }
+    findings = []
+    for claim in _adjusted(subject, claims):
+        if readable.isdisjoint(claim.about):
+            text = (
+                f'Published claim "{claim.said}" (Krug & Stober 2025): not examined at '
+                f"{probes.layer}, because {listed(claim.about)} cannot be read there beyond "
+                "chance."
+            )
+            findings.append(Finding(text=text, weight=0.0))
+        else:
+            findings.append(_finding(claim, probes.layer, level, alpha))
+    return tuple(findings)
 
 
 def pairwise_auc(scores: Scores, clusters: IntArray | None = None) -> Statistic | None:
@@ -218,76 +142,53 @@ def pairwise_auc(scores: Scores, clusters: IntArray | None = None) -> Statistic 
     return found and replace(found, trials=found.trials * max(1.0, levels / 2))
 
 
-def _pairwise(subject: Subject, scores: Scores | None, choice: float) -> Measured | None:
-    if scores is None:
-        return None
-    units, images = Units.of(subject), scores.part.images
-    statistic = pairwise_auc(scores, units.clusters[images])
-    if statistic is None:
-        return None
-    found = measured(units, images, statistic, widened=widening_of(scores))
-    return replace(found, choice=choice)
-
-
 def _separability(
     subject: Subject, probes: Probed, names: Mapping[str, str], level: float
 ) -> list[Claim]:
     """Claims (a) and (b)."""
-    balanced = {
-        key: _pairwise(subject, probes.scored[name].scores, probes.choice)
-        for key, name in names.items()
+    units = Units.of(subject)
+    balanced: dict[str, Measured] = {}
+    for key, name in names.items():
+        scores = probes.scored[name].scores
+        if scores is None:
+            continue
+        images = scores.part.images
+        statistic = pairwise_auc(scores, units.clusters[images])
+        if statistic is not None:
+            found = measured(units, images, statistic, widened=widening_of(scores))
+            balanced[key] = replace(found, choice=probes.choice)
+    macro = {key: probes.scored[name].overall for key, name in names.items()}
+    n_levels = {
+        name: 0 if (scores := probes.scored[name].scores) is None else len(scores.part.levels)
+        for name in names.values()
     }
-    macro = {key: probes.overall[name] for key, name in names.items()}
-    over = {
-        key: _comparison(f"age minus {key}", balanced["age"], balanced[key], level)
-        for key in ("race", "gender")
-    }
-    levels = "; ".join(f"{names[key]} {_n_levels(probes, names[key])}" for key in names)
+    levels = "; ".join(f"{name} {n}" for name, n in n_levels.items())
+    values = "; ".join(
+        f"{key} {interval(estimate(value, level=level))}" for key, value in balanced.items()
+    )
     claims = []
     for said, keys in (
         ("age is the most separable attribute", ("race", "gender")),
         ("race is less separable than age", ("race",)),
     ):
-        chosen = [comparison for key in keys if (comparison := over[key]) is not None]
-        if len(chosen) < len(keys):
+        if not {"age", *keys} <= set(balanced):
             continue
-        others = [_comparison(f"age minus {key}", macro["age"], macro[key], level) for key in keys]
-        beside = "; ".join(f"{c.name} {interval(c.estimate)}" for c in others if c is not None)
-        values = "; ".join(
-            f"{key} {interval(estimate(value, level=level))}"
-            for key, value in balanced.items()
-            if value is not None
-        )
+        chosen, others = [], []
+        for key in keys:
+            over, age, other = balanced["age"] - balanced[key], macro["age"], macro[key]
+            chosen.append(Comparison(f"age minus {key}", over, estimate(over, level=level)))
+            if age is not None and other is not None:
+                apart = interval(difference(age, other, level=level))
+                others.append(f"age minus {key} {apart}")
         details = (
             f"Compared is the mean AUC of one level against one other ({values}), which does not "
             "count how many levels there are; macro one-vs-rest AUC, which does, differs by "
-            f"{beside}. Numbers of levels: {levels}; how finely an attribute is annotated "
-            "remains part of the comparison."
+            f"{'; '.join(others)}. Numbers of levels: {levels}; how finely an attribute is "
+            "annotated remains part of the comparison."
         )
         about = tuple(names[key] for key in ("age", *keys))
         claims.append(Claim(said, tuple(chosen), details, about))
     return claims
-
-
-def _n_levels(probes: Probed, name: str) -> int:
-    scores = probes.scored[name].scores
-    return 0 if scores is None else len(scores.part.levels)
-
-
-def _comparison(
-    name: str, one: Measured | None, other: Measured | None, level: float
-) -> Comparison | None:
-    if one is None or other is None:
-        return None
-    return Comparison(name, one - other, difference(one, other, level=level))
-
-
-def _middle_aged(within: Part, names: Mapping[str, str], level: float) -> list[Claim]:
-    """Claim (c): gender within the middle ages, minus gender within the others."""
-    for measures, _ in within.measured:
-        if (measures.target, measures.given) == (names["gender"], (names["age"],)):
-            return _middle_claim(measures, names["gender"], level)
-    return []
 
 
 def middle_levels(n_levels: int) -> range:
@@ -296,9 +197,11 @@ def middle_levels(n_levels: int) -> range:
     return range(edge, n_levels - edge)
 
 
-def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Claim]:
-    n_levels = len(measures.values)
-    known = dict(measures.known)
+def _middle_aged(within: Tested, names: Mapping[str, str], level: float) -> list[Claim]:
+    """Claim (c): gender within the middle ages, minus gender within the others."""
+    gender, age = names["gender"], names["age"]
+    measures = next(m for m, _ in within.measured if (m.target, m.given) == (gender, (age,)))
+    n_levels, known = len(measures.values), measures.known
     middle = [i for i in middle_levels(n_levels) if i in known]
     others = [i for i in known if i not in middle_levels(n_levels)]
     if not middle or not others:
@@ -337,22 +240,44 @@ def _middle_claim(measures: GroupMeasures, gender: str, level: float) -> list[Cl
 def _wrong_genders(
     subject: Subject, probes: Probed, names: Mapping[str, str], level: float, most_frequent: int
 ) -> list[Claim]:
-    """Claim (d): the most frequent confusions do not change gender."""
-    found = wrong_genders(subject, probes, names["gender"], most_frequent)
-    if found is None:
+    """Claim (d): the most frequent confusions do not change gender.
+
+    None where the intersection cannot be measured or too few people are confused.
+    """
+    gender, scored = names["gender"], probes.scored[INTERSECTION]
+    scores, units = scored.scores, Units.of(subject)
+    if scores is None:
         return []
-    own = Comparison(
-        "expected minus observed share", found.below, estimate(found.below, level=level)
+    wrong = scores.predicted != scores.codes
+    images = scores.part.images[wrong]
+    people = units.clusters[images]
+    if len(np.unique(people)) < max(1, subject.small_groups.suppress_below):
+        return []
+    groups = [scored.target.groups[index] for index in scores.part.levels]
+    matrix = confusion_matrix(scores.codes, scores.predicted, len(groups))
+    classes, pairs = change_classes(groups)
+    changes = np.array([gender in changed for changed in classes])
+    expected = float(expected_shares(matrix, pairs, len(classes))[changes].sum())
+    changing = changes[pairs[scores.codes[wrong], scores.predicted[wrong]]]
+    share = measured(units, images, average(changing, people), widened=widening_of(scores))
+    below = replace(
+        share,
+        value=expected - share.value,
+        influence=-share.influence,
+        is_share=False,
+        choice=probes.choice,
     )
+    shown, _ = most_frequent_pairs(matrix, most_frequent)
+    n_changing = sum(bool(changes[pairs[true, predicted]]) for true, predicted in shown)
     details = (
-        f"Of {found.n_confused} confusions {100 * found.share:.1f} % change gender, "
-        f"{100 * found.expected:.1f} % are expected if wrong predictions fell on groups as often "
-        f"as these are predicted; of the {found.n_shown} most frequent pairs {found.n_changing} "
+        f"Of {wrong.sum()} confusions {100 * share.value:.1f} % change gender, "
+        f"{100 * expected:.1f} % are expected if wrong predictions fell on groups as often "
+        f"as these are predicted; of the {len(shown)} most frequent pairs {n_changing} "
         "change gender (claimed: none)."
     )
     said = "the most frequent confusions do not change gender"
-    about, holds_too = (names["gender"],), found.n_changing == 0
-    return [Claim(said, (own,), details, about, holds_too=holds_too)]
+    own = Comparison("expected minus observed share", below, estimate(below, level=level))
+    return [Claim(said, (own,), details, about=(gender,), holds_too=n_changing == 0)]
 
 
 def _adjusted(subject: Subject, claims: Sequence[Claim]) -> list[Claim]:
@@ -382,15 +307,17 @@ def _adjusted(subject: Subject, claims: Sequence[Claim]) -> list[Claim]:
     ]
 
 
-def _verdict(claim: Claim, alpha: float) -> Verdict:
-    sure = [c for c in claim.comparisons if is_rejected(c.p_value, alpha=alpha)]
-    if any(c.measured.value < 0 for c in sure):
-        return "contradicted"
-    return "supported" if len(sure) == len(claim.comparisons) and claim.holds_too else "undecided"
-
-
 def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
-    verdict = _verdict(claim, alpha)
+    """The verdict: its weight is of the least sure number, or of the surest that contradicts."""
+    sure = [c for c in claim.comparisons if is_rejected(c.p_value, alpha=alpha)]
+    estimates = [comparison.estimate for comparison in claim.comparisons]
+    if any(c.measured.value < 0 for c in sure):
+        verdict = "contradicted"
+        weight = max(sureness(each) for each in estimates if each.value < 0)
+    else:
+        is_supported = len(sure) == len(estimates) and claim.holds_too
+        verdict = "supported" if is_supported else "undecided"
+        weight = min(sureness(each) for each in estimates)
     numbers = "; ".join(
         f"{c.name} {interval(c.estimate)}, adjusted p = {c.p_value:.3g}, n = {c.estimate.n}"
         for c in claim.comparisons
@@ -401,16 +328,6 @@ def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
     )
     return Finding(
         text=text,
-        weight=_weight(claim, verdict),
+        weight=weight_of(weight, is_decided=verdict != "undecided"),
         estimates={c.name.replace(" ", "_"): c.estimate for c in claim.comparisons},
     )
-
-
-def _weight(claim: Claim, verdict: Verdict) -> float:
-    """That of the least sure number where all support, of the surest that contradicts."""
-    estimates = [comparison.estimate for comparison in claim.comparisons]
-    if verdict == "contradicted":
-        sure = max(sureness(each) for each in estimates if each.value < 0)
-    else:
-        sure = min(sureness(each) for each in estimates)
-    return weight_of(sure, is_decided=verdict != "undecided")

@@ -4,43 +4,87 @@ from __future__ import annotations
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.intersecting.group_tests import model_of
-from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests, Part, extremes
+from bias_audit.analyses.intersecting.group_tests import Tested, extremes, model_of
+from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.analyses.wording import coverage, interval, listed
-from bias_audit.data.faces import FaceTable
+from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, interval, listed
 from bias_audit.results.blocks import Finding
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, bounds, estimate, quantile_for
+from bias_audit.statistics.inference import bounds, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, cleared
+from bias_audit.statistics.multiplicity import CONTROLS, NAMES
 from bias_audit.statistics.proportions import worst_case
 from bias_audit.statistics.sureness import sureness, sureness_above, weight_of
 
-METHOD = (
-    "Each difference between groups is given with the label error that would explain it, if "
-    "labels of the lower groups are wrong at random, in proportion to how frequent levels are "
-    "there, and labels of the others are right: a share s of labels drawn at random takes the "
-    "share s from the distance of an AUC to 0.5 (Menon et al. 2015). With errors in both, a "
-    "smaller difference between the errors is enough."
-)
-LIMIT = (
-    "Label errors that fall on particular images, such as on faces that are hard to read, can "
-    "raise or lower an AUC by more than errors at random; neither the errors that would explain a "
-    "difference nor the disagreement of annotators counts this, nor errors that annotators share."
-)
 EXPLAINED = "could be explained by the disagreement of annotators"
 
 
-def disagreement_method(table: FaceTable) -> tuple[str, ...]:
-    """How intervals of differences count the disagreement; nothing where none is declared."""
-    if not table.disagreement:
-        return ()
-    return (
-        "Intervals and tests of differences between groups allow for every label error between 0 "
-        "and the disagreement of annotators, in each group by itself, as if each "
-        "disagreement were an error of the label used (outer bounds, Manski 2003). A difference "
-        "that these errors alone could explain is not claimed.",
+def method_of(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
+    """How groups were compared at a layer, and how that was chosen."""
+    plan = subject.multiplicity
+    gates = (
+        "each is tested only where the one before it rejected something, and a group only where "
+        "a group that contains it was rejected"
+        if plan.gatekeeping
+        else "without gates between them"
     )
+    sentences = [
+        f"Groups are compared at {layer} ({chosen}) by the out-of-fold scores of the linear "
+        "probes of single attributes and of their intersection; nothing is fitted anew. Within a "
+        "group of other attributes, an attribute is told apart by its own probe, fitted to all "
+        "images, over pairs of images of one fold and that group (macro one-vs-rest AUC over the "
+        "levels that have images enough there, by the probabilities among these). A fold without "
+        "a pair contributes none. Each group is also told from all other images by its "
+        "probability, which for pairs of attributes is summed over the intersections.",
+        "Intervals rest on the influence of every image (DeLong et al. 1988), summed over the "
+        f"images of a cluster. Those of AUCs {SCORE_INTERVALS}; those of interactions are "
+        "symmetric. They are widened by the correction of Nadeau & Bengio (2003) in "
+        "proportion to how much the scores depend on the training images and, within a group, to "
+        "the group's share of these: only images of the group both train for it and are judged "
+        "in it. Differences between groups need no widening, because the errors that the probe "
+        "brings to all groups alike cancel.",
+        "An interaction is the value of a group minus an additive model of its attributes (least "
+        "squares over groups, weighted by images), or minus the mean over groups where a single "
+        "attribute spans them; its interval counts that the model was fitted to the same images.",
+        "Hypotheses are declared in families from coarse to fine (global, marginals, pairs, "
+        f"cells); {gates}. p-values come from joint draws of the errors (a multiplier "
+        f"bootstrap). Tables show them adjusted by {NAMES[plan.discovery]} "
+        f"({CONTROLS[plan.discovery]}) within a family, before gates, to point at groups to look "
+        f"into; what findings claim is decided by {NAMES[plan.verdicts]} "
+        f"({CONTROLS[plan.verdicts]}) at {plan.alpha:g}, behind the gates.",
+        "Published claims of Krug & Stober (2025) are tested where age, race and gender are "
+        "annotated: supported where every comparison lies above 0 beyond chance, contradicted "
+        "where one lies below, undecided otherwise, adjusted for all claims together. Where none "
+        "of the attributes compared can be read beyond chance, they are not examined. Attributes "
+        "are compared by the mean AUC over pairs of levels (Hand & Till 2001), because the task "
+        "of a one-vs-rest AUC changes with the number of levels. The middle ages are all but the "
+        "two youngest and the two oldest of six or more levels, else all but the ends.",
+        "Each difference between groups is given with the label error that would explain it, if "
+        "labels of the lower groups are wrong at random, in proportion to how frequent levels are "
+        "there, and labels of the others are right: a share s of labels drawn at random takes the "
+        "share s from the distance of an AUC to 0.5 (Menon et al. 2015). With errors in both, a "
+        "smaller difference between the errors is enough.",
+    ]
+    if subject.faces.table.disagreement:
+        sentences.append(
+            "Intervals and tests of differences between groups allow for every label error "
+            "between 0 and the disagreement of annotators, in each group by itself, as if each "
+            "disagreement were an error of the label used (outer bounds, Manski 2003). A "
+            "difference that these errors alone could explain is not claimed."
+        )
+    return tuple(sentences)
+
+
+LIMITS = (
+    "Within groups, the probe is the one fitted to all images: a direction that only a group of "
+    "its own would need is not found.",
+    "Where the layer is the most separable one, it was chosen on the same images, which favours "
+    "high values a little; intervals and tests allow for the choice.",
+    "Interactions are on the scale of the AUC; values near 1 leave less room for differences.",
+    "Label errors that fall on particular images, such as on faces that are hard to read, can "
+    "raise or lower an AUC by more than errors at random; neither the errors that would explain a "
+    "difference nor the disagreement of annotators counts this, nor errors that annotators share.",
+)
 
 
 def explaining(contrast: GroupContrast, own: str, others: str, quantile: float) -> str:
@@ -81,7 +125,7 @@ def _points(error: float) -> str:
     return "less than 0.1 points" if shown == "0.0" else f"{shown} points"
 
 
-def within_findings(part: Part, *, level: float) -> tuple[Finding, ...]:
+def within_findings(part: Tested, *, level: float) -> tuple[Finding, ...]:
     """For each attribute and set of others: in how many groups it is told apart."""
     return tuple(
         finding
@@ -91,73 +135,70 @@ def within_findings(part: Part, *, level: float) -> tuple[Finding, ...]:
 
 
 def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding | None:
-    known = sorted(measures.known, key=lambda entry: entry[1].value)
+    known = sorted(measures.known.items(), key=lambda entry: entry[1].value)
     if not known:
         return None
     within, where = " x ".join(measures.given), f"at {measures.layer}"
-    told = [
-        f"{measures.values[index].group.label} (AUC {interval(estimate(value, level=level))})"
-        for index, value in (known[-1], known[0])
-    ]
-    n = len(measures.values)
-    ends = f"highest in {told[0]}, lowest in {told[1]}, {coverage(level)}s."
-    ends += _ends_explained(measures, (known[-1][0], known[0][0]), level)
+    (low, lowest), (high, highest) = known[0], known[-1]
+    best = estimate(highest, level=level)
+    ends = (
+        f"highest in {measures.values[high].group.label} (AUC {interval(best)}), lowest in "
+        f"{measures.values[low].group.label} (AUC {interval(estimate(lowest, level=level))}), "
+        f"{coverage(level)}s."
+    )
+    if high != low:
+        one, other = measures.values[high], measures.values[low]
+        # differences between groups hold no error that all groups share
+        values = one.contrast or highest, other.contrast or lowest
+        contrast = GroupContrast.pair(values, (one.labels, other.labels))
+        quantile = quantile_for(contrast.observed, level)
+        names = f"in {one.group.label}", f"in {other.group.label}"
+        ends += f" {explaining(contrast, *names, quantile)}{explained_too(contrast, level)}"
     if not tests.is_open:
         text = (
             f"Whether annotated {measures.target} is told apart within single groups of {within} "
             f"{where} was {tests.gate}; {ends}"
         )
         return Finding(text=text, weight=0.0)
-    found = [index for index, _ in known if tests.rejected[index]]
-    claimed = [measures.values[index].value for index in found]
-    sure = [sureness(estimate(v, level=level), 0.5) for v in claimed if v is not None]
+    found = [value for index, value in known if tests.rejected[index]]
     text = (
         f"Annotated {measures.target} is told apart beyond chance {where} within {len(found)} of "
-        f"the {n} groups of {within}, by p-values adjusted for the family; {ends}"
+        f"the {len(measures.values)} groups of {within}, by p-values adjusted for the family; "
+        f"{ends}"
     )
-    high = estimate(known[-1][1], level=level)
+    sure = max((sureness(estimate(v, level=level), 0.5) for v in found), default=0.0)
     return Finding(
         text=text,
-        weight=weight_of(max(sure, default=0.0), is_decided=bool(sure)),
-        estimates={f"within_auc_{measures.target}": high},
+        weight=weight_of(sure, is_decided=bool(found)),
+        estimates={f"within_auc_{measures.target}": best},
     )
 
 
-def _ends_explained(measures: GroupMeasures, ends: tuple[int, int], level: float) -> str:
-    """The label errors that would explain the highest and the lowest group's difference."""
-    high, low = (measures.values[index] for index in ends)
-    values = [entry.contrast or entry.value for entry in (high, low)]
-    if values[0] is None or values[1] is None or high is low:
-        return ""
-    contrast = GroupContrast.pair((values[0], values[1]), (high.labels, low.labels))
-    names = f"in {high.group.label}", f"in {low.group.label}"
-    text = explaining(contrast, *names, quantile_for(contrast.observed, level))
-    return f" {text}{explained_too(contrast, level)}"
-
-
-def extremes_finding(subject: Subject, part: Part, *, level: float) -> tuple[Finding, ...]:
+def extremes_finding(subject: Subject, part: Tested, *, level: float) -> tuple[Finding, ...]:
     """The most and the least distinguishable of the full cells."""
     (measures,) = (m for m, _ in part.measured if m.target == INTERSECTION)
-    known = list(measures.known)
+    known = measures.known
     if len(known) < 2:  # noqa: PLR2004
         return ()
-    plan = subject.multiplicity
-    labels = [measures.values[index].labels for index, _ in known]
+    plan, groups = subject.multiplicity, [measures.values[index] for index in known]
+    values = list(known.values())
     found = extremes(
-        [value for _, value in known],
+        values,
         n_draws=draws_of(plan, len(known)),
         alpha=plan.alpha,
         rng=subject.rng("extremes"),
         without_errors=[
-            cleared(value, own.replaced) for (_, value), own in zip(known, labels, strict=True)
+            cleared(value, group.labels.replaced)
+            for value, group in zip(values, groups, strict=True)
         ],
     )
     ends = found.highest, found.lowest
+    names = [group.group.label for group in groups]
+    high, low = (estimate(values[place], level=level) for place in ends)
     contrast = GroupContrast.pair(
-        (known[ends[0]][1], known[ends[1]][1]), (labels[ends[0]], labels[ends[1]])
+        (values[found.highest], values[found.lowest]),
+        (groups[found.highest].labels, groups[found.lowest].labels),
     )
-    names = [measures.values[index].group.label for index, _ in known]
-    high, low = (estimate(known[place][1], level=level) for place in (found.highest, found.lowest))
     verdict, explained = "Even these two cannot be distinguished from each other", ""
     if bounds(contrast.observed, found.quantile)[0] > 0:
         verdict = "The two differ" if found.claim > 0 else f"The difference of the two {EXPLAINED}"
@@ -188,9 +229,9 @@ def _named(places: tuple[int, ...], names: list[str]) -> str:
     return f"{len(places)} ({listed([names[place] for place in places], most=3)})"
 
 
-def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple[Finding, ...]:
+def interaction_findings(subject: Subject, part: Tested, *, level: float) -> tuple[Finding, ...]:
     """Whether there is any interaction, and the largest of every table that has one."""
-    p_value, alpha = part.result.p_global, subject.multiplicity.alpha
+    p_value, alpha = part.p_global, subject.multiplicity.alpha
     if p_value is None:
         return ()
     largest = [
@@ -200,7 +241,7 @@ def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple
     ]
     if largest:
         return tuple(largest)
-    n = sum(len(list(measures.known)) for measures, _ in part.measured)
+    n = sum(len(measures.known) for measures, _ in part.measured)
     layer = part.measured[0][0].layer
     beyond = "chance"
     if subject.faces.table.disagreement:
@@ -214,7 +255,7 @@ def interaction_findings(subject: Subject, part: Part, *, level: float) -> tuple
 
 
 def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding | None:
-    found = [(i, value) for i, value in measures.known if tests.rejected[i]]
+    found = [(i, value) for i, value in measures.known.items() if tests.rejected[i]]
     if not found:
         return None
     index, value = max(found, key=lambda entry: abs(entry[1].value))
@@ -223,9 +264,13 @@ def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Fi
     if own is None or contrast is None:
         raise ValueError(f"{measures.title}: expected a difference for {entry.group.label}")
     quantile = quantile_for(value, level)
+    what = f"annotated {measures.target} is told apart within {' x '.join(measures.given)}"
+    scale = "macro AUC"
+    if measures.target == INTERSECTION:
+        what, scale = "a group is told apart from all others", "one-vs-rest AUC"
     text = (
-        f"{_subject_of(measures)} {measures.layer} interacts with groups: in {len(found)} of "
-        f"{len(list(measures.known))} it differs from {model_of(measures.given)} beyond chance, "
+        f"How well {what} ({scale}) at {measures.layer} interacts with groups: in {len(found)} of "
+        f"{len(measures.known)} it differs from {model_of(measures.given)} beyond chance, "
         f"most in {entry.group.label}, by {interval(own)} ({coverage(level)}, "
         f"adjusted p = {tests.verdicts[index]:.3g}). "
         f"{explaining(contrast, f'in {entry.group.label}', 'elsewhere', quantile)}"
@@ -239,35 +284,18 @@ def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Fi
     )
 
 
-def _subject_of(measures: GroupMeasures) -> str:
-    if measures.target == INTERSECTION:
-        return "How well a group is told apart from all others (one-vs-rest AUC) at"
-    within = " x ".join(measures.given)
-    return f"How well annotated {measures.target} is told apart within {within} (macro AUC) at"
-
-
-def bounds_sentences(*parts: Part) -> tuple[str, ...]:
+def bounds_sentences(*parts: Tested) -> tuple[str, ...]:
     """What means and gaps could be if the groups without a value had any value at all."""
-    return tuple(
-        sentence
-        for part in parts
-        for measures, _ in part.measured
-        if (sentence := _bounds(measures)) is not None
-    )
-
-
-def _bounds(measures: GroupMeasures) -> str | None:
-    values: list[float | None] = [_value(measured) for measured in measures.measures]
-    missing = sum(value is None for value in values)
-    if not missing or missing == len(values):
-        return None
-    mean, gap = worst_case(values, "mean"), worst_case(values, "gap")
-    return (
-        f"{measures.title}: {missing} of {len(values)} groups have no value; whatever theirs are, "
-        f"the mean AUC over groups lies between {mean.lower:.2f} and {mean.upper:.2f} and the "
-        f"largest minus the smallest between {gap.lower:.2f} and {gap.upper:.2f}."
-    )
-
-
-def _value(measured: Measured | None) -> float | None:
-    return None if measured is None else measured.value
+    sentences = []
+    for measures, _ in (each for part in parts for each in part.measured):
+        values = [None if v.value is None else v.value.value for v in measures.values]
+        missing = values.count(None)
+        if not 0 < missing < len(values):
+            continue
+        mean, gap = worst_case(values, "mean"), worst_case(values, "gap")
+        sentences.append(
+            f"{measures.title}: {missing} of {len(values)} groups have no value; whatever theirs "
+            f"are, the mean AUC over groups lies between {mean.lower:.2f} and {mean.upper:.2f} "
+            f"and the largest minus the smallest between {gap.lower:.2f} and {gap.upper:.2f}."
+        )
+    return tuple(sentences)

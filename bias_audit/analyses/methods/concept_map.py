@@ -30,8 +30,8 @@ from bias_audit.analyses.mapping.concentration import (
     tested,
 )
 from bias_audit.analyses.mapping.group_maps import FaceMap, FaceMapSettings, map_faces
-from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import too_few_images
+from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import chosen_layer, unknown_layers
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION

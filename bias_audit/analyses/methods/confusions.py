@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject
-from bias_audit.analyses.confusing.confusions import Predictions, Wrong, confusion_block
+from bias_audit.analyses.confusing.confusions import Predictions, confusion_block
 from bias_audit.analyses.confusing.published import (
+    PublishedProbe,
     PublishedSettings,
+    Split,
     accuracy_by_layer,
-    published_limits,
-    published_method,
-    published_predictions,
     published_probes,
     split_of,
     too_few_to_hold_out,
 )
-from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
     out_of_fold_scores,
     too_few_images,
 )
+from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import (
-    Units,
     check_layers,
     chosen_layer_and_choice,
     unknown_layers,
@@ -41,12 +40,14 @@ from bias_audit.analyses.wording import (
     decided_at,
     percent,
     percent_interval,
+    sample,
 )
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import Confusions, Finding
-from bias_audit.statistics.estimate import at_level
-from bias_audit.statistics.sureness import sureness
+from bias_audit.statistics.estimate import Estimate, at_level
+from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.sureness import sureness, sureness_above
 
 PUBLISHED = "krug_stober_2025"
 
@@ -82,25 +83,22 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
     layer, chosen, choice = chosen_layer_and_choice(subject, params.layer, params.probes)
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
     part = scores.part
-    wrong = Wrong.of(
-        Predictions(
-            layer=layer,
-            groups=tuple(target.groups[index] for index in part.levels),
-            true=part.codes,
-            predicted=scores.predicted,
-            units=Units.of(subject),
-            images=part.images,
-            widened=widening_of(scores),
-            level=params.level,
-            choice=choice,
-            fewest=subject.small_groups.suppress_below,
-        )
+    predictions = Predictions(
+        layer=layer,
+        groups=tuple(target.groups[index] for index in part.levels),
+        true=part.codes,
+        predicted=scores.predicted,
+        clusters=subject.faces.clusters[part.images],
+        widened=widening_of(scores),
+        level=params.level,
+        choice=choice,
+        fewest=subject.small_groups.suppress_below,
     )
     title = f"Confusions of {target.described} at {layer}"
-    block, tied = confusion_block(wrong, title, params.most_frequent)
+    block, tied = confusion_block(predictions, title, params.most_frequent)
     return Outcome(
         blocks=(block,),
-        findings=_findings(block, wrong, target, subject.multiplicity.alpha),
+        findings=_findings(block, predictions, target, subject.multiplicity.alpha),
         method=(
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
@@ -110,7 +108,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
             "predict others (Nadeau & Bengio 2003, in proportion to how much the probe's scores "
             "depend on the training images); those of single pairs are made and widened alike.",
         ),
-        limits=(*_limits(wrong, tied, len(part.reasons)), *likeness_limits(subject)),
+        limits=(*_limits(predictions, tied, len(part.reasons)), *likeness_limits(subject)),
     )
 
 
@@ -121,42 +119,112 @@ _EXPECTED = (
 
 
 def _published(subject: Subject, params: Params) -> Outcome:
-    target = finest_target(subject.faces.table)
+    target, settings = finest_target(subject.faces.table), params.published
     asked = subject.activations.layers if params.layer is None else (params.layer,)
-    layers, settings = check_layers(subject, asked), params.published
+    layers = check_layers(subject, asked)
     split = split_of(subject, target, settings)
+    part, validation = split.part, split.validation
     probes = published_probes(subject, split, layers, settings)
-    curve, best, finding = accuracy_by_layer(subject, target, split, probes, level=params.level)
-    predictions = published_predictions(
-        subject, target, split, best, level=params.level, n_layers=len(layers)
+    curve, best, accuracy = accuracy_by_layer(subject, target, split, probes, level=params.level)
+    predictions = Predictions(
+        layer=best.layer,
+        groups=tuple(target.groups[index] for index in part.levels),
+        true=part.codes[validation],
+        predicted=best.predicted,
+        clusters=subject.faces.clusters[part.images[validation]],
+        widened=1.0,
+        level=params.level,
+        choice=1 / len(layers),
+        fewest=subject.small_groups.suppress_below,
     )
-    wrong = Wrong.of(predictions)
     title = f"Confusions of {target.described} at {best.layer}, published protocol"
-    block, tied = confusion_block(wrong, title, params.most_frequent)
+    block, tied = confusion_block(predictions, title, params.most_frequent)
+    alpha = subject.multiplicity.alpha
     return Outcome(
         blocks=(curve, block),
-        findings=(finding, *_findings(block, wrong, target, subject.multiplicity.alpha)),
-        method=(*published_method(target, settings, split, probes), _EXPECTED),
+        findings=(
+            _error_finding(target, best.layer, accuracy, 1 / len(part.levels)),
+            *_findings(block, predictions, target, alpha),
+        ),
+        method=(*_published_method(target, settings, split, probes), _EXPECTED),
         limits=(
-            *published_limits(target, split, level=params.level),
-            *_limits(wrong, tied, len(split.part.reasons)),
+            *_published_limits(target, split, level=params.level),
+            *_limits(predictions, tied, len(part.reasons)),
         ),
     )
 
 
+def _error_finding(target: Target, layer: str, accuracy: Estimate, guess: float) -> Finding:
+    error = replace(
+        accuracy, value=1 - accuracy.value, lower=1 - accuracy.upper, upper=1 - accuracy.lower
+    )
+    text = (
+        f"With the published protocol, the validation error of {target.described} is lowest at "
+        f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "
+        f"errs in {percent(1 - guess)}."
+    )
+    weight = sureness_above(accuracy.value, accuracy.lower, guess)
+    return Finding(text=text, weight=weight, estimates={"validation_error": error})
+
+
+def _published_method(
+    target: Target, settings: PublishedSettings, split: Split, probes: Sequence[PublishedProbe]
+) -> tuple[str, ...]:
+    """What ran, and how it differs from the default and from the publication."""
+    n_training = int((~split.validation).sum())
+    sizes = sorted({probe.n_features for probe in probes})
+    features = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return (
+        "Protocol krug_stober_2025 (Krug & Stober 2025, arXiv:2506.03664): for each of "
+        f"{len(probes)} layers, the feature maps at no more than 8 x 8 positions are flattened "
+        f"({features} features) and one dense softmax layer over {len(split.part.levels)} groups "
+        f"of {target.described} is trained with dropout {settings.dropout:g} on its inputs and an "
+        f"L1 penalty on its weights, on {n_training} images; its error is that on "
+        f"{int(split.validation.sum())} others, one part in {settings.validation_parts} of each "
+        "group, clusters kept together. The confusions are those at the layer with the lowest "
+        "validation error.",
+        "It differs from the default protocol, which predicts every image out of fold from the "
+        "mean of each unit with an L2 penalty and picks the layer by AUC. The publication does "
+        f"not give everything: L1 strength {settings.l1:g}, Adam with learning rate "
+        f"{settings.learning_rate:g}, {settings.epochs} epochs, batches of {settings.batch_size}, "
+        "features standardised on the training images, average pooling to the positions and no "
+        "early stopping are choices made here.",
+        f"Intervals {SCORE_INTERVALS}, with the one split and the one fit held fixed.",
+    )
+
+
+def _published_limits(target: Target, split: Split, *, level: float) -> tuple[str, ...]:
+    """What so few validation images leave open."""
+    counts = np.bincount(split.part.codes[split.validation])
+    n = int(np.median(counts))
+    hit = max(1, round(n / 3))
+    lower, upper = wilson_interval(hit / n, n, level=level)
+    return (
+        f"A group of {target.described} has {n} validation images (median), which leave its "
+        f"recall almost anywhere: {hit} of {n} right is compatible with anything from "
+        f"{percent(lower)} to {percent(upper)} ({coverage(level)}).",
+        "The layer is picked by the same validation images that its error and confusions are "
+        "reported of, so its error is optimistic.",
+        "The published protocol has no baseline: a low error may be due to what the images look "
+        "like before any layer.",
+    )
+
+
 def _findings(
-    block: Confusions, wrong: Wrong, target: Target, alpha: float
+    block: Confusions, predictions: Predictions, target: Target, alpha: float
 ) -> tuple[Finding, ...]:
+    """How often each of several attributes changes in a confusion, against chance."""
     names = [name for name, _ in target.groups[0].levels]
-    if len(names) < 2 or not wrong.is_enough:  # noqa: PLR2004
+    if len(names) < 2 or not predictions.is_enough:  # noqa: PLR2004
         return ()
-    return tuple(_finding(block, wrong, name, alpha) for name in names)
+    return tuple(_finding(block, predictions, name, alpha) for name in names)
 
 
-def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Finding:
-    """How often an attribute changes in a confusion, against chance."""
-    chosen = np.flatnonzero([name in changed for changed in wrong.classes])
-    share, expected = wrong.share(chosen), float(wrong.expected[chosen].sum())
+def _finding(block: Confusions, predictions: Predictions, name: str, alpha: float) -> Finding:
+    classes, _ = predictions.classes
+    chosen = np.flatnonzero([name in changed for changed in classes])
+    share = predictions.share_changing(chosen)
+    expected = float(predictions.expected[chosen].sum())
     shown = len(block.most_frequent)
     changing = sum(name in confusion.changed for confusion in block.most_frequent)
     deciding = at_level(share, 1 - alpha)
@@ -177,13 +245,12 @@ def _finding(block: Confusions, wrong: Wrong, name: str, alpha: float) -> Findin
     return Finding(text=text, weight=weight, estimates=estimates, evidence="confusions")
 
 
-def _limits(wrong: Wrong, tied: int, n_left_out: int) -> tuple[str, ...]:
+def _limits(predictions: Predictions, tied: int, n_left_out: int) -> tuple[str, ...]:
     sentences = ["Confusions are those of a linear probe, not of the backbone's own task."]
     if tied:
         sentences.append(
             f"{tied} more pairs of groups are confused as often as the last one shown."
         )
-    predictions = wrong.predictions
     if hidden := int((~predictions.shown).sum()):
         sentences.append(
             f"Single confusions of {hidden} of {len(predictions.groups)} groups are not listed: "
@@ -200,12 +267,10 @@ def _limits(wrong: Wrong, tied: int, n_left_out: int) -> tuple[str, ...]:
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
     asked = None if params.layer is None else (params.layer,)
-    published = params.protocol == PUBLISHED
-    few = (
-        too_few_to_hold_out(params.published, faces)
-        if published
-        else too_few_images(params, faces)
-    )
+    if params.protocol == PUBLISHED:
+        few = too_few_to_hold_out(params.published, faces)
+    else:
+        few = too_few_images(params, faces)
     return (*unknown_layers(asked, layers), *few)
 
 

@@ -17,7 +17,7 @@ from bias_audit.analyses.erasing.sentences import (
     limits_of,
     method_of,
 )
-from bias_audit.analyses.probing.likeness import likeness_limits
+from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.targets import (
     INTERSECTION,
     Measurable,

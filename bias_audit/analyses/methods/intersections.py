@@ -8,35 +8,34 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject, Workload
 from bias_audit.analyses.families import declared_families, draws_of
-from bias_audit.analyses.intersecting.measures import (
-    Part,
-    aucs_of,
-    interactions_of,
+from bias_audit.analyses.intersecting.group_aucs import (
+    Probed,
+    depths,
+    group_aucs,
     probed,
-    table_of,
-    within_of,
+    subsets,
+    within_groups,
 )
+from bias_audit.analyses.intersecting.group_tests import Tested, interactions, tested
+from bias_audit.analyses.intersecting.measures import GroupMeasures, table_of
 from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
 from bias_audit.analyses.intersecting.sentences import (
-    LIMIT,
-    METHOD,
+    LIMITS,
     bounds_sentences,
-    disagreement_method,
     extremes_finding,
     interaction_findings,
+    method_of,
     within_findings,
 )
-from bias_audit.analyses.probing.likeness import likeness_limits
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import chosen_layer_and_choice, unknown_layers
 from bias_audit.analyses.small_groups import treat
-from bias_audit.analyses.wording import SCORE_INTERVALS
+from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupLedger, GroupTable
+from bias_audit.results.blocks import GroupLedger
 from bias_audit.results.contributions import MeasureKey
-from bias_audit.statistics.inference import Measured
-from bias_audit.statistics.multiplicity import CONTROLS, NAMES
 
 
 class Params(ProbeSettings):
@@ -73,117 +72,86 @@ def intersections(subject: Subject, params: Params) -> Outcome:
     probes = probed(subject, layer, params.probes, choice=choice)
     aucs, within = aucs_of(subject, probes), within_of(subject, probes)
     extra = interactions_of(subject, aucs, within)
-    level = params.level
+    # Of each question, the tables over so many attributes carry the message.
+    tables = [
+        table_of(
+            measures,
+            tests,
+            level=params.level,
+            detail=len(measures.given) != n_main,
+            shrunk=part is not extra,
+        )
+        for part, n_main in ((aucs, len(attributes)), (within, 1), (extra, None))
+        for measures, tests in part.measured
+    ]
+    found = [measures for part in (within, aucs) for measures, _ in part.measured]
+    ledger = GroupLedger(
+        detail=False,
+        title="Small groups: intersections",
+        n_groups=sum(len(measures.values) for measures in found),
+        rule=treat((), (), subject.small_groups, title="").ledger.rule
+        + " An attribute within a group is treated by the smallest of the levels compared there; "
+        "a group counts once for each table that it is in.",
+        entries=tuple(entry for measures in found for entry in measures.entries),
+    )
+    level, most_frequent = params.level, params.most_frequent
     return Outcome(
-        blocks=(
-            *_tables(aucs, level, main=len(attributes)),
-            *_tables(within, level, main=1),
-            *_tables(extra, level, main=None, shrunk=False),
-            *(part.result.block for part in (aucs, within, extra)),
-            _ledger(subject, within, aucs),
-        ),
+        blocks=(*tables, aucs.block, within.block, extra.block, ledger),
         findings=(
-            *claim_findings(
-                subject, probes, within, level=level, most_frequent=params.most_frequent
-            ),
+            *claim_findings(subject, probes, within, level=level, most_frequent=most_frequent),
             *within_findings(within, level=level),
             *interaction_findings(subject, extra, level=level),
             *extremes_finding(subject, aucs, level=level),
         ),
-        method=_method(subject, layer, chosen),
-        limits=(*_LIMITS, *likeness_limits(subject), *bounds_sentences(within, aucs)),
-        measures=_measures(aucs, within),
+        method=method_of(subject, layer, chosen),
+        limits=(*LIMITS, *likeness_limits(subject), *bounds_sentences(within, aucs)),
+        # Interactions follow from the others.
+        measures={
+            MeasureKey(each.quantity, each.target, each.layer, each.values[index].group.levels): v
+            for part in (aucs, within)
+            for each, _ in part.measured
+            for index, v in each.known.items()
+        },
     )
 
 
-def _measures(*parts: Part) -> dict[MeasureKey, Measured]:
-    """Every group of every table but those of interactions, which follow from the others."""
-    return {
-        MeasureKey(table.quantity, table.target, table.layer, entry.group.levels): entry.value
-        for part in parts
-        for table, _ in part.measured
-        for entry in table.values
-        if entry.value is not None
+def aucs_of(subject: Subject, probes: Probed) -> Tested:
+    """Every level, pair of levels and cell against all other images."""
+    families: dict[str, list[GroupMeasures]] = {}
+    for name, over in depths(subject.faces.table.attributes):
+        scored = probes.scored[over[0].name if len(over) == 1 else INTERSECTION]
+        measures = group_aucs(subject, probes.layer, over, scored).allowing(probes.choice)
+        families.setdefault(name, []).append(measures)
+    question = "Is a group told apart from all others?"
+    anything = [scored.overall for scored in probes.scored.values()]
+    return tested(subject, question, anything, families, null=0.5, side="above")
+
+
+def within_of(subject: Subject, probes: Probed) -> Tested:
+    """Every attribute within every group of the others, in families by the number of these."""
+    attributes = subject.faces.table.attributes
+    names = {1: "within marginals", 2: "within pairs"}
+    families: dict[str, list[GroupMeasures]] = {
+        names.get(n, f"within {n} attributes"): [] for n in range(1, len(attributes))
     }
+    for attribute in attributes:
+        for given in subsets(attributes, attribute.name):
+            measures = within_groups(subject, probes.layer, given, probes.scored[attribute.name])
+            family = names.get(len(given), f"within {len(given)} attributes")
+            families[family].append(measures.allowing(probes.choice))
+    question = "Within which groups is an attribute told apart?"
+    anything = [probes.scored[attribute.name].overall for attribute in attributes]
+    return tested(subject, question, anything, families, null=0.5, side="above")
 
 
-def _tables(
-    part: Part, level: float, *, main: int | None, shrunk: bool = True
-) -> tuple[GroupTable, ...]:
-    """One table a set of groups; those over `main` attributes carry the message, None: none do."""
-    tables = []
-    for measures, tests in part.measured:
-        table = table_of(measures, tests, level=level, shrunk=shrunk)
-        tables.append(table.model_copy(update={"detail": len(measures.given) != main}))
-    return tuple(tables)
-
-
-def _ledger(subject: Subject, *parts: Part) -> GroupLedger:
-    """Everything that is not reported like the rest, in all tables."""
-    measured = [measures for part in parts for measures, _ in part.measured]
-    return GroupLedger(
-        detail=False,
-        title="Small groups: intersections",
-        n_groups=sum(len(measures.values) for measures in measured),
-        rule=treat((), (), subject.small_groups, title="").ledger.rule
-        + " An attribute within a group is treated by the smallest of the levels compared there; "
-        "a group counts once for each table that it is in.",
-        entries=tuple(entry for measures in measured for entry in measures.entries),
-    )
-
-
-def _method(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
-    plan = subject.multiplicity
-    gates = (
-        "each is tested only where the one before it rejected something, and a group only where "
-        "a group that contains it was rejected"
-        if plan.gatekeeping
-        else "without gates between them"
-    )
-    return (
-        f"Groups are compared at {layer} ({chosen}) by the out-of-fold scores of the linear "
-        "probes of single attributes and of their intersection; nothing is fitted anew. Within a "
-        "group of other attributes, an attribute is told apart by its own probe, fitted to all "
-        "images, over pairs of images of one fold and that group (macro one-vs-rest AUC over the "
-        "levels that have images enough there, by the probabilities among these). A fold without "
-        "a pair contributes none. Each group is also told from all other images by its "
-        "probability, which for pairs of attributes is summed over the intersections.",
-        "Intervals rest on the influence of every image (DeLong et al. 1988), summed over the "
-        f"images of a cluster. Those of AUCs {SCORE_INTERVALS}; those of interactions are "
-        "symmetric. They are widened by the correction of Nadeau & Bengio (2003) in "
-        "proportion to how much the scores depend on the training images and, within a group, to "
-        "the group's share of these: only images of the group both train for it and are judged "
-        "in it. Differences between groups need no widening, because the errors that the probe "
-        "brings to all groups alike cancel.",
-        "An interaction is the value of a group minus an additive model of its attributes (least "
-        "squares over groups, weighted by images), or minus the mean over groups where a single "
-        "attribute spans them; its interval counts that the model was fitted to the same images.",
-        "Hypotheses are declared in families from coarse to fine (global, marginals, pairs, "
-        f"cells); {gates}. p-values come from joint draws of the errors (a multiplier "
-        f"bootstrap). Tables show them adjusted by {NAMES[plan.discovery]} "
-        f"({CONTROLS[plan.discovery]}) within a family, before gates, to point at groups to look "
-        f"into; what findings claim is decided by {NAMES[plan.verdicts]} "
-        f"({CONTROLS[plan.verdicts]}) at {plan.alpha:g}, behind the gates.",
-        "Published claims of Krug & Stober (2025) are tested where age, race and gender are "
-        "annotated: supported where every comparison lies above 0 beyond chance, contradicted "
-        "where one lies below, undecided otherwise, adjusted for all claims together. Where none "
-        "of the attributes compared can be read beyond chance, they are not examined. Attributes "
-        "are compared by the mean AUC over pairs of levels (Hand & Till 2001), because the task "
-        "of a one-vs-rest AUC changes with the number of levels. The middle ages are all but the "
-        "two youngest and the two oldest of six or more levels, else all but the ends.",
-        METHOD,
-        *disagreement_method(subject.faces.table),
-    )
-
-
-_LIMITS = (
-    "Within groups, the probe is the one fitted to all images: a direction that only a group of "
-    "its own would need is not found.",
-    "Where the layer is the most separable one, it was chosen on the same images, which favours "
-    "high values a little; intervals and tests allow for the choice.",
-    "Interactions are on the scale of the AUC; values near 1 leave less room for differences.",
-    LIMIT,
-)
+def interactions_of(subject: Subject, aucs: Tested, within: Tested) -> Tested:
+    """What the additive models leave: of attributes within groups, and of the full cells."""
+    cells = [measures for measures, _ in aucs.measured if measures.target == INTERSECTION]
+    members = [interactions(m) for m in (*(m for m, _ in within.measured), *cells)]
+    everything = [value.tested for measures in members for value in measures.values]
+    question = "Is there more to a group than the effects of its single attributes?"
+    families = {"interactions": members}
+    return tested(subject, question, everything, families, null=0.0, side="apart")
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+
+import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.probing.cross_fitting import refit_noise
 from bias_audit.analyses.probing.probes import (
     Probe,
     ProbeSettings,
@@ -19,13 +19,14 @@ from bias_audit.analyses.probing.probes import (
     probe,
     probe_and_refits,
 )
-from bias_audit.analyses.probing.separability import Metric, Units, measure
+from bias_audit.analyses.probing.separability import AUC, Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
-from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint
+from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint, RefitNoise
+from bias_audit.results.contributions import MeasureKey
 from bias_audit.statistics.bootstrap import compared_with_a_further_draw, mean_of
 from bias_audit.statistics.comparison import lift_over
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 from bias_audit.statistics.inference import (
     Measured,
     bounds,
@@ -53,11 +54,6 @@ class LayerProbe:
     refits: tuple[Scores, ...] = ()
     """Of the probe, to the same labels with other folds."""
 
-    @property
-    def scores(self) -> Scores:
-        """Of the probe itself."""
-        return self.probe.scores
-
 
 @dataclass(frozen=True)
 class ProbedTarget:
@@ -67,6 +63,10 @@ class ProbedTarget:
     part: Measurable
     probes: tuple[LayerProbe, ...]
     """Empty where the target cannot be measured."""
+
+    def at(self, layer: str) -> LayerProbe:
+        """The probe of one layer."""
+        return next(probe for probe in self.probes if probe.layer == layer)
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,6 @@ class Comparison:
         """The difference to the strongest, with the value that `lift` has."""
         return replace(self.differences[self.strongest], value=self.lift.value)
 
-    @property
-    def point(self) -> CurvePoint:
-        """As a block holds it."""
-        return CurvePoint(
-            layer=self.layer,
-            estimate=self.estimate,
-            controls=self.controls,
-            lift=self.lift,
-            strongest=self.strongest,
-            p_value=p_above(self.narrowest),
-            adjusted_p=self.adjusted_p,
-        )
-
 
 @dataclass(frozen=True)
 class Decodability:
@@ -119,37 +106,47 @@ class Decodability:
 
     probed: ProbedTarget
     comparisons: tuple[Comparison | None, ...]
-    """None where the metric has no value."""
+    """Of each layer; None where the metric has no value."""
     choice: float = 1.0
     """Share of the error rate left to a layer that is chosen by its value."""
     lift_choice: float = 1.0
     """The same for lifts, of a layer chosen by value or lift."""
 
     @property
+    def known(self) -> list[Comparison]:
+        """Of the layers where the metric has a value."""
+        return [comparison for comparison in self.comparisons if comparison is not None]
+
+    @property
     def curve(self) -> Curve:
         """As a block holds it."""
-        points = zip(self.probed.probes, self.comparisons, strict=True)
+        points = [
+            CurvePoint(layer=there.layer, estimate=None)
+            if found is None
+            else CurvePoint(
+                layer=found.layer,
+                estimate=found.estimate,
+                controls=found.controls,
+                lift=found.lift,
+                strongest=found.strongest,
+                p_value=p_above(found.narrowest),
+                adjusted_p=found.adjusted_p,
+            )
+            for there, found in zip(self.probed.probes, self.comparisons, strict=True)
+        ]
         return Curve(
             target=self.probed.target.name,
-            points=tuple(
-                CurvePoint(layer=probed.layer, estimate=None) if found is None else found.point
-                for probed, found in points
-            ),
+            points=tuple(points),
             not_measured=self.probed.part.not_measured,
-            noise=refit_noise(self.comparisons),
+            noise=refit_noise(self.known),
             choice=self.choice,
             lift_choice=self.lift_choice,
         )
 
     @property
-    def best(self) -> tuple[LayerProbe, Comparison] | None:
+    def best(self) -> Comparison | None:
         """The layer with the highest estimate, the first of equals."""
-        found = [
-            (probed, comparison)
-            for probed, comparison in zip(self.probed.probes, self.comparisons, strict=True)
-            if comparison is not None
-        ]
-        return max(found, key=lambda entry: entry[1].probe.value, default=None)
+        return max(self.known, key=lambda comparison: comparison.probe.value, default=None)
 
     @property
     def surest(self) -> Comparison:
@@ -158,12 +155,12 @@ class Decodability:
         Raises:
             ValueError: The metric has no value anywhere.
         """
-        return max((c for c in self.comparisons if c is not None), key=lambda c: c.claim)
+        return max(self.known, key=lambda comparison: comparison.claim)
 
     @property
     def is_claimed(self) -> bool:
         """Whether the target exceeds every control and guessing at some layer."""
-        return any(c is not None and c.claim > 0 for c in self.comparisons)
+        return any(comparison.claim > 0 for comparison in self.known)
 
 
 def probe_targets(
@@ -174,9 +171,18 @@ def probe_targets(
     Raises:
         AnalysisError: Activations are not finite.
     """
+    layers = subject.activations.layers
     parts = [part_of(subject, target, settings) for target in targets]
-    measured = [t for t, part in zip(targets, parts, strict=True) if part.not_measured is None]
-    specs = [s for target in measured for s in _specs(subject, target, settings)]
+    specs: list[ProbeSpec] = []
+    for target, part in zip(targets, parts, strict=True):
+        if part.not_measured is None:
+            specs += [ProbeSpec(target, layer, settings) for layer in layers]
+            # A control that does not depend on the layer is fitted once.
+            specs += [
+                ProbeSpec(target, layer, settings, control)
+                for control in subject.controls
+                for layer in (layers if control.by_layer else layers[:1])
+            ]
     stored = all(is_scored(subject, spec, with_refits=True) for spec in specs)
     progress = Silent() if stored else subject.progress
     with progress.step(f"Probes on {subject.name}", total=len(specs), unit="probe") as step:
@@ -187,26 +193,12 @@ def probe_targets(
         ProbedTarget(
             target,
             part,
-            tuple(layer_probe(subject, target, layer, settings) for layer in _layers(subject))
+            tuple(layer_probe(subject, target, layer, settings) for layer in layers)
             if part.not_measured is None
             else (),
         )
         for target, part in zip(targets, parts, strict=True)
     )
-
-
-def _layers(subject: Subject) -> tuple[str, ...]:
-    return subject.activations.layers
-
-
-def _specs(subject: Subject, target: Target, settings: ProbeSettings) -> list[ProbeSpec]:
-    """Every probe of a target once: what does not depend on the layer is fitted once."""
-    layers = _layers(subject)
-    specs = [ProbeSpec(target, layer, settings) for layer in layers]
-    for control in subject.controls:
-        where = layers if control.by_layer else layers[:1]
-        specs += [ProbeSpec(target, layer, settings, control) for layer in where]
-    return specs
 
 
 def layer_probe(
@@ -237,7 +229,6 @@ def decodability(
         level: Coverage of the intervals.
     """
     units = Units.of(subject)
-    compare = partial(_compare, subject, metric=metric, units=units, level=level)
     total = sum(len(target.probes) for target in probed)
     title = f"Intervals of {metric.short} on {subject.name}"
     results = []
@@ -246,27 +237,28 @@ def decodability(
             comparisons = []
             controls = _controls(target.probes, metric, units)
             for there, own in zip(target.probes, controls, strict=True):
-                comparisons.append(compare(there, own))
+                rng = subject.rng("lift", there.layer)
+                comparisons.append(_compare(there, own, metric, units, level=level, rng=rng))
                 step.advance()
             results.append(Decodability(target, tuple(comparisons)))
     return _adjusted(subject, results, metric)
 
 
 def _compare(
-    subject: Subject,
     there: LayerProbe,
     controls: Mapping[str, Measured],
-    *,
     metric: Metric,
     units: Units,
+    *,
     level: float,
+    rng: np.random.Generator,
 ) -> Comparison | None:
-    real = measure(metric, there.scores, units)
+    real = measure(metric, there.probe.scores, units)
     if real is None:
         return None
     differences = {kind: real - control for kind, control in controls.items()}
-    differences[GUESSING] = real.above(metric.chance(len(there.scores.part.levels)))
-    lift = lift_over(differences, level=level, rng=subject.rng("lift", there.layer))
+    differences[GUESSING] = real.above(metric.chance(len(there.probe.scores.part.levels)))
+    refits = [measure(metric, scores, units) for scores in there.refits]
     return Comparison(
         layer=there.layer,
         probe=real,
@@ -280,15 +272,10 @@ def _compare(
             for kind, control in controls.items()
         ),
         differences=differences,
-        lift=lift,
+        lift=lift_over(differences, level=level, rng=rng),
         strongest=min(differences, key=lambda kind: differences[kind].value),
-        refits=_refitted(there, metric, units),
+        refits=tuple(refit.value for refit in refits if refit is not None),
     )
-
-
-def _refitted(there: LayerProbe, metric: Metric, units: Units) -> tuple[float, ...]:
-    found = (measure(metric, scores, units) for scores in there.refits)
-    return tuple(refit.value for refit in found if refit is not None)
 
 
 def _controls(
@@ -322,34 +309,142 @@ def _adjusted(
     subject: Subject, results: Sequence[Decodability], metric: Metric
 ) -> tuple[Decodability, ...]:
     """Max-T over all layers and targets: the largest of many lifts is a claim about any."""
-    found = [c for result in results for c in result.comparisons if c is not None]
-    if not found:
+    measures = [comparison.narrowest for result in results for comparison in result.known]
+    if not measures:
         return tuple(results)
-    measures = [comparison.narrowest for comparison in found]
-    plan = subject.multiplicity
-    draws = joint_draws(
-        measures, draws_of(plan, len(found)), subject.rng("max-t", metric.quantity)
-    )
+    plan, n = subject.multiplicity, len(measures)
+    draws = joint_draws(measures, draws_of(plan, n), subject.rng("max-t", metric.quantity))
     joint = max_t([normal_score(measure) for measure in measures], draws, alpha=plan.alpha)
-    known = {
-        id(comparison): replace(
-            comparison,
-            adjusted_p=p_value,
-            claim=bounds(measure, quantile_of(measure, joint.critical))[0],
+    tested = iter(zip(measures, joint.adjusted, strict=True))
+    adjusted = []
+    for result in results:
+        comparisons: list[Comparison | None] = []
+        for comparison in result.comparisons:
+            if comparison is None:
+                comparisons.append(None)
+                continue
+            measure, p_value = next(tested)
+            claim = bounds(measure, quantile_of(measure, joint.critical))[0]
+            comparisons.append(replace(comparison, adjusted_p=p_value, claim=claim))
+        choice, lift_choice = (
+            choice_among(each, subject.rng("choice of layer", result.probed.target.name))
+            for each in (
+                [comparison.probe for comparison in result.known],
+                [comparison.over_strongest for comparison in result.known],
+            )
         )
-        for comparison, measure, p_value in zip(found, measures, joint.adjusted, strict=True)
-    }
-    return tuple(
-        replace(
-            result,
-            comparisons=tuple(None if c is None else known[id(c)] for c in result.comparisons),
-            choice=_choice(subject, result, lambda comparison: comparison.probe),
-            lift_choice=_choice(subject, result, lambda comparison: comparison.over_strongest),
-        )
-        for result in results
+        adjusted.append(Decodability(result.probed, tuple(comparisons), choice, lift_choice))
+    return tuple(adjusted)
+
+
+def refit_noise(found: Iterable[Comparison]) -> RefitNoise | None:
+    """The standard deviation between fits with different folds, pooled over layers.
+
+    The fits of one layer, the reported one among them, have the same images, labels, activations
+    and procedure; folds are drawn anew, and with them the images that choose the regularisation.
+
+    Args:
+        found: One comparison per layer.
+
+    Returns:
+        None where no layer was fitted more than once.
+    """
+    refitted = [each for each in found if each.refits]
+    if not refitted:
+        return None
+    variances = [np.var([each.probe.value, *each.refits], ddof=1) for each in refitted]
+    pooled = float(np.mean(variances))
+    sampling = float(np.mean(np.square([each.probe.standard_error for each in refitted])))
+    return RefitNoise(
+        sd=float(np.sqrt(pooled)),
+        relative=float(np.sqrt(pooled / sampling)) if sampling > 0 else 0.0,
+        refits=max(len(each.refits) for each in refitted),
+        layers=len(refitted),
     )
 
 
-def _choice(subject: Subject, result: Decodability, of: Callable[[Comparison], Measured]) -> float:
-    measures = [of(comparison) for comparison in result.comparisons if comparison is not None]
-    return choice_among(measures, subject.rng("choice of layer", result.probed.target.name))
+def curve_measures(metric: Metric, results: Iterable[Decodability]) -> dict[MeasureKey, Measured]:
+    """Every point of the curves of a metric, and its lift over the strongest control."""
+    found: dict[MeasureKey, Measured] = {}
+    for result in results:
+        for comparison in result.known:
+            key = MeasureKey(metric.quantity, result.probed.target.name, comparison.layer)
+            found[key] = comparison.probe
+            found[replace(key, of="lift")] = comparison.over_strongest
+    return found
+
+
+TOGETHER = (2, 4)
+"""Similar clusters that are merged into one when a claim is checked again."""
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """A claim about one target, with the most similar clusters merged.
+
+    Where identity is not recorded, images of one person may fall into different folds, and a probe
+    that recognises people then seems to read their label. No similarity finds all such images, so
+    each claim is checked again.
+    """
+
+    layer: str
+    lifts: Mapping[int, Estimate | None]
+    """Over the strongest baseline, by how many clusters were merged; None where too few were left
+    to measure."""
+
+    def holds(self, together: int) -> bool:
+        """Whether the lift over the strongest baseline lies above 0."""
+        lift = self.lifts[together]
+        return lift is not None and lift.lower > 0
+
+    @property
+    def stands(self) -> bool:
+        """Whether the claim is left at the first step."""
+        return self.holds(TOGETHER[0])
+
+
+def rechecks(
+    subject: Subject, results: Sequence[Decodability], settings: ProbeSettings
+) -> dict[str, Recheck]:
+    """Fit the probes of all claims again, at the layers claimed, with clusters merged.
+
+    Args:
+        subject: The subject.
+        results: By macro AUC.
+        settings: Of the probes.
+
+    Returns:
+        By target; empty where identity is recorded.
+
+    Raises:
+        AnalysisError: Activations are not finite.
+    """
+    if subject.likeness is None:
+        return {}
+    merged = {}
+    for together in TOGETHER:
+        clusters = subject.likeness.merged(subject.faces.clusters, together)
+        faces = replace(subject.faces, clusters=clusters)
+        merged[together] = replace(subject, faces=faces, shuffles=1, refits=0)
+    found = {}
+    for result in results:
+        if result.best is None or not result.is_claimed:
+            continue
+        layer = (result.best if result.best.claim > 0 else result.surest).layer
+        lifts = {n: _lift_again(each, result, layer, settings) for n, each in merged.items()}
+        found[result.probed.target.name] = Recheck(layer, lifts)
+    return found
+
+
+def _lift_again(
+    subject: Subject, result: Decodability, layer: str, settings: ProbeSettings
+) -> Estimate | None:
+    """The lift at a layer on merged clusters; None where too few are left."""
+    target = result.probed.target
+    part = part_of(subject, target, settings)
+    if part.not_measured is not None:
+        return None
+    probed = ProbedTarget(target, part, (layer_probe(subject, target, layer, settings),))
+    (again,) = decodability(subject, (probed,), AUC, level=result.surest.estimate.level)
+    found = again.comparisons[0]
+    return None if found is None else allowing_for_choice(found.lift, result.lift_choice)

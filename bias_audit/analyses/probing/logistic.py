@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,10 +48,6 @@ class Problems:
     penalty: Tensor
     """Half of it times the squared weights is added to the summed loss, shape (n_problems,)."""
 
-    def chosen(self, which: Tensor) -> Problems:
-        """Some of the problems, by a mask or by numbers."""
-        return Problems(self.labels[which], self.n_classes, self.penalty[which])
-
 
 @dataclass(frozen=True)
 class Fits:
@@ -66,6 +63,16 @@ class Fits:
     def logits(self, axes: Axes) -> Tensor:
         """Of all images, shape (n_problems, n_images, n_classes)."""
         return _logits(axes, self.weights, self.intercepts).permute(1, 0, 2)
+
+    def chosen(self, which: Tensor | slice) -> Fits:
+        """Some of the fits, by a mask or by numbers."""
+        return Fits(self.weights[which], self.intercepts[which], self.converged[which])
+
+    def replace(self, which: Tensor, others: Fits) -> None:
+        """Write other fits in the place of these."""
+        self.weights[which] = others.weights
+        self.intercepts[which] = others.intercepts
+        self.converged[which] = others.converged
 
 
 def principal_axes(
@@ -133,28 +140,41 @@ def _logits(axes: Axes, weights: Tensor, intercepts: Tensor) -> Tensor:
     return (axes.images @ flat).view(-1, n_problems, n_classes) + intercepts
 
 
-@dataclass
-class _State:
-    """Where the problems that have not converged are; index `place` into all problems."""
+class _Vector(NamedTuple):
+    """A number for every weight and every intercept of some problems."""
 
-    place: Tensor
     weights: Tensor
     intercepts: Tensor
-    loss: Tensor
-    slope: tuple[Tensor, Tensor]
 
-    def kept(self, mask: Tensor) -> _State:
-        slope = (self.slope[0][mask], self.slope[1][mask])
-        return _State(
-            self.place[mask], self.weights[mask], self.intercepts[mask], self.loss[mask], slope
+    def chosen(self, mask: Tensor) -> _Vector:
+        return _Vector(self.weights[mask], self.intercepts[mask])
+
+    def plus(self, factor: Tensor, other: _Vector) -> _Vector:
+        """This and `factor` times the other, factors of shape (n_problems,)."""
+        return _Vector(
+            self.weights + factor[:, None, None] * other.weights,
+            self.intercepts + factor[:, None] * other.intercepts,
         )
 
+    def minus(self, other: _Vector) -> _Vector:
+        return _Vector(self.weights - other.weights, self.intercepts - other.intercepts)
 
-Pair = tuple[Tensor, Tensor]
+    def times(self, other: _Vector) -> _Vector:
+        return _Vector(self.weights * other.weights, self.intercepts * other.intercepts)
+
+    def dot(self, other: _Vector) -> Tensor:
+        product = self.times(other)
+        return product.weights.sum(dim=(1, 2)) + product.intercepts.sum(dim=1)
 
 
-def _dot(one: Pair, other: Pair) -> Tensor:
-    return (one[0] * other[0]).sum(dim=(1, 2)) + (one[1] * other[1]).sum(dim=1)
+class _State(NamedTuple):
+    """Where the problems that have not converged are."""
+
+    place: Tensor
+    """Of each among all problems."""
+    at: _Vector
+    loss: Tensor
+    slope: _Vector
 
 
 class _Descent:
@@ -170,25 +190,24 @@ class _Descent:
         self.base = -(counts * share.log()).sum(dim=1).double()
         two = problems.n_classes == 2  # noqa: PLR2004
         self.penalty = problems.penalty * (2 if two else 1)
+        # The curvature at the base rates p: sum of squares of an axis x share that trains x p.
         curvature = axes.spread[None, :, None] * (size / n_images)[:, :, None] * share[:, None, :]
-        self.inverse: Pair = (1 / (curvature + self.penalty[:, None, None]), 1 / (size * share))
+        self.inverse = _Vector(1 / (curvature + self.penalty[:, None, None]), 1 / (size * share))
         if start is None:
             weights = torch.zeros(n_problems, len(axes.spread), problems.n_classes)
             log = share.log()
-            intercepts = log - log.mean(dim=1, keepdim=True)
+            first = _Vector(weights, log - log.mean(dim=1, keepdim=True))
         else:
-            weights, intercepts = start.weights, start.intercepts
-        everything = torch.arange(n_problems)
-        self.state = self._at(everything, weights, intercepts)
-        self.result = Fits(
-            weights.clone(), intercepts.clone(), torch.zeros(n_problems, dtype=torch.bool)
-        )
-        self.history: deque[tuple[Pair, Pair, Tensor]] = deque(maxlen=_MEMORY)
+            first = _Vector(start.weights, start.intercepts)
+        self.state = self._at(torch.arange(n_problems), first)
+        not_yet = torch.zeros(n_problems, dtype=torch.bool)
+        self.result = Fits(first.weights.clone(), first.intercepts.clone(), not_yet)
+        self.history: deque[tuple[_Vector, _Vector, Tensor]] = deque(maxlen=_MEMORY)
 
     def run(self, tolerance: float, max_steps: int) -> Fits:
         for _ in range(max_steps):
             direction = self._direction()
-            expected = _dot(self.state.slope, direction)
+            expected = self.state.slope.dot(direction)
             gained = self.base[self.state.place] - self.state.loss
             least = torch.maximum(
                 tolerance * (gained + expected.double()), _NOTHING * self.state.loss
@@ -196,84 +215,69 @@ class _Descent:
             done = expected.double() <= least
             if done.any():
                 self._keep(done, converged=True)
-                direction = (direction[0][~done], direction[1][~done])
-                expected = expected[~done]
+                direction, expected = direction.chosen(~done), expected[~done]
             if len(self.state.place) == 0:
                 return self.result
             self._step(direction, expected)
-        everything = torch.ones(len(self.state.place), dtype=torch.bool)
-        self._keep(everything, converged=False)
+        self._keep(torch.ones(len(self.state.place), dtype=torch.bool), converged=False)
         return self.result
 
-    def _at(self, place: Tensor, weights: Tensor, intercepts: Tensor) -> _State:
+    def _at(self, place: Tensor, at: _Vector) -> _State:
         """Loss and slope of the problems at `place`."""
         n_images, n_classes = len(self.axes.images), self.problems.n_classes
         classes, trains = self.classes[place].T, self.trains[place].T
-        log = torch.log_softmax(_logits(self.axes, weights, intercepts), dim=2)
+        log = torch.log_softmax(_logits(self.axes, *at), dim=2)
         own = log.gather(2, classes[:, :, None])[:, :, 0]
         loss = -(own * trains).sum(dim=0, dtype=torch.float64)
-        penalty = self.penalty[place]
-        loss += penalty.double() / 2 * (weights * weights).sum(dim=(1, 2), dtype=torch.float64)
+        penalty, squares = self.penalty[place], at.weights * at.weights
+        loss += penalty.double() / 2 * squares.sum(dim=(1, 2), dtype=torch.float64)
+        # The slope of the loss by a logit is the predicted probability minus 1 for the own class.
         residual = log.exp_()
         residual.scatter_add_(2, classes[:, :, None], -torch.ones(n_images, len(place), 1))
         residual *= trains[:, :, None]
         flat = self.axes.images.T @ residual.view(n_images, len(place) * n_classes)
         slope = flat.view(-1, len(place), n_classes).permute(1, 0, 2)
-        slope = slope + penalty[:, None, None] * weights
-        return _State(place, weights, intercepts, loss, (slope, residual.sum(dim=0)))
+        slope = slope + penalty[:, None, None] * at.weights
+        return _State(place, at, loss, _Vector(slope, residual.sum(dim=0)))
 
-    def _direction(self) -> Pair:
+    def _direction(self) -> _Vector:
         """What to subtract: the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4)."""
-        weights, intercepts = (part.clone() for part in self.state.slope)
-        factors = []
+        found, factors = self.state.slope, []
         for step, change, scale in reversed(self.history):
-            factor = scale * _dot(step, (weights, intercepts))
-            weights -= factor[:, None, None] * change[0]
-            intercepts -= factor[:, None] * change[1]
-            factors.append(factor)
-        weights *= self.inverse[0][self.state.place]
-        intercepts *= self.inverse[1][self.state.place]
+            factors.append(scale * step.dot(found))
+            found = found.plus(-factors[-1], change)
+        found = found.times(self.inverse.chosen(self.state.place))
         for (step, change, scale), factor in zip(self.history, reversed(factors), strict=True):
-            rest = factor - scale * _dot(change, (weights, intercepts))
-            weights += rest[:, None, None] * step[0]
-            intercepts += rest[:, None] * step[1]
-        return weights, intercepts
+            found = found.plus(factor - scale * change.dot(found), step)
+        return found
 
-    def _step(self, direction: Pair, expected: Tensor) -> None:
+    def _step(self, direction: _Vector, expected: Tensor) -> None:
         """Go along the direction, half as far for the problems that would not gain."""
         before = self.state
         length = torch.ones(len(before.place))
         for _ in range(_HALVINGS):
-            after = self._at(
-                before.place,
-                before.weights - length[:, None, None] * direction[0],
-                before.intercepts - length[:, None] * direction[1],
-            )
+            after = self._at(before.place, before.at.plus(-length, direction))
             allowed = before.loss - 1e-4 * (length * expected).double()
             worse = after.loss > allowed + _ROUNDING * before.loss.abs()
             if not worse.any():
                 break
             length = torch.where(worse, length / 2, length)
-        step = (after.weights - before.weights, after.intercepts - before.intercepts)
-        change = (after.slope[0] - before.slope[0], after.slope[1] - before.slope[1])
-        product = _dot(step, change)
-        usable = product > torch.finfo(product.dtype).tiny
-        scale = torch.where(usable, 1 / product.clamp(min=torch.finfo(product.dtype).tiny), 0)
+        step, change = after.at.minus(before.at), after.slope.minus(before.slope)
+        product, tiny = step.dot(change), torch.finfo(torch.float32).tiny
+        scale = torch.where(product > tiny, 1 / product.clamp(min=tiny), 0)
         self.history.append((step, change, scale))
         self.state = after
 
     def _keep(self, done: Tensor, *, converged: bool) -> None:
         """Move finished problems to the result."""
-        place = self.state.place[done]
-        self.result.weights[place] = self.state.weights[done]
-        self.result.intercepts[place] = self.state.intercepts[done]
+        place, left, state = self.state.place[done], ~done, self.state
+        self.result.weights[place] = state.at.weights[done]
+        self.result.intercepts[place] = state.at.intercepts[done]
         self.result.converged[place] = converged
-        left = ~done
-        self.state = self.state.kept(left)
+        self.state = _State(
+            state.place[left], state.at.chosen(left), state.loss[left], state.slope.chosen(left)
+        )
         self.history = deque(
-            (
-                ((s[0][left], s[1][left]), (c[0][left], c[1][left]), scale[left])
-                for s, c, scale in self.history
-            ),
+            ((s.chosen(left), c.chosen(left), scale[left]) for s, c, scale in self.history),
             maxlen=_MEMORY,
         )

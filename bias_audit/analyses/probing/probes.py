@@ -21,12 +21,11 @@ from bias_audit.analyses.analysis import Arrays, Cached, Control, Input, Subject
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import INTERSECTION, Measurable, Target, measurable
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute
 
 ProbabilityArray = npt.NDArray[np.float32]
 Strength = Annotated[float, Field(gt=0)]
@@ -56,10 +55,12 @@ class ProbeSettings(Strict):
 
 def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]:
     """A message if no attribute has two levels with an image for every fold."""
+    n_out = sum(exclusion.effect == "left out" for exclusion in faces.exclusions)
+    left_out = f" ({n_out} more were left out: `bias-audit data check` shows why)" if n_out else ""
     if len(faces) < settings.folds:
         return (
             f"folds: expected at most as many folds as images, got {settings.folds} folds and "
-            f"{len(faces)} images{_left_out(faces)}; add images or lower the number of folds",
+            f"{len(faces)} images{left_out}; add images or lower the number of folds",
         )
     enough = [np.count_nonzero(np.bincount(codes) >= settings.folds) for codes in faces.codes.T]
     if max(enough) >= 2:  # noqa: PLR2004
@@ -67,14 +68,9 @@ def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]
     names = ", ".join(attribute.name for attribute in faces.attributes)
     return (
         f"folds: expected an attribute with two levels of at least {settings.folds} images each, "
-        f"as many as folds, got none among {names}, so there is nothing to tell apart"
-        f"{_left_out(faces)}; add images or lower the number of folds",
+        f"as many as folds, got none among {names}, so there is nothing to tell apart{left_out}; "
+        "add images or lower the number of folds",
     )
-
-
-def _left_out(faces: FaceTable) -> str:
-    n = sum(exclusion.effect == "left out" for exclusion in faces.exclusions)
-    return f" ({n} more were left out: `bias-audit data check` shows why)" if n else ""
 
 
 @dataclass(frozen=True)
@@ -152,26 +148,33 @@ def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[Probe, tuple[Sc
     """The same, and the labels as annotated once more, with other folds for each refit.
 
     How much a number moves between these is what an audit of the same images and weights with
-    another seed would show. Refits of one layer share no folds with those of another.
+    another seed would show. Refits of one layer share no folds with those of another. Controls are
+    not refitted.
 
     Raises:
         AnalysisError: The target is not measurable, or the activations are not finite.
     """
     problem = _Problem.of(subject, spec)
     found = problem.probe()
-    return found, problem.refits(found.scores) if spec.control is None else ()
+    if not problem.has_refits:
+        return found, ()
+    stored = problem.refitted.arrays()
+    return found, tuple(
+        replace(found.scores, folds=folds, probabilities=probabilities)
+        for folds, probabilities in zip(stored["folds"], stored["probabilities"], strict=True)
+    )
 
 
 def is_scored(subject: Subject, spec: ProbeSpec, *, with_refits: bool = False) -> bool:
     """Whether a probe is in the subject's cache already; with those refits that it is to have."""
     problem = _Problem.of(subject, spec)
-    is_refitted = with_refits and spec.control is None and subject.refits > 0
-    return problem.fitted.is_there and (not is_refitted or problem.refitted.is_there)
+    needs_refits = with_refits and problem.has_refits
+    return problem.fitted.is_there and (not needs_refits or problem.refitted.is_there)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """What one probe is fitted to; the axes are computed when they are first asked for."""
+    """What one probe is fitted to."""
 
     subject: Subject
     spec: ProbeSpec
@@ -186,6 +189,14 @@ class _Problem:
         return cls(subject, spec, part, subject.faces.clusters[part.images])
 
     @property
+    def n_shuffles(self) -> int:
+        return self.subject.shuffles if self.spec.control is None else 1
+
+    @property
+    def has_refits(self) -> bool:
+        return self.spec.control is None and self.subject.refits > 0
+
+    @property
     def fitted(self) -> Cached:
         return self.subject.cached("probe", *self._inputs, compute=partial(_fit, self))
 
@@ -194,114 +205,103 @@ class _Problem:
         inputs = (str(self.subject.refits), *self._inputs)
         return self.subject.cached("refits", *inputs, compute=partial(_refit, self))
 
+    def probe(self) -> Probe:
+        stored = self.fitted.arrays()
+        rows = zip(stored["codes"], stored["probabilities"], stored["dependence"], strict=True)
+        scores, *shuffled = (
+            Scores(self.part, codes, stored["folds"], probabilities, float(dependence))
+            for codes, probabilities, dependence in rows
+        )
+        not_converged = int(stored["not_converged"].item())
+        return Probe(scores, tuple(shuffled), stored["strengths"], not_converged)
+
     @property
     def _inputs(self) -> tuple[Input, ...]:
-        subject, spec, control = self.subject, self.spec, self.spec.control
-        by_layer = control is None or control.by_layer
+        spec, control = self.spec, self.spec.control
         return (
-            control or subject.activations,
+            control or self.subject.activations,
             spec.target.name,
-            spec.layer if by_layer else "",
+            spec.layer if control is None or control.by_layer else "",
             spec.settings.probes.model_dump_json(),
-            str(_n_shuffles(subject, spec)),
+            str(self.n_shuffles),
             np.stack([self.part.images, self.part.codes, self.clusters]),
+        )
+
+    def folds(self, *purpose: str) -> IntArray:
+        rng = self.subject.rng(*purpose)
+        return stratified_folds(self.part.codes, self.clusters, self.spec.settings.folds, rng)
+
+    def cross_fit(self, labellings: IntArray, folds: IntArray) -> tuple[CrossFit, ...]:
+        return cross_fit(
+            self.axes,
+            labellings,
+            folds,
+            n_classes=len(self.part.levels),
+            strengths=self.spec.settings.strengths,
         )
 
     @cached_property
     def axes(self) -> Axes:
-        return _axes(self.subject, self.spec, self.part)
-
-    def probe(self) -> Probe:
-        return _unpacked(self.part, self.fitted.arrays())
-
-    def refits(self, scores: Scores) -> tuple[Scores, ...]:
-        if not self.subject.refits:
-            return ()
-        stored = self.refitted.arrays()
-        return tuple(
-            replace(scores, folds=folds, probabilities=probabilities)
-            for folds, probabilities in zip(stored["folds"], stored["probabilities"], strict=True)
-        )
-
-
-def _n_shuffles(subject: Subject, spec: ProbeSpec) -> int:
-    return subject.shuffles if spec.control is None else 1
-
-
-def _axes(subject: Subject, spec: ProbeSpec, part: Measurable) -> Axes:
-    source = subject.activations if spec.control is None else spec.control
-    units = np.asarray(source.units(spec.layer)[part.images], dtype=np.float32)
-    if not np.isfinite(units).all():
-        where = f"layer {spec.layer}" if spec.control is None else spec.control.name
-        raise AnalysisError(
-            f"{where}: expected finite activations, got infinite or undefined ones; "
-            "check the weights, and that the images are preprocessed as the backbone expects"
-        )
-    return principal_axes(units)
+        spec, control = self.spec, self.spec.control
+        source = self.subject.activations if control is None else control
+        units = np.asarray(source.units(spec.layer)[self.part.images], dtype=np.float32)
+        if not np.isfinite(units).all():
+            where = f"layer {spec.layer}" if control is None else control.name
+            raise AnalysisError(
+                f"{where}: expected finite activations, got infinite or undefined ones; "
+                "check the weights, and that the images are preprocessed as the backbone expects"
+            )
+        return principal_axes(units)
 
 
 def _refit(problem: _Problem) -> Arrays:
-    subject, spec, part = problem.subject, problem.spec, problem.part
+    spec, codes = problem.spec, problem.part.codes
     all_folds, probabilities = [], []
-    for number in range(subject.refits):
-        rng = subject.rng("refit", spec.target.name, spec.layer, str(number))
-        folds = stratified_folds(part.codes, problem.clusters, spec.settings.folds, rng)
-        (fitted,) = cross_fit(
-            problem.axes,
-            part.codes[None],
-            folds,
-            n_classes=len(part.levels),
-            strengths=spec.settings.strengths,
-        )
+    for number in range(problem.subject.refits):
+        folds = problem.folds("refit", spec.target.name, spec.layer, str(number))
+        (fitted,) = problem.cross_fit(codes[None], folds)
         all_folds.append(folds)
         probabilities.append(fitted.probabilities)
     return {"folds": np.stack(all_folds), "probabilities": np.stack(probabilities)}
 
 
 def _fit(problem: _Problem) -> Arrays:
-    subject, spec, part, clusters = (problem.subject, problem.spec, problem.part, problem.clusters)
-    name = spec.target.name
-    folds = stratified_folds(part.codes, clusters, spec.settings.folds, subject.rng("folds", name))
-    rng = subject.rng("shuffle", name)
-    labellings = [part.codes]
-    for _ in range(_n_shuffles(subject, spec)):
-        labellings.append(shuffle_within_folds(part.codes, folds, clusters, rng))
-    fits = cross_fit(
-        problem.axes,
-        np.stack(labellings),
-        folds,
-        n_classes=len(part.levels),
-        strengths=spec.settings.strengths,
+    name, codes = problem.spec.target.name, problem.part.codes
+    folds, rng = problem.folds("folds", name), problem.subject.rng("shuffle", name)
+    labellings = np.stack(
+        [codes]
+        + [
+            shuffle_within_folds(codes, folds, problem.clusters, rng)
+            for _ in range(problem.n_shuffles)
+        ]
     )
+    fits = problem.cross_fit(labellings, folds)
     return {
         "folds": folds,
-        "codes": np.stack(labellings),
+        "codes": labellings,
         "probabilities": np.stack([fitted.probabilities for fitted in fits]),
-        "dependence": np.array([_dependence(fitted, fits[1:]) for fitted in fits]),
+        "dependence": _dependence(np.array([fitted.agreement for fitted in fits])),
         "strengths": fits[0].strengths,
         "not_converged": np.array(sum(fitted.not_converged for fitted in fits)),
     }
 
 
-def _dependence(fitted: CrossFit, shuffled: tuple[CrossFit, ...]) -> float:
+def _dependence(agreements: FloatArray) -> FloatArray:
     """Disagreement of the folds' probes, against that of probes with nothing to learn.
 
     Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
     probes of two folds agree then is due to the images that both trained on.
+
+    Args:
+        agreements: Of the probe, then of its refits to shuffled labels, shape (1 + n_shuffles,).
+
+    Returns:
+        In [0, 1], same shape.
     """
-    by_overlap = float(np.mean([other.agreement for other in shuffled]))
+    by_overlap = agreements[1:].mean()
     if by_overlap >= 1:
-        return 1.0
-    return float(np.clip((1 - fitted.agreement) / (1 - by_overlap), 0, 1))
-
-
-def _unpacked(part: Measurable, stored: Arrays) -> Probe:
-    rows = zip(stored["codes"], stored["probabilities"], stored["dependence"], strict=True)
-    scores, *shuffled = (
-        Scores(part, codes, stored["folds"], probabilities, float(dependence))
-        for codes, probabilities, dependence in rows
-    )
-    return Probe(scores, tuple(shuffled), stored["strengths"], int(stored["not_converged"].item()))
+        return np.ones(len(agreements))
+    return np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
 
 
 def shuffle_within_folds(
@@ -365,25 +365,8 @@ def controlled_work(
         workload: Images, layers and controls.
         targets: Names of attributes, or "intersection"; None for all of these.
     """
-    sizes = levels_of(workload.attributes)
-    names = sizes if targets is None else targets
-    return sum(_of_target(settings, workload, sizes[name]) for name in names)
-
-
-def levels_of(attributes: tuple[Attribute, ...]) -> dict[str, int]:
-    """Number of levels of every attribute, and of their intersection."""
-    sizes = {attribute.name: len(attribute.levels) for attribute in attributes}
-    return sizes | {INTERSECTION: math.prod(sizes.values())}
-
-
-def widest(workload: Workload, layers: Iterable[str] | None) -> tuple[int, ...]:
-    """Units of the layers that are named, or of the one that takes longest if none is."""
-    if layers is None:
-        return (max(workload.n_units.values()),)
-    return tuple(workload.n_units[layer] for layer in layers if layer in workload.n_units)
-
-
-def _of_target(settings: ProbeSettings, workload: Workload, n_levels: int) -> float:
+    sizes = {attribute.name: len(attribute.levels) for attribute in workload.attributes}
+    sizes |= {INTERSECTION: math.prod(sizes.values())}
     at_layers = (
         1 + workload.shuffles + workload.refits + _CONTROL_LABELLINGS * workload.layer_controls
     )
@@ -394,8 +377,16 @@ def _of_target(settings: ProbeSettings, workload: Workload, n_levels: int) -> fl
             settings,
             n_images=workload.n_images,
             n_units=units,
-            n_levels=n_levels,
+            n_levels=sizes[name],
             labellings=labellings,
         )
+        for name in (sizes if targets is None else targets)
         for units, labellings in probed
     )
+
+
+def widest(workload: Workload, layers: Iterable[str] | None) -> tuple[int, ...]:
+    """Units of the layers that are named, or of the one that takes longest if none is."""
+    if layers is None:
+        return (max(workload.n_units.values()),)
+    return tuple(workload.n_units[layer] for layer in layers if layer in workload.n_units)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.probing.decodability import Decodability, LayerProbe, ProbedTarget
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -17,25 +16,14 @@ from bias_audit.analyses.probing.probes import (
     out_of_fold_scores,
     part_of,
 )
-from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, treat
 from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Group
 from bias_audit.progress import Silent
-from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable
-from bias_audit.results.contributions import MeasureKey
 from bias_audit.statistics import inference, influence
-from bias_audit.statistics.inference import (
-    Measured,
-    choice_among,
-    share_estimate,
-    too_unequal,
-    widening,
-)
-from bias_audit.statistics.influence import Statistic, average
-from bias_audit.statistics.shrinkage import shrink_estimates
+from bias_audit.statistics.inference import Measured, choice_among, widening
+from bias_audit.statistics.influence import Statistic
 
 Curve = tuple[tuple[str, Measured], ...]
 """A number by layer, in order of depth."""
@@ -178,7 +166,7 @@ def chosen_layers(
     """
     if layers is not None:
         return check_layers(subject, layers), "named in the config"
-    layer, chosen = most_separable_layer(subject, settings)
+    layer, chosen, _ = most_separable_layer(subject, settings)
     return (layer,), chosen
 
 
@@ -201,8 +189,8 @@ def chosen_layer_and_choice(
     """
     if layer is not None:
         return (*chosen_layer(subject, layer, settings), 1.0)
-    found, said, curves = _most_separable(subject, settings)
-    return found, said, min(choice_of_layer(subject, *each) for each in curves)
+    found, chosen, curves = most_separable_layer(subject, settings)
+    return found, chosen, min(choice_of_layer(subject, *each) for each in curves)
 
 
 def unknown_layers(layers: Iterable[str] | None, known: Iterable[str] | None) -> tuple[str, ...]:
@@ -217,12 +205,11 @@ def probed_layers(subject: Subject, target: Target, settings: ProbeSettings) -> 
     """Every layer with the macro AUC of a target there; empty where it cannot be measured."""
     if part_of(subject, target, settings).not_measured is not None:
         return ()
-    result = []
     title = f"Probes of {target.name} on {subject.name}"
     specs = [ProbeSpec(target, layer, settings) for layer in subject.activations.layers]
     kept = all(is_scored(subject, spec) for spec in specs)
     progress = Silent() if kept else subject.progress
-    units = Units.of(subject)
+    units, result = Units.of(subject), []
     with progress.step(title, total=len(specs), unit="probe") as step:
         for spec in specs:
             found = measure(AUC, out_of_fold_scores(subject, spec), units)
@@ -238,23 +225,34 @@ def choice_of_layer(subject: Subject, target: Target, curve: Curve) -> float:
     return choice_among(measures, subject.rng("choice of layer", target.name))
 
 
-def most_separable_layer(subject: Subject, settings: ProbeSettings) -> tuple[str, str]:
-    """The layer at which groups are easiest to tell apart, and a sentence that says how.
+def most_separable_layer(
+    subject: Subject, settings: ProbeSettings
+) -> tuple[str, str, tuple[tuple[Target, Curve], ...]]:
+    """The layer at which groups are easiest to tell apart.
 
     It has the highest macro AUC of the intersections or, where these cannot be measured, the
     highest mean over the measured attributes; the first of equals.
 
+    Returns:
+        The layer, how it was chosen (for a sentence), and the curves that chose it.
+
     Raises:
         AnalysisError: No target can be measured.
     """
-    return _most_separable(subject, settings)[:2]
-
-
-def _most_separable(
-    subject: Subject, settings: ProbeSettings
-) -> tuple[str, str, tuple[tuple[Target, Curve], ...]]:
-    """The same, and the curves that choose it."""
-    targets, said = _deciding(subject, settings)
+    table = subject.faces.table
+    targets: Sequence[Target] = [finest_target(table)]
+    chosen = f"highest macro AUC of {targets[0].described} among the layers audited"
+    if part_of(subject, targets[0], settings).not_measured is not None:
+        attributes = targets_of(table, [attribute.name for attribute in table.attributes])
+        reasons = {t.name: part_of(subject, t, settings).not_measured for t in attributes}
+        targets = [target for target in attributes if reasons[target.name] is None]
+        chosen = "highest macro AUC among the layers audited, as the mean over the attributes"
+        if not targets:
+            why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise AnalysisError(
+                f"no layer can be chosen, because no attribute can be measured ({why}); add "
+                "images, lower the number of folds, or name the layers"
+            )
     curves = tuple((target, probed_layers(subject, target, settings)) for target in targets)
     values = [{layer: found.value for layer, found in curve} for _, curve in curves]
     means = {
@@ -262,180 +260,4 @@ def _most_separable(
         for layer in subject.activations.layers
         if all(layer in own for own in values)
     }
-    return max(means, key=lambda layer: means[layer]), said, curves
-
-
-def _deciding(subject: Subject, settings: ProbeSettings) -> tuple[tuple[Target, ...], str]:
-    """The targets by which a layer is chosen, and how, in a sentence.
-
-    Raises:
-        AnalysisError: No target can be measured.
-    """
-    table = subject.faces.table
-    finest = finest_target(table)
-    if part_of(subject, finest, settings).not_measured is None:
-        return (finest,), f"highest macro AUC of {finest.described} among the layers audited"
-    attributes = targets_of(table, [attribute.name for attribute in table.attributes])
-    reasons = [part_of(subject, t, settings).not_measured for t in attributes]
-    known = tuple(t for t, reason in zip(attributes, reasons, strict=True) if reason is None)
-    if not known:
-        why = "; ".join(f"{t.name}: {r}" for t, r in zip(attributes, reasons, strict=True))
-        raise AnalysisError(
-            f"no layer can be chosen, because no attribute can be measured ({why}); add images, "
-            "lower the number of folds, or name the layers"
-        )
-    return known, "highest macro AUC among the layers audited, as the mean over the attributes"
-
-
-def curve_measures(metric: Metric, results: Iterable[Decodability]) -> dict[MeasureKey, Measured]:
-    """Every point of the curves of a metric, and its lift over the strongest control."""
-    found: dict[MeasureKey, Measured] = {}
-    for result in results:
-        target = result.probed.target.name
-        for comparison in result.comparisons:
-            if comparison is None:
-                continue
-            key = MeasureKey(metric.quantity, target, comparison.layer)
-            found[key] = comparison.probe
-            lift = MeasureKey(metric.quantity, target, comparison.layer, of="lift")
-            found[lift] = comparison.over_strongest
-    return found
-
-
-def recall_measures(
-    subject: Subject, probed: ProbedTarget, probe: LayerProbe, table: GroupTable
-) -> dict[MeasureKey, Measured]:
-    """The rows of a recall table that have an estimate; a row for pooled groups is not among them.
-
-    Args:
-        subject: The subject.
-        probed: The target.
-        probe: Its probe at the table's layer.
-        table: As `recalls.recall_table` made it.
-    """
-    units, part = Units.of(subject), probed.part
-    levels = [probed.target.groups[index].levels for index in part.levels]
-    wanted = {row.group.levels for row in table.rows if row.estimate is not None}
-    found: dict[MeasureKey, Measured] = {}
-    for place, level in enumerate(levels):
-        members = np.flatnonzero(part.codes == place)
-        if level not in wanted or not len(members):
-            continue
-        own = units.clusters[part.images[members]]
-        hits = average(probe.scores.predicted[members] == place, own)
-        found[MeasureKey("recall", probed.target.name, probe.layer, level)] = measured(
-            units, part.images[members], hits, widened=widening_of(probe.scores)
-        )
-    return found
-
-
-def recall_table(
-    subject: Subject, probed: ProbedTarget, probe: LayerProbe, level: float, *, choice: float = 1.0
-) -> tuple[GroupTable, GroupLedger]:
-    """How many images of each declared level the probe gives that level.
-
-    Args:
-        subject: The subject.
-        probed: The target.
-        probe: Its probe at one layer.
-        level: Coverage of the intervals.
-        choice: Share of the error rate that the choice of the layer left.
-
-    Returns:
-        The table, with shrunk values beside the raw ones, and the ledger of small groups.
-    """
-    target = probed.target
-    title = f"Recall of {target.described} at its most separable layer"
-    counts = independent_images(target.codes, subject.faces.clusters, len(target.groups))
-    treatments = treat(target.groups, counts, subject.small_groups, title=f"Small groups: {title}")
-    rows = [
-        _row(subject, probed, probe, (index, treatment), level=level, choice=choice)
-        for index, treatment in enumerate(treatments.by_group)
-    ]
-    names = [name for name, _ in target.groups[0].levels]
-    shrunk, said = shrink_estimates(
-        [row.estimate for row in rows], _level_codes(target.groups), names=names
-    )
-    rows = [
-        row.model_copy(update={"shrunk": value}) for row, value in zip(rows, shrunk, strict=True)
-    ]
-    table = GroupTable(
-        detail=len(names) > 1,
-        title=title,
-        quantity="recall",
-        metric="recall",
-        layer=probe.layer,
-        target=target.name,
-        chance=None,
-        rows=(*rows, *_pooled(subject, probed, probe, treatments, level=level, choice=choice)),
-        shrinkage=said,
-    )
-    return table, treatments.ledger
-
-
-def _row(
-    subject: Subject,
-    probed: ProbedTarget,
-    probe: LayerProbe,
-    treated: tuple[int, Treatment],
-    *,
-    level: float,
-    choice: float,
-) -> GroupRow:
-    target, part = probed.target, probed.part
-    index, treatment = treated
-    group, n = target.groups[index], int((target.codes == index).sum())
-    if index in part.reasons:
-        return GroupRow(group=group, n=n, estimate=None, reason=part.reasons[index])
-    if not treatment.is_measured:
-        return GroupRow(group=group, n=n, estimate=None, reason=treatment.reason)
-    place = int(np.searchsorted(part.levels, index))
-    predicted = probe.scores.predicted
-    members = part.codes == place
-    recall = share_estimate(
-        predicted[members] == place,
-        subject.faces.clusters[part.images][members],
-        level=level,
-        widened=widening_of(probe.scores),
-        choice=choice,
-    )
-    if recall is not None and (reason := too_unequal(recall)) is not None:
-        return GroupRow(group=group, n=n, estimate=None, reason=reason)
-    # The probe is not balanced: it names some levels more often than others for any image.
-    named = float((predicted == place).mean())
-    return GroupRow(group=group, n=n, estimate=recall, by_chance=named, reason=treatment.reason)
-
-
-def _pooled(
-    subject: Subject,
-    probed: ProbedTarget,
-    probe: LayerProbe,
-    treatments: Treatments,
-    *,
-    level: float,
-    choice: float,
-) -> tuple[GroupRow, ...]:
-    """One row for all small groups together, where the policy is to pool them."""
-    pooled, part = treatments.pooled, probed.part
-    if pooled is None:
-        return ()
-    if pooled.reason is not None:
-        return (GroupRow(group=pooled.group, n=pooled.n, estimate=None, reason=pooled.reason),)
-    members = np.isin(part.levels[part.codes], pooled.members)
-    recall = share_estimate(
-        probe.scores.predicted[members] == part.codes[members],
-        subject.faces.clusters[part.images][members],
-        level=level,
-        widened=widening_of(probe.scores),
-        choice=choice,
-    )
-    reason = None if recall is not None else "none of its groups could be probed"
-    return (GroupRow(group=pooled.group, n=pooled.n, estimate=recall, reason=reason),)
-
-
-def _level_codes(groups: tuple[Group, ...]) -> IntArray:
-    """Level of each group in each attribute, shape (n_groups, n_attributes)."""
-    columns = zip(*(tuple(level for _, level in group.levels) for group in groups), strict=True)
-    return np.stack(
-        [np.unique(column, return_inverse=True)[1] for column in columns], axis=1
-    ).astype(np.int64)
+    return max(means, key=lambda layer: means[layer]), chosen, curves

@@ -172,7 +172,7 @@ def _covered(
         yield "AUC", _holds(comparison.estimate, 0.5)
         yield "lift", _holds(comparison.lift)
     if result.best is not None:
-        best = result.best[1]
+        best = result.best
         yield (
             "AUC of the best layer",
             _holds(allowing_for_choice(best.estimate, result.choice), 0.5),

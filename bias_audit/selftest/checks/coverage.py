@@ -15,7 +15,8 @@ from bias_audit.analyses.probing.decodability import (
     probe_targets,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.probing.separability import AUC, recall_table
+from bias_audit.analyses.probing.recalls import recall_table
+from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import FloatArray
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
@@ -88,7 +89,7 @@ def intervals_of(condition: Condition, rng: np.random.Generator) -> Intervals:
     (result,) = decodability(subject, probed, AUC, level=LEVEL)
     recall = {}
     for layer, found in zip(SIGNALS, probed[0].probes, strict=True):
-        table, _ = recall_table(subject, probed[0], found, LEVEL)
+        table, *_ = recall_table(subject, probed[0], found, LEVEL)
         recall[layer] = tuple(row.estimate for row in table.rows if row.estimate is not None)
     measured = _measured(result)
     return Intervals(

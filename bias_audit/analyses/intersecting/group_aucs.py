@@ -1,0 +1,345 @@
+"""How well groups are told apart: each from all others, and attributes within each of them.
+
+The scores are those of the attribute's probe, fitted to all images; within a group only its images
+are compared with each other. So what is measured is whether the one direction that separates the
+levels overall separates them in the group too, not what a probe of that group alone would find.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupValue, level_codes
+from bias_audit.analyses.probing.probes import (
+    ProbeSettings,
+    ProbeSpec,
+    Scores,
+    out_of_fold_scores,
+    part_of,
+)
+from bias_audit.analyses.probing.separability import AUC, Units, measure, measured, widening_of
+from bias_audit.analyses.small_groups import Treatment, independent_images, treat
+from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
+from bias_audit.arrays import IntArray
+from bias_audit.groups import Attribute, Group, intersection_codes, intersections
+from bias_audit.results.blocks import GroupLedgerEntry
+from bias_audit.statistics.inference import Measured, too_unequal, widening
+from bias_audit.statistics.influence import auc, macro_auc
+from bias_audit.statistics.label_noise import Labels
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The out-of-fold scores of one probe, or why there are none."""
+
+    target: Target
+    scores: Scores | None
+    not_measured: str | None
+    overall: Measured | None
+    """Macro AUC, where there is one."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The probes of one layer."""
+
+    layer: str
+    scored: dict[str, Scored]
+    """By the target's name."""
+    choice: float
+    """Share of the error rate that the choice of the layer left."""
+
+
+def probed(
+    subject: Subject, layer: str, settings: ProbeSettings, *, choice: float = 1.0
+) -> Probed:
+    """The scores of every attribute and of their intersection.
+
+    Args:
+        subject: The subject.
+        layer: Where.
+        settings: Of the probes.
+        choice: Share of the error rate that the choice of the layer left.
+
+    Raises:
+        AnalysisError: The activations are not finite.
+    """
+    units, scored = Units.of(subject), {}
+    for target in targets_of(subject.faces.table):
+        reason = part_of(subject, target, settings).not_measured
+        spec = ProbeSpec(target, layer, settings)
+        scores = None if reason else out_of_fold_scores(subject, spec)
+        overall = None if scores is None else measure(AUC, scores, units)
+        overall = None if overall is None else replace(overall, choice=choice)
+        scored[target.name] = Scored(target, scores, reason, overall)
+    return Probed(layer, scored, choice)
+
+
+def depths(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
+    """The sets of attributes whose groups are tested, each with the name of its family.
+
+    As `families.declared_families` counts them.
+    """
+    yield from (("marginals", (attribute,)) for attribute in attributes)
+    if len(attributes) > 2:  # noqa: PLR2004
+        yield from (("pairs", pair) for pair in itertools.combinations(attributes, 2))
+    yield "cells", tuple(attributes)
+
+
+def _groups_of(subject: Subject, over: tuple[Attribute, ...]) -> tuple[list[int], IntArray]:
+    """Columns of some attributes, and the group over them of every image, shape (n_images,)."""
+    table = subject.faces.table
+    columns = [table.attributes.index(attribute) for attribute in over]
+    return columns, intersection_codes(table.codes[:, columns], over)
+
+
+def _no_value(scored: Scored, n: int, treatment: Treatment) -> str | None:
+    """Why a group of n images is not measured; None where it is to be."""
+    if scored.scores is None:
+        return scored.not_measured
+    if n == 0:
+        return "no images"
+    return None if treatment.is_measured else treatment.reason
+
+
+def group_aucs(
+    subject: Subject, layer: str, over: tuple[Attribute, ...], scored: Scored
+) -> GroupMeasures:
+    """AUC of every group against all other images, by the probability of the group.
+
+    Both sides of the comparison train the probe, so the training counts in full.
+
+    Args:
+        subject: The subject.
+        layer: Of the scores.
+        over: Attributes that span the groups.
+        scored: The probe of that attribute, where it is one; else of the intersections, whose
+            probabilities are summed over the attributes that are not named.
+    """
+    table, scores, units = subject.faces.table, scored.scores, Units.of(subject)
+    groups, names = intersections(over), [attribute.name for attribute in over]
+    columns, in_group = _groups_of(subject, over)
+    title = f"Each group by annotated {' and '.join(names)}, told apart from all others"
+    counts = independent_images(in_group, subject.faces.clusters, len(groups))
+    treatments = treat(groups, counts, subject.small_groups, title=title)
+    of_level = np.zeros(0, dtype=np.int64) if scores is None else scores.part.levels
+    if len(over) > 1:
+        of_level = intersection_codes(level_codes(table.attributes)[of_level][:, columns], over)
+
+    def value_of(chosen: Sequence[int]) -> Measured | None:
+        levels = np.isin(of_level, chosen)
+        if scores is None or not levels.any():
+            return None
+        probability, images = scores.probabilities[:, levels].sum(axis=1), scores.part.images
+        is_chosen = levels[scores.part.codes]
+        statistic = auc(probability, is_chosen, scores.folds, units.clusters[images])
+        if statistic is None:
+            return None
+        return measured(units, images, statistic, widened=widening_of(scores))
+
+    values = []
+    for index, (group, treatment) in enumerate(zip(groups, treatments.by_group, strict=True)):
+        n = int((in_group == index).sum())
+        value, reason, labels = None, _no_value(scored, n, treatment), Labels()
+        if reason is None:
+            value, reason = _usable(value_of([index]), "too few images for every fold")
+        if value is not None:
+            reason = treatment.reason
+            # an error in any attribute makes it another group
+            right = [1 - table.disagreement_within(group, name) for name in names]
+            labels = Labels(1 - float((in_group == index).mean()), 1 - math.prod(right))
+        values.append(GroupValue(group, n, value, value, reason, labels))
+    pooled = None
+    if treatments.pooled is not None and scores is not None:
+        members, reason = treatments.pooled.members, treatments.pooled.reason
+        value = None if reason else value_of(members)
+        if value is None and reason is None:
+            reason = "none of its groups could be probed"
+        n = int(np.isin(in_group, members).sum())
+        pooled = GroupValue(treatments.pooled.group, n, value, reason=reason)
+    return GroupMeasures(
+        title=title,
+        quantity="cell_auc",
+        metric="one-vs-rest AUC",
+        target=INTERSECTION if len(over) == len(table.attributes) else " and ".join(names),
+        layer=layer,
+        chance=0.5,
+        given=tuple(names),
+        codes=level_codes(over),
+        values=tuple(values),
+        pooled=pooled,
+        entries=treatments.ledger.entries,
+    )
+
+
+def _usable(value: Measured | None, why_none: str) -> tuple[Measured | None, str | None]:
+    """The value if it rests on people enough, else why there is none."""
+    if value is None:
+        return None, why_none
+    reason = too_unequal(value)
+    return (value, None) if reason is None else (None, reason)
+
+
+_FEWEST = 2
+"""Levels to compare, and images of a level that show any spread."""
+_NO_PAIRS = "no fold has images of two levels"
+
+
+def subsets(attributes: Sequence[Attribute], name: str) -> Iterator[tuple[Attribute, ...]]:
+    """Every non-empty set of the attributes other than the named one, the smaller first."""
+    others = [attribute for attribute in attributes if attribute.name != name]
+    for size in range(1, len(others) + 1):
+        yield from itertools.combinations(others, size)
+
+
+def within_groups(
+    subject: Subject, layer: str, given: tuple[Attribute, ...], scored: Scored
+) -> GroupMeasures:
+    """Macro AUC of an attribute within every group of others.
+
+    Pairs of images of one fold and one group are compared. A fold in which a level has no pair
+    adds none to that level's AUC; the AUC of a level rests on the folds that have pairs. Levels
+    with fewer images in the group than the policy on small groups prints are left out of the mean
+    and of the comparison; the fewest images of a level that is compared decide how the policy
+    treats the group.
+
+    Args:
+        subject: The subject.
+        layer: Of the scores.
+        given: Attributes that span the groups.
+        scored: The probe of the attribute.
+    """
+    policy, scores, target = subject.small_groups, scored.scores, scored.target
+    groups, (_, in_group) = intersections(given), _groups_of(subject, given)
+    # A policy that prints nothing of small groups compares no small level.
+    smallest = policy.minimum if policy.policy == "suppress" else policy.suppress_below
+    fewest, within = max(_FEWEST, smallest), _Within.of(subject, scores, in_group, len(groups))
+    # Images of the smallest level compared or, where none is, of the second largest.
+    ordered = np.sort(within.counts, axis=1)[:, ::-1]
+    n_compared = np.maximum((within.counts >= fewest).sum(axis=1), _FEWEST)
+    deciding = ordered[np.arange(len(groups)), n_compared - 1]
+    title = f"Annotated {target.name} within "
+    title += " and ".join(f"annotated {attribute.name}" for attribute in given)
+    treatments = treat(groups, deciding, policy, title=title)
+    values = []
+    entries = [
+        entry.model_copy(
+            update={
+                "reason": f"{target.name} within it, by the smallest level compared: "
+                f"{entry.reason}"
+            }
+        )
+        for entry in treatments.ledger.entries
+    ]
+    for index, (group, treatment) in enumerate(zip(groups, treatments.by_group, strict=True)):
+        note = treatment.reason and f"in the smallest level: {treatment.reason}"
+        n, plain, value, labels = int((in_group == index).sum()), None, None, Labels()
+        reason = _no_value(scored, n, replace(treatment, reason=note))
+        compared = np.flatnonzero(within.counts[index] >= fewest)
+        if reason is None and scores is not None:
+            members = np.flatnonzero(within.of_image == index)
+            plain, value = _told_apart(scores, within, members, compared)
+            value, reason = _usable(value, _NO_PAIRS)
+        if value is not None and scores is not None:
+            left_out = np.flatnonzero(within.counts[index] < fewest)
+            notes = [note, f"{len(left_out)} levels left out" if len(left_out) else ""]
+            reason = "; ".join(filter(None, notes)) or None
+            disagreement = subject.faces.table.disagreement_within(group, target.name)
+            labels = Labels.among(within.counts[index][compared], disagreement)
+            entries += [
+                GroupLedgerEntry(
+                    group=Group((*group.levels, *target.groups[scores.part.levels[place]].levels)),
+                    n=int(within.counts[index, place]),
+                    action="suppressed",
+                    reason=f"fewer than {fewest} independent images",
+                    effect=f"not compared where {target.name} is told apart within "
+                    f"{group.label}; the mean there is over the other levels",
+                )
+                for place in left_out
+            ]
+        contrast = None if value is None else plain
+        values.append(GroupValue(group, n, value, contrast, reason, labels))
+    pooled = None
+    if treatments.pooled is not None and scores is not None:
+        # Only images of one group are compared with each other here, too.
+        members = np.flatnonzero(np.isin(within.of_image, treatments.pooled.members))
+        value, reason = None, treatments.pooled.reason
+        if reason is None:
+            counts = within.counts[list(treatments.pooled.members)].sum(axis=0)
+            _, value = _told_apart(scores, within, members, np.flatnonzero(counts >= fewest))
+            reason = _NO_PAIRS if value is None else None
+        pooled = GroupValue(treatments.pooled.group, len(members), value, reason=reason)
+    return GroupMeasures(
+        title=title,
+        quantity="within_auc",
+        metric="macro one-vs-rest AUC within the group",
+        target=target.name,
+        layer=layer,
+        chance=0.5,
+        given=tuple(attribute.name for attribute in given),
+        codes=level_codes(given),
+        values=tuple(values),
+        pooled=pooled,
+        entries=tuple(entries),
+    )
+
+
+@dataclass(frozen=True)
+class _Within:
+    """The scored images of an attribute, by group."""
+
+    of_image: IntArray
+    """Group per scored image, shape (n,)."""
+    counts: IntArray
+    """Independent images by group and kept level, shape (n_groups, n_levels)."""
+    units: Units
+
+    @classmethod
+    def of(
+        cls, subject: Subject, scores: Scores | None, in_group: IntArray, n_groups: int
+    ) -> _Within:
+        if scores is None:
+            none = np.zeros(0, dtype=np.int64)
+            return cls(none, np.zeros((n_groups, _FEWEST), dtype=np.int64), Units.of(subject))
+        part = scores.part
+        of_image, n_levels = in_group[part.images], len(part.levels)
+        counts = independent_images(
+            of_image * n_levels + part.codes,
+            subject.faces.clusters[part.images],
+            n_groups * n_levels,
+        ).reshape(n_groups, n_levels)
+        return cls(of_image, counts, Units.of(subject))
+
+
+def _told_apart(
+    scores: Scores, within: _Within, members: IntArray, compared: IntArray
+) -> tuple[Measured | None, Measured | None]:
+    """The macro AUC over some images and levels, without and with the training's share of error.
+
+    Two images of a group that are in different folds each help to predict the other; the share of
+    an image's training images that are of its group is how much of the correction of Nadeau &
+    Bengio 2003 applies. Pairs with images of other groups move all groups alike: that part cancels
+    in differences between groups, which need no widening.
+    """
+    inside = members[np.isin(scores.part.codes[members], compared)]
+    if len(compared) < _FEWEST:
+        return None, None
+    codes = np.searchsorted(compared, scores.part.codes[inside])
+    strata = scores.folds[inside] * len(within.counts) + within.of_image[inside]
+    images = scores.part.images[inside]
+    # by the probabilities that remain once only these levels are possible
+    probabilities = scores.probabilities[inside][:, compared]
+    total = np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    statistic = macro_auc(probabilities / total, codes, strata, within.units.clusters[images])
+    if statistic is None:
+        return None, None
+    share = len(inside) / len(scores.codes)
+    wider = widening(int(scores.folds.max()) + 1, scores.dependence * share**2)
+    plain = measured(within.units, images, statistic)
+    return plain, measured(within.units, images, statistic, widened=wider)
