@@ -338,15 +338,15 @@ class Workload:
     multiplicity: Multiplicity = field(default_factory=Multiplicity)
 
 
-def _nothing(*_asked: object) -> tuple[()]:
+def _nothing(*_arguments: object) -> tuple[()]:
     return ()
 
 
-def _zero(*_asked: object) -> int:
+def _zero(*_arguments: object) -> int:
     return 0
 
 
-def _never(*_asked: object) -> bool:
+def _never(*_arguments: object) -> bool:
     return False
 
 

@@ -341,32 +341,38 @@ def test_neighbours_are_delaunays_within_patches_and_join_units_of_one_place() -
     assert not (np.diff(neighbours(patches) >= 40, axis=1)).any()
 
 
-def test_effects_of_regions_cover_the_planted_one() -> None:
-    hits, truth = 0, 0.5
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        people = np.repeat(np.arange(40), 3)
-        labels = (np.arange(40) % 2 == 0)[people]
-        units = rng.standard_normal((40, 6))[people] + rng.standard_normal((120, 6))
-        units[labels] += truth * np.sqrt(2)
-        groups = _groups(units, labels, clusters=people)
-        scale = np.full(6, np.sqrt(2))
-        found = region_effect(groups, np.arange(6), scale, level=0.95)
+def _covered(draw: Callable[[np.random.Generator], TwoGroups], truth: float, runs: int) -> float:
+    """How often the interval of the effect of all units, of scale 1, has the true one."""
+    hits = 0
+    for seed in range(runs):
+        groups = draw(np.random.default_rng(seed))
+        n_units = groups.units.shape[1]
+        found = region_effect(groups, np.arange(n_units), np.ones(n_units), level=0.95)
         assert found is not None
-        assert found.n == 40
         hits += found.lower <= truth <= found.upper
-        by_unit = differences_by_unit(groups, scale).value
-        assert found.value == pytest.approx(by_unit.mean(), rel=1e-4)
-    assert hits >= 88
+    by_unit = differences_by_unit(groups, np.ones(n_units)).value
+    assert found.value == pytest.approx(by_unit.mean(), rel=1e-4)
+    assert found.n == len(np.unique(groups.clusters))
+    return hits / runs
+
+
+def test_effects_of_regions_cover_the_planted_one() -> None:
+    people = np.repeat(np.arange(40), 3)
+    labels = (np.arange(40) % 2 == 0)[people]
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
+        units = rng.standard_normal((40, 6))[people] + rng.standard_normal((120, 6))
+        units[labels] += 0.5 * np.sqrt(2)
+        return _groups(units / np.sqrt(2), labels, clusters=people)
+
+    assert _covered(draw, 0.5, runs=100) >= 0.88
 
 
 def test_effects_of_regions_cover_where_a_small_group_varies_more() -> None:
     """Ten images against 50; degrees of freedom of all images would give 92 %."""
-    hits, runs, labels = 0, 400, np.arange(60) < 10
-    for seed in range(runs):
-        units = np.random.default_rng(seed).standard_normal((60, 1))
-        units *= np.where(labels, 3, 1)[:, None]
-        found = region_effect(_groups(units, labels), np.arange(1), np.ones(1), level=0.95)
-        assert found is not None
-        hits += found.lower <= 0 <= found.upper
-    assert 0.935 * runs <= hits <= 0.975 * runs
+    labels = np.arange(60) < 10
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
+        return _groups(rng.standard_normal((60, 1)) * np.where(labels, 3, 1)[:, None], labels)
+
+    assert 0.935 <= _covered(draw, 0, runs=400) <= 0.975

@@ -13,6 +13,7 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.comparisons import Comparison, comparisons
 from bias_audit.analyses.mapping.differences import over_maps
 from bias_audit.analyses.mapping.group_maps import leaf_order
+from bias_audit.analyses.mapping.layout import layout_name
 from bias_audit.analyses.mapping.profiles import halves, moments_of
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
@@ -290,6 +291,8 @@ def test_what_cannot_be_drawn_is_explained() -> None:
 
 
 def test_layout_is_checked_when_the_config_is() -> None:
+    name = layout_name(Params().layout, Params().distance, Params().refine_steps)
+    assert name == "t-SNE (cosine), refined by 100 steps of particle swarm"
     with pytest.raises(ValidationError, match="did you mean 'umap'"):
         Params.model_validate({"layout": {"kind": "umpa"}})
     with pytest.raises(ValidationError, match="n_neighbours"):

@@ -77,10 +77,6 @@ def comparisons(
     """Every level against the rest of its attribute, then the pairs named.
 
     An attribute of two levels gives one comparison, of one against the other.
-
-    Args:
-        attributes: In their order.
-        named: (attribute, level, other level).
     """
     found: list[Comparison] = []
     for attribute in attributes:
@@ -170,9 +166,3 @@ def two_groups(
     kept, strata = kept[mixed], np.unique(strata[mixed], return_inverse=True)[1]
     clusters = faces.clusters[images[kept]]
     return TwoGroups(units, images[kept], is_one[kept], strata.astype(np.int64), clusters)
-
-
-def independent(groups: TwoGroups) -> tuple[int, int]:
-    """Clusters of images of each group."""
-    one, other = groups.clusters[groups.labels], groups.clusters[~groups.labels]
-    return len(np.unique(one)), len(np.unique(other))

@@ -220,12 +220,6 @@ def concentration(
     Labels of all attributes are permuted together, whole clusters of images at a time and only
     among clusters of as many hits: many hits of one person look concentrated, and a group of such
     people would for that alone. The map, which never saw a label, stays as it is.
-
-    Args:
-        hits: Of the images.
-        n_draws: Permutations.
-        n_resampled: Bootstrap draws of clusters.
-        rng: Draws both.
     """
     weights = cluster_weights(hits.clusters, n_resampled, rng)
     logs = log_counts(max(len(hits.labels), int(weights.sum(axis=1).max(initial=0))))
@@ -292,12 +286,7 @@ def tested(
 ) -> TestedFamilies:
     """Test that the map tells anything of the intersections, then the groups by family.
 
-    Args:
-        found: With its draws.
-        is_measured: Whether a group has images enough, by its place.
-        groups: All of them.
-        families: Places of the groups of each, from coarse to fine.
-        plan: Of the audit.
+    `families` are the places of their groups, from coarse to fine.
     """
     p_global = resampling_p(found.information, found.permuted_information)
     steps = [Family("global", (p_global,))]

@@ -15,7 +15,6 @@ from bias_audit.analyses.mapping.comparisons import (
     Comparison,
     Differences,
     comparisons,
-    independent,
     two_groups,
 )
 from bias_audit.analyses.mapping.labellings import TwoGroups, Welch
@@ -205,7 +204,7 @@ def _tested(layer: _Layer, comparison: Comparison) -> Tested:
     groups = layer.groups(comparison, np.arange(len(layer.subject.faces)))
     if isinstance(groups, str):
         return Tested(comparison, np.full(len(layer.scale), np.nan), reason=groups)
-    values, counts = differences_by_unit(groups, layer.scale).value, _sizes(groups)
+    values, counts = differences_by_unit(groups, layer.scale).value, groups.sizes
     if settings.test == "none":
         return Tested(comparison, values, counts, reason="no test was asked for")
     tested = layer.groups(comparison, layer.testing)
@@ -225,15 +224,11 @@ def _tested(layer: _Layer, comparison: Comparison) -> Tested:
             )
             for region in found.regions[: settings.regions_listed]
         )
-    return Tested(comparison, values, counts, _sizes(tested), found, effects)
-
-
-def _sizes(groups: TwoGroups) -> tuple[int, int]:
-    return int(groups.labels.sum()), int((~groups.labels).sum())
+    return Tested(comparison, values, counts, tested.sizes, found, effects)
 
 
 def _too_few(groups: TwoGroups) -> str | None:
-    fewest, needed, strata = min(independent(groups)), _FEWEST_CLUSTERS, ""
+    fewest, needed, strata = min(groups.independent), _FEWEST_CLUSTERS, ""
     if groups.strata.any():
         needed, strata = _FEWEST_IN_STRATA, " with the other attributes held constant"
     if fewest < needed:
@@ -254,7 +249,7 @@ def _held_out_effects(
     groups = layer.groups(comparison, layer.measuring)
     listed = found.regions[: layer.settings.regions_listed]
     fewest = layer.subject.small_groups.suppress_below
-    if isinstance(groups, str) or min(*independent(groups), *independent(tested)) < fewest:
+    if isinstance(groups, str) or min(*groups.independent, *tested.independent) < fewest:
         return (None,) * len(listed)
     return tuple(
         region_effect(groups, region.units, layer.scale, level=layer.level) for region in listed
@@ -271,16 +266,11 @@ def difference_maps(
     level: float,
     limit: float | None = None,
 ) -> Outcome:
-    """Draw every comparison, and say where the groups differ.
+    """Draw and test every comparison; `level` is the coverage of intervals.
 
-    Args:
-        subject: Whose activations.
-        plane: The layout; it must not know the images of `split.testing`.
-        scale: Standard deviation within intersections, shape (n_units,).
-        settings: What to compare and how.
-        split: Which images test and which measure effects; None: all do both.
-        level: Coverage of the intervals.
-        limit: Of the colour scale; default: from the maps themselves.
+    `split` says which images test and which measure effects (None: all do both); the layout must
+    not know those that test. `scale` is the deviation within intersections, shape (n_units,), and
+    `limit` the end of the colour scale (default: from the maps).
     """
     compared = comparisons(subject.faces.table.attributes, settings.named)
     if not compared:
@@ -310,6 +300,8 @@ def difference_maps(
     n_tested = sum(factor is not None for factor in factors)
     values = np.stack([each.values for each in maps])
     p_values, directions = _by_unit(values.shape, maps, factors, alpha)
+    sizes = np.abs(values[np.isfinite(values)])
+    own_limit = float(np.quantile(sizes, _LIMIT_QUANTILE)) if sizes.size else 0.0
     name = f"layer{plane.number}-differences"
     keys = {part: f"{name}-{part}" for part in ("values", "p_values", "rasters", "masks")}
     block = DifferenceMap(
@@ -318,7 +310,7 @@ def difference_maps(
         layer=plane.layer,
         layout=plane.layout,
         n_units=len(scale),
-        limit=limit or _colour_limit(values),
+        limit=limit or own_limit or 1.0,
         test=regions_tested(settings, n_draws, n_tested) if n_tested else "",
         effect=effects_measured(settings.test),
         alpha=alpha,
@@ -340,12 +332,6 @@ def difference_maps(
         keys["masks"]: _masks(plane.positions, directions),
     }
     return Outcome(blocks=(block,), arrays=arrays)
-
-
-def _colour_limit(values: FloatArray) -> float:
-    sizes = np.abs(values[np.isfinite(values)])
-    limit = float(np.quantile(sizes, _LIMIT_QUANTILE)) if sizes.size else 0.0
-    return limit if limit > 0 else 1.0
 
 
 def _by_unit(

@@ -93,14 +93,14 @@ class EarlierMaps:
 
 
 def earlier_problems(
-    folder: Path, backbone: str | None, asked: Sequence[str] | None, known: Sequence[str] | None
+    folder: Path, backbone: str | None, named: Sequence[str] | None, known: Sequence[str] | None
 ) -> tuple[str, ...]:
     """Why no map of a run folder can stand beside those of this audit; empty if one may.
 
     Args:
         folder: Of a finished run.
         backbone: Its backbone to take, by name; None: not said.
-        asked: Layers that are to be drawn; None: those that the earlier audit drew.
+        named: Layers that are to be drawn; None: those that the earlier audit drew.
         known: Layers that the backbone of this audit has; None while they are not known.
     """
     try:
@@ -109,12 +109,12 @@ def earlier_problems(
     except AnalysisError as error:
         return (str(error),)
     there = [layer for subject in subjects for layer in _layers(subject)]
-    wanted = there if asked is None else [layer for layer in asked if layer in there]
+    wanted = there if named is None else [layer for layer in named if layer in there]
     if known is not None:
         wanted = [layer for layer in wanted if layer in known]
     if wanted:
         return ()
-    side = "this backbone has" if asked is None else f"are asked for ({', '.join(asked)})"
+    side = "this backbone has" if named is None else f"are asked for ({', '.join(named)})"
     return (
         f"earlier: expected maps of a layer that both audits have; {folder} drew "
         f"{', '.join(dict.fromkeys(there))}, none of which {side}; name one of them with "
@@ -139,12 +139,7 @@ def earlier_maps(
 ) -> EarlierMaps:
     """The maps of the same architecture in an earlier audit.
 
-    Args:
-        folder: Of the earlier run.
-        backbone: Its backbone to take, by name; None: the only one of the same architecture, or
-            among several the one of the same name.
-        architecture: Of the backbone of this audit.
-        name: Of the backbone of this audit.
+    Without a `backbone` it is the only one of the architecture or, of several, that of the `name`.
 
     Raises:
         AnalysisError: The folder holds no such maps, or more than one backbone would do.
@@ -275,15 +270,8 @@ def laid_beside(
 ) -> tuple[Plane, EarlierMap]:
     """Turn the layout of a layer onto an earlier audit's, where units match better than by chance.
 
-    Or take the earlier places themselves: then every unit is where it was.
-
-    Args:
-        plane: The layout.
-        earlier: It has the layer.
-        rng: Shuffles units.
-        weights_sha256: Of the backbone of this audit.
-        alpha: The largest p-value of a match.
-        places: "own" turns the layout, "earlier" replaces it.
+    With `places` "earlier" it takes the earlier places themselves: every unit is where it was.
+    `alpha` is the largest p-value of a match.
 
     Raises:
         AnalysisError: The positions of the earlier audit cannot be used.

@@ -53,11 +53,6 @@ def main_effect_shares(cells: Profiles, sample: Sample, level: float) -> Shares 
     sampling noise alone is expected to add is subtracted above and below the fraction line, and
     bootstrap draws, which carry the noise twice, are centred on what remains.
 
-    Args:
-        cells: Profiles of all intersections.
-        sample: Images, scale and bootstrap weights.
-        level: Coverage of the intervals.
-
     Returns:
         None where intersections do not differ by more than sampling noise.
     """
@@ -169,11 +164,6 @@ def distances(profiles: Profiles, sample: Sample, kept: IntArray) -> Distances:
     the sum of the variances of both means, is subtracted. What remains is unbiased, so that small
     groups are not far for being small; it may be negative (as the cross-validated distances of
     Walther et al. 2016, NeuroImage 137:188).
-
-    Args:
-        profiles: Of the groups, no image in two of them.
-        sample: Images, scale and bootstrap weights.
-        kept: Groups to measure, ascending, each with images.
     """
     used = sample.scale > 0
     n_units, n_draws = max(1, int(used.sum())), len(sample.weights)

@@ -12,10 +12,10 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import pdist
 
 from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import Outcome
+from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.mapping.group_distances import Shares
-from bias_audit.analyses.mapping.layout import Plane, rasters
-from bias_audit.analyses.mapping.profiles import Profiles, profiles
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, placed, rasters
+from bias_audit.analyses.mapping.profiles import Profiles, halves, moments_of, profiles, signatures
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
@@ -23,6 +23,18 @@ from bias_audit.groups import Attribute, intersection_codes, intersections
 from bias_audit.results.blocks import AttributeShare, EarlierMap, UnitMap
 
 _LIMIT_QUANTILE = 0.99
+
+
+def plane_of(subject: Subject, layer: str, settings: LayoutSettings) -> Plane:
+    """The layout of a layer from half of the images, as topographic maps place its units.
+
+    Raises:
+        AnalysisError: There are too few groups or units, or no unit differs between groups.
+    """
+    table, units = subject.faces.table, subject.activations.units(layer)
+    placing = halves(subject.faces, subject.rng("halves")).placing
+    half = moments_of(units, table.cells, table.n_cells, placing)
+    return placed(layer, 0, signatures(half, table), settings, subject.rng("layout", layer))
 
 
 def group_maps(
@@ -37,14 +49,8 @@ def group_maps(
 ) -> Outcome:
     """Maps of the levels of every attribute, of every pair of attributes, and of intersections.
 
-    Args:
-        table: The annotated faces.
-        moments: Of the layer's units, for all intersections.
-        plane: The layout.
-        order: Of the levels of each attribute.
-        shares: Of the attributes; None where they could not be measured.
-        earlier: Beside which the layout was laid.
-        limit: Of the colour scale; default: from the maps themselves.
+    `moments` are those of all intersections, `limit` the end of the colour scale (default: from
+    the maps), `earlier` what the layout was laid beside.
     """
     attributes = tuple(table.attributes)
     if order == "dendrogram":
@@ -122,15 +128,7 @@ def leaf_order(contrasts: FloatArray) -> IntArray:
 def map_block(
     plane: Plane, kind: str, title: str, parts: Sequence[Profiles], limit: float
 ) -> tuple[UnitMap, dict[str, npt.NDArray[Any]]]:
-    """Maps of some profiles on a layout, with their arrays.
-
-    Args:
-        plane: The layout.
-        kind: For the keys of the arrays.
-        title: Up to the name of the layer.
-        parts: Each less the mean over its own groups.
-        limit: Of the colour scale.
-    """
+    """Maps of some profiles on a layout, with their arrays, whose keys have `kind` in them."""
     values = np.concatenate([part.contrasts for part in parts])
     keys = f"layer{plane.number}-{kind}-values", f"layer{plane.number}-{kind}-rasters"
     block = UnitMap(

@@ -132,25 +132,6 @@ class Pieces:
     stratum_sizes: FloatArray
     """Images of each stratum."""
 
-    @classmethod
-    def of(cls, how: Exchange, strata: IntArray, clusters: IntArray) -> Pieces:
-        """Join the images of each cluster that exchange labels as one, or none at all.
-
-        Args:
-            how: Which labels may be permuted.
-            strata: 0 .. n_strata - 1, shape (n,).
-            clusters: Shape (n,).
-        """
-        own = np.arange(len(strata))
-        for each in how.classes:
-            if each.is_pure or len(each.images) == 1:
-                images = np.concatenate(each.images)
-                own[images] = -1 - how.labels[images].astype(np.int64)
-        keys = np.stack([np.unique(clusters, return_inverse=True)[1], strata, own])
-        found, first, number = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        sizes = np.bincount(strata).astype(np.float64)
-        return cls(number.reshape(-1), first.astype(np.int64), found[1], found[0], sizes)
-
     @cached_property
     def sizes(self) -> IntArray:
         """Images of each piece, shape (n_pieces,)."""
@@ -332,6 +313,17 @@ class TwoGroups:
     clusters: IntArray
     """Shape (n,)."""
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Images of each group."""
+        return int(self.labels.sum()), int((~self.labels).sum())
+
+    @property
+    def independent(self) -> tuple[int, int]:
+        """Clusters of images of each group."""
+        one, other = self.clusters[self.labels], self.clusters[~self.labels]
+        return len(np.unique(one)), len(np.unique(other))
+
     @cached_property
     def exchange(self) -> Exchange:
         """Which labels may be permuted."""
@@ -339,8 +331,18 @@ class TwoGroups:
 
     @cached_property
     def pieces(self) -> Pieces:
-        """Images that every permutation gives one label, joined."""
-        return Pieces.of(self.exchange, self.strata, self.clusters)
+        """Images of each cluster that exchange labels as one, joined, or none at all."""
+        own = np.arange(len(self.strata))
+        for each in self.exchange.classes:
+            if each.is_pure or len(each.images) == 1:
+                images = np.concatenate(each.images)
+                own[images] = -1 - self.labels[images].astype(np.int64)
+        clusters = np.unique(self.clusters, return_inverse=True)[1]
+        found, first, number = np.unique(
+            np.stack([clusters, self.strata, own]), axis=1, return_index=True, return_inverse=True
+        )
+        sizes = np.bincount(self.strata).astype(np.float64)
+        return Pieces(number.reshape(-1), first.astype(np.int64), found[1], found[0], sizes)
 
     def centred(self, columns: slice | IntArray) -> Float32Array:
         """Activations of some units less their mean in each stratum, shape (n, n_columns).

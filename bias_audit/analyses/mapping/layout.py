@@ -113,8 +113,8 @@ def known_layout(layout: Component) -> Component:
         plugin.params_type.model_validate(layout.params)
     except ValidationError as error:
         problems = problems_of(error, layout.params, plugin.params_type)
-        told = "; ".join(f"{dotted(place)}: {message}" for place, message in problems)
-        raise ValueError(f"layout {layout.kind}: {told}") from error
+        listed = "; ".join(f"{dotted(place)}: {message}" for place, message in problems)
+        raise ValueError(f"layout {layout.kind}: {listed}") from error
     return layout
 
 
@@ -181,14 +181,7 @@ def placed(
     settings: LayoutSettings,
     rng: np.random.Generator,
 ) -> Plane:
-    """Place units so that those which respond alike to all intersections are near.
-
-    Args:
-        layer: Its name.
-        number: Among the layers drawn.
-        signatures: Contrasted profiles of the units, shape (n_units, n_groups).
-        settings: Of the layout.
-        rng: Of the layout, and of the refinement after it.
+    """Place units of some signatures, shape (n_units, n_groups), so that like ones are near.
 
     Raises:
         AnalysisError: There are too few groups or units, or no unit differs between groups.

@@ -390,13 +390,7 @@ def mean_ranks(values: FloatArray) -> FloatArray:
 def robustness(
     layer: str, layouts: Mapping[str, Sequence[Quality]], level: float
 ) -> RobustnessCurves:
-    """Curves of every layout under both disturbances.
-
-    Args:
-        layer: Whose units are placed.
-        layouts: Repetitions by name, in the order in which they are listed.
-        level: Coverage of the intervals.
-    """
+    """Curves of every layout under both disturbances."""
     blur = {name: [found.blur for found in repeated] for name, repeated in layouts.items()}
     shrink = {name: [found.shrink for found in repeated] for name, repeated in layouts.items()}
     disturbances = (

@@ -58,16 +58,7 @@ def maps_method(
     is_dendrogram: bool,
     n_draws: int,
 ) -> Iterator[str]:
-    """How maps of groups were made.
-
-    Args:
-        maps: All of them.
-        chosen: How the layers were chosen.
-        is_half: Whether half of the images place the units.
-        is_aligned: Whether further layers are turned like the one before.
-        is_dendrogram: Whether levels are ordered by likeness.
-        n_draws: Behind the shares of attributes.
-    """
+    """How maps of groups were made."""
     where = "; ".join(dict.fromkeys(f"{block.layer}: {block.layout}" for block in maps))
     half = (
         " Places rest on half of the images, drawn at random, so that the other half can test "
@@ -253,13 +244,7 @@ def earlier_method(
 def earlier_limits(
     maps: Sequence[UnitMap], run: str, groups: Mapping[str, Collection[Group]]
 ) -> Iterator[str]:
-    """What a reader must not conclude from two reports side by side.
-
-    Args:
-        maps: Of this audit.
-        run: Name of the earlier audit.
-        groups: Those with images that it has maps of, by layer.
-    """
+    """What a reader must not conclude from two reports; `groups` are those of the earlier maps."""
     for block in maps:
         if block.earlier:
             yield from _fit(block.layer, block.earlier)

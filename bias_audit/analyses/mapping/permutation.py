@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,8 +127,8 @@ def cluster_test(
 
     The null is that the means of the two groups are equal in every stratum. The test is exact if
     labels are exchangeable among the images of a stratum, and approximate where the groups vary
-    unequally; see `welch`. Layout and edges must not depend on how these images are labelled; see
-    `Halves`.
+    unequally; see `labellings`. Layout and edges must not depend on how these images are
+    labelled; see `Halves`.
 
     Args:
         groups: The images.
@@ -141,13 +142,13 @@ def cluster_test(
     heaviest = [
         _masses(drawn.z, threshold.signs(drawn), edges) for drawn in _draws(groups, n_draws, rng)
     ]
-    regions = [
-        Region(units, sign, mass, max(resampling_p(mass * (1 - _TIE), each) for each in heaviest))
-        for units, sign, mass in _regions(found.z[0], signs[0], edges)
-    ]
-    regions.sort(key=lambda region: (region.p_value, -region.mass))
-    p_value = regions[0].p_value if regions else 1.0
-    return MapTest(tuple(regions), p_value, groups.exchange.n_fixed)
+
+    def p_value(_: IntArray, mass: float) -> float:
+        return max(resampling_p(mass * (1 - _TIE), each) for each in heaviest)
+
+    regions = _regions(found.z[0], signs[0], edges, p_value)
+    least = regions[0].p_value if regions else 1.0
+    return MapTest(regions, least, groups.exchange.n_fixed)
 
 
 def unit_test(
@@ -163,13 +164,9 @@ def unit_test(
     tested = [max_t(sizes, np.abs(drawn.z), alpha=alpha) for drawn in _draws(groups, n_draws, rng)]
     p_values = np.array([each.adjusted for each in tested], dtype=np.float64).max(axis=0)
     signs = np.where(p_values <= alpha, np.sign(observed), 0).astype(np.int8)
-    regions = [
-        Region(units, sign, mass, float(p_values[units].min()))
-        for units, sign, mass in _regions(observed, signs, edges)
-    ]
-    regions.sort(key=lambda region: (region.p_value, -region.mass))
+    regions = _regions(observed, signs, edges, lambda units, _: float(p_values[units].min()))
     found = MaxT(tuple(p_values.tolist()), max(each.critical for each in tested))
-    return MapTest(tuple(regions), float(p_values.min()), groups.exchange.n_fixed), found
+    return MapTest(regions, float(p_values.min()), groups.exchange.n_fixed), found
 
 
 def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:
@@ -196,12 +193,17 @@ def _masses(z: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray) -> Fl
 
 
 def _regions(
-    z: Float32Array, signs: npt.NDArray[np.int8], edges: IntArray
-) -> list[tuple[IntArray, int, float]]:
+    z: Float32Array,
+    signs: npt.NDArray[np.int8],
+    edges: IntArray,
+    p_value: Callable[[IntArray, float], float],
+) -> tuple[Region, ...]:
+    """Connected units of one sign, smallest p first; p is found from the units and their mass."""
     numbers = _components(signs[None], edges)[0]
     found = []
     for number in np.unique(numbers[signs != 0]):
         units = np.flatnonzero(numbers == number)
         units = units[np.argsort(-np.abs(z[units]), kind="stable")]
-        found.append((units, int(signs[units[0]]), float(np.abs(z[units]).sum())))
-    return found
+        mass = float(np.abs(z[units]).sum())
+        found.append(Region(units, int(signs[units[0]]), mass, p_value(units, mass)))
+    return tuple(sorted(found, key=lambda region: (region.p_value, -region.mass)))

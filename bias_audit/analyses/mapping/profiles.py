@@ -107,13 +107,7 @@ class Profiles:
 
 
 def profiles(moments: Moments, attributes: Sequence[Attribute], target: Target) -> Profiles:
-    """Profiles of a target's groups, united from those of the intersections.
-
-    Args:
-        moments: Of all intersections of the attributes.
-        attributes: In the order of the table.
-        target: An attribute, some of them, or all intersections.
-    """
+    """Profiles of a target's groups, united from those of the intersections."""
     cells = [set(cell.levels) for cell in intersections(attributes)]
     members = [
         np.array([i for i, cell in enumerate(cells) if set(group.levels) <= cell])
@@ -151,14 +145,15 @@ class Sample:
     scale: FloatArray
     """Standard deviation within intersections, shape (n_units,); units with 0 are ignored."""
     scale_freedom: float
-    """Degrees of freedom of the scale."""
+    """Degrees of freedom of the scale, of independent images; at least 3."""
 
     @classmethod
     def of(
         cls, units: Float32Array, moments: Moments, clusters: IntArray, weights: Float32Array
     ) -> Sample:
         """With the scale of all intersections, whose moments are given."""
-        freedom = pooled_freedom(moments, clusters)
+        n_groups = int((moments.count > 0).sum())
+        freedom = float(max(3, len(np.unique(clusters)) - n_groups))
         return cls(units, clusters, weights, pooled_deviation(moments), freedom)
 
 
@@ -169,11 +164,6 @@ def pooled_deviation(moments: Moments) -> FloatArray:
     """
     freedom = int(np.maximum(moments.count - 1, 0).sum())
     return np.asarray(np.sqrt(moments.m2.sum(axis=0) / max(1, freedom)), dtype=np.float64)
-
-
-def pooled_freedom(moments: Moments, clusters: IntArray) -> float:
-    """Degrees of freedom of `pooled_deviation`, of independent images; at least 3."""
-    return float(max(3, len(np.unique(clusters)) - int((moments.count > 0).sum())))
 
 
 def bayesian_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator) -> Float32Array:
@@ -208,9 +198,11 @@ def drawn_means(
     """
     used = np.flatnonzero(sample.scale > 0)
     step = max(1, _BLOCK_VALUES // (len(members) * _UNITS))
-    k = [_alike_clusters(sample.clusters[images]) for images in members]
-    # Draws of one cluster are all alike: nothing to spread.
-    spread = [np.float32(np.sqrt((n + 1) / (n - 1)) if n > 1 else 1.0) for n in k]
+    spread = []
+    for images in members:
+        k = effective_size(np.unique(sample.clusters[images], return_inverse=True)[1])
+        # Draws of one cluster are all alike: there is nothing to spread.
+        spread.append(np.float32(np.sqrt((k + 1) / (k - 1)) if k > 1 else 1.0))
     for first in range(0, len(used), _UNITS):
         columns = used[first : first + _UNITS]
         raw = sample.units[:, columns].astype(np.float64)
@@ -224,10 +216,6 @@ def drawn_means(
                 drawn = (own @ values[images]) / own.sum(axis=1, keepdims=True)
                 means[group] = mean + spread[group] * (drawn - mean)
             yield rows, means
-
-
-def _alike_clusters(clusters: IntArray) -> float:
-    return effective_size(np.unique(clusters, return_inverse=True)[1])
 
 
 @dataclass(frozen=True)
@@ -262,10 +250,6 @@ def noise_of_means(profiles: Profiles, sample: Sample) -> MeanNoise:
     divided by one less the cluster's share of the images, its leverage (CR2 of Bell & McCaffrey
     2002, Survey Methodology 28:169); over the squared number of images. A group of one cluster
     has the variance that the scale says.
-
-    Args:
-        profiles: Of the groups, no image in two of them.
-        sample: Whose images these are.
     """
     codes, n_groups = profiles.target.codes, len(profiles.groups)
     images = np.flatnonzero((codes >= 0) & (codes < n_groups))
@@ -379,11 +363,6 @@ def deviations(profiles: Profiles, sample: Sample, level: float) -> tuple[Estima
     The mean of few images lies away from any reference by chance alone: its squared deviation is
     expected to exceed that of the group by the variance of the contrast. That variance is
     subtracted; a group that does not differ has a lower bound of 0.
-
-    Args:
-        profiles: Of the groups.
-        sample: Images, scale and bootstrap weights.
-        level: Coverage of the intervals.
 
     Returns:
         One per group; None for a group without images or whose images do not vary.

@@ -302,8 +302,8 @@ def _method(
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = (*(params.layers or ()), *(params.compared_layers or ()))
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
+    named = (*(params.layers or ()), *(params.compared_layers or ()))
+    return (*unknown_layers(named, layers), *too_few_images(params, faces))
 
 
 _SLOWER = 0.4

@@ -15,17 +15,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
-from bias_audit.analyses.mapping.group_maps import colour_limit, map_block
-from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, placed
+from bias_audit.analyses.mapping.group_maps import colour_limit, map_block, plane_of
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
 from bias_audit.analyses.mapping.profiles import (
     SCORE_INTERVALS,
     Profiles,
     Sample,
     bayesian_weights,
     deviations,
-    halves,
     moments_of,
-    signatures,
 )
 from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
 from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores, part_of
@@ -149,9 +147,7 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     faces, table = subject.faces, subject.faces.table
     targets = targets_of(table, params.targets or [each.name for each in table.attributes])
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    units, placing = subject.activations.units(layer), halves(faces, subject.rng("halves")).placing
-    half = moments_of(units, table.cells, table.n_cells, placing)
-    plane = placed(layer, 0, signatures(half, table), params, subject.rng("layout", layer))
+    units, plane = subject.activations.units(layer), plane_of(subject, layer, params)
     weights = bayesian_weights(faces.clusters, params.bootstrap_draws, subject.rng("bootstrap"))
     sample = Sample.of(units, subject.activations.moments(layer), faces.clusters, weights)
     measured = [
@@ -274,7 +270,7 @@ def _table(
     level: float,
 ) -> GroupTable:
     target, part, outcomes = predicted.target, predicted.part, predicted.outcomes
-    places = {int(level): 2 * i for i, level in enumerate(part.levels)}
+    places = {int(kept): 2 * i for i, kept in enumerate(part.levels)}
     rows = []
     for index, group in enumerate(target.groups):
         place = places.get(index)
@@ -282,15 +278,23 @@ def _table(
         if place is None:
             reason: str | None = part.reasons[index]
         elif place in by_class:
-            estimate = _distance(by_class[place], sample, level)
-            reason = None if estimate else "its images do not vary"
+            reason = "its images do not vary"
+            if (found := deviations(by_class[place], sample, level)[0]) is not None:
+                # Of two profiles: twice the deviation of either from the mean of both.
+                estimate, reason = (
+                    replace(
+                        found,
+                        value=2 * found.value,
+                        lower=2 * found.lower,
+                        upper=2 * found.upper,
+                        n=int(outcomes.independent[place : place + 2].sum()),
+                    ),
+                    None,
+                )
         else:
             both = zip(("correct", "wrong"), treatments[place : place + 2], strict=True)
             small = (f"{name}: {each.reason}" for name, each in both if not each.is_measured)
             reason = next(small, REMAINDER)
-        if estimate is not None and place is not None:
-            n = int(outcomes.independent[place : place + 2].sum())
-            estimate = replace(estimate, n=n)
         n_images = int((target.codes == index).sum())
         rows.append(GroupRow(group=group, n=n_images, estimate=estimate, reason=reason))
     return GroupTable(
@@ -302,15 +306,6 @@ def _table(
         chance=None,
         rows=tuple(rows),
     )
-
-
-def _distance(profiles: Profiles, sample: Sample, level: float) -> Estimate | None:
-    """Of two profiles: twice the deviation of either from the mean of both."""
-    found = deviations(profiles, sample, level)[0]
-    if found is None:
-        return None
-    ends = {name: 2 * getattr(found, name) for name in ("value", "lower", "upper")}
-    return replace(found, **ends)
 
 
 def _finding(table: GroupTable, target: Target) -> Iterator[Finding]:

@@ -16,15 +16,9 @@ from pydantic import Field
 from scipy.special import logsumexp
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
-from bias_audit.analyses.mapping.group_maps import colour_limit, map_block
-from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, placed
-from bias_audit.analyses.mapping.profiles import (
-    attribute_targets,
-    halves,
-    marginal_profiles,
-    moments_of,
-    signatures,
-)
+from bias_audit.analyses.mapping.group_maps import colour_limit, map_block, plane_of
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
+from bias_audit.analyses.mapping.profiles import attribute_targets, marginal_profiles
 from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
 from bias_audit.analyses.probing.separability import Units, chosen_layer, measured
 from bias_audit.analyses.small_groups import independent_images, treat
@@ -68,21 +62,26 @@ class _Seen:
 def training(subject: Subject, params: Params) -> Outcome:
     """Follow one layer over the checkpoints up to the subject, the last of its training.
 
-    A backbone that is no checkpoint is told by itself.
+    A backbone that is not a checkpoint is reported on its own.
 
     Raises:
         AnalysisError: The layer is unknown, none can be chosen, or it cannot be drawn.
     """
     if subject.training is not None and not subject.training.is_last:
-        told = "All checkpoints of this training are told together, with the last of them."
-        return Outcome(blocks=(), limits=(told,))
+        limit = "All checkpoints of this training are told together, with the last of them."
+        return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     table, steps = subject.faces.table, _steps(subject)
-    placing = halves(subject.faces, subject.rng("halves")).placing
-    half = moments_of(subject.activations.units(layer), table.cells, table.n_cells, placing)
-    plane = placed(layer, 0, signatures(half, table), params, subject.rng("layout", layer))
+    plane = plane_of(subject, layer, params)
     maps, arrays = _maps(table, steps, plane)
-    seen = [_seen(step, layer) for step in steps]
+    seen = [
+        _Seen(
+            step.name,
+            step.activations.units(layer).mean(axis=1, dtype=np.float64),
+            None if step.head is None else confidence(step.head),
+        )
+        for step in steps
+    ]
     tables, ledgers = [], []
     for target in attribute_targets(table):
         rows, ledger = _table(subject, seen, target, layer, params.level)
@@ -122,11 +121,6 @@ def _maps(table: FaceTable, steps: Sequence[Step], plane: Plane) -> tuple[list[U
         blocks.append(block)
         arrays |= values
     return blocks, arrays
-
-
-def _seen(step: Step, layer: str) -> _Seen:
-    activity = step.activations.units(layer).mean(axis=1, dtype=np.float64)
-    return _Seen(step.name, activity, None if step.head is None else confidence(step.head))
 
 
 def confidence(head: Head) -> FloatArray:
@@ -199,13 +193,13 @@ def _findings(
     if not known:
         return
     name, last = known[-1]
-    told = correlation_estimate(last, level=level)
+    estimate = correlation_estimate(last, level=level)
     text = (
         f"At {name}, the mean activity of {layer} and the softmax confidence of the "
-        f"classification layer correlate by {interval(told)} over all {len(everything)} faces "
+        f"classification layer correlate by {interval(estimate)} over all {len(everything)} faces "
         f"({coverage(level)})"
     )
-    estimates, deciding = {"last": told}, told
+    estimates, deciding = {"last": estimate}, estimate
     if len(known) > 1:
         before, first = known[0]
         deciding = difference(last, first, level=level)
