@@ -350,9 +350,9 @@ def _covered(draw: Callable[[np.random.Generator], TwoGroups], truth: float, run
         found = region_effect(groups, np.arange(n_units), np.ones(n_units), level=0.95)
         assert found is not None
         hits += found.lower <= truth <= found.upper
-    by_unit = differences_by_unit(groups, np.ones(n_units)).value
-    assert found.value == pytest.approx(by_unit.mean(), rel=1e-4)
-    assert found.n == len(np.unique(groups.clusters))
+        by_unit = differences_by_unit(groups, np.ones(n_units)).value
+        assert found.value == pytest.approx(by_unit.mean(), rel=1e-4)
+        assert found.n == len(np.unique(groups.clusters))
     return hits / runs
 
 

@@ -98,10 +98,10 @@ def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = No
         # Like units attract each other, unlike ones repel: 1.5 (1 - d^3) - 0.5 exp(-d / 2), where
         # d^3 is relative to the largest distance.
         largest = np.float32(distances.max(initial=0)) or np.float32(1)
-        pull = np.exp(distances / np.float32(-2))
-        pull *= np.float32(-0.5)
-        pull += np.float32(1.5) * (1 - (distances / largest) ** 3)
-        pull = np.asarray(pull, dtype=np.float32)
+        force = np.exp(distances / np.float32(-2))
+        force *= np.float32(-0.5)
+        force += np.float32(1.5) * (1 - (distances / largest) ** 3)
+        pull = np.asarray(force, dtype=np.float32)
     for time in np.linspace(-3, 6, steps):
         local_share = float((np.tanh(time) + 1) / 2)
         is_precise = distances is not None and local_share < _PRECISE_BELOW

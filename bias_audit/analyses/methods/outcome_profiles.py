@@ -194,7 +194,8 @@ def _predicted(
     another and the intersections, which are drawn elsewhere, are looked at together.
     """
     clusters, policy = subject.faces.clusters, subject.small_groups
-    parts, groups = [], []
+    parts: list[Measurable] = []
+    groups: list[Target] = []
     for target in targets:
         scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
         parts.append(scores.part)

@@ -67,7 +67,7 @@ from bias_audit.config.schema import Multiplicity, UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import DifferenceMap, EarlierMap, UnitMap
+from bias_audit.results.blocks import DifferenceMap, EarlierMap, Finding, UnitMap
 
 
 class Params(LayoutSettings, LayersSettings):
@@ -157,18 +157,16 @@ def topomap(subject: Subject, params: Params) -> Outcome:
                     alpha=alpha / len(layers),
                     places=params.places,
                 )
-            limits: tuple[float | None, float | None] = (None, None)
+            ends: tuple[float | None, float | None] = (None, None)
             if beside is not None and earlier is not None and params.colours == "earlier":
-                limits = beside.limit, earlier.layers[layer].difference_limit
-            parts.append(
-                _of_layer(subject, plane, params, split=split, beside=beside, limits=limits)
-            )
+                ends = beside.limit, earlier.layers[layer].difference_limit
+            parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
             before = plane, colours
             step.advance()
     blocks = [block for part in parts for block in part.blocks]
     maps = [block for block in blocks if isinstance(block, UnitMap)]
     tested = [block for block in blocks if isinstance(block, DifferenceMap)]
-    limits_beside = () if earlier is None else earlier_limits(maps, earlier.run, earlier.groups)
+    beside_earlier = () if earlier is None else earlier_limits(maps, earlier.run, earlier.groups)
     return Outcome(
         blocks=(*blocks, *map_families(tested)),
         arrays={key: array for part in parts for key, array in part.arrays.items()},
@@ -185,7 +183,7 @@ def topomap(subject: Subject, params: Params) -> Outcome:
             *earlier_method(maps, params.places, params.colours),
             *differences_method(tested),
         ),
-        limits=(*maps_limits(maps), *limits_beside, *differences_limits(tested)),
+        limits=(*maps_limits(maps), *beside_earlier, *differences_limits(tested)),
     )
 
 
@@ -214,9 +212,9 @@ def _of_layer(
     *,
     split: Halves | None,
     beside: EarlierMap | None,
-    limits: tuple[float | None, float | None],
+    ends: tuple[float | None, float | None],
 ) -> Outcome:
-    """Maps of groups and of differences; `limits` are those of their colour scales."""
+    """Maps of groups and of differences; `ends` are those of their colour scales, if given."""
     table, clusters = subject.faces.table, subject.faces.clusters
     moments = subject.activations.moments(plane.layer)
     shares = None
@@ -227,7 +225,7 @@ def _of_layer(
         cells = Profiles.of(finest_target(table), moments)
         shares = main_effect_shares(cells, sample, params.level)
     drawn = group_maps(
-        table, moments, plane, order=params.order, shares=shares, earlier=beside, limit=limits[0]
+        table, moments, plane, order=params.order, shares=shares, earlier=beside, limit=ends[0]
     )
     tested = difference_maps(
         subject,
@@ -236,13 +234,11 @@ def _of_layer(
         params.differences,
         split=split,
         level=params.level,
-        limit=limits[1],
+        limit=ends[1],
     )
-    findings = (
-        []
-        if shares is None
-        else [*share_finding(plane.layer, shares, alpha=subject.multiplicity.alpha)]
-    )
+    findings: list[Finding] = []
+    if shares is not None:
+        findings += share_finding(plane.layer, shares, alpha=subject.multiplicity.alpha)
     for block in tested.blocks:
         if isinstance(block, DifferenceMap):
             findings += difference_findings(block)
