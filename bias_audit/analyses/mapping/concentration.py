@@ -59,18 +59,10 @@ def map_faces(
     sigma: float,
     rate: float,
 ) -> FaceMap:
-    """Train a map on the activations of all images; labels play no part.
+    """Train a map on the activations of all images, (n_images, n_units); labels play no part.
 
-    Args:
-        units: Activations, shape (n_images, n_units), not all alike.
-        clusters: Cluster of each image, shape (n_images,); their number sets the default size.
-        rng: Draws the start and the order in which images are shown.
-        side: Cells along each side; None: the root of 5 sqrt(n) for n clusters (Vesanto &
-            Alhoniemi 2000, IEEE Trans. Neural Networks 11:586).
-        axes: The most principal axes that are mapped.
-        epochs: How often each image is shown.
-        sigma: Width of the neighbourhood, in cells.
-        rate: Share of the way that cells move.
+    Without a `side` it has the root of 5 sqrt(n) cells along each side for n clusters of images
+    (Vesanto & Alhoniemi 2000, IEEE Trans. Neural Networks 11:586).
     """
     scores, kept = principal_scores(units, axes)
     if side is None:

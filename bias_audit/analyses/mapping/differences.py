@@ -139,14 +139,9 @@ def region_effect(
 def simultaneous_effect(
     groups: TwoGroups, unit: int, scale: FloatArray, *, critical: float, alpha: float
 ) -> Estimate | None:
-    """Of a region's strongest unit; the interval holds for all units at once.
+    """Of a region's strongest unit; the intervals of all units hold together but for `alpha`.
 
-    Args:
-        groups: The images tested.
-        unit: Which.
-        scale: Standard deviation within intersections, shape (n_units,).
-        critical: Largest |z| of any unit that permuted labels exceed with chance `alpha`.
-        alpha: Error rate of all intervals together.
+    `critical` is the largest |z| of any unit that permuted labels exceed with that chance.
     """
     found = differences_by_unit(groups, scale, [unit])
     value, error, freedom = (float(x[0]) for x in (found.value, found.error, found.freedom))

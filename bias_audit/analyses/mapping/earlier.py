@@ -97,11 +97,8 @@ def earlier_problems(
 ) -> tuple[str, ...]:
     """Why no map of a run folder can stand beside those of this audit; empty if one may.
 
-    Args:
-        folder: Of a finished run.
-        backbone: Its backbone to take, by name; None: not said.
-        named: Layers that are to be drawn; None: those that the earlier audit drew.
-        known: Layers that the backbone of this audit has; None while they are not known.
+    `named` are the layers that the config names, if any, `known` those of this audit's backbone,
+    once they are known.
     """
     try:
         audit = _read(folder)
