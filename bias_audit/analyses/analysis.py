@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -338,32 +338,16 @@ class Workload:
     multiplicity: Multiplicity = field(default_factory=Multiplicity)
 
 
-def _no_problems(
-    _params: Strict, _faces: FaceTable, _layers: tuple[str, ...] | None
-) -> tuple[str, ...]:
+def _nothing(*_arguments: object) -> tuple[()]:
     return ()
 
 
-def _no_positions(_params: Strict) -> bool:
-    return False
-
-
-def _enough_draws(
-    _params: Strict, _plan: Multiplicity, _attributes: Sequence[Attribute]
-) -> tuple[str, ...]:
-    return ()
-
-
-def _no_families(_params: Strict, _attributes: Sequence[Attribute]) -> int:
+def _zero(*_arguments: object) -> int:
     return 0
 
 
-def _reads_nothing(_params: Strict) -> tuple[Path, ...]:
-    return ()
-
-
-def _no_fits(_params: Strict, _workload: Workload) -> float:
-    return 0.0
+def _never(*_arguments: object) -> bool:
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,22 +356,20 @@ class Declared(Generic[P]):
 
     title: str
     params_type: type[P]
-    problems: Callable[[P, FaceTable, tuple[str, ...] | None], tuple[str, ...]] = _no_problems
+    problems: Callable[[P, FaceTable, tuple[str, ...] | None], tuple[str, ...]] = _nothing
     """What the parameters ask for that these faces or layers do not have. Asked before images are
     opened, after they are drawn, and again with the layers once these are known."""
-    too_few_draws: Callable[[P, Multiplicity, Sequence[Attribute]], tuple[str, ...]] = (
-        _enough_draws
-    )
+    too_few_draws: Callable[[P, Multiplicity, Sequence[Attribute]], tuple[str, ...]] = _nothing
     """Why so few draws as the parameters ask for could never reject anything, and how many do."""
-    families: Callable[[P, Sequence[Attribute]], int] = _no_families
+    families: Callable[[P, Sequence[Attribute]], int] = _zero
     """How many families of tests decide what its findings claim of one backbone (or of all
     together), at most: each has the error rate `Subject.multiplicity.alpha`. Intervals that a
     sentence prints "each by itself" belong to none."""
-    fits: Callable[[P, Workload], float] = _no_fits
+    fits: Callable[[P, Workload], float] = _zero
     """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
-    needs_positions: Callable[[P], bool] = _no_positions
+    needs_positions: Callable[[P], bool] = _never
     """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
-    reads: Callable[[P], tuple[Path, ...]] = _reads_nothing
+    reads: Callable[[P], tuple[Path, ...]] = _nothing
     """Folders of other runs that the result depends on."""
     quantities: tuple[str, ...] = ()
     """What criteria can name: every `quantity` that its blocks may hold."""
@@ -400,14 +382,11 @@ class Declared(Generic[P]):
     is_once: bool = False
     """Whether an audit may have one of its kind alone: its groups are not those of the labels, and
     single images would follow from what differs between two such sets of groups."""
-    passes: Callable[[P, Workload], float] = _no_fits
+    passes: Callable[[P, Workload], float] = _zero
     """Images that the analysis passes through the backbone beyond the recording of activations,
     for an estimate of the time; a backward pass counts as two."""
-
-    @property
-    def is_joint(self) -> bool:
-        """Whether it is asked once, of all backbones together."""
-        return False
+    is_joint: ClassVar[bool] = False
+    """Whether it is made once, of all backbones together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,8 +416,4 @@ class JointAnalysis(Declared[P]):
 
     run: Callable[[Sequence[Member], P], Outcome]
     """Raises AnalysisError when it cannot be computed."""
-
-    @property
-    def is_joint(self) -> bool:
-        """Whether it is asked once, of all backbones together."""
-        return True
+    is_joint: ClassVar[bool] = True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute
 from bias_audit.selftest.simulated import InMemoryCache, Sample, subject_with
 
+B = TypeVar("B")
 AGE = Attribute("age", ("young", "middle", "old"))
 GENDER = Attribute("gender", ("female", "male"))
 
@@ -50,8 +51,18 @@ def planted(
 ) -> Subject:
     """Age moves three units of layer "late", a little of "early"; gender moves nothing."""
     rng = np.random.default_rng(seed)
-    codes = np.stack([np.arange(n) % 3, np.arange(n) // 3 % 2], axis=1)
+    codes = crossed(n)
     noise = {name: rng.standard_normal((n, n_units)) for name in ("early", "late")}
     for name, size in (("early", 0.3 * strength), ("late", strength)):
         noise[name][np.arange(n), codes[:, 0]] += 2 * size
     return make_subject(codes, noise, seed=seed, **options)
+
+
+def crossed(n: int) -> IntArray:
+    """Codes of three levels and of two, every combination as often, shape (n, 2)."""
+    return np.stack([np.arange(n) % 3, np.arange(n) // 3 % 2], axis=1)
+
+
+def of_type(blocks: Sequence[Any], kind: type[B]) -> list[B]:
+    """The blocks of one type."""
+    return [block for block in blocks if isinstance(block, kind)]

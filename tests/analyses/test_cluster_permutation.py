@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,18 +14,10 @@ from scipy.spatial import Delaunay
 from scipy.stats import binom, norm, ttest_ind
 from statsmodels.api import OLS
 
-from bias_audit.analyses.mapping import permutation
-from bias_audit.analyses.mapping.difference_sentences import differences_by_unit, region_effect
-from bias_audit.analyses.mapping.layout_quality import neighbours
-from bias_audit.analyses.mapping.permutation import (
-    Threshold,
-    TwoGroups,
-    cluster_test,
-    exchange,
-    permuted,
-    statistics,
-    unit_test,
-)
+from bias_audit.analyses.mapping.differences import differences_by_unit, region_effect
+from bias_audit.analyses.mapping.labellings import TwoGroups, exchange, permuted
+from bias_audit.analyses.mapping.layout import neighbours
+from bias_audit.analyses.mapping.permutation import Threshold, cluster_test, statistics, unit_test
 
 ANY = Threshold(0.05, 0.0)
 ALPHA = 0.05
@@ -49,9 +43,25 @@ def _groups(
     )
 
 
-def _most_rejections(runs: int) -> int:
-    """What a test that rejects with chance alpha exceeds once in a thousand times."""
-    return int(binom.isf(0.001, runs, ALPHA))
+def _rejections(
+    draw: Callable[[np.random.Generator], TwoGroups],
+    test: str = "clusters",
+    *,
+    runs: int = 200,
+    edges: npt.NDArray[np.int64] | None = None,
+) -> int:
+    """How often a test rejects at alpha that two groups drawn without a difference are alike."""
+    rejected = 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        groups = draw(rng)
+        lines = _line(groups.units.shape[1]) if edges is None else edges
+        if test == "clusters":
+            found = cluster_test(groups, lines, ANY, n_draws=99, rng=rng)
+        else:
+            found, _ = unit_test(groups, lines, alpha=ALPHA, n_draws=99, rng=rng)
+        rejected += found.p_value <= ALPHA
+    return rejected
 
 
 def _oracle(
@@ -154,18 +164,6 @@ def test_p_is_no_smaller_than_few_labellings_allow() -> None:
     assert by_unit.p_value > 0.2
 
 
-def test_blocks_do_not_change_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    groups = _groups(rng.standard_normal((40, 9)), rng.random(40) < 0.5, rng.integers(0, 3, 40))
-    labels = permuted(groups.exchange, 11, rng)
-    whole = statistics(groups, labels)
-    monkeypatch.setattr(permutation, "_UNITS", 4)
-    monkeypatch.setattr(permutation, "_DRAWS", 3)
-    pieces = statistics(groups, labels)
-    np.testing.assert_allclose(whole.z, pieces.z, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(whole.effect, pieces.effect, rtol=1e-4, atol=1e-5)
-
-
 def test_p_values_are_those_of_all_labellings() -> None:
     """Eight images, four of each group: 70 labellings, every region found by walking the line."""
     rng = np.random.default_rng(3)
@@ -222,41 +220,29 @@ def test_labels_stay_within_strata_and_clusters_move_as_a_whole() -> None:
 @pytest.mark.parametrize("test", ["clusters", "max_t"])
 def test_null_labels_are_rejected_at_most_at_alpha(test: str) -> None:
     """Units depend on each other and on the stratum, labels on the stratum alone."""
-    runs, rejected = 200, 0
     positions = np.random.default_rng(0).random((30, 2))
-    edges = neighbours(positions)
     near = np.exp(-((positions[:, None] - positions[None]) ** 2).sum(axis=2) / 0.05)
-    for seed in range(runs):
-        rng = np.random.default_rng(seed)
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
         strata = rng.integers(0, 3, 60)
         labels = rng.random(60) < np.array([0.2, 0.5, 0.8])[strata]
-        units = rng.standard_normal((60, 30)) @ near + 2 * strata[:, None]
-        groups = _groups(units, labels, strata)
-        if test == "clusters":
-            found = cluster_test(groups, edges, ANY, n_draws=99, rng=rng)
-        else:
-            found, _ = unit_test(groups, edges, alpha=ALPHA, n_draws=99, rng=rng)
-        rejected += found.p_value <= ALPHA
-    assert rejected <= _most_rejections(runs)
+        return _groups(rng.standard_normal((60, 30)) @ near + 2 * strata[:, None], labels, strata)
+
+    # A test that rejects with chance alpha exceeds this once in a thousand times.
+    assert _rejections(draw, test, edges=neighbours(positions)) <= binom.isf(0.001, 200, ALPHA)
 
 
 def test_noise_of_people_is_not_taken_for_a_difference() -> None:
     """Ten images of each of 24 people who differ strongly; labels are dealt to people."""
-    runs, rejected, naive = 100, 0, 0
-    edges = _line(12)
-    for seed in range(runs):
-        rng = np.random.default_rng(seed)
-        people = np.repeat(np.arange(24), 10)
+    people = np.repeat(np.arange(24), 10)
+
+    def draw(rng: np.random.Generator, clusters: npt.NDArray[Any] | None = people) -> TwoGroups:
         labels = rng.permutation(np.arange(24) % 2 == 0)[people]
         units = 2 * rng.standard_normal((24, 12))[people] + rng.standard_normal((240, 12))
-        found = cluster_test(
-            _groups(units, labels, clusters=people), edges, ANY, n_draws=99, rng=rng
-        )
-        rejected += found.p_value <= ALPHA
-        found = cluster_test(_groups(units, labels), edges, ANY, n_draws=99, rng=rng)
-        naive += found.p_value <= ALPHA
-    assert rejected <= _most_rejections(runs)
-    assert naive > 50
+        return _groups(units, labels, clusters=clusters)
+
+    assert _rejections(draw, runs=100) <= binom.isf(0.001, 100, ALPHA)
+    assert _rejections(partial(draw, clusters=None), runs=100) > 50
 
 
 @pytest.mark.parametrize("spread", [3, 1 / 3])
@@ -264,36 +250,27 @@ def test_noise_of_people_is_not_taken_for_a_difference() -> None:
 def test_a_small_group_that_only_varies_otherwise_does_not_differ(
     spread: float, test: str
 ) -> None:
-    runs, rejected = 200, 0
-    for seed in range(runs):
-        rng = np.random.default_rng(seed)
-        labels = np.arange(60) < 10
+    labels = np.arange(60) < 10
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
         units = rng.standard_normal((60, 12)) * np.where(labels, spread, 1)[:, None]
-        groups = _groups(units, labels)
-        if test == "clusters":
-            found = cluster_test(groups, _line(12), ANY, n_draws=99, rng=rng)
-        else:
-            found, _ = unit_test(groups, _line(12), alpha=ALPHA, n_draws=99, rng=rng)
-        rejected += found.p_value <= ALPHA
+        return _groups(units, labels)
+
     # approximate with 10 images; an error that ignores unequal spread rejects in 17 to 20 %
-    assert rejected <= 0.1 * runs
+    assert _rejections(draw, test) <= 0.1 * 200
 
 
 @pytest.mark.parametrize("sizes", [(4, 1), (1, 4)])
 def test_a_group_of_people_with_more_images_does_not_differ(sizes: tuple[int, int]) -> None:
     """Ten people against 50; what is noise of people must not count as so many images."""
-    runs, rejected = 200, 0
     people = np.repeat(np.arange(60), np.where(np.arange(60) < 10, *sizes))
-    labels = people < 10
-    for seed in range(runs):
-        rng = np.random.default_rng(seed)
-        units = rng.standard_normal((60, 12))[people] + 0.5 * rng.standard_normal(
-            (len(people), 12)
-        )
-        groups = _groups(units, labels, clusters=people)
-        found = cluster_test(groups, _line(12), ANY, n_draws=99, rng=rng)
-        rejected += found.p_value <= ALPHA
-    assert 0 < rejected <= 0.1 * runs
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
+        noise = rng.standard_normal((60, 12))[people]
+        units = noise + 0.5 * rng.standard_normal((len(people), 12))
+        return _groups(units, people < 10, clusters=people)
+
+    assert 0 < _rejections(draw) <= 0.1 * 200
 
 
 def test_five_images_are_enough_for_a_large_difference() -> None:
@@ -347,52 +324,55 @@ def test_a_difference_of_composition_is_none_of_the_attribute() -> None:
     assert len(free.regions[0].units) == 20
 
 
-def test_neighbours_are_delaunays_and_units_of_one_place_are_joined() -> None:
-    positions = np.random.default_rng(0).random((50, 2))
+def test_neighbours_are_delaunays_within_patches_and_join_units_of_one_place() -> None:
+    rng = np.random.default_rng(0)
+    positions = rng.random((50, 2))
     edges = {tuple(edge) for edge in neighbours(positions)}
-    triangles = Delaunay(positions).simplices
     every = {
-        tuple(sorted((int(a), int(b)))) for t in triangles for a, b in itertools.combinations(t, 2)
+        tuple(sorted((int(a), int(b))))
+        for triangle in Delaunay(positions).simplices
+        for a, b in itertools.combinations(triangle, 2)
     }
     assert edges <= every
     assert len(edges) > 0.9 * len(every)
     twice = np.concatenate([positions, positions[:3]])
     assert {(0, 50), (1, 51), (2, 52)} <= {tuple(edge) for edge in neighbours(twice)}
-
-
-def test_patches_far_apart_are_no_neighbours() -> None:
-    rng = np.random.default_rng(0)
     patches = np.concatenate([0.02 * rng.random((40, 2)), 0.9 + 0.02 * rng.random((40, 2))])
-    edges = neighbours(patches)
-    assert not ((edges[:, 0] < 40) & (edges[:, 1] >= 40)).any()
+    assert not (np.diff(neighbours(patches) >= 40, axis=1)).any()
+
+
+def _covered(draw: Callable[[np.random.Generator], TwoGroups], truth: float, runs: int) -> float:
+    """How often the interval of the effect of all units, of scale 1, has the true one."""
+    hits = 0
+    for seed in range(runs):
+        groups = draw(np.random.default_rng(seed))
+        n_units = groups.units.shape[1]
+        found = region_effect(groups, np.arange(n_units), np.ones(n_units), level=0.95)
+        assert found is not None
+        hits += found.lower <= truth <= found.upper
+        by_unit = differences_by_unit(groups, np.ones(n_units)).value
+        assert found.value == pytest.approx(by_unit.mean(), rel=1e-4)
+        assert found.n == len(np.unique(groups.clusters))
+    return hits / runs
 
 
 def test_effects_of_regions_cover_the_planted_one() -> None:
-    hits, truth = 0, 0.5
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        people = np.repeat(np.arange(40), 3)
-        labels = (np.arange(40) % 2 == 0)[people]
+    people = np.repeat(np.arange(40), 3)
+    labels = (np.arange(40) % 2 == 0)[people]
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
         units = rng.standard_normal((40, 6))[people] + rng.standard_normal((120, 6))
-        units[labels] += truth * np.sqrt(2)
-        groups = _groups(units, labels, clusters=people)
-        scale = np.full(6, np.sqrt(2))
-        found = region_effect(groups, np.arange(6), scale, level=0.95)
-        assert found is not None
-        assert found.n == 40
-        hits += found.lower <= truth <= found.upper
-        by_unit = differences_by_unit(groups, scale).value
-        assert found.value == pytest.approx(by_unit.mean(), rel=1e-4)
-    assert hits >= 88
+        units[labels] += 0.5 * np.sqrt(2)
+        return _groups(units / np.sqrt(2), labels, clusters=people)
+
+    assert _covered(draw, 0.5, runs=100) >= 0.88
 
 
 def test_effects_of_regions_cover_where_a_small_group_varies_more() -> None:
     """Ten images against 50; degrees of freedom of all images would give 92 %."""
-    hits, runs, labels = 0, 400, np.arange(60) < 10
-    for seed in range(runs):
-        units = np.random.default_rng(seed).standard_normal((60, 1))
-        units *= np.where(labels, 3, 1)[:, None]
-        found = region_effect(_groups(units, labels), np.arange(1), np.ones(1), level=0.95)
-        assert found is not None
-        hits += found.lower <= 0 <= found.upper
-    assert 0.935 * runs <= hits <= 0.975 * runs
+    labels = np.arange(60) < 10
+
+    def draw(rng: np.random.Generator) -> TwoGroups:
+        return _groups(rng.standard_normal((60, 1)) * np.where(labels, 3, 1)[:, None], labels)
+
+    assert 0.935 <= _covered(draw, 0, runs=400) <= 0.975

@@ -11,29 +11,26 @@ import pytest
 
 from bias_audit.analyses.mapping.concentration import (
     Concentration,
+    FaceMap,
     Hits,
     concentration,
     log_counts,
-    relative_entropy,
-)
-from bias_audit.analyses.mapping.group_maps import (
-    FaceMap,
-    FaceMapSettings,
     map_faces,
     principal_scores,
+    relative_entropy,
 )
 from bias_audit.analyses.methods.concept_map import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, HypothesisFamilies
 from bias_audit.statistics.multiplicity import resampling_p
-from tests.analyses.planted import AGE, GENDER, make_subject, planted
+from tests.analyses.planted import AGE, GENDER, make_subject, of_type, planted
 
 QUICK = Params(layer="late", bootstrap_draws=100)
 
 
 def _rows(blocks: tuple[Any, ...]) -> dict[str, GroupRow]:
-    tables = [block for block in blocks if isinstance(block, GroupTable)]
+    tables = of_type(blocks, GroupTable)
     return {row.group.label: row for table in tables for row in table.rows}
 
 
@@ -75,11 +72,22 @@ def test_the_map_holds_like_faces_together() -> None:
     centres, noise = rng.standard_normal((4, 30)), 0.2 * rng.standard_normal((200, 30))
     units = (centres[kinds] + noise).astype(np.float32)
     units[:, 7] = 5
-    faces = map_faces(units, np.arange(200), FaceMapSettings(), np.random.default_rng(1))
+    faces, again = (
+        map_faces(
+            units,
+            np.arange(200),
+            np.random.default_rng(1),
+            side=None,
+            axes=50,
+            epochs=10,
+            sigma=1.0,
+            rate=0.5,
+        )
+        for _ in range(2)
+    )
     assert faces.side == round(math.sqrt(5 * math.sqrt(200)))
     held = {cell: set(kinds[faces.cells == cell].tolist()) for cell in faces.cells}
     assert all(len(kind) == 1 for kind in held.values())
-    again = map_faces(units, np.arange(200), FaceMapSettings(), np.random.default_rng(1))
     np.testing.assert_array_equal(faces.cells, again.cells)
 
 
@@ -98,7 +106,11 @@ def test_principal_scores_keep_the_largest_variances(shape: tuple[int, int]) -> 
 
 
 def test_planted_concentration_is_found_and_the_rest_is_not() -> None:
-    outcome = PLUGIN.run(planted(n=600, n_units=8, strength=2.0), QUICK)
+    subject = replace(
+        planted(n=600, n_units=8, strength=2.0), multiplicity=Multiplicity(draws=199)
+    )
+    outcome = PLUGIN.run(subject, QUICK)
+    assert PLUGIN.run(subject, QUICK) == outcome
     rows = _rows(outcome.blocks)
     for level in AGE.levels:
         row = rows[level]
@@ -113,16 +125,17 @@ def test_planted_concentration_is_found_and_the_rest_is_not() -> None:
         assert estimate.value < 0.1
     texts = " ".join(finding.text for finding in outcome.findings)
     assert "3 of 5 groups (marginals) are concentrated" in texts
-    families = next(b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
+    (families,) = of_type(outcome.blocks, HypothesisFamilies)
     assert [family.name for family in families.families] == ["global", "marginals", "cells"]
     assert families.families[1].rejected == 3
+    assert {family.draws for family in families.families} == {199}
 
 
 def test_without_an_effect_nothing_is_claimed() -> None:
     outcome = PLUGIN.run(planted(n=300, strength=0.0, seed=1), QUICK)
     (told,) = outcome.findings
     assert "was not found to tell anything" in told.text
-    families = next(b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
+    (families,) = of_type(outcome.blocks, HypothesisFamilies)
     assert [family.is_open for family in families.families] == [True, False, False]
     assert PLUGIN.families(QUICK, (AGE, GENDER)) == len(families.families)
 
@@ -179,11 +192,6 @@ def test_duplicates_change_nothing() -> None:
     np.testing.assert_allclose(once.permuted, twice.permuted)
 
 
-def test_results_repeat() -> None:
-    subject = planted(n=180)
-    assert PLUGIN.run(subject, QUICK) == PLUGIN.run(subject, QUICK)
-
-
 def test_small_and_empty_groups_get_a_reason_and_no_value() -> None:
     rng = np.random.default_rng(0)
     codes = np.repeat([0, 1], [80, 6])[:, None]
@@ -194,15 +202,8 @@ def test_small_and_empty_groups_get_a_reason_and_no_value() -> None:
     assert rows["middle"].estimate is None
     assert rows["middle"].reason == "6 independent images, fewer than 10: suppressed"
     assert rows["old"].reason == "no images"
-    ledger = next(block for block in outcome.blocks if isinstance(block, GroupLedger))
+    (ledger,) = of_type(outcome.blocks, GroupLedger)
     assert [entry.group.label for entry in ledger.entries] == ["middle", "old"]
-
-
-def test_more_draws_than_the_default_are_made_where_the_plan_says_so() -> None:
-    subject = replace(planted(n=90), multiplicity=Multiplicity(draws=199))
-    families = PLUGIN.run(subject, QUICK).blocks[-2]
-    assert isinstance(families, HypothesisFamilies)
-    assert {family.draws for family in families.families} == {199}
 
 
 def test_a_layer_without_differences_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import DifferenceMap, EarlierMap, UnitMap
 from bias_audit.results.store import read_audit
-from tests.analyses.planted import planted
+from tests.analyses.planted import of_type, planted
 from tests.report.synthetic import Made, make_audit
 
 Places = np.ndarray[Any, Any]
@@ -40,10 +41,6 @@ def _params(**changed: Any) -> Params:
     return Params.model_validate(SETTINGS | changed)
 
 
-def _same(places: Places) -> Places:
-    return places
-
-
 def _turned(places: Places) -> Places:
     """A quarter turn and a mirror image, which leave the unit square as it is."""
     return np.stack([places[:, 1], places[:, 0]], axis=1)
@@ -56,7 +53,7 @@ def _shuffled(places: Places) -> Places:
 def _earlier(
     folder: Path,
     outcome: Outcome,
-    change: Callable[[Places], Places] = _same,
+    change: Callable[[Places], Places] | None = None,
     *,
     architectures: tuple[str, ...] = ("net",),
     factor: float = 1.0,
@@ -87,25 +84,32 @@ def _earlier(
         for subject, name in zip(made.result.subjects, architectures, strict=True)
     )
     arrays = {
-        key: change(array) if key.endswith("-positions") else array
+        key: change(array) if change and key.endswith("-positions") else array
         for key, array in outcome.arrays.items()
     }
     result = made.result.model_copy(update={"name": "spring", "subjects": subjects})
     return Made(result, {"maps": arrays}).write(folder)
 
 
+@cache
+def _before() -> Outcome:
+    return PLUGIN.run(_subject(), _params())
+
+
+def _after(folder: Path, change: Callable[[Places], Places], **changed: Any) -> Outcome:
+    """The same subject beside an audit of the same maps, whose places were changed."""
+    run = _earlier(folder / "spring", _before(), change)
+    return PLUGIN.run(_subject(), _params(earlier=run, **changed))
+
+
 def _beside(outcome: Outcome) -> tuple[UnitMap, EarlierMap]:
-    first = outcome.blocks[0]
-    assert isinstance(first, UnitMap)
+    first, *_ = of_type(outcome.blocks, UnitMap)
     assert first.earlier is not None
     return first, first.earlier
 
 
 def test_a_planted_turn_is_undone_and_told(tmp_path: Path) -> None:
-    subject = _subject()
-    before = PLUGIN.run(subject, _params())
-    folder = _earlier(tmp_path / "spring", before, _turned)
-    after = PLUGIN.run(subject, _params(earlier=folder))
+    before, after = _before(), _after(tmp_path, _turned)
     block, told = _beside(after)
     expected = _turned(before.arrays[block.positions])
     np.testing.assert_allclose(after.arrays[block.positions], expected, atol=1e-5)
@@ -139,10 +143,7 @@ def test_any_turn_of_a_noisy_layout_is_found_up_to_the_noise(mirror: int) -> Non
 
 
 def test_shuffled_units_are_no_match_and_nothing_is_turned(tmp_path: Path) -> None:
-    subject = _subject()
-    before = PLUGIN.run(subject, _params())
-    folder = _earlier(tmp_path / "spring", before, _shuffled)
-    after = PLUGIN.run(subject, _params(earlier=folder))
+    before, after = _before(), _after(tmp_path, _shuffled)
     block, told = _beside(after)
     assert not told.is_match
     assert told.by_chance[0] <= told.disparity
@@ -163,29 +164,28 @@ def test_unrelated_layouts_match_as_often_as_chance_has_it() -> None:
 
 
 def test_earlier_places_are_taken_over_if_asked_for(tmp_path: Path) -> None:
-    subject = _subject()
-    before = PLUGIN.run(subject, _params())
-    folder = _earlier(tmp_path / "spring", before, _shuffled)
-    after = PLUGIN.run(subject, _params(earlier=folder, places="earlier"))
+    after = _after(tmp_path, _shuffled, places="earlier")
     block, told = _beside(after)
-    expected = _shuffled(before.arrays[block.positions])
+    expected = _shuffled(_before().arrays[block.positions])
     np.testing.assert_allclose(after.arrays[block.positions], expected, atol=1e-6)
     assert (told.places, told.is_match) == ("taken", False)
     assert block.layout.endswith("as in the audit spring")
     assert "place by place" in " ".join(shapes()["unit_map"].text(block).notes)
     assert any("places mean nothing for how these units respond" in said for said in after.limits)
-    tested = _params(earlier=folder, places="earlier", differences={"test": "clusters"})
-    assert any("set differences" in p for p in PLUGIN.problems(tested, subject.faces.table, None))
+    tested = _params(
+        earlier=tmp_path / "spring", places="earlier", differences={"test": "clusters"}
+    )
+    problems = PLUGIN.problems(tested, _subject().faces.table, None)
+    assert any("set differences" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("colours", ["earlier", "own"])
 def test_colours_end_where_the_earlier_ones_do_unless_told_otherwise(
     tmp_path: Path, colours: str
 ) -> None:
-    subject = _subject()
-    before = PLUGIN.run(subject, _params())
+    before = _before()
     folder = _earlier(tmp_path / "spring", before, factor=1.5)
-    after = PLUGIN.run(subject, _params(earlier=folder, colours=colours))
+    after = PLUGIN.run(_subject(), _params(earlier=folder, colours=colours))
     factor = 1.5 if colours == "earlier" else 1.0
     for one, other in zip(before.blocks, after.blocks, strict=True):
         assert isinstance(one, UnitMap | DifferenceMap)
@@ -203,18 +203,16 @@ def test_layers_of_the_earlier_audit_are_the_default(tmp_path: Path) -> None:
     after = PLUGIN.run(subject, _params(layers=None, earlier=folder))
     assert _beside(after)[0].layer == "early"
     both = PLUGIN.run(subject, _params(layers=["early", "late"], earlier=folder))
-    assert [b.layer for b in both.blocks if isinstance(b, UnitMap) and b.earlier] == ["early"]
+    assert [b.layer for b in of_type(both.blocks, UnitMap) if b.earlier] == ["early"]
     assert any("has no maps of late" in said for said in both.limits)
 
 
 def test_groups_that_only_one_audit_has_are_told(tmp_path: Path) -> None:
-    subject = _subject()
-    before = PLUGIN.run(subject, _params())
-    first = before.blocks[0]
-    assert isinstance(first, UnitMap)
+    first, *_ = of_type(_before().blocks, UnitMap)
     fewer = first.model_copy(update={"counts": (0, *first.counts[1:])})
-    folder = _earlier(tmp_path / "spring", replace(before, blocks=(fewer, *before.blocks[2:])))
-    after = PLUGIN.run(subject, _params(earlier=folder))
+    blocks = (fewer, *_before().blocks[2:])
+    folder = _earlier(tmp_path / "spring", replace(_before(), blocks=blocks))
+    after = PLUGIN.run(_subject(), _params(earlier=folder))
     assert any("only this audit maps" in said and "young" in said for said in after.limits)
 
 
@@ -225,16 +223,14 @@ def _refusal(folder: Path, **changed: Any) -> str:
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
-    before = PLUGIN.run(_subject(), _params())
-    said = _refusal(_earlier(tmp_path, before, architectures=("other",)))
+    said = _refusal(_earlier(tmp_path, _before(), architectures=("other",)))
     assert "expected a backbone of the architecture net" in said
     assert "backbone other (other)" in said
     assert str(tmp_path) in said
 
 
 def test_of_several_backbones_one_must_be_named(tmp_path: Path) -> None:
-    before = PLUGIN.run(_subject(), _params())
-    folder = _earlier(tmp_path, before, architectures=("other", "net", "net"))
+    folder = _earlier(tmp_path, _before(), architectures=("other", "net", "net"))
     audit = read_audit(folder)
     names = [subject.backbone.name for subject in audit.subjects]
     assert "earlier_backbone" in _refusal(folder)
@@ -257,13 +253,12 @@ def test_of_several_backbones_one_must_be_named(tmp_path: Path) -> None:
 def test_positions_that_cannot_be_those_of_the_units_are_refused(
     tmp_path: Path, change: Callable[[Places], Places], said: str
 ) -> None:
-    folder = _earlier(tmp_path, PLUGIN.run(_subject(), _params()), change)
     with pytest.raises(AnalysisError, match=said):
-        PLUGIN.run(_subject(), _params(earlier=folder))
+        _after(tmp_path, change)
 
 
 def test_damaged_runs_are_refused_and_never_unpickled(tmp_path: Path) -> None:
-    folder = _earlier(tmp_path, PLUGIN.run(_subject(), _params()))
+    folder = _earlier(tmp_path, _before())
     positions = folder / "arrays" / "maps" / "layer0-positions.npy"
     np.save(positions, np.array([{}]), allow_pickle=True)
     assert "expected an array of this run" in _refusal(folder)
@@ -274,9 +269,8 @@ def test_damaged_runs_are_refused_and_never_unpickled(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_found_before_the_work(tmp_path: Path) -> None:
-    subject = _subject()
-    table = subject.faces.table
-    run = _earlier(tmp_path / "run", PLUGIN.run(subject, _params()))
+    table = _subject().faces.table
+    run = _earlier(tmp_path / "run", _before())
     made = make_audit()
     without = made.result.subjects[0].model_copy(update={"analyses": ()})
     bare = Made(made.result.model_copy(update={"subjects": (without,)}), {}).write(tmp_path / "b")

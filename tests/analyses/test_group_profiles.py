@@ -78,20 +78,6 @@ def test_interval_covers_a_known_deviation() -> None:
     assert hits >= 0.85 * 60
 
 
-def test_blocks_of_units_and_draws_do_not_change_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = planted(n=120)
-    whole = PLUGIN.run(subject, QUICK).blocks
-    monkeypatch.setattr("bias_audit.analyses.mapping.profiles._UNITS", 5)
-    monkeypatch.setattr("bias_audit.analyses.mapping.profiles._BLOCK_VALUES", 500)
-    for one, other in zip(whole, PLUGIN.run(subject, QUICK).blocks, strict=True):
-        for label, row in _rows(one).items():
-            again = _rows(other)[label].deviation
-            assert row.deviation is not None
-            assert again is not None
-            assert again.lower == pytest.approx(row.deviation.lower, abs=1e-4)
-            assert again.upper == pytest.approx(row.deviation.upper, abs=1e-4)
-
-
 def test_empty_small_and_constant_groups_are_listed_with_a_reason() -> None:
     rng = np.random.default_rng(0)
     codes = np.stack([np.repeat([0, 1], [40, 43]), np.repeat([0, 1], [80, 3])], axis=1)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from bias_audit.analyses.mapping.layout import Repeated, mean_ranks, ranked
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.layout_quality import (
     BLURS,
     DISPARITY,
     MEASURES,
     RANGES,
     SHRINKS,
+    Quality,
+    Repeated,
     active_regions,
     area_under,
     blur_curve,
     disparities,
     kept_neighbours,
     quality,
+    ranked,
     shrink_curve,
+    weighted_contrasts,
+    weights_within_groups,
 )
+from bias_audit.analyses.methods.layout_comparison import PLUGIN, Params
+from bias_audit.errors import AnalysisError
+from bias_audit.results.blocks import MethodComparison, RobustnessCurves
+from tests.analyses.planted import AGE, crossed, make_subject, of_type
 
 RNG = np.random.default_rng(0)
 
@@ -62,20 +72,20 @@ def test_regions_of_high_activity_are_counted_and_measured() -> None:
 def test_neighbours_of_the_same_places_are_all_kept_and_of_others_by_chance() -> None:
     rows = RNG.standard_normal((200, 2))
     same = kept_neighbours(rows, 3 * rows[:, ::-1] + 7)
-    assert (same.trustworthiness, same.continuity, same.preservation) == (1, 1, 1)
+    assert set(same.values()) == {1}
     other = kept_neighbours(rows, RNG.standard_normal((200, 2)))
-    assert 0.4 < other.trustworthiness < 0.6
-    assert 0.4 < other.continuity < 0.6
-    assert other.preservation == pytest.approx(10 / 199, abs=0.03)
+    assert 0.4 < other["trustworthiness"] < 0.6
+    assert 0.4 < other["continuity"] < 0.6
+    assert other["preservation"] == pytest.approx(10 / 199, abs=0.03)
 
 
 def test_what_a_layout_invents_and_what_it_loses_are_told_apart() -> None:
     square = RNG.uniform(size=(300, 2))
     folded = np.stack([np.abs(square[:, 0] - 0.5), square[:, 1]], axis=1)
     kept = kept_neighbours(square, folded)
-    assert kept.trustworthiness < 0.95 < kept.continuity  # folding brings strangers together
+    assert kept["trustworthiness"] < 0.95 < kept["continuity"]  # folding brings strangers together
     torn = kept_neighbours(folded, square)
-    assert torn.continuity < 0.95 < torn.trustworthiness
+    assert torn["continuity"] < 0.95 < torn["trustworthiness"]
 
 
 def test_layouts_of_one_shape_have_no_disparity() -> None:
@@ -113,18 +123,19 @@ def test_quality_covers_the_measures_and_knows_no_map_of_a_line() -> None:
 
 def _repeated(name: str, goodness: float, spread: float, rng: np.random.Generator) -> Repeated:
     """A layout that is as good by every measure."""
-    rows: list[dict[str, float | None]] = []
+    found = []
     for _ in range(6):
         drawn = goodness + spread * rng.standard_normal(len(MEASURES) - 1)
         keys = [key for key in MEASURES if key != DISPARITY]
-        rows.append(
-            {
-                key: float(value if MEASURES[key].better == "higher" else 1 - value)
-                for key, value in zip(keys, drawn, strict=True)
-            }
+        found.append(
+            Quality(
+                {
+                    key: float(value if MEASURES[key].better == "higher" else 1 - value)
+                    for key, value in zip(keys, drawn, strict=True)
+                }
+            )
         )
-    apart = (1 - goodness) * (1 - np.eye(6))
-    return Repeated(name, tuple(rows), apart)
+    return Repeated(name, tuple(found), (1 - goodness) * (1 - np.eye(6)))
 
 
 def test_the_best_is_recommended_equals_are_tied_and_the_worse_is_behind() -> None:
@@ -155,13 +166,107 @@ def test_one_of_equals_is_seldom_held_to_be_worse() -> None:
 def test_a_layout_without_a_value_ranks_last_and_has_no_estimate() -> None:
     rng = np.random.default_rng(0)
     good, poor = _repeated("good", 0.9, 0.0, rng), _repeated("poor", 0.1, 0.0, rng)
-    rows = ({**good.values[0], "blur": None}, *good.values[1:])
-    methods = ranked([Repeated("good", rows, good.disparities), poor], 0.95)
+    found = (Quality({**good.found[0].measures, "blur": None}), *good.found[1:])
+    methods = ranked([Repeated("good", found, good.disparities), poor], 0.95)
     assert [method.name for method in methods] == ["good", "poor"]
     assert methods[0].estimates[list(MEASURES).index("blur")] is None
     assert methods[0].mean_rank.value == pytest.approx(1 + 1 / 8 / 6)
 
 
-def test_equals_share_their_ranks() -> None:
-    values = np.ones((2, 4, len(MEASURES)))
-    np.testing.assert_array_equal(mean_ranks(values), np.full((2, 4), 2.5))
+QUICK = Params.model_validate(
+    {
+        "layers": ["late"],
+        "layouts": [{"kind": "random"}, {"kind": "pca"}],
+        "refine_steps": [0, 20],
+        "repetitions": 4,
+    }
+)
+
+
+def _structured(n: int = 240, n_units: int = 40) -> Subject:
+    """Units that respond to one of two things, more or less."""
+    rng = np.random.default_rng(0)
+    codes = crossed(n)
+    causes = np.stack([codes[:, 0] - 1.0, 2.0 * codes[:, 1] - 1], axis=1)
+    units = 3 * causes @ rng.standard_normal((2, n_units)) + rng.standard_normal((n, n_units))
+    return make_subject(codes, {"late": units})
+
+
+def test_informed_layouts_beat_random_ones_and_numbers_repeat() -> None:
+    subject = _structured()
+    outcome = PLUGIN.run(subject, QUICK)
+    (block,), (curves,) = (
+        of_type(outcome.blocks, MethodComparison),
+        of_type(outcome.blocks, RobustnessCurves),
+    )
+    for panel, key in zip(curves.panels, ("blur", "shrink"), strict=True):
+        assert [curve.method for curve in panel.curves] == [m.name for m in block.methods]
+        column = list(MEASURES).index(key)
+        for curve, method in zip(panel.curves, block.methods, strict=True):
+            # The mean of areas is the area under the mean curve.
+            area = method.estimates[column]
+            assert area is not None
+            means = np.array([point.change.value for point in curve.points])
+            strengths = tuple(point.strength for point in curve.points)
+            assert area_under(means, strengths) == pytest.approx(area.value)
+    names = [method.name for method in block.methods]
+    assert len(names) == 4
+    assert names[0].startswith("PCA")
+    assert {method.standing for method in block.methods if method.name.startswith("random")} == {
+        "behind"
+    }
+    assert block.methods[0].name in outcome.findings[0].text
+    assert PLUGIN.run(subject, QUICK) == outcome
+
+
+def test_silent_units_are_left_out_and_counted() -> None:
+    rng = np.random.default_rng(0)
+    codes = (np.arange(60) % 3)[:, None]
+    units = rng.standard_normal((60, 12))
+    units[:, 5] = 1
+    outcome = PLUGIN.run(make_subject(codes, {"late": units}, (AGE,)), QUICK)
+    assert any("1 of 12 units of late" in limit for limit in outcome.limits)
+    constant = make_subject(codes, {"late": np.ones((60, 12))}, (AGE,))
+    with pytest.raises(AnalysisError, match="4 units that respond unlike"):
+        PLUGIN.run(constant, QUICK)
+
+
+def test_the_swarm_itself_is_not_refined_and_settings_are_checked() -> None:
+    assert Params().refinements(Params().placements[0][0]) == (0, 100)
+    swarm = next(layout for layout, _ in Params().placements if layout.kind == "particle_swarm")
+    assert Params().refinements(swarm) == (0,)
+    assert len(Params().placements) == 7
+    with pytest.raises(ValidationError, match="did you mean 'umap'"):
+        Params.model_validate({"layouts": [{"kind": "umpa"}]})
+    with pytest.raises(ValidationError, match="from 0 to 10000"):
+        Params.model_validate({"refine_steps": [-1]})
+
+
+def test_clusters_are_drawn_whole_and_within_their_group() -> None:
+    codes = np.repeat([0, 1, 3], [40, 20, 1])
+    clusters = np.arange(61) // 2  # the last group's only image is a cluster
+    draws = np.stack(
+        [weights_within_groups(codes, clusters, np.random.default_rng(i)) for i in range(200)]
+    )
+    np.testing.assert_array_equal(draws[:, 0:60:2], draws[:, 1:60:2])
+    assert (draws[:, :40].sum(axis=1) == 40).all()
+    assert (draws[:, 40:60].sum(axis=1) == 20).all()
+    assert (draws[:, 60] == 1).all()
+    np.testing.assert_allclose(draws.mean(axis=0), 1, atol=0.35)
+
+
+def test_weighted_contrasts_are_those_of_repeated_images() -> None:
+    rng = np.random.default_rng(0)
+    units = rng.standard_normal((3000, 7)).astype(np.float32)
+    codes = rng.integers(5, size=3000) * 2
+    weights = rng.integers(3, size=3000)
+    weights[codes == 4] = 0
+    repeated = np.repeat(np.arange(3000), weights)
+    means = np.stack(
+        [
+            units[repeated[codes[repeated] == g]].mean(axis=0, dtype=np.float64)
+            for g in (0, 2, 6, 8)
+        ]
+    )
+    found = weighted_contrasts(units, codes, weights)
+    np.testing.assert_allclose(found, means - means.mean(axis=0), atol=1e-7)

@@ -13,18 +13,23 @@ from sklearn.manifold import trustworthiness
 
 from bias_audit.analyses.layouts.graph import joined_edges, spring_layout
 from bias_audit.analyses.layouts.self_organizing_map import spread
-from bias_audit.analyses.mapping.group_maps import SIDE, rasters
 from bias_audit.analyses.mapping.kernels import nearest
 from bias_audit.analyses.mapping.layout import (
+    SIDE,
     Distance,
+    align_colours,
+    align_units,
     comparable,
     pairwise,
+    rasters,
     silent_units,
     unit_square,
 )
 from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
+from bias_audit.analyses.methods.topomap import PLUGIN as TOPOMAP
 from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import LAYOUTS
+from tests.analyses.planted import crossed, make_subject, planted
 
 KINDS = LAYOUTS.kinds()
 INFORMED = tuple(kind for kind in KINDS if kind != "random")
@@ -35,18 +40,6 @@ def _placed(kind: str, signatures: FloatArray, distance: Distance, seed: int = 1
     plugin = LAYOUTS.load(kind)
     placed = plugin.place(signatures, distance, np.random.default_rng(seed), plugin.params_type())
     return np.asarray(placed)
-
-
-def test_the_published_layouts_are_there() -> None:
-    assert set(KINDS) == {
-        "graph",
-        "particle_swarm",
-        "pca",
-        "random",
-        "self_organizing_map",
-        "tsne",
-        "umap",
-    }
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -211,3 +204,78 @@ def test_raster_is_linear_inside_and_zero_outside() -> None:
     assert 0.5 < inside.mean() < 0.9
     np.testing.assert_allclose(drawn[0][inside], expected[inside], atol=1e-5)
     np.testing.assert_array_equal(drawn[2], -drawn[0])
+
+
+TURNS = [(0.0, 1), (0.7, 1), (2.5, 1), (0.0, -1), (1.9, -1)]
+
+
+def _turn(angle: float, mirror: int) -> np.ndarray:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, sine], [-sine, cosine]]) @ np.diag([mirror, 1])
+
+
+def _disc(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    angle, radius = rng.uniform(0, 2 * np.pi, n), 0.5 * np.sqrt(rng.random(n))
+    return 0.5 + np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+def _colours(places: np.ndarray) -> np.ndarray:
+    """Three groups that differ in different corners, so that no turn but one fits."""
+    x, y = (places - 0.5).T
+    return np.stack([x + 0.3 * y, np.exp(-((x - 0.2) ** 2 + (y - 0.25) ** 2) / 0.02), x * y])
+
+
+@pytest.mark.parametrize(("angle", "mirror"), TURNS)
+def test_a_turned_layout_of_the_same_units_is_turned_back(angle: float, mirror: int) -> None:
+    reference = _disc(50, 0)
+    turned = (reference - 0.5) @ _turn(angle, mirror) + 3.0
+    np.testing.assert_allclose(align_units(turned, reference), reference, atol=1e-12)
+
+
+@pytest.mark.parametrize(("angle", "mirror"), TURNS)
+def test_a_layout_of_other_units_is_turned_by_its_colours(angle: float, mirror: int) -> None:
+    reference, straight = _disc(400, 0), _disc(300, 1)
+    turned = (straight - 0.5) @ _turn(angle, mirror) + 0.5
+    found = align_colours(turned, _colours(straight), reference, _colours(reference))
+    # Turns are tried in steps of one degree, which at the rim are 0.0087.
+    assert np.abs(found - straight).max() < 0.05
+    np.testing.assert_allclose(pdist(found), pdist(turned))
+
+
+def test_groups_without_images_play_no_part() -> None:
+    places, values = _disc(100, 3), _colours(_disc(100, 3))
+    with_empty = np.concatenate([values, np.full((1, 100), np.nan)])
+    found = align_colours(places, with_empty, places, with_empty)
+    np.testing.assert_allclose(found, places, atol=1e-12)
+
+
+def test_layouts_that_cannot_be_compared_are_refused() -> None:
+    places = _disc(10, 0)
+    with pytest.raises(ValueError, match="same units"):
+        align_units(places, places[:5])
+    with pytest.raises(ValueError, match="same groups"):
+        align_colours(places, np.ones((2, 10)), places, np.ones((3, 10)))
+
+
+def test_further_layers_of_a_topographic_map_are_turned_like_the_first() -> None:
+    """Two layers respond alike, their units in another order: only places tell them apart."""
+    late = planted(n=240, n_units=40).activations.units("late")
+    other = late[:, np.random.default_rng(0).permutation(40)]
+    subject = make_subject(crossed(240), {"early": other, "late": late})
+    drawn = {}
+    for align in (True, False):
+        params = TOPOMAP.params_type.model_validate(
+            {
+                "layers": ["early", "late"],
+                "layout": {"kind": "random"},
+                "differences": {"test": "none"},
+                "align": align,
+            }
+        )
+        outcome = TOPOMAP.run(subject, params)
+        drawn[align] = [outcome.arrays[f"layer{i}-marginal-rasters"][:3] for i in (0, 1)]
+        assert any("is turned" in sentence for sentence in outcome.method) == align
+    np.testing.assert_array_equal(drawn[True][0], drawn[False][0])
+    aligned, plain = (float((one * two).sum()) for one, two in (drawn[True], drawn[False]))
+    assert aligned > plain

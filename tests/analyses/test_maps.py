@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from pydantic import ValidationError
 from scipy.stats import binom
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.mapping.differences import Comparison, comparisons, over_maps
-from bias_audit.analyses.mapping.group_distances import halves, moments_of
+from bias_audit.analyses.mapping.comparisons import Comparison, comparisons
+from bias_audit.analyses.mapping.differences import over_maps
 from bias_audit.analyses.mapping.group_maps import leaf_order
+from bias_audit.analyses.mapping.layout import layout_name
+from bias_audit.analyses.mapping.profiles import halves, moments_of
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
 from bias_audit.results.blocks import DifferenceMap, GroupDifference, HypothesisFamilies, UnitMap
-from tests.analyses.planted import AGE, GENDER, make_subject, planted
+from tests.analyses.planted import AGE, GENDER, crossed, make_subject, of_type, planted
 
 HAIR = Attribute("hair", ("none", "some"))
 BASE: dict[str, Any] = {
@@ -35,9 +37,8 @@ def _params(**changed: Any) -> Params:
 
 def _blocks(subject: Subject, params: Params) -> tuple[list[UnitMap], DifferenceMap]:
     found = PLUGIN.run(subject, params).blocks
-    maps = [block for block in found if isinstance(block, UnitMap)]
-    (tested,) = (block for block in found if isinstance(block, DifferenceMap))
-    return maps, tested
+    (tested,) = of_type(found, DifferenceMap)
+    return of_type(found, UnitMap), tested
 
 
 def _three(n: int, seed: int, *, effect: float = 0.0, n_units: int = 12) -> Subject:
@@ -54,7 +55,9 @@ def _of(block: DifferenceMap, one: str) -> GroupDifference:
 
 
 def test_marginals_pairs_and_intersections_share_one_layout_and_scale() -> None:
-    maps, tested = _blocks(_three(240, 0), _params())
+    subject = _three(240, 0)
+    outcome = PLUGIN.run(subject, _params())
+    maps, (tested,) = of_type(outcome.blocks, UnitMap), of_type(outcome.blocks, DifferenceMap)
     titles = [block.title.removesuffix(" at late") for block in maps]
     assert titles == [
         "Levels of every attribute",
@@ -66,13 +69,13 @@ def test_marginals_pairs_and_intersections_share_one_layout_and_scale() -> None:
     assert [len(block.groups) for block in maps] == [7, 6, 6, 4, 12]
     assert len({(block.positions, block.limit) for block in maps}) == 1
     assert tested.positions == maps[0].positions
-
-
-def test_pairs_are_means_over_their_images() -> None:
-    subject = _three(240, 0)
-    outcome = PLUGIN.run(subject, _params())
-    block = outcome.blocks[2]
-    assert isinstance(block, UnitMap)
+    places = outcome.arrays[tested.positions]
+    assert (places.min(axis=0) == 0).all()
+    assert (places.max(axis=0) == 1).all()
+    again = PLUGIN.run(subject, _params())
+    for key, array in outcome.arrays.items():
+        np.testing.assert_array_equal(array, again.arrays[key])
+    # Pairs are means over their images.
     units, codes = subject.activations.units("late"), subject.faces.table.codes
     means = [
         units[(codes[:, 0] == age) & (codes[:, 2] == hair)].mean(axis=0)
@@ -80,30 +83,28 @@ def test_pairs_are_means_over_their_images() -> None:
         for hair in range(2)
     ]
     expected = np.array(means) - np.mean(means, axis=0)
-    np.testing.assert_allclose(outcome.arrays[block.values], expected, atol=1e-5)
+    np.testing.assert_allclose(outcome.arrays[maps[2].values], expected, atol=1e-5)
 
 
 def test_a_dendrogram_puts_like_levels_side_by_side() -> None:
-    rng = np.random.default_rng(0)
-    codes = np.stack([np.arange(360) % 3, np.arange(360) // 3 % 2], axis=1)
+    rng, codes = np.random.default_rng(0), crossed(360)
     units = rng.standard_normal((360, 10))
     units[codes[:, 0] != 1] += np.linspace(-2, 2, 10)  # young and old are alike, middle is not
     subject = make_subject(codes, {"late": units})
-    declared, _ = _blocks(subject, _params())
-    ranked, _ = _blocks(subject, _params(order="dendrogram"))
-    assert [g.label for g in declared[0].groups][:3] == list(AGE.levels)
-    assert {g.label for g in ranked[0].groups[1:2]} <= {"young", "old"}
-    assert {group.label for group in ranked[1].groups} == {g.label for g in declared[1].groups}
-    by_label = []
-    for maps, params in ((declared, _params()), (ranked, _params(order="dendrogram"))):
-        labels = [group.label for group in maps[1].groups]
-        values = PLUGIN.run(subject, params).arrays[maps[1].values]
-        by_label.append(dict(zip(labels, values, strict=True)))
-    for label, own in by_label[0].items():
-        np.testing.assert_allclose(own, by_label[1][label], atol=1e-6)
+    found = {}
+    for order in ("declared", "dendrogram"):
+        outcome = PLUGIN.run(subject, _params(order=order))
+        marginal, cells = of_type(outcome.blocks, UnitMap)
+        values = outcome.arrays[cells.values]
+        found[order] = dict(zip((g.label for g in cells.groups), values, strict=True))
+        levels = [group.label for group in marginal.groups][:3]
+        assert levels == list(AGE.levels) if order == "declared" else levels[1] != "middle"
+    assert set(found["declared"]) == set(found["dendrogram"])
+    for label, own in found["declared"].items():
+        np.testing.assert_allclose(own, found["dendrogram"][label], atol=1e-6)
     line = np.array([[4.0, 0, 0], [0, 0, 4], [3, 1, 0], [0, 1, 3]])
-    order = leaf_order(line).tolist()
-    assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset((0, 2)), frozenset((1, 3))}
+    leaves = leaf_order(line).tolist()
+    assert {frozenset(leaves[:2]), frozenset(leaves[2:])} == {frozenset((0, 2)), frozenset((1, 3))}
 
 
 @pytest.mark.parametrize("test", ["clusters", "max_t"])
@@ -111,7 +112,7 @@ def test_planted_units_are_found_and_lie_inside_the_mask(test: str) -> None:
     subject = _three(600, 1, effect=1.0, n_units=30)
     params = _params(differences={"test": test, "permutations": 199})
     outcome = PLUGIN.run(subject, params)
-    block = next(b for b in outcome.blocks if isinstance(b, DifferenceMap))
+    (block,) = of_type(outcome.blocks, DifferenceMap)
     index = next(i for i, e in enumerate(block.differences) if e.attribute == "gender")
     p_values = outcome.arrays[block.p_values][index]
     assert set(np.flatnonzero(p_values <= 0.05)) == {0, 1, 2}
@@ -128,7 +129,7 @@ def test_planted_units_are_found_and_lie_inside_the_mask(test: str) -> None:
     assert effect is not None
     assert effect.lower < -1 < effect.upper or abs(effect.value + 1) < 0.25
     assert _of(block, "none").n_regions == 0
-    (families,) = (b for b in outcome.blocks if isinstance(b, HypothesisFamilies))
+    (families,) = of_type(outcome.blocks, HypothesisFamilies)
     (family,) = families.families
     assert family.name == f"difference maps at {block.layer}"
     assert family.n_hypotheses == family.n_tested == len(block.differences)
@@ -160,11 +161,11 @@ def test_halves_share_no_cluster_and_have_every_intersection() -> None:
     rng = np.random.default_rng(0)
     clusters = rng.integers(0, 150, 360)
     subject = planted(360, clusters=clusters)
-    split = halves(subject)
+    split = halves(subject.faces, subject.rng("halves"))
     assert not set(clusters[split.placing]) & set(clusters[split.testing])
     assert sorted([*split.placing, *split.testing]) == list(range(360))
     units, cells = subject.activations.units("late"), subject.faces.table.cells
-    found = moments_of(subject, "late", split.placing)
+    found = moments_of(units, cells, 6, split.placing)
     for cell in range(6):
         own = units[split.placing][cells[split.placing] == cell]
         np.testing.assert_allclose(found.mean[cell], own.mean(axis=0), atol=1e-5)
@@ -175,7 +176,7 @@ def test_shares_are_those_planted_whatever_the_noise() -> None:
     values = []
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        codes = np.stack([np.arange(180) % 3, np.arange(180) // 3 % 2], axis=1)
+        codes = crossed(180)
         units = rng.standard_normal((180, 40))
         units[:, :20] += (codes[:, :1] - 1.0) * 1.0
         units[:, 20:] += codes[:, 1:] * 0.5 * np.sqrt(2)
@@ -256,16 +257,45 @@ def test_regions_are_adjusted_for_the_maps_by_holm() -> None:
     assert known[1](0.9) == pytest.approx(0.9)
 
 
-def _array(outcome: Any, key: str) -> npt.NDArray[Any]:
-    return np.asarray(outcome.arrays[key])
-
-
 def test_values_of_difference_maps_are_standardised_within_strata() -> None:
     rng = np.random.default_rng(0)
     codes = np.stack([np.repeat([0, 1, 1], 100), rng.integers(0, 2, 300)], axis=1)
     units = 5 * rng.standard_normal((300, 8)) + 30 * codes[:, :1]
     units += 2.5 * codes[:, 1:]
     outcome = PLUGIN.run(make_subject(codes, {"late": units}), _params())
-    block = next(b for b in outcome.blocks if isinstance(b, DifferenceMap))
+    (block,) = of_type(outcome.blocks, DifferenceMap)
     index = [e.attribute for e in block.differences].index("gender")
-    np.testing.assert_allclose(_array(outcome, block.values)[index].mean(), -0.5, atol=0.12)
+    np.testing.assert_allclose(outcome.arrays[block.values][index].mean(), -0.5, atol=0.12)
+
+
+def test_empty_groups_and_silent_units_are_kept_and_counted() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.stack([np.repeat([0, 1], 30), np.arange(60) % 2], axis=1)
+    units = rng.standard_normal((60, 8))
+    units[:, 5] = 0
+    outcome = PLUGIN.run(make_subject(codes, {"late": units}), _params())
+    marginal, cells = of_type(outcome.blocks, UnitMap)
+    assert cells.n_silent == 1
+    assert marginal.counts == (30, 30, 0, 30, 30)
+    assert np.isnan(outcome.arrays[marginal.rasters][2]).all()
+    assert np.isfinite(outcome.arrays[cells.rasters][:4]).all()
+    assert any("1 of 8 units" in limit for limit in outcome.limits)
+
+
+def test_what_cannot_be_drawn_is_explained() -> None:
+    codes = (np.arange(30) % 3)[:, None]
+    with pytest.raises(AnalysisError, match="nothing to draw"):
+        PLUGIN.run(make_subject(codes, {"late": np.ones((30, 6))}, (AGE,)), _params())
+    with pytest.raises(AnalysisError, match="4 units"):
+        PLUGIN.run(make_subject(codes, {"late": np.eye(3)[codes[:, 0]]}, (AGE,)), _params())
+
+
+def test_layout_is_checked_when_the_config_is() -> None:
+    name = layout_name(Params().layout, Params().distance, Params().refine_steps)
+    assert name == "t-SNE (cosine), refined by 100 steps of particle swarm"
+    with pytest.raises(ValidationError, match="did you mean 'umap'"):
+        Params.model_validate({"layout": {"kind": "umpa"}})
+    with pytest.raises(ValidationError, match="n_neighbours"):
+        Params.model_validate({"layout": {"kind": "umap", "n_neighbours": 5}})
+    with pytest.raises(ValidationError, match="distance"):
+        Params.model_validate({"distance": "manhattan"})

@@ -10,6 +10,7 @@ from bias_audit.analyses.methods.outcome_profiles import (
     Params,
     by_confusion,
     by_outcome,
+    only,
     outcome_profiles,
 )
 from bias_audit.analyses.methods.topomap import PLUGIN as TOPOMAP
@@ -17,7 +18,7 @@ from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import GroupLedger, GroupTable, UnitMap
-from tests.analyses.planted import AGE, make_subject, planted
+from tests.analyses.planted import AGE, make_subject, of_type, planted
 
 PCA = {"layout": {"kind": "pca"}, "refine_steps": 20}
 QUICK = Params.model_validate({**PCA, "layer": "late", "bootstrap_draws": 200})
@@ -27,16 +28,15 @@ def test_groups_are_those_of_the_out_of_fold_predictions() -> None:
     subject = planted(n=300, strength=0.6)
     (target,) = targets_of(subject.faces.table, ["age"])
     scores = out_of_fold_scores(subject, ProbeSpec(target, "late", QUICK.probes))
-    outcomes = by_outcome(target, scores, subject.faces.clusters)
-    cells = by_confusion(target, scores, subject.faces.clusters)
+    outcomes, cells = by_outcome(target, scores), by_confusion(target, scores)
     right = scores.predicted == scores.part.codes
     assert 30 < right.sum() < 290
-    assert outcomes.independent[::2].sum() == right.sum()
-    assert cells.independent.sum() == 300
-    matrix = cells.independent.reshape(3, 3)
-    np.testing.assert_array_equal(np.diag(matrix), outcomes.independent[::2])
+    np.testing.assert_array_equal(outcomes.codes % 2 == 0, right)
+    matrix = np.bincount(cells.codes, minlength=9).reshape(3, 3)
+    assert matrix.sum() == 300
+    np.testing.assert_array_equal(np.diag(matrix), np.bincount(outcomes.codes)[::2])
     assert cells.groups[1].levels == (("annotated age young", "predicted middle"),)
-    profiles = outcome_profiles(subject.activations.units("late"), outcomes.of([0, 1], "outcome"))
+    profiles = outcome_profiles(subject.activations.units("late"), only(outcomes, [0, 1]))
     young = target.codes == 0
     expected = subject.activations.units("late")[young & ~right].mean(axis=0)
     np.testing.assert_allclose(profiles.means[1], expected, atol=1e-5)
@@ -51,16 +51,14 @@ def test_an_image_taken_for_another_level_looks_like_that_level() -> None:
     units = rng.standard_normal((480, 20)) + 4 * np.eye(3, 20)[looks]
     subject = make_subject(codes, {"late": units}, (AGE,))
     outcome = PLUGIN.run(subject, QUICK)
-    confusions = next(
-        b for b in outcome.blocks if isinstance(b, UnitMap) and "Confusions" in b.title
-    )
+    _, confusions = of_type(outcome.blocks, UnitMap)
     names = [group.levels[0] for group in confusions.groups]
     values = outcome.arrays[confusions.values]
     taken = values[names.index(("annotated age young", "predicted middle"))]
     young = values[names.index(("annotated age young", "predicted young"))]
     middle = values[names.index(("annotated age middle", "predicted middle"))]
     assert np.linalg.norm(taken - middle) < 0.3 * np.linalg.norm(taken - young)
-    table = next(block for block in outcome.blocks if isinstance(block, GroupTable))
+    (table,) = of_type(outcome.blocks, GroupTable)
     distance = table.rows[0].estimate
     assert distance is not None
     # Two of 20 units differ by 4 standard deviations within groups; "young" is two mixed kinds.
@@ -69,11 +67,11 @@ def test_an_image_taken_for_another_level_looks_like_that_level() -> None:
 
 def test_small_groups_are_suppressed_and_named() -> None:
     outcome = PLUGIN.run(planted(n=240, strength=3.0), QUICK)
-    age, gender = (block for block in outcome.blocks if isinstance(block, GroupTable))
+    age, gender = of_type(outcome.blocks, GroupTable)
     assert all(row.estimate is None for row in age.rows)
     assert all("wrong: " in (row.reason or "") for row in age.rows)
     assert all(row.estimate is not None for row in gender.rows)
-    ledgers = [block for block in outcome.blocks if isinstance(block, GroupLedger)]
+    ledgers = of_type(outcome.blocks, GroupLedger)
     assert {entry.group.levels[0] for entry in ledgers[0].entries} == {
         (f"age {level}", "wrong") for level in AGE.levels
     }
@@ -84,19 +82,14 @@ def test_maps_lie_on_the_layout_of_the_topographic_maps() -> None:
     maps = TOPOMAP.run(subject, TOPOMAP.params_type.model_validate({**PCA, "layers": ["late"]}))
     ours = PLUGIN.run(subject, QUICK)
     np.testing.assert_array_equal(maps.arrays["layer0-positions"], ours.arrays["layer0-positions"])
-    drawn = [block for block in ours.blocks if isinstance(block, UnitMap)]
+    drawn = of_type(ours.blocks, UnitMap)
     assert len(drawn) == 4
     for block in drawn:
         assert ours.arrays[block.rasters].shape == (len(block.groups), 100, 100)
         assert min(block.counts) >= 10
-    again = PLUGIN.run(subject, QUICK)
-    assert again.blocks == ours.blocks
-
-
-def test_both_outcomes_of_a_class_mirror_each_other() -> None:
-    outcome = PLUGIN.run(planted(n=240, strength=0.6), QUICK)
-    block = next(b for b in outcome.blocks if isinstance(b, UnitMap) and "Correct" in b.title)
-    values = outcome.arrays[block.values]
+    assert PLUGIN.run(subject, QUICK).blocks == ours.blocks
+    assert drawn[0].title.startswith("Correct")
+    values = ours.arrays[drawn[0].values]
     np.testing.assert_allclose(values[::2], -values[1::2], atol=1e-6)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from bias_audit.analyses.analysis import Head, Step, Subject, Training
 from bias_audit.analyses.methods.training import PLUGIN, Params, confidence
 from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, UnitMap
 from bias_audit.selftest.simulated import InMemoryActivations
-from tests.analyses.planted import make_subject
+from tests.analyses.planted import crossed, make_subject, of_type
 
 QUICK = Params.model_validate({"layout": {"kind": "pca"}, "layer": "late", "refine_steps": 5})
 
@@ -35,8 +34,7 @@ def _step(name: str, relation: float, subject: Subject, seed: int) -> Step:
 
 
 def _subject(relations: dict[str, float], n: int = 400) -> Subject:
-    codes = np.stack([np.arange(n) % 3, np.arange(n) // 3 % 2], axis=1)
-    plain = make_subject(codes, {"late": np.zeros((n, 10))})
+    plain = make_subject(crossed(n), {"late": np.zeros((n, 10))})
     steps = tuple(_step(*entry, plain, seed) for seed, entry in enumerate(relations.items()))
     last = steps[-1]
     return replace(
@@ -49,7 +47,7 @@ def _subject(relations: dict[str, float], n: int = 400) -> Subject:
 
 
 def _rows(subject: Subject) -> dict[tuple[str, str], GroupRow]:
-    tables = [b for b in PLUGIN.run(subject, QUICK).blocks if isinstance(b, GroupTable)]
+    tables = of_type(PLUGIN.run(subject, QUICK).blocks, GroupTable)
     return {
         (row.group.levels[0][1], row.group.levels[1][1]): row
         for table in tables
@@ -102,7 +100,7 @@ def test_without_a_relation_intervals_hold_zero() -> None:
 def test_units_keep_their_places_and_colours() -> None:
     subject = _subject({"first": 0.0, "last": 1.0})
     outcome = PLUGIN.run(subject, QUICK)
-    maps = [block for block in outcome.blocks if isinstance(block, UnitMap)]
+    maps = of_type(outcome.blocks, UnitMap)
     assert [block.title for block in maps] == [
         "first: levels of every attribute at late",
         "last: levels of every attribute at late",
@@ -127,15 +125,13 @@ def test_a_single_backbone_and_one_without_a_head_are_told_as_such() -> None:
     alone = replace(_subject({"only": 1.0}), training=None)
     assert any("nothing to follow" in limit for limit in PLUGIN.run(alone, QUICK).limits)
     headless = PLUGIN.run(replace(alone, head=None), QUICK)
-    table = next(block for block in headless.blocks if isinstance(block, GroupTable))
+    table, _ = of_type(headless.blocks, GroupTable)
     assert {row.reason for row in table.rows} == {"the checkpoint has no classification layer"}
     assert any("Only maps are drawn" in limit for limit in headless.limits)
 
 
-@pytest.mark.parametrize("n", [18])
-def test_small_groups_are_suppressed(n: int) -> None:
-    outcome = PLUGIN.run(_subject({"only": 1.0}, n=n), QUICK)
-    table = next(block for block in outcome.blocks if isinstance(block, GroupTable))
-    assert all(row.estimate is None for row in table.rows)
-    ledger = next(block for block in outcome.blocks if isinstance(block, GroupLedger))
+def test_small_groups_are_suppressed() -> None:
+    outcome = PLUGIN.run(_subject({"only": 1.0}, n=18), QUICK)
+    assert all(row.estimate is None for row in of_type(outcome.blocks, GroupTable)[0].rows)
+    ledger = of_type(outcome.blocks, GroupLedger)[0]
     assert len(ledger.entries) == 3

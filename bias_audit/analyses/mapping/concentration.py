@@ -7,24 +7,99 @@ by chance alone; what labels in random order give is subtracted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 from scipy.special import digamma
 
 from bias_audit.analyses.families import family_row
-from bias_audit.analyses.mapping.group_maps import FaceMap
-from bias_audit.analyses.mapping.permutation import Exchange, exchange, permuted
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.analyses.mapping.labellings import exchange, permuted
+from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.results.blocks import HypothesisFamily
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.multiplicity import Family, MaybeP, Resampled, gatekeep, resampling_p
+from bias_audit.statistics.multiplicity import Family, Resampled, gatekeep, resampling_p
 
+SMALLEST_SIDE, LARGEST_SIDE = 2, 32
+_CONSTANT = 1e-6
 _BLOCK = 32
 """Draws held at a time."""
+
+
+@dataclass(frozen=True)
+class FaceMap:
+    """Where every image lies."""
+
+    cells: IntArray
+    """Cell of each image, 0 .. side * side - 1, shape (n_images,)."""
+    side: int
+    n_axes: int
+    """Principal axes that were mapped."""
+    kept: float
+    """Share of the variance of the standardised activations on these axes."""
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the map, those without images included."""
+        return self.side**2
+
+
+def map_faces(
+    units: Float32Array,
+    clusters: IntArray,
+    rng: np.random.Generator,
+    *,
+    side: int | None,
+    axes: int,
+    epochs: int,
+    sigma: float,
+    rate: float,
+) -> FaceMap:
+    """Train a map on the activations of all images, (n_images, n_units); labels play no part.
+
+    Without a `side` it has the root of 5 sqrt(n) cells along each side for n clusters of images
+    (Vesanto & Alhoniemi 2000, IEEE Trans. Neural Networks 11:586).
+    """
+    scores, kept = principal_scores(units, axes)
+    if side is None:
+        root = round(np.sqrt(5 * np.sqrt(len(np.unique(clusters)))))
+        side = int(np.clip(root, SMALLEST_SIDE, LARGEST_SIDE))
+    start = scores[rng.integers(len(scores), size=side * side)].reshape(side, side, -1)
+    order = np.concatenate([rng.permutation(len(scores)) for _ in range(epochs)])
+    weights = train_map(scores, start, order, sigma=sigma, rate=rate)
+    rows, columns = nearest_cells(scores, weights).T
+    return FaceMap(np.asarray(rows * side + columns, np.int64), side, scores.shape[1], kept)
+
+
+def principal_scores(units: Float32Array, most: int) -> tuple[FloatArray, float]:
+    """Scores of standardised units on their first principal axes.
+
+    Args:
+        units: Shape (n_images, n_units); constant units are ignored.
+        most: Axes to keep.
+
+    Returns:
+        Shape (n_images, n_axes), and the share of the variance that is kept.
+    """
+    values = units.astype(np.float64)
+    values -= values.mean(axis=0)
+    spread = values.std(axis=0)
+    used = spread > _CONSTANT * spread.max(initial=0.0)
+    values = values[:, used] / spread[used]
+    # The smaller of the two products has all eigenvalues that are not 0.
+    is_tall = values.shape[0] >= values.shape[1]
+    product = values.T @ values if is_tall else values @ values.T
+    last = len(product) - 1
+    first = max(0, last + 1 - most)
+    sizes, axes = scipy.linalg.eigh(product, subset_by_index=[first, last])
+    strong = sizes > _CONSTANT * sizes.max()
+    scores = values @ axes if is_tall else axes * np.sqrt(np.maximum(sizes, 0))
+    kept = float(sizes[strong].sum() / np.trace(product))
+    return np.asarray(scores[:, strong][:, ::-1], np.float64), kept
 
 
 @dataclass(frozen=True)
@@ -137,18 +212,17 @@ def concentration(
     Labels of all attributes are permuted together, whole clusters of images at a time and only
     among clusters of as many hits: many hits of one person look concentrated, and a group of such
     people would for that alone. The map, which never saw a label, stays as it is.
-
-    Args:
-        hits: Of the images.
-        n_draws: Permutations.
-        n_resampled: Bootstrap draws of clusters.
-        rng: Draws both.
     """
     weights = cluster_weights(hits.clusters, n_resampled, rng)
     logs = log_counts(max(len(hits.labels), int(weights.sum(axis=1).max(initial=0))))
     bits, information = _measured(hits, hits.table(hits.labels), logs)
-    how = exchange(hits.labels, _cluster_sizes(hits.clusters), hits.clusters)
-    draws = [_measured(hits, hits.table(labels), logs) for labels in _in_blocks(how, n_draws, rng)]
+    # Hits of the cluster of each hit take the place of strata.
+    number = np.unique(hits.clusters, return_inverse=True)[1]
+    how = exchange(hits.labels, np.bincount(number)[number], hits.clusters)
+    draws = []
+    for first in range(0, n_draws, _BLOCK):
+        for labels in permuted(how, min(_BLOCK, n_draws - first), rng).astype(np.int64):
+            draws.append(_measured(hits, hits.table(labels), logs))
     resampled = [
         _measured(hits, hits.table(hits.labels, row.astype(np.float64)), logs)[0]
         for row in weights
@@ -163,17 +237,6 @@ def concentration(
     )
 
 
-def _cluster_sizes(clusters: IntArray) -> IntArray:
-    """Hits of the cluster of each hit, shape (n_hits,)."""
-    number = np.unique(clusters, return_inverse=True)[1]
-    return np.bincount(number)[number].astype(np.int64)
-
-
-def _in_blocks(how: Exchange, n_draws: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    for first in range(0, n_draws, _BLOCK):
-        yield from permuted(how, min(_BLOCK, n_draws - first), rng).astype(np.int64)
-
-
 def _measured(hits: Hits, table: FloatArray, logs: FloatArray) -> tuple[FloatArray, float]:
     """Relative entropy of each group, and the information about the intersection."""
     everything = table.sum(axis=0)
@@ -182,16 +245,6 @@ def _measured(hits: Hits, table: FloatArray, logs: FloatArray) -> tuple[FloatArr
     own = relative_entropy(table[size > 0], everything, logs)
     information = float(own @ size[size > 0] / size.sum())
     return relative_entropy(groups, everything, logs), information
-
-
-@dataclass(frozen=True)
-class ToTest:
-    """One family."""
-
-    name: str
-    groups: tuple[Group, ...]
-    places: tuple[int, ...]
-    """Of the groups among those of the `Concentration`."""
 
 
 @dataclass(frozen=True)
@@ -219,67 +272,60 @@ class TestedFamilies:
 def tested(
     found: Concentration,
     is_measured: Sequence[bool],
-    families: Sequence[ToTest],
+    groups: Sequence[Group],
+    families: Mapping[str, Sequence[int]],
     plan: Multiplicity,
 ) -> TestedFamilies:
     """Test that the map tells anything of the intersections, then the groups by family.
 
-    Args:
-        found: With its draws.
-        is_measured: Whether a group has images enough, by its place.
-        families: From coarse to fine.
-        plan: Of the audit.
+    `families` are the places of their groups, from coarse to fine.
     """
     p_global = resampling_p(found.information, found.permuted_information)
     steps = [Family("global", (p_global,))]
-    before: ToTest | None = None
-    resampled = [_resampled(found, is_measured, family) for family in families]
-    for family, one in zip(families, resampled, strict=True):
-        parents = None if before is None else _parents(family.groups, before.groups)
-        steps.append(Family(family.name, one.adjusted(plan.verdicts, plan.alpha), parents))
-        before = family
+    resampled = {name: _resampled(found, is_measured, own) for name, own in families.items()}
+    before: list[set[tuple[str, str]]] | None = None
+    for name, one in resampled.items():
+        levels = [set(groups[place].levels) for place in families[name]]
+        # The groups of the family before that contain each group.
+        parents = None
+        if before is not None:
+            parents = tuple(
+                tuple(i for i, wider in enumerate(before) if wider <= own) for own in levels
+            )
+        steps.append(Family(name, one.adjusted(plan.verdicts, plan.alpha), parents))
+        before = levels
     gated = gatekeep(steps, alpha=plan.alpha, gates=plan.gatekeeping)
-    n_draws = len(found.permuted)
-    p_values: list[tuple[MaybeP, ...]] = [(p_global,), *(one.p_values for one in resampled)]
     rows = tuple(
         family_row(
             step,
             method="max_t" if number == 0 else plan.verdicts,
             alpha=plan.alpha,
-            draws=n_draws,
-            p_values=p_values[number],
+            draws=len(found.permuted),
+            p_values=p_values,
         )
-        for number, step in enumerate(gated)
+        for number, (step, p_values) in enumerate(
+            zip(gated, [(p_global,), *(one.p_values for one in resampled.values())], strict=True)
+        )
     )
     by_place = {}
-    for family, one, step in zip(families, resampled, gated[1:], strict=True):
+    for (name, one), step in zip(resampled.items(), gated[1:], strict=True):
         discovery = one.adjusted(plan.discovery, plan.alpha)
-        for i, place in enumerate(family.places):
+        for i, place in enumerate(families[name]):
             by_place[place] = TestedGroup(
                 one.p_values[i], discovery[i], step.adjusted[i], bool(step.rejected[i])
             )
     return TestedFamilies(by_place, rows, p_global)
 
 
-def _resampled(found: Concentration, is_measured: Sequence[bool], family: ToTest) -> Resampled:
-    places = list(family.places)
-    draws = found.permuted[:, places]
+def _resampled(
+    found: Concentration, is_measured: Sequence[bool], places: Sequence[int]
+) -> Resampled:
+    """Relative entropies of a family, standardised by their draws."""
+    draws = found.permuted[:, list(places)]
     centre, spread = draws.mean(axis=0), draws.std(axis=0)
     spread = np.where(spread > 0, spread, 1)
-    observed = (found.bits[places] - centre) / spread
-    return Resampled(
-        tuple(
-            float(t) if is_measured[place] else None
-            for t, place in zip(observed, places, strict=True)
-        ),
-        (draws - centre) / spread,
+    observed = (found.bits[list(places)] - centre) / spread
+    known = (
+        float(t) if is_measured[place] else None for t, place in zip(observed, places, strict=True)
     )
-
-
-def _parents(groups: Sequence[Group], before: Sequence[Group]) -> tuple[tuple[int, ...], ...]:
-    """For each group, the groups of the family before it that contain it."""
-    sets = [set(group.levels) for group in before]
-    return tuple(
-        tuple(i for i, levels in enumerate(sets) if levels <= set(group.levels))
-        for group in groups
-    )
+    return Resampled(tuple(known), (draws - centre) / spread)

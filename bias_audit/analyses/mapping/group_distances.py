@@ -8,49 +8,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.mapping.alignment import Squares
-from bias_audit.analyses.mapping.profiles import MeanDraws, Profiles, noise_of_means
+from bias_audit.analyses.mapping.profiles import (
+    Profiles,
+    Sample,
+    Squares,
+    drawn_means,
+    noise_of_means,
+)
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
-from bias_audit.data.sampling import stratified_folds
 from bias_audit.groups import Group
 from bias_audit.statistics.bootstrap import percentile_interval
 from bias_audit.statistics.estimate import Estimate
 
-_STREAMED = 256
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Images by what they are used for; no cluster is in both.
-
-    A layout made from group profiles puts units side by side that differ between groups by the
-    same chance. Regions tested on the images that made the layout would be larger than those of
-    permuted labels even where no group differs.
-    """
-
-    placing: IntArray
-    """Images whose profiles place the units, shape (n,)."""
-    testing: IntArray
-    """The others."""
-
-
-def halves(subject: Subject) -> Halves:
-    """Split clusters of images at random, alike in every intersection."""
-    table = subject.faces.table
-    folds = stratified_folds(table.cells, subject.faces.clusters, 2, subject.rng("halves"))
-    return Halves(np.flatnonzero(folds == 0), np.flatnonzero(folds == 1))
-
-
-def moments_of(subject: Subject, layer: str, images: IntArray) -> Moments:
-    """Moments of the intersections over some of the images, read a few rows at a time."""
-    table, units = subject.faces.table, subject.activations.units(layer)
-    moments = Moments.empty(table.n_cells, units.shape[1:])
-    for first in range(0, len(images), _STREAMED):
-        rows = images[first : first + _STREAMED]
-        moments.update(units[rows], table.cells[rows])
-    return moments
+_LARGEST = 1 - 1e-9
+"""Correlation: 1 itself is infinite on Fisher's scale."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +44,7 @@ class Shares:
         return first, second, _estimate(one.value - other.value, draws, one.n, one.level)
 
 
-def main_effect_shares(
-    cells: Profiles,
-    scale: FloatArray,
-    units: Float32Array,
-    clusters: IntArray,
-    *,
-    weights: Float32Array,
-    level: float,
-) -> Shares | None:
+def main_effect_shares(cells: Profiles, sample: Sample, level: float) -> Shares | None:
     """Share of the variance between intersections that each attribute's main effect explains.
 
     Profiles are in standard deviations within intersections. Every intersection that has images
@@ -90,47 +53,42 @@ def main_effect_shares(
     sampling noise alone is expected to add is subtracted above and below the fraction line, and
     bootstrap draws, which carry the noise twice, are centred on what remains.
 
-    Args:
-        cells: Profiles of all intersections.
-        scale: Standard deviation within intersections, shape (n_units,); units with 0 are ignored.
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        clusters: Cluster of each image, shape (n_images,).
-        weights: Of a Bayesian bootstrap over clusters, shape (n_draws, n_images).
-        level: Coverage of the intervals.
-
     Returns:
         None where intersections do not differ by more than sampling noise.
     """
     present = np.flatnonzero(cells.counts > 0)
-    if not (scale > 0).any() or len(present) < 3:  # noqa: PLR2004
+    used = sample.scale > 0
+    if not used.any() or len(present) < 3:  # noqa: PLR2004
         return None
-    bases = _bases([cells.groups[i] for i in present])
-    codes = cells.target.codes
-    n = len(np.unique(clusters))
-    noise = noise_of_means(cells, scale, units, clusters, max(3.0, n - len(present)))
-    leverages = np.zeros((len(bases), len(cells.groups)))
-    leverages[:, present] = [(basis**2).sum(axis=1) for basis in bases.values()]
-    expected, _ = noise.of(np.sqrt(leverages))
-    draws = MeanDraws(
-        units,
-        tuple(np.flatnonzero(codes == cell) for cell in present),
-        weights,
-        clusters,
-        cells.means[present].mean(axis=0),
-        scale,
-    )
-    observed = _squares(draws, bases, (cells.means[present] - draws.centre), scale) - expected
-    drawn = _drawn(draws, bases)
+    effects, everything = _bases([cells.groups[i] for i in present])
+    leverages = np.zeros((len(effects) + 1, len(cells.groups)))
+    leverages[:, present] = [(basis**2).sum(axis=1) for basis in (*effects.values(), everything)]
+    expected, _ = noise_of_means(cells, sample).of(np.sqrt(leverages))
+    centre = cells.means[present].mean(axis=0)
+    standardised = (cells.means[present] - centre)[:, used] / sample.scale[used]
+    squares = [
+        float(((basis.T @ standardised) ** 2).sum()) / used.sum()
+        for basis in (*effects.values(), everything)
+    ]
+    observed = np.array(squares) - expected
+    drawn = np.zeros((len(squares), len(sample.weights)))
+    members = [np.flatnonzero(cells.target.codes == cell) for cell in present]
+    for rows, means in drawn_means(sample, members, centre):
+        flat = means.reshape(len(means), -1)
+        for index, basis in enumerate(effects.values()):
+            drawn[index, rows] += _by_draw(basis.T.astype(np.float32) @ flat, means.shape)
+        drawn[-1, rows] += _by_draw(flat - flat.mean(axis=0), means.shape)
+    drawn /= int(used.sum())
     drawn = drawn - drawn.mean(axis=1, keepdims=True) + observed[:, None]
     if not observed[-1] > 0 or np.quantile(drawn[-1], (1 - level) / 2) <= 0:
         return None
     values = np.clip(observed[:-1] / observed[-1], 0, 1)
-    shares = np.clip(drawn[:-1] / np.maximum(drawn[-1], np.finfo(float).tiny), 0, 1)
-    names = tuple(bases)[:-1]
+    draws = np.clip(drawn[:-1] / np.maximum(drawn[-1], np.finfo(float).tiny), 0, 1)
+    n = len(np.unique(sample.clusters))
     estimates = tuple(
-        _estimate(value, own, n, level) for value, own in zip(values, shares, strict=True)
+        _estimate(value, own, n, level) for value, own in zip(values, draws, strict=True)
     )
-    return Shares(names, estimates, shares)
+    return Shares(tuple(effects), estimates, draws)
 
 
 def _estimate(value: float, draws: FloatArray, n: int, level: float) -> Estimate:
@@ -146,24 +104,19 @@ def _estimate(value: float, draws: FloatArray, n: int, level: float) -> Estimate
     )
 
 
-def _bases(groups: list[Group]) -> dict[str, FloatArray]:
-    """Orthonormal columns of each attribute's effect beyond the others, then of all variance."""
+def _bases(groups: list[Group]) -> tuple[dict[str, FloatArray], FloatArray]:
+    """Orthonormal columns of each attribute's effect beyond the others, and of all variance."""
     names = [name for name, _ in groups[0].levels]
-    columns = {name: _indicators([dict(group.levels)[name] for group in groups]) for name in names}
+    columns = {}
+    for name in names:
+        levels = [dict(group.levels)[name] for group in groups]
+        columns[name] = np.array([[a == b for b in dict.fromkeys(levels)] for a in levels], float)
     constant = np.ones((len(groups), 1))
-    bases = {}
+    effects = {}
     for name in names:
         others = _span(np.hstack([constant, *(c for n, c in columns.items() if n != name)]))
-        own = columns[name] - others @ (others.T @ columns[name])
-        bases[name] = _span(own)
-    bases[""] = _span(np.eye(len(groups)) - 1 / len(groups))
-    return bases
-
-
-def _indicators(levels: list[str]) -> FloatArray:
-    return np.array(
-        [[level == other for other in dict.fromkeys(levels)] for level in levels], float
-    )
+        effects[name] = _span(columns[name] - others @ (others.T @ columns[name]))
+    return effects, _span(np.eye(len(groups)) - 1 / len(groups))
 
 
 def _span(columns: FloatArray) -> FloatArray:
@@ -171,37 +124,10 @@ def _span(columns: FloatArray) -> FloatArray:
     return np.asarray(left[:, sizes > 1e-9 * max(1.0, sizes.max(initial=0))])
 
 
-def _squares(
-    draws: MeanDraws, bases: dict[str, FloatArray], means: FloatArray, scale: FloatArray
-) -> FloatArray:
-    """Mean over units of the squared effect of every basis, shape (n_bases,)."""
-    used = draws.scale > 0
-    standardised = means[:, used] / scale[used]
-    return np.array(
-        [float(((basis.T @ standardised) ** 2).sum()) / used.sum() for basis in bases.values()]
-    )
-
-
-def _drawn(draws: MeanDraws, bases: dict[str, FloatArray]) -> FloatArray:
-    """The same for every draw, shape (n_bases, n_draws)."""
-    total = np.zeros((len(bases), len(draws.weights)))
-    *effects, _ = bases.values()
-    for rows, means in draws.blocks():
-        flat = means.reshape(len(means), -1)
-        for index, basis in enumerate(effects):
-            total[index, rows] += _by_draw(basis.T.astype(np.float32) @ flat, means.shape)
-        total[-1, rows] += _by_draw(flat - flat.mean(axis=0), means.shape)
-    return total / int((draws.scale > 0).sum())
-
-
-def _by_draw(values: npt.NDArray[np.float32], shape: tuple[int, ...]) -> FloatArray:
+def _by_draw(values: Float32Array, shape: tuple[int, ...]) -> FloatArray:
     """Sum of squares over groups or effects, and over units, shape (n_draws,)."""
     cubes = values.reshape(-1, *shape[1:])
     return np.asarray(np.einsum("gdu,gdu->d", cubes, cubes, dtype=np.float64))
-
-
-_LARGEST = 1 - 1e-9
-"""Correlation: 1 itself is infinite on Fisher's scale."""
 
 
 @dataclass(frozen=True)
@@ -231,51 +157,33 @@ class Distances:
         return rows.astype(np.int64), columns.astype(np.int64)
 
 
-def distances(
-    profiles: Profiles,
-    scale: FloatArray,
-    units: npt.NDArray[np.float32],
-    *,
-    clusters: IntArray,
-    scale_freedom: float,
-    kept: IntArray,
-    weights: Float32Array,
-) -> Distances:
+def distances(profiles: Profiles, sample: Sample, kept: IntArray) -> Distances:
     """Distances of every two group profiles in standard deviations within intersections.
 
     The means of two groups of few images lie apart by chance alone: the expected square of that,
     the sum of the variances of both means, is subtracted. What remains is unbiased, so that small
     groups are not far for being small; it may be negative (as the cross-validated distances of
     Walther et al. 2016, NeuroImage 137:188).
-
-    Args:
-        profiles: Of the groups, no image in two of them.
-        scale: Standard deviation within intersections, shape (n_units,); units with 0 are ignored.
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        clusters: Cluster of each image, shape (n_images,).
-        scale_freedom: Degrees of freedom of the scale.
-        kept: Groups to measure, ascending, each with images.
-        weights: Of a Bayesian bootstrap, shape (n_draws, n_images).
     """
-    used = scale > 0
-    n_units = max(1, int(used.sum()))
+    used = sample.scale > 0
+    n_units, n_draws = max(1, int(used.sum())), len(sample.weights)
     rows, columns = np.triu_indices(len(kept), 1)
     contrasts = np.zeros((len(rows), len(profiles.groups)))
     contrasts[np.arange(len(rows)), kept[rows]] = 1
     contrasts[np.arange(len(rows)), kept[columns]] = -1
-    noise, freedom = noise_of_means(profiles, scale, units, clusters, scale_freedom).of(contrasts)
+    noise, freedom = noise_of_means(profiles, sample).of(contrasts)
     means = profiles.means[kept]
-    standardised = (means - means.mean(axis=0))[:, used] / scale[used]
+    centre = means.mean(axis=0)
+    standardised = (means - centre)[:, used] / sample.scale[used]
     observed = _squared(standardised @ standardised.T)[rows, columns] / n_units
-    members = tuple(np.flatnonzero(profiles.target.codes == group) for group in kept)
-    blocks = MeanDraws(units, members, weights, clusters, means.mean(axis=0), scale).blocks()
-    drawn = np.zeros((len(weights), len(rows)), dtype=np.float32)
-    for some, block in blocks:
+    members = [np.flatnonzero(profiles.target.codes == group) for group in kept]
+    drawn = np.zeros((n_draws, len(rows)), dtype=np.float32)
+    for some, block in drawn_means(sample, members, centre):
         by_draw = np.ascontiguousarray(block.transpose(1, 0, 2))
         gram = by_draw @ by_draw.transpose(0, 2, 1)
         drawn[some] += _squared(gram)[:, rows, columns] / n_units
     variance = drawn.var(axis=0, dtype=np.float64)
-    squares = Squares(observed, noise, freedom, variance, len(weights), n_units, scale_freedom)
+    squares = Squares(observed, noise, freedom, variance, n_draws, n_units, sample.scale_freedom)
     drawn += (squares.values - drawn.mean(axis=0)).astype(np.float32)
     return Distances(kept, squares, drawn)
 
@@ -298,9 +206,8 @@ class Arrangement:
 
 def arrangement(found: Distances) -> Arrangement:
     """What representational similarity compares of a layer."""
-    return Arrangement(
-        _ranks(found.squares.values[None])[0], _ranks(found.draws).astype(np.float32)
-    )
+    values = _ranks(found.squares.values[None])[0]
+    return Arrangement(values, _ranks(found.draws).astype(np.float32))
 
 
 def likeness(one: Arrangement, other: Arrangement, *, level: float, n: int) -> Estimate | None:

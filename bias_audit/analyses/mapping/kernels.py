@@ -116,7 +116,7 @@ def show(
     sigma: float,
     rate: float,
 ) -> None:
-    """Show rows to the map in order, changing its weights; see `self_organizing.train_map`."""
+    """Show rows to the map in order, changing its weights; see `som_and_swarm.train_map`."""
     height, width, n_dimensions = weights.shape
     for shown in range(len(order)):
         row = rows[order[shown]]

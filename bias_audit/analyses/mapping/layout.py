@@ -1,40 +1,43 @@
-"""Placing a layer's units in the plane so that units of similar signature are near."""
+"""Places of a layer's units in the plane, and what is drawn over them.
+
+Units of similar signature are near. A layout has no up or left of its own: layouts of the same
+units are turned onto each other unit by unit (orthogonal Procrustes, Schoenemann 1966,
+Psychometrika 31:1-10), those of different layers by the colours of their maps (Krug, Ratul, Olson
+& Stober, arXiv:2204.03528).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import ValidationError
-from scipy import stats
+from pydantic import Field, ValidationError, field_validator
+from scipy.interpolate import LinearNDInterpolator
+from scipy.linalg import orthogonal_procrustes
+from scipy.spatial import Delaunay
 
-from bias_audit.analyses.mapping.layout_quality import (
-    BLURS,
-    DISPARITY,
-    MEASURES,
-    RANGES,
-    SHRINKS,
-    Quality,
-)
-from bias_audit.arrays import FloatArray
+from bias_audit.analyses.mapping.som_and_swarm import refine
+from bias_audit.analyses.probing.probes import ProbeSettings
+from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component, Strict
 from bias_audit.config.wording import dotted, problems_of
-from bias_audit.results.blocks import (
-    Entry,
-    RobustnessCurve,
-    RobustnessCurves,
-    RobustnessPanel,
-    RobustnessPoint,
-)
-from bias_audit.statistics.bootstrap import mean_over_pairs, mean_over_repetitions
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.errors import AnalysisError
 
 P = TypeVar("P", bound=Strict)
 Distance = Literal["cosine", "euclidean", "correlation"]
+FEWEST_UNITS = 4
+SIDE = 100
+"""Of a raster, in cells."""
+_SILENT = 1e-6
+"""Relative length of a signature that counts as 0."""
+_LONGEST = 4.0
+"""Times the median edge. Longer ones cross gaps between patches, or run along the hull."""
+_STEPS = 360
+_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,27 +56,24 @@ def comparable(signatures: FloatArray, distance: Distance) -> FloatArray:
     Rows are centred for the correlation and scaled to length 1 for the correlation and the
     cosine; a silent unit stays 0, which is equally far from all others.
     """
+    if distance == "euclidean":
+        return signatures
     rows = signatures
     if distance == "correlation":
         rows = rows - rows.mean(axis=1, keepdims=True)
-    if distance == "euclidean":
-        return rows
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     scaled = np.zeros_like(rows)
     np.divide(rows, length, out=scaled, where=length > _SILENT * length.max(initial=0.0))
     return scaled
 
 
-_SILENT = 1e-6
-
-
-def silent_units(signatures: FloatArray) -> npt.NDArray[np.bool_]:
+def silent_units(signatures: FloatArray) -> BoolArray:
     """Units whose signature is zero for every group, next to the largest one, shape (n_units,)."""
     length = np.linalg.norm(signatures, axis=1)
     return np.asarray(length <= _SILENT * length.max(initial=0.0), dtype=np.bool_)
 
 
-def pairwise(signatures: FloatArray, distance: Distance) -> npt.NDArray[np.float32]:
+def pairwise(signatures: FloatArray, distance: Distance) -> Float32Array:
     """Distance of every pair of units, shape (n_units, n_units).
 
     A silent unit has cosine and correlation distance 1 to the others and 0 to silent ones.
@@ -113,8 +113,8 @@ def known_layout(layout: Component) -> Component:
         plugin.params_type.model_validate(layout.params)
     except ValidationError as error:
         problems = problems_of(error, layout.params, plugin.params_type)
-        told = "; ".join(f"{dotted(place)}: {message}" for place, message in problems)
-        raise ValueError(f"layout {layout.kind}: {told}") from error
+        listed = "; ".join(f"{dotted(place)}: {message}" for place, message in problems)
+        raise ValueError(f"layout {layout.kind}: {listed}") from error
     return layout
 
 
@@ -135,142 +135,188 @@ def layout_name(layout: Component, distance: Distance, refine_steps: int) -> str
     return name
 
 
-RULE = (
-    "In every repetition the layouts are ranked by each measure, equals sharing their ranks, and "
-    "those without a value coming last. The layout with the lowest mean rank, over measures and "
-    "repetitions, is recommended; another is tied with it unless its paired difference in mean "
-    "rank is above 0 by a one-sided t test, Bonferroni-adjusted for the number of others. With "
-    "the confidence of the intervals, the layout that is best in the long run is the recommended "
-    "one or tied with it (Hsu 1984, Annals of Statistics 12:1136-1144)."
-)
-
-
 @dataclass(frozen=True)
-class Repeated:
-    """One layout, measured in every repetition."""
+class Plane:
+    """Where the units of a layer lie."""
 
-    name: str
-    values: tuple[dict[str, float | None], ...]
-    """By repetition, the measures but the disparity."""
-    disparities: FloatArray
-    """Of every two repetitions, shape (n_repetitions, n_repetitions)."""
+    layer: str
+    number: int
+    """Of the layer, among those drawn."""
+    layout: str
+    """How units were placed."""
+    positions: FloatArray
+    """Shape (n_units, 2), in [0, 1]."""
+    n_silent: int
+
+    @property
+    def key(self) -> str:
+        """Under which the positions are stored."""
+        return f"layer{self.number}-positions"
 
 
-def ranked(layouts: list[Repeated], level: float) -> tuple[Entry, ...]:
-    """The layouts with intervals and their standing, best mean rank first.
+class LayoutSettings(ProbeSettings):
+    """How units are placed; the settings of probes choose the layer where none is named."""
 
-    The mean rank is the first of their values, the measures follow.
-    """
-    ranks = mean_ranks(np.stack([_table(layout) for layout in layouts], axis=1))
-    order = np.argsort(ranks.mean(axis=0), kind="stable")
-    best = ranks[:, order[0]]
-    two_sided = 1 - 2 * (1 - level) / max(1, len(layouts) - 1)
-    return tuple(
-        Entry(
-            name=layouts[i].name,
-            values=(
-                mean_over_repetitions(ranks[:, i], level=level, within=(1, len(layouts))),
-                *(_estimate(layouts[i], key, level) for key in MEASURES),
-            ),
-            standing="recommended" if i == order[0] else _standing(ranks[:, i] - best, two_sided),
-        )
-        for i in order
+    layout: Component = Field(
+        default=Component(kind="tsne"), description="How units are placed, and its parameters."
+    )
+    distance: Distance = Field(default="cosine", description="Between the signatures of units.")
+    refine_steps: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="Steps of the particle swarm that spreads units over a disc; 0: none.",
     )
 
+    @field_validator("layout")
+    @classmethod
+    def _known(cls, layout: Component) -> Component:
+        return known_layout(layout)
 
-def mean_ranks(values: FloatArray) -> FloatArray:
-    """Rank of each layout, averaged over the measures, in each repetition; 1 is best.
+
+def placed(
+    layer: str,
+    number: int,
+    signatures: FloatArray,
+    settings: LayoutSettings,
+    rng: np.random.Generator,
+) -> Plane:
+    """Place units of some signatures, shape (n_units, n_groups), so that like ones are near.
+
+    Raises:
+        AnalysisError: There are too few groups or units, or no unit differs between groups.
+    """
+    n_units, n_groups = signatures.shape
+    if n_groups < 2 or n_units < FEWEST_UNITS:  # noqa: PLR2004
+        raise AnalysisError(
+            f"layer {layer}: a map needs images in two groups and {FEWEST_UNITS} units, "
+            f"got {n_groups} and {n_units}; widen the sampling, or name another layer"
+        )
+    silent = silent_units(signatures)
+    if silent.all():
+        raise AnalysisError(
+            f"layer {layer}: every group has the same mean activations, so there is nothing to "
+            "draw; check the weights, or name another layer"
+        )
+    start = place(settings.layout, signatures, settings.distance, rng)
+    positions = unit_square(refine(start, settings.refine_steps, rng))
+    name = layout_name(settings.layout, settings.distance, settings.refine_steps)
+    return Plane(layer, number, name, positions, int(silent.sum()))
+
+
+def align_units(positions: FloatArray, reference: FloatArray) -> FloatArray:
+    """Turn a layout so that its units lie as near as can be to where the reference has them.
 
     Args:
-        values: Shape (n_repetitions, n_layouts, n_measures), measures in the order of `MEASURES`;
-            NaN where there is none.
+        positions: Shape (n_units, 2).
+        reference: Of the same units in the same order, shape (n_units, 2).
 
     Returns:
-        Shape (n_repetitions, n_layouts).
+        Shape (n_units, 2), about the reference's centre, in the layout's own size.
+
+    Raises:
+        ValueError: There are not as many units in both.
     """
-    sign = np.array([-1.0 if m.better == "higher" else 1.0 for m in MEASURES.values()])
-    losses = np.where(np.isnan(values), np.inf, values * sign)
-    return np.asarray(stats.rankdata(losses, axis=1).mean(axis=2), dtype=np.float64)
+    if positions.shape != reference.shape:
+        raise ValueError(
+            f"expected positions of the same units, got {positions.shape} and {reference.shape}"
+        )
+    own, theirs = (places - places.mean(axis=0) for places in (positions, reference))
+    turn, _ = orthogonal_procrustes(own, theirs)
+    return np.asarray(own @ turn + reference.mean(axis=0), dtype=np.float64)
 
 
-def _table(layout: Repeated) -> FloatArray:
-    """Shape (n_repetitions, n_measures); the disparity is the mean to the other repetitions."""
-    n = len(layout.values)
-    apart = layout.disparities.sum(axis=1) / (n - 1)
-    rows = [{**values, DISPARITY: apart[i]} for i, values in enumerate(layout.values)]
-    return np.array([[row[key] for key in MEASURES] for row in rows], dtype=np.float64)
+def align_colours(
+    positions: FloatArray, values: FloatArray, reference: FloatArray, theirs: FloatArray
+) -> FloatArray:
+    """Turn a layout so that its maps of groups look as much as can be like the reference's.
 
-
-def _estimate(layout: Repeated, key: str, level: float) -> Estimate | None:
-    if key == DISPARITY:
-        return mean_over_pairs(layout.disparities, level=level, within=RANGES[key])
-    values = [row[key] for row in layout.values]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    return mean_over_repetitions(np.array(known), level=level, within=RANGES[key])
-
-
-def _standing(differences: FloatArray, level: float) -> Literal["tied", "behind"]:
-    return "behind" if mean_over_repetitions(differences, level=level).lower > 0 else "tied"
-
-
-_RANGE = (0.0, np.inf)
-
-
-def robustness(
-    layer: str, layouts: Mapping[str, Sequence[Quality]], level: float
-) -> RobustnessCurves:
-    """Curves of every layout under both disturbances.
+    Tried are 360 rotations and their mirror images, about the middle of the unit square. Looking
+    alike is the cosine, over all units and groups, of the values and what the reference's maps,
+    interpolated linearly, show at the places of the units. The first of the best is taken, the
+    layout as it is before others.
 
     Args:
-        layer: Whose units are placed.
-        layouts: Repetitions by name, in the order in which they are listed.
-        level: Coverage of the intervals.
+        positions: In [0, 1], shape (n_units, 2).
+        values: Contrasts of the groups, shape (n_groups, n_units).
+        reference: Positions in another layer, in [0, 1], shape (n_others, 2), not on one line.
+        theirs: Contrasts of the same groups there, shape (n_groups, n_others).
+
+    Returns:
+        Shape (n_units, 2).
+
+    Raises:
+        ValueError: The groups are not the same number.
     """
-    blur = {name: [found.blur for found in repeated] for name, repeated in layouts.items()}
-    shrink = {name: [found.shrink for found in repeated] for name, repeated in layouts.items()}
-    return RobustnessCurves(
-        title=f"Robustness of the maps of {layer}",
-        noun="layout",
-        layer=layer,
-        metric="relative change of the maps",
-        panels=(
-            _panel("Gaussian blur", "standard deviation, in cells of 100", BLURS, blur, level),
-            _panel("shrinking and enlarging", "factor of the side", SHRINKS, shrink, level),
-        ),
-    )
-
-
-def _panel(
-    disturbance: str,
-    strength: str,
-    strengths: Sequence[float],
-    curves: Mapping[str, Sequence[FloatArray | None]],
-    level: float,
-) -> RobustnessPanel:
-    return RobustnessPanel(
-        disturbance=disturbance,
-        strength=strength,
-        curves=tuple(
-            RobustnessCurve(method=name, points=_points(strengths, repeated, level))
-            for name, repeated in curves.items()
-        ),
-    )
-
-
-def _points(
-    strengths: Sequence[float], repeated: Sequence[FloatArray | None], level: float
-) -> tuple[RobustnessPoint, ...]:
-    """Means over repetitions; none where a repetition has no map."""
-    known = [curve for curve in repeated if curve is not None]
-    if len(known) < len(repeated):
-        return ()
-    by_strength = np.stack(known, axis=1)
-    return tuple(
-        RobustnessPoint(
-            strength=float(strength),
-            change=mean_over_repetitions(values, level=level, within=_RANGE),
+    if len(values) != len(theirs):
+        raise ValueError(
+            f"expected values of the same groups, got {len(values)} and {len(theirs)}"
         )
-        for strength, values in zip(strengths, by_strength, strict=True)
-    )
+    known = np.isfinite(values).all(axis=1) & np.isfinite(theirs).all(axis=1)
+    own = values[known]
+    drawn = LinearNDInterpolator(Delaunay(reference), theirs[known].T, fill_value=0.0)
+    best, chosen = -np.inf, positions
+    for mirror, angle in product((1.0, -1.0), 2 * np.pi * np.arange(_STEPS) / _STEPS):
+        cosine, sine = np.cos(angle), np.sin(angle)
+        turn = np.array([[mirror * cosine, mirror * sine], [-sine, cosine]])
+        turned = (positions - 0.5) @ turn + 0.5
+        shown = drawn(turned).T
+        length = float(np.linalg.norm(own) * np.linalg.norm(shown))
+        likeness = float((own * shown).sum()) / length if length > 0 else 0.0
+        if likeness > best + _TIE:
+            best, chosen = likeness, turned
+    return np.asarray(chosen, dtype=np.float64)
+
+
+def raster_cells() -> FloatArray:
+    """Places of a raster's cells in the unit square, row after row from the bottom, (10000, 2)."""
+    axis = np.linspace(0, 1, SIDE)
+    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+
+def rasters(positions: FloatArray, values: FloatArray) -> Float32Array:
+    """Interpolate linearly between units, over one triangulation for all groups.
+
+    Args:
+        positions: Units in [0, 1], shape (n_units, 2), not all on one line.
+        values: Shape (n_groups, n_units); NaN rows stay NaN.
+
+    Returns:
+        Shape (n_groups, 100, 100), row 0 at the bottom; 0 outside the units' convex hull.
+
+    Raises:
+        scipy.spatial.QhullError: The units lie on one line, or are fewer than three.
+    """
+    present = np.isfinite(values).all(axis=1)
+    interpolate = LinearNDInterpolator(Delaunay(positions), values[present].T, fill_value=0.0)
+    result = np.full((len(values), SIDE, SIDE), np.nan, dtype=np.float32)
+    result[present] = interpolate(raster_cells()).T.reshape(-1, SIDE, SIDE)
+    return result
+
+
+def neighbours(positions: FloatArray) -> IntArray:
+    """Edges of the Delaunay triangulation of the units, without its long ones.
+
+    Args:
+        positions: Shape (n_units, 2), not all on one line; units may share a place.
+
+    Returns:
+        Pairs of units, the smaller first, each once, shape (n_edges, 2).
+
+    Raises:
+        scipy.spatial.QhullError: The units lie on one line, or are fewer than three.
+    """
+    places, unit_of = np.unique(positions, axis=0, return_inverse=True)
+    triangles = Delaunay(places).simplices
+    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]])
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    lengths = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
+    pairs = pairs[lengths <= _LONGEST * np.median(lengths)]
+    # From edges between places to edges between units: those of one place form a chain.
+    place_of = unit_of.reshape(-1)
+    order = np.argsort(place_of, kind="stable")
+    first = order[np.searchsorted(place_of[order], np.arange(len(places)))]
+    same = place_of[order[1:]] == place_of[order[:-1]]
+    chain = np.stack([order[:-1][same], order[1:][same]], axis=1)
+    edges = np.sort(np.concatenate([first[pairs], chain]), axis=1)
+    return np.asarray(np.unique(edges, axis=0), dtype=np.int64)

@@ -1,124 +1,33 @@
-"""The measures by which layouts are compared."""
+"""How well layouts show a layer's units: what each keeps, over images drawn anew, and ranks.
+
+Measures of robustness are those of Krug, Ratul, Olson & Stober, arXiv:2204.03528.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import Delaunay, QhullError, procrustes
+from scipy import ndimage, stats
+from scipy.sparse import csr_array
+from scipy.spatial import QhullError, procrustes
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from bias_audit.analyses.mapping.group_maps import rasters
-from bias_audit.analyses.mapping.layout import Distance, comparable
-from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.results.blocks import Measure
-
-_LONGEST = 4.0
-"""Times the median edge. Longer ones cross gaps between patches, or run along the hull."""
-
-
-def neighbours(positions: FloatArray) -> IntArray:
-    """Edges of the Delaunay triangulation of the units, without its long ones.
-
-    Args:
-        positions: Shape (n_units, 2), not all on one line; units may share a place.
-
-    Returns:
-        Pairs of units, the smaller first, each once, shape (n_edges, 2).
-
-    Raises:
-        scipy.spatial.QhullError: The units lie on one line, or are fewer than three.
-    """
-    places, unit_of = np.unique(positions, axis=0, return_inverse=True)
-    triangles = Delaunay(places).simplices
-    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]])
-    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    lengths = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
-    pairs = pairs[lengths <= _LONGEST * np.median(lengths)]
-    return _of_units(pairs, unit_of.reshape(-1), len(places))
-
-
-def _of_units(pairs: IntArray, place_of: IntArray, n_places: int) -> IntArray:
-    """Edges between places as edges between units; units of one place form a chain."""
-    order = np.argsort(place_of, kind="stable")
-    first = order[np.searchsorted(place_of[order], np.arange(n_places))]
-    same = place_of[order[1:]] == place_of[order[:-1]]
-    chain = np.stack([order[:-1][same], order[1:][same]], axis=1)
-    edges = np.sort(np.concatenate([first[pairs], chain]), axis=1)
-    return np.asarray(np.unique(edges, axis=0), dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """What a layout keeps of the neighbours that units have by their signatures; 1 is all."""
-
-    trustworthiness: float
-    """Less the nearer, by rank of signatures, those are that the layout brought in wrongly."""
-    continuity: float
-    """Less the nearer, by rank in the layout, those are that it lost."""
-    preservation: float
-    """Mean share of a unit's nearest by signature that are among its nearest in the layout."""
-
-
-def kept_neighbours(rows: FloatArray, positions: FloatArray, most: int = 10) -> Neighbours:
-    """Compare the nearest units by signature and in a layout.
-
-    Trustworthiness and continuity are those of Venna & Kaski 2001 (ICANN, LNCS 2130:485-491).
-
-    Args:
-        rows: Signatures whose Euclidean distances are compared, shape (n_units, n_groups); see
-            `layout.comparable`.
-        positions: Shape (n_units, 2).
-        most: Neighbours per unit; fewer than half the units are looked at.
-    """
-    n_neighbors = max(1, min(most, (len(rows) - 1) // 2))
-    near, near_in_layout = _nearest(rows, n_neighbors), _nearest(positions, n_neighbors)
-    kept = (near[:, :, None] == near_in_layout[:, None, :]).any(axis=2)
-    return Neighbours(
-        trustworthiness=float(trustworthiness(rows, positions, n_neighbors=n_neighbors)),
-        continuity=float(trustworthiness(positions, rows, n_neighbors=n_neighbors)),
-        preservation=float(kept.mean()),
-    )
-
-
-def _nearest(points: FloatArray, n_neighbors: int) -> npt.NDArray[np.int64]:
-    """Indices of the nearest others of every point, shape (n_points, n_neighbors)."""
-    search = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
-    return np.asarray(search.kneighbors(return_distance=False), dtype=np.int64)
-
-
-def disparities(layouts: list[FloatArray]) -> FloatArray:
-    """Procrustes disparity of every pair of layouts of the same units.
-
-    It is the sum of squares left between two layouts of unit size after the best shift, rotation,
-    reflection and scaling (Gower 1975, Psychometrika 40:33-51): 0 for the same shape, 1 for
-    unrelated ones. All units at one place have no shape, and disparity 1 to everything.
-
-    Args:
-        layouts: Each of shape (n_units, 2).
-
-    Returns:
-        Shape (n_layouts, n_layouts), symmetric, 0 on the diagonal.
-    """
-    result = np.zeros((len(layouts), len(layouts)))
-    for i, one in enumerate(layouts):
-        for j, other in enumerate(layouts[:i]):
-            result[i, j] = result[j, i] = disparity(one, other)
-    return result
-
-
-def disparity(one: FloatArray, other: FloatArray) -> float:
-    """Of two layouts of the same units; see `disparities`."""
-    if not np.ptp(one, axis=0).any() or not np.ptp(other, axis=0).any():
-        return 1.0
-    return float(procrustes(one, other)[2])
-
-
-Rasters = npt.NDArray[np.float32]
+from bias_audit.analyses.mapping.layout import Distance, comparable, rasters
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
+from bias_audit.results.blocks import (
+    Entry,
+    Measure,
+    RobustnessCurve,
+    RobustnessCurves,
+    RobustnessPanel,
+    RobustnessPoint,
+)
+from bias_audit.statistics.bootstrap import mean_over_pairs, mean_over_repetitions
+from bias_audit.statistics.estimate import Estimate
 
 BLURS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Standard deviations of the Gaussian, in raster cells."""
@@ -126,78 +35,8 @@ SHRINKS = (2, 4, 5, 10, 20)
 """Factors that divide the side of a raster."""
 HIGH_QUANTILE = 0.9
 """A raster cell is highly active above this quantile of the group's values over units."""
-
-
-def blur_curve(rasters: Rasters, widths: tuple[float, ...] = BLURS) -> FloatArray:
-    """Relative L1 change of rasters under growing Gaussian blur.
-
-    Args:
-        rasters: Shape (n_groups, side, side), finite.
-        widths: Standard deviations in raster cells.
-
-    Returns:
-        Change by width, shape (n_widths,): 0 where nothing changes; 0 for empty rasters.
-    """
-    blurred = (
-        ndimage.gaussian_filter(rasters, (0, width, width), mode="nearest") for width in widths
-    )
-    return np.array([_change(rasters, other) for other in blurred])
-
-
-def shrink_curve(rasters: Rasters, factors: tuple[int, ...] = SHRINKS) -> FloatArray:
-    """Relative L1 change of rasters that are shrunk by block means and enlarged linearly again.
-
-    Args:
-        rasters: Shape (n_groups, side, side), finite.
-        factors: Each divides the side.
-
-    Returns:
-        Change by factor, shape (n_factors,).
-    """
-    return np.array([_change(rasters, _shrunk(rasters, factor)) for factor in factors])
-
-
-def area_under(curve: FloatArray, strengths: tuple[float, ...]) -> float:
-    """Mean height of a curve that starts at (0, 0), by the trapezoidal rule."""
-    places = np.concatenate(([0.0], strengths))
-    heights = np.concatenate(([0.0], curve))
-    return float(np.trapezoid(heights, places) / places[-1])
-
-
-def active_regions(rasters: Rasters, values: FloatArray) -> tuple[float, float]:
-    """Number and size of the connected components of high activity.
-
-    The threshold comes from the values of units, hence is the same for every layout of them.
-    Cells that share an edge are connected.
-
-    Args:
-        rasters: Shape (n_groups, side, side), finite.
-        values: What was drawn, shape (n_groups, n_units).
-
-    Returns:
-        Mean number by group, and mean area of a component as a share of the raster (0 without
-        any).
-    """
-    thresholds = np.quantile(values, HIGH_QUANTILE, axis=1)
-    high = rasters > thresholds[:, None, None]
-    numbers = [ndimage.label(part)[1] for part in high]
-    total = sum(numbers)
-    return total / len(rasters), float(high.sum() / rasters[0].size / total) if total else 0.0
-
-
-def _shrunk(rasters: Rasters, factor: int) -> Rasters:
-    n_groups, side, _ = rasters.shape
-    small = rasters.reshape(n_groups, side // factor, factor, side // factor, factor)
-    enlarged = ndimage.zoom(
-        small.mean(axis=(2, 4)), (1, factor, factor), order=1, mode="nearest", grid_mode=True
-    )
-    return np.asarray(enlarged, dtype=np.float32)
-
-
-def _change(rasters: Rasters, other: Rasters) -> float:
-    size = float(np.abs(rasters).sum(dtype=np.float64))
-    return float(np.abs(rasters - other).sum(dtype=np.float64)) / size if size else 0.0
-
+_BLOCK = 1024
+"""Images read at a time."""
 
 DISPARITY = "disparity"
 MEASURES: Mapping[str, Measure] = {
@@ -251,6 +90,189 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "region_area": (0.0, 100.0),
 }
 """The smallest and largest value of each measure."""
+RULE = (
+    "In every repetition the layouts are ranked by each measure, equals sharing their ranks, and "
+    "those without a value coming last. The layout with the lowest mean rank, over measures and "
+    "repetitions, is recommended; another is tied with it unless its paired difference in mean "
+    "rank is above 0 by a one-sided t test, Bonferroni-adjusted for the number of others. With "
+    "the confidence of the intervals, the layout that is best in the long run is the recommended "
+    "one or tied with it (Hsu 1984, Annals of Statistics 12:1136-1144)."
+)
+
+
+def weights_within_groups(
+    codes: IntArray, clusters: IntArray, rng: np.random.Generator
+) -> IntArray:
+    """Draw clusters of images with replacement, as many of each group as it has.
+
+    A cluster counts to the group of its first image.
+
+    Args:
+        codes: Group per image, shape (n_images,).
+        clusters: Cluster per image, shape (n_images,); any numbers.
+        rng: Source of randomness.
+
+    Returns:
+        How often each image was drawn, shape (n_images,).
+    """
+    _, first, cluster = np.unique(clusters, return_index=True, return_inverse=True)
+    drawn = np.zeros(len(first), dtype=np.int64)
+    for group in np.unique(codes[first]):
+        members = np.flatnonzero(codes[first] == group)
+        np.add.at(drawn, rng.choice(members, size=len(members)), 1)
+    return drawn[cluster]
+
+
+def weighted_contrasts(units: Float32Array, codes: IntArray, weights: IntArray) -> FloatArray:
+    """Profiles of weighted images less their mean over groups.
+
+    Args:
+        units: Activations, shape (n_images, n_units); may be memory-mapped.
+        codes: Group per image, shape (n_images,).
+        weights: Shape (n_images,).
+
+    Returns:
+        Shape (n_present, n_units): of the groups with an image of positive weight, ascending.
+    """
+    drawn = np.flatnonzero(weights)
+    present, group = np.unique(codes[drawn], return_inverse=True)
+    total = np.zeros((len(present), units.shape[1]))
+    for start in range(0, len(drawn), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        images = drawn[part]
+        by_group = csr_array(
+            (weights[images].astype(np.float64), (group[part], np.arange(len(images)))),
+            shape=(len(present), len(images)),
+        )
+        total += by_group @ units[images].astype(np.float64)
+    means = total / np.bincount(group, weights[drawn])[:, None]
+    return np.asarray(means - means.mean(axis=0), dtype=np.float64)
+
+
+def kept_neighbours(rows: FloatArray, positions: FloatArray, most: int = 10) -> dict[str, float]:
+    """What a layout keeps of the neighbours that units have by their signatures; 1 is all.
+
+    The "trustworthiness" is less the nearer, by rank of signatures, those are that the layout
+    brought in wrongly, the "continuity" less the nearer, by rank in the layout, those are that it
+    lost (Venna & Kaski 2001, ICANN, LNCS 2130:485-491); the "preservation" is the mean share of a
+    unit's nearest by signature that are among its nearest in the layout.
+
+    Args:
+        rows: Signatures whose Euclidean distances are compared, shape (n_units, n_groups); see
+            `layout.comparable`.
+        positions: Shape (n_units, 2).
+        most: Neighbours per unit; fewer than half the units are looked at.
+    """
+    n_neighbors = max(1, min(most, (len(rows) - 1) // 2))
+    near, near_in_layout = (
+        NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
+        for points in (rows, positions)
+    )
+    kept = (near[:, :, None] == near_in_layout[:, None, :]).any(axis=2)
+    return {
+        "trustworthiness": float(trustworthiness(rows, positions, n_neighbors=n_neighbors)),
+        "continuity": float(trustworthiness(positions, rows, n_neighbors=n_neighbors)),
+        "preservation": float(kept.mean()),
+    }
+
+
+def disparities(layouts: list[FloatArray]) -> FloatArray:
+    """Procrustes disparity of every pair of layouts of the same units.
+
+    It is the sum of squares left between two layouts of unit size after the best shift, rotation,
+    reflection and scaling (Gower 1975, Psychometrika 40:33-51): 0 for the same shape, 1 for
+    unrelated ones. All units at one place have no shape, and disparity 1 to everything.
+
+    Args:
+        layouts: Each of shape (n_units, 2).
+
+    Returns:
+        Shape (n_layouts, n_layouts), symmetric, 0 on the diagonal.
+    """
+    result = np.zeros((len(layouts), len(layouts)))
+    for i, one in enumerate(layouts):
+        for j, other in enumerate(layouts[:i]):
+            result[i, j] = result[j, i] = disparity(one, other)
+    return result
+
+
+def disparity(one: FloatArray, other: FloatArray) -> float:
+    """Of two layouts of the same units; see `disparities`."""
+    if not np.ptp(one, axis=0).any() or not np.ptp(other, axis=0).any():
+        return 1.0
+    return float(procrustes(one, other)[2])
+
+
+def blur_curve(rasters: Float32Array, widths: Sequence[float] = BLURS) -> FloatArray:
+    """Relative L1 change of rasters under growing Gaussian blur.
+
+    Args:
+        rasters: Shape (n_groups, side, side), finite.
+        widths: Standard deviations in raster cells.
+
+    Returns:
+        Change by width, shape (n_widths,): 0 where nothing changes; 0 for empty rasters.
+    """
+    return np.array(
+        [
+            _change(rasters, ndimage.gaussian_filter(rasters, (0, width, width), mode="nearest"))
+            for width in widths
+        ]
+    )
+
+
+def shrink_curve(rasters: Float32Array, factors: Sequence[int] = SHRINKS) -> FloatArray:
+    """Relative L1 change of rasters that are shrunk by block means and enlarged linearly again.
+
+    Args:
+        rasters: Shape (n_groups, side, side), finite.
+        factors: Each divides the side.
+
+    Returns:
+        Change by factor, shape (n_factors,).
+    """
+    n_groups, side, _ = rasters.shape
+    changes = []
+    for factor in factors:
+        small = rasters.reshape(n_groups, side // factor, factor, side // factor, factor)
+        enlarged = ndimage.zoom(
+            small.mean(axis=(2, 4)), (1, factor, factor), order=1, mode="nearest", grid_mode=True
+        )
+        changes.append(_change(rasters, np.asarray(enlarged, dtype=np.float32)))
+    return np.array(changes)
+
+
+def _change(rasters: Float32Array, other: Float32Array) -> float:
+    size = float(np.abs(rasters).sum(dtype=np.float64))
+    return float(np.abs(rasters - other).sum(dtype=np.float64)) / size if size else 0.0
+
+
+def area_under(curve: FloatArray, strengths: Sequence[float]) -> float:
+    """Mean height of a curve that starts at (0, 0), by the trapezoidal rule."""
+    places = np.concatenate(([0.0], strengths))
+    heights = np.concatenate(([0.0], curve))
+    return float(np.trapezoid(heights, places) / places[-1])
+
+
+def active_regions(rasters: Float32Array, values: FloatArray) -> tuple[float, float]:
+    """Number and size of the connected components of high activity.
+
+    The threshold comes from the values of units, hence is the same for every layout of them.
+    Cells that share an edge are connected.
+
+    Args:
+        rasters: Shape (n_groups, side, side), finite.
+        values: What was drawn, shape (n_groups, n_units).
+
+    Returns:
+        Mean number by group, and mean area of a component as a share of the raster (0 without
+        any).
+    """
+    thresholds = np.quantile(values, HIGH_QUANTILE, axis=1)
+    high = rasters > thresholds[:, None, None]
+    numbers = [ndimage.label(part)[1] for part in high]
+    total = sum(numbers)
+    return total / len(rasters), float(high.sum() / rasters[0].size / total) if total else 0.0
 
 
 @dataclass(frozen=True)
@@ -259,9 +281,9 @@ class Quality:
 
     measures: dict[str, float | None]
     """By key, all but the disparity; None for those of maps where units on one line span none."""
-    blur: FloatArray | None
+    blur: FloatArray | None = None
     """Change of the maps by `BLURS`, shape (n_blurs,)."""
-    shrink: FloatArray | None
+    shrink: FloatArray | None = None
     """Change of the maps by `SHRINKS`, shape (n_shrinks,)."""
 
 
@@ -273,24 +295,139 @@ def quality(signatures: FloatArray, distance: Distance, positions: FloatArray) -
         distance: By which units were placed.
         positions: In [0, 1], shape (n_units, 2).
     """
-    neighbours = kept_neighbours(comparable(signatures, distance), positions)
-    places: dict[str, float | None] = {
-        "trustworthiness": neighbours.trustworthiness,
-        "continuity": neighbours.continuity,
-        "preservation": neighbours.preservation,
-    }
+    places = kept_neighbours(comparable(signatures, distance), positions)
     values = signatures.T
     try:
         drawn = rasters(positions, values)
     except QhullError:
-        lost = dict.fromkeys(("blur", "shrink", "regions", "region_area"))
-        return Quality(places | lost, None, None)
+        return Quality({**places, **dict.fromkeys(("blur", "shrink", "regions", "region_area"))})
     number, area = active_regions(drawn, values)
     blur, shrink = blur_curve(drawn), shrink_curve(drawn)
-    maps: dict[str, float | None] = {
+    maps = {
         "blur": area_under(blur, BLURS),
         "shrink": area_under(shrink, SHRINKS),
         "regions": number,
         "region_area": 100 * area,
     }
-    return Quality(places | maps, blur, shrink)
+    return Quality({**places, **maps}, blur, shrink)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One layout, measured in every repetition."""
+
+    name: str
+    found: tuple[Quality, ...]
+    """By repetition."""
+    disparities: FloatArray
+    """Of every two repetitions, shape (n_repetitions, n_repetitions)."""
+
+    @property
+    def table(self) -> FloatArray:
+        """Shape (n_repetitions, n_measures), NaN where there is no value.
+
+        The disparity is the mean to the other repetitions.
+        """
+        apart = self.disparities.sum(axis=1) / (len(self.found) - 1)
+        rows = [
+            {**each.measures, DISPARITY: mean}
+            for each, mean in zip(self.found, apart, strict=True)
+        ]
+        return np.array([[row[key] for key in MEASURES] for row in rows], dtype=np.float64)
+
+    def estimates(self, level: float) -> tuple[Estimate | None, ...]:
+        """Of every measure; None where a repetition has no value."""
+        found: list[Estimate | None] = []
+        for key, values in zip(MEASURES, self.table.T, strict=True):
+            within = RANGES[key]
+            if key == DISPARITY:
+                found.append(mean_over_pairs(self.disparities, level=level, within=within))
+            elif np.isnan(values).any():
+                found.append(None)
+            else:
+                found.append(mean_over_repetitions(values, level=level, within=within))
+        return tuple(found)
+
+
+def ranked(layouts: Sequence[Repeated], level: float) -> tuple[Entry, ...]:
+    """The layouts with intervals and their standing, best mean rank first."""
+    ranks = mean_ranks(np.stack([layout.table for layout in layouts], axis=1))
+    order = np.argsort(ranks.mean(axis=0), kind="stable")
+    two_sided = 1 - 2 * (1 - level) / max(1, len(layouts) - 1)
+    methods = []
+    for i in order:
+        standing: Literal["recommended", "tied", "behind"] = "recommended"
+        if i != order[0]:
+            apart = mean_over_repetitions(ranks[:, i] - ranks[:, order[0]], level=two_sided)
+            standing = "behind" if apart.lower > 0 else "tied"
+        within = (1, len(layouts))
+        methods.append(
+            Entry(
+                name=layouts[i].name,
+                estimates=layouts[i].estimates(level),
+                mean_rank=mean_over_repetitions(ranks[:, i], level=level, within=within),
+                standing=standing,
+            )
+        )
+    return tuple(methods)
+
+
+def mean_ranks(values: FloatArray) -> FloatArray:
+    """Rank of each layout, averaged over the measures, in each repetition; 1 is best.
+
+    Args:
+        values: Shape (n_repetitions, n_layouts, n_measures), measures in the order of `MEASURES`;
+            NaN where there is none.
+
+    Returns:
+        Shape (n_repetitions, n_layouts).
+    """
+    sign = np.array([-1.0 if m.better == "higher" else 1.0 for m in MEASURES.values()])
+    losses = np.where(np.isnan(values), np.inf, values * sign)
+    return np.asarray(stats.rankdata(losses, axis=1).mean(axis=2), dtype=np.float64)
+
+
+def robustness(
+    layer: str, layouts: Mapping[str, Sequence[Quality]], level: float
+) -> RobustnessCurves:
+    """Curves of every layout under both disturbances."""
+    blur = {name: [found.blur for found in repeated] for name, repeated in layouts.items()}
+    shrink = {name: [found.shrink for found in repeated] for name, repeated in layouts.items()}
+    disturbances = (
+        ("Gaussian blur", "standard deviation, in cells of 100", BLURS, blur),
+        ("shrinking and enlarging", "factor of the side", SHRINKS, shrink),
+    )
+    return RobustnessCurves(
+        title=f"Robustness of the maps of {layer}",
+        noun="layout",
+        layer=layer,
+        metric="relative change of the maps",
+        panels=tuple(
+            RobustnessPanel(
+                disturbance=disturbance,
+                strength=strength,
+                curves=tuple(
+                    RobustnessCurve(method=name, points=_points(strengths, repeated, level))
+                    for name, repeated in curves.items()
+                ),
+            )
+            for disturbance, strength, strengths, curves in disturbances
+        ),
+    )
+
+
+def _points(
+    strengths: Sequence[float], repeated: Sequence[FloatArray | None], level: float
+) -> tuple[RobustnessPoint, ...]:
+    """Means over repetitions; none where a repetition has no map."""
+    known = [curve for curve in repeated if curve is not None]
+    if len(known) < len(repeated):
+        return ()
+    by_strength = np.stack(known, axis=1)
+    return tuple(
+        RobustnessPoint(
+            strength=float(strength),
+            change=mean_over_repetitions(values, level=level, within=(0.0, np.inf)),
+        )
+        for strength, values in zip(strengths, by_strength, strict=True)
+    )

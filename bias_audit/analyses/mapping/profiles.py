@@ -1,25 +1,78 @@
 """Group profiles: the mean activation of each unit over the images of each group.
 
 The papers call them Neuron Activation Profiles (Krug, Ratul, Olson & Stober, arXiv:2204.03528).
+Means of few images lie apart by chance alone; here is how far, and how far they lie beyond that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
+from scipy.special import stdtrit
 
 from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.mapping.alignment import Squares
+from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
-from bias_audit.groups import Group
+from bias_audit.data.faces import Faces, FaceTable
+from bias_audit.data.sampling import stratified_folds
+from bias_audit.groups import Attribute, Group, intersections
 from bias_audit.statistics.clusters import effective_clusters, effective_size
 from bias_audit.statistics.estimate import Estimate
+
+SCORE_INTERVALS = (
+    "Intervals hold every distance that the observed one does not contradict (score intervals): "
+    "how precise it is follows from the clusters of images in each group, and how many units vary "
+    "independently from {draws} draws of a Bayesian bootstrap over these clusters (Rubin 1981)."
+)
+"""How intervals of `Squares` are made, for a report."""
+
+_STREAMED = 256
+"""Images read at a time."""
+_BLOCK_VALUES = 2**23
+"""Numbers held at a time: groups x draws x units."""
+_UNITS = 128
+_NO_SPREAD = 1e-24
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Images by what they are used for; no cluster is in both.
+
+    A layout made from group profiles puts units side by side that differ between groups by the
+    same chance. Regions tested on the images that made the layout would be larger than those of
+    permuted labels even where no group differs.
+    """
+
+    placing: IntArray
+    """Images whose profiles place the units, shape (n,)."""
+    testing: IntArray
+    """The others."""
+
+
+def halves(faces: Faces, rng: np.random.Generator) -> Halves:
+    """Split clusters of images at random, alike in every intersection."""
+    folds = stratified_folds(faces.table.cells, faces.clusters, 2, rng)
+    return Halves(np.flatnonzero(folds == 0), np.flatnonzero(folds == 1))
+
+
+def moments_of(units: Float32Array, codes: IntArray, n_groups: int, images: IntArray) -> Moments:
+    """Moments of groups over some of the images, read a few rows at a time.
+
+    Args:
+        units: Activations, shape (n_images, n_units); may be memory-mapped.
+        codes: Group of each image, shape (n_images,).
+        n_groups: Declared groups.
+        images: Which to read, each in a group.
+    """
+    moments = Moments.empty(n_groups, units.shape[1:])
+    for first in range(0, len(images), _STREAMED):
+        rows = images[first : first + _STREAMED]
+        moments.update(units[rows], codes[rows])
+    return moments
 
 
 @dataclass(frozen=True)
@@ -34,6 +87,14 @@ class Profiles:
     deviations: FloatArray
     """Sample standard deviation, same shape; NaN for groups with fewer than two images."""
 
+    @classmethod
+    def of(cls, target: Target, moments: Moments) -> Profiles:
+        """From the moments of the target's groups."""
+        counts = moments.count.astype(np.float64)[:, None]
+        means = np.where(counts > 0, moments.mean, np.nan)
+        spread = np.sqrt(moments.m2 / np.maximum(counts - 1, 1))
+        return cls(target, moments.count, means, np.where(counts > 1, spread, np.nan))
+
     @property
     def contrasts(self) -> FloatArray:
         """Means less the unweighted mean over the non-empty groups, shape (n_groups, n_units)."""
@@ -45,37 +106,55 @@ class Profiles:
         return self.target.groups
 
 
-def attribute_targets(subject: Subject) -> tuple[Target, ...]:
+def profiles(moments: Moments, attributes: Sequence[Attribute], target: Target) -> Profiles:
+    """Profiles of a target's groups, united from those of the intersections."""
+    cells = [set(cell.levels) for cell in intersections(attributes)]
+    members = [
+        np.array([i for i, cell in enumerate(cells) if set(group.levels) <= cell])
+        for group in target.groups
+    ]
+    return Profiles.of(target, moments.merged(members))
+
+
+def attribute_targets(table: FaceTable) -> tuple[Target, ...]:
     """Every attribute as a target."""
-    table = subject.faces.table
     return targets_of(table, [attribute.name for attribute in table.attributes])
 
 
-def profiles(
-    subject: Subject, layer: str, target: Target, moments: Moments | None = None
-) -> Profiles:
-    """Profiles of a target's groups, united from those of the intersections.
+def marginal_profiles(moments: Moments, table: FaceTable) -> list[Profiles]:
+    """Profiles of the levels of every attribute."""
+    return [profiles(moments, table.attributes, target) for target in attribute_targets(table)]
 
-    Args:
-        subject: Whose activations.
-        layer: One of its layers.
-        target: An attribute, some of them, or all intersections.
-        moments: Of the intersections over some of the images; default: over all.
-    """
-    cells = subject.activations.moments(layer) if moments is None else moments
-    finest = finest_target(subject.faces.table)
-    members = [
-        np.array(
-            [i for i, cell in enumerate(finest.groups) if set(group.levels) <= set(cell.levels)]
-        )
-        for group in target.groups
-    ]
-    merged = cells.merged(members)
-    counts = merged.count.astype(np.float64)[:, None]
-    means = np.where(counts > 0, merged.mean, np.nan)
-    variance = merged.m2 / np.maximum(counts - 1, 1)
-    deviations = np.where(counts > 1, np.sqrt(variance), np.nan)
-    return Profiles(target, merged.count, means, deviations)
+
+def signatures(moments: Moments, table: FaceTable) -> FloatArray:
+    """How units respond to the intersections that have images, shape (n_units, n_groups)."""
+    cells = Profiles.of(finest_target(table), moments)
+    return cells.contrasts[cells.counts > 0].T
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The images of a layer, the scale of its units, and what the bootstrap draws."""
+
+    units: Float32Array
+    """Activations, shape (n_images, n_units); may be memory-mapped."""
+    clusters: IntArray
+    """Cluster of each image, shape (n_images,)."""
+    weights: Float32Array
+    """Of a Bayesian bootstrap, shape (n_draws, n_images)."""
+    scale: FloatArray
+    """Standard deviation within intersections, shape (n_units,); units with 0 are ignored."""
+    scale_freedom: float
+    """Degrees of freedom of the scale, of independent images; at least 3."""
+
+    @classmethod
+    def of(
+        cls, units: Float32Array, moments: Moments, clusters: IntArray, weights: Float32Array
+    ) -> Sample:
+        """With the scale of all intersections, whose moments are given."""
+        n_groups = int((moments.count > 0).sum())
+        freedom = float(max(3, len(np.unique(clusters)) - n_groups))
+        return cls(units, clusters, weights, pooled_deviation(moments), freedom)
 
 
 def pooled_deviation(moments: Moments) -> FloatArray:
@@ -85,69 +164,6 @@ def pooled_deviation(moments: Moments) -> FloatArray:
     """
     freedom = int(np.maximum(moments.count - 1, 0).sum())
     return np.asarray(np.sqrt(moments.m2.sum(axis=0) / max(1, freedom)), dtype=np.float64)
-
-
-def pooled_freedom(moments: Moments, clusters: IntArray) -> float:
-    """Degrees of freedom of `pooled_deviation`, of independent images; at least 3."""
-    return float(max(3, len(np.unique(clusters)) - int((moments.count > 0).sum())))
-
-
-_BLOCK_VALUES = 2**23
-"""Numbers held at a time: groups x draws x units."""
-_UNITS = 128
-
-
-@dataclass(frozen=True)
-class MeanDraws:
-    """What is needed to draw the standardised means of some groups.
-
-    A bootstrap of few clusters spreads too little: draws of the mean of k alike clusters have
-    (k - 1) / (k + 1) of its variance. Draws are spread about the mean by as much.
-    """
-
-    units: npt.NDArray[np.float32]
-    """Activations, shape (n_images, n_units); may be memory-mapped."""
-    members: tuple[IntArray, ...]
-    """Images of each group, none empty."""
-    weights: Float32Array
-    """Of each image in each draw, positive, shape (n_draws, n_images)."""
-    clusters: IntArray
-    """Of each image, shape (n_images,)."""
-    centre: FloatArray
-    """Subtracted from every unit, shape (n_units,)."""
-    scale: FloatArray
-    """Standard deviation within intersections, shape (n_units,); units with 0 are left out."""
-
-    def blocks(self) -> Iterator[tuple[slice, Float32Array]]:
-        """Draws, and their means of some of the units, shape (n_groups, n_some_draws, n_some)."""
-        used = np.flatnonzero(self.scale > 0)
-        step = max(1, _BLOCK_VALUES // (len(self.members) * _UNITS))
-        spread = [_spread(self.clusters[images]) for images in self.members]
-        for first in range(0, len(used), _UNITS):
-            columns = used[first : first + _UNITS]
-            raw = self.units[:, columns].astype(np.float64)
-            values = ((raw - self.centre[columns]) / self.scale[columns]).astype(np.float32)
-            for start in range(0, len(self.weights), step):
-                rows = slice(start, start + step)
-                yield rows, _means(values, self.weights[rows], self.members, spread)
-
-
-def _spread(clusters: IntArray) -> float:
-    """Factor on the deviations of a group's draws; 1 for one cluster: its draws are alike."""
-    k = effective_size(np.unique(clusters, return_inverse=True)[1])
-    return float(np.sqrt((k + 1) / (k - 1))) if k > 1 else 1.0
-
-
-def _means(
-    values: Float32Array, weights: Float32Array, members: tuple[IntArray, ...], spread: list[float]
-) -> Float32Array:
-    means = np.empty((len(members), len(weights), values.shape[1]), dtype=np.float32)
-    for group, images in enumerate(members):
-        own = weights[:, images]
-        drawn = (own @ values[images]) / own.sum(axis=1, keepdims=True)
-        mean = values[images].mean(axis=0)
-        means[group] = mean + np.float32(spread[group]) * (drawn - mean)
-    return means
 
 
 def bayesian_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator) -> Float32Array:
@@ -162,6 +178,44 @@ def bayesian_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator)
     numbers, cluster = np.unique(clusters, return_inverse=True)
     drawn = rng.standard_exponential((n_draws, len(numbers)), dtype=np.float32)
     return np.asarray(drawn[:, cluster] + np.float32(1e-6))
+
+
+def drawn_means(
+    sample: Sample, members: Sequence[IntArray], centre: FloatArray
+) -> Iterator[tuple[slice, Float32Array]]:
+    """Draw the standardised means of some groups.
+
+    A bootstrap of few clusters spreads too little: draws of the mean of k alike clusters have
+    (k - 1) / (k + 1) of its variance. Draws are spread about the mean by as much.
+
+    Args:
+        sample: What is drawn.
+        members: Images of each group, none empty.
+        centre: Subtracted from every unit, shape (n_units,).
+
+    Yields:
+        Some draws, and their means of some of the units, (n_groups, n_some_draws, n_some_units).
+    """
+    used = np.flatnonzero(sample.scale > 0)
+    step = max(1, _BLOCK_VALUES // (len(members) * _UNITS))
+    spread = []
+    for images in members:
+        k = effective_size(np.unique(sample.clusters[images], return_inverse=True)[1])
+        # Draws of one cluster are all alike: there is nothing to spread.
+        spread.append(np.float32(np.sqrt((k + 1) / (k - 1)) if k > 1 else 1.0))
+    for first in range(0, len(used), _UNITS):
+        columns = used[first : first + _UNITS]
+        raw = sample.units[:, columns].astype(np.float64)
+        values = ((raw - centre[columns]) / sample.scale[columns]).astype(np.float32)
+        for start in range(0, len(sample.weights), step):
+            rows = slice(start, start + step)
+            weights = sample.weights[rows]
+            means = np.empty((len(members), len(weights), len(columns)), dtype=np.float32)
+            for group, images in enumerate(members):
+                own, mean = weights[:, images], values[images].mean(axis=0)
+                drawn = (own @ values[images]) / own.sum(axis=1, keepdims=True)
+                means[group] = mean + spread[group] * (drawn - mean)
+            yield rows, means
 
 
 @dataclass(frozen=True)
@@ -189,118 +243,109 @@ class MeanNoise:
             return total, total**2 / (parts**2 / self.freedom).sum(axis=1)
 
 
-def noise_of_means(
-    profiles: Profiles,
-    scale: FloatArray,
-    units: npt.NDArray[np.float32],
-    clusters: IntArray,
-    scale_freedom: float,
-) -> MeanNoise:
+def noise_of_means(profiles: Profiles, sample: Sample) -> MeanNoise:
     """Variance by chance alone of each group's standardised mean, between clusters of images.
 
     The sum over clusters of the squared sum of their deviations from the group's mean, each
     divided by one less the cluster's share of the images, its leverage (CR2 of Bell & McCaffrey
     2002, Survey Methodology 28:169); over the squared number of images. A group of one cluster
     has the variance that the scale says.
-
-    Args:
-        profiles: Of the groups, no image in two of them.
-        scale: Standard deviation within intersections, shape (n_units,); units with 0 are ignored.
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        clusters: Cluster of each image, shape (n_images,).
-        scale_freedom: Degrees of freedom of the scale.
     """
     codes, n_groups = profiles.target.codes, len(profiles.groups)
     images = np.flatnonzero((codes >= 0) & (codes < n_groups))
     pairs, row = np.unique(
-        np.stack([codes[images], clusters[images]]), axis=1, return_inverse=True
+        np.stack([codes[images], sample.clusters[images]]), axis=1, return_inverse=True
     )
     group, sizes = pairs[0], np.bincount(row.ravel()).astype(np.float64)
     sums = csr_array((np.ones(len(images)), (row.ravel(), np.arange(len(images)))))
     share = sizes / profiles.counts[group]
     alone = share == 1
     weight = 1 / (np.where(alone, 1, 1 - share) * profiles.counts[group] ** 2)
-    used, total = np.flatnonzero(scale > 0), np.zeros(len(group))
+    used, total = np.flatnonzero(sample.scale > 0), np.zeros(len(group))
     for first in range(0, len(used), _UNITS):
         block = used[first : first + _UNITS]
         means = profiles.means[:, block][codes[images]]
-        deviations = (units[:, block][images] - means) / scale[block]
+        deviations = (sample.units[:, block][images] - means) / sample.scale[block]
         total += (np.asarray(sums @ deviations) ** 2).sum(axis=1)
     total = np.where(alone, 1, total * weight / max(1, len(used)))
     variance = np.bincount(group, total, minlength=n_groups)
-    freedom = np.full(n_groups, scale_freedom)
+    freedom = np.full(n_groups, sample.scale_freedom)
     for each in np.unique(group[~alone]):
         freedom[each] = max(1.0, effective_clusters(sizes[group == each]) - 1)
     return MeanNoise(np.where(profiles.counts > 0, variance, np.nan), freedom)
 
 
-_BLOCK = 1024
-
-
-def weights_within_groups(
-    codes: IntArray, clusters: IntArray, rng: np.random.Generator
-) -> IntArray:
-    """Draw clusters of images with replacement, as many of each group as it has.
-
-    A cluster counts to the group of its first image.
-
-    Args:
-        codes: Group per image, shape (n_images,).
-        clusters: Cluster per image, shape (n_images,); any numbers.
-        rng: Source of randomness.
-
-    Returns:
-        How often each image was drawn, shape (n_images,).
-    """
-    _, first, cluster = np.unique(clusters, return_index=True, return_inverse=True)
-    drawn = np.zeros(len(first), dtype=np.int64)
-    for group in np.unique(codes[first]):
-        members = np.flatnonzero(codes[first] == group)
-        np.add.at(drawn, rng.choice(members, size=len(members)), 1)
-    return drawn[cluster]
-
-
-def weighted_contrasts(
-    units: npt.NDArray[np.float32], codes: IntArray, weights: IntArray
-) -> FloatArray:
-    """Profiles of weighted images less their mean over groups.
-
-    Args:
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        codes: Group per image, shape (n_images,).
-        weights: Shape (n_images,).
-
-    Returns:
-        Shape (n_present, n_units): of the groups with an image of positive weight, ascending.
-    """
-    drawn = np.flatnonzero(weights)
-    present, group = np.unique(codes[drawn], return_inverse=True)
-    total = np.zeros((len(present), units.shape[1]))
-    for start in range(0, len(drawn), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        images = drawn[part]
-        by_group = csr_array(
-            (weights[images].astype(np.float64), (group[part], np.arange(len(images)))),
-            shape=(len(present), len(images)),
-        )
-        total += by_group @ units[images].astype(np.float64)
-    means = total / np.bincount(group, weights[drawn])[:, None]
-    return np.asarray(means - means.mean(axis=0), dtype=np.float64)
-
-
 @dataclass(frozen=True)
-class Sample:
-    """What the bootstrap resamples."""
+class Squares:
+    """Squares of contrasts of standardised group means, averaged over units.
 
-    units: npt.NDArray[np.float32]
-    """Activations, shape (n_images, n_units); may be memory-mapped."""
-    clusters: IntArray
-    """Shape (n_images,)."""
-    weights: Float32Array
-    """Of a Bayesian bootstrap, shape (n_draws, n_images)."""
+    Arrays have shape (n,), one entry for each contrast.
+    """
+
+    observed: FloatArray
+    """As the images have them, with what noise adds."""
+    noise: FloatArray
+    """Variance of the contrast by chance alone, averaged over units."""
+    freedom: FloatArray
+    """Degrees of freedom of `noise` at a single unit."""
+    variance: FloatArray
+    """Of bootstrap draws of `observed`; NaN where there are none."""
+    n_draws: int
+    n_units: int
     scale_freedom: float
-    """Degrees of freedom of the scale."""
-    level: float
+    """Degrees of freedom of the standard deviations that means are divided by."""
+
+    @property
+    def values(self) -> FloatArray:
+        """Without the noise; may be negative.
+
+        1 / s^2 is too large by (f - 2) / f for a standard deviation s of f degrees of freedom.
+        """
+        return np.asarray(self.observed * (1 - 2 / self.scale_freedom) - self.noise)
+
+    def bounds(self, level: float) -> FloatArray:
+        """The squares that the observed one does not contradict, shape (2, n).
+
+        With a noise s in each of u independent units, and a scale of f degrees of freedom, the
+        value of a square q has the variance (4 s q + 2 s^2 + 2 q^2 / f) / u. It depends on q, so
+        that the interval holds every q from which the value lies at most t standard errors away
+        (a score interval, as Wilson's 1927 of a share). Units are correlated: u follows from the
+        variance of bootstrap draws. t is Student's with u times the freedom of one unit.
+        """
+        s, value = self.noise, self.values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = (4 * self.observed * s + 2 * s**2) / self.variance
+            u = np.clip(u, 1, self.n_units)
+            t_squared = stdtrit(u * self.freedom, (1 - level) / 2) ** 2
+            middle = value + 2 * t_squared * s / u
+            rest = t_squared * (2 * s**2 + 2 * value**2 / self.scale_freedom) / u
+            half = np.sqrt(middle**2 - value**2 + rest)
+        has_spread = np.nan_to_num(self.variance) > _NO_SPREAD
+        return np.where(has_spread, np.stack([middle - half, middle + half]), np.nan)
+
+    def estimates(self, ns: IntArray, level: float) -> tuple[Estimate | None, ...]:
+        """Roots of the squares; None where the draws have no spread.
+
+        Args:
+            ns: Independent images of each, shape (n,).
+            level: Coverage of the intervals.
+        """
+        roots = np.sqrt(np.maximum([self.values, *self.bounds(level)], 0))
+        return tuple(
+            Estimate(
+                float(value),
+                float(min(lower, value)),
+                float(max(upper, value)),
+                level=level,
+                n=int(n),
+                method="score interval of the squared distance; independent units from "
+                f"{self.n_draws} Bayesian bootstrap draws over clusters of images; "
+                "sampling noise subtracted",
+            )
+            if np.isfinite(upper)
+            else None
+            for (value, lower, upper), n in zip(roots.T, ns, strict=True)
+        )
 
 
 def standardised_contrasts(profiles: Profiles, scale: FloatArray) -> FloatArray:
@@ -312,71 +357,35 @@ def standardised_contrasts(profiles: Profiles, scale: FloatArray) -> FloatArray:
     return np.divide(contrasts, scale, out=np.zeros_like(contrasts), where=scale > 0)
 
 
-def deviations(
-    profiles: Profiles, scale: FloatArray, sample: Sample
-) -> tuple[Estimate | None, ...]:
+def deviations(profiles: Profiles, sample: Sample, level: float) -> tuple[Estimate | None, ...]:
     """Root mean square over units of a profile's standardised contrast, noise subtracted.
 
     The mean of few images lies away from any reference by chance alone: its squared deviation is
     expected to exceed that of the group by the variance of the contrast. That variance is
     subtracted; a group that does not differ has a lower bound of 0.
 
-    Args:
-        profiles: Of the groups.
-        scale: Within-group standard deviation by unit, shape (n_units,); units with 0 are ignored.
-        sample: Images and bootstrap weights.
-
     Returns:
         One per group; None for a group without images or whose images do not vary.
     """
-    used = np.flatnonzero(scale > 0)
-    clusters = clusters_by_group(profiles, sample)
+    codes, n_groups = profiles.target.codes, len(profiles.groups)
+    used = np.flatnonzero(sample.scale > 0)
     if len(used) == 0:
-        return (None,) * len(clusters)
-    observed = (standardised_contrasts(profiles, scale)[:, used] ** 2).mean(axis=1)
-    noise, freedom = noise_of_means(
-        profiles, scale, sample.units, sample.clusters, sample.scale_freedom
-    ).of(_contrasts(clusters > 0))
+        return (None,) * n_groups
+    members = codes >= 0
+    independent = independent_images(codes[members], sample.clusters[members], n_groups)
+    present = np.flatnonzero(independent)
+    # Every group less the mean over those that have images.
+    contrasts = np.eye(n_groups) - (independent > 0) / len(present)
+    noise, freedom = noise_of_means(profiles, sample).of(contrasts)
+    observed = (standardised_contrasts(profiles, sample.scale)[:, used] ** 2).mean(axis=1)
+    draws = np.zeros((len(present), len(sample.weights)))
+    images = [np.flatnonzero(codes == group) for group in present]
+    for rows, means in drawn_means(sample, images, profiles.means[present].mean(axis=0)):
+        apart = means - means.mean(axis=0)
+        draws[:, rows] += np.einsum("gdu,gdu->gd", apart, apart, dtype=np.float64)
+    variance = np.full(n_groups, np.nan)
+    variance[present] = (draws / len(used)).var(axis=1)
     squares = Squares(
-        observed,
-        noise,
-        freedom,
-        _variances(profiles, scale, sample),
-        len(sample.weights),
-        len(used),
-        sample.scale_freedom,
+        observed, noise, freedom, variance, draws.shape[1], len(used), sample.scale_freedom
     )
-    return squares.estimates(clusters, sample.level)
-
-
-def _contrasts(present: npt.NDArray[np.bool_]) -> FloatArray:
-    """Every group less the mean over those that have images, shape (n_groups, n_groups)."""
-    return np.asarray(np.eye(len(present)) - present / present.sum())
-
-
-def _variances(profiles: Profiles, scale: FloatArray, sample: Sample) -> FloatArray:
-    """Of the draws of each group's mean square contrast, NaN without images, (n_groups,)."""
-    present = np.flatnonzero(profiles.counts > 0)
-    draws = MeanDraws(
-        sample.units,
-        tuple(np.flatnonzero(profiles.target.codes == group) for group in present),
-        sample.weights,
-        sample.clusters,
-        profiles.means[present].mean(axis=0),
-        scale,
-    )
-    total = np.zeros((len(present), len(sample.weights)))
-    for rows, means in draws.blocks():
-        contrasts = means - means.mean(axis=0)
-        total[:, rows] += np.einsum("gdu,gdu->gd", contrasts, contrasts, dtype=np.float64)
-    found = np.full(len(profiles.groups), np.nan)
-    found[present] = (total / (scale > 0).sum()).var(axis=1)
-    return found
-
-
-def clusters_by_group(profiles: Profiles, sample: Sample) -> IntArray:
-    """Independent images (people, or sets of near duplicates) of each group, (n_groups,)."""
-    codes = profiles.target.codes
-    return np.array(
-        [len(np.unique(sample.clusters[codes == group])) for group in range(len(profiles.groups))]
-    )
+    return squares.estimates(independent, level)

@@ -93,7 +93,15 @@ def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = No
     centre = positions.mean(axis=0)
     places = (positions - centre).T
     n_units = len(positions)
-    pull = np.zeros((0, 0), dtype=np.float32) if distances is None else _global_force(distances)
+    pull = np.zeros((0, 0), dtype=np.float32)
+    if distances is not None:
+        # Like units attract each other, unlike ones repel: 1.5 (1 - d^3) - 0.5 exp(-d / 2), where
+        # d^3 is relative to the largest distance.
+        largest = np.float32(distances.max(initial=0)) or np.float32(1)
+        force = np.exp(distances / np.float32(-2))
+        force *= np.float32(-0.5)
+        force += np.float32(1.5) * (1 - (distances / largest) ** 3)
+        pull = np.asarray(force, dtype=np.float32)
     for time in np.linspace(-3, 6, steps):
         local_share = float((np.tanh(time) + 1) / 2)
         is_precise = distances is not None and local_share < _PRECISE_BELOW
@@ -102,20 +110,7 @@ def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = No
         add_forces(x, y, local_share, pull, total)
         places = places + total / (2 * n_units)
         places -= places.mean(axis=1, keepdims=True)
-        places *= _kept_finite(places)
+        radius = float(np.sqrt((places**2).sum(axis=0).mean()))
+        if radius:
+            places *= min(max(radius, _SMALLEST_RADIUS), _LARGEST_RADIUS) / radius
     return np.asarray(places.T + centre, dtype=np.float64)
-
-
-def _kept_finite(places: FloatArray) -> float:
-    """Factor that brings the radius into the range in which it is kept."""
-    radius = float(np.sqrt((places**2).sum(axis=0).mean()))
-    return min(max(radius, _SMALLEST_RADIUS), _LARGEST_RADIUS) / radius if radius else 1.0
-
-
-def _global_force(distances: Float32Array) -> Float32Array:
-    """Attraction of like units and repulsion of unlike ones, shape (n_units, n_units)."""
-    largest = np.float32(distances.max(initial=0)) or np.float32(1)
-    force = np.exp(distances / np.float32(-2))
-    force *= np.float32(-0.5)
-    force += np.float32(1.5) * (1 - (distances / largest) ** 3)
-    return np.asarray(force, dtype=np.float32)

@@ -10,33 +10,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import Field
 
-from bias_audit.analyses.analysis import (
-    Analysis,
-    BootstrapDraws,
-    Coverage,
-    OneLayer,
-    Outcome,
-    Subject,
-)
+from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
 from bias_audit.analyses.families import declared_families, draws_of
 from bias_audit.analyses.mapping.concentration import (
+    LARGEST_SIDE,
     Concentration,
+    FaceMap,
     Hits,
     TestedFamilies,
-    ToTest,
     concentration,
+    map_faces,
     tested,
 )
-from bias_audit.analyses.mapping.group_maps import FaceMap, FaceMapSettings, map_faces
-from bias_audit.analyses.probing.probes import too_few_images
+from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.probing.separability import chosen_layer, unknown_layers
+from bias_audit.analyses.probing.separability import chosen_layer
 from bias_audit.analyses.small_groups import Treatments, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval
-from bias_audit.data.faces import FaceTable
+from bias_audit.arrays import IntArray
+from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute, Group, intersections
 from bias_audit.results.blocks import Finding, GroupRow, GroupTable, HypothesisFamilies
@@ -48,45 +43,41 @@ from bias_audit.statistics.sureness import sureness, sureness_of_p, weight_of
 METRIC = "relative entropy beyond chance (bits)"
 
 
-class Params(FaceMapSettings):
-    """Where the map is made, and how its groups are described."""
+class Params(OneLayerSettings):
+    """Where the map is made, how it is trained, and how its groups are described."""
 
-    layer: OneLayer = None
+    side: int | None = Field(
+        default=None,
+        ge=2,
+        le=64,
+        description="Cells along each side of the map; default: the root of 5 times the root of "
+        f"the number of independent images, at most {LARGEST_SIDE}.",
+    )
+    axes: int = Field(
+        default=50, ge=2, le=500, description="Principal axes of the activations that are mapped."
+    )
+    epochs: int = Field(default=10, ge=1, le=1000, description="How often each image is shown.")
+    sigma: float = Field(default=1.0, gt=0, description="Width of the neighbourhood, in cells.")
+    rate: float = Field(default=0.5, gt=0, le=1, description="Share of the way that cells move.")
     bootstrap_draws: BootstrapDraws = 1000
     level: Coverage = 0.95
 
 
 @dataclass(frozen=True)
-class _Over:
-    """The groups over some attributes."""
-
-    family: str
-    attributes: tuple[Attribute, ...]
-    groups: tuple[Group, ...]
-    first: int
-    """Place of the first of them among all groups."""
-
-    @property
-    def places(self) -> range:
-        """Among all groups."""
-        return range(self.first, self.first + len(self.groups))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Everything that is told."""
+class _Measured:
+    """All groups on one map, the ones over the same attributes side by side."""
 
     layer: str
-    faces: FaceMap
-    tables: tuple[_Over, ...]
+    groups: tuple[Group, ...]
+    n_images: IntArray
+    """By group."""
+    independent: IntArray
+    """By group: images, those of one cluster counted once."""
     values: Concentration
     tests: TestedFamilies
     treatments: Treatments
-    n_images: npt.NDArray[np.int64]
-    """By group."""
-    independent: npt.NDArray[np.int64]
-    """By group."""
-    clustered: bool
+    unit: str
+    """What the bootstrap draws."""
 
 
 def concept_map(subject: Subject, params: Params) -> Outcome:
@@ -96,36 +87,32 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         AnalysisError: The layer is unknown, none can be chosen, or it is the same for all images.
     """
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    found = _found(subject, layer, params)
-    tables = tuple(_table(found, over, params.level) for over in found.tables)
-    families = HypothesisFamilies(
-        title="Groups that are concentrated on the map", families=found.tests.rows
-    )
-    return Outcome(
-        blocks=(*tables, families, found.treatments.ledger),
-        findings=(*_global_finding(subject, found), *_findings(subject, found, tables)),
-        method=_method(subject, found, params, chosen),
-        limits=(*_limits(found), *likeness_limits(subject)),
-    )
-
-
-def _found(subject: Subject, layer: str, params: Params) -> _Found:
     units = np.asarray(subject.activations.units(layer))
     if not np.isfinite(units).all() or not (np.ptp(units, axis=0) > 0).any():
         raise AnalysisError(
             f"layer {layer}: expected finite activations that differ between images, got "
             "undefined ones or the same for all; check the weights, or name another layer"
         )
-    faces = map_faces(units, subject.faces.clusters, params, subject.rng("face map", layer))
-    tables = tuple(_tables(subject.faces.table.attributes))
-    groups = [group for over in tables for group in over.groups]
-    hits = _hits(subject, faces, groups)
-    cells = subject.faces.table.cells
-    size = np.bincount(cells, minlength=subject.faces.table.n_cells)
-    n_draws = draws_of(subject.multiplicity, max(len(over.groups) for over in tables))
+    table, clusters, plan = subject.faces.table, subject.faces.clusters, subject.multiplicity
+    faces = map_faces(
+        units,
+        clusters,
+        subject.rng("face map", layer),
+        side=params.side,
+        axes=params.axes,
+        epochs=params.epochs,
+        sigma=params.sigma,
+        rate=params.rate,
+    )
+    over = list(_over(table.attributes))
+    by_table = [intersections(attributes) for _, attributes in over]
+    groups = tuple(itertools.chain(*by_table))
+    finest = [set(cell.levels) for cell in intersections(table.attributes)]
+    members = np.array([[set(group.levels) <= cell for cell in finest] for group in groups], float)
+    hits = Hits.of(faces, table.cells, clusters, members)
     values = concentration(
         hits,
-        n_draws=n_draws,
+        n_draws=draws_of(plan, max(map(len, by_table))),
         n_resampled=params.bootstrap_draws,
         rng=subject.rng("concentration", layer),
     )
@@ -134,80 +121,77 @@ def _found(subject: Subject, layer: str, params: Params) -> _Found:
             f"layer {layer}: expected people of several groups with as many images each, so that "
             "labels can be permuted, got none; draw as many images of each person"
         )
+    places = np.split(np.arange(len(groups)), np.cumsum([len(own) for own in by_table])[:-1])
+    # Every image belongs to one of the groups over the same attributes.
     independent = np.concatenate(
-        [_independent(subject, hits.members[list(over.places)]) for over in tables]
+        [
+            independent_images(members[own].argmax(axis=0)[table.cells], clusters, len(own))
+            for own in places
+        ]
     )
     policy = subject.small_groups.model_copy(update={"policy": "suppress"})
     treatments = treat(groups, independent, policy, title="Small groups: concentration")
-    families = [
-        ToTest(name, tuple(groups[i] for i in places), tuple(places))
-        for name, parts in itertools.groupby(tables, key=lambda over: over.family)
-        for places in [[i for over in parts for i in over.places]]
-    ]
-    measured = [treatment.is_measured for treatment in treatments.by_group]
-    tests = tested(values, measured, families, subject.multiplicity)
-    return _Found(
+    families: dict[str, list[int]] = {}
+    for (family, _), own in zip(over, places, strict=True):
+        families.setdefault(family, []).extend(own.tolist())
+    is_measured = [treatment.is_measured for treatment in treatments.by_group]
+    size = np.bincount(table.cells, minlength=table.n_cells)
+    found = _Measured(
         layer=layer,
-        faces=faces,
-        tables=tables,
-        values=values,
-        tests=tests,
-        treatments=treatments,
-        n_images=np.asarray(hits.members @ size, dtype=np.int64),
+        groups=groups,
+        n_images=np.asarray(members @ size, dtype=np.int64),
         independent=independent,
-        clustered=len(np.unique(subject.faces.clusters)) < len(subject.faces),
+        values=values,
+        tests=tested(values, is_measured, groups, families, plan),
+        treatments=treatments,
+        unit="clusters of images" if len(np.unique(clusters)) < len(clusters) else "images",
+    )
+    rows = [_row(found, place, params.level) for place in range(len(groups))]
+    tables = tuple(
+        _table(layer, attributes, [rows[place] for place in own], every=family == "cells")
+        for (family, attributes), own in zip(over, places, strict=True)
+    )
+    tests = HypothesisFamilies(
+        title="Groups that are concentrated on the map", families=found.tests.rows
+    )
+    return Outcome(
+        blocks=(*tables, tests, treatments.ledger),
+        findings=(
+            _global_finding(found, table.attributes, len(subject.faces), plan.alpha),
+            *_findings(found, rows, families, plan),
+        ),
+        method=_method(params, faces, plan, f"{layer} ({chosen})", len(values.permuted)),
+        limits=(*_limits(values.n_fixed), *likeness_limits(subject)),
     )
 
 
-def _tables(attributes: Sequence[Attribute]) -> Iterator[_Over]:
-    """Groups over each attribute, over each pair of several, and over all."""
-    chosen: list[tuple[str, tuple[Attribute, ...]]] = [
-        ("marginals", (attribute,)) for attribute in attributes
-    ]
+def _over(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
+    """Each attribute, each pair of several, and all, with the family of their groups."""
+    yield from (("marginals", (attribute,)) for attribute in attributes)
     if len(attributes) > 2:  # noqa: PLR2004
-        chosen += [("pairs", pair) for pair in itertools.combinations(attributes, 2)]
+        yield from (("pairs", pair) for pair in itertools.combinations(attributes, 2))
     if len(attributes) > 1:
-        chosen.append(("cells", tuple(attributes)))
-    first = 0
-    for family, over in chosen:
-        groups = intersections(over)
-        yield _Over(family, over, groups, first)
-        first += len(groups)
+        yield "cells", tuple(attributes)
 
 
-def _hits(subject: Subject, faces: FaceMap, groups: Sequence[Group]) -> Hits:
-    table = subject.faces.table
-    finest = [set(cell.levels) for cell in intersections(table.attributes)]
-    members = [[set(group.levels) <= cell for cell in finest] for group in groups]
-    clusters = subject.faces.clusters
-    return Hits.of(faces, table.cells, clusters, np.array(members, dtype=np.float64))
-
-
-def _independent(subject: Subject, members: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Independent images of groups of which every image belongs to one."""
-    codes = members.argmax(axis=0)[subject.faces.table.cells]
-    return independent_images(codes, subject.faces.clusters, len(members))
-
-
-def _table(found: _Found, over: _Over, level: float) -> GroupTable:
-    names = [attribute.name for attribute in over.attributes]
-    every = over.family == "cells"
+def _table(
+    layer: str, attributes: Sequence[Attribute], rows: Sequence[GroupRow], *, every: bool
+) -> GroupTable:
+    names = " and ".join(attribute.name for attribute in attributes)
     return GroupTable(
-        title=f"Concentration by {' and '.join(names)} on a map of {found.layer}",
+        title=f"Concentration by {names} on a map of {layer}",
         quantity="concentration",
         metric=METRIC,
-        layer=found.layer,
-        target=INTERSECTION if every else " and ".join(names),
+        layer=layer,
+        target=INTERSECTION if every else names,
         chance=0.0,
-        rows=tuple(
-            _row(found, group, place, level)
-            for group, place in zip(over.groups, over.places, strict=True)
-        ),
+        rows=tuple(rows),
     )
 
 
-def _row(found: _Found, group: Group, place: int, level: float) -> GroupRow:
+def _row(found: _Measured, place: int, level: float) -> GroupRow:
     treatment, n = found.treatments.by_group[place], int(found.n_images[place])
+    group = found.groups[place]
     if not treatment.is_measured:
         return GroupRow(group=group, n=n, estimate=None, reason=treatment.reason)
     tests = found.tests.by_place[place]
@@ -220,65 +204,63 @@ def _row(found: _Found, group: Group, place: int, level: float) -> GroupRow:
     )
 
 
-def _estimate(found: _Found, place: int, level: float) -> Estimate:
+def _estimate(found: _Measured, place: int, level: float) -> Estimate:
     """The excess, with the spread of bootstrap draws about it.
 
     Draws have the noise of the images and that of drawing them, so that they lie too high; they
     are centred on the excess. Draws of k clusters have (k - 1) / k of the variance.
     """
-    value = float(found.values.excess[place])
+    value, n = float(found.values.excess[place]), int(found.independent[place])
     draws = found.values.resampled[:, place]
-    k = max(2, int(found.independent[place]))
+    k = max(2, n)
     centred = np.sqrt(k / (k - 1)) * (draws - np.nanmean(draws)) + value
-    unit = "clusters of images" if found.clustered else "images"
-    method = bootstrap_method(unit, len(draws)) + ", centred, with the map as it is"
     lower, upper = percentile_interval(centred, level=level) or (value, value)
-    return Estimate(
-        value,
-        min(lower, value),
-        max(upper, value),
-        level=level,
-        n=int(found.independent[place]),
-        method=method,
-    )
+    method = bootstrap_method(found.unit, len(draws)) + ", centred, with the map as it is"
+    return Estimate(value, min(lower, value), max(upper, value), level=level, n=n, method=method)
 
 
-def _global_finding(subject: Subject, found: _Found) -> tuple[Finding, ...]:
-    excess, alpha = found.values.excess_information, subject.multiplicity.alpha
+def _global_finding(
+    found: _Measured, attributes: Sequence[Attribute], n_images: int, alpha: float
+) -> Finding:
     p = found.tests.p_global
     is_decided = p <= alpha
-    text = (
+    where = (
         f"Where a face lies on a self-organizing map of {found.layer}, which was trained without "
-        f"labels, tells {excess:.2f} bits of its annotated groups beyond chance"
-        if is_decided
-        else f"Where a face lies on a self-organizing map of {found.layer}, which was trained "
-        "without labels, was not found to tell anything of its annotated groups"
+        "labels,"
     )
-    names = ", ".join(attribute.name for attribute in found.tables[-1].attributes)
-    text += f" ({names}; permutation of labels, p = {p:.2g}, n = {len(subject.faces)})."
-    weight = weight_of(sureness_of_p(p, alpha), is_decided=is_decided)
-    return (Finding(text=text, weight=weight),)
+    excess = found.values.excess_information
+    tells = (
+        f"tells {excess:.2f} bits of its annotated groups beyond chance"
+        if is_decided
+        else "was not found to tell anything of its annotated groups"
+    )
+    names = ", ".join(attribute.name for attribute in attributes)
+    return Finding(
+        text=f"{where} {tells} ({names}; permutation of labels, p = {p:.2g}, n = {n_images}).",
+        weight=weight_of(sureness_of_p(p, alpha), is_decided=is_decided),
+    )
 
 
-def _findings(subject: Subject, found: _Found, tables: Sequence[GroupTable]) -> Iterator[Finding]:
+def _findings(
+    found: _Measured, rows: Sequence[GroupRow], families: dict[str, list[int]], plan: Multiplicity
+) -> Iterator[Finding]:
     """The most concentrated group of each family, where the tests reject."""
-    told = zip(found.tables, tables, strict=True)
-    for family, parts in itertools.groupby(told, key=lambda pair: pair[0].family):
+    n_tested = {row.name: row.n_tested for row in found.tests.rows}
+    for family, places in families.items():
         rejected = [
-            (row, row.estimate, found.tests.by_place[place])
-            for over, table in parts
-            for place, row in zip(over.places, table.rows, strict=True)
-            if row.estimate is not None and found.tests.by_place[place].is_rejected
+            (rows[place], estimate, found.tests.by_place[place])
+            for place in places
+            if (estimate := rows[place].estimate) is not None
+            and found.tests.by_place[place].is_rejected
         ]
         if not rejected:
             continue
         row, estimate, test = max(rejected, key=lambda entry: entry[1].value)
         names = " / ".join(name for name, _ in row.group.levels)
-        family_row = next(r for r in found.tests.rows if r.name == family)
         text = (
-            f"At {found.layer}, {len(rejected)} of {family_row.n_tested} groups ({family}) are "
+            f"At {found.layer}, {len(rejected)} of {n_tested[family]} groups ({family}) are "
             "concentrated on the map beyond chance (labels permuted, "
-            f"{NAMES[subject.multiplicity.verdicts]} at {subject.multiplicity.alpha:g}). "
+            f"{NAMES[plan.verdicts]} at {plan.alpha:g}). "
             f"The most concentrated is {row.group.label} (annotated {names}, n = {estimate.n}): "
             f"relative entropy {interval(estimate)} bits beyond chance "
             f"({coverage(estimate.level)}, adjusted p = {test.verdict:.2g})."
@@ -290,12 +272,12 @@ def _findings(subject: Subject, found: _Found, tables: Sequence[GroupTable]) -> 
         )
 
 
-def _method(subject: Subject, found: _Found, params: Params, chosen: str) -> tuple[str, ...]:
-    plan, faces = subject.multiplicity, found.faces
-    n_draws = len(found.values.permuted)
+def _method(
+    params: Params, faces: FaceMap, plan: Multiplicity, where: str, n_draws: int
+) -> tuple[str, ...]:
     return (
         f"A self-organizing map of {faces.side} x {faces.side} cells is trained on the "
-        f"activations of all images at {found.layer} ({chosen}), standardised, on their first "
+        f"activations of all images at {where}, standardised, on their first "
         f"{faces.n_axes} principal axes ({100 * faces.kept:.0f} % of the variance); "
         f"{params.epochs} epochs, labels play no part. The relative entropy of a group is the "
         "sum over cells of p log2(p / q), p being the share of the group's images that hit a cell "
@@ -314,7 +296,7 @@ def _method(subject: Subject, found: _Found, params: Params, chosen: str) -> tup
     )
 
 
-def _limits(found: _Found) -> tuple[str, ...]:
+def _limits(n_fixed: int) -> tuple[str, ...]:
     sentences = [
         "Relative entropy depends on the number of cells and of images: compare groups of one "
         "map, not maps. A group that is not concentrated may still be linearly decodable.",
@@ -325,17 +307,12 @@ def _limits(found: _Found) -> tuple[str, ...]:
         "Where the layer is the most separable one, it was chosen by the same labels, which "
         "favours concentration a little.",
     ]
-    if found.values.n_fixed:
+    if n_fixed:
         sentences.append(
-            f"{found.values.n_fixed} hits are of clusters whose labels no permutation can change, "
+            f"{n_fixed} hits are of clusters whose labels no permutation can change, "
             "because no other cluster is like them; they count on both sides."
         )
     return tuple(sentences)
-
-
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
 
 
 def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
@@ -346,7 +323,7 @@ PLUGIN = Analysis(
     title="Concepts on a self-organizing map",
     params_type=Params,
     run=concept_map,
-    problems=_problems,
+    problems=layer_problems,
     families=_families,
     quantities=("concentration",),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, Literal
 
@@ -29,12 +29,13 @@ from bias_audit.analyses.mapping.group_distances import (
     likeness,
 )
 from bias_audit.analyses.mapping.profiles import (
+    SCORE_INTERVALS,
+    Sample,
     bayesian_weights,
-    pooled_deviation,
-    pooled_freedom,
     profiles,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images, widest
+from bias_audit.analyses.mapping.settings import LayersSettings
+from bias_audit.analyses.probing.probes import too_few_images, widest
 from bias_audit.analyses.probing.separability import check_layers, chosen_layers, unknown_layers
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, targets_of
@@ -54,7 +55,7 @@ _RANKED = 20
 """Operations to rank a distance."""
 
 
-class Params(ProbeSettings):
+class Params(LayersSettings):
     """Where distances are shown, and which layers are compared."""
 
     layers: tuple[str, ...] | None = Field(
@@ -79,17 +80,6 @@ class Params(ProbeSettings):
     level: Coverage = 0.95
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Distances of one target at one layer."""
-
-    target: Target
-    layer: str
-    found: Distances
-    n: int
-    """Clusters of images."""
-
-
 def group_geometry(subject: Subject, params: Params) -> Outcome:
     """Distances of the levels of every attribute and of all intersections, and over the layers.
 
@@ -101,35 +91,37 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
     table = subject.faces.table
     finest = finest_target(table)
     targets = list(targets_of(table, [*(a.name for a in table.attributes), finest.name]))
-    weights = bayesian_weights(
-        subject.faces.clusters, params.bootstrap_draws, subject.rng("bootstrap")
-    )
+    clusters = subject.faces.clusters
+    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
     layers = [name for name in subject.activations.layers if name in {*shown, *compared}]
-    measured: list[_Measured] = []
+    blocks: list[GroupMatrix] = []
+    arrays: dict[str, npt.NDArray[Any]] = {}
     arranged: dict[str, Arrangement] = {}
     with subject.progress.step(
         f"Group geometry of {subject.name}", total=len(layers), unit="layer"
     ) as step:
         for layer in layers:
+            moments = subject.activations.moments(layer)
+            sample = Sample.of(subject.activations.units(layer), moments, clusters, weights)
             for target in targets if layer in shown else [finest]:
-                found = _measure(subject, layer, target, weights, params.smallest_group)
-                measured += [found] if layer in shown else []
+                kept, n = _large_groups(target, clusters, params.smallest_group)
+                found = distances(profiles(moments, table.attributes, target), sample, kept)
+                if layer in shown:
+                    block, values = _matrix(
+                        layer, target, found, n=n, number=len(blocks), params=params
+                    )
+                    blocks.append(block)
+                    arrays |= values
                 if target.name == finest.name and layer in compared:
-                    arranged[layer] = arrangement(found.found)
+                    arranged[layer] = arrangement(found)
             step.advance()
-    blocks: list[GroupMatrix] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for number, each in enumerate(measured):
-        block, values = _matrix(each, number, params)
-        blocks.append(block)
-        arrays |= values
-    over_layers = _over_layers(arranged, finest, len(np.unique(subject.faces.clusters)), params)
+    over_layers = _over_layers(arranged, finest, len(np.unique(clusters)), params.level)
     return Outcome(
         blocks=(*blocks, *over_layers),
         arrays=arrays,
         findings=(
             *(finding for block in blocks for finding in _finding(block)),
-            *(finding for each in over_layers for finding in _layer_finding(each, shown[0])),
+            *(finding for block in over_layers for finding in _layer_finding(block, shown[0])),
         ),
         method=_method(params, shown, chosen, finest),
         limits=(
@@ -142,45 +134,39 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _measure(
-    subject: Subject, layer: str, target: Target, weights: npt.NDArray[np.float32], smallest: int
-) -> _Measured:
-    faces = subject.faces
-    alone = independent_images(target.codes, faces.clusters, len(target.groups))
+def _large_groups(target: Target, clusters: IntArray, smallest: int) -> tuple[IntArray, int]:
+    """Groups of enough independent images, and how many these have together."""
+    alone = independent_images(target.codes, clusters, len(target.groups))
     kept = np.flatnonzero(alone >= smallest)
     if len(kept) < 2:  # noqa: PLR2004
         raise AnalysisError(
             f"expected two groups of {target.described} with {smallest} independent images or "
             f"more, got {len(kept)}; widen the sampling, or lower smallest_group"
         )
-    moments = subject.activations.moments(layer)
-    found = distances(
-        profiles(subject, layer, target),
-        pooled_deviation(moments),
-        subject.activations.units(layer),
-        clusters=faces.clusters,
-        scale_freedom=pooled_freedom(moments, faces.clusters),
-        kept=kept,
-        weights=weights,
-    )
-    return _Measured(target, layer, found, int(alone[kept].sum()))
+    return kept, int(alone[kept].sum())
 
 
 def _matrix(
-    each: _Measured, number: int, params: Params
+    layer: str, target: Target, found: Distances, *, n: int, number: int, params: Params
 ) -> tuple[GroupMatrix, dict[str, npt.NDArray[Any]]]:
-    found, n_groups = each.found, len(each.target.groups)
-    tree, undrawn, order = None, None, np.arange(len(found.groups))
-    if params.order == "dendrogram" and 2 < len(found.groups) <= _MOST_NAMED:  # noqa: PLR2004
-        tree, order = _dendrogram(found.values)
-    elif params.order == "dendrogram" and len(found.groups) > _MOST_NAMED:
-        undrawn = _linkage(found.values)
-    drawn = found.groups[order] if tree is not None else found.groups
-    rest = np.setdiff1d(np.arange(n_groups), drawn)
-    groups = np.concatenate([drawn, rest]) if tree is not None else np.arange(n_groups)
-    place = np.empty(n_groups, dtype=np.int64)
-    place[groups] = np.arange(n_groups)
-    own = place[found.groups]
+    """The distances of one target, as the `number`th matrix; with its arrays.
+
+    Groups that a dendrogram names come first, in its order; all are in their declared order where
+    none is drawn.
+    """
+    n_groups, n_found = len(target.groups), len(found.groups)
+    keys = {"values": f"matrix{number}-distances", "bounds": f"matrix{number}-bounds"}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    groups = np.arange(n_groups)
+    if params.order == "dendrogram" and 2 < n_found <= _MOST_NAMED:  # noqa: PLR2004
+        keys["tree"] = f"matrix{number}-tree"
+        arrays[keys["tree"]], order = _dendrogram(found.values)
+        drawn = found.groups[order]
+        groups = np.concatenate([drawn, np.setdiff1d(groups, drawn)])
+    elif params.order == "dendrogram" and n_found > _MOST_NAMED:
+        keys["undrawn_tree"] = f"matrix{number}-tree"
+        arrays[keys["undrawn_tree"]] = _linkage(found.values)
+    own = np.argsort(groups)[found.groups]
     values = np.full((n_groups, n_groups), np.nan, dtype=np.float32)
     values[np.ix_(own, own)] = found.values
     bounds = np.full((2, n_groups, n_groups), np.nan, dtype=np.float32)
@@ -188,28 +174,18 @@ def _matrix(
     ends = np.sqrt(np.maximum(found.squares.bounds(params.level), 0))
     for one, other in ((own[rows], own[columns]), (own[columns], own[rows])):
         bounds[:, one, other] = ends
-    prefix = f"matrix{number}"
-    keys = {"values": f"{prefix}-distances", "bounds": f"{prefix}-bounds"}
-    arrays: dict[str, npt.NDArray[Any]] = {keys["values"]: values, keys["bounds"]: bounds}
-    if tree is not None:
-        keys["tree"] = f"{prefix}-tree"
-        arrays[keys["tree"]] = tree
-    if undrawn is not None:
-        keys["undrawn_tree"] = f"{prefix}-tree"
-        arrays[keys["undrawn_tree"]] = undrawn
-    title = f"Distances between groups by {each.target.name} at {each.layer}"
-    if len(each.target.groups[0].levels) > 1:
-        title = f"Distances between all intersections at {each.layer}"
+    is_intersection = len(target.groups[0].levels) > 1
+    between = "all intersections" if is_intersection else f"groups by {target.name}"
     block = GroupMatrix(
-        detail=len(each.target.groups[0].levels) > 1,
-        title=title,
+        detail=is_intersection,
+        title=f"Distances between {between} at {layer}",
         metric=METRIC,
-        layer=each.layer,
-        groups=tuple(each.target.groups[i] for i in groups),
-        pairs=_pairs(each, own, params.level),
+        layer=layer,
+        groups=tuple(target.groups[i] for i in groups),
+        pairs=tuple(_pairs(found, own, n, params.level)),
         **keys,
     )
-    return block, arrays
+    return block, arrays | {keys["values"]: values, keys["bounds"]: bounds}
 
 
 def _linkage(values: FloatArray) -> FloatArray:
@@ -231,30 +207,27 @@ def _dendrogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
     return renumbered, order
 
 
-def _pairs(each: _Measured, own: IntArray, level: float) -> tuple[GroupPair, ...]:
+def _pairs(found: Distances, own: IntArray, n: int, level: float) -> Iterator[GroupPair]:
     """All pairs of few groups; of many, the nearest and the farthest."""
-    rows, columns = each.found.pairs
-    order = np.argsort(each.found.squares.values, kind="stable")
-    estimates = each.found.squares.estimates(np.full(len(order), each.n), level)
+    rows, columns = found.pairs
+    order = np.argsort(found.squares.values, kind="stable")
+    estimates = found.squares.estimates(np.full(len(order), n), level)
     if len(order) > _ALL_PAIRS:
         order = np.concatenate([order[:_EACH_END], order[-_EACH_END:]])
-    pairs = []
     for pair in order.tolist():
-        estimate = estimates[pair]
-        if estimate is not None:
+        if (estimate := estimates[pair]) is not None:
             one, other = sorted((int(own[rows[pair]]), int(own[columns[pair]])))
-            pairs.append(GroupPair(one=one, other=other, estimate=estimate))
-    return tuple(pairs)
+            yield GroupPair(one=one, other=other, estimate=estimate)
 
 
 def _over_layers(
-    arranged: dict[str, Arrangement], target: Target, n: int, params: Params
+    arranged: dict[str, Arrangement], target: Target, n: int, level: float
 ) -> tuple[LayerMatrix, ...]:
-    pairs = []
-    for one, other in combinations(arranged, 2):
-        estimate = likeness(arranged[one], arranged[other], level=params.level, n=n)
-        if estimate is not None:
-            pairs.append(LayerPair(one=one, other=other, estimate=estimate))
+    pairs = tuple(
+        LayerPair(one=one, other=other, estimate=estimate)
+        for one, other in combinations(arranged, 2)
+        if (estimate := likeness(arranged[one], arranged[other], level=level, n=n)) is not None
+    )
     if not pairs:
         return ()
     return (
@@ -262,50 +235,46 @@ def _over_layers(
             title=f"How alike layers arrange {target.described.removeprefix('the ')}",
             metric="Spearman correlation of the distances between groups",
             layers=tuple(arranged),
-            pairs=tuple(pairs),
+            pairs=pairs,
         ),
     )
 
 
-def _finding(block: GroupMatrix) -> tuple[Finding, ...]:
+def _finding(block: GroupMatrix) -> Iterator[Finding]:
     if len(block.pairs) < 2:  # noqa: PLR2004
-        return ()
+        return
     near, far = block.pairs[0], block.pairs[-1]
     names = " / ".join(name for name, _ in block.groups[0].levels)
-
-    def said(pair: GroupPair) -> str:
-        labels = f"{block.groups[pair.one].label} and {block.groups[pair.other].label}"
-        return f"{labels} ({interval(pair.estimate)})"
-
-    return (
-        Finding(
-            text=f"At {block.layer}, profiles by annotated {names} lie nearest for {said(near)} "
-            f"and farthest for {said(far)}: distance in standard deviations within groups, "
-            f"sampling noise subtracted ({coverage(near.estimate.level)}s, each pair by itself).",
-            weight=sureness_above(far.estimate.value, far.estimate.lower),
-            estimates={"nearest": near.estimate, "farthest": far.estimate},
-        ),
+    nearest, farthest = (
+        f"{block.groups[pair.one].label} and {block.groups[pair.other].label} "
+        f"({interval(pair.estimate)})"
+        for pair in (near, far)
+    )
+    yield Finding(
+        text=f"At {block.layer}, profiles by annotated {names} lie nearest for {nearest} "
+        f"and farthest for {farthest}: distance in standard deviations within groups, "
+        f"sampling noise subtracted ({coverage(near.estimate.level)}s, each pair by itself).",
+        weight=sureness_above(far.estimate.value, far.estimate.lower),
+        estimates={"nearest": near.estimate, "farthest": far.estimate},
     )
 
 
-def _layer_finding(block: LayerMatrix, layer: str) -> tuple[Finding, ...]:
-    own = [pair for pair in block.pairs if layer in {pair.one, pair.other}]
+def _layer_finding(block: LayerMatrix, layer: str) -> Iterator[Finding]:
+    own = {
+        (pair.other if pair.one == layer else pair.one): pair.estimate
+        for pair in block.pairs
+        if layer in {pair.one, pair.other}
+    }
     if len(own) < 2:  # noqa: PLR2004
-        return ()
-    ranked = sorted(own, key=lambda pair: pair.estimate.value)
-
-    def said(pair: LayerPair) -> str:
-        other = pair.other if pair.one == layer else pair.one
-        return f"{other} ({interval(pair.estimate)})"
-
-    return (
-        Finding(
-            text=f"{layer} arranges the groups most like {said(ranked[-1])} and least like "
-            f"{said(ranked[0])}: Spearman correlation of the distances between groups "
-            f"({coverage(ranked[0].estimate.level)}s).",
-            weight=0.0,
-            estimates={"most alike": ranked[-1].estimate, "least alike": ranked[0].estimate},
-        ),
+        return
+    ranked = sorted(own.items(), key=lambda entry: entry[1].value)
+    (least, low), (most, high) = ranked[0], ranked[-1]
+    yield Finding(
+        text=f"{layer} arranges the groups most like {most} ({interval(high)}) and least like "
+        f"{least} ({interval(low)}): Spearman correlation of the distances between groups "
+        f"({coverage(low.level)}s).",
+        weight=0.0,
+        estimates={"most alike": high, "least alike": low},
     )
 
 
@@ -326,18 +295,15 @@ def _method(
         f"Layers are compared by the Spearman correlation of the distances of all pairs of "
         f"{finest.described} (representational similarity analysis, Kriegeskorte et al. 2008); "
         "noise in the distances pulls it towards 0.",
-        "Intervals hold every distance that the observed one does not contradict (score "
-        "intervals): how precise it is follows from the clusters of images in each group, and how "
-        f"many units vary independently from {params.bootstrap_draws} draws of a Bayesian "
-        "bootstrap over these clusters (Rubin 1981). Those of the correlations are the "
-        "central part of these draws. Groups of fewer than "
+        f"{SCORE_INTERVALS.format(draws=params.bootstrap_draws)} Those of the correlations are "
+        "the central part of these draws. Groups of fewer than "
         f"{params.smallest_group} independent images have no distances.",
     )
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = (*(params.layers or ()), *(params.compared_layers or ()))
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
+    named = (*(params.layers or ()), *(params.compared_layers or ()))
+    return (*unknown_layers(named, layers), *too_few_images(params, faces))
 
 
 _SLOWER = 0.4

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
 from bias_audit.analyses.mapping.profiles import (
+    SCORE_INTERVALS,
     Profiles,
     Sample,
-    attribute_targets,
     bayesian_weights,
-    clusters_by_group,
     deviations,
-    pooled_deviation,
-    pooled_freedom,
-    profiles,
+    marginal_profiles,
     standardised_contrasts,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
-from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
+from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
+from bias_audit.analyses.probing.separability import chosen_layers
+from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
-from bias_audit.arrays import FloatArray
-from bias_audit.data.faces import FaceTable
+from bias_audit.arrays import Float32Array
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import Finding, GroupProfiles, ProfileRow
-from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.sureness import sureness_above
 
 
-class Params(ProbeSettings):
+class Params(LayersSettings):
     """Where profiles are taken, and how they are described."""
 
-    layers: tuple[str, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="Default: the layer at which intersections separate best.",
-    )
     strongest_units: int = Field(default=5, ge=0, le=100, description="Units named per group.")
     smallest_group: int = Field(
         default=5, ge=2, description="A group of fewer independent images gets none."
@@ -55,11 +47,13 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
     """
     layers, chosen = chosen_layers(subject, params.layers, params.probes)
     blocks: list[GroupProfiles] = []
-    arrays: dict[str, npt.NDArray[np.float32]] = {}
+    arrays: dict[str, Float32Array] = {}
+    clusters = subject.faces.clusters
+    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
     title = f"Group profiles of {subject.name}"
     with subject.progress.step(title, total=len(layers), unit="layer") as step:
         for number, layer in enumerate(layers):
-            for block, values in _of_layer(subject, layer, number, params):
+            for block, values in _of_layer(subject, layer, number, weights, params):
                 blocks.append(block)
                 arrays |= values
             step.advance()
@@ -78,80 +72,61 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
 
 
 def _of_layer(
-    subject: Subject, layer: str, number: int, params: Params
-) -> list[tuple[GroupProfiles, dict[str, npt.NDArray[np.float32]]]]:
-    moments = subject.activations.moments(layer)
-    if int((moments.count > 0).sum()) < 2:  # noqa: PLR2004
+    subject: Subject, layer: str, number: int, weights: Float32Array, params: Params
+) -> Iterator[tuple[GroupProfiles, dict[str, Float32Array]]]:
+    moments, table = subject.activations.moments(layer), subject.faces.table
+    n_groups = int((moments.count > 0).sum())
+    if n_groups < 2:  # noqa: PLR2004
         raise AnalysisError(
             "expected images in two groups or more to compare profiles, got images in "
-            f"{int((moments.count > 0).sum())}; widen the sampling"
+            f"{n_groups}; widen the sampling"
         )
-    scale = pooled_deviation(moments)
-    clusters = subject.faces.clusters
-    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    freedom = pooled_freedom(moments, clusters)
-    sample = Sample(subject.activations.units(layer), clusters, weights, freedom, params.level)
-    marginal = [profiles(subject, layer, target) for target in attribute_targets(subject)]
+    sample = Sample.of(subject.activations.units(layer), moments, subject.faces.clusters, weights)
+    marginal = marginal_profiles(moments, table)
     kinds = [("marginal", "Profiles of the levels of every attribute", marginal)]
     if len(marginal) > 1:
-        cells = profiles(subject, layer, finest_target(subject.faces.table))
+        cells = Profiles.of(finest_target(table), moments)
         kinds.append(("intersections", "Profiles of all intersections", [cells]))
-    result = []
     for kind, title, parts in kinds:
-        rows = [row for part in parts for row in _rows(part, scale, sample, params)]
         keys = f"layer{number}-{kind}-means", f"layer{number}-{kind}-deviations"
         block = GroupProfiles(
             detail=kind != "marginal",
             title=f"{title} at {layer}",
             layer=layer,
-            rows=tuple(rows),
+            rows=tuple(row for part in parts for row in _rows(part, sample, params)),
             means=keys[0],
             deviations=keys[1],
         )
         means = np.concatenate([part.means for part in parts]).astype(np.float32)
         spreads = np.concatenate([part.deviations for part in parts]).astype(np.float32)
-        result.append((block, dict(zip(keys, (means, spreads), strict=True))))
-    return result
+        yield block, dict(zip(keys, (means, spreads), strict=True))
 
 
-def _rows(
-    part: Profiles, scale: FloatArray, sample: Sample, params: Params
-) -> tuple[ProfileRow, ...]:
-    contrasts = standardised_contrasts(part, scale)
-    estimates = deviations(part, scale, sample)
-    independent = clusters_by_group(part, sample)
-    rows = []
+def _rows(part: Profiles, sample: Sample, params: Params) -> Iterator[ProfileRow]:
+    contrasts = standardised_contrasts(part, sample.scale)
+    estimates = deviations(part, sample, params.level)
+    independent = independent_images(part.target.codes, sample.clusters, len(part.groups))
     for index, group in enumerate(part.groups):
-        n = int(part.counts[index])
-        estimate, reason = _reported(
-            estimates[index], int(independent[index]), params.smallest_group
-        )
-        strongest: tuple[tuple[int, float], ...] = ()
-        if n > 0:
+        estimate, reason = estimates[index], None
+        # Images of one person say nothing of its spread.
+        if independent[index] == 0:
+            estimate, reason = None, "no images"
+        elif independent[index] < params.smallest_group:
+            few = f"independent images: {independent[index]}"
+            estimate, reason = None, f"{few}; a deviation needs {params.smallest_group}"
+        elif estimate is None:
+            reason = "the images of this group do not vary"
+        strongest: list[int] = []
+        if part.counts[index]:
             order = np.argsort(-np.abs(contrasts[index]), kind="stable")
-            strongest = tuple(
-                (int(unit), float(contrasts[index, unit]))
-                for unit in order[: params.strongest_units]
-            )
-        rows.append(
-            ProfileRow(
-                group=group, n=n, deviation=estimate, strongest_units=strongest, reason=reason
-            )
+            strongest = order[: params.strongest_units].tolist()
+        yield ProfileRow(
+            group=group,
+            n=int(part.counts[index]),
+            deviation=estimate,
+            strongest_units=tuple((unit, float(contrasts[index, unit])) for unit in strongest),
+            reason=reason,
         )
-    return tuple(rows)
-
-
-def _reported(
-    estimate: Estimate | None, independent: int, smallest: int
-) -> tuple[Estimate | None, str | None]:
-    """A deviation needs independent images: those of one person say nothing of its spread."""
-    if independent == 0:
-        return None, "no images"
-    if independent < smallest:
-        return None, f"independent images: {independent}; a deviation needs {smallest}"
-    if estimate is None:
-        return None, "the images of this group do not vary"
-    return estimate, None
 
 
 def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
@@ -187,18 +162,10 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
         "deviations within intersections. The part expected from sampling noise alone is "
         "subtracted, so that small groups do not stand out by being small; a group that does not "
         "differ has a lower bound of 0.",
-        "Intervals hold every distance that the observed one does not contradict (score "
-        "intervals): how precise it is follows from the clusters of images in each group, and how "
-        f"many units vary independently from {params.bootstrap_draws} draws of a Bayesian "
-        "bootstrap over these clusters (Rubin 1981).",
+        SCORE_INTERVALS.format(draws=params.bootstrap_draws),
     )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = params.layers
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
-
-
 PLUGIN = Analysis(
-    title="Group profiles", params_type=Params, run=group_profiles, problems=_problems
+    title="Group profiles", params_type=Params, run=group_profiles, problems=layer_problems
 )

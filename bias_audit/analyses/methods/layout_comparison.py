@@ -7,35 +7,40 @@ survives blurring and shrinking; neighbourhoods and stability are added.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
 from bias_audit.analyses.mapping.layout import (
-    RULE,
+    FEWEST_UNITS,
     Distance,
-    Repeated,
     known_layout,
     layout_name,
     place,
-    ranked,
-    robustness,
     silent_units,
     unit_square,
 )
-from bias_audit.analyses.mapping.layout_quality import MEASURES, Quality, disparities, quality
-from bias_audit.analyses.mapping.profiles import weighted_contrasts, weights_within_groups
+from bias_audit.analyses.mapping.layout_quality import (
+    MEASURES,
+    RULE,
+    Quality,
+    Repeated,
+    disparities,
+    quality,
+    ranked,
+    robustness,
+    weighted_contrasts,
+    weights_within_groups,
+)
+from bias_audit.analyses.mapping.settings import LayersSettings
 from bias_audit.analyses.mapping.som_and_swarm import refine
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images, widest
+from bias_audit.analyses.probing.probes import too_few_images, widest
 from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
-from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import interval
-from bias_audit.arrays import FloatArray
+from bias_audit.arrays import BoolArray, FloatArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
 from bias_audit.data.faces import FaceTable
@@ -43,19 +48,13 @@ from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.blocks import Entry, Finding, Measure, Measures, RobustnessCurves
 
-_FEWEST_UNITS = 4
 _SWARM = "particle_swarm"
 _MOST_NAMED = 5
 
 
-class Params(ProbeSettings):
+class Params(LayersSettings):
     """Which layouts are compared, where, and how often."""
 
-    layers: tuple[str, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="Default: the layer at which intersections separate best.",
-    )
     layouts: tuple[Component, ...] | None = Field(
         default=None, min_length=1, description="With their parameters; default: all layouts."
     )
@@ -98,17 +97,6 @@ class Params(ProbeSettings):
         return (0,) if layout.kind == _SWARM else self.refine_steps
 
 
-@dataclass(frozen=True)
-class _Images:
-    """What repetitions are drawn from, at one layer."""
-
-    layer: str
-    units: npt.NDArray[np.float32]
-    """Shape (n_images, n_units)."""
-    told: npt.NDArray[np.bool_]
-    """Units that respond to some group, shape (n_units,)."""
-
-
 def layout_comparison(subject: Subject, params: Params) -> Outcome:
     """Compare layouts at each layer, and recommend one.
 
@@ -116,90 +104,82 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
         AnalysisError: A layer is unknown, none can be chosen, or one has nothing to place.
     """
     layers, chosen = chosen_layers(subject, params.layers, params.probes)
-    images = [_images(subject, layer) for layer in layers]
+    responding = {layer: _responding(subject, layer) for layer in layers}
     total = len(layers) * params.repetitions * len(params.placements)
     with subject.progress.step(
         f"Comparison of layouts of {subject.name}", total=total, unit="layout"
     ) as step:
-        found = [_of_layer(subject, part, params, step) for part in images]
+        found = [
+            _of_layer(subject, layer, responds, params, step)
+            for layer, responds in responding.items()
+        ]
     return Outcome(
         blocks=tuple(block for pair in found for block in pair),
         findings=tuple(_finding(comparison) for comparison, _ in found),
         method=_method(params, layers, chosen),
-        limits=_limits(images),
+        limits=_limits(responding),
     )
 
 
-def _images(subject: Subject, layer: str) -> _Images:
-    units = subject.activations.units(layer)
-    codes = finest_target(subject.faces.table).codes
+def _responding(subject: Subject, layer: str) -> BoolArray:
+    """Units that respond to some group, shape (n_units,)."""
+    units, codes = subject.activations.units(layer), subject.faces.table.cells
     contrasts = weighted_contrasts(units, codes, np.ones(len(codes), dtype=np.int64))
-    told = ~silent_units(contrasts.T)
-    if len(contrasts) < 2 or told.sum() < _FEWEST_UNITS:  # noqa: PLR2004
+    responds = ~silent_units(contrasts.T)
+    if len(contrasts) < 2 or responds.sum() < FEWEST_UNITS:  # noqa: PLR2004
         raise AnalysisError(
             f"layer {layer}: a comparison of layouts needs images in two groups and "
-            f"{_FEWEST_UNITS} units that respond unlike to them, got {len(contrasts)} and "
-            f"{int(told.sum())}; widen the sampling, or name another layer"
+            f"{FEWEST_UNITS} units that respond unlike to them, got {len(contrasts)} and "
+            f"{int(responds.sum())}; widen the sampling, or name another layer"
         )
-    return _Images(layer, units, told)
+    return responds
 
 
 def _of_layer(
-    subject: Subject, images: _Images, params: Params, step: Step
+    subject: Subject, layer: str, responds: BoolArray, params: Params, step: Step
 ) -> tuple[Measures, RobustnessCurves]:
     names = [
         layout_name(layout, distance, steps)
         for layout, distance in params.placements
         for steps in params.refinements(layout)
     ]
-    values: list[list[Quality]] = [[] for _ in names]
-    drawn: list[list[FloatArray]] = [[] for _ in names]
+    found: list[list[Quality]] = [[] for _ in names]
+    places: list[list[FloatArray]] = [[] for _ in names]
+    units, codes = subject.activations.units(layer), subject.faces.table.cells
     for repetition in range(params.repetitions):
-        places, measured = _repetition(subject, images, repetition, params, step)
-        for number in range(len(names)):
-            values[number].append(measured[number])
-            drawn[number].append(places[number])
+        purpose = ("layout comparison", layer, str(repetition))
+        weights = weights_within_groups(codes, subject.faces.clusters, subject.rng(*purpose))
+        signatures = weighted_contrasts(units, codes, weights)[:, responds].T
+        numbers = iter(range(len(names)))
+        for layout, distance in params.placements:
+            rng = subject.rng(*purpose, layout.model_dump_json(), distance)
+            start = place(layout, signatures, distance, rng)
+            for steps in params.refinements(layout):
+                positions = unit_square(refine(start, steps, rng) if steps else start)
+                number = next(numbers)
+                places[number].append(positions)
+                found[number].append(quality(signatures, distance, positions))
+            step.advance()
     repeated = [
-        Repeated(
-            name, tuple(found.measures for found in values[number]), disparities(drawn[number])
-        )
-        for number, name in enumerate(names)
+        Repeated(name, tuple(values), disparities(drawn))
+        for name, values, drawn in zip(names, found, places, strict=True)
     ]
+    entries = ranked(repeated, params.level)
     comparison = Measures(
-        title=f"Layouts of {images.layer} compared",
+        title=f"Layouts of {layer} compared",
         noun="layout",
-        layer=images.layer,
+        layer=layer,
         measures=(MEAN_RANK, *MEASURES.values()),
-        entries=(entries := ranked(repeated, params.level)),
+        entries=entries,
         rests_on="repetitions",
-        caption=f"Layouts at {images.layer}, best mean rank first, with intervals.",
+        caption=f"Layouts at {layer}, best mean rank first, with intervals.",
         notes=(_recommended(entries), RULE),
         reading=(_READING,),
         is_drawn=False,
     )
-    by_name = dict(zip(names, values, strict=True))
-    in_order = {method.name: by_name[method.name] for method in comparison.entries}
-    return comparison, robustness(images.layer, in_order, params.level)
-
-
-def _repetition(
-    subject: Subject, images: _Images, repetition: int, params: Params, step: Step
-) -> tuple[list[FloatArray], list[Quality]]:
-    """Positions and quality of every method, on images drawn anew."""
-    purpose = ("layout comparison", images.layer, str(repetition))
-    codes = finest_target(subject.faces.table).codes
-    weights = weights_within_groups(codes, subject.faces.clusters, subject.rng(*purpose))
-    signatures = weighted_contrasts(images.units, codes, weights)[:, images.told].T
-    places, measured = [], []
-    for layout, distance in params.placements:
-        rng = subject.rng(*purpose, layout.model_dump_json(), distance)
-        start = place(layout, signatures, distance, rng)
-        for steps in params.refinements(layout):
-            positions = unit_square(refine(start, steps, rng) if steps else start)
-            places.append(positions)
-            measured.append(quality(signatures, distance, positions))
-        step.advance()
-    return places, measured
+    by_name = dict(zip(names, found, strict=True))
+    in_order = {entry.name: by_name[entry.name] for entry in entries}
+    return comparison, robustness(layer, in_order, params.level)
 
 
 _READING: Final = (
@@ -253,17 +233,17 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
     )
 
 
-def _limits(images: list[_Images]) -> tuple[str, ...]:
+def _limits(responding: dict[str, BoolArray]) -> tuple[str, ...]:
     sentences = [
         "Profiles of images drawn anew are noisier than those of all images, so layouts are "
         "somewhat better, and steadier, than the comparison says.",
         "Measures overlap in what they see, and each counts alike in the mean rank.",
     ]
-    for part in images:
-        if n_silent := int((~part.told).sum()):
+    for layer, responds in responding.items():
+        if n_silent := int((~responds).sum()):
             sentences.append(
-                f"{n_silent} of {len(part.told)} units of {part.layer} respond alike to every "
-                "group and were left out of the comparison of layouts."
+                f"{n_silent} of {len(responds)} units of {layer} respond alike to every group and "
+                "were left out of the comparison of layouts."
             )
     return tuple(sentences)
 

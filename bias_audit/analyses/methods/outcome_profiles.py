@@ -14,144 +14,41 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import (
-    Analysis,
-    BootstrapDraws,
-    Coverage,
-    OneLayer,
-    Outcome,
-    Subject,
-)
-from bias_audit.analyses.mapping.alignment import LayoutSettings, placed
-from bias_audit.analyses.mapping.group_distances import halves, moments_of
-from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
+from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
+from bias_audit.analyses.mapping.group_maps import colour_limit, map_block, plane_of
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
 from bias_audit.analyses.mapping.profiles import (
+    SCORE_INTERVALS,
     Profiles,
     Sample,
     bayesian_weights,
     deviations,
-    pooled_deviation,
-    pooled_freedom,
+    moments_of,
 )
-from bias_audit.analyses.probing.probes import (
-    ProbeSpec,
-    Scores,
-    out_of_fold_scores,
-    part_of,
-    too_few_images,
-)
-from bias_audit.analyses.probing.separability import chosen_layer, unknown_layers
+from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores, part_of
+from bias_audit.analyses.probing.separability import chosen_layer
 from bias_audit.analyses.small_groups import (
     REMAINDER,
     Mask,
-    Treatments,
+    Treatment,
     independent_images,
     treat,
     without_remainders,
 )
 from bias_audit.analyses.targets import Measurable, Target, targets_of, unknown_targets
 from bias_audit.analyses.wording import coverage, interval, listed
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
-from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable, UnitMap
+from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable
 from bias_audit.statistics.estimate import Estimate
-
-_OUTCOMES = ("correct", "wrong")
-_STREAMED = 256
-
-
-@dataclass(frozen=True)
-class OutcomeGroups:
-    """Groups that share no image; images of none of them have the code -1."""
-
-    groups: tuple[Group, ...]
-    codes: IntArray
-    """Index into `groups` per image of the subject, shape (n_images,)."""
-    independent: IntArray
-    """Images of each group, those of one cluster counted once, shape (n_groups,)."""
-
-    def of(self, places: list[int], name: str) -> Target:
-        """Some of the groups as a target; images of the others have the code -1."""
-        codes = np.full(len(self.codes), -1, dtype=np.int64)
-        for new, old in enumerate(places):
-            codes[self.codes == old] = new
-        return Target(name, tuple(self.groups[i] for i in places), codes)
-
-
-def by_outcome(target: Target, scores: Scores, clusters: IntArray) -> OutcomeGroups:
-    """Correct and wrong out-of-fold predictions of each level that was probed.
-
-    Args:
-        target: What was told apart.
-        scores: Of its probe.
-        clusters: Cluster of each image of the subject, shape (n_images,).
-
-    Returns:
-        Two groups a level, the correct one first.
-    """
-    groups = [
-        Group(((f"{target.name} {target.groups[level].label}", outcome),))
-        for level in scores.part.levels
-        for outcome in _OUTCOMES
-    ]
-    wrong = (scores.predicted != scores.part.codes).astype(np.int64)
-    return _groups(groups, scores, 2 * scores.part.codes + wrong, clusters)
-
-
-def by_confusion(target: Target, scores: Scores, clusters: IntArray) -> OutcomeGroups:
-    """Cells of the confusion matrix, those of one annotated level after the other."""
-    levels = scores.part.levels
-    groups = [
-        Group(
-            (
-                (
-                    f"annotated {target.name} {target.groups[one].label}",
-                    f"predicted {target.groups[other].label}",
-                ),
-            )
-        )
-        for one in levels
-        for other in levels
-    ]
-    return _groups(groups, scores, len(levels) * scores.part.codes + scores.predicted, clusters)
-
-
-def _groups(
-    groups: list[Group], scores: Scores, codes: IntArray, clusters: IntArray
-) -> OutcomeGroups:
-    everywhere = np.full(len(clusters), -1, dtype=np.int64)
-    everywhere[scores.part.images] = codes
-    counted = independent_images(codes, clusters[scores.part.images], len(groups))
-    return OutcomeGroups(tuple(groups), everywhere, counted)
-
-
-def outcome_profiles(units: npt.NDArray[np.float32], target: Target) -> Profiles:
-    """Profiles of groups that are no union of intersections, read a few rows at a time.
-
-    Args:
-        units: Activations, shape (n_images, n_units).
-        target: Images with the code -1 are in no group.
-    """
-    moments = Moments.empty(len(target.groups), units.shape[1:])
-    images = np.flatnonzero(target.codes >= 0)
-    for first in range(0, len(images), _STREAMED):
-        rows = images[first : first + _STREAMED]
-        moments.update(units[rows], target.codes[rows])
-    counts = moments.count.astype(np.float64)[:, None]
-    means = np.where(counts > 0, moments.mean, np.nan)
-    spread = np.sqrt(moments.m2 / np.maximum(counts - 1, 1))
-    return Profiles(target, moments.count, means, np.where(counts > 1, spread, np.nan))
-
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 METRIC = "distance of correct from wrong (within-group standard deviations)"
 
 
-class Params(LayoutSettings):
+class Params(LayoutSettings, OneLayerSettings):
     """Whose outcomes are drawn, and where."""
 
     targets: tuple[str, ...] | None = Field(
@@ -159,21 +56,75 @@ class Params(LayoutSettings):
         min_length=1,
         description='Attributes, or "intersection", that are predicted; default: all attributes.',
     )
-    layer: OneLayer = None
     bootstrap_draws: BootstrapDraws = 1000
     level: Coverage = 0.95
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What all targets share."""
+def by_outcome(target: Target, scores: Scores) -> Target:
+    """Correct and wrong out-of-fold predictions of each level that was probed.
 
-    subject: Subject
-    params: Params
-    plane: Plane
-    scale: FloatArray
-    """Standard deviation within intersections, shape (n_units,)."""
-    sample: Sample
+    Args:
+        target: What was predicted.
+        scores: Of its probe.
+
+    Returns:
+        Two groups a level, the correct one first; images that were not probed have the code -1.
+    """
+    groups = tuple(
+        Group(((f"{target.name} {target.groups[level].label}", outcome),))
+        for level in scores.part.levels
+        for outcome in ("correct", "wrong")
+    )
+    wrong = (scores.predicted != scores.part.codes).astype(np.int64)
+    return Target("outcome", groups, _everywhere(target, scores, 2 * scores.part.codes + wrong))
+
+
+def by_confusion(target: Target, scores: Scores) -> Target:
+    """Cells of the confusion matrix, those of one annotated level after the other."""
+    labels = [target.groups[level].label for level in scores.part.levels]
+    groups = tuple(
+        Group(((f"annotated {target.name} {one}", f"predicted {other}"),))
+        for one in labels
+        for other in labels
+    )
+    cells = len(labels) * scores.part.codes + scores.predicted
+    return Target(target.name, groups, _everywhere(target, scores, cells))
+
+
+def _everywhere(target: Target, scores: Scores, codes: IntArray) -> IntArray:
+    found = np.full(len(target.codes), -1, dtype=np.int64)
+    found[scores.part.images] = codes
+    return found
+
+
+def only(target: Target, places: Sequence[int]) -> Target:
+    """Some of the groups; images of the others have the code -1."""
+    codes = np.full(len(target.codes), -1, dtype=np.int64)
+    for new, old in enumerate(places):
+        codes[target.codes == old] = new
+    return Target(target.name, tuple(target.groups[place] for place in places), codes)
+
+
+def outcome_profiles(units: Float32Array, target: Target) -> Profiles:
+    """Profiles of groups that are no union of intersections.
+
+    Args:
+        units: Activations, shape (n_images, n_units).
+        target: Images with the code -1 are in no group.
+    """
+    images = np.flatnonzero(target.codes >= 0)
+    return Profiles.of(target, moments_of(units, target.codes, len(target.groups), images))
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups that a target's probe made."""
+
+    target: Target
+    independent: IntArray
+    """Images of each, those of one cluster counted once, shape (n_groups,)."""
+    shown: Mask
+    """Whether a group can be drawn: neither small, nor would a small one follow from it."""
 
 
 @dataclass(frozen=True)
@@ -182,22 +133,9 @@ class _Predicted:
 
     target: Target
     part: Measurable
-    outcomes: OutcomeGroups
-    cells: OutcomeGroups
+    outcomes: _Groups
+    cells: _Groups
     """Of the confusion matrix."""
-    shown_outcomes: Mask
-    shown_cells: Mask
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What came of one target."""
-
-    target: Target
-    blocks: tuple[Block, ...]
-    arrays: Arrays
-    findings: tuple[Finding, ...]
-    limits: tuple[str, ...]
 
 
 def outcome_maps(subject: Subject, params: Params) -> Outcome:
@@ -206,11 +144,12 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     Raises:
         AnalysisError: A target or layer is unknown, none can be chosen, or it cannot be drawn.
     """
-    table = subject.faces.table
-    names = params.targets or [attribute.name for attribute in table.attributes]
-    targets = targets_of(table, names)
+    faces, table = subject.faces, subject.faces.table
+    targets = targets_of(table, params.targets or [each.name for each in table.attributes])
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    work = _work(subject, layer, params)
+    units, plane = subject.activations.units(layer), plane_of(subject, layer, params)
+    weights = bayesian_weights(faces.clusters, params.bootstrap_draws, subject.rng("bootstrap"))
+    sample = Sample.of(units, subject.activations.moments(layer), faces.clusters, weights)
     measured = [
         target
         for target in targets
@@ -222,18 +161,21 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
             f"in each of {params.folds} folds, so nothing can be predicted; add images or lower "
             "the number of folds"
         )
-    told = [_of_target(work, number, one) for number, one in enumerate(_predicted(work, measured))]
+    parts = [
+        _of_target(subject, predicted, plane, sample, number=number, level=params.level)
+        for number, predicted in enumerate(_predicted(subject, measured, layer, params))
+    ]
     return Outcome(
-        blocks=tuple(block for one in told for block in one.blocks),
+        blocks=tuple(block for part in parts for block in part.blocks),
         arrays={
-            work.plane.key: work.plane.positions.astype(np.float32),
-            **{key: array for one in told for key, array in one.arrays.items()},
+            plane.key: plane.positions.astype(np.float32),
+            **{key: array for part in parts for key, array in part.arrays.items()},
         },
-        findings=tuple(finding for one in told for finding in one.findings),
-        method=_method(work, chosen),
+        findings=tuple(finding for part in parts for finding in part.findings),
+        method=_method(plane, chosen, params.bootstrap_draws),
         limits=(
             *_LIMITS,
-            *(sentence for one in told for sentence in one.limits),
+            *(sentence for part in parts for sentence in part.limits),
             *(
                 f"Not measured: {target.described} (too few levels with images for every fold)."
                 for target in targets
@@ -243,138 +185,127 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _work(subject: Subject, layer: str, params: Params) -> _Work:
-    placing = moments_of(subject, layer, halves(subject).placing)
-    moments, clusters = subject.activations.moments(layer), subject.faces.clusters
-    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    freedom = pooled_freedom(moments, clusters)
-    return _Work(
-        subject,
-        params,
-        placed(subject, layer, 0, placing, params),
-        pooled_deviation(moments),
-        Sample(subject.activations.units(layer), clusters, weights, freedom, params.level),
-    )
-
-
-def _predicted(work: _Work, targets: Sequence[Target]) -> list[_Predicted]:
+def _predicted(
+    subject: Subject, targets: Sequence[Target], layer: str, params: Params
+) -> list[_Predicted]:
     """Outcomes of all targets, without those from which few images follow.
 
     A class less what was predicted rightly are the wrong ones, so that outcomes of one target, of
     another and the intersections, which are drawn elsewhere, are looked at together.
     """
-    subject, layer = work.subject, work.plane.layer
-    faces, policy = subject.faces, subject.small_groups
-    found: list[tuple[Target, Measurable, OutcomeGroups, OutcomeGroups]] = []
+    clusters, policy = subject.faces.clusters, subject.small_groups
+    parts: list[Measurable] = []
+    groups: list[Target] = []
     for target in targets:
-        scores = out_of_fold_scores(subject, ProbeSpec(target, layer, work.params.probes))
-        outcomes = by_outcome(target, scores, faces.clusters)
-        cells = by_confusion(target, scores, faces.clusters)
-        found.append((target, scores.part, outcomes, cells))
-    groups = [each for _, _, *both in found for each in both]
+        scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
+        parts.append(scores.part)
+        groups += [by_outcome(target, scores), by_confusion(target, scores)]
+    counts = []
+    for each in groups:
+        known = each.codes >= 0
+        counts.append(independent_images(each.codes[known], clusters[known], len(each.groups)))
     shown = without_remainders(
         np.hstack([each.codes[:, None] == np.arange(len(each.groups)) for each in groups]),
-        np.concatenate([each.independent >= policy.minimum for each in groups]),
-        faces.clusters,
+        np.concatenate(counts) >= policy.minimum,
+        clusters,
         policy.suppress_below,
-        known=faces.table.cells[:, None] == np.unique(faces.table.cells),
+        known=subject.faces.table.cells[:, None] == np.unique(subject.faces.table.cells),
     )
-    parts = iter(np.split(shown, np.cumsum([len(each.groups) for each in groups])[:-1]))
-    return [_Predicted(*one, shown_outcomes=next(parts), shown_cells=next(parts)) for one in found]
-
-
-def _of_target(work: _Work, number: int, predicted: _Predicted) -> _Told:
-    target, outcomes, cells = predicted.target, predicted.outcomes, predicted.cells
-    by_class, out = _classes(work, predicted), _treated(work, outcomes, target)
-    kept = np.flatnonzero(predicted.shown_cells).tolist()
-    parts: list[tuple[str, str, list[Profiles]]] = []
-    if by_class:
-        title = f"Correct and wrong predictions of {target.name}, less the mean of both,"
-        parts.append((f"target{number}-outcomes", title, by_class))
-    if len(kept) > 1:
-        title = f"Confusions of {target.name}, less the mean over these,"
-        drawn = outcome_profiles(work.sample.units, cells.of(kept, target.name))
-        parts.append((f"target{number}-confusions", title, [drawn]))
-    blocks: list[UnitMap] = []
-    arrays: Arrays = {}
-    for key, title, profiles in parts:
-        block, values = map_block(work.plane, key, title, profiles, colour_limit(profiles))
-        blocks.append(block)
-        arrays |= values
-    table = _table(work, predicted, out)
-    return _Told(
-        target,
-        (table, *blocks, out.ledger),
-        arrays,
-        tuple(_finding(table, target)),
-        tuple(_suppressed(cells, kept, target)),
-    )
-
-
-def _treated(work: _Work, groups: OutcomeGroups, target: Target) -> Treatments:
-    policy = work.subject.small_groups.model_copy(update={"policy": "suppress"})
-    title = f"Small groups: outcomes of {target.name}"
-    return treat(groups.groups, groups.independent, policy, title=title)
-
-
-def _classes(work: _Work, predicted: _Predicted) -> list[Profiles]:
-    """Correct and wrong images of every class that has enough of both."""
-    outcomes = predicted.outcomes
+    masks = np.split(shown, np.cumsum([len(each.groups) for each in groups])[:-1])
+    found = [_Groups(*each) for each in zip(groups, counts, masks, strict=True)]
     return [
-        outcome_profiles(work.sample.units, outcomes.of([place, place + 1], "outcome"))
-        for place in range(0, len(outcomes.groups), 2)
-        if predicted.shown_outcomes[place : place + 2].all()
+        _Predicted(*each) for each in zip(targets, parts, found[::2], found[1::2], strict=True)
     ]
 
 
-def _table(work: _Work, predicted: _Predicted, treated: Treatments) -> GroupTable:
-    target, part = predicted.target, predicted.part
-    places = {int(level): 2 * i for i, level in enumerate(part.levels)}
+def _of_target(
+    subject: Subject,
+    predicted: _Predicted,
+    plane: Plane,
+    sample: Sample,
+    *,
+    number: int,
+    level: float,
+) -> Outcome:
+    target, outcomes, cells = predicted.target, predicted.outcomes, predicted.cells
+    # Correct and wrong images of every class that has enough of both, by the place of the former.
+    by_class = {
+        place: outcome_profiles(sample.units, only(outcomes.target, [place, place + 1]))
+        for place in range(0, len(outcomes.shown), 2)
+        if outcomes.shown[place : place + 2].all()
+    }
+    drawn = []
+    if by_class:
+        title = f"Correct and wrong predictions of {target.name}, less the mean of both,"
+        drawn.append((f"target{number}-outcomes", title, list(by_class.values())))
+    kept = np.flatnonzero(cells.shown).tolist()
+    if len(kept) > 1:
+        title = f"Confusions of {target.name}, less the mean over these,"
+        confused = outcome_profiles(sample.units, only(cells.target, kept))
+        drawn.append((f"target{number}-confusions", title, [confused]))
+    maps: list[Block] = []
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for key, title, profiles in drawn:
+        block, values = map_block(plane, key, title, profiles, colour_limit(profiles))
+        maps.append(block)
+        arrays |= values
+    policy = subject.small_groups.model_copy(update={"policy": "suppress"})
+    title = f"Small groups: outcomes of {target.name}"
+    treated = treat(outcomes.target.groups, outcomes.independent, policy, title=title)
+    table = _table(predicted, treated.by_group, by_class, sample, layer=plane.layer, level=level)
+    return Outcome(
+        blocks=(table, *maps, treated.ledger),
+        arrays=arrays,
+        findings=tuple(_finding(table, target)),
+        limits=tuple(_suppressed(cells, kept, target)),
+    )
+
+
+def _table(
+    predicted: _Predicted,
+    treatments: Sequence[Treatment],
+    by_class: dict[int, Profiles],
+    sample: Sample,
+    *,
+    layer: str,
+    level: float,
+) -> GroupTable:
+    target, part, outcomes = predicted.target, predicted.part, predicted.outcomes
+    places = {int(kept): 2 * i for i, kept in enumerate(part.levels)}
     rows = []
-    for level, group in enumerate(target.groups):
-        n = int((target.codes == level).sum())
-        estimate, reason = (
-            _distance(work, predicted, treated, places[level])
-            if level in places
-            else (None, part.reasons[level])
-        )
-        rows.append(GroupRow(group=group, n=n, estimate=estimate, reason=reason))
+    for index, group in enumerate(target.groups):
+        place = places.get(index)
+        estimate: Estimate | None = None
+        if place is None:
+            reason: str | None = part.reasons[index]
+        elif place in by_class:
+            reason = "its images do not vary"
+            if (found := deviations(by_class[place], sample, level)[0]) is not None:
+                # Of two profiles: twice the deviation of either from the mean of both.
+                estimate, reason = (
+                    replace(
+                        found,
+                        value=2 * found.value,
+                        lower=2 * found.lower,
+                        upper=2 * found.upper,
+                        n=int(outcomes.independent[place : place + 2].sum()),
+                    ),
+                    None,
+                )
+        else:
+            both = zip(("correct", "wrong"), treatments[place : place + 2], strict=True)
+            small = (f"{name}: {each.reason}" for name, each in both if not each.is_measured)
+            reason = next(small, REMAINDER)
+        n_images = int((target.codes == index).sum())
+        rows.append(GroupRow(group=group, n=n_images, estimate=estimate, reason=reason))
     return GroupTable(
         title=f"How far correct and wrong predictions of {target.name} lie apart",
         quantity="outcome_distance",
         metric=METRIC,
-        layer=work.plane.layer,
+        layer=layer,
         target=target.name,
         chance=None,
         rows=tuple(rows),
-    )
-
-
-def _distance(
-    work: _Work, predicted: _Predicted, treated: Treatments, place: int
-) -> tuple[Estimate | None, str | None]:
-    """Of two profiles: twice the deviation of either from the mean of both."""
-    for treatment, name in zip(
-        treated.by_group[place : place + 2], ("correct", "wrong"), strict=True
-    ):
-        if not treatment.is_measured:
-            return None, f"{name}: {treatment.reason}"
-    if not predicted.shown_outcomes[place : place + 2].all():
-        return None, REMAINDER
-    outcomes = predicted.outcomes
-    profiles = outcome_profiles(work.sample.units, outcomes.of([place, place + 1], "outcome"))
-    found = deviations(profiles, work.scale, work.sample)[0]
-    if found is None:
-        return None, "its images do not vary"
-    return (
-        replace(
-            found,
-            value=2 * found.value,
-            lower=2 * found.lower,
-            upper=2 * found.upper,
-            n=int(outcomes.independent[place : place + 2].sum()),
-        ),
-        None,
     )
 
 
@@ -395,7 +326,7 @@ def _finding(table: GroupTable, target: Target) -> Iterator[Finding]:
     )
 
 
-def _suppressed(cells: OutcomeGroups, kept: Sequence[int], target: Target) -> Iterator[str]:
+def _suppressed(cells: _Groups, kept: Sequence[int], target: Target) -> Iterator[str]:
     """Names the cells with images that are not drawn."""
     left = [i for i in np.flatnonzero(cells.independent) if i not in kept]
     if left:
@@ -403,7 +334,7 @@ def _suppressed(cells: OutcomeGroups, kept: Sequence[int], target: Target) -> It
             f"{name.removeprefix(f'annotated {target.name} ')} as "
             f"{level.removeprefix('predicted ')} ({cells.independent[i]})"
             for i in left
-            for name, level in cells.groups[i].levels
+            for name, level in cells.target.groups[i].levels
         ]
         yield (
             f"Confusions of {target.name} with too few independent images for a map, or from "
@@ -412,21 +343,18 @@ def _suppressed(cells: OutcomeGroups, kept: Sequence[int], target: Target) -> It
         )
 
 
-def _method(work: _Work, chosen: str) -> tuple[str, ...]:
+def _method(plane: Plane, chosen: str, n_draws: int) -> tuple[str, ...]:
     return (
-        f"The classifier is the linear probe of an attribute at {work.plane.layer} ({chosen}); "
+        f"The classifier is the linear probe of an attribute at {plane.layer} ({chosen}); "
         "every image is predicted out of fold. Groups are the images of a level that were "
         "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
         "predicted level). Their profiles are drawn over the layout of the layer "
-        f"({work.plane.layout}), which was made from annotated intersections, on half of the "
+        f"({plane.layout}), which was made from annotated intersections, on half of the "
         "images, as that of the topographic maps is.",
         "The distance of correct from wrong is the root mean square over units of the difference "
         "of their mean activations, in standard deviations within intersections, with the part "
-        "expected from sampling noise subtracted. Intervals hold "
-        "every distance that the observed one does not contradict (score "
-        "intervals): how precise it is follows from the clusters of images in each group, and how "
-        f"many units vary independently from {work.params.bootstrap_draws} draws of a Bayesian "
-        "bootstrap over these clusters (Rubin 1981). The probe is not refitted.",
+        "expected from sampling noise subtracted. "
+        f"{SCORE_INTERVALS.format(draws=n_draws)} The probe is not refitted.",
     )
 
 
@@ -439,12 +367,7 @@ _LIMITS = (
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    return (
-        *unknown_targets(faces, params.targets or ()),
-        *unknown_layers(asked, layers),
-        *too_few_images(params, faces),
-    )
+    return (*unknown_targets(faces, params.targets or ()), *layer_problems(params, faces, layers))
 
 
 PLUGIN = Analysis(

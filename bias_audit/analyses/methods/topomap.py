@@ -6,6 +6,7 @@ Source: Krug, Ratul, Olson & Stober, arXiv:2204.03528.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,50 +15,62 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
 from bias_audit.analyses.families import map_families
-from bias_audit.analyses.mapping.alignment import LayoutSettings, align_plane, placed
-from bias_audit.analyses.mapping.difference_sentences import (
+from bias_audit.analyses.mapping.comparisons import (
     Differences,
-    differences_limits,
-    differences_method,
+    comparisons,
     too_few_permutations,
+    unknown_levels,
 )
-from bias_audit.analyses.mapping.differences import comparisons, difference_maps, unknown_levels
+from bias_audit.analyses.mapping.differences import difference_maps
 from bias_audit.analyses.mapping.earlier import (
-    Beside,
     EarlierMaps,
-    earlier_limits,
     earlier_maps,
-    earlier_method,
     earlier_problems,
     laid_beside,
     most_layers_drawn,
 )
-from bias_audit.analyses.mapping.group_distances import (
-    Halves,
-    Shares,
-    halves,
-    main_effect_shares,
-    moments_of,
+from bias_audit.analyses.mapping.group_distances import main_effect_shares
+from bias_audit.analyses.mapping.group_maps import group_maps
+from bias_audit.analyses.mapping.layout import (
+    LayoutSettings,
+    Plane,
+    align_colours,
+    placed,
+    unit_square,
 )
-from bias_audit.analyses.mapping.group_maps import Plane, group_maps, share_findings
+from bias_audit.analyses.mapping.map_sentences import (
+    difference_findings,
+    differences_limits,
+    differences_method,
+    earlier_limits,
+    earlier_method,
+    maps_limits,
+    maps_method,
+    share_finding,
+)
 from bias_audit.analyses.mapping.profiles import (
+    Halves,
     Profiles,
+    Sample,
     bayesian_weights,
+    halves,
+    marginal_profiles,
+    moments_of,
     pooled_deviation,
-    profiles,
+    signatures,
 )
-from bias_audit.analyses.probing.probes import too_few_images
-from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
+from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
+from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity, UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import DifferenceMap, UnitMap
+from bias_audit.results.blocks import DifferenceMap, EarlierMap, Finding, UnitMap
 
 
-class Params(LayoutSettings):
+class Params(LayoutSettings, LayersSettings):
     """Which layers are drawn, and how units are placed."""
 
     layers: tuple[str, ...] | None = Field(
@@ -105,40 +118,72 @@ def topomap(subject: Subject, params: Params) -> Outcome:
     Raises:
         AnalysisError: A layer or level is unknown, no layer can be chosen, or one cannot be drawn.
     """
-    attributes = subject.faces.table.attributes
-    for message in unknown_levels(attributes, params.differences.named):
+    table, alpha = subject.faces.table, subject.multiplicity.alpha
+    for message in unknown_levels(table.attributes, params.differences.named):
         raise AnalysisError(message)
     earlier = None
     if params.earlier is not None:
-        earlier = earlier_maps(subject, params.earlier, params.earlier_backbone)
+        earlier = earlier_maps(
+            params.earlier,
+            params.earlier_backbone,
+            architecture=subject.architecture,
+            name=subject.name,
+        )
     layers, chosen = _layers(subject, params, earlier)
+    split = None
+    if params.differences.test == "clusters":
+        split = halves(subject.faces, subject.rng("halves"))
+    placing = np.arange(len(table)) if split is None else split.placing
     parts: list[Outcome] = []
-    plane: Plane | None = None
+    before: tuple[Plane, FloatArray] | None = None
     title = f"Topographic maps of {subject.name}"
     with subject.progress.step(title, total=len(layers), unit="layer") as step:
         for number, layer in enumerate(layers):
-            plane = _plane(subject, layer, number, params, plane)
+            units = subject.activations.units(layer)
+            half = moments_of(units, table.cells, table.n_cells, placing)
+            rng = subject.rng("layout", layer)
+            plane = placed(layer, number, signatures(half, table), params, rng)
+            colours = np.concatenate([part.contrasts for part in marginal_profiles(half, table)])
+            if before is not None and params.align:
+                turned = align_colours(plane.positions, colours, before[0].positions, before[1])
+                plane = replace(plane, positions=unit_square(turned))
             beside = None
             if earlier is not None and layer in earlier.layers:
-                alpha = subject.multiplicity.alpha / len(layers)
                 plane, beside = laid_beside(
-                    subject, plane, earlier, alpha=alpha, places=params.places
+                    plane,
+                    earlier,
+                    subject.rng("earlier", layer),
+                    weights_sha256=subject.weights_sha256,
+                    alpha=alpha / len(layers),
+                    places=params.places,
                 )
-            parts.append(_of_layer(subject, plane, params, beside))
+            ends: tuple[float | None, float | None] = (None, None)
+            if beside is not None and earlier is not None and params.colours == "earlier":
+                ends = beside.limit, earlier.layers[layer].difference_limit
+            parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
+            before = plane, colours
             step.advance()
     blocks = [block for part in parts for block in part.blocks]
     maps = [block for block in blocks if isinstance(block, UnitMap)]
     tested = [block for block in blocks if isinstance(block, DifferenceMap)]
+    beside_earlier = () if earlier is None else earlier_limits(maps, earlier.run, earlier.groups)
     return Outcome(
         blocks=(*blocks, *map_families(tested)),
         arrays={key: array for part in parts for key, array in part.arrays.items()},
         findings=tuple(finding for part in parts for finding in part.findings),
         method=(
-            *_method(maps, chosen, params),
+            *maps_method(
+                maps,
+                chosen,
+                is_half=split is not None,
+                is_aligned=params.align,
+                is_dendrogram=params.order == "dendrogram",
+                n_draws=params.bootstrap_draws,
+            ),
             *earlier_method(maps, params.places, params.colours),
             *differences_method(tested),
         ),
-        limits=(*_limits(maps), *earlier_limits(maps, earlier), *differences_limits(tested)),
+        limits=(*maps_limits(maps), *beside_earlier, *differences_limits(tested)),
     )
 
 
@@ -160,126 +205,48 @@ def _layers(
     return layers, chosen
 
 
-def _split(subject: Subject, params: Params) -> Halves | None:
-    return halves(subject) if params.differences.test == "clusters" else None
-
-
-def _plane(
-    subject: Subject, layer: str, number: int, params: Params, before: Plane | None
-) -> Plane:
-    """The layout of a layer, turned like that of the layer drawn before it."""
-    split = _split(subject, params)
-    images = np.arange(len(subject.faces)) if split is None else split.placing
-    plane = placed(subject, layer, number, moments_of(subject, layer, images), params)
-    if before is None or not params.align:
-        return plane
-    return align_plane(subject, plane, before, images)
-
-
-def _of_layer(subject: Subject, plane: Plane, params: Params, beside: Beside | None) -> Outcome:
-    layer, split = plane.layer, _split(subject, params)
-    scale = pooled_deviation(subject.activations.moments(layer))
-    cells = profiles(subject, layer, finest_target(subject.faces.table))
-    shares = _shares(subject, layer, cells, scale, params)
-    shared = beside if params.colours == "earlier" else None
+def _of_layer(
+    subject: Subject,
+    plane: Plane,
+    params: Params,
+    *,
+    split: Halves | None,
+    beside: EarlierMap | None,
+    ends: tuple[float | None, float | None],
+) -> Outcome:
+    """Maps of groups and of differences; `ends` are those of their colour scales, if given."""
+    table, clusters = subject.faces.table, subject.faces.clusters
+    moments = subject.activations.moments(plane.layer)
+    shares = None
+    if len(table.attributes) > 1:
+        units = subject.activations.units(plane.layer)
+        weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("shares"))
+        sample = Sample.of(units, moments, clusters, weights)
+        cells = Profiles.of(finest_target(table), moments)
+        shares = main_effect_shares(cells, sample, params.level)
     drawn = group_maps(
-        subject,
-        plane,
-        order=params.order,
-        shares=shares,
-        earlier=beside.told if beside else None,
-        limit=shared.told.limit if shared else None,
+        table, moments, plane, order=params.order, shares=shares, earlier=beside, limit=ends[0]
     )
     tested = difference_maps(
         subject,
         plane,
-        scale,
+        pooled_deviation(moments),
         params.differences,
         split=split,
         level=params.level,
-        limit=shared.difference_limit if shared else None,
+        limit=ends[1],
     )
+    findings: list[Finding] = []
+    if shares is not None:
+        findings += share_finding(plane.layer, shares, alpha=subject.multiplicity.alpha)
+    for block in tested.blocks:
+        if isinstance(block, DifferenceMap):
+            findings += difference_findings(block)
     return Outcome(
         blocks=(*drawn.blocks, *tested.blocks),
         arrays={**drawn.arrays, **tested.arrays, plane.key: plane.positions.astype(np.float32)},
-        findings=(
-            *share_findings(layer, shares, alpha=subject.multiplicity.alpha),
-            *tested.findings,
-        ),
+        findings=tuple(findings),
     )
-
-
-def _shares(
-    subject: Subject, layer: str, cells: Profiles, scale: FloatArray, params: Params
-) -> Shares | None:
-    if len(subject.faces.table.attributes) < 2:  # noqa: PLR2004
-        return None
-    return main_effect_shares(
-        cells,
-        scale,
-        subject.activations.units(layer),
-        subject.faces.clusters,
-        level=params.level,
-        weights=bayesian_weights(
-            subject.faces.clusters, params.bootstrap_draws, subject.rng("shares")
-        ),
-    )
-
-
-def _method(maps: Sequence[UnitMap], chosen: str, params: Params) -> tuple[str, ...]:
-    where = "; ".join(dict.fromkeys(f"{block.layer}: {block.layout}" for block in maps))
-    half = (
-        " Places rest on half of the images, drawn at random, so that the other half can test "
-        "differences over a layout that does not know them."
-        if params.differences.test == "clusters"
-        else ""
-    )
-    sentences = [
-        "A topographic map shows a group's profile (mean activation by unit, less the unweighted "
-        "mean over groups) at the places of a layer's units. Units lie near each other when they "
-        "respond alike to all intersections; the places, and the colour scale, are the same for "
-        f"all groups of a layer.{half} Drawn ({chosen}): {where}.",
-        "Between units values are interpolated linearly on a 100 x 100 raster; outside the units "
-        "a map is 0. Colours end at the 99th percentile of all absolute values.",
-    ]
-    if params.align and len({block.layer for block in maps}) > 1:
-        sentences.append(
-            "The layout of each further layer is turned, and mirrored where that fits better, so "
-            "that its maps look as much as can be like those of the layer before; nothing else of "
-            "it changes."
-        )
-    if params.order == "dendrogram":
-        sentences.append(
-            "Levels of each attribute are in the order of a dendrogram of their profiles "
-            "(correlation, average linkage, optimal leaf order), empty ones last."
-        )
-    if any(block.shares for block in maps):
-        sentences.append(
-            "An attribute's share is the part of the variance of the profiles of intersections, "
-            "each counted once and in standard deviations within intersections, that its main "
-            "effect explains beyond those of the others; what sampling noise alone would add is "
-            f"subtracted. Intervals: Bayesian bootstrap over clusters of images, "
-            f"{params.bootstrap_draws} draws."
-        )
-    return tuple(sentences)
-
-
-def _limits(maps: Sequence[UnitMap]) -> tuple[str, ...]:
-    sentences = [
-        "Distances within a topographic map, and the shape of its patches, depend on the layout; "
-        "compare the colours of two groups at one place, not the places.",
-        "Maps of groups carry no interval: those of small groups are noisier than those of large "
-        "ones.",
-    ]
-    for layer, n_silent, n_units in dict.fromkeys(
-        (block.layer, block.n_silent, block.n_units) for block in maps
-    ):
-        if n_silent:
-            sentences.append(
-                f"{n_silent} of {n_units} units of {layer} respond alike to every group; where "
-                "they lie on the map means nothing."
-            )
-    return tuple(sentences)
 
 
 _PLACES_KNOW = (
@@ -296,10 +263,9 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     if params.places == "earlier" and params.differences.test == "clusters":
         earlier = (*earlier, _PLACES_KNOW)
     return (
-        *unknown_layers(params.layers, layers),
+        *layer_problems(params, faces, layers),
         *earlier,
         *unknown_levels(faces.attributes, params.differences.named),
-        *too_few_images(params, faces),
     )
 
 

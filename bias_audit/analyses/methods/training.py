@@ -16,19 +16,18 @@ from pydantic import Field
 from scipy.special import logsumexp
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
-from bias_audit.analyses.mapping.alignment import LayoutSettings, placed
-from bias_audit.analyses.mapping.group_distances import halves, moments_of
-from bias_audit.analyses.mapping.group_maps import Plane, colour_limit, map_block
-from bias_audit.analyses.mapping.profiles import attribute_targets, profiles
-from bias_audit.analyses.probing.probes import too_few_images
-from bias_audit.analyses.probing.separability import Units, chosen_layer, measured, unknown_layers
-from bias_audit.analyses.small_groups import Treatments, independent_images, treat
+from bias_audit.analyses.mapping.group_maps import colour_limit, map_block, plane_of
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
+from bias_audit.analyses.mapping.profiles import attribute_targets, marginal_profiles
+from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.probing.separability import Units, chosen_layer, measured
+from bias_audit.analyses.small_groups import independent_images, treat
 from bias_audit.analyses.targets import Target
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Group
-from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
+from bias_audit.results.blocks import Finding, GroupLedger, GroupRow, GroupTable, UnitMap
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.inference import (
     Measured,
@@ -44,7 +43,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 METRIC = "correlation of activity and confidence"
 
 
-class Params(LayoutSettings):
+class Params(LayoutSettings, OneLayerSettings):
     """Which layer is followed, and how its maps are drawn."""
 
     layer: str | None = Field(
@@ -69,24 +68,31 @@ class _Seen:
 def training(subject: Subject, params: Params) -> Outcome:
     """Follow one layer over the checkpoints up to the subject, the last of its training.
 
-    A backbone that is no checkpoint is told by itself.
+    A backbone that is not a checkpoint is reported on its own.
 
     Raises:
         AnalysisError: The layer is unknown, none can be chosen, or it cannot be drawn.
     """
     if subject.training is not None and not subject.training.is_last:
-        told = "All checkpoints of this training are told together, with the last of them."
-        return Outcome(blocks=(), limits=(told,))
+        limit = "All checkpoints of this training are told together, with the last of them."
+        return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    steps = _steps(subject)
-    plane = placed(subject, layer, 0, moments_of(subject, layer, halves(subject).placing), params)
-    maps, arrays = _maps(subject, steps, plane)
-    seen = [_seen(step, layer) for step in steps]
+    table, steps = subject.faces.table, _steps(subject)
+    plane = plane_of(subject, layer, params)
+    maps, arrays = _maps(table, steps, plane)
+    seen = [
+        _Seen(
+            step.name,
+            step.activations.units(layer).mean(axis=1, dtype=np.float64),
+            None if step.head is None else confidence(step.head),
+        )
+        for step in steps
+    ]
     tables, ledgers = [], []
-    for target in attribute_targets(subject):
-        treated = _treated(subject, target)
-        tables.append(_table(subject, seen, target, treated, layer, level=params.level))
-        ledgers.append(treated.ledger)
+    for target in attribute_targets(table):
+        rows, ledger = _table(subject, seen, target, layer, params.level)
+        tables.append(rows)
+        ledgers.append(ledger)
     return Outcome(
         blocks=(*tables, *maps, *ledgers),
         arrays=arrays,
@@ -109,15 +115,9 @@ def _steps(subject: Subject) -> tuple[Step, ...]:
     )
 
 
-def _maps(subject: Subject, steps: Sequence[Step], plane: Plane) -> tuple[list[UnitMap], Arrays]:
+def _maps(table: FaceTable, steps: Sequence[Step], plane: Plane) -> tuple[list[UnitMap], Arrays]:
     """Levels of every attribute at every checkpoint, on one layout and one colour scale."""
-    by_step = [
-        [
-            profiles(replace(subject, activations=step.activations), plane.layer, target)
-            for target in attribute_targets(subject)
-        ]
-        for step in steps
-    ]
+    by_step = [marginal_profiles(step.activations.moments(plane.layer), table) for step in steps]
     limit = colour_limit([part for parts in by_step for part in parts])
     blocks: list[UnitMap] = []
     arrays: Arrays = {plane.key: plane.positions.astype(np.float32)}
@@ -127,11 +127,6 @@ def _maps(subject: Subject, steps: Sequence[Step], plane: Plane) -> tuple[list[U
         blocks.append(block)
         arrays |= values
     return blocks, arrays
-
-
-def _seen(step: Step, layer: str) -> _Seen:
-    activity = step.activations.units(layer).mean(axis=1, dtype=np.float64)
-    return _Seen(step.name, activity, None if step.head is None else confidence(step.head))
 
 
 def confidence(head: Head) -> FloatArray:
@@ -150,29 +145,26 @@ def _related(subject: Subject, seen: _Seen, images: IntArray) -> Measured | None
     return measured(Units.of(subject), images, found, is_share=False)
 
 
-def _treated(subject: Subject, target: Target) -> Treatments:
+def _table(
+    subject: Subject, seen: Sequence[_Seen], target: Target, layer: str, level: float
+) -> tuple[GroupTable, GroupLedger]:
     policy = subject.small_groups.model_copy(update={"policy": "suppress"})
     counts = independent_images(target.codes, subject.faces.clusters, len(target.groups))
     title = f"Small groups: activity and confidence by {target.name}"
-    return treat(target.groups, counts, policy, title=title)
-
-
-def _table(
-    subject: Subject,
-    seen: Sequence[_Seen],
-    target: Target,
-    treated: Treatments,
-    layer: str,
-    *,
-    level: float,
-) -> GroupTable:
+    treated = treat(target.groups, counts, policy, title=title)
     rows = []
-    for index, group in enumerate(target.groups):
+    for index, (group, treatment) in enumerate(zip(target.groups, treated.by_group, strict=True)):
         images = np.flatnonzero(target.codes == index)
-        treatment = treated.by_group[index]
         for one in seen:
-            found = _related(subject, one, images) if treatment.is_measured else None
-            reason = treatment.reason or (_why_not(one) if found is None else None)
+            found, reason = None, treatment.reason
+            if treatment.is_measured:
+                found = _related(subject, one, images)
+            if found is None and reason is None:
+                reason = (
+                    "the checkpoint has no classification layer"
+                    if one.confidence is None
+                    else "activity or confidence does not vary"
+                )
             rows.append(
                 GroupRow(
                     group=Group((*group.levels, ("checkpoint", one.name))),
@@ -181,7 +173,7 @@ def _table(
                     reason=reason,
                 )
             )
-    return GroupTable(
+    table = GroupTable(
         title=f"Activity and confidence by {target.name} over checkpoints",
         quantity="activity_confidence",
         metric=METRIC,
@@ -190,12 +182,7 @@ def _table(
         chance=0.0,
         rows=tuple(rows),
     )
-
-
-def _why_not(seen: _Seen) -> str:
-    if seen.confidence is None:
-        return "the checkpoint has no classification layer"
-    return "activity or confidence does not vary"
+    return table, treated.ledger
 
 
 def _findings(
@@ -212,13 +199,13 @@ def _findings(
     if not known:
         return
     name, last = known[-1]
-    told = correlation_estimate(last, level=level)
+    estimate = correlation_estimate(last, level=level)
     text = (
         f"At {name}, the mean activity of {layer} and the softmax confidence of the "
-        f"classification layer correlate by {interval(told)} over all {len(everything)} faces "
+        f"classification layer correlate by {interval(estimate)} over all {len(everything)} faces "
         f"({coverage(level)})"
     )
-    estimates, deciding = {"last": told}, told
+    estimates, deciding = {"last": estimate}, estimate
     if len(known) > 1:
         before, first = known[0]
         deciding = difference(last, first, level=level)
@@ -290,16 +277,11 @@ def _limits(subject: Subject, seen: Sequence[_Seen]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
-
-
 PLUGIN = Analysis(
     title="Activity and confidence over training",
     params_type=Params,
     run=training,
-    problems=_problems,
+    problems=layer_problems,
     quantities=("activity_confidence",),
     needs_head=True,
 )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bias_audit.analyses.mapping.difference_sentences import Differences
-from bias_audit.analyses.mapping.layout_quality import neighbours
-from bias_audit.analyses.mapping.permutation import Threshold, TwoGroups, cluster_test, unit_test
+from bias_audit.analyses.mapping.comparisons import Differences
+from bias_audit.analyses.mapping.labellings import TwoGroups
+from bias_audit.analyses.mapping.layout import neighbours
+from bias_audit.analyses.mapping.permutation import Threshold, cluster_test, unit_test
 from bias_audit.results.selftest import SelfTestPart, SelfTestRow
 from bias_audit.selftest.simulated import ALPHA, noise
 from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share

@@ -1,4 +1,4 @@
-"""The difference of two groups over its error, for annotated and for permuted labels.
+"""Which images may exchange labels, and how two groups differ under each labelling.
 
 A permutation of labels gives the distribution of a difference only if the groups are alike in all
 else: where the smaller group varies more, a plain difference is found far too often. Divided by an
@@ -11,18 +11,110 @@ labels do not share; it is therefore put on the scale of a normal variable by th
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from bias_audit.analyses.mapping.permutation import Exchange
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 _PAIRS = 2**14
 """Pairs of pieces whose products are held at a time."""
 _ROUNDING = 1e-5
-"""Relative to the values: float32 knows no less."""
+"""Relative to the values, or to their spread within strata: float32 knows no less."""
+
+Labels = npt.NDArray[np.bool_ | np.int64]
+"""Whether an image is of the first of two groups, or the number of its group."""
+
+
+@dataclass(frozen=True)
+class Exchangeable:
+    """Clusters that may exchange their labels; all have their images in the same strata."""
+
+    images: tuple[IntArray, ...]
+    """Of each cluster, sorted by stratum."""
+    is_pure: bool
+    """Whether each cluster has one label and one stratum; such clusters may differ in size."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Which images may receive which labels."""
+
+    labels: Labels
+    """As annotated, shape (n_images,)."""
+    singles: tuple[IntArray, ...]
+    """Images that are clusters of their own, by stratum."""
+    classes: tuple[Exchangeable, ...]
+
+    @property
+    def n_fixed(self) -> int:
+        """Images whose label no permutation can change."""
+        own = self.labels
+        fixed = sum(len(images) for images in self.singles if len(np.unique(own[images])) == 1)
+        for each in self.classes:
+            vectors = {tuple(own[images][: 1 if each.is_pure else None]) for images in each.images}
+            if len(vectors) == 1:
+                fixed += sum(map(len, each.images))
+        return fixed
+
+
+def exchange(labels: Labels, strata: IntArray, clusters: IntArray) -> Exchange:
+    """Find the clusters that may exchange labels.
+
+    Clusters of one label and one stratum exchange their label with the others of that stratum,
+    whatever their sizes. A cluster with several labels, or in several strata (one person at two
+    ages), exchanges its labels as a whole with clusters that have as many images in the same
+    strata. A permutation changes neither kind into the other, so the permutations form a group.
+
+    Args:
+        labels: Of two groups or of many, shape (n_images,).
+        strata: Number of the stratum of each image, shape (n_images,).
+        clusters: Cluster per image, shape (n_images,).
+    """
+    order = np.lexsort((strata, clusters))
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=np.nan))
+    groups = np.split(order, starts[1:])
+    alone = np.array([members[0] for members in groups if len(members) == 1], dtype=np.int64)
+    single = {int(s): alone[strata[alone] == s] for s in np.unique(strata)}
+    found: dict[int | tuple[int, ...], list[IntArray]] = defaultdict(list)
+    for members in groups:
+        own = tuple(strata[members].tolist())
+        is_pure = len(set(own)) == len(np.unique(labels[members])) == 1
+        if len(members) > 1:
+            found[own[0] if is_pure else own].append(members)
+    classes = []
+    for key, images in found.items():
+        if isinstance(key, int):
+            images += [np.array([i]) for i in single.pop(key, ())]
+        classes.append(Exchangeable(tuple(images), isinstance(key, int)))
+    return Exchange(
+        labels, tuple(images for images in single.values() if len(images)), tuple(classes)
+    )
+
+
+def permuted(how: Exchange, n_draws: int, rng: np.random.Generator) -> Labels:
+    """Draw labellings that are as likely as the annotated one if groups do not differ.
+
+    Returns:
+        Shape (n_draws, n_images).
+    """
+    drawn = np.tile(how.labels, (n_draws, 1))
+    for images in how.singles:
+        drawn[:, images] = rng.permuted(drawn[:, images], axis=1)
+    for each in how.classes:
+        taken = rng.permuted(np.tile(np.arange(len(each.images)), (n_draws, 1)), axis=1)
+        images = np.concatenate(each.images)
+        if each.is_pure:
+            own = how.labels[[members[0] for members in each.images]]
+            place = np.repeat(np.arange(len(each.images)), [len(m) for m in each.images])
+            drawn[:, images] = own[taken][:, place]
+        else:
+            vectors = how.labels[np.stack(each.images)]
+            drawn[:, images] = vectors[taken].reshape(n_draws, -1)
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -39,25 +131,6 @@ class Pieces:
     """0 .. n_clusters - 1, ascending, shape (n_pieces,)."""
     stratum_sizes: FloatArray
     """Images of each stratum."""
-
-    @classmethod
-    def of(cls, how: Exchange, strata: IntArray, clusters: IntArray) -> Pieces:
-        """Join the images of each cluster that exchange labels as one, or none at all.
-
-        Args:
-            how: Which labels may be permuted.
-            strata: 0 .. n_strata - 1, shape (n,).
-            clusters: Shape (n,).
-        """
-        own = np.arange(len(strata))
-        for each in how.classes:
-            if each.is_pure or len(each.images) == 1:
-                images = np.concatenate(each.images)
-                own[images] = -1 - how.labels[images].astype(np.int64)
-        keys = np.stack([np.unique(clusters, return_inverse=True)[1], strata, own])
-        found, first, number = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        sizes = np.bincount(strata).astype(np.float64)
-        return cls(number.reshape(-1), first.astype(np.int64), found[1], found[0], sizes)
 
     @cached_property
     def sizes(self) -> IntArray:
@@ -131,11 +204,6 @@ class Labelled:
     """Labels of pieces less their share in each stratum, shape (n_draws, n_pieces)."""
     is_first: BoolArray
     """Whether the first piece of a cluster is of the first group, shape (n_draws, n_clusters)."""
-
-    @classmethod
-    def of(cls, pieces: Pieces, contrasts: Float32Array, labels: BoolArray) -> Labelled:
-        """From labels of images, and their contrasts, both of shape (n_draws, n)."""
-        return cls(pieces, contrasts[:, pieces.first], labels[:, pieces.first[pieces.starts]])
 
     def differences(self, values: Float32Array) -> Welch:
         """Differences, their errors and degrees of freedom.
@@ -230,33 +298,102 @@ class Labelled:
         return np.asarray(np.maximum(result, 0), dtype=np.float64)
 
 
-def made_alike(
-    pieces: Pieces, values: Float32Array, contrasts: Float32Array, labels: BoolArray
-) -> Float32Array:
-    """Values without the difference of the groups, and with one spread in both.
+@dataclass(frozen=True)
+class TwoGroups:
+    """Images of two groups, in strata that have images of both."""
 
-    Permuted labels among them give the null of groups that vary unequally. These are residuals,
-    each divided by the spread of its cluster's group, less their mean in each stratum.
+    units: Float32Array
+    """Activations, shape (n_images, n_units); may be memory-mapped."""
+    images: IntArray
+    """Rows of `units` used, shape (n,)."""
+    labels: Labels
+    """Whether an image is of the first group, shape (n,)."""
+    strata: IntArray
+    """0 .. n_strata - 1, shape (n,)."""
+    clusters: IntArray
+    """Shape (n,)."""
 
-    Args:
-        pieces: Of the images.
-        values: Units less their mean in each stratum, shape (n, n_units).
-        contrasts: Of the annotated labels, shape (1, n).
-        labels: As annotated, shape (1, n).
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Images of each group."""
+        return int(self.labels.sum()), int((~self.labels).sum())
 
-    Returns:
-        Shape (n, n_units); 0 in a group in which a unit does not vary.
-    """
-    made = Labelled.of(pieces, contrasts, labels)
-    group = np.where(made.is_first[0], 0, 1)[pieces.clusters[pieces.number]]
-    spread = made.spreads(values)[group, 0]
-    residuals = values - contrasts[0][:, None] * made.differences(values).value
-    least = _ROUNDING * np.sqrt((values**2).mean(axis=0))
-    result = np.divide(residuals, spread, out=np.zeros_like(residuals), where=spread > least)
-    return less_means(result, pieces.strata[pieces.number]).astype(np.float32)
+    @property
+    def independent(self) -> tuple[int, int]:
+        """Clusters of images of each group."""
+        one, other = self.clusters[self.labels], self.clusters[~self.labels]
+        return len(np.unique(one)), len(np.unique(other))
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """Which labels may be permuted."""
+        return exchange(self.labels, self.strata, self.clusters)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Images of each cluster that exchange labels as one, joined, or none at all."""
+        own = np.arange(len(self.strata))
+        for each in self.exchange.classes:
+            if each.is_pure or len(each.images) == 1:
+                images = np.concatenate(each.images)
+                own[images] = -1 - self.labels[images].astype(np.int64)
+        clusters = np.unique(self.clusters, return_inverse=True)[1]
+        found, first, number = np.unique(
+            np.stack([clusters, self.strata, own]), axis=1, return_index=True, return_inverse=True
+        )
+        sizes = np.bincount(self.strata).astype(np.float64)
+        return Pieces(number.reshape(-1), first.astype(np.int64), found[1], found[0], sizes)
+
+    def centred(self, columns: slice | IntArray) -> Float32Array:
+        """Activations of some units less their mean in each stratum, shape (n, n_columns).
+
+        Units that are constant within strata, up to rounding, become exactly 0.
+        """
+        values = self.units[:, columns][self.images].astype(np.float64)
+        largest = np.abs(values).max(axis=0, initial=0)
+        values = _less_means(values, self.strata)
+        values[:, np.abs(values).max(axis=0, initial=0) <= _ROUNDING * largest] = 0
+        return values.astype(np.float32)
+
+    def contrasts(self, labels: Labels) -> Float32Array:
+        """Labels less their share in each stratum, shape (n_draws, n)."""
+        size = np.bincount(self.strata)
+        share = np.zeros((len(labels), len(size)), dtype=np.float32)
+        for stratum in range(len(size)):
+            share[:, stratum] = labels[:, self.strata == stratum].mean(axis=1)
+        return np.asarray(labels.astype(np.float32) - share[:, self.strata], dtype=np.float32)
+
+    def labelled(self, labels: Labels) -> Labelled:
+        """The images under labellings of shape (n_draws, n)."""
+        first = self.pieces.first
+        contrasts = self.contrasts(labels)[:, first]
+        is_first = labels.astype(bool)[:, first[self.pieces.starts]]
+        return Labelled(self.pieces, contrasts, is_first)
+
+    def made_alike(self, centred: Float32Array) -> Float32Array:
+        """Centred values without the difference of the groups, and with one spread in both.
+
+        Permuted labels among them give the null of groups that vary unequally. These are
+        residuals, each divided by the spread of its cluster's group, less their mean in each
+        stratum.
+
+        Args:
+            centred: Units less their mean in each stratum, shape (n, n_units).
+
+        Returns:
+            Shape (n, n_units); 0 in a group in which a unit does not vary.
+        """
+        pieces, made = self.pieces, self.labelled(self.labels[None])
+        group = np.where(made.is_first[0], 0, 1)[pieces.clusters[pieces.number]]
+        spread = made.spreads(centred)[group, 0]
+        contrasts = self.contrasts(self.labels[None])[0][:, None]
+        residuals = centred - contrasts * made.differences(centred).value
+        least = _ROUNDING * np.sqrt((centred**2).mean(axis=0))
+        scaled = np.divide(residuals, spread, out=np.zeros_like(residuals), where=spread > least)
+        return _less_means(scaled, self.strata).astype(np.float32)
 
 
-def less_means(values: FloatArray, strata: IntArray) -> FloatArray:
+def _less_means(values: FloatArray, strata: IntArray) -> FloatArray:
     """Values less their mean in each stratum, of shape (n, n_units)."""
     size = np.bincount(strata)
     sums = np.zeros((len(size), values.shape[1]))
