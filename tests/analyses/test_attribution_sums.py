@@ -12,6 +12,7 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity as reference_similarity
 
+from bias_audit.analyses.attributing.blocks import Shares, shown_groups
 from bias_audit.analyses.attributing.checks import (
     STAGES,
     curve_areas,
@@ -25,13 +26,12 @@ from bias_audit.analyses.attributing.face_regions import (
     RENDERED,
     TIGHT,
     FaceTemplate,
-    Shares,
     regions_on,
     template_of,
 )
-from bias_audit.analyses.attributing.maps import Means, Totals, shown_groups
 from bias_audit.analyses.attributing.methods import rewired
-from bias_audit.analyses.attributing.sentences import _densest
+from bias_audit.analyses.attributing.sentences import findings_of
+from bias_audit.analyses.attributing.sums import Means, Totals
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError
@@ -256,9 +256,9 @@ def test_an_even_spread_seldom_has_a_region_with_more_than_its_size() -> None:
         totals.add(rng.dirichlet(60 * regions.areas, n), np.ones((n, 1), bool), np.arange(n))
         means = Means(totals, unit="images")
         shares = Shares(means, ("one",), (0,), regions, none, "late", "gender", 0.95)
-        densest = next(_densest(shares, 0.05))
+        densest = next(findings_of(shares, alpha=0.05))
         assert "allowing for the choice among 9 regions" in densest.text
         decided += densest.weight > 0
     assert 0 < decided < 0.08 * 400, decided
-    # no method passes: nothing is told
-    assert [*_densest(replace(shares, trusted=()), 0.05)] == []
+    (failed,) = findings_of(replace(shares, trusted=()), alpha=0.05)
+    assert "1 of 1 methods did not pass the sanity check" in failed.text
