@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,52 +13,6 @@ from torch.utils.hooks import RemovableHandle
 from bias_audit.activations.recording import LayerFile, Values
 from bias_audit.backbones.pooling import positions, units
 from bias_audit.errors import BackboneError
-
-
-@contextmanager
-def recorded(
-    module: nn.Module, layers: Sequence[str], reduce: Callable[[str, Tensor], None]
-) -> Iterator[None]:
-    """Call `reduce(layer, output)` for every named layer during each forward pass.
-
-    The output is reduced inside the hook, before a later operation may change it in place, and is
-    not kept.
-    """
-
-    def hook(layer: str) -> RemovableHandle:
-        def after(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            reduce(layer, output)
-
-        return module.get_submodule(layer).register_forward_hook(after)
-
-    with _removed_after([hook(layer) for layer in layers]):
-        yield
-
-
-@contextmanager
-def received(
-    module: nn.Module, layers: Sequence[str], reduce: Callable[[str, Tensor], None]
-) -> Iterator[None]:
-    """Call `reduce(layer, input)` for every named layer during each forward pass."""
-
-    def hook(layer: str) -> RemovableHandle:
-        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            reduce(layer, inputs[0])
-
-        return module.get_submodule(layer).register_forward_pre_hook(before)
-
-    with _removed_after([hook(layer) for layer in layers]):
-        yield
-
-
-@contextmanager
-def _removed_after(handles: Sequence[RemovableHandle]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
 
 if TYPE_CHECKING:
     from bias_audit.backbones.loading import Backbone
@@ -82,29 +36,34 @@ def captured(
         BackboneError: Inside the forward pass, where values are not finite.
     """
     rows: dict[LayerFile, Values] = {}
+
+    def hook(layer: str, own: Sequence[LayerFile]) -> RemovableHandle:
+        def after(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            # Reduced here, before a later operation may change the output in place.
+            shape = backbone.shapes[layer]
+            for file in own:
+                if file.grid is None:
+                    rows[file] = _finite(units(output, shape), file)
+                else:
+                    rows[file] = _finite(positions(output, shape, max(file.grid)), file)
+
+        return module.get_submodule(layer).register_forward_hook(after)
+
+    def hook_before(file: LayerFile) -> RemovableHandle:
+        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            rows[file] = _finite(inputs[0].float(), file)
+
+        return module.get_submodule(file.layer).register_forward_pre_hook(before)
+
     returned = [file for file in files if file.of == "output"]
-    entering = [file for file in files if file.of == "input"]
-
-    def after(layer: str, output: Tensor) -> None:
-        for file in returned:
-            if file.layer == layer:
-                rows[file] = _finite(_reduced(backbone, file, output), file)
-
-    def before(layer: str, given: Tensor) -> None:
-        for file in entering:
-            if file.layer == layer:
-                rows[file] = _finite(given.float(), file)
-
-    with (
-        recorded(module, sorted({file.layer for file in returned}), after),
-        received(module, sorted({file.layer for file in entering}), before),
-    ):
+    with ExitStack() as hooks:
+        for layer in sorted({file.layer for file in returned}):
+            own = [file for file in returned if file.layer == layer]
+            hooks.enter_context(hook(layer, own))
+        for file in files:
+            if file.of == "input":
+                hooks.enter_context(hook_before(file))
         yield rows
-
-
-def _reduced(backbone: Backbone, file: LayerFile, output: Tensor) -> Tensor:
-    shape = backbone.shapes[file.layer]
-    return units(output, shape) if file.grid is None else positions(output, shape, max(file.grid))
 
 
 def _finite(values: Tensor, file: LayerFile) -> Values:

@@ -56,11 +56,9 @@ TARGETS = torch.tensor([4, 0, 2])
 
 def _captum(name: str, decision: nn.Module, image: Tensor, target: int) -> Tensor:
     size, step = window_of(SIDE, SETTINGS.windows)
+    windows = {"sliding_window_shapes": (3, size, size), "strides": (3, step, step)}
     kinds: dict[str, tuple[Any, dict[str, Any]]] = {
-        "occlusion": (
-            Occlusion,
-            {"sliding_window_shapes": (3, size, size), "strides": (3, step, step)},
-        ),
+        "occlusion": (Occlusion, windows),
         "saliency": (Saliency, {"abs": False}),
         "input_x_gradient": (InputXGradient, {}),
         "guided_backpropagation": (GuidedBackprop, {}),
@@ -97,25 +95,9 @@ def test_sensitivity_can_be_measured_in_the_memory_format_of_the_audit(method: M
     """Gradients of images in channels-last order come in that order; captum views them flat."""
     decision = _decision(frozen(SmallNet()).to(memory_format=torch.channels_last))
     images = _images().to(memory_format=torch.channels_last)
-    found = largest_change(
-        method,
-        decision,
-        images,
-        TARGETS,
-        settings=SETTINGS,
-        generator=torch.Generator().manual_seed(0),
-    )
-    assert found.shape == (3,)
-    assert torch.isfinite(found).all()
-
-
-def test_guided_backpropagation_is_not_the_gradient() -> None:
-    decision, images = _decision(rewired(frozen(SmallNet()), (SIDE, SIDE))), _images()
-    guided, plain = (
-        attribute(method_named(name), decision, images, TARGETS, SETTINGS)
-        for name in ("guided_backpropagation", "saliency")
-    )
-    assert float((guided - plain).abs().max()) > 1e-3
+    noise = torch.Generator().manual_seed(0)
+    found = largest_change(method, decision, images, TARGETS, settings=SETTINGS, generator=noise)
+    assert found.shape == (3,) and torch.isfinite(found).all()
 
 
 def test_the_decision_is_that_of_the_probe_on_the_stored_activations() -> None:

@@ -82,6 +82,9 @@ def test_means_and_errors_are_those_of_the_images() -> None:
         expected = np.sqrt((by_cluster**2).sum() * n / (n - 1))
         assert found.n == n
         assert found.standard_error == pytest.approx(expected, rel=1e-6)
+    totals = Totals.empty(2, 1)
+    totals.add(np.ones((5, 1)), np.array([[True, False]] * 5), np.arange(5))
+    assert Means(totals, unit="images").mean({1: 1}, [1.0]) is None  # it has no images
 
 
 def test_differences_know_that_images_of_one_cluster_are_in_both_groups() -> None:
@@ -116,13 +119,6 @@ def test_intervals_of_means_cover() -> None:
         interval = estimate(found, level=0.95)
         covered += interval.lower <= 0.25 <= interval.upper
     assert 0.92 <= covered / 400 <= 0.98
-
-
-def test_a_group_without_images_has_no_mean() -> None:
-    totals = Totals.empty(2, 1)
-    member = np.array([[True, False]] * 5)
-    totals.add(np.ones((5, 1)), member, np.arange(5))
-    assert Means(totals, unit="images").mean({1: 1}, [1.0]) is None
 
 
 @pytest.mark.parametrize("template", [TIGHT, RENDERED])
@@ -189,11 +185,7 @@ def test_ranks_and_similarity_are_those_of_the_reference_libraries() -> None:
         similar: Any = reference_similarity
         reference = similar(*scaled, data_range=1, win_size=7, full=True)[1]
         assert float(alike[place]) == pytest.approx(float(reference[3:-3, 3:-3].mean()))
-
-
-def test_a_flat_map_is_like_none() -> None:
-    flat = torch.ones(1, 8, 8)
-    assert float(rank_correlation(flat, torch.rand(1, 8, 8))) == 0
+    assert float(rank_correlation(torch.ones(1, 8, 8), torch.rand(1, 8, 8))) == 0  # a flat map
 
 
 def test_weights_are_shuffled_from_the_top_down_on_a_copy() -> None:
