@@ -182,13 +182,14 @@ class Decided:
     def targets_for(self, images: IntArray) -> TargetsOf:
         """Which score is attributed, for images out of the candidates."""
         if self.outputs is None:
-            return self._highest
+
+            def highest(batch: Tensor, _places: IntArray) -> Tensor:
+                with torch.no_grad():
+                    return cast("Tensor", self.module(batch).argmax(dim=1))
+
+            return highest
         found = self.outputs[np.searchsorted(self.candidates, images)]
         return lambda batch, places: torch.from_numpy(found[places]).to(batch.device)
-
-    def _highest(self, batch: Tensor, _places: IntArray) -> Tensor:
-        with torch.no_grad():
-            return cast("Tensor", self.module(batch).argmax(dim=1))
 
 
 def probe_decision(

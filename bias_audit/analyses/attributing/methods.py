@@ -224,7 +224,7 @@ def rewired(module: nn.Module, size: tuple[int, int]) -> nn.Module:
     like = next(made.parameters())
     calls = Counter(modules_run(made, torch.zeros(1, 3, *size, device=like.device)))
     for name, part in [*made.named_modules()]:
-        replacement = Clipped() if isinstance(part, nn.ReLU6) else None
+        replacement: nn.Module | None = Clipped() if isinstance(part, nn.ReLU6) else None
         is_activation = type(part).__module__ == "torch.nn.modules.activation"
         if calls[name] > 1 and is_activation and not [*part.parameters()]:
             replacement = _Shared(replacement or part, calls[name])

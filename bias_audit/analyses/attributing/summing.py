@@ -122,45 +122,32 @@ def summed(
     # A piece is made of whole clusters, so that their sums can be squared at its end.
     ends = np.flatnonzero(np.diff(sample.clusters[order], append=-1)) + 1
     for end in ends.tolist():
-        if end - sums.done >= _CHUNKS * question.batch_size or end == len(order) > sums.done:
-            _add(question, sample, order[sums.done : end], network, sums=sums, step=step)
-            sums.done = end
-            yield {
-                "maps": sums.maps,
-                "blank": sums.blank,
-                "done": np.array(sums.done),
-                **vars(sums.totals),
-            }
-
-
-def _add(
-    question: Question,
-    sample: Sample,
-    places: IntArray,
-    network: Network,
-    *,
-    sums: MapSums,
-    step: Step,
-) -> None:
-    shares: list[FloatArray] = []
-    begun = 0
-    for batch in network.batches(sample.images[places], question.batch_size):
-        own = places[begun : begun + len(batch)]
-        begun += len(batch)
-        targets = question.targets(batch, own)
-        member = torch.from_numpy(sample.member[own]).to(batch.device)
-        found = []
-        for number, method in enumerate(question.methods):
-            signed = attribute(method, question.decision, batch, targets, question.settings)
-            density, is_blank = densities(signed)
-            sums.blank[number] += int(is_blank.sum())
-            cells = pooled(density, question.side).flatten(1)
-            by_group = member.to(cells.dtype).T @ cells
-            sums.maps[number] += by_group.view(-1, question.side, question.side).cpu().numpy()
-            found.append(region_shares(density, question.regions))
-        shares.append(np.concatenate(found, axis=1))
-        step.advance(len(batch))
-    sums.totals.add(np.concatenate(shares), sample.member[places], sample.clusters[places])
+        is_last = end == len(order) > sums.done
+        if end - sums.done < _CHUNKS * question.batch_size and not is_last:
+            continue
+        places = order[sums.done : end]
+        shares: list[FloatArray] = []
+        begun_at = 0
+        for batch in network.batches(sample.images[places], question.batch_size):
+            own = places[begun_at : begun_at + len(batch)]
+            begun_at += len(batch)
+            targets = question.targets(batch, own)
+            member = torch.from_numpy(sample.member[own]).to(batch.device)
+            found = []
+            for number, method in enumerate(question.methods):
+                signed = attribute(method, question.decision, batch, targets, question.settings)
+                density, is_blank = densities(signed)
+                sums.blank[number] += int(is_blank.sum())
+                cells = pooled(density, question.side)
+                by_group = torch.tensordot(member.to(cells.dtype).T, cells, dims=1)
+                sums.maps[number] += by_group.cpu().numpy()
+                found.append(region_shares(density, question.regions))
+            shares.append(np.concatenate(found, axis=1))
+            step.advance(len(batch))
+        sums.totals.add(np.concatenate(shares), sample.member[places], sample.clusters[places])
+        sums.done = end
+        done = np.array(sums.done)
+        yield {"maps": sums.maps, "blank": sums.blank, "done": done, **vars(sums.totals)}
 
 
 def densities(signed: Tensor) -> tuple[Tensor, Tensor]:

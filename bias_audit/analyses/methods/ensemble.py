@@ -31,7 +31,7 @@ from bias_audit.groups import Attribute
 
 
 class Params(ProbeSettings):
-    """What is voted on, and for which groups."""
+    """What is voted on, and for which groups it is told."""
 
     targets: tuple[str, ...] | None = Field(
         default=None,
