@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from bias_audit.activations.capture import captured
 from bias_audit.activations.decode import Pixels, decoded_batches
 from bias_audit.activations.moments import Moments
 from bias_audit.activations.recording import LayerFile, RecordingPass, Values, recorded_files
@@ -31,7 +32,7 @@ from bias_audit.activations.store import (
     subset,
     write_moments,
 )
-from bias_audit.backbones.pooling import grid
+from bias_audit.backbones.pooling import grid, positions, units
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, writing
 from bias_audit.software import software_of, versions_of
@@ -95,8 +96,13 @@ def extract(
     forward_images = resumed_at = 0
     with FileLock(folder / "lock", mode=0o600):
         wanted = _wanted(backbone, settings, with_head=with_head)
-        _discard_damaged(wanted, folder, len(faces), progress)
         stored = recorded_files(folder, len(faces))
+        damaged = [file for file in stored if file in wanted and not stored[file].intact()]
+        for file in damaged:
+            stored.pop(file).discard()
+            progress.say(
+                f"stored activations of layer {file.layer} were damaged; they are recorded again"
+            )
         missing = [file for file in wanted if file not in stored]
         if missing:
             name = f"pass-{digest(*(file.name for file in missing))[:12]}"
@@ -193,18 +199,6 @@ def _wanted(backbone: Backbone, settings: Activations, *, with_head: bool) -> li
     return files
 
 
-def _discard_damaged(
-    wanted: Sequence[LayerFile], folder: Path, n_images: int, progress: Progress
-) -> None:
-    """Delete the wanted files whose bytes are not those that were recorded, and say so."""
-    for file, recorded_file in recorded_files(folder, n_images).items():
-        if file in wanted and not recorded_file.intact():
-            recorded_file.discard()
-            progress.say(
-                f"stored activations of layer {file.layer} were damaged; they are recorded again"
-            )
-
-
 def _refuse_if_too_large(recording: RecordingPass) -> None:
     left = recording.n_images - recording.done
     needed = left * sum(file.row_bytes for file in recording.files)
@@ -279,16 +273,82 @@ def _pass(
 
             def rows() -> Iterator[Rows]:
                 for first, pixels in batches:
-                    whole = _filled_up(pixels, settings.batch_size)
+                    # The last image is repeated up to a whole batch: smaller ones are computed by
+                    # other kernels, whose sums differ in the last bits.
+                    more = pixels[-1:].repeat(settings.batch_size - len(pixels), axis=0)
+                    whole = np.concatenate([pixels, more])
                     with torch.inference_mode():
                         module(forward_input(whole, backbone.preprocessing, device))
                     for file, padded in outputs.items():
-                        _refuse_other_rows(file, padded, len(whole))
+                        if len(padded) != len(whole):
+                            raise BackboneError(
+                                f"layer {file.layer!r} returns {len(padded)} rows for "
+                                f"{len(whole)} images, expected one per image; choose the module "
+                                "around it"
+                            )
                     yield first, {file: padded[: len(pixels)] for file, padded in outputs.items()}
 
             _record(rows(), faces, settings, recording=recording, step=step)
     finally:
         batches.close()
+
+
+@contextmanager
+def captured(
+    backbone: Backbone, module: nn.Module, files: Sequence[LayerFile]
+) -> Iterator[dict[LayerFile, Values]]:
+    """Collect the rows of every file while the module runs; each pass replaces the last.
+
+    Args:
+        backbone: How its layers are to be read.
+        module: The backbone's module, on its device.
+        files: What is wanted of each layer.
+
+    Yields:
+        A mapping that holds, after each forward pass, one row per image and file.
+
+    Raises:
+        BackboneError: Inside the forward pass, where values are not finite.
+    """
+    rows: dict[LayerFile, Values] = {}
+
+    def hook(layer: str, own: Sequence[LayerFile]) -> RemovableHandle:
+        def after(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            # Reduced here, before a later operation may change the output in place.
+            shape = backbone.shapes[layer]
+            for file in own:
+                if file.grid is None:
+                    rows[file] = _finite(units(output, shape), file)
+                else:
+                    rows[file] = _finite(positions(output, shape, max(file.grid)), file)
+
+        return module.get_submodule(layer).register_forward_hook(after)
+
+    def hook_before(file: LayerFile) -> RemovableHandle:
+        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            rows[file] = _finite(inputs[0].float(), file)
+
+        return module.get_submodule(file.layer).register_forward_pre_hook(before)
+
+    returned = [file for file in files if file.of == "output"]
+    with ExitStack() as hooks:
+        for layer in sorted({file.layer for file in returned}):
+            own = [file for file in returned if file.layer == layer]
+            hooks.enter_context(hook(layer, own))
+        for file in files:
+            if file.of == "input":
+                hooks.enter_context(hook_before(file))
+        yield rows
+
+
+def _finite(values: Tensor, file: LayerFile) -> Values:
+    if not torch.isfinite(values).all():
+        raise BackboneError(
+            f"layer {file.layer!r} {'received' if file.of == 'input' else 'gave'} values that are "
+            "not finite; check the weights and the preprocessing"
+        )
+    array: Values = values.cpu().numpy()
+    return array
 
 
 def _whole_batches(recording: RecordingPass, settings: Activations) -> int:
@@ -306,8 +366,14 @@ def _record(
     step: Step,
 ) -> None:
     """Write rows as they come, with their moments, and seal the recording."""
-    cells = faces.table.cells
-    moments = _begun_moments(recording, faces, settings.batch_size)
+    cells, n_cells = faces.table.cells, faces.table.n_cells
+    # What an interrupted pass wrote is added batch by batch, as that pass had added it.
+    moments = {
+        file: stream_moments(recording.rows(file), cells, n_cells, piece=settings.batch_size)
+        if recording.done
+        else Moments.empty(n_cells, file.row)
+        for file in recording.files
+    }
     recording.begin()
     try:
         last = time.monotonic()
@@ -322,38 +388,8 @@ def _record(
                 recording.checkpoint(done)
             step.advance(done - first)
         for file in recording.files:
-            path = moments_path(recording.folder / file.name, cells, faces.table.n_cells)
+            path = moments_path(recording.folder / file.name, cells, n_cells)
             write_moments(path, moments[file])
         recording.checkpoint(len(faces))
     finally:
         recording.close()
-
-
-def _begun_moments(
-    recording: RecordingPass, faces: Faces, batch_size: int
-) -> dict[LayerFile, Moments]:
-    """Moments of what an interrupted pass wrote, batch by batch as that pass had added them."""
-    cells, n_cells = faces.table.cells, faces.table.n_cells
-    moments = {file: Moments.empty(n_cells, file.row) for file in recording.files}
-    if recording.done:
-        for file in recording.files:
-            begun = recording.rows(file)
-            moments[file] = stream_moments(begun, cells, n_cells, piece=batch_size)
-    return moments
-
-
-def _filled_up(pixels: Pixels, batch_size: int) -> Pixels:
-    """The last image repeated up to a whole batch.
-
-    Smaller batches are computed by other kernels, whose sums differ in the last bits.
-    """
-    missing = batch_size - len(pixels)
-    return pixels if not missing else np.concatenate([pixels, pixels[-1:].repeat(missing, axis=0)])
-
-
-def _refuse_other_rows(file: LayerFile, values: Values, n_images: int) -> None:
-    if len(values) != n_images:
-        raise BackboneError(
-            f"layer {file.layer!r} returns {len(values)} rows for {n_images} images, expected one "
-            "per image; choose the module around it"
-        )

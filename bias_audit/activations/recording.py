@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Literal
@@ -158,11 +158,7 @@ class RecordingPass:
             complete = done == self.n_images
             entries = tuple(
                 _Entry(
-                    layer=file.layer,
-                    n_units=file.n_units,
-                    grid=file.grid,
-                    of=file.of,
-                    sha256=sha256_of(self.folder / file.name) if complete else "",
+                    **asdict(file), sha256=sha256_of(self.folder / file.name) if complete else ""
                 )
                 for file in self.files
             )
@@ -190,23 +186,15 @@ def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
     state = _read_state(passed)
     if state is None or state.done != n_images or state.n_images != n_images:
         return {}
-    files = {
-        LayerFile(entry.layer, entry.n_units, entry.grid, entry.of): entry.sha256
-        for entry in state.layers
-    }
-    return {
-        file: RecordedFile(passed / file.name, sha256)
-        for file, sha256 in files.items()
-        if sha256 and _is_whole(passed / file.name, file, n_images)
-    }
-
-
-def _is_whole(path: Path, file: LayerFile, n_images: int) -> bool:
-    if _reaches(path, file, n_images, n_images):
-        return True
-    if path.is_file():
-        tell_damage(path, "it is shorter than what was recorded")
-    return False
+    found = {}
+    for entry in state.layers:
+        file = LayerFile(entry.layer, entry.n_units, entry.grid, entry.of)
+        path = passed / file.name
+        if entry.sha256 and _reaches(path, file, n_images, n_images):
+            found[file] = RecordedFile(path, entry.sha256)
+        elif entry.sha256 and path.is_file():
+            tell_damage(path, "it is shorter than what was recorded")
+    return found
 
 
 def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:

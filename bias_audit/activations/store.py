@@ -74,12 +74,12 @@ class StoredActivations:
         """
         path = self._path(layer, positions=positions)
         kept = moments_path(path, self.cells, self.n_cells)
-        stored = _read_moments(kept)
-        if stored is None:
-            everything = _mapped(path)
-            stored = stream_moments(everything, self.cells, self.n_cells, piece=_STREAMED)
-            write_moments(kept, stored)
-        return stored
+        stored = read_arrays(kept)
+        if stored is not None:
+            return Moments(stored["count"], stored["mean"], stored["m2"])
+        moments = stream_moments(_mapped(path), self.cells, self.n_cells, piece=_STREAMED)
+        write_moments(kept, moments)
+        return moments
 
     def _path(self, layer: str, *, positions: bool) -> Path:
         if (layer, positions) not in self._paths:
@@ -106,11 +106,6 @@ def moments_path(path: Path, cells: IntArray, n_cells: int) -> Path:
 def write_moments(path: Path, moments: Moments) -> None:
     """Keep moments beside the activations they summarise."""
     write_arrays(path, {"count": moments.count, "mean": moments.mean, "m2": moments.m2})
-
-
-def _read_moments(path: Path) -> Moments | None:
-    stored = read_arrays(path)
-    return None if stored is None else Moments(stored["count"], stored["mean"], stored["m2"])
 
 
 def free_bytes(folder: Path) -> int:
@@ -146,8 +141,7 @@ class Donor:
 
     def values(self, file: LayerFile) -> Values:
         """All of its rows of one file, memory-mapped, read-only."""
-        array: Values = np.load(self.files[file].path, mmap_mode="r", allow_pickle=False)
-        return array
+        return _mapped(self.files[file].path)
 
     def rest(self, folder: Path) -> Donor:
         """Another one, of just the images that this one lacks, in their order."""
@@ -208,36 +202,25 @@ def donor_of(
         images: SHA-256 of each image.
         wanted: What has to be there of each image.
     """
-    candidates = sorted(
-        _candidates(folder, maker, images, wanted), key=lambda donor: len(donor.lacks)
-    )
-    for donor in candidates:
-        if all(donor.files[file].intact() for file in wanted):
-            return donor
-    return None
-
-
-def _candidates(
-    folder: Path, maker: str, images: Sequence[str], wanted: Sequence[LayerFile]
-) -> Iterator[Donor]:
+    candidates = []
     for listed in folder.parent.glob(f"*/{_NAME}"):
-        there = _read(listed, maker)
-        if listed.parent == folder or not there:
+        if listed.parent == folder:
             continue
+        try:
+            with listed.open(encoding="utf-8") as lines:
+                is_same_maker = lines.readline().strip() == maker
+                there = lines.read().split() if is_same_maker else []
+        except (OSError, UnicodeDecodeError):
+            there = []
         files = recorded_files(listed.parent, len(there))
         places = {sha: row for row, sha in enumerate(there)}
         rows = np.array([places.get(sha, -1) for sha in images], dtype=np.int64)
         if (rows >= 0).any() and all(file in files for file in wanted):
-            yield Donor(listed.parent, rows, files)
-
-
-def _read(listed: Path, maker: str) -> list[str]:
-    """The images of a folder; none if another backbone or software made it."""
-    try:
-        with listed.open(encoding="utf-8") as lines:
-            return lines.read().split() if lines.readline().strip() == maker else []
-    except (OSError, UnicodeDecodeError):
-        return []
+            candidates.append(Donor(listed.parent, rows, files))
+    for donor in sorted(candidates, key=lambda donor: len(donor.lacks)):
+        if all(donor.files[file].intact() for file in wanted):
+            return donor
+    return None
 
 
 def subset(faces: Faces, places: IntArray) -> Faces:

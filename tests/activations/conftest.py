@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,10 +28,8 @@ def faces(table: FaceTable) -> Faces:
 
 def some_faces(table: FaceTable, n: int) -> Faces:
     """Every k-th face, so that all groups are there."""
-    import dataclasses
-
     rows = np.linspace(0, len(table) - 1, n).astype(int)
-    few = dataclasses.replace(
+    few = replace(
         table,
         references=tuple(table.references[row] for row in rows),
         codes=table.codes[rows],

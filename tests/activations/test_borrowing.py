@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,7 @@ def test_rows_of_other_layers_or_of_another_backbone_are_not_taken(
 ) -> None:
     run(load_bundled(["blocks.1"]), part(faces, range(10)), tmp_path)
     assert run(load_bundled(["blocks.2"]), faces, tmp_path).forward_images == len(faces)
-    import dataclasses
-
-    other = dataclasses.replace(load_bundled(["blocks.1"]), fingerprint="of other weights")
+    other = replace(load_bundled(["blocks.1"]), fingerprint="of other weights")
     assert run(other, faces, tmp_path).forward_images == len(faces)
 
 

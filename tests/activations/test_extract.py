@@ -5,6 +5,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,10 @@ SETTINGS = Activations(batch_size=8, device="cpu")
 
 
 def run(
-    backbone: Backbone, faces: Faces, cache: Path, settings: Activations = SETTINGS
+    backbone: Backbone, faces: Faces, cache: Path, settings: Activations = SETTINGS, **options: Any
 ) -> extraction.Extraction:
-    return extract(backbone, faces, settings, cache=cache, progress=Silent())
+    options.setdefault("progress", Silent())
+    return extract(backbone, faces, settings, cache=cache, **options)
 
 
 class StopAfter:
@@ -42,19 +44,25 @@ class StopAfter:
             raise KeyboardInterrupt
 
 
+def plain_pass(backbone: Backbone, faces: Faces) -> torch.Tensor:
+    """What the module returns, batch by batch, without our recording."""
+    references = faces.table.references
+    batches = decoded_batches(references, backbone.preprocessing, batch_size=8, workers=1)
+    with torch.inference_mode():
+        inputs = (
+            forward_input(p, backbone.preprocessing, torch.device("cpu")) for _, p in batches
+        )
+        return torch.cat([backbone.module(each) for each in inputs])
+
+
 def test_units_are_the_spatial_means_of_a_plain_forward_pass(
     backbone: Backbone, faces: Faces, tmp_path: Path
 ) -> None:
     result = run(backbone, faces, tmp_path)
     outputs: list[torch.Tensor] = []
     module = backbone.module.get_submodule("blocks.5")
-    handle = module.register_forward_hook(lambda _m, _i, output: outputs.append(output))
-    references = faces.table.references
-    batches = decoded_batches(references, backbone.preprocessing, batch_size=8, workers=1)
-    with torch.inference_mode():
-        for _, pixels in batches:
-            backbone.module(forward_input(pixels, backbone.preprocessing, torch.device("cpu")))
-    handle.remove()
+    with module.register_forward_hook(lambda _m, _i, output: outputs.append(output)):
+        plain_pass(backbone, faces)
     expected = torch.cat(outputs).mean(dim=(2, 3)).numpy()
     np.testing.assert_allclose(result.activations.units("blocks.5"), expected, atol=1e-5)
     assert result.forward_images == len(faces)
@@ -84,10 +92,12 @@ def test_relabelled_images_need_no_forward_pass(
     assert again.activations.moments("bn2").count.tolist() == expected.tolist()
 
 
-def test_a_second_run_makes_no_forward_pass(
+def test_a_second_run_makes_no_forward_pass_and_the_cache_is_for_its_owner_only(
     backbone: Backbone, faces: Faces, tmp_path: Path
 ) -> None:
     first = run(backbone, faces, tmp_path)
+    folders = [path for path in (tmp_path / "activations").rglob("*") if path.is_dir()]
+    assert folders and all(folder.stat().st_mode & 0o077 == 0 for folder in folders)
     StopAfter(backbone, 0)
     second = run(backbone, faces, tmp_path)
     assert second.forward_images == 0
@@ -191,23 +201,34 @@ def test_a_device_that_is_not_there_is_refused(
         run(backbone, faces, tmp_path, Activations(device="cuda:9"))
 
 
-def test_the_cache_is_for_its_owner_only(backbone: Backbone, faces: Faces, tmp_path: Path) -> None:
-    run(backbone, faces, tmp_path)
-    for folder in (tmp_path / "activations").rglob("*"):
-        if folder.is_dir():
-            assert folder.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize("damage", ["cut", "deleted"])
-def test_damaged_activations_are_recorded_again(
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "cut",
+        "deleted",
+        '{"a": 1}',
+        "[]",
+        "[" * 5000,
+        '{"n_images": 34, "done": 34}',
+        '{"n_images": 34, "done": 34, "layers": [1]}',
+        '{"n_images": 34, "done": "x", "layers": []}',
+        '{"n_images": 34, "done": -8, "layers": []}',
+        '{"n_images": 34, "done": 34, "layers": '
+        '[{"layer": "bn2", "n_units": 1280, "grid": null}]}',
+    ],
+)
+def test_damaged_activations_or_states_are_recorded_again(
     load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path, damage: str
 ) -> None:
     whole = np.array(run(load_bundled(["bn2"]), faces, tmp_path).activations.units("bn2"))
     (path,) = tmp_path.rglob("*.units.npy")
+    (state,) = tmp_path.rglob("state.json")
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:5000])
-    else:
+    elif damage == "deleted":
         path.unlink()
+    else:
+        state.write_text(damage)
     again = run(load_bundled(["bn2"]), faces, tmp_path)
     assert again.forward_images == len(faces)
     np.testing.assert_array_equal(again.activations.units("bn2"), whole)
@@ -238,37 +259,12 @@ def test_flipped_bytes_are_noticed_and_recorded_again(
     raw[5000] ^= 0x40
     path.write_bytes(raw)
     noting = Noting()
-    again = extract(load_bundled(layers), faces, SETTINGS, cache=tmp_path, progress=noting)
+    again = run(load_bundled(layers), faces, tmp_path, progress=noting)
     assert again.forward_images == len(faces)
     assert noting.said == ["stored activations of layer bn2 were damaged; they are recorded again"]
     np.testing.assert_array_equal(again.activations.units("bn2"), whole)
     np.testing.assert_array_equal(again.activations.moments("bn2").mean, moments.mean)
     assert run(load_bundled(layers), faces, tmp_path).forward_images == 0
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"a": 1}',
-        "[]",
-        "[" * 5000,
-        '{"n_images": 34, "done": 34}',
-        '{"n_images": 34, "done": 34, "layers": [1]}',
-        '{"n_images": 34, "done": "x", "layers": []}',
-        '{"n_images": 34, "done": -8, "layers": []}',
-        '{"n_images": 34, "done": 34, "layers": '
-        '[{"layer": "bn2", "n_units": 1280, "grid": null}]}',
-    ],
-)
-def test_a_damaged_state_is_no_state(
-    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path, text: str
-) -> None:
-    whole = np.array(run(load_bundled(["bn2"]), faces, tmp_path).activations.units("bn2"))
-    (path,) = tmp_path.rglob("state.json")
-    path.write_text(text)
-    again = run(load_bundled(["bn2"]), faces, tmp_path)
-    assert again.forward_images == len(faces)
-    np.testing.assert_array_equal(again.activations.units("bn2"), whole)
 
 
 def test_an_attribute_that_gains_a_level_has_moments_of_its_own(
@@ -343,24 +339,12 @@ def test_head_inputs_of_the_keras_resnet50(shared: Path, faces: Faces, tmp_path:
 def check_scores(backbone: Backbone, faces: Faces, cache: Path) -> None:
     head = backbone.head
     assert head is not None
-    stored = extract(
-        backbone, faces, SETTINGS, cache=cache, progress=Silent(), with_head=True
-    ).activations
+    stored = run(backbone, faces, cache, with_head=True).activations
     assert stored.head_inputs is not None
     assert head.name not in stored.layers
     assert stored.head_inputs.shape == (len(faces), head.n_units)
     logits = stored.head_inputs @ head.weight.T + head.bias
-    references = faces.table.references
-    batches = decoded_batches(references, backbone.preprocessing, batch_size=8, workers=1)
-    with torch.inference_mode():
-        own = np.concatenate(
-            [
-                backbone.module(
-                    forward_input(pixels, backbone.preprocessing, torch.device("cpu"))
-                ).numpy()
-                for _, pixels in batches
-            ]
-        )
+    own = plain_pass(backbone, faces).numpy()
     np.testing.assert_allclose(logits, own, rtol=1e-4, atol=1e-4 * float(np.abs(own).max()))
 
 
@@ -369,14 +353,7 @@ def test_head_inputs_are_recorded_on_request_and_kept(
 ) -> None:
     assert run(load_bundled(["bn2"]), faces, tmp_path).activations.head_inputs is None
     for expected in (len(faces), 0):
-        again = extract(
-            load_bundled(["bn2"]),
-            faces,
-            SETTINGS,
-            cache=tmp_path,
-            progress=Silent(),
-            with_head=True,
-        )
+        again = run(load_bundled(["bn2"]), faces, tmp_path, with_head=True)
         assert again.forward_images == expected
         assert again.activations.head_inputs is not None
     (path,) = tmp_path.rglob("*.inputs.npy")
@@ -384,8 +361,7 @@ def test_head_inputs_are_recorded_on_request_and_kept(
     raw[5000] ^= 0x40
     path.write_bytes(raw)
     noting = Noting()
-    backbone = load_bundled(["bn2"])
-    extract(backbone, faces, SETTINGS, cache=tmp_path, progress=noting, with_head=True)
+    run(load_bundled(["bn2"]), faces, tmp_path, progress=noting, with_head=True)
     assert len(noting.said) == 1
 
 
@@ -393,9 +369,7 @@ def test_an_output_of_the_head_may_be_audited_beside_its_input(
     load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
 ) -> None:
     backbone = load_bundled(["classifier"])
-    stored = extract(
-        backbone, faces, SETTINGS, cache=tmp_path, progress=Silent(), with_head=True
-    ).activations
+    stored = run(backbone, faces, tmp_path, with_head=True).activations
     assert backbone.head is not None and stored.head_inputs is not None
     logits = stored.head_inputs @ backbone.head.weight.T + backbone.head.bias
     np.testing.assert_allclose(stored.units("classifier"), logits, rtol=1e-4, atol=1e-4)

@@ -12,6 +12,7 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity as reference_similarity
 
+from bias_audit.analyses.attributing.blocks import Shares, shown_groups
 from bias_audit.analyses.attributing.checks import (
     STAGES,
     curve_areas,
@@ -25,13 +26,12 @@ from bias_audit.analyses.attributing.face_regions import (
     RENDERED,
     TIGHT,
     FaceTemplate,
-    Shares,
     regions_on,
     template_of,
 )
-from bias_audit.analyses.attributing.maps import Means, Totals, shown_groups
 from bias_audit.analyses.attributing.methods import rewired
-from bias_audit.analyses.attributing.sentences import _densest
+from bias_audit.analyses.attributing.sentences import findings_of
+from bias_audit.analyses.attributing.sums import Means, Totals
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError
@@ -82,6 +82,9 @@ def test_means_and_errors_are_those_of_the_images() -> None:
         expected = np.sqrt((by_cluster**2).sum() * n / (n - 1))
         assert found.n == n
         assert found.standard_error == pytest.approx(expected, rel=1e-6)
+    totals = Totals.empty(2, 1)
+    totals.add(np.ones((5, 1)), np.array([[True, False]] * 5), np.arange(5))
+    assert Means(totals, unit="images").mean({1: 1}, [1.0]) is None  # it has no images
 
 
 def test_differences_know_that_images_of_one_cluster_are_in_both_groups() -> None:
@@ -116,13 +119,6 @@ def test_intervals_of_means_cover() -> None:
         interval = estimate(found, level=0.95)
         covered += interval.lower <= 0.25 <= interval.upper
     assert 0.92 <= covered / 400 <= 0.98
-
-
-def test_a_group_without_images_has_no_mean() -> None:
-    totals = Totals.empty(2, 1)
-    member = np.array([[True, False]] * 5)
-    totals.add(np.ones((5, 1)), member, np.arange(5))
-    assert Means(totals, unit="images").mean({1: 1}, [1.0]) is None
 
 
 @pytest.mark.parametrize("template", [TIGHT, RENDERED])
@@ -189,11 +185,7 @@ def test_ranks_and_similarity_are_those_of_the_reference_libraries() -> None:
         similar: Any = reference_similarity
         reference = similar(*scaled, data_range=1, win_size=7, full=True)[1]
         assert float(alike[place]) == pytest.approx(float(reference[3:-3, 3:-3].mean()))
-
-
-def test_a_flat_map_is_like_none() -> None:
-    flat = torch.ones(1, 8, 8)
-    assert float(rank_correlation(flat, torch.rand(1, 8, 8))) == 0
+    assert float(rank_correlation(torch.ones(1, 8, 8), torch.rand(1, 8, 8))) == 0  # a flat map
 
 
 def test_weights_are_shuffled_from_the_top_down_on_a_copy() -> None:
@@ -256,9 +248,9 @@ def test_an_even_spread_seldom_has_a_region_with_more_than_its_size() -> None:
         totals.add(rng.dirichlet(60 * regions.areas, n), np.ones((n, 1), bool), np.arange(n))
         means = Means(totals, unit="images")
         shares = Shares(means, ("one",), (0,), regions, none, "late", "gender", 0.95)
-        densest = next(_densest(shares, 0.05))
+        densest = next(findings_of(shares, alpha=0.05))
         assert "allowing for the choice among 9 regions" in densest.text
         decided += densest.weight > 0
     assert 0 < decided < 0.08 * 400, decided
-    # no method passes: nothing is told
-    assert [*_densest(replace(shares, trusted=()), 0.05)] == []
+    (failed,) = findings_of(replace(shares, trusted=()), alpha=0.05)
+    assert "1 of 1 methods did not pass the sanity check" in failed.text

@@ -17,23 +17,29 @@ from bias_audit.analyses.attributing.trust import MEASURES
 from bias_audit.analyses.ensembling.trust_comparison import compared
 from bias_audit.analyses.ensembling.voters import majority_vote, soft_vote
 from bias_audit.analyses.methods.ensemble import Params, ensemble
+from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_fold_scores
+from bias_audit.analyses.targets import targets_of
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import (
     AttributionTrust,
+    BackboneComparison,
     EnsembleVotes,
     GroupTable,
     MethodAgreement,
     TrustedMethod,
 )
 from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.influence import class_f1, mean
 from tests.analyses.planted import make_subject, planted
 
 CODES = np.stack([np.arange(360) % 3, np.arange(360) // 3 % 2], axis=1)
 
 
-def member(name: str, values: npt.NDArray[Any], **options: Any) -> Member:
-    return Member(replace(make_subject(CODES, {"late": values}, **options), name=name), ())
+def member(
+    name: str, values: npt.NDArray[Any], codes: npt.NDArray[Any] = CODES, seed: int = 0
+) -> Member:
+    return Member(replace(make_subject(codes, {"late": values}, seed=seed), name=name), ())
 
 
 def seen(level: int, strength: float, seed: int) -> npt.NDArray[Any]:
@@ -91,9 +97,6 @@ def test_values_are_those_of_scikit_learn() -> None:
     members = [member(f"{level}", seen(level, 1.0, level)) for level in range(2)]
     block = votes_of(ensemble(members, Params(targets=("age",))), "age")
     known = overall(block)
-    from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_fold_scores
-    from bias_audit.analyses.targets import targets_of
-
     (target,) = targets_of(members[0].subject.faces.table, ["age"])
     for each in members:
         scores = out_of_fold_scores(each.subject, ProbeSpec(target, "late", ProbeSettings()))
@@ -142,11 +145,7 @@ def test_small_groups_have_no_value_and_none_follows_from_the_others() -> None:
     codes = CODES.copy()
     codes[:, 1] = 0
     codes[:8, 1] = 1
-    units = [seen(level, 1.0, level) for level in range(2)]
-    members = [
-        Member(replace(make_subject(codes, {"late": values}), name=str(place)), ())
-        for place, values in enumerate(units)
-    ]
+    members = [member(f"{level}", seen(level, 1.0, level), codes) for level in range(2)]
     outcome = ensemble(members, Params(targets=("age",)))
     by_label = {g.group.label: g for g in votes_of(outcome, "age").groups}
     assert by_label["male"].reasons[0] is not None and "suppressed" in by_label["male"].reasons[0]
@@ -166,10 +165,7 @@ def test_macro_f1_needs_enough_images_of_every_level_in_a_group() -> None:
     old = np.flatnonzero(codes[:, 1] == 1)[:20]
     codes[old, 0] = 2  # so that all of the old but three are men
     codes[np.flatnonzero(codes[:, 1] == 0)[:3], 0] = 2
-    members = [
-        Member(replace(make_subject(codes, {"late": seen(0, 1.0, i)}), name=str(i)), ())
-        for i in range(2)
-    ]
+    members = [member(f"{i}", seen(0, 1.0, i), codes) for i in range(2)]
     outcome = ensemble(members, Params(targets=("age",), groups=("gender",)))
     women, men = votes_of(outcome, "age").groups
     assert women.reasons == (None, "3 independent images of old here, fewer than 10")
@@ -181,10 +177,8 @@ def test_macro_f1_needs_enough_images_of_every_level_in_a_group() -> None:
 def test_no_interval_is_without_width_and_votes_that_always_differ_are_told() -> None:
     knows = np.random.default_rng(0).standard_normal((360, 4))
     knows[:, :2] += 40.0 * (CODES[:, [1]] == np.arange(2))
-    block = votes_of(
-        ensemble([member("a", knows), member("b", knows * 2)], Params(targets=("gender",))),
-        "gender",
-    )
+    members = [member("a", knows), member("b", knows * 2)]
+    block = votes_of(ensemble(members, Params(targets=("gender",))), "gender")
     assert all(value is not None and value.value == 1 for row in block.estimates for value in row)
     for each in block.differences:
         assert each.estimate.lower < 0 < each.estimate.upper
@@ -199,10 +193,7 @@ def test_members_of_other_images_are_refused() -> None:
 def test_a_target_that_cannot_be_measured_is_told() -> None:
     codes = CODES.copy()
     codes[:, 1] = 0
-    members = [
-        Member(replace(make_subject(codes, {"late": seen(0, 1.0, i)}), name=str(i)), ())
-        for i in range(2)
-    ]
+    members = [member(f"{i}", seen(0, 1.0, i), codes) for i in range(2)]
     outcome = ensemble(members, Params(targets=("age", "gender")))
     assert any(
         sentence.startswith("Not voted on: annotated gender") for sentence in outcome.limits
@@ -214,8 +205,6 @@ def test_a_target_that_cannot_be_measured_is_told() -> None:
 @pytest.mark.parametrize("n", [60, 240])
 def test_intervals_of_macro_f1_cover(n: int) -> None:
     """Of predictions that do not depend on the images at hand, as after training elsewhere."""
-    from bias_audit.statistics.influence import class_f1, mean
-
     rng = np.random.default_rng(7)
     shares, confusion = (
         [0.5, 0.3, 0.2],
@@ -263,20 +252,22 @@ def trusted(
             _covariance(len(methods) * (len(methods) - 1) // 2),
         ),
     )
-    result = AnalysisResult(
-        kind="attribution",
-        title="Attribution",
-        params={},
-        status="done",
-        blocks=(block,),
-        seconds=1,
-    )
-    return Member(replace(planted(n=60), name=name), (result,))
+    return Member(replace(planted(n=60), name=name), (result_of("attribution", (block,)),))
+
+
+def compared_block(outcome: Outcome) -> BackboneComparison:
+    (block,) = outcome.blocks
+    assert isinstance(block, BackboneComparison)
+    return block
+
+
+def result_of(kind: str, blocks: tuple[AttributionTrust, ...] = ()) -> AnalysisResult:
+    return AnalysisResult(kind=kind, title="A", params={}, status="done", blocks=blocks, seconds=1)
 
 
 def test_backbones_are_ranked_in_the_better_direction_of_each_check() -> None:
     found = compared([trusted("low", 0.1), trusted("high", 0.4)], alpha=0.05)
-    (block,) = found.blocks
+    block = compared_block(found)
     for place, measure in enumerate(block.measures):
         if measure.name == "sensitivity":
             assert all(b.ranks[place] is None for b in block.backbones)
@@ -286,18 +277,22 @@ def test_backbones_are_ranked_in_the_better_direction_of_each_check() -> None:
         assert ranks.pop(first) == (1, 1)
         assert [*ranks.values()] == [(2, 2)]
     assert len(found.findings) == len(block.measures) - 1
+    # The mean over two methods knows that their images are the same.
+    mean = block.backbones[0].estimates[0]
+    assert mean is not None
+    assert mean.upper - mean.value == pytest.approx(0.02 * 0.75**0.5, abs=1e-4)
 
 
 def test_backbones_that_cannot_be_told_apart_share_ranks() -> None:
     found = compared([trusted("one", 0.20), trusted("other", 0.21)], alpha=0.05)
-    assert all(b.ranks[0] == (1, 2) for b in found.blocks[0].backbones)
+    assert all(b.ranks[0] == (1, 2) for b in compared_block(found).backbones)
     assert [finding.weight for finding in found.findings] == [0.0]
 
 
 def test_means_are_over_the_methods_that_apply_to_all() -> None:
     members = [trusted("one", 0.1), trusted("other", 0.4, ("Saliency", "Occlusion"))]
     found = compared(members, alpha=0.05)
-    (block,) = found.blocks
+    block = compared_block(found)
     assert block.methods == ("Saliency",)
     first = block.backbones[0].estimates[0]
     assert first is not None and first.upper - first.value == pytest.approx(0.02, abs=1e-4)
@@ -305,17 +300,10 @@ def test_means_are_over_the_methods_that_apply_to_all() -> None:
     assert any("leave out DeepLIFT, Occlusion" in sentence for sentence in found.limits)
 
 
-def test_a_mean_over_methods_knows_that_their_images_are_the_same() -> None:
-    found = compared([trusted("one", 0.1), trusted("other", 0.4)], alpha=0.05)
-    first = found.blocks[0].backbones[0].estimates[0]
-    assert first is not None
-    assert first.upper - first.value == pytest.approx(0.02 * 0.75**0.5, abs=1e-4)
-
-
 def test_without_a_common_method_nothing_is_ranked() -> None:
     members = [trusted("one", 0.1, ("Saliency",)), trusted("other", 0.4, ("Occlusion",))]
     found = compared(members, alpha=0.05)
-    assert all(rank is None for b in found.blocks[0].backbones for rank in b.ranks)
+    assert all(rank is None for b in compared_block(found).backbones for rank in b.ranks)
     assert not found.findings
 
 
@@ -325,7 +313,7 @@ def test_a_backbone_whose_attribution_failed_is_named() -> None:
     )
     broken = Member(replace(planted(n=60), name="broken"), (failed,))
     found = compared([trusted("one", 0.1), trusted("other", 0.4), broken], alpha=0.05)
-    assert [b.name for b in found.blocks[0].backbones] == ["one", "other"]
+    assert [b.name for b in compared_block(found).backbones] == ["one", "other"]
     assert any("could not be checked on broken" in sentence for sentence in found.limits)
     (told,) = compared([broken, broken], alpha=0.05).limits
     assert "could not be computed on any backbone" in told
@@ -333,14 +321,10 @@ def test_a_backbone_whose_attribution_failed_is_named() -> None:
 
 def test_checks_of_different_attributions_are_never_compared() -> None:
     one, other = trusted("one", 0.1), trusted("other", 0.4)
-    shifted = replace(other, results=(*nothing(), *other.results))
+    shifted = replace(other, results=(result_of("another"), *other.results))
     found = compared([one, shifted], alpha=0.05)
     assert not found.blocks
     assert len(found.limits) == 2
-
-
-def nothing() -> tuple[AnalysisResult, ...]:
-    return (AnalysisResult(kind="a", title="A", params={}, status="done", seconds=1),)
 
 
 def test_without_attribution_the_gap_is_told() -> None:

@@ -124,16 +124,13 @@ def _erased(rng: np.random.Generator, shift: float) -> ErasedTarget:
         folds,
         two_columns(by_fold[0]),
         two_columns(by_fold[1]),
-        two_columns(by_probe[2]),
-        two_columns(by_probe[3]),
-        new_folds,
         kept,
         kept.astype(np.float64),
-        None,
-        None,
-        np.zeros(3),
-        1,
-        0,
+        variance=np.zeros(3),
+        not_converged=0,
+        new_before=two_columns(by_probe[2]),
+        new_erased=two_columns(by_probe[3]),
+        new_folds=new_folds,
     )
 
 

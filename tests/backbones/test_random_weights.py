@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bias_audit.activations.capture import captured
+from bias_audit.activations.extract import captured
 from bias_audit.activations.recording import LayerFile
 from bias_audit.backbones.loading import Backbone
 from bias_audit.backbones.random_weights import (

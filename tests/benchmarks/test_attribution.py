@@ -18,15 +18,10 @@ from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import forward_input
-from bias_audit.analyses.attributing.decision import (
-    LinearMap,
-    ProbeDecision,
-    Question,
-    Sample,
-    summed,
-)
+from bias_audit.analyses.attributing.decision import LinearMap, ProbeDecision
 from bias_audit.analyses.attributing.face_regions import RENDERED, regions_on
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings, rewired, window_of
+from bias_audit.analyses.attributing.summing import Question, Sample, summed
 from bias_audit.audit.controls import LoadedNetwork
 from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.backbones.loading import load_backbone
@@ -123,8 +118,7 @@ from collections import deque
 import numpy as np, torch
 from bias_audit.analyses.attributing.face_regions import TIGHT, regions_on
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
-from bias_audit.analyses.attributing.decision import Question, Sample, summed
-from bias_audit.analyses.attributing.decision import OwnDecision
+from bias_audit.analyses.attributing.summing import Question, Sample, summed
 from bias_audit.analyses.attributing.methods import rewired
 from bias_audit.progress import Silent
 from tests.analyses.attributed import PREPROCESSING, SIDE, SmallNet, frozen
@@ -135,7 +129,7 @@ class Made:
             yield torch.randn(len(images[start:start + size]), 3, SIDE, SIDE)
 
 n = int(sys.argv[1])
-decision = OwnDecision(rewired(frozen(SmallNet()), (SIDE, SIDE)))
+decision = rewired(frozen(SmallNet()), (SIDE, SIDE))
 question = Question(decision, lambda batch, places: torch.zeros(len(batch), dtype=torch.long),
     METHODS, MethodSettings(windows=4, steps=4), regions_on(TIGHT, PREPROCESSING), 16, 8)
 member = np.zeros((n, 19), bool)

@@ -11,7 +11,7 @@ from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
 
-from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute
+from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute, modules_run
 
 STAGES: Final = ("probe", "upper half", "all")
 """What has lost its training; each holds the one before it."""
@@ -34,50 +34,20 @@ def randomised(
     Yields:
         Names of stages and the decision there.
     """
-    names = _in_order(decision, images[:1])
     broken = copy.deepcopy(decision)
+    ran = map(broken.get_submodule, dict.fromkeys(modules_run(decision, images[:1])))
+    parts = [part for part in ran if [*part.parameters(recurse=False)]][::-1]
     generator = torch.Generator().manual_seed(seed)
-    last = [names[-1]]
-    half = names[len(names) // 2 :]
-    done: set[str] = set()
-    for stage, wanted in zip(STAGES, (last, half, names), strict=True):
-        for name in reversed(wanted):
-            if name not in done:
-                done.add(name)
-                _shuffle(broken.get_submodule(name), generator)
+    n_done = 0
+    for stage, n_wanted in zip(STAGES, (1, len(parts) - len(parts) // 2, len(parts)), strict=True):
+        for part in parts[n_done:n_wanted]:
+            for parameter in part.parameters(recurse=False):
+                order = torch.randperm(parameter.numel(), generator=generator)
+                shuffled = parameter.flatten()[order.to(parameter.device)]
+                with torch.no_grad():
+                    parameter.copy_(shuffled.view(parameter.shape))
+        n_done = max(n_done, n_wanted)
         yield stage, broken
-
-
-def _shuffle(part: nn.Module, generator: torch.Generator) -> None:
-    with torch.no_grad():
-        for parameter in part.parameters(recurse=False):
-            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].view(parameter.shape))
-
-
-def _in_order(decision: nn.Module, images: Tensor) -> list[str]:
-    """Names of the modules with parameters of their own, in the order in which they run."""
-    found: dict[str, None] = {}
-
-    def note(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return part.register_forward_pre_hook(lambda *_: found.update({name: None}))
-
-    handles = [
-        note(name, part)
-        for name, part in decision.named_modules()
-        if [*part.parameters(recurse=False)]
-    ]
-    try:
-        with torch.no_grad():
-            decision(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [*found]
-
-
-_WINDOW: Final = 7
-_STABLE: Final = (0.01**2, 0.03**2)
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
@@ -85,7 +55,7 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 
     Args:
         one: Shape (n, side, side).
-        other: The same.
+        other: The same shape.
 
     Returns:
         Shape (n,).
@@ -109,50 +79,40 @@ def structural_similarity(one: Tensor, other: Tensor) -> Tensor:
 
     Args:
         one: Shape (n, side, side).
-        other: The same.
+        other: The same shape.
 
     Returns:
         Shape (n,).
     """
-    x, y = (_scaled(maps.double()) for maps in (one, other))
-    mean_x, mean_y = _local(x), _local(y)
-    cells = _WINDOW**2
-    sample = cells / (cells - 1)
-    var_x = sample * (_local(x * x) - mean_x**2)
-    var_y = sample * (_local(y * y) - mean_y**2)
-    joint = sample * (_local(x * y) - mean_x * mean_y)
-    low, high = _STABLE
+    window = 7
+
+    def scaled(maps: Tensor) -> Tensor:
+        least, most = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+        return (maps - least) / (most - least).clamp(min=1e-300)
+
+    def local_mean(maps: Tensor) -> Tensor:
+        return avg_pool2d(maps[:, None], window, stride=1)[:, 0]
+
+    # SSIM = (2 m_x m_y + c_1)(2 s_xy + c_2) / ((m_x^2 + m_y^2 + c_1)(s_x^2 + s_y^2 + c_2)), with
+    # unbiased (co)variances s within the window and the constants c of the paper.
+    x, y = scaled(one.double()), scaled(other.double())
+    mean_x, mean_y = local_mean(x), local_mean(y)
+    sample = window**2 / (window**2 - 1)
+    var_x = sample * (local_mean(x * x) - mean_x**2)
+    var_y = sample * (local_mean(y * y) - mean_y**2)
+    joint = sample * (local_mean(x * y) - mean_x * mean_y)
+    low, high = 0.01**2, 0.03**2
     top = (2 * mean_x * mean_y + low) * (2 * joint + high)
     bottom = (mean_x**2 + mean_y**2 + low) * (var_x + var_y + high)
     return (top / bottom).mean(dim=(1, 2))
 
 
-def _scaled(maps: Tensor) -> Tensor:
-    least, most = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    return (maps - least) / (most - least).clamp(min=1e-300)
-
-
-def _local(maps: Tensor) -> Tensor:
-    return avg_pool2d(maps[:, None], _WINDOW, stride=1)[:, 0]
-
-
-OneOrTuple = Tensor | tuple[Tensor, ...]
 _CELLS: Final = 14
 """Side of the grid whose cells are covered or shown one after the other."""
 _STEPS: Final = 6
 _PERTURBED: Final = 8
-_NOISY: Final = 1
 _RADIUS: Final = 0.05
 """Of the noise of sensitivity, in standard deviations of the preprocessing."""
-
-
-def probability(decision: nn.Module, images: Tensor, targets: Tensor, n_levels: int) -> Tensor:
-    """Of the attributed level among the scores that belong together, shape (n,)."""
-    with torch.no_grad():
-        scores = decision(images)
-    together = scores.view(len(images), -1, n_levels).softmax(dim=2).flatten(1)
-    result: Tensor = together[torch.arange(len(images)), targets]
-    return result
 
 
 def curve_areas(
@@ -176,17 +136,18 @@ def curve_areas(
     n_cells = order.shape[1]
     rank = torch.empty_like(order)
     rank.scatter_(1, order, torch.arange(n_cells, device=order.device).expand_as(order))
-    deleted, inserted = [], []
+    curves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for step in range(_STEPS + 1):
         covered = (rank < round(n_cells * step / _STEPS)).view(len(images), 1, _CELLS, _CELLS)
         mask = interpolate(covered.float(), size=images.shape[2:], mode="nearest")
-        deleted.append(probability(decision, images * (1 - mask), targets, n_levels))
-        inserted.append(probability(decision, images * mask, targets, n_levels))
-    return tuple(_area(torch.stack(curve)) for curve in (deleted, inserted))  # type: ignore[return-value]
-
-
-def _area(curve: Tensor) -> Tensor:
-    return (curve[:-1] + curve[1:]).mean(dim=0) / 2
+        for curve, changed in zip(curves, (images * (1 - mask), images * mask), strict=True):
+            with torch.no_grad():
+                scores = decision(changed).view(len(images), -1, n_levels)
+            probabilities = scores.softmax(dim=2).flatten(1)
+            curve.append(probabilities[torch.arange(len(images)), targets])
+    deleted, inserted = (torch.stack(curve) for curve in curves)
+    # Trapezoids of equal width, over an axis of length 1.
+    return tuple((c[:-1] + c[1:]).mean(dim=0) / 2 for c in (deleted, inserted))  # type: ignore[return-value]
 
 
 def order_by(signed: Tensor) -> Tensor:
@@ -197,8 +158,7 @@ def order_by(signed: Tensor) -> Tensor:
 
 def random_order(n_images: int, generator: torch.Generator) -> Tensor:
     """Cells in an order drawn for each image, shape (n, cells)."""
-    drawn = torch.rand(n_images, _CELLS**2, generator=generator)
-    return drawn.argsort(dim=1)
+    return torch.rand(n_images, _CELLS**2, generator=generator).argsort(dim=1)
 
 
 def missed_changes(
@@ -222,7 +182,14 @@ def missed_changes(
     generator = torch.Generator().manual_seed(seed)
 
     def squares(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        mask = _squares(inputs, generator)
+        """Cover one square of a quarter of the side in every image."""
+        height, width = inputs.shape[2:]
+        tall, wide = height // 4, width // 4
+        mask = torch.zeros(len(inputs), 1, height, width, device=inputs.device)
+        tops = torch.randint(height - tall + 1, (len(inputs),), generator=generator).tolist()
+        lefts = torch.randint(width - wide + 1, (len(inputs),), generator=generator).tolist()
+        for image, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+            mask[image, :, top : top + tall, left : left + wide] = 1
         return inputs * mask, inputs * (1 - mask)
 
     with torch.no_grad():
@@ -237,23 +204,6 @@ def missed_changes(
             normalize=True,
         )
     return result
-
-
-def _squares(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """One square of a quarter of the side in every image, shape (n, 1, height, width)."""
-    height, width = inputs.shape[2:]
-    tall, wide = height // 4, width // 4
-    mask = torch.zeros(len(inputs), 1, height, width, device=inputs.device)
-    tops = torch.randint(height - tall + 1, (len(inputs),), generator=generator).tolist()
-    lefts = torch.randint(width - wide + 1, (len(inputs),), generator=generator).tolist()
-    for image, (top, left) in enumerate(zip(tops, lefts, strict=True)):
-        mask[image, :, top : top + tall, left : left + wide] = 1
-    return mask
-
-
-def _alone(inputs: OneOrTuple) -> Tensor:
-    """The images, which captum hands over in either form."""
-    return inputs if isinstance(inputs, Tensor) else inputs[0]
 
 
 def largest_change(
@@ -271,11 +221,10 @@ def largest_change(
         The largest of a few draws, shape (n,).
     """
 
-    def explain(inputs: OneOrTuple, *, target: Tensor) -> tuple[Tensor, ...]:
-        return (attribute(method, decision, _alone(inputs), target, settings),)
+    def explain(inputs: tuple[Tensor, ...], *, target: Tensor) -> tuple[Tensor, ...]:
+        return (attribute(method, decision, inputs[0], target, settings),)
 
-    def noisy(inputs: OneOrTuple) -> tuple[Tensor, ...]:
-        values = _alone(inputs)
+    def noisy(values: Tensor) -> tuple[Tensor, ...]:
         drawn = 2 * torch.rand(values.shape, generator=generator) - 1
         return (values + _RADIUS * drawn.to(values.device),)
 
@@ -283,7 +232,7 @@ def largest_change(
         explain,
         images,
         perturb_func=noisy,
-        n_perturb_samples=_NOISY,
+        n_perturb_samples=1,
         max_examples_per_batch=len(images),
         target=targets,
     )

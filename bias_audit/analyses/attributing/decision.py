@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 
-from bias_audit.analyses.analysis import Arrays, Input, Network, Subject
-from bias_audit.analyses.attributing.face_regions import Regions
-from bias_audit.analyses.attributing.maps import Totals
-from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute, rewired
-from bias_audit.analyses.attributing.sentences import Decided
-from bias_audit.analyses.attributing.trust import TrustSample, checked
-from bias_audit.arrays import BoolArray, FloatArray, IntArray
+from bias_audit.analyses.analysis import Arrays, Network, Subject
+from bias_audit.analyses.probing.cross_fitting import fold_fits
+from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.probes import (
+    ProbeSettings,
+    ProbeSpec,
+    Scores,
+    out_of_fold_scores,
+    part_of,
+)
+from bias_audit.analyses.probing.separability import check_layers, probed_layers
+from bias_audit.analyses.targets import targets_of
+from bias_audit.arrays import IntArray
 from bias_audit.backbones.pooling import OutputShape, units
-from bias_audit.progress import Step
+from bias_audit.data.faces import Faces
+from bias_audit.errors import AnalysisError
+from bias_audit.files import digest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+TargetsOf = Callable[[Tensor, IntArray], Tensor]
+"""Which score is attributed, from a batch and the places of its images."""
+OWN: Final = "own_class"
+"""Names the backbone's own decision among the targets."""
+Attributed = Literal["predicted", "annotated"]
 
 
 @dataclass(frozen=True)
@@ -68,307 +79,216 @@ class ProbeDecision(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores of preprocessed images, shape (n, n_scores)."""
+        reached: list[Tensor] = []
+
+        def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            reached.append(output)
+            raise _ReachedError
+
         layer = self.backbone.get_submodule(self.layer)
-        with _stopping_after(layer) as reached, suppress(_ReachedError):
+        with suppress(_ReachedError), layer.register_forward_hook(stop):
             self.backbone(images)
         return cast("Tensor", self.linear(units(reached[-1], self.shape)))
 
 
-@contextmanager
-def _stopping_after(layer: nn.Module) -> Iterator[list[Tensor]]:
-    outputs: list[Tensor] = []
-
-    def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        outputs.append(output)
-        raise _ReachedError
-
-    handle = layer.register_forward_hook(stop)
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-class OwnDecision(nn.Module):
-    """A backbone with its own class scores."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.backbone = module
-        self.requires_grad_(requires_grad=False).eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores of preprocessed images, shape (n, n_classes)."""
-        return cast("Tensor", self.backbone(images))
-
-
-TargetsOf = Callable[[Tensor, IntArray], Tensor]
-"""Which score is attributed, from a batch and the places of its images."""
-_CHUNKS = 4
-"""Batches in a piece of work that is never interrupted."""
+_RANK = 1e-6
+"""As `principal_axes` has it: units with less spread, relative to their size, are constant."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is attributed, how, and to what."""
+class ProbeMap:
+    """The probes of one target at one layer."""
 
-    decision: nn.Module
-    targets: TargetsOf
-    methods: tuple[Method, ...]
-    settings: MethodSettings
-    regions: Regions
-    side: int
-    """Of the maps that are summed, in cells."""
-    batch_size: int
+    scores: Scores
+    """Out-of-fold probabilities, and the fold of each image."""
+    linear: LinearMap
+    """Score `fold * n_levels + level`: of a level, by the probe that did not see the fold."""
+    n_levels: int
+
+    def outputs(self, levels: IntArray) -> IntArray:
+        """Which score is that of a level for each image of the probe, by its own fold's probe.
+
+        Args:
+            levels: Index into the kept levels, per image of `scores`, shape (n,).
+        """
+        return self.scores.folds * self.n_levels + levels
 
 
-@dataclass
-class MapSums:
-    """Over the images of every group."""
+def probe_map(subject: Subject, spec: ProbeSpec) -> ProbeMap:
+    """Fit the probes of a target again and write them as a map of the activations as stored.
 
-    maps: FloatArray
-    """Absolute attribution of each cell as a share of the image's, shape (n_methods, n_groups,
-    side, side)."""
-    totals: Totals
-    """Shares of the regions, method by method."""
-    blank: IntArray
-    """Images that a method gives no attribution at all, shape (n_methods,); they count as spread
-    evenly."""
-    done: int = 0
-    """Images."""
+    Raises:
+        AnalysisError: The target is not measurable, or the activations are not finite.
+    """
+    scores = out_of_fold_scores(subject, spec)
+    units = np.asarray(subject.activations.units(spec.layer)[scores.part.images], np.float32)
+    n_levels = len(scores.part.levels)
+    stored = subject.cached(
+        "probe map",
+        subject.activations,
+        spec.layer,
+        spec.settings.probes.model_dump_json(),
+        np.stack([scores.part.images, scores.codes, scores.folds]),
+        compute=partial(_fitted, units, scores, n_levels, spec.settings.strengths),
+    ).arrays()
+    return ProbeMap(scores, LinearMap(stored["weight"], stored["bias"]), n_levels)
 
-    @classmethod
-    def empty(cls, question: Question, n_groups: int) -> MapSums:
-        """Before any image."""
-        n = len(question.methods)
-        return cls(
-            np.zeros((n, n_groups, question.side, question.side)),
-            Totals.empty(n_groups, n * len(question.regions.names)),
-            np.zeros(n, dtype=np.int64),
-        )
 
-    def arrays(self) -> Arrays:
-        """To be stored."""
-        return {
-            "maps": self.maps,
-            "blank": self.blank,
-            "done": np.array(self.done),
-            **self.totals.arrays(),
-        }
+def _fitted(
+    units: npt.NDArray[np.float32], scores: Scores, n_levels: int, strengths: tuple[float, ...]
+) -> Arrays:
+    """The probes as one linear map of the units themselves.
 
-    @classmethod
-    def stored(cls, arrays: Arrays) -> MapSums:
-        """As `arrays` gave it."""
-        maps = arrays["maps"]
-        totals = Totals.stored(maps.shape[1], arrays)
-        return cls(maps, totals, arrays["blank"], int(arrays["done"].item()))
+    Probes are fitted to principal axes X V of standardised units X with X'X V = V diag(spread), so
+    V = X' axes / spread, and axes are `units @ to_axes.T - offset`.
+    """
+    axes = principal_axes(units)
+    fits = fold_fits(axes, scores.codes, scores.folds, n_classes=n_levels, strengths=strengths)
+    mean, deviation = units.mean(axis=0), units.std(axis=0)
+    kept = deviation > np.abs(units - mean).max(axis=0) * _RANK
+    scale = np.where(kept, 1 / np.where(kept, deviation, 1), 0).astype(np.float64)
+    to_axes = np.zeros((len(axes.spread), units.shape[1]))
+    if kept.any():
+        standardised = (units.astype(np.float64) - mean) * scale
+        rotation = standardised.T @ axes.images.double().numpy() / axes.spread.double().numpy()
+        to_axes = (rotation * scale[:, None]).T
+    offset = to_axes @ mean.astype(np.float64)
+    by_axis = fits.weights.double().permute(0, 2, 1).reshape(-1, len(axes.spread)).numpy()
+    weight = by_axis @ to_axes
+    bias = fits.intercepts.double().reshape(-1).numpy() - by_axis @ offset
+    return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
 
 
 @dataclass(frozen=True)
-class Sample:
-    """The images that are attributed."""
+class Decided:
+    """A decision that can be attributed, and the images it can be asked about."""
 
-    images: IntArray
-    """Numbers among the subject's, shape (n,)."""
-    clusters: IntArray
-    """Shape (n,)."""
-    member: BoolArray
-    """Whether an image is in a group, shape (n, n_groups)."""
+    target: str
+    layer: str
+    said: str
+    """What is attributed, in words."""
+    chosen: str
+    """How the layer was chosen, in words."""
+    module: nn.Module
+    candidates: IntArray
+    """Numbers of the images, shape (n,)."""
+    outputs: IntArray | None
+    """Which score of each candidate; None: the highest of each."""
+    n_levels: int
+    """Scores that belong together."""
+    fingerprint: str
+    """Of the decision, not of the network that its inputs come from."""
 
+    def targets_for(self, images: IntArray) -> TargetsOf:
+        """Which score is attributed, for images out of the candidates."""
+        if self.outputs is None:
 
-def summed(
-    question: Question,
-    sample: Sample,
-    network: Network,
-    *,
-    begun: Arrays | None = None,
-    step: Step,
-) -> Iterator[Arrays]:
-    """Attribute every image by every method and add up by group.
+            def highest(batch: Tensor, _places: IntArray) -> Tensor:
+                with torch.no_grad():
+                    return cast("Tensor", self.module(batch).argmax(dim=1))
 
-    Memory does not depend on the number of images.
-
-    Args:
-        question: What is attributed.
-        sample: Of which images.
-        network: Gives them.
-        begun: What an earlier call yielded last, to continue from there.
-        step: Told of every image.
-
-    Yields:
-        `MapSums.arrays` after each piece of the images, until all are added.
-    """
-    n_groups = sample.member.shape[1]
-    sums = MapSums.empty(question, n_groups) if begun is None else MapSums.stored(begun)
-    order = np.argsort(sample.clusters, kind="stable")
-    step.advance(sums.done)
-    for rows in _chunks(sample.clusters[order], sums.done, _CHUNKS * question.batch_size):
-        places = order[rows]
-        _add(question, sample, places, network, sums=sums, step=step)
-        sums.done = int(rows.stop)
-        yield sums.arrays()
+            return highest
+        found = self.outputs[np.searchsorted(self.candidates, images)]
+        return lambda batch, places: torch.from_numpy(found[places]).to(batch.device)
 
 
-def _chunks(clusters: IntArray, start: int, size: int) -> Iterator[slice]:
-    """Whole clusters, at least `size` images at a time."""
-    ends = np.flatnonzero(np.diff(clusters)) + 1
-    for end in (*ends.tolist(), len(clusters)):
-        if end - start >= size or (end == len(clusters) and end > start):
-            yield slice(start, end)
-            start = end
-
-
-def _add(
-    question: Question,
-    sample: Sample,
-    places: IntArray,
-    network: Network,
-    *,
-    sums: MapSums,
-    step: Step,
-) -> None:
-    shares: list[FloatArray] = []
-    begun = 0
-    for batch in network.batches(sample.images[places], question.batch_size):
-        own = places[begun : begun + len(batch)]
-        begun += len(batch)
-        targets = question.targets(batch, own)
-        member = torch.from_numpy(sample.member[own]).to(batch.device)
-        found = []
-        for number, method in enumerate(question.methods):
-            signed = attribute(method, question.decision, batch, targets, question.settings)
-            density, is_blank = densities(signed)
-            sums.blank[number] += int(is_blank.sum())
-            sums.maps[number] += _by_group(density, member, question.side)
-            found.append(region_shares(density, question.regions))
-        shares.append(np.concatenate(found, axis=1))
-        step.advance(len(batch))
-    sums.totals.add(np.concatenate(shares), sample.member[places], sample.clusters[places])
-
-
-def densities(signed: Tensor) -> tuple[Tensor, Tensor]:
-    """Absolute attribution of each pixel as a share of its image's.
-
-    Args:
-        signed: Shape (n, 3, height, width).
-
-    Returns:
-        Shares, shape (n, height, width), and which images had no attribution, shape (n,); theirs
-        are spread evenly.
-    """
-    size = signed.abs().sum(dim=1)
-    whole = size.sum(dim=(1, 2), keepdim=True)
-    blank = whole[:, 0, 0] <= 0
-    even = torch.full_like(size, 1 / size[0].numel())
-    return torch.where(blank[:, None, None], even, size / whole.clamp(min=1e-30)), blank
-
-
-def pooled(density: Tensor, side: int) -> Tensor:
-    """The shares of cells, shape (n, side, side)."""
-    mean = adaptive_avg_pool2d(density[:, None], (side, side))[:, 0]
-    return mean / mean.sum(dim=(1, 2), keepdim=True)
-
-
-def _by_group(density: Tensor, member: Tensor, side: int) -> FloatArray:
-    cells = pooled(density, side).flatten(1)
-    sums = member.to(cells.dtype).T @ cells
-    result: FloatArray = sums.view(-1, side, side).cpu().numpy().astype(np.float64)
-    return result
-
-
-def region_shares(density: Tensor, regions: Regions) -> FloatArray:
-    """Of each image's attribution, the share of every region, shape (n, n_regions)."""
-    member = torch.from_numpy(regions.member.ravel()).to(density.device)
-    sums = torch.zeros(
-        len(density), len(regions.names), dtype=torch.float64, device=density.device
-    )
-    sums.index_add_(1, member, density.flatten(1).double())
-    result: FloatArray = sums.cpu().numpy()
-    return result
-
-
-def attributable(network: Network) -> nn.Module:
-    """A copy of the backbone, whose decisions can be attributed; see `rewired`."""
-    seen = network.preprocessing
-    return rewired(network.module, (seen.height, seen.width))
-
-
-def map_sums(
-    subject: Subject, network: Network, decided: Decided, question: Question, sample: Sample
-) -> MapSums:
-    """Attribute every image by every method and add up by group.
-
-    Args:
-        subject: The subject.
-        network: Its backbone.
-        decided: The decision.
-        question: What of it is attributed, how, and to what.
-        sample: On which images.
-    """
-    title = f"Attribution of {decided.target} on {subject.name}"
-    with subject.progress.step(title, total=len(sample.images), unit="image") as step:
-
-        def compute(begun: Arrays | None) -> Iterator[Arrays]:
-            return summed(question, sample, network, begun=begun, step=step)
-
-        inputs = (sample.images, sample.clusters, sample.member)
-        asked = _inputs(subject, network, decided, question)
-        return MapSums.stored(subject.resumed("attribution", *asked, *inputs, compute=compute))
-
-
-def trust_totals(
+def probe_decision(
     subject: Subject,
     network: Network,
-    decided: Decided,
-    question: Question,
-    sample: TrustSample,
-    *,
-    seed: int,
-) -> Totals:
-    """Check every method on some images.
+    module: nn.Module,
+    spec: tuple[str, str, ProbeSettings, Attributed],
+) -> Decided | str:
+    """The decision of a target's out-of-fold probe, or why there is none.
 
     Args:
         subject: The subject.
         network: Its backbone.
-        decided: The decision.
-        question: What of it is attributed, how, and to what.
-        sample: On which images.
-        seed: Of shuffled weights, covered squares and noise.
+        module: That backbone, rewired.
+        spec: Name of the target, layer or "best", settings, and whose level is attributed.
+
+    Raises:
+        AnalysisError: The target or layer is unknown.
     """
-    n_images = len(sample.images)
-    title = f"Checks of the maps of {decided.target} on {subject.name}"
-    with subject.progress.step(title, total=n_images, unit="image") as step:
-
-        def compute() -> Arrays:
-            found = checked(
-                question, sample, network, n_levels=decided.n_levels, seed=seed, step=step
-            )
-            return found.arrays()
-
-        kept = subject.cached(
-            "trust",
-            *_inputs(subject, network, decided, question),
-            sample.images,
-            sample.places,
-            str(decided.n_levels),
-            str(seed),
-            compute=compute,
-        )
-        if kept.is_there:
-            step.advance(n_images)
-        return Totals.stored(1, kept.arrays())
-
-
-def _inputs(
-    subject: Subject, network: Network, decided: Decided, question: Question
-) -> tuple[Input, ...]:
-    return (
-        subject.activations,
-        network,
-        decided,
-        ",".join(method.name for method in question.methods),
-        repr(question.settings),
-        f"{question.side} {question.batch_size}",
-        question.regions.member,
-        ",".join(question.regions.names),
+    name, layer, settings, attributed = spec
+    target = targets_of(subject.faces.table, [name])[0]
+    part = part_of(subject, target, settings)
+    if part.not_measured is not None:
+        return part.not_measured
+    chosen = "named in the config"
+    if layer == "best":
+        found = probed_layers(subject, target, settings)
+        layer = max(found, key=lambda entry: entry[1].value)[0]
+        chosen = f"highest macro AUC of {target.described} among the layers audited"
+    check_layers(subject, [layer])
+    probes = probe_map(subject, ProbeSpec(target, layer, settings))
+    levels = probes.scores.predicted if attributed == "predicted" else probes.scores.codes
+    whose = "that it predicts" if attributed == "predicted" else "that is annotated"
+    outputs = probes.outputs(levels)
+    return Decided(
+        target.name,
+        layer,
+        f"the score that the out-of-fold probe of {target.described} at {layer} gives the level "
+        f"{whose}",
+        chosen,
+        ProbeDecision(module, layer, network.shapes, probes.linear),
+        part.images,
+        outputs,
+        probes.n_levels,
+        digest(
+            layer,
+            probes.linear.weight.tobytes(),
+            probes.linear.bias.tobytes(),
+            part.images.tobytes(),
+            outputs.tobytes(),
+        ),
     )
+
+
+def own_decision(subject: Subject, network: Network, module: nn.Module) -> Decided | str:
+    """The backbone's own most probable class, or why it has none."""
+    if network.without_classes is not None:
+        return network.without_classes
+    with torch.no_grad():
+        batch = next(iter(network.batches(np.zeros(1, dtype=np.int64), 1)))
+        n_classes = int(module(batch).shape[1])
+    return Decided(
+        OWN,
+        "output",
+        "the score of the backbone's own most probable class",
+        "the backbone's own output",
+        module,
+        np.arange(len(subject.faces), dtype=np.int64),
+        None,
+        n_classes,
+        digest(OWN),
+    )
+
+
+def drawn_images(
+    faces: Faces, candidates: IntArray, most: int | None, rng: np.random.Generator
+) -> IntArray:
+    """Some of the candidates, as evenly over the intersections as they are there.
+
+    Args:
+        faces: The audit's faces.
+        candidates: Numbers of images, shape (n,).
+        most: How many; None for all of them.
+        rng: Source of the draw.
+
+    Returns:
+        Numbers of images, ascending.
+
+    Raises:
+        AnalysisError: There is no candidate.
+    """
+    if len(candidates) == 0:
+        raise AnalysisError("no image is left to attribute")
+    if most is None or most >= len(candidates):
+        return candidates
+    shuffled = rng.permutation(candidates)
+    cells = faces.table.cells[shuffled]
+    turn = np.empty(len(shuffled), dtype=np.int64)
+    for cell in np.unique(cells):
+        members = np.flatnonzero(cells == cell)
+        turn[members] = np.arange(len(members))
+    return np.sort(shuffled[np.argsort(turn, kind="stable")[:most]])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -22,17 +22,44 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_TOGETHER: Final = 16
+"""Changed images in one pass of the methods that change them."""
+
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """What the dear methods are given."""
+    """What the expensive methods are given."""
 
     windows: int = 9
     """Places of occlusion's window along a side; neighbours overlap by half."""
     steps: int = 16
     """Points of the path of integrated gradients."""
-    together: int = 16
-    """Changed images in one pass."""
+
+
+def window_of(side: int, windows: int) -> tuple[int, int]:
+    """Side and step, in pixels, of a window that stands at so many places and overlaps by half."""
+    stride = max(1, -(-side // (windows + 1)))
+    return min(side, 2 * stride), stride
+
+
+def _windows(settings: MethodSettings, images: Tensor) -> dict[str, Any]:
+    (tall, down), (wide, across) = (window_of(n, settings.windows) for n in images.shape[2:])
+    return {
+        "sliding_window_shapes": (3, tall, wide),
+        "strides": (3, down, across),
+        "baselines": 0,
+        "perturbations_per_eval": max(1, _TOGETHER // len(images)),
+    }
+
+
+def _path(settings: MethodSettings, images: Tensor) -> dict[str, Any]:
+    together = max(_TOGETHER, len(images))
+    return {"baselines": 0, "n_steps": settings.steps, "internal_batch_size": together}
+
+
+def _one_gradient(_: MethodSettings) -> float:
+    """A forward and a backward pass."""
+    return 3.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +74,82 @@ class Method:
     limits: str
     passes: Callable[[MethodSettings], float]
     """About how many forward passes an image costs; a backward one counts as two."""
-    compute: Callable[[nn.Module, Tensor, Tensor, MethodSettings], Tensor]
+    kind: Any
+    """Class of captum."""
+    options: Callable[[MethodSettings, Tensor], dict[str, Any]] = lambda *_: {}
+    """What its `attribute` takes besides images and targets."""
+
+
+METHODS: Final = (
+    Method(
+        "occlusion",
+        "Occlusion",
+        "Zeiler & Fergus 2014, arXiv:1311.2901",
+        "it shows no detail finer than its window, and a covered image is unlike any that the "
+        "backbone was trained on",
+        lambda of: of.windows**2 + 1,
+        Occlusion,
+        _windows,
+    ),
+    Method(
+        "saliency",
+        "Saliency",
+        "Simonyan, Vedaldi & Zisserman 2014, arXiv:1312.6034",
+        "a gradient says what a small change would do, not what the pixel contributes, and is "
+        "noisy between neighbouring pixels",
+        _one_gradient,
+        Saliency,
+        lambda *_: {"abs": False},
+    ),
+    Method(
+        "input_x_gradient",
+        "Input x gradient",
+        "Shrikumar et al. 2016, arXiv:1605.01713",
+        "pixels near the mean colour get nothing whatever they mean, and bright or dark ones "
+        "more, so that the map repeats the image",
+        _one_gradient,
+        InputXGradient,
+    ),
+    Method(
+        "guided_backpropagation",
+        "Guided backpropagation",
+        "Springenberg et al. 2015, arXiv:1412.6806",
+        "it largely repeats the edges of the image, whatever the upper layers have learned "
+        "(Adebayo et al. 2018, arXiv:1810.03292)",
+        _one_gradient,
+        GuidedBackprop,
+    ),
+    Method(
+        "integrated_gradients",
+        "Integrated gradients",
+        "Sundararajan, Taly & Yan 2017, arXiv:1703.01365",
+        "it depends on what stands for nothing, here the mean colour, and pixels of that colour "
+        "get nothing",
+        lambda of: of.steps * _one_gradient(of),
+        IntegratedGradients,
+        _path,
+    ),
+    Method(
+        "deeplift",
+        "DeepLIFT",
+        "Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685 (rescale rule)",
+        "it depends on what stands for nothing, here the mean colour, and is defined for the "
+        "activation functions that captum knows",
+        lambda of: 2 * _one_gradient(of),
+        DeepLift,
+        lambda *_: {"baselines": 0},
+    ),
+)
+"""In the order in which they are reported."""
+
+
+def method_named(name: str) -> Method:
+    """One of the methods.
+
+    Raises:
+        KeyError: There is none of this name.
+    """
+    return {method.name: method for method in METHODS}[name]
 
 
 def attribute(
@@ -67,135 +169,13 @@ def attribute(
         metrics view them flat). What stands for "nothing" is the mean colour of the
         preprocessing, 0 in normalised pixels.
     """
-    with _without_notices():
-        return method.compute(decision, images, targets, settings).detach().contiguous()
-
-
-@contextmanager
-def _without_notices() -> Iterator[None]:
-    """Captum announces every hook that it sets; it removes them again."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Setting (backward|forward)", module="bias_audit"
-        )
+        # Captum announces every hook that it sets; it removes them again.
         warnings.filterwarnings("ignore", message=r"\s*Setting (backward|forward)")
         warnings.filterwarnings("ignore", message="Input Tensor .* did not already require grad")
-        yield
-
-
-def window_of(side: int, windows: int) -> tuple[int, int]:
-    """Side and step, in pixels, of a window that stands at so many places and overlaps by half."""
-    stride = max(1, -(-side // (windows + 1)))
-    return min(side, 2 * stride), stride
-
-
-def _occlusion(decision: nn.Module, images: Tensor, targets: Tensor, of: MethodSettings) -> Tensor:
-    (tall, down), (wide, across) = (window_of(side, of.windows) for side in images.shape[2:])
-    result: Tensor = Occlusion(decision).attribute(
-        images,
-        sliding_window_shapes=(3, tall, wide),
-        strides=(3, down, across),
-        baselines=0,
-        target=targets,
-        perturbations_per_eval=max(1, of.together // len(images)),
-    )
-    return result
-
-
-def _integrated(
-    decision: nn.Module, images: Tensor, targets: Tensor, of: MethodSettings
-) -> Tensor:
-    result: Tensor = IntegratedGradients(decision).attribute(
-        images,
-        baselines=0,
-        target=targets,
-        n_steps=of.steps,
-        internal_batch_size=max(of.together, len(images)),
-    )
-    return result
-
-
-def _plain(kind: Any, **options: Any) -> Callable[..., Tensor]:
-    def compute(decision: nn.Module, images: Tensor, targets: Tensor, _: MethodSettings) -> Tensor:
-        result: Tensor = kind(decision).attribute(images, target=targets, **options)
-        return result
-
-    return compute
-
-
-def _constant(passes: float) -> Callable[[MethodSettings], float]:
-    return lambda _: passes
-
-
-_GRADIENT: Final = 3.0
-"""A forward and a backward pass."""
-
-METHODS: Final = (
-    Method(
-        "occlusion",
-        "Occlusion",
-        "Zeiler & Fergus 2014, arXiv:1311.2901",
-        "it shows no detail finer than its window, and a covered image is unlike any that the "
-        "backbone was trained on",
-        lambda of: of.windows**2 + 1,
-        _occlusion,
-    ),
-    Method(
-        "saliency",
-        "Saliency",
-        "Simonyan, Vedaldi & Zisserman 2014, arXiv:1312.6034",
-        "a gradient says what a small change would do, not what the pixel contributes, and is "
-        "noisy between neighbouring pixels",
-        _constant(_GRADIENT),
-        _plain(Saliency, abs=False),
-    ),
-    Method(
-        "input_x_gradient",
-        "Input x gradient",
-        "Shrikumar et al. 2016, arXiv:1605.01713",
-        "pixels near the mean colour get nothing whatever they mean, and bright or dark ones "
-        "more, so that the map repeats the image",
-        _constant(_GRADIENT),
-        _plain(InputXGradient),
-    ),
-    Method(
-        "guided_backpropagation",
-        "Guided backpropagation",
-        "Springenberg et al. 2015, arXiv:1412.6806",
-        "it largely repeats the edges of the image, whatever the upper layers have learned "
-        "(Adebayo et al. 2018, arXiv:1810.03292)",
-        _constant(_GRADIENT),
-        _plain(GuidedBackprop),
-    ),
-    Method(
-        "integrated_gradients",
-        "Integrated gradients",
-        "Sundararajan, Taly & Yan 2017, arXiv:1703.01365",
-        "it depends on what stands for nothing, here the mean colour, and pixels of that colour "
-        "get nothing",
-        lambda of: of.steps * _GRADIENT,
-        _integrated,
-    ),
-    Method(
-        "deeplift",
-        "DeepLIFT",
-        "Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685 (rescale rule)",
-        "it depends on what stands for nothing, here the mean colour, and is defined for the "
-        "activation functions that captum knows",
-        _constant(2 * _GRADIENT),
-        _plain(DeepLift, baselines=0),
-    ),
-)
-"""In the order in which they are reported."""
-
-
-def method_named(name: str) -> Method:
-    """One of the methods.
-
-    Raises:
-        KeyError: There is none of this name.
-    """
-    return {method.name: method for method in METHODS}[name]
+        options = method.options(settings, images)
+        found: Tensor = method.kind(decision).attribute(images, target=targets, **options)
+    return found.detach().contiguous()
 
 
 class Clipped(nn.Module):
@@ -241,40 +221,31 @@ def rewired(module: nn.Module, size: tuple[int, int]) -> nn.Module:
     for part in made.modules():
         if getattr(part, "inplace", False):
             part.inplace = False  # type: ignore[assignment]  # a plain attribute of activations
-    calls = _calls(made, size)
+    like = next(made.parameters())
+    calls = Counter(modules_run(made, torch.zeros(1, 3, *size, device=like.device)))
     for name, part in [*made.named_modules()]:
-        replacement = _replacement(part, calls[name])
+        replacement: nn.Module | None = Clipped() if isinstance(part, nn.ReLU6) else None
+        is_activation = type(part).__module__ == "torch.nn.modules.activation"
+        if calls[name] > 1 and is_activation and not [*part.parameters()]:
+            replacement = _Shared(replacement or part, calls[name])
         if name and replacement is not None:
-            path, _, attribute = name.rpartition(".")
-            setattr(made.get_submodule(path), attribute, replacement)
+            path, _, attribute_name = name.rpartition(".")
+            setattr(made.get_submodule(path), attribute_name, replacement)
     return made.eval().requires_grad_(requires_grad=False)
 
 
-def _replacement(part: nn.Module, n_calls: int) -> nn.Module | None:
-    """What stands in for an activation function; None where it can stay."""
-    own = Clipped() if isinstance(part, nn.ReLU6) else None
-    is_activation = type(part).__module__ == "torch.nn.modules.activation"
-    if n_calls > 1 and is_activation and not [*part.parameters()]:
-        return _Shared(own or part, n_calls)
-    return own
-
-
-def _calls(module: nn.Module, size: tuple[int, int]) -> Counter[str]:
-    """How often every module runs in a pass."""
-    found: Counter[str] = Counter()
+def modules_run(module: nn.Module, images: Tensor) -> list[str]:
+    """Names of a module and its parts in the order in which they run, once for every call."""
+    names: list[str] = []
 
     def note(name: str, part: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return part.register_forward_hook(lambda *_: found.update([name]))
+        return part.register_forward_pre_hook(lambda *_: names.append(name))
 
-    handles = [note(name, part) for name, part in module.named_modules()]
-    try:
-        like = next(module.parameters())
-        with torch.inference_mode():
-            module(torch.zeros(1, 3, *size, device=like.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    with ExitStack() as hooks, torch.no_grad():
+        for name, part in module.named_modules():
+            hooks.enter_context(note(name, part))
+        module(images)
+    return names
 
 
 _RECTIFIERS: Final = ("relu", "relu_", "threshold")
@@ -287,6 +258,9 @@ _CURVED: Final = (
 _OFF: Final = 0.1
 """Share of the change of a score that DeepLIFT's contributions may miss: captum's rule for maximum
 pooling leaves some percent; an operation without a rule leaves most or more."""
+
+
+_FAILURES: Final = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
 
 
 def why_not(
@@ -303,12 +277,13 @@ def why_not(
     """
     if method.name == "guided_backpropagation" and (said := _not_rectified(decision, images)):
         return said
-    if method.name == "deeplift":
-        return _misses_something(decision, images, targets)
     try:
+        if method.name == "deeplift":
+            return _misses_something(decision, images, targets)
         found = attribute(method, decision, images, targets, settings)
-    except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
-        return f"it fails on this architecture ({_first_line(error)})"
+    except _FAILURES as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        return f"it fails on this architecture ({first_line[:160]})"
     return None if torch.isfinite(found).all() else "it gives values that are not finite"
 
 
@@ -319,32 +294,21 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.inside = 0
         self.n_rectified = 0
-        self.elsewhere: list[str] = []
+        self.elsewhere: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.removeprefix("aten::")
         if name in _RECTIFIERS and self.inside:
             self.n_rectified += 1
         elif name in {*_RECTIFIERS, *_CURVED}:
-            self.elsewhere.append(name.strip("_"))
+            self.elsewhere.add(name.strip("_"))
         return func(*args, **(kwargs or {}))
 
 
 def _not_rectified(decision: nn.Module, images: Tensor) -> str | None:
+    """Why guided backpropagation, whose rule changes gradients of ReLU modules, has no meaning."""
     if any(isinstance(part, Clipped) for part in decision.modules()):
         return "its rule is for ReLU alone, and this architecture cuts off at 6 (ReLU6)"
-    with torch.no_grad(), _watched(decision) as seen, seen:
-        decision(images[:1])
-    if not seen.n_rectified:
-        return "its rule is for ReLU, which this architecture does not have as modules"
-    others = sorted(set(seen.elsewhere))
-    return (
-        f"its rule is for ReLU modules, and {', '.join(others)} runs as well" if others else None
-    )
-
-
-@contextmanager
-def _watched(decision: nn.Module) -> Iterator[_Operations]:
     seen = _Operations()
 
     def enter(*_: object) -> None:
@@ -353,14 +317,18 @@ def _watched(decision: nn.Module) -> Iterator[_Operations]:
     def leave(*_: object) -> None:
         seen.inside -= 1
 
-    parts = [part for part in decision.modules() if isinstance(part, nn.ReLU)]
-    handles = [part.register_forward_pre_hook(enter) for part in parts]
-    handles += [part.register_forward_hook(leave) for part in parts]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), ExitStack() as hooks:
+        for part in decision.modules():
+            if isinstance(part, nn.ReLU):
+                hooks.enter_context(part.register_forward_pre_hook(enter))
+                hooks.enter_context(part.register_forward_hook(leave))
+        with seen:
+            decision(images[:1])
+    if not seen.n_rectified:
+        return "its rule is for ReLU, which this architecture does not have as modules"
+    if not seen.elsewhere:
+        return None
+    return f"its rule is for ReLU modules, and {', '.join(sorted(seen.elsewhere))} runs as well"
 
 
 def _misses_something(decision: nn.Module, images: Tensor, targets: Tensor) -> str | None:
@@ -368,27 +336,19 @@ def _misses_something(decision: nn.Module, images: Tensor, targets: Tensor) -> s
 
     This finds functional, multiplied and data-dependent operations alike.
     """
-    import warnings  # noqa: PLC0415
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _, delta = DeepLift(decision).attribute(
-                images, baselines=0, target=targets, return_convergence_delta=True
-            )
-    except (RuntimeError, AssertionError, AttributeError, TypeError, ValueError) as error:
-        return f"it fails on this architecture ({_first_line(error)})"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, delta = DeepLift(decision).attribute(
+            images, baselines=0, target=targets, return_convergence_delta=True
+        )
     with torch.no_grad():
         places = torch.arange(len(images))
         change = decision(images)[places, targets] - decision(0 * images)[places, targets]
     missed = float(delta.abs().max() / change.abs().max().clamp(min=1e-12))
+    # Written so that an undefined number counts as missing everything.
     if not missed <= _OFF:
         return (
             f"its contributions miss {100 * missed:.0f} % of the change of the score that they "
             "must add up to, so this architecture has operations without a rule"
         )
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

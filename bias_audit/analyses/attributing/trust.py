@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bias_audit.analyses.analysis import Network
+from bias_audit.analyses.analysis import Arrays, Network, Subject
 from bias_audit.analyses.attributing.checks import (
     STAGES,
     curve_areas,
@@ -23,9 +23,10 @@ from bias_audit.analyses.attributing.checks import (
     rank_correlation,
     structural_similarity,
 )
-from bias_audit.analyses.attributing.decision import Question, densities, pooled
-from bias_audit.analyses.attributing.maps import Means, Totals
+from bias_audit.analyses.attributing.decision import Decided
 from bias_audit.analyses.attributing.methods import attribute
+from bias_audit.analyses.attributing.summing import Question, densities, pooled
+from bias_audit.analyses.attributing.sums import Means, Totals
 from bias_audit.arrays import IntArray
 from bias_audit.progress import Step
 from bias_audit.results.blocks import Entry, Measure, Measures, Pair
@@ -92,16 +93,6 @@ _N: Final = len(MEASURES)
 
 
 @dataclass(frozen=True)
-class TrustSample:
-    """Images that are drawn for the checks, one of each cluster."""
-
-    images: IntArray
-    """Numbers among the subject's."""
-    places: IntArray
-    """Numbers among the images that are attributed."""
-
-
-@dataclass(frozen=True)
 class Checked:
     """What the checks came to."""
 
@@ -112,29 +103,30 @@ class Checked:
 
 def checked(
     question: Question,
-    sample: TrustSample,
+    images: IntArray,
+    places: IntArray,
     network: Network,
     *,
     n_levels: int,
     seed: int,
     step: Step,
 ) -> Totals:
-    """Check every method on the sample's images.
+    """Check every method on some images.
 
     Args:
         question: What is attributed.
-        sample: On which images.
+        images: Numbers among the subject's, one of each cluster, shape (n,).
+        places: Their numbers among the images that are attributed, shape (n,).
         network: Gives them.
         n_levels: Scores of the decision that belong together.
         seed: Of shuffled weights, covered squares and noise.
-        step: Told of every image.
+        step: Advanced by every image.
     """
     n_pairs = len([*combinations(question.methods, 2)])
     totals = Totals.empty(1, _N * len(question.methods) + n_pairs)
     begun = 0
-    for batch in network.batches(sample.images, question.batch_size):
-        places = sample.places[begun : begun + len(batch)]
-        targets = question.targets(batch, places)
+    for batch in network.batches(images, question.batch_size):
+        targets = question.targets(batch, places[begun : begun + len(batch)])
         values = _values(question, batch, targets, n_levels=n_levels, seed=seed + begun)
         member = np.ones((len(batch), 1), dtype=np.bool_)
         totals.add(values.double().numpy(), member, begun + np.arange(len(batch)))
@@ -147,63 +139,76 @@ def _values(
     question: Question, images: Tensor, targets: Tensor, *, n_levels: int, seed: int
 ) -> Tensor:
     """Every measure of every method, then every agreement, shape (n, n_values)."""
-    signed = [
-        attribute(method, question.decision, images, targets, question.settings)
-        for method in question.methods
-    ]
-    maps = [pooled(densities(values)[0], question.side) for values in signed]
-    alike = _after_shuffling(question, images, targets, maps, seed)
+    decision, settings, side = question.decision, question.settings, question.side
+    signed = [attribute(m, decision, images, targets, settings) for m in question.methods]
+    maps = [pooled(densities(values)[0], side) for values in signed]
+    # Likeness of every method's map with that after each loss of training, by stage and method.
+    alike: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for stage, broken in randomised(decision, images, seed=seed):
+        alike[stage] = []
+        for method, before in zip(question.methods, maps, strict=True):
+            broken_values = attribute(method, broken, images, targets, settings)
+            after = pooled(densities(broken_values)[0], side)
+            likeness = rank_correlation(before, after), structural_similarity(before, after)
+            alike[stage].append(likeness)
     generator = torch.Generator().manual_seed(seed)
     order = random_order(len(images), generator).to(images.device)
-    by_chance = curve_areas(question.decision, images, targets, order, n_levels)
-    nothing = missed_changes(
-        question.decision, images, targets, torch.zeros_like(images), seed=seed
-    )
+    by_chance = curve_areas(decision, images, targets, order, n_levels)
+    nothing = missed_changes(decision, images, targets, torch.zeros_like(images), seed=seed)
     columns = []
-    for number, values in enumerate(signed):
-        found = curve_areas(question.decision, images, targets, order_by(values), n_levels)
+    for number, (method, values) in enumerate(zip(question.methods, signed, strict=True)):
+        found = curve_areas(decision, images, targets, order_by(values), n_levels)
+        missed = missed_changes(decision, images, targets, values, seed=seed)
+        noise = torch.Generator().manual_seed(seed + 1000 * (number + 1))
         columns += [alike[stage][number][0] for stage in reversed(STAGES)]
         columns += [
             alike[STAGES[-1]][number][1],
             by_chance[0] - found[0],
             found[1] - by_chance[1],
-            _relative(
-                missed_changes(question.decision, images, targets, values, seed=seed), nothing
-            ),
-            largest_change(
-                question.methods[number],
-                question.decision,
-                images,
-                targets,
-                settings=question.settings,
-                generator=_generator(seed, number),
-            ),
+            torch.where(nothing > 0, missed / nothing.clamp(min=1e-30), 1.0),
+            largest_change(method, decision, images, targets, settings=settings, generator=noise),
         ]
     columns += [rank_correlation(one, other) for one, other in combinations(maps, 2)]
     return torch.stack([column.double().cpu() for column in columns], dim=1)
 
 
-def _relative(missed: Tensor, nothing: Tensor) -> Tensor:
-    return torch.where(nothing > 0, missed / nothing.clamp(min=1e-30), 1.0)
+def trust_totals(
+    subject: Subject,
+    network: Network,
+    decided: Decided,
+    question: Question,
+    images: IntArray,
+    *,
+    n_checked: int,
+) -> Totals:
+    """`checked` on some of the images, one of a cluster, kept in the subject's cache.
 
+    Args:
+        subject: The subject.
+        network: Its backbone.
+        decided: The decision.
+        question: What of it is attributed, how, and to what.
+        images: Numbers of those that are attributed, shape (n,).
+        n_checked: At most so many of them are checked.
+    """
+    rng = subject.rng("attribution trust", decided.target)
+    _, first = np.unique(subject.faces.clusters[images], return_index=True)
+    places = np.sort(rng.permutation(first)[:n_checked])
+    chosen, seed, n_levels = images[places], int(rng.integers(2**31)), decided.n_levels
+    title = f"Checks of the maps of {decided.target} on {subject.name}"
+    with subject.progress.step(title, total=len(chosen), unit="image") as step:
 
-def _generator(seed: int, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed + 1000 * (number + 1))
+        def compute() -> Arrays:
+            return vars(
+                checked(question, chosen, places, network, n_levels=n_levels, seed=seed, step=step)
+            )
 
-
-def _after_shuffling(
-    question: Question, images: Tensor, targets: Tensor, maps: Sequence[Tensor], seed: int
-) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """Rank correlation and SSIM of every method's maps with those of each stage."""
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for stage, broken in randomised(question.decision, images, seed=seed):
-        found[stage] = []
-        for method, before in zip(question.methods, maps, strict=True):
-            signed = attribute(method, broken, images, targets, question.settings)
-            after = pooled(densities(signed)[0], question.side)
-            likeness = rank_correlation(before, after), structural_similarity(before, after)
-            found[stage].append(likeness)
-    return found
+        inputs = question.inputs(subject, network, decided)
+        own = (chosen, places, str(n_levels), str(seed))
+        kept = subject.cached("trust", *inputs, *own, compute=compute)
+        if kept.is_there:
+            step.advance(len(chosen))
+        return Totals.stored(kept.arrays())
 
 
 def trust_block(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from bias_audit.analyses.analysis import Member
+from bias_audit.analyses.analysis import Member, Outcome
 from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY
 from bias_audit.analyses.wording import interval, listed
 from bias_audit.results.blocks import Entry, Finding, Measure, Measures
@@ -28,20 +28,11 @@ AGREEMENT: Final = Measure(
 )
 
 
-@dataclass(frozen=True)
-class Compared:
-    """What could be compared, and what could not."""
-
-    blocks: tuple[Measures, ...]
-    findings: tuple[Finding, ...]
-    limits: tuple[str, ...]
-
-
-def compared(members: Sequence[Member], *, alpha: float) -> Compared:
+def compared(members: Sequence[Member], *, alpha: float) -> Outcome:
     """Compare the members by every target whose attribution was checked on at least two.
 
-    Attributions are told apart by their place among the analyses, so that checks of one are never
-    held against those of another.
+    Attributions are distinguished by their place among the analyses, so that checks of one are
+    never compared with those of another.
 
     Args:
         members: With the results of their analyses.
@@ -51,28 +42,37 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
     findings: list[Finding] = []
     limits: list[str] = []
     n_places = max(len(member.results) for member in members)
-    trusts = [_of_place(members, place) for place in range(n_places)]
-    asked = [found for found in trusts if found]
-    n_compared = sum(len(_targets(found)) for found in asked)
-    for found in asked:
-        for target in _targets(found):
-            rows = [(name, own[target]) for name, own in found.items() if target in own]
-            limits += _missing(members, target, [name for name, _ in rows])
-            if len(rows) > 1:
-                block = _block(target, rows, alpha / n_compared)
-                blocks.append(block)
-                common = _common([trust for _, trust in rows])
-                findings += _findings(block, target, len(common)) if common else []
-                limits += _other_methods(target, common, [trust for _, trust in rows])
-    if not asked:
-        limits.append(_nothing(members))
+    by_target = [one for place in range(n_places) for one in _checks_by_target(members, place)]
+    for target, rows in by_target:
+        without = [m.subject.name for m in members if m.subject.name not in dict(rows)]
+        if without:
+            limits.append(
+                f"The maps of the decision about {target} could not be checked on "
+                f"{listed(without)}; comparisons leave that out."
+            )
+        if len(rows) > 1:
+            block = _block(target, rows, alpha / len(by_target))
+            blocks.append(block)
+            common = _common([trust for _, trust in rows])
+            findings += _findings(block, target, len(common)) if common else []
+            every = dict.fromkeys(name for _, trust in rows for name in _applied(trust))
+            left_out = [name for name in every if name not in common]
+            if left_out:
+                limits.append(
+                    f"Means over methods about {target} leave out {listed(left_out, most=9)}, "
+                    "which do not apply to every backbone."
+                )
+    if not by_target:
+        tried = {r.title for m in members for r in m.results if r.kind == _KIND}
+        why = (
+            f"{listed(sorted(tried))} could not be computed on any backbone"
+            if tried
+            else f"no analysis of this audit attributes decisions (kind {_KIND})"
+        )
+        limits.append(f"Which backbone's attribution maps hold up best was not compared: {why}.")
     if blocks:
         limits += _LIMITS
-    return Compared(tuple(blocks), tuple(findings), tuple(limits))
-
-
-def _targets(found: Mapping[str, Mapping[str, Measures]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(target for one in found.values() for target in one))
+    return Outcome(blocks=tuple(blocks), findings=tuple(findings), limits=tuple(limits))
 
 
 def _common(trusts: Sequence[Measures]) -> list[str]:
@@ -81,52 +81,16 @@ def _common(trusts: Sequence[Measures]) -> list[str]:
     return [name for name in every[0] if all(name in names for names in every)]
 
 
-def _other_methods(target: str, common: Sequence[str], trusts: Sequence[Measures]) -> list[str]:
-    """Methods that do not apply to every backbone, which no mean holds."""
-    every = dict.fromkeys(name for trust in trusts for name in _applied(trust))
-    left_out = [name for name in every if name not in common]
-    if not left_out:
-        return []
-    return [
-        f"Means over methods about {target} leave out {listed(left_out, most=9)}, which do "
-        "not apply to every backbone."
-    ]
-
-
-def _of_place(members: Sequence[Member], place: int) -> dict[str, dict[str, Measures]]:
-    """What one analysis checked, by backbone and target."""
-    found = {}
+def _checks_by_target(
+    members: Sequence[Member], place: int
+) -> list[tuple[str, list[tuple[str, Measures]]]]:
+    """What one analysis checked: by target, the backbones' names with their checks."""
+    found: dict[str, list[tuple[str, Measures]]] = {}
     for member in members:
-        blocks = member.results[place].blocks if place < len(member.results) else ()
-        own = {
-            block.target: block
-            for block in blocks
-            if isinstance(block, Measures) and block.target and block.covariances
-        }
-        if own:
-            found[member.subject.name] = own
-    return found
-
-
-def _missing(members: Sequence[Member], target: str, having: Sequence[str]) -> list[str]:
-    """Members that an attribution was not checked on."""
-    without = [m.subject.name for m in members if m.subject.name not in having]
-    if not without:
-        return []
-    return [
-        f"The maps of the decision about {target} could not be checked on {listed(without)}; "
-        "comparisons leave that out."
-    ]
-
-
-def _nothing(members: Sequence[Member]) -> str:
-    tried = {r.title for m in members for r in m.results if r.kind == _KIND}
-    why = (
-        f"{listed(sorted(tried))} could not be computed on any backbone"
-        if tried
-        else f"no analysis of this audit attributes decisions (kind {_KIND})"
-    )
-    return f"Which backbone's attribution maps hold up best was not compared: {why}."
+        for block in member.results[place].blocks if place < len(member.results) else ():
+            if isinstance(block, Measures) and block.target and block.covariances:
+                found.setdefault(block.target, []).append((member.subject.name, block))
+    return [*found.items()]
 
 
 _KIND: Final = "attribution"
@@ -263,23 +227,31 @@ def _ranks(
 
 
 def _findings(block: Measures, target: str, n_methods: int) -> Iterator[Finding]:
-    """Measures by which one backbone is told to be first; one sentence for the rest."""
+    """Measures by which one backbone is first; one sentence for the rest."""
     open_ones = []
     for place, measure in enumerate(block.measures):
-        known = [b for b in block.entries if b.values[place] is not None]
-        first = [b for b in known if b.ranks[place] == (1, 1)]
-        if not first:
-            open_ones += [measure.name] if known and known[0].ranks[place] else []
+        known = [
+            (b.name, value, b.ranks[place])
+            for b in block.entries
+            if (value := b.values[place]) is not None
+        ]
+        first = next((row for row in known if row[2] == (1, 1)), None)
+        if first is None:
+            open_ones += [measure.name] if known and known[0][2] else []
             continue
-        best = first[0]
-        others = [b for b in known if b is not best]
-        text = (
-            f"Maps of the decision about {target}, {measure.name} ({measure.better} is "
-            f"better), mean over {n_methods} methods: {best.name} with "
-            f"{_told(best.values[place])} is ahead of "
-            f"{listed([f'{b.name} ({_told(b.values[place])})' for b in others])}."
+        name, best, _ = first
+        others = [row for row in known if row is not first]
+        # The weight is that of the least sure of the differences between the first and each other.
+        surenesses = [sureness(independent_difference(best, value)) for _, value, _ in others]
+        yield Finding(
+            text=(
+                f"Maps of the decision about {target}, {measure.name} ({measure.better} is "
+                f"better), mean over {n_methods} methods: {name} with {interval(best)} "
+                "is ahead of "
+                f"{listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
+            ),
+            weight=weight_of(min(surenesses), is_decided=True) if surenesses else 0.0,
         )
-        yield Finding(text=text, weight=_weight(best, others, place))
     if open_ones:
         yield Finding(
             text=(
@@ -288,17 +260,3 @@ def _findings(block: Measures, target: str, n_methods: int) -> Iterator[Finding]
             ),
             weight=0.0,
         )
-
-
-def _told(found: Estimate | None) -> str:
-    return "not measured" if found is None else interval(found)
-
-
-def _weight(best: Entry, others: Sequence[Entry], place: int) -> float:
-    """That of the least sure of the differences between the first and each other."""
-    own = best.values[place]
-    known = [value for other in others if (value := other.values[place]) is not None]
-    if own is None or not known:
-        return 0.0
-    least = min(sureness(independent_difference(own, value)) for value in known)
-    return weight_of(least, is_decided=True)

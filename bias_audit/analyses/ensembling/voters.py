@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.analysis import Member, Subject
+from bias_audit.analyses.analysis import Member
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -27,7 +27,7 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.small_groups import independent_images, reasons_shown, treat
 from bias_audit.analyses.targets import Target
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
@@ -48,7 +48,7 @@ class Majority:
 
     predicted: IntArray
     """Shape (n_images,)."""
-    is_tied: npt.NDArray[np.bool_]
+    is_tied: BoolArray
     """Where several levels had the most votes, shape (n_images,)."""
 
 
@@ -72,17 +72,12 @@ def majority_vote(probabilities: ScoreArray) -> Majority:
     Args:
         probabilities: Of every member, shape (n_members, n_images, n_levels).
     """
-    n_members, n_images, n_levels = probabilities.shape
     own = probabilities.argmax(axis=2)
-    votes = np.zeros((n_images, n_levels), dtype=np.int64)
-    for member in range(n_members):
-        votes[np.arange(n_images), own[member]] += 1
+    votes = (own[:, :, None] == np.arange(probabilities.shape[2])).sum(axis=0)
     leading = votes == votes.max(axis=1, keepdims=True)
     mean = np.where(leading, probabilities.mean(axis=0, dtype=np.float64), -1.0)
     return Majority(np.asarray(mean.argmax(axis=1), dtype=np.int64), leading.sum(axis=1) > 1)
 
-
-Mask = npt.NDArray[np.bool_]
 
 MICRO: Final = "micro F1"
 MACRO: Final = "macro F1"
@@ -116,7 +111,13 @@ def ballots(
     part = part_of(members[0].subject, target, settings)
     if part.not_measured is not None:
         return part.not_measured
-    found = tuple(_ballot(member.subject, target, settings) for member in members)
+    cast = []
+    for subject in (member.subject for member in members):
+        known = probed_layers(subject, target, settings)
+        layer = max(known, key=lambda entry: entry[1].value)[0]
+        scores = out_of_fold_scores(subject, ProbeSpec(target, layer, settings))
+        cast.append(Ballot(subject.name, layer, scores, choice_of_layer(subject, target, known)))
+    found = tuple(cast)
     first = found[0].scores
     for ballot in found[1:]:
         same = np.array_equal(ballot.scores.folds, first.folds)
@@ -126,13 +127,6 @@ def ballots(
                 f"{found[0].name}, got others; run the audit anew"
             )
     return found
-
-
-def _ballot(subject: Subject, target: Target, settings: ProbeSettings) -> Ballot:
-    known = probed_layers(subject, target, settings)
-    layer = max(known, key=lambda entry: entry[1].value)[0]
-    scores = out_of_fold_scores(subject, ProbeSpec(target, layer, settings))
-    return Ballot(subject.name, layer, scores, choice_of_layer(subject, target, known))
 
 
 @dataclass(frozen=True)
@@ -145,11 +139,6 @@ class Rated:
     """Influence of each independent unit, as it is, shape (n_units,)."""
     one_image: float
     """About what one image more or less changes."""
-
-    @property
-    def value(self) -> float:
-        """In [0, 1]."""
-        return self.shown.value
 
 
 @dataclass(frozen=True)
@@ -220,13 +209,7 @@ class Voters:
         """Factor on errors of the member that depends most on its training images."""
         return max(widening_of(ballot.scores) for ballot in self.ballots)
 
-    def widened(self, voter: int) -> float:
-        """Factor on errors; a vote is taken to depend as much as its most dependent member."""
-        if voter < len(self.votes):
-            return self.widest
-        return widening_of(self.ballots[voter - len(self.votes)].scores)
-
-    def micro(self, voter: int, chosen: Mask) -> Rated:
+    def micro(self, voter: int, chosen: BoolArray) -> Rated:
         """Share of some images that are right.
 
         Args:
@@ -236,7 +219,7 @@ class Voters:
         right = self.predicted[voter][chosen] == self.codes[chosen]
         return self._rated(voter, average(right, self._clusters(chosen)), chosen)
 
-    def macro(self, voter: int, levels: Sequence[int], chosen: Mask) -> Rated | None:
+    def macro(self, voter: int, levels: Sequence[int], chosen: BoolArray) -> Rated | None:
         """F1 averaged over some levels; None where none of them has an image.
 
         Args:
@@ -265,14 +248,16 @@ class Voters:
             float(np.sqrt(np.sum([part.one_image**2 for part in parts])) / len(parts)),
         )
 
-    def _rated(self, voter: int, found: Statistic, chosen: Mask) -> Rated:
-        images = self.images[chosen]
-        widened = self.widened(voter)
+    def _rated(self, voter: int, found: Statistic, chosen: BoolArray) -> Rated:
+        images, widened = self.images[chosen], self.widest
+        # A vote is taken to depend on the training images as much as its most dependent member.
+        if voter >= len(self.votes):
+            widened = widening_of(self.ballots[voter - len(self.votes)].scores)
         shown = measured(self.units, images, found, widened=widened)
         shown = replace(shown, choice=min(ballot.choice for ballot in self.ballots))
         return Rated(shown, shown.influence / widened, 1 / found.trials)
 
-    def _clusters(self, chosen: Mask) -> IntArray:
+    def _clusters(self, chosen: BoolArray) -> IntArray:
         return self.units.clusters[self.images[chosen]]
 
     def by_guessing(self) -> tuple[float, ...]:
@@ -341,37 +326,28 @@ def _levels(
     minimum: int,
 ) -> Iterator[Asked]:
     groups, codes, counts, reasons = attribute
-    nothing: Grid = tuple((None,) * len(MEASURES) for _ in voters.names)
+    voter_places, everything = range(len(voters.names)), np.ones(len(codes), dtype=np.bool_)
+    kept = [voters.target.groups[index] for index in voters.levels.tolist()]
     for level, (group, n, why) in enumerate(zip(groups, counts, reasons, strict=True)):
         if why is not None:
-            yield Asked(group, n, nothing, (why,) * len(MEASURES))
+            nothing = (None,) * len(MEASURES)
+            yield Asked(group, n, tuple(nothing for _ in voter_places), (why,) * len(MEASURES))
             continue
         chosen = codes == level
-        own = _own_levels(voters, group)
-        few = None if own else _too_few(voters, chosen, clusters, minimum)
-        yield Asked(group, n, _found(voters, chosen, own, few), (None, few))
-
-
-def _found(voters: Voters, chosen: Mask, own: Sequence[int], few: str | None) -> Grid:
-    everything = np.ones(len(chosen), dtype=np.bool_)
-    every_level = range(len(voters.levels))
-
-    def macro(voter: int) -> Rated | None:
+        # The target's levels that the group consists of; none where it is of another attribute.
+        own = [i for i, each in enumerate(kept) if set(group.levels) <= set(each.levels)]
         if own:
-            return voters.macro(voter, own, everything)
-        return None if few else voters.macro(voter, every_level, chosen)
-
-    return tuple((voters.micro(voter, chosen), macro(voter)) for voter in range(len(voters.names)))
-
-
-def _own_levels(voters: Voters, group: Group) -> list[int]:
-    """The target's levels that a group consists of; none where it is of another attribute."""
-    kept = [voters.target.groups[index] for index in voters.levels.tolist()]
-    return [place for place, level in enumerate(kept) if set(group.levels) <= set(level.levels)]
+            few, macros = None, [voters.macro(voter, own, everything) for voter in voter_places]
+        elif few := _too_few(voters, chosen, clusters, minimum):
+            macros = [None for _ in voter_places]
+        else:
+            macros = [voters.macro(voter, range(len(kept)), chosen) for voter in voter_places]
+        found = tuple((voters.micro(i, chosen), macro) for i, macro in enumerate(macros))
+        yield Asked(group, n, found, (None, few))
 
 
-def _too_few(voters: Voters, chosen: Mask, clusters: IntArray, minimum: int) -> str | None:
-    """Why macro F1 is not told in a group: a level has too few images there."""
+def _too_few(voters: Voters, chosen: BoolArray, clusters: IntArray, minimum: int) -> str | None:
+    """Why macro F1 is not given in a group: a level has too few images there."""
     counts = independent_images(voters.codes[chosen], clusters[chosen], len(voters.levels))
     place = int(counts.argmin())
     if counts[place] >= minimum:

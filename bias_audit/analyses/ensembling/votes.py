@@ -21,7 +21,6 @@ from bias_audit.analyses.ensembling.voters import (
 )
 from bias_audit.analyses.families import draws_of
 from bias_audit.analyses.wording import coverage, interval, listed
-from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE, Group
 from bias_audit.results.blocks import Entry, Finding, GroupRow, GroupTable, Measure, Measures, Pair
@@ -109,58 +108,39 @@ def vote_differences(
         list(_pairs(voters, None, overall, voters.votes)),
         [p for each in asked for p in _pairs(voters, each.group, each.found, (SOFT,))],
     )
-    return tuple(
-        found for family in families for found in _adjusted(family, plan, rng=rng, level=level)
-    )
+    differences = []
+    for pairs in filter(None, families):
+        errors = joint_draws([pair.apart for pair in pairs], draws_of(plan, len(pairs)), rng)
+        found = Resampled(tuple(pair.statistic for pair in pairs), np.abs(errors))
+        for pair, p_value in zip(pairs, found.adjusted(plan.verdicts, plan.alpha), strict=True):
+            differences.append(
+                Pair(
+                    group=pair.group,
+                    one=pair.vote,
+                    other=pair.member,
+                    measure=pair.measure,
+                    estimate=pair.estimate(level),
+                    adjusted_p=p_value,
+                )
+            )
+    return tuple(differences)
 
 
 def _pairs(
     voters: Voters, group: Group | None, grid: Grid, votes: Sequence[str]
 ) -> Iterator[_Pair]:
+    widened = voters.widest
     members = range(len(voters.votes), len(voters.names))
     for vote, member in itertools.product(votes, members):
         for place, measure in enumerate(MEASURES):
             one, other = grid[voters.votes.index(vote)][place], grid[member][place]
-            if one is not None and other is not None:
-                yield _Pair(
-                    group,
-                    vote,
-                    voters.names[member],
-                    measure,
-                    _apart(one, other, voters.widest),
-                    one.one_image,
-                    voters.widest,
-                )
-
-
-def _apart(one: Rated, other: Rated, widened: float) -> Measured:
-    # the images that both get right or wrong alike say nothing of pairs that never differ
-    return replace(
-        one.shown - other.shown, influence=widened * (one.raw - other.raw), trials=np.inf
-    )
-
-
-def _adjusted(
-    pairs: Sequence[_Pair], plan: Multiplicity, *, rng: np.random.Generator, level: float
-) -> Iterator[Pair]:
-    if not pairs:
-        return
-    draws = _draws([pair.apart for pair in pairs], draws_of(plan, len(pairs)), rng)
-    found = Resampled(tuple(pair.statistic for pair in pairs), draws)
-    for pair, p_value in zip(pairs, found.adjusted(plan.verdicts, plan.alpha), strict=True):
-        yield Pair(
-            group=pair.group,
-            one=pair.vote,
-            other=pair.member,
-            measure=pair.measure,
-            estimate=pair.estimate(level),
-            adjusted_p=p_value,
-        )
-
-
-def _draws(apart: Sequence[Measured], n_draws: int, rng: np.random.Generator) -> FloatArray:
-    """Joint draws of absolute errors."""
-    return np.abs(joint_draws(apart, n_draws, rng))
+            if one is None or other is None:
+                continue
+            # Pairs that never differ learn nothing from images that both get right or wrong alike.
+            influence = widened * (one.raw - other.raw)
+            apart = replace(one.shown - other.shown, influence=influence, trials=np.inf)
+            name = voters.names[member]
+            yield _Pair(group, vote, name, measure, apart, one.one_image, widened)
 
 
 QUANTITIES = ("ensemble_micro_f1", "ensemble_macro_f1")
@@ -258,22 +238,19 @@ def _adjustment(plan: Multiplicity, differences: Sequence[Pair]) -> str:
         f"{NAMES[plan.verdicts]} in two families: votes less each backbone over all images, and "
         "the soft vote less each backbone in every group."
     )
-    largest = max(sum(d.group is None for d in differences), sum(map(_is_in_group, differences)))
+    n_overall = sum(difference.group is None for difference in differences)
+    largest = max(n_overall, len(differences) - n_overall)
     least = smallest_attainable(largest, draws=draws_of(plan, largest), method=plan.verdicts)
     if least > plan.alpha:
         said += f" With so few draws no adjusted p-value of a single effect is below {least:.2g}."
     return said
 
 
-def _is_in_group(difference: Pair) -> bool:
-    return difference.group is not None
-
-
 def _estimates(grid: Grid, level: float) -> tuple[tuple[Estimate | None, ...], ...]:
-    return tuple(tuple(_told(found, level) for found in row) for row in grid)
+    return tuple(tuple(_estimate(found, level) for found in row) for row in grid)
 
 
-def _told(found: Rated | None, level: float) -> Estimate | None:
+def _estimate(found: Rated | None, level: float) -> Estimate | None:
     return None if found is None else estimate(found.shown, level=level)
 
 
@@ -285,12 +262,12 @@ def soft_tables(
     tables = []
     for place, (measure, quantity) in enumerate(zip(MEASURES, QUANTITIES, strict=True)):
         rows = [
-            GroupRow(group=EVERYONE, n=voters.n, estimate=_told(found[soft][place], level)),
+            GroupRow(group=EVERYONE, n=voters.n, estimate=_estimate(found[soft][place], level)),
             *(
                 GroupRow(
                     group=each.group,
                     n=each.n,
-                    estimate=_told(each.found[soft][place], level),
+                    estimate=_estimate(each.found[soft][place], level),
                     reason=each.reasons[place],
                 )
                 for each in asked
@@ -325,15 +302,15 @@ def vote_findings(
 
 def _gain(voters: Voters, block: Measures, soft: Estimate, alpha: float) -> Finding:
     mine = [d for d in block.pairs if d.group is None and (d.one, d.measure) == (SOFT, MACRO)]
-    told: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    by_direction: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for found in mine:
-        told[_direction(found, alpha)].append(f"{found.other} ({_signed(found.estimate)})")
+        by_direction[_direction(found, alpha)].append(f"{found.other} ({_signed(found.estimate)})")
     parts = [
         f"{words} {listed(names)}"
         for words, names in (
-            ("more than", told[True]),
-            ("less than", told[False]),
-            ("not distinguishable from", told[None]),
+            ("more than", by_direction[True]),
+            ("less than", by_direction[False]),
+            ("not distinguishable from", by_direction[None]),
         )
         if names
     ]
@@ -366,7 +343,7 @@ def _in_groups(voters: Voters, block: Measures, alpha: float) -> Iterator[Findin
                 f"{listed(groups, most=3)}."
             ),
             weight=_weight(own[0], alpha),
-            estimates={f"{_named(d)}": d.estimate for d in own[:3]},
+            estimates={_named(d): d.estimate for d in own[:3]},
         )
 
 
@@ -382,9 +359,10 @@ def _extremes(
             name, label = each.group.levels[0]
             by_attribute.setdefault(name, []).append((label, estimate(found.shown, level=level)))
     for name, rows in by_attribute.items():
-        values = [value for _, value in rows]
-        lowest, highest = (pick(range(len(rows)), key=lambda i: values[i].value) for pick in _ENDS)
-        if lowest == highest or highest in standings(values, alpha=alpha)[lowest].alike:
+        estimates = [value for _, value in rows]
+        values = [value.value for value in estimates]
+        lowest, highest = values.index(min(values)), values.index(max(values))
+        if lowest == highest or highest in standings(estimates, alpha=alpha)[lowest].alike:
             continue
         (least, low), (most, high) = rows[lowest], rows[highest]
         yield Finding(
@@ -397,9 +375,6 @@ def _extremes(
             weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
             estimates={"lowest": low, "highest": high},
         )
-
-
-_ENDS: Final = (min, max)
 
 
 def _direction(found: Pair, alpha: float) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
 from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.targets import Measurable, Target
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.progress import Step
@@ -65,25 +66,23 @@ class ErasedTarget:
     """Out-of-fold probabilities of a probe on the inputs as they are, (n, n_levels)."""
     erased: FloatArray
     """The same with both training and held-out images erased, (n, n_levels)."""
-    new_before: FloatArray | None
-    """Of probes that are fitted to and asked about held-out images only; None where too few."""
-    new_erased: FloatArray | None
-    """The same, held-out images erased: none of them was seen by the eraser."""
-    new_folds: IntArray | None
-    """Fold of each image among those of its fold, for the probes of `new_before`, shape (n,)."""
-    kept: npt.NDArray[np.bool_]
+    kept: BoolArray
     """Whether the most probable class stays, shape (1 + shuffles, n)."""
     overlap: FloatArray
     """Shared part of the five most probable classes, shape (1 + shuffles, n)."""
-    reference_kept: npt.NDArray[np.bool_] | None
-    """As `kept`, shape (1 + shuffles, n_reference), erasers fitted to all faces."""
-    reference_overlap: FloatArray | None
     variance: FloatArray
     """Share of variance removed, mean over folds, shape (1 + shuffles,)."""
-    rank: int
-    """Directions removed; the most over folds."""
     not_converged: int
     """Probe fits that stopped early."""
+    new_before: FloatArray | None = None
+    """Of probes that are fitted to and asked about held-out images only; None where too few."""
+    new_erased: FloatArray | None = None
+    """The same, held-out images erased: none of them was seen by the eraser."""
+    new_folds: IntArray | None = None
+    """Fold of each image among those of its fold, for the probes of `new_before`, shape (n,)."""
+    reference_kept: BoolArray | None = None
+    """As `kept`, shape (1 + shuffles, n_reference), erasers fitted to all faces."""
+    reference_overlap: FloatArray | None = None
 
 
 def erase(
@@ -108,181 +107,145 @@ def erase(
         step: Advanced by one a fold.
     """
     clusters = subject.faces.clusters[part.images]
-    labels = np.stack([part.images, part.codes, clusters, split.folds])
     kept = subject.cached(
         "erasure",
         subject.activations,
         target.name,
         settings.erasing.model_dump_json(),
-        labels,
+        np.stack([part.images, part.codes, clusters, split.folds]),
         head.weight,
         head.bias,
         head.inputs,
         b"" if head.reference is None else head.reference,
-        compute=lambda: _Work(
-            subject, head, target.name, part, split=split, settings=settings
-        ).done(step),
+        compute=lambda: _erased(
+            subject, head, target.name, part, split=split, settings=settings, step=step
+        ),
     )
     if kept.is_there:
         step.advance(settings.folds)
-    stored = kept.arrays()
-    return ErasedTarget(
-        target,
-        part,
-        split.folds,
-        stored["before"],
-        stored["erased"],
-        stored.get("new_before"),
-        stored.get("new_erased"),
-        stored.get("new_folds"),
-        stored["kept"],
-        stored["overlap"],
-        stored.get("reference_kept"),
-        stored.get("reference_overlap"),
-        stored["variance"],
-        int(stored["rank"].item()),
-        int(stored["not_converged"].item()),
-    )
+    stored = dict(kept.arrays())
+    not_converged = int(stored.pop("not_converged").item())
+    return ErasedTarget(target, part, split.folds, not_converged=not_converged, **stored)
 
 
-class _Work:
-    """The folds of one target."""
+def _erased(
+    subject: Subject,
+    head: Head,
+    name: str,
+    part: Measurable,
+    *,
+    split: Split,
+    settings: ErasureSettings,
+    step: Step,
+) -> Arrays:
+    """The arrays of an `ErasedTarget`, by name."""
+    inputs, folds, codes = split.inputs, split.folds, part.codes
+    clusters, n_levels = subject.faces.clusters[part.images], len(part.levels)
+    rng = subject.rng("shuffled erasure", name)
+    # One shuffle serves all folds, so that its erasers agree over folds as much as those of
+    # annotated labels that mean nothing would.
+    labels = [
+        codes,
+        *(shuffle_within_folds(codes, folds, clusters, rng) for _ in range(settings.shuffles)),
+    ]
+    # Folds within each held-out fold; none where a level has too few images for two.
+    fewest = fewest_in_a_fold(codes, clusters, folds)
+    n_new = min(settings.folds, fewest) if fewest > 1 else 0
+    probe = _Probe(codes, n_levels, settings.regularisation)
+    scores = {k: np.zeros((len(codes), n_levels)) for k in ("erased", "new_before", "new_erased")}
+    scores["before"] = probe.cross_predicted(inputs, inputs, codes, folds)
+    new_folds = np.zeros(len(codes), dtype=np.int64)
+    kept = np.zeros((len(labels), len(codes)), dtype=bool)
+    overlap = np.zeros((len(labels), len(codes)))
+    variances = []
+    for fold in range(settings.folds):
+        held = folds == fold
+        erasers = _erasers(split, labels, n_levels, fold)
+        erased = erasers[0](inputs)
+        scores["erased"][held] = probe.predicted(erased, inputs, held)
+        if n_new:
+            fold_rng = subject.rng("new folds", name, str(fold))
+            inner = stratified_folds(codes[held], clusters[held], n_new, fold_rng)
+            new_folds[held] = inner
+            for key, values in (("new_before", inputs), ("new_erased", erased)):
+                found = probe.cross_predicted(values[held], inputs[held], codes[held], inner)
+                scores[key][held] = found
+        kept[:, held], overlap[:, held] = _agreed(head, inputs[held], erasers)
+        variances.append([eraser.variance for eraser in erasers])
+        step.advance()
+    arrays: dict[str, npt.NDArray[Any]] = {
+        **{key: values for key, values in scores.items() if n_new or not key.startswith("new_")},
+        "kept": kept,
+        "overlap": overlap,
+        "variance": np.mean(variances, axis=0),
+        "not_converged": np.array(probe.not_converged),
+    }
+    if n_new:
+        arrays["new_folds"] = new_folds
+    if head.reference is not None:
+        agreed = _agreed(head, head.reference, _erasers(split, labels, n_levels, None))
+        arrays["reference_kept"], arrays["reference_overlap"] = agreed
+    return arrays
 
-    def __init__(
-        self,
-        subject: Subject,
-        head: Head,
-        name: str,
-        part: Measurable,
-        *,
-        split: Split,
-        settings: ErasureSettings,
-    ) -> None:
-        self.subject, self.head, self.name = subject, head, name
-        self.part, self.split, self.settings = part, split, settings
-        self.inputs, self.folds = split.inputs, split.folds
-        self.clusters = subject.faces.clusters[part.images]
-        rng = subject.rng("shuffled erasure", name)
-        # One shuffle serves all folds, so that its erasers agree over folds as much as those of
-        # annotated labels that mean nothing would.
-        self.labels = [
-            part.codes,
-            *(
-                shuffle_within_folds(part.codes, self.folds, self.clusters, rng)
-                for _ in range(settings.shuffles)
-            ),
-        ]
-        self.decided = top_of(logits_of(head, self.inputs))
-        self.not_converged = 0
-        n, n_levels = len(part.codes), len(part.levels)
-        self.out = {
-            name: np.zeros((n, n_levels))
-            for name in ("before", "erased", "new_before", "new_erased")
-        }
-        self.new_folds = np.zeros(n, dtype=np.int64)
-        self.kept = np.zeros((1 + settings.shuffles, n), dtype=bool)
-        self.overlap = np.zeros((1 + settings.shuffles, n))
 
-    def done(self, step: Step) -> Arrays:
-        """Everything to keep, as arrays."""
-        n_new = self._new_folds()
-        everything = np.ones(len(self.folds), dtype=bool)
-        self.out["before"] = self._cross_predicted(self.inputs, everything, self.folds)
-        variances, ranks = [], []
-        for fold in range(self.settings.folds):
-            held = self.folds == fold
-            erasers = self._erasers(fold)
-            self._probe(held, erasers[0], n_new)
-            logits = logits_of(self.head, self.inputs[held])
-            for number, eraser in enumerate(erasers):
-                after = top_of(logits - eraser.shift(self.inputs[held], self.head.weight))
-                agreed = agreement(self.decided[held], after)
-                self.kept[number, held], self.overlap[number, held] = agreed
-            variances.append([eraser.variance for eraser in erasers])
-            ranks.append(erasers[0].rank)
-            step.advance()
-        out = {**self.out, "new_folds": self.new_folds}
-        scores = {k: v for k, v in out.items() if n_new or not k.startswith("new_")}
-        return {
-            **scores,
-            **self._reference(),
-            "kept": self.kept,
-            "overlap": self.overlap,
-            "variance": np.mean(variances, axis=0),
-            "rank": np.array(max(ranks)),
-            "not_converged": np.array(self.not_converged),
-        }
+def _erasers(
+    split: Split, labels: Sequence[IntArray], n_levels: int, fold: int | None
+) -> list[Eraser]:
+    """Fitted to all but a fold, or to all: to their labels, then to each shuffle of these."""
+    chosen = split.training(fold)
+    training = [codes[chosen] for codes in labels]
+    return fitted(split.whitening(fold), split.inputs[chosen], training, n_levels)
 
-    def _erasers(self, fold: int | None) -> list[Eraser]:
-        """Fitted to all but a fold, or to all: to their labels, then to each shuffle of these."""
-        chosen = self.split.training(fold)
-        labels = [codes[chosen] for codes in self.labels]
-        whitening = self.split.whitening(fold)
-        return fitted(whitening, self.inputs[chosen], labels, len(self.part.levels))
 
-    def _new_folds(self) -> int:
-        """Folds within each held-out fold; 0 where a level has too few images for two."""
-        fewest = fewest_in_a_fold(self.part.codes, self.clusters, self.folds)
-        return min(self.settings.folds, fewest) if fewest > 1 else 0
+def _agreed(head: Head, inputs: Inputs, erasers: Sequence[Eraser]) -> tuple[BoolArray, FloatArray]:
+    """`agreement` of decisions without and with each eraser, shape (n_erasers, n) each."""
+    logits = logits_of(head, inputs)
+    decided = top_of(logits)
+    shifts = (eraser.shift(inputs, head.weight) for eraser in erasers)
+    found = [agreement(decided, top_of(logits - shift)) for shift in shifts]
+    return np.array([kept for kept, _ in found]), np.array([overlap for _, overlap in found])
 
-    def _probe(self, held: npt.NDArray[np.bool_], eraser: Eraser, n_new: int) -> None:
-        erased = eraser(self.inputs)
-        self.out["erased"][held] = self._predicted(erased, held)
-        if n_new == 0:
-            return
-        rng = self.subject.rng("new folds", self.name, str(int(self.folds[held][0])))
-        inner = stratified_folds(self.part.codes[held], self.clusters[held], n_new, rng)
-        self.new_folds[held] = inner
-        for name, values in (("new_before", self.inputs), ("new_erased", erased)):
-            self.out[name][held] = self._cross_predicted(values, held, inner)
 
-    def _predicted(self, values: Inputs, held: npt.NDArray[np.bool_]) -> FloatArray:
+@dataclass
+class _Probe:
+    """Looks for the target in activations, and counts the fits that stopped early.
+
+    Units are standardised as they were before erasure, so that rounding errors in a unit that was
+    erased altogether are not blown up.
+    """
+
+    codes: IntArray
+    n_levels: int
+    regularisation: float
+    not_converged: int = 0
+
+    def predicted(self, values: Inputs, before: Inputs, held: BoolArray) -> FloatArray:
         """Probabilities of the held-out images by a probe fitted to all others."""
-        everything = np.ones(len(held), dtype=bool)
-        axes = principal_axes(values, deviation=self._deviation(everything))
-        labels = torch.from_numpy(np.where(held, -1, self.part.codes))[None]
-        penalty = torch.tensor([1 / self.settings.regularisation])
-        fits = fit(axes, Problems(labels, len(self.part.levels), penalty), tolerance=TOLERANCE)
+        axes = principal_axes(values, deviation=_deviation(before))
+        labels = torch.from_numpy(np.where(held, -1, self.codes))[None]
+        penalty = torch.tensor([1 / self.regularisation])
+        fits = fit(axes, Problems(labels, self.n_levels, penalty), tolerance=TOLERANCE)
         self.not_converged += int((~fits.converged).sum())
         probabilities = torch.softmax(fits.logits(axes)[0], dim=1).numpy()
         return np.asarray(probabilities[held], dtype=np.float64)
 
-    def _deviation(self, chosen: npt.NDArray[np.bool_]) -> FloatArray:
-        """Units are standardised as they were before erasure.
-
-        So rounding errors in a unit that was erased altogether are not blown up.
-        """
-        return np.asarray(self.inputs[chosen].std(axis=0), dtype=np.float64)
-
-    def _cross_predicted(
-        self, values: Inputs, chosen: npt.NDArray[np.bool_], folds: IntArray
+    def cross_predicted(
+        self, values: Inputs, before: Inputs, codes: IntArray, folds: IntArray
     ) -> FloatArray:
-        """Probabilities of the chosen images, each by a probe fitted to the others' folds."""
+        """Probabilities of images, each by a probe fitted to the others' folds."""
         (found,) = cross_fit(
-            principal_axes(values[chosen], deviation=self._deviation(chosen)),
-            self.part.codes[chosen][None],
+            principal_axes(values, deviation=_deviation(before)),
+            codes[None],
             folds,
-            n_classes=len(self.part.levels),
-            strengths=(self.settings.regularisation,),
+            n_classes=self.n_levels,
+            strengths=(self.regularisation,),
         )
         self.not_converged += found.not_converged
         return found.probabilities.astype(np.float64)
 
-    def _reference(self) -> dict[str, npt.NDArray[Any]]:
-        reference = self.head.reference
-        if reference is None:
-            return {}
-        logits = logits_of(self.head, reference)
-        decided = top_of(logits)
-        erasers = self._erasers(None)
-        agreed = [
-            agreement(decided, top_of(logits - eraser.shift(reference, self.head.weight)))
-            for eraser in erasers
-        ]
-        return {
-            "reference_kept": np.array([kept for kept, _ in agreed]),
-            "reference_overlap": np.array([overlap for _, overlap in agreed]),
-        }
+
+def _deviation(before: Inputs) -> FloatArray:
+    return np.asarray(before.std(axis=0), dtype=np.float64)
 
 
 def logits_of(head: Head, inputs: Inputs) -> FloatArray:
@@ -298,7 +261,7 @@ def top_of(logits: FloatArray) -> IntArray:
     return found.indices.numpy().astype(np.int64)
 
 
-def agreement(one: IntArray, other: IntArray) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+def agreement(one: IntArray, other: IntArray) -> tuple[BoolArray, FloatArray]:
     """Whether the first class is the same, and the share of classes in both rows, each (n,)."""
     shared = (one[:, :, None] == other[:, None, :]).any(axis=2).mean(axis=1)
     return one[:, 0] == other[:, 0], np.asarray(shared, dtype=np.float64)
@@ -343,6 +306,16 @@ class Sampling:
         return self.units.clusters[self.images]
 
 
+@dataclass(frozen=True)
+class Agreements:
+    """One measure of agreement, overall."""
+
+    annotated: Estimate
+    shuffled: Estimate
+    excess: Estimate
+    """How much more the annotated eraser changes: shuffled minus annotated agreement."""
+
+
 def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Sampling) -> Agreements:
     """Mean agreement under the eraser of the annotated labels, and under those of shuffled ones.
 
@@ -359,33 +332,19 @@ def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Samplin
         sampling.of_statistic(influence.average(each, sampling.clusters))
         for each in (agreement[0], agreement[1:].mean(axis=0))
     )
-    shuffled = replace(shuffled, seed_freedom=float(n_shuffles - 1))
-    of_mean = _spread(shuffled, spread / np.sqrt(n_shuffles))
-    of_single = _spread(shuffled, spread * np.sqrt(1 + 1 / n_shuffles))
-    return Agreements(
-        estimate(annotated, level=level),
-        _with_shuffles(estimate(of_mean, level=level)),
-        _with_shuffles(difference(of_single, annotated, level=level)),
+
+    def with_error(error: float) -> Measured:
+        """Put the error of the shuffles into the last unit."""
+        own = np.append(shuffled.influence[:-1], error)
+        return replace(shuffled, influence=own, seed_freedom=float(n_shuffles - 1))
+
+    of_mean = estimate(with_error(spread / np.sqrt(n_shuffles)), level=level)
+    of_single = with_error(spread * np.sqrt(1 + 1 / n_shuffles))
+    of_shuffled, excess = (
+        replace(found, method=f"{found.method}, with the spread of the shuffles")
+        for found in (of_mean, difference(of_single, annotated, level=level))
     )
-
-
-def _spread(shuffled: Measured, error: float) -> Measured:
-    """With the error of the shuffles as that of the last unit."""
-    return replace(shuffled, influence=np.append(shuffled.influence[:-1], error))
-
-
-def _with_shuffles(made: Estimate) -> Estimate:
-    return replace(made, method=f"{made.method}, with the spread of the shuffles")
-
-
-@dataclass(frozen=True)
-class Agreements:
-    """One measure of agreement, overall."""
-
-    annotated: Estimate
-    shuffled: Estimate
-    excess: Estimate
-    """How much more the annotated eraser changes: shuffled minus annotated agreement."""
+    return Agreements(estimate(annotated, level=level), of_shuffled, excess)
 
 
 @dataclass(frozen=True)
@@ -395,11 +354,8 @@ class Measures:
     erased: ErasedTarget
     values: dict[str, Estimate]
     """By quantity: "head_auc", "erased_auc", "erased_auc_drop", ..."""
-    top1: Agreements
-    top5: Agreements
-    reference: Agreements | None
-    """Of the most probable class of the reference images."""
-    reference_top5: Agreements | None
+    agreed: dict[str, Agreements]
+    """By quantity: "top1_agreement", "top5_agreement", and those of the reference images."""
 
 
 def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Measures:
@@ -411,51 +367,47 @@ def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Me
         level: Coverage of intervals.
     """
     part, folds = erased.part, erased.folds
-    n_folds = int(folds.max()) + 1
-    sampling = Sampling.of(clusters, part.images, n_folds, level)
+    sampling = Sampling.of(clusters, part.images, int(folds.max()) + 1, level)
     scores = (erased.before, erased.erased)
-    aucs = [_auc(p, part.codes, folds, sampling.clusters) for p in scores]
-    accuracies = [_balanced(p, part.codes, sampling.clusters) for p in scores]
+    accuracies = [
+        influence.balanced_accuracy(
+            p.argmax(axis=1).astype(np.int64), part.codes, p.shape[1], sampling.clusters
+        )
+        for p in scores
+    ]
     values = {
-        **_compared("auc", aucs, sampling),
+        **_compared("auc", _aucs(scores, part.codes, folds, sampling), sampling),
         **_compared("balanced_accuracy", accuracies, sampling),
-        **_refitted(erased, clusters, level),
     }
-    return Measures(
-        erased,
-        values,
-        agreements(erased.kept, sampling),
-        agreements(erased.overlap, sampling),
-        _of_reference(erased.reference_kept, level),
-        _of_reference(erased.reference_overlap, level),
-    )
+    new_before, new_erased, new_folds = erased.new_before, erased.new_erased, erased.new_folds
+    if new_before is not None and new_erased is not None and new_folds is not None:
+        # Of the probes within held-out folds, each of which has scored one fold in one fold.
+        n_new = int(new_folds.max()) + 1
+        probes = folds * n_new + new_folds
+        within = Sampling.of(clusters, part.images, n_new, level)
+        new_scores = (new_before, new_erased)
+        found = _compared("auc", _aucs(new_scores, part.codes, probes, within), within)
+        values |= {f"refitted_{name}": value for name, value in found.items()}
+    agreed = {
+        "top1_agreement": agreements(erased.kept, sampling),
+        "top5_agreement": agreements(erased.overlap, sampling),
+    }
+    if erased.reference_kept is not None and erased.reference_overlap is not None:
+        alone = np.arange(erased.reference_kept.shape[1])
+        reference = Sampling.of(alone, alone, None, level)
+        agreed["reference_top1_agreement"] = agreements(erased.reference_kept, reference)
+        agreed["reference_top5_agreement"] = agreements(erased.reference_overlap, reference)
+    return Measures(erased, values, agreed)
 
 
-def _refitted(erased: ErasedTarget, clusters: IntArray, level: float) -> dict[str, Estimate]:
-    """Of the probes within held-out folds, each of which has scored one fold in one fold."""
-    if erased.new_before is None or erased.new_erased is None or erased.new_folds is None:
-        return {}
-    part, n_new = erased.part, int(erased.new_folds.max()) + 1
-    probes = erased.folds * n_new + erased.new_folds
-    scores = (erased.new_before, erased.new_erased)
-    sampling = Sampling.of(clusters, part.images, n_new, level)
-    found = _compared(
-        "auc", [_auc(p, part.codes, probes, sampling.clusters) for p in scores], sampling
-    )
-    return {f"refitted_{name}": value for name, value in found.items()}
-
-
-def _auc(
-    probabilities: FloatArray, codes: IntArray, probes: IntArray, clusters: IntArray
-) -> Statistic | None:
-    """Macro AUC of the images that one probe has scored."""
+def _aucs(
+    scores: Sequence[FloatArray], codes: IntArray, probes: IntArray, sampling: Sampling
+) -> list[Statistic | None]:
+    """Macro AUCs of the images that one probe has scored."""
     # Differences below single precision are rounding.
-    return influence.macro_auc(probabilities.astype(np.float32), codes, probes, clusters)
-
-
-def _balanced(probabilities: FloatArray, codes: IntArray, clusters: IntArray) -> Statistic | None:
-    predicted = np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-    return influence.balanced_accuracy(predicted, codes, probabilities.shape[1], clusters)
+    return [
+        influence.macro_auc(p.astype(np.float32), codes, probes, sampling.clusters) for p in scores
+    ]
 
 
 def _compared(
@@ -470,12 +422,3 @@ def _compared(
         f"erased_{name}": estimate(after, level=sampling.level),
         f"erased_{name}_drop": difference(before, after, level=sampling.level),
     }
-
-
-def _of_reference(
-    agreement: npt.NDArray[np.bool_ | np.floating] | None, level: float
-) -> Agreements | None:
-    if agreement is None:
-        return None
-    alone = np.arange(agreement.shape[1])
-    return agreements(agreement, Sampling.of(alone, alone, None, level))

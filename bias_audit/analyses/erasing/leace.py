@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.targets import Measurable, Target
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 
@@ -142,19 +142,15 @@ def fitted(
     labels = _doubles(np.concatenate([np.eye(n_levels)[codes] for codes in labellings], axis=1))
     labels -= labels.mean(dim=0)
     cross = whitening.whiten(centred.mT @ labels / (len(labels) - 1))
-    return [_fitted(whitening, part) for part in torch.split(cross, n_levels, dim=1)]
-
-
-def _fitted(whitening: Whitening, cross: Tensor) -> Eraser:
-    """From the whitened covariance of activations and levels, shape (n_units, n_levels)."""
-    left, sizes, _ = torch.linalg.svd(cross, full_matrices=False)
-    directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
-    restored = whitening.unwhiten(directions)
-    return Eraser(
-        LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean),
-        rank=int(directions.shape[1]),
-        variance=float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0,
-    )
+    erasers = []
+    for part in torch.split(cross, n_levels, dim=1):
+        left, sizes, _ = torch.linalg.svd(part, full_matrices=False)
+        directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
+        restored = whitening.unwhiten(directions)
+        eraser = LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean)
+        share = float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0
+        erasers.append(Eraser(eraser, rank=int(directions.shape[1]), variance=share))
+    return erasers
 
 
 def _doubles(inputs: npt.NDArray[np.floating]) -> Tensor:
@@ -187,7 +183,7 @@ class Split:
             )
         self._whitenings: dict[int | None, Whitening] = {}
 
-    def training(self, fold: int | None) -> npt.NDArray[np.bool_]:
+    def training(self, fold: int | None) -> BoolArray:
         """The images outside a fold, or all of them, shape (n,)."""
         if fold is None:
             return np.ones(len(self.folds), dtype=bool)

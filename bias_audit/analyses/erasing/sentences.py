@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bias_audit.analyses.analysis import Head
-from bias_audit.analyses.erasing.erasure import Agreements, ErasureSettings, Measures
+from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.analyses.wording import (
@@ -30,7 +30,7 @@ from bias_audit.results.blocks import (
     GroupTable,
     LayerCurve,
 )
-from bias_audit.statistics.estimate import Estimate, at_level, interval_at
+from bias_audit.statistics.estimate import at_level, interval_at
 from bias_audit.statistics.inference import share_estimate, widening
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -66,8 +66,8 @@ _BY_GROUP = {
 QUANTITIES = (*_METRICS, *_BY_GROUP)
 _MAIN = ("head_auc", "top1_agreement")
 """Of these, what was encoded and whether the classification layer uses it."""
-_ERASED, _SHUFFLED = "after erasure", "shuffled labels"
-_HALF = 0.5
+_CHANCE = 0.5
+"""AUC of a probe that knows nothing."""
 
 
 def blocks_of(
@@ -85,12 +85,13 @@ def blocks_of(
 
 
 def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurve:
-    (metric, title), curves, chance = _METRICS[quantity], [], {}
+    metric, title = _METRICS[quantity]
+    curves, chance = [], {}
     for measure in measures:
         name = measure.erased.target.name
         point = _point(quantity, measure, layer)
         if quantity.endswith("_auc"):
-            chance[name] = _HALF
+            chance[name] = _CHANCE
         elif quantity.endswith("_accuracy"):
             chance[name] = 1 / len(measure.erased.part.levels)
         few = "too few images of a level in a held-out fold"
@@ -108,46 +109,31 @@ def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurv
 
 def _point(quantity: str, measure: Measures, layer: str) -> CurvePoint | None:
     """Beside agreement stands that under shuffled labels, beside "before" stands "after"."""
-    agreed = {
-        "top1_agreement": measure.top1,
-        "top5_agreement": measure.top5,
-        "reference_top1_agreement": measure.reference,
-        "reference_top5_agreement": measure.reference_top5,
-    }
-    if quantity in agreed:
-        found = agreed[quantity]
+    if quantity.endswith("_agreement"):
+        found = measure.agreed.get(quantity)
         if found is None:
             return None
-        return _controlled(
-            layer, found.annotated, _SHUFFLED, found.shuffled, _negative(found.excess)
-        )
-    estimate = measure.values.get(quantity)
-    if estimate is None:
-        return None
-    if "head_" not in quantity:
-        return CurvePoint(layer=layer, estimate=estimate)
-    after = quantity.replace("head_", "erased_")
-    return _controlled(
-        layer, estimate, _ERASED, measure.values[after], measure.values[f"{after}_drop"]
-    )
-
-
-def _controlled(
-    layer: str, estimate: Estimate, name: str, control: Estimate, lift: Estimate
-) -> CurvePoint:
+        excess = found.excess
+        lift = replace(excess, value=-excess.value, lower=-excess.upper, upper=-excess.lower)
+        estimate, name, control = found.annotated, "shuffled labels", found.shuffled
+    else:
+        before = measure.values.get(quantity)
+        if before is None:
+            return None
+        if "head_" not in quantity:
+            return CurvePoint(layer=layer, estimate=before)
+        after = quantity.replace("head_", "erased_")
+        estimate, name, control = before, "after erasure", measure.values[after]
+        lift = measure.values[f"{after}_drop"]
     point = ControlPoint(name=name, estimate=control, lift=lift)
     return CurvePoint(layer=layer, estimate=estimate, controls=(point,), lift=lift, strongest=name)
-
-
-def _negative(estimate: Estimate) -> Estimate:
-    return replace(estimate, value=-estimate.value, lower=-estimate.upper, upper=-estimate.lower)
 
 
 def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) -> GroupTable:
     erased = measure.erased
     target, part = erased.target, erased.part
-    top1 = quantity == "group_top1_agreement"
-    values = (erased.kept if top1 else erased.overlap)[0].astype(np.float64)
+    own = erased.kept if quantity == "group_top1_agreement" else erased.overlap
+    values, level = own[0].astype(np.float64), measure.agreed["top1_agreement"].annotated.level
     place = {int(index): kept for kept, index in enumerate(part.levels)}
     rows = []
     for index, group in enumerate(target.groups):
@@ -156,7 +142,6 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
             rows.append(GroupRow(group=group, n=n, estimate=None, reason=part.reasons[index]))
             continue
         members = part.codes == place[index]
-        level = measure.top1.annotated.level
         estimate = share_estimate(values[members], clusters[part.images][members], level=level)
         rows.append(GroupRow(group=group, n=int(members.sum()), estimate=estimate))
     return GroupTable(
@@ -171,10 +156,7 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
     )
 
 
-_HALF_ERASURE_FINDINGS = 0.5
-
-
-def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> tuple[Finding, ...]:
+def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> Iterator[Finding]:
     """Two sentences a target, and one on the reference images where there are some.
 
     Args:
@@ -182,20 +164,20 @@ def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> tu
         layer: Whose input was erased.
         alpha: Error rate of every claim.
     """
-    builders: tuple[Callable[[Measures, str, float], Finding | None], ...] = (
-        _encoded,
-        _used,
-        _used_on_reference,
-    )
-    found = [build(measure, layer, alpha) for measure in measures for build in builders]
-    return tuple(finding for finding in found if finding is not None)
+    for measure in measures:
+        yield _encoded(measure, layer, alpha)
+        used = _changes(measure, "top1_agreement", f"at {layer}", "used_", alpha)
+        yield used.model_copy(update={"question": "used"})
+        if "reference_top1_agreement" in measure.agreed:
+            where = f"at {layer} on the reference images"
+            yield _changes(measure, "reference_top1_agreement", where, "reference_", alpha)
 
 
 def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     name, values = measure.erased.target.described, measure.values
     before, after = values["head_auc"], values["erased_auc"]
     drop = values["erased_auc_drop"]
-    shown = interval_at(before, 1 - alpha)[0] > _HALF_ERASURE_FINDINGS
+    shown = interval_at(before, 1 - alpha)[0] > _CHANCE
     said = "can be read" if shown else "was not shown to be readable"
     text = (
         f"{name[0].upper()}{name[1:]} {said} from what {layer} receives: macro AUC "
@@ -204,7 +186,7 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     )
     new = values.get("refitted_erased_auc")
     if new is not None:
-        still = interval_at(new, 1 - alpha)[0] > _HALF_ERASURE_FINDINGS
+        still = interval_at(new, 1 - alpha)[0] > _CHANCE
         remains = "still tells it apart" if still else "was not shown to tell it apart"
         text += (
             f"; a probe fitted anew to erased images that the eraser never saw {remains} "
@@ -215,28 +197,18 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     return Finding(text=text, weight=weight, estimates=dict(values))
 
 
-def _used(measure: Measures, layer: str, alpha: float) -> Finding:
-    where, key = f"at {layer}", "used_"
-    found = _changes(measure, measure.top1, where, key, alpha, evidence="top1_agreement")
-    return found.model_copy(update={"question": "used"})
-
-
-def _used_on_reference(measure: Measures, layer: str, alpha: float) -> Finding | None:
-    if measure.reference is None:
-        return None
-    where = f"at {layer} on the reference images"
-    evidence = "reference_top1_agreement"
-    return _changes(measure, measure.reference, where, "reference_", alpha, evidence=evidence)
-
-
-def _changes(
-    measure: Measures, found: Agreements, where: str, key: str, alpha: float, *, evidence: str
-) -> Finding:
-    changed, shuffled = _complement(found.annotated), _complement(found.shuffled)
+def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: float) -> Finding:
+    """How many decisions erasure changes, beside erasure of shuffled labels."""
+    found = measure.agreed[evidence]
+    changed, shuffled = (
+        replace(kept, value=1 - kept.value, lower=1 - kept.upper, upper=1 - kept.lower)
+        for kept in (found.annotated, found.shuffled)
+    )
     name, excess = measure.erased.target.described, found.excess
     deciding = at_level(excess, 1 - alpha)
-    verdict = "more, by" if deciding.lower > 0 else "less, by" if deciding.upper < 0 else ""
-    verdict = verdict or "not distinguishable, a difference of"
+    verdict = "not distinguishable, a difference of"
+    if deciding.lower > 0 or deciding.upper < 0:
+        verdict = "more, by" if deciding.lower > 0 else "less, by"
     variance = measure.erased.variance
     text = (
         f"The backbone's own decision {where} (most probable class) changed for "
@@ -252,12 +224,6 @@ def _changes(
         weight=sureness(deciding),
         estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
         evidence=evidence,
-    )
-
-
-def _complement(estimate: Estimate) -> Estimate:
-    return replace(
-        estimate, value=1 - estimate.value, lower=1 - estimate.upper, upper=1 - estimate.lower
     )
 
 
@@ -293,26 +259,25 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
     )
 
 
+_LIMITS = (
+    "Erasure is linear: what is encoded otherwise stays, and may be used.",
+    "Decisions are those of the backbone's own classes (ImageNet, say), not downstream "
+    "decisions; that they change does not say for whom they get worse, and that they do "
+    "not change does not say that another head would not use the attribute.",
+    "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
+    "be it the attribute itself, lighting, clothing or background.",
+    "The directions that shuffled labels remove are as many, but mostly carry less "
+    "variance than those of an attribute, so part of an excess may be due to their size "
+    "alone.",
+    "The groups' own intervals hold the fitted erasers fixed.",
+)
+
+
 def limits_of(
     measures: Sequence[Measures], parts: Sequence[tuple[Target, Measurable]]
 ) -> tuple[str, ...]:
     """What the numbers do not say."""
-    sentences = (
-        [
-            "Erasure is linear: what is encoded otherwise stays, and may be used.",
-            "Decisions are those of the backbone's own classes (ImageNet, say), not downstream "
-            "decisions; that they change does not say for whom they get worse, and that they do "
-            "not change does not say that another head would not use the attribute.",
-            "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
-            "be it the attribute itself, lighting, clothing or background.",
-            "The directions that shuffled labels remove are as many, but mostly carry less "
-            "variance than those of an attribute, so part of an excess may be due to their size "
-            "alone.",
-            "The groups' own intervals hold the fitted erasers fixed.",
-        ]
-        if measures
-        else []
-    )
+    sentences = list(_LIMITS) if measures else []
     for target, part in parts:
         if part.not_measured is not None:
             sentences.append(f"Not measured: {target.described} ({part.not_measured}).")

@@ -364,8 +364,10 @@ def ranked(layouts: Sequence[Repeated], level: float) -> tuple[Entry, ...]:
         methods.append(
             Entry(
                 name=layouts[i].name,
-                estimates=layouts[i].estimates(level),
-                mean_rank=mean_over_repetitions(ranks[:, i], level=level, within=within),
+                values=(
+                    mean_over_repetitions(ranks[:, i], level=level, within=within),
+                    *layouts[i].estimates(level),
+                ),
                 standing=standing,
             )
         )

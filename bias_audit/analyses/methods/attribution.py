@@ -7,61 +7,60 @@ backbone as one differentiable function, in aggregate only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
-from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Network, Outcome, Subject, Workload
-from bias_audit.analyses.attributing import face_regions
+from bias_audit.analyses.attributing.blocks import (
+    QUANTITY,
+    Shares,
+    by_group,
+    by_method,
+    maps_block,
+    outside_table,
+    shown_groups,
+)
 from bias_audit.analyses.attributing.decision import (
-    MapSums,
-    Question,
-    Sample,
-    attributable,
-    map_sums,
-    trust_totals,
+    OWN,
+    Decided,
+    drawn_images,
+    own_decision,
+    probe_decision,
 )
 from bias_audit.analyses.attributing.face_regions import (
-    QUANTITY,
     FaceTemplate,
     Regions,
-    Shares,
-    drawn_areas,
     regions_on,
     template_of,
 )
-from bias_audit.analyses.attributing.maps import Means, ShownGroups, maps_block, shown_groups
 from bias_audit.analyses.attributing.methods import (
     METHODS,
     Method,
     MethodSettings,
     method_named,
+    rewired,
     why_not,
 )
 from bias_audit.analyses.attributing.sentences import (
-    OWN,
-    Decided,
-    drawn_images,
     findings_of,
     limits_of,
+    limits_of_target,
     method_of,
-    own_decision,
-    probe_decision,
 )
-from bias_audit.analyses.attributing.trust import Checked, TrustSample, trust_block
+from bias_audit.analyses.attributing.summing import Question, Sample, map_sums
+from bias_audit.analyses.attributing.sums import Means
+from bias_audit.analyses.attributing.trust import trust_block, trust_totals
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
+from bias_audit.arrays import IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import Block, Finding
+from bias_audit.results.blocks import Block
 
-Arrays = dict[str, npt.NDArray[Any]]
 MethodName = Literal[
     "occlusion",
     "saliency",
@@ -125,33 +124,8 @@ class Params(ProbeSettings):
 
     @property
     def given(self) -> MethodSettings:
-        """What the dear methods are given."""
+        """What the expensive methods are given."""
         return MethodSettings(windows=self.windows, steps=self.steps)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What all targets share."""
-
-    subject: Subject
-    params: Params
-    network: Network
-    module: nn.Module
-    template: FaceTemplate
-    regions: Regions
-    attributes: tuple[str, ...]
-    """Those whose levels are compared."""
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What came of one target."""
-
-    decided: Decided
-    blocks: tuple[Block, ...]
-    arrays: Arrays
-    findings: tuple[Finding, ...]
-    limits: tuple[str, ...]
 
 
 def attribution(subject: Subject, params: Params) -> Outcome:
@@ -161,196 +135,127 @@ def attribution(subject: Subject, params: Params) -> Outcome:
         AnalysisError: There is no network, the faces are not known to be aligned, or nothing can
             be attributed.
     """
-    work = _work(subject, params)
-    told: list[_Told] = []
-    without = []
-    for number, name in enumerate(_targets(work)):
-        decided = _decided(work, name)
-        if isinstance(decided, str):
-            without.append((name, decided))
-            continue
-        told.append(_of_target(work, number, decided))
-    if not told:
-        reasons = "; ".join(f"{name}: {why}" for name, why in without)
-        raise AnalysisError(f"nothing can be attributed: {reasons}")
-    return Outcome(
-        blocks=tuple(block for one in told for block in one.blocks),
-        arrays={key: array for one in told for key, array in one.arrays.items()},
-        findings=tuple(finding for one in told for finding in one.findings),
-        method=method_of([one.decided for one in told], params.given, work.template),
-        limits=(
-            *limits_of(work.params.methods),
-            *(sentence for one in told for sentence in one.limits),
-            *(f"Not attributed: {name} ({why})." for name, why in without),
-        ),
-    )
-
-
-def _work(subject: Subject, params: Params) -> _Work:
     network = subject.network
     if network is None:
         raise AnalysisError(
             "expected the backbone itself, got its activations alone; attribution goes through "
             "the backbone again"
         )
-    template = template_of(network.data, params.template)
-    names = tuple(attribute.name for attribute in subject.faces.table.attributes)
-    return _Work(
-        subject,
-        params,
-        network,
-        attributable(network),
-        template,
-        regions_on(template, network.preprocessing),
-        tuple(name for name in names if params.groups is None or name in params.groups),
+    template, seen = template_of(network.data, params.template), network.preprocessing
+    module = rewired(network.module, (seen.height, seen.width))
+    regions = regions_on(template, seen)
+    names = params.targets or [a.name for a in subject.faces.table.attributes]
+    decisions, outcomes, without = [], [], []
+    for number, name in enumerate(dict.fromkeys(names)):
+        if name == OWN:
+            decided = own_decision(subject, network, module)
+        else:
+            spec = (name, params.layer, params.probes, params.level_of)
+            decided = probe_decision(subject, network, module, spec)
+        if isinstance(decided, str):
+            without.append((name, decided))
+            continue
+        decisions.append(decided)
+        prefix = f"target{number}"
+        outcomes.append(_of_target(subject, params, network, regions, decided, prefix=prefix))
+    if not outcomes:
+        reasons = "; ".join(f"{name}: {why}" for name, why in without)
+        raise AnalysisError(f"nothing can be attributed: {reasons}")
+    return Outcome(
+        blocks=tuple(block for one in outcomes for block in one.blocks),
+        arrays={key: array for one in outcomes for key, array in one.arrays.items()},
+        findings=tuple(finding for one in outcomes for finding in one.findings),
+        method=method_of(decisions, params.given, regions),
+        limits=(
+            *limits_of(params.methods),
+            *(sentence for one in outcomes for sentence in one.limits),
+            *(f"Not attributed: {name} ({why})." for name, why in without),
+        ),
     )
 
 
-def _targets(work: _Work) -> tuple[str, ...]:
-    given = work.params.targets
-    names = given or [a.name for a in work.subject.faces.table.attributes]
-    return tuple(dict.fromkeys(names))
-
-
-def _decided(work: _Work, name: str) -> Decided | str:
-    params = work.params
-    if name == OWN:
-        return own_decision(work.subject, work.network, work.module)
-    spec = (name, params.layer, params.probes, params.level_of)
-    return probe_decision(work.subject, work.network, work.module, spec)
-
-
-def _of_target(work: _Work, number: int, decided: Decided) -> _Told:
-    subject, params = work.subject, work.params
+def _of_target(
+    subject: Subject,
+    params: Params,
+    network: Network,
+    regions: Regions,
+    decided: Decided,
+    *,
+    prefix: str,
+) -> Outcome:
+    """What came of one decision; keys of its arrays begin with the prefix."""
+    faces, attributes = subject.faces, [a.name for a in subject.faces.table.attributes]
+    compared = [name for name in attributes if params.groups is None or name in params.groups]
     rng = subject.rng("attribution", decided.target)
-    images = drawn_images(subject.faces, decided.candidates, params.images, rng)
-    shown = shown_groups(subject.faces, images, work.attributes, subject.small_groups)
-    methods, absent = _applicable(work, decided, images)
+    images = drawn_images(faces, decided.candidates, params.images, rng)
+    clusters = faces.clusters[images]
+    shown = shown_groups(faces, images, compared, subject.small_groups)
+    methods, absent = _applicable(subject.name, params, network, decided, images)
+    titles = tuple(method.title for method in methods)
     question = Question(
         decided.module,
         decided.targets_for(images),
         methods,
         params.given,
-        work.regions,
+        regions,
         params.map_side,
         params.batch_size,
     )
-    sample = Sample(images, subject.faces.clusters[images], shown.member)
-    sums = map_sums(subject, work.network, decided, question, sample)
-    trust = _checked(work, question, decided, images, absent=absent)
-    unit = "images" if len(np.unique(sample.clusters)) == len(images) else "clusters of images"
-    shares = Shares(
-        Means(sums.totals, unit=unit),
-        tuple(method.title for method in methods),
-        tuple(i for i, standing in enumerate(trust.standing) if standing == "passes"),
-        work.regions,
-        shown,
-        decided.layer,
-        decided.target,
-        params.level,
-    )
-    blocks, arrays = _blocks(work, number, decided, shares, sums=sums, trust=trust)
-    return _Told(
-        decided,
-        (*blocks, trust.block, *shown.ledgers),
-        arrays,
-        findings_of(shares, trust, alpha=subject.multiplicity.alpha),
-        _limits(decided, shown, sums, methods, absent=absent, n_images=len(images)),
-    )
-
-
-def _blocks(
-    work: _Work, number: int, decided: Decided, shares: Shares, *, sums: MapSums, trust: Checked
-) -> tuple[list[Block], Arrays]:
-    blocks: list[Block] = [face_regions.by_method(shares)]
-    arrays: Arrays = {}
-    areas = drawn_areas(work.template, work.network.preprocessing)
-    # The target's own levels first.
-    for attribute in sorted(work.attributes, key=lambda name: name != decided.target):
-        key = f"target{number}-{work.attributes.index(attribute)}-maps"
-        block, maps = maps_block(shares, attribute, sums, trust, said=decided.said, areas=areas)
-        blocks.append(block.model_copy(update={"maps": key}))
-        arrays[key] = maps
-        blocks.append(face_regions.by_group(shares, attribute))
-    blocks.append(face_regions.outside_table(shares, work.attributes))
-    return blocks, arrays
-
-
-def _applicable(
-    work: _Work, decided: Decided, images: npt.NDArray[np.int64]
-) -> tuple[tuple[Method, ...], tuple[tuple[str, str], ...]]:
-    few = images[:_TRIED]
-    batch: Tensor = next(iter(work.network.batches(few, _TRIED)))
-    targets = decided.targets_for(images)(batch, np.arange(len(few)))
-    kept, absent = [], []
-    for method in (one for one in METHODS if one.name in work.params.methods):
-        said = why_not(method, decided.module, batch, targets, _TRIAL)
-        if said is None:
-            kept.append(method)
-        else:
-            absent.append((method.title, said))
-    if not kept:
-        reasons = "; ".join(f"{name}: {why}" for name, why in absent)
-        raise AnalysisError(f"no method applies to {work.subject.name}: {reasons}")
-    return tuple(kept), tuple(absent)
-
-
-_TRIAL = MethodSettings(windows=2, steps=2)
-
-
-def _checked(
-    work: _Work,
-    question: Question,
-    decided: Decided,
-    images: npt.NDArray[np.int64],
-    *,
-    absent: Sequence[tuple[str, str]],
-) -> Checked:
-    subject, params = work.subject, work.params
-    rng = subject.rng("attribution trust", decided.target)
-    _, first = np.unique(subject.faces.clusters[images], return_index=True)
-    places = np.sort(rng.permutation(first)[: params.trust_images])
-    sample = TrustSample(images[places], places)
-    return trust_block(
-        trust_totals(
-            subject, work.network, decided, question, sample, seed=int(rng.integers(2**31))
-        ),
-        [method.title for method in question.methods],
+    sample = Sample(images, clusters, shown.member)
+    sums = map_sums(subject, network, decided, question, sample)
+    trust = trust_block(
+        trust_totals(subject, network, decided, question, images, n_checked=params.trust_images),
+        titles,
         absent,
         layer=decided.layer,
         target=decided.target,
         level=params.level,
     )
+    unit = "images" if len(np.unique(clusters)) == len(images) else "clusters of images"
+    shares = Shares(
+        Means(sums.totals, unit=unit),
+        titles,
+        tuple(i for i, standing in enumerate(trust.standing) if standing == "passes"),
+        regions,
+        shown,
+        decided.layer,
+        decided.target,
+        params.level,
+    )
+    blocks: list[Block] = [by_method(shares)]
+    arrays = {}
+    # The target's own levels first.
+    for attribute in sorted(compared, key=lambda name: name != decided.target):
+        key = f"{prefix}-{compared.index(attribute)}-maps"
+        block, arrays[key] = maps_block(shares, attribute, sums, decision=decided.said, key=key)
+        blocks += [block, by_group(shares, attribute)]
+    blank = dict(zip(titles, sums.blank.tolist(), strict=True))
+    return Outcome(
+        blocks=(*blocks, outside_table(shares, compared), trust.block, *shown.ledgers),
+        arrays=arrays,
+        findings=tuple(findings_of(shares, alpha=subject.multiplicity.alpha)),
+        limits=limits_of_target(decided, shown, blank, absent, len(images)),
+    )
 
 
-def _limits(
-    decided: Decided,
-    shown: ShownGroups,
-    sums: MapSums,
-    methods: Sequence[Method],
-    *,
-    absent: Sequence[tuple[str, str]],
-    n_images: int,
-) -> tuple[str, ...]:
-    sentences = [f"{name} was not used for {decided.target}: {why}." for name, why in absent]
-    if n_images < len(decided.candidates):
-        sentences.append(
-            f"{decided.target}: {n_images} of {len(decided.candidates)} images were attributed, "
-            "drawn evenly over the intersections."
-        )
-    sentences += [
-        f"{method.title} gave {blank} of {n_images} images no attribution at all about "
-        f"{decided.target}; they count as spread evenly."
-        for method, blank in zip(methods, sums.blank.tolist(), strict=True)
-        if blank
-    ]
-    hidden = sum(why is not None for why in shown.reasons)
-    if hidden:
-        sentences.append(
-            f"{decided.target}: {hidden} of {len(shown.groups) - 1} groups have no map and no "
-            "share, because a mean of few images could show a face."
-        )
-    return tuple(sentences)
+def _applicable(
+    name: str, params: Params, network: Network, decided: Decided, images: IntArray
+) -> tuple[tuple[Method, ...], tuple[tuple[str, str], ...]]:
+    """The methods that apply; titles of the others, and why they do not."""
+    few = images[:_TRIED]
+    batch = next(iter(network.batches(few, _TRIED)))
+    targets = decided.targets_for(images)(batch, np.arange(len(few)))
+    kept, absent = [], []
+    for method in (one for one in METHODS if one.name in params.methods):
+        said = why_not(method, decided.module, batch, targets, MethodSettings(windows=2, steps=2))
+        if said is None:
+            kept.append(method)
+        else:
+            absent.append((method.title, said))
+    if not kept:
+        reasons = "; ".join(f"{title}: {why}" for title, why in absent)
+        raise AnalysisError(f"no method applies to {name}: {reasons}")
+    return tuple(kept), tuple(absent)
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from bias_audit.analyses.ensembling.votes import (
 )
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import Units
-from bias_audit.analyses.targets import Target, targets_of, unknown_groups, unknown_targets
+from bias_audit.analyses.targets import targets_of, unknown_groups, unknown_targets
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
@@ -79,33 +79,24 @@ def ensemble(members: Sequence[Member], params: Params) -> Outcome:
 
 
 def _of_target(members: Sequence[Member], voters: Voters, params: Params) -> Outcome:
-    first = members[0].subject
+    first, level, target = members[0].subject, params.level, voters.target
+    plan = first.multiplicity
     attributes = [a.name for a in first.faces.table.attributes]
     names = [name for name in attributes if params.groups is None or name in params.groups]
     asked, ledgers = asked_groups(voters, first.faces, names, first.small_groups)
     found = overall(voters)
-    differences = vote_differences(
-        voters,
-        found,
-        asked,
-        first.multiplicity,
-        rng=first.rng("votes", voters.target.name),
-        level=params.level,
-    )
-    plan, level = first.multiplicity, params.level
+    rng = first.rng("votes", target.name)
+    differences = vote_differences(voters, found, asked, plan, rng=rng, level=level)
     block = votes_block(voters, found, asked, differences, plan, level=level)
+    reasons = voters.ballots[0].scores.part.reasons
+    left_out = ", ".join(f"{target.groups[i].label} ({why})" for i, why in reasons.items())
     return Outcome(
         blocks=(block, *soft_tables(voters, found, asked, level=level), *ledgers),
         findings=tuple(vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
-        limits=_left_out(voters.target, voters.ballots[0].scores.part.reasons),
+        limits=(f"Levels of {target.described} that were not voted on: {left_out}.",)
+        if reasons
+        else (),
     )
-
-
-def _left_out(target: Target, reasons: dict[int, str]) -> tuple[str, ...]:
-    if not reasons:
-        return ()
-    names = ", ".join(f"{target.groups[i].label} ({why})" for i, why in reasons.items())
-    return (f"Levels of {target.described} that were not voted on: {names}.",)
 
 
 def _related(members: Sequence[Member]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Subject, Workload
-from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures, erase, measures_of
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.erasing.erasure import ErasureSettings, erase, measures_of
 from bias_audit.analyses.erasing.leace import split_by_intersection, split_for
 from bias_audit.analyses.erasing.sentences import (
     QUANTITIES,
@@ -18,14 +18,7 @@ from bias_audit.analyses.erasing.sentences import (
     method_of,
 )
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.targets import (
-    INTERSECTION,
-    Measurable,
-    Target,
-    measurable,
-    targets_of,
-    unknown_targets,
-)
+from bias_audit.analyses.targets import INTERSECTION, measurable, targets_of, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 
@@ -53,41 +46,28 @@ def erasure(subject: Subject, params: Params) -> Outcome:
                 f"measured, because {subject.without_head}.",
             ),
         )
-    targets = targets_of(subject.faces.table, _names(params, subject.faces.table))
-    parts = [measurable(target, subject.faces.clusters, params.folds) for target in targets]
-    todo = [(t, part) for t, part in zip(targets, parts, strict=True) if not part.not_measured]
-    measures = _measures(subject, subject.head, params, todo)
+    faces, head = subject.faces, subject.head
+    names = params.targets or [attribute.name for attribute in faces.table.attributes]
+    parts = [
+        (target, measurable(target, faces.clusters, params.folds))
+        for target in targets_of(faces.table, names)
+    ]
+    todo = [(target, part) for target, part in parts if not part.not_measured]
+    measures = []
+    if todo:
+        shared = split_by_intersection(subject, head, params.folds)
+        title, total = f"Erasure on {subject.name}", params.folds * len(todo)
+        with subject.progress.step(title, total=total, unit="fold") as step:
+            for target, part in todo:
+                split = split_for(subject, head, target, part, shared)
+                found = erase(subject, head, target, part, split=split, settings=params, step=step)
+                measures.append(measures_of(found, faces.clusters, level=params.level))
     return Outcome(
-        blocks=blocks_of(measures, subject.head.name, subject.faces.clusters),
-        findings=findings_of(measures, subject.head.name, alpha=subject.multiplicity.alpha),
-        method=method_of(params, subject.head) if measures else (),
-        limits=(
-            *limits_of(measures, list(zip(targets, parts, strict=True))),
-            *likeness_limits(subject),
-        ),
+        blocks=blocks_of(measures, head.name, faces.clusters),
+        findings=tuple(findings_of(measures, head.name, alpha=subject.multiplicity.alpha)),
+        method=method_of(params, head) if measures else (),
+        limits=(*limits_of(measures, parts), *likeness_limits(subject)),
     )
-
-
-def _measures(
-    subject: Subject, head: Head, params: Params, todo: list[tuple[Target, Measurable]]
-) -> tuple[Measures, ...]:
-    if not todo:
-        return ()
-    shared = split_by_intersection(subject, head, params.folds)
-    result = []
-    title, total = f"Erasure on {subject.name}", params.folds * len(todo)
-    with subject.progress.step(title, total=total, unit="fold") as step:
-        for target, part in todo:
-            split = split_for(subject, head, target, part, shared)
-            erased = erase(subject, head, target, part, split=split, settings=params, step=step)
-            result.append(measures_of(erased, subject.faces.clusters, level=params.level))
-    return tuple(result)
-
-
-def _names(params: Params, faces: FaceTable) -> tuple[str, ...]:
-    if params.targets is not None:
-        return params.targets
-    return tuple(attribute.name for attribute in faces.attributes)
 
 
 def _problems(

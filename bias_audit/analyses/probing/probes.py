@@ -301,7 +301,7 @@ def _dependence(agreements: FloatArray) -> FloatArray:
     by_overlap = agreements[1:].mean()
     if by_overlap >= 1:
         return np.ones(len(agreements))
-    return np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
+    return np.asarray(np.clip((1 - agreements) / (1 - by_overlap), 0, 1))
 
 
 def shuffle_within_folds(
