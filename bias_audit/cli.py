@@ -420,7 +420,7 @@ def selftest_command(
 
 def _draw_power(path: Path, mode: Literal["full", "quick"], seed: int, out: Console) -> None:
     from bias_audit.report.figures.power_curve import write_power_curve
-    from bias_audit.selftest.trials import power_curves
+    from bias_audit.selftest.run import power_curves
 
     curves = power_curves(mode, seed=seed, progress=ConsoleProgress(out))
     data = write_power_curve(path, curves)

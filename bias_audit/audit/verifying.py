@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bias_audit.audit.plan import PlannedBackbone, find_faces, make_plan
+from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.backbones.loading import weights_sha256_of
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import AuditConfig
@@ -42,48 +42,43 @@ def weights_matches(result: AuditResult, files: Sequence[Path]) -> Iterator[Matc
     wanted = {s.backbone.weights_sha256: s.backbone.name for s in result.subjects}
     for file in files:
         try:
-            found = dict(_digests(result, file))
+            found = _digests(result, file)
         except AuditError as error:
             yield Match("weights", holds=False, told=str(error))
             continue
         names = [wanted[sha256] for sha256 in found if sha256 in wanted]
         if names:
             yield Match("weights", holds=True, told=f"{file} holds those of {', '.join(names)}")
-        else:
-            yield Match(
-                "weights",
-                holds=False,
-                told=f"{file} holds the weights of no backbone of this audit",
-                details=(
-                    *(f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()),
-                    *(f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()),
-                ),
-            )
+            continue
+        yield Match(
+            "weights",
+            holds=False,
+            told=f"{file} holds the weights of no backbone of this audit",
+            details=(
+                *(f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()),
+                *(f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()),
+            ),
+        )
 
 
-def _digests(result: AuditResult, file: Path) -> Iterator[tuple[str, str]]:
-    """Digest of the file's tensors in each architecture of the audit that they fit."""
-    problems, any_fits = [], False
+def _digests(result: AuditResult, file: Path) -> dict[str, str]:
+    """The architectures of the audit that the file's tensors fit, by the tensors' SHA-256."""
+    problems, found = [], {}
     for planned in make_plan(_config(result)).backbones:
+        source = planned.source
+        if source.refilled is None:
+            problems.append(f"{source.title}: its weights are no file that can be compared")
+            continue
         try:
-            sha256, what = _digest(planned, file)
+            built = source.refilled(planned.params, file)
         except BackboneError as error:
             problems.append(str(error))
             continue
-        any_fits = True
-        yield sha256, what
-    if not any_fits:
+        unfilled = {*built.missing, *built.misshapen}
+        found[weights_sha256_of(built.module, leave_out=unfilled)] = built.architecture
+    if not found:
         raise BackboneError("; ".join(dict.fromkeys(problems)))
-
-
-def _digest(planned: PlannedBackbone, file: Path) -> tuple[str, str]:
-    if planned.source.refilled is None:
-        raise BackboneError(
-            f"{planned.source.title}: its weights are no file that can be compared"
-        )
-    built = planned.source.refilled(planned.params, file)
-    unfilled = {*built.missing, *built.misshapen}
-    return weights_sha256_of(built.module, leave_out=unfilled), built.architecture
+    return found
 
 
 def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:

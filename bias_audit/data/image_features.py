@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +14,10 @@ from PIL import Image
 from scipy.ndimage import laplace
 
 from bias_audit.arrays import Float32Array, IntArray
+from bias_audit.cache import Cache, Entry
 from bias_audit.data.faces import Faces, ImageReference
 from bias_audit.data.images import decode, read_bytes
-from bias_audit.files import digest, read_arrays, write_arrays, writing
 from bias_audit.progress import Progress
-from bias_audit.software import software_of
 
 Thumbnail = npt.NDArray[np.uint8]
 QUALITIES = (
@@ -132,14 +129,15 @@ def image_features(
         DataError: An image that was readable when scanned is no longer.
         OutputError: The cache cannot be written.
     """
-    fingerprint = digest("image features", software_of(__name__).digest, *faces.pixels)
-    file = cache / "images" / f"{fingerprint}.npz"
-    table = _recalled(file, len(faces))
+    kept = Entry(Cache(cache / "images"), "image features", faces.pixels, describe)
+    table = _recalled(kept, len(faces))
     missing = np.flatnonzero(~table.done)
     if len(missing):
-        with _kept(file, table):
+        try:
             _describe_all(faces, table, missing, workers=workers, progress=progress)
-    return ImageFeatures(fingerprint, table.quality, table.thumbnails)
+        finally:  # an interrupted call goes on where it stopped
+            kept.write(table.arrays())
+    return ImageFeatures(kept.fingerprint, table.quality, table.thumbnails)
 
 
 @dataclass(frozen=True)
@@ -152,13 +150,13 @@ class _Table:
         return {"quality": self.quality, "thumbnails": self.thumbnails, "done": self.done}
 
 
-def _recalled(file: Path, n_images: int) -> _Table:
+def _recalled(kept: Entry, n_images: int) -> _Table:
     empty = _Table(
         np.zeros((n_images, len(QUALITIES)), dtype=np.float32),
         np.zeros((n_images, SIDE, SIDE, 3), dtype=np.uint8),
         np.zeros(n_images, dtype=np.bool_),
     )
-    stored = read_arrays(file)
+    stored = kept.read()
     if stored is None or stored.keys() != empty.arrays().keys():
         return empty
     fits = all(
@@ -166,17 +164,6 @@ def _recalled(file: Path, n_images: int) -> _Table:
         for name, array in empty.arrays().items()
     )
     return _Table(stored["quality"], stored["thumbnails"], stored["done"]) if fits else empty
-
-
-@contextmanager
-def _kept(file: Path, table: _Table) -> Iterator[None]:
-    """Keep what was computed, also after an interruption."""
-    try:
-        yield
-    finally:
-        with writing(file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_arrays(file, table.arrays())
 
 
 def describe(reference: ImageReference) -> tuple[Float32Array, Thumbnail]:

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from bias_audit.arrays import IntArray
+from bias_audit.cache import Cache, Entry
 from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import DTYPE, Exclusion, FaceTable, ImageReference, Records, fingerprint
 from bias_audit.data.images import NOT_FETCHED, NOT_INSTALLED, common_white
-from bias_audit.files import digest, read_arrays, write_arrays, writing
+from bias_audit.files import digest
 from bias_audit.progress import Progress
-from bias_audit.software import software_of
 
 _CHUNK = 16
 """Images per task of the pool."""
@@ -54,16 +54,20 @@ def open_once(
     """
     records = np.zeros(len(table), dtype=DTYPE)
     records["key"] = _keys(table.references)
-    memory = _Memory(cache / "scan" / f"{digest(table.name)}.npz") if cache else None
-    if memory is not None:
-        memory.recall(records)
+    memory = Entry(_cache(cache, "scan"), "opened images", (table.name,), open_once)
+    known = (memory.read() or {}).get("records")
+    others = np.zeros(0, dtype=DTYPE)  # what is known of images that are not in the table
+    if known is not None and known.dtype == DTYPE:
+        _, rows, places = np.intersect1d(records["key"], known["key"], return_indices=True)
+        records[rows] = known[places]
+        others = known[~np.isin(known["key"], records["key"])]
     missing = np.flatnonzero(~_done(records))
     if not len(missing):
         return records
 
     def keep() -> None:
-        if memory is not None:
-            memory.remember(records)
+        done = _done(records) & ~np.isin(records["reason"], _TRIED_AGAIN)
+        memory.write({"records": np.concatenate([records[done], others])})
 
     try:
         _open_all(
@@ -75,14 +79,18 @@ def open_once(
     return records
 
 
+def _cache(folder: Path | None, name: str) -> Cache:
+    return Cache(None if folder is None else folder / name)
+
+
 def _keys(references: Sequence[ImageReference]) -> list[bytes]:
     known: dict[Path, str] = {}
-    software, keys = software_of(__name__).digest, []
+    keys = []
     for reference in references:
         if reference.file not in known:
             known[reference.file] = _state(reference.file)
         row = "" if reference.row is None else f"{reference.row} {reference.column}"
-        keys.append(digest(software, str(reference.file), known[reference.file], row).encode())
+        keys.append(digest(str(reference.file), known[reference.file], row).encode())
     return keys
 
 
@@ -141,34 +149,6 @@ def _strict_pillow() -> Iterator[None]:
 
 def _done(records: Records) -> npt.NDArray[np.bool_]:
     return np.asarray((records["n_frames"] > 0) | (records["reason"] != b""))
-
-
-class _Memory:
-    """What was seen of images by code and libraries as they are now, in one file."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._software = np.array(software_of(__name__).digest)
-        self._others = np.zeros(0, dtype=DTYPE)
-        """Of images that are not in the table."""
-
-    def recall(self, records: Records) -> None:
-        """Fill in what is known of the images that have these keys."""
-        stored = read_arrays(self._file) or {}
-        known = stored.get("records")
-        if known is None or known.dtype != DTYPE or stored.get("software") != self._software:
-            return
-        _, rows, places = np.intersect1d(records["key"], known["key"], return_indices=True)
-        records[rows] = known[places]
-        self._others = known[~np.isin(known["key"], records["key"])]
-
-    def remember(self, records: Records) -> None:
-        """Keep what is done, beside what was known of other images."""
-        done = _done(records) & ~np.isin(records["reason"], _TRIED_AGAIN)
-        with writing(self._file.parent):
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept = np.concatenate([records[done], self._others])
-        write_arrays(self._file, {"records": kept, "software": self._software})
 
 
 @dataclass(frozen=True)
@@ -245,19 +225,14 @@ def unusable_images(table: FaceTable, records: Records) -> list[Exclusion]:
 def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArray:
     """Found now, or among the same images in the same order before."""
     columns = [np.ascontiguousarray(seen[name]) for name in ("hash", "mirrored", "thumbnail")]
-    code = software_of(near_duplicate_sets.__module__).digest
-    key = digest(code, *(column.tobytes() for column in columns))
-    file = None if cache is None else cache / "near_duplicates" / f"{key}.npz"
-    stored = None if file is None else read_arrays(file)
-    if stored is not None:
-        return stored["sets"]
-    with progress.step("Near duplicates", total=len(seen), unit="image") as step:
-        sets = near_duplicate_sets(*columns, step=step)
-    if file is not None:
-        with writing(file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_arrays(file, {"sets": sets})
-    return sets
+
+    def compute() -> dict[str, IntArray]:
+        with progress.step("Near duplicates", total=len(seen), unit="image") as step:
+            return {"sets": near_duplicate_sets(*columns, step=step)}
+
+    place = _cache(cache, "near_duplicates")
+    found = Entry(place, "near duplicates", columns, near_duplicate_sets)
+    return found.or_computed(compute)["sets"]
 
 
 def _text(value: bytes) -> str:

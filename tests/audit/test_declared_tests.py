@@ -45,7 +45,7 @@ SEVERAL = AuditConfig.model_validate(
 
 def test_families_are_those_of_every_backbone_and_of_all_together_once() -> None:
     plan = make_plan(SEVERAL)
-    each = {planned.kind: planned.families(PUBLISHED) for planned in plan.analyses}
+    each = {p.kind: p.analysis.families(p.params, PUBLISHED) for p in plan.analyses}
     # lifts, four targets above guessing, their order; nothing is claimed of single profiles
     assert (each["linear_probe"], each["group_profiles"]) == (6, 0)
     alone = each["linear_probe"] + each["intersections"]

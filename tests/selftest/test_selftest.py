@@ -19,10 +19,10 @@ from bias_audit.report.html import html
 from bias_audit.report.sections.selftest import selftest
 from bias_audit.report.view import audit_view
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
-from bias_audit.selftest.checks import coverage, maps, null, planted
-from bias_audit.selftest.run import keep, kept, kept_or_quick, self_test, started
+from bias_audit.selftest.checks import coverage, null, planted
+from bias_audit.selftest.run import keep, kept, kept_or_quick, n_trials, self_test
 from bias_audit.selftest.simulated import LIKENESS, Design, draw
-from bias_audit.selftest.trials import Mode, Sizes, Tolerance, Trials, share
+from bias_audit.selftest.trials import Mode, Sizes, Tolerance, Trials, share, started
 from tests.once import once
 from tests.report.synthetic import make_audit
 
@@ -40,13 +40,15 @@ TINY = Sizes(
 )
 
 
-class NoStep:
+class Counting:
+    n = 0
+
     def advance(self, count: int = 1) -> None:
-        """Say nothing."""
+        self.n += count
 
 
 def trials(seed: int = 0) -> Trials:
-    return Trials(seed, NoStep())
+    return Trials(seed, Counting())
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +100,17 @@ def test_numbers_depend_on_the_seed_and_on_it_alone(found: SelfTest) -> None:
     assert other != same
 
 
+def test_the_progress_knows_how_many_simulations_there_are() -> None:
+    sizes = replace(TINY, maps=1, adverse=1, deciding=3)
+    counted = trials()
+    for check in bias_audit.selftest.run._CHECKS:
+        list(check(sizes, counted))
+    assert isinstance(counted.step, Counting) and counted.step.n == n_trials(sizes)
+
+
 def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
     with started(2) as executor:
-        again = list(planted.rows(TINY, Trials(1, NoStep(), executor)))
+        again = list(planted.rows(TINY, Trials(1, Counting(), executor)))
     assert [r.estimate for r in again] == [r.estimate for r in found.rows[: len(again)]]
 
 
@@ -121,10 +131,10 @@ def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) 
 
 def test_difference_maps_that_claim_too_much_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = replace(TINY, maps=20)
-    assert {row.outcome for row in maps.rows(sizes, trials())} == {"UNDECIDED"}
-    monkeypatch.setattr(maps, "ALPHA", 0.4)
-    assert {row.outcome for row in maps.rows(sizes, trials())} == {"NOT OK"}
-    assert not list(maps.rows(TINY, trials()))
+    assert {row.outcome for row in null.map_rows(sizes, trials())} == {"UNDECIDED"}
+    monkeypatch.setattr(null, "ALPHA", 0.4)
+    assert {row.outcome for row in null.map_rows(sizes, trials())} == {"NOT OK"}
+    assert not list(null.map_rows(TINY, trials()))
 
 
 def test_a_planted_direction_has_the_auc_that_is_said() -> None:
@@ -186,7 +196,7 @@ def test_a_kept_self_test_is_used_again(
     full = found.model_copy(update={"mode": "full"})
     keep(tmp_path, full)
     assert kept_or_quick(tmp_path, Silent()) == full
-    monkeypatch.setattr(bias_audit.selftest.run, "code_digest", lambda: "other code")
+    monkeypatch.setattr(bias_audit.selftest.run, "versions", lambda: {"numpy": "of tomorrow"})
     assert kept(tmp_path) is None
 
 

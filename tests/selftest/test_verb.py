@@ -52,7 +52,7 @@ def test_without_save_nothing_is_kept_and_a_failure_exits_1(
 def test_a_power_curve_needs_a_known_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bias_audit.selftest.trials.power_curves", lambda *_, **__: ())
+    monkeypatch.setattr("bias_audit.selftest.run.power_curves", lambda *_, **__: ())
     done = CliRunner().invoke(cli.app, ["selftest", "--power", str(tmp_path / "power.txt")])
     assert done.exit_code == 5
     assert "expected a name that ends in .svg or .png" in done.output.replace("\n", " ")

@@ -15,7 +15,7 @@ from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
 from bias_audit.results.history.latest import all_audits, latest_audits
 from bias_audit.zoo.costing import predictions
-from bias_audit.zoo.entries import DATABASE, entries, locked
+from bias_audit.zoo.entries import DATABASE, entries, zoo_locked
 from bias_audit.zoo.recovery import prune
 from bias_audit.zoo.standing import standings
 from tests.zoo.conftest import Zoo
@@ -179,7 +179,10 @@ def test_one_backbone_that_cannot_be_loaded_does_not_stop_the_others(zoo: Zoo) -
 
 
 def test_two_commands_never_collide(zoo: Zoo) -> None:
-    with locked(zoo.load().folder), pytest.raises(OutputError, match="another command is at work"):
+    with (
+        zoo_locked(zoo.load().folder),
+        pytest.raises(OutputError, match="another command is at work"),
+    ):
         zoo.run()
 
 

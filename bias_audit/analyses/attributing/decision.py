@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from bias_audit.analyses.analysis import Arrays, Input, Network, Subject
+from bias_audit.analyses.analysis import Network, Subject
 from bias_audit.analyses.attributing.face_regions import Regions
 from bias_audit.analyses.attributing.maps import Totals
 from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute, rewired
@@ -21,6 +21,7 @@ from bias_audit.analyses.attributing.sentences import Decided
 from bias_audit.analyses.attributing.trust import TrustSample, checked
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.backbones.pooling import OutputShape, units
+from bias_audit.cache import Arrays, Input
 from bias_audit.progress import Step
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.analysis import Arrays, Subject
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.attributing.decision import LinearMap, MapSums
 from bias_audit.analyses.attributing.face_regions import Shares
 from bias_audit.analyses.attributing.trust import Checked
@@ -25,6 +25,7 @@ from bias_audit.analyses.small_groups import (
     without_remainders,
 )
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.cache import Arrays
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.groups import EVERYONE, Attribute, Group

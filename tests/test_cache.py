@@ -1,0 +1,53 @@
+"""What was computed is kept for its owner, found again, and made again where it is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bias_audit.cache import Arrays, Cache, Entry
+from bias_audit.files import sha256_of
+
+
+def entry(cache: Cache, *inputs: str) -> Entry:
+    return Entry(cache, "count", inputs, sha256_of)
+
+
+def counted(begun: Arrays | None, stop: int = 3) -> Iterator[Arrays]:
+    for number in range(1 if begun is None else int(begun["n"]) + 1, stop + 1):
+        yield {"n": np.array(number)}
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_is_kept_is_not_computed_again(tmp_path: Path, in_memory: bool) -> None:
+    cache = Cache(None if in_memory else tmp_path / "cache")
+    for number, inputs in enumerate((["a"], ["b"], ["a", "b"], ["ab"])):
+        assert entry(cache, *inputs).read() is None
+        made = {"n": np.array(number)}
+        assert entry(cache, *inputs).or_computed(lambda made=made: made) == made
+        assert entry(cache, *inputs).or_computed(dict) == made
+
+
+def test_work_in_pieces_goes_on_where_it_was(tmp_path: Path) -> None:
+    begun = entry(Cache(tmp_path))
+    assert begun.resumed(lambda state: counted(state, stop=2)) == {"n": 2}
+    assert begun.read() == {"n": 2}
+    first, *_ = counted(begun.read())
+    assert first == {"n": 3}
+    assert begun.resumed(counted) == begun.resumed(counted) == {"n": 3}
+    assert entry(Cache(tmp_path), "other").resumed(lambda _: iter(())) is None
+
+
+def test_a_damaged_entry_is_computed_again(tmp_path: Path) -> None:
+    kept = entry(Cache(tmp_path))
+    kept.write({"x": np.arange(300)})
+    kept.path.write_bytes(kept.path.read_bytes()[:200])
+    assert kept.read() is None
+
+
+def test_the_cache_is_for_its_owner_only(tmp_path: Path) -> None:
+    entry(Cache(tmp_path / "cache")).write({"x": np.arange(3)})
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
