@@ -53,16 +53,10 @@ def forget_errors(folder: Path) -> None:
 
 
 def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> str:
-    """Add a traceback to the folder's log.
+    """Add a traceback to the folder's log, and give the error in a line that names the log.
 
-    Args:
-        error: A defect.
-        folder: Of the run.
-        is_inside: Whether the line is read in the folder, where the log needs no path.
-
-    Returns:
-        The error in a line, with where its traceback is, unless that could not be written, as on
-        a full disk.
+    Where the log cannot be written, as on a full disk, the line says the error alone; where the
+    line is read inside the folder, the log needs no path.
     """
     log = folder / _LOG
     line = f"{type(error).__name__}: {error}"
@@ -78,13 +72,7 @@ def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> st
 def analyses_of(
     subject: Subject, plan: Plan, prefix: str, costs: Costs
 ) -> Iterator[AnalysisResult]:
-    """Make every analysis of one backbone.
-
-    Args:
-        subject: The backbone, seen through the faces.
-        plan: The plan of the audit.
-        prefix: Begins the names of the folders for arrays.
-        costs: Told what each took.
+    """Make every analysis of one backbone; `prefix` begins the names of the folders for arrays.
 
     Raises:
         OutputError: The disk refuses.
@@ -101,12 +89,6 @@ def analyses_of_all(
     members: Sequence[Member], plan: Plan, prefix: str, costs: Costs
 ) -> Iterator[AnalysisResult]:
     """Make every analysis of all backbones together, which may read what was found on each.
-
-    Args:
-        members: The backbones with what was found on each.
-        plan: The plan of the audit.
-        prefix: Begins the names of the folders for arrays.
-        costs: Told what each took.
 
     Raises:
         OutputError: The disk refuses.
@@ -300,15 +282,10 @@ def _network_digest(network: Network) -> str:
 
 
 def keep_contributions(outcome: Outcome, subject: Subject, cache: Path) -> str | None:
-    """Write what an analysis measured, unit by unit, into the cache.
-
-    Args:
-        outcome: Of the analysis.
-        subject: That it looked at.
-        cache: The audit's cache folder.
+    """Write what an analysis measured, unit by unit, into the cache, and name the entry.
 
     Returns:
-        The name of the entry; None if the analysis has nothing to compare image by image.
+        None if the analysis has nothing to compare image by image.
 
     Raises:
         OutputError: The disk refuses.

@@ -43,10 +43,7 @@ class Cost:
 def estimate(plan: Plan, faces: Faces, n_reference: int = 0) -> tuple[Cost, ...]:
     """Time a forward pass of each architecture, without its weights, and one probe fit.
 
-    Args:
-        plan: What is to be done.
-        faces: Of which images.
-        n_reference: Reference images, which pass through every backbone as well.
+    Reference images, `n_reference`, pass through every backbone as well.
 
     Raises:
         BackboneError: An architecture cannot be built, or its layers are not found.

@@ -164,11 +164,8 @@ def _named(config: AuditConfig, problems: Iterable[Problem]) -> list[str]:
 def find_faces(plan: Plan, *, progress: Progress, with_backbones: bool = False) -> Faces:
     """Read the labels, open every image once, draw, cluster, and leave out small intersections.
 
-    Args:
-        plan: Of the audit.
-        progress: Where to report.
-        with_backbones: Before any image is opened, also say what is wrong with the backbones:
-            where a file is missing, or the labels cannot be used.
+    With backbones, before any image is opened, it is also said what is wrong with these: where a
+    file is missing, or the labels cannot be used.
 
     Raises:
         DataError: The source cannot be read, no image is usable, or every intersection is small.
@@ -272,10 +269,6 @@ def refuse_unanswerable(
 @contextmanager
 def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
     """Where something inside cannot be used, look at all backbones before saying so.
-
-    Args:
-        plan: Of the audit.
-        table: The annotated faces, once they are read.
 
     Raises:
         AuditError: What was raised inside; a `ConfigError` with all problems if there are more.

@@ -50,15 +50,10 @@ class Costs:
 def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     """Digests by kind, of all that can change a result.
 
-    Args:
-        plan: The audit.
-        faces: Its images.
-
-    Returns:
-        "weights": the bytes of the files they are in; "images": the bytes of the images used;
-        "labels": what is annotated of them; "config": the settings, without where files lie;
-        "code": the modules of this package behind each stage; "packages": the libraries. Besides,
-        "code of KIND" for each stage, to say which.
+    "weights": the bytes of the files they are in; "images": the bytes of the images used;
+    "labels": what is annotated of them; "config": the settings, without where files lie;
+    "code": the modules of this package behind each stage; "packages": the libraries. Besides,
+    "code of KIND" for each stage, to say which.
     """
     modules = {
         f"bias_audit.data.sources.{plan.config.data.kind}",
@@ -91,10 +86,6 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
 
 def file_digest(path: Path, cache: Path) -> str:
     """SHA-256 of a large file, taken again only if its size or time of change differ.
-
-    Args:
-        path: Of the file.
-        cache: The cache of an audit, `output.cache`.
 
     Raises:
         OSError: It cannot be read.

@@ -186,12 +186,8 @@ def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult,
 def locked(folder: Path, *, busy: str) -> Iterator[None]:
     """Hold a folder for one command; the system frees the lock of a process that dies.
 
-    Args:
-        folder: Made if it is not there.
-        busy: What to say if another command holds it.
-
     Raises:
-        OutputError: Another command holds it, or the folder cannot be written.
+        OutputError: Another command holds it, which `busy` says, or the folder cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -294,15 +290,9 @@ def head_of(
 ) -> Head | None:
     """Put the classification layer together from the weights and the recorded inputs.
 
-    Args:
-        backbone: The layer's.
-        activations: With what the layer receives.
-        reference: Images to compare with.
-        config: Of the audit.
-        progress: Where to report.
-
     Returns:
-        None where the backbone was loaded without one.
+        With the inputs of the reference images, if any; None where the backbone was loaded
+        without such a layer.
 
     Raises:
         DataError: A reference image became unreadable after the scan.
@@ -330,14 +320,8 @@ def _by_people(
 ) -> tuple[_Passed, Faces, Likeness | None]:
     """Count similar images as one person, and leave out intersections that then show few.
 
-    Args:
-        plan: Of the audit.
-        faces: As drawn.
-        seen: The first backbone.
-        passed: Gives it for fewer images, whose activations are kept.
-
     Returns:
-        The backbone, its faces in clusters of people, and how similar they are.
+        The first backbone, its faces in clusters of people, and how similar they are.
     """
     config, settings = plan.config, plan.config.sampling.unrecorded_identity
     while True:

@@ -84,13 +84,9 @@ def _digests(result: AuditResult, file: Path) -> dict[str, str]:
 def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
     """Say whether faces at hand are the images and labels that were audited.
 
-    Every image is opened anew; file names and order do not matter.
-
-    Args:
-        result: The audit.
-        path: A config, whose data and sampling are used; or the place of the data, which stands
-            for the one in the audit's own config.
-        progress: Told while images are opened.
+    Every image is opened anew; file names and order do not matter. The path is a config, whose
+    data and sampling are used; or the place of the data, instead of the one in the audit's own
+    config.
     """
     try:
         config = load_config(path) if path.suffix in _CONFIGS else _moved(_config(result), path)

@@ -59,13 +59,8 @@ def self_test(
 ) -> SelfTest:
     """Run the audit's own code on simulated activations.
 
-    Args:
-        mode: "full" takes minutes, "quick" seconds; with few trials most checks that do not fail
-            stay undecided.
-        seed: Of all simulated audits.
-        progress: Where to report.
-        sizes: How many audits; default: those of the mode.
-        processes: On how many to make them; default: one for "quick", otherwise one per core.
+    The full one takes minutes, the quick one seconds; with few trials most checks that do not fail
+    stay undecided. By default the quick one uses one process, the full one one per core.
     """
     began, date = time.monotonic(), datetime.now(UTC)
     sizes = sizes or SIZES[mode]
@@ -104,17 +99,13 @@ def code_digest() -> str:
 
 
 def place_of(cache: Path, mode: Mode) -> Entry:
-    """Where the self-test of this code and these libraries is kept in an audit's cache."""
+    """Where the self-test of this module's code and libraries is kept in an audit's cache."""
     software = (f"{name} {number}" for name, number in versions().items())
-    return Entry(Cache(cache / "selftest"), mode, tuple(software), self_test)
+    return Entry(Cache(cache / "selftest"), mode, tuple(software), n_trials)
 
 
 def kept(cache: Path) -> SelfTest | None:
-    """The self-test of this code and these libraries that a cache holds, a full one first.
-
-    Args:
-        cache: The cache of an audit, `output.cache`.
-    """
+    """The self-test of this code and these libraries that a cache holds, a full one first."""
     modes: tuple[Mode, ...] = ("full", "quick")
     for mode in modes:
         place = place_of(cache, mode)
@@ -179,11 +170,7 @@ def power_curves(
 ) -> tuple[PowerCurve, ...]:
     """Share of simulated audits that claim a planted attribute, by its strength.
 
-    Args:
-        mode: "full" makes ten times as many audits as "quick".
-        seed: Of all simulated audits.
-        progress: Where to report.
-        processes: On how many to make them; default: by mode.
+    The full curves rest on ten times as many audits as the quick ones.
     """
     n, curves = _REPETITIONS[mode], []
     total = n * len(PER_GROUP) * len(AUCS)

@@ -159,10 +159,7 @@ def chosen_entries(
 ) -> tuple[Entry, ...]:
     """The entries that match any of the patterns; all of them without patterns.
 
-    Args:
-        all_entries: Of a zoo.
-        patterns: Of a label, a data set, or "DATASET/LABEL"; * and ? stand for other characters.
-        source: The zoo's name, for messages.
+    A pattern is of a label, a data set, or "DATASET/LABEL"; * and ? stand for other characters.
 
     Raises:
         ConfigError: A pattern matches nothing.
@@ -196,16 +193,12 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def zoo_locked(folder: Path) -> AbstractContextManager[None]:
-    """Hold a zoo's folder for one command, so that two schedules never collide.
-
-    Raises:
-        OutputError: Another command holds it, or the folder cannot be written.
-    """
-    busy = (
-        f"another command is at work in {folder}: wait for it, or let the next scheduled run do "
-        "this one's work"
+    """Hold a zoo's folder for one command, so that two schedules never collide; see `locked`."""
+    return locked(
+        folder,
+        busy=f"another command is at work in {folder}: wait for it, or let the next scheduled run "
+        "do this one's work",
     )
-    return locked(folder, busy=busy)
 
 
 def next_folder(
@@ -213,21 +206,13 @@ def next_folder(
 ) -> Path:
     """Where the next audit of an entry goes: where an interrupted one left off, or a new folder.
 
-    Args:
-        root: The zoo's folder.
-        entry: One of its entries.
-        now: For the name of a new folder.
-        recorded: Resolved folders that the history knows. Without its result, such a one is
-            damaged, not unfinished.
+    A folder that the history knows, `recorded` (resolved), is damaged where it lacks its result,
+    not unfinished.
     """
     home = root / entry.place
-    unfinished = [
-        each
-        for each in run_folders(home)
-        if not (each / "audit.json").exists() and each.resolve() not in recorded
-    ]
-    if unfinished:
-        return unfinished[-1]
+    for folder in reversed(run_folders(home)):
+        if not (folder / "audit.json").exists() and folder.resolve() not in recorded:
+            return folder
     stamp = (now or datetime.now(UTC)).strftime(_STAMP)
     folder, number = home / stamp, 1
     while folder.exists():

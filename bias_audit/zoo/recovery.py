@@ -45,11 +45,7 @@ def prune(
 ) -> Iterator[str]:
     """Delete what the policy does not keep, and say so; the history keeps every number.
 
-    Args:
-        zoo: The zoo.
-        entries: Its entries. Audits of others are old as well: they are no longer in the config.
-        mode: "tell" deletes nothing.
-        now: For the age of audits.
+    Audits of other entries than these are old: they are no longer in the config.
 
     Raises:
         OutputError: Another command is at work in the zoo's folder, or the disk refuses.
@@ -121,12 +117,7 @@ _HOUR: Final = 3600.0
 def recover(zoo: ZooConfig, entries: Sequence[Entry], progress: Progress) -> None:
     """Put the history right, and into it the audits that an interruption kept out.
 
-    Call it with the zoo's folder locked.
-
-    Args:
-        zoo: The zoo.
-        entries: All of its entries.
-        progress: Where to report.
+    Call it with the zoo's folder locked and all of its entries.
 
     Raises:
         OutputError: The history cannot be written, or is of a newer release.

@@ -28,14 +28,10 @@ _NAME: Final = ".unheard"
 def begin(folder: Path, last_run: int) -> int:
     """Note that a run begins, and say up to which run all were heard to their end.
 
-    Call it with the zoo's folder locked.
-
-    Args:
-        folder: The zoo's.
-        last_run: Id of the last run in the history; 0 where there is none.
+    Call it with the zoo's folder locked, and the id of the last run in the history (or 0).
 
     Returns:
-        `last_run`, or what the first of the runs that were cut short had noted.
+        That id, or what the first of the runs that were cut short had noted.
 
     Raises:
         OutputError: The disk refuses.
@@ -48,9 +44,6 @@ def begin(folder: Path, last_run: int) -> int:
 
 def end(folder: Path) -> None:
     """Note that a run was heard: its report is written, and its outcome told.
-
-    Args:
-        folder: The zoo's.
 
     Raises:
         OutputError: The disk refuses.
@@ -127,19 +120,12 @@ def run_zoo(
     force: bool = False,
     heard: Literal["now", "later"] = "now",
 ) -> ZooRun:
-    """Audit what is new or stale; audits that hold are left as they are.
+    """Audit what is new or stale; audits that hold are left as they are, unless forced.
 
     Every audit enters the history as it ends. After an interruption the same call goes on: audits
-    that had ended stay, the others go on from what their stages had stored.
-
-    Args:
-        zoo: The zoo.
-        chosen: Its entries, or some of them.
-        command: What the user typed, for the provenance.
-        progress: Where to report.
-        force: Also repeat audits that hold.
-        heard: "later" if the caller has yet to tell what came of it, and then calls
-            `hearing.end`; until then the next run tells it again.
+    that had ended stay, the others go on from what their stages had stored. A caller who has yet
+    to tell what came of it says heard="later", and then calls `end`; until then the next run tells
+    it again.
 
     Raises:
         OutputError: Another command is at work in the zoo's folder, or the disk refuses.

@@ -31,13 +31,8 @@ def compare_new(
     """Compare the newest audit of every entry with the one before, where that was not done yet.
 
     What changed is written into the newer run folder (`diff.html`, `diff.json`) and the history.
-
-    Args:
-        zoo: The zoo, with its plan for changes.
-        entries: Which of its entries.
-        progress: Where to report.
-        told: Ids of audits that an earlier run ended with. One that was compared by a run which
-            was interrupted is compared again, so that its gate is heard.
+    An audit that was compared by a run which was interrupted, so that its id is not among `told`,
+    is compared again, so that its gate is heard.
 
     Returns:
         Why the plan for changes stops a pipeline, one sentence for each such audit.
@@ -95,12 +90,6 @@ def standings(
     zoo: ZooConfig, chosen: Sequence[Entry], *, progress: Progress, now: datetime | None = None
 ) -> tuple[Standing, ...]:
     """Compare what every audit rests on with what it rested on when it was made.
-
-    Args:
-        zoo: The zoo.
-        chosen: Its entries, or some of them.
-        progress: Where to report.
-        now: Of today, for the age of audits.
 
     Raises:
         OutputError: The history cannot be read.

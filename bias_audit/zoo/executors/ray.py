@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -88,9 +88,8 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
             retry_exceptions=False,
             runtime_env=environment,
         )(_work_remotely)
-        here = _Here(Path.cwd(), software_of(_CODE).code)
-        threads = max(1, int(params.cpus))
-        waiting = {remote.remote(work, task, threads, here): task for task in tasks}
+        code, threads = software_of(_CODE).code, max(1, int(params.cpus))
+        waiting = {remote.remote(work, task, threads, Path.cwd(), code): task for task in tasks}
         progress.say(f"{len(tasks)} audits handed to the cluster")
         try:
             yield from _collected(ray, waiting, progress)
@@ -100,26 +99,18 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
             raise
 
 
-@dataclass(frozen=True)
-class _Here:
-    """What a worker must have in common with the command."""
-
-    folder: Path
-    code: str
-
-
-def _work_remotely(work: Work, task: Task, threads: int, here: _Here) -> Done:
-    """Runs on a worker, where relative paths mean what they mean to the command.
+def _work_remotely(work: Work, task: Task, threads: int, folder: Path, code: str) -> Done:
+    """Runs on a worker, where relative paths mean what they mean to the command in its folder.
 
     Its lines are shown where the command runs.
     """
     why, node = None, socket.gethostname()
-    if not here.folder.is_dir():
+    if not folder.is_dir():
         why = (
-            f"node {node} does not see {here.folder}, where the command runs; expected a file "
+            f"node {node} does not see {folder}, where the command runs; expected a file "
             "system that all nodes of the cluster share"
         )
-    elif software_of(_CODE).code != here.code:
+    elif software_of(_CODE).code != code:
         why = (
             f"node {node} has other code of bias-audit, in {_ROOT}; expected that of the "
             "command: install the same release on all nodes, and start Ray again"
@@ -127,7 +118,7 @@ def _work_remotely(work: Work, task: Task, threads: int, here: _Here) -> Done:
     if why is not None:
         return Done(task.key, 0.0, error=why, is_refused=True)
     torch.set_num_threads(threads)
-    with chdir(here.folder):
+    with chdir(folder):
         return work(task, LineProgress(task.label))
 
 
