@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from bias_audit.durations import duration
 from bias_audit.progress import Step
 
 _PLAIN_SECONDS = 30.0
@@ -149,9 +150,10 @@ class _PlainStep:
             self._told = now
             left = (now - self._began) / self._done * (self._total - self._done)
             self._progress.say(
-                f"{self._title}: {self._done} of {self._total}, about {left:.0f} s left"
+                f"{self._title}: {self._done} of {self._total}, about {duration(left)} left"
             )
 
     def close(self) -> None:
         seconds = time.monotonic() - self._began
-        self._progress.say(f"{self._title}: {self._done} {self._unit}s done in {seconds:.0f} s")
+        taken = duration(seconds)
+        self._progress.say(f"{self._title}: {self._done} {self._unit}s done in {taken}")

@@ -44,6 +44,7 @@ from bias_audit.cache import Cache
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.duplicates import identity_cautions
 from bias_audit.data.faces import Faces, data_record, exclusions_csv
+from bias_audit.durations import duration
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
@@ -260,7 +261,7 @@ def _passed(
     activations, n_passed = extraction.activations, extraction.forward_images
     if n_passed:
         resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
-        progress.say(f"{name}: {n_passed} images in {extraction.seconds:.0f} s{resumed}")
+        progress.say(f"{name}: {n_passed} images in {duration(extraction.seconds)}{resumed}")
     else:
         progress.say(f"{name}: all activations were stored already, no forward pass")
     costs.passes("forward pass", extraction.seconds, images=n_passed, size=activations.size)

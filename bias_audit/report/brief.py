@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from bias_audit.report.numbers import counted, duration, signed_interval
+from bias_audit.durations import duration
+from bias_audit.report.numbers import counted, signed_interval
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.results.blocks import Curve, LayerCurve

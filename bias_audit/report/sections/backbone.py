@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bias_audit.durations import duration
 from bias_audit.report.elements import BlockView, Fact, Failure
 from bias_audit.report.figures.style import PLAIN, Palette, shortened
-from bias_audit.report.numbers import count, counted, duration, sentence
+from bias_audit.report.numbers import count, counted, sentence
 from bias_audit.report.sections.drawing import figure_of
 from bias_audit.report.sections.findings import FindingsView, findings
 from bias_audit.report.sections.paper import details, is_drawn, new_notes

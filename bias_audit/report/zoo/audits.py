@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.numbers import count, duration
+from bias_audit.durations import duration
+from bias_audit.report.numbers import count
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import shape_of
 from bias_audit.results.history.records import Audit, History

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bias_audit.durations import duration
 from bias_audit.report.elements import Column, Table
-from bias_audit.report.numbers import count, counted, duration, size
+from bias_audit.report.numbers import count, counted, size
 from bias_audit.results.history.records import Cost, History
 
 _MOST_ROWS: Final = 300

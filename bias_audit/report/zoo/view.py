@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bias_audit.durations import duration
 from bias_audit.report.elements import Fact
-from bias_audit.report.numbers import counted, duration
+from bias_audit.report.numbers import counted
 from bias_audit.report.sections.cover import written_date
 from bias_audit.report.zoo.attention import KINDS, Notice, notices
 from bias_audit.report.zoo.audits import AuditsView, audits
