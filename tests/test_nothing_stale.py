@@ -150,7 +150,7 @@ def _of_images(folder: Path, entries: dict[str, tuple[Key, set[str]]]) -> None:
     network = LoadedNetwork(backbone, faces, settings)
     with watched() as ran:
         next(network.batches(np.arange(2), 2))
-    entries["network"] = lambda: network.fingerprint, ran
+    entries["network"] = lambda: LoadedNetwork(backbone, faces, settings).fingerprint, ran
     with watched() as ran:
         random_weights.with_random_weights(backbone, 1, calibrated_on="")
     entries["random weights"] = lambda: random_weights._fingerprint(backbone, 1, ""), ran

@@ -94,52 +94,27 @@ def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None
     return faces
 
 
-@dataclass(frozen=True)
 class LoadedNetwork:
-    """A loaded backbone with the faces of an audit."""
+    """A loaded backbone with the faces of an audit; see `analyses.analysis.Network`."""
 
-    backbone: Backbone
-    faces: Faces
-    config: AuditConfig
+    def __init__(self, backbone: Backbone, faces: Faces, config: AuditConfig) -> None:
+        """Keep what an analysis may ask for; nothing is moved to a device yet."""
+        self._backbone, self._faces, self._settings = backbone, faces, config.activations
+        self.fingerprint = digest(software_of(__name__).digest, *made_by(), backbone.fingerprint)
+        self.preprocessing: Preprocessing = backbone.preprocessing
+        self.shapes: Mapping[str, OutputShape] = backbone.shapes
+        self.without_classes = None if backbone.head is not None else backbone.without_head
+        self.data: Component = config.data
 
     @property
-    def fingerprint(self) -> str:
-        """Changes with the weights, the preprocessing, and the code that brings images here."""
-        return digest(software_of(__name__).digest, *made_by(), self.backbone.fingerprint)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the backbone runs.
+    def module(self) -> nn.Module:
+        """On its device, as it was recorded.
 
         Raises:
             BackboneError: The device is not there.
         """
-        return resolve_device(self.config.activations.device)
-
-    @property
-    def module(self) -> nn.Module:
-        """On its device, as it was recorded."""
-        return self.backbone.module.to(self.device).to(memory_format=torch.channels_last)
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """That of the backbone."""
-        return self.backbone.preprocessing
-
-    @property
-    def shapes(self) -> Mapping[str, OutputShape]:
-        """Of the layers that are audited."""
-        return self.backbone.shapes
-
-    @property
-    def without_classes(self) -> str | None:
-        """Why the backbone returns no class scores; None where it does."""
-        return None if self.backbone.head is not None else self.backbone.without_head
-
-    @property
-    def data(self) -> Component:
-        """The source of the faces."""
-        return self.config.data
+        device = resolve_device(self._settings.device)
+        return self._backbone.module.to(device).to(memory_format=torch.channels_last)
 
     def batches(self, images: IntArray, size: int) -> Iterator[Tensor]:
         """Some images, preprocessed, at most `size` at a time.
@@ -147,12 +122,12 @@ class LoadedNetwork:
         Raises:
             DataError: An image became unreadable after the scan.
         """
-        device = self.device
+        device = resolve_device(self._settings.device)
         decoded = decoded_batches(
-            [self.faces.table.references[image] for image in images],
+            [self._faces.table.references[image] for image in images],
             self.preprocessing,
             batch_size=size,
-            workers=self.config.activations.workers,
+            workers=self._settings.workers,
         )
         try:
             for _, pixels in decoded:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bias_audit.audit.guarding import refuse_few, refuse_small_intersections
+from bias_audit.audit.analysing import refuse_few, refuse_small_intersections
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
 from bias_audit.results.blocks import GroupRow, GroupTable, UnitMap
