@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +15,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
 
-from bias_audit.analyses.analysis import (
-    Analysis,
-    Head,
-    JointAnalysis,
-    Member,
-    Network,
-    Outcome,
-    Subject,
-)
+from bias_audit.analyses.analysis import Analysis, Head, JointAnalysis, Member, Outcome, Subject
 from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.small_groups import small_intersections
 from bias_audit.audit.plan import Plan, PlannedAnalysis
@@ -188,7 +181,11 @@ def _found(
             torch.set_num_threads(threads)
         refuse_few(outcome.blocks, outcome.findings, fewest)
         findings = (finding.text for finding in outcome.findings)
-        quoted = [name for subject in subjects for name in _names_of_others(subject)]
+        quoted = []  # names that others chose, which sentences may hold
+        for subject in subjects:
+            for attribute in subject.faces.table.attributes:
+                quoted += [attribute.name, *attribute.levels]
+            quoted += [subject.name, *subject.activations.layers]
         refuse_overclaims((*findings, *outcome.method, *outcome.limits), quoted)
     except OutputError:
         raise  # a full disk stops the audit; it says nothing about the analysis
@@ -213,34 +210,21 @@ def _found(
     return result.model_copy(update=done), outcome.arrays
 
 
-def _names_of_others(subject: Subject) -> list[str]:
-    """Names that others chose, which sentences may hold."""
-    levels = [name for a in subject.faces.table.attributes for name in (a.name, *a.levels)]
-    return [*levels, subject.name, *subject.activations.layers]
-
-
 def analysis_entry(planned: PlannedAnalysis, subject: Subject, config: AuditConfig) -> Entry:
     """Where the result of an analysis is kept: by everything that it depends on."""
     return _entry(planned, config, *_inputs(subject, config))
 
 
 def _entry(planned: PlannedAnalysis, config: AuditConfig, *of_subjects: str) -> Entry:
-    inputs = (
-        planned.params.model_dump_json(),
-        refuse_overclaims,  # what it refuses now was never kept
-        *map(_audit_in, planned.analysis.reads(planned.params)),
-        *of_subjects,
-    )
+    audits = []
+    for folder in planned.analysis.reads(planned.params):
+        with suppress(OutputError):  # the analysis, which needs it, will say so
+            audits.append(digest(audit_bytes(folder)))
+    # What is refused now was never kept.
+    inputs = (planned.params.model_dump_json(), refuse_overclaims, *audits, *of_subjects)
     return Entry(
         Cache(config.output.cache / "analyses"), planned.kind, inputs, planned.analysis.run
     )
-
-
-def _audit_in(folder: Path) -> str:
-    try:
-        return digest(audit_bytes(folder))
-    except OutputError:
-        return ""  # the analysis, which needs it, will say so
 
 
 def _inputs(subject: Subject, config: AuditConfig) -> Iterator[str]:
@@ -261,7 +245,9 @@ def _inputs(subject: Subject, config: AuditConfig) -> Iterator[str]:
         for step in subject.training.steps:
             yield digest(step.name, step.activations.fingerprint, _head_digest(step.head))
     if subject.network is not None:
-        yield _network_digest(subject.network)
+        network = subject.network
+        yield network.fingerprint
+        yield digest(network.data.model_dump_json(), str(network.without_classes))
 
 
 def faces_digest(faces: Faces) -> str:
@@ -284,11 +270,6 @@ def _head_digest(head: Head | None) -> str:
         return ""
     arrays = (head.weight, head.bias, head.reference)
     return digest(head.name, *(b"" if a is None else a.tobytes() for a in arrays))
-
-
-def _network_digest(network: Network) -> str:
-    data = network.data.model_dump_json()
-    return digest(network.fingerprint, data, str(network.without_classes))
 
 
 def keep_contributions(outcome: Outcome, subject: Subject, cache: Path) -> str | None:

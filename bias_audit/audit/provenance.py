@@ -115,30 +115,20 @@ def _labels(faces: Faces) -> str:
 
 def _config(plan: Plan) -> str:
     """Settings that change a number. Faces and weights count by content, not by where they lie."""
-    config = plan.config
-    own = config.model_dump_json(
-        exclude={
-            "output": True,
-            "declarations": True,
-            "changes": True,
-            "data": True,
-            "backbones": True,
-            "name": True,
-            "description": True,
-            "sampling": {"max_identity_share"},
-        }
-    )
+    whole = ("output", "declarations", "changes", "data", "backbones", "name", "description")
+    left_out: dict[str, bool | set[str]] = dict.fromkeys(whole, True)
+    own = plan.config.model_dump_json(exclude=left_out | {"sampling": {"max_identity_share"}})
     backbones = []
     for planned in plan.backbones:
-        places = {name for name, value in planned.params if _is_place(value)}
-        params = planned.params.model_dump(mode="json", exclude=places)
+        paths = {
+            name
+            for name, value in planned.params
+            if all(isinstance(v, Path) for v in (value if isinstance(value, tuple) else [value]))
+            and value != ()
+        }
+        params = planned.params.model_dump(mode="json", exclude=paths)
         backbones.append(json.dumps([planned.kind, params], sort_keys=True))
     return digest(own, *backbones)
-
-
-def _is_place(value: object) -> bool:
-    parts = value if isinstance(value, tuple) and value else (value,)
-    return all(isinstance(part, Path) for part in parts)
 
 
 _PACKAGES = (

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.activations.likeness import Likeness
 from bias_audit.activations.store import StoredActivations
-from bias_audit.analyses.analysis import Control, Head, Member, Step, Subject, Training
+from bias_audit.analyses.analysis import Head, Member, Step, Subject, Training
 from bias_audit.analyses.small_groups import without_small_intersections
 from bias_audit.audit.analysing import analyses_of, analyses_of_all, forget_errors
 from bias_audit.audit.controls import (
@@ -48,10 +48,12 @@ from bias_audit.durations import duration
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
-from bias_audit.results.audit import AnalysisResult, AuditResult, ControlRecord, SubjectResult
+from bias_audit.results.audit import AuditResult, ControlRecord, SubjectResult
 from bias_audit.results.judge import judge
 from bias_audit.results.selftest import SelfTest
 from bias_audit.results.store import read_audit, remove_unused_arrays, write_audit
+
+_UNASKED = "no analysis of this audit asked for it"
 
 
 def run(
@@ -101,40 +103,9 @@ def run(
         with costs.stage("self-test"):
             tested = selftest() if selftest else None
         run_id = digest(config_sha256(config), started.isoformat())[:8]
-        subjects: list[SubjectResult] = []
-        members: list[Member] = []
-        steps: tuple[Step, ...] = ()
-        alike: Likeness | None = None
-        about_images: tuple[ImageControl, ...] = ()
-        for index, planned in enumerate(plan.backbones):
-            took = Costs()
-            with took.stage("loading"):
-                backbone = _load(plan, planned, faces)
-            for sentence in backbone.record.assumed:
-                progress.say(f"Caution: {backbone.record.name}: {sentence}")
-            passed = partial(_passed, plan, backbone, reference, progress=progress, costs=took)
-            seen = passed(faces)
-            if index == 0:  # all backbones are seen through the same clusters
-                seen, faces, alike = _by_people(plan, faces, seen, passed)
-                with costs.stage("image controls", images=len(faces)):
-                    about_images = image_controls(plan, faces, progress=progress)
-            step = Step(backbone.record.name, seen.extraction.activations, seen.head)
-            steps = (*(steps if planned.step else ()), step)
-            training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
-            subject = _subject(
-                plan,
-                seen,
-                faces,
-                (*seen.controls, *about_images),
-                training,
-                likeness=alike,
-                progress=progress,
-            )
-            analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took))
-            subjects.append(_subject_result(plan, seen, subject, analyses, took))
-            members.append(
-                Member(dataclasses.replace(subject, network=None, controls=()), analyses)
-            )
+        faces, members, subjects = _audited(
+            plan, faces, reference, run_id, progress=progress, costs=costs
+        )
         unique = with_unique_names(subjects)
         renamed = [
             dataclasses.replace(
@@ -167,6 +138,80 @@ def run(
         write_audit(folder, result)
         remove_unused_arrays(folder, result)
     return result
+
+
+def _audited(
+    plan: Plan,
+    faces: Faces,
+    reference: Faces | None,
+    run_id: str,
+    *,
+    progress: Progress,
+    costs: Costs,
+) -> tuple[Faces, list[Member], list[SubjectResult]]:
+    """Every backbone, one after the other, and the faces that all were seen through."""
+    config = plan.config
+    subjects: list[SubjectResult] = []
+    members: list[Member] = []
+    steps: tuple[Step, ...] = ()
+    alike: Likeness | None = None
+    about_images: tuple[ImageControl, ...] = ()
+    for index, planned in enumerate(plan.backbones):
+        took = Costs()
+        with took.stage("loading"):
+            backbone = _load(plan, planned, faces)
+        for sentence in backbone.record.assumed:
+            progress.say(f"Caution: {backbone.record.name}: {sentence}")
+        passed = partial(_passed, plan, backbone, reference, progress=progress, costs=took)
+        seen = passed(faces)
+        if index == 0:  # all backbones are seen through the same clusters
+            seen, faces, alike = _by_people(plan, faces, seen, passed)
+            with costs.stage("image controls", images=len(faces)):
+                about_images = image_controls(plan, faces, progress=progress)
+        step = Step(backbone.record.name, seen.extraction.activations, seen.head)
+        steps = (*(steps if planned.step else ()), step)
+        controls = (*seen.controls, *about_images)
+        subject = Subject(
+            name=backbone.record.name,
+            faces=faces,
+            activations=seen.extraction.activations,
+            cache=Cache(config.output.cache / "intermediate"),
+            seed=config.seed,
+            progress=progress,
+            controls=controls,
+            head=seen.head,
+            without_head=backbone.without_head if plan.needs_head else _UNASKED,
+            shuffles=config.controls.shuffles,
+            refits=config.controls.refits,
+            multiplicity=plan.multiplicity(faces.table.attributes),
+            small_groups=config.small_groups,
+            training=Training(steps, planned.n_steps) if planned.n_steps > 1 else None,
+            architecture=backbone.record.architecture,
+            weights_sha256=backbone.record.weights_sha256,
+            network=LoadedNetwork(backbone, faces, config) if plan.needs_network else None,
+            likeness=alike,
+        )
+        analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took))
+        members.append(Member(dataclasses.replace(subject, network=None, controls=()), analyses))
+        extraction, head = seen.extraction, seen.head
+        there = [ControlRecord(kind=each.kind, name=each.name) for each in controls]
+        subjects.append(
+            SubjectResult(
+                backbone=backbone.record,
+                analyses=analyses,
+                extraction={
+                    "images": len(faces),
+                    "forward_images": extraction.forward_images,
+                    "resumed_at": extraction.resumed_at,
+                    "seconds": round(extraction.seconds, 1),
+                },
+                controls=(*there, *seen.absent),
+                head=head.name if head else None,
+                without_head=backbone.without_head if plan.needs_head and not head else None,
+                costs=tuple(took.stages),
+            )
+        )
+    return faces, members, subjects
 
 
 def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult, ...]:
@@ -336,58 +381,3 @@ def _by_people(
             return seen, people, alike
         refuse_unanswerable(plan, shown.table)
         faces, seen = shown, passed(shown)
-
-
-def _subject(
-    plan: Plan,
-    seen: _Passed,
-    faces: Faces,
-    controls: tuple[Control, ...],
-    training: Training | None,
-    *,
-    likeness: Likeness | None,
-    progress: Progress,
-) -> Subject:
-    config, backbone = plan.config, seen.backbone
-    unasked = "no analysis of this audit asked for it"
-    return Subject(
-        name=backbone.record.name,
-        faces=faces,
-        activations=seen.extraction.activations,
-        cache=Cache(config.output.cache / "intermediate"),
-        seed=config.seed,
-        progress=progress,
-        controls=controls,
-        head=seen.head,
-        without_head=backbone.without_head if plan.needs_head else unasked,
-        shuffles=config.controls.shuffles,
-        refits=config.controls.refits,
-        multiplicity=plan.multiplicity(faces.table.attributes),
-        small_groups=config.small_groups,
-        training=training,
-        architecture=backbone.record.architecture,
-        weights_sha256=backbone.record.weights_sha256,
-        network=LoadedNetwork(backbone, faces, config) if plan.needs_network else None,
-        likeness=likeness,
-    )
-
-
-def _subject_result(
-    plan: Plan, seen: _Passed, subject: Subject, analyses: tuple[AnalysisResult, ...], costs: Costs
-) -> SubjectResult:
-    extraction, head = seen.extraction, seen.head
-    there = (ControlRecord(kind=each.kind, name=each.name) for each in subject.controls)
-    return SubjectResult(
-        backbone=seen.backbone.record,
-        analyses=analyses,
-        extraction={
-            "images": len(subject.faces),
-            "forward_images": extraction.forward_images,
-            "resumed_at": extraction.resumed_at,
-            "seconds": round(extraction.seconds, 1),
-        },
-        controls=(*there, *seen.absent),
-        head=head.name if head else None,
-        without_head=subject.without_head if plan.needs_head and not head else None,
-        costs=tuple(costs.stages),
-    )

@@ -266,19 +266,7 @@ def outcome(results: tuple[Decodability, ...], criterion: Criterion) -> Outcome:
         blocks=(block,),
         seconds=0,
     )
-    backbone = BackboneRecord(
-        name="simulated",
-        kind="simulated",
-        architecture="none",
-        weights="none",
-        weights_sha256="",
-        licence="none",
-        preprocessing={},
-        layers=layers,
-        overrides={},
-        key_problems=(),
-        n_parameters=0,
-    )
+    backbone = BackboneRecord.model_construct(name="simulated", layers=layers)  # all it reads
     subject = SubjectResult(backbone=backbone, analyses=(analysis,), extraction={})
     (verdict,) = judge((criterion,), (subject,))
     return verdict.outcome
