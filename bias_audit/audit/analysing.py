@@ -26,15 +26,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError, AuditError, OutputError
 from bias_audit.files import digest, tell_damage, writing
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
-from bias_audit.results.blocks import (
-    AttributionMaps,
-    Block,
-    DifferenceMap,
-    Finding,
-    MethodComparison,
-    RobustnessCurves,
-    UnitMap,
-)
+from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.contributions import Contributions, has_contributions, write_contributions
 from bias_audit.results.store import audit_bytes, write_arrays
@@ -317,10 +309,6 @@ def _seeds(subject: Subject, n_seeds: int) -> tuple[str, ...]:
     )
 
 
-_OF_OTHER_THINGS = (MethodComparison, RobustnessCurves)
-"""Whose estimates count repetitions."""
-
-
 def refuse_small_intersections(faces: Faces, fewest: int) -> None:
     """Stop an analysis of images that `without_small_intersections` would have left out.
 
@@ -342,12 +330,9 @@ def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int
     Raises:
         AnalysisError: It rests on fewer than `fewest`.
     """
+    of_images = [block for block in blocks if block.counts_images]
     of_other_things = {
-        estimate
-        for block in blocks
-        if isinstance(block, _OF_OTHER_THINGS)
-        for name in type(block).model_fields
-        for estimate in _estimates(getattr(block, name), everything=True)
+        estimate for block in blocks if not block.counts_images for estimate in _estimates(block)
     }
     for finding in findings:
         own = set(finding.estimates.values()) - of_other_things
@@ -358,38 +343,25 @@ def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int
                 f"{least}; the analysis must not say it (small_groups.suppress_below sets the "
                 "limit)"
             )
-    for block in blocks:
-        counts = (*_images_of_maps(block), *(estimate.n for estimate in _estimates(block)))
+    for block in of_images:
+        counts = (*block.map_sizes, *(estimate.n for estimate in _estimates(block)))
         least = min((n for n in counts if n > 0), default=fewest)
         if least < fewest:
             raise AnalysisError(
-                f"{block.block} {block.title!r}: expected values and maps of {fewest} independent "
+                f"{block.name} {block.title!r}: expected values and maps of {fewest} independent "
                 f"images or more, got one of {least}; the analysis must leave such groups out "
                 "(small_groups.suppress_below sets the limit)"
             )
 
 
-def _images_of_maps(block: Block) -> Iterator[int]:
-    match block:
-        case UnitMap():
-            yield from block.counts
-        case DifferenceMap():
-            yield from (n for each in block.differences for n in each.counts)
-        case AttributionMaps():
-            shown = zip(block.counts, block.reasons, strict=True)
-            yield from (n for n, reason in shown if reason is None)
-
-
-def _estimates(value: Any, *, everything: bool = False) -> Iterator[Estimate]:
-    """Every estimate inside; those of other things than images only if all are wanted."""
-    parts: Sequence[Any] = ()
+def _estimates(value: Any) -> Iterator[Estimate]:
+    """Every estimate inside."""
     if isinstance(value, Estimate):
         yield value
-    elif isinstance(value, BaseModel) and (everything or not isinstance(value, _OF_OTHER_THINGS)):
-        parts = [getattr(value, name) for name in type(value).model_fields]
+    elif isinstance(value, BaseModel):
+        yield from _estimates(tuple(vars(value).values()))
     elif isinstance(value, dict):
-        parts = tuple(value.values())
+        yield from _estimates(tuple(value.values()))
     elif isinstance(value, tuple):
-        parts = value
-    for part in parts:
-        yield from _estimates(part, everything=everything)
+        for part in value:
+            yield from _estimates(part)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from bias_audit.durations import duration
-from bias_audit.report.numbers import counted, signed_interval
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.blocks import Curve, LayerCurve
-from bias_audit.results.matching import best_point
+from bias_audit.results.numbers import best, curves, numbers_of
 from bias_audit.results.verdict import Outcome
+from bias_audit.shapes.printed import counted, signed_interval
 
 _MOST_VERDICTS: Final = 3
 _MOST_BACKBONES: Final = 3
@@ -67,19 +66,21 @@ def _backbones(subjects: Sequence[SubjectResult]) -> Iterator[str]:
 
 
 def _headline(subject: SubjectResult) -> str | None:
-    """The lift of every target over the strongest baseline, where the target is told best."""
-    blocks = [b for a in subject.analyses for b in a.blocks if isinstance(b, LayerCurve)]
-    if not blocks:
-        return None
-    told = ", ".join(f"{curve.target} {_lift(curve)}" for curve in blocks[0].curves)
-    return (
-        f"{subject.backbone.name}, lift of {blocks[0].metric} over the strongest baseline: {told}"
+    """The lift of every target over the strongest baseline, where the target is decoded best."""
+    found = [*curves(numbers_of(subject.backbone.name, subject.analyses))]
+    first = [
+        c
+        for c in found
+        if (c[0].block, c[0].analysis) == (found[0][0].block, found[0][0].analysis)
+    ]
+    lifts = ", ".join(
+        f"{points[0].target} {signed_interval(highest.lift if (highest := best(points)) else None)}"
+        for points in first
     )
-
-
-def _lift(curve: Curve) -> str:
-    best = best_point(curve)
-    return signed_interval(best.lift if best else None)
+    if not first:
+        return None
+    metric = first[0][0].metric
+    return f"{subject.backbone.name}, lift of {metric} over the strongest baseline: {lifts}"
 
 
 def _problems(result: AuditResult) -> Iterator[str]:

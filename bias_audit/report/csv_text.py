@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Final
 
-from bias_audit.report.figure_data import Cell, Rows
+from bias_audit.shapes.shape import Cell, Rows
 
 _DIGITS: Final = 7
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")

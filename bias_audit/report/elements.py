@@ -5,69 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 from markupsafe import Markup
 
 from bias_audit.errors import OutputError
-from bias_audit.report.numbers import count, counted
-
-MOST_PRINTED_ROWS: Final = 14
-"""Longer tables are shortened on paper."""
-
-Cells = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table."""
-
-    label: str
-    numeric: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table whose first cell in each row names the row."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[Cells, ...]
-    n_headers: int = 1
-    """Leading cells of a row that name it."""
-    excerpt: tuple[Cells, ...] = ()
-    """What paper shows of a long table."""
-    excerpt_note: str = ""
-    """Which rows the excerpt holds, and what to know of these."""
-    is_detail: bool = False
-    """Whether paper leaves it out and says so."""
-
-    @property
-    def is_long(self) -> bool:
-        """Whether paper shows the excerpt alone."""
-        return len(self.rows) > MOST_PRINTED_ROWS and len(self.excerpt) < len(self.rows)
-
-    @property
-    def left_out(self) -> str:
-        """What of the rows paper leaves out, and where all of them are."""
-        shown = len(self.excerpt)
-        if shown == 0:
-            return f"Its {counted(len(self.rows), 'row')} are in report.html and audit.json."
-        return (
-            f"{count(shown)} of {counted(len(self.rows), 'row')}; the other "
-            f"{count(len(self.rows) - shown)} are in report.html and audit.json."
-        )
-
-
-@dataclass(frozen=True)
-class BlockText:
-    """A block in words and tables."""
-
-    alt: str | None
-    """What the figure shows, for readers who cannot see it; None where nothing can be drawn."""
-    caption: str
-    notes: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+from bias_audit.shapes.tables import Cells, Table
 
 
 @dataclass(frozen=True)
@@ -116,19 +58,27 @@ class FigureView:
 
 @dataclass(frozen=True)
 class BlockView:
-    """A block as the template of its shape prints it."""
+    """A block as a page prints it."""
 
     shape: str
-    """Names the template."""
     anchor: str
     title: str
     analysis: str
     """Title of the analysis it comes from."""
-    is_first: bool
-    """Whether it is the backbone's first of its shape, and so explains how to read it."""
+    reading: tuple[str, ...]
+    """How to read it, in paragraphs."""
+    heading: str
+    """Over that; empty: a plain paragraph."""
+    in_short: str
+    """The same for paper."""
     figure: FigureView | None
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
+    is_open: bool = False
+    """Whether tables are shown unfolded."""
+    has_notes_first: bool = False
+    explains: bool = False
+    """Whether it is the first of its kind, and says how to read it."""
     is_detail: bool = False
     """Whether paper only lists it, because other blocks carry the message."""
     is_drawn_on_paper: bool = True

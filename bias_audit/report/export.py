@@ -8,11 +8,11 @@ from typing import Final
 
 from bias_audit.files import write_text
 from bias_audit.report.csv_text import csv_text
-from bias_audit.report.figure_data import Rows
+from bias_audit.report.sections.drawing import figure_data
 from bias_audit.report.sections.placing import TOGETHER, backbone_anchor, placed_blocks
-from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.store import read_array
+from bias_audit.shapes.catalog import shape_of
+from bias_audit.shapes.shape import Rows
 
 FOLDER: Final = "figures"
 
@@ -43,13 +43,8 @@ def write_figure_data(result: AuditResult, folder: Path) -> tuple[Path, ...]:
 
 
 def _tables(result: AuditResult, folder: Path) -> Iterator[tuple[str, Rows]]:
-    known = shapes()
     sections = [(backbone_anchor(i), s.analyses) for i, s in enumerate(result.subjects)]
     for anchor, analyses in [*sections, (TOGETHER, result.together)]:
         for placed in placed_blocks(analyses, anchor):
-            shape: Shape[object] = known[placed.block.block]
-            if shape.text(placed.block).alt is None or shape.data is None:
-                continue
-            keys = shape.data_needs(placed.block)
-            arrays = {key: read_array(folder, placed.analysis.arrays, key) for key in keys}
-            yield placed.data_name, shape.data(placed.block, arrays)
+            if shape_of(placed.block).text(placed.block).alt is not None:
+                yield placed.data_name, figure_data(placed, folder)

@@ -10,8 +10,8 @@ from typing import Final
 
 from fontTools.unicodedata import block, script_extension, script_name
 
-from bias_audit.report.numbers import counted
 from bias_audit.results.audit import AuditResult
+from bias_audit.shapes.printed import counted
 
 _MOST: Final = 5
 _PACKAGES: Final = {

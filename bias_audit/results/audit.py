@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from bias_audit.groups import Group
-from bias_audit.results.blocks import Block, Finding
+from bias_audit.results.finding import Finding
 from bias_audit.results.selftest import SelfTest
 from bias_audit.results.verdict import Verdict
+from bias_audit.shapes.catalog import AnyBlock
+from bias_audit.shapes.shape import Frozen
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 TOGETHER = "all backbones together"
 """Stands for a backbone's name where several were looked at as one."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class AttributeRecord(_Frozen):
+class AttributeRecord(Frozen):
     """An attribute as declared."""
 
     name: str
     levels: tuple[str, ...]
 
 
-class CellCount(_Frozen):
+class CellCount(Frozen):
     """Images of one intersection at each step from source to analysis."""
 
     group: Group
@@ -37,7 +33,7 @@ class CellCount(_Frozen):
     """Images the audit analysed, after sampling."""
 
 
-class ExclusionReason(_Frozen):
+class ExclusionReason(Frozen):
     """All images left out, or treated specially, for one reason."""
 
     reason: str
@@ -49,7 +45,7 @@ class ExclusionReason(_Frozen):
     """A few entries with detail; the run folder's exclusions.csv lists all."""
 
 
-class DataRecord(_Frozen):
+class DataRecord(Frozen):
     """The faces an audit rests on."""
 
     name: str
@@ -80,14 +76,14 @@ class DataRecord(_Frozen):
     """Over the sorted image sha256 alone; None where an older release wrote the result."""
 
 
-class LayerRecord(_Frozen):
+class LayerRecord(Frozen):
     """A layer as audited."""
 
     name: str
     n_units: int
 
 
-class BackboneRecord(_Frozen):
+class BackboneRecord(Frozen):
     """The backbone an audit looked at."""
 
     name: str
@@ -113,7 +109,7 @@ class BackboneRecord(_Frozen):
     """What neither the config nor the files say, in sentences: cautions of the audit."""
 
 
-class StageCost(_Frozen):
+class StageCost(Frozen):
     """What one stage of an audit took."""
 
     stage: str
@@ -127,7 +123,7 @@ class StageCost(_Frozen):
     """Whether what an earlier audit had stored was used instead of work."""
 
 
-class AnalysisResult(_Frozen):
+class AnalysisResult(Frozen):
     """What one analysis found on one backbone, or why it could not."""
 
     kind: str
@@ -135,7 +131,7 @@ class AnalysisResult(_Frozen):
     params: dict[str, Any]
     status: Literal["done", "failed"]
     error: str | None = None
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[AnyBlock, ...] = ()
     arrays: str = ""
     """Folder below the run's `arrays/` that the blocks' array keys are relative to."""
     findings: tuple[Finding, ...] = ()
@@ -152,7 +148,7 @@ class AnalysisResult(_Frozen):
     where there is none, or an older release made it."""
 
 
-class ControlRecord(_Frozen):
+class ControlRecord(Frozen):
     """Something else that was probed for the same labels, or could not be."""
 
     kind: str
@@ -162,7 +158,7 @@ class ControlRecord(_Frozen):
     """Why it could not be had; None if it was."""
 
 
-class SubjectResult(_Frozen):
+class SubjectResult(Frozen):
     """One backbone seen through one dataset."""
 
     backbone: BackboneRecord
@@ -178,7 +174,7 @@ class SubjectResult(_Frozen):
     """In the order of work."""
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """What a second person needs to repeat the audit."""
 
     started: str
@@ -196,10 +192,10 @@ class Provenance(_Frozen):
     """Of the stages that all backbones share."""
 
 
-class AuditResult(_Frozen):
+class AuditResult(Frozen):
     """Everything an audit found; `audit.json` is this, and the report is made from it alone."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     name: str
     description: str
     config: dict[str, Any]

@@ -12,7 +12,7 @@ from bias_audit.groups import Group
 from bias_audit.results.audit import SubjectResult
 from bias_audit.results.differing.causes import causes, conclusion
 from bias_audit.results.differing.classing import Difference, Pairing, better_of, classed, subtract
-from bias_audit.results.differing.comparables import Audited, Comparable, Key, comparables, curves
+from bias_audit.results.differing.comparables import Audited, Comparable, Key, comparables
 from bias_audit.results.differing.gate import gate_of, lacking
 from bias_audit.results.differing.matching import (
     NotComparableError,
@@ -34,6 +34,7 @@ from bias_audit.results.differing.shapes import (
     VerdictChange,
 )
 from bias_audit.results.differing.verdict_changes import verdict_changes
+from bias_audit.results.numbers import curves, numbers_of
 
 __all__ = [
     "AuditDiff",
@@ -207,15 +208,20 @@ def _conclusions(
 
 def _noise(pairs: Sequence[Pair]) -> Iterator[Noise]:
     for earlier, later in pairs:
-        one, other = curves(earlier), curves(later)
+        one, other = (
+            {
+                (points[0].quantity, points[0].target): points[0].refit_sd
+                for points in curves(numbers_of(each.backbone.name, each.analyses))
+            }
+            for each in (earlier, later)
+        )
         for quantity, target in (key for key in other if key in one):
-            before, after = (each[quantity, target].noise for each in (one, other))
             yield Noise(
                 backbone=later.backbone.name,
                 quantity=quantity,
                 target=target,
-                before=before.sd if before else None,
-                after=after.sd if after else None,
+                before=one[quantity, target],
+                after=other[quantity, target],
             )
 
 

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.audit import TOGETHER, AnalysisResult, SubjectResult
@@ -37,7 +38,7 @@ from bias_audit.results.margins import (
     level_for,
     room,
 )
-from bias_audit.results.matching import Number, numbers, numbers_among
+from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
 from bias_audit.statistics.estimate import Estimate, at_level, quantile, standard_error
 
@@ -60,15 +61,19 @@ def judge(
     """
     verdicts: list[Verdict] = []
     names = [subject.backbone.name for subject in subjects]
+    measured_on = [
+        (s, [*numbers_of(s.backbone.name, s.analyses)], s.backbone.layers[-1].name)
+        for s in subjects
+    ]
     for criterion in criteria:
         if criterion.quantity in joint:
-            found = numbers_among(criterion, together, last=None)
+            found = matched(criterion, numbers_of(TOGETHER, together))
             verdicts.append(_verdict(criterion, TOGETHER, together, found))
             continue
         asked = names if criterion.backbones is None else criterion.backbones
         verdicts += [
-            _verdict(criterion, s.backbone.name, s.analyses, numbers(criterion, s))
-            for s in subjects
+            _verdict(criterion, s.backbone.name, s.analyses, matched(criterion, known, last))
+            for s, known, last in measured_on
             if s.backbone.name in asked
         ]
         for name in asked:
@@ -76,6 +81,60 @@ def judge(
                 reason = f"no backbone of this name was audited (audited: {', '.join(names)})"
                 verdicts.append(_nothing(criterion, name, reason))
     return tuple(verdicts)
+
+
+def matched(
+    criterion: Criterion, found: Iterable[Number], last: str | None = None
+) -> tuple[Number, ...]:
+    """The numbers that a criterion is about, missing ones too, in their order.
+
+    Args:
+        criterion: The criterion.
+        found: Numbers of one backbone, or of all together.
+        last: Name of the backbone's last layer; None where there is no such.
+    """
+    about = [n for n in found if (n.quantity, n.target) == (criterion.quantity, criterion.target)]
+    over_layers = curves(about) if criterion.groups is None else ()
+    return (
+        *(number for points in over_layers for number in _of_curve(criterion, points)),
+        *_of_groups(criterion, [n for n in about if n.group is not None], last),
+    )
+
+
+def _of_curve(criterion: Criterion, points: Sequence[Number]) -> Iterator[Number]:
+    highest = best(points)
+    chosen: Sequence[Number] = {
+        "every": points,
+        "last": points[-1:],
+        "best": [highest or replace(points[0], layer="best")],
+    }.get(criterion.layer, [point for point in points if point.layer == criterion.layer])
+    for point in chosen:
+        if criterion.of == "estimate":
+            yield point
+        else:
+            missing = point.reason if point.estimate is None else "no lift was measured"
+            yield replace(point, estimate=point.lift, reason=None if point.lift else missing)
+
+
+def _of_groups(criterion: Criterion, rows: Sequence[Number], last: str | None) -> Iterator[Number]:
+    """Groups stand at a layer that their analysis chose: with one layer, that is the best."""
+    at = {row.layer for row in rows}
+    if criterion.layer == "best" and len(at) > 1:
+        several = (
+            f"it was measured at several layers ({', '.join(sorted(map(str, at)))}); name one"
+        )
+        yield replace(rows[0], layer="best", group=None, estimate=None, reason=several)
+        return
+    ends = {last} if last is not None else at
+    asked = {"every": at, "best": at, "last": ends}.get(criterion.layer, {criterion.layer})
+    levels = (criterion.groups or {}).items()
+    for row in rows:
+        if row.layer in asked and row.group and levels <= dict(row.group.levels).items():
+            if criterion.of == "lift":
+                why = "groups have no lift; use of: estimate"
+                yield replace(row, estimate=None, reason=why)
+            else:
+                yield row
 
 
 def _verdict(
@@ -165,7 +224,10 @@ def _told(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Dec
         }
         estimate = at_level(estimate, levels[outcome])
     return Deciding(
-        layer=number.layer, group=number.group, estimate=estimate, reason=number.reason
+        layer=number.layer or criterion.layer,
+        group=number.group,
+        estimate=estimate,
+        reason=number.reason,
     )
 
 

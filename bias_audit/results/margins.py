@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from bias_audit.config.schema import Criterion
-from bias_audit.results.matching import Number
+from bias_audit.results.numbers import Number
 from bias_audit.statistics.estimate import Estimate, interval_at, quantile
 
 Bounds = tuple[float, float]

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from bias_audit.shapes.shape import Frozen
 from bias_audit.statistics.estimate import Estimate
 
 Outcome = Literal["OK", "NOT OK", "UNDECIDED"]
 Scale = Literal["share", "number"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SelfTestPart(_Frozen):
+class SelfTestPart(Frozen):
     """One of the conditions that a row sums up."""
 
     name: str
@@ -25,7 +20,7 @@ class SelfTestPart(_Frozen):
     """With its Monte-Carlo interval."""
 
 
-class SelfTestRow(_Frozen):
+class SelfTestRow(Frozen):
     """One check."""
 
     check: str
@@ -48,7 +43,7 @@ class SelfTestRow(_Frozen):
     parts: tuple[SelfTestPart, ...] = ()
 
 
-class SelfTest(_Frozen):
+class SelfTest(Frozen):
     """All checks, and what they were made with."""
 
     mode: Literal["full", "quick"]
@@ -68,7 +63,7 @@ class SelfTest(_Frozen):
         return tuple(row for row in self.rows if row.outcome == "NOT OK")
 
 
-class PowerPoint(_Frozen):
+class PowerPoint(Frozen):
     """Simulated audits of one planted effect."""
 
     auc: float
@@ -77,7 +72,7 @@ class PowerPoint(_Frozen):
     """Share of audits that claim linear decodability."""
 
 
-class PowerCurve(_Frozen):
+class PowerCurve(Frozen):
     """Effects from none to strong, at one number of images."""
 
     per_group: int

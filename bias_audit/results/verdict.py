@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Group
+from bias_audit.shapes.shape import Frozen
 from bias_audit.statistics.estimate import Estimate
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Deciding(_Frozen):
+class Deciding(Frozen):
     """The number that settled a verdict, or that stands in the way of one."""
 
     layer: str
@@ -29,7 +24,7 @@ class Deciding(_Frozen):
     """Why it is missing."""
 
 
-class Verdict(_Frozen):
+class Verdict(Frozen):
     """A criterion held against the numbers of one backbone; see `results.judge`."""
 
     criterion: Criterion

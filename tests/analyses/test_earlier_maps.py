@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bias_audit.report.shapes import shapes
 
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.mapping.earlier import match_units
 from bias_audit.analyses.mapping.layout import unit_square
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.errors import AnalysisError
-from bias_audit.report.shapes import shapes
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import DifferenceMap, EarlierMap, UnitMap
 from bias_audit.results.store import read_audit

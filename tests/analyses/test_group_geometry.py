@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bias_audit.report.shapes import shapes
 from scipy.cluster.hierarchy import cut_tree
 
 from bias_audit.analyses.methods.group_geometry import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.report.shapes import shapes
 from bias_audit.results.blocks import GroupMatrix, LayerMatrix
 from tests.analyses.planted import AGE, make_subject, planted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,53 +25,28 @@ from bias_audit.results.audit import (
     Provenance,
     SubjectResult,
 )
-from bias_audit.results.blocks import (
-    AttributeShare,
-    AttributionMaps,
-    AttributionTrust,
-    Block,
-    ComparedMeasure,
-    ComparedMethod,
-    Confusion,
-    ConfusionClass,
-    Confusions,
-    ControlPoint,
-    Curve,
-    CurvePoint,
-    DifferenceMap,
-    FaceArea,
-    FaceRegionArea,
-    Finding,
-    GroupDifference,
-    GroupLedger,
-    GroupLedgerEntry,
-    GroupMatrix,
-    GroupPair,
-    GroupProfiles,
-    GroupRow,
-    GroupTable,
-    HypothesisFamilies,
-    HypothesisFamily,
-    LayerCurve,
-    LayerMatrix,
-    LayerPair,
-    MapRegion,
-    MethodAgreement,
-    MethodComparison,
-    ProfileRow,
-    RegionDifference,
-    RegionRow,
-    RegionShares,
+from bias_audit.results.finding import Finding
+from bias_audit.results.judge import judge
+from bias_audit.results.store import write_arrays, write_audit
+from bias_audit.shapes.attribution_maps import AttributionMaps, FaceArea
+from bias_audit.shapes.confusions import Confusion, ConfusionClass, Confusions
+from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, MapRegion
+from bias_audit.shapes.group_ledger import GroupLedger, GroupLedgerEntry
+from bias_audit.shapes.group_matrix import GroupMatrix, GroupPair
+from bias_audit.shapes.group_profiles import GroupProfiles, ProfileRow
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
+from bias_audit.shapes.layer_matrix import LayerMatrix, LayerPair
+from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
+from bias_audit.shapes.robustness_curves import (
     RobustnessCurve,
     RobustnessCurves,
     RobustnessPanel,
     RobustnessPoint,
-    TrustedMethod,
-    TrustMeasure,
-    UnitMap,
 )
-from bias_audit.results.judge import judge
-from bias_audit.results.store import write_arrays, write_audit
+from bias_audit.shapes.shape import Block
+from bias_audit.shapes.test_families import HypothesisFamilies, HypothesisFamily
+from bias_audit.shapes.unit_map import AttributeShare, UnitMap
 from bias_audit.statistics.estimate import Estimate
 from tests.report.synthetic_together import joint_result
 
@@ -355,10 +331,7 @@ def _analyses(
 
 def _attribution(
     attributes: tuple[Attribute, ...], layer: str, rng: np.random.Generator
-) -> tuple[
-    tuple[AttributionMaps, RegionShares, RegionShares, AttributionTrust],
-    dict[str, npt.NDArray[Any]],
-]:
+) -> tuple[tuple[AttributionMaps, Measures, Measures, Measures], dict[str, npt.NDArray[Any]]]:
     """Two methods, one flagged; the levels of one attribute, of which one has no map."""
     attribute = attributes[0]
     everyone = Group((("images", "all images"),))
@@ -386,110 +359,121 @@ def _attribution(
         maps="maps",
     )
     regions = tuple(
-        FaceRegionArea(name=name, area=area)
+        Measure(name=name, reference=area, reference_is="share of the image")
         for name, area in (("eyes", 0.2), ("hair", 0.3), ("outside the face", 0.5))
     )
 
-    def row(method: str, place: int) -> RegionRow:
+    def row(method: str, place: int) -> Entry:
         values = (0.4, 0.35, 0.25)
-        shares = tuple(None if reasons[place] else estimate(v, 0.03, 40) for v in values)
-        return RegionRow(
-            method=method,
+        return Entry(
+            name=method,
             group=groups[place],
             n=counts[place],
-            shares=shares,
-            reason=reasons[place],
+            values=tuple(None if reasons[place] else estimate(v, 0.03, 40) for v in values),
+            reasons=(reasons[place],) * len(values),
         )
 
+    def shares(title: str, entries: Sequence[Entry], pairs: tuple[Pair, ...] = ()) -> Measures:
+        return Measures(
+            title=title,
+            noun="method",
+            layer=layer,
+            target=attribute.name,
+            measures=regions,
+            entries=tuple(entries),
+            pairs=pairs,
+            caption="Share of attribution by region.",
+            notes=("P-values are adjusted.",) if pairs else (),
+        )
+
+    apart = Pair(
+        measure="eyes",
+        one=groups[-1].label,
+        other="all others",
+        estimate=estimate(0.05, 0.02, 40),
+        adjusted_p=0.01,
+    )
+    mean = "mean of the methods that pass"
     return (
         block,
-        RegionShares(
-            title="Where each method sees it",
-            layer=layer,
-            target=attribute.name,
-            by="method",
-            regions=regions,
-            rows=tuple(row(name, 0) for name in methods),
-            n_drawn=2,
-        ),
-        RegionShares(
-            title="Where it is seen, by group",
-            layer=layer,
-            target=attribute.name,
-            by="group",
-            regions=regions,
-            rows=tuple(row("mean of the methods that pass", i) for i in range(len(groups))),
-            n_drawn=len(groups),
-            differences=(
-                RegionDifference(
-                    region="eyes",
-                    one=groups[-1],
-                    other=None,
-                    estimate=estimate(0.05, 0.02, 40),
-                    adjusted_p=0.01,
-                ),
-            ),
-            adjustment="P-values are adjusted.",
-        ),
-        AttributionTrust(
+        shares("Where each method sees it", [row(name, 0) for name in methods]),
+        shares("Where it is seen, by group", [row(mean, i) for i in range(len(groups))], (apart,)),
+        Measures(
             title="Can the maps be relied on?",
+            noun="method",
             layer=layer,
             target=attribute.name,
-            n=24,
-            rule="A method passes where its maps change.",
             measures=(
-                TrustMeasure(
+                Measure(
                     name="without training", better="lower", meaning="as it says", reference=0.5
                 ),
-                TrustMeasure(name="deletion", better="higher", meaning="as it says", reference=0),
+                Measure(name="deletion", better="higher", meaning="as it says", reference=0),
             ),
-            methods=(
-                TrustedMethod(
+            entries=(
+                Entry(
                     name=methods[0],
                     standing="passes",
-                    estimates=(estimate(0.2, 0.05, 24), estimate(0.1, 0.05, 24)),
+                    values=(estimate(0.2, 0.05, 24), estimate(0.1, 0.05, 24)),
                 ),
-                TrustedMethod(
-                    name=methods[1], standing="fails", estimates=(estimate(0.8, 0.05, 24), None)
+                Entry(
+                    name=methods[1],
+                    standing="fails",
+                    values=(estimate(0.8, 0.05, 24), None),
+                    is_faint=True,
                 ),
-                TrustedMethod(
+                Entry(
                     name="DeepLIFT",
                     standing="does not apply",
-                    estimates=(None, None),
-                    reason="an operation has no rule",
+                    values=(None, None),
+                    reasons=("an operation has no rule",) * 2,
+                    is_drawn=False,
                 ),
             ),
-            agreements=(
-                MethodAgreement(one=methods[0], other=methods[1], estimate=estimate(0.3, 0.1, 24)),
+            standing_is="sanity check",
+            pairs=(
+                Pair(
+                    measure="agreement",
+                    one=methods[0],
+                    other=methods[1],
+                    estimate=estimate(0.3, 0.1, 24),
+                ),
             ),
+            pairs_are="agreement",
+            caption="Checks of the maps, with intervals.",
+            notes=("A method passes where its maps change.",),
+            reading=("Maps are easy to believe.",),
         ),
     ), {"maps": maps}
 
 
-def _layouts(layer: str) -> MethodComparison:
+def _layouts(layer: str) -> Measures:
     """A best layout, one tied with it, and one that is worse and lacks a value."""
-    trust = ComparedMeasure(name="trustworthiness", better="higher", meaning="as it says")
-    regions = ComparedMeasure(name="active regions", better="lower", meaning="connected ones")
-    methods = (
-        ("UMAP (cosine)", (0.94, 12.0), 1.4, "recommended"),
-        ("PCA (cosine)", (0.93, 12.5), 1.6, "tied"),
-        ("random (cosine)", (0.51, None), 3.0, "behind"),
+    layouts = (
+        ("UMAP (cosine)", (1.4, 0.94, 12.0), "recommended"),
+        ("PCA (cosine)", (1.6, 0.93, 12.5), "tied"),
+        ("random (cosine)", (3.0, 0.51, None), "behind"),
     )
-    return MethodComparison(
+    return Measures(
         title=f"Layouts of {layer} compared",
         noun="layout",
         layer=layer,
-        measures=(trust, regions),
-        methods=tuple(
-            ComparedMethod(
+        measures=(
+            Measure(name="mean rank", better="lower", meaning="1 is best"),
+            Measure(name="trustworthiness", better="higher", meaning="as it says"),
+            Measure(name="active regions", better="lower", meaning="connected ones"),
+        ),
+        entries=tuple(
+            Entry(
                 name=name,
-                estimates=tuple(v if v is None else estimate(v, 0.02, 5) for v in values),
-                mean_rank=estimate(rank, 0.1, 5),
+                values=tuple(v if v is None else estimate(v, 0.02, 5) for v in values),
                 standing=standing,
             )
-            for name, values, rank, standing in methods
+            for name, values, standing in layouts
         ),
-        rule="The lowest mean rank is recommended.",
+        rests_on="repetitions",
+        caption="Layouts, best mean rank first.",
+        notes=("The lowest mean rank is recommended.",),
+        is_drawn=False,
     )
 
 

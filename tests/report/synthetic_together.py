@@ -6,16 +6,8 @@ from collections.abc import Sequence
 
 from bias_audit.groups import Attribute, Group
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import (
-    BackboneComparison,
-    ComparedBackbone,
-    EnsembleVotes,
-    Finding,
-    TrustMeasure,
-    VoteDifference,
-    VoteGroup,
-    Voter,
-)
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 
 
@@ -48,66 +40,72 @@ def joint_result(
     )
 
 
-def _votes(attribute: Attribute, backbones: Sequence[str], layer: str) -> EnsembleVotes:
-    voters = (
-        *(Voter(name=name, layer=None) for name in ("soft vote", "majority vote")),
-        *(Voter(name=name, layer=layer) for name in backbones),
-    )
-    values = tuple((_estimate(0.75, 0.03), _estimate(0.72, 0.04)) for _ in voters)
-    nothing = tuple((None, None) for _ in voters)
+def _votes(attribute: Attribute, backbones: Sequence[str], layer: str) -> Measures:
+    voters = (("soft vote", None), ("majority vote", None), *((name, layer) for name in backbones))
+    values = (_estimate(0.75, 0.03), _estimate(0.72, 0.04))
     groups = [Group(((attribute.name, level),)) for level in attribute.levels]
-    return EnsembleVotes(
+    return Measures(
         title=f"Votes on annotated {attribute.name}",
+        noun="voter",
         target=attribute.name,
-        n=60,
-        n_tied=3,
-        voters=voters,
-        measures=("micro F1", "macro F1"),
-        guessing=(0.5, 0.33),
-        estimates=values,
-        groups=tuple(
-            VoteGroup(
-                group=group,
-                n=60 if place else 4,
-                estimates=values if place else nothing,
-                reasons=(None if place else "4 independent images: suppressed",) * 2,
-            )
-            for place, group in enumerate(groups)
+        measures=tuple(
+            Measure(name=name, reference=share, reference_is="guessing")
+            for name, share in (("micro F1", 0.5), ("macro F1", 0.33))
         ),
-        differences=tuple(
-            VoteDifference(
+        entries=(
+            *(
+                Entry(name=name, layer=at, values=values, is_faint=at is not None)
+                for name, at in voters
+            ),
+            *(
+                Entry(
+                    name=name,
+                    group=group,
+                    n=60 if place else 4,
+                    values=values if place else (None, None),
+                    reasons=(None if place else "4 independent images: suppressed",) * 2,
+                    is_drawn=False,
+                )
+                for place, group in enumerate(groups)
+                for name, _ in voters
+            ),
+        ),
+        pairs=tuple(
+            Pair(
                 group=group,
-                vote="soft vote",
-                member=backbones[0],
+                one="soft vote",
+                other=backbones[0],
                 measure="macro F1",
                 estimate=_estimate(0.03, 0.02),
                 adjusted_p=p_value,
             )
             for group, p_value in ((None, 0.02), (groups[-1], None))
         ),
-        adjustment="P-values are adjusted.",
+        caption="Votes and single backbones.",
+        notes=("P-values are adjusted.",),
     )
 
 
-def _comparison(attribute: Attribute, backbones: Sequence[str], layer: str) -> BackboneComparison:
-    return BackboneComparison(
+def _comparison(attribute: Attribute, backbones: Sequence[str], layer: str) -> Measures:
+    return Measures(
         title="Whose maps hold up",
+        noun="backbone",
         target=attribute.name,
-        methods=("Saliency", "Guided backpropagation"),
         measures=(
-            TrustMeasure(name="without training", better="lower", meaning="as it says"),
-            TrustMeasure(name="deletion", better="higher", meaning="as it says", reference=0.0),
+            Measure(name="without training", better="lower", meaning="as it says"),
+            Measure(name="deletion", better="higher", meaning="as it says", reference=0.0),
         ),
-        backbones=tuple(
-            ComparedBackbone(
+        entries=tuple(
+            Entry(
                 name=name,
                 layer=layer,
-                passing=1,
-                applied=2,
-                estimates=(_estimate(0.2, 0.05), None),
+                standing="1 of 2",
+                values=(_estimate(0.2, 0.05), None),
                 ranks=((1, len(backbones)), None),
             )
             for name in backbones
         ),
-        rule="Ranks are what comparisons leave open.",
+        standing_is="methods that pass",
+        caption="Checks of maps, as means over methods.",
+        notes=("Ranks are what comparisons leave open.",),
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bias_audit.console import print_brief
 from bias_audit.report.brief import brief
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from tests.report.synthetic import criteria_of, make_audit, with_findings
 
 REPORTS = (Path("runs/x/report.html"), Path("runs/x/report.pdf"))

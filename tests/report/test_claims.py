@@ -15,8 +15,8 @@ from bias_audit.report.exporting.tables import tables
 from bias_audit.report.html import html
 from bias_audit.report.resources import template_folder
 from bias_audit.report.view import AuditView, audit_view
-from bias_audit.results.blocks import Finding
 from bias_audit.results.claims import overclaims
+from bias_audit.results.finding import Finding
 from bias_audit.results.store import read_audit
 from tests.report.page import read
 from tests.report.synthetic import make_audit

@@ -9,7 +9,7 @@ import pytest
 from bias_audit.report.sections.findings import _estimates, findings
 from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from tests.report.synthetic import make_audit
 
 
@@ -62,7 +62,7 @@ def test_a_finding_may_name_the_shape_or_the_quantity_of_its_block(
     analysis = max(analyses, key=lambda each: len(each.blocks))
     own = _own(analyses, analysis)
     for placed in own:
-        for name in {placed.block.block, getattr(placed.block, "quantity", None)} - {None}:
+        for name in {placed.block.name, getattr(placed.block, "quantity", None)} - {None}:
             finding = Finding(text="Said.", weight=0, evidence=name)
             found = _leads_to(analyses, analysis, finding)
             (there,) = [each.block for each in own if each.anchor == found]

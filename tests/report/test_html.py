@@ -13,8 +13,9 @@ from bias_audit.report.sections.method import error_rate
 from bias_audit.report.sections.summary import summary
 from bias_audit.report.view import AuditView, audit_view
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from bias_audit.results.store import read_audit
+from bias_audit.shapes.group_table import GroupTable
 from tests.report.page import LOADING, Page, Tag, read
 from tests.report.synthetic import FAMILIES, make_audit, with_findings
 
@@ -134,7 +135,7 @@ def test_numbers_are_those_of_the_results(two_backbones: Path, page: Page) -> No
     for subject in result.subjects:
         for analysis in subject.analyses:
             for block in analysis.blocks:
-                if block.block != "group_table":
+                if not isinstance(block, GroupTable):
                     continue
                 for row in block.rows:
                     if row.estimate is not None:

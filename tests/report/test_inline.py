@@ -17,13 +17,14 @@ from PIL import Image
 
 from bias_audit.errors import OutputError
 from bias_audit.report.elements import FigureView
+from bias_audit.report.figures.drawing import drawing_of
 from bias_audit.report.figures.inline import inline_svg
 from bias_audit.report.figures.marks import add_mark, placed_marks
 from bias_audit.report.figures.pictures import small_picture
 from bias_audit.report.figures.style import COLOURS, MARKERS, Palette
 from bias_audit.report.figures.svg_text import number, path_data
 from bias_audit.report.resources import template_folder
-from bias_audit.report.shapes import shapes
+from bias_audit.shapes.catalog import shape_of
 from tests.report.page import read
 from tests.report.synthetic import HOSTILE, make_audit
 
@@ -34,11 +35,12 @@ def _drawn(name: str, attributes: Any = HOSTILE) -> tuple[Any, Figure, Markup]:
     made = make_audit(attributes)
     for analysis in made.result.subjects[0].analyses:
         for block in analysis.blocks:
-            if block.block == name:
-                shape = shapes()[name]
+            if block.name == name:
+                drawing = drawing_of(name)
+                assert drawing is not None
                 arrays = made.arrays.get(analysis.arrays, {})
-                figure = shape.drawn(block, arrays, Palette(("age",)))
-                heading = shape.keys(block)
+                figure = drawing.draw(block, arrays, Palette(("age",)))
+                heading = drawing.keys(block)
                 return block, figure, inline_svg(figure, anchor="b", alt="told", heading=heading)
     raise AssertionError(name)
 
@@ -225,8 +227,7 @@ def test_the_palette_of_the_page_is_that_of_paper() -> None:
 def test_no_table_has_more_columns_than_the_page_can_align() -> None:
     style = (template_folder() / "screen.css").read_text(encoding="utf-8")
     aligned = max(int(place) for place in re.findall(r"\.n(\d+) td:nth-child", style))
-    known = shapes()
     made = make_audit(HOSTILE)
     blocks = (b for a in made.result.subjects[0].analyses for b in a.blocks)
-    widest = max(len(t.columns) for b in blocks for t in known[b.block].text(b).tables)
+    widest = max(len(t.columns) for b in blocks for t in shape_of(b).text(b).tables)
     assert widest <= aligned

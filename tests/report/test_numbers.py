@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bias_audit.analyses import wording
 from bias_audit.durations import duration
-from bias_audit.report import numbers
+from bias_audit.shapes import printed as numbers
 from bias_audit.statistics.estimate import Estimate
 
 FINITE = st.floats(-1, 2, allow_nan=False)

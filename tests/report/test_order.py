@@ -13,7 +13,7 @@ from bias_audit.report.sections.findings import FindingView, findings
 from bias_audit.report.sections.placing import TOGETHER
 from bias_audit.report.sections.summary import summary
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.sureness import sureness
 from tests.analyses.planted import make_subject

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bias_audit.report.elements import Column, Table
 from bias_audit.report.html import html
-from bias_audit.report.sections.paper import details, is_drawn, new_notes
+from bias_audit.report.sections.paper import details, new_notes
 from bias_audit.report.view import audit_view
-from bias_audit.results.blocks import Block, GroupLedger, GroupRow, GroupTable
 from bias_audit.results.store import read_audit
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import SHAPE, GroupRow, GroupTable
+from bias_audit.shapes.shape import Block
+from bias_audit.shapes.tables import Column, Table
 from tests.report.page import read
 from tests.report.synthetic import LARGE, make_audit
 
@@ -52,7 +54,7 @@ def test_no_analysis_fills_the_paper() -> None:
 
 
 def test_figures_are_for_what_a_short_table_does_not_show() -> None:
-    assert [is_drawn(_table(rows=n)) for n in (3, 14, 15, 40, 126)] == [
+    assert [SHAPE.is_drawn_on_paper(_table(rows=n)) for n in (3, 14, 15, 40, 126)] == [
         False,
         False,
         True,

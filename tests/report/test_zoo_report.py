@@ -11,7 +11,6 @@ from urllib.parse import unquote
 import pytest
 
 from bias_audit.errors import OutputError
-from bias_audit.report.numbers import interval
 from bias_audit.report.zoo.figures.trends import Step
 from bias_audit.report.zoo.page import write_zoo_report
 from bias_audit.report.zoo.trends import thinned
@@ -25,6 +24,7 @@ from bias_audit.results.history.recording import (
     record_diff,
     record_run,
 )
+from bias_audit.shapes.printed import interval
 from tests.report.browser import ARABIC
 from tests.report.page import LOADING, Page, read
 from tests.report.synthetic import criteria_of, estimate, make_audit

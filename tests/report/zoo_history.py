@@ -24,16 +24,10 @@ from bias_audit.results.audit import (
     StageCost,
     SubjectResult,
 )
-from bias_audit.results.blocks import (
-    ControlPoint,
-    Curve,
-    CurvePoint,
-    GroupRow,
-    GroupTable,
-    LayerCurve,
-)
 from bias_audit.results.history.recording import EntryState, record_audit, record_diff, record_run
 from bias_audit.results.judge import judge
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 from tests.report.synthetic import estimate
 
@@ -217,7 +211,7 @@ def make_zoo_audit(
             )
         )
     return AuditResult.model_construct(
-        schema_version=2,
+        schema_version=3,
         name=f"{dataset}_{entry}",
         description="",
         config={"name": "x"},

@@ -10,17 +10,11 @@ from scipy.stats import norm
 from bias_audit.config.schema import Criterion
 from bias_audit.groups import Group
 from bias_audit.results.audit import AnalysisResult, BackboneRecord, LayerRecord, SubjectResult
-from bias_audit.results.blocks import (
-    Block,
-    ControlPoint,
-    Curve,
-    CurvePoint,
-    GroupRow,
-    GroupTable,
-    LayerCurve,
-)
 from bias_audit.results.judge import judge
 from bias_audit.results.verdict import Verdict
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
+from bias_audit.shapes.shape import Block
 from bias_audit.statistics.estimate import Estimate
 
 Z = float(norm.ppf(0.975))

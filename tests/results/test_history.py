@@ -18,7 +18,6 @@ import pytest
 
 from bias_audit.config.schema import Changes
 from bias_audit.errors import OutputError
-from bias_audit.results.blocks import LayerCurve
 from bias_audit.results.diff import diff
 from bias_audit.results.differing.comparables import Audited
 from bias_audit.results.history import opening, rows
@@ -34,6 +33,7 @@ from bias_audit.results.history.recording import (
     record_run,
 )
 from bias_audit.results.history.schema import MIGRATIONS, VERSION
+from bias_audit.shapes.layer_curve import LayerCurve
 from tests.report.synthetic import criteria_of, make_audit
 from tests.report.zoo_history import compared, difference, keep, make_zoo_audit
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from statsmodels.stats.multitest import multipletests
 
 from bias_audit.results.judge import judge
 from bias_audit.results.margins import hold
-from bias_audit.results.matching import Number, best_point
+from bias_audit.results.numbers import Number
+from bias_audit.shapes.layer_curve import best_point
 from bias_audit.statistics.estimate import Estimate, interval_at
 from bias_audit.statistics.inference import share_estimate
 from tests.results.judged import criterion, curve, normal, subject, table, verdict
@@ -134,9 +136,12 @@ def test_the_images_that_would_decide_a_share_do_so_in_four_of_five(
     for n in range(now.n_to_decide - 3, now.n_to_decide + 4):
         chances = binom.pmf(np.arange(n + 1), n, hits / seen)
         likely = np.flatnonzero(chances > 1e-5)
-        held = [hold(asked, [Number("l", None, share(int(k), n))]) for k in likely]
+        held = [hold(asked, [replace(LIKE, estimate=share(int(k), n))]) for k in likely]
         powers.append(chances[likely][[not each.undecided for each in held]].sum())
     assert 0.78 <= np.mean(powers) <= 0.83
+
+
+LIKE = Number("backbone", "linear_probe", 0, 0, "share", "share", "target", "layer")
 
 
 def mean_of(values: npt.NDArray[np.float64]) -> Estimate:

@@ -16,13 +16,13 @@ from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, Strict
 from bias_audit.errors import AnalysisError
 from bias_audit.results.blocks import (
+    Entry,
     FaceArea,
-    FaceRegionArea,
     GroupRow,
     GroupTable,
-    RegionDifference,
-    RegionRow,
-    RegionShares,
+    Measure,
+    Measures,
+    Pair,
 )
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference, estimate, p_apart
@@ -267,21 +267,22 @@ class Shares:
     level: float
 
     @property
-    def printed(self) -> tuple[FaceRegionArea, ...]:
+    def printed(self) -> tuple[Measure, ...]:
         """The regions, and all that is outside the face as the last one."""
         areas = self.regions.areas
         named = zip(self.regions.names, areas.tolist(), strict=True)
         outside = float(areas[self.regions.n_inside :].sum())
         return (
             *(
-                FaceRegionArea(
+                Measure(
                     name=name,
-                    area=area,
+                    reference=area,
+                    reference_is="share of the image",
                     part_of=None if place < self.regions.n_inside else OUTSIDE,
                 )
                 for place, (name, area) in enumerate(named)
             ),
-            FaceRegionArea(name=OUTSIDE, area=outside),
+            Measure(name=OUTSIDE, reference=outside, reference_is="share of the image"),
         )
 
     def weights(self, methods: Sequence[int], region: int) -> FloatArray:
@@ -297,22 +298,19 @@ class Shares:
         return self.means.mean(groups, self.weights(methods, region))
 
 
-def by_method(shares: Shares) -> RegionShares:
+def by_method(shares: Shares) -> Measures:
     """All images, method by method."""
     rows = tuple(_row(shares, ALL, [number], name) for number, name in enumerate(shares.methods))
-    return RegionShares(
+    return _block(
+        shares,
+        f"Where each method sees the decision about {shares.target}, by region",
+        rows,
+        "region and method (all images)",
         detail=False,
-        title=f"Where each method sees the decision about {shares.target}, by region",
-        layer=shares.layer,
-        target=shares.target,
-        by="method",
-        regions=shares.printed,
-        rows=rows,
-        n_drawn=len(rows),
     )
 
 
-def by_group(shares: Shares, attribute: str) -> RegionShares:
+def by_group(shares: Shares, attribute: str) -> Measures:
     """The levels of an attribute, for the mean of the methods that pass, then for each method."""
     places = (ALL, *shares.shown.of(attribute))
     drawn = [_row(shares, place, shares.trusted, MEAN) for place in places]
@@ -322,20 +320,47 @@ def by_group(shares: Shares, attribute: str) -> RegionShares:
         for place in places
     ]
     found = tuple(_differences(shares, attribute)) if shares.trusted else ()
-    return RegionShares(
+    return _block(
+        shares,
+        f"Where the decision about {shares.target} is seen, by {attribute}",
+        (*drawn, *(row.model_copy(update={"is_drawn": False}) for row in rest)),
+        f"region and group ({MEAN})",
         detail=attribute != shares.target,
-        title=f"Where the decision about {shares.target} is seen, by {attribute}",
-        layer=shares.layer,
-        target=shares.target,
-        by="group",
-        regions=shares.printed,
-        rows=(*drawn, *rest),
-        n_drawn=len(drawn),
-        differences=found,
-        adjustment=_ADJUSTMENT if found else "",
+        pairs=tuple(_differences(shares, attribute)) if shares.trusted else (),
     )
 
 
+def _block(
+    shares: Shares,
+    title: str,
+    entries: tuple[Entry, ...],
+    by: str,
+    *,
+    detail: bool,
+    pairs: tuple[Pair, ...] = (),
+) -> Measures:
+    return Measures(
+        detail=detail,
+        title=title,
+        noun="method",
+        layer=shares.layer,
+        target=shares.target,
+        measures=shares.printed,
+        entries=entries,
+        pairs=pairs,
+        caption=(
+            f"Share of absolute attribution at {shares.layer} by {by}, with intervals. Dotted: "
+            "the region's share of the image, which an even spread would give."
+        ),
+        notes=(_ADJUSTMENT,) if pairs else (),
+        reading=(_READING,),
+    )
+
+
+_READING = (
+    "Each panel is a part of the aligned face, or a quarter of what lies outside it. A dot right "
+    "of the dotted line: that part has more of the attribution than its size alone would give it."
+)
 _ADJUSTMENT = (
     "Each level is compared with all other images, region by region; the images of two groups "
     "are different ones, so the difference is unpaired, but for clusters with images in both. "
@@ -346,13 +371,20 @@ _ADJUSTMENT = (
 def outside_table(shares: Shares, attributes: Sequence[str]) -> GroupTable:
     """What criteria can name: the share outside the face, of all images and of every level."""
     region = len(shares.printed) - 1
-    area = shares.printed[region].area
+    area = area_of(shares.printed[region])
     places = [ALL, *(place for name in attributes for place in shares.shown.of(name))]
     rows = []
     for place in places:
         row = _row(shares, place, shares.trusted, MEAN)
         n = int(shares.shown.member[:, place].sum())
-        rows.append(GroupRow(group=row.group, n=n, estimate=row.shares[region], reason=row.reason))
+        rows.append(
+            GroupRow(
+                group=shares.shown.groups[place],
+                n=n,
+                estimate=row.values[region],
+                reason=row.reasons[region],
+            )
+        )
     return GroupTable(
         detail=True,
         title=f"Attribution outside the face, decision about {shares.target}",
@@ -365,7 +397,12 @@ def outside_table(shares: Shares, attributes: Sequence[str]) -> GroupTable:
     )
 
 
-def _row(shares: Shares, place: int, methods: Sequence[int], name: str) -> RegionRow:
+def area_of(measure: Measure) -> float:
+    """A region's share of the image."""
+    return measure.reference or 0.0
+
+
+def _row(shares: Shares, place: int, methods: Sequence[int], name: str) -> Entry:
     shown = shares.shown
     n_regions = len(shares.printed)
     reason = shown.reasons[place]
@@ -378,16 +415,16 @@ def _row(shares: Shares, place: int, methods: Sequence[int], name: str) -> Regio
             None if found is None else estimate(found, level=shares.level)
             for found in (shares.measured({place: 1}, methods, i) for i in range(n_regions))
         ]
-    return RegionRow(
-        method=name,
+    return Entry(
+        name=name,
         group=shown.groups[place],
         n=shown.independent[place],
-        shares=tuple(values),
-        reason=reason,
+        values=tuple(values),
+        reasons=(reason,) * n_regions,
     )
 
 
-def _differences(shares: Shares, attribute: str) -> Iterator[RegionDifference]:
+def _differences(shares: Shares, attribute: str) -> Iterator[Pair]:
     shown = shares.shown
     places = [place for place in shown.of(attribute) if shown.is_shown(place)]
     pairs: list[tuple[int, Groups, int | None]] = [
@@ -406,10 +443,10 @@ def _differences(shares: Shares, attribute: str) -> Iterator[RegionDifference]:
     for (region, place, other, one, rest), p in zip(
         found, adjusted(p_values, "holm"), strict=True
     ):
-        yield RegionDifference(
-            region=shares.printed[region].name,
-            one=shown.groups[place],
-            other=None if other is None else shown.groups[other],
+        yield Pair(
+            measure=shares.printed[region].name,
+            one=shown.groups[place].label,
+            other="all others" if other is None else shown.groups[other].label,
             estimate=difference(one, rest, level=shares.level),
             adjusted_p=1.0 if p is None else float(p),
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Network, Subject
 from bias_audit.analyses.attributing.decision import OwnDecision, ProbeDecision, TargetsOf
-from bias_audit.analyses.attributing.face_regions import FaceTemplate, Shares
+from bias_audit.analyses.attributing.face_regions import FaceTemplate, Shares, area_of
 from bias_audit.analyses.attributing.maps import ALL, probe_map
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
 from bias_audit.analyses.attributing.trust import RULE, Checked
@@ -229,13 +229,13 @@ def _densest(shares: Shares, alpha: float) -> Iterator[Finding]:
         (region, value)
         for region in inside
         if (value := shares.measured({ALL: 1}, shares.trusted, region)) is not None
-        and shares.printed[region].area > 0
+        and area_of(shares.printed[region]) > 0
     ]
     if not found:
         return
-    region, most = max(found, key=lambda entry: entry[1].value / shares.printed[entry[0]].area)
+    region, most = max(found, key=lambda entry: entry[1].value / area_of(shares.printed[entry[0]]))
     share = estimate(most, level=shares.level)
-    area = shares.printed[region].area
+    area = area_of(shares.printed[region])
     # The highest of several: its claim allows for all of them (Bonferroni).
     allowed = estimate(most, level=1 - alpha / len(found))
     if allowed.lower > area:
@@ -259,7 +259,7 @@ def _densest(shares: Shares, alpha: float) -> Iterator[Finding]:
 def _outside(shares: Shares, alpha: float) -> Iterator[Finding]:
     """More attribution outside the face than its area has is a sign of a shortcut."""
     region = len(shares.printed) - 1
-    area = shares.printed[region].area
+    area = area_of(shares.printed[region])
     if not shares.trusted or area == 0:
         return
     found = shares.measured({ALL: 1}, shares.trusted, region)

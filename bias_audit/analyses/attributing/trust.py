@@ -28,12 +28,7 @@ from bias_audit.analyses.attributing.maps import Means, Totals
 from bias_audit.analyses.attributing.methods import attribute
 from bias_audit.arrays import IntArray
 from bias_audit.progress import Step
-from bias_audit.results.blocks import (
-    AttributionTrust,
-    MethodAgreement,
-    TrustedMethod,
-    TrustMeasure,
-)
+from bias_audit.results.blocks import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate
 
@@ -42,52 +37,52 @@ LIMIT: Final = 0.5
 """Rank correlation of a map with that of the same image after all training is lost."""
 
 MEASURES: Final = (
-    TrustMeasure(
+    Measure(
         name="without training",
         better="lower",
         meaning="rank correlation of the map with that of the same decision with all weights "
         "shuffled; a map that hardly changes does not show what was learned",
         reference=LIMIT,
     ),
-    TrustMeasure(
+    Measure(
         name="without upper half",
         better="lower",
         meaning="the same with the upper half of the layers and the probe shuffled",
         reference=LIMIT,
     ),
-    TrustMeasure(
+    Measure(
         name="without probe",
         better="lower",
         meaning="the same with the probe's weights alone shuffled",
         reference=LIMIT,
     ),
-    TrustMeasure(
+    Measure(
         name="structural similarity",
         better="lower",
         meaning="SSIM of the map with that of the decision with all weights shuffled",
     ),
-    TrustMeasure(
+    Measure(
         name="deletion",
         better="higher",
         meaning="how much faster the decision's probability falls when cells are covered in the "
         "order of the map than in a random order (difference of areas; 0: no faster)",
         reference=0.0,
     ),
-    TrustMeasure(
+    Measure(
         name="insertion",
         better="higher",
         meaning="how much faster it rises when cells are shown in the order of the map than in a "
         "random order",
         reference=0.0,
     ),
-    TrustMeasure(
+    Measure(
         name="infidelity",
         better="lower",
         meaning="how far attributions miss what covering a square does to the score: 0 foretells "
         "every change, 1 none",
         reference=1.0,
     ),
-    TrustMeasure(
+    Measure(
         name="sensitivity",
         better="lower",
         meaning="largest relative change of the attributions under noise too small to see",
@@ -110,7 +105,7 @@ class TrustSample:
 class Checked:
     """What the checks came to."""
 
-    block: AttributionTrust
+    block: Measures
     standing: tuple[Standing, ...]
     """Of every method of the question."""
 
@@ -252,36 +247,66 @@ def trust_block(
     for number, name in enumerate(methods):
         estimates = tuple(of(_N * number + place) for place in range(_N))
         standings.append(_standing(estimates[0]))
-        rows.append(TrustedMethod(name=name, standing=standings[-1], estimates=estimates))
+        rows.append(
+            Entry(
+                name=name,
+                standing=standings[-1],
+                values=estimates,
+                is_faint=standings[-1] != "passes",
+            )
+        )
     rows += [
-        TrustedMethod(name=name, standing="does not apply", estimates=(None,) * _N, reason=reason)
+        Entry(
+            name=name,
+            standing=DOES_NOT_APPLY,
+            values=(None,) * _N,
+            reasons=(reason,) * _N,
+            is_drawn=False,
+        )
         for name, reason in absent
     ]
     n_columns = _N * len(methods)
     pairs = list(enumerate(combinations(methods, 2), start=n_columns))
     agreements = [(one, other, of(column)) for column, (one, other) in pairs]
-    block = AttributionTrust(
+    n = round(float(totals.clusters[0]))
+    block = Measures(
         detail=False,
         title=f"Can the maps of the decision about {target} be relied on?",
+        noun="method",
         layer=layer,
         target=target,
-        n=round(float(totals.clusters[0])),
-        rule=RULE,
         measures=MEASURES,
-        methods=tuple(rows),
+        entries=tuple(rows),
+        standing_is="sanity check",
         covariances=(
             *(covariances(range(place, n_columns, _N)) for place in range(_N)),
             covariances([column for column, _ in pairs]),
         ),
-        agreements=tuple(
-            MethodAgreement(one=one, other=other, estimate=value)
+        pairs=tuple(
+            Pair(measure=AGREED, one=one, other=other, estimate=value)
             for one, other, value in agreements
             if value is not None
         ),
+        pairs_are="agreement",
+        caption=(
+            f"Checks of the maps at {layer} on {n} images drawn for them, with intervals. Hollow: "
+            "the method does not pass the sanity check. Dotted: the limit of the check, or what a "
+            "map without meaning gives. Arrows: the better direction."
+        ),
+        notes=(RULE,),
+        reading=(_READING,),
     )
     return Checked(block, tuple(standings))
 
 
+DOES_NOT_APPLY: Final = "does not apply"
+AGREED: Final = "rank correlation of their maps"
+_READING: Final = (
+    "Maps are pictures that are easy to believe. These checks ask each method whether its maps "
+    "would look the same for a network that has learned nothing, whether covering what a map "
+    "points at changes the decision more than covering anything, and whether the maps stand still "
+    "under noise that nobody can see."
+)
 RULE: Final = (
     "A method passes the sanity check where the mean rank correlation of its maps with those of "
     f"the same decision without training lies below {LIMIT:g} with its whole interval, and fails "

@@ -34,7 +34,7 @@ from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.blocks import Curve, CurvePoint, Finding, LayerCurve
-from bias_audit.results.matching import best_point
+from bias_audit.shapes.layer_curve import best_point
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.proportions import wilson_interval

@@ -10,14 +10,9 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.analysis import Member
+from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY
 from bias_audit.analyses.wording import interval, listed
-from bias_audit.results.blocks import (
-    AttributionTrust,
-    BackboneComparison,
-    ComparedBackbone,
-    Finding,
-    TrustMeasure,
-)
+from bias_audit.results.blocks import Entry, Finding, Measure, Measures
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.ranking import standings
@@ -25,7 +20,7 @@ from bias_audit.statistics.sureness import sureness, weight_of
 
 Rank = tuple[int, int]
 
-AGREEMENT: Final = TrustMeasure(
+AGREEMENT: Final = Measure(
     name="agreement",
     better="higher",
     meaning="rank correlation of the maps of two methods for one image, as the mean over all "
@@ -37,7 +32,7 @@ AGREEMENT: Final = TrustMeasure(
 class Compared:
     """What could be compared, and what could not."""
 
-    blocks: tuple[BackboneComparison, ...]
+    blocks: tuple[Measures, ...]
     findings: tuple[Finding, ...]
     limits: tuple[str, ...]
 
@@ -52,7 +47,7 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
         members: With the results of their analyses.
         alpha: Chance of any wrong comparison of any target.
     """
-    blocks: list[BackboneComparison] = []
+    blocks: list[Measures] = []
     findings: list[Finding] = []
     limits: list[str] = []
     n_places = max(len(member.results) for member in members)
@@ -66,8 +61,9 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
             if len(rows) > 1:
                 block = _block(target, rows, alpha / n_compared)
                 blocks.append(block)
-                findings += _findings(block) if block.methods else []
-                limits += _other_methods(block, [trust for _, trust in rows])
+                common = _common([trust for _, trust in rows])
+                findings += _findings(block, target, len(common)) if common else []
+                limits += _other_methods(target, common, [trust for _, trust in rows])
     if not asked:
         limits.append(_nothing(members))
     if blocks:
@@ -75,28 +71,38 @@ def compared(members: Sequence[Member], *, alpha: float) -> Compared:
     return Compared(tuple(blocks), tuple(findings), tuple(limits))
 
 
-def _targets(found: Mapping[str, Mapping[str, AttributionTrust]]) -> tuple[str, ...]:
+def _targets(found: Mapping[str, Mapping[str, Measures]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(target for one in found.values() for target in one))
 
 
-def _other_methods(block: BackboneComparison, trusts: Sequence[AttributionTrust]) -> list[str]:
+def _common(trusts: Sequence[Measures]) -> list[str]:
+    """The methods that apply to all of the backbones."""
+    every = [_applied(trust) for trust in trusts]
+    return [name for name in every[0] if all(name in names for names in every)]
+
+
+def _other_methods(target: str, common: Sequence[str], trusts: Sequence[Measures]) -> list[str]:
     """Methods that do not apply to every backbone, which no mean holds."""
     every = dict.fromkeys(name for trust in trusts for name in _applied(trust))
-    left_out = [name for name in every if name not in block.methods]
+    left_out = [name for name in every if name not in common]
     if not left_out:
         return []
     return [
-        f"Means over methods about {block.target} leave out {listed(left_out, most=9)}, which do "
+        f"Means over methods about {target} leave out {listed(left_out, most=9)}, which do "
         "not apply to every backbone."
     ]
 
 
-def _of_place(members: Sequence[Member], place: int) -> dict[str, dict[str, AttributionTrust]]:
+def _of_place(members: Sequence[Member], place: int) -> dict[str, dict[str, Measures]]:
     """What one analysis checked, by backbone and target."""
     found = {}
     for member in members:
         blocks = member.results[place].blocks if place < len(member.results) else ()
-        own = {block.target: block for block in blocks if isinstance(block, AttributionTrust)}
+        own = {
+            block.target: block
+            for block in blocks
+            if isinstance(block, Measures) and block.target and block.covariances
+        }
         if own:
             found[member.subject.name] = own
     return found
@@ -136,11 +142,9 @@ _LIMITS: Final = (
 )
 
 
-def _block(
-    target: str, rows: Sequence[tuple[str, AttributionTrust]], alpha: float
-) -> BackboneComparison:
+def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> Measures:
     """Means over the methods that apply to all of the backbones."""
-    common = [name for name in _applied(rows[0][1]) if all(name in _applied(t) for _, t in rows)]
+    common = _common([trust for _, trust in rows])
     measures = (*rows[0][1].measures, AGREEMENT)
     values = [_means(trust, common) for _, trust in rows]
     ranked = [measure.name for measure in measures if measure.name not in _OWN_SCALE]
@@ -153,41 +157,63 @@ def _block(
         )
         for place, measure in enumerate(measures)
     ]
-    layers = ", ".join(dict.fromkeys(trust.layer for _, trust in rows))
-    return BackboneComparison(
+    return Measures(
         detail=False,
-        title=f"Whose maps of the decision about {target} hold up to the checks ({layers})",
+        title=f"Whose maps of the decision about {target} hold up to the checks",
+        noun="backbone",
         target=target,
-        methods=tuple(common),
         measures=measures,
-        backbones=tuple(
-            ComparedBackbone(
+        entries=tuple(
+            Entry(
                 name=name,
                 layer=trust.layer,
-                passing=sum(method.standing == "passes" for method in trust.methods),
-                applied=len(_applied(trust)),
-                estimates=values[number],
+                standing=f"{_n_passing(trust)} of {len(_applied(trust))}",
+                values=values[number],
                 ranks=tuple(column[number] for column in columns),
             )
             for number, (name, trust) in enumerate(rows)
         ),
-        rule=_RULE.format(100 * (1 - alpha)),
+        standing_is="methods that pass the sanity check",
+        caption=(
+            f"Checks of the maps of the decision about {target}, as means over methods, with "
+            "intervals. Dotted: the limit of the check, or what a map without meaning gives. "
+            "Arrows: the better direction."
+        ),
+        notes=(
+            f"Means over the {len(common)} methods that apply to every backbone: "
+            f"{', '.join(common)}."
+            if common
+            else "No method applies to every backbone, so there are no means and no ranks.",
+            _RULE.format(100 * (1 - alpha)),
+        ),
+        reading=(_READING,),
     )
 
 
-def _means(trust: AttributionTrust, common: Sequence[str]) -> tuple[Estimate | None, ...]:
+_READING: Final = (
+    "Maps of one backbone may show what it has learned while those of another would look the same "
+    "without any learning. The checks of each backbone's maps stand side by side here; there is "
+    "no total, since the checks ask different things."
+)
+
+
+def _n_passing(trust: Measures) -> int:
+    return sum(method.standing == "passes" for method in trust.entries)
+
+
+def _means(trust: Measures, common: Sequence[str]) -> tuple[Estimate | None, ...]:
     """Every measure, and the agreement, over some of the methods."""
     applied = _applied(trust)
-    rows = [method for method in trust.methods if method.standing != "does not apply"]
+    rows = [method for method in trust.entries if method.standing != DOES_NOT_APPLY]
     chosen = [place for place, name in enumerate(applied) if name in common]
     pairs = [
         place
         for place, (one, other) in enumerate(combinations(applied, 2))
         if one in common and other in common
     ]
-    found = {(pair.one, pair.other): pair.estimate for pair in trust.agreements}
+    found = {(pair.one, pair.other): pair.estimate for pair in trust.pairs}
     agreements = [found.get(pair) for pair in combinations(applied, 2)]
-    columns = [[row.estimates[place] for row in rows] for place in range(len(trust.measures))]
+    columns = [[row.values[place] for row in rows] for place in range(len(trust.measures))]
     *of_measures, of_agreements = trust.covariances
     return (
         *(
@@ -219,12 +245,12 @@ _RULE: Final = (
 )
 
 
-def _applied(trust: AttributionTrust) -> tuple[str, ...]:
-    return tuple(m.name for m in trust.methods if m.standing != "does not apply")
+def _applied(trust: Measures) -> tuple[str, ...]:
+    return tuple(m.name for m in trust.entries if m.standing != DOES_NOT_APPLY)
 
 
 def _ranks(
-    values: Sequence[Estimate | None], measure: TrustMeasure, alpha: float, *, is_ranked: bool
+    values: Sequence[Estimate | None], measure: Measure, alpha: float, *, is_ranked: bool
 ) -> tuple[Rank | None, ...]:
     known = [value for value in values if value is not None]
     if not is_ranked or len(known) < len(values):
@@ -236,11 +262,11 @@ def _ranks(
     return tuple((n + 1 - standing.worst, n + 1 - standing.best) for standing in found)
 
 
-def _findings(block: BackboneComparison) -> Iterator[Finding]:
+def _findings(block: Measures, target: str, n_methods: int) -> Iterator[Finding]:
     """Measures by which one backbone is told to be first; one sentence for the rest."""
     open_ones = []
     for place, measure in enumerate(block.measures):
-        known = [b for b in block.backbones if b.estimates[place] is not None]
+        known = [b for b in block.entries if b.values[place] is not None]
         first = [b for b in known if b.ranks[place] == (1, 1)]
         if not first:
             open_ones += [measure.name] if known and known[0].ranks[place] else []
@@ -248,16 +274,16 @@ def _findings(block: BackboneComparison) -> Iterator[Finding]:
         best = first[0]
         others = [b for b in known if b is not best]
         text = (
-            f"Maps of the decision about {block.target}, {measure.name} ({measure.better} is "
-            f"better), mean over {len(block.methods)} methods: {best.name} with "
-            f"{_told(best.estimates[place])} is ahead of "
-            f"{listed([f'{b.name} ({_told(b.estimates[place])})' for b in others])}."
+            f"Maps of the decision about {target}, {measure.name} ({measure.better} is "
+            f"better), mean over {n_methods} methods: {best.name} with "
+            f"{_told(best.values[place])} is ahead of "
+            f"{listed([f'{b.name} ({_told(b.values[place])})' for b in others])}."
         )
         yield Finding(text=text, weight=_weight(best, others, place))
     if open_ones:
         yield Finding(
             text=(
-                f"Maps of the decision about {block.target}: by {listed(open_ones, most=9)} no "
+                f"Maps of the decision about {target}: by {listed(open_ones, most=9)} no "
                 "backbone is told to be ahead of all others."
             ),
             weight=0.0,
@@ -268,10 +294,10 @@ def _told(found: Estimate | None) -> str:
     return "not measured" if found is None else interval(found)
 
 
-def _weight(best: ComparedBackbone, others: Sequence[ComparedBackbone], place: int) -> float:
+def _weight(best: Entry, others: Sequence[Entry], place: int) -> float:
     """That of the least sure of the differences between the first and each other."""
-    own = best.estimates[place]
-    known = [value for other in others if (value := other.estimates[place]) is not None]
+    own = best.values[place]
+    known = [value for other in others if (value := other.values[place]) is not None]
     if own is None or not known:
         return 0.0
     least = min(sureness(independent_difference(own, value)) for value in known)

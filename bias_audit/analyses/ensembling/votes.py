@@ -24,15 +24,7 @@ from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE, Group
-from bias_audit.results.blocks import (
-    EnsembleVotes,
-    Finding,
-    GroupRow,
-    GroupTable,
-    VoteDifference,
-    VoteGroup,
-    Voter,
-)
+from bias_audit.results.blocks import Entry, Finding, GroupRow, GroupTable, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -98,7 +90,7 @@ def vote_differences(
     *,
     rng: np.random.Generator,
     level: float,
-) -> tuple[VoteDifference, ...]:
+) -> tuple[Pair, ...]:
     """Every vote less each member over all images, then the soft vote in every group.
 
     Two families, each adjusted by itself as the plan says: all images, and groups. Intervals add
@@ -150,16 +142,16 @@ def _apart(one: Rated, other: Rated, widened: float) -> Measured:
 
 def _adjusted(
     pairs: Sequence[_Pair], plan: Multiplicity, *, rng: np.random.Generator, level: float
-) -> Iterator[VoteDifference]:
+) -> Iterator[Pair]:
     if not pairs:
         return
     draws = _draws([pair.apart for pair in pairs], draws_of(plan, len(pairs)), rng)
     found = Resampled(tuple(pair.statistic for pair in pairs), draws)
     for pair, p_value in zip(pairs, found.adjusted(plan.verdicts, plan.alpha), strict=True):
-        yield VoteDifference(
+        yield Pair(
             group=pair.group,
-            vote=pair.vote,
-            member=pair.member,
+            one=pair.vote,
+            other=pair.member,
             measure=pair.measure,
             estimate=pair.estimate(level),
             adjusted_p=p_value,
@@ -189,40 +181,77 @@ def votes_block(
     voters: Voters,
     found: Grid,
     asked: Sequence[Asked],
-    differences: tuple[VoteDifference, ...],
+    differences: tuple[Pair, ...],
     plan: Multiplicity,
     *,
     level: float,
-) -> EnsembleVotes:
+) -> Measures:
     """Voters side by side, over all images and by group."""
-    return EnsembleVotes(
+    values = _estimates(found, level)
+    return Measures(
         detail=False,
         title=f"Votes of {len(voters.ballots)} backbones on {voters.target.described}",
+        noun="voter",
         target=voters.target.name,
-        n=voters.n,
-        n_tied=voters.n_tied,
-        voters=tuple(
-            Voter(name=name, layer=layer)
-            for name, layer in zip(voters.names, voters.layers, strict=True)
+        measures=tuple(
+            Measure(name=name, reference=share, reference_is="guessing")
+            for name, share in zip(MEASURES, voters.by_guessing(), strict=True)
         ),
-        measures=MEASURES,
-        guessing=voters.by_guessing(),
-        estimates=_estimates(found, level),
-        groups=tuple(
-            VoteGroup(
-                group=each.group,
-                n=each.n,
-                estimates=_estimates(each.found, level),
-                reasons=each.reasons,
-            )
-            for each in asked
+        entries=(
+            *(
+                Entry(name=name, layer=layer, values=values[place], is_faint=layer is not None)
+                for place, (name, layer) in enumerate(
+                    zip(voters.names, voters.layers, strict=True)
+                )
+            ),
+            *(
+                Entry(
+                    name=name,
+                    group=each.group,
+                    n=each.n,
+                    values=row,
+                    reasons=each.reasons,
+                    is_drawn=False,
+                )
+                for each in asked
+                for name, row in zip(voters.names, _estimates(each.found, level), strict=True)
+            ),
         ),
-        differences=differences,
-        adjustment=_adjustment(plan, differences),
+        pairs=differences,
+        caption=(
+            f"Votes and single backbones on {voters.target.name}, over {voters.n:,} images, with "
+            "intervals. Hollow: single backbones. Dotted: guessing, which names the most frequent "
+            "level for every image."
+        ),
+        notes=(_tied(voters), _IN_GROUPS, _adjustment(plan, differences)),
+        reading=(_READING,),
     )
 
 
-def _adjustment(plan: Multiplicity, differences: Sequence[VoteDifference]) -> str:
+_READING: Final = (
+    "Several backbones may know more together than each does alone, or make the same mistakes. "
+    "Here their probes vote on every face, each with probes that never saw it. A vote gains where "
+    "its members err on different faces, and loses where one knows more than the others."
+)
+_IN_GROUPS: Final = (
+    "Within a level of the target itself, micro F1 is its recall, and macro F1 the F1 of that "
+    "level against all others, over all images (of an intersection, the mean over its cells "
+    "there). Elsewhere macro F1 is given where every level has enough images."
+)
+
+
+def _tied(voters: Voters) -> str:
+    if voters.n_tied is None:
+        return "Two backbones have no majority: wherever they disagree it would be tied."
+    if not voters.n_tied:
+        return "The majority vote was never tied."
+    return (
+        f"The majority vote was tied at {voters.n_tied:,} images; the tied level with the highest "
+        "mean probability was taken."
+    )
+
+
+def _adjustment(plan: Multiplicity, differences: Sequence[Pair]) -> str:
     said = (
         "Differences are paired image by image; their intervals, each by itself, add half an "
         "image either way (Agresti & Min 2005). P-values are adjusted by "
@@ -236,7 +265,7 @@ def _adjustment(plan: Multiplicity, differences: Sequence[VoteDifference]) -> st
     return said
 
 
-def _is_in_group(difference: VoteDifference) -> bool:
+def _is_in_group(difference: Pair) -> bool:
     return difference.group is not None
 
 
@@ -283,24 +312,22 @@ def soft_tables(
 
 
 def vote_findings(
-    voters: Voters, block: EnsembleVotes, asked: Sequence[Asked], *, alpha: float, level: float
+    voters: Voters, block: Measures, asked: Sequence[Asked], *, alpha: float, level: float
 ) -> Iterator[Finding]:
     """What voting gains over each member, where it does, and in which groups it is least right."""
     place = MEASURES.index(MACRO)
-    soft = block.estimates[voters.votes.index(SOFT)][place]
+    soft = block.entries[voters.votes.index(SOFT)].values[place]
     if soft is not None:
         yield _gain(voters, block, soft, alpha)
     yield from _in_groups(voters, block, alpha)
     yield from _extremes(voters, asked, alpha=alpha, level=level)
 
 
-def _gain(voters: Voters, block: EnsembleVotes, soft: Estimate, alpha: float) -> Finding:
-    mine = [
-        d for d in block.differences if d.group is None and (d.vote, d.measure) == (SOFT, MACRO)
-    ]
+def _gain(voters: Voters, block: Measures, soft: Estimate, alpha: float) -> Finding:
+    mine = [d for d in block.pairs if d.group is None and (d.one, d.measure) == (SOFT, MACRO)]
     told: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for found in mine:
-        told[_direction(found, alpha)].append(f"{found.member} ({_signed(found.estimate)})")
+        told[_direction(found, alpha)].append(f"{found.other} ({_signed(found.estimate)})")
     parts = [
         f"{words} {listed(names)}"
         for words, names in (
@@ -310,7 +337,7 @@ def _gain(voters: Voters, block: EnsembleVotes, soft: Estimate, alpha: float) ->
         )
         if names
     ]
-    estimates = {"soft_vote": soft} | {f"less_{d.member}": d.estimate for d in mine}
+    estimates = {"soft_vote": soft} | {f"less_{d.other}": d.estimate for d in mine}
     return Finding(
         text=(
             f"The soft vote of {len(voters.ballots)} backbones reaches a macro F1 of "
@@ -322,15 +349,15 @@ def _gain(voters: Voters, block: EnsembleVotes, soft: Estimate, alpha: float) ->
     )
 
 
-def _in_groups(voters: Voters, block: EnsembleVotes, alpha: float) -> Iterator[Finding]:
+def _in_groups(voters: Voters, block: Measures, alpha: float) -> Iterator[Finding]:
     """Groups in which the vote is right more or less often than a member, after adjustment."""
     sure = [
         d
-        for d in block.differences
+        for d in block.pairs
         if d.group is not None and d.measure == MICRO and _direction(d, alpha) is not None
     ]
-    for name in dict.fromkeys(d.member for d in sure):
-        own = sorted((d for d in sure if d.member == name), key=lambda d: -_weight(d, alpha))
+    for name in dict.fromkeys(d.other for d in sure):
+        own = sorted((d for d in sure if d.other == name), key=lambda d: -_weight(d, alpha))
         groups = [f"{_named(d)} ({_signed(d.estimate)})" for d in own]
         yield Finding(
             text=(
@@ -375,14 +402,14 @@ def _extremes(
 _ENDS: Final = (min, max)
 
 
-def _direction(found: VoteDifference, alpha: float) -> bool | None:
+def _direction(found: Pair, alpha: float) -> bool | None:
     """Whether the vote is better; None where it is not decided."""
     if not is_rejected(found.adjusted_p, alpha=alpha):
         return None
     return found.estimate.value > 0
 
 
-def _weight(found: VoteDifference, alpha: float) -> float:
+def _weight(found: Pair, alpha: float) -> float:
     return weight_of(
         sureness(found.estimate), is_decided=is_rejected(found.adjusted_p, alpha=alpha)
     )
@@ -392,7 +419,7 @@ def _signed(found: Estimate) -> str:
     return interval(found) if found.value < 0 else f"+{interval(found)}"
 
 
-def _named(found: VoteDifference) -> str:
+def _named(found: Pair) -> str:
     if found.group is None:
         return "all images"
     name, label = found.group.levels[0]

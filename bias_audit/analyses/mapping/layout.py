@@ -24,7 +24,7 @@ from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component, Strict
 from bias_audit.config.wording import dotted, problems_of
 from bias_audit.results.blocks import (
-    ComparedMethod,
+    Entry,
     RobustnessCurve,
     RobustnessCurves,
     RobustnessPanel,
@@ -156,17 +156,22 @@ class Repeated:
     """Of every two repetitions, shape (n_repetitions, n_repetitions)."""
 
 
-def ranked(layouts: list[Repeated], level: float) -> tuple[ComparedMethod, ...]:
-    """The layouts with intervals and their standing, best mean rank first."""
+def ranked(layouts: list[Repeated], level: float) -> tuple[Entry, ...]:
+    """The layouts with intervals and their standing, best mean rank first.
+
+    The mean rank is the first of their values, the measures follow.
+    """
     ranks = mean_ranks(np.stack([_table(layout) for layout in layouts], axis=1))
     order = np.argsort(ranks.mean(axis=0), kind="stable")
     best = ranks[:, order[0]]
     two_sided = 1 - 2 * (1 - level) / max(1, len(layouts) - 1)
     return tuple(
-        ComparedMethod(
+        Entry(
             name=layouts[i].name,
-            estimates=tuple(_estimate(layouts[i], key, level) for key in MEASURES),
-            mean_rank=mean_over_repetitions(ranks[:, i], level=level, within=(1, len(layouts))),
+            values=(
+                mean_over_repetitions(ranks[:, i], level=level, within=(1, len(layouts))),
+                *(_estimate(layouts[i], key, level) for key in MEASURES),
+            ),
             standing="recommended" if i == order[0] else _standing(ranks[:, i] - best, two_sided),
         )
         for i in order

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from bias_audit.analyses.mapping.group_maps import rasters
 from bias_audit.analyses.mapping.layout import Distance, comparable
 from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.results.blocks import ComparedMeasure
+from bias_audit.results.blocks import Measure
 
 _LONGEST = 4.0
 """Times the median edge. Longer ones cross gaps between patches, or run along the hull."""
@@ -200,45 +200,45 @@ def _change(rasters: Rasters, other: Rasters) -> float:
 
 
 DISPARITY = "disparity"
-MEASURES: Mapping[str, ComparedMeasure] = {
-    "trustworthiness": ComparedMeasure(
+MEASURES: Mapping[str, Measure] = {
+    "trustworthiness": Measure(
         name="trustworthiness",
         better="higher",
         meaning="whether units that lie near each other respond alike (Venna & Kaski 2001)",
     ),
-    "continuity": ComparedMeasure(
+    "continuity": Measure(
         name="continuity",
         better="higher",
         meaning="whether units that respond alike lie near each other (Venna & Kaski 2001)",
     ),
-    "preservation": ComparedMeasure(
+    "preservation": Measure(
         name="neighbours kept",
         better="higher",
         meaning="share of a unit's ten nearest by response that are among its ten nearest",
     ),
-    "blur": ComparedMeasure(
+    "blur": Measure(
         name="change by blur",
         better="lower",
         meaning="relative change of the maps under Gaussian blur, mean over strengths "
         f"up to {BLURS[-1]:g} of 100 raster cells",
     ),
-    "shrink": ComparedMeasure(
+    "shrink": Measure(
         name="change by shrinking",
         better="lower",
         meaning="relative change of the maps when shrunk and enlarged again, mean over factors "
         f"up to {SHRINKS[-1]}",
     ),
-    "regions": ComparedMeasure(
+    "regions": Measure(
         name="active regions",
         better="lower",
         meaning="connected regions of high activity per map, above the 90th percentile of units",
     ),
-    "region_area": ComparedMeasure(
+    "region_area": Measure(
         name="area of a region (%)",
         better="higher",
         meaning="mean area of such a region, in percent of the map",
     ),
-    DISPARITY: ComparedMeasure(
+    DISPARITY: Measure(
         name="disparity",
         better="lower",
         meaning="Procrustes disparity between the layouts of two repetitions: 0 for one shape",

@@ -6,8 +6,10 @@ survives blurring and shrinking; neighbourhoods and stability are added.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +41,7 @@ from bias_audit.config.schema import Component
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Finding, MethodComparison, RobustnessCurves
+from bias_audit.results.blocks import Entry, Finding, Measure, Measures, RobustnessCurves
 
 _FEWEST_UNITS = 4
 _SWARM = "particle_swarm"
@@ -144,7 +146,7 @@ def _images(subject: Subject, layer: str) -> _Images:
 
 def _of_layer(
     subject: Subject, images: _Images, params: Params, step: Step
-) -> tuple[MethodComparison, RobustnessCurves]:
+) -> tuple[Measures, RobustnessCurves]:
     names = [
         layout_name(layout, distance, steps)
         for layout, distance in params.placements
@@ -163,16 +165,20 @@ def _of_layer(
         )
         for number, name in enumerate(names)
     ]
-    comparison = MethodComparison(
+    comparison = Measures(
         title=f"Layouts of {images.layer} compared",
         noun="layout",
         layer=images.layer,
-        measures=tuple(MEASURES.values()),
-        methods=ranked(repeated, params.level),
-        rule=RULE,
+        measures=(MEAN_RANK, *MEASURES.values()),
+        entries=(entries := ranked(repeated, params.level)),
+        rests_on="repetitions",
+        caption=f"Layouts at {images.layer}, best mean rank first, with intervals.",
+        notes=(_recommended(entries), RULE),
+        reading=(_READING,),
+        is_drawn=False,
     )
     by_name = dict(zip(names, values, strict=True))
-    in_order = {method.name: by_name[method.name] for method in comparison.methods}
+    in_order = {method.name: by_name[method.name] for method in comparison.entries}
     return comparison, robustness(images.layer, in_order, params.level)
 
 
@@ -196,21 +202,40 @@ def _repetition(
     return places, measured
 
 
-def _finding(block: MethodComparison) -> Finding:
-    best = block.methods[0]
-    tied = [method.name for method in block.methods if method.standing == "tied"]
+_READING: Final = (
+    "The same numbers can be drawn in many ways. Each way was tried on images drawn anew, several "
+    "times, and judged by what its pictures keep."
+)
+MEAN_RANK: Final = Measure(
+    name="mean rank",
+    better="lower",
+    meaning="mean over the measures and repetitions of the place among the layouts; 1 is best",
+)
+
+
+def _recommended(entries: Sequence[Entry]) -> str:
+    """The layout with the best mean rank, and those that it is not told apart from."""
+    tied = [each.name for each in entries if each.standing == "tied"]
+    text = f"Recommended layout: {entries[0].name}."
+    return f"{text} Tied with it: {'; '.join(tied)}." if tied else text
+
+
+def _finding(block: Measures) -> Finding:
+    best, n_measures = block.entries[0], len(block.measures) - 1
+    mean_rank = best.values[0]
+    tied = [each.name for each in block.entries if each.standing == "tied"]
     rest = "; every other one ranks behind"
     if tied:
         more = f"; and {len(tied) - _MOST_NAMED} more" if len(tied) > _MOST_NAMED else ""
         rest = f"; not told apart from it: {'; '.join(tied[:_MOST_NAMED])}{more}"
     return Finding(
         text=(
-            f"Of {len(block.methods)} layouts of the units of {block.layer}, {best.name} does "
-            f"best: mean rank {interval(best.mean_rank)} over {len(block.measures)} "
+            f"Of {len(block.entries)} layouts of the units of {block.layer}, {best.name} does "
+            f"best: mean rank {interval(mean_rank) if mean_rank else 'unknown'} over {n_measures} "
             f"measures{rest}."
         ),
         weight=0.0,
-        estimates={"mean rank": best.mean_rank},
+        estimates={} if mean_rank is None else {"mean rank": mean_rank},
     )
 
 

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from bias_audit.report.changes.wording import quantity_named, told
 from bias_audit.report.csv_text import packed
 from bias_audit.report.elements import FigureView
-from bias_audit.report.figure_data import Rows
 from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.figures.forest import ForestRow, Panel, forest
 from bias_audit.report.figures.inline import inline_svg
-from bias_audit.report.numbers import counted, sentence, signed_interval
 from bias_audit.results.differing.shapes import Change
+from bias_audit.shapes.printed import counted, sentence, signed_interval
+from bias_audit.shapes.shape import Rows
 
 _MOST_ROWS: Final = 48
 """Groups in one figure."""

@@ -17,13 +17,14 @@ from bias_audit.report.changes.wording import (
     strongest,
     what,
 )
-from bias_audit.report.elements import Column, Fact, Table
-from bias_audit.report.numbers import chance_of, count, decimal, interval, signed_interval
+from bias_audit.report.elements import Fact
 from bias_audit.report.sections.cover import written_date
 from bias_audit.report.sections.selectors import Choices, Selectors
 from bias_audit.report.sections.verdicts import SHAPES
 from bias_audit.results.differing.shapes import AuditDiff, Change, RunReference
 from bias_audit.results.verdict import Outcome
+from bias_audit.shapes.printed import chance_of, count, decimal, interval, signed_interval
+from bias_audit.shapes.tables import Column, Table
 
 _MOST_IN_SUMMARY = 12
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from bias_audit.report.numbers import chance_of, counted, decimal, interval, signed_interval
 from bias_audit.results.differing.shapes import AuditDiff, Change, ChangeOutcome
+from bias_audit.shapes.printed import chance_of, counted, decimal, interval, signed_interval
 
 SYMBOLS: Final[dict[ChangeOutcome, str]] = {
     "worse": "\N{BLACK DOWN-POINTING TRIANGLE}",

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bias_audit.config.schema import Declarations, Scenario
-from bias_audit.report.figure_data import level_names
 from bias_audit.report.sections.method import limits
 from bias_audit.report.sections.purpose import tested
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.blocks import GroupTable, LayerCurve
 from bias_audit.results.declared import declarations_of
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.layer_curve import LayerCurve
+from bias_audit.shapes.shape import level_names
 from bias_audit.statistics.estimate import Estimate
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://cyclonedx.org/bias-audit")

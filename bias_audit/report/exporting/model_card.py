@@ -10,7 +10,6 @@ from typing import Any, Final
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment
 
-from bias_audit.report.numbers import counted, interval, signed_interval
 from bias_audit.report.resources import template_engine
 from bias_audit.report.sections.cover import written_date
 from bias_audit.report.sections.method import limits
@@ -18,8 +17,8 @@ from bias_audit.report.sections.not_measured import not_measured
 from bias_audit.report.sections.purpose import purpose
 from bias_audit.report.sections.verdicts import verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
-from bias_audit.results.matching import best_point
+from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve, best_point
+from bias_audit.shapes.printed import counted, interval, signed_interval
 from bias_audit.statistics.estimate import Estimate
 
 _Highest = tuple[LayerCurve, Curve, CurvePoint, Estimate]

@@ -1,37 +1,68 @@
-"""Every table of a report in long form: one file each, whatever the audit holds."""
+"""Every table of a report in long form, as CSV and parquet: one file each, whatever it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-from bias_audit.report.exporting.blocks import BLOCK_TABLES, BlockTable, Row
-from bias_audit.report.exporting.columns import ESTIMATE, DataTable, Kind
-from bias_audit.report.figure_data import estimate_cells, level_names
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bias_audit.report.csv_text import csv_text
 from bias_audit.report.sections.verdicts import AT_POWER
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.declared import declarations_of
+from bias_audit.results.verdict import Verdict
+from bias_audit.shapes.catalog import shapes
+from bias_audit.shapes.shape import (
+    ESTIMATE,
+    Cell,
+    Shape,
+    cells_of,
+    columns_of,
+    estimate_cells,
+    level_names,
+)
 
-_ORIGIN: Final[dict[str, Kind]] = {"backbone": "text", "analysis": "text", "block": "text"}
+_ARROW: Final = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64()}
+_SCENARIO: Final = ("group", "hazard", "metric", "threshold", "mitigation", "review_trigger")
+Row = tuple[Cell, ...]
 
 
-def tables(result: AuditResult) -> tuple[DataTable, ...]:
-    """All tables, in the order of the index; one without rows says that there is nothing.
+@dataclass(frozen=True)
+class DataTable:
+    """Rows of one kind, from every backbone; written even where there are none."""
+
+    name: str
+    """Of its files, without the ending; the same in every release of one schema."""
+    about: str
+    """One row is what, in a sentence."""
+    columns: Mapping[str, str]
+    """By kind: text, whole or number."""
+    rows: Sequence[Row]
+
+
+def as_csv(table: DataTable) -> bytes:
+    """UTF-8, the columns' names first, numbers in full; no text is a formula to a spreadsheet."""
+    return csv_text([tuple(table.columns), *table.rows], digits=None).encode()
+
+
+def as_parquet(table: DataTable) -> bytes:
+    """Typed columns; what is missing is null. The same table gives the same bytes.
 
     Raises:
-        ValueError: The declarations in the result are damaged.
+        ValueError: A cell is not of its column's kind.
     """
-    return (
-        _verdicts(result),
-        _scenarios(result),
-        _cells(result),
-        _exclusions(result),
-        _layers(result),
-        _analyses(result),
-        _findings(result),
-        *(_of_blocks(table, result) for table in BLOCK_TABLES),
-        _selftest(result),
-    )
+    schema = pa.schema([(name, _ARROW[kind]) for name, kind in table.columns.items()])
+    cells = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
+    arrays = [
+        pa.array(values, type=field.type) for values, field in zip(cells, schema, strict=True)
+    ]
+    stream = io.BytesIO()
+    pq.write_table(pa.table(arrays, schema=schema), stream)
+    return stream.getvalue()
 
 
 def index(found: tuple[DataTable, ...]) -> DataTable:
@@ -44,173 +75,121 @@ def index(found: tuple[DataTable, ...]) -> DataTable:
     )
 
 
-def _of_blocks(table: BlockTable, result: AuditResult) -> DataTable:
+def tables(result: AuditResult) -> tuple[DataTable, ...]:
+    """All tables, in the order of the index; one without rows says that there is nothing.
+
+    Raises:
+        ValueError: The declarations in the result are damaged.
+    """
+    analyses = [(name, analysis) for name, group in result.analysed for analysis in group]
+    data, selftest = result.data, result.selftest.rows if result.selftest else ()
+    return (
+        _verdicts(result.verdicts),
+        DataTable(
+            "scenarios",
+            "a bias scenario as the config declares it",
+            {"scenario": "whole", **dict.fromkeys((*_SCENARIO, "criteria"), "text")},
+            [
+                (number, *(getattr(each, name) for name in _SCENARIO), "; ".join(each.criteria))
+                for number, each in enumerate(declarations_of(result).scenarios, start=1)
+            ],
+        ),
+        DataTable(
+            "images",
+            "an intersection: usable images found, and used",
+            {"group": "text", "found": "whole", "used": "whole"},
+            [(level_names(cell.group), cell.found, cell.used) for cell in data.cells],
+        ),
+        DataTable(
+            "exclusions",
+            "a reason for which images were left out or treated specially",
+            {"reason": "text", "effect": "text", "images": "whole"},
+            [(entry.reason, entry.effect, entry.count) for entry in data.exclusions],
+        ),
+        DataTable(
+            "layers",
+            "a layer audited, depth counted from the input",
+            {"backbone": "text", "depth": "whole", "layer": "text", "units": "whole"},
+            [
+                (subject.backbone.name, place, layer.name, layer.n_units)
+                for subject in result.subjects
+                for place, layer in enumerate(subject.backbone.layers)
+            ],
+        ),
+        DataTable(
+            "analyses",
+            "an analysis of a backbone: done or failed, and its families of tests",
+            dict.fromkeys(("backbone", "kind", "analysis", "status", "error"), "text")
+            | {"families": "whole", "seconds": "number"},
+            [
+                (name, a.kind, a.title, a.status, a.error, a.families, a.seconds)
+                for name, a in analyses
+            ],
+        ),
+        DataTable(
+            "findings",
+            "a sentence of the summary; weight 0: undecided",
+            dict.fromkeys(("backbone", "analysis", "finding"), "text") | {"weight": "number"},
+            [
+                (name, a.title, found.text, found.weight)
+                for name, a in analyses
+                for found in a.findings
+            ],
+        ),
+        *(_of_shape(shape, result) for shape in shapes().values()),
+        DataTable(
+            "selftest",
+            "a check of the audit's own code",
+            dict.fromkeys(("check", "simulated", "expected", "outcome"), "text")
+            | {"trials": "whole"}
+            | ESTIMATE,
+            [
+                (row.check, row.condition, row.expected, row.outcome, row.trials)
+                + estimate_cells(row.estimate)
+                for row in selftest
+            ],
+        ),
+    )
+
+
+def _of_shape(shape: Shape[Any], result: AuditResult) -> DataTable:
     def rows() -> Iterator[Row]:
         for name, analyses in result.analysed:
             for analysis in analyses:
                 for block in analysis.blocks:
-                    if block.block == table.shape:
+                    if block.name == shape.name:
                         origin = (name, analysis.title, block.title)
-                        yield from ((*origin, *row) for row in table.rows(block))
+                        for row in shape.rows(block):
+                            yield (*origin, *cells_of(shape.columns, row))
 
-    return DataTable(table.name, table.about, _ORIGIN | table.columns, [*rows()])
+    origin = dict.fromkeys(("backbone", "analysis", "block"), "text")
+    return DataTable(shape.table, shape.about, origin | columns_of(shape.columns), [*rows()])
 
 
-def _verdicts(result: AuditResult) -> DataTable:
-    rows: list[Row] = []
-    for verdict in result.verdicts:
+def _verdicts(verdicts: Sequence[Verdict]) -> DataTable:
+    def row(verdict: Verdict) -> Row:
         criterion, deciding = verdict.criterion, verdict.deciding
-        lowest, highest = criterion.margin
-        group = deciding.group if deciding else None
-        rows.append(
-            (
-                criterion.name,
-                verdict.backbone,
-                verdict.outcome,
-                verdict.reason,
-                criterion.quantity,
-                criterion.of,
-                criterion.target,
-                criterion.layer,
-                lowest,
-                highest,
-                deciding.layer if deciding else None,
-                level_names(group) if group else None,
-                *estimate_cells(deciding.estimate if deciding else None),
-                verdict.n_examined,
-                verdict.n_pass,
-                verdict.n_fail,
-                verdict.n_undecided,
-                verdict.n_missing,
-                verdict.detectable,
-                verdict.n_to_decide,
-                criterion.rationale,
-            )
-        )
-    columns: dict[str, Kind] = {
-        "criterion": "text",
-        "backbone": "text",
-        "outcome": "text",
-        "why": "text",
-        "quantity": "text",
-        "of": "text",
-        "target": "text",
-        "layers": "text",
-        "at_least": "number",
-        "at_most": "number",
-        "deciding_layer": "text",
-        "deciding_group": "text",
-        **ESTIMATE,
-        "examined": "whole",
-        "within": "whole",
-        "beyond": "whole",
-        "undecided": "whole",
-        "missing": "whole",
-        "detectable": "number",
-        "images_to_decide": "whole",
-        "rationale": "text",
-    }
-    about = (
+        return (
+            criterion.name, verdict.backbone, verdict.outcome, verdict.reason,
+            criterion.quantity, criterion.of, criterion.target, criterion.layer,
+            *criterion.margin,
+            deciding.layer if deciding else None,
+            level_names(deciding.group) if deciding and deciding.group else None,
+            *estimate_cells(deciding.estimate if deciding else None),
+            verdict.n_examined, verdict.n_pass, verdict.n_fail, verdict.n_undecided,
+            verdict.n_missing, verdict.detectable, verdict.n_to_decide, criterion.rationale,
+        )  # fmt: skip
+
+    said = ("criterion", "backbone", "outcome", "why", "quantity", "of", "target", "layers")
+    return DataTable(
+        "verdicts",
         "a criterion on a backbone, and what decides; detectable distance and images to decide "
-        f"{AT_POWER}"
+        f"{AT_POWER}",
+        dict.fromkeys(said, "text")
+        | dict.fromkeys(("at_least", "at_most"), "number")
+        | dict.fromkeys(("deciding_layer", "deciding_group"), "text")
+        | ESTIMATE
+        | dict.fromkeys(("examined", "within", "beyond", "undecided", "missing"), "whole")
+        | {"detectable": "number", "images_to_decide": "whole", "rationale": "text"},
+        [*map(row, verdicts)],
     )
-    return DataTable("verdicts", about, columns, rows)
-
-
-def _scenarios(result: AuditResult) -> DataTable:
-    names = ("group", "hazard", "metric", "threshold", "mitigation", "review_trigger")
-    rows = [
-        (number, *(getattr(scenario, name) for name in names), "; ".join(scenario.criteria))
-        for number, scenario in enumerate(declarations_of(result).scenarios, start=1)
-    ]
-    columns: dict[str, Kind] = {"scenario": "whole", **dict.fromkeys(names, "text")}
-    about = "a bias scenario as the config declares it"
-    return DataTable("scenarios", about, columns | {"criteria": "text"}, rows)
-
-
-def _cells(result: AuditResult) -> DataTable:
-    rows = [(level_names(cell.group), cell.found, cell.used) for cell in result.data.cells]
-    columns: dict[str, Kind] = {"group": "text", "found": "whole", "used": "whole"}
-    return DataTable("images", "an intersection: usable images found, and used", columns, rows)
-
-
-def _exclusions(result: AuditResult) -> DataTable:
-    rows = [(entry.reason, entry.effect, entry.count) for entry in result.data.exclusions]
-    columns: dict[str, Kind] = {"reason": "text", "effect": "text", "images": "whole"}
-    about = "a reason for which images were left out or treated specially"
-    return DataTable("exclusions", about, columns, rows)
-
-
-def _layers(result: AuditResult) -> DataTable:
-    rows = [
-        (subject.backbone.name, place, layer.name, layer.n_units)
-        for subject in result.subjects
-        for place, layer in enumerate(subject.backbone.layers)
-    ]
-    columns: dict[str, Kind] = {
-        "backbone": "text",
-        "depth": "whole",
-        "layer": "text",
-        "units": "whole",
-    }
-    return DataTable("layers", "a layer audited, depth counted from the input", columns, rows)
-
-
-def _analyses(result: AuditResult) -> DataTable:
-    rows = [
-        (name, a.kind, a.title, a.status, a.error, a.families, a.seconds)
-        for name, analyses in result.analysed
-        for a in analyses
-    ]
-    columns: dict[str, Kind] = {
-        "backbone": "text",
-        "kind": "text",
-        "analysis": "text",
-        "status": "text",
-        "error": "text",
-        "families": "whole",
-        "seconds": "number",
-    }
-    about = "an analysis of a backbone: done or failed, and its families of tests"
-    return DataTable("analyses", about, columns, rows)
-
-
-def _findings(result: AuditResult) -> DataTable:
-    rows = [
-        (name, analysis.title, finding.text, finding.weight)
-        for name, analyses in result.analysed
-        for analysis in analyses
-        for finding in analysis.findings
-    ]
-    columns: dict[str, Kind] = {
-        "backbone": "text",
-        "analysis": "text",
-        "finding": "text",
-        "weight": "number",
-    }
-    about = "a sentence of the summary; weight 0: undecided"
-    return DataTable("findings", about, columns, rows)
-
-
-def _selftest(result: AuditResult) -> DataTable:
-    found = result.selftest.rows if result.selftest else ()
-    rows = [
-        (
-            row.check,
-            row.condition,
-            row.expected,
-            row.outcome,
-            row.trials,
-            *estimate_cells(row.estimate),
-        )
-        for row in found
-    ]
-    columns: dict[str, Kind] = {
-        "check": "text",
-        "simulated": "text",
-        "expected": "text",
-        "outcome": "text",
-        "trials": "whole",
-        **ESTIMATE,
-    }
-    return DataTable("selftest", "a check of the audit's own code", columns, rows)

@@ -10,10 +10,9 @@ from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically
 from bias_audit.report.damage import damage_named
 from bias_audit.report.exporting.bill_of_materials import bill_of_materials
-from bias_audit.report.exporting.columns import as_csv, as_parquet
 from bias_audit.report.exporting.junit import junit
 from bias_audit.report.exporting.model_card import model_card
-from bias_audit.report.exporting.tables import index, tables
+from bias_audit.report.exporting.tables import as_csv, as_parquet, index, tables
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_audit
 

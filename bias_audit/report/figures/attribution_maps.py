@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from bias_audit.report.figures.arrays import attribution_maps_of
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.map_sheet import (
     COLOURS,
     FOOT,
@@ -23,9 +22,11 @@ from bias_audit.report.figures.map_sheet import (
     sheet_axes,
     wrapped,
 )
-from bias_audit.report.figures.style import INK, ON_MAP, shortened, styled
-from bias_audit.report.numbers import count
-from bias_audit.results.blocks import AttributionMaps, FaceArea
+from bias_audit.report.figures.style import INK, ON_MAP, PLAIN, Palette, shortened, styled
+from bias_audit.shapes.attribution_maps import AttributionMaps, FaceArea, attribution_maps_of
+from bias_audit.shapes.printed import count
+from bias_audit.shapes.shape import Arrays
+from bias_audit.shapes.tables import group_heading
 
 _STEP: Final = 1.05
 _NAMES, _HEADINGS = 1.42, 0.42
@@ -36,7 +37,11 @@ _SMALL: Final = 6.5
 
 
 @styled
-def attribution_maps(block: AttributionMaps, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
+def attribution_maps(
+    block: AttributionMaps,
+    arrays: Arrays,
+    palette: Palette = PLAIN,  # noqa: ARG001
+) -> Figure:
     """Draw a row for each method and a column for each group with maps, on one colour scale.
 
     Args:
@@ -109,3 +114,11 @@ def _bar(figure: Figure, scale: Normalize, limit: float) -> None:
     bar.outline.set_linewidth(0.5)
     axes.tick_params(length=3, pad=3)
     axes.set_xlabel("absolute attribution relative to an even spread", fontsize=8, color=INK)
+
+
+DRAWING = Drawing(
+    attribution_maps,
+    "png",
+    arrays=lambda block: (block.maps,),
+    keys=lambda block: group_heading(block.groups[1:] or block.groups),
+)

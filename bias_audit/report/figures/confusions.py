@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
     CONTROL,
@@ -20,8 +17,9 @@ from bias_audit.report.figures.style import (
     shortened,
     styled,
 )
-from bias_audit.report.numbers import count, percent, percent_interval
-from bias_audit.results.blocks import ConfusionClass, Confusions
+from bias_audit.shapes.confusions import ConfusionClass, Confusions
+from bias_audit.shapes.printed import count, percent, percent_interval
+from bias_audit.shapes.shape import Arrays
 
 _BAR = 0.36
 
@@ -29,7 +27,7 @@ _BAR = 0.36
 @styled
 def confusions(
     block: Confusions,
-    arrays: Mapping[str, npt.NDArray[Any]],  # noqa: ARG001
+    arrays: Arrays,  # noqa: ARG001
     palette: Palette = PLAIN,
 ) -> Figure:
     """Draw the observed share of each class with its interval beside the expected one."""
@@ -72,3 +70,6 @@ def _told(entry: ConfusionClass) -> str:
         f"{percent_interval(entry.share)} ({level}) of n = {count(entry.share.n)} confusions; "
         f"expected by chance {percent(entry.expected)}"
     )
+
+
+DRAWING = Drawing(confusions, keys=lambda _: "attributes that changed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bias_audit.report.figures.arrays import difference_rasters_of
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.map_sheet import (
     Band,
     Placed,
@@ -23,9 +22,10 @@ from bias_audit.report.figures.map_sheet import (
     mark_tile,
     wrapped,
 )
-from bias_audit.report.figures.style import ON_MAP, shortened, styled
-from bias_audit.report.numbers import chance_of, count, counted, signed_interval
-from bias_audit.results.blocks import DifferenceMap, GroupDifference
+from bias_audit.report.figures.style import ON_MAP, PLAIN, Palette, shortened, styled
+from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, difference_rasters_of
+from bias_audit.shapes.printed import chance_of, count, counted, signed_interval
+from bias_audit.shapes.shape import Arrays
 
 _ROOM: Final = 0.31
 _SMALL: Final = 7.6
@@ -35,7 +35,11 @@ _AXIS: Final = "difference of means, in standard deviations within groups"
 
 
 @styled
-def difference_map(block: DifferenceMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
+def difference_map(
+    block: DifferenceMap,
+    arrays: Arrays,
+    palette: Palette = PLAIN,  # noqa: ARG001
+) -> Figure:
     """Draw every difference, one band per attribute and kind of comparison.
 
     Rejected regions keep their colours and have an outline, solid where the first group is higher
@@ -126,3 +130,11 @@ def _pale(axes: Axes, placed: Placed, mask: npt.NDArray[Any]) -> None:
                 x, y, inside, levels=[0.5], colors=[ON_MAP], linewidths=0.7, linestyles=[dashes],
                 zorder=3,
             )  # fmt: skip
+
+
+DRAWING = Drawing(
+    difference_map,
+    "png",
+    arrays=lambda block: (block.rasters, block.masks),
+    keys=lambda _: "comparison",
+)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import COLOURS, INK, MUTED, WIDTH, grid_lines, shortened
-from bias_audit.report.numbers import told
+from bias_audit.shapes.printed import told
 from bias_audit.statistics.estimate import Estimate
 
 _PITCH: Final = 0.17

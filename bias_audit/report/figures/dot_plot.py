@@ -22,7 +22,7 @@ from bias_audit.report.figures.style import (
     grid_lines,
     shortened,
 )
-from bias_audit.report.numbers import count, guess, told
+from bias_audit.shapes.printed import count, guess, told
 from bias_audit.statistics.estimate import Estimate
 
 _PER_COLUMN = 72

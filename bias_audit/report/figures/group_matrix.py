@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from bias_audit.groups import Group
-from bias_audit.report.figures.arrays import matrix_of, tree_of
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import add_mark
-from bias_audit.report.figures.style import MUTED, ON_MAP, WIDTH, shortened, styled
-from bias_audit.report.numbers import count, decimal, told
-from bias_audit.results.blocks import GroupMatrix
+from bias_audit.report.figures.style import MUTED, ON_MAP, PLAIN, WIDTH, Palette, shortened, styled
+from bias_audit.shapes.group_matrix import GroupMatrix, matrix_of, tree_of
+from bias_audit.shapes.printed import count, decimal, told
+from bias_audit.shapes.shape import Arrays
 
 _FEW = 40
 _ANNOTATED = 12
@@ -26,7 +27,11 @@ _MARKED = 30
 
 
 @styled
-def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
+def group_matrix(
+    block: GroupMatrix,
+    arrays: Arrays,
+    palette: Palette = PLAIN,  # noqa: ARG001
+) -> Figure:
     """Draw the matrix; groups without images stay blank.
 
     Args:
@@ -64,7 +69,7 @@ def group_matrix(block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     return figure
 
 
-def _mark(axes: Axes, block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def _mark(axes: Axes, block: GroupMatrix, arrays: Arrays) -> None:
     """A mark per pair of few groups, below the diagonal; a mark per row of many."""
     labels = [group.label for group in block.groups]
     if len(labels) <= _MARKED:
@@ -87,9 +92,7 @@ def _mark(axes: Axes, block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]
         add_mark(axes, axes.get_yaxis_transform(), bounds, key=label, text=text)
 
 
-def _value(
-    block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]], row: int, column: int
-) -> str:
+def _value(block: GroupMatrix, arrays: Arrays, row: int, column: int) -> str:
     """Such as "0.42 [0.40, 0.45]"; a number without an interval is left to the colour."""
     value = float(arrays[block.values][row, column])
     if not np.isfinite(value):
@@ -101,9 +104,7 @@ def _value(
     return f"{decimal(value)} [{lower}, {upper}]"
 
 
-def _beside_tree(
-    figure: Figure, block: GroupMatrix, arrays: Mapping[str, npt.NDArray[Any]]
-) -> Axes:
+def _beside_tree(figure: Figure, block: GroupMatrix, arrays: Arrays) -> Axes:
     """Axes for the matrix, below its dendrogram where it has one."""
     if block.tree is None:
         alone: Axes = figure.subplots()
@@ -186,3 +187,11 @@ def _first(group: Group) -> str:
 
 def _nothing(_group: Group) -> str:
     return ""
+
+
+DRAWING = Drawing(
+    group_matrix,
+    "png",
+    arrays=lambda block: tuple(key for key in (block.values, block.tree, block.bounds) if key),
+    keys=lambda _: "pair of groups",
+)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.dot_plot import Dot, Look, dot_plot
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.style import PLAIN, Palette, styled
-from bias_audit.results.blocks import GroupProfiles
+from bias_audit.shapes.group_profiles import GroupProfiles
+from bias_audit.shapes.shape import Arrays
+from bias_audit.shapes.tables import group_heading
 
 AXIS = "distance from the mean over groups, in standard deviations within groups"
 
@@ -18,7 +17,7 @@ AXIS = "distance from the mean over groups, in standard deviations within groups
 @styled
 def group_profiles(
     block: GroupProfiles,
-    arrays: Mapping[str, npt.NDArray[Any]],  # noqa: ARG001
+    arrays: Arrays,  # noqa: ARG001
     palette: Palette = PLAIN,
 ) -> Figure:
     """Draw the deviation of every group with its interval."""
@@ -27,3 +26,8 @@ def group_profiles(
     target = next(iter(names)) if len(names) == 1 else "several attributes"
     look = Look(palette.colour(target), palette.marker(target))
     return dot_plot(dots, metric=AXIS, chance=None, look=look)
+
+
+DRAWING = Drawing(
+    group_profiles, keys=lambda block: group_heading([row.group for row in block.rows])
+)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.dot_plot import Dot, Look, dot_plot
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.style import PLAIN, Palette, styled
-from bias_audit.results.blocks import GroupTable
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.shape import Arrays
+from bias_audit.shapes.tables import group_heading
 
 
 @styled
 def group_table(
     block: GroupTable,
-    arrays: Mapping[str, npt.NDArray[Any]],  # noqa: ARG001
+    arrays: Arrays,  # noqa: ARG001
     palette: Palette = PLAIN,
 ) -> Figure:
     """Draw a dot with its interval per group, its shrunk estimate, and a tick for chance."""
@@ -26,3 +25,6 @@ def group_table(
     ]
     look = Look(palette.colour(block.target), palette.marker(block.target))
     return dot_plot(dots, metric=block.metric, chance=block.chance, look=look)
+
+
+DRAWING = Drawing(group_table, keys=lambda block: group_heading([row.group for row in block.rows]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bias_audit.arrays import FloatArray
-from bias_audit.report.blocks.layer_curve import control_names, strongest_control
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
     CONTROL,
@@ -27,8 +27,15 @@ from bias_audit.report.figures.style import (
     shortened,
     styled,
 )
-from bias_audit.report.numbers import guess, interval, signed_interval, told
-from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
+from bias_audit.shapes.layer_curve import (
+    Curve,
+    CurvePoint,
+    LayerCurve,
+    control_names,
+    strongest_control,
+)
+from bias_audit.shapes.printed import guess, interval, signed_interval, told
+from bias_audit.shapes.shape import Arrays
 from bias_audit.statistics.estimate import Estimate
 
 _LABEL_GAP = 0.145
@@ -67,7 +74,7 @@ class End:
 @styled
 def layer_curve(
     block: LayerCurve,
-    arrays: Mapping[str, npt.NDArray[Any]],  # noqa: ARG001
+    arrays: Arrays,  # noqa: ARG001
     palette: Palette = PLAIN,
 ) -> Figure:
     """Draw one panel per target with its controls, layers from left to right."""
@@ -297,3 +304,6 @@ def _layer_ticks(axes: Axes, layers: Sequence[str], n_columns: int) -> None:
         rotation_mode="anchor" if rotation == 30 else None,  # noqa: PLR2004
         fontsize=7.5 if len(layers) <= _MANY else 6.2,
     )
+
+
+DRAWING = Drawing(layer_curve)

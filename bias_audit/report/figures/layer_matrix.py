@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import add_mark
-from bias_audit.report.figures.style import ON_MAP, WIDTH, shortened, styled
-from bias_audit.report.numbers import decimal, told
-from bias_audit.results.blocks import LayerMatrix
+from bias_audit.report.figures.style import ON_MAP, PLAIN, WIDTH, Palette, shortened, styled
+from bias_audit.shapes.layer_matrix import LayerMatrix
+from bias_audit.shapes.printed import decimal, told
+from bias_audit.shapes.shape import Arrays
 
 _ANNOTATED = 20
 
 
 @styled
-def layer_matrix(block: LayerMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
+def layer_matrix(
+    block: LayerMatrix,
+    arrays: Arrays,  # noqa: ARG001
+    palette: Palette = PLAIN,  # noqa: ARG001
+) -> Figure:
     """Draw the lower triangle; pairs that could not be compared stay blank."""
     n = len(block.layers)
     place = {layer: index for index, layer in enumerate(block.layers)}
@@ -56,3 +58,6 @@ def layer_matrix(block: LayerMatrix, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     bar.set_label(block.metric, fontsize=7)
     bar.outline.set_linewidth(0.5)
     return figure
+
+
+DRAWING = Drawing(layer_matrix, keys=lambda _: "layer / layer")

@@ -20,8 +20,8 @@ from bias_audit.report.figures.map_sheet import (
     wrapped,
 )
 from bias_audit.report.figures.style import shortened
-from bias_audit.report.numbers import count, percent_interval
-from bias_audit.results.blocks import UnitMap
+from bias_audit.shapes.printed import count, percent_interval
+from bias_audit.shapes.unit_map import UnitMap
 
 AXIS: Final = "mean activation, less the average over groups"
 _ROOM, _SMALL = 0.31, 8.0

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from bias_audit.errors import OutputError
 from bias_audit.files import write_atomically, write_text
 from bias_audit.report.csv_text import csv_text
-from bias_audit.report.figure_data import power_curve_data
 from bias_audit.report.figures.style import COLOURS, DASHES, MARKERS, MUTED, RULE, settings, styled
 from bias_audit.results.selftest import PowerCurve
+from bias_audit.shapes.shape import ESTIMATE, Rows, estimate_cells
 
 FORMATS = (".svg", ".png")
 _ALPHA = 0.05
@@ -68,5 +68,11 @@ def write_power_curve(path: Path, curves: Sequence[PowerCurve]) -> Path:
         power_curve(curves).savefig(buffer, format=form[1:], dpi="figure")
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
     data = path.with_suffix(".csv")
-    write_text(data, csv_text(power_curve_data(curves)))
+    rows: Rows = [("images_per_group", "auc", *ESTIMATE)]
+    rows += [
+        (curve.per_group, point.auc, *estimate_cells(point.claimed))
+        for curve in curves
+        for point in curve.points
+    ]
+    write_text(data, csv_text(rows))
     return data

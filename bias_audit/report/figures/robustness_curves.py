@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.layer_curve import End, label_ends
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import (
@@ -18,13 +17,16 @@ from bias_audit.report.figures.style import (
     DASHES,
     MARKERS,
     MUTED,
+    PLAIN,
     WIDTH,
+    Palette,
     grid_lines,
     shortened,
     styled,
 )
-from bias_audit.report.numbers import count, told
-from bias_audit.results.blocks import RobustnessCurve, RobustnessCurves, RobustnessPanel
+from bias_audit.shapes.printed import count, told
+from bias_audit.shapes.robustness_curves import RobustnessCurve, RobustnessCurves, RobustnessPanel
+from bias_audit.shapes.shape import Arrays
 
 _LINE: Final = 0.135
 """Inches between the names of lines."""
@@ -33,7 +35,11 @@ _MOST_NAMED = 30
 
 
 @styled
-def robustness_curves(block: RobustnessCurves, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:  # noqa: ARG001
+def robustness_curves(
+    block: RobustnessCurves,
+    arrays: Arrays,  # noqa: ARG001
+    palette: Palette = PLAIN,  # noqa: ARG001
+) -> Figure:
     """Draw every method's curve from (0, 0), where nothing is disturbed, and name it at its end.
 
     The first is drawn thick; the first six have colours.
@@ -111,3 +117,6 @@ def _finish(axes: Axes, panel: RobustnessPanel) -> None:
     axes.set_xticks([0, *sorted(strengths)])
     axes.set_xlabel(panel.strength)
     axes.set_title(panel.disturbance.capitalize(), fontsize=8.5, loc="left", pad=3)
+
+
+DRAWING = Drawing(robustness_curves, keys=lambda _: "strength")

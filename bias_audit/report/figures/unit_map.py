@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from bias_audit.groups import Group
-from bias_audit.report.figures.arrays import rasters_of
+from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.level_maps import AXIS, level_maps
 from bias_audit.report.figures.map_sheet import (
     FOOT,
@@ -25,10 +25,12 @@ from bias_audit.report.figures.map_sheet import (
     mark_tile,
     wrapped,
 )
-from bias_audit.report.figures.style import INK, shortened, styled
+from bias_audit.report.figures.style import INK, PLAIN, Palette, shortened, styled
 from bias_audit.report.grid import Grid, column_choices, grid_by_columns
-from bias_audit.report.numbers import count
-from bias_audit.results.blocks import UnitMap
+from bias_audit.shapes.printed import count
+from bias_audit.shapes.shape import Arrays
+from bias_audit.shapes.tables import group_heading
+from bias_audit.shapes.unit_map import UnitMap, rasters_of
 
 _STEP_Y: Final = 1.26
 """Distance of tiles down, in tile sides: room for a line of text."""
@@ -57,7 +59,11 @@ class _Sheet:
 
 
 @styled
-def unit_map(block: UnitMap, arrays: Mapping[str, npt.NDArray[Any]]) -> Figure:
+def unit_map(
+    block: UnitMap,
+    arrays: Arrays,
+    palette: Palette = PLAIN,  # noqa: ARG001
+) -> Figure:
     """Draw every group's raster with its number of images; empty groups as blank tiles.
 
     Args:
@@ -171,3 +177,11 @@ def _runs(names: Sequence[tuple[str, ...]]) -> list[tuple[int, int, str]]:
         else:
             runs.append((place, place, name[-1]))
     return runs
+
+
+DRAWING = Drawing(
+    unit_map,
+    "png",
+    arrays=lambda block: (block.rasters,),
+    keys=lambda block: group_heading(block.groups),
+)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.config.schema import Declarations, Regulation
-from bias_audit.report.elements import Column, Table
 from bias_audit.report.references import ASKED, SECTIONS, TEXTS, Asked, Text
 from bias_audit.report.sections.purpose import FIELDS, NOT_PROVIDED
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.declared import declarations_of
+from bias_audit.shapes.tables import Column, Table
 
 FILLED: Final = "filled"
 NOT_MEASURED: Final = "not measured"

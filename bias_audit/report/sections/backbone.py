@@ -10,10 +10,9 @@ from typing import Any
 from bias_audit.durations import duration
 from bias_audit.report.elements import BlockView, Fact, Failure
 from bias_audit.report.figures.style import PLAIN, Palette, shortened
-from bias_audit.report.numbers import count, counted, sentence
 from bias_audit.report.sections.drawing import figure_of
 from bias_audit.report.sections.findings import FindingsView, findings
-from bias_audit.report.sections.paper import details, is_drawn, new_notes
+from bias_audit.report.sections.paper import details, new_notes
 from bias_audit.report.sections.placing import (
     TOGETHER,
     PlacedBlock,
@@ -22,7 +21,6 @@ from bias_audit.report.sections.placing import (
 )
 from bias_audit.report.sections.settings import overrides, plain, preprocessing
 from bias_audit.report.sections.summary import failures_of
-from bias_audit.report.shapes import Shape, shapes
 from bias_audit.results.audit import TOGETHER as AS_ONE
 from bias_audit.results.audit import (
     AnalysisResult,
@@ -31,6 +29,8 @@ from bias_audit.results.audit import (
     ControlRecord,
     SubjectResult,
 )
+from bias_audit.shapes.catalog import shape_of
+from bias_audit.shapes.printed import count, counted, sentence
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,18 @@ def together(
 def _blocks(
     analyses: Sequence[AnalysisResult], anchor: str, folder: Path | None, palette: Palette
 ) -> tuple[BlockView, ...]:
-    known = shapes()
     all_placed = placed_blocks(analyses, anchor)
     numbers = {id(analysis): number for number, analysis in enumerate(analyses)}
     listed = details((numbers[id(placed.analysis)], placed.block) for placed in all_placed)
     views: list[BlockView] = []
     printed: set[str] = set()
     for place, placed in enumerate(all_placed):
-        view = _block(known[placed.block.block], placed, folder, palette)
+        view = _block(placed, folder, palette)
+        is_known = bool(views) and view.reading == views[-1].reading
         views.append(
             replace(
                 view,
-                is_first=not views or views[-1].shape != view.shape,
+                explains=bool(view.reading) and not is_known,
                 is_detail=place in listed,
                 new_notes=() if place in listed else new_notes(view.notes, printed),
             )
@@ -132,21 +132,24 @@ def _blocks(
     return tuple(views)
 
 
-def _block(
-    shape: Shape[Any], placed: PlacedBlock, folder: Path | None, palette: Palette
-) -> BlockView:
+def _block(placed: PlacedBlock, folder: Path | None, palette: Palette) -> BlockView:
     block, analysis = placed.block, placed.analysis
+    shape = shape_of(block)
     text = shape.text(block)
     return BlockView(
-        shape=block.block,
+        shape=block.name,
         anchor=placed.anchor,
         title=block.title,
         analysis=analysis.title,
-        is_first=False,
-        figure=figure_of(shape, placed, text, folder, palette),
+        heading=shape.heading,
+        reading=text.reading or shape.reading,
+        in_short=shape.in_short,
+        is_open=shape.is_open,
+        has_notes_first=shape.has_notes_first,
+        figure=figure_of(placed, text, folder, palette),
         notes=text.notes,
         tables=text.tables,
-        is_drawn_on_paper=is_drawn(block),
+        is_drawn_on_paper=shape.is_drawn_on_paper(block),
         layer=getattr(block, "layer", None),
     )
 

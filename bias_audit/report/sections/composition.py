@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bias_audit.groups import Attribute
 from bias_audit.report.grid import Grid, grid_by_columns, trailing_columns
-from bias_audit.report.numbers import count, counted
 from bias_audit.results.audit import CellCount, DataRecord
+from bias_audit.shapes.printed import count, counted
 
 _MOST_COLUMNS = 14
 _MOST_PRINTED_ROWS = 40

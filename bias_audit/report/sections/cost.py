@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bias_audit.report.elements import Column, Table
-from bias_audit.report.numbers import count, size
 from bias_audit.results.audit import AuditResult, StageCost
+from bias_audit.shapes.printed import count, size
+from bias_audit.shapes.tables import Column, Table
 
 _COLUMNS = (
     Column("stage"),

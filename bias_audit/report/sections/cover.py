@@ -7,8 +7,8 @@ from datetime import datetime
 
 from bias_audit.report.elements import Fact
 from bias_audit.report.figures.style import shortened
-from bias_audit.report.numbers import counted
 from bias_audit.results.audit import AuditResult
+from bias_audit.shapes.printed import counted
 
 _ID_DIGITS = 12
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bias_audit.report.elements import Column, Fact, Table
-from bias_audit.report.numbers import count, counted, decimal
+from bias_audit.report.elements import Fact
 from bias_audit.report.sections.composition import Composition, composition
 from bias_audit.results.audit import DataRecord
+from bias_audit.shapes.printed import count, counted, decimal
+from bias_audit.shapes.tables import Column, Table
 from bias_audit.statistics.clusters import FEW_CLUSTERS
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from bias_audit.report.blocks.groups import unmeasured
 from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import Block, Finding, GroupTable, LayerCurve, Question
+from bias_audit.results.finding import Finding, Question
+from bias_audit.results.numbers import curves, numbers_of
+from bias_audit.shapes.shape import Block
+from bias_audit.shapes.tables import unmeasured
 from bias_audit.statistics.estimate import Estimate
 
 
@@ -87,7 +89,7 @@ def _evidence(
 
 
 def _is_named(finding: Finding, block: Block) -> bool:
-    names = (block.block, getattr(block, "quantity", None))
+    names = (block.name, getattr(block, "quantity", None))
     return finding.evidence is not None and finding.evidence in names
 
 
@@ -113,12 +115,11 @@ def _sorted(analysis: AnalysisResult) -> list[Finding]:
 def _gaps(analysis: AnalysisResult) -> Iterator[str]:
     if analysis.status == "failed":
         yield f"{analysis.title}: could not be computed (see the summary)."
-    for block in analysis.blocks:
-        if isinstance(block, GroupTable):
-            reasons = [row.reason for row in block.rows if row.estimate is None]
-            yield from (f"{block.title}: {text}" for text in unmeasured(reasons, len(block.rows)))
-    curves = [b for b in analysis.blocks if isinstance(b, LayerCurve)]
-    reasons_by_target = {c.target: c.not_measured for b in curves for c in b.curves}
-    for target, reason in reasons_by_target.items():
-        if reason is not None:
-            yield f"{analysis.title}: {target} was not measured ({reason})."
+    found = [*numbers_of("", [analysis])]
+    for block, content in enumerate(analysis.blocks):
+        rows = [n for n in found if n.block == block and n.group is not None]
+        reasons = [n.reason for n in rows if n.estimate is None]
+        yield from (f"{content.title}: {text}" for text in unmeasured(reasons, len(rows)))
+    for points in curves(found):
+        if all(point.estimate is None for point in points) and points[0].reason:
+            yield f"{analysis.title}: {points[0].target} was not measured ({points[0].reason})."

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-from bias_audit.results.blocks import Block, GroupTable
-
-_ALWAYS: Final = {"test_families", "group_ledger", "method_comparison"}
-"""Shown unless their analysis says otherwise: small tables that nothing else repeats."""
-_MOST: Final = {"unit_map": 2, "difference_map": 2, "group_profiles": 2, "layer_curve": 3}
-_MOST_OF_A_SHAPE: Final = 7
-_FEW_ROWS, _MANY_ROWS = 14, 40
+from bias_audit.shapes.catalog import shape_of
+from bias_audit.shapes.shape import Block
 
 
 def details(blocks: Iterable[tuple[int, Block]]) -> frozenset[int]:
     """Places of the blocks that paper only lists.
 
-    A block is shown if its analysis says so. Where it does not say (results of releases that did
-    not ask, and analyses of third parties), the first of each shape is. No analysis shows more of
-    one shape than a few.
+    A block is shown if its analysis says so. Where it does not say (analyses of third parties),
+    the first of each shape is. No analysis shows more of one shape than a few.
 
     Args:
         blocks: In the order in which they are printed, each with the number of its analysis.
@@ -28,21 +21,14 @@ def details(blocks: Iterable[tuple[int, Block]]) -> frozenset[int]:
     shown: Counter[tuple[int, str]] = Counter()
     listed = set()
     for place, (analysis, block) in enumerate(blocks):
-        key = analysis, block.block
-        unsaid = shown[key] > 0 and block.block not in _ALWAYS
+        key, shape = (analysis, block.name), shape_of(block)
+        unsaid = shown[key] > 0 and not shape.printed
         is_detail = unsaid if block.detail is None else block.detail
-        if is_detail or shown[key] >= _MOST.get(block.block, _MOST_OF_A_SHAPE):
+        if is_detail or shown[key] >= shape.most_printed:
             listed.add(place)
         else:
             shown[key] += 1
     return frozenset(listed)
-
-
-def is_drawn(block: Block) -> bool:
-    """Whether the figure says more on paper than the table below it."""
-    if isinstance(block, GroupTable):
-        return _FEW_ROWS < len(block.rows) <= _MANY_ROWS
-    return True
 
 
 def new_notes(notes: Sequence[str], printed: set[str]) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.shapes import shapes
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import Block
+from bias_audit.shapes.catalog import shape_of
+from bias_audit.shapes.shape import Block
 
 TOGETHER: Final = "together"
 """Anchor of the section about all backbones together."""
@@ -25,7 +25,7 @@ class PlacedBlock:
     @property
     def data_name(self) -> str:
         """Of the file with the figure's data."""
-        return f"{self.anchor}-{self.block.block}.csv"
+        return f"{self.anchor}-{self.block.name}.csv"
 
 
 def backbone_anchor(index: int) -> str:
@@ -34,10 +34,10 @@ def backbone_anchor(index: int) -> str:
 
 
 def placed_blocks(analyses: Sequence[AnalysisResult], anchor: str) -> tuple[PlacedBlock, ...]:
-    """A section's blocks in the order in which they are printed: by shape, then by analysis."""
-    order = list(shapes())
+    """A section's blocks in the order in which they are printed: of a backbone by shape."""
     blocks = [(analysis, block) for analysis in analyses for block in analysis.blocks]
-    blocks.sort(key=lambda entry: order.index(entry[1].block))
+    if anchor != TOGETHER:
+        blocks.sort(key=lambda entry: shape_of(entry[1]).place)
     return tuple(
         PlacedBlock(f"{anchor}-{place}", analysis, block)
         for place, (analysis, block) in enumerate(blocks)

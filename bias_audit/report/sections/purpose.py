@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.config.schema import Declarations, Scenario
-from bias_audit.report.elements import Column, Fact, Table
+from bias_audit.report.elements import Fact
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.declared import declarations_of, verdicts_of
+from bias_audit.shapes.tables import Column, Table
 
 NOT_PROVIDED: Final = "NOT PROVIDED"
 """What stands for a fact that only people can give, and that nobody gave."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.durations import duration
-from bias_audit.report.elements import Column, Fact, Table
-from bias_audit.report.numbers import count, counted, decimal, percent_interval
+from bias_audit.report.elements import Fact
 from bias_audit.report.sections.cover import written_date
 from bias_audit.results.selftest import Outcome, Scale, SelfTest, SelfTestPart, SelfTestRow
+from bias_audit.shapes.printed import count, counted, decimal, percent_interval
+from bias_audit.shapes.tables import Column, Table
 from bias_audit.statistics.estimate import Estimate
 
 SHAPES: Final[dict[Outcome, str]] = {

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.blocks.layer_curve import strongest_told
-from bias_audit.report.elements import Column, Failure, Table
-from bias_audit.report.numbers import coverage, interval, signed_interval
+from bias_audit.report.elements import Failure
 from bias_audit.report.sections.findings import FindingView, findings
 from bias_audit.report.sections.method import error_rate
 from bias_audit.report.sections.placing import TOGETHER, backbone_anchor
 from bias_audit.report.sections.verdicts import VerdictsView, verdicts
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
-from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve, Question
-from bias_audit.results.matching import best_point
+from bias_audit.results.finding import Question
+from bias_audit.results.numbers import Number, best, curves, numbers_of
+from bias_audit.shapes.layer_curve import baseline
+from bias_audit.shapes.printed import coverage, interval, signed_interval
+from bias_audit.shapes.tables import Column, Table
 
 _MOST_UNDECIDED: Final = 3
 _MOST_TOGETHER: Final = 6
@@ -145,22 +146,22 @@ def _unanswered(question: Question, subject: SubjectResult) -> str:
 
 def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
     """The highest estimate of every target on every backbone, by the first curve's metric."""
-    curves = [(subject, block) for subject in subjects for block in _curves(subject)]
-    if not curves:
+    found = {s.backbone.name: [*curves(numbers_of(s.backbone.name, s.analyses))] for s in subjects}
+    every = [points for of_one in found.values() for points in of_one]
+    if not every:
         return None
-    metric = curves[0][1].metric
-    chosen = {s.backbone.name: b for s, b in reversed(curves) if b.metric == metric}
-    targets = list(dict.fromkeys(c.target for _, b in curves for c in b.curves))
-    estimates = [
-        p.estimate for b in chosen.values() for c in b.curves for p in c.points if p.estimate
-    ]
+    metric = every[0][0].metric
+    targets = list(dict.fromkeys(points[0].target for points in every))
     rows = []
-    for subject in subjects:
-        block = chosen.get(subject.backbone.name)
-        by_target = {c.target: c for c in block.curves} if block else {}
-        chance = block.chance if block else {}
-        cells = (_cell(by_target.get(target), chance.get(target)) for target in targets)
-        rows.append((subject.backbone.name, *cells))
+    for name, of_one in found.items():
+        first: dict[str, Sequence[Number]] = {}
+        for points in of_one:
+            if points[0].metric == metric:
+                first.setdefault(points[0].target, points)
+        rows.append((name, *(_cell(best(first.get(target, ()))) for target in targets)))
+    estimates = [
+        p.estimate for points in every for p in points if p.metric == metric and p.estimate
+    ]
     return Table(
         caption=(
             f"Highest {metric} over the layers, with {coverage(estimates) or 'no interval'}, the "
@@ -173,15 +174,10 @@ def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
     )
 
 
-def _curves(subject: SubjectResult) -> Iterator[LayerCurve]:
-    for analysis in subject.analyses:
-        yield from (block for block in analysis.blocks if isinstance(block, LayerCurve))
-
-
-def _cell(curve: Curve | None, chance: float | None) -> str:
-    best: CurvePoint | None = best_point(curve) if curve else None
-    if best is None:
+def _cell(highest: Number | None) -> str:
+    if highest is None:
         return "not measured"
-    control = strongest_told(best, chance).replace(" ", "\N{NO-BREAK SPACE}")
-    lift = f"lift {signed_interval(best.lift)}".replace(" ", "\N{NO-BREAK SPACE}")
-    return f"{interval(best.estimate)}\nat {best.layer}\n{control}\n{lift}"
+    over = baseline(highest.over, highest.control, highest.chance)
+    lift = f"lift {signed_interval(highest.lift)}"
+    unbroken = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (over, lift))
+    return "\n".join((interval(highest.estimate), f"at {highest.layer}", *unbroken))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.config.schema import Criterion
-from bias_audit.report.numbers import (
+from bias_audit.results.audit import AuditResult
+from bias_audit.results.margins import POWER
+from bias_audit.results.verdict import Deciding, Outcome, Verdict
+from bias_audit.shapes.printed import (
     count,
     counted,
     decimal,
@@ -15,9 +18,6 @@ from bias_audit.report.numbers import (
     sentence,
     signed_interval,
 )
-from bias_audit.results.audit import AuditResult
-from bias_audit.results.margins import POWER
-from bias_audit.results.verdict import Deciding, Outcome, Verdict
 
 SHAPES: Final[dict[Outcome, str]] = {
     "PASS": "\N{BLACK CIRCLE}",

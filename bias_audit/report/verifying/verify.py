@@ -11,7 +11,6 @@ from typing import Final
 import bias_audit
 from bias_audit.errors import OutputError
 from bias_audit.report.html import html
-from bias_audit.report.numbers import count, counted
 from bias_audit.report.verifying.comparing import Comparison, Difference, compare, plain
 from bias_audit.report.verifying.opening import OpenedReport, open_report
 from bias_audit.report.verifying.passages import Passage, passages
@@ -19,6 +18,7 @@ from bias_audit.report.verifying.structure import Chunk
 from bias_audit.report.view import audit_view
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
+from bias_audit.shapes.printed import count, counted
 
 _SHOWN: Final = 12
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.numbers import counted, interval, signed_interval
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import claim_of
 from bias_audit.results.history.records import Audit, Backbone, Change, Diff, History
+from bias_audit.shapes.printed import counted, interval, signed_interval
 
 MOST: Final = 40
 """Notices printed of one kind."""

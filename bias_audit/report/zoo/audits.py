@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.durations import duration
-from bias_audit.report.numbers import count
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import shape_of
 from bias_audit.results.history.records import Audit, History
+from bias_audit.shapes.printed import count
 
 _MOST: Final = 300
 """Earlier audits listed, the newest."""

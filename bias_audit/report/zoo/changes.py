@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.elements import Column, Table
-from bias_audit.report.numbers import count, counted, interval, signed_interval
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.records import Audit, Change, Diff, History
+from bias_audit.shapes.printed import count, counted, interval, signed_interval
+from bias_audit.shapes.tables import Column, Table
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
 _TOLD: Final = ("worse", "improved", "higher", "lower")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.durations import duration
-from bias_audit.report.elements import Column, Table
-from bias_audit.report.numbers import count, counted, size
 from bias_audit.results.history.records import Cost, History
+from bias_audit.shapes.printed import count, counted, size
+from bias_audit.shapes.tables import Column, Table
 
 _MOST_ROWS: Final = 300
 _MOST_DAYS: Final = 60

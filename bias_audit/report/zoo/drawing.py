@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.csv_text import packed
 from bias_audit.report.elements import FigureView
-from bias_audit.report.figure_data import Rows
 from bias_audit.report.figures.inline import inline_svg
+from bias_audit.shapes.shape import Rows
 
 
 def figure_view(

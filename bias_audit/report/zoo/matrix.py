@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bias_audit.report.numbers import interval, signed_interval
 from bias_audit.report.sections.verdicts import SHAPES
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.records import Backbone, History, VerdictRow
 from bias_audit.results.verdict import Outcome
+from bias_audit.shapes.printed import interval, signed_interval
 
 
 @dataclass(frozen=True)

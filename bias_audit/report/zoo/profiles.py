@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from bias_audit.report.elements import FigureView
-from bias_audit.report.figure_data import Rows, estimate_cells
 from bias_audit.report.figures.style import Palette
-from bias_audit.report.numbers import counted, interval, sentence
 from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.profiles import Profile, profiles_figure
 from bias_audit.results.history.records import History
+from bias_audit.shapes.printed import counted, interval, sentence
+from bias_audit.shapes.shape import Rows, estimate_cells
 
 
 @dataclass(frozen=True)

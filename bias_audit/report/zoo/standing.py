@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from bias_audit.report.elements import Column, FigureView, Table
-from bias_audit.report.figure_data import Rows, estimate_cells
+from bias_audit.report.elements import FigureView
 from bias_audit.report.figures.style import Palette
-from bias_audit.report.numbers import counted, coverage, interval, sentence, signed_interval
 from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
 from bias_audit.results.history.records import History
+from bias_audit.shapes.printed import counted, coverage, interval, sentence, signed_interval
+from bias_audit.shapes.shape import Rows, estimate_cells
+from bias_audit.shapes.tables import Column, Table
 from bias_audit.statistics.ranking import Standing, groups_alike, standings
 
 ALPHA: Final = 0.05

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from bias_audit.report.figure_data import Rows, estimate_cells
 from bias_audit.report.figures.style import Palette
-from bias_audit.report.numbers import counted, interval, sentence
 from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.trends import Step, Trend, trends_figure
 from bias_audit.report.zoo.profiles import CurvesView
 from bias_audit.results.history.records import Backbone, History
+from bias_audit.shapes.printed import counted, interval, sentence
+from bias_audit.shapes.shape import Rows, estimate_cells
 
 _MOST_STEPS: Final = 30
 """Audits drawn per panel."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bias_audit.durations import duration
 from bias_audit.report.elements import Fact
-from bias_audit.report.numbers import counted
 from bias_audit.report.sections.cover import written_date
 from bias_audit.report.zoo.attention import KINDS, Notice, notices
 from bias_audit.report.zoo.audits import AuditsView, audits
@@ -20,6 +19,7 @@ from bias_audit.report.zoo.profiles import CurvesView, profiles
 from bias_audit.report.zoo.standing import StandingView, standing
 from bias_audit.report.zoo.trends import lines_of, trends
 from bias_audit.results.history.records import History
+from bias_audit.shapes.printed import counted
 
 
 @dataclass(frozen=True)

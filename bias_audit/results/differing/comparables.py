@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Final
 
-from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
-from bias_audit.results.blocks import Curve, GroupTable, LayerCurve, RefitNoise
-from bias_audit.results.contributions import Contributions, MeasureKey
+from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.contributions import Contributions, MeasureKey, Of
+from bias_audit.results.numbers import Number, numbers_of
+from bias_audit.shapes.layer_curve import GUESSING
 from bias_audit.statistics.estimate import Estimate, standard_error
 from bias_audit.statistics.inference import Measured
 
-GUESSING: Final = "guessing"
 _MEASURED_AS: Final = {
     "recall": "balanced_accuracy",
     "within_auc": "macro_auc",
@@ -57,67 +57,47 @@ class Comparable:
 
 def comparables(audited: Audited, subject: SubjectResult) -> dict[Key, Comparable]:
     """Every number of a backbone that has an interval, by its key; the first of equal keys."""
-    noise = {
-        (block.quantity, curve.target): curve.noise
-        for block in _curve_blocks(subject)
-        for curve in block.curves
-        if curve.noise is not None
+    entries = {
+        (kind, place): audited.contributions.get(analysis.contributions or "")
+        for kind in {analysis.kind for analysis in subject.analyses}
+        for place, analysis in enumerate(a for a in subject.analyses if a.kind == kind)
     }
+    all_numbers = [*numbers_of(subject.backbone.name, subject.analyses)]
+    refits = {(n.quantity, n.target): n for n in all_numbers if n.refit_sd is not None}
     found: dict[Key, Comparable] = {}
-    seen: dict[str, int] = {}
-    for analysis in subject.analyses:
-        number = seen.get(analysis.kind, 0)
-        seen[analysis.kind] = number + 1
-        entry = audited.contributions.get(analysis.contributions or "")
-        for key, estimate, sd in _numbers(analysis, noise):
-            place = (analysis.kind, number, key)
-            measured = None if entry is None else entry.measures.get(key)
-            found.setdefault(place, Comparable(estimate, sd, measured, entry))
+    for number in all_numbers:
+        if number.quantity in FOLLOWS or number.layer is None:
+            continue
+        entry = entries[number.analysis, number.place]
+        group = None if number.group is None else number.group.levels
+        values: tuple[tuple[Of, Estimate | None], ...] = (
+            ("estimate", number.estimate),
+            ("lift", number.lift),
+        )
+        for of, estimate in values:
+            if estimate is not None:
+                key = MeasureKey(number.quantity, number.target, number.layer, group, of)
+                place = (number.analysis, number.place, key)
+                sd = _noise_of(number, of, estimate, refits)
+                measured = None if entry is None else entry.measures.get(key)
+                found.setdefault(place, Comparable(estimate, sd, measured, entry))
     return found
 
 
-def curves(subject: SubjectResult) -> dict[tuple[str, str], Curve]:
-    """Every curve, by quantity and target."""
-    return {(b.quantity, c.target): c for b in _curve_blocks(subject) for c in b.curves}
+def _noise_of(
+    number: Number, of: Of, estimate: Estimate, refits: Mapping[tuple[str, str], Number]
+) -> float | None:
+    """Standard deviation by refitting; None where it was not measured.
 
-
-def _curve_blocks(subject: SubjectResult) -> Iterator[LayerCurve]:
-    for analysis in subject.analyses:
-        yield from (block for block in analysis.blocks if isinstance(block, LayerCurve))
-
-
-def _numbers(
-    analysis: AnalysisResult, noise: Mapping[tuple[str, str], RefitNoise]
-) -> Iterator[tuple[MeasureKey, Estimate, float | None]]:
-    for block in analysis.blocks:
-        if isinstance(block, LayerCurve):
-            yield from _of_curves(block)
-        elif isinstance(block, GroupTable) and block.quantity not in FOLLOWS:
-            yield from _of_table(block, noise)
-
-
-def _of_curves(block: LayerCurve) -> Iterator[tuple[MeasureKey, Estimate, float | None]]:
-    for curve in block.curves:
-        sd = curve.noise.sd if curve.noise else None
-        for point in curve.points:
-            key = MeasureKey(block.quantity, curve.target, point.layer)
-            if point.estimate is not None:
-                yield key, point.estimate, sd
-            if point.lift is not None:
-                lift = MeasureKey(block.quantity, curve.target, point.layer, of="lift")
-                # Controls are fitted as the probe is, so they are taken to vary as much.
-                both = 1.0 if point.strongest == GUESSING else sqrt(2)
-                yield lift, point.lift, None if sd is None else both * sd
-
-
-def _of_table(
-    table: GroupTable, noise: Mapping[tuple[str, str], RefitNoise]
-) -> Iterator[tuple[MeasureKey, Estimate, float | None]]:
-    """A group's noise is the same share of its standard error as that of the probe overall."""
-    quantity = _MEASURED_AS.get(table.quantity, table.quantity)
-    known = noise.get((quantity, table.target)) or noise.get((quantity, "intersection"))
-    for row in table.rows:
-        if row.estimate is not None:
-            key = MeasureKey(table.quantity, table.target, table.layer, row.group.levels)
-            share = None if known is None else known.relative * standard_error(row.estimate)
-            yield key, row.estimate, share
+    A group's is the same share of its standard error as that of the probe overall. Controls are
+    fitted as the probe is, so a lift over one varies as two fits do.
+    """
+    if number.group is not None:
+        quantity = _MEASURED_AS.get(number.quantity, number.quantity)
+        known = refits.get((quantity, number.target)) or refits.get((quantity, "intersection"))
+        if known is None or known.refit_share is None:
+            return None
+        return known.refit_share * standard_error(estimate)
+    if number.refit_sd is None or of == "estimate" or number.over == GUESSING:
+        return number.refit_sd
+    return sqrt(2) * number.refit_sd

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from bias_audit.config.schema import Better, Changes, FailOn
 from bias_audit.results.verdict import Outcome
+from bias_audit.shapes.shape import Frozen
 from bias_audit.statistics.estimate import Estimate
 
 DIFF_SCHEMA_VERSION: Literal[1] = 1
@@ -15,11 +14,7 @@ ChangeOutcome = Literal["improved", "worse", "higher", "lower", "equivalent", "u
 CauseKind = Literal["weights", "data", "config", "software", "preprocessing", "hardware"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RunReference(_Frozen):
+class RunReference(Frozen):
     """Which audit."""
 
     name: str
@@ -32,7 +27,7 @@ class RunReference(_Frozen):
     """Of its `audit.json`."""
 
 
-class Change(_Frozen):
+class Change(Frozen):
     """One number of both audits."""
 
     backbone: str
@@ -68,7 +63,7 @@ class Change(_Frozen):
     """Whether the number and everything behind it are the same to the last digit."""
 
 
-class Cause(_Frozen):
+class Cause(Frozen):
     """Something that differs between the audits."""
 
     kind: CauseKind
@@ -86,7 +81,7 @@ class Cause(_Frozen):
         return f"{self.kind} ({self.part})" if self.part else self.kind
 
 
-class Conclusion(_Frozen):
+class Conclusion(Frozen):
     """Where the changes of one backbone probably come from."""
 
     backbone: str
@@ -95,7 +90,7 @@ class Conclusion(_Frozen):
     text: str
 
 
-class VerdictChange(_Frozen):
+class VerdictChange(Frozen):
     """What became of one criterion."""
 
     criterion: str
@@ -110,7 +105,7 @@ class VerdictChange(_Frozen):
     outcome: Literal["improved", "worse", "same", "changed", "not compared"]
 
 
-class NotCompared(_Frozen):
+class NotCompared(Frozen):
     """Numbers that have no counterpart."""
 
     what: str
@@ -118,7 +113,7 @@ class NotCompared(_Frozen):
     reason: str
 
 
-class Noise(_Frozen):
+class Noise(Frozen):
     """The noise floor of one curve in both audits."""
 
     backbone: str
@@ -129,7 +124,7 @@ class Noise(_Frozen):
     after: float | None
 
 
-class Gate(_Frozen):
+class Gate(Frozen):
     """What was to stop a pipeline, and whether it does."""
 
     fail_on: tuple[FailOn, ...]
@@ -140,7 +135,7 @@ class Gate(_Frozen):
     lacks what BEFORE has."""
 
 
-class AuditDiff(_Frozen):
+class AuditDiff(Frozen):
     """Two audits side by side; `diff.json` is this, and the page is made from it alone."""
 
     schema_version: Literal[1] = DIFF_SCHEMA_VERSION

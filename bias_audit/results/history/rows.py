@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from bias_audit.groups import Group
 from bias_audit.results.audit import AuditResult, StageCost, SubjectResult
-from bias_audit.results.blocks import Curve, CurvePoint, GroupRow, GroupTable, LayerCurve
 from bias_audit.results.verdict import Outcome, Verdict
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe
 from bias_audit.analyses.targets import targets_of
 from bias_audit.config.schema import Criterion
 from bias_audit.results.margins import POWER, growth, hold
-from bias_audit.results.matching import Number
+from bias_audit.results.numbers import Number
 from bias_audit.results.selftest import SelfTestRow
 from bias_audit.selftest.simulated import Design, audited, draw, is_claimed, subject_of
 from bias_audit.selftest.trials import Sizes, Tolerance, Trials, largest, mean, row, share
@@ -151,7 +151,8 @@ _CRITERION: Final = Criterion(
 
 def _number(hits: int, n: int) -> Number:
     right = np.arange(n) < hits
-    return Number("layer", None, share_estimate(right, np.arange(n), level=0.95))
+    found = share_estimate(right, np.arange(n), level=0.95)
+    return Number("simulated", "", 0, 0, "share", "share", "target", "layer", estimate=found)
 
 
 def decides(rng: np.random.Generator) -> float:

@@ -8,7 +8,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from bias_audit.report.exporting.bill_of_materials import Json, bill_of_materials
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.blocks import GroupTable, LayerCurve
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.layer_curve import LayerCurve
 from tests.report.synthetic import HOSTILE, criteria_of, declared, make_audit
 
 

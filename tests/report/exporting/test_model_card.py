@@ -9,8 +9,7 @@ from huggingface_hub import ModelCard
 
 from bias_audit.report.exporting.model_card import model_card, plain
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.blocks import LayerCurve
-from bias_audit.results.matching import best_point
+from bias_audit.shapes.layer_curve import LayerCurve, best_point
 from tests.report.synthetic import HOSTILE, criteria_of, declared, make_audit
 
 

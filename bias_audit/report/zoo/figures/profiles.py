@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from bias_audit.arrays import FloatArray
 from bias_audit.report.figures.style import INK, shortened, styled
-from bias_audit.report.numbers import guess, signed_interval, told
 from bias_audit.report.zoo.figures.panels import Panels, joined, panels
 from bias_audit.results.history.records import Point
+from bias_audit.shapes.printed import guess, signed_interval, told
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import CONTROL, INK, WIDTH, grid_lines, shortened, styled
-from bias_audit.report.numbers import guess, interval, signed_interval, told
 from bias_audit.results.history.records import Point
+from bias_audit.shapes.printed import guess, interval, signed_interval, told
 from bias_audit.statistics.estimate import Estimate
 
 MOST: Final = 60

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.style import INK, MUTED, shortened, styled
-from bias_audit.report.numbers import told
 from bias_audit.report.zoo.figures.panels import Panels, joined, panels
+from bias_audit.shapes.printed import told
 from bias_audit.statistics.estimate import Estimate
 
 LETTERS: Final = {"weights": "W", "data": "D", "config": "C", "software": "S"}

@@ -1,1 +1,0 @@
-"""What each block shape says in words and tables."""
