@@ -257,9 +257,9 @@ def test_there_is_no_other_way_to_the_cache(entries: dict[str, tuple[Key, set[st
                 if names & {"read_arrays", "write_arrays"}:
                     others.add(path.relative_to(PACKAGE).as_posix())
             if isinstance(node, ast.Call):
-                place = {"cached": 0, "resumed": 0, "Entry": 1}
                 called = getattr(node.func, "attr", getattr(node.func, "id", None))
-                purpose = node.args[place[called]] if place.get(called, 9) < len(node.args) else 0
+                place = {"cached": 0, "resumed": 0, "Entry": 1}.get(called)
+                purpose = None if place is None else [*node.args, None][place]
                 if isinstance(purpose, ast.Constant):
                     purposes.add(purpose.value)
     assert len(purposes) > 6 and purposes <= entries.keys()

@@ -68,6 +68,17 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     software = {module: software_of(module) for module in sorted(modules)}
     packages = versions_of(*ARCHITECTURES)
     packages |= {name: v for used in software.values() for name, v in used.packages.items()}
+    table = faces.table
+    declared = json.dumps([(attribute.name, attribute.levels) for attribute in table.attributes])
+    annotated = zip(
+        faces.sha256,
+        table.codes.tolist(),
+        table.identities or [""] * len(faces),
+        table.splits or [""] * len(faces),
+        strict=True,
+    )
+    rows = sorted(json.dumps(row) for row in annotated)  # an exchange of two labels changes them
+    disagreement = repr(sorted(table.disagreement.items()))
     weights: list[str] = []  # no weight is loaded
     for planned in plan.backbones:
         files = planned.source.files(planned.params)
@@ -76,7 +87,7 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     return {
         "weights": digest(*weights),
         "images": digest(*sorted(faces.sha256)),
-        "labels": _labels(faces),
+        "labels": digest(table.name, declared, disagreement, *rows),
         "config": _config(plan),
         "code": digest(*(used.code for used in software.values())),
         "packages": digest(*(f"{name} {v}" for name, v in sorted(packages.items()))),
@@ -96,21 +107,6 @@ def file_digest(path: Path, cache: Path) -> str:
     state = f"{status.st_size} {status.st_mtime_ns}"
     kept = Entry(Cache(cache / "weights"), "SHA-256", (str(place), state), sha256_of)
     return str(kept.or_computed(lambda: {"sha256": np.array(sha256_of(place))})["sha256"])
-
-
-def _labels(faces: Faces) -> str:
-    """Of what is annotated, image by image; an exchange of two labels changes it."""
-    table = faces.table
-    known = zip(
-        faces.sha256,
-        table.codes.tolist(),
-        table.identities or [""] * len(faces),
-        table.splits or [""] * len(faces),
-        strict=True,
-    )
-    declared = json.dumps([(attribute.name, attribute.levels) for attribute in table.attributes])
-    disagreement = repr(sorted(table.disagreement.items()))
-    return digest(table.name, declared, disagreement, *sorted(json.dumps(row) for row in known))
 
 
 def _config(plan: Plan) -> str:

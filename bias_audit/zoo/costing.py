@@ -9,7 +9,6 @@ from pathlib import Path
 from bias_audit.audit.estimate import estimate
 from bias_audit.audit.plan import Plan
 from bias_audit.config.zoo import ZooConfig
-from bias_audit.data.faces import Faces
 from bias_audit.durations import duration
 from bias_audit.errors import AuditError
 from bias_audit.progress import Progress
@@ -88,8 +87,18 @@ def predictions(
         past.sort(key=lambda measured: measured.key != entry.key)  # its own data set first
         if any(measured.stage == "forward pass" for measured in past):
             found.append(_from_past(standing, plan, len(faces), past))
-        else:
-            found.append(_from_now(standing, plan, faces))
+            continue
+        try:
+            costs = estimate(plan, faces)
+        except AuditError as error:
+            found.append(Prediction(standing, (), 0, str(error)))
+            continue
+        basis = "timed now, without the weights"
+        parts = [Part("forward passes", sum(cost.forward_seconds for cost in costs), basis)]
+        for cost in costs:
+            parts += [Part(kind, seconds, basis) for kind, seconds in cost.analysis_seconds]
+        size = sum(cost.disk_bytes for cost in costs)
+        found.append(Prediction(standing, tuple(parts), size))
     return tuple(found)
 
 
@@ -148,18 +157,6 @@ def _from_past(
         if stage == "forward pass":
             size = round(measured.bytes * factor)
     return Prediction(standing, tuple(parts), size)
-
-
-def _from_now(standing: Standing, plan: Plan, faces: Faces) -> Prediction:
-    try:
-        costs = estimate(plan, faces)
-    except AuditError as error:
-        return Prediction(standing, (), 0, str(error))
-    basis = "timed now, without the weights"
-    parts = [Part("forward passes", sum(cost.forward_seconds for cost in costs), basis)]
-    for cost in costs:
-        parts += [Part(kind, seconds, basis) for kind, seconds in cost.analysis_seconds]
-    return Prediction(standing, tuple(parts), sum(cost.disk_bytes for cost in costs))
 
 
 def _measured(database: Path, zoo: str) -> list[_Measured]:

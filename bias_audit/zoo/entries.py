@@ -115,7 +115,7 @@ def entries(zoo: ZooConfig) -> tuple[Entry, ...]:
 def _backbones(asked: ZooBackbone) -> list[tuple[str, str, Component]]:
     """Label, name and component of all that one part of the config stands for."""
     source: BackboneSource[Any] = BACKBONE_SOURCES.load(asked.kind)
-    wanted: Sequence[dict[str, Any]] = [{}]
+    wanted: list[dict[str, Any]] = [{}]
     if asked.match is not None:
         if source.matching is None:
             raise ValueError(
@@ -127,7 +127,12 @@ def _backbones(asked: ZooBackbone) -> list[tuple[str, str, Component]]:
             raise ValueError(
                 f"match: expected at least one {source.title}, got none for {asked.match!r}"
             )
-        wanted = [params for params in matched if not _is_left_out(params, asked.leave_out)]
+        wanted = []
+        for params in matched:
+            values = [str(value) for value in params.values()]
+            names = [*values, *(Path(value).name for value in values)]
+            if not any(fnmatchcase(name, p) for name in names for p in asked.leave_out):
+                wanted.append(params)
         if not wanted:
             raise ValueError(
                 f"leave_out: all {len(matched)} that match {asked.match!r} are left out"
@@ -146,14 +151,6 @@ def _backbones(asked: ZooBackbone) -> list[tuple[str, str, Component]]:
     return found
 
 
-def _is_left_out(params: dict[str, Any], patterns: tuple[str, ...]) -> bool:
-    return any(
-        fnmatchcase(str(value), pattern) or fnmatchcase(Path(str(value)).name, pattern)
-        for value in params.values()
-        for pattern in patterns
-    )
-
-
 def chosen_entries(
     all_entries: Sequence[Entry], patterns: Sequence[str], *, source: str
 ) -> tuple[Entry, ...]:
@@ -165,11 +162,11 @@ def chosen_entries(
         ConfigError: A pattern matches nothing.
     """
     known = {each.key: (each.label, each.dataset, "/".join(each.key)) for each in all_entries}
+    names = [name for of_one in known.values() for name in of_one]
     problems = [
-        f"--only {pattern!r}: "
-        + unknown_name(pattern, [name for names in known.values() for name in names], noun="entry")
+        f"--only {pattern!r}: {unknown_name(pattern, names, noun='entry')}"
         for pattern in patterns
-        if not any(fnmatchcase(name, pattern) for names in known.values() for name in names)
+        if not any(fnmatchcase(name, pattern) for name in names)
     ]
     if problems:
         raise ConfigError(problems, source=source)

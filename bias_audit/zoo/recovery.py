@@ -60,7 +60,10 @@ def prune(
             for key, audits in all_audits(database, zoo.name).items()
             for audit in _beyond(zoo.policy.keep, audits, now, listed=key in listed)
         ]
-        sizes = {audit.folder: _size(audit.folder) for audit in old}
+        sizes = {
+            audit.folder: sum(p.stat().st_size for p in audit.folder.rglob("*") if p.is_file())
+            for audit in old
+        }
         cached = dict(_unused(zoo.output.cache, zoo.policy.keep.cache_days))
         for path, size in [*sizes.items(), *cached.items()]:
             if mode == "delete":
@@ -104,10 +107,6 @@ def _unused(cache: Path, days: int | None) -> Iterator[tuple[Path, int]]:
             newest = max((max(s.st_atime, s.st_mtime) for s in states), default=time.time())
             if newest < before:
                 yield path, sum(state.st_size for state in states)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 _HOUR: Final = 3600.0
