@@ -61,7 +61,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """The place of one result, which is another one after any change behind the result.
 
     That is: when an input is another, or when anything changed in the module of `code`, in all of
@@ -132,7 +132,7 @@ class Entry:
 class Cached:
     """A result that is in the cache, or will be once it is asked for."""
 
-    entry: Entry
+    entry: CacheEntry
     _compute: Callable[[], Arrays]
 
     @property

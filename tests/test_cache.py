@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bias_audit.cache import Arrays, Cache, Entry
+from bias_audit.cache import Arrays, Cache, CacheEntry
 from bias_audit.files import sha256_of
 
 
-def entry(cache: Cache, *inputs: str) -> Entry:
-    return Entry(cache, "count", inputs, sha256_of)
+def entry(cache: Cache, *inputs: str) -> CacheEntry:
+    return CacheEntry(cache, "count", inputs, sha256_of)
 
 
 def counted(begun: Arrays | None, stop: int = 3) -> Iterator[Arrays]:

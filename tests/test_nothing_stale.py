@@ -29,7 +29,7 @@ from bias_audit.audit.controls import LoadedNetwork, random_weight_controls
 from bias_audit.audit.plan import PlannedAnalysis, make_plan
 from bias_audit.audit.provenance import file_digest
 from bias_audit.backbones import random_weights
-from bias_audit.cache import Entry
+from bias_audit.cache import CacheEntry
 from bias_audit.config.catalog import DATA_SOURCES
 from bias_audit.data import scan
 from bias_audit.data.image_features import image_features
@@ -84,9 +84,9 @@ def watched() -> Iterator[set[str]]:
 @contextmanager
 def noted(entries: dict[str, tuple[Key, set[str]]]) -> Iterator[None]:
     """Every result that is computed and kept, by purpose, with the modules that ran for it."""
-    or_computed, resumed = Entry.or_computed, Entry.resumed
+    or_computed, resumed = CacheEntry.or_computed, CacheEntry.resumed
 
-    def or_computed_and_noted(self: Entry, compute: Any) -> Any:
+    def or_computed_and_noted(self: CacheEntry, compute: Any) -> Any:
         def run() -> Any:
             with watched() as ran:
                 found = compute()
@@ -95,7 +95,7 @@ def noted(entries: dict[str, tuple[Key, set[str]]]) -> Iterator[None]:
 
         return or_computed(self, run)
 
-    def resumed_and_noted(self: Entry, compute: Any) -> Any:
+    def resumed_and_noted(self: CacheEntry, compute: Any) -> Any:
         def run(begun: Any) -> Any:
             with watched() as ran:
                 found = [*compute(begun)]
@@ -105,12 +105,12 @@ def noted(entries: dict[str, tuple[Key, set[str]]]) -> Iterator[None]:
         return resumed(self, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Entry, "or_computed", or_computed_and_noted)
-        patch.setattr(Entry, "resumed", resumed_and_noted)
+        patch.setattr(CacheEntry, "or_computed", or_computed_and_noted)
+        patch.setattr(CacheEntry, "resumed", resumed_and_noted)
         yield
 
 
-def key_of(entry: Entry) -> Key:
+def key_of(entry: CacheEntry) -> Key:
     return lambda: replace(entry).fingerprint
 
 
@@ -157,9 +157,9 @@ def _of_images(folder: Path, entries: dict[str, tuple[Key, set[str]]]) -> None:
     random_weight_controls(backbone, make_plan(settings), faces, progress=Silent())
     entries["statistics"][1].discard("bias_audit.audit.controls")  # it hands the batch on
     file_digest(faces.table.references[0].file, folder)
-    written: dict[str, Entry] = {}
+    written: dict[str, CacheEntry] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Entry, "write", lambda self, _: written.update({self.purpose: self}))
+        patch.setattr(CacheEntry, "write", lambda self, _: written.update({self.purpose: self}))
         with watched() as ran_for_features:
             image_features(faces, workers=1, cache=folder, progress=Silent())
         with watched() as ran_for_scan:
@@ -258,8 +258,9 @@ def test_there_is_no_other_way_to_the_cache(entries: dict[str, tuple[Key, set[st
                     others.add(path.relative_to(PACKAGE).as_posix())
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "attr", getattr(node.func, "id", None))
-                place = {"cached": 0, "resumed": 0, "Entry": 1}.get(called)
-                purpose = None if place is None else [*node.args, None][place]
+                place = {"cached": 0, "resumed": 0, "CacheEntry": 1}.get(called)
+                known = place is not None and place < len(node.args)
+                purpose = node.args[place] if known else None
                 if isinstance(purpose, ast.Constant):
                     purposes.add(purpose.value)
     assert len(purposes) > 6 and purposes <= entries.keys()

@@ -17,7 +17,7 @@ from bias_audit.activations.moments import Moments
 from bias_audit.arrays import IntArray
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.backbones.pooling import OutputShape
-from bias_audit.cache import Arrays, Cache, Cached, Entry, Input
+from bias_audit.cache import Arrays, Cache, Cached, CacheEntry, Input
 from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
@@ -197,25 +197,25 @@ class Subject:
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.
 
-        It is computed again after any change behind it, as `cache.Entry` says.
+        It is computed again after any change behind it, as `cache.CacheEntry` says.
 
         Args:
             purpose: Names the result among those of the same inputs.
             inputs: Everything that `compute` uses, but for the seed.
             compute: A function, or a `partial` of one, of the module that does the work.
         """
-        kept = Entry(self.cache, purpose, (str(self.seed), *inputs), compute)
+        kept = CacheEntry(self.cache, purpose, (str(self.seed), *inputs), compute)
         return Cached(kept, compute)
 
     def resumed(
         self, purpose: str, *inputs: Input, compute: Callable[[Arrays | None], Iterator[Arrays]]
     ) -> Arrays:
-        """The same of work in many pieces; see `cache.Entry.resumed`.
+        """The same of work in many pieces; see `cache.CacheEntry.resumed`.
 
         Raises:
             ValueError: There was no work.
         """
-        kept = Entry(self.cache, purpose, (str(self.seed), *inputs), compute)
+        kept = CacheEntry(self.cache, purpose, (str(self.seed), *inputs), compute)
         found = kept.resumed(compute)
         if found is None:
             raise ValueError(f"{purpose}: expected at least one piece of work, got none")

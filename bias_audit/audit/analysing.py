@@ -20,7 +20,7 @@ from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.small_groups import small_intersections
 from bias_audit.audit.plan import Plan, PlannedAnalysis
 from bias_audit.audit.provenance import Costs
-from bias_audit.cache import Arrays, Cache, Entry
+from bias_audit.cache import Arrays, Cache, CacheEntry
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError, AuditError, OutputError
@@ -107,7 +107,7 @@ def _result(
     planned: PlannedAnalysis,
     subjects: Sequence[Subject],
     run: Callable[[], Outcome],
-    place: Entry,
+    place: CacheEntry,
     config: AuditConfig,
     *,
     name: str,
@@ -134,7 +134,7 @@ def _result(
     return result.model_copy(update={"arrays": folder, "families": families})
 
 
-def _kept(place: Entry, cache: Path) -> tuple[AnalysisResult, Arrays] | None:
+def _kept(place: CacheEntry, cache: Path) -> tuple[AnalysisResult, Arrays] | None:
     """What an earlier audit found, with what single images contribute: comparisons need that."""
     arrays = place.read()
     if arrays is None or _RESULT not in arrays:
@@ -202,19 +202,19 @@ def _found(
     return result.model_copy(update=done), outcome.arrays
 
 
-def analysis_entry(planned: PlannedAnalysis, subject: Subject, config: AuditConfig) -> Entry:
+def analysis_entry(planned: PlannedAnalysis, subject: Subject, config: AuditConfig) -> CacheEntry:
     """Where the result of an analysis is kept: by everything that it depends on."""
     return _entry(planned, config, *_inputs(subject, config))
 
 
-def _entry(planned: PlannedAnalysis, config: AuditConfig, *of_subjects: str) -> Entry:
+def _entry(planned: PlannedAnalysis, config: AuditConfig, *of_subjects: str) -> CacheEntry:
     audits = []
     for folder in planned.analysis.reads(planned.params):
         with suppress(OutputError):  # the analysis, which needs it, will say so
             audits.append(digest(audit_bytes(folder)))
     # What is refused now was never kept.
     inputs = (planned.params.model_dump_json(), refuse_overclaims, *audits, *of_subjects)
-    return Entry(
+    return CacheEntry(
         Cache(config.output.cache / "analyses"), planned.kind, inputs, planned.analysis.run
     )
 

@@ -28,7 +28,7 @@ from bias_audit.backbones.random_weights import (
     set_statistics,
     with_random_weights,
 )
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.config.schema import AuditConfig, Component, Sampling
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.data.image_features import image_features
@@ -245,7 +245,7 @@ def _random_weights(
 
     # Estimated once and kept: a resumed pass must go on with the very same numbers.
     place = Cache(config.output.cache / "random_weights")
-    kept = Entry(place, "statistics", (*made_by(), drawn.fingerprint), with_random_weights)
+    kept = CacheEntry(place, "statistics", (*made_by(), drawn.fingerprint), with_random_weights)
     set_statistics(drawn, kept.or_computed(statistics))
     cache = config.output.cache
     extraction = extract(drawn, faces, config.activations, cache=cache, progress=progress)

@@ -17,7 +17,7 @@ import torch
 
 from bias_audit.activations.extract import ARCHITECTURES, MAKERS, resolve_device
 from bias_audit.audit.plan import Plan
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.files import digest, sha256_of
@@ -105,7 +105,7 @@ def file_digest(path: Path, cache: Path) -> str:
     place = path.resolve()
     status = place.stat()
     state = f"{status.st_size} {status.st_mtime_ns}"
-    kept = Entry(Cache(cache / "weights"), "SHA-256", (str(place), state), sha256_of)
+    kept = CacheEntry(Cache(cache / "weights"), "SHA-256", (str(place), state), sha256_of)
     return str(kept.or_computed(lambda: {"sha256": np.array(sha256_of(place))})["sha256"])
 
 

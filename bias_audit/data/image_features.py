@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import laplace
 
 from bias_audit.arrays import Float32Array, IntArray
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.data.faces import Faces, ImageReference
 from bias_audit.data.images import decode, read_bytes
 from bias_audit.progress import Progress
@@ -129,7 +129,7 @@ def image_features(
         DataError: An image that was readable when scanned is no longer.
         OutputError: The cache cannot be written.
     """
-    kept = Entry(Cache(cache / "images"), "image features", faces.pixels, describe)
+    kept = CacheEntry(Cache(cache / "images"), "image features", faces.pixels, describe)
     table = _recalled(kept, len(faces))
     missing = np.flatnonzero(~table.done)
     if len(missing):
@@ -150,7 +150,7 @@ class _Table:
         return {"quality": self.quality, "thumbnails": self.thumbnails, "done": self.done}
 
 
-def _recalled(kept: Entry, n_images: int) -> _Table:
+def _recalled(kept: CacheEntry, n_images: int) -> _Table:
     empty = _Table(
         np.zeros((n_images, len(QUALITIES)), dtype=np.float32),
         np.zeros((n_images, SIDE, SIDE, 3), dtype=np.uint8),

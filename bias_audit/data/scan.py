@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bias_audit.arrays import IntArray
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.faces import DTYPE, Exclusion, FaceTable, ImageReference, Records, fingerprint
 from bias_audit.data.images import NOT_FETCHED, NOT_INSTALLED, common_white
@@ -54,7 +54,7 @@ def open_once(
     """
     records = np.zeros(len(table), dtype=DTYPE)
     records["key"] = _keys(table.references)
-    memory = Entry(_cache(cache, "scan"), "opened images", (table.name,), open_once)
+    memory = CacheEntry(_cache(cache, "scan"), "opened images", (table.name,), open_once)
     known = (memory.read() or {}).get("records")
     others = np.zeros(0, dtype=DTYPE)  # what is known of images that are not in the table
     if known is not None and known.dtype == DTYPE:
@@ -231,7 +231,7 @@ def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArra
             return {"sets": near_duplicate_sets(*columns, step=step)}
 
     place = _cache(cache, "near_duplicates")
-    found = Entry(place, "near duplicates", columns, near_duplicate_sets)
+    found = CacheEntry(place, "near duplicates", columns, near_duplicate_sets)
     return found.or_computed(compute)["sets"]
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from pydantic import ValidationError
 
-from bias_audit.cache import Cache, Entry
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.files import tell_damage
 from bias_audit.progress import Progress
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest, SelfTestRow
@@ -98,10 +98,10 @@ def code_digest() -> str:
     return software_of(__name__).code
 
 
-def place_of(cache: Path, mode: Mode) -> Entry:
+def place_of(cache: Path, mode: Mode) -> CacheEntry:
     """Where the self-test of this module's code and libraries is kept in an audit's cache."""
     software = (f"{name} {number}" for name, number in versions().items())
-    return Entry(Cache(cache / "selftest"), mode, tuple(software), n_trials)
+    return CacheEntry(Cache(cache / "selftest"), mode, tuple(software), n_trials)
 
 
 def kept(cache: Path) -> SelfTest | None:
