@@ -20,7 +20,7 @@ from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.small_groups import small_intersections
 from bias_audit.audit.plan import Plan, PlannedAnalysis
 from bias_audit.audit.provenance import Costs
-from bias_audit.cache import Arrays, Cache, CacheEntry
+from bias_audit.cache import Arrays, Cache, CacheEntry, Input
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError, AuditError, OutputError
@@ -213,7 +213,12 @@ def _entry(planned: PlannedAnalysis, config: AuditConfig, *of_subjects: str) -> 
         with suppress(OutputError):  # the analysis, which needs it, will say so
             audits.append(digest(audit_bytes(folder)))
     # What is refused now was never kept.
-    inputs = (planned.params.model_dump_json(), refuse_overclaims, *audits, *of_subjects)
+    inputs: tuple[Input, ...] = (
+        planned.params.model_dump_json(),
+        refuse_overclaims,
+        *audits,
+        *of_subjects,
+    )
     return CacheEntry(
         Cache(config.output.cache / "analyses"), planned.kind, inputs, planned.analysis.run
     )

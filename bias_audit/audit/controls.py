@@ -99,7 +99,7 @@ class LoadedNetwork:
 
     def __init__(self, backbone: Backbone, faces: Faces, config: AuditConfig) -> None:
         """Keep what an analysis may ask for; nothing is moved to a device yet."""
-        self._backbone, self._faces, self._settings = backbone, faces, config.activations
+        self.faces, self._backbone, self._settings = faces, backbone, config.activations
         self.fingerprint = digest(software_of(__name__).digest, *made_by(), backbone.fingerprint)
         self.preprocessing: Preprocessing = backbone.preprocessing
         self.shapes: Mapping[str, OutputShape] = backbone.shapes
@@ -124,7 +124,7 @@ class LoadedNetwork:
         """
         device = resolve_device(self._settings.device)
         decoded = decoded_batches(
-            [self._faces.table.references[image] for image in images],
+            [self.faces.table.references[image] for image in images],
             self.preprocessing,
             batch_size=size,
             workers=self._settings.workers,

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.activations.likeness import Likeness
 from bias_audit.activations.store import StoredActivations
-from bias_audit.analyses.analysis import Head, Member, Step, Subject, Training
+from bias_audit.analyses.analysis import Control, Head, Member, Step, Subject, Training
 from bias_audit.analyses.small_groups import without_small_intersections
 from bias_audit.audit.analysing import analyses_of, analyses_of_all, forget_errors
 from bias_audit.audit.controls import (
@@ -170,7 +170,7 @@ def _audited(
                 about_images = image_controls(plan, faces, progress=progress)
         step = Step(backbone.record.name, seen.extraction.activations, seen.head)
         steps = (*(steps if planned.step else ()), step)
-        controls = (*seen.controls, *about_images)
+        controls: tuple[Control, ...] = (*seen.controls, *about_images)
         subject = Subject(
             name=backbone.record.name,
             faces=faces,

@@ -266,7 +266,19 @@ def outcome(results: tuple[Decodability, ...], criterion: Criterion) -> Outcome:
         blocks=(block,),
         seconds=0,
     )
-    backbone = BackboneRecord.model_construct(name="simulated", layers=layers)  # all it reads
+    backbone = BackboneRecord(
+        name="simulated",
+        kind="simulated",
+        architecture="none",
+        weights="none",
+        weights_sha256="",
+        licence="none",
+        preprocessing={},
+        layers=layers,
+        overrides={},
+        key_problems=(),
+        n_parameters=0,
+    )
     subject = SubjectResult(backbone=backbone, analyses=(analysis,), extraction={})
     (verdict,) = judge((criterion,), (subject,))
     return verdict.outcome

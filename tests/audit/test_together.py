@@ -13,8 +13,8 @@ from bias_audit.config.schema import AuditConfig
 from bias_audit.progress import Silent
 from bias_audit.report.render import render
 from bias_audit.results.audit import TOGETHER, AuditResult
-from bias_audit.results.blocks import EnsembleVotes
 from bias_audit.results.store import read_audit
+from bias_audit.shapes.measures import Measures
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,10 @@ def test_it_is_asked_once_and_not_of_each(found: AuditResult) -> None:
     assert [a.kind for s in found.subjects for a in s.analyses] == ["linear_probe"] * 2
     (together,) = found.together
     assert together.status == "done"
-    (votes,) = (block for block in together.blocks if isinstance(block, EnsembleVotes))
-    assert [voter.name for voter in votes.voters] == ["soft vote", "one", "two"]
+    blocks = [block for block in together.blocks if isinstance(block, Measures)]
+    (votes,) = (block for block in blocks if block.noun == "voter")
+    voters = dict.fromkeys(entry.name for entry in votes.entries)
+    assert list(voters) == ["soft vote", "one", "two"]
     assert [stage.stage for stage in found.provenance.costs][-1] == "ensemble"
     about = [(v.criterion.name, v.backbone) for v in found.verdicts]
     assert about == [("of each", "one"), ("of each", "two"), ("of all", TOGETHER)]

@@ -164,7 +164,11 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
     address = params.address
     where = address or "a cluster of this machine"
     progress.say(f"Connecting to {where}")
-    options = {"address": address, "log_to_driver": True, "logging_level": "WARNING"}
+    options: dict[str, Any] = {
+        "address": address,
+        "log_to_driver": True,
+        "logging_level": "WARNING",
+    }
     if address is None and not os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit tells nobody of itself
         options |= {"object_store_memory": _STORE_BYTES, "include_dashboard": False}
