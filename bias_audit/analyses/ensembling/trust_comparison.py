@@ -13,9 +13,9 @@ from bias_audit.analyses.analysis import Member
 from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY
 from bias_audit.analyses.wording import interval, listed
 from bias_audit.results.blocks import Entry, Finding, Measure, Measures
+from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
-from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 Rank = tuple[int, int]

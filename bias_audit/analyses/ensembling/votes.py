@@ -25,6 +25,7 @@ from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE, Group
 from bias_audit.results.blocks import Entry, Finding, GroupRow, GroupTable, Measure, Measures, Pair
+from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -34,7 +35,6 @@ from bias_audit.statistics.inference import (
     normal_score,
 )
 from bias_audit.statistics.multiplicity import NAMES, Resampled, is_rejected, smallest_attainable
-from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 _NO_SPREAD: Final = 1e-9

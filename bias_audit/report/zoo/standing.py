@@ -17,7 +17,7 @@ from bias_audit.results.history.records import History
 from bias_audit.shapes.printed import counted, coverage, interval, sentence, signed_interval
 from bias_audit.shapes.shape import Rows, estimate_cells
 from bias_audit.shapes.tables import Column, Table
-from bias_audit.statistics.ranking import Standing, groups_alike, standings
+from bias_audit.statistics.comparison import Standing, groups_alike, standings
 
 ALPHA: Final = 0.05
 _MOST_GROUPED: Final = 30
