@@ -142,7 +142,7 @@ def _kept(place: CacheEntry, cache: Path) -> tuple[AnalysisResult, Arrays] | Non
     try:
         result = AnalysisResult.model_validate_json(arrays.pop(_RESULT).tobytes())
     except ValidationError as error:
-        tell_damage(cache / "analyses", error)
+        tell_damage(place.path, error)
         return None
     named = result.contributions
     is_whole = named is None or has_contributions(cache, named)
@@ -157,13 +157,8 @@ def _found(
 ) -> tuple[AnalysisResult, Arrays]:
     began, title = time.monotonic(), planned.analysis.title
     fewest, threads = config.small_groups.suppress_below, torch.get_num_threads()
-    result = AnalysisResult(
-        kind=planned.kind,
-        title=title,
-        params=planned.params.model_dump(mode="json"),
-        status="done",
-        seconds=0,
-    )
+    params = planned.params.model_dump(mode="json")
+    result = partial(AnalysisResult, kind=planned.kind, title=title, params=params)
     try:
         refuse_small_intersections(subjects[0].faces, fewest)
         try:
@@ -187,19 +182,18 @@ def _found(
         is_expected = isinstance(error, AuditError)
         message = str(error) if is_expected else keep_error(error, config.folder, is_inside=True)
         seconds = round(time.monotonic() - began, 1)
-        failed = {"status": "failed", "error": message, "seconds": seconds}
-        return result.model_copy(update=failed), {}
-    done = {
-        "blocks": outcome.blocks,
-        "findings": outcome.findings,
-        "method": outcome.method,
-        "limits": outcome.limits,
-        "seconds": round(time.monotonic() - began, 1),
-        "contributions": None
-        if planned.analysis.is_joint
-        else keep_contributions(outcome, subjects[0], config.output.cache),
-    }
-    return result.model_copy(update=done), outcome.arrays
+        return result(status="failed", error=message, seconds=seconds), {}
+    is_joint, cache = planned.analysis.is_joint, config.output.cache
+    done = result(
+        status="done",
+        blocks=outcome.blocks,
+        findings=outcome.findings,
+        method=outcome.method,
+        limits=outcome.limits,
+        seconds=round(time.monotonic() - began, 1),
+        contributions=None if is_joint else keep_contributions(outcome, subjects[0], cache),
+    )
+    return done, outcome.arrays
 
 
 def analysis_entry(planned: PlannedAnalysis, subject: Subject, config: AuditConfig) -> CacheEntry:
