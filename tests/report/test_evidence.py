@@ -66,7 +66,7 @@ def test_a_finding_may_name_the_shape_or_the_quantity_of_its_block(
             finding = Finding(text="Said.", weight=0, evidence=name)
             found = _leads_to(analyses, analysis, finding)
             (there,) = [each.block for each in own if each.anchor == found]
-            assert name in {there.block, getattr(there, "quantity", None)}
+            assert name in {there.name, getattr(there, "quantity", None)}
 
 
 def test_a_finding_of_an_earlier_release_without_numbers_leads_to_the_first_block(
