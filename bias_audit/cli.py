@@ -369,7 +369,7 @@ def selftest_command(
         mode: Literal["full", "quick"] = "quick" if quick else "full"
         if power is not None:
             from bias_audit.report.figures.power_curve import write_power_curve
-            from bias_audit.selftest.trials import power_curves
+            from bias_audit.selftest.run import power_curves
 
             curves = power_curves(mode, seed=seed, progress=out.progress)
             numbers = write_power_curve(power, curves)

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import tempfile
 import time
 import zipfile
@@ -23,7 +22,6 @@ from bias_audit.errors import OutputError
 
 _LOG = logging.getLogger(__name__)
 _NEW_FILE = 0o666
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PARTIAL = ".partial"
 """Ends the names of files that are being written."""
 
@@ -75,33 +73,6 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; see `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def write_checked(path: Path, text: str) -> None:
-    """Write UTF-8 text with its checksum as the last line, atomically; see `read_checked`."""
-    write_text(path, f"{text}\n{hashlib.sha256(text.encode()).hexdigest()}\n")
-
-
-def read_checked(path: Path) -> str | None:
-    """Text that `write_checked` wrote; None if there is none, or if it is damaged, which is told.
-
-    A changed character in JSON is JSON as often as not, so that reading it is no check. What
-    an earlier release wrote, without a checksum, is returned as it is.
-    """
-    try:
-        whole = path.read_text(encoding="utf-8").rstrip("\n")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        tell_damage(path, error)
-        return None
-    text, _, checksum = whole.rpartition("\n")
-    if not _SHA256.fullmatch(checksum):
-        return whole
-    if hashlib.sha256(text.encode()).hexdigest() != checksum:
-        tell_damage(path, "its checksum is another")
-        return None
-    return text
 
 
 def remove_partial(folder: Path, *, older: float) -> int:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,22 +20,22 @@ import pytest
 import bias_audit
 from bias_audit import software
 from bias_audit.activations.extract import extract, made_by
-from bias_audit.analyses.analysis import Cached, Input, Subject
 from bias_audit.analyses.confusing.published import PublishedSettings, published_probes, split_of
 from bias_audit.analyses.methods import attribution, erasure
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe_and_refits
 from bias_audit.analyses.targets import finest_target
-from bias_audit.audit.cache import analysis_key
-from bias_audit.audit.controls import LoadedNetwork
-from bias_audit.audit.plan import PlannedAnalysis
+from bias_audit.audit.analysing import analysis_entry
+from bias_audit.audit.controls import LoadedNetwork, random_weight_controls
+from bias_audit.audit.plan import PlannedAnalysis, make_plan
+from bias_audit.audit.provenance import file_digest
 from bias_audit.backbones import random_weights
-from bias_audit.config.schema import Activations
+from bias_audit.cache import CacheEntry
+from bias_audit.config.catalog import DATA_SOURCES
 from bias_audit.data import scan
-from bias_audit.data.duplicates import near_duplicate_sets
 from bias_audit.data.image_features import image_features
 from bias_audit.progress import Silent
-from bias_audit.selftest import run as kept_selftests
 from bias_audit.selftest.checks import null
+from bias_audit.selftest.run import place_of
 from tests.activations.conftest import bundled, some_faces
 from tests.analyses.attributed import attributed
 from tests.analyses.planted import planted
@@ -55,15 +55,6 @@ NO_NUMBERS = {
     "bias_audit.selftest.simulated": "stands in for stored activations here",
 }
 """Modules that run but may change without a new key, and why."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing that is kept."""
-
-    key: Key
-    ran: frozenset[str]
-    """Modules of the package that ran while it was computed."""
 
 
 @contextmanager
@@ -90,119 +81,106 @@ def watched() -> Iterator[set[str]]:
                 ran.add(".".join(dotted).removesuffix(".__init__"))
 
 
-def _intermediate() -> dict[str, Entry]:
-    """Everything that analyses keep, with what ran for it."""
-    entries: dict[str, Entry] = {}
+@contextmanager
+def noted(entries: dict[str, tuple[Key, set[str]]]) -> Iterator[None]:
+    """Every result that is computed and kept, by purpose, with the modules that ran for it."""
+    or_computed, resumed = CacheEntry.or_computed, CacheEntry.resumed
 
-    def noted(subject: Subject, purpose: str, inputs: tuple[Input, ...], compute: Any) -> Any:
-        def run(*begun: Any) -> Any:
+    def or_computed_and_noted(self: CacheEntry, compute: Any) -> Any:
+        def run() -> Any:
             with watched() as ran:
-                found = compute(*begun)
-                found = found if isinstance(found, dict) else [*found]
-            key = functools.partial(subject._cache_key, purpose, inputs, compute)
-            entries[purpose] = Entry(key, frozenset(ran))
+                found = compute()
+            entries[self.purpose] = key_of(self), ran
             return found
 
-        return run
+        return or_computed(self, run)
 
-    cached, resumed = Subject.cached, Subject.resumed
+    def resumed_and_noted(self: CacheEntry, compute: Any) -> Any:
+        def run(begun: Any) -> Any:
+            with watched() as ran:
+                found = [*compute(begun)]
+            entries[self.purpose] = key_of(self), ran
+            return iter(found)
 
-    def cached_and_noted(self: Subject, purpose: str, *inputs: Input, compute: Any) -> Cached:
-        made = cached(self, purpose, *inputs, compute=compute)
-        return replace(made, _compute=noted(self, purpose, inputs, compute))
-
-    def resumed_and_noted(self: Subject, purpose: str, *inputs: Input, compute: Any) -> Any:
-        run = functools.wraps(compute)(noted(self, purpose, inputs, compute))
-        return resumed(self, purpose, *inputs, compute=run)
+        return resumed(self, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Subject, "cached", cached_and_noted)
-        patch.setattr(Subject, "resumed", resumed_and_noted)
-        plain = replace(planted(60), refits=1)
-        spec = ProbeSpec(finest_target(plain.faces.table), "late", ProbeSettings(folds=3))
-        probe_and_refits(plain, spec)
-        erasure.PLUGIN.run(with_head(used=True, n=120), erasure.Params(shuffles=2))
-        settings = PublishedSettings(epochs=1)
-        maps = with_maps(n=120)
-        target = finest_target(maps.faces.table)
-        published_probes(maps, split_of(maps, target, settings), ["late"], settings)
-        given = {
-            "targets": ["gender"],
-            "methods": ["saliency"],
-            "trust_images": 10,
-            "windows": 2,
-            "steps": 2,
-            "map_side": 8,
-            "template": CORNER,
-        }
-        subject, params = attributed(40), attribution.Params.model_validate(given)
-        with watched() as ran:
-            attribution.PLUGIN.run(subject, params)
+        patch.setattr(CacheEntry, "or_computed", or_computed_and_noted)
+        patch.setattr(CacheEntry, "resumed", resumed_and_noted)
+        yield
+
+
+def key_of(entry: CacheEntry) -> Key:
+    return lambda: replace(entry).fingerprint
+
+
+def _of_analyses(entries: dict[str, tuple[Key, set[str]]]) -> None:
+    plain = replace(planted(60), refits=1)
+    spec = ProbeSpec(finest_target(plain.faces.table), "late", ProbeSettings(folds=3))
+    probe_and_refits(plain, spec)
+    erasure.PLUGIN.run(with_head(used=True, n=120), erasure.Params(shuffles=2))
+    settings = PublishedSettings(epochs=1)
+    maps = with_maps(n=120)
+    target = finest_target(maps.faces.table)
+    published_probes(maps, split_of(maps, target, settings), ["late"], settings)
+    given = {
+        "targets": ["gender"],
+        "methods": ["saliency"],
+        "trust_images": 10,
+        "windows": 2,
+        "steps": 2,
+        "map_side": 8,
+        "template": CORNER,
+    }
+    subject, params = attributed(40), attribution.Params.model_validate(given)
+    with watched() as ran:
+        attribution.PLUGIN.run(subject, params)
     planned = PlannedAnalysis("attribution", attribution.PLUGIN, params)
-    entries["analysis"] = Entry(
-        functools.partial(analysis_key, planned, subject, config(Path())), frozenset(ran)
-    )
-    return entries
+    entries["analysis"] = key_of(analysis_entry(planned, subject, config(Path()))), ran
 
 
-def _of_images(folder: Path) -> dict[str, Entry]:
+def _of_images(folder: Path, entries: dict[str, tuple[Key, set[str]]]) -> None:
     """Everything that is kept of images and of backbones."""
-    from bias_audit.config.catalog import DATA_SOURCES
-
     source = DATA_SOURCES.load("parametric")
     faces = some_faces(source.read(source.params_type()), 4)
-    backbone = bundled(["blocks.1"])
-    settings = Activations(batch_size=2, device="cpu", positions=2)
-    entries = {}
+    backbone, settings = bundled(["blocks.1"]), config(folder, random_weights=1, image=False)
     with watched() as ran:
-        extract(backbone, faces, settings, cache=folder, progress=Silent())
-    entries["activations"] = Entry(lambda: " ".join(made_by()), frozenset(ran))
-    network = LoadedNetwork(backbone, faces, config(folder))
+        extract(backbone, faces, settings.activations, cache=folder, progress=Silent())
+    entries["activations"] = lambda: " ".join(made_by()), ran
+    network = LoadedNetwork(backbone, faces, settings)
     with watched() as ran:
         next(network.batches(np.arange(2), 2))
-    entries["network"] = Entry(lambda: network.fingerprint, frozenset(ran))
+    entries["network"] = lambda: LoadedNetwork(backbone, faces, settings).fingerprint, ran
     with watched() as ran:
-        drawn = random_weights.with_random_weights(backbone, 1, calibrated_on="")
-        batch = next(network.batches(np.arange(2), 2))
-        random_weights.set_statistics(drawn, random_weights.estimate_statistics(drawn, batch))
-    entries["random weights"] = Entry(
-        lambda: random_weights._fingerprint(backbone, 1, "") + " ".join(made_by()),
-        frozenset(ran) - {"bias_audit.audit.controls"},
-    )
-    with watched() as ran:
-        described = image_features(faces, workers=1, cache=folder, progress=Silent())
-    one = replace(faces, table=replace(faces.table, references=()), sha256=())
-    entries["image features"] = Entry(
-        lambda: image_features(one, workers=1, cache=folder, progress=Silent()).fingerprint,
-        frozenset(ran),
-    )
-    assert described.quality.any()
-    with watched() as ran:
-        records = scan.open_once(faces.table, workers=1, progress=Silent(), cache=None)
-    entries["opened images"] = Entry(
-        lambda: b"".join(scan._keys(faces.table.references[:1])).decode(), frozenset(ran)
-    )
-    columns = [records[name] for name in ("hash", "mirrored", "thumbnail")]
-    with watched() as ran, Silent().step("", total=4, unit="image") as step:
-        near_duplicate_sets(*columns, step=step)
-
-    def near_duplicates() -> str:
-        shutil.rmtree(folder / "near_duplicates", ignore_errors=True)
-        scan._near_sets(records, Silent(), folder)
-        return next((folder / "near_duplicates").iterdir()).name
-
-    entries["near duplicates"] = Entry(near_duplicates, frozenset(ran))
-    return entries
+        random_weights.with_random_weights(backbone, 1, calibrated_on="")
+    entries["random weights"] = lambda: random_weights._fingerprint(backbone, 1, ""), ran
+    random_weight_controls(backbone, make_plan(settings), faces, progress=Silent())
+    entries["statistics"][1].discard("bias_audit.audit.controls")  # it hands the batch on
+    file_digest(faces.table.references[0].file, folder)
+    written: dict[str, CacheEntry] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CacheEntry, "write", lambda self, _: written.update({self.purpose: self}))
+        with watched() as ran_for_features:
+            image_features(faces, workers=1, cache=folder, progress=Silent())
+        with watched() as ran_for_scan:
+            scan.scan(
+                faces.table, workers=1, near_duplicates=True, progress=Silent(), cache=folder
+            )
+    entries["image features"] = key_of(written["image features"]), ran_for_features
+    entries["opened images"] = key_of(written["opened images"]), ran_for_scan
 
 
 @pytest.fixture(scope="module")
-def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Entry]:
+def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Key, set[str]]]:
     folder = tmp_path_factory.mktemp("kept")
-    found = _intermediate() | _of_images(folder)
+    found: dict[str, tuple[Key, set[str]]] = {}
+    with noted(found):
+        _of_analyses(found)
+        _of_images(folder, found)
     with watched() as ran:
         tuple(null.rows(TINY, trials()))
-    key: Key = lambda: str(kept_selftests._path(folder, "quick"))  # noqa: E731
-    return found | {"self-test": Entry(key, frozenset(ran))}
+    found["self-test"] = key_of(place_of(folder, "quick")), ran
+    return found
 
 
 @pytest.fixture
@@ -245,42 +223,45 @@ def edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Edit]:
 
 
 def test_an_edit_of_any_code_that_ran_makes_a_new_key(
-    entries: dict[str, Entry], edit: Edit
+    entries: dict[str, tuple[Key, set[str]]], edit: Edit
 ) -> None:
-    keys = {name: entry.key() for name, entry in entries.items()}
-    ran = frozenset().union(*(entry.ran for entry in entries.values()))
-    assert len(ran) > 60
+    keys = {name: key() for name, (key, _) in entries.items()}
+    everything = set().union(*(ran for _, ran in entries.values()))
+    assert len(everything) > 60
     stale = []
-    for module in sorted(ran - NO_NUMBERS.keys()):
+    for module in sorted(everything - NO_NUMBERS.keys()):
         with edit(module):
             stale += [
                 f"{name} after an edit of {module}"
-                for name, entry in entries.items()
-                if module in entry.ran and entry.key() == keys[name]
+                for name, (key, ran) in entries.items()
+                if module in ran and key() == keys[name]
             ]
     assert not stale
 
 
 def test_an_edit_of_what_draws_the_report_makes_none(
-    entries: dict[str, Entry], edit: Edit
+    entries: dict[str, tuple[Key, set[str]]], edit: Edit
 ) -> None:
-    keys = {name: entry.key() for name, entry in entries.items()}
+    keys = {name: key() for name, (key, _) in entries.items()}
     with edit("bias_audit.report.html"):
-        assert {name: entry.key() for name, entry in entries.items()} == keys
+        assert {name: key() for name, (key, _) in entries.items()} == keys
 
 
-def test_every_intermediate_result_is_looked_at(entries: dict[str, Entry]) -> None:
-    """No call is missing above, and nothing in the package goes round `cached` and `resumed`."""
-    purposes, others = set(), []
-    for path in (PACKAGE / "analyses").rglob("*.py"):
+def test_there_is_no_other_way_to_the_cache(entries: dict[str, tuple[Key, set[str]]]) -> None:
+    """Every purpose is looked at above, and arrays are stored by the cache and activations."""
+    purposes, others = set(), set()
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-                continue
-            if node.func.attr in {"cached", "resumed"}:
-                assert isinstance(node.args[0], ast.Constant)
-                purposes.add(node.args[0].value)
-            on = ast.unparse(node.func.value)
-            if node.func.attr in {"get", "put"} and on in {"cache", "subject.cache"}:
-                others.append(f"{path}: {ast.unparse(node)}")
-    assert purposes and purposes <= entries.keys()
-    assert not others
+            if isinstance(node, ast.ImportFrom) and node.module == "bias_audit.files":
+                names = {alias.name for alias in node.names}
+                if names & {"read_arrays", "write_arrays"}:
+                    others.add(path.relative_to(PACKAGE).as_posix())
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "attr", getattr(node.func, "id", None))
+                place = {"cached": 0, "resumed": 0, "CacheEntry": 1}.get(called)
+                known = place is not None and place < len(node.args)
+                purpose = node.args[place] if known else None
+                if isinstance(purpose, ast.Constant):
+                    purposes.add(purpose.value)
+    assert len(purposes) > 6 and purposes <= entries.keys()
+    assert others == {"cache.py", "activations/store.py"}

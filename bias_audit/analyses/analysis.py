@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import Annotated, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +17,7 @@ from bias_audit.activations.moments import Moments
 from bias_audit.arrays import IntArray
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.backbones.pooling import OutputShape
+from bias_audit.cache import Arrays, Cache, Cached, CacheEntry, Input
 from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Strict
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
@@ -27,7 +26,6 @@ from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.contributions import MeasureKey
-from bias_audit.software import software_of
 from bias_audit.statistics.inference import Measured
 
 Coverage = Annotated[float, Field(gt=0.5, lt=1, description="Coverage of the intervals.")]
@@ -40,8 +38,6 @@ OneLayer = Annotated[
 
 
 P = TypeVar("P", bound=Strict)
-Arrays = Mapping[str, npt.NDArray[Any]]
-_CHECKPOINT_SECONDS: Final = 30.0
 
 
 class LayerActivations(Protocol):
@@ -67,50 +63,6 @@ class LayerActivations(Protocol):
 
     def moments(self, layer: str) -> Moments:
         """Moments of the units per intersection, as `groups.intersections` orders them."""
-
-
-class ArrayCache(Protocol):
-    """Intermediate results that survive an interruption."""
-
-    def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
-        """What was put under `key`, or None."""
-
-    def put(self, key: str, arrays: Arrays) -> None:
-        """Keep arrays under `key`, atomically."""
-
-
-class Fingerprinted(Protocol):
-    """What says in a few characters all that a result may depend on of it."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Another one whenever a number could be another."""
-
-
-Input = str | bytes | npt.NDArray[Any] | Fingerprinted
-"""What an intermediate result depends on."""
-
-
-@dataclass(frozen=True)
-class Cached:
-    """An intermediate result that is in the cache, or will be once it is asked for."""
-
-    _cache: ArrayCache
-    _key: str
-    _compute: Callable[[], Arrays]
-
-    @property
-    def is_there(self) -> bool:
-        """Whether nothing is left to compute."""
-        return self._cache.get(self._key) is not None
-
-    def arrays(self) -> Arrays:
-        """As kept, or computed now and kept."""
-        found: Arrays | None = self._cache.get(self._key)
-        if found is None:
-            found = self._compute()
-            self._cache.put(self._key, found)
-        return found
 
 
 class Control(Protocol):
@@ -214,7 +166,7 @@ class Subject:
     name: str
     faces: Faces
     activations: LayerActivations
-    cache: ArrayCache
+    cache: Cache
     """To be used through `cached` and `resumed`."""
     seed: int
     progress: Progress
@@ -245,63 +197,29 @@ class Subject:
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.
 
-        It is computed again when an input or the seed is another, or when anything changed in the
-        module of `compute`, in all of this package that this module imports, or in a library.
+        It is computed again after any change behind it, as `cache.CacheEntry` says.
 
         Args:
             purpose: Names the result among those of the same inputs.
             inputs: Everything that `compute` uses, but for the seed.
             compute: A function, or a `partial` of one, of the module that does the work.
         """
-        return Cached(self.cache, self._cache_key(purpose, inputs, compute), compute)
+        kept = CacheEntry(self.cache, purpose, (str(self.seed), *inputs), compute)
+        return Cached(kept, compute)
 
     def resumed(
         self, purpose: str, *inputs: Input, compute: Callable[[Arrays | None], Iterator[Arrays]]
     ) -> Arrays:
-        """The same of work in many pieces, which is kept every half minute.
-
-        Args:
-            purpose: As `cached` takes it.
-            inputs: As `cached` takes them.
-            compute: Goes on from what it yielded last, or begins where that is None, and yields
-                all it has after each piece of work; nothing where no piece is left.
-
-        Returns:
-            What was yielded last.
+        """The same of work in many pieces; see `cache.CacheEntry.resumed`.
 
         Raises:
             ValueError: There was no work.
         """
-        key = self._cache_key(purpose, inputs, compute)
-        begun: Arrays | None = self.cache.get(key)
-        state, is_kept, kept_at = begun, True, monotonic()
-        for state in compute(begun):
-            is_kept = monotonic() - kept_at > _CHECKPOINT_SECONDS
-            if is_kept:
-                self.cache.put(key, state)
-                kept_at = monotonic()
-        if state is None:
+        kept = CacheEntry(self.cache, purpose, (str(self.seed), *inputs), compute)
+        found = kept.resumed(compute)
+        if found is None:
             raise ValueError(f"{purpose}: expected at least one piece of work, got none")
-        if not is_kept:
-            self.cache.put(key, state)
-        return state
-
-    def _cache_key(
-        self, purpose: str, inputs: Sequence[Input], compute: Callable[..., object]
-    ) -> str:
-        while isinstance(compute, partial):
-            compute = compute.func
-        software = software_of(compute.__module__).digest
-        parts = (_part(value) for value in inputs)
-        return f"{purpose}-{digest(software, str(self.seed), *parts)}"
-
-
-def _part(value: Input) -> str | bytes:
-    if isinstance(value, str | bytes):
-        return value
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape} ".encode() + value.tobytes()
-    return value.fingerprint
+        return found
 
 
 @dataclass(frozen=True)

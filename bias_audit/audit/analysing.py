@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from bias_audit.activations.extract import extract
-from bias_audit.activations.store import StoredActivations
 from bias_audit.analyses.analysis import Analysis, Head, JointAnalysis, Member, Outcome, Subject
+from bias_audit.analyses.probing.separability import Units
 from bias_audit.analyses.small_groups import small_intersections
-from bias_audit.audit.cache import (
-    KeptAnalyses,
-    KeptAnalysis,
-    analysis_key,
-    joint_key,
-    keep_contributions,
-)
 from bias_audit.audit.plan import Plan, PlannedAnalysis
 from bias_audit.audit.provenance import Costs
-from bias_audit.backbones.loading import Backbone
+from bias_audit.cache import Arrays, Cache, CacheEntry, Input
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError, AuditError, OutputError
-from bias_audit.files import writing
-from bias_audit.progress import Progress
+from bias_audit.files import digest, tell_damage, writing
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
 from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.claims import refuse_overclaims
-from bias_audit.results.store import write_arrays
+from bias_audit.results.contributions import Contributions, has_contributions, write_contributions
+from bias_audit.results.store import audit_bytes, write_arrays
 from bias_audit.statistics.estimate import Estimate
 
-_NAME: Final = "errors.log"
+_LOG: Final = "errors.log"
+_RESULT: Final = "__result__"
+"""Beside the arrays of a result that is kept."""
 
 
 def forget_errors(folder: Path) -> None:
@@ -49,32 +43,269 @@ def forget_errors(folder: Path) -> None:
     Raises:
         OutputError: The folder cannot be written to.
     """
-    log = folder / _NAME
-    with writing(log):
-        log.unlink(missing_ok=True)
+    with writing(folder / _LOG):
+        (folder / _LOG).unlink(missing_ok=True)
 
 
 def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> str:
-    """Add a traceback to the folder's log.
+    """Add a traceback to the folder's log, and give the error in a line that names the log.
 
-    Args:
-        error: A defect.
-        folder: Of the run.
-        is_inside: Whether the line is read in the folder, where the log needs no path.
-
-    Returns:
-        The error in a line, with where its traceback is, unless that could not be written, as on
-        a full disk.
+    Where the log cannot be written, as on a full disk, the line says the error alone; where the
+    line is read inside the folder, the log needs no path.
     """
-    log = folder / _NAME
-    told = f"{type(error).__name__}: {error}"
+    log = folder / _LOG
+    line = f"{type(error).__name__}: {error}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             file.writelines(traceback.format_exception(error))
     except OSError:
-        return told
-    return f"{told} (see {log.name if is_inside else log})"
+        return line
+    return f"{line} (see {log.name if is_inside else log})"
+
+
+def analyses_of(
+    subject: Subject, plan: Plan, prefix: str, costs: Costs
+) -> Iterator[AnalysisResult]:
+    """Make every analysis of one backbone; `prefix` begins the names of the folders for arrays.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    for index, planned in enumerate(plan.analyses):
+        if isinstance(planned.analysis, Analysis):
+            run = partial(planned.analysis.run, subject, planned.params)
+            place = analysis_entry(planned, subject, plan.config)
+            name = f"{prefix}-{index:02d}-{planned.kind}"
+            yield _result(planned, [subject], run, place, plan.config, name=name, costs=costs)
+
+
+def analyses_of_all(
+    members: Sequence[Member], plan: Plan, prefix: str, costs: Costs
+) -> Iterator[AnalysisResult]:
+    """Make every analysis of all backbones together, which may read what was found on each.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    subjects = [member.subject for member in members]
+    for index, planned in enumerate(plan.analyses):
+        if isinstance(planned.analysis, JointAnalysis):
+            run = partial(planned.analysis.run, members, planned.params)
+            found = [
+                result.model_dump_json(exclude={"seconds", "arrays", "contributions"})
+                for member in members
+                for result in member.results
+            ]
+            of_each = [digest(*_inputs(subject, plan.config)) for subject in subjects]
+            place = _entry(planned, plan.config, *of_each, *found)
+            name = f"{prefix}-{index:02d}-{planned.kind}"
+            yield _result(planned, subjects, run, place, plan.config, name=name, costs=costs)
+
+
+def _result(
+    planned: PlannedAnalysis,
+    subjects: Sequence[Subject],
+    run: Callable[[], Outcome],
+    place: CacheEntry,
+    config: AuditConfig,
+    *,
+    name: str,
+    costs: Costs,
+) -> AnalysisResult:
+    """What is kept, or found now and then kept; `name` is the folder of its arrays."""
+    began, faces = time.monotonic(), subjects[0].faces
+    found = _kept(place, config.output.cache)
+    is_kept = found is not None
+    if found is None:
+        found = _found(planned, subjects, run, config)
+        if found[0].status == "done":
+            raw = np.frombuffer(found[0].model_dump_json().encode(), dtype=np.uint8)
+            place.write({**found[1], _RESULT: raw})
+    else:
+        shown = TOGETHER if planned.analysis.is_joint else subjects[0].name
+        subjects[0].progress.say(f"{shown}: {planned.analysis.title} as stored")
+    result, arrays = found
+    write_arrays(config.folder, name, arrays)
+    seconds = round(time.monotonic() - began, 2)
+    costs.stages.append(StageCost(stage=planned.kind, seconds=seconds, reused=is_kept))
+    families = planned.analysis.families(planned.params, faces.table.attributes)
+    folder = name if result.status == "done" else ""
+    return result.model_copy(update={"arrays": folder, "families": families})
+
+
+def _kept(place: CacheEntry, cache: Path) -> tuple[AnalysisResult, Arrays] | None:
+    """What an earlier audit found, with what single images contribute: comparisons need that."""
+    arrays = place.read()
+    if arrays is None or _RESULT not in arrays:
+        return None
+    try:
+        result = AnalysisResult.model_validate_json(arrays.pop(_RESULT).tobytes())
+    except ValidationError as error:
+        tell_damage(place.path, error)
+        return None
+    named = result.contributions
+    is_whole = named is None or has_contributions(cache, named)
+    return (result, arrays) if is_whole else None
+
+
+def _found(
+    planned: PlannedAnalysis,
+    subjects: Sequence[Subject],
+    run: Callable[[], Outcome],
+    config: AuditConfig,
+) -> tuple[AnalysisResult, Arrays]:
+    began, title = time.monotonic(), planned.analysis.title
+    fewest, threads = config.small_groups.suppress_below, torch.get_num_threads()
+    params = planned.params.model_dump(mode="json")
+    result = partial(AnalysisResult, kind=planned.kind, title=title, params=params)
+    try:
+        refuse_small_intersections(subjects[0].faces, fewest)
+        try:
+            outcome = run()
+        finally:
+            # Results must not depend on earlier analyses; UMAP's compiler changes the threads.
+            torch.set_num_threads(threads)
+        refuse_few(outcome.blocks, outcome.findings, fewest)
+        findings = (finding.text for finding in outcome.findings)
+        quoted = []  # names that others chose, which sentences may hold
+        for subject in subjects:
+            for attribute in subject.faces.table.attributes:
+                quoted += [attribute.name, *attribute.levels]
+            quoted += [subject.name, *subject.activations.layers]
+        refuse_overclaims((*findings, *outcome.method, *outcome.limits), quoted)
+    except OutputError:
+        raise  # a full disk stops the audit; it says nothing about the analysis
+    except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
+        shown = TOGETHER if planned.analysis.is_joint else subjects[0].name
+        subjects[0].progress.say(f"{shown}: {title} failed: {error}")
+        is_expected = isinstance(error, AuditError)
+        message = str(error) if is_expected else keep_error(error, config.folder, is_inside=True)
+        seconds = round(time.monotonic() - began, 1)
+        return result(status="failed", error=message, seconds=seconds), {}
+    is_joint, cache = planned.analysis.is_joint, config.output.cache
+    done = result(
+        status="done",
+        blocks=outcome.blocks,
+        findings=outcome.findings,
+        method=outcome.method,
+        limits=outcome.limits,
+        seconds=round(time.monotonic() - began, 1),
+        contributions=None if is_joint else keep_contributions(outcome, subjects[0], cache),
+    )
+    return done, outcome.arrays
+
+
+def analysis_entry(planned: PlannedAnalysis, subject: Subject, config: AuditConfig) -> CacheEntry:
+    """Where the result of an analysis is kept: by everything that it depends on."""
+    return _entry(planned, config, *_inputs(subject, config))
+
+
+def _entry(planned: PlannedAnalysis, config: AuditConfig, *of_subjects: str) -> CacheEntry:
+    audits = []
+    for folder in planned.analysis.reads(planned.params):
+        with suppress(OutputError):  # the analysis, which needs it, will say so
+            audits.append(digest(audit_bytes(folder)))
+    # What is refused now was never kept.
+    inputs: tuple[Input, ...] = (
+        planned.params.model_dump_json(),
+        refuse_overclaims,
+        *audits,
+        *of_subjects,
+    )
+    return CacheEntry(
+        Cache(config.output.cache / "analyses"), planned.kind, inputs, planned.analysis.run
+    )
+
+
+def _inputs(subject: Subject, config: AuditConfig) -> Iterator[str]:
+    yield subject.name
+    yield subject.architecture
+    yield subject.weights_sha256
+    yield f"{subject.seed} {subject.shuffles} {subject.refits}"
+    yield subject.multiplicity.model_dump_json()
+    yield subject.small_groups.model_dump_json()
+    yield subject.activations.fingerprint
+    yield json.dumps([subject.activations.layers, config.activations.positions])
+    yield faces_digest(subject.faces)
+    yield "" if subject.likeness is None else subject.likeness.digest
+    yield from (digest(c.kind, c.name, c.fingerprint) for c in subject.controls)
+    yield _head_digest(subject.head) or subject.without_head
+    if subject.training is not None:
+        yield str(subject.training.n_steps)
+        for step in subject.training.steps:
+            yield digest(step.name, step.activations.fingerprint, _head_digest(step.head))
+    if subject.network is not None:
+        network = subject.network
+        yield network.fingerprint
+        yield digest(network.data.model_dump_json(), str(network.without_classes))
+
+
+def faces_digest(faces: Faces) -> str:
+    """Of the images in their order, their labels, and what else is known of them."""
+    table = faces.table
+    return digest(
+        table.name,
+        *faces.pixels,
+        repr([(attribute.name, attribute.levels) for attribute in table.attributes]),
+        table.codes.tobytes(),
+        faces.clusters.tobytes(),
+        faces.found.tobytes(),
+        repr((table.identities, table.splits, table.label_origin, table.cautions)),
+        repr(sorted(table.disagreement.items())),
+    )
+
+
+def _head_digest(head: Head | None) -> str:
+    if head is None:
+        return ""
+    arrays = (head.weight, head.bias, head.reference)
+    return digest(head.name, *(b"" if a is None else a.tobytes() for a in arrays))
+
+
+def keep_contributions(outcome: Outcome, subject: Subject, cache: Path) -> str | None:
+    """Write what an analysis measured, unit by unit, into the cache, and name the entry.
+
+    Returns:
+        None if the analysis has nothing to compare image by image.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    if not outcome.measures:
+        return None
+    units, table = Units.of(subject), subject.faces.table
+    levels = [
+        {a.name: a.levels[c] for a, c in zip(table.attributes, row, strict=True)}
+        for row in table.codes
+    ]
+    return write_contributions(
+        cache,
+        Contributions(
+            images=subject.faces.sha256,
+            labels=tuple(digest(json.dumps(each, sort_keys=True))[:12] for each in levels),
+            clusters=units.clusters,
+            n_clusters=units.n_clusters,
+            seeds=_seeds(subject, units.n_seeds),
+            measures=outcome.measures,
+        ),
+    )
+
+
+def _seeds(subject: Subject, n_seeds: int) -> tuple[str, ...]:
+    """What stands at each seed's place, by content: the n-th draw of every control with several.
+
+    Two audits with the same draws, such as random weights of one architecture seen through the
+    same images, share them; all else is independent.
+    """
+    by_kind: dict[str, list[str]] = {}
+    for control in subject.controls:
+        by_kind.setdefault(control.kind, []).append(control.fingerprint)
+    drawn = [prints for prints in by_kind.values() if len(prints) > 1]
+    return tuple(
+        digest(str(place), *(prints[place] for prints in drawn if place < len(prints)))
+        for place in range(n_seeds)
+    )
 
 
 def refuse_small_intersections(faces: Faces, fewest: int) -> None:
@@ -133,233 +364,3 @@ def _estimates(value: Any) -> Iterator[Estimate]:
     elif isinstance(value, tuple):
         for part in value:
             yield from _estimates(part)
-
-
-@dataclass(frozen=True)
-class ForHead:
-    """What analyses of the classification layer need."""
-
-    asked: bool
-    """Whether any analysis of the plan asks for it."""
-    reference: Faces | None = None
-    """Images to compare with."""
-
-
-@dataclass(frozen=True)
-class FoundHead:
-    """The classification layer, or why there is none."""
-
-    head: Head | None
-    why_not: str = ""
-
-
-def head_of(
-    backbone: Backbone,
-    activations: StoredActivations,
-    wanted: ForHead,
-    config: AuditConfig,
-    *,
-    progress: Progress,
-) -> FoundHead:
-    """Put the classification layer together from the weights and the recorded inputs.
-
-    Raises:
-        DataError: A reference image became unreadable after the scan.
-        OutputError: The disk refuses.
-    """
-    if not wanted.asked:
-        return FoundHead(None, "no analysis of this audit asked for it")
-    inputs = activations.head_inputs
-    if backbone.head is None or inputs is None:
-        return FoundHead(None, backbone.without_head)
-    reference = None
-    if wanted.reference is not None:
-        passed = _only_head(backbone, wanted.reference, config, progress=progress)
-        reference = passed.head_inputs
-    layer = backbone.head
-    return FoundHead(Head(layer.name, layer.weight, layer.bias, inputs, reference))
-
-
-def _only_head(
-    backbone: Backbone, images: Faces, config: AuditConfig, *, progress: Progress
-) -> StoredActivations:
-    """Pass images through a backbone for what its classification layer receives alone."""
-    name = f"{backbone.record.name}, reference images"
-    record = backbone.record.model_copy(update={"layers": (), "name": name})
-    extraction = extract(
-        dataclasses.replace(backbone, record=record),
-        images,
-        config.activations,
-        cache=config.output.cache,
-        progress=progress,
-        with_head=True,
-    )
-    return extraction.activations
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One analysis of one backbone, or of all."""
-
-    name: str
-    """Of what is looked at."""
-    planned: PlannedAnalysis
-    families: int
-    """Families of tests that decide its claims."""
-    key: str
-    """Of everything the result depends on."""
-    run: Callable[[], Outcome]
-    quoted: tuple[str, ...]
-    """Names that others chose, which sentences may hold."""
-    faces: Faces
-    keep: Callable[[Outcome], str | None]
-    """Keeps what single images contribute."""
-
-
-def analyses_of(
-    subject: Subject, plan: Plan, prefix: str, costs: Costs
-) -> Iterator[AnalysisResult]:
-    """Make every analysis of one backbone.
-
-    Args:
-        subject: The backbone, seen through the faces.
-        plan: The plan of the audit.
-        prefix: Begins the names of the folders for arrays.
-        costs: Told what each took.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
-    config = plan.config
-    for index, planned in enumerate(plan.analyses):
-        made = planned.analysis
-        if not isinstance(made, Analysis):
-            continue
-        work = _Work(
-            subject.name,
-            planned,
-            planned.families(subject.faces.table.attributes),
-            analysis_key(planned, subject, config),
-            partial(made.run, subject, planned.params),
-            _quoted([subject]),
-            subject.faces,
-            partial(keep_contributions, subject=subject, cache=config.output.cache),
-        )
-        yield _made(work, config, f"{prefix}-{index:02d}", costs, subject.progress)
-
-
-def analyses_of_all(
-    members: Sequence[Member], plan: Plan, prefix: str, costs: Costs
-) -> Iterator[AnalysisResult]:
-    """Make every analysis of all backbones together.
-
-    Args:
-        members: The backbones with what was found on each.
-        plan: The plan of the audit.
-        prefix: Begins the names of the folders for arrays.
-        costs: Told what each took.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
-    for index, planned in enumerate(plan.analyses):
-        made = planned.analysis
-        if not isinstance(made, JointAnalysis):
-            continue
-        work = _Work(
-            TOGETHER,
-            planned,
-            planned.families(members[0].subject.faces.table.attributes),
-            joint_key(planned, members, plan.config),
-            partial(made.run, members, planned.params),
-            _quoted([member.subject for member in members]),
-            members[0].subject.faces,
-            lambda _: None,
-        )
-        progress = members[0].subject.progress
-        yield _made(work, plan.config, f"{prefix}-{index:02d}", costs, progress)
-
-
-def _quoted(subjects: Iterable[Subject]) -> tuple[str, ...]:
-    names: list[str] = []
-    for subject in subjects:
-        levels = [name for a in subject.faces.table.attributes for name in (a.name, *a.levels)]
-        names += [*levels, subject.name, *subject.activations.layers]
-    return tuple(dict.fromkeys(names))
-
-
-def _made(
-    work: _Work, config: AuditConfig, prefix: str, costs: Costs, progress: Progress
-) -> AnalysisResult:
-    began = time.monotonic()
-    planned, stored = work.planned, KeptAnalyses(config.output.cache)
-    name = f"{prefix}-{planned.kind}"
-    known = stored.get(work.key)
-    if known is None:
-        found = _analysed(work, config, progress)
-        if found.result.status == "done":
-            stored.put(work.key, found)
-    else:
-        found = known
-        progress.say(f"{work.name}: {planned.analysis.title} as stored")
-    write_arrays(config.folder, name, found.arrays)
-    seconds = round(time.monotonic() - began, 2)
-    costs.add(StageCost(stage=planned.kind, seconds=seconds, reused=known is not None))
-    arrays = name if found.result.status == "done" else ""
-    return found.result.model_copy(update={"arrays": arrays, "families": work.families})
-
-
-def _analysed(work: _Work, config: AuditConfig, progress: Progress) -> KeptAnalysis:
-    began = time.monotonic()
-    planned, title = work.planned, work.planned.analysis.title
-    fewest = config.small_groups.suppress_below
-    try:
-        refuse_small_intersections(work.faces, fewest)
-        with _threads_kept():
-            outcome = work.run()
-        refuse_few(outcome.blocks, outcome.findings, fewest)
-        findings = (finding.text for finding in outcome.findings)
-        refuse_overclaims((*findings, *outcome.method, *outcome.limits), work.quoted)
-    except OutputError:
-        raise  # a full disk stops the audit; it says nothing about the analysis
-    except Exception as error:  # noqa: BLE001  a failed analysis is a result, and reported
-        progress.say(f"{work.name}: {title} failed: {error}")
-        return KeptAnalysis(_failed(planned, error, time.monotonic() - began, config.folder), {})
-    result = AnalysisResult(
-        kind=planned.kind,
-        title=title,
-        params=planned.params.model_dump(mode="json"),
-        status="done",
-        blocks=outcome.blocks,
-        findings=outcome.findings,
-        method=outcome.method,
-        limits=outcome.limits,
-        seconds=round(time.monotonic() - began, 1),
-        contributions=work.keep(outcome),
-    )
-    return KeptAnalysis(result, dict(outcome.arrays))
-
-
-@contextmanager
-def _threads_kept() -> Iterator[None]:
-    """Results must not depend on which analyses ran before; UMAP's compiler sets threads anew."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _failed(
-    planned: PlannedAnalysis, error: Exception, seconds: float, folder: Path
-) -> AnalysisResult:
-    is_expected = isinstance(error, AuditError)
-    message = str(error) if is_expected else keep_error(error, folder, is_inside=True)
-    return AnalysisResult(
-        kind=planned.kind,
-        title=planned.analysis.title,
-        params=planned.params.model_dump(mode="json"),
-        status="failed",
-        error=message,
-        seconds=round(seconds, 1),
-    )

@@ -13,15 +13,15 @@ import numpy as np
 
 from bias_audit.analyses.small_groups import without_small_intersections
 from bias_audit.audit.controls import reference_images
-from bias_audit.audit.estimate import Cost, estimate, image_seconds
+from bias_audit.audit.estimate import estimate, image_seconds
 from bias_audit.audit.people import embedding_of
 from bias_audit.audit.plan import (
     Plan,
+    backbone_problems,
     find_faces,
     make_plan,
     opened,
     read_table,
-    refuse_backbones,
     refuse_unanswerable,
 )
 from bias_audit.backbones.loading import load_backbone
@@ -35,12 +35,12 @@ from bias_audit.data.faces import (
 )
 from bias_audit.data.identities import identity_cautions
 from bias_audit.data.sampling import warnings
-from bias_audit.data.scan import LEVEL, QuickLook, quick_look
+from bias_audit.data.scan import LEVEL, quick_look
+from bias_audit.durations import duration
 from bias_audit.errors import ConfigError, DataError, OutputError
 from bias_audit.files import writing
-from bias_audit.groups import Attribute, intersections
+from bias_audit.groups import intersections
 from bias_audit.progress import Progress
-from bias_audit.results.audit import DataRecord
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,29 +70,42 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     """Validate everything that can be without weights, and say what a run would cost."""
     plan = make_plan(config)
     faces = find_faces(plan, progress=progress, with_backbones=True)
-    refuse_backbones(plan, faces.table)
+    if problems := list(backbone_problems(plan, faces.table)):
+        raise ConfigError(problems, source=config.source)
     embedding_of(faces, config.sampling.unrecorded_identity)
     yield f"{config.name}: the config is valid"
     yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
     yield from _warnings(plan, faces)
-    yield from _family_lines(plan, faces.table.attributes)
+    attributes = faces.table.attributes
+    families, alpha = plan.families(attributes), plan.multiplicity(attributes).alpha
+    if families:
+        yield (
+            f"{families} families of tests, each at an error rate of {100 * alpha:.2g} %: if "
+            "nothing is encoded, false claims are to be expected in at most "
+            f"{families * alpha:.2g} of them"
+        )
     reference = reference_images(config, progress=progress) if plan.needs_head else None
     n_reference = 0 if reference is None else len(reference)
     for cost in estimate(plan, faces, n_reference):
-        yield from _cost_lines(cost)
-    yield from _control_lines(plan, faces, n_reference)
-    yield "Times are measured on this machine and rough; stored activations make a run shorter."
-
-
-def _family_lines(plan: Plan, attributes: Sequence[Attribute]) -> Iterator[str]:
-    families = plan.families(attributes)
-    if families:
-        own = plan.multiplicity(attributes)
+        units = sum(n_units for _, n_units in cost.layers)
+        yield f"{cost.backbone}: {len(cost.layers)} layers, {units} units"
+        yield from (f"  caution: {sentence}" for sentence in cost.assumed)
+        yield f"  forward passes about {duration(cost.forward_seconds)}"
+        parts = [f"{kind} {duration(seconds)}" for kind, seconds in cost.analysis_seconds]
+        if parts:
+            total = sum(seconds for _, seconds in cost.analysis_seconds)
+            yield f"  analyses about {duration(total)}: {', '.join(parts)}"
         yield (
-            f"{families} families of tests, each at an error rate of {100 * own.alpha:.2g} %: if "
-            "nothing is encoded, false claims are to be expected in at most "
-            f"{families * own.alpha:.2g} of them"
+            f"  activations on disk {cost.disk_bytes / 1e6:.0f} MB "
+            f"({cost.free_bytes / 1e9:.0f} GB free)"
         )
+    if plan.controls.random_weights:
+        yield f"of it, {plan.controls.random_weights} passes each are controls with random weights"
+    if plan.controls.image:
+        yield f"image quality and pixels about {duration(image_seconds(plan, faces))}"
+    if n_reference:
+        yield f"of it, one pass of {n_reference} reference images for each backbone"
+    yield "Times are measured on this machine and rough; stored activations make a run shorter."
 
 
 def quick_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
@@ -116,39 +129,35 @@ def quick_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     )
     names = [group.label for group in intersections(table.attributes)]
     listed = np.bincount(table.cells, minlength=table.n_cells)
-    yield f"{table.name}: {len(table)} images listed"
-    yield ""
+    yield from [f"{table.name}: {len(table)} images listed", ""]
     width = max(map(len, [*names, "intersection"]))
     yield f"{'intersection':<{width}}  listed"
     for name, n in zip(names, listed, strict=True):
         yield f"{name:<{width}}  {n:>6}{'' if n else '   (empty)'}"
     yield ""
-    yield from _sample_lines(look, len(table))
+    unusable, n_opened = len(look.unusable), look.n_opened
+    if n_opened == len(table):
+        yield f"All {n_opened} images were opened: {unusable} cannot be used"
+    else:
+        lower, upper = look.share
+        fewest, most = math.floor(lower * len(table)), math.ceil(upper * len(table))
+        yield (
+            f"A random sample of {n_opened} of {len(table)} images, spread over the "
+            f"intersections, was opened: {unusable} cannot be used "
+            f"({100 * unusable / n_opened:.1f} %)"
+        )
+        yield (
+            f"Among all {len(table)} images, {100 * lower:.1f} to {100 * upper:.1f} % are to be "
+            f"expected, {fewest} to {most} images ({100 * LEVEL:.0f} % interval)"
+        )
     yield from _ledger_lines((*table.exclusions, *look.unusable))
     yield from (f"notice: {notice}" for notice in (*table.notices, *look.notices))
     refuse_unanswerable(plan, table)
-    if look.n_opened < len(table):
+    if n_opened < len(table):
         yield (
             "This was a sample: duplicates, people and small groups are checked by the same "
             "command without --quick, which does not open these images again."
         )
-
-
-def _sample_lines(look: QuickLook, n_listed: int) -> Iterator[str]:
-    unusable = len(look.unusable)
-    if look.n_opened == n_listed:
-        yield f"All {n_listed} images were opened: {unusable} cannot be used"
-        return
-    lower, upper = look.share
-    yield (
-        f"A random sample of {look.n_opened} of {n_listed} images, spread over the intersections, "
-        f"was opened: {unusable} cannot be used ({100 * unusable / look.n_opened:.1f} %)"
-    )
-    yield (
-        f"Among all {n_listed} images, {100 * lower:.1f} to {100 * upper:.1f} % are to be "
-        f"expected, {math.floor(lower * n_listed)} to {math.ceil(upper * n_listed)} images "
-        f"({100 * LEVEL:.0f} % interval)"
-    )
 
 
 def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
@@ -174,16 +183,7 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
         faces = without_small_intersections(faces, config.small_groups.suppress_below)
     except DataError as error:  # nothing would be left: show what there is, then say so
         problem = error
-    yield from _faces_lines(data_record(faces, config.data.kind))
-    yield from _ledger_lines(faces.table.exclusions)
-    yield from (f"notice: {notice}" for notice in faces.table.notices)
-    yield from _warnings(plan, faces, name_values=True)
-    refuse_unanswerable(plan, faces.table)
-    if problem is not None:
-        raise problem
-
-
-def _faces_lines(record: DataRecord) -> Iterator[str]:
+    record = data_record(faces, config.data.kind)
     found = sum(cell.found for cell in record.cells)
     yield f"{record.name}: {record.n_images} images to use of {found} usable"
     yield f"labels: {record.label_origin}"
@@ -195,8 +195,7 @@ def _faces_lines(record: DataRecord) -> Iterator[str]:
     for cell in record.cells:
         counts = f"{cell.group.label:<{width}}  {cell.found:>5}  {cell.used:>5}"
         yield counts + ("" if cell.used else "   (left out)" if cell.found else "   (empty)")
-    yield ""
-    yield f"images: {record.n_images}"
+    yield from ["", f"images: {record.n_images}"]
     if record.n_identities is None:
         yield "people: not annotated in the source; each image is taken for a different person"
     else:
@@ -208,6 +207,12 @@ def _faces_lines(record: DataRecord) -> Iterator[str]:
         "that would be worth as much)"
     )
     yield ""
+    yield from _ledger_lines(faces.table.exclusions)
+    yield from (f"notice: {notice}" for notice in faces.table.notices)
+    yield from _warnings(plan, faces, name_values=True)
+    refuse_unanswerable(plan, faces.table)
+    if problem is not None:
+        raise problem
 
 
 def _ledger_lines(exclusions: Sequence[Exclusion]) -> Iterator[str]:
@@ -231,41 +236,8 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
         yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
 
 
-def _control_lines(plan: Plan, faces: Faces, n_reference: int) -> Iterator[str]:
-    controls = plan.controls
-    if controls.random_weights:
-        yield f"of it, {controls.random_weights} passes each are controls with random weights"
-    if controls.image:
-        yield f"image quality and pixels about {_duration(image_seconds(plan, faces))}"
-    if n_reference:
-        yield f"of it, one pass of {n_reference} reference images for each backbone"
-
-
 def _warnings(plan: Plan, faces: Faces, *, name_values: bool = False) -> Iterator[str]:
     folds = max(getattr(planned.params, "folds", 0) for planned in plan.analyses)
     share = plan.config.sampling.max_identity_share
     found = (*warnings(faces, folds), *identity_cautions(faces, share, name_values=name_values))
     yield from (f"warning: {warning}" for warning in found)
-
-
-def _cost_lines(cost: Cost) -> Iterator[str]:
-    units = sum(n_units for _, n_units in cost.layers)
-    yield f"{cost.backbone}: {len(cost.layers)} layers, {units} units"
-    yield from (f"  caution: {sentence}" for sentence in cost.assumed)
-    yield f"  forward passes about {_duration(cost.forward_seconds)}"
-    parts = [f"{kind} {_duration(seconds)}" for kind, seconds in cost.analysis_seconds]
-    if parts:
-        total = sum(seconds for _, seconds in cost.analysis_seconds)
-        yield f"  analyses about {_duration(total)}: {', '.join(parts)}"
-    yield (
-        f"  activations on disk {cost.disk_bytes / 1e6:.0f} MB "
-        f"({cost.free_bytes / 1e9:.0f} GB free)"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:  # noqa: PLR2004
-        return f"{seconds:.0f} s"
-    if seconds < 5400:  # noqa: PLR2004
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
-from bias_audit.activations.extract import extract, forward_input, made_by, resolve_device
+from bias_audit.activations.extract import (
+    Extraction,
+    extract,
+    forward_input,
+    made_by,
+    resolve_device,
+)
 from bias_audit.activations.store import StoredActivations
-from bias_audit.analyses.analysis import Control
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, Preprocessing
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.backbones.random_weights import (
+    Statistics,
     estimate_statistics,
     set_statistics,
     with_random_weights,
 )
+from bias_audit.cache import Cache, CacheEntry
 from bias_audit.config.schema import AuditConfig, Component, Sampling
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.data.image_features import image_features
 from bias_audit.data.sampling import prepare
 from bias_audit.errors import BackboneError, DataError, OutputError
-from bias_audit.files import digest, read_arrays, write_arrays, writing
+from bias_audit.files import digest
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import ControlRecord
 from bias_audit.software import software_of
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-_ALL = Attribute("image", ("any",))
-"""A table needs an attribute; this one tells nothing apart."""
+RANDOM_WEIGHTS = "random weights"
+_CALIBRATING = 32
+"""Images that running statistics are estimated on."""
+_CONSTANT = 1e-5
+"""Activations that differ by less, relative to the largest, are alike up to rounding."""
 
 
 def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None:
@@ -52,22 +60,6 @@ def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None
     folder = config.controls.reference
     if folder is None:
         return None
-    table = _read(folder)
-    faces = prepare(
-        table,
-        Sampling(near_duplicates=False),
-        workers=config.activations.workers,
-        seed=config.seed,
-        cache=config.output.cache,
-        progress=progress,
-    )
-    left_out = len(table) - len(faces)
-    told = f"; {left_out} cannot be used or are exact duplicates" if left_out else ""
-    progress.say(f"{len(faces)} reference images in {folder}{told}")
-    return faces
-
-
-def _read(folder: Path) -> FaceTable:
     if not folder.is_dir():
         raise DataError(f"controls.reference: expected a folder of images, got {folder}")
     files = sorted(
@@ -78,9 +70,9 @@ def _read(folder: Path) -> FaceTable:
             f"controls.reference: found no image in {folder}; expected files ending in "
             f"{', '.join(sorted(_SUFFIXES))}"
         )
-    return FaceTable(
+    table = FaceTable(
         name=f"reference {folder.absolute()}",
-        attributes=(_ALL,),
+        attributes=(Attribute("image", ("any",)),),  # a table needs one
         references=tuple(ImageReference(file) for file in files),
         codes=np.zeros((len(files), 1), dtype=np.int64),
         identities=None,
@@ -88,54 +80,41 @@ def _read(folder: Path) -> FaceTable:
         label_origin="none",
         licence="not stated",
     )
+    faces = prepare(
+        table,
+        Sampling(near_duplicates=False),
+        workers=config.activations.workers,
+        seed=config.seed,
+        cache=config.output.cache,
+        progress=progress,
+    )
+    left_out = len(table) - len(faces)
+    why = f"; {left_out} cannot be used or are exact duplicates" if left_out else ""
+    progress.say(f"{len(faces)} reference images in {folder}{why}")
+    return faces
 
 
-@dataclass(frozen=True)
 class LoadedNetwork:
-    """A loaded backbone with the faces of an audit."""
+    """A loaded backbone with the faces of an audit; see `analyses.analysis.Network`."""
 
-    backbone: Backbone
-    faces: Faces
-    config: AuditConfig
+    def __init__(self, backbone: Backbone, faces: Faces, config: AuditConfig) -> None:
+        """Keep what an analysis may ask for; nothing is moved to a device yet."""
+        self.faces, self._backbone, self._settings = faces, backbone, config.activations
+        self.fingerprint = digest(software_of(__name__).digest, *made_by(), backbone.fingerprint)
+        self.preprocessing: Preprocessing = backbone.preprocessing
+        self.shapes: Mapping[str, OutputShape] = backbone.shapes
+        self.without_classes = None if backbone.head is not None else backbone.without_head
+        self.data: Component = config.data
 
     @property
-    def fingerprint(self) -> str:
-        """Changes with the weights, the preprocessing, and the code that brings images here."""
-        return digest(software_of(__name__).digest, *made_by(), self.backbone.fingerprint)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the backbone runs.
+    def module(self) -> nn.Module:
+        """On its device, as it was recorded.
 
         Raises:
             BackboneError: The device is not there.
         """
-        return resolve_device(self.config.activations.device)
-
-    @property
-    def module(self) -> nn.Module:
-        """On its device, as it was recorded."""
-        return self.backbone.module.to(self.device).to(memory_format=torch.channels_last)
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """That of the backbone."""
-        return self.backbone.preprocessing
-
-    @property
-    def shapes(self) -> Mapping[str, OutputShape]:
-        """Of the layers that are audited."""
-        return self.backbone.shapes
-
-    @property
-    def without_classes(self) -> str | None:
-        """Why the backbone returns no class scores; None where it does."""
-        return None if self.backbone.head is not None else self.backbone.without_head
-
-    @property
-    def data(self) -> Component:
-        """The source of the faces."""
-        return self.config.data
+        device = resolve_device(self._settings.device)
+        return self._backbone.module.to(device).to(memory_format=torch.channels_last)
 
     def batches(self, images: IntArray, size: int) -> Iterator[Tensor]:
         """Some images, preprocessed, at most `size` at a time.
@@ -143,25 +122,18 @@ class LoadedNetwork:
         Raises:
             DataError: An image became unreadable after the scan.
         """
-        device = self.device
+        device = resolve_device(self._settings.device)
         decoded = decoded_batches(
             [self.faces.table.references[image] for image in images],
             self.preprocessing,
             batch_size=size,
-            workers=self.config.activations.workers,
+            workers=self._settings.workers,
         )
         try:
             for _, pixels in decoded:
                 yield forward_input(pixels, self.preprocessing, device)
         finally:
             decoded.close()
-
-
-RANDOM_WEIGHTS = "random weights"
-_CALIBRATING = 32
-"""Images that running statistics are estimated on."""
-_CONSTANT = 1e-5
-"""Activations that differ by less, relative to the largest, are alike up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +143,10 @@ class ImageControl:
     kind: str
     name: str
     fingerprint: str
-    values: npt.NDArray[np.float32]
+    values: Float32Array
     by_layer: bool = False
 
-    def units(self, layer: str) -> npt.NDArray[np.float32]:  # noqa: ARG002
+    def units(self, layer: str) -> Float32Array:  # noqa: ARG002
         """Shape (n_images, n_units)."""
         return self.values
 
@@ -183,7 +155,7 @@ class ImageControl:
 class RandomWeights:
     """The layers of the same architecture with random weights."""
 
-    seed: int
+    name: str
     activations: StoredActivations
     forward_images: int
     """That passed now; 0 where activations were stored."""
@@ -191,26 +163,13 @@ class RandomWeights:
     by_layer: bool = True
 
     @property
-    def name(self) -> str:
-        """Which of the draws."""
-        return _name(self.seed)
-
-    @property
     def fingerprint(self) -> str:
         """That of the activations."""
         return self.activations.fingerprint
 
-    def units(self, layer: str) -> npt.NDArray[np.float32]:
+    def units(self, layer: str) -> Float32Array:
         """Shape (n_images, n_units)."""
         return self.activations.units(layer)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What came of repeating a backbone with random weights."""
-
-    controls: tuple[RandomWeights, ...]
-    absent: tuple[ControlRecord, ...]
 
 
 def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[ImageControl, ...]:
@@ -235,10 +194,13 @@ def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[Ima
 
 def random_weight_controls(
     backbone: Backbone, plan: Plan, faces: Faces, *, progress: Progress
-) -> Drawn:
+) -> tuple[tuple[RandomWeights, ...], tuple[ControlRecord, ...]]:
     """Repeat a backbone with random weights, as often as the config asks for, if an analysis does.
 
     A draw that cannot be made is told and recorded, and the audit goes on without it.
+
+    Returns:
+        The controls, and a record of each that could not be had.
 
     Raises:
         DataError: An image became unreadable after the scan.
@@ -247,35 +209,45 @@ def random_weight_controls(
     controls: list[RandomWeights] = []
     absent: list[ControlRecord] = []
     for seed in range(1, plan.controls.random_weights + 1):
+        name = f"{RANDOM_WEIGHTS}, seed {seed}"
         try:
-            controls.append(_random_weights(backbone, seed, plan.config, faces, progress=progress))
+            extraction = _random_weights(backbone, seed, plan.config, faces, progress=progress)
         except (DataError, OutputError):
             raise  # these say nothing about the architecture
         except Exception as error:  # noqa: BLE001  what a random network meets is not bounded
             why = str(error) if isinstance(error, BackboneError) else repr(error)
-            absent.append(ControlRecord(kind=RANDOM_WEIGHTS, name=_name(seed), absent=why))
-            progress.say(f"{backbone.record.name}: no control with {_name(seed)}: {why}")
-    return Drawn(tuple(controls), tuple(absent))
-
-
-def control_records(controls: tuple[Control, ...], drawn: Drawn) -> tuple[ControlRecord, ...]:
-    """What the result says of the controls: those there are, then those that could not be had."""
-    there = (ControlRecord(kind=control.kind, name=control.name) for control in controls)
-    return (*there, *drawn.absent)
-
-
-def _name(seed: int) -> str:
-    return f"{RANDOM_WEIGHTS}, seed {seed}"
+            absent.append(ControlRecord(kind=RANDOM_WEIGHTS, name=name, absent=why))
+            progress.say(f"{backbone.record.name}: no control with {name}: {why}")
+        else:
+            controls.append(RandomWeights(name, extraction.activations, extraction.forward_images))
+    return tuple(controls), tuple(absent)
 
 
 def _random_weights(
     backbone: Backbone, seed: int, config: AuditConfig, faces: Faces, *, progress: Progress
-) -> RandomWeights:
-    rows = _calibrating(faces)
+) -> Extraction:
+    # Images chosen by their bytes alone, so without regard to labels and order.
+    rows = sorted(range(len(faces)), key=lambda row: faces.sha256[row])[:_CALIBRATING]
     shown = digest(*(faces.sha256[row] for row in rows))
     drawn = with_random_weights(backbone, seed, calibrated_on=shown)
+
+    def statistics() -> Statistics:
+        device = resolve_device(config.activations.device)
+        drawn.module.to(device)
+        batches = decoded_batches(
+            [faces.table.references[row] for row in rows],
+            drawn.preprocessing,
+            batch_size=len(rows),
+            workers=config.activations.workers,
+        )
+        _, pixels = next(batches)
+        return estimate_statistics(drawn, forward_input(pixels, drawn.preprocessing, device))
+
+    # Estimated once and kept: a resumed pass must go on with the very same numbers.
+    place = Cache(config.output.cache / "random_weights")
+    kept = CacheEntry(place, "statistics", (*made_by(), drawn.fingerprint), with_random_weights)
+    set_statistics(drawn, kept.or_computed(statistics))
     cache = config.output.cache
-    _set_statistics(drawn, rows, faces, config)
     extraction = extract(drawn, faces, config.activations, cache=cache, progress=progress)
     constant = [
         layer for layer in drawn.layers if _is_constant(extraction.activations.units(layer))
@@ -285,40 +257,9 @@ def _random_weights(
             f"with random weights, {', '.join(constant)} gave the same activations for every "
             "image, so there is nothing to probe"
         )
-    return RandomWeights(seed, extraction.activations, extraction.forward_images)
+    return extraction
 
 
-def _calibrating(faces: Faces) -> list[int]:
-    """Images chosen by their bytes alone, so without regard to labels and order."""
-    return sorted(range(len(faces)), key=lambda row: faces.sha256[row])[:_CALIBRATING]
-
-
-def _set_statistics(drawn: Backbone, rows: list[int], faces: Faces, config: AuditConfig) -> None:
-    """Estimated once and kept: a resumed pass must go on with the very same numbers."""
-    key = digest(*made_by(), drawn.fingerprint)
-    file = config.output.cache / "random_weights" / f"{key}.npz"
-    stored = read_arrays(file)
-    if stored is None:
-        stored = dict(estimate_statistics(drawn, _batch(drawn, rows, faces, config)))
-        with writing(file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_arrays(file, stored)
-    set_statistics(drawn, stored)
-
-
-def _batch(drawn: Backbone, rows: list[int], faces: Faces, config: AuditConfig) -> Tensor:
-    device = resolve_device(config.activations.device)
-    drawn.module.to(device)
-    batches = decoded_batches(
-        [faces.table.references[row] for row in rows],
-        drawn.preprocessing,
-        batch_size=len(rows),
-        workers=config.activations.workers,
-    )
-    _, pixels = next(batches)
-    return forward_input(pixels, drawn.preprocessing, device)
-
-
-def _is_constant(units: npt.NDArray[np.float32]) -> bool:
+def _is_constant(units: Float32Array) -> bool:
     """Whether no unit differs between images; single constant units are usual."""
     return bool((np.ptp(units, axis=0) <= _CONSTANT * np.abs(units).max()).all())

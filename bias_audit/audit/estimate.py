@@ -43,32 +43,23 @@ class Cost:
 def estimate(plan: Plan, faces: Faces, n_reference: int = 0) -> tuple[Cost, ...]:
     """Time a forward pass of each architecture, without its weights, and one probe fit.
 
-    Args:
-        plan: What is to be done.
-        faces: Of which images.
-        n_reference: Reference images, which pass through every backbone as well.
+    Reference images, `n_reference`, pass through every backbone as well.
 
     Raises:
         BackboneError: An architecture cannot be built, or its layers are not found.
     """
     unit_seconds = _seconds_per_work()
-    return tuple(
-        _cost(
-            load_backbone(planned.kind, planned.source, planned.params, pretrained=False),
-            plan,
-            faces,
-            unit_seconds,
-            n_reference,
-        )
-        for planned in plan.backbones
-    )
+    costs = []
+    for planned in plan.backbones:
+        backbone = load_backbone(planned.kind, planned.source, planned.params, pretrained=False)
+        costs.append(_cost(backbone, plan, faces, unit_seconds, n_reference))
+    return tuple(costs)
 
 
 def _cost(
     backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float, n_reference: int
 ) -> Cost:
-    settings = plan.config.activations
-    controls = plan.controls
+    settings, controls = plan.config.activations, plan.controls
     draws = controls.random_weights
     layers = {layer.name: layer.n_units for layer in backbone.record.layers}
     workload = Workload(
@@ -82,19 +73,20 @@ def _cost(
         multiplicity=plan.multiplicity(faces.table.attributes),
     )
     per_image = _seconds_per_image(backbone, settings.device)
-    by_analysis = {
-        (index, planned.kind): planned.analysis.fits(planned.params, workload) * unit_seconds
-        + planned.analysis.passes(planned.params, workload) * per_image
-        for index, planned in enumerate(plan.analyses)
-    }
+    by_analysis = [
+        (
+            planned.kind,
+            planned.analysis.fits(planned.params, workload) * unit_seconds
+            + planned.analysis.passes(planned.params, workload) * per_image,
+        )
+        for planned in plan.analyses
+    ]
     n_passed = len(faces) * (1 + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),
         forward_seconds=per_image * n_passed,
-        analysis_seconds=tuple(
-            (kind, seconds) for (_, kind), seconds in by_analysis.items() if seconds
-        ),
+        analysis_seconds=tuple((kind, seconds) for kind, seconds in by_analysis if seconds),
         disk_bytes=bytes_needed(backbone, settings, len(faces), with_head=plan.needs_head)
         + draws * bytes_needed(backbone, settings, len(faces)),
         free_bytes=free_bytes(plan.config.output.cache.absolute()),

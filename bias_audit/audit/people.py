@@ -73,11 +73,8 @@ def likeness_of(
 ) -> Likeness | None:
     """How similar images are of which it is not recorded whether they show one person.
 
-    Args:
-        faces: The images.
-        activations: Of the first backbone; all backbones are to be seen through the same people.
-        embedding: To compare images by instead, shape (n_images, n_dimensions).
-        config: Of the audit.
+    Activations are those of the first backbone: all backbones are seen through the same people.
+    An embedding, shape (n_images, n_dimensions), takes their place.
 
     Returns:
         None where identity is recorded of all images, or the config says not to look.

@@ -39,8 +39,10 @@ class PlannedBackbone:
     kind: str
     source: BackboneSource[Any]
     params: BackboneParams
+    entry: int = 0
+    """Place in the config, where the checkpoints of a training are one entry."""
     step: int = 0
-    """Place among the checkpoints of one entry of the config."""
+    """Place among the checkpoints of one entry."""
     n_steps: int = 1
 
 
@@ -51,15 +53,6 @@ class PlannedAnalysis:
     kind: str
     analysis: Analysis[Any] | JointAnalysis[Any]
     params: Strict
-
-    @property
-    def is_joint(self) -> bool:
-        """Whether it is asked of all backbones together."""
-        return self.analysis.is_joint
-
-    def families(self, attributes: Sequence[Attribute]) -> int:
-        """Families of tests that decide its claims, of each backbone or of all together."""
-        return self.analysis.families(self.params, attributes)
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,8 @@ class Plan:
     def families(self, attributes: Sequence[Attribute]) -> int:
         """Families of tests that decide what findings claim, of all backbones."""
         return sum(
-            planned.families(attributes) * (1 if planned.is_joint else len(self.backbones))
+            planned.analysis.families(planned.params, attributes)
+            * (1 if planned.analysis.is_joint else len(self.backbones))
             for planned in self.analyses
         )
 
@@ -121,22 +115,18 @@ def make_plan(config: AuditConfig) -> Plan:
     """
     source: FaceSource[Any] = DATA_SOURCES.load(config.data.kind)
     backbones: list[PlannedBackbone] = []
-    for component in config.backbones:
+    for entry, component in enumerate(config.backbones):
         found: BackboneSource[Any] = BACKBONE_SOURCES.load(component.kind)
-        params = found.params_type.model_validate(component.params)
-        steps = found.steps(params)
+        steps = found.steps(found.params_type.model_validate(component.params))
         backbones += [
-            PlannedBackbone(component.kind, found, own, step, len(steps))
+            PlannedBackbone(component.kind, found, own, entry, step, len(steps))
             for step, own in enumerate(steps)
         ]
     analyses = []
     for component in config.analyses:
         analysis: Analysis[Any] | JointAnalysis[Any] = ANALYSES.load(component.kind)
-        analyses.append(
-            PlannedAnalysis(
-                component.kind, analysis, analysis.params_type.model_validate(component.params)
-            )
-        )
+        params = analysis.params_type.model_validate(component.params)
+        analyses.append(PlannedAnalysis(component.kind, analysis, params))
     plan = Plan(
         config=config,
         source=source,
@@ -167,28 +157,20 @@ def make_plan(config: AuditConfig) -> Plan:
 def _named(config: AuditConfig, problems: Iterable[Problem]) -> list[str]:
     """Problems with their places, and with the kind or name of what is there."""
     lines = []
-    for location, message in problems:
-        section, index, *rest = location
+    for (section, index, *rest), message in problems:
         place = int(index)
-        name = (
-            config.analyses[place].kind if section == "analyses" else config.criteria[place].name
-        )
-        lines.append(
-            ": ".join(
-                [f"{section}.{place} ({name})", *filter(None, [dotted(tuple(rest))]), message]
-            )
-        )
+        analyses, criteria = config.analyses, config.criteria
+        name = analyses[place].kind if section == "analyses" else criteria[place].name
+        where = [f"{section}.{place} ({name})", *filter(None, [dotted(tuple(rest))])]
+        lines.append(": ".join([*where, message]))
     return lines
 
 
 def find_faces(plan: Plan, *, progress: Progress, with_backbones: bool = False) -> Faces:
     """Read the labels, open every image once, draw, cluster, and leave out small intersections.
 
-    Args:
-        plan: Of the audit.
-        progress: Where to report.
-        with_backbones: Before any image is opened, also say what is wrong with the backbones:
-            where a file is missing, or the labels cannot be used.
+    With backbones, before any image is opened, it is also said what is wrong with these: where a
+    file is missing, or the labels cannot be used.
 
     Raises:
         DataError: The source cannot be read, no image is usable, or every intersection is small.
@@ -200,7 +182,9 @@ def find_faces(plan: Plan, *, progress: Progress, with_backbones: bool = False) 
         table = read_table(plan)
         refuse_unanswerable(plan, table)
         if with_backbones:
-            refuse_missing_files(plan)
+            for planned in filter(_lacks_files, plan.backbones):
+                # Stops in the words of the source.
+                planned.source.build(planned.params, True)  # noqa: FBT003
     faces = opened(plan, table, progress=progress)
     shown = without_small_intersections(faces, plan.config.small_groups.suppress_below)
     refuse_unanswerable(plan, shown.table)
@@ -291,10 +275,6 @@ def refuse_unanswerable(
 def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
     """Where something inside cannot be used, look at all backbones before saying so.
 
-    Args:
-        plan: Of the audit.
-        table: The annotated faces, once they are read.
-
     Raises:
         AuditError: What was raised inside; a `ConfigError` with all problems if there are more.
     """
@@ -311,31 +291,10 @@ def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
         raise ConfigError([*others, *about], source=plan.config.source) from error
 
 
-def refuse_missing_files(plan: Plan) -> None:
-    """Stop before the work where the file of a backbone is not there.
-
-    Raises:
-        AuditError: In the words of the backbone's source.
-    """
-    for planned in plan.backbones:
-        if _lacks_files(planned):
-            planned.source.build(planned.params, True)  # noqa: FBT003  the sources' signature
-
-
-def refuse_backbones(plan: Plan, table: FaceTable) -> None:
-    """Stop where a backbone cannot be built, or lacks a layer; no weights are read.
-
-    Raises:
-        ConfigError: With the problems of all backbones.
-    """
-    if problems := list(backbone_problems(plan, table)):
-        raise ConfigError(problems, source=plan.config.source)
-
-
 def backbone_problems(plan: Plan, table: FaceTable | None) -> Iterator[str]:
     """A message for every backbone that cannot be used; weights are asked for only if missing."""
     seen: set[str] = set()
-    for index, planned in enumerate(plan.backbones):
+    for planned in plan.backbones:
         try:
             backbone = load_backbone(
                 planned.kind, planned.source, planned.params, pretrained=_lacks_files(planned)
@@ -347,12 +306,7 @@ def backbone_problems(plan: Plan, table: FaceTable | None) -> Iterator[str]:
             yield from (problem for problem in error.problems if problem not in seen)
             seen |= set(error.problems)
         except AuditError as error:
-            yield f"backbones.{_entry(plan, index)} ({planned.kind}): {error}"
-
-
-def _entry(plan: Plan, index: int) -> int:
-    """Place in the config, where the checkpoints of a training are one entry."""
-    return sum(planned.step == 0 for planned in plan.backbones[: index + 1]) - 1
+            yield f"backbones.{planned.entry} ({planned.kind}): {error}"
 
 
 def _lacks_files(planned: PlannedBackbone) -> bool:

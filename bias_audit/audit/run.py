@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,22 +17,14 @@ from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.activations.likeness import Likeness
-from bias_audit.analyses.analysis import Control, Member, Step, Subject, Training
+from bias_audit.activations.store import StoredActivations
+from bias_audit.analyses.analysis import Control, Head, Member, Step, Subject, Training
 from bias_audit.analyses.small_groups import without_small_intersections
-from bias_audit.audit.analysing import (
-    ForHead,
-    FoundHead,
-    analyses_of,
-    analyses_of_all,
-    forget_errors,
-    head_of,
-)
-from bias_audit.audit.cache import DiskCache
+from bias_audit.audit.analysing import analyses_of, analyses_of_all, forget_errors
 from bias_audit.audit.controls import (
-    Drawn,
     ImageControl,
     LoadedNetwork,
-    control_records,
+    RandomWeights,
     image_controls,
     random_weight_controls,
     reference_images,
@@ -47,16 +40,20 @@ from bias_audit.audit.plan import (
 )
 from bias_audit.audit.provenance import Costs, config_sha256, describe, fingerprints
 from bias_audit.backbones.loading import Backbone, load_backbone
+from bias_audit.cache import Cache
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces, data_record, exclusions_csv
 from bias_audit.data.identities import identity_cautions
+from bias_audit.durations import duration
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.progress import Progress
-from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.audit import AuditResult, ControlRecord, SubjectResult
 from bias_audit.results.judge import judge
 from bias_audit.results.selftest import SelfTest
 from bias_audit.results.store import read_audit, remove_unused_arrays, write_audit
+
+_UNASKED = "no analysis of this audit asked for it"
 
 
 def run(
@@ -84,7 +81,11 @@ def run(
     """
     started, began = datetime.now(UTC), time.monotonic()
     folder = config.folder
-    with _locked(folder):
+    with locked(
+        folder,
+        busy=f"another run is writing into {folder}: wait for it, or choose another folder "
+        "with --set output.folder=...",
+    ):
         _refuse_other_audit(config, replace=replace)
         forget_errors(folder)
         plan, costs = make_plan(config), Costs()
@@ -96,40 +97,25 @@ def run(
             progress.say(f"warning: {caution}")
         embedding_of(faces, config.sampling.unrecorded_identity)  # unreadable before any work
         reference = reference_images(config, progress=progress) if plan.needs_head else None
-        wanted = ForHead(plan.needs_head, reference)
         with gathered(plan, faces.table):
             for planned in plan.backbones[1:]:  # found before hours of work if it cannot be loaded
                 _load(plan, planned, faces)
         with costs.stage("self-test"):
             tested = selftest() if selftest else None
         run_id = digest(config_sha256(config), started.isoformat())[:8]
-        subjects: list[SubjectResult] = []
-        members: list[Member] = []
-        steps: tuple[Step, ...] = ()
-        alike: Likeness | None = None
-        about_images: tuple[ImageControl, ...] = ()
-        for index, planned in enumerate(plan.backbones):
-            prefix = f"{run_id}-{index:02d}"
-            took = Costs()
-            with took.stage("loading"):
-                backbone = _load(plan, planned, faces)
-            for sentence in backbone.record.assumed:
-                progress.say(f"Caution: {backbone.record.name}: {sentence}")
-            prepared = partial(_prepared, plan, backbone, wanted, progress=progress, costs=took)
-            seen = prepared(faces)
-            if index == 0:  # all backbones are seen through the same clusters
-                seen, faces, alike = _of_people(plan, seen, prepared)
-                with costs.stage("image controls", images=len(faces)):
-                    about_images = image_controls(plan, faces, progress=progress)
-            seen = seen.through(faces, alike)
-            steps = (*(steps if planned.step else ()), seen.as_step)
-            training = Training(steps, planned.n_steps) if planned.n_steps > 1 else None
-            member, found = _audit_backbone(plan, seen, about_images, prefix, training)
-            members.append(member)
-            subjects.append(found)
+        faces, members, subjects = _audited(
+            plan, faces, reference, run_id, progress=progress, costs=costs
+        )
         unique = with_unique_names(subjects)
-        together = tuple(
-            analyses_of_all(_renamed(members, unique), plan, f"{run_id}-together", costs)
+        renamed = [
+            dataclasses.replace(
+                member, subject=dataclasses.replace(member.subject, name=found.backbone.name)
+            )
+            for member, found in zip(members, unique, strict=True)
+        ]
+        together = tuple(analyses_of_all(renamed, plan, f"{run_id}-together", costs))
+        provenance = describe(
+            config, command=command, started=started, seconds=time.monotonic() - began
         )
         result = AuditResult(
             name=config.name,
@@ -139,10 +125,8 @@ def run(
             subjects=unique,
             together=together,
             verdicts=judge(config.criteria, unique, together, joint=plan.joint_quantities),
-            provenance=describe(
-                config, command=command, started=started, seconds=time.monotonic() - began
-            ).model_copy(
-                update={"fingerprints": fingerprints(plan, faces), "costs": costs.stages}
+            provenance=provenance.model_copy(
+                update={"fingerprints": fingerprints(plan, faces), "costs": tuple(costs.stages)}
             ),
             selftest=tested,
         )
@@ -154,6 +138,80 @@ def run(
         write_audit(folder, result)
         remove_unused_arrays(folder, result)
     return result
+
+
+def _audited(
+    plan: Plan,
+    faces: Faces,
+    reference: Faces | None,
+    run_id: str,
+    *,
+    progress: Progress,
+    costs: Costs,
+) -> tuple[Faces, list[Member], list[SubjectResult]]:
+    """Every backbone, one after the other, and the faces that all were seen through."""
+    config = plan.config
+    subjects: list[SubjectResult] = []
+    members: list[Member] = []
+    steps: tuple[Step, ...] = ()
+    alike: Likeness | None = None
+    about_images: tuple[ImageControl, ...] = ()
+    for index, planned in enumerate(plan.backbones):
+        took = Costs()
+        with took.stage("loading"):
+            backbone = _load(plan, planned, faces)
+        for sentence in backbone.record.assumed:
+            progress.say(f"Caution: {backbone.record.name}: {sentence}")
+        passed = partial(_passed, plan, backbone, reference, progress=progress, costs=took)
+        seen = passed(faces)
+        if index == 0:  # all backbones are seen through the same clusters
+            seen, faces, alike = _by_people(plan, faces, seen, passed)
+            with costs.stage("image controls", images=len(faces)):
+                about_images = image_controls(plan, faces, progress=progress)
+        step = Step(backbone.record.name, seen.extraction.activations, seen.head)
+        steps = (*(steps if planned.step else ()), step)
+        controls: tuple[Control, ...] = (*seen.controls, *about_images)
+        subject = Subject(
+            name=backbone.record.name,
+            faces=faces,
+            activations=seen.extraction.activations,
+            cache=Cache(config.output.cache / "intermediate"),
+            seed=config.seed,
+            progress=progress,
+            controls=controls,
+            head=seen.head,
+            without_head=backbone.without_head if plan.needs_head else _UNASKED,
+            shuffles=config.controls.shuffles,
+            refits=config.controls.refits,
+            multiplicity=plan.multiplicity(faces.table.attributes),
+            small_groups=config.small_groups,
+            training=Training(steps, planned.n_steps) if planned.n_steps > 1 else None,
+            architecture=backbone.record.architecture,
+            weights_sha256=backbone.record.weights_sha256,
+            network=LoadedNetwork(backbone, faces, config) if plan.needs_network else None,
+            likeness=alike,
+        )
+        analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took))
+        members.append(Member(dataclasses.replace(subject, network=None, controls=()), analyses))
+        extraction, head = seen.extraction, seen.head
+        there = [ControlRecord(kind=each.kind, name=each.name) for each in controls]
+        subjects.append(
+            SubjectResult(
+                backbone=backbone.record,
+                analyses=analyses,
+                extraction={
+                    "images": len(faces),
+                    "forward_images": extraction.forward_images,
+                    "resumed_at": extraction.resumed_at,
+                    "seconds": round(extraction.seconds, 1),
+                },
+                controls=(*there, *seen.absent),
+                head=head.name if head else None,
+                without_head=backbone.without_head if plan.needs_head and not head else None,
+                costs=tuple(took.stages),
+            )
+        )
+    return faces, members, subjects
 
 
 def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult, ...]:
@@ -170,26 +228,20 @@ def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult,
     return tuple(result)
 
 
-def _renamed(members: Sequence[Member], subjects: Sequence[SubjectResult]) -> tuple[Member, ...]:
-    """The members by the names that the report gives them."""
-    return tuple(
-        replace(member, subject=replace(member.subject, name=subject.backbone.name))
-        for member, subject in zip(members, subjects, strict=True)
-    )
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, busy: str) -> Iterator[None]:
+    """Hold a folder for one command; the system frees the lock of a process that dies.
+
+    Raises:
+        OutputError: Another command holds it, which `busy` says, or the folder cannot be written.
+    """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
-            raise OutputError(
-                f"another run is writing into {folder}: wait for it, or choose another folder "
-                "with --set output.folder=..."
-            ) from error
+            raise OutputError(busy) from error
     try:
         yield
     finally:
@@ -222,143 +274,110 @@ def _load(plan: Plan, planned: PlannedBackbone, faces: Faces) -> Backbone:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _Passed:
     """A backbone whose activations, and those of its controls, are on disk."""
 
     backbone: Backbone
-    faces: Faces
     extraction: Extraction
-    found: FoundHead
-    drawn: Drawn
-    progress: Progress
-    costs: Costs
-    likeness: Likeness | None = None
-
-    def through(self, faces: Faces, likeness: Likeness | None) -> _Prepared:
-        """The same images in other clusters."""
-        return replace(self, faces=faces, likeness=likeness)
-
-    @property
-    def as_step(self) -> Step:
-        """As a checkpoint of a training."""
-        name = self.backbone.record.name
-        return Step(name, self.extraction.activations, self.found.head)
+    head: Head | None
+    controls: tuple[RandomWeights, ...]
+    absent: tuple[ControlRecord, ...]
+    """Controls that could not be had."""
 
 
-def _of_people(
-    plan: Plan, seen: _Prepared, prepared: Callable[[Faces], _Prepared]
-) -> tuple[_Prepared, Faces, Likeness | None]:
-    """Count similar images as one person, and leave out intersections that then show few.
-
-    Args:
-        plan: Of the audit.
-        seen: The first backbone.
-        prepared: Gives it for fewer images, whose activations are kept.
-
-    Returns:
-        The backbone, its faces in clusters of people, and how similar they are.
-    """
-    config, settings = plan.config, plan.config.sampling.unrecorded_identity
-    while True:
-        embedding = embedding_of(seen.faces, settings)
-        alike = likeness_of(seen.faces, seen.extraction.activations, embedding, config)
-        people = with_people(seen.faces, alike, settings)
-        shown = without_small_intersections(
-            seen.faces, config.small_groups.suppress_below, people=people.clusters
-        )
-        if len(shown) == len(people):
-            return seen, people, alike
-        refuse_unanswerable(plan, shown.table)
-        seen = prepared(shown)
-
-
-def _prepared(
+def _passed(
     plan: Plan,
     backbone: Backbone,
-    wanted: ForHead,
+    reference: Faces | None,
     faces: Faces,
     *,
     progress: Progress,
     costs: Costs,
-) -> _Prepared:
-    config = plan.config
+) -> _Passed:
+    config, name = plan.config, backbone.record.name
     extraction = extract(
         backbone,
         faces,
         config.activations,
         cache=config.output.cache,
         progress=progress,
-        with_head=wanted.asked,
+        with_head=plan.needs_head,
     )
-    progress.say(_told(backbone, extraction))
-    costs.forward_pass(extraction)
-    if wanted.asked:
-        with costs.stage("classification layer"):
-            found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
+    activations, n_passed = extraction.activations, extraction.forward_images
+    if n_passed:
+        resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
+        progress.say(f"{name}: {n_passed} images in {duration(extraction.seconds)}{resumed}")
     else:
-        found = head_of(backbone, extraction.activations, wanted, config, progress=progress)
+        progress.say(f"{name}: all activations were stored already, no forward pass")
+    costs.passes("forward pass", extraction.seconds, images=n_passed, size=activations.size)
+    head = None
+    if plan.needs_head:
+        with costs.stage("classification layer"):
+            head = head_of(backbone, activations, reference, config, progress=progress)
     began = time.monotonic()
-    drawn = random_weight_controls(backbone, plan, faces, progress=progress)
-    if drawn.controls:
+    controls, absent = random_weight_controls(backbone, plan, faces, progress=progress)
+    if controls:
         costs.passes(
             "random weights",
             time.monotonic() - began,
-            images=sum(control.forward_images for control in drawn.controls),
-            size=sum(control.activations.size for control in drawn.controls),
+            images=sum(control.forward_images for control in controls),
+            size=sum(control.activations.size for control in controls),
         )
-    return _Prepared(backbone, faces, extraction, found, drawn, progress, costs)
+    return _Passed(backbone, extraction, head, controls, absent)
 
 
-def _audit_backbone(
-    plan: Plan,
-    seen: _Prepared,
-    about_images: tuple[ImageControl, ...],
-    prefix: str,
-    training: Training | None,
-) -> tuple[Member, SubjectResult]:
-    config, found, extraction = plan.config, seen.found, seen.extraction
-    controls: tuple[Control, ...] = (*seen.drawn.controls, *about_images)
-    subject = Subject(
-        name=seen.backbone.record.name,
-        faces=seen.faces,
-        activations=extraction.activations,
-        cache=DiskCache(config.output.cache / "intermediate"),
-        seed=config.seed,
-        progress=seen.progress,
-        controls=controls,
-        head=found.head,
-        without_head=found.why_not,
-        shuffles=config.controls.shuffles,
-        refits=config.controls.refits,
-        multiplicity=plan.multiplicity(seen.faces.table.attributes),
-        small_groups=config.small_groups,
-        training=training,
-        architecture=seen.backbone.record.architecture,
-        weights_sha256=seen.backbone.record.weights_sha256,
-        network=LoadedNetwork(seen.backbone, seen.faces, config) if plan.needs_network else None,
-        likeness=seen.likeness,
-    )
-    analyses = tuple(analyses_of(subject, plan, prefix, seen.costs))
-    result = SubjectResult(
-        backbone=seen.backbone.record,
-        analyses=analyses,
-        extraction={
-            "images": len(seen.faces),
-            "forward_images": extraction.forward_images,
-            "resumed_at": extraction.resumed_at,
-            "seconds": round(extraction.seconds, 1),
-        },
-        controls=control_records(controls, seen.drawn),
-        head=found.head.name if found.head else None,
-        without_head=found.why_not if plan.needs_head and not found.head else None,
-        costs=seen.costs.stages,
-    )
-    return Member(replace(subject, network=None, controls=()), analyses), result
+def head_of(
+    backbone: Backbone,
+    activations: StoredActivations,
+    reference: Faces | None,
+    config: AuditConfig,
+    *,
+    progress: Progress,
+) -> Head | None:
+    """Put the classification layer together from the weights and the recorded inputs.
+
+    Returns:
+        With the inputs of the reference images, if any; None where the backbone was loaded
+        without such a layer.
+
+    Raises:
+        DataError: A reference image became unreadable after the scan.
+        OutputError: The disk refuses.
+    """
+    layer, inputs, of_reference = backbone.head, activations.head_inputs, None
+    if layer is None or inputs is None:
+        return None
+    if reference is not None:  # they pass for the head alone: no layer is recorded
+        name = f"{backbone.record.name}, reference images"
+        record = backbone.record.model_copy(update={"layers": (), "name": name})
+        of_reference = extract(
+            dataclasses.replace(backbone, record=record),
+            reference,
+            config.activations,
+            cache=config.output.cache,
+            progress=progress,
+            with_head=True,
+        ).activations.head_inputs
+    return Head(layer.name, layer.weight, layer.bias, inputs, of_reference)
 
 
-def _told(backbone: Backbone, extraction: Extraction) -> str:
-    name = backbone.record.name
-    if extraction.forward_images == 0:
-        return f"{name}: all activations were stored already, no forward pass"
-    resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
-    return f"{name}: {extraction.forward_images} images in {extraction.seconds:.0f} s{resumed}"
+def _by_people(
+    plan: Plan, faces: Faces, seen: _Passed, passed: Callable[[Faces], _Passed]
+) -> tuple[_Passed, Faces, Likeness | None]:
+    """Count similar images as one person, and leave out intersections that then show few.
+
+    Returns:
+        The first backbone, its faces in clusters of people, and how similar they are.
+    """
+    config, settings = plan.config, plan.config.sampling.unrecorded_identity
+    while True:
+        embedding = embedding_of(faces, settings)
+        alike = likeness_of(faces, seen.extraction.activations, embedding, config)
+        people = with_people(faces, alike, settings)
+        shown = without_small_intersections(
+            faces, config.small_groups.suppress_below, people=people.clusters
+        )
+        if len(shown) == len(people):
+            return seen, people, alike
+        refuse_unanswerable(plan, shown.table)
+        faces, seen = shown, passed(shown)

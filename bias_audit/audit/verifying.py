@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bias_audit.audit.plan import PlannedBackbone, find_faces, make_plan
+from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.backbones.loading import weights_sha256_of
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import AuditConfig
@@ -42,61 +42,51 @@ def weights_matches(result: AuditResult, files: Sequence[Path]) -> Iterator[Matc
     wanted = {s.backbone.weights_sha256: s.backbone.name for s in result.subjects}
     for file in files:
         try:
-            found = dict(_digests(result, file))
+            found = _digests(result, file)
         except AuditError as error:
             yield Match("weights", holds=False, told=str(error))
             continue
         names = [wanted[sha256] for sha256 in found if sha256 in wanted]
         if names:
             yield Match("weights", holds=True, told=f"{file} holds those of {', '.join(names)}")
-        else:
-            yield Match(
-                "weights",
-                holds=False,
-                told=f"{file} holds the weights of no backbone of this audit",
-                details=(
-                    *(f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()),
-                    *(f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()),
-                ),
-            )
+            continue
+        yield Match(
+            "weights",
+            holds=False,
+            told=f"{file} holds the weights of no backbone of this audit",
+            details=(
+                *(f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()),
+                *(f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()),
+            ),
+        )
 
 
-def _digests(result: AuditResult, file: Path) -> Iterator[tuple[str, str]]:
-    """Digest of the file's tensors in each architecture of the audit that they fit."""
-    problems, any_fits = [], False
+def _digests(result: AuditResult, file: Path) -> dict[str, str]:
+    """The architectures of the audit that the file's tensors fit, by the tensors' SHA-256."""
+    problems, found = [], {}
     for planned in make_plan(_config(result)).backbones:
+        source = planned.source
+        if source.refilled is None:
+            problems.append(f"{source.title}: its weights are no file that can be compared")
+            continue
         try:
-            sha256, what = _digest(planned, file)
+            built = source.refilled(planned.params, file)
         except BackboneError as error:
             problems.append(str(error))
             continue
-        any_fits = True
-        yield sha256, what
-    if not any_fits:
+        module, unfilled = built.architecture.module, built.fit.unfilled
+        found[weights_sha256_of(module, leave_out=unfilled)] = built.architecture.title
+    if not found:
         raise BackboneError("; ".join(dict.fromkeys(problems)))
-
-
-def _digest(planned: PlannedBackbone, file: Path) -> tuple[str, str]:
-    if planned.source.refilled is None:
-        raise BackboneError(
-            f"{planned.source.title}: its weights are no file that can be compared"
-        )
-    built = planned.source.refilled(planned.params, file)
-    architecture = built.architecture
-    sha256 = weights_sha256_of(architecture.module, leave_out=built.fit.unfilled)
-    return sha256, architecture.title
+    return found
 
 
 def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
     """Say whether faces at hand are the images and labels that were audited.
 
-    Every image is opened anew; file names and order do not matter.
-
-    Args:
-        result: The audit.
-        path: A config, whose data and sampling are used; or the place of the data, which stands
-            for the one in the audit's own config.
-        progress: Told while images are opened.
+    Every image is opened anew; file names and order do not matter. The path is a config, whose
+    data and sampling are used; or the place of the data, instead of the one in the audit's own
+    config.
     """
     try:
         config = load_config(path) if path.suffix in _CONFIGS else _moved(_config(result), path)

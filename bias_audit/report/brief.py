@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from bias_audit.durations import duration
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.results.verdict import Outcome
-from bias_audit.shapes.printed import counted, duration, signed_interval
+from bias_audit.shapes.printed import counted, signed_interval
 
 _MOST_VERDICTS: Final = 3
 _MOST_BACKBONES: Final = 3

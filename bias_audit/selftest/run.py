@@ -1,55 +1,52 @@
-"""All checks, one after the other."""
+"""All checks, one after the other; and the power of an audit."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import platform
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import torch
+import numpy as np
 from pydantic import ValidationError
 
-from bias_audit.files import digest, read_checked, tell_damage, write_checked
+from bias_audit.cache import Cache, CacheEntry
+from bias_audit.files import tell_damage
 from bias_audit.progress import Progress
-from bias_audit.results.selftest import SelfTest, SelfTestRow
-from bias_audit.selftest.checks import adverse, coverage, deciding, engine, maps, null, planted
-from bias_audit.selftest.trials import SIZES, Mode, Sizes, Trials
+from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest, SelfTestRow
+from bias_audit.selftest.checks import adverse, coverage, null, planted
+from bias_audit.selftest.trials import SIZES, Mode, Sizes, Trials, processes_for, share, started
 from bias_audit.software import software_of, versions_of
 
-_MOST: Final = 8
+SEED: Final = 0
+_CHECKS: Final = (
+    planted.rows,
+    null.rows,
+    adverse.rows,
+    null.map_rows,
+    coverage.rows,
+    planted.deciding_rows,
+    planted.engine_rows,
+)
 
 
-def processes_for(mode: Mode) -> int:
-    """One per core for the full self-test; starting them takes longer than the quick one gains."""
-    return 1 if mode == "quick" else min(_MOST, os.cpu_count() or 1)
-
-
-@contextmanager
-def started(processes: int) -> Iterator[Executor | None]:
-    """Processes that start afresh; None where one is enough, which is this one."""
-    if processes < 2:  # noqa: PLR2004
-        yield None
-        return
-    executor = ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
+def n_trials(sizes: Sizes) -> int:
+    """Simulations of all checks."""
+    signals = sum(separation > 0 for separation in coverage.SIGNALS.values())
+    return (
+        sizes.planted * len(sizes.effects)
+        + sizes.accuracy
+        + sizes.null * len(null.CLUSTER_SIZES)
+        + sizes.mixed
+        + sizes.adverse * len(adverse.CONDITIONS)
+        + sizes.maps
+        + len(coverage.CLUSTER_SIZES)
+        * sum(n + signals * sizes.training_sets for _, n in sizes.coverage)
+        + sizes.deciding
+        + sizes.engine
     )
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-_CHECKS: Final = (planted, null, adverse, maps, coverage, deciding, engine)
 
 
 def self_test(
@@ -62,22 +59,23 @@ def self_test(
 ) -> SelfTest:
     """Run the audit's own code on simulated activations.
 
-    Args:
-        mode: "full" takes minutes, "quick" seconds; with few trials most checks that do not fail
-            stay undecided.
-        seed: Of all simulated audits.
-        progress: Where to report.
-        sizes: How many audits; default: those of the mode.
-        processes: On how many to make them; default: one for "quick", otherwise one per core.
+    The full one takes minutes, the quick one seconds; with few trials most checks that do not fail
+    stay undecided. By default the quick one uses one process, the full one one per core.
     """
     began, date = time.monotonic(), datetime.now(UTC)
     sizes = sizes or SIZES[mode]
-    total = sum(check.n_trials(sizes) for check in _CHECKS)
+    rows: list[SelfTestRow] = []
     with (
         started(processes_for(mode) if processes is None else processes) as executor,
-        progress.step(f"Self-test, {mode}", total=total, unit="simulation") as step,
+        progress.step(f"Self-test, {mode}", total=n_trials(sizes), unit="simulation") as step,
     ):
-        rows = tuple(_rows(sizes, Trials(seed, step, executor)))
+        trials = Trials(seed, step, executor)
+        for check in _CHECKS:
+            row_began = time.monotonic()
+            for row in check(sizes, trials):  # what several rows share is timed at the first
+                now = time.monotonic()
+                rows.append(row.model_copy(update={"seconds": round(now - row_began, 1)}))
+                row_began = now
     return SelfTest(
         mode=mode,
         seed=seed,
@@ -85,18 +83,8 @@ def self_test(
         seconds=round(time.monotonic() - began, 1),
         versions=versions(),
         code=code_digest(),
-        rows=rows,
+        rows=tuple(rows),
     )
-
-
-def _rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
-    """Every row; what several rows share is timed at the first of them."""
-    for check in _CHECKS:
-        began = time.monotonic()
-        for row in check.rows(sizes, trials):
-            now = time.monotonic()
-            yield row.model_copy(update={"seconds": round(now - began, 1)})
-            began = now
 
 
 def versions() -> dict[str, str]:
@@ -110,24 +98,23 @@ def code_digest() -> str:
     return software_of(__name__).code
 
 
-SEED = 0
+def place_of(cache: Path, mode: Mode) -> CacheEntry:
+    """Where the self-test of this module's code and libraries is kept in an audit's cache."""
+    software = (f"{name} {number}" for name, number in versions().items())
+    return CacheEntry(Cache(cache / "selftest"), mode, tuple(software), n_trials)
 
 
 def kept(cache: Path) -> SelfTest | None:
-    """The self-test of this code and these libraries that a cache holds, a full one first.
-
-    Args:
-        cache: The cache of an audit, `output.cache`.
-    """
+    """The self-test of this code and these libraries that a cache holds, a full one first."""
     modes: tuple[Mode, ...] = ("full", "quick")
     for mode in modes:
-        path = _path(cache, mode)
-        text = read_checked(path)
+        place = place_of(cache, mode)
+        found = place.read() or {}
         try:
-            if text is not None:
-                return SelfTest.model_validate_json(text)
+            if "self_test" in found:
+                return SelfTest.model_validate_json(found["self_test"].tobytes())
         except ValidationError as error:
-            tell_damage(path, error)
+            tell_damage(place.path, error)
     return None
 
 
@@ -137,9 +124,9 @@ def keep(cache: Path, found: SelfTest) -> Path:
     Raises:
         OutputError: The disk refuses.
     """
-    path = _path(cache, found.mode)
-    write_checked(path, found.model_dump_json(indent=1))
-    return path
+    place = place_of(cache, found.mode)
+    place.write({"self_test": np.frombuffer(found.model_dump_json().encode(), dtype=np.uint8)})
+    return place.path
 
 
 def kept_or_quick(cache: Path, progress: Progress) -> SelfTest:
@@ -173,6 +160,30 @@ def told(found: SelfTest) -> str:
     return "; ".join(parts)
 
 
-def _path(cache: Path, mode: Mode) -> Path:
-    key = digest(code_digest(), *(f"{name} {v}" for name, v in versions().items()))
-    return cache / "selftest" / f"{key}-{mode}.json"
+PER_GROUP: Final = (10, 30, 100)
+AUCS: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+_REPETITIONS: Final[dict[Mode, int]] = {"full": 40, "quick": 4}
+
+
+def power_curves(
+    mode: Mode, *, seed: int, progress: Progress, processes: int | None = None
+) -> tuple[PowerCurve, ...]:
+    """Share of simulated audits that claim a planted attribute, by its strength.
+
+    The full curves rest on ten times as many audits as the quick ones.
+    """
+    n, curves = _REPETITIONS[mode], []
+    total = n * len(PER_GROUP) * len(AUCS)
+    with (
+        started(processes_for(mode) if processes is None else processes) as executor,
+        progress.step("Power of the audit", total=total, unit="simulation") as step,
+    ):
+        trials = Trials(seed, step, executor)
+        for size in PER_GROUP:
+            points = []
+            for auc in AUCS:
+                one = partial(planted.claims, planted.Effect(auc, size))
+                made = trials.run(one, n, "power", str(size), str(auc))
+                points.append(PowerPoint(auc=auc, claimed=share(np.array(made))))
+            curves.append(PowerCurve(per_group=size, points=tuple(points)))
+    return tuple(curves)

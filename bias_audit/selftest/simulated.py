@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import ArrayCache, Arrays, Subject
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.decodability import Decodability, decodability, probe_targets
 from bias_audit.analyses.probing.logistic import principal_axes
@@ -19,6 +18,7 @@ from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import Float32Array, IntArray
+from bias_audit.cache import Cache
 from bias_audit.config.schema import Criterion
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.data.sampling import stratified_folds
@@ -105,33 +105,8 @@ class InMemoryActivations:
         return moments
 
 
-@dataclass
-class InMemoryCache:
-    """Keeps what one simulated audit computes."""
-
-    kept: dict[str, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
-
-    def get(self, key: str) -> dict[str, npt.NDArray[Any]] | None:
-        """What was put under `key`, or None."""
-        return self.kept.get(key)
-
-    def put(self, key: str, arrays: Arrays) -> None:
-        """Keep arrays under `key`."""
-        self.kept[key] = dict(arrays)
-
-
-def subject_of(sample: Sample, rng: np.random.Generator) -> Subject:
-    """A simulated audit's subject, with the settings that real audits have by default.
-
-    Args:
-        sample: The images.
-        rng: Gives the seed of the audit.
-    """
-    return subject_with(sample, int(rng.integers(2**31)), InMemoryCache())
-
-
-def subject_with(sample: Sample, seed: int, cache: ArrayCache) -> Subject:
-    """A simulated audit's subject with a seed and a cache of its own."""
+def subject_of(sample: Sample, seed: int, cache: Cache | None = None) -> Subject:
+    """A simulated audit's subject, with the settings that real audits have by default."""
     n = len(sample.codes)
     table = FaceTable(
         name="simulated",
@@ -147,7 +122,13 @@ def subject_with(sample: Sample, seed: int, cache: ArrayCache) -> Subject:
     faces = Faces(table, found, sample.clusters, tuple(str(image) for image in range(n)))
     activations = InMemoryActivations(sample.by_layer, table.cells, table.n_cells)
     return Subject(
-        "simulated", faces, activations, cache, seed, Silent(), controls=sample.baselines
+        "simulated",
+        faces,
+        activations,
+        cache or Cache(),
+        seed,
+        Silent(),
+        controls=sample.baselines,
     )
 
 
@@ -174,10 +155,6 @@ class Design:
     def attribute(self) -> Attribute:
         """What is planted."""
         return Attribute("planted", tuple(f"level {k}" for k in range(self.n_levels)))
-
-    def of_size(self, per_level: int, cluster_size: int) -> Design:
-        """The same effect in another number of images."""
-        return replace(self, per_level=per_level, cluster_size=cluster_size)
 
 
 def draw(design: Design, rng: np.random.Generator) -> Sample:
@@ -232,7 +209,8 @@ def one_training_set(
     separations = {layer: design.separations[layer]}
     n_train = design.per_level * (settings.folds - 1) // settings.folds
     only = Design(n_train, separations, design.n_levels, design.n_units, design.cluster_size)
-    train, fresh = draw(only, rng), draw(only.of_size(n_fresh, 1), rng)
+    alone = replace(only, per_level=n_fresh, cluster_size=1)
+    train, fresh = draw(only, rng), draw(alone, rng)
     codes = np.concatenate([train.codes[:, 0], fresh.codes[:, 0]])
     inner = stratified_folds(train.codes[:, 0], train.clusters, settings.folds - 1, rng)
     folds = np.concatenate([inner + 1, np.zeros(len(fresh.codes), dtype=np.int64)])
@@ -258,7 +236,7 @@ ALPHA = 0.05
 
 def audited(sample: Sample, rng: np.random.Generator) -> tuple[Decodability, ...]:
     """Every attribute of a sample at every layer, by macro AUC."""
-    subject = subject_of(sample, rng)
+    subject = subject_of(sample, int(rng.integers(2**31)))
     names = [attribute.name for attribute in sample.attributes]
     targets = targets_of(subject.faces.table, names)
     probed = probe_targets(subject, targets, ProbeSettings())

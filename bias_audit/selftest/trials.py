@@ -1,9 +1,11 @@
-"""Many simulated audits of one kind, each with a generator of its own."""
+"""Many simulated audits of one kind, each with a generator of its own, and what they amount to."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,14 +16,14 @@ import torch
 
 from bias_audit.arrays import FloatArray
 from bias_audit.files import digest
-from bias_audit.progress import Progress, Step
-from bias_audit.results.selftest import Outcome, PowerCurve, PowerPoint
-from bias_audit.selftest.checks.planted import Effect, claims
-from bias_audit.selftest.run import processes_for, started
+from bias_audit.progress import Step
+from bias_audit.results.selftest import Outcome, Scale, SelfTestPart, SelfTestRow
 from bias_audit.statistics.bootstrap import mean_over_repetitions
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.proportions import wilson_interval
 
+_MOST: Final = 8
+"""Processes."""
 Mode = Literal["full", "quick"]
 
 
@@ -102,9 +104,33 @@ class Tolerance:
 
     def outcome_of_all(self, whole: Estimate, parts: Mapping[str, Estimate]) -> Outcome:
         """That of the whole, unless a part is beyond."""
-        if any(self.outcome(part) == "NOT OK" for part in parts.values()):
-            return "NOT OK"
-        return self.outcome(whole)
+        is_beyond = any(self.outcome(part) == "NOT OK" for part in parts.values())
+        return "NOT OK" if is_beyond else self.outcome(whole)
+
+
+def row(
+    check: str,
+    condition: str,
+    expected: str,
+    estimate: Estimate,
+    outcome: Outcome,
+    *,
+    parts: Mapping[str, Estimate] | None = None,
+    scale: Scale = "share",
+) -> SelfTestRow:
+    """One row of the self-test; parts are shown where there are several."""
+    several = parts if parts and len(parts) > 1 else {}
+    return SelfTestRow(
+        check=check,
+        condition=condition,
+        expected=expected,
+        scale=scale,
+        estimate=estimate,
+        trials=estimate.n,
+        seconds=0,
+        outcome=outcome,
+        parts=tuple(SelfTestPart(name=name, estimate=e) for name, e in several.items()),
+    )
 
 
 def share(hits: FloatArray) -> Estimate:
@@ -138,6 +164,29 @@ def largest(numbers: FloatArray) -> Estimate:
     return Estimate(value, value, value, LEVEL, len(numbers), "largest of all")
 
 
+def processes_for(mode: Mode) -> int:
+    """One per core for the full self-test; starting them takes longer than the quick one gains."""
+    return 1 if mode == "quick" else min(_MOST, os.cpu_count() or 1)
+
+
+@contextmanager
+def started(processes: int) -> Iterator[Executor | None]:
+    """Processes that start afresh; None where one is enough, which is this one."""
+    if processes < 2:  # noqa: PLR2004
+        yield None
+        return
+    executor = ProcessPoolExecutor(
+        processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
 T = TypeVar("T")
 Trial = Callable[[np.random.Generator], T]
 
@@ -164,67 +213,18 @@ class Trials:
         """
         start = int(digest(*purpose)[:16], 16)
         seeds = [(self.seed, start, index) for index in range(n)]
-        results = []
-        for result in self._made(trial, seeds):
-            results.append(result)
-            self.step.advance()
+        one, threads = partial(_one, trial), torch.get_num_threads()
+        results: list[T] = []
+        try:
+            if self.executor is None:  # simulated audits are small: more threads only wait
+                torch.set_num_threads(1)
+            for result in self.executor.map(one, seeds) if self.executor else map(one, seeds):
+                results.append(result)
+                self.step.advance()
+        finally:
+            torch.set_num_threads(threads)
         return results
-
-    def _made(self, trial: Trial[T], seeds: list[tuple[int, int, int]]) -> Iterator[T]:
-        if self.executor is None:
-            with one_thread():
-                yield from (_one(trial, seed) for seed in seeds)
-            return
-        futures = [self.executor.submit(_one, trial, seed) for seed in seeds]
-        yield from (future.result() for future in futures)
 
 
 def _one(trial: Trial[T], seed: tuple[int, int, int]) -> T:
     return trial(np.random.default_rng(seed))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Simulated audits are small: more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-PER_GROUP: Final = (10, 30, 100)
-AUCS: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-TRIALS: Final[dict[Mode, int]] = {"full": 40, "quick": 4}
-
-
-def power_curves(
-    mode: Mode, *, seed: int, progress: Progress, processes: int | None = None
-) -> tuple[PowerCurve, ...]:
-    """Share of simulated audits that claim a planted attribute, by its strength.
-
-    Args:
-        mode: "full" makes ten times as many audits as "quick".
-        seed: Of all simulated audits.
-        progress: Where to report.
-        processes: On how many to make them; default: by mode.
-    """
-    n = TRIALS[mode]
-    total = n * len(PER_GROUP) * len(AUCS)
-    with (
-        started(processes_for(mode) if processes is None else processes) as executor,
-        progress.step("Power of the audit", total=total, unit="simulation") as step,
-    ):
-        trials = Trials(seed, step, executor)
-        return tuple(
-            PowerCurve(
-                per_group=size, points=tuple(_point(Effect(auc, size), n, trials) for auc in AUCS)
-            )
-            for size in PER_GROUP
-        )
-
-
-def _point(effect: Effect, n: int, trials: Trials) -> PowerPoint:
-    made = trials.run(partial(claims, effect), n, "power", str(effect.per_group), str(effect.auc))
-    return PowerPoint(auc=effect.auc, claimed=share(np.array(made)))

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bias_audit.audit.estimate import Cost, estimate
+from bias_audit.audit.estimate import estimate
+from bias_audit.audit.plan import Plan
 from bias_audit.config.zoo import ZooConfig
+from bias_audit.durations import duration
 from bias_audit.errors import AuditError
 from bias_audit.progress import Progress
 from bias_audit.results.history.opening import reading_from
@@ -74,8 +76,30 @@ def predictions(
         OutputError: The history cannot be read.
     """
     known = _measured(zoo.folder / DATABASE, zoo.name)
-    found = standings(zoo, chosen, progress=progress)
-    return tuple(_predicted(standing, known) for standing in found)
+    found = []
+    for standing in standings(zoo, chosen, progress=progress):
+        plan, faces, entry = standing.plan, standing.faces, standing.entry
+        if standing.state == "fresh" or plan is None or faces is None:
+            problem = "; ".join(standing.reasons) if standing.state == "blocked" else None
+            found.append(Prediction(standing, (), 0, problem))
+            continue
+        past = [measured for measured in known if measured.key[1] == entry.label]
+        past.sort(key=lambda measured: measured.key != entry.key)  # its own data set first
+        if any(measured.stage == "forward pass" for measured in past):
+            found.append(_from_past(standing, plan, len(faces), past))
+            continue
+        try:
+            costs = estimate(plan, faces)
+        except AuditError as error:
+            found.append(Prediction(standing, (), 0, str(error)))
+            continue
+        basis = "timed now, without the weights"
+        parts = [Part("forward passes", sum(cost.forward_seconds for cost in costs), basis)]
+        for cost in costs:
+            parts += [Part(kind, seconds, basis) for kind, seconds in cost.analysis_seconds]
+        size = sum(cost.disk_bytes for cost in costs)
+        found.append(Prediction(standing, tuple(parts), size))
+    return tuple(found)
 
 
 def plan_lines(found: Sequence[Prediction]) -> Iterator[str]:
@@ -100,30 +124,10 @@ def plan_lines(found: Sequence[Prediction]) -> Iterator[str]:
     yield "Predictions rest on other moments of this machine and are rough."
 
 
-def duration(seconds: float) -> str:
-    """Such as "40 s", "3 min" or "1.5 h"."""
-    if seconds < 90:  # noqa: PLR2004
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
-
-
-def _predicted(standing: Standing, known: Sequence[_Measured]) -> Prediction:
-    if standing.state == "fresh" or standing.plan is None or standing.faces is None:
-        problem = "; ".join(standing.reasons) if standing.state == "blocked" else None
-        return Prediction(standing, (), 0, problem)
-    label = standing.entry.label
-    past = [measured for measured in known if measured.key[1] == label]
-    past.sort(key=lambda measured: measured.key != standing.entry.key)  # its own data set first
-    if any(measured.stage == "forward pass" for measured in past):
-        return _from_past(standing, past)
-    return _from_now(standing)
-
-
-def _from_past(standing: Standing, past: Sequence[_Measured]) -> Prediction:
+def _from_past(
+    standing: Standing, plan: Plan, n_images: int, past: Sequence[_Measured]
+) -> Prediction:
     """Scale what was measured; stages that nothing touches are read from the store."""
-    assert standing.plan is not None
-    assert standing.faces is not None
-    n_images = len(standing.faces)
     kinds = {reason.partition(":")[0] for reason in standing.reasons}
     passes = standing.latest is None or bool(kinds & {"weights", "data", "packages"})
     # Draws of random weights do not depend on the trained ones.
@@ -133,13 +137,16 @@ def _from_past(standing: Standing, past: Sequence[_Measured]) -> Prediction:
         *_OVERHEAD,
         *(_PASSES if passes else ()),
         *(_DRAWS if redrawn else ()),
-        *((planned.kind for planned in standing.plan.analyses) if analyses else ()),
+        *((planned.kind for planned in plan.analyses) if analyses else ()),
     ]
     parts, size = [], 0
     for stage in stages:
-        measured = _basis(past, stage, anew=passes)
-        if measured is None:
+        found = [each for each in past if each.stage == stage]  # the newest first
+        if passes:  # an analysis that finds its probes in the store takes a fraction of the time
+            found.sort(key=lambda each: not each.is_anew)
+        if not found:
             continue
+        measured = found[0]
         factor = 1.0 if stage in _OVERHEAD else n_images / max(1, measured.images)
         basis = f"measured {measured.started[:10]} on {measured.key[0]}"
         if factor != 1.0:
@@ -150,31 +157,6 @@ def _from_past(standing: Standing, past: Sequence[_Measured]) -> Prediction:
         if stage == "forward pass":
             size = round(measured.bytes * factor)
     return Prediction(standing, tuple(parts), size)
-
-
-def _basis(past: Sequence[_Measured], stage: str, *, anew: bool) -> _Measured | None:
-    """The newest measurement of a stage; of audits that stored nothing before, where that counts.
-
-    An analysis that finds its probes in the store takes a fraction of what fitting them took.
-    """
-    found = [each for each in past if each.stage == stage]
-    if anew:
-        found.sort(key=lambda each: not each.is_anew)
-    return next(iter(found), None)
-
-
-def _from_now(standing: Standing) -> Prediction:
-    assert standing.plan is not None
-    assert standing.faces is not None
-    try:
-        costs: tuple[Cost, ...] = estimate(standing.plan, standing.faces)
-    except AuditError as error:
-        return Prediction(standing, (), 0, str(error))
-    basis = "timed now, without the weights"
-    parts = [Part("forward passes", sum(cost.forward_seconds for cost in costs), basis)]
-    for cost in costs:
-        parts += [Part(kind, seconds, basis) for kind, seconds in cost.analysis_seconds]
-    return Prediction(standing, tuple(parts), sum(cost.disk_bytes for cost in costs))
 
 
 def _measured(database: Path, zoo: str) -> list[_Measured]:

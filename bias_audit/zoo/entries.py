@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -13,17 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from bias_audit.audit.analysing import keep_error
-from bias_audit.audit.run import run
+from bias_audit.audit.run import locked, run
 from bias_audit.backbones.loading import BackboneSource
 from bias_audit.config.catalog import BACKBONE_SOURCES, unknown_name
 from bias_audit.config.schema import AuditConfig, Component
-from bias_audit.config.zoo import ZooBackbone, ZooConfig, ZooDataset
+from bias_audit.config.zoo import ZooBackbone, ZooConfig
 from bias_audit.errors import AuditError, ConfigError, OutputError
-from bias_audit.files import digest, writing
+from bias_audit.files import digest
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
 from bias_audit.selftest.run import kept_or_quick
@@ -32,7 +32,7 @@ from bias_audit.zoo.executor import Done, Task
 
 def perform(task: Task, progress: Progress) -> Done:
     """Make one audit and write its reports; an error is told, so that the others go on."""
-    began = time.monotonic()
+    began, error, is_refused = time.monotonic(), None, False
     config = task.config
     try:
         run(
@@ -42,13 +42,11 @@ def perform(task: Task, progress: Progress) -> Done:
             selftest=partial(kept_or_quick, config.output.cache, progress),
         )
         render(task.folder, formats=config.output.formats)
-    except AuditError as error:
-        refused = isinstance(error, OutputError)
-        return Done(task.key, time.monotonic() - began, error=str(error), is_refused=refused)
-    except Exception as error:  # noqa: BLE001  one backbone must not stop the others
-        told = keep_error(error, task.folder)
-        return Done(task.key, time.monotonic() - began, error=told)
-    return Done(task.key, time.monotonic() - began)
+    except AuditError as stopped:
+        error, is_refused = str(stopped), isinstance(stopped, OutputError)
+    except Exception as defect:  # noqa: BLE001  one backbone must not stop the others
+        error = keep_error(defect, task.folder)
+    return Done(task.key, time.monotonic() - began, error=error, is_refused=is_refused)
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -77,14 +75,6 @@ class Entry:
         return Path("audits") / self.dataset / safe_name(self.label)
 
 
-@dataclass(frozen=True)
-class _Backbone:
-    label: str
-    name: str
-    """What the report calls it."""
-    component: Component
-
-
 def entries(zoo: ZooConfig) -> tuple[Entry, ...]:
     """All audits that a zoo consists of, data set by data set; patterns are looked up now.
 
@@ -93,16 +83,72 @@ def entries(zoo: ZooConfig) -> tuple[Entry, ...]:
             fit what matched.
     """
     problems: list[str] = []
-    backbones: list[_Backbone] = []
+    backbones: list[tuple[str, str, Component]] = []  # label, name in the report, what to load
     for index, asked in enumerate(zoo.backbones):
         try:
-            backbones += _found(asked)
+            backbones += _backbones(asked)
         except ValueError as error:
             problems.append(f"backbones.{index} ({asked.kind}): {error}")
-    problems += _shared_labels(backbones)
+    for label, n in sorted(Counter(label for label, _, _ in backbones).items()):
+        if n > 1:
+            problems.append(
+                f"backbones: expected names of their own, got {n} times {label!r}; give one a "
+                "label, or leave it out of a pattern with leave_out"
+            )
     if problems:
         raise ConfigError(problems, source=zoo.name)
-    return tuple(_entry(zoo, dataset, b) for dataset in zoo.datasets for b in backbones)
+    found = []
+    for dataset in zoo.datasets:
+        for label, name, component in backbones:
+            own = safe_name(f"{dataset.name}.{label}")
+            config = zoo.audit(dataset, component, name=own)
+            criteria = tuple(
+                criterion
+                for criterion in config.criteria
+                if criterion.backbones is None or name in criterion.backbones
+            )
+            config = config.model_copy(update={"criteria": criteria})
+            found.append(Entry(dataset.name, label, config))
+    return tuple(found)
+
+
+def _backbones(asked: ZooBackbone) -> list[tuple[str, str, Component]]:
+    """Label, name and component of all that one part of the config stands for."""
+    source: BackboneSource[Any] = BACKBONE_SOURCES.load(asked.kind)
+    wanted: list[dict[str, Any]] = [{}]
+    if asked.match is not None:
+        if source.matching is None:
+            raise ValueError(
+                f"match: expected a source that can be looked through, {asked.kind} cannot; write "
+                "its backbones one by one"
+            )
+        matched = source.matching(asked.match)
+        if not matched:
+            raise ValueError(
+                f"match: expected at least one {source.title}, got none for {asked.match!r}"
+            )
+        wanted = []
+        for params in matched:
+            values = [str(value) for value in params.values()]
+            names = [*values, *(Path(value).name for value in values)]
+            if not any(fnmatchcase(name, p) for name in names for p in asked.leave_out):
+                wanted.append(params)
+        if not wanted:
+            raise ValueError(
+                f"leave_out: all {len(matched)} that match {asked.match!r} are left out"
+            )
+    found = []
+    for matching in wanted:
+        component = Component.model_validate({"kind": asked.kind, **asked.params, **matching})
+        try:
+            params = source.params_type.model_validate(component.params)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"{where}: {first['msg']}") from error
+        name = source.called(params)
+        found.append((asked.label or name, name, component))
+    return found
 
 
 def chosen_entries(
@@ -110,20 +156,17 @@ def chosen_entries(
 ) -> tuple[Entry, ...]:
     """The entries that match any of the patterns; all of them without patterns.
 
-    Args:
-        all_entries: Of a zoo.
-        patterns: Of a label, a data set, or "DATASET/LABEL"; * and ? stand for other characters.
-        source: The zoo's name, for messages.
+    A pattern is of a label, a data set, or "DATASET/LABEL"; * and ? stand for other characters.
 
     Raises:
         ConfigError: A pattern matches nothing.
     """
     known = {each.key: (each.label, each.dataset, "/".join(each.key)) for each in all_entries}
+    names = [name for of_one in known.values() for name in of_one]
     problems = [
-        f"--only {pattern!r}: "
-        + unknown_name(pattern, [name for names in known.values() for name in names], noun="entry")
+        f"--only {pattern!r}: {unknown_name(pattern, names, noun='entry')}"
         for pattern in patterns
-        if not any(fnmatchcase(name, pattern) for names in known.values() for name in names)
+        if not any(fnmatchcase(name, pattern) for name in names)
     ]
     if problems:
         raise ConfigError(problems, source=source)
@@ -132,68 +175,6 @@ def chosen_entries(
         for entry in all_entries
         if not patterns or any(fnmatchcase(n, p) for n in known[entry.key] for p in patterns)
     )
-
-
-def _entry(zoo: ZooConfig, dataset: ZooDataset, backbone: _Backbone) -> Entry:
-    name = safe_name(f"{dataset.name}.{backbone.label}")
-    config = zoo.audit(dataset, backbone.component, name=name)
-    about_it = [
-        criterion
-        for criterion in config.criteria
-        if criterion.backbones is None or backbone.name in criterion.backbones
-    ]
-    return Entry(
-        dataset.name, backbone.label, config.model_copy(update={"criteria": tuple(about_it)})
-    )
-
-
-def _found(asked: ZooBackbone) -> list[_Backbone]:
-    source: BackboneSource[Any] = BACKBONE_SOURCES.load(asked.kind)
-    if asked.match is None:
-        return [_backbone(source, asked, {})]
-    if source.matching is None:
-        raise ValueError(
-            f"match: expected a source that can be looked through, {asked.kind} cannot; write its "
-            "backbones one by one"
-        )
-    matched = source.matching(asked.match)
-    if not matched:
-        raise ValueError(
-            f"match: expected at least one {source.title}, got none for {asked.match!r}"
-        )
-    wanted = [params for params in matched if not _left_out(params, asked.leave_out)]
-    if not wanted:
-        raise ValueError(f"leave_out: all {len(matched)} that match {asked.match!r} are left out")
-    return [_backbone(source, asked, params) for params in wanted]
-
-
-def _left_out(params: dict[str, Any], patterns: tuple[str, ...]) -> bool:
-    return any(
-        fnmatchcase(str(value), pattern) or fnmatchcase(Path(str(value)).name, pattern)
-        for value in params.values()
-        for pattern in patterns
-    )
-
-
-def _backbone(source: BackboneSource[Any], asked: ZooBackbone, found: dict[str, Any]) -> _Backbone:
-    component = Component.model_validate({"kind": asked.kind, **asked.params, **found})
-    try:
-        params = source.params_type.model_validate(component.params)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where}: {first['msg']}") from error
-    name = source.called(params)
-    return _Backbone(asked.label or name, name, component)
-
-
-def _shared_labels(backbones: list[_Backbone]) -> Iterator[str]:
-    labels = [backbone.label for backbone in backbones]
-    for label in sorted({label for label in labels if labels.count(label) > 1}):
-        yield (
-            f"backbones: expected names of their own, got {labels.count(label)} times {label!r}; "
-            "give one a label, or leave it out of a pattern with leave_out"
-        )
 
 
 def safe_name(text: str) -> str:
@@ -208,29 +189,13 @@ DATABASE = "history.sqlite"
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a zoo's folder for one command, so that two schedules never collide.
-
-    The operating system frees the lock of a process that dies.
-
-    Raises:
-        OutputError: Another command holds it, or the folder cannot be written.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise OutputError(
-                f"another command is at work in {folder}: wait for it, or let the next scheduled "
-                "run do this one's work"
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def zoo_locked(folder: Path) -> AbstractContextManager[None]:
+    """Hold a zoo's folder for one command, so that two schedules never collide; see `locked`."""
+    return locked(
+        folder,
+        busy=f"another command is at work in {folder}: wait for it, or let the next scheduled run "
+        "do this one's work",
+    )
 
 
 def next_folder(
@@ -238,21 +203,13 @@ def next_folder(
 ) -> Path:
     """Where the next audit of an entry goes: where an interrupted one left off, or a new folder.
 
-    Args:
-        root: The zoo's folder.
-        entry: One of its entries.
-        now: For the name of a new folder.
-        recorded: Resolved folders that the history knows. Without its result, such a one is
-            damaged, not unfinished.
+    A folder that the history knows, `recorded` (resolved), is damaged where it lacks its result,
+    not unfinished.
     """
     home = root / entry.place
-    unfinished = [
-        each
-        for each in run_folders(home)
-        if not (each / "audit.json").exists() and each.resolve() not in recorded
-    ]
-    if unfinished:
-        return unfinished[-1]
+    for folder in reversed(run_folders(home)):
+        if not (folder / "audit.json").exists() and folder.resolve() not in recorded:
+            return folder
     stamp = (now or datetime.now(UTC)).strftime(_STAMP)
     folder, number = home / stamp, 1
     while folder.exists():

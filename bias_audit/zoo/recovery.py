@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
@@ -19,7 +18,7 @@ from bias_audit.results.history.latest import LatestAudit, all_audits
 from bias_audit.results.history.recording import RunFolder, mark_pruned, rebuild
 from bias_audit.results.history.soundness import damage_of, move_aside
 from bias_audit.results.store import read_audit
-from bias_audit.zoo.entries import DATABASE, Entry, locked, run_folders
+from bias_audit.zoo.entries import DATABASE, Entry, run_folders, zoo_locked
 
 _DAY: Final = 86400.0
 _CACHED: Final = (
@@ -29,15 +28,12 @@ _CACHED: Final = (
     "contributions",
     "random_weights",
     "near_duplicates",
+    "scan",
+    "images",
+    "weights",
+    "selftest",
 )
 """Folders of a cache whose entries can be made again."""
-
-
-@dataclass(frozen=True)
-class _Old:
-    path: Path
-    size: int
-    audit_id: int | None = None
 
 
 def prune(
@@ -49,41 +45,42 @@ def prune(
 ) -> Iterator[str]:
     """Delete what the policy does not keep, and say so; the history keeps every number.
 
-    Args:
-        zoo: The zoo.
-        entries: Its entries. Audits of others are old as well: they are no longer in the config.
-        mode: "tell" deletes nothing.
-        now: For the age of audits.
+    Audits of other entries than these are old: they are no longer in the config.
 
     Raises:
         OutputError: Another command is at work in the zoo's folder, or the disk refuses.
     """
     now = now or datetime.now(UTC)
     verb = "deleted" if mode == "delete" else "would delete"
-    with locked(zoo.folder):
+    listed = {entry.key for entry in entries}
+    with zoo_locked(zoo.folder):
         database = zoo.folder / DATABASE
         old = [
-            _Old(audit.folder, _size(audit.folder), audit.id)
+            audit
             for key, audits in all_audits(database, zoo.name).items()
-            for audit in _beyond(zoo.policy.keep, audits, now, listed=_is_listed(key, entries))
+            for audit in _beyond(zoo.policy.keep, audits, now, listed=key in listed)
         ]
-        cached = list(_unused(zoo.output.cache, zoo.policy.keep.cache_days))
-        for each in (*old, *cached):
+        sizes = {
+            audit.folder: sum(p.stat().st_size for p in audit.folder.rglob("*") if p.is_file())
+            for audit in old
+        }
+        cached = dict(_unused(zoo.output.cache, zoo.policy.keep.cache_days))
+        for path, size in [*sizes.items(), *cached.items()]:
             if mode == "delete":
-                with writing(each.path):
-                    _remove(each.path)
-            yield f"{verb} {each.path} ({each.size / 1e6:.1f} MB)"
+                with writing(path):
+                    if path.is_file():
+                        path.unlink()
+                    else:  # a result goes first: no interruption leaves what looks whole
+                        (path / "audit.json").unlink(missing_ok=True)
+                        shutil.rmtree(path)
+            yield f"{verb} {path} ({size / 1e6:.1f} MB)"
         if mode == "delete" and old:
-            mark_pruned(database, [each.audit_id for each in old if each.audit_id is not None])
-        total = sum(each.size for each in (*old, *cached))
+            mark_pruned(database, [audit.id for audit in old])
+        total = sum(sizes.values()) + sum(cached.values())
         yield (
             f"{verb} {len(old)} run folders and {len(cached)} stored intermediate results, "
             f"{total / 1e6:.1f} MB; the history keeps the numbers"
         )
-
-
-def _is_listed(key: tuple[str, str], entries: Sequence[Entry]) -> bool:
-    return any(entry.key == key for entry in entries)
 
 
 def _beyond(
@@ -98,8 +95,8 @@ def _beyond(
             yield audit
 
 
-def _unused(cache: Path, days: int | None) -> Iterator[_Old]:
-    """Entries of a cache that were neither written nor read for so long."""
+def _unused(cache: Path, days: int | None) -> Iterator[tuple[Path, int]]:
+    """Entries of a cache that were neither written nor read for so long, with their bytes."""
     if days is None:
         return
     before = time.time() - days * _DAY
@@ -109,20 +106,7 @@ def _unused(cache: Path, days: int | None) -> Iterator[_Old]:
             states = [each.stat() for each in files if each.is_file()]
             newest = max((max(s.st_atime, s.st_mtime) for s in states), default=time.time())
             if newest < before:
-                yield _Old(path, sum(state.st_size for state in states))
-
-
-def _remove(path: Path) -> None:
-    """A result goes first, so that an interruption leaves no folder that looks whole."""
-    if path.is_file():
-        path.unlink()
-        return
-    (path / "audit.json").unlink(missing_ok=True)
-    shutil.rmtree(path)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                yield path, sum(state.st_size for state in states)
 
 
 _HOUR: Final = 3600.0
@@ -132,12 +116,7 @@ _HOUR: Final = 3600.0
 def recover(zoo: ZooConfig, entries: Sequence[Entry], progress: Progress) -> None:
     """Put the history right, and into it the audits that an interruption kept out.
 
-    Call it with the zoo's folder locked.
-
-    Args:
-        zoo: The zoo.
-        entries: All of its entries.
-        progress: Where to report.
+    Call it with the zoo's folder locked and all of its entries.
 
     Raises:
         OutputError: The history cannot be written, or is of a newer release.
@@ -157,22 +136,18 @@ def recover(zoo: ZooConfig, entries: Sequence[Entry], progress: Progress) -> Non
     recorded = {audit.folder.resolve() for audits in known.values() for audit in audits}
     for entry in entries:
         for folder in run_folders(zoo.folder / entry.place):
-            if folder.resolve() not in recorded and (folder / "audit.json").exists():
-                _put_in(zoo, entry, folder, progress)
+            if folder.resolve() in recorded or not (folder / "audit.json").exists():
+                continue
+            try:
+                read_audit(folder)
+            except OutputError as error:
+                progress.say(f"{folder} is left alone: {error}")
+                continue
+            _report(zoo, folder, progress)
+            rebuild(database, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
+            progress.say(f"{folder} was finished before and is put into the history now")
         if entry.key in known and not known[entry.key][0].is_pruned:
             _report(zoo, known[entry.key][0].folder, progress)
-
-
-def _put_in(zoo: ZooConfig, entry: Entry, folder: Path, progress: Progress) -> None:
-    """Put one finished audit into the history, with the reports that it may lack."""
-    try:
-        read_audit(folder)
-    except OutputError as error:
-        progress.say(f"{folder} is left alone: {error}")
-        return
-    _report(zoo, folder, progress)
-    rebuild(zoo.folder / DATABASE, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
-    progress.say(f"{folder} was finished before and is put into the history now")
 
 
 def _report(zoo: ZooConfig, folder: Path, progress: Progress) -> None:

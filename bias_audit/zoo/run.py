@@ -17,7 +17,7 @@ from bias_audit.files import write_text, writing
 from bias_audit.progress import Progress, Step
 from bias_audit.results.history.latest import all_audits, last_run, latest_audits, told_audits
 from bias_audit.results.history.recording import EntryState, RunFolder, rebuild, record_run
-from bias_audit.zoo.entries import DATABASE, Entry, entries, locked, next_folder, perform
+from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.recovery import recover
 from bias_audit.zoo.standing import Standing, compare_new, standings
@@ -28,14 +28,10 @@ _NAME: Final = ".unheard"
 def begin(folder: Path, last_run: int) -> int:
     """Note that a run begins, and say up to which run all were heard to their end.
 
-    Call it with the zoo's folder locked.
-
-    Args:
-        folder: The zoo's.
-        last_run: Id of the last run in the history; 0 where there is none.
+    Call it with the zoo's folder locked, and the id of the last run in the history (or 0).
 
     Returns:
-        `last_run`, or what the first of the runs that were cut short had noted.
+        That id, or what the first of the runs that were cut short had noted.
 
     Raises:
         OutputError: The disk refuses.
@@ -48,9 +44,6 @@ def begin(folder: Path, last_run: int) -> int:
 
 def end(folder: Path) -> None:
     """Note that a run was heard: its report is written, and its outcome told.
-
-    Args:
-        folder: The zoo's.
 
     Raises:
         OutputError: The disk refuses.
@@ -127,26 +120,19 @@ def run_zoo(
     force: bool = False,
     heard: Literal["now", "later"] = "now",
 ) -> ZooRun:
-    """Audit what is new or stale; audits that hold are left as they are.
+    """Audit what is new or stale; audits that hold are left as they are, unless forced.
 
     Every audit enters the history as it ends. After an interruption the same call goes on: audits
-    that had ended stay, the others go on from what their stages had stored.
-
-    Args:
-        zoo: The zoo.
-        chosen: Its entries, or some of them.
-        command: What the user typed, for the provenance.
-        progress: Where to report.
-        force: Also repeat audits that hold.
-        heard: "later" if the caller has yet to tell what came of it, and then calls
-            `hearing.end`; until then the next run tells it again.
+    that had ended stay, the others go on from what their stages had stored. A caller who has yet
+    to tell what came of it says heard="later", and then calls `end`; until then the next run tells
+    it again.
 
     Raises:
         OutputError: Another command is at work in the zoo's folder, or the disk refuses.
     """
     started, began = datetime.now(UTC), time.monotonic()
     database = zoo.folder / DATABASE
-    with locked(zoo.folder):
+    with zoo_locked(zoo.folder):
         recover(zoo, entries(zoo), progress)
         last = last_run(database)
         until = begin(zoo.folder, last) if heard == "later" else last
@@ -154,9 +140,9 @@ def run_zoo(
         found = standings(zoo, chosen, progress=progress, now=started)
         todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
         progress.say(f"{len(todo)} of {len(found)} audits to make")
-        done = dict(_made(zoo, todo, command, progress))
+        made = {done.key: (done, at) for done, at in _made(zoo, todo, command, progress)}
         gates = compare_new(zoo, [each.entry for each in found], progress, told=told)
-        states = [_state(each, done.get(each.entry.key), told) for each in found]
+        states = [_state(each, made.get(each.entry.key), told) for each in found]
         run_id = record_run(
             database,
             zoo=zoo.name,
@@ -174,54 +160,42 @@ def run_zoo(
         failed_gates=gates,
         outcomes=frozenset(standing_now[key].outcome for key in keys if key in standing_now),
         has_audits=bool(standing_now),
-        refused=tuple(made.done.error or "" for made in done.values() if made.done.is_refused),
+        refused=tuple(done.error or "" for done, _ in made.values() if done.is_refused),
         seconds=round(time.monotonic() - began, 1),
     )
 
 
-@dataclass(frozen=True)
-class _Made:
-    done: Done
-    audit_id: int | None
-
-
 def _made(
     zoo: ZooConfig, todo: Sequence[Standing], command: str, progress: Progress
-) -> Iterator[tuple[tuple[str, str], _Made]]:
-    """Make audits, and put each into the history as soon as it has ended."""
+) -> Iterator[tuple[Done, int | None]]:
+    """Make audits, and put each into the history as soon as it has ended; with its id there."""
     if not todo:
         return
     executor: Executor[Any] = EXECUTORS.load(zoo.executor.kind)
     params = executor.params_type.model_validate(zoo.executor.params)
-    by_key = {each.entry.key: each for each in todo}
-    known = all_audits(zoo.folder / DATABASE, zoo.name).values()
-    recorded = frozenset(audit.folder.resolve() for audits in known for audit in audits)
-    tasks = [_task(zoo, each, command, recorded) for each in todo]
-    folders = {task.key: task.folder for task in tasks}
-    for done in executor.run(perform, tasks, params, progress):
-        yield done.key, _kept(zoo, by_key[done.key], done, folders[done.key], progress)
+    database = zoo.folder / DATABASE
+    known = all_audits(database, zoo.name).values()
+    recorded = {audit.folder.resolve() for audits in known for audit in audits}
+    tasks: dict[tuple[str, str], Task] = {}
+    for standing in todo:
+        entry = standing.entry
+        folder = next_folder(zoo.folder, entry, recorded=recorded)
+        output = entry.config.output.model_copy(update={"folder": folder.absolute()})
+        config = entry.config.model_copy(update={"output": output})
+        tasks[entry.key] = Task(entry.key, config, command)
+    for done in executor.run(perform, list(tasks.values()), params, progress):
+        dataset, label = done.key
+        if done.error is not None:
+            progress.say(f"{label} on {dataset}: {done.error}")
+        folder, audit_id = tasks[done.key].folder, None
+        if (folder / "audit.json").exists():
+            (audit_id,) = rebuild(database, [RunFolder(folder, zoo.name, dataset, label)])
+        yield done, audit_id
 
 
-def _task(zoo: ZooConfig, standing: Standing, command: str, recorded: frozenset[Path]) -> Task:
-    entry = standing.entry
-    folder = next_folder(zoo.folder, entry, recorded=recorded)
-    output = entry.config.output.model_copy(update={"folder": folder.absolute()})
-    return Task(entry.key, entry.config.model_copy(update={"output": output}), command)
-
-
-def _kept(
-    zoo: ZooConfig, standing: Standing, done: Done, folder: Path, progress: Progress
-) -> _Made:
-    entry, database = standing.entry, zoo.folder / DATABASE
-    if done.error is not None:
-        progress.say(f"{entry.label} on {entry.dataset}: {done.error}")
-    if not (folder / "audit.json").exists():
-        return _Made(done, None)
-    (audit_id,) = rebuild(database, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
-    return _Made(done, audit_id)
-
-
-def _state(standing: Standing, made: _Made | None, told: frozenset[int]) -> EntryState:
+def _state(
+    standing: Standing, made: tuple[Done, int | None] | None, told: frozenset[int]
+) -> EntryState:
     dataset, label = standing.entry.key
     latest = standing.latest.id if standing.latest else None
     reason = "; ".join(standing.reasons)
@@ -231,6 +205,7 @@ def _state(standing: Standing, made: _Made | None, told: frozenset[int]) -> Entr
         return EntryState(dataset, label, "audited", reason or _UNTOLD, latest)
     if made is None:
         return EntryState(dataset, label, "stale" if reason else "unchanged", reason, latest)
-    if made.audit_id is None:
-        return EntryState(dataset, label, "failed", made.done.error or "", latest)
-    return EntryState(dataset, label, "audited", made.done.error or reason, made.audit_id)
+    done, audit_id = made
+    if audit_id is None:
+        return EntryState(dataset, label, "failed", done.error or "", latest)
+    return EntryState(dataset, label, "audited", done.error or reason, audit_id)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 from bias_audit.audit.plan import Plan, find_faces, make_plan
@@ -32,13 +31,8 @@ def compare_new(
     """Compare the newest audit of every entry with the one before, where that was not done yet.
 
     What changed is written into the newer run folder (`diff.html`, `diff.json`) and the history.
-
-    Args:
-        zoo: The zoo, with its plan for changes.
-        entries: Which of its entries.
-        progress: Where to report.
-        told: Ids of audits that an earlier run ended with. One that was compared by a run which
-            was interrupted is compared again, so that its gate is heard.
+    An audit that was compared by a run which was interrupted, so that its id is not among `told`,
+    is compared again, so that its gate is heard.
 
     Returns:
         Why the plan for changes stops a pipeline, one sentence for each such audit.
@@ -46,49 +40,34 @@ def compare_new(
     Raises:
         OutputError: The disk refuses.
     """
-    database = zoo.folder / DATABASE
-    known, compared = all_audits(database, zoo.name), _compared(database)
-    gates = []
+    database, cache = zoo.folder / DATABASE, zoo.output.cache
+    known = all_audits(database, zoo.name)
+    compared: set[int] = set()
+    if database.exists():
+        with reading_from(database) as connection:
+            compared = {row[0] for row in connection.execute("SELECT after_id FROM diffs")}
+    gates: list[str] = []
     for entry in entries:
         audits = known.get(entry.key, [])
         if len(audits) < 2 or audits[1].is_pruned:  # noqa: PLR2004
             continue
-        if audits[0].id in compared and audits[0].id in told:
-            continue
         after, before = audits[:2]
+        if after.id in compared and after.id in told:
+            continue
         try:
-            gates += [
-                f"{entry.label} on {entry.dataset}: {gate}"
-                for gate in _compare(zoo, database, before, after)
-            ]
+            found = diff(
+                open_audited(before.folder, cache=cache),
+                open_audited(after.folder, cache=cache),
+                zoo.changes,
+            )
+            write_diff(found, after.folder)
+            record_diff(database, before.id, after.id, json.loads(found.model_dump_json()))
         except AuditError as error:
             progress.say(f"{entry.label} on {entry.dataset} was not compared: {error}")
+            continue
+        if found.gate.outcome != "open":
+            gates += [f"{entry.label} on {entry.dataset}: {why}" for why in found.gate.reasons]
     return tuple(gates)
-
-
-def _compare(
-    zoo: ZooConfig, database: Path, before: LatestAudit, after: LatestAudit
-) -> tuple[str, ...]:
-    cache = zoo.output.cache
-    found = diff(
-        open_audited(before.folder, cache=cache),
-        open_audited(after.folder, cache=cache),
-        zoo.changes,
-    )
-    write_diff(found, after.folder)
-    record_diff(database, before.id, after.id, json.loads(found.model_dump_json()))
-    return () if found.gate.outcome == "open" else found.gate.reasons
-
-
-def _compared(database: Path) -> frozenset[int]:
-    """Audits that were held against an earlier one."""
-    if not database.exists():
-        return frozenset()
-    with reading_from(database) as connection:
-        return frozenset(row[0] for row in connection.execute("SELECT after_id FROM diffs"))
-
-
-_FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -112,26 +91,22 @@ def standings(
 ) -> tuple[Standing, ...]:
     """Compare what every audit rests on with what it rested on when it was made.
 
-    Args:
-        zoo: The zoo.
-        chosen: Its entries, or some of them.
-        progress: Where to report.
-        now: Of today, for the age of audits.
-
     Raises:
         OutputError: The history cannot be read.
     """
     known = latest_audits(zoo.folder / DATABASE, zoo.name)
-    looked_at: dict[str, Faces] = {}
+    opened: dict[str, Faces] = {}  # by data set, once for all backbones
     found = []
     for entry in chosen:
         latest = known.get(entry.key)
         try:
             plan = make_plan(entry.config)
-            faces = _faces(entry, plan, looked_at, progress)
+            if entry.dataset not in opened:
+                opened[entry.dataset] = find_faces(plan, progress=progress)
         except AuditError as error:
             found.append(Standing(entry, "blocked", (str(error),), latest))
             continue
+        faces = opened[entry.dataset]
         if latest is None:
             found.append(Standing(entry, "new", ("never audited",), None, plan, faces))
             continue
@@ -141,33 +116,7 @@ def standings(
     return tuple(found)
 
 
-def _faces(entry: Entry, plan: Plan, looked_at: dict[str, Faces], progress: Progress) -> Faces:
-    """The faces of a data set, opened once for all backbones."""
-    if entry.dataset not in looked_at:
-        looked_at[entry.dataset] = find_faces(plan, progress=progress)
-    return looked_at[entry.dataset]
-
-
-def _reasons(
-    policy: Policy, latest: LatestAudit, plan: Plan, faces: Faces, now: datetime
-) -> Iterator[str]:
-    if latest.outcome == _FAILED:
-        yield "an analysis of its last audit failed"
-    yield from _damage(latest)
-    today = fingerprints(plan, faces)
-    before = latest.fingerprints
-    for kind in policy.stale_on:
-        if before.get(kind) == today[kind]:
-            continue
-        if kind == "labels" and before.get("images") != today["images"]:
-            continue  # other images have other labels; one reason is enough
-        yield _TOLD[kind] + _details(kind, latest, before, today, plan)
-    age = now - datetime.fromisoformat(latest.started)
-    if policy.max_age_days is not None and age > timedelta(days=policy.max_age_days):
-        yield f"age: audited {age.days} days ago, policy.max_age_days is {policy.max_age_days:g}"
-
-
-_TOLD = {
+_REASONS = {
     "weights": "weights: the bytes of the weights changed",
     "images": "data: other images",
     "labels": "data: other labels of the same images",
@@ -177,46 +126,51 @@ _TOLD = {
 }
 
 
-def _damage(latest: LatestAudit) -> Iterator[str]:
-    """A pruned folder is no damage: the history keeps what it held."""
-    path = latest.folder / "audit.json"
-    if latest.is_pruned:
-        return
-    try:
-        if sha256_of(path) != latest.audit_sha256:
-            yield f"damage: {path} is not what was written"
+def _reasons(
+    policy: Policy, latest: LatestAudit, plan: Plan, faces: Faces, now: datetime
+) -> Iterator[str]:
+    """Why an audit does not hold any more."""
+    if latest.outcome == "failed":
+        yield "an analysis of its last audit failed"
+    result = latest.folder / "audit.json"
+    try:  # a pruned folder is no damage: the history keeps what it held
+        if not latest.is_pruned and sha256_of(result) != latest.audit_sha256:
+            yield f"damage: {result} is not what was written"
     except OSError:
-        yield f"damage: {path} is missing"
+        yield f"damage: {result} is missing"
+    today, before = fingerprints(plan, faces), latest.fingerprints
+    for kind in policy.stale_on:
+        if before.get(kind) == today[kind]:
+            continue
+        if kind == "labels" and before.get("images") != today["images"]:
+            continue  # other images have other labels; one reason is enough
+        changed = _changed(kind, latest, today, plan)
+        yield _REASONS[kind] + (f" ({', '.join(changed)})" if changed else "")
+    age = now - datetime.fromisoformat(latest.started)
+    if policy.max_age_days is not None and age > timedelta(days=policy.max_age_days):
+        yield f"age: audited {age.days} days ago, policy.max_age_days is {policy.max_age_days:g}"
 
 
-def _details(
-    kind: str, latest: LatestAudit, before: Mapping[str, str], today: Mapping[str, str], plan: Plan
-) -> str:
+def _changed(kind: str, latest: LatestAudit, today: Mapping[str, str], plan: Plan) -> list[str]:
+    """Which packages, stages or sections of the config are others, where that can be said."""
     if kind == "packages":
-        changed = [
+        return [
             f"{name} {latest.packages[name]} -> {number}"
             for name, number in versions().items()
             if latest.packages.get(name, number) != number
         ]
-    elif kind == "code":
-        changed = [
+    if kind == "code":
+        return [
             name.removeprefix("code of ")
             for name, value in today.items()
-            if name.startswith("code of ") and before.get(name) != value
+            if name.startswith("code of ") and latest.fingerprints.get(name) != value
         ]
-    elif kind == "config":
-        changed = _changed_settings(latest.folder, plan)
-    else:
-        changed = []
-    return f" ({', '.join(changed)})" if changed else ""
-
-
-def _changed_settings(folder: Path, plan: Plan) -> list[str]:
-    """Sections of the config that differ; nothing where the earlier result cannot be read."""
+    if kind != "config":
+        return []
     try:
-        before = read_audit(folder).config
+        before = read_audit(latest.folder).config
     except AuditError:
         return []
-    today = plan.config.model_dump(mode="json")
-    told = {"output", "declarations", "changes", "data", "name", "description"}
-    return [key for key in today if key not in told and before.get(key) != today[key]]
+    settings = plan.config.model_dump(mode="json")
+    elsewhere = {"output", "declarations", "changes", "data", "name", "description"}
+    return [k for k in settings if k not in elsewhere and before.get(k) != settings[k]]

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bias_audit.analyses.analysis import Arrays, Subject
+from bias_audit.analyses.analysis import Subject
 from bias_audit.arrays import IntArray
+from bias_audit.cache import Arrays, Cache
 from bias_audit.groups import Attribute
-from bias_audit.selftest.simulated import InMemoryCache, Sample, subject_with
+from bias_audit.selftest.simulated import Sample, subject_of
 
 B = TypeVar("B")
 AGE = Attribute("age", ("young", "middle", "old"))
 GENDER = Attribute("gender", ("female", "male"))
 
 
-@dataclass
-class FakeCache(InMemoryCache):
+class FakeCache(Cache):
     """Keeps copies, and counts what was put."""
 
-    puts: int = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.puts = 0
 
     def put(self, key: str, arrays: Arrays) -> None:
         self.puts += 1
@@ -43,7 +45,7 @@ def make_subject(
     values = {name: array.astype(np.float32) for name, array in by_layer.items()}
     sample = Sample(attributes, np.asarray(codes, dtype=np.int64), grouped, values)
     # One shuffle is enough to test with, and quicker.
-    return replace(subject_with(sample, seed, cache or FakeCache()), shuffles=1)
+    return replace(subject_of(sample, seed, cache or FakeCache()), shuffles=1)
 
 
 def planted(

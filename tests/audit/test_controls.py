@@ -1,3 +1,5 @@
+"""What else is probed for the same labels, and what the classification layer receives."""
+
 from __future__ import annotations
 
 import shutil
@@ -6,18 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from bias_audit.activations.extract import extract
 from bias_audit.audit import controls as module
-from bias_audit.audit.analysing import ForHead, head_of
-from bias_audit.audit.controls import (
-    control_records,
-    image_controls,
-    random_weight_controls,
-    reference_images,
-)
+from bias_audit.audit.controls import image_controls, random_weight_controls, reference_images
 from bias_audit.audit.plan import make_plan
+from bias_audit.audit.run import head_of
 from bias_audit.config.catalog import DATA_SOURCES
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.data.faces import Faces
@@ -54,28 +50,25 @@ def config(cache: Path, **controls: Any) -> AuditConfig:
     )
 
 
+def drawn(settings: AuditConfig, faces: Faces, progress: Silent | None = None) -> Any:
+    backbone, plan = bundled(["blocks.1", "bn2"]), make_plan(settings)
+    return random_weight_controls(backbone, plan, faces, progress=progress or Silent())
+
+
 def test_random_weights_have_the_layers_of_the_backbone(faces: Faces, tmp_path: Path) -> None:
-    backbone = bundled(["blocks.1", "bn2"])
-    settings = config(tmp_path, random_weights=2)
-    drawn = random_weight_controls(backbone, make_plan(settings), faces, progress=Silent())
-    one, other = drawn.controls
+    (one, other), _ = drawn(config(tmp_path, random_weights=2), faces)
     assert (one.name, other.name) == ("random weights, seed 1", "random weights, seed 2")
     assert one.by_layer and one.kind == other.kind == "random weights"
     assert one.fingerprint != other.fingerprint
     assert one.units("bn2").shape == (12, 1280)
     assert not np.allclose(one.units("bn2"), other.units("bn2"))
-    again = random_weight_controls(backbone, make_plan(settings), faces, progress=Silent())
-    np.testing.assert_array_equal(again.controls[0].units("bn2"), one.units("bn2"))
 
 
 def test_an_interrupted_control_goes_on_with_the_same_numbers(
     faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone = bundled(["bn2"])
     whole, parts = (config(tmp_path / name, random_weights=1) for name in ("whole", "parts"))
-    (expected,) = random_weight_controls(
-        backbone, make_plan(whole), faces, progress=Silent()
-    ).controls
+    (expected,), _ = drawn(whole, faces)
 
     def interrupt(*_args: object, **_kwargs: object) -> None:
         raise KeyboardInterrupt
@@ -84,10 +77,8 @@ def test_an_interrupted_control_goes_on_with_the_same_numbers(
         with monkeypatch.context() as patched:
             patched.setattr(module, stage, interrupt)
             with pytest.raises(KeyboardInterrupt):
-                random_weight_controls(backbone, make_plan(parts), faces, progress=Silent())
-    (found,) = random_weight_controls(
-        backbone, make_plan(parts), faces, progress=Silent()
-    ).controls
+                drawn(parts, faces)
+    (found,), _ = drawn(parts, faces)
     np.testing.assert_array_equal(found.units("bn2"), expected.units("bn2"))
 
 
@@ -96,10 +87,8 @@ def test_a_control_that_cannot_be_had_is_told_and_recorded(
 ) -> None:
     monkeypatch.setattr(module, "_is_constant", lambda _units: True)
     noting = Noting()
-    settings = config(tmp_path, random_weights=1)
-    drawn = random_weight_controls(bundled(["bn2"]), make_plan(settings), faces, progress=noting)
-    assert drawn.controls == ()
-    (record,) = control_records((), drawn)
+    controls, (record,) = drawn(config(tmp_path, random_weights=1), faces, noting)
+    assert controls == ()
     assert record.absent is not None and "same activations for every image" in record.absent
     assert "no control with random weights, seed 1" in noting.said[-1]
 
@@ -123,21 +112,17 @@ def test_image_controls_are_the_same_at_every_layer(faces: Faces, tmp_path: Path
     assert found[0].fingerprint != found[1].fingerprint
 
 
-def test_controls_can_be_left_out(faces: Faces, tmp_path: Path) -> None:
-    none = make_plan(config(tmp_path, random_weights=0, image=False))
-    assert image_controls(none, faces, progress=Silent()) == ()
-    assert random_weight_controls(bundled(["bn2"]), none, faces, progress=Silent()).controls == ()
-
-
-def test_controls_that_no_analysis_asks_for_are_not_made(faces: Faces, tmp_path: Path) -> None:
-    asked = config(tmp_path, random_weights=1)
-    unasked = asked.model_copy(update={"analyses": (Component(kind="group_profiles"),)})
-    backbone = bundled(["bn2"])
-    for settings, expected in ((asked, (1, 2)), (unasked, (0, 0))):
-        plan = make_plan(settings)
-        drawn = random_weight_controls(backbone, plan, faces, progress=Silent())
-        about_images = image_controls(plan, faces, progress=Silent())
-        assert (len(drawn.controls), len(about_images)) == expected
+@pytest.mark.parametrize(
+    ("controls", "kind"),
+    [({"random_weights": 0, "image": False}, "linear_probe"), ({}, "group_profiles")],
+)
+def test_controls_that_nobody_asks_for_are_not_made(
+    faces: Faces, tmp_path: Path, controls: dict[str, Any], kind: str
+) -> None:
+    settings = config(tmp_path, **controls)
+    settings = settings.model_copy(update={"analyses": (Component(kind=kind),)})
+    assert drawn(settings, faces) == ((), ())
+    assert image_controls(make_plan(settings), faces, progress=Silent()) == ()
 
 
 def test_reference_images_pass_through_the_head_alone(faces: Faces, tmp_path: Path) -> None:
@@ -152,30 +137,14 @@ def test_reference_images_pass_through_the_head_alone(faces: Faces, tmp_path: Pa
     reference = reference_images(settings, progress=noting)
     assert reference is not None and len(reference) == 4
     assert "2 cannot be used or are exact duplicates" in noting.said[-1]
-    backbone = bundled(["bn2"])
-    cache = settings.output.cache
+    backbone, cache = bundled(["bn2"]), settings.output.cache
     stored = extract(
         backbone, faces, settings.activations, cache=cache, progress=Silent(), with_head=True
     ).activations
-    wanted = ForHead(asked=True, reference=reference)
-    head = head_of(backbone, stored, wanted, settings, progress=Silent()).head
+    head = head_of(backbone, stored, reference, settings, progress=Silent())
     assert head is not None and head.reference is not None
     places = [faces.sha256.index(sha256) for sha256 in reference.sha256]
-    assert torch.allclose(
-        torch.from_numpy(np.array(head.reference)),
-        torch.from_numpy(np.array(head.inputs[places])),
-        atol=1e-5,
-    )
-
-
-def test_a_head_nobody_asked_for_is_not_there(faces: Faces, tmp_path: Path) -> None:
-    backbone, settings = bundled(["bn2"]), config(tmp_path)
-    stored = extract(
-        backbone, faces, settings.activations, cache=tmp_path, progress=Silent()
-    ).activations
-    found = head_of(backbone, stored, ForHead(asked=False), settings, progress=Silent())
-    assert found.head is None
-    assert "no analysis" in found.why_not
+    np.testing.assert_allclose(head.reference, head.inputs[places], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("make", "message"), [(False, "a folder of images"), (True, "no image")])

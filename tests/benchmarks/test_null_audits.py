@@ -16,9 +16,8 @@ from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.progress import Silent
 from bias_audit.selftest.checks.null import NullAudit, audit_of_nothing
-from bias_audit.selftest.run import processes_for, started
 from bias_audit.selftest.simulated import Sample
-from bias_audit.selftest.trials import Trials, share
+from bias_audit.selftest.trials import Trials, processes_for, share, started
 from tests.benchmarks.test_extraction import fairface
 from tests.benchmarks.test_probes import resnet50
 

@@ -135,15 +135,15 @@ DAMAGED = {
     "probes": "intermediate/*.npz",
     "scan": "scan/*.npz",
     "images": "images/*.npz",
-    "self-test": "selftest/*.json",
-    "digests of weights": "weights.json",
+    "self-test": "selftest/*.npz",
+    "digests of weights": "weights/*.npz",
     "contributions": "contributions/*.npz",
 }
 
 
 _SHORT_SELF_TEST = (
-    "from bias_audit.selftest import sizes\n"
-    "sizes.SIZES['quick'] = sizes.Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)\n"
+    "from bias_audit.selftest import trials\n"
+    "trials.SIZES['quick'] = trials.Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)\n"
 )
 
 

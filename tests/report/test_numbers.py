@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bias_audit.analyses import wording
+from bias_audit.durations import duration
 from bias_audit.shapes import printed as numbers
 from bias_audit.statistics.estimate import Estimate
 
@@ -80,4 +81,4 @@ def test_shares_are_percentages() -> None:
     ("seconds", "text"), [(45.2, "45 s"), (725, "12 min 5 s"), (7380.4, "2 h 3 min")]
 )
 def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
-    assert numbers.duration(seconds) == text
+    assert duration(seconds) == text

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bias_audit.analyses.analysis import Analysis, Control, Outcome, Subject
 from bias_audit.analyses.methods import intersections, linear_probe
-from bias_audit.audit.cache import keep_contributions
+from bias_audit.audit.analysing import keep_contributions
 from bias_audit.config.schema import Criterion
 from bias_audit.data.faces import data_record
 from bias_audit.files import digest

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import csv
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import markupsafe
 import numpy as np
 import pytest
+from click.testing import Result
 from scipy.stats import norm
+from typer.testing import CliRunner
 
 import bias_audit.analyses.probing.separability
 import bias_audit.selftest.run
-from bias_audit.progress import Silent
+import bias_audit.selftest.trials
+from bias_audit import cli
+from bias_audit.progress import Silent, Step
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.figures.power_curve import write_power_curve
 from bias_audit.report.page import html
 from bias_audit.report.sections.selftest import selftest
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
-from bias_audit.selftest.checks import coverage, maps, null, planted
-from bias_audit.selftest.run import keep, kept, kept_or_quick, self_test, started
+from bias_audit.selftest.checks import coverage, null, planted
+from bias_audit.selftest.run import keep, kept, kept_or_quick, self_test
 from bias_audit.selftest.simulated import LIKENESS, Design, draw
-from bias_audit.selftest.trials import Mode, Sizes, Tolerance, Trials, share
+from bias_audit.selftest.trials import Mode, Sizes, Tolerance, Trials, share, started
 from tests.once import once
 from tests.report.synthetic import make_audit
 
@@ -40,19 +45,27 @@ TINY = Sizes(
 )
 
 
-class NoStep:
+class Counting(Silent):
+    total = n = 0
+
+    def step(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Step]:  # noqa: ARG002
+        self.total = total
+        return nullcontext(self)
+
     def advance(self, count: int = 1) -> None:
-        """Say nothing."""
+        self.n += count
 
 
 def trials(seed: int = 0) -> Trials:
-    return Trials(seed, NoStep())
+    return Trials(seed, Counting())
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> SelfTest:
     def make(folder: Path) -> None:
-        made = self_test("quick", seed=1, progress=Silent(), sizes=TINY)
+        counting, sizes = Counting(), replace(TINY, maps=1)
+        made = self_test("quick", seed=1, progress=counting, sizes=sizes)
+        assert counting.n == counting.total  # what the progress bar ends at
         (folder / "made.json").write_text(made.model_dump_json())
 
     folder = once(tmp_path_factory, "tiny_self_test", make)
@@ -76,6 +89,7 @@ def test_the_table_is_complete(found: SelfTest) -> None:
         "false claims and FAIL",
         "Wrong PASS",
         "would decide",
+        "difference map of groups with equal means",
     ):
         assert asked in checks
     for row in found.rows:
@@ -100,7 +114,7 @@ def test_numbers_depend_on_the_seed_and_on_it_alone(found: SelfTest) -> None:
 
 def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
     with started(2) as executor:
-        again = list(planted.rows(TINY, Trials(1, NoStep(), executor)))
+        again = list(planted.rows(TINY, Trials(1, Counting(), executor)))
     assert [r.estimate for r in again] == [r.estimate for r in found.rows[: len(again)]]
 
 
@@ -121,10 +135,10 @@ def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) 
 
 def test_difference_maps_that_claim_too_much_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = replace(TINY, maps=20)
-    assert {row.outcome for row in maps.rows(sizes, trials())} == {"UNDECIDED"}
-    monkeypatch.setattr(maps, "ALPHA", 0.4)
-    assert {row.outcome for row in maps.rows(sizes, trials())} == {"NOT OK"}
-    assert not list(maps.rows(TINY, trials()))
+    assert {row.outcome for row in null.map_rows(sizes, trials())} == {"UNDECIDED"}
+    monkeypatch.setattr(null, "ALPHA", 0.4)
+    assert {row.outcome for row in null.map_rows(sizes, trials())} == {"NOT OK"}
+    assert not list(null.map_rows(TINY, trials()))
 
 
 def test_a_planted_direction_has_the_auc_that_is_said() -> None:
@@ -150,14 +164,12 @@ def test_images_of_a_cluster_are_alike_and_others_are_not() -> None:
 
 @pytest.mark.parametrize(("hits", "outcome"), [(95, "OK"), (60, "NOT OK"), (88, "UNDECIDED")])
 def test_outcomes_follow_the_monte_carlo_interval(hits: int, outcome: str) -> None:
-    found = share(np.array([1.0] * hits + [0.0] * (100 - hits)))
-    assert Tolerance(0.85, 1).outcome(found) == outcome
-
-
-def test_a_part_beyond_makes_the_whole_not_ok() -> None:
-    whole, part = share(np.ones(200)), share(np.zeros(20))
-    assert Tolerance(0.9, 1).outcome_of_all(whole, {"a": whole}) == "OK"
-    assert Tolerance(0.9, 1).outcome_of_all(whole, {"a": whole, "b": part}) == "NOT OK"
+    found, good = share(np.array([1.0] * hits + [0.0] * (100 - hits))), share(np.ones(200))
+    tolerance = Tolerance(0.85, 1)
+    assert tolerance.outcome(found) == outcome
+    # a part beyond makes the whole not OK
+    of_all = tolerance.outcome_of_all(good, {"good": good, "found": found})
+    assert of_all == ("NOT OK" if outcome == "NOT OK" else "OK")
 
 
 def test_dependent_numbers_of_one_audit_count_for_less() -> None:
@@ -184,15 +196,11 @@ def test_a_kept_self_test_is_used_again(
     assert kept_or_quick(tmp_path, Silent()) == found
     assert made == ["quick"]
     full = found.model_copy(update={"mode": "full"})
-    keep(tmp_path, full)
+    path = keep(tmp_path, full)
     assert kept_or_quick(tmp_path, Silent()) == full
-    monkeypatch.setattr(bias_audit.selftest.run, "code_digest", lambda: "other code")
-    assert kept(tmp_path) is None
-
-
-def test_a_damaged_file_is_made_again(found: SelfTest, tmp_path: Path) -> None:
-    path = keep(tmp_path, found)
     path.write_bytes(path.read_bytes()[:100])
+    assert kept(tmp_path) == found  # what is damaged is not used
+    monkeypatch.setattr(bias_audit.selftest.run, "versions", lambda: {"numpy": "of tomorrow"})
     assert kept(tmp_path) is None
 
 
@@ -203,22 +211,18 @@ def _page(found: SelfTest | None, folder: Path) -> str:
     return html(audit_page(result, folder), medium="screen")
 
 
-def test_the_report_prints_every_check(found: SelfTest, tmp_path: Path) -> None:
+def test_the_report_prints_every_check_and_says_first_what_is_not_ok(
+    found: SelfTest, tmp_path: Path
+) -> None:
     page = _page(found, tmp_path)
     assert page.index('id="method"') < page.index('id="selftest"') < page.index('id="provenance"')
     for cells in selftest(found).table.rows:
         assert str(markupsafe.escape(cells[0])) in page
     assert "The self-test failed" not in page
-
-
-def test_the_report_says_first_what_is_not_ok(found: SelfTest, tmp_path: Path) -> None:
     bad = found.rows[0].model_copy(update={"outcome": "NOT OK"})
     page = _page(found.model_copy(update={"rows": (bad, *found.rows[1:])}), tmp_path)
     assert page.index("The self-test failed") < page.index('id="claims"')
     assert page.count("The self-test failed") == 2
-
-
-def test_an_audit_without_self_test_is_told_without_it(tmp_path: Path) -> None:
     assert 'id="selftest"' not in _page(None, tmp_path)
 
 
@@ -236,3 +240,42 @@ def test_the_power_curve_is_drawn(form: str, tmp_path: Path) -> None:
         (point.auc, point.claimed.value) for point in points
     ]
     assert path.stat().st_size > 1000
+
+
+def _verb(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["selftest", *arguments], env={"COLUMNS": "140"})
+
+
+def test_the_verb_prints_the_table_keeps_it_and_exits_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smallest = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
+    monkeypatch.setitem(bias_audit.selftest.trials.SIZES, "quick", smallest)
+    done = _verb("--quick", "--seed", "3", "--save", "--cache", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert "Self-test, quick" in done.output
+    assert "UNDECIDED" in done.output
+    stored = kept(tmp_path)
+    assert stored is not None
+    assert (stored.mode, stored.seed) == ("quick", 3)
+
+
+def test_without_save_nothing_is_kept_and_a_failure_exits_1(
+    found: SelfTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = found.rows[0].model_copy(update={"outcome": "NOT OK"})
+    broken = found.model_copy(update={"rows": (bad, *found.rows[1:])})
+    monkeypatch.setattr(bias_audit.selftest.run, "self_test", lambda *_, **__: broken)
+    done = _verb("--cache", str(tmp_path))
+    assert done.exit_code == 1, done.output
+    assert "1 NOT OK" in done.output
+    assert kept(tmp_path) is None
+
+
+def test_a_power_curve_needs_a_known_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bias_audit.selftest.run.power_curves", lambda *_, **__: ())
+    done = _verb("--power", str(tmp_path / "power.txt"))
+    assert done.exit_code == 5
+    assert "expected a name that ends in .svg or .png" in done.output.replace("\n", " ")

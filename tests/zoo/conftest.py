@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import timm
 import yaml
 from safetensors.torch import load_file, save_file
 
-import bias_audit
 from bias_audit.config.load import load_zoo
 from bias_audit.config.zoo import ZooConfig
+from bias_audit.data.sources.parametric import SHIPPED
 from bias_audit.progress import Silent
 from bias_audit.results.differing.shapes import AuditDiff
 from bias_audit.results.store import read_audit
@@ -23,60 +23,44 @@ from bias_audit.zoo import recovery, standing
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.run import ZooRun, run_zoo
 
-FACES = Path(bias_audit.__file__).parent / "data" / "parametric_faces"
-LEVELS = {"age": ["child", "young", "middle", "old"], "gender": ["female", "male"]}
+SETTINGS = """
+name: tiny
+seed: 1
+datasets:
+  - name: faces
+    data: {kind: manifest, file: FOLDER/faces.csv, root: SHIPPED, path_column: file}
+backbones:
+  - kind: checkpoint
+    architecture: test_resnet
+    match: FOLDER/*.safetensors
+    layers: [layer2, layer4]
+    preprocessing: {size: 64}
+activations: {device: cpu}
+controls: {random_weights: 0, image: false, shuffles: 1, refits: 1}
+multiplicity: {draws: 199}
+analyses:
+  - {kind: linear_probe, folds: 3, regularisation: 0.01}
+  - {kind: group_profiles, folds: 3}
+output: {folder: FOLDER/out, cache: FOLDER/cache}
+"""
 
 
 class Zoo:
     """A zoo's files, which tests change as its users would."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.config = folder, folder / "zoo.yaml"
         self.manifest = folder / "faces.csv"
-        self.config = folder / "zoo.yaml"
         for name in ("one", "two"):
-            save_file(tiny("test_resnet"), self.weights(name))
-        with (FACES / "faces.csv").open() as file:
+            module = timm.create_model("test_resnet", pretrained=False)
+            save_file(module.state_dict(), self.weights(name))
+        with (SHIPPED / "faces.csv").open() as file:
             rows = list(csv.DictReader(file))
-        self.levels = {name: sorted({row[name] for row in rows}) for name in LEVELS}
         self.write_rows(rows[::12])
-        self.settings: dict[str, Any] = {
-            "name": "tiny",
-            "seed": 1,
-            "datasets": [
-                {
-                    "name": "faces",
-                    "data": {
-                        "kind": "manifest",
-                        "file": str(self.manifest),
-                        "root": str(FACES),
-                        "path_column": "file",
-                        "attributes": self.levels,
-                    },
-                }
-            ],
-            "backbones": [
-                {
-                    "kind": "checkpoint",
-                    "architecture": "test_resnet",
-                    "match": self.pattern,
-                    "layers": ["layer2", "layer4"],
-                    "preprocessing": {"size": 64},
-                }
-            ],
-            "activations": {"device": "cpu"},
-            "controls": {"random_weights": 0, "image": False, "shuffles": 1, "refits": 1},
-            "multiplicity": {"draws": 199},
-            "analyses": [
-                {"kind": "linear_probe", "folds": 3, "regularisation": 0.01},
-                {"kind": "group_profiles", "folds": 3},
-            ],
-            "output": {"folder": str(folder / "out"), "cache": str(folder / "cache")},
-        }
-
-    @property
-    def pattern(self) -> str:
-        return str(self.folder / "*.safetensors")
+        levels = {name: sorted({row[name] for row in rows}) for name in ("age", "gender")}
+        text = SETTINGS.replace("FOLDER", str(folder)).replace("SHIPPED", str(SHIPPED))
+        self.settings: dict[str, Any] = yaml.safe_load(text)
+        self.settings["datasets"][0]["data"]["attributes"] = levels
 
     def weights(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -105,20 +89,20 @@ class Zoo:
         return run_zoo(zoo, entries(zoo), command="test", progress=Silent(), force=force)
 
 
-def tiny(architecture: str) -> dict[str, Any]:
-    module = timm.create_model(architecture, pretrained=False)
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+@pytest.fixture
+def zoo_with_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    """Without self-tests, which take most of the time of so small an audit."""
+    monkeypatch.setattr(entry_work, "kept_or_quick", lambda *_args, **_options: None)
+    return Zoo(tmp_path)
 
 
 @pytest.fixture
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    """Without self-tests and pages, which take most of the time of so small an audit."""
-    nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
-    monkeypatch.setattr(entry_work, "kept_or_quick", nothing)
+def zoo(zoo_with_pages: Zoo, monkeypatch: pytest.MonkeyPatch) -> Zoo:
+    """Without pages as well."""
     for module in (entry_work, recovery):  # which makes reports that are missing
         monkeypatch.setattr(module, "render", _empty_report)
     monkeypatch.setattr(standing, "write_diff", _write_data)
-    return Zoo(tmp_path)
+    return zoo_with_pages
 
 
 def _empty_report(folder: Path, *, formats: Sequence[str]) -> None:
@@ -129,10 +113,3 @@ def _empty_report(folder: Path, *, formats: Sequence[str]) -> None:
 
 def _write_data(found: AuditDiff, folder: Path) -> None:
     (folder / "diff.json").write_text(found.model_dump_json())
-
-
-@pytest.fixture
-def zoo_with_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
-    nothing: Callable[..., None] = lambda *_args, **_options: None  # noqa: E731
-    monkeypatch.setattr(entry_work, "kept_or_quick", nothing)
-    return Zoo(tmp_path)

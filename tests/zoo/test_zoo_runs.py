@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
 from bias_audit.results.history.latest import all_audits, latest_audits
+from bias_audit.software import software_of
 from bias_audit.zoo.costing import predictions
-from bias_audit.zoo.entries import DATABASE, entries, locked
+from bias_audit.zoo.entries import DATABASE, entries, zoo_locked
 from bias_audit.zoo.recovery import prune
 from bias_audit.zoo.standing import standings
 from tests.zoo.conftest import Zoo
@@ -27,17 +29,18 @@ def reasons(zoo: Zoo, **options: Any) -> dict[str, tuple[str, ...]]:
     return {each.entry.label: each.reasons for each in found}
 
 
-def result(zoo: Zoo, label: str) -> dict[str, Any]:
-    latest = latest_audits(zoo.load().folder / DATABASE, "tiny")
-    content: dict[str, Any] = json.loads(
-        (latest["faces", label].folder / "audit.json").read_text()
-    )
-    return content
+def folder(zoo: Zoo, label: str) -> Path:
+    """Of the newest audit."""
+    return latest_audits(zoo.load().folder / DATABASE, "tiny")["faces", label].folder
+
+
+def subject(zoo: Zoo, label: str) -> dict[str, Any]:
+    (found,) = json.loads((folder(zoo, label) / "audit.json").read_text())["subjects"]
+    return dict(found)
 
 
 def reused(zoo: Zoo, label: str) -> dict[str, bool]:
-    (subject,) = result(zoo, label)["subjects"]
-    return {cost["stage"]: cost["reused"] for cost in subject["costs"]}
+    return {cost["stage"]: cost["reused"] for cost in subject(zoo, label)["costs"]}
 
 
 def states(zoo: Zoo, *, force: bool = False) -> dict[str, str]:
@@ -61,8 +64,7 @@ def test_changed_weights_are_one_new_audit_and_its_cause(zoo: Zoo) -> None:
     assert reasons(zoo) == {"one": (), "two": ("weights: the bytes of the weights changed",)}
     assert states(zoo) == {"one": "unchanged", "two": "audited"}
     assert reused(zoo, "two")["forward pass"] is False
-    latest = latest_audits(zoo.load().folder / DATABASE, "tiny")["faces", "two"]
-    found = json.loads((latest.folder / "diff.json").read_text())
+    found = json.loads((folder(zoo, "two") / "diff.json").read_text())
     assert {cause["kind"] for cause in found["causes"]} == {"weights"}
 
 
@@ -86,8 +88,7 @@ def test_a_new_image_is_the_only_one_to_pass(zoo: Zoo) -> None:
     zoo.write_rows(rows)
     assert reasons(zoo)["one"] == ("data: other images",)
     zoo.run()
-    (subject,) = result(zoo, "one")["subjects"]
-    assert subject["extraction"]["forward_images"] == 1
+    assert subject(zoo, "one")["extraction"]["forward_images"] == 1
 
 
 def test_a_changed_analysis_is_the_only_one_to_run(zoo: Zoo) -> None:
@@ -113,7 +114,6 @@ def test_files_may_move(zoo: Zoo) -> None:
 
 def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo.run()
-    from bias_audit.software import software_of
 
     def other(module: str) -> Any:
         found = software_of(module)
@@ -138,20 +138,17 @@ def test_what_makes_an_audit_stale_is_the_users_choice(zoo: Zoo) -> None:
 
 def test_force_repeats_from_stored_results(zoo: Zoo) -> None:
     zoo.run()
-    before = result(zoo, "one")
+    before = subject(zoo, "one")["analyses"]
     assert states(zoo, force=True) == {"one": "audited", "two": "audited"}
-    after = result(zoo, "one")
-    assert all(cost for cost in reused(zoo, "one").values() if cost is not False)
-    assert [each["blocks"] for each in before["subjects"][0]["analyses"]] == [
-        each["blocks"] for each in after["subjects"][0]["analyses"]
-    ]
+    after, stages = subject(zoo, "one")["analyses"], reused(zoo, "one")
+    assert all(stages[name] for name in ("forward pass", "linear_probe", "group_profiles"))
+    assert [each["blocks"] for each in before] == [each["blocks"] for each in after]
 
 
 def test_a_damaged_or_missing_result_is_made_again(zoo: Zoo) -> None:
     zoo.run()
-    latest = latest_audits(zoo.load().folder / DATABASE, "tiny")
-    (latest["faces", "one"].folder / "audit.json").write_text("{")
-    shutil.rmtree(latest["faces", "two"].folder)
+    (folder(zoo, "one") / "audit.json").write_text("{")
+    shutil.rmtree(folder(zoo, "two"))
     found = reasons(zoo)
     assert "is not what was written" in found["one"][0]
     assert "is missing" in found["two"][0]
@@ -179,7 +176,10 @@ def test_one_backbone_that_cannot_be_loaded_does_not_stop_the_others(zoo: Zoo) -
 
 
 def test_two_commands_never_collide(zoo: Zoo) -> None:
-    with locked(zoo.load().folder), pytest.raises(OutputError, match="another command is at work"):
+    with (
+        zoo_locked(zoo.load().folder),
+        pytest.raises(OutputError, match="another command is at work"),
+    ):
         zoo.run()
 
 
@@ -211,8 +211,6 @@ def test_intermediate_results_that_nobody_used_for_long_can_go(
     config = zoo.load()
     list(prune(config, entries(config), mode="delete"))
     assert any(Path(config.output.cache, "activations").iterdir())
-    import time
-
     now = time.time()
     monkeypatch.setattr("bias_audit.zoo.recovery.time.time", lambda: now + 4 * 86400)
     list(prune(config, entries(config), mode="delete"))
@@ -222,7 +220,7 @@ def test_intermediate_results_that_nobody_used_for_long_can_go(
 
 def test_a_plan_does_not_rest_on_fits_that_were_stored(zoo: Zoo) -> None:
     zoo.run()
-    fitted = {c["stage"]: c["seconds"] for c in result(zoo, "two")["subjects"][0]["costs"]}
+    fitted = {cost["stage"]: cost["seconds"] for cost in subject(zoo, "two")["costs"]}
     zoo.settings["analyses"][0]["level"] = 0.9  # the same probes with other intervals
     zoo.run()
     zoo.change_weights("two")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bias_audit.analyses.analysis import Arrays, Network, Subject
+from bias_audit.analyses.analysis import Network, Subject
 from bias_audit.analyses.probing.cross_fitting import fold_fits
 from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.probing.probes import (
@@ -27,6 +27,7 @@ from bias_audit.analyses.probing.separability import check_layers, probed_layers
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import IntArray
 from bias_audit.backbones.pooling import OutputShape, units
+from bias_audit.cache import Arrays
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest

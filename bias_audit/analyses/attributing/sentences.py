@@ -150,8 +150,8 @@ def densest(shares: Shares, overall: Sequence[Measured | None], alpha: float) ->
             f"For its size, {region.name} has the most attribution of the "
             f"decision about {shares.target} at {shares.layer}: {percent_interval(share)} of it "
             f"({coverage(share.level)}, n = {share.n}) on {percent(area_of(region))} of the "
-            f"image, as the mean of {len(shares.trusted)} methods; {than}, allowing for the choice among "
-            f"{len(found)} regions{decided_at(alpha, share.level)}."
+            f"image, as the mean of {len(shares.trusted)} methods; {than}, allowing for the "
+            f"choice among {len(found)} regions{decided_at(alpha, share.level)}."
         ),
         weight=sureness_above(allowed.value, allowed.lower, area_of(region)),
         estimates={"attribution_share": share},

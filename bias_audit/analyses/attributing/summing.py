@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from bias_audit.analyses.analysis import Arrays, Input, Network, Subject
+from bias_audit.analyses.analysis import Network, Subject
 from bias_audit.analyses.attributing.decision import Decided, TargetsOf
 from bias_audit.analyses.attributing.face_regions import Regions
 from bias_audit.analyses.attributing.methods import Method, MethodSettings, attribute
 from bias_audit.analyses.attributing.sums import Totals
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
+from bias_audit.cache import Arrays, Input
 from bias_audit.progress import Step
 
 _CHUNKS = 4

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bias_audit.analyses.analysis import Arrays, Network, Subject
+from bias_audit.analyses.analysis import Network, Subject
 from bias_audit.analyses.attributing.checks import (
     STAGES,
     curve_areas,
@@ -28,6 +28,7 @@ from bias_audit.analyses.attributing.methods import attribute
 from bias_audit.analyses.attributing.summing import Question, densities, pooled
 from bias_audit.analyses.attributing.sums import Means, Totals
 from bias_audit.arrays import IntArray
+from bias_audit.cache import Arrays
 from bias_audit.progress import Step
 from bias_audit.results.blocks import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate

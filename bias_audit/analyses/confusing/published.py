@@ -15,9 +15,10 @@ from torch.nn.functional import cross_entropy
 
 from bias_audit.activations.extract import resolve_device
 from bias_audit.activations.moments import Moments
-from bias_audit.analyses.analysis import Arrays, Subject
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.targets import Measurable, Target, finest_target, measurable
 from bias_audit.arrays import IntArray
+from bias_audit.cache import Arrays
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Arrays, Head, Subject
+from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.erasing.leace import Eraser, Inputs, Split, fewest_in_a_fold, fitted
 from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
 from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
@@ -19,6 +19,7 @@ from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
+from bias_audit.cache import Arrays
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.progress import Step

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Arrays, Cached, Control, Input, Subject, Workload
+from bias_audit.analyses.analysis import Control, Subject, Workload
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import INTERSECTION, Measurable, Target, measurable
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.cache import Arrays, Cached, Input
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds

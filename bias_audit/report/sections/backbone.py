@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bias_audit.durations import duration
 from bias_audit.report.elements import BlockView, Fact, Failure
 from bias_audit.report.figures.style import PLAIN, Palette, shortened
 from bias_audit.report.sections.drawing import figure_of
@@ -29,7 +30,7 @@ from bias_audit.results.audit import (
     SubjectResult,
 )
 from bias_audit.shapes.catalog import shape_of
-from bias_audit.shapes.printed import count, counted, duration, sentence
+from bias_audit.shapes.printed import count, counted, sentence
 
 
 @dataclass(frozen=True)

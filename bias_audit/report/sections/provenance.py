@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import yaml
 
+from bias_audit.durations import duration
 from bias_audit.report.elements import Fact
 from bias_audit.report.sections.cost import cost
 from bias_audit.report.sections.cover import written_date
 from bias_audit.results.audit import AuditResult
-from bias_audit.shapes.printed import duration
 from bias_audit.shapes.tables import Table
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bias_audit.durations import duration
 from bias_audit.report.elements import Fact
 from bias_audit.report.sections.cover import written_date
 from bias_audit.results.selftest import Outcome, Scale, SelfTest, SelfTestPart, SelfTestRow
-from bias_audit.shapes.printed import count, counted, decimal, duration, percent_interval
+from bias_audit.shapes.printed import count, counted, decimal, percent_interval
 from bias_audit.shapes.tables import Column, Table
 from bias_audit.statistics.estimate import Estimate
 

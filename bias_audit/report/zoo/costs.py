@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from bias_audit.durations import duration
 from bias_audit.report.page import Prose, Section, Tabled, paragraphs
 from bias_audit.results.history.records import Cost, History
-from bias_audit.shapes.printed import count, counted, duration, size
+from bias_audit.shapes.printed import count, counted, size
 from bias_audit.shapes.tables import Column, Table
 
 _MOST_ROWS: Final = 300

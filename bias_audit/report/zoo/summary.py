@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from bias_audit.durations import duration
 from bias_audit.errors import OutputError
 from bias_audit.files import write_text
 from bias_audit.report.damage import damage_named
@@ -19,7 +20,7 @@ from bias_audit.report.zoo.matrix import counts_of
 from bias_audit.results.history.reading import read_history
 from bias_audit.results.history.recording import State
 from bias_audit.results.history.records import Cost, History
-from bias_audit.shapes.printed import counted, duration
+from bias_audit.shapes.printed import counted
 
 MOST_LINES: Final = 25
 _MOST_NOTICES: Final = 12

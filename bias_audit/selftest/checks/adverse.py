@@ -11,12 +11,10 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from bias_audit.analyses.probing.decodability import Comparison, Decodability
-from bias_audit.arrays import Float32Array, IntArray
+from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.groups import Attribute
-from bias_audit.results.selftest import SelfTestPart, SelfTestRow
+from bias_audit.results.selftest import SelfTestRow
 from bias_audit.selftest.checks.null import CRITERIA, criterion_of
 from bias_audit.selftest.simulated import (
     ALPHA,
@@ -28,8 +26,8 @@ from bias_audit.selftest.simulated import (
     is_claimed,
     outcome,
 )
-from bias_audit.selftest.trials import Sizes, Tolerance, Trials, share
-from bias_audit.statistics.estimate import Estimate, allowing_for_choice
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, row, share
+from bias_audit.statistics.estimate import allowing_for_choice
 from bias_audit.statistics.inference import difference
 
 _LAYERS: Final = ("early", "middle", "late")
@@ -75,19 +73,22 @@ CONDITIONS: Final = (
 class Found:
     """What one audit of nothing said."""
 
-    is_measured: bool
-    is_claimed: bool = False
-    fails: tuple[bool, ...] = ()
+    is_claimed: bool
+    fails: tuple[bool, ...]
     """Of the criteria that hold."""
-    passes: tuple[bool, ...] = ()
+    passes: tuple[bool, ...]
     """Whether "lift at most 0" would pass, for each layer."""
-    covered: tuple[tuple[str, bool], ...] = ()
+    covered: tuple[tuple[str, bool], ...]
     """Kind of interval, and whether it covers."""
 
 
 def sample_of(condition: Condition, rng: np.random.Generator) -> Sample:
     """Simulated images whose labels mean nothing, with baselines like the layers."""
-    sizes = np.array(condition.sizes or _pareto(rng), dtype=np.int64)
+    if condition.sizes:
+        sizes = np.array(condition.sizes, dtype=np.int64)
+    else:  # the most of the 20 people have dozens of images
+        drawn = 2 * (1 + rng.pareto(1.16, size=20))
+        sizes = np.clip(np.round(drawn), 1, 60).astype(np.int64)
     clusters = np.repeat(np.arange(len(sizes)), sizes)
     levels = np.arange(len(sizes)) % condition.n_levels
     if condition.rare is not None:
@@ -98,39 +99,24 @@ def sample_of(condition: Condition, rng: np.random.Generator) -> Sample:
     shared = units()
     own, rest = np.sqrt(condition.common), np.sqrt(1 - condition.common)
     layers = {name: (own * shared + rest * units()).astype(np.float32) for name in _LAYERS}
-    drawn = [
-        SimulatedBaseline(
-            "random weights", f"random weights, seed {seed}", by_layer=True, values=v
-        )
-        for seed in (1, 2)
-        for v in [{name: units() for name in _LAYERS}]
-    ]
-    about_images = [
-        SimulatedBaseline(kind, kind, by_layer=False, values={"": values})
-        for kind, values in (
-            ("image quality", quality[:, None].astype(np.float32)),
-            ("pixels", units()),
-        )
-    ]
+    baselines = []
+    for seed in (1, 2):
+        by_layer = {name: units() for name in _LAYERS}
+        name = f"random weights, seed {seed}"
+        baselines.append(SimulatedBaseline("random weights", name, True, by_layer))  # noqa: FBT003
+    described = quality[:, None].astype(np.float32)
+    for kind, values in (("image quality", described), ("pixels", units())):
+        baselines.append(SimulatedBaseline(kind, kind, False, {"": values}))  # noqa: FBT003
     attribute = Attribute("nothing", tuple(f"level {k}" for k in range(condition.n_levels)))
-    return Sample((attribute,), codes[:, None], clusters, layers, (*drawn, *about_images))
-
-
-def _pareto(rng: np.random.Generator) -> IntArray:
-    """Images of 20 people; the most have dozens."""
-    drawn = 2 * (1 + rng.pareto(1.16, size=20))
-    return np.clip(np.round(drawn), 1, 60).astype(np.int64)
+    return Sample((attribute,), codes[:, None], clusters, layers, tuple(baselines))
 
 
 def _units(
-    condition: Condition,
-    clusters: IntArray,
-    quality: npt.NDArray[np.float64],
-    rng: np.random.Generator,
+    condition: Condition, clusters: IntArray, quality: FloatArray, rng: np.random.Generator
 ) -> Float32Array:
     """Noise that images of one person share; the first unit shows image quality."""
 
-    def noise(n: int) -> npt.NDArray[np.float64]:
+    def noise(n: int) -> FloatArray:
         size = (n, _UNITS)
         if condition.tails is None:
             return rng.standard_normal(size)
@@ -145,43 +131,30 @@ def _units(
     return found.astype(np.float32)
 
 
-def audit_of_nothing(condition: Condition, rng: np.random.Generator) -> Found:
-    """What one audit says, and whether it is right."""
+def audit_of_nothing(condition: Condition, rng: np.random.Generator) -> Found | None:
+    """What one audit says, and whether it is right; None where it declines to measure."""
     results = audited(sample_of(condition, rng), rng)
     (result,) = results
     known = [comparison for comparison in result.comparisons if comparison is not None]
     if not known:
-        return Found(is_measured=False)
-    null = [name for name in CRITERIA if not (condition.nuisance and "AUC" in name)]
+        return None
+    has_signal = condition.nuisance > 0
+    null = [name for name in CRITERIA if not (has_signal and "AUC" in name)]
+    ends = difference(known[0].probe, known[-1].probe, level=LEVEL)
+    intervals = [("difference of layers", ends, 0.0)]
+    if not has_signal:
+        for comparison in known:
+            intervals += [("AUC", comparison.estimate, 0.5), ("lift", comparison.lift, 0.0)]
+        if result.best is not None:
+            best, choice = result.best, result.choice
+            auc, lift = (allowing_for_choice(e, choice) for e in (best.estimate, best.lift))
+            intervals += [("AUC of the best layer", auc, 0.5), ("lift at the best layer", lift, 0)]
     return Found(
-        is_measured=True,
         is_claimed=is_claimed(results),
         fails=tuple(outcome(results, criterion_of(n, "nothing")) == "FAIL" for n in null),
-        passes=() if condition.nuisance else tuple(c.lift.upper < 0 for c in known),
-        covered=tuple(_covered(result, known, has_signal=condition.nuisance > 0)),
+        passes=() if has_signal else tuple(c.lift.upper < 0 for c in known),
+        covered=tuple((kind, e.lower <= truth <= e.upper) for kind, e, truth in intervals),
     )
-
-
-def _covered(
-    result: Decodability, known: Sequence[Comparison], *, has_signal: bool
-) -> Iterator[tuple[str, bool]]:
-    yield "difference of layers", _holds(difference(known[0].probe, known[-1].probe, level=LEVEL))
-    if has_signal:
-        return
-    for comparison in known:
-        yield "AUC", _holds(comparison.estimate, 0.5)
-        yield "lift", _holds(comparison.lift)
-    if result.best is not None:
-        best = result.best
-        yield (
-            "AUC of the best layer",
-            _holds(allowing_for_choice(best.estimate, result.choice), 0.5),
-        )
-        yield "lift at the best layer", _holds(allowing_for_choice(best.lift, result.choice))
-
-
-def _holds(found: Estimate, truth: float = 0.0) -> bool:
-    return found.lower <= truth <= found.upper
 
 
 def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
@@ -189,39 +162,27 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
     for condition in CONDITIONS if sizes.adverse else ():
         one = partial(audit_of_nothing, condition)
         every = trials.run(one, sizes.adverse, "adverse", condition.named)
-        yield from _of_condition(f"{condition.named}, four baselines", every)
-
-
-def _of_condition(said: str, every: Sequence[Found]) -> Iterator[SelfTestRow]:
-    made = [found for found in every if found.is_measured]
-    if len(made) < len(every):
-        hits = {"not measured": [[not found.is_measured] for found in every]}
-        yield _row("Audits that decline to measure: too few people", said, hits, _ANY, 1)
-    if made:
-        wrong = {
-            "any claim of decodability": [[found.is_claimed] for found in made],
-            **{
-                f'FAIL of "{name}"': [[found.fails[place]] for found in made]
-                for place, name in enumerate(CRITERIA)
-                if place < len(made[0].fails)
-            },
-        }
-        yield _row("Nothing to find: false claims and FAIL", said, wrong, _FEW, 1.5 * ALPHA)
-        passes = {"lift at most 0": [found.passes for found in made]}
+        made = [found for found in every if found is not None]
+        said = f"{condition.named}, four baselines"
+        if len(made) < len(every):
+            hits = {"not measured": [[found is None] for found in every]}
+            yield _row("Audits that decline to measure: too few people", said, hits, _ANY, 1)
+        if not made:
+            continue
+        wrong = {"any claim of decodability": [[found.is_claimed] for found in made]}
+        for name, fails in zip(CRITERIA, zip(*(f.fails for f in made), strict=True), strict=False):
+            wrong[f'FAIL of "{name}"'] = [[hit] for hit in fails]
+        check = "Nothing to find: false claims and FAIL"
+        yield _row(check, said, wrong, _FEW, 1.5 * ALPHA)
         if made[0].passes:
+            passes = {"lift at most 0": [found.passes for found in made]}
             check = "Wrong PASS of a lift at its margin"
             yield _row(check, said, passes, _FEW_PASS, 0.75 * ALPHA)
-        kinds = dict.fromkeys(kind for kind, _ in made[0].covered)
         covers = {
             kind: [[hit for own, hit in found.covered if own == kind] for found in made]
-            for kind in kinds
+            for kind in dict.fromkeys(kind for kind, _ in made[0].covered)
         }
         yield _row("95 % intervals cover", said, covers, _COVERED, 0.925)
-
-
-def n_trials(sizes: Sizes) -> int:
-    """Simulated audits."""
-    return sizes.adverse * len(CONDITIONS)
 
 
 def _row(
@@ -234,19 +195,8 @@ def _row(
     """One row; the part furthest from what is expected decides."""
     parts = {name: share(np.array(each, dtype=np.float64)) for name, each in hits.items()}
     is_coverage = tolerance.lowest > 0
-    pick = min if is_coverage else max
+    pick, side = (min, "at least") if is_coverage else (max, "at most")
     worst = pick(parts.values(), key=lambda estimate: estimate.value)
-    side = "at least" if is_coverage else "at most"
-    return SelfTestRow(
-        check=check,
-        condition=condition,
-        expected=f"{side} {100 * limit:.3g} %",
-        scale="share",
-        estimate=worst,
-        trials=worst.n,
-        seconds=0,
-        outcome=tolerance.outcome_of_all(worst, parts),
-        parts=tuple(SelfTestPart(name=n, estimate=e) for n, e in parts.items())
-        if len(parts) > 1
-        else (),
-    )
+    expected = f"{side} {100 * limit:.3g} %"
+    verdict = tolerance.outcome_of_all(worst, parts)
+    return row(check, condition, expected, worst, verdict, parts=parts)

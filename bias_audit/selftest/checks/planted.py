@@ -1,17 +1,26 @@
-"""What is planted is found, and measured rightly."""
+"""What is known is found, and measured rightly."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
 
-from bias_audit.results.selftest import SelfTestPart, SelfTestRow
-from bias_audit.selftest.simulated import Design, audited, draw, is_claimed
-from bias_audit.selftest.trials import Sizes, Tolerance, Trials, mean, share
+from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe
+from bias_audit.analyses.targets import targets_of
+from bias_audit.config.schema import Criterion
+from bias_audit.results.margins import POWER, growth, hold
+from bias_audit.results.numbers import Number
+from bias_audit.results.selftest import SelfTestRow
+from bias_audit.selftest.simulated import Design, audited, draw, is_claimed, subject_of
+from bias_audit.selftest.trials import Sizes, Tolerance, Trials, largest, mean, row, share
+from bias_audit.statistics.inference import share_estimate
+from bias_audit.statistics.influence import macro_auc
 
 PER_GROUP = 30
 _FOUND = Tolerance(0.9, 1)
@@ -35,8 +44,7 @@ class Effect:
 
         The means are d * sqrt(2) apart, and the AUC of two Gaussians is Phi(distance / sqrt(2)).
         """
-        separation = separation_of(self.auc)
-        layers = {"early": 0.0, "middle": 0.0, "late": separation}
+        layers = {"early": 0.0, "middle": 0.0, "late": separation_of(self.auc)}
         return Design(self.per_group, layers, n_levels=2)
 
 
@@ -50,42 +58,6 @@ def claims(effect: Effect, rng: np.random.Generator) -> float:
     return float(is_claimed(audited(draw(effect.design, rng), rng)))
 
 
-def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
-    """Power, and the value of the AUC."""
-    yield _power(sizes, trials)
-    yield _accuracy(sizes, trials)
-
-
-def n_trials(sizes: Sizes) -> int:
-    """Of both checks."""
-    return sizes.planted * len(sizes.effects) + sizes.accuracy
-
-
-def _power(sizes: Sizes, trials: Trials) -> SelfTestRow:
-    found = {}
-    for auc in sizes.effects:
-        trial = partial(claims, Effect(auc, PER_GROUP))
-        found[f"AUC {auc:g}"] = share(
-            np.array(trials.run(trial, sizes.planted, "planted", str(auc)))
-        )
-    largest = sizes.effects[-1]
-    strong = found[f"AUC {largest:g}"]
-    return SelfTestRow(
-        check="A planted attribute is claimed to be linearly decodable",
-        condition=f"two groups of {PER_GROUP}, in one of three layers, AUC {largest:g} of the "
-        "best direction",
-        expected="close to 100 % (at least 90 %)",
-        scale="share",
-        estimate=strong,
-        trials=sizes.planted,
-        seconds=0,
-        outcome=_FOUND.outcome(strong),
-        parts=tuple(SelfTestPart(name=name, estimate=e) for name, e in found.items())
-        if len(found) > 1
-        else (),
-    )
-
-
 def deviation(rng: np.random.Generator) -> float:
     """Estimated AUC minus that of the best direction, in a large sample of few units."""
     design = Design(_LARGE, {"late": separation_of(_KNOWN_AUC)}, n_levels=2, n_units=_FEW_UNITS)
@@ -96,16 +68,109 @@ def deviation(rng: np.random.Generator) -> float:
     return found.probe.value - _KNOWN_AUC
 
 
-def _accuracy(sizes: Sizes, trials: Trials) -> SelfTestRow:
-    found = mean(np.array(trials.run(deviation, sizes.accuracy, "accuracy")))
-    return SelfTestRow(
-        check="AUC of a planted attribute, minus its known value",
-        condition=f"two groups of {_LARGE}, {_FEW_UNITS} units, AUC {_KNOWN_AUC:g} of the best "
-        "direction",
-        expected="0 (within 0.02)",
-        scale="number",
-        estimate=found,
-        trials=sizes.accuracy,
-        seconds=0,
-        outcome=_CLOSE.outcome(found),
+def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
+    """Power, and the value of the AUC."""
+    power = {}
+    for auc in sizes.effects:
+        one = partial(claims, Effect(auc, PER_GROUP))
+        made = trials.run(one, sizes.planted, "planted", str(auc))
+        power[f"AUC {auc:g}"] = share(np.array(made))
+    strongest = f"AUC {sizes.effects[-1]:g}"
+    yield row(
+        "A planted attribute is claimed to be linearly decodable",
+        f"two groups of {PER_GROUP}, in one of three layers, {strongest} of the best direction",
+        "close to 100 % (at least 90 %)",
+        power[strongest],
+        _FOUND.outcome(power[strongest]),
+        parts=power,
     )
+    found = mean(np.array(trials.run(deviation, sizes.accuracy, "accuracy")))
+    yield row(
+        "AUC of a planted attribute, minus its known value",
+        f"two groups of {_LARGE}, {_FEW_UNITS} units, AUC {_KNOWN_AUC:g} of the best direction",
+        "0 (within 0.02)",
+        found,
+        _CLOSE.outcome(found),
+        scale="number",
+    )
+
+
+_PER_LEVEL = 60
+_AGREES = Tolerance(0, 0.005)
+
+
+def disagreement(rng: np.random.Generator) -> float:
+    """Difference of the macro AUC of one simulated audit from that by scikit-learn.
+
+    Both fit logistic regressions to the same folds with the same strengths.
+    """
+    sample = draw(Design(_PER_LEVEL, {"layer": float(rng.uniform(0, 2))}), rng)
+    subject = subject_of(sample, int(rng.integers(2**31)))
+    (target,) = targets_of(subject.faces.table)
+    found = probe(subject, ProbeSpec(target, "layer", ProbeSettings()))
+    scores, units = found.scores, sample.by_layer["layer"].astype(np.float64)
+    units = (units - units.mean(axis=0)) / units.std(axis=0)
+    other = np.empty(scores.probabilities.shape)
+    for fold, strength in enumerate(found.strengths):
+        inside = scores.folds == fold
+        regression = LogisticRegression(C=float(strength), tol=1e-8, max_iter=10_000)
+        regression.fit(units[~inside], scores.codes[~inside])
+        other[inside] = regression.predict_proba(units[inside])
+    ours = macro_auc(scores.probabilities, scores.codes, scores.folds)
+    theirs = macro_auc(other, scores.codes, scores.folds)
+    if ours is None or theirs is None:
+        raise ValueError("expected images of every group in some fold")
+    return abs(ours.value - theirs.value)
+
+
+def engine_rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
+    """The largest difference from scikit-learn."""
+    found = largest(np.array(trials.run(disagreement, sizes.engine, "engine")))
+    yield row(
+        "Macro AUC of the probes against scikit-learn's, largest difference",
+        f"same folds and C, three groups of {_PER_LEVEL}, no to strong signal",
+        "0 (at most 0.005)",
+        found,
+        _AGREES.outcome(found),
+        scale="number",
+    )
+
+
+_TRUE: Final = 0.8
+_MARGIN: Final = 0.7
+_SEEN: Final = 50
+_NEAR: Final = Tolerance(POWER - 0.04, POWER + 0.04)
+_CRITERION: Final = Criterion(
+    name="recall is high",
+    quantity="recall",
+    target="any",
+    at_least=_MARGIN,
+    rationale="Its true value lies within the margin.",
+)
+
+
+def _number(hits: int, n: int) -> Number:
+    right = np.arange(n) < hits
+    found = share_estimate(right, np.arange(n), level=0.95)
+    return Number("simulated", "", 0, 0, "share", "share", "target", "layer", estimate=found)
+
+
+def decides(rng: np.random.Generator) -> float:
+    """1 if as many images as were said to decide do so; the value seen first is the true one."""
+    seen = _number(round(_TRUE * _SEEN), _SEEN)
+    n = round(_SEEN * growth(_CRITERION, seen, 1))
+    made = hold(_CRITERION, (_number(int(rng.binomial(n, _TRUE)), n),))
+    return float(bool(made.passing or made.failing))
+
+
+def deciding_rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
+    """The share of repetitions that decide."""
+    if sizes.deciding:
+        found = share(np.array(trials.run(decides, sizes.deciding, "deciding")))
+        yield row(
+            "The images that would decide a criterion do so",
+            f"a share of {_TRUE:g} against a margin of {_MARGIN:g}",
+            f"{100 * POWER:g} % (within 4 points)",
+            found,
+            _NEAR.outcome(found),
+        )

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -60,19 +60,36 @@ class Params(Strict):
 
 
 def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) -> Iterator[Done]:
-    ray = _imported()
+    try:  # Ray is an extra: only those who ask for it need it
+        ray = import_module("ray")
+    except ImportError as error:
+        raise OutputError(
+            "executor ray: expected the package ray, which is not installed; "
+            "pip install 'bias-audit[ray]'"
+        ) from error
     with _connected(ray, params, progress):
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(
+            n.get("CPU", 0) >= params.cpus and n.get("GPU", 0) >= params.gpus for n in nodes
+        ):
+            progress.say(  # a cluster that grows may get such a node
+                f"No node of the cluster has {params.cpus:g} cores and {params.gpus:g} GPUs at "
+                "once: audits wait for one that does; interrupt, and lower executor.cpus or "
+                "executor.gpus, if none will join"
+            )
+        environment = {}
+        if "site-packages" not in _ROOT.parts:  # workers import a checkout as the command does
+            paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
         remote = ray.remote(
             num_cpus=params.cpus,
             num_gpus=params.gpus,
             max_retries=params.retries,
             retry_exceptions=False,
-            runtime_env=_environment(),
+            runtime_env=environment,
         )(_work_remotely)
-        _tell_if_too_large(ray, params, progress)
-        here = _Here(Path.cwd(), software_of(_CODE).code)
-        threads = max(1, int(params.cpus))
-        waiting = {remote.remote(work, task, threads, here): task for task in tasks}
+        code, threads = software_of(_CODE).code, max(1, int(params.cpus))
+        waiting = {remote.remote(work, task, threads, Path.cwd(), code): task for task in tasks}
         progress.say(f"{len(tasks)} audits handed to the cluster")
         try:
             yield from _collected(ray, waiting, progress)
@@ -82,65 +99,31 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
             raise
 
 
-@dataclass(frozen=True)
-class _Here:
-    """What a worker must have in common with the command."""
-
-    folder: Path
-    code: str
-
-    def missing(self) -> str | None:
-        """What the node of this process lacks."""
-        node = socket.gethostname()
-        if not self.folder.is_dir():
-            return (
-                f"node {node} does not see {self.folder}, where the command runs; expected a file "
-                "system that all nodes of the cluster share"
-            )
-        if software_of(_CODE).code != self.code:
-            return (
-                f"node {node} has other code of bias-audit, in {_ROOT}; expected that of the "
-                "command: install the same release on all nodes, and start Ray again"
-            )
-        return None
-
-
-def _environment() -> dict[str, Any]:
-    """Workers import the code of the command also where it is a checkout, not installed."""
-    if "site-packages" in _ROOT.parts:
-        return {}
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
-
-
-def _work_remotely(work: Work, task: Task, threads: int, here: _Here) -> Done:
-    """Runs on a worker, where relative paths mean what they mean to the command.
+def _work_remotely(work: Work, task: Task, threads: int, folder: Path, code: str) -> Done:
+    """Runs on a worker, where relative paths mean what they mean to the command in its folder.
 
     Its lines are shown where the command runs.
     """
-    if (why := here.missing()) is not None:
+    why, node = None, socket.gethostname()
+    if not folder.is_dir():
+        why = (
+            f"node {node} does not see {folder}, where the command runs; expected a file "
+            "system that all nodes of the cluster share"
+        )
+    elif software_of(_CODE).code != code:
+        why = (
+            f"node {node} has other code of bias-audit, in {_ROOT}; expected that of the "
+            "command: install the same release on all nodes, and start Ray again"
+        )
+    if why is not None:
         return Done(task.key, 0.0, error=why, is_refused=True)
     torch.set_num_threads(threads)
-    with chdir(here.folder):
+    with chdir(folder):
         return work(task, LineProgress(task.label))
 
 
-def _tell_if_too_large(ray: Any, params: Params, progress: Progress) -> None:
-    """An audit that no node can hold waits; a cluster that grows may get such a node."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = any(
-        node.get("CPU", 0) >= params.cpus and node.get("GPU", 0) >= params.gpus for node in nodes
-    )
-    if not fits:
-        progress.say(
-            f"No node of the cluster has {params.cpus:g} cores and {params.gpus:g} GPUs at once: "
-            "audits wait for one that does; interrupt, and lower executor.cpus or executor.gpus, "
-            "if none will join"
-        )
-
-
 def _collected(ray: Any, waiting: dict[Any, Task], progress: Progress) -> Iterator[Done]:
-    began = told = time.monotonic()
+    began = said = time.monotonic()
     total = len(waiting)
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=_POLL_SECONDS)
@@ -149,8 +132,8 @@ def _collected(ray: Any, waiting: dict[Any, Task], progress: Progress) -> Iterat
             done = _outcome(ray, reference, task, time.monotonic() - began)
             progress.say(f"{total - len(waiting)} of {total}: {task.label} ended")
             yield done
-        if time.monotonic() - told > _TOLD_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - said > _TOLD_SECONDS:
+            said = time.monotonic()
             progress.say(f"{total - len(waiting)} of {total} audits ended")
 
 
@@ -173,28 +156,26 @@ def _outcome(ray: Any, reference: Any, task: Task, seconds: float) -> Done:
     return done
 
 
-def _imported() -> Any:
-    """Ray is an extra: only those who ask for it need it."""
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise OutputError(
-            "executor ray: expected the package ray, which is not installed; "
-            "pip install 'bias-audit[ray]'"
-        ) from error
-
-
 @contextmanager
 def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    where = params.address or "a cluster of this machine"
+    address = params.address
+    where = address or "a cluster of this machine"
     progress.say(f"Connecting to {where}")
+    options: dict[str, Any] = {
+        "address": address,
+        "log_to_driver": True,
+        "logging_level": "WARNING",
+    }
+    if address is None and not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit tells nobody of itself
+        options |= {"object_store_memory": _STORE_BYTES, "include_dashboard": False}
     ours = signal.getsignal(signal.SIGTERM)
     try:
-        _refuse_if_closed(ray, params.address)
-        ray.init(**_asked(params.address))
+        _refuse_if_closed(ray, address)
+        ray.init(**options)
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise OutputError(
             f"executor ray: no cluster could be reached at {where} ({_first_line(error)}); start "
@@ -205,14 +186,6 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _asked(address: str | None) -> dict[str, Any]:
-    common = {"address": address, "log_to_driver": True, "logging_level": "WARNING"}
-    if address is not None or os.environ.get("RAY_ADDRESS"):
-        return common
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit tells nobody of itself
-    return {**common, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
 
 
 def _refuse_if_closed(ray: Any, address: str | None) -> None:
