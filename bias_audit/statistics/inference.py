@@ -29,6 +29,7 @@ _NO_SPREAD = 1e-9
 _BLOCK = 512
 _CHOICE_DRAWS = 20_000
 _TINY = float(np.finfo(np.float64).tiny)
+_NEAREST_ONE = 1 - 1e-9
 _LARGEST_SCORE = 37.0
 """Normal scores beyond have p-values below the smallest float."""
 
@@ -433,3 +434,21 @@ def joint_draws(
     alone = np.flatnonzero(~has_spread)
     draws[:, alone] = rng.standard_normal((n_draws, len(alone)))
     return draws
+
+
+def correlation_estimate(measured: Measured, *, level: float) -> Estimate:
+    """A correlation with an interval that is symmetric on Fisher's z scale, so within [-1, 1]."""
+    value = float(np.clip(measured.value, -_NEAREST_ONE, _NEAREST_ONE))
+    half = quantile_for(measured, level) * measured.standard_error / (1 - value**2)
+    lower, upper = (float(np.tanh(np.arctanh(value) + side * half)) for side in (-1, 1))
+    return Estimate(
+        measured.value,
+        min(lower, measured.value),
+        max(upper, measured.value),
+        level=level,
+        n=measured.n,
+        method=f"clustered influence on Fisher's z scale, Student's t, {measured.unit}",
+        freedom=measured.freedom,
+        clusters=measured.clusters,
+        choice=measured.choice,
+    )

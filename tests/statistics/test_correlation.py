@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bias_audit.statistics.inference import Measured, by_cluster
-from bias_audit.statistics.ranking import correlation_estimate, pearson
+from bias_audit.statistics.inference import Measured, by_cluster, correlation_estimate
+from bias_audit.statistics.influence import pearson
 
 
 def _measured(x: np.ndarray, y: np.ndarray, clusters: np.ndarray) -> Measured:

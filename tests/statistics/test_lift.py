@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bias_audit.arrays import FloatArray
+from bias_audit.statistics.comparison import lift_over
 from bias_audit.statistics.inference import Measured, estimate
-from bias_audit.statistics.influence import lift_over
 
 N = 200
 ERROR = 0.02

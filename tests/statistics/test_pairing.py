@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bias_audit.arrays import FloatArray
-from bias_audit.statistics.clusters import UnitsOf, join
+from bias_audit.statistics.comparison import UnitsOf, join
 from bias_audit.statistics.inference import Measured, independent_difference
 from bias_audit.statistics.inference import estimate as interval_of
 

@@ -8,8 +8,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from bias_audit.statistics.comparison import groups_alike, standings
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.ranking import groups_alike, standings
 
 Z = 1.959963984540054
 

@@ -18,9 +18,9 @@ from bias_audit.results.blocks import (
     Finding,
     TrustMeasure,
 )
+from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
-from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 Rank = tuple[int, int]

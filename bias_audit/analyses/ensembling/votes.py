@@ -33,6 +33,7 @@ from bias_audit.results.blocks import (
     VoteGroup,
     Voter,
 )
+from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -42,7 +43,6 @@ from bias_audit.statistics.inference import (
     normal_score,
 )
 from bias_audit.statistics.multiplicity import NAMES, Resampled, is_rejected, smallest_attainable
-from bias_audit.statistics.ranking import standings
 from bias_audit.statistics.sureness import sureness, weight_of
 
 _NO_SPREAD: Final = 1e-9

@@ -29,8 +29,14 @@ from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Group
 from bias_audit.results.blocks import Finding, GroupRow, GroupTable, UnitMap
-from bias_audit.statistics.inference import Measured, difference, independent_difference
-from bias_audit.statistics.ranking import correlation_estimate, pearson, standings
+from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.inference import (
+    Measured,
+    correlation_estimate,
+    difference,
+    independent_difference,
+)
+from bias_audit.statistics.influence import pearson
 from bias_audit.statistics.sureness import sureness, weight_of
 
 Arrays = dict[str, npt.NDArray[Any]]

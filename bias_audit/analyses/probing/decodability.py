@@ -24,6 +24,7 @@ from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
 from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint
 from bias_audit.statistics.bootstrap import compared_with_a_further_draw, mean_of
+from bias_audit.statistics.comparison import lift_over
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -35,7 +36,6 @@ from bias_audit.statistics.inference import (
     p_above,
     quantile_of,
 )
-from bias_audit.statistics.influence import lift_over
 from bias_audit.statistics.multiplicity import max_t
 
 GUESSING = "guessing"

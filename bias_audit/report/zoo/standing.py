@@ -16,7 +16,7 @@ from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
 from bias_audit.results.history.records import History
-from bias_audit.statistics.ranking import Standing, groups_alike, standings
+from bias_audit.statistics.comparison import Standing, groups_alike, standings
 
 ALPHA: Final = 0.05
 _MOST_GROUPED: Final = 30

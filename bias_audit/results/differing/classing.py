@@ -12,7 +12,7 @@ from bias_audit.config.schema import Better, Changes, Criterion
 from bias_audit.results.contributions import Contributions, MeasureKey
 from bias_audit.results.differing.comparables import Comparable
 from bias_audit.results.differing.shapes import ChangeOutcome
-from bias_audit.statistics.clusters import Joined, UnitsOf, join
+from bias_audit.statistics.comparison import Joined, UnitsOf, join
 from bias_audit.statistics.estimate import Estimate, at_level, interval_at, p_of_no_difference
 from bias_audit.statistics.inference import difference, independent_difference
 from bias_audit.statistics.multiplicity import adjusted, is_rejected
