@@ -15,9 +15,9 @@ from bias_audit.errors import OutputError
 from bias_audit.files import remove_partial, writing
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
-from bias_audit.results.history.latest import LatestAudit, all_audits
-from bias_audit.results.history.recording import RunFolder, mark_pruned, rebuild
-from bias_audit.results.history.soundness import damage_of, move_aside
+from bias_audit.results.history.opening import damage_of, move_aside
+from bias_audit.results.history.reading import Audit, all_audits
+from bias_audit.results.history.recording import mark_pruned, record_folder
 from bias_audit.results.store import read_audit
 from bias_audit.zoo.entries import DATABASE, Entry, locked, run_folders
 
@@ -87,8 +87,8 @@ def _is_listed(key: tuple[str, str], entries: Sequence[Entry]) -> bool:
 
 
 def _beyond(
-    keep: Retention, audits: Sequence[LatestAudit], now: datetime, *, listed: bool
-) -> Iterator[LatestAudit]:
+    keep: Retention, audits: Sequence[Audit], now: datetime, *, listed: bool
+) -> Iterator[Audit]:
     """Audits of one entry that are not kept; of an entry of the config, never the newest."""
     for place, audit in enumerate(audits):
         age = now - datetime.fromisoformat(audit.started)
@@ -171,7 +171,8 @@ def _put_in(zoo: ZooConfig, entry: Entry, folder: Path, progress: Progress) -> N
         progress.say(f"{folder} is left alone: {error}")
         return
     _report(zoo, folder, progress)
-    rebuild(zoo.folder / DATABASE, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
+    database, label = zoo.folder / DATABASE, entry.label
+    record_folder(database, folder, zoo=zoo.name, dataset=entry.dataset, entry=label)
     progress.say(f"{folder} was finished before and is put into the history now")
 
 

@@ -15,8 +15,8 @@ from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
 from bias_audit.progress import Progress, Step
-from bias_audit.results.history.latest import all_audits, last_run, latest_audits, told_audits
-from bias_audit.results.history.recording import EntryState, RunFolder, rebuild, record_run
+from bias_audit.results.history.reading import all_audits, last_run, latest_audits, told_audits
+from bias_audit.results.history.recording import EntryState, record_folder, record_run
 from bias_audit.zoo.entries import DATABASE, Entry, entries, locked, next_folder, perform
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.recovery import recover
@@ -217,7 +217,9 @@ def _kept(
         progress.say(f"{entry.label} on {entry.dataset}: {done.error}")
     if not (folder / "audit.json").exists():
         return _Made(done, None)
-    (audit_id,) = rebuild(database, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
+    audit_id = record_folder(
+        database, folder, zoo=zoo.name, dataset=entry.dataset, entry=entry.label
+    )
     return _Made(done, audit_id)
 
 

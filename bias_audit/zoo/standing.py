@@ -18,8 +18,7 @@ from bias_audit.files import sha256_of
 from bias_audit.progress import Progress
 from bias_audit.report.changes.render import write_diff
 from bias_audit.results.diff import diff
-from bias_audit.results.history.latest import LatestAudit, all_audits, latest_audits
-from bias_audit.results.history.opening import reading_from
+from bias_audit.results.history.reading import Audit, all_audits, compared_audits, latest_audits
 from bias_audit.results.history.recording import record_diff
 from bias_audit.results.opening import open_audited
 from bias_audit.results.store import read_audit
@@ -47,7 +46,7 @@ def compare_new(
         OutputError: The disk refuses.
     """
     database = zoo.folder / DATABASE
-    known, compared = all_audits(database, zoo.name), _compared(database)
+    known, compared = all_audits(database, zoo.name), compared_audits(database)
     gates = []
     for entry in entries:
         audits = known.get(entry.key, [])
@@ -66,9 +65,7 @@ def compare_new(
     return tuple(gates)
 
 
-def _compare(
-    zoo: ZooConfig, database: Path, before: LatestAudit, after: LatestAudit
-) -> tuple[str, ...]:
+def _compare(zoo: ZooConfig, database: Path, before: Audit, after: Audit) -> tuple[str, ...]:
     cache = zoo.output.cache
     found = diff(
         open_audited(before.folder, cache=cache),
@@ -78,14 +75,6 @@ def _compare(
     write_diff(found, after.folder)
     record_diff(database, before.id, after.id, json.loads(found.model_dump_json()))
     return () if found.gate.outcome == "open" else found.gate.reasons
-
-
-def _compared(database: Path) -> frozenset[int]:
-    """Audits that were held against an earlier one."""
-    if not database.exists():
-        return frozenset()
-    with reading_from(database) as connection:
-        return frozenset(row[0] for row in connection.execute("SELECT after_id FROM diffs"))
 
 
 _FAILED = "failed"
@@ -101,7 +90,7 @@ class Standing:
     "blocked": its faces or its settings are refused, so it cannot be audited."""
     reasons: tuple[str, ...] = ()
     """Why it is not fresh."""
-    latest: LatestAudit | None = None
+    latest: Audit | None = None
     plan: Plan | None = None
     faces: Faces | None = None
     """Those it would be audited on; None where it is blocked."""
@@ -149,7 +138,7 @@ def _faces(entry: Entry, plan: Plan, looked_at: dict[str, Faces], progress: Prog
 
 
 def _reasons(
-    policy: Policy, latest: LatestAudit, plan: Plan, faces: Faces, now: datetime
+    policy: Policy, latest: Audit, plan: Plan, faces: Faces, now: datetime
 ) -> Iterator[str]:
     if latest.outcome == _FAILED:
         yield "an analysis of its last audit failed"
@@ -177,7 +166,7 @@ _TOLD = {
 }
 
 
-def _damage(latest: LatestAudit) -> Iterator[str]:
+def _damage(latest: Audit) -> Iterator[str]:
     """A pruned folder is no damage: the history keeps what it held."""
     path = latest.folder / "audit.json"
     if latest.is_pruned:
@@ -190,7 +179,7 @@ def _damage(latest: LatestAudit) -> Iterator[str]:
 
 
 def _details(
-    kind: str, latest: LatestAudit, before: Mapping[str, str], today: Mapping[str, str], plan: Plan
+    kind: str, latest: Audit, before: Mapping[str, str], today: Mapping[str, str], plan: Plan
 ) -> str:
     if kind == "packages":
         changed = [

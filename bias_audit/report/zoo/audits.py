@@ -8,7 +8,7 @@ from typing import Final
 from bias_audit.report.numbers import count, duration
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import shape_of
-from bias_audit.results.history.records import Audit, History
+from bias_audit.results.history.reading import Audit, History
 
 _MOST: Final = 300
 """Earlier audits listed, the newest."""
@@ -59,7 +59,7 @@ def _row(audit: Audit, links: Links) -> AuditRow:
         shape=shape_of(audit.outcome),
         images=count(audit.n_images),
         duration=duration(audit.seconds),
-        folder=audit.folder,
+        folder=audit.folder.as_posix(),
         link=links.report(audit),
         is_pruned=audit.is_pruned,
     )

@@ -10,7 +10,8 @@ from typing import Final
 from bias_audit.report.elements import Column, Table
 from bias_audit.report.numbers import count, counted, interval, signed_interval
 from bias_audit.report.zoo.links import Links
-from bias_audit.results.history.records import Audit, Change, Diff, History
+from bias_audit.results.history.reading import Audit, Diff, History
+from bias_audit.results.history.tables import ChangeRow
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
 _TOLD: Final = ("worse", "improved", "higher", "lower")
@@ -53,7 +54,7 @@ def changes(history: History, links: Links) -> ChangesView:
         return ChangesView((), None, ())
     moved = sorted(
         ((audits[diff.after_id], change) for diff in diffs for change in _moved(diff)),
-        key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference.value)),
+        key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference)),
     )
     notes: tuple[str, ...] = ()
     if len(moved) > _MOST:
@@ -64,7 +65,7 @@ def changes(history: History, links: Links) -> ChangesView:
     return ChangesView(_overview(diffs, audits, links), _largest(moved[:_MOST]), notes)
 
 
-def _moved(diff: Diff) -> Iterator[Change]:
+def _moved(diff: Diff) -> Iterator[ChangeRow]:
     return (change for change in diff.changes if change.outcome in _TOLD)
 
 
@@ -93,7 +94,7 @@ def _differing(diff: Diff) -> str:
     return "\n".join(f"{cause.name}: {cause.detail}" for cause in causes) or "nothing recorded"
 
 
-def _largest(moved: list[tuple[Audit, Change]]) -> Table | None:
+def _largest(moved: list[tuple[Audit, ChangeRow]]) -> Table | None:
     if not moved:
         return None
     return Table(
@@ -112,9 +113,9 @@ def _largest(moved: list[tuple[Audit, Change]]) -> Table | None:
     )
 
 
-def _row(audit: Audit, change: Change) -> tuple[str, ...]:
+def _row(audit: Audit, change: ChangeRow) -> tuple[str, ...]:
     lift = "lift of " if change.of_what == "lift" else ""
-    group = "" if change.group is None else f", {change.group},"
+    group = "" if change.group_name is None else f", {change.group_name},"
     paired = "paired" if change.is_paired else "unpaired"
     return (
         change.backbone,
@@ -122,7 +123,7 @@ def _row(audit: Audit, change: Change) -> tuple[str, ...]:
         f"{lift}{change.quantity} of {change.target}{group} at {change.layer}",
         interval(change.before),
         interval(change.after),
-        signed_interval(change.difference),
+        signed_interval(change.difference_estimate),
         f"{change.margin:g}",
         f"{change.outcome} ({paired})",
     )

@@ -14,7 +14,7 @@ from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.profiles import Profile, profiles_figure
-from bias_audit.results.history.records import History
+from bias_audit.results.history.reading import History
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bias_audit.report.numbers import counted, coverage, interval, sentence, sig
 from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
-from bias_audit.results.history.records import History
+from bias_audit.results.history.reading import History
 from bias_audit.statistics.comparison import Standing, groups_alike, standings
 
 ALPHA: Final = 0.05
@@ -128,7 +128,7 @@ def _table(question: Question, found: _Ranked) -> Table:
                 " ".join(groups),
                 interval(dots.highest.estimate),
                 dots.highest.layer,
-                signed_interval(dots.highest.lift),
+                signed_interval(dots.highest.lift_estimate),
                 dots.highest.strongest or "no baseline",
                 interval(dots.last.estimate),
                 told_ranks(found.last[place]),

@@ -18,7 +18,7 @@ from bias_audit.report.zoo.matrix import MatrixView, counts_of, matrices
 from bias_audit.report.zoo.profiles import CurvesView, profiles
 from bias_audit.report.zoo.standing import StandingView, standing
 from bias_audit.report.zoo.trends import lines_of, trends
-from bias_audit.results.history.records import History
+from bias_audit.results.history.reading import History
 
 
 @dataclass(frozen=True)
