@@ -16,7 +16,7 @@ from bias_audit.report.html import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.render import render
 from bias_audit.report.verifying.fonts import check_glyphs
-from bias_audit.report.verifying.glyphs import PageReader
+from bias_audit.report.verifying.pages import PageReader
 from bias_audit.report.view import audit_view
 from bias_audit.results.store import read_audit
 
