@@ -72,7 +72,11 @@ def verify_report(path: Path, *, run: Path | None = None) -> Verified:
     """
     opened = open_report(path)
     digest = hashlib.sha256(opened.data).hexdigest()
-    checks = [_container(opened), _printed_digest(opened, digest)]
+    drawn = plain("".join(text for page in opened.pages for text in page.marked.values()))
+    is_printed = digest in drawn
+    end = "the one printed" if is_printed else "not printed on any page"
+    said = f"SHA-256 {digest} of the embedded audit.json is {end}"
+    checks = [_container(opened), Check("digest", holds=is_printed, told=said)]
     if run is not None:
         checks.append(_same_run(run, digest))
     try:
@@ -123,14 +127,6 @@ def _container(opened: OpenedReport) -> Check:
             "font that has them (output.fonts)"
         )
     return _check("file", (*wrong, *opened.boxes), told, otherwise)
-
-
-def _printed_digest(opened: OpenedReport, digest: str) -> Check:
-    drawn = plain("".join(text for page in opened.pages for text in page.marked.values()))
-    holds = digest in drawn
-    end = "the one printed" if holds else "not printed on any page"
-    told = f"SHA-256 {digest} of the embedded audit.json is {end}"
-    return Check("digest", holds=holds, told=told)
 
 
 def _same_run(run: Path, digest: str) -> Check:

@@ -102,7 +102,8 @@ def _migrate(connection: sqlite3.Connection, database: Path, migrations: Sequenc
     if version == len(migrations):
         return
     statement = ""  # one by one: `executescript` would commit what is open
-    for line in "\n".join(migrations[version:]).splitlines(keepends=True):
+    scripts = migrations[version:] if version else migrations[:1]
+    for line in "\n".join(scripts).splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
             connection.execute(statement.strip())

@@ -54,12 +54,11 @@ def record_audit(
     home = database.parent.resolve()
     place = Path(os.path.relpath((home / folder).resolve(), home))
     with writing_to(database) as connection:
-        known = connection.execute(
-            "UPDATE audits SET folder = ?, is_pruned = 0 WHERE audit_sha256 = ? RETURNING id",
-            (place.as_posix(), audit_sha256),
-        ).fetchone()
-        if known is not None:
-            return int(known[0])
+        same = "SELECT id FROM audits WHERE audit_sha256 = ?"
+        for (known,) in connection.execute(same, (audit_sha256,)).fetchall():
+            renewed = "UPDATE audits SET folder = ?, is_pruned = 0 WHERE id = ?"
+            connection.execute(renewed, (place.as_posix(), known))
+            return int(known)
         record, data = result.provenance, result.data
         audit = tables.AuditRow.of(
             record,

@@ -419,7 +419,9 @@ FROM peaks WHERE is_highest
 ORDER BY zoo, dataset, entry, backbone, quantity, target, started;
 """
 
+# The classes right below `Row`, one for each table, come in the order of their declaration.
 MIGRATIONS: Final = ("\n\n".join((*map(definition, Row.__subclasses__()), _INDEX, _VIEWS)),)
-"""Scripts that lead from each schema version to the next; the first from an empty file."""
+"""The first script makes the tables of today in an empty file; the one at place n, for older
+files, leads from schema version n to n + 1."""
 VERSION: Final = len(MIGRATIONS)
 """SQLite's `user_version` of a history of today."""
