@@ -14,9 +14,9 @@ from bias_audit.errors import OutputError
 from bias_audit.files import remove_partial, writing
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
-from bias_audit.results.history.latest import LatestAudit, all_audits
-from bias_audit.results.history.recording import RunFolder, mark_pruned, rebuild
-from bias_audit.results.history.soundness import damage_of, move_aside
+from bias_audit.results.history.opening import damage_of, move_aside
+from bias_audit.results.history.reading import Audit, all_audits
+from bias_audit.results.history.recording import mark_pruned, record_folder
 from bias_audit.results.store import read_audit
 from bias_audit.zoo.entries import DATABASE, Entry, run_folders, zoo_locked
 
@@ -84,8 +84,8 @@ def prune(
 
 
 def _beyond(
-    keep: Retention, audits: Sequence[LatestAudit], now: datetime, *, listed: bool
-) -> Iterator[LatestAudit]:
+    keep: Retention, audits: Sequence[Audit], now: datetime, *, listed: bool
+) -> Iterator[Audit]:
     """Audits of one entry that are not kept; of an entry of the config, never the newest."""
     for place, audit in enumerate(audits):
         age = now - datetime.fromisoformat(audit.started)
@@ -144,7 +144,7 @@ def recover(zoo: ZooConfig, entries: Sequence[Entry], progress: Progress) -> Non
                 progress.say(f"{folder} is left alone: {error}")
                 continue
             _report(zoo, folder, progress)
-            rebuild(database, [RunFolder(folder, zoo.name, entry.dataset, entry.label)])
+            record_folder(database, folder, zoo=zoo.name, dataset=entry.dataset, entry=entry.label)
             progress.say(f"{folder} was finished before and is put into the history now")
         if entry.key in known and not known[entry.key][0].is_pruned:
             _report(zoo, known[entry.key][0].folder, progress)

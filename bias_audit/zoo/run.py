@@ -15,8 +15,8 @@ from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
 from bias_audit.progress import Progress, Step
-from bias_audit.results.history.latest import all_audits, last_run, latest_audits, told_audits
-from bias_audit.results.history.recording import EntryState, RunFolder, rebuild, record_run
+from bias_audit.results.history.reading import all_audits, last_run, latest_audits, told_audits
+from bias_audit.results.history.recording import EntryState, record_folder, record_run
 from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.recovery import recover
@@ -189,7 +189,7 @@ def _made(
             progress.say(f"{label} on {dataset}: {done.error}")
         folder, audit_id = tasks[done.key].folder, None
         if (folder / "audit.json").exists():
-            (audit_id,) = rebuild(database, [RunFolder(folder, zoo.name, dataset, label)])
+            audit_id = record_folder(database, folder, zoo=zoo.name, dataset=dataset, entry=label)
         yield done, audit_id
 
 

@@ -17,8 +17,7 @@ from bias_audit.files import sha256_of
 from bias_audit.progress import Progress
 from bias_audit.report.changes.page import write_diff
 from bias_audit.results.diff import diff
-from bias_audit.results.history.latest import LatestAudit, all_audits, latest_audits
-from bias_audit.results.history.opening import reading_from
+from bias_audit.results.history.reading import Audit, all_audits, compared_audits, latest_audits
 from bias_audit.results.history.recording import record_diff
 from bias_audit.results.opening import open_audited
 from bias_audit.results.store import read_audit
@@ -42,10 +41,7 @@ def compare_new(
     """
     database, cache = zoo.folder / DATABASE, zoo.output.cache
     known = all_audits(database, zoo.name)
-    compared: set[int] = set()
-    if database.exists():
-        with reading_from(database) as connection:
-            compared = {row[0] for row in connection.execute("SELECT after_id FROM diffs")}
+    compared = compared_audits(database)
     gates: list[str] = []
     for entry in entries:
         audits = known.get(entry.key, [])
@@ -80,7 +76,7 @@ class Standing:
     "blocked": its faces or its settings are refused, so it cannot be audited."""
     reasons: tuple[str, ...] = ()
     """Why it is not fresh."""
-    latest: LatestAudit | None = None
+    latest: Audit | None = None
     plan: Plan | None = None
     faces: Faces | None = None
     """Those it would be audited on; None where it is blocked."""
@@ -127,7 +123,7 @@ _REASONS = {
 
 
 def _reasons(
-    policy: Policy, latest: LatestAudit, plan: Plan, faces: Faces, now: datetime
+    policy: Policy, latest: Audit, plan: Plan, faces: Faces, now: datetime
 ) -> Iterator[str]:
     """Why an audit does not hold any more."""
     if latest.outcome == "failed":
@@ -151,7 +147,7 @@ def _reasons(
         yield f"age: audited {age.days} days ago, policy.max_age_days is {policy.max_age_days:g}"
 
 
-def _changed(kind: str, latest: LatestAudit, today: Mapping[str, str], plan: Plan) -> list[str]:
+def _changed(kind: str, latest: Audit, today: Mapping[str, str], plan: Plan) -> list[str]:
     """Which packages, stages or sections of the config are others, where that can be said."""
     if kind == "packages":
         return [

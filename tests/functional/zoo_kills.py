@@ -33,7 +33,7 @@ _STAGES: Final = {
     "write_audit": "results",
     "run": "results",
     "render": "report",
-    "rebuild": "history",
+    "record_folder": "history",
     "compare_new": "comparison",
     "record_run": "run record",
     "write_zoo_report": "zoo report",

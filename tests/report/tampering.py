@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import pikepdf
 from pikepdf import Array, Dictionary, Name, Operator, Pdf, String
 
 
-def tampered(report: Path, to: Path, change: Callable[[Pdf], None]) -> Path:
-    """Write a copy of a report with a change made."""
+def tampered(report: Path, to: Path, change: Callable[[Pdf], None], **saved: Any) -> Path:
+    """Write a copy of a report with a change made; `saved` is what pikepdf takes for it."""
     with pikepdf.open(report) as pdf:
         change(pdf)
-        pdf.save(to)
+        pdf.save(to, **saved)
     return to
 
 
@@ -33,16 +33,26 @@ def codes_of(font: Any) -> dict[str, bytes]:
     }
 
 
-def shown(pdf: Pdf) -> Iterator[tuple[int, list[Any], int, str]]:
-    """Every text that a page shows: page, its instructions, place among these, and font."""
-    for number, page in enumerate(pdf.pages):
-        instructions = _instructions(page)
-        font = ""
-        for place, (operands, operator) in enumerate(instructions):
-            if operator == Operator("Tf"):
-                font = str(operands[0])
-            if operator == Operator("TJ"):
-                yield number, instructions, place, font
+def shown(page: Any) -> tuple[list[Any], list[tuple[int, str]]]:
+    """A page's instructions, and the places and fonts of those that show text."""
+    instructions: list[Any] = list(pikepdf.parse_content_stream(page))
+    texts, font = [], ""
+    for place, (operands, operator) in enumerate(instructions):
+        if operator == Operator("Tf"):
+            font = str(operands[0])
+        if operator == Operator("TJ"):
+            texts.append((place, font))
+    return instructions, texts
+
+
+def write(pdf: Pdf, number: int, instructions: list[Any]) -> None:
+    """Let a page show something else."""
+    content = pikepdf.unparse_content_stream(instructions)
+    pdf.pages[number].Contents = pdf.make_stream(content)
+
+
+def show(parts: list[Any]) -> Any:
+    return pikepdf.ContentStreamInstruction([Array(parts)], Operator("TJ"))
 
 
 def change_a_digit(nth: int) -> Callable[[Pdf], None]:
@@ -51,35 +61,25 @@ def change_a_digit(nth: int) -> Callable[[Pdf], None]:
     def change(pdf: Pdf) -> None:
         seen = 0
         codes = {name: codes_of(font) for name, font in fonts(pdf).items()}
-        for number, instructions, place, font in shown(pdf):
-            digits = {code: d for d, code in codes[font].items() if d in "012345678"}
-            for index, part in enumerate(instructions[place].operands[0]):
-                if not isinstance(part, String) or bytes(part) not in digits:
-                    continue
-                following = codes[font].get(str(int(digits[bytes(part)]) + 1))
-                if following is None:
-                    continue
-                if seen == nth:
-                    parts = list(instructions[place].operands[0])
-                    parts[index] = String(following)
-                    write(pdf, number, instructions, place, parts)
-                    return
-                seen += 1
+        for number, page in enumerate(pdf.pages):
+            instructions, texts = shown(page)
+            for place, font in texts:
+                digits = {code: d for d, code in codes[font].items() if d in "012345678"}
+                parts = list(instructions[place].operands[0])
+                for index, part in enumerate(parts):
+                    digit = digits.get(bytes(part)) if isinstance(part, String) else None
+                    following = codes[font].get(str(int(digit) + 1)) if digit else None
+                    if not following:
+                        continue
+                    if seen == nth:
+                        parts[index] = String(following)
+                        instructions[place] = show(parts)
+                        write(pdf, number, instructions)
+                        return
+                    seen += 1
         raise AssertionError(f"there are {seen} digits")
 
     return change
-
-
-def _instructions(page: Any) -> list[Any]:
-    return list(pikepdf.parse_content_stream(page))
-
-
-def write(pdf: Pdf, number: int, instructions: list[Any], place: int, parts: list[Any]) -> None:
-    """Let a page show something else."""
-    operator = Operator("TJ")
-    instructions[place] = pikepdf.ContentStreamInstruction([Array(parts)], operator)
-    content = pikepdf.unparse_content_stream(instructions)
-    pdf.pages[number].Contents = pdf.make_stream(content)
 
 
 def add_a_sentence(
@@ -100,49 +100,35 @@ def add_a_sentence(
 
 def change_the_data(pdf: Pdf) -> None:
     """The embedded results name another seed."""
-    stream = embedded(pdf)
-    content = stream.read_bytes()
-    assert content.count(b'"seed": ') > 0
-    stream.write(re.sub(rb'"seed": (\d)', rb'"seed": 7\1', content))
-
-
-def embedded(pdf: Pdf) -> Any:
-    return pdf.Root.AF[0].EF.F
+    stream = pdf.Root.AF[0].EF.F
+    content, n = re.subn(rb'"seed": (\d)', rb'"seed": 7\1', stream.read_bytes())
+    assert n > 0
+    stream.write(content)
 
 
 def swap_two_glyphs(pdf: Pdf) -> None:
     """Pages show 2 where they are read as 3, and the reverse."""
     for name, font in fonts(pdf).items():
         codes = codes_of(font)
-        if "2" not in codes or "3" not in codes:
+        if not {"2", "3"} <= codes.keys():
             continue
-        two, three = codes["2"], codes["3"]
-        swap = {two: three, three: two}
+        swap = {codes["2"]: codes["3"], codes["3"]: codes["2"]}
         for number, page in enumerate(pdf.pages):
-            _recode(pdf, number, page, name, swap)
+            instructions, texts = shown(page)
+            for place, used in texts:
+                if used == name:
+                    parts = [
+                        String(_swapped(bytes(part), swap)) if isinstance(part, String) else part
+                        for part in instructions[place].operands[0]
+                    ]
+                    instructions[place] = show(parts)
+            write(pdf, number, instructions)
         table = font.ToUnicode.read_bytes()
-        lines = {
-            b"<" + two.hex().encode() + b"> <0032>": b"<" + two.hex().encode() + b"> <0033>",
-            b"<" + three.hex().encode() + b"> <0033>": b"<" + three.hex().encode() + b"> <0032>",
-        }
-        for old, new in lines.items():
-            assert table.count(old) == 1
-            table = table.replace(old, new)
+        for said, other in (("2", "3"), ("3", "2")):
+            code = b"<" + codes[said].hex().encode() + b"> <00%x>"
+            assert table.count(code % ord(said)) == 1
+            table = table.replace(code % ord(said), code % ord(other))
         font.ToUnicode.write(table)
-
-
-def _recode(pdf: Pdf, number: int, page: Any, name: str, swap: dict[bytes, bytes]) -> None:
-    instructions, font = _instructions(page), ""
-    for place, (operands, operator) in enumerate(instructions):
-        if operator == Operator("Tf"):
-            font = str(operands[0])
-        if operator == Operator("TJ") and font == name:
-            parts = [
-                String(_swapped(bytes(part), swap)) if isinstance(part, String) else part
-                for part in operands[0]
-            ]
-            instructions[place] = pikepdf.ContentStreamInstruction([Array(parts)], operator)
-    pdf.pages[number].Contents = pdf.make_stream(pikepdf.unparse_content_stream(instructions))
 
 
 def _swapped(codes: bytes, swap: dict[bytes, bytes]) -> bytes:

@@ -33,8 +33,8 @@ from bias_audit.report.print_fonts import PrintFonts
 from bias_audit.report.render import render
 from bias_audit.report.undrawn import named, undrawn_warning
 from bias_audit.report.verifying.fonts import GlyphCheck, check_glyphs
-from bias_audit.report.verifying.glyphs import PageReader
 from bias_audit.report.verifying.opening import undrawn_characters
+from bias_audit.report.verifying.pages import PageReader
 from bias_audit.report.verifying.verify import verify_report
 from tests.report.fonts import make_collection, make_font
 from tests.report.synthetic import make_audit

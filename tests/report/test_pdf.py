@@ -17,7 +17,7 @@ from bias_audit.report.page import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.render import render
 from bias_audit.report.verifying.fonts import check_glyphs
-from bias_audit.report.verifying.glyphs import PageReader
+from bias_audit.report.verifying.pages import PageReader
 from bias_audit.results.store import read_audit
 
 DATA = Embedded(b'{"made": "up"}\n' * 100, "2026-11-21T06:06:00+00:00")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pikepdf
@@ -16,10 +18,8 @@ import bias_audit
 from bias_audit.cli import app
 from bias_audit.groups import Attribute
 from bias_audit.report.render import render
-from bias_audit.report.verifying.comparing import compare
-from bias_audit.report.verifying.opening import UnreadableReportError
-from bias_audit.report.verifying.passages import Passage
-from bias_audit.report.verifying.structure import Chunk
+from bias_audit.report.verifying.comparing import Passage, compare
+from bias_audit.report.verifying.opening import Chunk, UnreadableReportError
 from bias_audit.report.verifying.verify import Verified, verify_report
 from tests.once import once
 from tests.report import tampering
@@ -54,18 +54,9 @@ def failing(found: Verified) -> set[str]:
 
 def test_a_report_as_written_holds(report: Path, run: Path) -> None:
     found = verify_report(report, run=run)
-    assert [check for check in found.checks if not check.holds] == []
-    assert [check.name for check in found.checks] == [
-        "file",
-        "digest",
-        "run",
-        "schema",
-        "text",
-        "figures",
-        "pages",
-    ]
-    text = next(check for check in found.checks if check.name == "text")
-    assert "passages with" in text.told
+    names = ["file", "digest", "run", "schema", "text", "figures", "pages"]
+    assert [(check.name, check.holds) for check in found.checks] == [(n, True) for n in names]
+    assert "passages with" in found.checks[4].told
     assert found.holds
 
 
@@ -110,9 +101,7 @@ CHANGES: list[tuple[Callable[[Pdf], None], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"), CHANGES, ids=[f"{n}-{c.__name__}" for n, (c, _) in enumerate(CHANGES)]
-)
+@pytest.mark.parametrize(("change", "expected"), CHANGES)
 def test_a_change_is_noticed(
     report: Path, tmp_path: Path, change: Callable[[Pdf], None], expected: set[str]
 ) -> None:
@@ -157,50 +146,34 @@ def test_exit_codes(report: Path, tmp_path: Path) -> None:
     assert runner.invoke(app, ["verify", str(tmp_path / "none.pdf")]).exit_code == 2
 
 
-def _encrypted(report: Path, to: Path) -> Path:
-    with pikepdf.open(report) as pdf:
-        pdf.save(to, encryption=pikepdf.Encryption(owner="a", user="b"))
-    return to
+def _lead_back_to_the_start(pdf: Pdf) -> None:
+    document = pdf.Root.StructTreeRoot.K[0]
+    document.K.append(document)
 
 
-def _without_data(report: Path, to: Path) -> Path:
-    return tampered(report, to, lambda pdf: pdf.Root.__delattr__("AF"))
+def _unpack_to_a_gigabyte(pdf: Pdf) -> None:
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(b" " * 2**20) for _ in range(1024)) + packer.flush()
+    stream = pikepdf.Stream(pdf, packed)
+    stream.Filter = pikepdf.Name.FlateDecode
+    pdf.pages[2].Contents = pdf.make_indirect(stream)
 
 
-def _round(report: Path, to: Path) -> Path:
-    """A structure that leads back to its start."""
-
-    def change(pdf: Pdf) -> None:
-        document = pdf.Root.StructTreeRoot.K[0]
-        document.K.append(document)
-
-    return tampered(report, to, change)
-
-
-def _bomb(report: Path, to: Path) -> Path:
-    """A page that unpacks to a gigabyte."""
-
-    def change(pdf: Pdf) -> None:
-        import zlib
-
-        packer = zlib.compressobj(9)
-        packed = b"".join(packer.compress(b" " * 2**20) for _ in range(1024)) + packer.flush()
-        stream = pikepdf.Stream(pdf, packed)
-        stream.Filter = pikepdf.Name.FlateDecode
-        pdf.pages[2].Contents = pdf.make_indirect(stream)
-
-    with pikepdf.open(report) as pdf:
-        change(pdf)
-        pdf.save(to, stream_decode_level=pikepdf.StreamDecodeLevel.none)
-    return to
-
-
-@pytest.mark.parametrize("spoil", [_encrypted, _without_data, _round, _bomb])
+@pytest.mark.parametrize(
+    ("spoil", "saved"),
+    [
+        (lambda _: None, {"encryption": pikepdf.Encryption(owner="a", user="b")}),
+        (lambda pdf: pdf.Root.__delattr__("AF"), {}),
+        (_lead_back_to_the_start, {}),
+        (_unpack_to_a_gigabyte, {"stream_decode_level": pikepdf.StreamDecodeLevel.none}),
+    ],
+)
 def test_what_is_no_report_is_refused_with_a_reason(
-    report: Path, tmp_path: Path, spoil: Callable[[Path, Path], Path]
+    report: Path, tmp_path: Path, spoil: Callable[[Pdf], None], saved: dict[str, Any]
 ) -> None:
+    spoilt = tampered(report, tmp_path / "spoilt.pdf", spoil, **saved)
     with pytest.raises(UnreadableReportError, match="expected"):
-        verify_report(spoil(report, tmp_path / "spoilt.pdf"))
+        verify_report(spoilt)
 
 
 def test_no_damage_ends_in_a_defect(report: Path, tmp_path: Path) -> None:
@@ -228,12 +201,13 @@ def said(*texts: str) -> list[Chunk]:
 
 def test_lines_and_pages_may_break_anywhere() -> None:
     passages = [Passage("One sentence with 0.83 [0.82, 0.85]."), Passage("Another\none.")]
-    assert compare(
-        passages, said("One sen", "tence with 0.", "83 [0.82, 0.85]. Another one.")
-    ) == (compare(passages, said("One sentence with 0.83 [0.82, 0.85].", "Another", " one.")))
-    assert (
-        compare(passages, said("One sentence with 0.83 [0.82, 0.85]. Another one.")).n_numbers == 3
-    )
+    whole = compare(passages, said("One sentence with 0.83 [0.82, 0.85]. Another one."))
+    assert (whole.n_numbers, whole.differences) == (3, ())
+    for texts in (
+        ("One sen", "tence with 0.", "83 [0.82, 0.85]. Another one."),
+        ("One sentence with 0.83 [0.82, 0.85].", "Another", " one."),
+    ):
+        assert compare(passages, said(*texts)) == whole
 
 
 def test_the_place_and_both_readings_are_told() -> None:

@@ -18,10 +18,9 @@ from bias_audit.results.claims import overclaims
 from bias_audit.results.history.reading import read_history
 from bias_audit.results.history.recording import (
     EntryState,
-    RunFolder,
     mark_pruned,
-    rebuild,
     record_diff,
+    record_folder,
     record_run,
 )
 from bias_audit.shapes.printed import interval
@@ -223,7 +222,7 @@ def test_pruned_audits_are_told_and_not_linked(zoo: Path, tmp_path: Path) -> Non
 def test_one_audit_without_criteria_or_costs_is_told_as_such(tmp_path: Path) -> None:
     folder = make_audit(backbones=("one", "two")).write(tmp_path / "run")
     database = tmp_path / "history.sqlite"
-    rebuild(database, [RunFolder(folder, "small", "renders", "pair")])
+    record_folder(database, folder, zoo="small", dataset="renders", entry="pair")
     text = _text(read(write_zoo_report(database, tmp_path / "zoo.html").read_text()))
     assert "pair: one" in text and "pair: two" in text
     for sentence in ("No verdict.", "No trend yet.", "No comparison.", "Nothing. No audit failed"):

@@ -264,7 +264,6 @@ def keep(
         dataset=dataset,
         entry=entry,
         folder=f"{dataset}/{entry}/{day}",
-        fingerprint=record.fingerprints,
         audit_sha256=hashlib.sha256(own.encode()).hexdigest(),
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
-from bias_audit.results.history.latest import all_audits, latest_audits
+from bias_audit.results.history.reading import all_audits, latest_audits
 from bias_audit.software import software_of
 from bias_audit.zoo.costing import predictions
 from bias_audit.zoo.entries import DATABASE, entries, zoo_locked

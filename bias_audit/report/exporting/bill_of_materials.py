@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-from bias_audit.config.schema import Declarations, Scenario
+from bias_audit.config.schema import Declarations
 from bias_audit.report.sections.method import limits
 from bias_audit.report.sections.purpose import tested
 from bias_audit.results.audit import AuditResult, SubjectResult
@@ -32,50 +32,54 @@ def bill_of_materials(result: AuditResult) -> bytes:
     """The backbones, each with a model card, and the faces; JSON.
 
     The serial number follows from the results and the time stamp is the audit's own, so the same
-    audit gives the same bytes.
+    audit gives the same bytes. What was not declared is left out: the format has a place for it,
+    and it stays empty.
 
     Raises:
         ValueError: The declarations in the result are damaged.
     """
     digest = hashlib.sha256(result.model_dump_json().encode()).hexdigest()
     declared = declarations_of(result)
+    organisation, person = declared.organisation, declared.responsible_person
+    provenance = result.provenance
+    version = provenance.versions.get("bias-audit", "unknown")
+    tool = {"type": "application", "name": "bias-audit", "version": version}
+    considerations = _considerations(result, declared)
     bill = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, digest)}",
         "version": 1,
-        "metadata": _metadata(result, declared),
+        "metadata": {
+            "timestamp": provenance.started,
+            "tools": {"components": [tool]},
+            **({"manufacturer": {"name": organisation}} if organisation else {}),
+            **({"authors": [{"name": person}]} if person else {}),
+        },
         "components": [
-            *(_backbone(s, index, result, declared) for index, s in enumerate(result.subjects)),
+            *(
+                _backbone(subject, index, declared.downstream_task, considerations)
+                for index, subject in enumerate(result.subjects)
+            ),
             _faces(result),
         ],
         "properties": _properties(
-            {
-                "audit": result.name,
-                "config_sha256": result.provenance.config_sha256,
-                "seed": str(result.provenance.seed),
-            }
+            audit=result.name, config_sha256=provenance.config_sha256, seed=provenance.seed
         ),
     }
     return (json.dumps(bill, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _metadata(result: AuditResult, declared: Declarations) -> Json:
-    version = result.provenance.versions.get("bias-audit", "unknown")
-    tool = {"type": "application", "name": "bias-audit", "version": version}
-    people: Json = {}
-    if declared.organisation:
-        people["manufacturer"] = {"name": declared.organisation}
-    if declared.responsible_person:
-        people["authors"] = [{"name": declared.responsible_person}]
-    return {"timestamp": result.provenance.started, "tools": {"components": [tool]}, **people}
-
-
-def _backbone(
-    subject: SubjectResult, index: int, result: AuditResult, declared: Declarations
-) -> Json:
+def _backbone(subject: SubjectResult, index: int, task: str | None, considerations: Json) -> Json:
     record = subject.backbone
+    parameters: Json = {
+        "modelArchitecture": record.architecture,
+        "datasets": [{"ref": _DATA}],
+        "inputs": [{"format": "image"}],
+        "outputs": [{"format": "activations"}],
+        **({"task": task} if task else {}),
+    }
     return {
         "type": "machine-learning-model",
         "bom-ref": f"backbone-{index}",
@@ -83,110 +87,83 @@ def _backbone(
         "version": record.weights,
         "licenses": [{"license": {"name": record.licence}}],
         "hashes": _hashes(record.weights_sha256),
-        "modelCard": _model_card(subject, result, declared),
+        "modelCard": {
+            "modelParameters": parameters,
+            "quantitativeAnalysis": {"performanceMetrics": [*_metrics(subject)]},
+            "considerations": considerations,
+        },
         "properties": _properties(
-            {
-                "hash_covers": "names, shapes and bytes of the state dict, not a file",
-                "read_as": record.kind,
-                "parameters": str(record.n_parameters),
-            }
+            hash_covers="names, shapes and bytes of the state dict, not a file",
+            read_as=record.kind,
+            parameters=record.n_parameters,
         ),
-    }
-
-
-def _model_card(subject: SubjectResult, result: AuditResult, declared: Declarations) -> Json:
-    parameters: Json = {
-        "modelArchitecture": subject.backbone.architecture,
-        "datasets": [{"ref": _DATA}],
-        "inputs": [{"format": "image"}],
-        "outputs": [{"format": "activations"}],
-    }
-    if declared.downstream_task:
-        parameters["task"] = declared.downstream_task
-    return {
-        "modelParameters": parameters,
-        "quantitativeAnalysis": {"performanceMetrics": [*_metrics(subject)]},
-        "considerations": _considerations(result, declared),
     }
 
 
 def _metrics(subject: SubjectResult) -> Iterator[Json]:
     """Every number that a criterion could name, with its interval."""
-    for analysis in subject.analyses:
-        for block in analysis.blocks:
-            if isinstance(block, LayerCurve):
-                yield from _curve(block)
-            elif isinstance(block, GroupTable):
-                for row in block.rows:
-                    if row.estimate is not None:
-                        where = f"target={block.target}; layer={block.layer}"
-                        yield _metric(
-                            block.quantity,
-                            f"{where}; group={level_names(row.group)}",
-                            row.estimate,
-                        )
-
-
-def _curve(block: LayerCurve) -> Iterator[Json]:
-    for curve in block.curves:
-        for point in curve.points:
-            where = f"target={curve.target}; layer={point.layer}"
-            if point.estimate is not None:
-                yield _metric(block.quantity, where, point.estimate)
-            if point.lift is not None:
-                over = f"{where}; over={point.strongest or 'guessing'}"
-                yield _metric(f"{block.quantity}, lift", over, point.lift)
+    for block in (block for analysis in subject.analyses for block in analysis.blocks):
+        if isinstance(block, LayerCurve):
+            for curve in block.curves:
+                for point in curve.points:
+                    where = f"target={curve.target}; layer={point.layer}"
+                    over = f"{where}; over={point.strongest or 'guessing'}"
+                    if point.estimate is not None:
+                        yield _metric(block.quantity, where, point.estimate)
+                    if point.lift is not None:
+                        yield _metric(f"{block.quantity}, lift", over, point.lift)
+        elif isinstance(block, GroupTable):
+            for row in block.rows:
+                if row.estimate is not None:
+                    where = f"target={block.target}; layer={block.layer}"
+                    group = f"{where}; group={level_names(row.group)}"
+                    yield _metric(block.quantity, group, row.estimate)
 
 
 def _metric(kind: str, where: str, estimate: Estimate) -> Json:
     clusters = "" if estimate.clusters is None else f"; clusters={estimate.clusters:.1f}"
     sample = f"n={estimate.n}{clusters}"
+    bounds = {"lowerBound": str(estimate.lower), "upperBound": str(estimate.upper)}
     return {
         "type": kind,
         "value": str(estimate.value),
         "slice": f"{where}; {sample}; interval={100 * estimate.level:g} %",
-        "confidenceInterval": {
-            "lowerBound": str(estimate.lower),
-            "upperBound": str(estimate.upper),
-        },
+        "confidenceInterval": bounds,
     }
 
 
 def _considerations(result: AuditResult, declared: Declarations) -> Json:
+    cautions = (
+        *result.cautions,
+        "Encoding is not use, and use is not harm: what can be read from activations "
+        "need not be used by a decision.",
+        "Aggregates over groups of images; not to be used to categorise a person.",
+    )
     found: Json = {
         "technicalLimitations": [s for entry in limits(result) for s in entry.sentences],
-        "ethicalConsiderations": [
-            {"name": caution}
-            for caution in (
-                *result.cautions,
-                "Encoding is not use, and use is not harm: what can be read from activations "
-                "need not be used by a decision.",
-                "Aggregates over groups of images; not to be used to categorise a person.",
-            )
-        ],
+        "ethicalConsiderations": [{"name": caution} for caution in cautions],
     }
     if declared.intended_use:
         found["useCases"] = [declared.intended_use]
-    if declared.scenarios:
-        found["fairnessAssessments"] = [_assessment(s, result) for s in declared.scenarios]
+    assessments = []
+    for scenario in declared.scenarios:
+        said = {
+            "metric": scenario.metric,
+            "threshold": scenario.threshold,
+            "verdicts": tested(scenario, result),
+        }
+        rest = "; ".join(f"{name}: {text}" for name, text in said.items() if text)
+        trigger = f"review trigger: {scenario.review_trigger}" if scenario.review_trigger else ""
+        mitigation = "; ".join(text for text in (scenario.mitigation, trigger) if text)
+        assessment = {
+            "groupAtRisk": scenario.group,
+            "harms": "; ".join(text for text in (scenario.hazard, rest) if text),
+            "mitigationStrategy": mitigation,
+        }
+        assessments.append({name: text for name, text in assessment.items() if text})
+    if assessments:
+        found["fairnessAssessments"] = assessments
     return found
-
-
-def _assessment(scenario: Scenario, result: AuditResult) -> Json:
-    """What was not declared is left out: the format has a place for it, and it stays empty."""
-    said = {
-        "metric": scenario.metric,
-        "threshold": scenario.threshold,
-        "verdicts": tested(scenario, result),
-    }
-    rest = "; ".join(f"{name}: {text}" for name, text in said.items() if text)
-    trigger = f"review trigger: {scenario.review_trigger}" if scenario.review_trigger else ""
-    mitigation = "; ".join(text for text in (scenario.mitigation, trigger) if text)
-    return {
-        **({"groupAtRisk": scenario.group} if scenario.group else {}),
-        "harms": "; ".join(text for text in (scenario.hazard, rest) if text),
-        **({"mitigationStrategy": mitigation} if mitigation else {}),
-    }
 
 
 def _faces(result: AuditResult) -> Json:
@@ -206,12 +183,10 @@ def _faces(result: AuditResult) -> Json:
             }
         ],
         "properties": _properties(
-            {
-                "hash_covers": "the sorted pairs of image SHA-256 and labels",
-                "read_as": data.kind,
-                "images": str(data.n_images),
-                "independent_sets": str(data.n_clusters),
-            }
+            hash_covers="the sorted pairs of image SHA-256 and labels",
+            read_as=data.kind,
+            images=data.n_images,
+            independent_sets=data.n_clusters,
         ),
     }
 
@@ -222,5 +197,5 @@ def _hashes(content: str) -> list[Json]:
     return [{"alg": "SHA-256", "content": content}] if known else []
 
 
-def _properties(values: dict[str, str]) -> list[Json]:
-    return [{"name": f"bias-audit:{name}", "value": value} for name, value in values.items()]
+def _properties(**values: object) -> list[Json]:
+    return [{"name": f"bias-audit:{name}", "value": str(v)} for name, v in values.items()]

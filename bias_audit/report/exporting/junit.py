@@ -9,7 +9,6 @@ that of Jenkins' xUnit plugin (junit-10.xsd) know.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -26,103 +25,70 @@ def junit(result: AuditResult) -> bytes:
 
     What is asked of all backbones together has a suite of its own, if it has any test.
     """
-    rows = verdicts(result).rows
-    root = ET.Element("testsuites")
+    rows, provenance = verdicts(result).rows, result.provenance
     weights = {s.backbone.name: s.backbone.weights_sha256 for s in result.subjects}
+    package = _token(result.name)
+    root = ET.Element("testsuites")
     for number, (name, analyses) in enumerate(result.analysed):
         own = [row for row in rows if row.backbone == name]
         failed = [analysis for analysis in analyses if analysis.status == "failed"]
         if name == TOGETHER and not own and not failed:
             continue
-        known = {"weights_sha256": weights[name]} if name in weights else {}
-        root.append(_suite(result, _Suite(number, name, known, own, failed)))
+        outcomes = [row.outcome for row in own]
+        started = datetime.fromisoformat(provenance.started).replace(tzinfo=None)
+        attributes = {
+            "id": str(number),
+            "package": package,
+            "name": _token(name),
+            "timestamp": started.isoformat(timespec="seconds"),  # the schema allows no zone
+            "hostname": "localhost",  # required; reports name no machine
+            "tests": str(len(own) + len(failed)),
+            "failures": str(outcomes.count("FAIL")),
+            "errors": str(len(failed)),
+            "skipped": str(outcomes.count("INCONCLUSIVE")),
+            "time": f"{sum(analysis.seconds for analysis in failed):.1f}",
+        }
+        suite = ET.SubElement(root, "testsuite", attributes)
+        known = {
+            "tool": f"bias-audit {provenance.versions.get('bias-audit', 'unknown')}",
+            "config_sha256": provenance.config_sha256,
+            **({"weights_sha256": weights[name]} if name in weights else {}),
+            "manifest_sha256": result.data.manifest_sha256,
+            "seed": str(provenance.seed),
+        }
+        properties = ET.SubElement(suite, "properties")
+        for key, value in known.items():
+            ET.SubElement(properties, "property", {"name": key, "value": _clean(value)})
+        for row in own:
+            _add_criterion(suite, row, f"{package}.{_token(name)}")
+        for analysis in failed:
+            _add_failed(suite, analysis, f"{package}.{_token(name)}")
+        ET.SubElement(suite, "system-out")
+        ET.SubElement(suite, "system-err")
     ET.indent(root)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root) + b"\n"
 
 
-@dataclass(frozen=True)
-class _Suite:
-    number: int
-    name: str
-    known: dict[str, str]
-    rows: list[VerdictView]
-    failed: list[AnalysisResult]
-
-
-def _suite(result: AuditResult, about: _Suite) -> ET.Element:
-    rows, failed, name = about.rows, about.failed, _token(about.name)
-    outcomes = [row.outcome for row in rows]
-    seconds = sum(analysis.seconds for analysis in failed)
-    suite = ET.Element(
-        "testsuite",
-        {
-            "id": str(about.number),
-            "package": _token(result.name),
-            "name": name,
-            "timestamp": _moment(result.provenance.started),
-            "hostname": "localhost",  # required; reports name no machine
-            "tests": str(len(rows) + len(failed)),
-            "failures": str(outcomes.count("FAIL")),
-            "errors": str(len(failed)),
-            "skipped": str(outcomes.count("INCONCLUSIVE")),
-            "time": f"{seconds:.1f}",
-        },
-    )
-    properties = ET.SubElement(suite, "properties")
-    for key, value in _properties(result, about.known).items():
-        ET.SubElement(properties, "property", {"name": key, "value": _clean(value)})
-    of = f"{_token(result.name)}.{name}"
-    suite.extend(_criterion(row, of) for row in rows)
-    suite.extend(_failed(analysis, of) for analysis in failed)
-    ET.SubElement(suite, "system-out")
-    ET.SubElement(suite, "system-err")
-    return suite
-
-
-def _properties(result: AuditResult, known: dict[str, str]) -> dict[str, str]:
-    provenance = result.provenance
-    return {
-        "tool": f"bias-audit {provenance.versions.get('bias-audit', 'unknown')}",
-        "config_sha256": provenance.config_sha256,
-        **known,
-        "manifest_sha256": result.data.manifest_sha256,
-        "seed": str(provenance.seed),
-    }
-
-
-def _criterion(row: VerdictView, of: str) -> ET.Element:
-    case = ET.Element("testcase", {"name": _token(row.name), "classname": of, "time": "0"})
+def _add_criterion(suite: ET.Element, row: VerdictView, of: str) -> None:
+    about = {"name": _token(row.name), "classname": of, "time": "0"}
+    case = ET.SubElement(suite, "testcase", about)
     message = f"{row.outcome}: {row.claim}; measured {row.measured}"
-    detail = "\n".join(
-        text for text in (row.claim, row.measured, row.where, row.reason, row.rationale) if text
-    )
     if row.outcome == "FAIL":
+        details = (row.claim, row.measured, row.where, row.reason, row.rationale)
         kind = {"message": _token(message), "type": "FAIL"}
-        ET.SubElement(case, "failure", kind).text = _clean(detail)
+        failure = ET.SubElement(case, "failure", kind)
+        failure.text = _clean("\n".join(text for text in details if text))
     elif row.outcome == "INCONCLUSIVE":
-        told = f"{message}; to decide {AT_POWER}: {row.n_to_decide}"
-        ET.SubElement(case, "skipped", {"message": _token(told)})
-    return case
+        needed = f"{message}; to decide {AT_POWER}: {row.n_to_decide}"
+        ET.SubElement(case, "skipped", {"message": _token(needed)})
 
 
-def _failed(analysis: AnalysisResult, of: str) -> ET.Element:
+def _add_failed(suite: ET.Element, analysis: AnalysisResult, of: str) -> None:
+    name, seconds = _token(f"analysis {analysis.title}"), f"{analysis.seconds:.1f}"
+    case = ET.SubElement(suite, "testcase", {"name": name, "classname": of, "time": seconds})
     error = analysis.error or "no reason was recorded"
-    case = ET.Element(
-        "testcase",
-        {
-            "name": _token(f"analysis {analysis.title}"),
-            "classname": of,
-            "time": f"{analysis.seconds:.1f}",
-        },
-    )
     kind = {"message": _token(error), "type": "not computed"}
     ET.SubElement(case, "error", kind).text = _clean(error)
-    return case
-
-
-def _moment(started: str) -> str:
-    """In UTC, without saying so: the schema allows no zone."""
-    return datetime.fromisoformat(started).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _clean(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -26,15 +26,8 @@ _Highest = tuple[LayerCurve, Curve, CurvePoint, Estimate]
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$^=:@])")
 _SPACE: Final = re.compile(r"\s+")
 _LICENCES: Final = {
-    "apache-2.0",
-    "mit",
-    "bsd-2-clause",
-    "bsd-3-clause",
-    "cc0-1.0",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-sa-4.0",
-    "cc-by-nc-sa-4.0",
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0"),
+    *("cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "cc-by-nc-sa-4.0"),
 }
 """Licences that the hub knows by the same name; another is "other", with its name."""
 
@@ -45,22 +38,34 @@ def model_card(result: AuditResult, subject: SubjectResult) -> bytes:
     Raises:
         ValueError: The declarations in the result are damaged.
     """
-    record = subject.backbone
+    record, data = subject.backbone, result.data
+    highest = list(_highest(subject))
+    rows = [
+        (
+            curve.target,
+            block.metric,
+            point.layer,
+            interval(point.estimate),
+            signed_interval(point.lift),
+            point.strongest or "no baseline",
+        )
+        for block, curve, point, _ in highest
+    ]
     text = (
         _engine(template_engine())
         .get_template("model_card.md")
         .render(
-            front_matter=_front_matter(result, subject),
+            front_matter=_front_matter(result, subject, highest),
             name=record.name,
             record=record,
-            data=result.data,
-            images=counted(result.data.n_images, "image"),
+            data=data,
+            images=counted(data.n_images, "image"),
             date=written_date(result.provenance.started),
             audit_id=result.provenance.config_sha256,
             version=result.provenance.versions.get("bias-audit", "unknown"),
             declared=purpose(result),
             verdicts=[row for row in verdicts(result).rows if row.backbone == record.name],
-            highest=[_row(*found) for found in _highest(subject)],
+            highest=rows,
             findings=[f.text for a in subject.analyses for f in a.findings if f.weight > 0],
             failed=[a.title for a in subject.analyses if a.status == "failed"],
             gaps=not_measured(result).gaps,
@@ -83,44 +88,40 @@ def plain(text: object) -> str:
     return _MARKS.sub(r"\\\1", _SPACE.sub(" ", str(text)).strip())
 
 
-def _front_matter(result: AuditResult, subject: SubjectResult) -> str:
-    licence = subject.backbone.licence
+def _front_matter(result: AuditResult, subject: SubjectResult, highest: Sequence[_Highest]) -> str:
+    licence, data = subject.backbone.licence, result.data
     known = licence.lower() in _LICENCES
-    data: dict[str, Any] = {
+    front: dict[str, Any] = {
         "license": licence.lower() if known else "other",
-        "model_name": subject.backbone.name,
         "tags": ["bias-audit", "image-feature-extraction"],
-        "eval_results": [_result(result, *found) for found in _highest(subject)],
     }
     if not known:
-        data["license_name"] = licence
-    if not data["eval_results"]:
-        del data["eval_results"], data["model_name"]
-    return ModelCardData(**data).to_yaml()
-
-
-def _result(
-    result: AuditResult, block: LayerCurve, curve: Curve, point: CurvePoint, estimate: Estimate
-) -> EvalResult:
-    return EvalResult(
-        task_type="image-feature-extraction",
-        dataset_type=result.data.kind,
-        dataset_name=result.data.name,
-        dataset_revision=result.data.manifest_sha256,
-        metric_type=block.quantity,
-        metric_name=f"{block.metric}: {curve.target} at {point.layer}",
-        metric_value=estimate.value,
-        metric_args={
-            "target": curve.target,
-            "layer": point.layer,
-            "n": estimate.n,
-            **({"effective_clusters": estimate.clusters} if estimate.clusters else {}),
-            "lower": estimate.lower,
-            "upper": estimate.upper,
-            "level": estimate.level,
-            "interval": estimate.method,
-        },
-    )
+        front["license_name"] = licence
+    if highest:
+        front["model_name"] = subject.backbone.name
+        front["eval_results"] = [
+            EvalResult(
+                task_type="image-feature-extraction",
+                dataset_type=data.kind,
+                dataset_name=data.name,
+                dataset_revision=data.manifest_sha256,
+                metric_type=block.quantity,
+                metric_name=f"{block.metric}: {curve.target} at {point.layer}",
+                metric_value=estimate.value,
+                metric_args={
+                    "target": curve.target,
+                    "layer": point.layer,
+                    "n": estimate.n,
+                    **({"effective_clusters": estimate.clusters} if estimate.clusters else {}),
+                    "lower": estimate.lower,
+                    "upper": estimate.upper,
+                    "level": estimate.level,
+                    "interval": estimate.method,
+                },
+            )
+            for block, curve, point, estimate in highest
+        ]
+    return ModelCardData(**front).to_yaml()
 
 
 def _highest(subject: SubjectResult) -> Iterator[_Highest]:
@@ -132,16 +133,3 @@ def _highest(subject: SubjectResult) -> Iterator[_Highest]:
                     point = best_point(curve)
                     if point is not None and point.estimate is not None:
                         yield block, curve, point, point.estimate
-
-
-def _row(
-    block: LayerCurve, curve: Curve, point: CurvePoint, estimate: Estimate
-) -> tuple[str, ...]:
-    return (
-        curve.target,
-        block.metric,
-        point.layer,
-        interval(estimate),
-        signed_interval(point.lift),
-        point.strongest or "no baseline",
-    )

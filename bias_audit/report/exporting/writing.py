@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +14,7 @@ from bias_audit.report.damage import damage_named
 from bias_audit.report.exporting.bill_of_materials import bill_of_materials
 from bias_audit.report.exporting.junit import junit
 from bias_audit.report.exporting.model_card import model_card
-from bias_audit.report.exporting.tables import as_csv, as_parquet, index, tables
+from bias_audit.report.exporting.tables import DataTable, as_csv, as_parquet, index, tables
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_audit
 
@@ -46,9 +48,12 @@ def write_exports(
     written: list[Path] = []
     for name in dict.fromkeys(formats or FORMATS):
         for place, content in FORMATS[name](result):
-            _write(folder / place, content)
+            write_atomically(folder / place, methodcaller("write", content))
             written.append(folder / Path(place).parts[0])
-    _remove_other_cards(result, folder)
+    for card in folder.glob("model-cards/backbone-*/README.md"):  # of an earlier audit there
+        number = card.parent.name.removeprefix("backbone-")
+        if number.isdecimal() and int(number) >= len(result.subjects):
+            card.unlink()
     return tuple(dict.fromkeys(written))
 
 
@@ -70,32 +75,14 @@ def export_run(
         return write_exports(read_audit(run_folder), to or run_folder / FOLDER, formats)
 
 
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))
-
-
-def _remove_other_cards(result: AuditResult, folder: Path) -> None:
-    """Cards of backbones that an earlier audit in this folder had."""
-    for card in folder.glob("model-cards/backbone-*/README.md"):
-        number = card.parent.name.removeprefix("backbone-")
-        if number.isdecimal() and int(number) >= len(result.subjects):
-            card.unlink()
-
-
 def _junit(result: AuditResult) -> Files:
     yield "junit.xml", junit(result)
 
 
-def _csv(result: AuditResult) -> Files:
+def _tables(ending: str, encoded: Callable[[DataTable], bytes], result: AuditResult) -> Files:
     found = tables(result)
     for table in (index(found), *found):
-        yield f"tables/{table.name}.csv", as_csv(table)
-
-
-def _parquet(result: AuditResult) -> Files:
-    found = tables(result)
-    for table in (index(found), *found):
-        yield f"tables/{table.name}.parquet", as_parquet(table)
+        yield f"tables/{table.name}.{ending}", encoded(table)
 
 
 def _cyclonedx(result: AuditResult) -> Files:
@@ -109,8 +96,8 @@ def _model_cards(result: AuditResult) -> Files:
 
 FORMATS: Final[dict[str, Callable[[AuditResult], Files]]] = {
     "junit": _junit,
-    "csv": _csv,
-    "parquet": _parquet,
+    "csv": partial(_tables, "csv", as_csv),
+    "parquet": partial(_tables, "parquet", as_parquet),
     "cyclonedx": _cyclonedx,
     "model-card": _model_cards,
 }

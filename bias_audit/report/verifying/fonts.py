@@ -40,8 +40,7 @@ class GlyphCheck:
 
     def lacks(self, code: int) -> frozenset[str]:
         """Characters that readers see as a box where this code is drawn."""
-        said = self.characters[code]
-        return frozenset(c for c in said if not is_blank(c))
+        return frozenset(c for c in self.characters[code] if not _is_blank(c))
 
     @property
     def lacking(self) -> frozenset[str]:
@@ -61,7 +60,7 @@ def check_glyphs(font: Any) -> GlyphCheck | None:
     Args:
         font: A font dictionary as WeasyPrint writes them; for any other: None.
     """
-    characters = to_unicode(font)
+    characters = _to_unicode(font)
     if characters is None:
         return None
     descendant = font["/DescendantFonts"][0].get_object()
@@ -70,12 +69,15 @@ def check_glyphs(font: Any) -> GlyphCheck | None:
     if file is None:
         return GlyphCheck(characters, frozenset(), ("it is not embedded",))
     glyphs = _Glyphs(TTFont(io.BytesIO(file.get_object().get_data()), lazy=True))
-    numbers = _glyph_numbers(font)
+    encoding, numbers = font["/Encoding"].get_object(), None
+    if hasattr(encoding, "get_data"):  # else each code is its glyph (ISO 32000-1, 9.7.5.2)
+        found = _between(encoding.get_data(), b"cidchar", _CIDCHAR)
+        numbers = {int(code, 16): int(glyph) for code, glyph in found}
     undrawn, wrong = set(), []
     shaped = any(script(c) not in _UNSHAPED for said in characters.values() for c in said)
     for code, said in characters.items():
         glyph = code if numbers is None else numbers.get(code, 0)
-        blank = bool(said) and all(map(is_blank, said))
+        blank = bool(said) and all(map(_is_blank, said))
         if said and not blank and glyphs.is_box(glyph):
             undrawn.add(code)
         elif len(said) == 1 and not (
@@ -87,7 +89,7 @@ def check_glyphs(font: Any) -> GlyphCheck | None:
     return GlyphCheck(characters, frozenset(undrawn), tuple(wrong))
 
 
-def is_blank(character: str) -> bool:
+def _is_blank(character: str) -> bool:
     """Whether a character has nothing to draw, such as a space or a mark of direction."""
     return unicodedata.category(character) in _BLANK or bool(
         _SIGNS.search(unicodedata.name(character, ""))
@@ -107,25 +109,22 @@ class _Glyphs:
 
     def is_box(self, glyph: int) -> bool:
         """Whether it is the glyph of missing characters, looks like it, or is empty."""
-        if not 0 < glyph < len(self._names):
-            return True
-        outline = self._outline(glyph)
-        return not outline or outline == self._box
+        return self.is_empty(glyph) or self._outline(glyph) == self._box
 
     def is_empty(self, glyph: int) -> bool:
         return not 0 < glyph < len(self._names) or not self._outline(glyph)
 
     def is_of(self, glyph: int, said: str) -> bool:
         """Whether the glyph belongs to a character, or to one of its forms."""
+        is_shaped = script(said) not in _UNSHAPED
         own = self._own.get(self._names[glyph], [])
         named = [c for c in own if unicodedata.category(c) != "Co"]
-        if named:
-            forms = {unicodedata.normalize("NFKC", c) for c in named}
-            likely = {said, unicodedata.normalize("NFKC", said), _OTHER_FORMS.get(said)}
-            if script(said) not in _UNSHAPED:  # a vowel around its consonant has two glyphs
-                likely |= set(unicodedata.normalize("NFD", said))
-            return bool(likely & {*named, *forms})
-        return script(said) not in _UNSHAPED
+        if not named:
+            return is_shaped
+        likely = {said, unicodedata.normalize("NFKC", said), _OTHER_FORMS.get(said)}
+        if is_shaped:  # a vowel around its consonant has two glyphs
+            likely |= set(unicodedata.normalize("NFD", said))
+        return bool(likely & {*named, *(unicodedata.normalize("NFKC", c) for c in named)})
 
     def is_shaped(self, glyph: int) -> bool:
         """Whether it may be one of several glyphs that one cluster of letters is drawn with."""
@@ -138,16 +137,7 @@ class _Glyphs:
         return list(pen.value)
 
 
-def _glyph_numbers(font: Any) -> dict[int, int] | None:
-    """Glyphs by code; None where each code is its glyph (ISO 32000-1, 9.7.5.2)."""
-    encoding = font["/Encoding"].get_object()
-    if not hasattr(encoding, "get_data"):
-        return None
-    bodies = _between(encoding.get_data(), b"begincidchar", b"endcidchar")
-    return {int(code, 16): int(to) for body in bodies for code, to in _CIDCHAR.findall(body)}
-
-
-def to_unicode(font: Any) -> dict[int, str] | None:
+def _to_unicode(font: Any) -> dict[int, str] | None:
     """Characters by code of a font as WeasyPrint writes them; None for any other font."""
     table = font.get("/ToUnicode")
     if font.get("/Subtype") != "/Type0" or table is None:
@@ -155,16 +145,18 @@ def to_unicode(font: Any) -> dict[int, str] | None:
     content = table.get_object().get_data()
     if b"beginbfrange" in content:
         return None
-    found = {}
-    for body in _between(content, b"beginbfchar", b"endbfchar"):
-        for code, characters in _BFCHAR.findall(body):
-            try:
-                found[int(code, 16)] = bytes.fromhex(characters.decode()).decode("utf-16-be")
-            except UnicodeDecodeError:
-                return None
-    return found
+    try:
+        return {
+            int(code, 16): bytes.fromhex(characters.decode()).decode("utf-16-be")
+            for code, characters in _between(content, b"bfchar", _BFCHAR)
+        }
+    except UnicodeDecodeError:
+        return None
 
 
-def _between(content: bytes, start: bytes, end: bytes) -> Iterator[bytes]:
-    for part in content.split(start)[1:]:
-        yield part.partition(end)[0]
+def _between(
+    content: bytes, kind: bytes, pair: re.Pattern[bytes]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The pairs in all parts of a character map that are of a kind."""
+    for part in content.split(b"begin" + kind)[1:]:
+        yield from pair.findall(part.partition(b"end" + kind)[0])

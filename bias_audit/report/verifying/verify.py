@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,10 +12,8 @@ import bias_audit
 from bias_audit.errors import OutputError
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.page import html
-from bias_audit.report.verifying.comparing import Comparison, Difference, compare, plain
+from bias_audit.report.verifying.comparing import Comparison, Passage, compare, passages, plain
 from bias_audit.report.verifying.opening import OpenedReport, open_report
-from bias_audit.report.verifying.passages import Passage, passages
-from bias_audit.report.verifying.structure import Chunk
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
 from bias_audit.shapes.printed import count, counted
@@ -38,6 +36,14 @@ class Check:
     """What was compared, and how many."""
     details: tuple[str, ...] = ()
     """Where it does not hold."""
+
+
+def _check(name: str, wrong: Sequence[str], told: str, otherwise: str = "") -> Check:
+    """Holds where nothing is wrong; `otherwise` is told where something is."""
+    rest = len(wrong) - _SHOWN
+    details = (*wrong[:_SHOWN], *([f"and {rest} more"] if rest > 0 else []))
+    text = otherwise if wrong and otherwise else told
+    return Check(name, holds=not wrong, told=text, details=details)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,11 @@ def verify_report(path: Path, *, run: Path | None = None) -> Verified:
     """
     opened = open_report(path)
     digest = hashlib.sha256(opened.data).hexdigest()
-    checks = [_container(opened), _printed_digest(opened, digest)]
+    drawn = plain("".join(text for page in opened.pages for text in page.marked.values()))
+    is_printed = digest in drawn
+    end = "the one printed" if is_printed else "not printed on any page"
+    said = f"SHA-256 {digest} of the embedded audit.json is {end}"
+    checks = [_container(opened), Check("digest", holds=is_printed, told=said)]
     if run is not None:
         checks.append(_same_run(run, digest))
     try:
@@ -77,12 +87,25 @@ def verify_report(path: Path, *, run: Path | None = None) -> Verified:
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         told = f"the embedded data cannot be printed: {error}"
         return Verified((*checks, Check("schema", holds=False, told=told)), None)
-    checks.append(
-        Check(
-            "schema", holds=True, told=f"audit.json is of schema version {result.schema_version}"
+    told = f"audit.json is of schema version {result.schema_version}"
+    checks.append(Check("schema", holds=True, told=told))
+    other = ""
+    if opened.release != bias_audit.__version__:
+        other = (
+            f" The PDF was written by bias-audit {opened.release or 'an unknown release'}, this "
+            f"is {bias_audit.__version__}: sentences may differ without fault; verify it with the "
+            "release that wrote it."
         )
+    compared = compare(
+        [passage for passage in expected if passage.kind != "alt"],
+        [chunk for chunk in opened.chunks if not chunk.is_alt],
     )
-    return Verified((*checks, *_text_checks(opened, expected)), result)
+    checks += [
+        _text(compared, opened, other),
+        _figures([passage for passage in expected if passage.kind == "alt"], opened, other),
+        _pages(compared, opened),
+    ]
+    return Verified(tuple(checks), result)
 
 
 def _container(opened: OpenedReport) -> Check:
@@ -96,108 +119,68 @@ def _container(opened: OpenedReport) -> Check:
         f"inside, {counted(opened.n_fonts, 'font')} that draw the characters they are read "
         "as, nothing laid over a page, no script"
     )
-    if opened.boxes:
-        told = (
+    if wrong:
+        otherwise = "the file holds what bias-audit does not write"
+    else:
+        otherwise = (
             f"its fonts lack {counted(len(opened.boxes), 'character')}: print it again with a "
             "font that has them (output.fonts)"
         )
-    if wrong:
-        told = "the file holds what bias-audit does not write"
-    problems = (*wrong, *_some(opened.boxes))
-    return Check("file", holds=not problems, told=told, details=problems)
-
-
-def _printed_digest(opened: OpenedReport, digest: str) -> Check:
-    drawn = plain("".join(text for page in opened.pages for text in page.marked.values()))
-    holds = digest in drawn
-    told = f"SHA-256 {digest} of the embedded audit.json"
-    return Check(
-        "digest",
-        holds=holds,
-        told=f"{told} is the one printed" if holds else f"{told} is not printed on any page",
-    )
+    return _check("file", (*wrong, *opened.boxes), told, otherwise)
 
 
 def _same_run(run: Path, digest: str) -> Check:
+    path = run / "audit.json"
     try:
         found = hashlib.sha256(audit_bytes(run)).hexdigest()
     except OutputError as error:
         return Check("run", holds=False, told=str(error))
-    told = f"{run / 'audit.json'} is the embedded one"
     if found == digest:
-        return Check("run", holds=True, told=told)
-    return Check(
-        "run", holds=False, told=f"{run / 'audit.json'} has SHA-256 {found}, expected {digest}"
-    )
+        return Check("run", holds=True, told=f"{path} is the embedded one")
+    return Check("run", holds=False, told=f"{path} has SHA-256 {found}, expected {digest}")
 
 
-def _text_checks(opened: OpenedReport, expected: Sequence[Passage]) -> Iterator[Check]:
-    text = [passage for passage in expected if passage.kind != "alt"]
-    chunks = opened.reading.chunks
-    compared = compare(text, [chunk for chunk in chunks if not chunk.is_alt])
-    release = _other_release(opened)
-    yield _text(compared, _stray(opened), release)
-    yield _alts([p.text for p in expected if p.kind == "alt"], chunks, opened, release)
-    yield _pages(compared, opened)
-
-
-def _other_release(opened: OpenedReport) -> str:
-    if opened.release == bias_audit.__version__:
-        return ""
-    wrote = opened.release or "an unknown release"
-    return (
-        f" The PDF was written by bias-audit {wrote}, this is {bias_audit.__version__}: sentences "
-        "may differ without fault; verify it with the release that wrote it."
-    )
-
-
-def _stray(opened: OpenedReport) -> Iterator[str]:
+def _text(compared: Comparison, opened: OpenedReport, other: str) -> Check:
+    wrong = []
+    for each in compared.differences:
+        where = f"page {each.page}" if each.page else "no page"
+        expected, found = (
+            f'"{said}"' if said else "nothing" for said in (each.expected, each.found)
+        )
+        wrong.append(f"{where}: expected {expected}, found {found}")
+    stray: list[tuple[int, str]] = []
     for number, page in enumerate(opened.pages, start=1):
-        yield from (f"page {number}: {problem}" for problem in page.problems)
-        loose = "".join(page.loose).strip()
-        if loose:
-            yield f'page {number}: text that belongs to no passage: "{loose[:200]}"'
-    for chunk in opened.reading.unreached:
-        yield f'page {chunk.page + 1}: text that belongs to no passage: "{chunk.text[:200]}"'
-
-
-def _text(compared: Comparison, stray: Iterator[str], release: str) -> Check:
-    wrong = [*map(_told, compared.differences), *stray]
+        wrong += [f"page {number}: {problem}" for problem in page.problems]
+        stray.append((number, "".join(page.loose).strip()))
+    stray += [(chunk.page + 1, chunk.text) for chunk in opened.unreached]
+    wrong += [
+        f'page {number}: text that belongs to no passage: "{text[:200]}"'
+        for number, text in stray
+        if text
+    ]
     what = (
         f"{counted(compared.n_passages, 'passage')} with {counted(compared.n_numbers, 'number')}"
     )
-    if not wrong:
-        return Check("text", holds=True, told=f"{what}, all as audit.json gives them")
-    places = f"{counted(len(wrong), 'place')} of {what}"
-    return Check("text", holds=False, told=f"differs in {places}.{release}", details=_some(wrong))
+    differs = f"differs in {counted(len(wrong), 'place')} of {what}.{other}"
+    return _check("text", wrong, f"{what}, all as audit.json gives them", differs)
 
 
-def _told(difference: Difference) -> str:
-    where = f"page {difference.page}" if difference.page else "no page"
-    expected = f'"{difference.expected}"' if difference.expected else "nothing"
-    found = f'"{difference.found}"' if difference.found else "nothing"
-    return f"{where}: expected {expected}, found {found}"
-
-
-def _alts(
-    expected: list[str], chunks: Sequence[Chunk], opened: OpenedReport, release: str
-) -> Check:
-    found = [chunk for chunk in chunks if chunk.is_alt]
+def _figures(expected: Sequence[Passage], opened: OpenedReport, other: str) -> Check:
+    found = [chunk.text for chunk in opened.chunks if chunk.is_alt]
     wrong = [
         f"page {number + 1}: a drawing that belongs to no figure"
         for number, page in enumerate(opened.pages)
-        if any((number, mark) not in opened.reading.figures for mark in page.drawings)
+        if any((number, mark) not in opened.figures for mark in page.drawings)
     ]
-    for number, text in enumerate(expected):
-        said = found[number].text if number < len(found) else ""
+    for number, passage in enumerate(expected):
+        text, said = passage.text, found[number] if number < len(found) else ""
         if said != text:
             wrong.append(f'figure {number + 1}: expected "{text[:120]}", found "{said[:120]}"')
     if len(found) != len(expected):
         wrong.append(f"expected {len(expected)} figures, found {len(found)}")
     told = f"{counted(len(expected), 'figure')} with their texts"
-    if not wrong:
-        return Check("figures", holds=True, told=f"{told}, all as audit.json gives them")
-    return Check("figures", holds=False, told=f"{told} differ.{release}", details=_some(wrong))
+    all_hold, differ = f"{told}, all as audit.json gives them", f"{told} differ.{other}"
+    return _check("figures", wrong, all_hold, differ)
 
 
 def _pages(compared: Comparison, opened: OpenedReport) -> Check:
@@ -212,7 +195,7 @@ def _pages(compared: Comparison, opened: OpenedReport) -> Check:
         if plain(said) != plain(must):
             wrong.append(f'page {number}: head and foot say "{said}", expected "{must}"')
     told = f"numbers, heads and feet of {counted(total, 'page')}, and the table of contents"
-    return Check("pages", holds=not wrong, told=told, details=_some(wrong))
+    return _check("pages", wrong, told)
 
 
 def _running(number: int, total: int, compared: Comparison) -> str:
@@ -225,8 +208,3 @@ def _running(number: int, total: int, compared: Comparison) -> str:
         before = [text for page, name, text in compared.running if name == slot and page < number]
         said.append(here[0] if here else before[-1] if before else "")
     return " ".join((*said, f"Page {number} of {total}"))
-
-
-def _some(lines: Sequence[str]) -> tuple[str, ...]:
-    rest = len(lines) - _SHOWN
-    return (*lines[:_SHOWN], *([f"and {rest} more"] if rest > 0 else []))

@@ -8,7 +8,8 @@ from typing import Final
 
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import claim_of
-from bias_audit.results.history.records import Audit, Backbone, Change, Diff, History
+from bias_audit.results.history.reading import Audit, Backbone, Diff, History
+from bias_audit.results.history.tables import ChangeRow
 from bias_audit.shapes.printed import counted, interval, signed_interval
 
 MOST: Final = 40
@@ -75,7 +76,9 @@ def _failed_analyses(history: History, links: Links) -> Iterator[Notice]:
     by_id = {each.id: each for each in history.latest}
     for failure in history.failures:
         backbone = by_id[failure.backbone_id]
-        text = f"{failure.title} could not be computed: {failure.error}"
+        text = (
+            f"{failure.title} could not be computed: {failure.error or 'no reason was recorded'}"
+        )
         yield Notice("failed", subject_of(backbone), text, links.backbone(backbone))
 
 
@@ -109,15 +112,16 @@ def _name(audit: Audit) -> str:
     return f"{audit.entry} on {audit.dataset}"
 
 
-def _worst(worse: list[Change], diff: Diff, audits: dict[int, Audit]) -> str:
-    largest = max(worse, key=lambda change: abs(change.difference.value))
+def _worst(worse: list[ChangeRow], diff: Diff, audits: dict[int, Audit]) -> str:
+    largest = max(worse, key=lambda change: abs(change.difference))
     before = audits.get(diff.before_id)
     since = f" than on {before.started[:10]}" if before else ""
-    group = "" if largest.group is None else f", {largest.group}"
+    group = "" if largest.group_name is None else f", {largest.group_name}"
     return (
         f"{counted(len(worse), 'number')} worse{since}; the largest change is "
         f"{largest.quantity} of {largest.target}{group} at {largest.layer}: "
-        f"{signed_interval(largest.difference)}. {diff.conclusions.get(largest.backbone, '')}"
+        f"{signed_interval(largest.difference_estimate)}. "
+        f"{diff.conclusions.get(largest.backbone, '')}"
     ).rstrip()
 
 

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from bias_audit.report.page import Prose, Section, Tabled, linked, parts
 from bias_audit.report.zoo.links import Links
-from bias_audit.results.history.records import Audit, Change, Diff, History
+from bias_audit.results.history.reading import Audit, Diff, History
+from bias_audit.results.history.tables import ChangeRow
 from bias_audit.shapes.printed import count, counted, interval, signed_interval
 from bias_audit.shapes.tables import Column, Table
 
@@ -33,7 +34,7 @@ def changes(history: History, links: Links) -> Section:
             for change in diff.changes
             if change.outcome in _TOLD
         ),
-        key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference.value)),
+        key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference)),
     )
     rest = (
         f"The first {_MOST} of {counted(len(moved), 'change')}; the history's table `changes` "
@@ -88,7 +89,7 @@ def _differing(diff: Diff) -> str:
     return "\n".join(f"{cause.name}: {cause.detail}" for cause in causes) or "nothing recorded"
 
 
-def _largest(moved: list[tuple[Audit, Change]]) -> Table:
+def _largest(moved: list[tuple[Audit, ChangeRow]]) -> Table:
     return Table(
         caption="Numbers that are worse, improved, higher or lower than before, largest first",
         columns=(
@@ -105,9 +106,9 @@ def _largest(moved: list[tuple[Audit, Change]]) -> Table:
     )
 
 
-def _row(audit: Audit, change: Change) -> tuple[str, ...]:
+def _row(audit: Audit, change: ChangeRow) -> tuple[str, ...]:
     lift = "lift of " if change.of_what == "lift" else ""
-    group = "" if change.group is None else f", {change.group},"
+    group = "" if change.group_name is None else f", {change.group_name},"
     paired = "paired" if change.is_paired else "unpaired"
     return (
         change.backbone,
@@ -115,7 +116,7 @@ def _row(audit: Audit, change: Change) -> tuple[str, ...]:
         f"{lift}{change.quantity} of {change.target}{group} at {change.layer}",
         interval(change.before),
         interval(change.after),
-        signed_interval(change.difference),
+        signed_interval(change.difference_estimate),
         f"{change.margin:g}",
         f"{change.outcome} ({paired})",
     )

@@ -7,7 +7,8 @@ from typing import Final
 
 from bias_audit.durations import duration
 from bias_audit.report.page import Prose, Section, Tabled, paragraphs
-from bias_audit.results.history.records import Cost, History
+from bias_audit.results.history.reading import History
+from bias_audit.results.history.tables import CostRow
 from bias_audit.shapes.printed import count, counted, size
 from bias_audit.shapes.tables import Column, Table
 
@@ -49,7 +50,7 @@ def costs(history: History) -> Section:
     )
 
 
-def rate(found: Sequence[Cost]) -> str:
+def rate(found: Sequence[CostRow]) -> str:
     """Images per second of the stages that were not reused and count images."""
     worked = [cost for cost in found if cost.images and not cost.is_reused and cost.seconds > 0]
     if not worked:
@@ -61,18 +62,18 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:,.1f}"
 
 
-def _images(found: Sequence[Cost]) -> str:
+def _images(found: Sequence[CostRow]) -> str:
     counts = [cost.images for cost in found if cost.images is not None]
     return count(sum(counts)) if counts else ""
 
 
-def _bytes(found: Sequence[Cost]) -> str:
+def _bytes(found: Sequence[CostRow]) -> str:
     counts = [cost.bytes for cost in found if cost.bytes is not None]
     return size(sum(counts)) if counts else ""
 
 
-def _totals(now: Sequence[Cost]) -> Table:
-    by_stage: dict[str, list[Cost]] = {}
+def _totals(now: Sequence[CostRow]) -> Table:
+    by_stage: dict[str, list[CostRow]] = {}
     for cost in now:
         by_stage.setdefault(cost.stage, []).append(cost)
     rows = [_total(stage, found) for stage, found in by_stage.items()]
@@ -92,7 +93,7 @@ def _totals(now: Sequence[Cost]) -> Table:
     )
 
 
-def _total(stage: str, found: Sequence[Cost]) -> tuple[str, ...]:
+def _total(stage: str, found: Sequence[CostRow]) -> tuple[str, ...]:
     return (
         stage,
         count(len(found)),
@@ -104,7 +105,7 @@ def _total(stage: str, found: Sequence[Cost]) -> tuple[str, ...]:
     )
 
 
-def _stages(history: History, now: Sequence[Cost]) -> Table:
+def _stages(history: History, now: Sequence[CostRow]) -> Table:
     labels = {each.id: each.label for each in history.latest}
     audits = {audit.id: audit for audit in history.audits}
     kept = sorted(now, key=lambda cost: -cost.seconds)[:_MOST_ROWS]
@@ -140,7 +141,7 @@ def _stages(history: History, now: Sequence[Cost]) -> Table:
 
 
 def _days(history: History) -> Table:
-    by_audit: dict[int, list[Cost]] = {}
+    by_audit: dict[int, list[CostRow]] = {}
     for cost in history.costs:
         by_audit.setdefault(cost.audit_id, []).append(cost)
     by_day: dict[str, list[int]] = {}

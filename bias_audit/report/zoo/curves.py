@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bias_audit.report.figures.style import Palette
-from bias_audit.results.history.records import Backbone, History, Point
+from bias_audit.results.history.reading import Backbone, History, Peak
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def questions(history: History) -> tuple[Question, ...]:
 def _of_dataset(history: History, dataset: str) -> Iterator[Question]:
     here = [each for each in history.latest if each.audit.dataset == dataset]
     numbers = {each.id for each in here}
-    points: dict[tuple[str, str], Point] = {}
+    points: dict[tuple[str, str], Peak] = {}
     for curve, point in history.highest.items():
         if curve[0] in numbers and point.n_layers > 1:
             points.setdefault((point.quantity, point.target), point)

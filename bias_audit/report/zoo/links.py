@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from bias_audit.results.history.records import Audit, Backbone
+from bias_audit.results.history.reading import Audit, Backbone
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from bias_audit.report.page import Item, Items, Section, Tabled, linked
 from bias_audit.report.sections.verdicts import SHAPES
 from bias_audit.report.zoo.links import Links
-from bias_audit.results.history.records import Backbone, History, VerdictRow
+from bias_audit.results.history.reading import Backbone, History, TrackedVerdict
 from bias_audit.results.verdict import Outcome
 from bias_audit.shapes.printed import interval, signed_interval
 from bias_audit.shapes.tables import Column, Table
@@ -15,7 +15,7 @@ from bias_audit.shapes.tables import Column, Table
 
 def matrices(history: History, links: Links) -> tuple[Section, ...]:
     """A matrix for every dataset whose audits have criteria."""
-    by_backbone: dict[int, dict[str, VerdictRow]] = {}
+    by_backbone: dict[int, dict[str, TrackedVerdict]] = {}
     for verdict in history.verdicts:
         by_backbone.setdefault(verdict.backbone_id, {})[verdict.criterion] = verdict
     found = []
@@ -47,13 +47,13 @@ def matrices(history: History, links: Links) -> tuple[Section, ...]:
     return tuple(found)
 
 
-def counts_of(verdicts: list[VerdictRow]) -> str:
+def counts_of(verdicts: list[TrackedVerdict]) -> str:
     """Such as "3 PASS, 1 FAIL"; empty without verdicts."""
     outcomes = [verdict.outcome for verdict in verdicts]
     return ", ".join(f"{n} {outcome}" for outcome in SHAPES if (n := outcomes.count(outcome)))
 
 
-def claim_of(verdict: VerdictRow) -> str:
+def claim_of(verdict: TrackedVerdict) -> str:
     """What was to be shown, with the margin."""
     lift = "lift of " if verdict.of_what == "lift" else ""
     layers = {"every": "every layer", "best": "the best layer", "last": "the last layer"}
@@ -61,7 +61,7 @@ def claim_of(verdict: VerdictRow) -> str:
     return f"{lift}{verdict.quantity} of {verdict.target} at {where}: {_margin(verdict)}"
 
 
-def _margin(verdict: VerdictRow) -> str:
+def _margin(verdict: TrackedVerdict) -> str:
     if verdict.lowest is None:
         return f"at most {verdict.highest:g}"
     if verdict.highest is None:
@@ -69,16 +69,16 @@ def _margin(verdict: VerdictRow) -> str:
     return f"within {verdict.lowest:g} and {verdict.highest:g}"
 
 
-def _claims(verdicts: list[VerdictRow], name: str) -> str:
+def _claims(verdicts: list[TrackedVerdict], name: str) -> str:
     claims = dict.fromkeys(claim_of(v) for v in verdicts if v.criterion == name)
     return " | ".join(claims)
 
 
-def _cell(backbone: Backbone, verdict: VerdictRow | None, links: Links) -> str:
+def _cell(backbone: Backbone, verdict: TrackedVerdict | None, links: Links) -> str:
     if verdict is None:
         return Markup('<span class="rationale">not asked</span>')
     form = signed_interval if verdict.of_what == "lift" else interval
-    group = "" if verdict.group is None else f"{verdict.group}, "
+    group = "" if verdict.group_name is None else f"{verdict.group_name}, "
     link = links.report(backbone.audit, f"verdict-{verdict.position}")
     was = Markup(' <span class="tag">was {}</span>').format(verdict.before)
     where = Markup('<br><span class="rationale">{}at {}</span>').format(group, verdict.layer)

@@ -40,8 +40,7 @@ from bias_audit.report.zoo.matrix import badge, counts_of, matrices
 from bias_audit.report.zoo.profiles import profiles
 from bias_audit.report.zoo.standing import standing, standing_table
 from bias_audit.report.zoo.trends import lines_of, trends
-from bias_audit.results.history.reading import read_history
-from bias_audit.results.history.records import Audit, History
+from bias_audit.results.history.reading import Audit, History, read_history
 from bias_audit.shapes.printed import count, counted, duration
 from bias_audit.shapes.tables import Column, Table
 
@@ -287,11 +286,11 @@ def _audits(history: History, links: Links) -> tuple[Part, ...]:
 
 def _listed(caption: str, audits: Sequence[Audit], links: Links) -> Tabled:
     def folder(audit: Audit) -> str:
-        link = links.report(audit)
+        link, place = links.report(audit), audit.folder.as_posix()
         if link:
-            return linked(audit.folder, link)
+            return linked(place, link)
         why = "pruned" if audit.is_pruned else "no report there"
-        return Markup('{} <span class="rationale">({})</span>').format(audit.folder, why)
+        return Markup('{} <span class="rationale">({})</span>').format(place, why)
 
     names = ("backbone", "dataset", "started (UTC)", "outcome", "images", "duration", "run folder")
     return Tabled(

@@ -11,7 +11,7 @@ from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import curves_section, figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.profiles import Profile, profiles_figure
-from bias_audit.results.history.records import History
+from bias_audit.results.history.reading import History
 from bias_audit.shapes.printed import counted, interval, sentence
 from bias_audit.shapes.shape import Rows, estimate_cells
 

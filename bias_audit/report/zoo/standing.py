@@ -14,7 +14,7 @@ from bias_audit.report.page import Drawn, Fold, Prose, Section, Tabled, bullets,
 from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import figure_view
 from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
-from bias_audit.results.history.records import History
+from bias_audit.results.history.reading import History
 from bias_audit.shapes.printed import counted, coverage, interval, sentence, signed_interval
 from bias_audit.shapes.shape import Rows, estimate_cells
 from bias_audit.shapes.tables import Column, Table
@@ -138,7 +138,7 @@ def _table(question: Question, found: _Ranked) -> Table:
                 " ".join(groups),
                 interval(dots.highest.estimate),
                 dots.highest.layer,
-                signed_interval(dots.highest.lift),
+                signed_interval(dots.highest.lift_estimate),
                 dots.highest.strongest or "no baseline",
                 interval(dots.last.estimate),
                 told_ranks(found.last[place]),

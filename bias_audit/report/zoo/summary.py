@@ -17,9 +17,9 @@ from bias_audit.report.sections.cover import written_date
 from bias_audit.report.zoo.attention import KINDS, Notice, notices, subject_of
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import counts_of
-from bias_audit.results.history.reading import read_history
+from bias_audit.results.history.reading import History, read_history
 from bias_audit.results.history.recording import State
-from bias_audit.results.history.records import Cost, History
+from bias_audit.results.history.tables import CostRow
 from bias_audit.shapes.printed import counted
 
 MOST_LINES: Final = 25
@@ -206,13 +206,13 @@ def _states(history: History) -> dict[str, int]:
     return {state: found.count(state) for state in get_args(State) if state in found}
 
 
-def _costs(history: History) -> list[Cost]:
+def _costs(history: History) -> list[CostRow]:
     """Of the audits that the run made."""
     made = _audited(history)
     return [cost for cost in history.costs if cost.audit_id in made]
 
 
-def _images(costs: list[Cost]) -> int:
+def _images(costs: list[CostRow]) -> int:
     return sum(cost.images or 0 for cost in costs if cost.stage == "forward pass")
 
 

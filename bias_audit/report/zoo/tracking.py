@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bias_audit.errors import AuditError, OutputError
-from bias_audit.results.history.reading import read_history
-from bias_audit.results.history.records import Backbone, History, Point
+from bias_audit.results.history.reading import Backbone, History, Point, read_history
 from bias_audit.statistics.estimate import Estimate
 
 _BATCH: Final = 500
@@ -135,9 +134,9 @@ def _tags(history: History, backbone: Backbone) -> Iterator[tuple[str, str]]:
     yield _BACKBONE, _text(backbone.name)
     yield "bias_audit.weights_sha256", _text(backbone.weights_sha256)
     yield "bias_audit.manifest_sha256", _text(audit.manifest_sha256)
-    yield "bias_audit.folder", _text(audit.folder)
+    yield "bias_audit.folder", _text(audit.folder.as_posix())
     yield "bias_audit.outcome", _text(audit.outcome)
-    for kind, value in history.fingerprints.get(audit.id, {}).items():
+    for kind, value in audit.fingerprints.items():
         yield key_of(f"bias_audit.fingerprint.{kind}"), _text(value)
     for verdict in history.verdicts:
         if verdict.backbone_id == backbone.id:
@@ -166,8 +165,8 @@ def _metrics(history: History, backbone: Backbone) -> Iterator[_Metric]:
 def _curve(key: str, points: Sequence[Point]) -> Iterator[_Metric]:
     for place, point in enumerate(points):
         yield from _estimate(key, point.estimate, place if point.depth < 0 else point.depth)
-        if point.lift is not None:
-            yield from _estimate(f"{key}_lift", point.lift, max(point.depth, 0))
+        if point.lift_estimate is not None:
+            yield from _estimate(f"{key}_lift", point.lift_estimate, max(point.depth, 0))
     best = max(points, key=lambda point: point.estimate.value)
     yield from _estimate(f"{key}_highest", best.estimate, 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -13,7 +12,7 @@ from bias_audit.report.zoo.curves import Question
 from bias_audit.report.zoo.drawing import curves_section, figure_view
 from bias_audit.report.zoo.figures.panels import MOST
 from bias_audit.report.zoo.figures.trends import Step, Trend, trends_figure
-from bias_audit.results.history.records import Backbone, History
+from bias_audit.results.history.reading import Backbone, History
 from bias_audit.shapes.printed import counted, interval, sentence
 from bias_audit.shapes.shape import Rows, estimate_cells
 
@@ -79,7 +78,7 @@ def differing(before: Backbone, after: Backbone) -> tuple[str, ...]:
         "weights": (before.weights_sha256, after.weights_sha256),
         "data": (before.audit.manifest_sha256, after.audit.manifest_sha256),
         "config": (before.audit.config_sha256, after.audit.config_sha256),
-        "software": (json.loads(before.audit.packages), json.loads(after.audit.packages)),
+        "software": (before.audit.packages, after.audit.packages),
     }
     return tuple(kind for kind, (one, other) in pairs.items() if one != other)
 

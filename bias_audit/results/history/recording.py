@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from bias_audit.results.audit import AuditResult
-from bias_audit.results.history import rows
+from bias_audit.results.audit import AuditResult, StageCost, SubjectResult
+from bias_audit.results.blocks import GroupTable, LayerCurve
+from bias_audit.results.history import tables
 from bias_audit.results.history.opening import writing_to
-from bias_audit.results.history.rows import Row
+from bias_audit.results.history.tables import insert
 from bias_audit.results.store import audit_bytes, parse_audit
+from bias_audit.results.verdict import Outcome
+from bias_audit.statistics.estimate import Estimate
 
 State = Literal["audited", "unchanged", "failed", "stale"]
+_GRAVEST: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
 def record_audit(
@@ -27,7 +30,6 @@ def record_audit(
     dataset: str,
     entry: str,
     folder: Path | str,
-    fingerprint: Mapping[str, str],
     audit_sha256: str,
 ) -> int:
     """Keep one audit; all of it or nothing.
@@ -38,10 +40,9 @@ def record_audit(
         database: The history; made where there is none.
         result: What the audit found.
         zoo: Name of the zoo.
-        dataset: Name of the dataset in the zoo.
-        entry: Name of the entry in the zoo.
+        dataset: Its name in the zoo.
+        entry: Its name in the zoo.
         folder: The run folder, absolute or relative to the database's folder.
-        fingerprint: What the audit rests on, by kind, such as "weights" and "labels".
         audit_sha256: Of the run folder's `audit.json`.
 
     Returns:
@@ -50,56 +51,163 @@ def record_audit(
     Raises:
         OutputError: The history cannot be opened or written.
     """
-    place = _relative(database, folder)
+    home = database.parent.resolve()
+    place = Path(os.path.relpath((home / folder).resolve(), home))
     with writing_to(database) as connection:
-        known = connection.execute(
-            "SELECT id FROM audits WHERE audit_sha256 = ?", (audit_sha256,)
-        ).fetchone()
-        if known is not None:
-            audit_id = int(known[0])
-            connection.execute(
-                "UPDATE audits SET folder = ?, is_pruned = 0 WHERE id = ?", (place, audit_id)
-            )
-            return audit_id
-        named = {"zoo": zoo, "dataset": dataset, "entry": entry, "folder": place}
-        own = {"audit_sha256": audit_sha256, "is_pruned": 0}
-        audit_id = _insert(connection, "audits", [own | named | rows.audit_row(result)])
-        _insert_subjects(connection, audit_id, result)
-        _insert(
-            connection,
-            "fingerprints",
-            [{"audit_id": audit_id, "kind": k, "value": v} for k, v in fingerprint.items()],
+        same = "SELECT id FROM audits WHERE audit_sha256 = ?"
+        for (known,) in connection.execute(same, (audit_sha256,)).fetchall():
+            renewed = "UPDATE audits SET folder = ?, is_pruned = 0 WHERE id = ?"
+            connection.execute(renewed, (place.as_posix(), known))
+            return int(known)
+        record, data = result.provenance, result.data
+        audit = tables.AuditRow.of(
+            record,
+            audit_sha256=audit_sha256,
+            zoo=zoo,
+            dataset=dataset,
+            entry=entry,
+            name=result.name,
+            folder=place,
+            is_pruned=False,
+            outcome=outcome_of(result),
+            manifest_sha256=data.manifest_sha256,
+            n_images=data.n_images,
+            n_clusters=data.n_clusters,
+            code_version=record.versions.get("bias-audit", "unknown"),
+            packages=record.versions,
         )
+        audit_id = insert(connection, audit)
+        ids: list[int] = []
+        for position, subject in enumerate(result.subjects):
+            own, layers = subject.backbone, len(subject.backbone.layers)
+            backbone = tables.BackboneRow.of(
+                own, audit_id=audit_id, position=position, n_layers=layers
+            )
+            ids.append(insert(connection, backbone))
+            insert(
+                connection,
+                *(
+                    tables.AnalysisRow.of(analysis, backbone_id=ids[-1], position=place)
+                    for place, analysis in enumerate(subject.analyses)
+                ),
+                *estimate_rows(subject, ids[-1]),
+            )
+        insert(connection, *_verdict_rows(result, ids), *_cost_rows(result, audit_id, ids))
+        for kind, value in record.fingerprints.items():
+            insert(connection, tables.FingerprintRow(audit_id=audit_id, kind=kind, value=value))
     return audit_id
 
 
-def _insert_subjects(connection: sqlite3.Connection, audit_id: int, result: AuditResult) -> None:
-    ids: list[int] = []
-    for position, subject in enumerate(result.subjects):
-        row = {"audit_id": audit_id} | rows.backbone_row(subject, position)
-        ids.append(_insert(connection, "backbones", [row]))
-        own = {"backbone_id": ids[-1]}
-        _insert(connection, "analyses", [own | r for r in rows.analysis_rows(subject)])
-        _insert(connection, "estimates", [own | r for r in rows.estimate_rows(subject)])
-    by_name = dict(zip((s.backbone.name for s in result.subjects), ids, strict=True))
-    _insert(
-        connection,
-        "verdicts",
-        [{"backbone_id": by_name[name]} | row for name, row in rows.verdict_rows(result)],
+def outcome_of(result: AuditResult) -> str:
+    """The word failed where an analysis could not be computed; else the gravest verdict."""
+    if result.failed:
+        return "failed"
+    found = {verdict.outcome for verdict in result.verdicts}
+    return next((outcome for outcome in _GRAVEST if outcome in found), "none")
+
+
+def estimate_rows(subject: SubjectResult, backbone_id: int) -> Iterator[tables.EstimateRow]:
+    """Every number of a backbone's layer curves and group tables, missing ones included."""
+    depths = {layer.name: depth for depth, layer in enumerate(subject.backbone.layers)}
+    blocks = (block for analysis in subject.analyses for block in analysis.blocks)
+    numbers = (
+        {"quantity": block.quantity, "metric": block.metric, **number}
+        for block in blocks
+        if isinstance(block, LayerCurve | GroupTable)
+        for number in (_points(block) if isinstance(block, LayerCurve) else _groups(block))
     )
-    _insert(
-        connection,
-        "costs",
-        [
-            {
-                "audit_id": audit_id,
-                "position": position,
-                "backbone_id": None if cost.subject is None else ids[cost.subject],
+    for position, number in enumerate(numbers):
+        depth = depths.get(number["layer"], -1)
+        yield tables.EstimateRow(backbone_id=backbone_id, position=position, depth=depth, **number)
+
+
+def _points(block: LayerCurve) -> Iterator[dict[str, Any]]:
+    for curve in block.curves:
+        for point in curve.points:
+            controls = {control.name: control.estimate.value for control in point.controls}
+            yield {
+                "target": curve.target,
+                "layer": point.layer,
+                **_interval(point.estimate),
+                "chance": block.chance.get(curve.target),
+                "strongest": point.strongest,
+                "control": controls.get(point.strongest or ""),
+                "lift": point.lift.value if point.lift else None,
+                "lift_lower": point.lift.lower if point.lift else None,
+                "lift_upper": point.lift.upper if point.lift else None,
+                "p_value": point.p_value,
+                "adjusted_p": point.adjusted_p,
+                "reason": None if point.estimate else curve.not_measured or "not measured",
             }
-            | rows.cost_row(cost.stage)
-            for position, cost in enumerate(rows.costs(result))
-        ],
-    )
+
+
+def _groups(block: GroupTable) -> Iterator[dict[str, Any]]:
+    for row in block.rows:
+        yield {
+            "target": block.target,
+            "layer": block.layer,
+            "group_name": row.group.label,
+            "group_attributes": " / ".join(name for name, _ in row.group.levels),
+            **_interval(row.estimate),
+            "chance": block.chance if row.by_chance is None else row.by_chance,
+            "p_value": row.p_value,
+            "adjusted_p": row.adjusted_p,
+            "reason": None if row.estimate else row.reason or "not measured",
+        }
+
+
+def _interval(estimate: Estimate | None) -> dict[str, Any]:
+    columns = ("value", "lower", "upper", "level", "n", "scale", "effective")
+    return {name: getattr(estimate, name, None) for name in columns}
+
+
+def _verdict_rows(result: AuditResult, backbones: Sequence[int]) -> Iterator[tables.VerdictRow]:
+    names = (subject.backbone.name for subject in result.subjects)
+    by_name = dict(zip(names, backbones, strict=True))
+    for position, verdict in enumerate(result.verdicts, start=1):
+        criterion, deciding = verdict.criterion, verdict.deciding
+        lowest, highest = criterion.margin
+        interval = _interval(deciding.estimate if deciding else None)
+        yield tables.VerdictRow.of(
+            criterion,
+            backbone_id=by_name[verdict.backbone],
+            position=position,
+            criterion=criterion.name,
+            of_what=criterion.of,
+            layers=criterion.layer,
+            lowest=lowest,
+            highest=highest,
+            outcome=verdict.outcome,
+            reason=verdict.reason,
+            layer=deciding.layer if deciding else None,
+            group_name=deciding.group.label if deciding and deciding.group else None,
+            **{name: interval[name] for name in ("value", "lower", "upper", "level", "n")},
+        )
+
+
+def _cost_rows(
+    result: AuditResult, audit_id: int, backbones: Sequence[int]
+) -> Iterator[tables.CostRow]:
+    """Every stage; of results that record none, the forward pass and the analyses' own times."""
+    stages: list[tuple[int | None, StageCost]] = [
+        (None, stage) for stage in result.provenance.costs
+    ]
+    for subject, backbone_id in zip(result.subjects, backbones, strict=True):
+        costs = list(subject.costs)
+        if not costs:
+            past = subject.extraction
+            images = past.get("forward_images", past.get("images"))
+            if (spent := past.get("seconds")) is not None:
+                reused = images == 0
+                passes = StageCost(
+                    stage="forward pass", seconds=spent, images=images, reused=reused
+                )
+                costs.append(passes)
+            costs += [StageCost(stage=a.kind, seconds=a.seconds) for a in subject.analyses]
+        stages += [(backbone_id, cost) for cost in costs]
+    for position, (number, cost) in enumerate(stages):
+        own = {"audit_id": audit_id, "position": position, "backbone_id": number}
+        yield tables.CostRow.of(cost, is_reused=cost.reused, **own)
 
 
 def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str, Any]) -> int:
@@ -118,44 +226,37 @@ def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str
         OutputError: The history cannot be opened or written.
         KeyError: A change lacks a field.
     """
-    causes = [_cause(i, each) for i, each in enumerate(diff["causes"])]
-    concluded = [
-        {"position": i, "backbone": each["backbone"], "text": each["text"]}
-        for i, each in enumerate(diff["conclusions"])
-    ]
-    changes = [_change(i, each) for i, each in enumerate(diff["changes"])]
     with writing_to(database) as connection:
-        pair = {"before_id": before_id, "after_id": after_id}
-        connection.execute(
-            "DELETE FROM diffs WHERE before_id = :before_id AND after_id = :after_id", pair
-        )
-        diff_id = _insert(connection, "diffs", [pair])
-        for table, kept in (("causes", causes), ("conclusions", concluded), ("changes", changes)):
-            _insert(connection, table, [{"diff_id": diff_id} | row for row in kept])
+        pair = (before_id, after_id)
+        connection.execute("DELETE FROM diffs WHERE before_id = ? AND after_id = ?", pair)
+        diff_id = insert(connection, tables.DiffRow(before_id=before_id, after_id=after_id))
+        for position, cause in enumerate(diff["causes"]):
+            insert(connection, tables.CauseRow(diff_id=diff_id, position=position, **cause))
+        for position, each in enumerate(diff["conclusions"]):
+            own = {name: each[name] for name in ("backbone", "text")}
+            insert(connection, tables.ConclusionRow(diff_id=diff_id, position=position, **own))
+        for position, change in enumerate(diff["changes"]):
+            ends = {
+                f"{when}_{end}": change[when][end]
+                for when in ("before", "after")
+                for end in ("value", "lower", "upper")
+            }
+            same = ("backbone", "quantity", "target", "layer", "outcome", "better", "margin")
+            row = tables.ChangeRow(
+                diff_id=diff_id,
+                position=position,
+                group_name=change["group"],
+                of_what=change["of"],
+                difference=change["difference"]["value"],
+                difference_lower=change["difference"]["lower"],
+                difference_upper=change["difference"]["upper"],
+                level=change["difference"]["level"],
+                is_paired=change["paired"],
+                **{name: change[name] for name in (*same, "noise", "p_value", "adjusted_p")},
+                **ends,
+            )
+            insert(connection, row)
     return diff_id
-
-
-def _cause(position: int, cause: Mapping[str, Any]) -> Row:
-    same = {name: cause[name] for name in ("kind", "part", "detail", "backbone")}
-    return {"position": position, "is_minor": int(cause["is_minor"])} | same
-
-
-def _change(position: int, change: Mapping[str, Any]) -> Row:
-    before, after, difference = (change[name] for name in ("before", "after", "difference"))
-    same = ("backbone", "quantity", "target", "layer", "outcome", "better", "margin", "noise")
-    return {
-        "position": position,
-        **{name: change[name] for name in (*same, "p_value", "adjusted_p")},
-        "group_name": change["group"],
-        "of_what": change["of"],
-        **{f"before_{name}": before[name] for name in ("value", "lower", "upper")},
-        **{f"after_{name}": after[name] for name in ("value", "lower", "upper")},
-        "difference": difference["value"],
-        "difference_lower": difference["lower"],
-        "difference_upper": difference["upper"],
-        "level": difference["level"],
-        "is_paired": int(change["paired"]),
-    }
 
 
 @dataclass(frozen=True)
@@ -182,26 +283,18 @@ def record_run(
     command: str,
     states: Sequence[EntryState],
 ) -> int:
-    """Keep what a run of a zoo did.
+    """Keep what a run of a zoo did about each entry and dataset; returns its id.
 
-    Args:
-        database: The history; made where there is none.
-        zoo: Name of the zoo.
-        started: ISO 8601, UTC.
-        seconds: Of the whole run.
-        command: As typed.
-        states: One per entry and dataset.
-
-    Returns:
-        Its id.
+    `started` is ISO 8601, UTC; `seconds` are those of the whole run; the history is made where
+    there is none.
 
     Raises:
         OutputError: The history cannot be opened or written.
     """
+    run = tables.RunRow(zoo=zoo, started=started, seconds=seconds, command=command)
     with writing_to(database) as connection:
-        run = {"zoo": zoo, "started": started, "seconds": seconds, "command": command}
-        run_id = _insert(connection, "runs", [run])
-        _insert(connection, "states", [{"run_id": run_id} | vars(state) for state in states])
+        run_id = insert(connection, run)
+        insert(connection, *(tables.StateRow.of(state, run_id=run_id) for state in states))
     return run_id
 
 
@@ -217,62 +310,22 @@ def mark_pruned(database: Path, audit_ids: Iterable[int]) -> None:
         )
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """A finished audit's folder, and what a zoo calls it."""
+def record_folder(database: Path, folder: Path, *, zoo: str, dataset: str, entry: str) -> int:
+    """Keep the audit of a run folder, see `record_audit`.
 
-    folder: Path
-    zoo: str
-    dataset: str
-    entry: str
-
-
-def rebuild(database: Path, folders: Iterable[RunFolder]) -> tuple[int, ...]:
-    """Put the audits of run folders into a history; those it has already stay as they are.
-
-    Runs and differences are in no run folder; a new file begins without them.
-
-    Args:
-        database: The history; made where there is none. A damaged one is moved away first.
-        folders: Finished runs.
-
-    Returns:
-        The ids of the audits, in the order of `folders`.
+    Runs and differences are in no run folder: a history that is made again lacks them.
 
     Raises:
-        OutputError: A run folder or the history cannot be read or written.
+        OutputError: The run folder or the history cannot be read or written.
     """
-    return tuple(_record_folder(database, each) for each in folders)
-
-
-def _record_folder(database: Path, each: RunFolder) -> int:
-    content = audit_bytes(each.folder)
-    result = parse_audit(content, source=str(each.folder / "audit.json"))
+    content = audit_bytes(folder)
+    result = parse_audit(content, source=str(folder / "audit.json"))
     return record_audit(
         database,
         result,
-        zoo=each.zoo,
-        dataset=each.dataset,
-        entry=each.entry,
-        folder=each.folder.resolve(),
-        fingerprint=result.provenance.fingerprints,
+        zoo=zoo,
+        dataset=dataset,
+        entry=entry,
+        folder=folder.resolve(),
         audit_sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-def _relative(database: Path, folder: Path | str) -> str:
-    home = database.parent.resolve()
-    return Path(os.path.relpath((home / folder).resolve(), home)).as_posix()
-
-
-def _insert(connection: sqlite3.Connection, table: str, entries: Sequence[Row]) -> int:
-    """Insert rows of the same columns; the id of the last one where the table has ids."""
-    if not entries:
-        return 0
-    names = list(entries[0])
-    marks = ", ".join(f":{name}" for name in names)
-    statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"
-    if len(entries) > 1:
-        connection.executemany(statement, entries)
-        return 0
-    return int(connection.execute(statement, entries[0]).lastrowid or 0)

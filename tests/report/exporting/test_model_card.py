@@ -34,16 +34,14 @@ def test_the_front_matter_is_what_the_hub_reads(result: AuditResult) -> None:
          r.metric_args["lower"], r.metric_args["upper"], r.metric_args["n"])
         for r in data.eval_results
     ]  # fmt: skip
-    expected = []
-    for analysis in result.subjects[0].analyses:
-        for block in analysis.blocks:
-            if isinstance(block, LayerCurve):
-                for curve in block.curves:
-                    point = best_point(curve)
-                    if point is not None and point.estimate is not None:
-                        e = point.estimate
-                        where = block.quantity, curve.target, point.layer
-                        expected.append((*where, e.value, e.lower, e.upper, e.n))
+    expected = [
+        (block.quantity, curve.target, point.layer, e.value, e.lower, e.upper, e.n)
+        for analysis in result.subjects[0].analyses
+        for block in analysis.blocks
+        if isinstance(block, LayerCurve)
+        for curve in block.curves
+        if (point := best_point(curve)) is not None and (e := point.estimate) is not None
+    ]
     assert sorted(found) == sorted(expected)
     assert len(found) > 5
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bias_audit.arrays import FloatArray
 from bias_audit.report.figures.style import INK, shortened, styled
 from bias_audit.report.zoo.figures.panels import Panels, joined, panels
-from bias_audit.results.history.records import Point
+from bias_audit.results.history.reading import Point
 from bias_audit.shapes.printed import guess, signed_interval, told
 
 
@@ -76,7 +76,9 @@ def _draw(found: Panels, shown: Sequence[Profile], colour: str) -> None:
     found.axes.plot(*np.array(tops).T, color=colour, **dots)
     for place, profile in enumerate(shown):
         for ends, point in zip(_ends(np.array(profile.depths)), profile.points, strict=True):
-            over = f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift)}"
+            over = (
+                f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift_estimate)}"
+            )
             told_so = f"{point.layer}: {told(point.estimate)}; {over}"
             found.mark(place, ends, key=profile.label, text=told_so)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import CONTROL, INK, WIDTH, grid_lines, shortened, styled
-from bias_audit.results.history.records import Point
+from bias_audit.results.history.reading import Point
 from bias_audit.shapes.printed import guess, interval, signed_interval, told
 from bias_audit.statistics.estimate import Estimate
 
@@ -74,7 +74,8 @@ def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
         axes.plot([row.highest.control] * 2, y, color=CONTROL, linewidth=1.6)
     text = (
         f"highest, at {row.highest.layer}: {told(row.highest.estimate)}; lift over "
-        f"{row.highest.strongest or 'guessing'} {signed_interval(row.highest.lift)}; last layer: "
+        f"{row.highest.strongest or 'guessing'} "
+        f"{signed_interval(row.highest.lift_estimate)}; last layer: "
         f"{interval(row.last.estimate)}; ranks left open: {row.ranks}"
     )
     bounds = (0, place - 0.5, 1, place + 0.5)
