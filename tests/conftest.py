@@ -22,6 +22,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "functional" not in item.path.parts)
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if "not slow" in config.option.markexpr:
+        terminalreporter.write_line(
+            "Left to make test-all: tests that need a browser, Ray, a build, kills, or much time."
+        )
+
+
 @pytest.fixture(autouse=True)
 def _same_threads() -> Iterator[None]:
     """UMAP's compiler sets threads anew; more of them than cores wait for each other."""
