@@ -1,6 +1,6 @@
 # make audit:    set up, then audit the bundled backbone on the bundled faces
 # make test:     set up, then run the tests that need little, in minutes
-# make test-all: set up, then run all tests; needs Chromium and poppler-utils
+# make test-all: set up, then run all tests; those of the reports need Chromium
 # make check:    set up, then run the linters and the type checker
 
 PYTHON ?= python3

@@ -17,9 +17,13 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that all workers end at about the same time."""
     items.sort(key=lambda item: "functional" not in item.path.parts)
+    for item in items:
+        if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_terminal_summary(

@@ -84,6 +84,23 @@ def test_the_json_schema_refuses_what_the_loader_refuses(
         schema_of(is_zoo=name == "zoo").validate(given)
 
 
+def test_shipped_configs_are_found_by_name_after_files_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("quickstart", "quickstart.yaml", "audit_configs/quickstart.yaml"):
+        assert load_config(Path(name)).name == "quickstart"
+    assert load_zoo(Path("zoo_quickstart")).name == "zoo_quickstart"
+    with pytest.raises(errors.ConfigError, match="did you mean 'quickstart'"):
+        load_config(Path("quikstart"))
+    for name in ("mine.yaml", "sub/quickstart.yaml", "../quickstart"):
+        with pytest.raises(errors.ConfigError, match="there is no such file"):
+            load_config(Path(name))
+    text = (ROOT / "audit_configs" / "quickstart.yaml").read_text()
+    Path("quickstart").write_text(text.replace("name: quickstart", "name: mine"))
+    assert load_config(Path("quickstart")).name == "mine"
+
+
 def test_the_published_design_is_that_of_the_study() -> None:
     config = load_config(ROOT / "audit_configs" / "krug_stober_2025.yaml")
     assert len(config.backbones) == 3
