@@ -57,7 +57,9 @@ def _train(folder: Path) -> None:
     for name, epochs in EPOCHS.items():
         module.train()
         for _ in range(epochs):
-            for chosen in torch.from_numpy(order.permutation(len(labels))).split(_BATCH):
+            shuffled = order.permutation(len(labels))
+            for first in range(0, len(shuffled), _BATCH):
+                chosen = torch.from_numpy(shuffled[first : first + _BATCH])
                 optimiser.zero_grad()
                 loss: Any = nn.functional.cross_entropy(module(pixels[chosen]), labels[chosen])
                 loss.backward()
