@@ -1,19 +1,24 @@
-# make audit: set up, then audit the bundled backbone on the bundled faces
-# make test:  set up, then run the tests
-# make check: set up, then run the linters and the type checker
+# make audit:    set up, then audit the bundled backbone on the bundled faces
+# make test:     set up, then run the tests that need little, in minutes
+# make test-all: set up, then run all tests; those of the reports need Chromium
+# make check:    set up, then run the linters and the type checker
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.complete
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: audit test check benchmark setup clean
+.PHONY: audit test test-all check benchmark setup clean
 
 audit: $(SETUP) pango
 	$(BIN)/bias-audit run audit_configs/quickstart.yaml
 
 test: $(SETUP) pango
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST) -m 'not slow and not benchmark'
+
+test-all: $(SETUP) pango
+	$(PYTEST)
 
 check: $(SETUP)
 	$(BIN)/ruff check .

@@ -17,9 +17,22 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that all workers end at about the same time."""
     items.sort(key=lambda item: "functional" not in item.path.parts)
+    for item in items:
+        if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if "not slow" in config.option.markexpr:
+        terminalreporter.write_line(
+            "Left to make test-all: tests that need a browser, Ray, a build, kills, or much time."
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional import zoo_kills
+from tests.functional import kills
 from tests.functional.conftest import stored_self_test  # noqa: F401  a fixture
-from tests.functional.zoo_kills import Trials
+from tests.functional.kills import Trials
 
 _KILLS = 50
 
@@ -24,13 +24,15 @@ def test_killed_fifty_times(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     began, trials = time.monotonic(), Trials()
-    with zoo_kills.bench(tmp_path, stored_self_test) as bench:
+    with kills.forks() as run:
+        kills.prepare(tmp_path, stored_self_test, run)
+        bench = kills.opened(tmp_path, run)
         while trials.kills < _KILLS:
             home = tmp_path / "trial"
-            zoo_kills.trial(bench, home, random.Random(1000 + trials.ends), trials)
+            kills.trial(bench, home, random.Random(1000 + trials.ends), trials)
             shutil.rmtree(home)
-            stages = ", ".join(f"{name} {n}" for name, n in trials.stages.most_common())
+            places = ", ".join(f"{name} {n}" for name, n in trials.places.most_common())
             with capsys.disabled():
                 seconds = time.monotonic() - began
                 told = f"{trials.kills} kills, {trials.ends} ends with equal results"
-                print(f"\n{told}, {seconds:.0f} s: {stages}", end="")  # noqa: T201
+                print(f"\n{told}, {seconds:.0f} s: {places}", end="")  # noqa: T201

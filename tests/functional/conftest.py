@@ -1,13 +1,12 @@
-"""Small audits of the bundled backbone on the bundled faces, run as a user would."""
+"""Small audits, run as a user would."""
 
 from __future__ import annotations
 
-import os
+import copy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import yaml
 
 from bias_audit import cli
 from bias_audit.progress import Silent
+from bias_audit.results.audit import AuditResult
+from bias_audit.results.store import read_audit
 from bias_audit.selftest.run import keep, self_test
 from bias_audit.selftest.trials import Sizes
 from tests.functional import tiny_zoo
@@ -43,29 +44,48 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def small() -> dict[str, Any]:
-    """A config to change; a deep copy."""
-    copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(SMALL))
-    return copy
+class Audit:
+    """An audit in a folder of its own, which a test changes as its user would."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], self_test: Path) -> None:
+        self.folder, self.config = folder, copy.deepcopy(config)
+        self.run = folder / "runs" / self.config["name"]
+        shutil.copytree(self_test, folder / "runs" / "cache")
+
+    def __call__(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Write the config and run a verb on it."""
+        return bias_audit(*verb.split(), self.written(), *arguments, cwd=self.folder)
+
+    def written(self) -> Path:
+        """The file of the config as it is now."""
+        path = self.folder / "audit.yaml"
+        path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        return path
+
+    @property
+    def result(self) -> AuditResult:
+        return read_audit(self.run)
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> dict[str, Any]:
-    """As `small`, of a network and faces so few that an audit takes seconds."""
-    return tiny_audit(tmp_path)
-
-
-def tiny_audit(folder: Path) -> dict[str, Any]:
-    """Write faces and weights into a folder, and give a config that audits them."""
+def _tiny(folder: Path, self_test: Path) -> Audit:
+    """Of a network and faces so few that it takes seconds."""
     tiny_zoo.make(folder)
     (dataset,) = tiny_zoo.CONFIG["datasets"]
-    data = {**dataset["data"], "file": str(folder / dataset["data"]["file"])}
     backbone = {**tiny_zoo.CONFIG["backbones"][0], "name": "net"}
-    backbone["file"] = str(folder / f"{backbone.pop('label')}.safetensors")
-    config = {**SMALL, "data": data, "sampling": {}, "backbones": [backbone]}
-    copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(config))
-    return copy
+    backbone["file"] = f"{backbone.pop('label')}.safetensors"
+    config = {**SMALL, "data": dataset["data"], "sampling": {}, "backbones": [backbone]}
+    return Audit(folder, config, self_test)
+
+
+@pytest.fixture
+def small(tmp_path: Path, stored_self_test: Path) -> Audit:
+    """Of the bundled backbone and faces."""
+    return Audit(tmp_path, SMALL, stored_self_test)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, stored_self_test: Path) -> Audit:
+    return _tiny(tmp_path, stored_self_test)
 
 
 @pytest.fixture(scope="session")
@@ -79,27 +99,28 @@ def stored_self_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture
-def write_config(tmp_path: Path, stored_self_test: Path) -> Callable[[dict[str, Any]], Path]:
-    shutil.copytree(stored_self_test, tmp_path / "runs" / "cache")
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
+    """A folder in which the tiny audit has been run; tests may read it, not change it."""
 
-    def write(config: dict[str, Any]) -> Path:
-        path = tmp_path / "audit.yaml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        return path
+    def make(folder: Path) -> None:
+        done = _tiny(folder, stored_self_test)("run")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "stdout.txt").write_text(done.stdout)
 
-    return write
+    return once(tmp_path_factory, "finished", make)
 
 
 def bias_audit(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in a folder, in this process: libraries take long to import."""
     out, err, code = StringIO(), StringIO(), 0
     argv = ["bias-audit", *map(str, arguments)]
-    with ExitStack() as stack:
-        stack.enter_context(chdir(cwd))
-        stack.enter_context(redirect_stdout(out))
-        stack.enter_context(redirect_stderr(err))
-        patched = stack.enter_context(pytest.MonkeyPatch.context())
+    with (
+        chdir(cwd),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patched,
+    ):
         patched.setattr(sys, "argv", argv)
         patched.setenv("COLUMNS", "120")
         try:
@@ -107,46 +128,3 @@ def bias_audit(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess
         except SystemExit as ended:
             code = int(ended.code or 0)
     return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
-
-
-def bias_audit_process(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a folder and in a process of its own, as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "bias_audit.cli", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-        env={**os.environ, "COLUMNS": "120"},
-    )
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
-    """A folder in which the small audit has been run; tests may read it, not change it."""
-    return once(
-        tmp_path_factory, "finished", lambda folder: _run_small_audit(folder, stored_self_test)
-    )
-
-
-@pytest.fixture(scope="session")
-def tiny_finished(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
-    """As `finished`, of the tiny audit."""
-
-    def make(folder: Path) -> None:
-        shutil.copytree(stored_self_test, folder / "runs" / "cache")
-        (folder / "audit.yaml").write_text(yaml.safe_dump(tiny_audit(folder), sort_keys=False))
-        done = bias_audit("run", "audit.yaml", cwd=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    return once(tmp_path_factory, "tiny_finished", make)
-
-
-def _run_small_audit(folder: Path, stored_self_test: Path) -> None:
-    shutil.copytree(stored_self_test, folder / "runs" / "cache")
-    config = {**SMALL, "output": {"formats": ["html", "pdf"]}}
-    (folder / "audit.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    done = bias_audit_process("run", "audit.yaml", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "stdout.txt").write_text(done.stdout)

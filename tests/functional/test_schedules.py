@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import yaml
 
 from tests.functional import tiny_zoo
 
-DOCS = Path(__file__).parents[2] / "docs"
-RECIPES = DOCS / "recipes"
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "docs" / "recipes"
+WORKFLOW = RECIPES / "github-workflow.yml"
 SERVED = "/srv/audits"
 BARE = {"HOME": "/root", "LOGNAME": "root", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
 """What cron gives to its commands."""
@@ -29,9 +32,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> 
     shutil.copytree(stored_self_test, folder / "runs" / "cache")
     command = folder / ".venv" / "bin" / "bias-audit"
     command.parent.mkdir(parents=True)
-    root = Path(__file__).parents[2]
     command.write_text(
-        f'#!/bin/sh\nexport PYTHONPATH="{root}" OMP_NUM_THREADS=1\n'
+        f'#!/bin/sh\nexport PYTHONPATH="{ROOT}" OMP_NUM_THREADS=1\n'
         f'exec "{sys.executable}" -m bias_audit.cli "$@"\n'
     )
     command.chmod(0o755)
@@ -54,25 +56,26 @@ def test_the_line_of_cron_names_a_time() -> None:
         assert field == "*" or low <= int(field) <= high
 
 
+@pytest.mark.slow
 def test_the_line_of_cron_audits_and_mails_only_what_needs_a_look(served: Path) -> None:
     _, command = _cron()
     command = command.replace(SERVED, str(served))
-    quiet = _shell(command)
+    quiet = _ended("/bin/sh", "-c", command, env=BARE)
     assert (quiet.returncode, quiet.stdout + quiet.stderr) == (0, "")
     assert "Zoo tiny: PASS" in (served / "summary.txt").read_text()
     config = (served / "zoo.yaml").read_text()
     (served / "zoo.yaml").write_text(config.replace("at_least: 0.01", "at_least: 0.999"))
-    loud = _shell(command)
+    loud = _ended("/bin/sh", "-c", command, env=BARE)
     (served / "zoo.yaml").write_text(config)
     assert loud.returncode == 1, loud.stdout
     assert loud.stdout.startswith("Exit code 1; see zoo.log.")
     assert "Zoo tiny: FAIL" in loud.stdout
 
 
-def _shell(command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["/bin/sh", "-c", command], env=BARE, cwd="/", capture_output=True, text=True, check=False
-    )
+def _ended(
+    *command: str, env: Mapping[str, str] = os.environ, cwd: Path = Path("/")
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd's own check")
@@ -81,16 +84,11 @@ def test_the_units_of_systemd_are_valid(served: Path, tmp_path: Path) -> None:
     for name in ("bias-audit-zoo.service", "bias-audit-zoo.timer"):
         units.append(tmp_path / name)
         units[-1].write_text((RECIPES / name).read_text().replace(SERVED, str(served)))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *map(str, units)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _ended("systemd-analyze", "verify", "--man=no", *map(str, units))
     about_ours = [line for line in done.stderr.splitlines() if "bias-audit-zoo" in line]
     assert about_ours == []
     when = _value(units[1], "OnCalendar")
-    assert subprocess.run(["systemd-analyze", "calendar", when], check=False).returncode == 0
+    assert _ended("systemd-analyze", "calendar", when).returncode == 0
 
 
 def test_the_service_runs_the_command_of_the_other_recipes() -> None:
@@ -106,60 +104,40 @@ def _value(unit: Path, key: str) -> str:
 
 
 def test_the_workflow_fits_githubs_schema() -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "check_jsonschema"),
-            *("--builtin-schema", "vendor.github-workflows"),
-            str(RECIPES / "github-workflow.yml"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    schema = ("--builtin-schema", "vendor.github-workflows")
+    done = _ended(sys.executable, "-m", "check_jsonschema", *schema, str(WORKFLOW))
     assert done.returncode == 0, done.stdout
 
 
+def _steps() -> list[dict[str, Any]]:
+    return list(yaml.safe_load(WORKFLOW.read_text())["jobs"]["audit"]["steps"])
+
+
+@pytest.mark.slow
 def test_the_steps_of_the_workflow_run(served: Path) -> None:
-    workflow: dict[str, Any] = yaml.safe_load((RECIPES / "github-workflow.yml").read_text())
-    steps = [step for step in workflow["jobs"]["audit"]["steps"] if "run" in step]
+    steps = [step for step in _steps() if "run" in step]
     assert steps.pop(0) == {"name": "Install", "run": "pip install bias-audit"}
     shown = served / "step_summary.md"
+    path = f"{served}/.venv/bin:{BARE['PATH']}"
+    env = {**BARE, "PATH": path, "GITHUB_STEP_SUMMARY": str(shown)}
     for step in steps:
-        done = subprocess.run(
-            ["bash", "-e", "-c", step["run"]],
-            cwd=served,
-            env={
-                **BARE,
-                "PATH": f"{served}/.venv/bin:{BARE['PATH']}",
-                "GITHUB_STEP_SUMMARY": str(shown),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _ended("bash", "-e", "-c", step["run"], env=env, cwd=served)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "Zoo tiny: PASS" in shown.read_text()
-    for pattern in _kept(workflow):
+    (kept,) = (step for step in _steps() if step.get("name") == "Keep the report")
+    for pattern in kept["with"]["path"].split():
         if not pattern.startswith("!") and not pattern.endswith(".pdf"):
             assert list(served.glob(pattern)), pattern
 
 
-def _kept(workflow: dict[str, Any]) -> list[str]:
-    for step in workflow["jobs"]["audit"]["steps"]:
-        if step.get("name") == "Keep the report":
-            return str(step["with"]["path"]).split()
-    raise AssertionError
-
-
 def test_what_keeps_the_state_and_the_report_runs_after_a_failed_gate() -> None:
-    workflow: dict[str, Any] = yaml.safe_load((RECIPES / "github-workflow.yml").read_text())
-    steps = workflow["jobs"]["audit"]["steps"]
+    steps = _steps()
     gate = next(i for i, step in enumerate(steps) if "zoo run" in step.get("run", ""))
     assert all(step.get("if") == "always()" for step in steps[gate + 1 :])
     assert "continue-on-error" not in steps[gate]
 
 
 def test_every_recipe_is_described() -> None:
-    text = (DOCS / "scheduling.md").read_text()
+    text = (RECIPES.parent / "scheduling.md").read_text()
     for path in RECIPES.iterdir():
         assert path.name in text or path.suffix in text, path.name

@@ -21,15 +21,13 @@ import pytest
 from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
 from bias_audit.zoo.executors import ray as executor
-from tests.functional import tiny_zoo, zoo_kills
+from tests.functional import kills, tiny_zoo
 from tests.functional.conftest import bias_audit
-from tests.functional.forking import forks
 from tests.functional.ray_cluster import cluster
 from tests.once import once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-RUN = (sys.executable, "-m", "bias_audit.cli", "zoo", "run", "zoo.yaml")
 ROOT = Path(__file__).parents[2]
 _WAIT = 300.0
 LABEL = tiny_zoo.LABELS[0]
@@ -44,6 +42,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
+    """A zoo that was never audited."""
     home = tmp_path_factory.mktemp("ray") / "start"
     tiny_zoo.make(home)
     shutil.copytree(stored_self_test, home / "runs" / "cache")
@@ -52,33 +51,24 @@ def start(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> P
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
-    """Audited here."""
+    """The same zoo, audited here."""
 
     def make(folder: Path) -> None:
-        with forks() as run:
-            zoo_kills.prepare(folder, stored_self_test, run)
+        with kills.forks() as run:
+            kills.prepare(folder, stored_self_test, run)
 
     return once(tmp_path_factory, "survival", make) / "before"
 
 
 def _begun(home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*RUN, *arguments],
+        [sys.executable, "-m", "bias_audit.cli", *kills.RUN, *arguments],
         cwd=home,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
-
-
-def _finished(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, _ = process.communicate(timeout=600)
-    return process.returncode, out
-
-
-def _on(address: str, *more: str) -> tuple[str, ...]:
-    return ("--executor", "ray", "--address", address, *more)
 
 
 def _close(one: Any, other: Any) -> bool:
@@ -121,19 +111,19 @@ def _wait_for_workers(home: Path, process: subprocess.Popen[str]) -> list[int]:
         if found := _workers(home):
             return found
         time.sleep(0.05)
-    raise AssertionError(_finished(process)[1])
+    raise AssertionError(process.communicate(timeout=600)[0])
 
 
 def test_a_cluster_gives_what_this_machine_gives_also_when_a_worker_is_killed(
     address: str, start: Path, local: Path, tmp_path: Path
 ) -> None:
-    home = tiny_zoo.copied(start, tmp_path / "zoo")
-    process = _begun(home, *_on(address))
+    home = shutil.copytree(start, tmp_path / "zoo")
+    process = _begun(home, "--executor", "ray", "--address", address)
     victim = _wait_for_workers(home, process)[0]
     time.sleep(1.0)  # so that it is amid its audit
     os.kill(victim, signal.SIGKILL)
-    code, out = _finished(process)
-    assert code == 0, out
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
     assert "2 audits handed to the cluster" in out
     assert _close(_subjects(home), _subjects(local))
     assert not _workers(home)
@@ -144,19 +134,21 @@ def test_a_cluster_gives_what_this_machine_gives_also_when_a_worker_is_killed(
 def test_a_command_that_is_interrupted_is_continued_by_the_next(
     address: str, start: Path, local: Path, tmp_path: Path
 ) -> None:
-    home = tiny_zoo.copied(start, tmp_path / "zoo")
-    process = _begun(home, *_on(address, "--only", LABEL))
+    home = shutil.copytree(start, tmp_path / "zoo")
+    one = ("--executor", "ray", "--address", address, "--only", LABEL)
+    process = _begun(home, *one)
     _wait_for_workers(home, process)
     process.send_signal(signal.SIGTERM)
-    code, out = _finished(process)
-    assert code == 130, out
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 130, out
     assert "rerun to resume" in out
     end = time.monotonic() + 30
     while _workers(home) and time.monotonic() < end:
         time.sleep(0.1)
     assert not _workers(home)
-    code, out = _finished(_begun(home, *_on(address, "--only", LABEL)))
-    assert code == 0, out
+    again = _begun(home, *one)
+    out, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, out
     assert _close(_subjects(home, [LABEL]), _subjects(local, [LABEL]))
 
 
@@ -179,7 +171,7 @@ def _never(task: Any, progress: Any) -> Any:
 def test_audits_that_no_node_can_hold_are_said_to_wait(
     address: str, start: Path, tmp_path: Path
 ) -> None:
-    home = tiny_zoo.copied(start, tmp_path / "zoo")
+    home = shutil.copytree(start, tmp_path / "zoo")
     asked = f"executor={{kind: ray, address: '{address}', cpus: 1, gpus: 1}}"
     process = _begun(home, "--set", asked)
     assert process.stdout
@@ -190,4 +182,4 @@ def test_audits_that_no_node_can_hold_are_said_to_wait(
         raise AssertionError("the command ended")
     assert not _workers(home)
     process.send_signal(signal.SIGTERM)
-    assert _finished(process)[0] == 130
+    assert process.wait(600) == 130

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import safetensors.torch
 import timm
 import torch
 import yaml
+from torch import nn
 
 from bias_audit.data.sources.parametric import SHIPPED
 
@@ -79,14 +80,14 @@ def make(folder: Path, config: dict[str, Any] | None = None) -> None:
     (folder / "zoo.yaml").write_text(yaml.safe_dump(config or CONFIG, sort_keys=False))
     with (SHIPPED / "faces.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["race"] in _RACES]
-    taken: dict[tuple[str, str], int] = {}
+    taken: Counter[tuple[str, str]] = Counter()
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows:
             cell = (row["race"], row["gender"])
-            taken[cell] = taken.get(cell, 0) + 1
-            if taken[cell] <= 12:
+            taken[cell] += 1
+            if taken[cell] <= 13:  # as many images in all as no layer has units
                 writer.writerow(row)
     for seed, label in enumerate(LABELS):
         write_weights(folder / f"{label}.safetensors", seed)
@@ -94,15 +95,14 @@ def make(folder: Path, config: dict[str, Any] | None = None) -> None:
 
 def write_weights(path: Path, seed: int) -> None:
     """Put random weights into a file."""
+    safetensors.torch.save_file(network(seed, n_classes=2).state_dict(), path)
+
+
+def network(seed: int, n_classes: int) -> nn.Module:
+    """A network with random weights."""
     torch.manual_seed(seed)  # noqa: TID251 (layers draw their weights from the global generator)
-    module = timm.create_model(ARCHITECTURE, num_classes=2)
-    safetensors.torch.save_file(module.state_dict(), path)
-
-
-def copied(source: Path, to: Path) -> Path:
-    """A copy of a zoo with all it made; file times stay, so that caches hold."""
-    shutil.copytree(source, to)
-    return to
+    module: nn.Module = timm.create_model(ARCHITECTURE, num_classes=n_classes)
+    return module
 
 
 # What one run may say differently from another with the same results.
@@ -150,28 +150,19 @@ def _history(database: Path) -> dict[str, list[Any]]:
     """Rows of the tables that hold results; ids depend on the order of work alone."""
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
-        names = [
-            row[0]
-            for row in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
-            )
-        ]
-        kept = [name for name in names if name not in {"runs", "states", "costs"}]
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        kept = {name for (name,) in tables} - {"runs", "states", "costs"}
         return {
             name: sorted(
-                json.dumps(_row(dict(row)), sort_keys=True)
+                json.dumps({name: row[name] for name in row.keys() if _stays(name)})  # noqa: SIM118
                 for row in connection.execute(f"SELECT * FROM {name}")
             )
             for name in kept
         }
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in row.items()
-        if name not in _PASSING and name != "id" and not name.endswith("_id")
-    }
+def _stays(column: str) -> bool:
+    return column not in _PASSING and column != "id" and not column.endswith("_id")
 
 
 _RUN = re.compile(r"\d{8}T\d{6}Z(-\d+)?|[0-9a-f]{8}-\d\d-\d\d")

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import random
-from collections.abc import Callable
-from pathlib import Path
+from tests.fuzzing import configs, manifests, weights
 
-KINDS = ("configs", "manifests", "weights")
-
-
-def one_of(kind: str) -> Callable[[random.Random, Path], None]:
-    """Tries one mutation of a kind of input; raises unless it is read, or refused as declared."""
-    found: Callable[[random.Random, Path], None] = importlib.import_module(
-        f"{__name__}.{kind}"
-    ).one
-    return found
+KINDS = {"configs": configs.one, "manifests": manifests.one, "weights": weights.one}
+"""Each tries one mutation, and raises unless it is read, or refused by a declared error."""

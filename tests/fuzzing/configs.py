@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,60 +16,20 @@ from tests.config.wordings import INTERNALS
 SHIPPED: Final = Path(__file__).resolve().parents[2] / "audit_configs"
 _ODD: Final[tuple[Any, ...]] = (
     *(None, True, 0, -1, 3, 10**30, 1e308, float("nan"), float("inf"), "", " ", "x", "~", "~x/y"),
-    *(
-        "\u202e",
-        "e\u0301",
-        "\U0001f600",
-        "\ufeff",
-        "a\nb",
-        "'",
-        '"',
-        "{}",
-        "\\",
-        "%s",
-        "../..",
-        "*",
-    ),
-    *(
-        "[red]",
-        "x" * 5000,
-        [],
-        {},
-        [[]],
-        [{}],
-        {"": 1},
-        {"kind": "x"},
-        b"\x00\xff",
-        "every",
-        "1e400",
-    ),
+    *("\u202e", "e\u0301", "\U0001f600", "\ufeff", "a\nb", "'", '"', "{}", "\\", "%s", "../.."),
+    *("*", "[red]", "x" * 5000, [], {}, [[]], [{}], {"": 1}, {"kind": "x"}, b"\x00\xff", "every"),
+    "1e400",
 )
 _LINES: Final = (
     *("&a [*a]", "*a", "!!python/name:os.system x", "!!bool x", "!!int x", "!!timestamp x"),
     *("!!binary é", "!!set {a, b}", "!!omap [a: 1]", "<<: {a: 1}", "? [a]\n: 1", "2024-13-45"),
-    *(
-        "0x" + "f" * 4000,
-        "9" * 5000,
-        "'\x07'",
-        '"\\0"',
-        '"\\ud800"',
-        "%YAML 9.9",
-        "---",
-        "...",
-        "\t",
-    ),
-    *("[" * 60, "{a: " * 60, "|\n", "!x y", "@", "`", "190:20:30", ".inf", "-.nan", "1_0", "0b2"),
+    *("0x" + "f" * 4000, "9" * 5000, "'\x07'", '"\\0"', '"\\ud800"', "%YAML 9.9", "---", "..."),
+    *("\t", "[" * 60, "{a: " * 60, "|\n", "!x y", "@", "`", "190:20:30", ".inf", "-.nan", "1_0"),
+    "0b2",
 )
 _BYTES: Final = (
-    b"\xff",
-    b"\x00",
-    b"\xc3",
-    b"\r",
-    b"\xef\xbb\xbf",
-    b"\xe2\x80\xae",
-    b":",
-    b"&",
-    b"-",
+    *(b"\xff", b"\x00", b"\xc3", b"\r", b"\xef\xbb\xbf", b"\xe2\x80\xae"),
+    *(b":", b"&", b"-"),
 )
 
 
@@ -169,10 +128,4 @@ def _change(rng: random.Random, data: Any) -> None:
         data[renamed] = data.pop(key) if what == 2 else rng.choice(_ODD)
 
 
-_MUTATIONS: Final[tuple[Callable[[random.Random, bytes], bytes], ...]] = (
-    _bytes,
-    _line,
-    _tree,
-    _tree,
-    _tree,
-)
+_MUTATIONS: Final = (_bytes, _line, _tree, _tree, _tree)

@@ -112,12 +112,14 @@ def test_numbers_depend_on_the_seed_and_on_it_alone(found: SelfTest) -> None:
     assert other != same
 
 
+@pytest.mark.slow
 def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
     with started(2) as executor:
         again = list(planted.rows(TINY, Trials(1, Counting(), executor)))
     assert [r.estimate for r in again] == [r.estimate for r in found.rows[: len(again)]]
 
 
+@pytest.mark.slow
 def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = replace(TINY, coverage=((30, 12),), training_sets=3)
     monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
@@ -126,6 +128,7 @@ def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {row.outcome for row in aucs} == {"NOT OK"}
 
 
+@pytest.mark.slow
 def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
     rows = list(null.rows(replace(TINY, null=6, mixed=1), trials()))
@@ -133,6 +136,7 @@ def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) 
     assert {row.outcome for row in claimed} == {"NOT OK"}
 
 
+@pytest.mark.slow
 def test_difference_maps_that_claim_too_much_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = replace(TINY, maps=20)
     assert {row.outcome for row in null.map_rows(sizes, trials())} == {"UNDECIDED"}

@@ -1,4 +1,4 @@
-"""Criteria can name whatever an analysis measures: every quantity of its blocks is declared."""
+"""Every plugin keeps the promises of its folder, and whatever an analysis measures is declared."""
 
 from __future__ import annotations
 
@@ -8,19 +8,41 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel
 
 from bias_audit.analyses.analysis import Head, JointAnalysis, Member, Subject
-from bias_audit.config.catalog import ANALYSES
+from bias_audit.config.catalog import (
+    ANALYSES,
+    BACKBONE_SOURCES,
+    DATA_SOURCES,
+    EXECUTORS,
+    LAYOUTS,
+    Catalog,
+)
 from bias_audit.selftest.simulated import InMemoryActivations
 from tests.analyses.attributed import SHAPES, SIDE, FakeNetwork, SmallNet, frozen
 from tests.analyses.planted import planted
 
+PLUGINS = [
+    (catalog, kind)
+    for catalog in (DATA_SOURCES, BACKBONE_SOURCES, ANALYSES, LAYOUTS, EXECUTORS)
+    for kind in catalog.kinds()
+]
 SMALL: dict[str, list[dict[str, Any]]] = {
     "confusions": [{}, {"protocol": "krug_stober_2025", "published": {"epochs": 2}}],
     "attribution": [{"images": 40, "trust_images": 10, "methods": ["saliency"]}],
     "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }
 """Parameters of analyses that take long, or that have more than one form."""
+
+
+@pytest.mark.parametrize(("catalog", "kind"), PLUGINS, ids=[kind for _, kind in PLUGINS])
+def test_plugin_has_a_title_and_frozen_parameters(catalog: Catalog[Any], kind: str) -> None:
+    plugin = catalog.load(kind)
+    assert plugin.title
+    assert issubclass(plugin.params_type, BaseModel)
+    assert plugin.params_type.model_config.get("frozen")
+    assert plugin.params_type.model_config.get("extra") == "forbid"
 
 
 def _subject(name: str = "planted") -> Subject:
