@@ -24,8 +24,9 @@ from bias_audit.files import digest
 from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.contributions import MeasureKey
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.shape import Block
 from bias_audit.statistics.inference import Measured
 
 Coverage = Annotated[float, Field(gt=0.5, lt=1, description="Coverage of the intervals.")]

@@ -9,7 +9,8 @@ from typing import Final
 
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import DifferenceMap, HypothesisFamilies, HypothesisFamily
+from bias_audit.shapes.difference_map import DifferenceMap
+from bias_audit.shapes.test_families import HypothesisFamilies, HypothesisFamily
 from bias_audit.statistics.multiplicity import (
     CONTROLS,
     NAMES,

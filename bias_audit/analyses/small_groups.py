@@ -14,7 +14,7 @@ from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Exclusion, Faces
 from bias_audit.errors import DataError
 from bias_audit.groups import Group, intersections
-from bias_audit.results.blocks import GroupLedger, GroupLedgerEntry
+from bias_audit.shapes.group_ledger import GroupLedger, GroupLedgerEntry
 
 Mask = npt.NDArray[np.bool_]
 

@@ -26,10 +26,11 @@ from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError, AuditError, OutputError
 from bias_audit.files import digest, tell_damage, writing
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
-from bias_audit.results.blocks import Block, Finding
 from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.contributions import Contributions, has_contributions, write_contributions
+from bias_audit.results.finding import Finding
 from bias_audit.results.store import audit_bytes, write_arrays
+from bias_audit.shapes.shape import Block
 from bias_audit.statistics.estimate import Estimate
 
 _LOG: Final = "errors.log"

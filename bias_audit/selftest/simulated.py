@@ -26,9 +26,9 @@ from bias_audit.files import digest
 from bias_audit.groups import Attribute
 from bias_audit.progress import Silent
 from bias_audit.results.audit import AnalysisResult, BackboneRecord, LayerRecord, SubjectResult
-from bias_audit.results.blocks import LayerCurve
 from bias_audit.results.judge import judge
 from bias_audit.results.verdict import Outcome
+from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.influence import balanced_accuracy, macro_auc
 
 

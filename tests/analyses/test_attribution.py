@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bias_audit.results.blocks import AttributionTrust, RegionShares
 
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.methods.attribution import PLUGIN, Params
 from bias_audit.config.schema import SmallGroups
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import AttributionMaps, AttributionTrust, GroupTable, RegionShares
+from bias_audit.shapes.attribution_maps import AttributionMaps
+from bias_audit.shapes.group_table import GroupTable
 from bias_audit.statistics.estimate import quantile
 from tests.analyses.attributed import FakeNetwork, attributed
 from tests.analyses.planted import FakeCache, planted

@@ -22,7 +22,9 @@ from bias_audit.analyses.mapping.concentration import (
 from bias_audit.analyses.methods.concept_map import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, HypothesisFamilies
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.multiplicity import resampling_p
 from tests.analyses.planted import AGE, GENDER, make_subject, of_type, planted
 

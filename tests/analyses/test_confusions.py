@@ -19,7 +19,7 @@ from bias_audit.analyses.confusing.confusions import (
 from bias_audit.analyses.methods.confusions import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import changed_attributes, intersections
-from bias_audit.results.blocks import Confusions
+from bias_audit.shapes.confusions import Confusions
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
 GROUPS = intersections([AGE, GENDER])

@@ -20,7 +20,7 @@ from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_
 from bias_audit.analyses.probing.sentences import findings_of
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
-from bias_audit.results.blocks import LayerCurve
+from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.inference import normal_score
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 

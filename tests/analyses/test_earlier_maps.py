@@ -18,8 +18,9 @@ from bias_audit.analyses.mapping.layout import unit_square
 from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import DifferenceMap, EarlierMap, UnitMap
 from bias_audit.results.store import read_audit
+from bias_audit.shapes.difference_map import DifferenceMap
+from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 from tests.analyses.planted import of_type, planted
 from tests.report.synthetic import Made, make_audit
 

@@ -10,6 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from bias_audit.results.blocks import (
+    AttributionTrust,
+    BackboneComparison,
+    EnsembleVotes,
+    MethodAgreement,
+    TrustedMethod,
+)
 from sklearn.metrics import f1_score
 
 from bias_audit.analyses.analysis import Member, Outcome
@@ -21,14 +28,7 @@ from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_
 from bias_audit.analyses.targets import targets_of
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
-from bias_audit.results.blocks import (
-    AttributionTrust,
-    BackboneComparison,
-    EnsembleVotes,
-    GroupTable,
-    MethodAgreement,
-    TrustedMethod,
-)
+from bias_audit.shapes.group_table import GroupTable
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.influence import class_f1, mean
 from tests.analyses.planted import make_subject, planted

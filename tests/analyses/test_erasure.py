@@ -18,7 +18,8 @@ from bias_audit.analyses.erasing.leace import fitted, whitened
 from bias_audit.analyses.methods.erasure import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import CurvePoint, GroupRow, GroupTable, LayerCurve
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.layer_curve import CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import AGE, GENDER, FakeCache, make_subject
 

@@ -21,7 +21,7 @@ from bias_audit.analyses.erasing.leace import (
 from bias_audit.analyses.methods.erasure import PLUGIN, Params
 from bias_audit.analyses.targets import measurable, targets_of
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupTable
+from bias_audit.shapes.group_table import GroupTable
 from bias_audit.statistics.estimate import quantile
 from bias_audit.statistics.proportions import agreeing_pairs
 from tests.analyses.planted import AGE, GENDER, make_subject

@@ -21,7 +21,8 @@ from bias_audit.analyses.methods.group_geometry import PLUGIN, Params
 from bias_audit.analyses.targets import finest_target
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupMatrix, LayerMatrix
+from bias_audit.shapes.group_matrix import GroupMatrix
+from bias_audit.shapes.layer_matrix import LayerMatrix
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
 FOUR = AGE.__class__("age", ("a", "b", "c", "d"))

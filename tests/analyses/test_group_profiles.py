@@ -7,7 +7,7 @@ import pytest
 
 from bias_audit.analyses.methods.group_profiles import PLUGIN, Params
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import GroupProfiles, ProfileRow
+from bias_audit.shapes.group_profiles import GroupProfiles, ProfileRow
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
 QUICK = Params(bootstrap_draws=300, layers=("late",))

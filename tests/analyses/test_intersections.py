@@ -19,7 +19,9 @@ from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of
 from bias_audit.config.schema import Multiplicity, SmallGroups
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, HypothesisFamilies
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.inference import Measured
 from tests.analyses.planted import AGE, GENDER, make_subject
 

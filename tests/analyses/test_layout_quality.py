@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bias_audit.results.blocks import MethodComparison
 from pydantic import ValidationError
 
 from bias_audit.analyses.analysis import Subject
@@ -28,7 +29,7 @@ from bias_audit.analyses.mapping.layout_quality import (
 )
 from bias_audit.analyses.methods.layout_comparison import PLUGIN, Params
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import MethodComparison, RobustnessCurves
+from bias_audit.shapes.robustness_curves import RobustnessCurves
 from tests.analyses.planted import AGE, crossed, make_subject, of_type
 
 RNG = np.random.default_rng(0)

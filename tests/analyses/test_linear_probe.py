@@ -10,7 +10,8 @@ import pytest
 
 from bias_audit.analyses.methods.linear_probe import PLUGIN, Params
 from bias_audit.analyses.wording import interval
-from bias_audit.results.blocks import CurvePoint, GroupTable, LayerCurve
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.layer_curve import CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 

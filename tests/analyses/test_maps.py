@@ -19,7 +19,9 @@ from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import DifferenceMap, GroupDifference, HypothesisFamilies, UnitMap
+from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference
+from bias_audit.shapes.test_families import HypothesisFamilies
+from bias_audit.shapes.unit_map import UnitMap
 from tests.analyses.planted import AGE, GENDER, crossed, make_subject, of_type, planted
 
 HAIR = Attribute("hair", ("none", "some"))

@@ -17,7 +17,9 @@ from bias_audit.analyses.methods.topomap import PLUGIN as TOPOMAP
 from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import GroupLedger, GroupTable, UnitMap
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.unit_map import UnitMap
 from tests.analyses.planted import AGE, make_subject, of_type, planted
 
 PCA = {"layout": {"kind": "pca"}, "refine_steps": 20}

@@ -20,8 +20,9 @@ from bias_audit.analyses.targets import finest_target
 from bias_audit.audit.plan import make_plan
 from bias_audit.config.load import load_config
 from bias_audit.errors import AnalysisError, ConfigError
-from bias_audit.results.blocks import Confusions, LayerCurve
 from bias_audit.selftest.simulated import InMemoryActivations
+from bias_audit.shapes.confusions import Confusions
+from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.proportions import wilson_bounds
 from tests.analyses.planted import FakeCache, make_subject
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bias_audit.activations.likeness import activation_vectors, likeness
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.methods.linear_probe import PLUGIN, Params
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from tests.analyses.planted import GENDER, make_subject
 
 QUICK = Params(regularisation=0.01)

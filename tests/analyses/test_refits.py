@@ -17,7 +17,7 @@ from bias_audit.analyses.probing.probes import (
 )
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
-from bias_audit.results.blocks import LayerCurve
+from bias_audit.shapes.layer_curve import LayerCurve
 from tests.analyses.planted import FakeCache, planted
 
 CHEAP = ProbeSettings(folds=3, regularisation=0.01)

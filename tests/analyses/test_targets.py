@@ -14,7 +14,7 @@ from bias_audit.analyses.targets import Target, cluster_weights, measurable
 from bias_audit.arrays import IntArray
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import intersections
-from bias_audit.results.blocks import LayerCurve
+from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.clusters import effective_clusters
 from bias_audit.statistics.influence import macro_auc
 from tests.analyses.planted import GENDER, make_subject

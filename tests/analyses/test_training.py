@@ -8,8 +8,10 @@ import numpy as np
 
 from bias_audit.analyses.analysis import Head, Step, Subject, Training
 from bias_audit.analyses.methods.training import PLUGIN, Params, confidence
-from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable, UnitMap
 from bias_audit.selftest.simulated import InMemoryActivations
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.unit_map import UnitMap
 from tests.analyses.planted import crossed, make_subject, of_type
 
 QUICK = Params.model_validate({"layout": {"kind": "pca"}, "layer": "late", "refine_steps": 5})

@@ -10,7 +10,8 @@ import pytest
 from bias_audit.audit.analysing import refuse_few, refuse_small_intersections
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
-from bias_audit.results.blocks import GroupRow, GroupTable, UnitMap
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.unit_map import UnitMap
 from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import make_subject
 

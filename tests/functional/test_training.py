@@ -13,8 +13,9 @@ from torch import nn
 
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.sources import parametric
-from bias_audit.results.blocks import GroupTable, UnitMap
 from bias_audit.results.store import read_array
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.unit_map import UnitMap
 from tests.functional import tiny_zoo
 from tests.functional.conftest import Audit
 

@@ -22,16 +22,10 @@ from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.groups import EVERYONE, Group, intersections
-from bias_audit.results.blocks import (
-    AttributionMaps,
-    Entry,
-    GroupLedger,
-    GroupRow,
-    GroupTable,
-    Measure,
-    Measures,
-    Pair,
-)
+from bias_audit.shapes.attribution_maps import AttributionMaps
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, difference, estimate, p_apart
 from bias_audit.statistics.multiplicity import adjusted

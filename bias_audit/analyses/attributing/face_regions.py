@@ -12,7 +12,7 @@ from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, Strict
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import FaceArea
+from bias_audit.shapes.attribution_maps import FaceArea
 
 Share = Annotated[float, Field(ge=0, le=1)]
 OUTSIDE: Final = "outside the face"

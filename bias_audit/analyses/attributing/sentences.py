@@ -12,7 +12,7 @@ from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
 from bias_audit.analyses.attributing.sums import ALL
 from bias_audit.analyses.attributing.trust import RULE
 from bias_audit.analyses.wording import coverage, decided_at, listed, percent, percent_interval
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from bias_audit.statistics.inference import Measured, estimate
 from bias_audit.statistics.sureness import sureness, sureness_above
 

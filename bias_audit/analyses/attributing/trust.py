@@ -30,7 +30,7 @@ from bias_audit.analyses.attributing.sums import Means, Totals
 from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Entry, Measure, Measures, Pair
+from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate
 

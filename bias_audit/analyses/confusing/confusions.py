@@ -12,7 +12,7 @@ import numpy as np
 from bias_audit.analyses.small_groups import Mask, independent_images, without_remainders
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.groups import Group, changed_attributes
-from bias_audit.results.blocks import Confusion, ConfusionClass, Confusions
+from bias_audit.shapes.confusions import Confusion, ConfusionClass, Confusions
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import share_estimate
 

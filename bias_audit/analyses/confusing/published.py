@@ -24,7 +24,7 @@ from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Curve, CurvePoint, LayerCurve
+from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 from bias_audit.statistics.inference import share_estimate
 

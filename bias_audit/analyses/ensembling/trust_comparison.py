@@ -12,7 +12,8 @@ import numpy as np
 from bias_audit.analyses.analysis import Member, Outcome
 from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY
 from bias_audit.analyses.wording import interval, listed
-from bias_audit.results.blocks import Entry, Finding, Measure, Measures
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.measures import Entry, Measure, Measures
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference

@@ -32,7 +32,7 @@ from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group, intersections
-from bias_audit.results.blocks import GroupLedger
+from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.statistics.inference import Measured
 from bias_audit.statistics.influence import Statistic, average, class_f1
 

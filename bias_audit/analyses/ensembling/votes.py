@@ -23,7 +23,9 @@ from bias_audit.analyses.families import draws_of
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE, Group
-from bias_audit.results.blocks import Entry, Finding, GroupRow, GroupTable, Measure, Measures, Pair
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (

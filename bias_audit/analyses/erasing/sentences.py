@@ -21,15 +21,9 @@ from bias_audit.analyses.wording import (
     percent_interval,
 )
 from bias_audit.arrays import IntArray
-from bias_audit.results.blocks import (
-    ControlPoint,
-    Curve,
-    CurvePoint,
-    Finding,
-    GroupRow,
-    GroupTable,
-    LayerCurve,
-)
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
 from bias_audit.statistics.estimate import at_level, interval_at
 from bias_audit.statistics.inference import share_estimate, widening
 from bias_audit.statistics.sureness import sureness, sureness_above

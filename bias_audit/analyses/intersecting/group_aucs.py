@@ -28,7 +28,7 @@ from bias_audit.analyses.small_groups import Treatment, independent_images, trea
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute, Group, intersection_codes, intersections
-from bias_audit.results.blocks import GroupLedgerEntry
+from bias_audit.shapes.group_ledger import GroupLedgerEntry
 from bias_audit.statistics.inference import Measured, too_unequal, widening
 from bias_audit.statistics.influence import auc, macro_auc
 from bias_audit.statistics.label_noise import Labels

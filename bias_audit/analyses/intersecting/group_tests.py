@@ -14,7 +14,7 @@ from bias_audit.analyses.families import draws_of, family_row
 from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests, GroupValue
 from bias_audit.analyses.wording import listed
 from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.results.blocks import HypothesisFamilies
+from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.inference import (
     Measured,
     bounds,

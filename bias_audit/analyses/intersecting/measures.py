@@ -9,7 +9,8 @@ import numpy as np
 
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute, Group
-from bias_audit.results.blocks import GroupLedgerEntry, GroupRow, GroupTable
+from bias_audit.shapes.group_ledger import GroupLedgerEntry
+from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate
 from bias_audit.statistics.label_noise import GroupContrast, Labels

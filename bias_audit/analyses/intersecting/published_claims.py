@@ -30,7 +30,7 @@ from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,

@@ -8,7 +8,7 @@ from bias_audit.analyses.intersecting.group_tests import Tested, extremes, model
 from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, interval, listed
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import bounds, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, cleared

@@ -20,7 +20,7 @@ from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
-from bias_audit.results.blocks import HypothesisFamily
+from bias_audit.shapes.test_families import HypothesisFamily
 from bias_audit.statistics.bootstrap import cluster_weights
 from bias_audit.statistics.multiplicity import Family, Resampled, gatekeep, resampling_p
 

@@ -23,7 +23,7 @@ from bias_audit.analyses.mapping.map_sentences import effects_measured, regions_
 from bias_audit.analyses.mapping.permutation import MapTest, Threshold, cluster_test, unit_test
 from bias_audit.analyses.mapping.profiles import Halves
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
-from bias_audit.results.blocks import DifferenceMap, GroupDifference, MapRegion
+from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, MapRegion
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.multiplicity import (
     adjusted,

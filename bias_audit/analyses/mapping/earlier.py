@@ -17,8 +17,9 @@ from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError, OutputError
 from bias_audit.groups import Group
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.blocks import DifferenceMap, EarlierMap, UnitMap
 from bias_audit.results.store import read_array, read_audit
+from bias_audit.shapes.difference_map import DifferenceMap
+from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 
 _TOPOMAP = "topomap"
 _PLANE = 2

@@ -20,7 +20,7 @@ from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute, intersection_codes, intersections
-from bias_audit.results.blocks import AttributeShare, EarlierMap, UnitMap
+from bias_audit.shapes.unit_map import AttributeShare, EarlierMap, UnitMap
 
 _LIMIT_QUANTILE = 0.99
 

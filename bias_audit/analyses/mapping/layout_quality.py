@@ -18,9 +18,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from bias_audit.analyses.mapping.layout import Distance, comparable, rasters
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
-from bias_audit.results.blocks import (
-    Entry,
-    Measure,
+from bias_audit.shapes.measures import Entry, Measure
+from bias_audit.shapes.robustness_curves import (
     RobustnessCurve,
     RobustnessCurves,
     RobustnessPanel,

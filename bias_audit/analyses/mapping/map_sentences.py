@@ -9,7 +9,9 @@ from bias_audit.analyses.mapping.comparisons import Differences
 from bias_audit.analyses.mapping.group_distances import Shares
 from bias_audit.analyses.wording import coverage, decided_at, interval, percent_interval
 from bias_audit.groups import Group
-from bias_audit.results.blocks import DifferenceMap, EarlierMap, Finding, UnitMap
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.difference_map import DifferenceMap
+from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 from bias_audit.statistics.estimate import interval_at
 from bias_audit.statistics.multiplicity import is_rejected
 from bias_audit.statistics.sureness import sureness_above, sureness_of_p, weight_of

@@ -59,7 +59,7 @@ from bias_audit.arrays import IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import Block
+from bias_audit.shapes.shape import Block
 
 MethodName = Literal[
     "occlusion",

@@ -34,7 +34,9 @@ from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute, Group, intersections
-from bias_audit.results.blocks import Finding, GroupRow, GroupTable, HypothesisFamilies
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.bootstrap import bootstrap_method, percentile_interval
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES

@@ -44,7 +44,8 @@ from bias_audit.analyses.wording import (
 )
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import Confusions, Finding
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.confusions import Confusions
 from bias_audit.statistics.estimate import Estimate, at_level
 from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above

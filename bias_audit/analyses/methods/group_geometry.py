@@ -43,7 +43,9 @@ from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import Finding, GroupMatrix, GroupPair, LayerMatrix, LayerPair
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_matrix import GroupMatrix, GroupPair
+from bias_audit.shapes.layer_matrix import LayerMatrix, LayerPair
 from bias_audit.statistics.sureness import sureness_above
 
 METRIC = "distance of profiles in standard deviations within groups"

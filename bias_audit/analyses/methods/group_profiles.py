@@ -24,7 +24,8 @@ from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import Float32Array
 from bias_audit.errors import AnalysisError
-from bias_audit.results.blocks import Finding, GroupProfiles, ProfileRow
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_profiles import GroupProfiles, ProfileRow
 from bias_audit.statistics.sureness import sureness_above
 
 

@@ -34,8 +34,8 @@ from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupLedger
 from bias_audit.results.contributions import MeasureKey
+from bias_audit.shapes.group_ledger import GroupLedger
 
 
 class Params(ProbeSettings):

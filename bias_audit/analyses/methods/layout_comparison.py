@@ -46,7 +46,9 @@ from bias_audit.config.schema import Component
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.results.blocks import Entry, Finding, Measure, Measures, RobustnessCurves
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.measures import Entry, Measure, Measures
+from bias_audit.shapes.robustness_curves import RobustnessCurves
 
 _SWARM = "particle_swarm"
 _MOST_NAMED = 5

@@ -21,8 +21,10 @@ from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BIT
 from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of, unknown_targets
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import GroupLedger, GroupTable, LayerCurve
 from bias_audit.results.contributions import MeasureKey
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.inference import Measured
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)

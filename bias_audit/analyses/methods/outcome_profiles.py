@@ -42,7 +42,9 @@ from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
-from bias_audit.results.blocks import Block, Finding, GroupRow, GroupTable
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.shape import Block
 from bias_audit.statistics.estimate import Estimate
 
 METRIC = "distance of correct from wrong (within-group standard deviations)"

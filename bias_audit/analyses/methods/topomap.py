@@ -67,7 +67,9 @@ from bias_audit.config.schema import Multiplicity, UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
-from bias_audit.results.blocks import DifferenceMap, EarlierMap, Finding, UnitMap
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.difference_map import DifferenceMap
+from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 
 
 class Params(LayoutSettings, LayersSettings):

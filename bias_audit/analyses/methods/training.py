@@ -27,7 +27,10 @@ from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Group
-from bias_audit.results.blocks import Finding, GroupLedger, GroupRow, GroupTable, UnitMap
+from bias_audit.results.finding import Finding
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.unit_map import UnitMap
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.inference import (
     Measured,

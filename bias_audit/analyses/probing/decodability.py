@@ -22,8 +22,8 @@ from bias_audit.analyses.probing.probes import (
 from bias_audit.analyses.probing.separability import AUC, Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.progress import Silent
-from bias_audit.results.blocks import ControlPoint, Curve, CurvePoint, RefitNoise
 from bias_audit.results.contributions import MeasureKey
+from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, RefitNoise
 from bias_audit.statistics.bootstrap import compared_with_a_further_draw, mean_of
 from bias_audit.statistics.comparison import lift_over
 from bias_audit.statistics.estimate import Estimate, allowing_for_choice

@@ -10,8 +10,9 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.decodability import LayerProbe, ProbedTarget
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.small_groups import independent_images, treat
-from bias_audit.results.blocks import GroupLedger, GroupRow, GroupTable
 from bias_audit.results.contributions import MeasureKey
+from bias_audit.shapes.group_ledger import GroupLedger
+from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.statistics.inference import Measured, share_estimate, too_unequal
 from bias_audit.statistics.influence import average
 from bias_audit.statistics.shrinkage import shrink_estimates

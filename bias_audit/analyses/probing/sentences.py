@@ -25,7 +25,7 @@ from bias_audit.analyses.wording import (
     listed,
     sample,
 )
-from bias_audit.results.blocks import Finding
+from bias_audit.results.finding import Finding
 from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS
 from bias_audit.statistics.estimate import Estimate, allowing_for_choice, interval_at
 from bias_audit.statistics.inference import independent_difference

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bias_audit.results.audit import AuditResult, StageCost, SubjectResult
-from bias_audit.results.blocks import GroupTable, LayerCurve
 from bias_audit.results.history import tables
 from bias_audit.results.history.opening import writing_to
 from bias_audit.results.history.tables import insert
 from bias_audit.results.store import audit_bytes, parse_audit
 from bias_audit.results.verdict import Outcome
+from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
 State = Literal["audited", "unchanged", "failed", "stale"]
