@@ -258,9 +258,8 @@ def test_there_is_no_other_way_to_the_cache(entries: dict[str, tuple[Key, set[st
                     others.add(path.relative_to(PACKAGE).as_posix())
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "attr", getattr(node.func, "id", None))
-                place = {"cached": 0, "resumed": 0, "CacheEntry": 1}.get(called)
-                known = place is not None and place < len(node.args)
-                purpose = node.args[place] if known else None
+                place = {"cached": 0, "resumed": 0, "CacheEntry": 1}.get(str(called), 9)
+                purpose = node.args[place] if place < len(node.args) else None
                 if isinstance(purpose, ast.Constant):
                     purposes.add(purpose.value)
     assert len(purposes) > 6 and purposes <= entries.keys()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bias_audit.results.blocks import AttributionTrust, RegionShares
 
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.methods.attribution import PLUGIN, Params
@@ -15,6 +14,7 @@ from bias_audit.config.schema import SmallGroups
 from bias_audit.errors import AnalysisError
 from bias_audit.shapes.attribution_maps import AttributionMaps
 from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.measures import Measures
 from bias_audit.statistics.estimate import quantile
 from tests.analyses.attributed import FakeNetwork, attributed
 from tests.analyses.planted import FakeCache, planted
@@ -38,19 +38,29 @@ def _block(outcome: Outcome, kind: type[Any], place: int = 0) -> Any:
     return [block for block in outcome.blocks if isinstance(block, kind)][place]
 
 
+def _shares(outcome: Outcome, place: int = 0) -> Any:
+    blocks = [b for b in outcome.blocks if isinstance(b, Measures) and not b.covariances]
+    return blocks[place]
+
+
+def _checks(outcome: Outcome) -> Any:
+    (block,) = (b for b in outcome.blocks if isinstance(b, Measures) and b.covariances)
+    return block
+
+
 @pytest.fixture(scope="module")
 def found() -> Outcome:
     return _run(attributed())
 
 
 def test_a_planted_patch_has_more_attribution_than_its_area(found: Outcome) -> None:
-    block = _block(found, RegionShares)
-    assert [region.name for region in block.regions][:2] == ["patch", "face"]
+    block = _shares(found)
+    assert [region.name for region in block.measures][:2] == ["patch", "face"]
     clear = 0
-    for row in block.rows:
-        patch, *others = zip(row.shares, block.regions, strict=True)
-        density = patch[0].lower / patch[1].area
-        rest = [share.upper / region.area for share, region in others[:-1]]
+    for row in block.entries:
+        patch, *others = zip(row.values, block.measures, strict=True)
+        density = patch[0].lower / patch[1].reference
+        rest = [share.upper / region.reference for share, region in others[:-1]]
         clear += density > max(rest)
     assert clear >= 4
 
@@ -65,50 +75,49 @@ def test_maps_of_the_level_with_the_patch_show_it(found: Outcome) -> None:
 
 
 def test_groups_differ_where_the_patch_is(found: Outcome) -> None:
-    block = _block(found, RegionShares, 1)
-    assert block.by == "group"
-    first = min(block.differences, key=lambda each: each.adjusted_p)
-    assert first.region == "patch"
-    assert first.one.label == "female" and first.other is not None
+    block = _shares(found, 1)
+    first = min(block.pairs, key=lambda each: each.adjusted_p)
+    assert first.measure == "patch"
+    assert first.one == "female" and first.other != "all others"
     assert first.estimate.upper < 0
-    rows = {row.group.label: row.shares[0] for row in block.rows[: block.n_drawn]}
+    rows = {row.group.label: row.values[0] for row in block.drawn()}
     assert rows["male"].value - rows["female"].value == pytest.approx(-first.estimate.value)
 
 
 def test_without_a_patch_no_region_of_the_groups_differs() -> None:
     outcome = _run(attributed(patch=False))
-    block = _block(outcome, RegionShares, 1)
-    assert min(each.adjusted_p for each in block.differences) > 0.05
+    block = _shares(outcome, 1)
+    assert min(each.adjusted_p for each in block.pairs) > 0.05
 
 
 def test_regions_sum_to_one_and_the_outside_to_its_quarters(found: Outcome) -> None:
-    block = _block(found, RegionShares)
-    assert sum(region.area for region in block.regions[:-1]) == pytest.approx(1)
-    for row in block.rows:
-        values = [share.value for share in row.shares]
+    block = _shares(found)
+    assert sum(region.reference for region in block.measures[:-1]) == pytest.approx(1)
+    for row in block.entries:
+        values = [share.value for share in row.values]
         assert sum(values[:-1]) == pytest.approx(1)
         assert sum(values[2:-1]) == pytest.approx(values[-1])
 
 
 def test_the_checks_name_every_method_and_their_rule(found: Outcome) -> None:
-    block = _block(found, AttributionTrust)
-    assert len(block.methods) == 6 and len(block.agreements) == 15
-    by_name = {method.name: method for method in block.methods}
-    sanity = by_name["Integrated gradients"].estimates[0]
+    block = _checks(found)
+    assert len(block.entries) == 6 and len(block.pairs) == 15
+    by_name = {method.name: method for method in block.entries}
+    sanity = by_name["Integrated gradients"].values[0]
     assert sanity is not None and sanity.n == 10
-    for method in block.methods:
-        low, high = method.estimates[0].lower, method.estimates[0].upper
+    for method in block.entries:
+        low, high = method.values[0].lower, method.values[0].upper
         expected = "passes" if high < 0.5 else "fails" if low > 0.5 else "undecided"
         assert method.standing == expected
     deletion = [measure.name for measure in block.measures].index("deletion")
-    assert by_name["Occlusion"].estimates[deletion].value > 0
+    assert by_name["Occlusion"].values[deletion].value > 0
 
 
 def test_covariances_are_those_behind_the_intervals(found: Outcome) -> None:
-    block = _block(found, AttributionTrust)
+    block = _checks(found)
     assert len(block.covariances) == len(block.measures) + 1
-    rows = [[m.estimates[place] for m in block.methods] for place in range(len(block.measures))]
-    rows.append([pair.estimate for pair in block.agreements])
+    rows = [[m.values[place] for m in block.entries] for place in range(len(block.measures))]
+    rows.append([pair.estimate for pair in block.pairs])
     for row, covariance in zip(rows, block.covariances, strict=True):
         halves = np.array([(e.upper - e.lower) / 2 for e in row])
         errors = np.sqrt(np.diag(np.array(covariance)))
@@ -152,10 +161,10 @@ def test_groups_of_few_images_have_no_map_and_no_number() -> None:
     # "young" goes too: all images less the young ones would be the six.
     assert [reason is None for reason in block.reasons] == [True, False, False]
     assert np.isnan(outcome.arrays[block.maps][:, 1:]).all()
-    shares = _block(outcome, RegionShares, 1)
+    shares = _shares(outcome, 1)
     for row in shares.rows:
         if row.group.label != "all images":
-            assert set(row.shares) == {None} and row.reason
+            assert set(row.values) == {None} and row.reason
     assert not shares.differences
     assert any("could show a face" in limit for limit in outcome.limits)
 
@@ -185,7 +194,7 @@ def test_an_interrupted_pass_goes_on_and_gives_the_same_numbers(
     assert network.n_asked < 120
     for key, array in found.arrays.items():
         assert np.allclose(again.arrays[key], array, equal_nan=True, atol=1e-5)
-    one, other = (_block(outcome, RegionShares, 1) for outcome in (found, again))
+    one, other = (_shares(outcome, 1) for outcome in (found, again))
     assert one.differences[0].estimate.value == pytest.approx(other.differences[0].estimate.value)
 
 

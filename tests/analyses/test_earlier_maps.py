@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bias_audit.report.shapes import shapes
 
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.mapping.earlier import match_units
@@ -19,6 +18,7 @@ from bias_audit.analyses.methods.topomap import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.store import read_audit
+from bias_audit.shapes.catalog import shapes
 from bias_audit.shapes.difference_map import DifferenceMap
 from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 from tests.analyses.planted import of_type, planted

@@ -10,13 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bias_audit.results.blocks import (
-    AttributionTrust,
-    BackboneComparison,
-    EnsembleVotes,
-    MethodAgreement,
-    TrustedMethod,
-)
 from sklearn.metrics import f1_score
 
 from bias_audit.analyses.analysis import Member, Outcome
@@ -29,6 +22,7 @@ from bias_audit.analyses.targets import targets_of
 from bias_audit.errors import AnalysisError
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.measures import Entry, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.influence import class_f1, mean
 from tests.analyses.planted import make_subject, planted
@@ -49,18 +43,27 @@ def seen(level: int, strength: float, seed: int) -> npt.NDArray[Any]:
     return values
 
 
-def votes_of(outcome: Outcome, target: str) -> EnsembleVotes:
-    found = [b for b in outcome.blocks if isinstance(b, EnsembleVotes) and b.target == target]
+def votes_of(outcome: Outcome, target: str) -> Measures:
+    found = [
+        b
+        for b in outcome.blocks
+        if isinstance(b, Measures) and b.noun == "voter" and b.target == target
+    ]
     assert len(found) == 1
     return found[0]
 
 
-def overall(block: EnsembleVotes) -> Mapping[tuple[str, str], Estimate | None]:
+def overall(block: Measures) -> Mapping[tuple[str, str], Estimate | None]:
     return {
-        (voter.name, measure): value
-        for voter, row in zip(block.voters, block.estimates, strict=True)
-        for measure, value in zip(block.measures, row, strict=True)
+        (entry.name, measure.name): value
+        for entry in block.entries
+        if entry.group is None
+        for measure, value in zip(block.measures, entry.values, strict=True)
     }
+
+
+def soft_in_groups(block: Measures) -> list[Entry]:
+    return [e for e in block.entries if e.group is not None and e.name == "soft vote"]
 
 
 def test_votes_by_hand() -> None:
@@ -82,9 +85,9 @@ def test_members_that_know_different_levels_know_more_together() -> None:
     members = [member(f"knows {level}", seen(level, 2.0, level)) for level in range(3)]
     outcome = ensemble(members, Params(targets=("age",)))
     block = votes_of(outcome, "age")
-    gains = [d for d in block.differences if d.group is None and d.vote == "soft vote"]
+    gains = [d for d in block.pairs if d.group is None and d.one == "soft vote"]
     assert len(gains) == 6
-    assert [voter.name for voter in block.voters][:2] == ["soft vote", "majority vote"]
+    assert [entry.name for entry in block.entries][:2] == ["soft vote", "majority vote"]
     for gain in gains:
         assert gain.estimate.lower > 0
         assert gain.adjusted_p is not None and gain.adjusted_p < 0.01
@@ -111,7 +114,7 @@ def test_members_alike_gain_nothing() -> None:
     values = seen(0, 1.0, 0)
     members = [member("one", values), member("other", values)]
     outcome = ensemble(members, Params(targets=("age",)))
-    for difference in votes_of(outcome, "age").differences:
+    for difference in votes_of(outcome, "age").pairs:
         assert difference.estimate.value == 0
         assert difference.estimate.lower < 0 < difference.estimate.upper
         assert difference.adjusted_p is None
@@ -124,9 +127,7 @@ def test_nothing_is_claimed_about_noise() -> None:
         rng = np.random.default_rng(seed)
         members = [member(name, rng.standard_normal((360, 5)), seed=seed) for name in "ab"]
         block = votes_of(ensemble(members, Params(targets=("gender",))), "gender")
-        claimed += any(
-            d.adjusted_p is not None and d.adjusted_p <= 0.05 for d in block.differences
-        )
+        claimed += any(d.adjusted_p is not None and d.adjusted_p <= 0.05 for d in block.pairs)
     assert claimed <= 5  # two families at 5 % each: more than 5 of 20 has a chance below 2 %
 
 
@@ -134,8 +135,8 @@ def test_groups_of_the_target_itself_have_the_f1_of_their_level() -> None:
     members = [member(f"{level}", seen(level, 1.0, level)) for level in range(2)]
     outcome = ensemble(members, Params(targets=("age",)))
     block = votes_of(outcome, "age")
-    of_age = [g for g in block.groups if g.group.levels[0][0] == "age"]
-    macro = [values.value for g in of_age if (values := g.estimates[0][1]) is not None]
+    of_age = [e for e in soft_in_groups(block) if e.group and e.group.levels[0][0] == "age"]
+    macro = [value.value for e in of_age if (value := e.values[1]) is not None]
     whole = overall(block)["soft vote", "macro F1"]
     assert whole is not None and len(macro) == 3
     assert np.mean(macro) == pytest.approx(whole.value)
@@ -147,12 +148,14 @@ def test_small_groups_have_no_value_and_none_follows_from_the_others() -> None:
     codes[:8, 1] = 1
     members = [member(f"{level}", seen(level, 1.0, level), codes) for level in range(2)]
     outcome = ensemble(members, Params(targets=("age",)))
-    by_label = {g.group.label: g for g in votes_of(outcome, "age").groups}
+    block = votes_of(outcome, "age")
+    by_label = {e.group.label: e for e in soft_in_groups(block) if e.group}
     assert by_label["male"].reasons[0] is not None and "suppressed" in by_label["male"].reasons[0]
     # All images less the women would be the men.
     assert "would follow from it" in (by_label["female"].reasons[0] or "")
     for label in ("male", "female"):
-        assert all(value is None for row in by_label[label].estimates for value in row)
+        rows = [e for e in block.entries if e.group and e.group.label == label]
+        assert rows and all(value is None for e in rows for value in e.values)
     tables = [b for b in outcome.blocks if isinstance(b, GroupTable)]
     for row in (r for t in tables for r in t.rows if r.group.label == "male"):
         assert row.estimate is None and row.reason == by_label["male"].reasons[0]
@@ -167,11 +170,13 @@ def test_macro_f1_needs_enough_images_of_every_level_in_a_group() -> None:
     codes[np.flatnonzero(codes[:, 1] == 0)[:3], 0] = 2
     members = [member(f"{i}", seen(0, 1.0, i), codes) for i in range(2)]
     outcome = ensemble(members, Params(targets=("age",), groups=("gender",)))
-    women, men = votes_of(outcome, "age").groups
+    block = votes_of(outcome, "age")
+    women, men = soft_in_groups(block)
     assert women.reasons == (None, "3 independent images of old here, fewer than 10")
     assert men.reasons == (None, None)
-    assert all(row[0] is not None and row[1] is None for row in women.estimates)
-    assert all(row[1] is not None for row in men.estimates)
+    of_women = [e.values for e in block.entries if e.group == women.group]
+    assert all(micro is not None and macro is None for micro, macro in of_women)
+    assert all(e.values[1] is not None for e in block.entries if e.group == men.group)
 
 
 def test_no_interval_is_without_width_and_votes_that_always_differ_are_told() -> None:
@@ -179,8 +184,8 @@ def test_no_interval_is_without_width_and_votes_that_always_differ_are_told() ->
     knows[:, :2] += 40.0 * (CODES[:, [1]] == np.arange(2))
     members = [member("a", knows), member("b", knows * 2)]
     block = votes_of(ensemble(members, Params(targets=("gender",))), "gender")
-    assert all(value is not None and value.value == 1 for row in block.estimates for value in row)
-    for each in block.differences:
+    assert all(value is not None and value.value == 1 for e in block.entries for value in e.values)
+    for each in block.pairs:
         assert each.estimate.lower < 0 < each.estimate.upper
 
 
@@ -232,19 +237,19 @@ def trusted(
     name: str, first: float, methods: tuple[str, ...] = ("Saliency", "DeepLIFT")
 ) -> Member:
     value = Estimate(first, first - 0.02, first + 0.02, 0.95, 24, "clustered influence, images")
-    block = AttributionTrust(
+    block = Measures(
+        noun="method",
         title="Checks",
         layer="late",
         target="age",
-        n=24,
-        rule="a rule",
+        caption="Checks.",
         measures=MEASURES,
-        methods=tuple(
-            TrustedMethod(name=method, standing="passes", estimates=(value,) * len(MEASURES))
+        entries=tuple(
+            Entry(name=method, standing="passes", values=(value,) * len(MEASURES))
             for method in methods
         ),
-        agreements=tuple(
-            MethodAgreement(one=one, other=other, estimate=value)
+        pairs=tuple(
+            Pair(measure="agreement", one=one, other=other, estimate=value)
             for one, other in combinations(methods, 2)
         ),
         covariances=(
@@ -255,13 +260,13 @@ def trusted(
     return Member(replace(planted(n=60), name=name), (result_of("attribution", (block,)),))
 
 
-def compared_block(outcome: Outcome) -> BackboneComparison:
+def compared_block(outcome: Outcome) -> Measures:
     (block,) = outcome.blocks
-    assert isinstance(block, BackboneComparison)
+    assert isinstance(block, Measures)
     return block
 
 
-def result_of(kind: str, blocks: tuple[AttributionTrust, ...] = ()) -> AnalysisResult:
+def result_of(kind: str, blocks: tuple[Measures, ...] = ()) -> AnalysisResult:
     return AnalysisResult(kind=kind, title="A", params={}, status="done", blocks=blocks, seconds=1)
 
 
@@ -270,22 +275,22 @@ def test_backbones_are_ranked_in_the_better_direction_of_each_check() -> None:
     block = compared_block(found)
     for place, measure in enumerate(block.measures):
         if measure.name == "sensitivity":
-            assert all(b.ranks[place] is None for b in block.backbones)
+            assert all(b.ranks[place] is None for b in block.entries)
             continue
         first = "high" if measure.better == "higher" else "low"
-        ranks = {b.name: b.ranks[place] for b in block.backbones}
+        ranks = {b.name: b.ranks[place] for b in block.entries}
         assert ranks.pop(first) == (1, 1)
         assert [*ranks.values()] == [(2, 2)]
     assert len(found.findings) == len(block.measures) - 1
     # The mean over two methods knows that their images are the same.
-    mean = block.backbones[0].estimates[0]
+    mean = block.entries[0].values[0]
     assert mean is not None
     assert mean.upper - mean.value == pytest.approx(0.02 * 0.75**0.5, abs=1e-4)
 
 
 def test_backbones_that_cannot_be_told_apart_share_ranks() -> None:
     found = compared([trusted("one", 0.20), trusted("other", 0.21)], alpha=0.05)
-    assert all(b.ranks[0] == (1, 2) for b in compared_block(found).backbones)
+    assert all(b.ranks[0] == (1, 2) for b in compared_block(found).entries)
     assert [finding.weight for finding in found.findings] == [0.0]
 
 
@@ -293,17 +298,17 @@ def test_means_are_over_the_methods_that_apply_to_all() -> None:
     members = [trusted("one", 0.1), trusted("other", 0.4, ("Saliency", "Occlusion"))]
     found = compared(members, alpha=0.05)
     block = compared_block(found)
-    assert block.methods == ("Saliency",)
-    first = block.backbones[0].estimates[0]
+    assert block.notes[0].endswith("every backbone: Saliency.")
+    first = block.entries[0].values[0]
     assert first is not None and first.upper - first.value == pytest.approx(0.02, abs=1e-4)
-    assert block.backbones[0].estimates[-1] is None  # one method agrees with no other
+    assert block.entries[0].values[-1] is None  # one method agrees with no other
     assert any("leave out DeepLIFT, Occlusion" in sentence for sentence in found.limits)
 
 
 def test_without_a_common_method_nothing_is_ranked() -> None:
     members = [trusted("one", 0.1, ("Saliency",)), trusted("other", 0.4, ("Occlusion",))]
     found = compared(members, alpha=0.05)
-    assert all(rank is None for b in compared_block(found).backbones for rank in b.ranks)
+    assert all(rank is None for b in compared_block(found).entries for rank in b.ranks)
     assert not found.findings
 
 
@@ -313,7 +318,7 @@ def test_a_backbone_whose_attribution_failed_is_named() -> None:
     )
     broken = Member(replace(planted(n=60), name="broken"), (failed,))
     found = compared([trusted("one", 0.1), trusted("other", 0.4), broken], alpha=0.05)
-    assert [b.name for b in compared_block(found).backbones] == ["one", "other"]
+    assert [b.name for b in compared_block(found).entries] == ["one", "other"]
     assert any("could not be checked on broken" in sentence for sentence in found.limits)
     (told,) = compared([broken, broken], alpha=0.05).limits
     assert "could not be computed on any backbone" in told

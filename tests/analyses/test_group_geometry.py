@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bias_audit.report.shapes import shapes
 from scipy.cluster.hierarchy import cut_tree
 
 from bias_audit.analyses.mapping.group_distances import distances
@@ -21,6 +20,7 @@ from bias_audit.analyses.methods.group_geometry import PLUGIN, Params
 from bias_audit.analyses.targets import finest_target
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
+from bias_audit.shapes.catalog import shapes
 from bias_audit.shapes.group_matrix import GroupMatrix
 from bias_audit.shapes.layer_matrix import LayerMatrix
 from tests.analyses.planted import AGE, GENDER, make_subject, planted

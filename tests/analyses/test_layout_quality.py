@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bias_audit.results.blocks import MethodComparison
 from pydantic import ValidationError
 
 from bias_audit.analyses.analysis import Subject
@@ -148,8 +147,8 @@ def test_the_best_is_recommended_equals_are_tied_and_the_worse_is_behind() -> No
     assert {method.name for method in methods[:2]} == {"one", "other"}
     assert [method.standing for method in methods] == ["recommended", "tied", "behind", "behind"]
     assert [method.name for method in methods[2:]] == ["middling", "poor"]
-    assert methods[3].mean_rank.value == 4
-    trust = methods[0].estimates[list(MEASURES).index("trustworthiness")]
+    assert [m.values[0] and m.values[0].value for m in methods][3] == 4
+    trust = methods[0].values[1 + list(MEASURES).index("trustworthiness")]
     assert trust is not None
     assert trust.value == pytest.approx(0.8, abs=0.02)
 
@@ -170,8 +169,9 @@ def test_a_layout_without_a_value_ranks_last_and_has_no_estimate() -> None:
     found = (Quality({**good.found[0].measures, "blur": None}), *good.found[1:])
     methods = ranked([Repeated("good", found, good.disparities), poor], 0.95)
     assert [method.name for method in methods] == ["good", "poor"]
-    assert methods[0].estimates[list(MEASURES).index("blur")] is None
-    assert methods[0].mean_rank.value == pytest.approx(1 + 1 / 8 / 6)
+    assert methods[0].values[1 + list(MEASURES).index("blur")] is None
+    mean_rank = methods[0].values[0]
+    assert mean_rank is not None and mean_rank.value == pytest.approx(1 + 1 / 8 / 6)
 
 
 QUICK = Params.model_validate(
@@ -197,26 +197,26 @@ def test_informed_layouts_beat_random_ones_and_numbers_repeat() -> None:
     subject = _structured()
     outcome = PLUGIN.run(subject, QUICK)
     (block,), (curves,) = (
-        of_type(outcome.blocks, MethodComparison),
+        of_type(outcome.blocks, Measures),
         of_type(outcome.blocks, RobustnessCurves),
     )
     for panel, key in zip(curves.panels, ("blur", "shrink"), strict=True):
-        assert [curve.method for curve in panel.curves] == [m.name for m in block.methods]
+        assert [curve.method for curve in panel.curves] == [m.name for m in block.entries]
         column = list(MEASURES).index(key)
-        for curve, method in zip(panel.curves, block.methods, strict=True):
+        for curve, method in zip(panel.curves, block.entries, strict=True):
             # The mean of areas is the area under the mean curve.
-            area = method.estimates[column]
+            area = method.values[1 + column]
             assert area is not None
             means = np.array([point.change.value for point in curve.points])
             strengths = tuple(point.strength for point in curve.points)
             assert area_under(means, strengths) == pytest.approx(area.value)
-    names = [method.name for method in block.methods]
+    names = [method.name for method in block.entries]
     assert len(names) == 4
     assert names[0].startswith("PCA")
-    assert {method.standing for method in block.methods if method.name.startswith("random")} == {
+    assert {method.standing for method in block.entries if method.name.startswith("random")} == {
         "behind"
     }
-    assert block.methods[0].name in outcome.findings[0].text
+    assert block.entries[0].name in outcome.findings[0].text
     assert PLUGIN.run(subject, QUICK) == outcome
 
 

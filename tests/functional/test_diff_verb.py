@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
 def folder(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> Path:
     def make(folder: Path) -> None:
         audit, rng = Audit(folder, CONFIG, stored_self_test), torch.Generator().manual_seed(0)
-        weights = PLUGIN.build(Params(), True).module.state_dict()
+        weights = PLUGIN.build(Params(), True).architecture.module.state_dict()
         for name in ("before", "after"):
             save_file({k: v.clone().contiguous() for k, v in weights.items()}, folder / name)
             audit.config["name"], audit.config["backbones"][0]["file"] = name, name

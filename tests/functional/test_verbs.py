@@ -16,6 +16,8 @@ import pytest
 from bias_audit.config.load import load_config
 from bias_audit.results.store import read_array, read_audit
 from bias_audit.selftest.run import code_digest, told, versions
+from bias_audit.shapes.layer_curve import LayerCurve
+from bias_audit.shapes.unit_map import UnitMap
 from tests.functional.conftest import Audit, bias_audit
 
 
@@ -29,7 +31,7 @@ def test_run_writes_results_that_fit_their_schema_and_reports(finished: Path) ->
     jsonschema.validate(json.loads((run / "audit.json").read_text()), schema)
     result = read_audit(run)
     assert result.failed == ()
-    kinds = {block.block for a in result.subjects[0].analyses for block in a.blocks}
+    kinds = {block.name for a in result.subjects[0].analyses for block in a.blocks}
     assert kinds >= {"layer_curve", "group_table", "confusions", "unit_map", "group_profiles"}
 
 
@@ -47,7 +49,8 @@ def test_the_planted_attributes_are_found(small: Audit) -> None:
     """The renders differ by age, phenotype and gender by construction."""
     assert small("run").returncode == 0
     probed, *_, mapped = small.result.subjects[0].analyses
-    (curve,) = (b for b in probed.blocks if b.block == "layer_curve" and "AUC" in b.metric)
+    curves = [b for b in probed.blocks if isinstance(b, LayerCurve)]
+    (curve,) = (block for block in curves if "AUC" in block.metric)
     for series in curve.curves:
         last = series.points[-1]
         assert last.estimate is not None
@@ -55,7 +58,7 @@ def test_the_planted_attributes_are_found(small: Audit) -> None:
         shuffled = next(c for c in last.controls if c.name == "shuffled labels")
         assert shuffled.estimate.lower < 0.6, series.target
     for block in mapped.blocks:
-        if block.block == "unit_map":
+        if isinstance(block, UnitMap):
             rasters = read_array(small.run, mapped.arrays, block.rasters)
             assert rasters.shape == (len(block.groups), 100, 100)
             assert np.abs(np.nan_to_num(rasters)).max() > 0

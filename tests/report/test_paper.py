@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.page import html
+from bias_audit.report.sections.backbone import backbone
 from bias_audit.report.sections.paper import details, new_notes
 from bias_audit.results.store import read_audit
 from bias_audit.shapes.group_ledger import GroupLedger
@@ -81,10 +82,10 @@ def test_a_shortened_table_says_how_much_it_leaves_out() -> None:
 def test_every_block_is_printed_or_listed_with_its_file(tmp_path: Path) -> None:
     made = make_audit(LARGE, layers=("a", "b"), empty=(0, 17, 125), per_cell=44)
     made.write(tmp_path)
-    view = audit_page(read_audit(tmp_path), None)
-    page = read(html(view, medium="paper"))
+    result = read_audit(tmp_path)
+    page = read(html(audit_page(result, None), medium="paper"))
     text = page.tags[0].text
-    for block in view.backbones[0].blocks:
+    for block in backbone(result.subjects[0], 0, None).blocks:
         assert block.title in text
         for table in block.tables:
             if not block.is_detail and table.is_long:

@@ -6,11 +6,11 @@ import csv
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import markupsafe
 import numpy as np
 import pytest
-from click.testing import Result
 from scipy.stats import norm
 from typer.testing import CliRunner
 
@@ -246,7 +246,7 @@ def test_the_power_curve_is_drawn(form: str, tmp_path: Path) -> None:
     assert path.stat().st_size > 1000
 
 
-def _verb(*arguments: str) -> Result:
+def _verb(*arguments: str) -> Any:
     return CliRunner().invoke(cli.app, ["selftest", *arguments], env={"COLUMNS": "140"})
 
 
