@@ -28,6 +28,7 @@ from bias_audit.analyses.mapping.layout_quality import (
 )
 from bias_audit.analyses.methods.layout_comparison import PLUGIN, Params
 from bias_audit.errors import AnalysisError
+from bias_audit.shapes.measures import Measures
 from bias_audit.shapes.robustness_curves import RobustnessCurves
 from tests.analyses.planted import AGE, crossed, make_subject, of_type
 
