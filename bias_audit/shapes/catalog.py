@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 import bias_audit.shapes as folder
-from bias_audit.shapes.shape import Block, Shape
+from bias_audit.shapes.shape import COLUMNS, ESTIMATE, Block, Shape
 
 
 @functools.cache
@@ -36,3 +36,21 @@ else:
         Union[tuple(shape.block for shape in shapes().values())],  # noqa: UP007
         Field(discriminator="block"),
     ]
+
+
+def tables_document() -> str:
+    """What every table of the exports holds, in Markdown: `docs/tables.md` is this."""
+    lines = [
+        "# Tables of an audit",
+        "",
+        "Each shape in which analyses speak has one table, in `exports/tables/NAME.csv` and",
+        "`.parquet`. The CSV file of a figure has the same columns, unless it shows units of a",
+        "layer or cells of an image. Every row begins with `backbone`, `analysis` and `block`. A",
+        "column means the same in all tables; what is missing is empty. An estimate takes the",
+        f"columns `{'`, `'.join(ESTIMATE)}`;",
+        "other values with an interval take NAME, NAME_lower and NAME_upper.",
+    ]
+    for shape in shapes().values():
+        lines += ["", f"## {shape.table}", "", f"One row is {shape.about}.", ""]
+        lines += [f"- `{name}`: {COLUMNS[name].about}" for name in shape.columns]
+    return "\n".join(lines) + "\n"

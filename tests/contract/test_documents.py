@@ -17,6 +17,7 @@ from bias_audit.config.catalog import ANALYSES, DATA_SOURCES, EXECUTORS, LAYOUTS
 from bias_audit.config.load import json_schema, load_config, load_zoo, zoo_json_schema
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.zoo import ZooConfig
+from bias_audit.shapes.catalog import tables_document
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -144,3 +145,8 @@ def test_stored_files_are_never_unpickled() -> None:
         assert not re.search(r"allow_pickle=True|weights_only=False", path.read_text("utf-8")), (
             path
         )
+
+
+def test_the_tables_are_documented_as_shapes_declare_them() -> None:
+    written = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert written == tables_document(), "write docs/tables.md anew from tables_document()"
