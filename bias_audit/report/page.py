@@ -205,6 +205,8 @@ class Page:
     pickers: tuple[Picker, ...] = ()
     running: str = ""
     """The title, short enough for the head of a page."""
+    look: str = ""
+    """Its class in the style sheet."""
 
 
 def listed(section: Section) -> tuple[Section, ...]:

@@ -142,6 +142,7 @@ def zoo_page(history: History, page: Path) -> Page:
             f"UTC, by bias-audit {bias_audit.__version__}."
         ),
         created=written,
+        look="zoo",
         description=f"Overview of the audits of {name}",
         pickers=(
             Picker(
