@@ -34,7 +34,7 @@ from bias_audit.report.page import (
     paragraphs,
     parts,
 )
-from bias_audit.report.references import labels
+from bias_audit.report.references import SECTIONS, labels
 from bias_audit.report.sections.asked import asked
 from bias_audit.report.sections.backbone import BackboneView, backbone, together
 from bias_audit.report.sections.claims import CLAIMS, NEVER_MEASURED
@@ -576,7 +576,7 @@ def _selftest(result: AuditResult, answers: tuple[str, ...]) -> tuple[Section, .
     return (
         Section(
             "selftest",
-            "Self-test",
+            SECTIONS["selftest"],
             parts(
                 (warning,) if found.warning else (),
                 Prose(

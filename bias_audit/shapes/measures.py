@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, Literal
@@ -164,11 +165,8 @@ def _text(block: Measures) -> BlockText:
     """Say what each measure means, and list every entry and pair."""
     overall = [entry for entry in block.entries if entry.group is None]
     by_group = [entry for entry in block.entries if entry.group is not None]
-    missing = {
-        f"{entry.name}{f', {entry.group.label}' if entry.group else ''}": reason
-        for entry in block.entries
-        if (reason := next((each for each in entry.reasons if each), None))
-    }
+    reasons = Counter(next((why for why in entry.reasons if why), None) for entry in block.entries)
+    missing = "; ".join(f"{why} ({counted(n, 'row')})" for why, n in reasons.items() if why)
     return BlockText(
         alt=_alt(block) if block.drawn() else None,
         caption=block.caption,
@@ -179,18 +177,12 @@ def _text(block: Measures) -> BlockText:
                 for measure in block.measures
                 if measure.meaning
             ),
-            *_missing_note(missing),
+            *((f"Not measured: {missing}.",) if missing else ()),
             *interval_note(estimates_of(_rows(block))),
         ),
         tables=(*_entries(block, overall), *_entries(block, by_group), *_pairs(block)),
         reading=block.reading,
     )
-
-
-def _missing_note(missing: dict[str, str]) -> tuple[str, ...]:
-    listed = [f"{name}: {reason}" for name, reason in missing.items()]
-    rest = f"; and {len(listed) - _PRINTED} more" if len(listed) > _PRINTED else ""
-    return (f"Not measured: {'; '.join(listed[:_PRINTED])}{rest}.",) if listed else ()
 
 
 def _alt(block: Measures) -> str:

@@ -65,7 +65,7 @@ def test_another_schema_version_is_refused_with_what_to_do(run: Path) -> None:
     path = run / "audit.json"
     raw = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(raw | {"schema_version": 99}), encoding="utf-8")
-    with pytest.raises(OutputError, match="expected schema_version 2, got 99; render it with"):
+    with pytest.raises(OutputError, match="expected schema_version 3, got 99; render it with"):
         render(run)
     assert not (run / "report.html").exists()
 

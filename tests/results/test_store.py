@@ -50,9 +50,9 @@ def test_array_names_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
     [
         ("not json", "not readable as JSON"),
         ("[" * 100_000, "not readable as JSON"),
-        ("[]", "expected schema_version 2, got None"),
+        ("[]", "expected schema_version 3, got None"),
         ('{"schema_version": 1}', "got 1"),
-        ('{"schema_version": 2, "name": "x"}', "damaged at"),
+        ('{"schema_version": 3, "name": "x"}', "damaged at"),
     ],
 )
 def test_a_damaged_result_is_refused(tmp_path: Path, text: str, expected: str) -> None:
