@@ -238,6 +238,18 @@ class Outcome:
     compared with this one image by image; never part of a run folder."""
 
 
+def together(parts: Sequence[Outcome]) -> Outcome:
+    """All that several outcomes hold, one after the other."""
+    return Outcome(
+        blocks=tuple(block for part in parts for block in part.blocks),
+        arrays={key: array for part in parts for key, array in part.arrays.items()},
+        findings=tuple(finding for part in parts for finding in part.findings),
+        method=tuple(sentence for part in parts for sentence in part.method),
+        limits=tuple(sentence for part in parts for sentence in part.limits),
+        measures={key: found for part in parts for key, found in part.measures.items()},
+    )
+
+
 @dataclass(frozen=True)
 class Workload:
     """The size of what an analysis will be given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -137,30 +137,63 @@ def treat(
     return Treatments(by_group, pooled, ledger)
 
 
+def suppress(
+    groups: Sequence[Group], counts: Sequence[int] | IntArray, policy: SmallGroups, *, title: str
+) -> Treatments:
+    """`treat` where the minimum decides, whatever else the policy says: nothing is shrunk."""
+    return treat(groups, counts, policy.model_copy(update={"policy": "suppress"}), title=title)
+
+
 REMAINDER = "suppressed: the value of a few images would follow from it and the groups shown"
 
 
-def reasons_shown(
-    treatments: Treatments, codes: IntArray, clusters: IntArray, fewest: int
-) -> list[str | None]:
-    """Why each of the groups of a target has no value, None where it has.
+@dataclass(frozen=True)
+class Levels:
+    """The levels of one attribute among some images."""
+
+    attribute: str
+    groups: tuple[Group, ...]
+    codes: IntArray
+    """Level per image, shape (n_images,)."""
+    counts: IntArray
+    """Independent images of each level."""
+    reasons: tuple[str | None, ...]
+    """Why a level has no value; None where it has one."""
+    ledgers: tuple[GroupLedger, ...]
+    """Of the small ones; empty without any."""
+
+
+def levels_shown(
+    faces: Faces,
+    images: IntArray,
+    names: Collection[str],
+    policy: SmallGroups,
+    title: Callable[[str], str],
+) -> Iterator[Levels]:
+    """Decide which levels of the attributes named have a value.
 
     Small ones have none, nor those from which, and from all images, a smaller one would follow.
-
-    Args:
-        treatments: Of the groups.
-        codes: Group per image, shape (n_images,).
-        clusters: Shape (n_images,).
-        fewest: Independent images that a combination must rest on.
+    `title` is that of an attribute's ledger.
     """
-    reasons = [None if t.is_measured else t.reason for t in treatments.by_group]
-    member = codes[:, None] == np.arange(len(reasons))
-    measured = np.array([reason is None for reason in reasons])
-    shown = without_remainders(member, measured, clusters, fewest)
-    return [
-        REMAINDER if reason is None and not is_shown else reason
-        for reason, is_shown in zip(reasons, shown, strict=True)
-    ]
+    clusters = faces.clusters[images]
+    for column, attribute in enumerate(faces.table.attributes):
+        if attribute.name not in names:
+            continue
+        codes, groups = faces.table.codes[images, column], intersections([attribute])
+        counts = independent_images(codes, clusters, len(groups))
+        treated = suppress(groups, counts, policy, title=title(attribute.name))
+        shown = without_remainders(
+            codes[:, None] == np.arange(len(groups)),
+            np.array([each.is_measured for each in treated.by_group]),
+            clusters,
+            policy.minimum,
+        )
+        reasons = tuple(
+            REMAINDER if each.is_measured and not is_shown else each.reason
+            for each, is_shown in zip(treated.by_group, shown, strict=True)
+        )
+        ledgers = (treated.ledger,) if treated.ledger.entries else ()
+        yield Levels(attribute.name, tuple(groups), codes, counts, reasons, ledgers)
 
 
 def without_remainders(

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.small_groups import independent_images
-from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.analyses.targets import Target, attribute_targets, finest_target
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import stratified_folds
@@ -114,11 +114,6 @@ def profiles(moments: Moments, attributes: Sequence[Attribute], target: Target) 
         for group in target.groups
     ]
     return Profiles.of(target, moments.merged(members))
-
-
-def attribute_targets(table: FaceTable) -> tuple[Target, ...]:
-    """Every attribute as a target."""
-    return targets_of(table, [attribute.name for attribute in table.attributes])
 
 
 def marginal_profiles(moments: Moments, table: FaceTable) -> list[Profiles]:

@@ -7,12 +7,21 @@ backbone as one differentiable function, in aggregate only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Network, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import (
+    Analysis,
+    Coverage,
+    Network,
+    Outcome,
+    Subject,
+    Workload,
+    together,
+)
 from bias_audit.analyses.attributing.blocks import (
     QUANTITY,
     Shares,
@@ -161,14 +170,13 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     if not outcomes:
         reasons = "; ".join(f"{name}: {why}" for name, why in without)
         raise AnalysisError(f"nothing can be attributed: {reasons}")
-    return Outcome(
-        blocks=tuple(block for one in outcomes for block in one.blocks),
-        arrays={key: array for one in outcomes for key, array in one.arrays.items()},
-        findings=tuple(finding for one in outcomes for finding in one.findings),
+    found = together(outcomes)
+    return replace(
+        found,
         method=method_of(decisions, params.given, regions),
         limits=(
             *limits_of(params.methods),
-            *(sentence for one in outcomes for sentence in one.limits),
+            *found.limits,
             *(f"Not attributed: {name} ({why})." for name, why in without),
         ),
     )

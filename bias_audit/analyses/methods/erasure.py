@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
@@ -18,7 +17,12 @@ from bias_audit.analyses.erasing.sentences import (
     method_of,
 )
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.targets import INTERSECTION, measurable, targets_of, unknown_targets
+from bias_audit.analyses.targets import (
+    attribute_targets,
+    level_counts,
+    measurable,
+    unknown_targets,
+)
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 
@@ -47,10 +51,9 @@ def erasure(subject: Subject, params: Params) -> Outcome:
             ),
         )
     faces, head = subject.faces, subject.head
-    names = params.targets or [attribute.name for attribute in faces.table.attributes]
     parts = [
         (target, measurable(target, faces.clusters, params.folds))
-        for target in targets_of(faces.table, names)
+        for target in attribute_targets(faces.table, params.targets)
     ]
     todo = [(target, part) for target, part in parts if not part.not_measured]
     measures = []
@@ -85,8 +88,7 @@ measured with 256 and 1280 units, and three targets that share their split."""
 
 def _fits(params: Params, workload: Workload) -> float:
     """Probes before and after erasure, and those within held-out folds, at the last layer."""
-    sizes = {attribute.name: len(attribute.levels) for attribute in workload.attributes}
-    sizes[INTERSECTION] = int(np.prod(list(sizes.values())))
+    sizes = level_counts(workload.attributes)
     names = params.targets or [attribute.name for attribute in workload.attributes]
     n_units = list(workload.n_units.values())[-1]
     levels = sum(sizes[name] for name in names)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, together
 from bias_audit.analyses.families import map_families
 from bias_audit.analyses.mapping.comparisons import (
     Differences,
@@ -63,7 +62,7 @@ from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
 from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
-from bias_audit.config.schema import Multiplicity, UserPath
+from bias_audit.config.schema import UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -165,14 +164,13 @@ def topomap(subject: Subject, params: Params) -> Outcome:
             parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
             before = plane, colours
             step.advance()
-    blocks = [block for part in parts for block in part.blocks]
-    maps = [block for block in blocks if isinstance(block, UnitMap)]
-    tested = [block for block in blocks if isinstance(block, DifferenceMap)]
+    found = together(parts)
+    maps = [block for block in found.blocks if isinstance(block, UnitMap)]
+    tested = [block for block in found.blocks if isinstance(block, DifferenceMap)]
     beside_earlier = () if earlier is None else earlier_limits(maps, earlier.run, earlier.groups)
-    return Outcome(
-        blocks=(*blocks, *map_families(tested)),
-        arrays={key: array for part in parts for key, array in part.arrays.items()},
-        findings=tuple(finding for part in parts for finding in part.findings),
+    return replace(
+        found,
+        blocks=(*found.blocks, *map_families(tested)),
         method=(
             *maps_method(
                 maps,
@@ -244,11 +242,7 @@ def _of_layer(
     for block in tested.blocks:
         if isinstance(block, DifferenceMap):
             findings += difference_findings(block)
-    return Outcome(
-        blocks=(*drawn.blocks, *tested.blocks),
-        arrays={**drawn.arrays, **tested.arrays, plane.key: plane.positions.astype(np.float32)},
-        findings=tuple(findings),
-    )
+    return together([drawn, tested, Outcome(blocks=(), findings=tuple(findings))])
 
 
 _PLACES_KNOW = (
@@ -271,12 +265,6 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     )
 
 
-def _too_few_draws(
-    params: Params, plan: Multiplicity, attributes: Sequence[Attribute]
-) -> tuple[str, ...]:
-    return too_few_permutations(params.differences, plan.alpha, attributes)
-
-
 def _families(params: Params, attributes: Sequence[Attribute]) -> int:
     """Of each layer: its difference maps, and which attribute moves its maps most.
 
@@ -291,16 +279,14 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
     return n_layers * of_layer + (params.earlier is not None)
 
 
-def _reads(params: Params) -> tuple[Path, ...]:
-    return () if params.earlier is None else (params.earlier,)
-
-
 PLUGIN = Analysis(
     title="Topographic maps",
     params_type=Params,
     run=topomap,
     problems=_problems,
-    too_few_draws=_too_few_draws,
+    too_few_draws=lambda params, plan, attributes: too_few_permutations(
+        params.differences, plan.alpha, attributes
+    ),
     families=_families,
-    reads=_reads,
+    reads=lambda params: () if params.earlier is None else (params.earlier,),
 )
