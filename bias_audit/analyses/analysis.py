@@ -198,12 +198,9 @@ class Subject:
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.
 
-        It is computed again after any change behind it, as `cache.CacheEntry` says.
-
-        Args:
-            purpose: Names the result among those of the same inputs.
-            inputs: Everything that `compute` uses, but for the seed.
-            compute: A function, or a `partial` of one, of the module that does the work.
+        It is computed again after any change behind it, as `cache.CacheEntry` says. `purpose`
+        names it among those of the same inputs, which are everything that `compute` uses, but for
+        the seed; `compute` is a function, or a `partial` of one, of the module that does the work.
         """
         kept = CacheEntry(self.cache, purpose, (str(self.seed), *inputs), compute)
         return Cached(kept, compute)

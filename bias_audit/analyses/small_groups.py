@@ -61,15 +61,9 @@ class Treatments:
 
 
 def independent_images(codes: IntArray, clusters: IntArray, n_groups: int) -> IntArray:
-    """Images per group, those of one cluster counted once.
+    """Images per group, those of one cluster counted once, shape (n_groups,).
 
-    Args:
-        codes: Group per image, shape (n_images,).
-        clusters: Cluster per image (one person, or near duplicates), shape (n_images,).
-        n_groups: Declared groups.
-
-    Returns:
-        Shape (n_groups,).
+    Group and cluster (one person, or near duplicates) are those of each image, shape (n_images,).
     """
     pairs = np.unique(np.stack([codes, clusters], axis=1), axis=0)
     return np.bincount(pairs[:, 0], minlength=n_groups).astype(np.int64)
@@ -78,14 +72,10 @@ def independent_images(codes: IntArray, clusters: IntArray, n_groups: int) -> In
 def treat(
     groups: Sequence[Group], counts: Sequence[int] | IntArray, policy: SmallGroups, *, title: str
 ) -> Treatments:
-    """Decide what is done with every group, and write it down.
+    """Decide what is done with every group, and write it down in a ledger of that title.
 
-    Args:
-        groups: The declared groups.
-        counts: Independent images of each, see `independent_images`. A pooled group counts the
-            sum: a person seen in two groups (annotated differently) counts in each.
-        policy: Of the config.
-        title: Of the ledger.
+    Counts are those of `independent_images`. A pooled group counts the sum: a person seen in two
+    groups (annotated differently) counts in each.
 
     Raises:
         ValueError: There is not one count per group.
@@ -274,15 +264,11 @@ def without_small_intersections(
 ) -> Faces:
     """The faces without those of small intersections, which the ledger of exclusions counts.
 
-    The ledger names the intersection, not the file: who is shown is not for a run folder.
-
-    Args:
-        faces: As drawn.
-        fewest: Independent images that an intersection needs.
-        people: Clusters to count by, shape (n_images,); default: the faces' own.
+    The ledger names the intersection, not the file: who is shown is not for a run folder. Images
+    are counted by `people`, shape (n_images,), or else by the faces' own clusters.
 
     Raises:
-        DataError: None has as many.
+        DataError: No intersection has the fewest independent images that it needs.
     """
     counted = faces if people is None else replace(faces, clusters=people)
     table, small = faces.table, small_intersections(counted, fewest)

@@ -161,16 +161,10 @@ def worth_of(part: Measurable, clusters: IntArray) -> float:
 
 
 def cluster_weights(codes: IntArray, clusters: IntArray) -> npt.NDArray[np.float64]:
-    """How far each cluster can move the macro AUC of some classes, by sizes alone.
+    """How far each cluster can move the macro AUC of some classes, by sizes alone, (n_clusters,).
 
     A class' AUC is a mean over its images and over all others; see `influence.Statistic.weight`.
-
-    Args:
-        codes: Class of each image, from 0 without gaps, shape (n_images,).
-        clusters: Of each image, any numbers, shape (n_images,).
-
-    Returns:
-        Shape (n_clusters,).
+    Classes of images are numbered from 0 without gaps, shape (n_images,).
     """
     sizes = np.bincount(codes).astype(np.float64)
     as_other = 1 / (len(codes) - sizes)

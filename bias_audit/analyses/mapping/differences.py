@@ -63,10 +63,8 @@ def over_maps(p_values: Sequence[float | None]) -> tuple[MapFactor | None, ...]:
     """Holm's procedure over the maps of a layer, for regions within them.
 
     A region's p-value already allows for the other regions of its map; it is multiplied by the
-    factor of its map. That of a map's best region is then Holm's adjusted p of the map.
-
-    Args:
-        p_values: Of no difference anywhere on each map; None where it was not tested.
+    factor of its map. That of a map's best region is then Holm's adjusted p of the map. `p_values`
+    are of no difference anywhere on each map; None where it was not tested.
     """
     whole = adjusted(p_values, "holm")
     order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
@@ -83,13 +81,8 @@ def differences_by_unit(
 ) -> Welch:
     """Standardised mean differences of units with strata held constant, and their errors.
 
-    Args:
-        groups: The images.
-        scale: Standard deviation within intersections, shape (n_units,); a unit with 0 gets 0.
-        units: Which; default: all.
-
-    Returns:
-        Each of shape (n_chosen,).
+    `scale` is the standard deviation within intersections, shape (n_units,); a unit with 0 gets 0.
+    Results have shape (n_chosen,), of the units named (default: all).
     """
     chosen = np.arange(len(scale)) if units is None else np.array(units)
     value, error, freedom = np.zeros((3, len(chosen)))
@@ -109,14 +102,9 @@ def region_effect(
 ) -> Estimate | None:
     """Mean over a region's units of the standardised mean difference, with strata held constant.
 
-    Args:
-        groups: Images that did not choose the region, or the interval ignores the choice.
-        units: Of the region.
-        scale: Standard deviation within intersections, shape (n_units,).
-        level: Coverage of the interval.
-
-    Returns:
-        None without two clusters of images of each group, or without spread.
+    The images must not have chosen the region, or the interval ignores the choice. `scale` is the
+    standard deviation within intersections, shape (n_units,). None without two clusters of images
+    of each group, or without spread.
     """
     units = units[scale[units] > 0]
     values = (groups.centred(units) / scale[units]).mean(axis=1, keepdims=True)

@@ -226,18 +226,10 @@ def match_units(
 ) -> tuple[FloatArray, Match]:
     """Turn a layout onto another of the same units, and compare the fit with chance.
 
-    The fit is the Procrustes disparity (see `layout_quality.disparities`). Chance is the
-    same with the units of one layout shuffled, each time turned anew; p-values count the layouts
-    themselves as one of the draws (Phipson & Smyth 2010).
-
-    Args:
-        positions: In [0, 1], shape (n_units, 2).
-        reference: Of the same units in the same order, in [0, 1], shape (n_units, 2).
-        rng: Shuffles units.
-        draws: How often.
-
-    Returns:
-        The turned layout in [0, 1], shape (n_units, 2), and the fit.
+    The fit is the Procrustes disparity (see `layout_quality.disparities`). Chance is the same with
+    the units of one layout shuffled, each time turned anew; p-values count the layouts themselves
+    as one of the draws (Phipson & Smyth 2010). Positions are in [0, 1], shape (n_units, 2), also
+    the turned ones.
     """
     turned = unit_square(align_units(positions, reference))
     observed = disparity(positions, reference)

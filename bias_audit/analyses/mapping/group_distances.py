@@ -17,7 +17,7 @@ from bias_audit.analyses.mapping.profiles import (
 )
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.groups import Group
-from bias_audit.statistics.bootstrap import percentile_interval
+from bias_audit.statistics.bootstrap import bootstrapped, percentile_interval
 from bias_audit.statistics.estimate import Estimate
 
 _LARGEST = 1 - 1e-9
@@ -92,16 +92,9 @@ def main_effect_shares(cells: Profiles, sample: Sample, level: float) -> Shares 
 
 
 def _estimate(value: float, draws: FloatArray, n: int, level: float) -> Estimate:
-    lower, upper = percentile_interval(draws, level=level) or (value, value)
-    return Estimate(
-        float(value),
-        float(min(lower, value)),
-        float(max(upper, value)),
-        level=level,
-        n=n,
-        method=f"Bayesian bootstrap over clusters of images, {draws.size} draws, "
-        "sampling noise subtracted",
-    )
+    method = f"Bayesian bootstrap over clusters of images, {draws.size} draws, "
+    method += "sampling noise subtracted"
+    return bootstrapped(value, draws, level=level, n=n, method=method)
 
 
 def _bases(groups: list[Group]) -> tuple[dict[str, FloatArray], FloatArray]:

@@ -68,11 +68,7 @@ def exchange(labels: Labels, strata: IntArray, clusters: IntArray) -> Exchange:
     whatever their sizes. A cluster with several labels, or in several strata (one person at two
     ages), exchanges its labels as a whole with clusters that have as many images in the same
     strata. A permutation changes neither kind into the other, so the permutations form a group.
-
-    Args:
-        labels: Of two groups or of many, shape (n_images,).
-        strata: Number of the stratum of each image, shape (n_images,).
-        clusters: Cluster per image, shape (n_images,).
+    All arrays are by image, shape (n_images,).
     """
     order = np.lexsort((strata, clusters))
     starts = np.flatnonzero(np.diff(clusters[order], prepend=np.nan))
@@ -206,19 +202,14 @@ class Labelled:
     """Whether the first piece of a cluster is of the first group, shape (n_draws, n_clusters)."""
 
     def differences(self, values: Float32Array) -> Welch:
-        """Differences, their errors and degrees of freedom.
+        """Differences, their errors and degrees of freedom, of shape (n_draws, n_units).
 
         With one stratum and no clusters these are Welch's. With strata the error is HC2 of the
         regression; with clusters it is that of sums over clusters, each with one factor for its
         leverage (after Bell & McCaffrey 2002, Survey Methodology 28:169-181). A cluster counts to
         the group of its first image, and clusters of unlike weight for as many alike ones as
-        Kish's effective number says.
-
-        Args:
-            values: Units less their mean in each stratum, shape (n, n_units).
-
-        Returns:
-            Of shape (n_draws, n_units).
+        Kish's effective number says. Values are units less their mean in each stratum, (n,
+        n_units).
         """
         sums, parts = self.pieces.sums(values), self._by_group * self._squares
         value = self._values(sums)
@@ -371,17 +362,11 @@ class TwoGroups:
         return Labelled(self.pieces, contrasts, is_first)
 
     def made_alike(self, centred: Float32Array) -> Float32Array:
-        """Centred values without the difference of the groups, and with one spread in both.
+        """Centred values, (n, n_units), without the groups' difference, with one spread in both.
 
         Permuted labels among them give the null of groups that vary unequally. These are
         residuals, each divided by the spread of its cluster's group, less their mean in each
-        stratum.
-
-        Args:
-            centred: Units less their mean in each stratum, shape (n, n_units).
-
-        Returns:
-            Shape (n, n_units); 0 in a group in which a unit does not vary.
+        stratum; 0 in a group in which a unit does not vary.
         """
         pieces, made = self.pieces, self.labelled(self.labels[None])
         group = np.where(made.is_first[0], 0, 1)[pieces.clusters[pieces.number]]

@@ -207,12 +207,8 @@ def placed(
 def align_units(positions: FloatArray, reference: FloatArray) -> FloatArray:
     """Turn a layout so that its units lie as near as can be to where the reference has them.
 
-    Args:
-        positions: Shape (n_units, 2).
-        reference: Of the same units in the same order, shape (n_units, 2).
-
-    Returns:
-        Shape (n_units, 2), about the reference's centre, in the layout's own size.
+    Positions are those of the same units in the same order, shape (n_units, 2); the result lies
+    about the reference's centre, in the layout's own size.
 
     Raises:
         ValueError: There are not as many units in both.
@@ -297,11 +293,8 @@ def rasters(positions: FloatArray, values: FloatArray) -> Float32Array:
 def neighbours(positions: FloatArray) -> IntArray:
     """Edges of the Delaunay triangulation of the units, without its long ones.
 
-    Args:
-        positions: Shape (n_units, 2), not all on one line; units may share a place.
-
-    Returns:
-        Pairs of units, the smaller first, each once, shape (n_edges, 2).
+    Positions have shape (n_units, 2); units may share a place. Edges are pairs of units, the
+    smaller first, each once, shape (n_edges, 2).
 
     Raises:
         scipy.spatial.QhullError: The units lie on one line, or are fewer than three.

@@ -60,13 +60,9 @@ def halves(faces: Faces, rng: np.random.Generator) -> Halves:
 
 
 def moments_of(units: Float32Array, codes: IntArray, n_groups: int, images: IntArray) -> Moments:
-    """Moments of groups over some of the images, read a few rows at a time.
+    """Moments of groups over some of the images, each in a group, read a few rows at a time.
 
-    Args:
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        codes: Group of each image, shape (n_images,).
-        n_groups: Declared groups.
-        images: Which to read, each in a group.
+    Units have shape (n_images, n_units) and may be memory-mapped, codes (n_images,).
     """
     moments = Moments.empty(n_groups, units.shape[1:])
     for first in range(0, len(images), _STREAMED):
@@ -162,13 +158,11 @@ def pooled_deviation(moments: Moments) -> FloatArray:
 
 
 def bayesian_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator) -> Float32Array:
-    """Weights of the Bayesian bootstrap over clusters of images (Rubin 1981, Ann. Stat. 9:130).
+    """Weights of the Bayesian bootstrap over clusters of images, shape (n_draws, n_images).
 
-    Each cluster gets a standard exponential weight: first and second moments are those of drawing
-    clusters with replacement, but no cluster, and so no small group, is ever left out.
-
-    Returns:
-        Shape (n_draws, n_images).
+    Each cluster gets a standard exponential weight (Rubin 1981, Ann. Stat. 9:130): first and
+    second moments are those of drawing clusters with replacement, but no cluster, and so no small
+    group, is ever left out.
     """
     numbers, cluster = np.unique(clusters, return_inverse=True)
     drawn = rng.standard_exponential((n_draws, len(numbers)), dtype=np.float32)

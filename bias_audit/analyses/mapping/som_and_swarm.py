@@ -57,15 +57,9 @@ global forces over thousands of steps, or between three units, lead there."""
 
 
 def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> FloatArray:
-    """Spread a layout's units, by local forces alone.
+    """Spread a layout's units, shape (n_units, 2) in any scale, by local forces alone.
 
-    Args:
-        positions: Shape (n_units, 2), in any scale.
-        steps: 0 leaves the layout as it is but for its size.
-        rng: Separates units that share a place.
-
-    Returns:
-        Shape (n_units, 2).
+    0 steps leave the layout as it is but for its size; `rng` separates units that share a place.
     """
     centred = positions - positions.mean(axis=0)
     radius = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
