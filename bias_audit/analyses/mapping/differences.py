@@ -109,19 +109,22 @@ def region_effect(
     units = units[scale[units] > 0]
     values = (groups.centred(units) / scale[units]).mean(axis=1, keepdims=True)
     found = groups.labelled(groups.labels[None]).differences(values.astype(np.float32))
-    value, error, freedom = (float(x[0, 0]) for x in (found.value, found.error, found.freedom))
-    n = len(np.unique(groups.clusters))
-    if n < 4 or not error > 0:  # noqa: PLR2004
+    if len(np.unique(groups.clusters)) < 4 or not found.error > 0:  # noqa: PLR2004
         return None
-    half = float(student.isf((1 - level) / 2, freedom)) * error
-    return Estimate(
-        value,
-        value - half,
-        value + half,
-        level=level,
-        n=n,
-        method="cluster-robust standard error, Student's t with Welch's degrees of freedom",
-    )
+    method = "cluster-robust standard error, Student's t with Welch's degrees of freedom"
+    return _estimate(groups, found, (1 - level) / 2, level=level, method=method)
+
+
+def _estimate(
+    groups: TwoGroups, found: Welch, tail: float, *, level: float, method: str
+) -> Estimate | None:
+    """One difference with Student's t about it; None where that has no end."""
+    value, error, freedom = (x.item() for x in (found.value, found.error, found.freedom))
+    half = float(student.isf(tail, freedom)) * error
+    n = len(np.unique(groups.clusters))
+    if not np.isfinite(half):
+        return None
+    return Estimate(value, value - half, value + half, level=level, n=n, method=method)
 
 
 def simultaneous_effect(
@@ -131,19 +134,9 @@ def simultaneous_effect(
 
     `critical` is the largest |z| of any unit that permuted labels exceed with that chance.
     """
-    found = differences_by_unit(groups, scale, [unit])
-    value, error, freedom = (float(x[0]) for x in (found.value, found.error, found.freedom))
-    half = float(student.isf(norm.sf(critical), freedom)) * error
-    if not np.isfinite(half):
-        return None
-    return Estimate(
-        value,
-        value - half,
-        value + half,
-        level=1 - alpha,
-        n=len(np.unique(groups.clusters)),
-        method="simultaneous over all units of the map, by max-T",
-    )
+    found, method = differences_by_unit(groups, scale, [unit]), "simultaneous over all units of "
+    method += "the map, by max-T"
+    return _estimate(groups, found, norm.sf(critical), level=1 - alpha, method=method)
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,6 @@ def show(
                     weights[i, j, k] += share * (row[k] - weights[i, j, k])
 
 
-_NEAREST_SPRING_KERNEL = 0.01
-
-
 @compiled
 def add_springs(
     x: Values, y: Values, edges: npt.NDArray[np.uint8], spacing: float, total: Values
@@ -145,12 +142,8 @@ def add_springs(
     other by distance^2 / spacing (Fruchterman & Reingold 1991, Software: Practice and Experience
     21:1129-1164).
 
-    Args:
-        x: First coordinate, shape (n_vertices,), of the type in which forces are computed.
-        y: Second coordinate, same shape and type.
-        edges: 1 where two vertices are joined, shape (n_vertices, n_vertices), symmetric.
-        spacing: Distance at which the two forces of an edge are equal.
-        total: Receives the sums, shape (2, n_vertices), same type.
+    Arrays are as of `add_forces`; `edges` are 1 where two vertices are joined, symmetric, and
+    `spacing` is the distance at which the two forces of an edge are equal.
     """
     real = x.dtype.type
     repulsion, attraction = real(spacing * spacing), real(1 / spacing)
@@ -159,7 +152,7 @@ def add_springs(
         sum_x, sum_y = real(0), real(0)
         for j in range(len(x)):
             dx, dy = own_x - x[j], own_y - y[j]
-            distance = max(np.sqrt(dx * dx + dy * dy), real(_NEAREST_SPRING_KERNEL))
+            distance = max(np.sqrt(dx * dx + dy * dy), real(_NEAREST))
             force = repulsion / (distance * distance) - real(edges[i, j]) * distance * attraction
             sum_x += force * dx
             sum_y += force * dy

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -353,11 +354,9 @@ def robustness(
     layer: str, layouts: Mapping[str, Sequence[Quality]], level: float
 ) -> RobustnessCurves:
     """Curves of every layout under both disturbances."""
-    blur = {name: [found.blur for found in repeated] for name, repeated in layouts.items()}
-    shrink = {name: [found.shrink for found in repeated] for name, repeated in layouts.items()}
     disturbances = (
-        ("Gaussian blur", "standard deviation, in cells of 100", BLURS, blur),
-        ("shrinking and enlarging", "factor of the side", SHRINKS, shrink),
+        ("Gaussian blur", "standard deviation, in cells of 100", BLURS, attrgetter("blur")),
+        ("shrinking and enlarging", "factor of the side", SHRINKS, attrgetter("shrink")),
     )
     return RobustnessCurves(
         title=f"Robustness of the maps of {layer}",
@@ -369,11 +368,13 @@ def robustness(
                 disturbance=disturbance,
                 strength=strength,
                 curves=tuple(
-                    RobustnessCurve(method=name, points=_points(strengths, repeated, level))
-                    for name, repeated in curves.items()
+                    RobustnessCurve(
+                        method=name, points=_points(strengths, [*map(curve, repeated)], level)
+                    )
+                    for name, repeated in layouts.items()
                 ),
             )
-            for disturbance, strength, strengths, curves in disturbances
+            for disturbance, strength, strengths, curve in disturbances
         ),
     )
 

@@ -24,7 +24,7 @@ from bias_audit.analyses.mapping.concentration import (
     map_faces,
     tested,
 )
-from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import chosen_layer
 from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
@@ -310,7 +310,7 @@ PLUGIN = Analysis(
     title="Concepts on a self-organizing map",
     params_type=Params,
     run=concept_map,
-    problems=layer_problems,
+    problems=setting_problems,
     families=lambda _params, attributes: len(declared_families(attributes)),
     quantities=("concentration",),
 )

@@ -275,10 +275,6 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     return (*unknown_layers(asked, layers), *few)
 
 
-def _needs_positions(params: Params) -> bool:
-    return params.protocol == PUBLISHED
-
-
 def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
     """Whether each attribute changes more or less often than by chance, each by itself."""
     return len(attributes) if len(attributes) > 1 else 0
@@ -290,6 +286,6 @@ PLUGIN = Analysis(
     run=confusions,
     problems=_problems,
     families=_families,
-    needs_positions=_needs_positions,
+    needs_positions=lambda params: params.protocol == PUBLISHED,
     quantities=("validation_accuracy",),
 )

@@ -21,11 +21,11 @@ from bias_audit.analyses.ensembling.votes import (
     vote_findings,
     votes_block,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.settings import setting_problems
+from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import Units
-from bias_audit.analyses.targets import attribute_targets, unknown_groups, unknown_targets
+from bias_audit.analyses.targets import attribute_targets
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
 
@@ -147,18 +147,6 @@ _LIMITS = (
 )
 
 
-def _problems(
-    params: Params,
-    faces: FaceTable,
-    layers: tuple[str, ...] | None,  # noqa: ARG001
-) -> tuple[str, ...]:
-    return (
-        *unknown_targets(faces, params.targets or ()),
-        *unknown_groups(faces, params.groups),
-        *too_few_images(params, faces),
-    )
-
-
 def _families(params: Params, attributes: Sequence[Attribute]) -> int:
     """Of each target: votes over all images, in groups, and the extremes of each attribute.
 
@@ -173,7 +161,9 @@ PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
     run=ensemble,
-    problems=_problems,
+    problems=lambda params, faces, _layers: setting_problems(
+        params, faces, targets=params.targets, groups=params.groups
+    ),
     families=_families,
     quantities=QUANTITIES,
 )

@@ -23,7 +23,6 @@ from bias_audit.analyses.targets import (
     measurable,
     unknown_targets,
 )
-from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 
 
@@ -73,14 +72,6 @@ def erasure(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _problems(
-    params: Params,
-    faces: FaceTable,
-    layers: tuple[str, ...] | None,  # noqa: ARG001
-) -> tuple[str, ...]:
-    return unknown_targets(faces, params.targets or ())
-
-
 _SLOWER = 120.0
 """Time of a probe here with its share of the erasers, relative to a unit of `probe_work`;
 measured with 256 and 1280 units, and three targets that share their split."""
@@ -108,7 +99,7 @@ PLUGIN = Analysis(
     title="Encoded, removable, used?",
     params_type=Params,
     run=erasure,
-    problems=_problems,
+    problems=lambda params, faces, _layers: unknown_targets(faces, params.targets or ()),
     families=_families,
     fits=_fits,
     quantities=QUANTITIES,

@@ -17,7 +17,7 @@ from bias_audit.analyses.mapping.profiles import (
     marginal_profiles,
     standardised_contrasts,
 )
-from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
+from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
 from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import finest_target
@@ -168,5 +168,5 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
 
 
 PLUGIN = Analysis(
-    title="Group profiles", params_type=Params, run=group_profiles, problems=layer_problems
+    title="Group profiles", params_type=Params, run=group_profiles, problems=setting_problems
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
 from bias_audit.analyses.families import declared_families, draws_of
 from bias_audit.analyses.intersecting.group_aucs import (
     Probed,
@@ -27,21 +27,19 @@ from bias_audit.analyses.intersecting.sentences import (
     method_of,
     within_findings,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.probing.separability import chosen_layer_and_choice, unknown_layers
+from bias_audit.analyses.probing.separability import chosen_layer_and_choice
 from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.group_ledger import GroupLedger
 
 
-class Params(ProbeSettings):
+class Params(OneLayerSettings):
     """Where groups are compared."""
 
-    layer: OneLayer = None
     most_frequent: int = Field(
         default=20,
         ge=1,
@@ -154,11 +152,6 @@ def interactions_of(subject: Subject, aucs: Tested, within: Tested) -> Tested:
     return tested(subject, question, everything, families, null=0.0, side="apart")
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
-
-
 _SLOWER = 1.5
 """Time of a draw of one group, relative to a unit of `probe_work`; measured with 600 to
 3000 images and 12 to 126 intersections."""
@@ -195,7 +188,7 @@ PLUGIN = Analysis(
     title="Intersections",
     params_type=Params,
     run=intersections,
-    problems=_problems,
+    problems=setting_problems,
     families=_families,
     fits=_work,
     quantities=("within_auc", "cell_auc", "interaction"),

@@ -30,7 +30,7 @@ from bias_audit.analyses.mapping.profiles import (
     deviations,
     moments_of,
 )
-from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores, part_of
 from bias_audit.analyses.probing.separability import chosen_layer
 from bias_audit.analyses.small_groups import (
@@ -41,10 +41,9 @@ from bias_audit.analyses.small_groups import (
     suppress,
     without_remainders,
 )
-from bias_audit.analyses.targets import Measurable, Target, attribute_targets, unknown_targets
+from bias_audit.analyses.targets import Measurable, Target, attribute_targets
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import Float32Array, IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
@@ -351,15 +350,13 @@ _LIMITS = (
 )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    return (*unknown_targets(faces, params.targets or ()), *layer_problems(params, faces, layers))
-
-
 PLUGIN = Analysis(
     title="Groups by outcome",
     params_type=Params,
     run=outcome_maps,
-    problems=_problems,
+    problems=lambda params, faces, layers: setting_problems(
+        params, faces, layers, targets=params.targets
+    ),
     quantities=("outcome_distance",),
     is_once=True,
 )

@@ -58,7 +58,7 @@ from bias_audit.analyses.mapping.profiles import (
     pooled_deviation,
     signatures,
 )
-from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
+from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
 from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
@@ -259,7 +259,7 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     if params.places == "earlier" and params.differences.test == "clusters":
         earlier = (*earlier, _PLACES_KNOW)
     return (
-        *layer_problems(params, faces, layers),
+        *setting_problems(params, faces, layers),
         *earlier,
         *unknown_levels(faces.attributes, params.differences.named),
     )
