@@ -270,22 +270,21 @@ def without_small_intersections(
     Raises:
         DataError: No intersection has the fewest independent images that it needs.
     """
-    counted = faces if people is None else replace(faces, clusters=people)
-    table, small = faces.table, small_intersections(counted, fewest)
-    is_kept = ~np.isin(table.cells, small)
+    table, clusters = faces.table, faces.clusters if people is None else people
+    counts = independent_images(table.cells, clusters, table.n_cells)
+    small = (counts > 0) & (counts < fewest)
+    is_kept = ~small[table.cells]
     if not is_kept.any():
-        largest = independent_images(table.cells, counted.clusters, table.n_cells).max()
         raise DataError(
             f"{table.name}: expected an intersection of {fewest} independent images or more, so "
-            f"that no number rests on fewer people, got at most {largest}; name fewer attributes, "
-            "raise sampling.max_per_intersection, or lower small_groups.suppress_below"
+            f"that no number rests on fewer people, got at most {counts.max()}; name fewer "
+            "attributes, raise sampling.max_per_intersection, or lower small_groups.suppress_below"
         )
-    if not len(small):
+    if not small.any():
         return faces
     kept = np.flatnonzero(is_kept)
     gone = {table.references[image].label for image in np.flatnonzero(~is_kept)}
     groups = intersections(table.attributes)
-    counts = independent_images(table.cells, counted.clusters, len(groups))
     withheld = [
         Exclusion(
             f"an image of {groups[cell].label}",
@@ -298,7 +297,7 @@ def without_small_intersections(
     notice = (
         f"images of intersections with fewer than {fewest} independent images are left out, so "
         f"that no number rests on fewer people: {len(table) - len(kept)} of {len(table)} images, "
-        f"{len(small)} of {table.n_cells} intersections"
+        f"{small.sum()} of {table.n_cells} intersections"
     )
     used = replace(table.only(kept), exclusions=exclusions, notices=(*table.notices, notice))
     return replace(

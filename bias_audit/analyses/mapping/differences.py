@@ -22,7 +22,7 @@ from bias_audit.analyses.mapping.layout import SIDE, Plane, neighbours, raster_c
 from bias_audit.analyses.mapping.map_sentences import effects_measured, regions_tested
 from bias_audit.analyses.mapping.permutation import MapTest, Threshold, cluster_test, unit_test
 from bias_audit.analyses.mapping.profiles import Halves
-from bias_audit.arrays import Float32Array, FloatArray, IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, MapRegion
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.multiplicity import (
@@ -301,11 +301,15 @@ def difference_maps(
         positions=plane.key,
         **keys,
     )
+    # The direction of the nearest unit; outside the units' hull 0, as maps are.
+    grid = raster_cells()
+    masks = directions[:, cKDTree(plane.positions).query(grid)[1]]
+    masks = masks * (Delaunay(plane.positions).find_simplex(grid) >= 0)
     arrays = {
         keys["values"]: values.astype(np.float32),
         keys["p_values"]: p_values.astype(np.float32),
         keys["rasters"]: rasters(plane.positions, values),
-        keys["masks"]: _masks(plane.positions, directions),
+        keys["masks"]: masks.reshape(-1, SIDE, SIDE).astype(np.float32),
     }
     return Outcome(blocks=(block,), arrays=arrays)
 
@@ -328,18 +332,6 @@ def _by_unit(
             if is_rejected(p, alpha=alpha):
                 directions[row, region.units] = region.sign
     return p_values, directions
-
-
-def _masks(positions: FloatArray, directions: FloatArray) -> Float32Array:
-    """The direction of the nearest unit, shape (n_maps, 100, 100), row 0 at the bottom.
-
-    Outside the units' hull it is 0, as maps are.
-    """
-    grid = raster_cells()
-    nearest = cKDTree(positions).query(grid)[1]
-    inside = Delaunay(positions).find_simplex(grid) >= 0
-    masks = directions[:, nearest] * inside
-    return np.asarray(masks.reshape(-1, SIDE, SIDE), dtype=np.float32)
 
 
 def _difference(

@@ -128,15 +128,13 @@ def aucs_of(subject: Subject, probes: Probed) -> Tested:
 def within_of(subject: Subject, probes: Probed) -> Tested:
     """Every attribute within every group of the others, in families by the number of these."""
     attributes = subject.faces.table.attributes
-    names = {1: "within marginals", 2: "within pairs"}
-    families: dict[str, list[GroupMeasures]] = {
-        names.get(n, f"within {n} attributes"): [] for n in range(1, len(attributes))
-    }
+    names = {n: f"within {n} attributes" for n in range(1, len(attributes))}
+    names |= {1: "within marginals", 2: "within pairs"}
+    families: dict[str, list[GroupMeasures]] = {names[n]: [] for n in range(1, len(attributes))}
     for attribute in attributes:
         for given in subsets(attributes, attribute.name):
             measures = within_groups(subject, probes.layer, given, probes.scored[attribute.name])
-            family = names.get(len(given), f"within {len(given)} attributes")
-            families[family].append(measures.allowing(probes.choice))
+            families[names[len(given)]].append(measures.allowing(probes.choice))
     question = "Within which groups is an attribute told apart?"
     anything = [probes.scored[attribute.name].overall for attribute in attributes]
     return tested(subject, question, anything, families, null=0.5, side="above")

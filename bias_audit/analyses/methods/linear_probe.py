@@ -21,11 +21,9 @@ from bias_audit.analyses.probing.sentences import findings_of, limits_of, method
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
 from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of
 from bias_audit.groups import Attribute
-from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.layer_curve import LayerCurve
-from bias_audit.statistics.inference import Measured
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
@@ -51,9 +49,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
     results = {
         metric: decodability(subject, probed, metric, level=params.level) for metric in METRICS
     }
-    measures: dict[MeasureKey, Measured] = {}
-    for metric, found in results.items():
-        measures |= curve_measures(metric, found)
+    measures = {k: v for each in results.items() for k, v in curve_measures(*each).items()}
     tables: list[GroupTable] = []
     ledgers: list[GroupLedger] = []
     for result in results[AUC]:

@@ -101,7 +101,7 @@ def training(subject: Subject, params: Params) -> Outcome:
         arrays=arrays,
         findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
         method=_method(plane, steps, chosen),
-        limits=_limits(subject, seen),
+        limits=tuple(_limits(subject, seen)),
     )
 
 
@@ -247,22 +247,18 @@ def _method(plane: Plane, steps: Sequence[Step], chosen: str) -> tuple[str, ...]
     )
 
 
-def _limits(subject: Subject, seen: Sequence[_Seen]) -> tuple[str, ...]:
-    sentences = [
+def _limits(subject: Subject, seen: Sequence[_Seen]) -> Iterator[str]:
+    yield (
         "The correlation of activity and confidence describes the network on these images; it "
         "does not say that activity causes confidence."
-    ]
+    )
     if subject.training is None:
-        sentences.append(
+        yield (
             "This backbone is no checkpoint of a training, so there is nothing to follow; list "
             "checkpoints with the backbone kind checkpoints."
         )
-    missing = [one.name for one in seen if one.confidence is None]
-    if missing:
-        sentences.append(
-            f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."
-        )
-    return tuple(sentences)
+    if missing := [one.name for one in seen if one.confidence is None]:
+        yield f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."
 
 
 PLUGIN = Analysis(
