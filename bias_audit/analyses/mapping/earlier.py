@@ -25,7 +25,6 @@ _TOPOMAP = "topomap"
 _PLANE = 2
 _ROUNDING = 1e-6
 _DRAWS = 999
-_CENTRAL = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -238,12 +237,11 @@ def match_units(
         shuffled = positions[rng.permutation(len(positions))]
         chance[draw] = disparity(shuffled, reference)
         shifts[draw] = _shift(unit_square(align_units(shuffled, reference)), reference)
-    lower, upper = (float(end) for end in np.quantile(chance, _CENTRAL))
-    as_small = int((chance <= observed).sum())
+    lower, upper = (float(end) for end in np.quantile(chance, (0.025, 0.975)))
     return turned, Match(
         disparity=observed,
         by_chance=(lower, upper),
-        p_value=(1 + as_small) / (1 + draws),
+        p_value=(1 + int((chance <= observed).sum())) / (1 + draws),
         shift=_shift(turned, reference),
         shift_by_chance=float(np.median(shifts)),
     )

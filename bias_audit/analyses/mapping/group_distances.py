@@ -51,10 +51,8 @@ def main_effect_shares(cells: Profiles, sample: Sample, level: float) -> Shares 
     counts once. An attribute's effect is what it explains beyond the other attributes' main
     effects; on a complete grid that is the variance of its levels' means. The variance that
     sampling noise alone is expected to add is subtracted above and below the fraction line, and
-    bootstrap draws, which carry the noise twice, are centred on what remains.
-
-    Returns:
-        None where intersections do not differ by more than sampling noise.
+    bootstrap draws, which carry the noise twice, are centred on what remains. None where
+    intersections do not differ by more than sampling noise.
     """
     present = np.flatnonzero(cells.counts > 0)
     used = sample.scale > 0
@@ -208,10 +206,8 @@ def likeness(one: Arrangement, other: Arrangement, *, level: float, n: int) -> E
 
     Representational similarity analysis (Kriegeskorte, Mur & Bandettini 2008). Noise in distances
     pulls the value towards 0. Layers share their bootstrap draws, which carry the noise twice and
-    are centred on the value, on Fisher's scale.
-
-    Returns:
-        None for fewer than three pairs, or where a layer's distances are all alike.
+    are centred on the value, on Fisher's scale. None for fewer than three pairs, or where a
+    layer's distances are all alike.
     """
     if len(one.ranks) < 3 or not (one.ranks.any() and other.ranks.any()):  # noqa: PLR2004
         return None

@@ -47,9 +47,9 @@ def add_forces(
 ) -> None:
     """Write the sum over all others of (place of the other - own place) x force to `total`.
 
-    The exponential is a polynomial, so that the loop becomes vector instructions: with
-    u = d / 128 in [0, 1/2], exp(-d / 2) is the 64th power of the 6th-order Taylor polynomial of
-    exp(-u). The error of a force is below 1e-8, apart from the rounding of the type in use.
+    The exponential is a polynomial, so that the loop becomes vector instructions: with u = d / 128
+    in [0, 1/2], exp(-d / 2) is the 64th power of the 6th-order Taylor polynomial of exp(-u). The
+    error of a force is below 1e-8, apart from the rounding of the type in use.
 
     Args:
         x: First coordinate, shape (n_units,), of the type in which forces are computed.

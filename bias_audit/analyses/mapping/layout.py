@@ -232,14 +232,8 @@ def align_colours(
     interpolated linearly, show at the places of the units. The first of the best is taken, the
     layout as it is before others.
 
-    Args:
-        positions: In [0, 1], shape (n_units, 2).
-        values: Contrasts of the groups, shape (n_groups, n_units).
-        reference: Positions in another layer, in [0, 1], shape (n_others, 2), not on one line.
-        theirs: Contrasts of the same groups there, shape (n_groups, n_others).
-
-    Returns:
-        Shape (n_units, 2).
+    Positions are in [0, 1], shape (n_units, 2), those of the reference not on one line; values are
+    contrasts of the same groups, shape (n_groups, n_units).
 
     Raises:
         ValueError: The groups are not the same number.

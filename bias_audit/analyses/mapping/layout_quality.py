@@ -187,8 +187,8 @@ def disparity(one: FloatArray, other: FloatArray) -> float:
 def blur_curve(rasters: Float32Array, widths: Sequence[float] = BLURS) -> FloatArray:
     """Relative L1 change of rasters under growing Gaussian blur, shape (n_widths,).
 
-    Rasters are finite, (n_groups, side, side), widths standard deviations in their cells. The
-    change is 0 where nothing changes, and for empty rasters.
+    Rasters are finite, (n_groups, side, side), widths standard deviations in their cells; empty
+    rasters do not change.
     """
     return np.array(
         [
@@ -199,9 +199,9 @@ def blur_curve(rasters: Float32Array, widths: Sequence[float] = BLURS) -> FloatA
 
 
 def shrink_curve(rasters: Float32Array, factors: Sequence[int] = SHRINKS) -> FloatArray:
-    """The same, (n_factors,), when shrunk by block means and enlarged linearly again.
+    """Relative L1 change of rasters shrunk by block means and enlarged again, (n_factors,).
 
-    Each factor divides the side of the rasters.
+    They are enlarged linearly; each factor divides the side. Rasters are as of `blur_curve`.
     """
     n_groups, side, _ = rasters.shape
     changes = []
@@ -255,10 +255,8 @@ class Quality:
 def quality(signatures: FloatArray, distance: Distance, positions: FloatArray) -> Quality:
     """Every measure of one layout but the disparity, which takes two.
 
-    Args:
-        signatures: Contrasted profiles of units, shape (n_units, n_groups), none of them 0.
-        distance: By which units were placed.
-        positions: In [0, 1], shape (n_units, 2).
+    Signatures, (n_units, n_groups), are contrasted profiles, none of them 0; positions, (n_units,
+    2), are in [0, 1]. The distance is that by which units were placed.
     """
     places = kept_neighbours(comparable(signatures, distance), positions)
     values = signatures.T

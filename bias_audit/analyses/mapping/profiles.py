@@ -313,12 +313,7 @@ class Squares:
         return np.where(has_spread, np.stack([middle - half, middle + half]), np.nan)
 
     def estimates(self, ns: IntArray, level: float) -> tuple[Estimate | None, ...]:
-        """Roots of the squares; None where the draws have no spread.
-
-        Args:
-            ns: Independent images of each, shape (n,).
-            level: Coverage of the intervals.
-        """
+        """Roots of the squares, of `ns` independent images; None where draws have no spread."""
         roots = np.sqrt(np.maximum([self.values, *self.bounds(level)], 0))
         return tuple(
             Estimate(

@@ -108,23 +108,20 @@ def _rows(part: Profiles, sample: Sample, params: Params) -> Iterator[ProfileRow
     estimates = deviations(part, sample, params.level)
     independent = independent_images(part.target.codes, sample.clusters, len(part.groups))
     for index, group in enumerate(part.groups):
-        estimate, reason = estimates[index], None
+        n, reason = independent[index], None
         # Images of one person say nothing of its spread.
-        if independent[index] == 0:
-            estimate, reason = None, "no images"
-        elif independent[index] < params.smallest_group:
-            few = f"independent images: {independent[index]}"
-            estimate, reason = None, f"{few}; a deviation needs {params.smallest_group}"
-        elif estimate is None:
+        if n == 0:
+            reason = "no images"
+        elif n < params.smallest_group:
+            reason = f"independent images: {n}; a deviation needs {params.smallest_group}"
+        elif estimates[index] is None:
             reason = "the images of this group do not vary"
-        strongest: list[int] = []
-        if part.counts[index]:
-            order = np.argsort(-np.abs(contrasts[index]), kind="stable")
-            strongest = order[: params.strongest_units].tolist()
+        order = np.argsort(-np.abs(contrasts[index]), kind="stable")
+        strongest = order[: params.strongest_units if n else 0].tolist()
         yield ProfileRow(
             group=group,
             n=int(part.counts[index]),
-            deviation=estimate,
+            deviation=None if reason else estimates[index],
             strongest_units=tuple((unit, float(contrasts[index, unit])) for unit in strongest),
             reason=reason,
         )
