@@ -63,9 +63,10 @@ class Treatments:
 def independent_images(codes: IntArray, clusters: IntArray, n_groups: int) -> IntArray:
     """Images per group, those of one cluster counted once, shape (n_groups,).
 
-    Group and cluster (one person, or near duplicates) are those of each image, shape (n_images,).
+    Group (-1: none) and cluster (one person, or near duplicates) are by image, (n_images,).
     """
-    pairs = np.unique(np.stack([codes, clusters], axis=1), axis=0)
+    own = codes >= 0
+    pairs = np.unique(np.stack([codes[own], clusters[own]], axis=1), axis=0)
     return np.bincount(pairs[:, 0], minlength=n_groups).astype(np.int64)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.spatial import Delaunay, cKDTree
@@ -45,18 +46,13 @@ _UNITS_NAMED = 8
 _LIMIT_QUANTILE = 0.99
 
 
-@dataclass(frozen=True)
-class MapFactor:
-    """How the p-values of one map's regions are adjusted for the other maps."""
+MapFactor = Callable[[float], float]
+"""How the p-values of one map's regions are adjusted for the other maps."""
 
-    factor: int
-    """Hypotheses left when Holm's procedure reaches the map."""
-    floor: float
-    """Adjusted p of the maps before it."""
 
-    def __call__(self, p_value: float) -> float:
-        """The adjusted p of a region."""
-        return max(self.floor, min(1.0, self.factor * p_value))
+def _adjusted(left: int, floor: float, p_value: float) -> float:
+    """By the hypotheses left when Holm's procedure reaches the map, and the maps before it."""
+    return max(floor, min(1.0, left * p_value))
 
 
 def over_maps(p_values: Sequence[float | None]) -> tuple[MapFactor | None, ...]:
@@ -71,7 +67,7 @@ def over_maps(p_values: Sequence[float | None]) -> tuple[MapFactor | None, ...]:
     result: list[MapFactor | None] = [None] * len(p_values)
     floor = 0.0
     for rank, (_, index) in enumerate(order):
-        result[index] = MapFactor(len(order) - rank, floor)
+        result[index] = partial(_adjusted, len(order) - rank, floor)
         floor = whole[index] or floor
     return tuple(result)
 

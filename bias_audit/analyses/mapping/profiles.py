@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 from bias_audit.activations.moments import Moments
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, attribute_targets, finest_target
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
@@ -139,11 +140,10 @@ class Sample:
     """Degrees of freedom of the scale, of independent images; at least 3."""
 
     @classmethod
-    def of(
-        cls, units: Float32Array, moments: Moments, clusters: IntArray, weights: Float32Array
-    ) -> Sample:
-        """With the scale of all intersections, whose moments are given."""
-        n_groups = int((moments.count > 0).sum())
+    def of(cls, subject: Subject, layer: str, weights: Float32Array) -> Sample:
+        """All images, with the scale of all intersections."""
+        units, moments = subject.activations.units(layer), subject.activations.moments(layer)
+        clusters, n_groups = subject.faces.clusters, int((moments.count > 0).sum())
         freedom = float(max(3, len(np.unique(clusters)) - n_groups))
         return cls(units, clusters, weights, pooled_deviation(moments), freedom)
 
@@ -346,17 +346,14 @@ def deviations(profiles: Profiles, sample: Sample, level: float) -> tuple[Estima
 
     The mean of few images lies away from any reference by chance alone: its squared deviation is
     expected to exceed that of the group by the variance of the contrast. That variance is
-    subtracted; a group that does not differ has a lower bound of 0.
-
-    Returns:
-        One per group; None for a group without images or whose images do not vary.
+    subtracted; a group that does not differ has a lower bound of 0. None for a group without
+    images or whose images do not vary.
     """
     codes, n_groups = profiles.target.codes, len(profiles.groups)
     used = np.flatnonzero(sample.scale > 0)
     if len(used) == 0:
         return (None,) * n_groups
-    members = codes >= 0
-    independent = independent_images(codes[members], sample.clusters[members], n_groups)
+    independent = independent_images(codes, sample.clusters, n_groups)
     present = np.flatnonzero(independent)
     # Every group less the mean over those that have images.
     contrasts = np.eye(n_groups) - (independent > 0) / len(present)

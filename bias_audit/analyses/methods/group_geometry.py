@@ -103,7 +103,7 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
     ) as step:
         for layer in layers:
             moments = subject.activations.moments(layer)
-            sample = Sample.of(subject.activations.units(layer), moments, clusters, weights)
+            sample = Sample.of(subject, layer, weights)
             for target in targets if layer in shown else [finest]:
                 kept, n = _large_groups(target, clusters, params.smallest_group)
                 found = distances(profiles(moments, table.attributes, target), sample, kept)

@@ -82,7 +82,7 @@ def _of_layer(
             "expected images in two groups or more to compare profiles, got images in "
             f"{n_groups}; widen the sampling"
         )
-    sample = Sample.of(subject.activations.units(layer), moments, subject.faces.clusters, weights)
+    sample = Sample.of(subject, layer, weights)
     marginal = marginal_profiles(moments, table)
     kinds = [("marginal", "Profiles of the levels of every attribute", marginal)]
     if len(marginal) > 1:

@@ -140,9 +140,8 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     faces = subject.faces
     targets = attribute_targets(faces.table, params.targets)
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    units, plane = subject.activations.units(layer), plane_of(subject, layer, params)
     weights = bayesian_weights(faces.clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    sample = Sample.of(units, subject.activations.moments(layer), faces.clusters, weights)
+    plane, sample = plane_of(subject, layer, params), Sample.of(subject, layer, weights)
     measured = [
         target
         for target in targets
@@ -189,10 +188,7 @@ def _predicted(
         scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
         parts.append(scores.part)
         groups += [by_outcome(target, scores), by_confusion(target, scores)]
-    counts = []
-    for each in groups:
-        known = each.codes >= 0
-        counts.append(independent_images(each.codes[known], clusters[known], len(each.groups)))
+    counts = [independent_images(each.codes, clusters, len(each.groups)) for each in groups]
     shown = without_remainders(
         np.hstack([each.codes[:, None] == np.arange(len(each.groups)) for each in groups]),
         np.concatenate(counts) >= policy.minimum,

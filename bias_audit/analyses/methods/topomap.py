@@ -215,14 +215,16 @@ def _of_layer(
     ends: tuple[float | None, float | None],
 ) -> Outcome:
     """Maps of groups and of differences; `ends` are those of their colour scales, if given."""
-    table, clusters = subject.faces.table, subject.faces.clusters
-    moments = subject.activations.moments(plane.layer)
+    table, moments = subject.faces.table, subject.activations.moments(plane.layer)
     shares = None
     if len(table.attributes) > 1:
-        units = subject.activations.units(plane.layer)
-        weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("shares"))
-        sample = Sample.of(units, moments, clusters, weights)
-        cells = Profiles.of(finest_target(table), moments)
+        weights = bayesian_weights(
+            subject.faces.clusters, params.bootstrap_draws, subject.rng("shares")
+        )
+        cells, sample = (
+            Profiles.of(finest_target(table), moments),
+            Sample.of(subject, plane.layer, weights),
+        )
         shares = main_effect_shares(cells, sample, params.level)
     drawn = group_maps(
         table, moments, plane, order=params.order, shares=shares, earlier=beside, limit=ends[0]
