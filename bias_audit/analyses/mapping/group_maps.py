@@ -29,16 +29,25 @@ Kind = tuple[str, str, Sequence[Profiles]]
 _LIMIT_QUANTILE = 0.99
 
 
-def plane_of(subject: Subject, layer: str, settings: LayoutSettings) -> Plane:
-    """The layout of a layer from half of the images, as topographic maps place its units.
+def plane_of(
+    subject: Subject,
+    layer: str,
+    settings: LayoutSettings,
+    *,
+    number: int = 0,
+    placing: IntArray | None = None,
+) -> tuple[Plane, Moments]:
+    """The layout of a layer from some images (default: half of them), and their moments.
 
     Raises:
         AnalysisError: There are too few groups or units, or no unit differs between groups.
     """
     table, units = subject.faces.table, subject.activations.units(layer)
-    placing = halves(subject.faces, subject.rng("halves")).placing
+    if placing is None:
+        placing = halves(subject.faces, subject.rng("halves")).placing
     half = moments_of(units, table.cells, table.n_cells, placing)
-    return placed(layer, 0, signatures(half, table), settings, subject.rng("layout", layer))
+    rng = subject.rng("layout", layer)
+    return placed(layer, number, signatures(half, table), settings, rng), half
 
 
 def group_maps(

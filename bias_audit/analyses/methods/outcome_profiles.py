@@ -141,7 +141,8 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     targets = attribute_targets(faces.table, params.targets)
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     weights = bayesian_weights(faces.clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    plane, sample = plane_of(subject, layer, params), Sample.of(subject, layer, weights)
+    plane, _ = plane_of(subject, layer, params)
+    sample = Sample.of(subject, layer, weights)
     measured = [
         target
         for target in targets

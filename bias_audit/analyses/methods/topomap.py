@@ -29,14 +29,8 @@ from bias_audit.analyses.mapping.earlier import (
     most_layers_drawn,
 )
 from bias_audit.analyses.mapping.group_distances import main_effect_shares
-from bias_audit.analyses.mapping.group_maps import group_maps
-from bias_audit.analyses.mapping.layout import (
-    LayoutSettings,
-    Plane,
-    align_colours,
-    placed,
-    unit_square,
-)
+from bias_audit.analyses.mapping.group_maps import group_maps, plane_of
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, align_colours, unit_square
 from bias_audit.analyses.mapping.map_sentences import (
     difference_findings,
     differences_limits,
@@ -54,9 +48,7 @@ from bias_audit.analyses.mapping.profiles import (
     bayesian_weights,
     halves,
     marginal_profiles,
-    moments_of,
     pooled_deviation,
-    signatures,
 )
 from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
 from bias_audit.analyses.probing.separability import chosen_layers
@@ -124,26 +116,17 @@ def topomap(subject: Subject, params: Params) -> Outcome:
         raise AnalysisError(message)
     earlier = None
     if params.earlier is not None:
-        earlier = earlier_maps(
-            params.earlier,
-            params.earlier_backbone,
-            architecture=subject.architecture,
-            name=subject.name,
-        )
+        earlier = earlier_maps(subject, params.earlier, params.earlier_backbone)
     layers, chosen = _layers(subject, params, earlier)
-    split = None
-    if params.differences.test == "clusters":
-        split = halves(subject.faces, subject.rng("halves"))
+    has_halves = params.differences.test == "clusters"
+    split = halves(subject.faces, subject.rng("halves")) if has_halves else None
     placing = np.arange(len(table)) if split is None else split.placing
     parts: list[Outcome] = []
     before: tuple[Plane, FloatArray] | None = None
     title = f"Topographic maps of {subject.name}"
     with subject.progress.step(title, total=len(layers), unit="layer") as step:
         for number, layer in enumerate(layers):
-            units = subject.activations.units(layer)
-            half = moments_of(units, table.cells, table.n_cells, placing)
-            rng = subject.rng("layout", layer)
-            plane = placed(layer, number, signatures(half, table), params, rng)
+            plane, half = plane_of(subject, layer, params, number=number, placing=placing)
             colours = np.concatenate([part.contrasts for part in marginal_profiles(half, table)])
             if before is not None and params.align:
                 turned = align_colours(plane.positions, colours, before[0].positions, before[1])
@@ -151,12 +134,7 @@ def topomap(subject: Subject, params: Params) -> Outcome:
             beside = None
             if earlier is not None and layer in earlier.layers:
                 plane, beside = laid_beside(
-                    plane,
-                    earlier,
-                    subject.rng("earlier", layer),
-                    weights_sha256=subject.weights_sha256,
-                    alpha=alpha / len(layers),
-                    places=params.places,
+                    subject, plane, earlier, alpha=alpha / len(layers), places=params.places
                 )
             ends: tuple[float | None, float | None] = (None, None)
             if beside is not None and earlier is not None and params.colours == "earlier":

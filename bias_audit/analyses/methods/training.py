@@ -73,7 +73,7 @@ def training(subject: Subject, params: Params) -> Outcome:
         return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     table, steps = subject.faces.table, _steps(subject)
-    plane = plane_of(subject, layer, params)
+    plane, _ = plane_of(subject, layer, params)
     by_step = [marginal_profiles(step.activations.moments(layer), table) for step in steps]
     # Levels of every attribute at every checkpoint, on one layout and one colour scale.
     maps, arrays = map_blocks(
