@@ -138,12 +138,7 @@ class Params(ProbeSettings):
 
 
 def attribution(subject: Subject, params: Params) -> Outcome:
-    """Attribute decisions to pixels, add up by group and region, and check the methods.
-
-    Raises:
-        AnalysisError: There is no network, the faces are not known to be aligned, or nothing can
-            be attributed.
-    """
+    """Attribute decisions to pixels, add up by group and region, and check the methods."""
     network = subject.network
     if network is None:
         raise AnalysisError(

@@ -80,11 +80,7 @@ class _Measured:
 
 
 def concept_map(subject: Subject, params: Params) -> Outcome:
-    """Train a map on all faces, and ask of every group whether it is concentrated there.
-
-    Raises:
-        AnalysisError: The layer is unknown, none can be chosen, or it is the same for all images.
-    """
+    """Train a map on all faces, and ask of every group whether it is concentrated there."""
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     units = np.asarray(subject.activations.units(layer))
     if not np.isfinite(units).all() or not (np.ptp(units, axis=0) > 0).any():

@@ -69,11 +69,7 @@ class Params(ProbeSettings):
 
 
 def confusions(subject: Subject, params: Params) -> Outcome:
-    """Count the confusions of the intersection probe on images it was not fitted to.
-
-    Raises:
-        AnalysisError: Intersections cannot be measured, or the layer is unknown.
-    """
+    """Count the confusions of the intersection probe on images it was not fitted to."""
     if params.protocol == PUBLISHED:
         return _published(subject, params)
     target = finest_target(subject.faces.table)

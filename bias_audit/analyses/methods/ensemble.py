@@ -45,11 +45,7 @@ class Params(ProbeSettings):
 
 
 def ensemble(members: Sequence[Member], params: Params) -> Outcome:
-    """Let the probes of all backbones vote, and compare votes with members.
-
-    Raises:
-        AnalysisError: Nothing can be voted on.
-    """
+    """Let the probes of all backbones vote, and compare votes with members."""
     faces = members[0].subject.faces
     outcomes, without = [], []
     for target in attribute_targets(faces.table, params.targets):

@@ -36,11 +36,7 @@ class Params(ErasureSettings):
 
 
 def erasure(subject: Subject, params: Params) -> Outcome:
-    """Erase every target from the inputs of the head, and see what changes.
-
-    Raises:
-        AnalysisError: A target is unknown, or what the head receives is not finite.
-    """
+    """Erase every target from the inputs of the head, and see what changes."""
     if subject.head is None:
         return Outcome(
             blocks=(),

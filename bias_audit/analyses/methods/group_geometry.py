@@ -82,11 +82,7 @@ class Params(LayersSettings):
 
 
 def group_geometry(subject: Subject, params: Params) -> Outcome:
-    """Distances of the levels of every attribute and of all intersections, and over the layers.
-
-    Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or no two groups have enough images.
-    """
+    """Distances of the levels of every attribute and of all intersections, and over the layers."""
     shown, chosen = chosen_layers(subject, params.layers, params.probes)
     compared = check_layers(subject, params.compared_layers or subject.activations.layers)
     table = subject.faces.table

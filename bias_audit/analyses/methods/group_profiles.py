@@ -41,11 +41,7 @@ class Params(LayersSettings):
 
 
 def group_profiles(subject: Subject, params: Params) -> Outcome:
-    """Profiles of the levels of every attribute, and of all intersections.
-
-    Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or one group has all images.
-    """
+    """Profiles of the levels of every attribute, and of all intersections."""
     layers, chosen = chosen_layers(subject, params.layers, params.probes)
     blocks: list[GroupProfiles] = []
     arrays: dict[str, Float32Array] = {}

@@ -50,12 +50,7 @@ class Params(OneLayerSettings):
 
 
 def intersections(subject: Subject, params: Params) -> Outcome:
-    """Tell apart groups, attributes within groups, and what additive models leave of both.
-
-    Raises:
-        AnalysisError: The layer is unknown, nothing can be measured, or activations are not
-            finite.
-    """
+    """Tell apart groups, attributes within groups, and what additive models leave of both."""
     attributes = subject.faces.table.attributes
     if len(attributes) < 2:  # noqa: PLR2004
         only = attributes[0].name

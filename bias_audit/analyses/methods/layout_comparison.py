@@ -99,11 +99,7 @@ class Params(LayersSettings):
 
 
 def layout_comparison(subject: Subject, params: Params) -> Outcome:
-    """Compare layouts at each layer, and recommend one.
-
-    Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or one has nothing to place.
-    """
+    """Compare layouts at each layer, and recommend one."""
     layers, chosen = chosen_layers(subject, params.layers, params.probes)
     responding = {layer: _responding(subject, layer) for layer in layers}
     total = len(layers) * params.repetitions * len(params.placements)

@@ -39,11 +39,7 @@ class Params(ProbeSettings):
 
 
 def linear_probe(subject: Subject, params: Params) -> Outcome:
-    """Probe every target at every layer, against its controls.
-
-    Raises:
-        AnalysisError: A target is unknown, or activations are not finite.
-    """
+    """Probe every target at every layer, against its controls."""
     targets = targets_of(subject.faces.table, params.targets)
     probed = probe_targets(subject, targets, params.probes)
     results = {

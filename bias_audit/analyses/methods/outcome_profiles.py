@@ -132,11 +132,7 @@ class _Predicted:
 
 
 def outcome_maps(subject: Subject, params: Params) -> Outcome:
-    """Draw what an attribute's probe got right and wrong, class by class, on a layer's layout.
-
-    Raises:
-        AnalysisError: A target or layer is unknown, none can be chosen, or it cannot be drawn.
-    """
+    """Draw what an attribute's probe got right and wrong, class by class, on a layer's layout."""
     faces = subject.faces
     targets = attribute_targets(faces.table, params.targets)
     layer, chosen = chosen_layer(subject, params.layer, params.probes)

@@ -106,11 +106,7 @@ class Params(LayoutSettings, LayersSettings):
 
 
 def topomap(subject: Subject, params: Params) -> Outcome:
-    """Draw groups, and differences of groups, of each layer over one layout.
-
-    Raises:
-        AnalysisError: A layer or level is unknown, no layer can be chosen, or one cannot be drawn.
-    """
+    """Draw groups, and differences of groups, of each layer over one layout."""
     table, alpha = subject.faces.table, subject.multiplicity.alpha
     for message in unknown_levels(table.attributes, params.differences.named):
         raise AnalysisError(message)

@@ -64,9 +64,6 @@ def training(subject: Subject, params: Params) -> Outcome:
     """Follow one layer over the checkpoints up to the subject, the last of its training.
 
     A backbone that is not a checkpoint is reported on its own.
-
-    Raises:
-        AnalysisError: The layer is unknown, none can be chosen, or it cannot be drawn.
     """
     if subject.training is not None and not subject.training.is_last:
         limit = "All checkpoints of this training are told together, with the last of them."
