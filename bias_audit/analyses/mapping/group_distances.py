@@ -105,6 +105,7 @@ def _bases(groups: list[Group]) -> tuple[dict[str, FloatArray], FloatArray]:
     constant = np.ones((len(groups), 1))
     effects = {}
     for name in names:
+        # What the attribute's columns have beyond the span of the others (Frisch-Waugh).
         others = _span(np.hstack([constant, *(c for n, c in columns.items() if n != name)]))
         effects[name] = _span(columns[name] - others @ (others.T @ columns[name]))
     return effects, _span(np.eye(len(groups)) - 1 / len(groups))

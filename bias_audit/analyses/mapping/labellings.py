@@ -92,22 +92,18 @@ def exchange(labels: Labels, strata: IntArray, clusters: IntArray) -> Exchange:
 
 
 def permuted(how: Exchange, n_draws: int, rng: np.random.Generator) -> Labels:
-    """Draw labellings that are as likely as the annotated one if groups do not differ.
-
-    Returns:
-        Shape (n_draws, n_images).
-    """
+    """Draw labellings, (n_draws, n_images), as likely as the annotated one without an effect."""
     drawn = np.tile(how.labels, (n_draws, 1))
     for images in how.singles:
         drawn[:, images] = rng.permuted(drawn[:, images], axis=1)
     for each in how.classes:
         taken = rng.permuted(np.tile(np.arange(len(each.images)), (n_draws, 1)), axis=1)
         images = np.concatenate(each.images)
-        if each.is_pure:
+        if each.is_pure:  # clusters exchange their one label, which all of their images have
             own = how.labels[[members[0] for members in each.images]]
             place = np.repeat(np.arange(len(each.images)), [len(m) for m in each.images])
             drawn[:, images] = own[taken][:, place]
-        else:
+        else:  # clusters of as many images in the same strata exchange all of their labels
             vectors = how.labels[np.stack(each.images)]
             drawn[:, images] = vectors[taken].reshape(n_draws, -1)
     return drawn

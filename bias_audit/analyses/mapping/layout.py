@@ -81,7 +81,7 @@ def pairwise(signatures: FloatArray, distance: Distance) -> Float32Array:
     rows = comparable(signatures, distance)
     products = rows @ rows.T
     square = np.diag(products)
-    if distance == "euclidean":
+    if distance == "euclidean":  # |a - b|^2 = |a|^2 + |b|^2 - 2 a b, 0 or more but for rounding
         result = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * products, 0))
     else:
         result = np.clip(1 - products, 0, 2)

@@ -162,6 +162,7 @@ def unit_test(
 def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:
     """Number of the region of every unit in every draw, shape as `signs`."""
     n_draws, n_units = signs.shape
+    # One graph for all draws: unit u of draw d is vertex d x n_units + u.
     one, other = signs[:, edges[:, 0]], signs[:, edges[:, 1]]
     draw, edge = np.nonzero((one == other) & (one != 0))
     ends = draw[:, None] * n_units + edges[edge]

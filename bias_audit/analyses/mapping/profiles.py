@@ -219,12 +219,8 @@ class MeanNoise:
     def of(self, contrasts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Variance of combinations of the means, and Satterthwaite's degrees of freedom.
 
-        Args:
-            contrasts: Weight of each group, shape (n_contrasts, n_groups); groups without images
-                count for nothing.
-
-        Returns:
-            Both of shape (n_contrasts,).
+        Contrasts are weights of groups, shape (n_contrasts, n_groups); those without images count
+        for nothing. With parts v_i of v degrees of freedom f_i: (sum v_i)^2 / sum(v_i^2 / f_i).
         """
         parts = contrasts**2 * np.nan_to_num(self.variance)
         total = parts.sum(axis=1)
