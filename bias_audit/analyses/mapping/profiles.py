@@ -220,7 +220,7 @@ class MeanNoise:
         """Variance of combinations of the means, and Satterthwaite's degrees of freedom.
 
         Contrasts are weights of groups, shape (n_contrasts, n_groups); those without images count
-        for nothing. With parts v_i of v degrees of freedom f_i: (sum v_i)^2 / sum(v_i^2 / f_i).
+        for nothing. With parts v_i of f_i degrees of freedom: (sum v_i)^2 / sum(v_i^2 / f_i).
         """
         parts = contrasts**2 * np.nan_to_num(self.variance)
         total = parts.sum(axis=1)
