@@ -22,7 +22,7 @@ from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.shapes.test_families import HypothesisFamily
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.multiplicity import Family, Resampled, gatekeep, resampling_p
+from bias_audit.statistics.multiplicity import Family, Method, Resampled, gatekeep, resampling_p
 
 SMALLEST_SIDE, LARGEST_SIDE = 2, 32
 _CONSTANT = 1e-6
@@ -282,17 +282,11 @@ def tested(
         steps.append(Family(name, one.adjusted(plan.verdicts, plan.alpha), parents))
         before = levels
     gated = gatekeep(steps, alpha=plan.alpha, gates=plan.gatekeeping)
+    p_values = [(p_global,), *(one.p_values for one in resampled.values())]
+    methods: list[Method] = ["max_t", *[plan.verdicts] * len(resampled)]
     rows = tuple(
-        family_row(
-            step,
-            method="max_t" if number == 0 else plan.verdicts,
-            alpha=plan.alpha,
-            draws=len(found.permuted),
-            p_values=p_values,
-        )
-        for number, (step, p_values) in enumerate(
-            zip(gated, [(p_global,), *(one.p_values for one in resampled.values())], strict=True)
-        )
+        family_row(step, method=method, alpha=plan.alpha, draws=len(found.permuted), p_values=own)
+        for step, method, own in zip(gated, methods, p_values, strict=True)
     )
     by_place = {}
     for (name, one), step in zip(resampled.items(), gated[1:], strict=True):

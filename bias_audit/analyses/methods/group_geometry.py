@@ -112,7 +112,7 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
                 if target.name == finest.name and layer in compared:
                     arranged[layer] = arrangement(found)
             step.advance()
-    over_layers = _over_layers(arranged, finest, len(np.unique(clusters)), params.level)
+    over_layers = [*_over_layers(arranged, finest, len(np.unique(clusters)), params.level)]
     return Outcome(
         blocks=(*blocks, *over_layers),
         arrays=arrays,
@@ -213,22 +213,19 @@ def _pairs(found: Distances, own: IntArray, n: int, level: float) -> Iterator[Gr
 
 def _over_layers(
     arranged: dict[str, Arrangement], target: Target, n: int, level: float
-) -> tuple[LayerMatrix, ...]:
+) -> Iterator[LayerMatrix]:
     pairs = tuple(
         LayerPair(one=one, other=other, estimate=estimate)
         for one, other in combinations(arranged, 2)
         if (estimate := likeness(arranged[one], arranged[other], level=level, n=n)) is not None
     )
-    if not pairs:
-        return ()
-    return (
-        LayerMatrix(
+    if pairs:
+        yield LayerMatrix(
             title=f"How alike layers arrange {target.described.removeprefix('the ')}",
             metric="Spearman correlation of the distances between groups",
             layers=tuple(arranged),
             pairs=pairs,
-        ),
-    )
+        )
 
 
 def _finding(block: GroupMatrix) -> Iterator[Finding]:

@@ -123,28 +123,24 @@ def _rows(part: Profiles, sample: Sample, params: Params) -> Iterator[ProfileRow
         )
 
 
-def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
+def _finding(block: GroupProfiles) -> Iterator[Finding]:
     measured = [(row, row.deviation) for row in block.rows if row.deviation is not None]
     if not measured:
-        return ()
+        return
     row, deviation = max(measured, key=lambda entry: entry[1].value)
     beyond = sum(estimate.lower > 0 for _, estimate in measured)
     names = " / ".join(name for name, _ in row.group.levels)
-    text = (
-        f"At {block.layer}, {beyond} of {len(measured)} groups ({block.title.split(' at ')[0]}) "
-        f"have a mean activation that differs from the mean over groups by more than sampling "
-        f"noise, each interval taken by itself. The farthest is {row.group.label} (annotated "
-        f"{names}, n = {deviation.n}): "
-        f"{interval(deviation)} within-group standard deviations, root mean square over units "
-        f"({coverage(deviation.level)})."
-    )
-    found = Finding(
-        text=text,
+    yield Finding(
+        text=f"At {block.layer}, {beyond} of {len(measured)} groups "
+        f"({block.title.split(' at ')[0]}) have a mean activation that differs from the mean over "
+        "groups by more than sampling noise, each interval taken by itself. The farthest is "
+        f"{row.group.label} (annotated {names}, n = {deviation.n}): {interval(deviation)} "
+        "within-group standard deviations, root mean square over units "
+        f"({coverage(deviation.level)}).",
         weight=sureness_above(deviation.value, deviation.lower),
         estimates={"deviation": deviation},
         question="groups",
     )
-    return (found,)
 
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
