@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -352,9 +351,11 @@ def robustness(
     layer: str, layouts: Mapping[str, Sequence[Quality]], level: float
 ) -> RobustnessCurves:
     """Curves of every layout under both disturbances."""
+    blur = {name: [found.blur for found in repeated] for name, repeated in layouts.items()}
+    shrink = {name: [found.shrink for found in repeated] for name, repeated in layouts.items()}
     disturbances = (
-        ("Gaussian blur", "standard deviation, in cells of 100", BLURS, attrgetter("blur")),
-        ("shrinking and enlarging", "factor of the side", SHRINKS, attrgetter("shrink")),
+        ("Gaussian blur", "standard deviation, in cells of 100", BLURS, blur),
+        ("shrinking and enlarging", "factor of the side", SHRINKS, shrink),
     )
     return RobustnessCurves(
         title=f"Robustness of the maps of {layer}",
@@ -366,13 +367,11 @@ def robustness(
                 disturbance=disturbance,
                 strength=strength,
                 curves=tuple(
-                    RobustnessCurve(
-                        method=name, points=_points(strengths, [*map(curve, repeated)], level)
-                    )
-                    for name, repeated in layouts.items()
+                    RobustnessCurve(method=name, points=_points(strengths, repeated, level))
+                    for name, repeated in curves.items()
                 ),
             )
-            for disturbance, strength, strengths, curve in disturbances
+            for disturbance, strength, strengths, curves in disturbances
         ),
     )
 
