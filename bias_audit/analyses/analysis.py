@@ -39,6 +39,7 @@ OneLayer = Annotated[
 
 
 P = TypeVar("P", bound=Strict)
+Messages = tuple[str, ...]
 
 
 class LayerActivations(Protocol):
@@ -198,12 +199,9 @@ class Subject:
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.
 
-        It is computed again after any change behind it, as `cache.CacheEntry` says.
-
-        Args:
-            purpose: Names the result among those of the same inputs.
-            inputs: Everything that `compute` uses, but for the seed.
-            compute: A function, or a `partial` of one, of the module that does the work.
+        It is computed again after any change behind it, as `cache.CacheEntry` says. `purpose`
+        names it among those of the same inputs, which are everything that `compute` uses, but for
+        the seed; `compute` is a function, or a `partial` of one, of the module that does the work.
         """
         kept = CacheEntry(self.cache, purpose, (str(self.seed), *inputs), compute)
         return Cached(kept, compute)
@@ -238,6 +236,18 @@ class Outcome:
     compared with this one image by image; never part of a run folder."""
 
 
+def together(parts: Sequence[Outcome]) -> Outcome:
+    """All that several outcomes hold, one after the other."""
+    return Outcome(
+        blocks=tuple(block for part in parts for block in part.blocks),
+        arrays={key: array for part in parts for key, array in part.arrays.items()},
+        findings=tuple(finding for part in parts for finding in part.findings),
+        method=tuple(sentence for part in parts for sentence in part.method),
+        limits=tuple(sentence for part in parts for sentence in part.limits),
+        measures={key: found for part in parts for key, found in part.measures.items()},
+    )
+
+
 @dataclass(frozen=True)
 class Workload:
     """The size of what an analysis will be given."""
@@ -257,38 +267,26 @@ class Workload:
     multiplicity: Multiplicity = field(default_factory=Multiplicity)
 
 
-def _nothing(*_arguments: object) -> tuple[()]:
-    return ()
-
-
-def _zero(*_arguments: object) -> int:
-    return 0
-
-
-def _never(*_arguments: object) -> bool:
-    return False
-
-
 @dataclass(frozen=True, kw_only=True)
 class Declared(Generic[P]):
     """What an analysis says of itself before it is made."""
 
     title: str
     params_type: type[P]
-    problems: Callable[[P, FaceTable, tuple[str, ...] | None], tuple[str, ...]] = _nothing
+    problems: Callable[[P, FaceTable, tuple[str, ...] | None], Messages] = lambda *_: ()
     """What the parameters ask for that these faces or layers do not have. Asked before images are
     opened, after they are drawn, and again with the layers once these are known."""
-    too_few_draws: Callable[[P, Multiplicity, Sequence[Attribute]], tuple[str, ...]] = _nothing
+    too_few_draws: Callable[[P, Multiplicity, Sequence[Attribute]], Messages] = lambda *_: ()
     """Why so few draws as the parameters ask for could never reject anything, and how many do."""
-    families: Callable[[P, Sequence[Attribute]], int] = _zero
+    families: Callable[[P, Sequence[Attribute]], int] = lambda *_: 0
     """How many families of tests decide what its findings claim of one backbone (or of all
     together), at most: each has the error rate `Subject.multiplicity.alpha`. Intervals that a
     sentence prints "each by itself" belong to none."""
-    fits: Callable[[P, Workload], float] = _zero
+    fits: Callable[[P, Workload], float] = lambda *_: 0
     """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
-    needs_positions: Callable[[P], bool] = _never
+    needs_positions: Callable[[P], bool] = lambda *_: False
     """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
-    reads: Callable[[P], tuple[Path, ...]] = _nothing
+    reads: Callable[[P], tuple[Path, ...]] = lambda *_: ()
     """Folders of other runs that the result depends on."""
     quantities: tuple[str, ...] = ()
     """What criteria can name: every `quantity` that its blocks may hold."""
@@ -301,7 +299,7 @@ class Declared(Generic[P]):
     is_once: bool = False
     """Whether an audit may have one of its kind alone: its groups are not those of the labels, and
     single images would follow from what differs between two such sets of groups."""
-    passes: Callable[[P, Workload], float] = _zero
+    passes: Callable[[P, Workload], float] = lambda *_: 0
     """Images that the analysis passes through the backbone beyond the recording of activations,
     for an estimate of the time; a backward pass counts as two."""
     is_joint: ClassVar[bool] = False

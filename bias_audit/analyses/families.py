@@ -79,14 +79,10 @@ def family_row(
     draws: int | None,
     p_values: Sequence[float | None],
 ) -> HypothesisFamily:
-    """One row of the block of families.
+    """One row of the block of families, of a family after `gatekeep`.
 
-    Args:
-        gated: The family after `gatekeep`.
-        method: How it was adjusted.
-        alpha: At which it was tested.
-        draws: Behind its p-values; None where these come from a formula.
-        p_values: Before gates, None for hypotheses that could not be measured.
+    `p_values` are those before gates, None for hypotheses that could not be measured; there are no
+    `draws` where they come from a formula.
     """
     measured = sum(p is not None for p in p_values)
     smallest = None

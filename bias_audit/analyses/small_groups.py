@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -61,31 +61,22 @@ class Treatments:
 
 
 def independent_images(codes: IntArray, clusters: IntArray, n_groups: int) -> IntArray:
-    """Images per group, those of one cluster counted once.
+    """Images per group, those of one cluster counted once, shape (n_groups,).
 
-    Args:
-        codes: Group per image, shape (n_images,).
-        clusters: Cluster per image (one person, or near duplicates), shape (n_images,).
-        n_groups: Declared groups.
-
-    Returns:
-        Shape (n_groups,).
+    Group (-1: none) and cluster (one person, or near duplicates) are by image, (n_images,).
     """
-    pairs = np.unique(np.stack([codes, clusters], axis=1), axis=0)
+    own = codes >= 0
+    pairs = np.unique(np.stack([codes[own], clusters[own]], axis=1), axis=0)
     return np.bincount(pairs[:, 0], minlength=n_groups).astype(np.int64)
 
 
 def treat(
     groups: Sequence[Group], counts: Sequence[int] | IntArray, policy: SmallGroups, *, title: str
 ) -> Treatments:
-    """Decide what is done with every group, and write it down.
+    """Decide what is done with every group, and write it down in a ledger of that title.
 
-    Args:
-        groups: The declared groups.
-        counts: Independent images of each, see `independent_images`. A pooled group counts the
-            sum: a person seen in two groups (annotated differently) counts in each.
-        policy: Of the config.
-        title: Of the ledger.
+    Counts are those of `independent_images`. A pooled group counts the sum: a person seen in two
+    groups (annotated differently) counts in each.
 
     Raises:
         ValueError: There is not one count per group.
@@ -137,30 +128,63 @@ def treat(
     return Treatments(by_group, pooled, ledger)
 
 
+def suppress(
+    groups: Sequence[Group], counts: Sequence[int] | IntArray, policy: SmallGroups, *, title: str
+) -> Treatments:
+    """`treat` where the minimum decides, whatever else the policy says: nothing is shrunk."""
+    return treat(groups, counts, policy.model_copy(update={"policy": "suppress"}), title=title)
+
+
 REMAINDER = "suppressed: the value of a few images would follow from it and the groups shown"
 
 
-def reasons_shown(
-    treatments: Treatments, codes: IntArray, clusters: IntArray, fewest: int
-) -> list[str | None]:
-    """Why each of the groups of a target has no value, None where it has.
+@dataclass(frozen=True)
+class Levels:
+    """The levels of one attribute among some images."""
+
+    attribute: str
+    groups: tuple[Group, ...]
+    codes: IntArray
+    """Level per image, shape (n_images,)."""
+    counts: IntArray
+    """Independent images of each level."""
+    reasons: tuple[str | None, ...]
+    """Why a level has no value; None where it has one."""
+    ledgers: tuple[GroupLedger, ...]
+    """Of the small ones; empty without any."""
+
+
+def levels_shown(
+    faces: Faces,
+    images: IntArray,
+    names: Collection[str],
+    policy: SmallGroups,
+    title: Callable[[str], str],
+) -> Iterator[Levels]:
+    """Decide which levels of the attributes named have a value.
 
     Small ones have none, nor those from which, and from all images, a smaller one would follow.
-
-    Args:
-        treatments: Of the groups.
-        codes: Group per image, shape (n_images,).
-        clusters: Shape (n_images,).
-        fewest: Independent images that a combination must rest on.
+    `title` is that of an attribute's ledger.
     """
-    reasons = [None if t.is_measured else t.reason for t in treatments.by_group]
-    member = codes[:, None] == np.arange(len(reasons))
-    measured = np.array([reason is None for reason in reasons])
-    shown = without_remainders(member, measured, clusters, fewest)
-    return [
-        REMAINDER if reason is None and not is_shown else reason
-        for reason, is_shown in zip(reasons, shown, strict=True)
-    ]
+    clusters = faces.clusters[images]
+    for column, attribute in enumerate(faces.table.attributes):
+        if attribute.name not in names:
+            continue
+        codes, groups = faces.table.codes[images, column], intersections([attribute])
+        counts = independent_images(codes, clusters, len(groups))
+        treated = suppress(groups, counts, policy, title=title(attribute.name))
+        shown = without_remainders(
+            codes[:, None] == np.arange(len(groups)),
+            np.array([each.is_measured for each in treated.by_group]),
+            clusters,
+            policy.minimum,
+        )
+        reasons = tuple(
+            REMAINDER if each.is_measured and not is_shown else each.reason
+            for each, is_shown in zip(treated.by_group, shown, strict=True)
+        )
+        ledgers = (treated.ledger,) if treated.ledger.entries else ()
+        yield Levels(attribute.name, tuple(groups), codes, counts, reasons, ledgers)
 
 
 def without_remainders(
@@ -241,32 +265,27 @@ def without_small_intersections(
 ) -> Faces:
     """The faces without those of small intersections, which the ledger of exclusions counts.
 
-    The ledger names the intersection, not the file: who is shown is not for a run folder.
-
-    Args:
-        faces: As drawn.
-        fewest: Independent images that an intersection needs.
-        people: Clusters to count by, shape (n_images,); default: the faces' own.
+    The ledger names the intersection, not the file: who is shown is not for a run folder. Images
+    are counted by `people`, shape (n_images,), or else by the faces' own clusters.
 
     Raises:
-        DataError: None has as many.
+        DataError: No intersection has the fewest independent images that it needs.
     """
-    counted = faces if people is None else replace(faces, clusters=people)
-    table, small = faces.table, small_intersections(counted, fewest)
-    is_kept = ~np.isin(table.cells, small)
+    table, clusters = faces.table, faces.clusters if people is None else people
+    counts = independent_images(table.cells, clusters, table.n_cells)
+    small = (counts > 0) & (counts < fewest)
+    is_kept = ~small[table.cells]
     if not is_kept.any():
-        largest = independent_images(table.cells, counted.clusters, table.n_cells).max()
         raise DataError(
             f"{table.name}: expected an intersection of {fewest} independent images or more, so "
-            f"that no number rests on fewer people, got at most {largest}; name fewer attributes, "
-            "raise sampling.max_per_intersection, or lower small_groups.suppress_below"
+            f"that no number rests on fewer people, got at most {counts.max()}; name fewer "
+            "attributes, raise sampling.max_per_intersection, or lower small_groups.suppress_below"
         )
-    if not len(small):
+    if not small.any():
         return faces
     kept = np.flatnonzero(is_kept)
     gone = {table.references[image].label for image in np.flatnonzero(~is_kept)}
     groups = intersections(table.attributes)
-    counts = independent_images(table.cells, counted.clusters, len(groups))
     withheld = [
         Exclusion(
             f"an image of {groups[cell].label}",
@@ -279,7 +298,7 @@ def without_small_intersections(
     notice = (
         f"images of intersections with fewer than {fewest} independent images are left out, so "
         f"that no number rests on fewer people: {len(table) - len(kept)} of {len(table)} images, "
-        f"{len(small)} of {table.n_cells} intersections"
+        f"{small.sum()} of {table.n_cells} intersections"
     )
     used = replace(table.only(kept), exclusions=exclusions, notices=(*table.notices, notice))
     return replace(

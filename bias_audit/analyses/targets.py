@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -55,15 +56,9 @@ class Measurable:
 
 
 def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
-    """The targets of a table, in the order asked for.
+    """The targets of a table, each once, in the order asked for; None for all of them.
 
-    Args:
-        faces: The annotated faces.
-        names: Attributes, or "intersection"; None for all of them. With a single attribute the
-            intersection is that attribute, and is not repeated.
-
-    Returns:
-        The targets, each once.
+    With a single attribute the intersection is that attribute, and is not repeated.
 
     Raises:
         AnalysisError: A name is neither an attribute nor "intersection".
@@ -79,6 +74,15 @@ def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Ta
     )
 
 
+def attribute_targets(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
+    """The targets asked for; by default every attribute, without the intersection.
+
+    Raises:
+        AnalysisError: A name is neither an attribute nor "intersection".
+    """
+    return targets_of(faces, names or [attribute.name for attribute in faces.attributes])
+
+
 def target_names(
     attributes: Sequence[Attribute], names: Sequence[str] | None = None
 ) -> tuple[str, ...]:
@@ -87,6 +91,12 @@ def target_names(
     if len(every) == 1:
         return tuple(every)
     return tuple(dict.fromkeys([*every, INTERSECTION] if names is None else names))
+
+
+def level_counts(attributes: Sequence[Attribute]) -> dict[str, int]:
+    """Declared levels of every target by its name, the intersection last."""
+    sizes = {attribute.name: len(attribute.levels) for attribute in attributes}
+    return {**sizes, INTERSECTION: math.prod(sizes.values())}
 
 
 def unknown_targets(faces: FaceTable, names: Sequence[str]) -> tuple[str, ...]:
@@ -111,15 +121,9 @@ def finest_target(faces: FaceTable) -> Target:
 
 
 def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
-    """Leave out the levels that are not in every fold.
+    """Leave out the levels with fewer clusters of images, (n_images,), than folds.
 
-    Args:
-        target: What to tell apart.
-        clusters: Cluster per image, shape (n_images,).
-        n_folds: A level needs as many clusters of images as there are folds.
-
-    Returns:
-        What is left; nothing where fewer than two levels are.
+    Nothing is left where fewer than two levels are.
     """
     reasons: dict[int, str] = {}
     for level in range(len(target.groups)):
@@ -152,26 +156,15 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
 
 
 def worth_of(part: Measurable, clusters: IntArray) -> float:
-    """Effective number of the clusters that a target's macro AUC rests on.
-
-    Args:
-        part: Of the target, with two levels or more.
-        clusters: Cluster of every image of the subject, shape (n_images,).
-    """
+    """Effective number of the clusters, of shape (n_images,), that a macro AUC rests on."""
     return effective_clusters(cluster_weights(part.codes, clusters[part.images]))
 
 
 def cluster_weights(codes: IntArray, clusters: IntArray) -> npt.NDArray[np.float64]:
-    """How far each cluster can move the macro AUC of some classes, by sizes alone.
+    """How far each cluster can move the macro AUC of some classes, by sizes alone, (n_clusters,).
 
     A class' AUC is a mean over its images and over all others; see `influence.Statistic.weight`.
-
-    Args:
-        codes: Class of each image, from 0 without gaps, shape (n_images,).
-        clusters: Of each image, any numbers, shape (n_images,).
-
-    Returns:
-        Shape (n_clusters,).
+    Classes of images are numbered from 0 without gaps, shape (n_images,).
     """
     sizes = np.bincount(codes).astype(np.float64)
     as_other = 1 / (len(codes) - sizes)

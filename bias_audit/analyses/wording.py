@@ -27,17 +27,14 @@ def interval(estimate: Estimate) -> str:
     """Such as "0.83 [0.82, 0.85]"; three decimals where two would hide where a bound lies."""
     numbers = (estimate.value, estimate.lower, estimate.upper)
     digits = 3 if any(_hides(number) for number in numbers) else 2
-    value, lower, upper = (_plain(f"{number:.{digits}f}") for number in numbers)
+    texts = (f"{number:.{digits}f}" for number in numbers)
+    value, lower, upper = (t.lstrip("-") if float(t) == 0 else t for t in texts)
     return f"{value} [{lower}, {upper}]"
 
 
 def _hides(number: float) -> bool:
     """Whether two decimals would round a number to a boundary that it does not touch."""
     return round(number, 2) in {0.0, 1.0} and number not in {0.0, 1.0}
-
-
-def _plain(text: str) -> str:
-    return text.lstrip("-") if float(text) == 0 else text
 
 
 def percent(share: float) -> str:

@@ -54,6 +54,15 @@ def percentile_interval(
     return float(lower), float(upper)
 
 
+def bootstrapped(
+    value: float, draws: npt.NDArray[np.floating], *, level: float, n: int, method: str
+) -> Estimate:
+    """A value with the central interval of its draws, which never leaves it out."""
+    lower, upper = percentile_interval(draws, level=level) or (value, value)
+    ends = float(min(lower, value)), float(max(upper, value))
+    return Estimate(float(value), *ends, level=level, n=n, method=method)
+
+
 def bootstrap_method(unit: str, n_draws: int) -> str:
     """How an interval was made, for `Estimate.method`; `unit` is "images" or "clusters"."""
     return f"percentile bootstrap over {unit}, {n_draws} draws"

@@ -183,12 +183,10 @@ def _one_apart(seed: int, people: int, images: int, share: float) -> Any:
 
 
 def _parts(subject: Any, seed: int) -> tuple[Profiles, Sample]:
-    moments, clusters = subject.activations.moments("late"), subject.faces.clusters
-    weights = bayesian_weights(clusters, 100, np.random.default_rng(seed))
-    return (
-        Profiles.of(finest_target(subject.faces.table), moments),
-        Sample.of(subject.activations.units("late"), moments, clusters, weights),
-    )
+    weights = bayesian_weights(subject.faces.clusters, 100, np.random.default_rng(seed))
+    moments = subject.activations.moments("late")
+    cells = Profiles.of(finest_target(subject.faces.table), moments)
+    return cells, Sample.of(subject, "late", weights)
 
 
 @pytest.mark.parametrize(("people", "images"), [(5, 1), (12, 1), (12, 6)])

@@ -11,17 +11,11 @@ import numpy as np
 from bias_audit.analyses.attributing.face_regions import OUTSIDE, Regions
 from bias_audit.analyses.attributing.summing import MapSums
 from bias_audit.analyses.attributing.sums import ALL, Groups, Means
-from bias_audit.analyses.small_groups import (
-    REMAINDER,
-    independent_images,
-    reasons_shown,
-    treat,
-    without_remainders,
-)
+from bias_audit.analyses.small_groups import REMAINDER, levels_shown, without_remainders
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
-from bias_audit.groups import EVERYONE, Group, intersections
+from bias_audit.groups import EVERYONE, Group
 from bias_audit.shapes.attribution_maps import AttributionMaps
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
@@ -77,23 +71,16 @@ def shown_groups(
     clusters = faces.clusters[images]
     independent = [len(np.unique(clusters))]
     reasons: list[str | None] = [None]
-    ledgers = []
-    strict = policy.model_copy(update={"policy": "suppress"})
-    for column, attribute in enumerate(faces.table.attributes):
-        if attribute.name not in attributes:
-            continue
-        codes = faces.table.codes[images, column]
-        counts = independent_images(codes, clusters, len(attribute.levels))
-        levels = intersections([attribute])
-        title = f"Groups of {attribute.name} without a map"
-        treated = treat(levels, counts, strict, title=title)
-        groups += levels
-        names += [attribute.name] * len(levels)
-        member += [codes == level for level in range(len(levels))]
-        independent += counts.tolist()
-        reasons += reasons_shown(treated, codes, clusters, policy.minimum)
-        if treated.ledger.entries:
-            ledgers.append(treated.ledger)
+    ledgers: list[GroupLedger] = []
+    for each in levels_shown(
+        faces, images, attributes, policy, lambda name: f"Groups of {name} without a map"
+    ):
+        groups += each.groups
+        names += [each.attribute] * len(each.groups)
+        member += [each.codes == level for level in range(len(each.groups))]
+        independent += each.counts.tolist()
+        reasons += each.reasons
+        ledgers += each.ledgers
     members, is_shown = np.stack(member, axis=1), np.array([why is None for why in reasons])
     together = without_remainders(members[:, 1:], is_shown[1:], clusters, policy.suppress_below)
     for place in np.flatnonzero(is_shown[1:] & ~together) + 1:

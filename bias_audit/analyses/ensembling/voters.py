@@ -25,13 +25,13 @@ from bias_audit.analyses.probing.separability import (
     probed_layers,
     widening_of,
 )
-from bias_audit.analyses.small_groups import independent_images, reasons_shown, treat
+from bias_audit.analyses.small_groups import Levels, independent_images, levels_shown
 from bias_audit.analyses.targets import Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.config.schema import SmallGroups
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Group, intersections
+from bias_audit.groups import Group
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.statistics.inference import Measured
 from bias_audit.statistics.influence import Statistic, average, class_f1
@@ -298,42 +298,29 @@ def asked_groups(
         names: Of the attributes.
         policy: Its minimum decides, whatever else it says.
     """
+    title = f"Small groups: votes on {voters.target.described} by"
+    clusters, left_out = faces.clusters[voters.images], voters.ballots[0].scores.part.reasons
     asked: list[Asked] = []
-    ledgers = []
-    strict = policy.model_copy(update={"policy": "suppress"})
-    clusters = faces.clusters[voters.images]
-    for column, attribute in enumerate(faces.table.attributes):
-        if attribute.name not in names:
-            continue
-        codes = faces.table.codes[voters.images, column]
-        groups = intersections([attribute])
-        counts = independent_images(codes, clusters, len(groups)).tolist()
-        title = f"Small groups: votes on {voters.target.described} by {attribute.name}"
-        treated = treat(groups, counts, strict, title=title)
-        ledgers += [treated.ledger] if treated.ledger.entries else []
-        reasons = reasons_shown(treated, codes, clusters, policy.minimum)
-        left_out = voters.ballots[0].scores.part.reasons
-        if attribute.name == voters.target.name:
-            reasons = [left_out.get(level, why) for level, why in enumerate(reasons)]
-        asked += _levels(voters, (groups, codes, counts, reasons), clusters, policy.minimum)
+    ledgers: list[GroupLedger] = []
+    for each in levels_shown(faces, voters.images, names, policy, lambda name: f"{title} {name}"):
+        own = left_out if each.attribute == voters.target.name else {}
+        asked += _levels(voters, each, own, clusters, policy.minimum)
+        ledgers += each.ledgers
     return tuple(asked), tuple(ledgers)
 
 
 def _levels(
-    voters: Voters,
-    attribute: tuple[Sequence[Group], IntArray, Sequence[int], Sequence[str | None]],
-    clusters: IntArray,
-    minimum: int,
+    voters: Voters, shown: Levels, left_out: dict[int, str], clusters: IntArray, minimum: int
 ) -> Iterator[Asked]:
-    groups, codes, counts, reasons = attribute
-    voter_places, everything = range(len(voters.names)), np.ones(len(codes), dtype=np.bool_)
+    voter_places, everything = range(len(voters.names)), np.ones(len(shown.codes), dtype=np.bool_)
     kept = [voters.target.groups[index] for index in voters.levels.tolist()]
-    for level, (group, n, why) in enumerate(zip(groups, counts, reasons, strict=True)):
+    for level, (group, n) in enumerate(zip(shown.groups, shown.counts.tolist(), strict=True)):
+        why = left_out.get(level, shown.reasons[level])
         if why is not None:
             nothing = (None,) * len(MEASURES)
             yield Asked(group, n, tuple(nothing for _ in voter_places), (why,) * len(MEASURES))
             continue
-        chosen = codes == level
+        chosen = shown.codes == level
         # The target's levels that the group consists of; none where it is of another attribute.
         own = [i for i, each in enumerate(kept) if set(group.levels) <= set(each.levels)]
         if own:

@@ -41,12 +41,8 @@ def place(
 def joined_edges(distances: npt.NDArray[np.float32], percentile: float) -> Edges:
     """Join the nearest pairs, then components by their nearest pairs until there is one.
 
-    Args:
-        distances: Shape (n_units, n_units).
-        percentile: Pairs whose distance is at most this percentile of all are joined.
-
-    Returns:
-        1 where two units are joined, shape (n_units, n_units), symmetric, 0 on the diagonal.
+    Pairs whose distance is at most this percentile of all are joined. Distances, and the result (1
+    where two units are joined, 0 on the diagonal), have shape (n_units, n_units).
     """
     n_units = len(distances)
     pairs = distances[np.tri(n_units, k=-1, dtype=np.bool_)]
@@ -78,16 +74,9 @@ def _join(
 def spring_layout(edges: Edges, start: FloatArray, iterations: int) -> FloatArray:
     """Place vertices by Fruchterman-Reingold forces, as networkx does with method "force".
 
-    Every step moves each vertex along its force by a length that shrinks linearly, from a tenth
-    of the extent of the start to none.
-
-    Args:
-        edges: 1 where two vertices are joined, shape (n_vertices, n_vertices), symmetric.
-        start: Shape (n_vertices, 2).
-        iterations: The most steps; fewer when the vertices hardly move.
-
-    Returns:
-        Shape (n_vertices, 2).
+    Every step moves each vertex along its force by a length that shrinks linearly, from a tenth of
+    the extent of the start to none; the last one is that at which vertices hardly move. Edges are
+    as of `joined_edges`, places have shape (n_vertices, 2).
     """
     # The import loads numba, which takes a second: only those who draw a map pay for it.
     from bias_audit.analyses.mapping.kernels import add_springs  # noqa: PLC0415

@@ -38,13 +38,9 @@ def place(
 
 
 def spread(cells: IntArray) -> FloatArray:
-    """Places of units in their cells: those that share one on a circle of radius 0.2 about it.
+    """Places of units in their cells, both of shape (n_units, 2).
 
-    Args:
-        cells: Shape (n_units, 2).
-
-    Returns:
-        Shape (n_units, 2).
+    Those that share a cell lie on a circle of radius 0.2 about it.
     """
     _, cell, size = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
     cell = cell.ravel()

@@ -129,19 +129,11 @@ def too_few_permutations(
 def two_groups(
     faces: Faces, units: Float32Array, comparison: Comparison, images: IntArray
 ) -> TwoGroups | str:
-    """The images of a comparison, in strata: every combination of the other attributes' levels.
+    """The images of a comparison, in strata, or why there are none.
 
-    Strata without images of both groups say nothing about the difference and are left out, so
-    that a difference of one attribute is not one of how the others are composed.
-
-    Args:
-        faces: Annotated, in clusters.
-        units: Activations of all images, shape (n_images, n_units).
-        comparison: Of two of their levels.
-        images: Those that may be used.
-
-    Returns:
-        The images, or why there are none.
+    Strata are the combinations of the other attributes' levels. Those without images of both
+    groups say nothing about the difference and are left out, so that a difference of one attribute
+    is not one of how the others are composed. `images` are those that may be used.
     """
     table = faces.table
     names = [attribute.name for attribute in table.attributes]

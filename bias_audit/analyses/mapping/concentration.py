@@ -22,7 +22,7 @@ from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.shapes.test_families import HypothesisFamily
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.multiplicity import Family, Resampled, gatekeep, resampling_p
+from bias_audit.statistics.multiplicity import Family, Method, Resampled, gatekeep, resampling_p
 
 SMALLEST_SIDE, LARGEST_SIDE = 2, 32
 _CONSTANT = 1e-6
@@ -76,14 +76,9 @@ def map_faces(
 
 
 def principal_scores(units: Float32Array, most: int) -> tuple[FloatArray, float]:
-    """Scores of standardised units on their first principal axes.
+    """Scores on the first principal axes, (n_images, n_axes), and the share of the variance kept.
 
-    Args:
-        units: Shape (n_images, n_units); constant units are ignored.
-        most: Axes to keep.
-
-    Returns:
-        Shape (n_images, n_axes), and the share of the variance that is kept.
+    Units, (n_images, n_units), are standardised; constant ones are ignored.
     """
     values = units.astype(np.float64)
     values -= values.mean(axis=0)
@@ -122,11 +117,7 @@ class Hits:
     ) -> Hits:
         """Hits of images, those of one cluster and intersection in one cell counted once.
 
-        Args:
-            face_map: Where the images lie.
-            labels: Intersection of each image, shape (n_images,).
-            clusters: Cluster of each image, shape (n_images,).
-            members: As the attribute.
+        Labels, the intersections, and clusters are those of images, shape (n_images,).
         """
         found = np.unique(np.stack([clusters, labels, face_map.cells]), axis=1)
         return cls(found[2], face_map.n_cells, found[1], found[0], members)
@@ -134,9 +125,7 @@ class Hits:
     def table(self, labels: IntArray, weights: FloatArray | None = None) -> FloatArray:
         """Hits of each intersection, shape (n_intersections, n_cells).
 
-        Args:
-            labels: Intersection of each hit, shape (n_hits,).
-            weights: Of each hit, shape (n_hits,); default: 1.
+        Labels and weights (default: 1) are those of hits, shape (n_hits,).
         """
         n_labels = self.members.shape[1]
         places = labels * self.n_cells + self.cells
@@ -174,20 +163,18 @@ class Concentration:
 
 
 def relative_entropy(hits: FloatArray, everything: FloatArray, logs: FloatArray) -> FloatArray:
-    """Relative entropy, in bits, of where groups lie against where all images lie.
+    """Relative entropy of groups against all images over the map, in bits, shape (n_groups,).
 
     The sum over cells of p log2(p / q), p being the share of the group's images in a cell and q
-    that of all images. A cell that a group hits is hit by all images, so nothing is smoothed.
-    Logarithms of counts are those of Grassberger 2003 (arXiv:physics/0307138), because shares of
-    few images look concentrated; the value can fall below 0 by chance.
+    that of all images. A cell that a group hits is hit by all images, so nothing is smoothed; a
+    group without hits has NaN. Logarithms of counts are those of Grassberger 2003
+    (arXiv:physics/0307138), because shares of few images look concentrated; the value can fall
+    below 0 by chance.
 
     Args:
         hits: Whole numbers for each group, shape (n_groups, n_cells).
         everything: Of all images, shape (n_cells,), at least the hits of each group.
         logs: See `log_counts`; one for each number of hits.
-
-    Returns:
-        Shape (n_groups,); NaN for groups without hits.
     """
     size, total = hits.sum(axis=1), float(everything.sum())
     n = np.where(size > 0, size, 1)
@@ -295,17 +282,11 @@ def tested(
         steps.append(Family(name, one.adjusted(plan.verdicts, plan.alpha), parents))
         before = levels
     gated = gatekeep(steps, alpha=plan.alpha, gates=plan.gatekeeping)
+    p_values = [(p_global,), *(one.p_values for one in resampled.values())]
+    methods: list[Method] = ["max_t", *[plan.verdicts] * len(resampled)]
     rows = tuple(
-        family_row(
-            step,
-            method="max_t" if number == 0 else plan.verdicts,
-            alpha=plan.alpha,
-            draws=len(found.permuted),
-            p_values=p_values,
-        )
-        for number, (step, p_values) in enumerate(
-            zip(gated, [(p_global,), *(one.p_values for one in resampled.values())], strict=True)
-        )
+        family_row(step, method=method, alpha=plan.alpha, draws=len(found.permuted), p_values=own)
+        for step, method, own in zip(gated, methods, p_values, strict=True)
     )
     by_place = {}
     for (name, one), step in zip(resampled.items(), gated[1:], strict=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.spatial import Delaunay, cKDTree
@@ -22,7 +23,7 @@ from bias_audit.analyses.mapping.layout import SIDE, Plane, neighbours, raster_c
 from bias_audit.analyses.mapping.map_sentences import effects_measured, regions_tested
 from bias_audit.analyses.mapping.permutation import MapTest, Threshold, cluster_test, unit_test
 from bias_audit.analyses.mapping.profiles import Halves
-from bias_audit.arrays import Float32Array, FloatArray, IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, MapRegion
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.multiplicity import (
@@ -45,35 +46,28 @@ _UNITS_NAMED = 8
 _LIMIT_QUANTILE = 0.99
 
 
-@dataclass(frozen=True)
-class MapFactor:
-    """How the p-values of one map's regions are adjusted for the other maps."""
+MapFactor = Callable[[float], float]
+"""How the p-values of one map's regions are adjusted for the other maps."""
 
-    factor: int
-    """Hypotheses left when Holm's procedure reaches the map."""
-    floor: float
-    """Adjusted p of the maps before it."""
 
-    def __call__(self, p_value: float) -> float:
-        """The adjusted p of a region."""
-        return max(self.floor, min(1.0, self.factor * p_value))
+def _adjusted(left: int, floor: float, p_value: float) -> float:
+    """By the hypotheses left when Holm's procedure reaches the map, and the maps before it."""
+    return max(floor, min(1.0, left * p_value))
 
 
 def over_maps(p_values: Sequence[float | None]) -> tuple[MapFactor | None, ...]:
     """Holm's procedure over the maps of a layer, for regions within them.
 
     A region's p-value already allows for the other regions of its map; it is multiplied by the
-    factor of its map. That of a map's best region is then Holm's adjusted p of the map.
-
-    Args:
-        p_values: Of no difference anywhere on each map; None where it was not tested.
+    factor of its map. That of a map's best region is then Holm's adjusted p of the map. `p_values`
+    are of no difference anywhere on each map; None where it was not tested.
     """
     whole = adjusted(p_values, "holm")
     order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     result: list[MapFactor | None] = [None] * len(p_values)
     floor = 0.0
     for rank, (_, index) in enumerate(order):
-        result[index] = MapFactor(len(order) - rank, floor)
+        result[index] = partial(_adjusted, len(order) - rank, floor)
         floor = whole[index] or floor
     return tuple(result)
 
@@ -83,13 +77,8 @@ def differences_by_unit(
 ) -> Welch:
     """Standardised mean differences of units with strata held constant, and their errors.
 
-    Args:
-        groups: The images.
-        scale: Standard deviation within intersections, shape (n_units,); a unit with 0 gets 0.
-        units: Which; default: all.
-
-    Returns:
-        Each of shape (n_chosen,).
+    `scale` is the standard deviation within intersections, shape (n_units,); a unit with 0 gets 0.
+    Results have shape (n_chosen,), of the units named (default: all).
     """
     chosen = np.arange(len(scale)) if units is None else np.array(units)
     value, error, freedom = np.zeros((3, len(chosen)))
@@ -109,31 +98,29 @@ def region_effect(
 ) -> Estimate | None:
     """Mean over a region's units of the standardised mean difference, with strata held constant.
 
-    Args:
-        groups: Images that did not choose the region, or the interval ignores the choice.
-        units: Of the region.
-        scale: Standard deviation within intersections, shape (n_units,).
-        level: Coverage of the interval.
-
-    Returns:
-        None without two clusters of images of each group, or without spread.
+    The images must not have chosen the region, or the interval ignores the choice. `scale` is the
+    standard deviation within intersections, shape (n_units,). None without two clusters of images
+    of each group, or without spread.
     """
     units = units[scale[units] > 0]
     values = (groups.centred(units) / scale[units]).mean(axis=1, keepdims=True)
     found = groups.labelled(groups.labels[None]).differences(values.astype(np.float32))
-    value, error, freedom = (float(x[0, 0]) for x in (found.value, found.error, found.freedom))
-    n = len(np.unique(groups.clusters))
-    if n < 4 or not error > 0:  # noqa: PLR2004
+    if len(np.unique(groups.clusters)) < 4 or not found.error > 0:  # noqa: PLR2004
         return None
-    half = float(student.isf((1 - level) / 2, freedom)) * error
-    return Estimate(
-        value,
-        value - half,
-        value + half,
-        level=level,
-        n=n,
-        method="cluster-robust standard error, Student's t with Welch's degrees of freedom",
-    )
+    method = "cluster-robust standard error, Student's t with Welch's degrees of freedom"
+    return _estimate(groups, found, (1 - level) / 2, level=level, method=method)
+
+
+def _estimate(
+    groups: TwoGroups, found: Welch, tail: float, *, level: float, method: str
+) -> Estimate | None:
+    """One difference with Student's t about it; None where that has no end."""
+    value, error, freedom = (x.item() for x in (found.value, found.error, found.freedom))
+    half = float(student.isf(tail, freedom)) * error
+    n = len(np.unique(groups.clusters))
+    if not np.isfinite(half):
+        return None
+    return Estimate(value, value - half, value + half, level=level, n=n, method=method)
 
 
 def simultaneous_effect(
@@ -143,19 +130,9 @@ def simultaneous_effect(
 
     `critical` is the largest |z| of any unit that permuted labels exceed with that chance.
     """
-    found = differences_by_unit(groups, scale, [unit])
-    value, error, freedom = (float(x[0]) for x in (found.value, found.error, found.freedom))
-    half = float(student.isf(norm.sf(critical), freedom)) * error
-    if not np.isfinite(half):
-        return None
-    return Estimate(
-        value,
-        value - half,
-        value + half,
-        level=1 - alpha,
-        n=len(np.unique(groups.clusters)),
-        method="simultaneous over all units of the map, by max-T",
-    )
+    found, method = differences_by_unit(groups, scale, [unit]), "simultaneous over all units of "
+    method += "the map, by max-T"
+    return _estimate(groups, found, norm.sf(critical), level=1 - alpha, method=method)
 
 
 @dataclass(frozen=True)
@@ -320,11 +297,15 @@ def difference_maps(
         positions=plane.key,
         **keys,
     )
+    # The direction of the nearest unit; outside the units' hull 0, as maps are.
+    grid = raster_cells()
+    masks = directions[:, cKDTree(plane.positions).query(grid)[1]]
+    masks = masks * (Delaunay(plane.positions).find_simplex(grid) >= 0)
     arrays = {
         keys["values"]: values.astype(np.float32),
         keys["p_values"]: p_values.astype(np.float32),
         keys["rasters"]: rasters(plane.positions, values),
-        keys["masks"]: _masks(plane.positions, directions),
+        keys["masks"]: masks.reshape(-1, SIDE, SIDE).astype(np.float32),
     }
     return Outcome(blocks=(block,), arrays=arrays)
 
@@ -347,18 +328,6 @@ def _by_unit(
             if is_rejected(p, alpha=alpha):
                 directions[row, region.units] = region.sign
     return p_values, directions
-
-
-def _masks(positions: FloatArray, directions: FloatArray) -> Float32Array:
-    """The direction of the nearest unit, shape (n_maps, 100, 100), row 0 at the bottom.
-
-    Outside the units' hull it is 0, as maps are.
-    """
-    grid = raster_cells()
-    nearest = cKDTree(positions).query(grid)[1]
-    inside = Delaunay(positions).find_simplex(grid) >= 0
-    masks = directions[:, nearest] * inside
-    return np.asarray(masks.reshape(-1, SIDE, SIDE), dtype=np.float32)
 
 
 def _difference(

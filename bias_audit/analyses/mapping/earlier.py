@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.mapping.layout import Plane, align_units, unit_square
 from bias_audit.analyses.mapping.layout_quality import disparity
 from bias_audit.analyses.mapping.map_sentences import groups_drawn
@@ -25,7 +26,6 @@ _TOPOMAP = "topomap"
 _PLANE = 2
 _ROUNDING = 1e-6
 _DRAWS = 999
-_CENTRAL = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,6 @@ class EarlierLayer:
     """Folder of the arrays of its analysis."""
     difference_limit: float | None
     """End of the colour scale of its difference maps; None where none were drawn."""
-
-    @property
-    def limit(self) -> float:
-        """End of the colour scale of its maps of groups."""
-        return self.maps[0].limit
 
 
 @dataclass(frozen=True)
@@ -132,17 +127,15 @@ def most_layers_drawn(folder: Path) -> int:
     return max((len(_layers(subject)) for subject in audit.subjects), default=0)
 
 
-def earlier_maps(
-    folder: Path, backbone: str | None, *, architecture: str, name: str
-) -> EarlierMaps:
-    """The maps of the same architecture in an earlier audit.
+def earlier_maps(subject: Subject, folder: Path, backbone: str | None) -> EarlierMaps:
+    """The maps of the subject's architecture in an earlier audit.
 
-    Without a `backbone` it is the only one of the architecture or, of several, that of the `name`.
+    Without a `backbone` it is the only one of the architecture or, of several, that of its name.
 
     Raises:
         AnalysisError: The folder holds no such maps, or more than one backbone would do.
     """
-    audit = _read(folder)
+    audit, architecture, name = _read(folder), subject.architecture, subject.name
     drawn = _named(audit, backbone, folder)
     alike = [each for each in drawn if each.backbone.architecture == architecture]
     if not alike:
@@ -226,18 +219,10 @@ def match_units(
 ) -> tuple[FloatArray, Match]:
     """Turn a layout onto another of the same units, and compare the fit with chance.
 
-    The fit is the Procrustes disparity (see `layout_quality.disparities`). Chance is the
-    same with the units of one layout shuffled, each time turned anew; p-values count the layouts
-    themselves as one of the draws (Phipson & Smyth 2010).
-
-    Args:
-        positions: In [0, 1], shape (n_units, 2).
-        reference: Of the same units in the same order, in [0, 1], shape (n_units, 2).
-        rng: Shuffles units.
-        draws: How often.
-
-    Returns:
-        The turned layout in [0, 1], shape (n_units, 2), and the fit.
+    The fit is the Procrustes disparity (see `layout_quality.disparities`). Chance is the same with
+    the units of one layout shuffled, each time turned anew; p-values count the layouts themselves
+    as one of the draws (Phipson & Smyth 2010). Positions are in [0, 1], shape (n_units, 2), also
+    the turned ones.
     """
     turned = unit_square(align_units(positions, reference))
     observed = disparity(positions, reference)
@@ -246,23 +231,21 @@ def match_units(
         shuffled = positions[rng.permutation(len(positions))]
         chance[draw] = disparity(shuffled, reference)
         shifts[draw] = _shift(unit_square(align_units(shuffled, reference)), reference)
-    lower, upper = (float(end) for end in np.quantile(chance, _CENTRAL))
-    as_small = int((chance <= observed).sum())
+    lower, upper = (float(end) for end in np.quantile(chance, (0.025, 0.975)))
     return turned, Match(
         disparity=observed,
         by_chance=(lower, upper),
-        p_value=(1 + as_small) / (1 + draws),
+        p_value=(1 + int((chance <= observed).sum())) / (1 + draws),
         shift=_shift(turned, reference),
         shift_by_chance=float(np.median(shifts)),
     )
 
 
 def laid_beside(
+    subject: Subject,
     plane: Plane,
     earlier: EarlierMaps,
-    rng: np.random.Generator,
     *,
-    weights_sha256: str,
     alpha: float,
     places: Literal["own", "earlier"],
 ) -> tuple[Plane, EarlierMap]:
@@ -275,6 +258,7 @@ def laid_beside(
         AnalysisError: The positions of the earlier audit cannot be used.
     """
     reference = earlier.positions(plane.layer, len(plane.positions))
+    rng = subject.rng("earlier", plane.layer)
     turned, match = match_units(plane.positions, reference, rng)
     is_match = match.p_value <= alpha
     found, backbone = earlier.layers[plane.layer], earlier.subject.backbone
@@ -291,9 +275,9 @@ def laid_beside(
         started=earlier.started,
         backbone=backbone.name,
         weights_sha256=backbone.weights_sha256,
-        has_same_weights=backbone.weights_sha256 == weights_sha256,
+        has_same_weights=backbone.weights_sha256 == subject.weights_sha256,
         layout=found.maps[0].layout,
-        limit=found.limit,
+        limit=found.maps[0].limit,
         alpha=alpha,
         draws=_DRAWS,
         is_match=is_match,

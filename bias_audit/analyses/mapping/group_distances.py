@@ -17,7 +17,7 @@ from bias_audit.analyses.mapping.profiles import (
 )
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.groups import Group
-from bias_audit.statistics.bootstrap import percentile_interval
+from bias_audit.statistics.bootstrap import bootstrapped, percentile_interval
 from bias_audit.statistics.estimate import Estimate
 
 _LARGEST = 1 - 1e-9
@@ -51,10 +51,8 @@ def main_effect_shares(cells: Profiles, sample: Sample, level: float) -> Shares 
     counts once. An attribute's effect is what it explains beyond the other attributes' main
     effects; on a complete grid that is the variance of its levels' means. The variance that
     sampling noise alone is expected to add is subtracted above and below the fraction line, and
-    bootstrap draws, which carry the noise twice, are centred on what remains.
-
-    Returns:
-        None where intersections do not differ by more than sampling noise.
+    bootstrap draws, which carry the noise twice, are centred on what remains. None where
+    intersections do not differ by more than sampling noise.
     """
     present = np.flatnonzero(cells.counts > 0)
     used = sample.scale > 0
@@ -92,16 +90,9 @@ def main_effect_shares(cells: Profiles, sample: Sample, level: float) -> Shares 
 
 
 def _estimate(value: float, draws: FloatArray, n: int, level: float) -> Estimate:
-    lower, upper = percentile_interval(draws, level=level) or (value, value)
-    return Estimate(
-        float(value),
-        float(min(lower, value)),
-        float(max(upper, value)),
-        level=level,
-        n=n,
-        method=f"Bayesian bootstrap over clusters of images, {draws.size} draws, "
-        "sampling noise subtracted",
-    )
+    method = f"Bayesian bootstrap over clusters of images, {draws.size} draws, "
+    method += "sampling noise subtracted"
+    return bootstrapped(value, draws, level=level, n=n, method=method)
 
 
 def _bases(groups: list[Group]) -> tuple[dict[str, FloatArray], FloatArray]:
@@ -114,6 +105,7 @@ def _bases(groups: list[Group]) -> tuple[dict[str, FloatArray], FloatArray]:
     constant = np.ones((len(groups), 1))
     effects = {}
     for name in names:
+        # What the attribute's columns have beyond the span of the others (Frisch-Waugh).
         others = _span(np.hstack([constant, *(c for n, c in columns.items() if n != name)]))
         effects[name] = _span(columns[name] - others @ (others.T @ columns[name]))
     return effects, _span(np.eye(len(groups)) - 1 / len(groups))
@@ -215,10 +207,8 @@ def likeness(one: Arrangement, other: Arrangement, *, level: float, n: int) -> E
 
     Representational similarity analysis (Kriegeskorte, Mur & Bandettini 2008). Noise in distances
     pulls the value towards 0. Layers share their bootstrap draws, which carry the noise twice and
-    are centred on the value, on Fisher's scale.
-
-    Returns:
-        None for fewer than three pairs, or where a layer's distances are all alike.
+    are centred on the value, on Fisher's scale. None for fewer than three pairs, or where a
+    layer's distances are all alike.
     """
     if len(one.ranks) < 3 or not (one.ranks.any() and other.ranks.any()):  # noqa: PLR2004
         return None

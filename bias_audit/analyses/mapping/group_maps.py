@@ -22,19 +22,32 @@ from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute, intersection_codes, intersections
 from bias_audit.shapes.unit_map import AttributeShare, EarlierMap, UnitMap
 
+Arrays = dict[str, npt.NDArray[Any]]
+Kind = tuple[str, str, Sequence[Profiles]]
+"""What the keys of its arrays have in them, its title, and its groups."""
+
 _LIMIT_QUANTILE = 0.99
 
 
-def plane_of(subject: Subject, layer: str, settings: LayoutSettings) -> Plane:
-    """The layout of a layer from half of the images, as topographic maps place its units.
+def plane_of(
+    subject: Subject,
+    layer: str,
+    settings: LayoutSettings,
+    *,
+    number: int = 0,
+    placing: IntArray | None = None,
+) -> tuple[Plane, Moments]:
+    """The layout of a layer from some images (default: half of them), and their moments.
 
     Raises:
         AnalysisError: There are too few groups or units, or no unit differs between groups.
     """
     table, units = subject.faces.table, subject.activations.units(layer)
-    placing = halves(subject.faces, subject.rng("halves")).placing
+    if placing is None:
+        placing = halves(subject.faces, subject.rng("halves")).placing
     half = moments_of(units, table.cells, table.n_cells, placing)
-    return placed(layer, 0, signatures(half, table), settings, subject.rng("layout", layer))
+    rng = subject.rng("layout", layer)
+    return placed(layer, number, signatures(half, table), settings, rng), half
 
 
 def group_maps(
@@ -59,7 +72,8 @@ def group_maps(
     def of(*chosen: Attribute) -> Profiles:
         return profiles(moments, table.attributes, _target(table, chosen))
 
-    kinds = [("marginal", "Levels of every attribute", [of(each) for each in attributes])]
+    marginal = [of(each) for each in attributes]
+    kinds: list[Kind] = [("marginal", "Levels of every attribute", marginal)]
     if len(attributes) > 2:  # noqa: PLR2004
         for i, j in itertools.combinations(range(len(attributes)), 2):
             pair = attributes[i], attributes[j]
@@ -68,19 +82,17 @@ def group_maps(
     if len(attributes) > 1:
         kinds.append(("intersections", "All intersections", [of(*attributes)]))
     own_limit = colour_limit([part for _, _, parts in kinds for part in parts])
-    blocks: list[UnitMap] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for kind, title, parts in kinds:
-        block, values = map_block(plane, kind, title, parts, limit or own_limit)
-        blocks.append(block.model_copy(update={"detail": kind != "marginal"}))
-        arrays |= values
+    drawn, arrays = map_blocks(plane, kinds, limit or own_limit)
+    first, *rest = drawn
     estimates = () if shares is None else zip(shares.attributes, shares.estimates, strict=True)
     # What is said once, beside the first maps of a layer.
     notes = {
+        "detail": False,
         "shares": tuple(AttributeShare(attribute=name, share=share) for name, share in estimates),
         "earlier": earlier and earlier.model_copy(update={"own_limit": own_limit}),
     }
-    return Outcome(blocks=(blocks[0].model_copy(update=notes), *blocks[1:]), arrays=arrays)
+    details = (block.model_copy(update={"detail": True}) for block in rest)
+    return Outcome(blocks=(first.model_copy(update=notes), *details), arrays=arrays)
 
 
 def _target(table: FaceTable, chosen: Sequence[Attribute]) -> Target:
@@ -107,44 +119,51 @@ def _by_likeness(table: FaceTable, moments: Moments, attribute: Attribute) -> At
 
 
 def leaf_order(contrasts: FloatArray) -> IntArray:
-    """Order of a dendrogram's leaves in which neighbours are as alike as it allows.
-
-    Average linkage of correlation distances, optimal leaf order (Bar-Joseph et al. 2001).
-
-    Args:
-        contrasts: Profiles, shape (n_groups, n_units).
-
-    Returns:
-        Shape (n_groups,).
-    """
+    """Order of a dendrogram's leaves by the correlation of profiles (n_groups, n_units)."""
     if len(contrasts) < 3:  # noqa: PLR2004
         return np.arange(len(contrasts), dtype=np.int64)
     with np.errstate(invalid="ignore", divide="ignore"):
         distances = np.nan_to_num(pdist(contrasts, "correlation"), nan=1.0)
-    tree = optimal_leaf_ordering(linkage(distances, "average"), distances)
-    return np.asarray(leaves_list(tree), dtype=np.int64)
+    return np.asarray(leaves_list(dendrogram(distances)), dtype=np.int64)
 
 
-def map_block(
-    plane: Plane, kind: str, title: str, parts: Sequence[Profiles], limit: float
-) -> tuple[UnitMap, dict[str, npt.NDArray[Any]]]:
-    """Maps of some profiles on a layout, with their arrays, whose keys have `kind` in them."""
-    values = np.concatenate([part.contrasts for part in parts])
-    keys = f"layer{plane.number}-{kind}-values", f"layer{plane.number}-{kind}-rasters"
-    block = UnitMap(
-        title=f"{title} at {plane.layer}",
-        layer=plane.layer,
-        layout=plane.layout,
-        n_units=values.shape[1],
-        n_silent=plane.n_silent,
-        groups=tuple(group for part in parts for group in part.groups),
-        counts=tuple(int(n) for part in parts for n in part.counts),
-        limit=limit,
-        positions=plane.key,
-        values=keys[0],
-        rasters=keys[1],
-    )
-    return block, {keys[0]: values.astype(np.float32), keys[1]: rasters(plane.positions, values)}
+def dendrogram(between: FloatArray) -> FloatArray:
+    """Average linkage of condensed distances, neighbours as alike as it allows.
+
+    Optimal leaf order: Bar-Joseph et al. 2001, Bioinformatics 17:S22.
+    """
+    return np.asarray(optimal_leaf_ordering(linkage(between, "average"), between))
+
+
+def map_blocks(
+    plane: Plane, kinds: Sequence[Kind], limit: float | None = None
+) -> tuple[list[UnitMap], Arrays]:
+    """Maps of several kinds of groups on a layout, with their arrays and the places of units.
+
+    `limit` is the end of the colour scale (default: of each kind its own).
+    """
+    blocks = []
+    arrays: Arrays = {plane.key: plane.positions.astype(np.float32)}
+    for kind, title, parts in kinds:
+        values = np.concatenate([part.contrasts for part in parts])
+        keys = f"layer{plane.number}-{kind}-values", f"layer{plane.number}-{kind}-rasters"
+        arrays[keys[0]] = values.astype(np.float32)
+        arrays[keys[1]] = rasters(plane.positions, values)
+        block = UnitMap(
+            title=f"{title} at {plane.layer}",
+            layer=plane.layer,
+            layout=plane.layout,
+            n_units=values.shape[1],
+            n_silent=plane.n_silent,
+            groups=tuple(group for part in parts for group in part.groups),
+            counts=tuple(int(n) for part in parts for n in part.counts),
+            limit=colour_limit(parts) if limit is None else limit,
+            positions=plane.key,
+            values=keys[0],
+            rasters=keys[1],
+        )
+        blocks.append(block)
+    return blocks, arrays
 
 
 def colour_limit(parts: Sequence[Profiles]) -> float:

@@ -47,9 +47,9 @@ def add_forces(
 ) -> None:
     """Write the sum over all others of (place of the other - own place) x force to `total`.
 
-    The exponential is a polynomial, so that the loop becomes vector instructions: with
-    u = d / 128 in [0, 1/2], exp(-d / 2) is the 64th power of the 6th-order Taylor polynomial of
-    exp(-u). The error of a force is below 1e-8, apart from the rounding of the type in use.
+    The exponential is a polynomial, so that the loop becomes vector instructions: with u = d / 128
+    in [0, 1/2], exp(-d / 2) is the 64th power of the 6th-order Taylor polynomial of exp(-u). The
+    error of a force is below 1e-8, apart from the rounding of the type in use.
 
     Args:
         x: First coordinate, shape (n_units,), of the type in which forces are computed.
@@ -132,9 +132,6 @@ def show(
                     weights[i, j, k] += share * (row[k] - weights[i, j, k])
 
 
-_NEAREST_SPRING_KERNEL = 0.01
-
-
 @compiled
 def add_springs(
     x: Values, y: Values, edges: npt.NDArray[np.uint8], spacing: float, total: Values
@@ -145,12 +142,8 @@ def add_springs(
     other by distance^2 / spacing (Fruchterman & Reingold 1991, Software: Practice and Experience
     21:1129-1164).
 
-    Args:
-        x: First coordinate, shape (n_vertices,), of the type in which forces are computed.
-        y: Second coordinate, same shape and type.
-        edges: 1 where two vertices are joined, shape (n_vertices, n_vertices), symmetric.
-        spacing: Distance at which the two forces of an edge are equal.
-        total: Receives the sums, shape (2, n_vertices), same type.
+    Arrays are as of `add_forces`; `edges` are 1 where two vertices are joined, symmetric, and
+    `spacing` is the distance at which the two forces of an edge are equal.
     """
     real = x.dtype.type
     repulsion, attraction = real(spacing * spacing), real(1 / spacing)
@@ -159,7 +152,7 @@ def add_springs(
         sum_x, sum_y = real(0), real(0)
         for j in range(len(x)):
             dx, dy = own_x - x[j], own_y - y[j]
-            distance = max(np.sqrt(dx * dx + dy * dy), real(_NEAREST_SPRING_KERNEL))
+            distance = max(np.sqrt(dx * dx + dy * dy), real(_NEAREST))
             force = repulsion / (distance * distance) - real(edges[i, j]) * distance * attraction
             sum_x += force * dx
             sum_y += force * dy

@@ -68,11 +68,7 @@ def exchange(labels: Labels, strata: IntArray, clusters: IntArray) -> Exchange:
     whatever their sizes. A cluster with several labels, or in several strata (one person at two
     ages), exchanges its labels as a whole with clusters that have as many images in the same
     strata. A permutation changes neither kind into the other, so the permutations form a group.
-
-    Args:
-        labels: Of two groups or of many, shape (n_images,).
-        strata: Number of the stratum of each image, shape (n_images,).
-        clusters: Cluster per image, shape (n_images,).
+    All arrays are by image, shape (n_images,).
     """
     order = np.lexsort((strata, clusters))
     starts = np.flatnonzero(np.diff(clusters[order], prepend=np.nan))
@@ -96,22 +92,18 @@ def exchange(labels: Labels, strata: IntArray, clusters: IntArray) -> Exchange:
 
 
 def permuted(how: Exchange, n_draws: int, rng: np.random.Generator) -> Labels:
-    """Draw labellings that are as likely as the annotated one if groups do not differ.
-
-    Returns:
-        Shape (n_draws, n_images).
-    """
+    """Draw labellings, (n_draws, n_images), as likely as the annotated one without an effect."""
     drawn = np.tile(how.labels, (n_draws, 1))
     for images in how.singles:
         drawn[:, images] = rng.permuted(drawn[:, images], axis=1)
     for each in how.classes:
         taken = rng.permuted(np.tile(np.arange(len(each.images)), (n_draws, 1)), axis=1)
         images = np.concatenate(each.images)
-        if each.is_pure:
+        if each.is_pure:  # clusters exchange their one label, which all of their images have
             own = how.labels[[members[0] for members in each.images]]
             place = np.repeat(np.arange(len(each.images)), [len(m) for m in each.images])
             drawn[:, images] = own[taken][:, place]
-        else:
+        else:  # clusters of as many images in the same strata exchange all of their labels
             vectors = how.labels[np.stack(each.images)]
             drawn[:, images] = vectors[taken].reshape(n_draws, -1)
     return drawn
@@ -206,19 +198,14 @@ class Labelled:
     """Whether the first piece of a cluster is of the first group, shape (n_draws, n_clusters)."""
 
     def differences(self, values: Float32Array) -> Welch:
-        """Differences, their errors and degrees of freedom.
+        """Differences, their errors and degrees of freedom, of shape (n_draws, n_units).
 
         With one stratum and no clusters these are Welch's. With strata the error is HC2 of the
         regression; with clusters it is that of sums over clusters, each with one factor for its
         leverage (after Bell & McCaffrey 2002, Survey Methodology 28:169-181). A cluster counts to
         the group of its first image, and clusters of unlike weight for as many alike ones as
-        Kish's effective number says.
-
-        Args:
-            values: Units less their mean in each stratum, shape (n, n_units).
-
-        Returns:
-            Of shape (n_draws, n_units).
+        Kish's effective number says. Values are units less their mean in each stratum, (n,
+        n_units).
         """
         sums, parts = self.pieces.sums(values), self._by_group * self._squares
         value = self._values(sums)
@@ -371,17 +358,11 @@ class TwoGroups:
         return Labelled(self.pieces, contrasts, is_first)
 
     def made_alike(self, centred: Float32Array) -> Float32Array:
-        """Centred values without the difference of the groups, and with one spread in both.
+        """Centred values, (n, n_units), without the groups' difference, with one spread in both.
 
         Permuted labels among them give the null of groups that vary unequally. These are
         residuals, each divided by the spread of its cluster's group, less their mean in each
-        stratum.
-
-        Args:
-            centred: Units less their mean in each stratum, shape (n, n_units).
-
-        Returns:
-            Shape (n, n_units); 0 in a group in which a unit does not vary.
+        stratum; 0 in a group in which a unit does not vary.
         """
         pieces, made = self.pieces, self.labelled(self.labels[None])
         group = np.where(made.is_first[0], 0, 1)[pieces.clusters[pieces.number]]

@@ -81,7 +81,7 @@ def pairwise(signatures: FloatArray, distance: Distance) -> Float32Array:
     rows = comparable(signatures, distance)
     products = rows @ rows.T
     square = np.diag(products)
-    if distance == "euclidean":
+    if distance == "euclidean":  # |a - b|^2 = |a|^2 + |b|^2 - 2 a b, 0 or more but for rounding
         result = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * products, 0))
     else:
         result = np.clip(1 - products, 0, 2)
@@ -207,12 +207,8 @@ def placed(
 def align_units(positions: FloatArray, reference: FloatArray) -> FloatArray:
     """Turn a layout so that its units lie as near as can be to where the reference has them.
 
-    Args:
-        positions: Shape (n_units, 2).
-        reference: Of the same units in the same order, shape (n_units, 2).
-
-    Returns:
-        Shape (n_units, 2), about the reference's centre, in the layout's own size.
+    Positions are those of the same units in the same order, shape (n_units, 2); the result lies
+    about the reference's centre, in the layout's own size.
 
     Raises:
         ValueError: There are not as many units in both.
@@ -236,14 +232,8 @@ def align_colours(
     interpolated linearly, show at the places of the units. The first of the best is taken, the
     layout as it is before others.
 
-    Args:
-        positions: In [0, 1], shape (n_units, 2).
-        values: Contrasts of the groups, shape (n_groups, n_units).
-        reference: Positions in another layer, in [0, 1], shape (n_others, 2), not on one line.
-        theirs: Contrasts of the same groups there, shape (n_groups, n_others).
-
-    Returns:
-        Shape (n_units, 2).
+    Positions are in [0, 1], shape (n_units, 2), those of the reference not on one line; values are
+    contrasts of the same groups, shape (n_groups, n_units).
 
     Raises:
         ValueError: The groups are not the same number.
@@ -297,11 +287,8 @@ def rasters(positions: FloatArray, values: FloatArray) -> Float32Array:
 def neighbours(positions: FloatArray) -> IntArray:
     """Edges of the Delaunay triangulation of the units, without its long ones.
 
-    Args:
-        positions: Shape (n_units, 2), not all on one line; units may share a place.
-
-    Returns:
-        Pairs of units, the smaller first, each once, shape (n_edges, 2).
+    Positions have shape (n_units, 2); units may share a place. Edges are pairs of units, the
+    smaller first, each once, shape (n_edges, 2).
 
     Raises:
         scipy.spatial.QhullError: The units lie on one line, or are fewer than three.

@@ -104,15 +104,8 @@ def weights_within_groups(
 ) -> IntArray:
     """Draw clusters of images with replacement, as many of each group as it has.
 
+    Groups, clusters and the result, how often an image was drawn, are by image, shape (n_images,).
     A cluster counts to the group of its first image.
-
-    Args:
-        codes: Group per image, shape (n_images,).
-        clusters: Cluster per image, shape (n_images,); any numbers.
-        rng: Source of randomness.
-
-    Returns:
-        How often each image was drawn, shape (n_images,).
     """
     _, first, cluster = np.unique(clusters, return_index=True, return_inverse=True)
     drawn = np.zeros(len(first), dtype=np.int64)
@@ -123,15 +116,10 @@ def weights_within_groups(
 
 
 def weighted_contrasts(units: Float32Array, codes: IntArray, weights: IntArray) -> FloatArray:
-    """Profiles of weighted images less their mean over groups.
+    """Profiles of weighted images less their mean over groups, shape (n_present, n_units).
 
-    Args:
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        codes: Group per image, shape (n_images,).
-        weights: Shape (n_images,).
-
-    Returns:
-        Shape (n_present, n_units): of the groups with an image of positive weight, ascending.
+    Units have shape (n_images, n_units) and may be memory-mapped; groups and weights (n_images,).
+    The groups are those with an image of positive weight, ascending.
     """
     drawn = np.flatnonzero(weights)
     present, group = np.unique(codes[drawn], return_inverse=True)
@@ -156,11 +144,9 @@ def kept_neighbours(rows: FloatArray, positions: FloatArray, most: int = 10) -> 
     lost (Venna & Kaski 2001, ICANN, LNCS 2130:485-491); the "preservation" is the mean share of a
     unit's nearest by signature that are among its nearest in the layout.
 
-    Args:
-        rows: Signatures whose Euclidean distances are compared, shape (n_units, n_groups); see
-            `layout.comparable`.
-        positions: Shape (n_units, 2).
-        most: Neighbours per unit; fewer than half the units are looked at.
+    Signatures, (n_units, n_groups), are compared by their Euclidean distances, see
+    `layout.comparable`, positions have shape (n_units, 2); fewer than half the units are looked
+    at.
     """
     n_neighbors = max(1, min(most, (len(rows) - 1) // 2))
     near, near_in_layout = (
@@ -176,17 +162,12 @@ def kept_neighbours(rows: FloatArray, positions: FloatArray, most: int = 10) -> 
 
 
 def disparities(layouts: list[FloatArray]) -> FloatArray:
-    """Procrustes disparity of every pair of layouts of the same units.
+    """Procrustes disparity of every pair of layouts of the same units, each of shape (n_units, 2).
 
     It is the sum of squares left between two layouts of unit size after the best shift, rotation,
     reflection and scaling (Gower 1975, Psychometrika 40:33-51): 0 for the same shape, 1 for
-    unrelated ones. All units at one place have no shape, and disparity 1 to everything.
-
-    Args:
-        layouts: Each of shape (n_units, 2).
-
-    Returns:
-        Shape (n_layouts, n_layouts), symmetric, 0 on the diagonal.
+    unrelated ones. All units at one place have no shape, and disparity 1 to everything. The result
+    is symmetric, (n_layouts, n_layouts), with a diagonal of 0.
     """
     result = np.zeros((len(layouts), len(layouts)))
     for i, one in enumerate(layouts):
@@ -203,14 +184,10 @@ def disparity(one: FloatArray, other: FloatArray) -> float:
 
 
 def blur_curve(rasters: Float32Array, widths: Sequence[float] = BLURS) -> FloatArray:
-    """Relative L1 change of rasters under growing Gaussian blur.
+    """Relative L1 change of rasters under growing Gaussian blur, shape (n_widths,).
 
-    Args:
-        rasters: Shape (n_groups, side, side), finite.
-        widths: Standard deviations in raster cells.
-
-    Returns:
-        Change by width, shape (n_widths,): 0 where nothing changes; 0 for empty rasters.
+    Rasters are finite, (n_groups, side, side), widths standard deviations in their cells; empty
+    rasters do not change.
     """
     return np.array(
         [
@@ -221,14 +198,9 @@ def blur_curve(rasters: Float32Array, widths: Sequence[float] = BLURS) -> FloatA
 
 
 def shrink_curve(rasters: Float32Array, factors: Sequence[int] = SHRINKS) -> FloatArray:
-    """Relative L1 change of rasters that are shrunk by block means and enlarged linearly again.
+    """Relative L1 change of rasters shrunk by block means and enlarged again, (n_factors,).
 
-    Args:
-        rasters: Shape (n_groups, side, side), finite.
-        factors: Each divides the side.
-
-    Returns:
-        Change by factor, shape (n_factors,).
+    They are enlarged linearly; each factor divides the side. Rasters are as of `blur_curve`.
     """
     n_groups, side, _ = rasters.shape
     changes = []
@@ -254,18 +226,11 @@ def area_under(curve: FloatArray, strengths: Sequence[float]) -> float:
 
 
 def active_regions(rasters: Float32Array, values: FloatArray) -> tuple[float, float]:
-    """Number and size of the connected components of high activity.
+    """Mean number by group, and mean area, of the connected components of high activity.
 
-    The threshold comes from the values of units, hence is the same for every layout of them.
-    Cells that share an edge are connected.
-
-    Args:
-        rasters: Shape (n_groups, side, side), finite.
-        values: What was drawn, shape (n_groups, n_units).
-
-    Returns:
-        Mean number by group, and mean area of a component as a share of the raster (0 without
-        any).
+    The threshold comes from the values of units, (n_groups, n_units), hence is the same for every
+    layout of them. Cells of the rasters, (n_groups, side, side), that share an edge are connected;
+    areas are shares of the raster, 0 without any component.
     """
     thresholds = np.quantile(values, HIGH_QUANTILE, axis=1)
     high = rasters > thresholds[:, None, None]
@@ -289,10 +254,8 @@ class Quality:
 def quality(signatures: FloatArray, distance: Distance, positions: FloatArray) -> Quality:
     """Every measure of one layout but the disparity, which takes two.
 
-    Args:
-        signatures: Contrasted profiles of units, shape (n_units, n_groups), none of them 0.
-        distance: By which units were placed.
-        positions: In [0, 1], shape (n_units, 2).
+    Signatures, (n_units, n_groups), are contrasted profiles, none of them 0; positions, (n_units,
+    2), are in [0, 1]. The distance is that by which units were placed.
     """
     places = kept_neighbours(comparable(signatures, distance), positions)
     values = signatures.T
@@ -374,14 +337,10 @@ def ranked(layouts: Sequence[Repeated], level: float) -> tuple[Entry, ...]:
 
 
 def mean_ranks(values: FloatArray) -> FloatArray:
-    """Rank of each layout, averaged over the measures, in each repetition; 1 is best.
+    """Rank of each layout, averaged over the measures, (n_repetitions, n_layouts); 1 is best.
 
-    Args:
-        values: Shape (n_repetitions, n_layouts, n_measures), measures in the order of `MEASURES`;
-            NaN where there is none.
-
-    Returns:
-        Shape (n_repetitions, n_layouts).
+    Values have shape (n_repetitions, n_layouts, n_measures), measures in the order of `MEASURES`;
+    NaN where there is none.
     """
     sign = np.array([-1.0 if m.better == "higher" else 1.0 for m in MEASURES.values()])
     losses = np.where(np.isnan(values), np.inf, values * sign)

@@ -36,12 +36,9 @@ class Statistics:
 def statistics(groups: TwoGroups, labels: Labels, *, alike: bool = False) -> Statistics:
     """The difference of two groups at each unit, with strata held constant.
 
-    Args:
-        groups: The images.
-        labels: Labellings, shape (n_draws, n).
-        alike: Whether values are first made alike in both groups, see `TwoGroups.made_alike`;
-            effects then are those that the values themselves would have at the same `value /
-            error`.
+    Labels are labellings, shape (n_draws, n). If `alike`, values are first made alike in both
+    groups, see `TwoGroups.made_alike`; effects then are those that the values themselves would
+    have at the same `value / error`.
     """
     n_units = groups.units.shape[1]
     shape = len(labels), n_units
@@ -127,15 +124,8 @@ def cluster_test(
 
     The null is that the means of the two groups are equal in every stratum. The test is exact if
     labels are exchangeable among the images of a stratum, and approximate where the groups vary
-    unequally; see `labellings`. Layout and edges must not depend on how these images are
-    labelled; see `Halves`.
-
-    Args:
-        groups: The images.
-        edges: Neighbouring units, shape (n_edges, 2).
-        threshold: For units to join a region.
-        n_draws: Permutations B; p-values are (1 + b) / (1 + B).
-        rng: Of the permutations.
+    unequally; see `labellings`. Layout and edges, of shape (n_edges, 2), must not depend on how
+    these images are labelled; see `Halves`. With B draws, p-values are (1 + b) / (1 + B).
     """
     found = statistics(groups, groups.labels[None])
     signs = threshold.signs(found)
@@ -172,6 +162,7 @@ def unit_test(
 def _components(signs: npt.NDArray[np.int8], edges: IntArray) -> IntArray:
     """Number of the region of every unit in every draw, shape as `signs`."""
     n_draws, n_units = signs.shape
+    # One graph for all draws: unit u of draw d is vertex d x n_units + u.
     one, other = signs[:, edges[:, 0]], signs[:, edges[:, 1]]
     draw, edge = np.nonzero((one == other) & (one != 0))
     ends = draw[:, None] * n_units + edges[edge]

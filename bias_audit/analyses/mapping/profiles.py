@@ -14,8 +14,9 @@ from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 from bias_audit.activations.moments import Moments
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.small_groups import independent_images
-from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.analyses.targets import Target, attribute_targets, finest_target
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.data.sampling import stratified_folds
@@ -60,13 +61,9 @@ def halves(faces: Faces, rng: np.random.Generator) -> Halves:
 
 
 def moments_of(units: Float32Array, codes: IntArray, n_groups: int, images: IntArray) -> Moments:
-    """Moments of groups over some of the images, read a few rows at a time.
+    """Moments of groups over some of the images, each in a group, read a few rows at a time.
 
-    Args:
-        units: Activations, shape (n_images, n_units); may be memory-mapped.
-        codes: Group of each image, shape (n_images,).
-        n_groups: Declared groups.
-        images: Which to read, each in a group.
+    Units have shape (n_images, n_units) and may be memory-mapped, codes (n_images,).
     """
     moments = Moments.empty(n_groups, units.shape[1:])
     for first in range(0, len(images), _STREAMED):
@@ -116,11 +113,6 @@ def profiles(moments: Moments, attributes: Sequence[Attribute], target: Target) 
     return Profiles.of(target, moments.merged(members))
 
 
-def attribute_targets(table: FaceTable) -> tuple[Target, ...]:
-    """Every attribute as a target."""
-    return targets_of(table, [attribute.name for attribute in table.attributes])
-
-
 def marginal_profiles(moments: Moments, table: FaceTable) -> list[Profiles]:
     """Profiles of the levels of every attribute."""
     return [profiles(moments, table.attributes, target) for target in attribute_targets(table)]
@@ -148,11 +140,10 @@ class Sample:
     """Degrees of freedom of the scale, of independent images; at least 3."""
 
     @classmethod
-    def of(
-        cls, units: Float32Array, moments: Moments, clusters: IntArray, weights: Float32Array
-    ) -> Sample:
-        """With the scale of all intersections, whose moments are given."""
-        n_groups = int((moments.count > 0).sum())
+    def of(cls, subject: Subject, layer: str, weights: Float32Array) -> Sample:
+        """All images, with the scale of all intersections."""
+        units, moments = subject.activations.units(layer), subject.activations.moments(layer)
+        clusters, n_groups = subject.faces.clusters, int((moments.count > 0).sum())
         freedom = float(max(3, len(np.unique(clusters)) - n_groups))
         return cls(units, clusters, weights, pooled_deviation(moments), freedom)
 
@@ -167,13 +158,11 @@ def pooled_deviation(moments: Moments) -> FloatArray:
 
 
 def bayesian_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator) -> Float32Array:
-    """Weights of the Bayesian bootstrap over clusters of images (Rubin 1981, Ann. Stat. 9:130).
+    """Weights of the Bayesian bootstrap over clusters of images, shape (n_draws, n_images).
 
-    Each cluster gets a standard exponential weight: first and second moments are those of drawing
-    clusters with replacement, but no cluster, and so no small group, is ever left out.
-
-    Returns:
-        Shape (n_draws, n_images).
+    Each cluster gets a standard exponential weight (Rubin 1981, Ann. Stat. 9:130): first and
+    second moments are those of drawing clusters with replacement, but no cluster, and so no small
+    group, is ever left out.
     """
     numbers, cluster = np.unique(clusters, return_inverse=True)
     drawn = rng.standard_exponential((n_draws, len(numbers)), dtype=np.float32)
@@ -230,12 +219,8 @@ class MeanNoise:
     def of(self, contrasts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Variance of combinations of the means, and Satterthwaite's degrees of freedom.
 
-        Args:
-            contrasts: Weight of each group, shape (n_contrasts, n_groups); groups without images
-                count for nothing.
-
-        Returns:
-            Both of shape (n_contrasts,).
+        Contrasts are weights of groups, shape (n_contrasts, n_groups); those without images count
+        for nothing. With parts v_i of f_i degrees of freedom: (sum v_i)^2 / sum(v_i^2 / f_i).
         """
         parts = contrasts**2 * np.nan_to_num(self.variance)
         total = parts.sum(axis=1)
@@ -324,12 +309,7 @@ class Squares:
         return np.where(has_spread, np.stack([middle - half, middle + half]), np.nan)
 
     def estimates(self, ns: IntArray, level: float) -> tuple[Estimate | None, ...]:
-        """Roots of the squares; None where the draws have no spread.
-
-        Args:
-            ns: Independent images of each, shape (n,).
-            level: Coverage of the intervals.
-        """
+        """Roots of the squares, of `ns` independent images; None where draws have no spread."""
         roots = np.sqrt(np.maximum([self.values, *self.bounds(level)], 0))
         return tuple(
             Estimate(
@@ -362,17 +342,14 @@ def deviations(profiles: Profiles, sample: Sample, level: float) -> tuple[Estima
 
     The mean of few images lies away from any reference by chance alone: its squared deviation is
     expected to exceed that of the group by the variance of the contrast. That variance is
-    subtracted; a group that does not differ has a lower bound of 0.
-
-    Returns:
-        One per group; None for a group without images or whose images do not vary.
+    subtracted; a group that does not differ has a lower bound of 0. None for a group without
+    images or whose images do not vary.
     """
     codes, n_groups = profiles.target.codes, len(profiles.groups)
     used = np.flatnonzero(sample.scale > 0)
     if len(used) == 0:
         return (None,) * n_groups
-    members = codes >= 0
-    independent = independent_images(codes[members], sample.clusters[members], n_groups)
+    independent = independent_images(codes, sample.clusters, n_groups)
     present = np.flatnonzero(independent)
     # Every group less the mean over those that have images.
     contrasts = np.eye(n_groups) - (independent > 0) / len(present)

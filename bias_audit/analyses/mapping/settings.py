@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from bias_audit.analyses.analysis import OneLayer
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
+from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.data.faces import FaceTable
 
 
@@ -36,8 +39,19 @@ class LayersSettings(ProbeSettings):
         return self.layers
 
 
-def layer_problems(
-    params: OneLayerSettings | LayersSettings, faces: FaceTable, layers: tuple[str, ...] | None
+def setting_problems(
+    params: ProbeSettings,
+    faces: FaceTable,
+    layers: tuple[str, ...] | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Layers that the backbone does not have, and too few images to choose one."""
-    return (*unknown_layers(params.named, layers), *too_few_images(params, faces))
+    """Targets, groups and layers that there are not, and too few images to choose or probe one."""
+    named = params.named if isinstance(params, OneLayerSettings | LayersSettings) else None
+    return (
+        *unknown_targets(faces, targets or ()),
+        *unknown_groups(faces, groups),
+        *unknown_layers(named, layers),
+        *too_few_images(params, faces),
+    )

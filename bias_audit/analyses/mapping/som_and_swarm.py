@@ -10,21 +10,13 @@ from bias_audit.arrays import Float32Array, FloatArray, IntArray
 def train_map(
     rows: FloatArray, start: FloatArray, order: IntArray, *, sigma: float, rate: float
 ) -> FloatArray:
-    """Show rows to the map one after the other, as the package MiniSom does.
+    """Show rows, (n_rows, n_dimensions), to the map one after the other, as MiniSom does.
 
     The cell nearest to a row, and its neighbours by a Gaussian of width sigma, move towards it by
     the rate; both fall with the number t of rows shown, as 1 / (1 + 2 t / len(order)). Neighbours
-    beyond 6 sigma, whose weight is below 2e-8, stay where they are.
-
-    Args:
-        rows: Shape (n_rows, n_dimensions).
-        start: Weights at the start, shape (side, side, n_dimensions).
-        order: Rows in the order in which they are shown, shape (n_shown,); repeated by epoch.
-        sigma: Width of the neighbourhood at the start, in cells.
-        rate: Share of the way that the nearest cell moves at the start.
-
-    Returns:
-        Weights, shape (side, side, n_dimensions).
+    beyond 6 sigma, whose weight is below 2e-8, stay where they are. Weights, at the start and at
+    the end, have shape (side, side, n_dimensions); `order`, shape (n_shown,), is repeated by
+    epoch.
     """
     # The import loads numba, which takes a second: only those who train a map pay for it.
     from bias_audit.analyses.mapping.kernels import show  # noqa: PLC0415
@@ -57,15 +49,9 @@ global forces over thousands of steps, or between three units, lead there."""
 
 
 def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> FloatArray:
-    """Spread a layout's units, by local forces alone.
+    """Spread a layout's units, shape (n_units, 2) in any scale, by local forces alone.
 
-    Args:
-        positions: Shape (n_units, 2), in any scale.
-        steps: 0 leaves the layout as it is but for its size.
-        rng: Separates units that share a place.
-
-    Returns:
-        Shape (n_units, 2).
+    0 steps leave the layout as it is but for its size; `rng` separates units that share a place.
     """
     centred = positions - positions.mean(axis=0)
     radius = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
@@ -74,18 +60,11 @@ def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> Float
 
 
 def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = None) -> FloatArray:
-    """Move units by the forces between all pairs.
+    """Move units, shape (n_units, 2), by the forces between all pairs, about one centre.
 
-    No pair is left out. Memory is that of the distances; without them, that of the positions.
-
-    Args:
-        positions: Where they start, shape (n_units, 2).
-        steps: Number of moves; over them weight passes from global to local forces.
-        distances: Signature distances for the global force, shape (n_units, n_units); None for
-            no global force, as in a refinement.
-
-    Returns:
-        Shape (n_units, 2), about the same centre as at the start.
+    No pair is left out. Memory is that of the distances; without them, that of the positions. Over
+    the steps weight passes from global forces, which follow from the distances of signatures,
+    (n_units, n_units), to local ones. There are no global ones in a refinement.
     """
     # The import loads numba, which takes a second: only those who draw a map pay for it.
     from bias_audit.analyses.mapping.kernels import add_forces  # noqa: PLC0415

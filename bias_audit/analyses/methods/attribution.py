@@ -7,12 +7,21 @@ backbone as one differentiable function, in aggregate only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Network, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import (
+    Analysis,
+    Coverage,
+    Network,
+    Outcome,
+    Subject,
+    Workload,
+    together,
+)
 from bias_audit.analyses.attributing.blocks import (
     QUANTITY,
     Shares,
@@ -129,12 +138,7 @@ class Params(ProbeSettings):
 
 
 def attribution(subject: Subject, params: Params) -> Outcome:
-    """Attribute decisions to pixels, add up by group and region, and check the methods.
-
-    Raises:
-        AnalysisError: There is no network, the faces are not known to be aligned, or nothing can
-            be attributed.
-    """
+    """Attribute decisions to pixels, add up by group and region, and check the methods."""
     network = subject.network
     if network is None:
         raise AnalysisError(
@@ -161,14 +165,13 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     if not outcomes:
         reasons = "; ".join(f"{name}: {why}" for name, why in without)
         raise AnalysisError(f"nothing can be attributed: {reasons}")
-    return Outcome(
-        blocks=tuple(block for one in outcomes for block in one.blocks),
-        arrays={key: array for one in outcomes for key, array in one.arrays.items()},
-        findings=tuple(finding for one in outcomes for finding in one.findings),
+    found = together(outcomes)
+    return replace(
+        found,
         method=method_of(decisions, params.given, regions),
         limits=(
             *limits_of(params.methods),
-            *(sentence for one in outcomes for sentence in one.limits),
+            *found.limits,
             *(f"Not attributed: {name} ({why})." for name, why in without),
         ),
     )

@@ -24,10 +24,10 @@ from bias_audit.analyses.mapping.concentration import (
     map_faces,
     tested,
 )
-from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import chosen_layer
-from bias_audit.analyses.small_groups import Treatments, independent_images, treat
+from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import IntArray
@@ -37,12 +37,9 @@ from bias_audit.groups import Attribute, Group, intersections
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.test_families import HypothesisFamilies
-from bias_audit.statistics.bootstrap import bootstrap_method, percentile_interval
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.bootstrap import bootstrap_method, bootstrapped
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES
 from bias_audit.statistics.sureness import sureness, sureness_of_p, weight_of
-
-METRIC = "relative entropy beyond chance (bits)"
 
 
 class Params(OneLayerSettings):
@@ -83,11 +80,7 @@ class _Measured:
 
 
 def concept_map(subject: Subject, params: Params) -> Outcome:
-    """Train a map on all faces, and ask of every group whether it is concentrated there.
-
-    Raises:
-        AnalysisError: The layer is unknown, none can be chosen, or it is the same for all images.
-    """
+    """Train a map on all faces, and ask of every group whether it is concentrated there."""
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     units = np.asarray(subject.activations.units(layer))
     if not np.isfinite(units).all() or not (np.ptp(units, axis=0) > 0).any():
@@ -131,8 +124,8 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
             for own in places
         ]
     )
-    policy = subject.small_groups.model_copy(update={"policy": "suppress"})
-    treatments = treat(groups, independent, policy, title="Small groups: concentration")
+    title = "Small groups: concentration"
+    treatments = suppress(groups, independent, subject.small_groups, title=title)
     families: dict[str, list[int]] = {}
     for (family, _), own in zip(over, places, strict=True):
         families.setdefault(family, []).extend(own.tolist())
@@ -149,10 +142,20 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         unit="clusters of images" if len(np.unique(clusters)) < len(clusters) else "images",
     )
     rows = [_row(found, place, params.level) for place in range(len(groups))]
-    tables = tuple(
-        _table(layer, attributes, [rows[place] for place in own], every=family == "cells")
-        for (family, attributes), own in zip(over, places, strict=True)
-    )
+    tables = []
+    for (family, attributes), own in zip(over, places, strict=True):
+        names = " and ".join(attribute.name for attribute in attributes)
+        tables.append(
+            GroupTable(
+                title=f"Concentration by {names} on a map of {layer}",
+                quantity="concentration",
+                metric="relative entropy beyond chance (bits)",
+                layer=layer,
+                target=INTERSECTION if family == "cells" else names,
+                chance=0.0,
+                rows=tuple(rows[place] for place in own),
+            )
+        )
     tests = HypothesisFamilies(
         title="Groups that are concentrated on the map", families=found.tests.rows
     )
@@ -176,49 +179,28 @@ def _over(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribut
         yield "cells", tuple(attributes)
 
 
-def _table(
-    layer: str, attributes: Sequence[Attribute], rows: Sequence[GroupRow], *, every: bool
-) -> GroupTable:
-    names = " and ".join(attribute.name for attribute in attributes)
-    return GroupTable(
-        title=f"Concentration by {names} on a map of {layer}",
-        quantity="concentration",
-        metric=METRIC,
-        layer=layer,
-        target=INTERSECTION if every else names,
-        chance=0.0,
-        rows=tuple(rows),
-    )
-
-
 def _row(found: _Measured, place: int, level: float) -> GroupRow:
-    treatment, n = found.treatments.by_group[place], int(found.n_images[place])
-    group = found.groups[place]
-    if not treatment.is_measured:
-        return GroupRow(group=group, n=n, estimate=None, reason=treatment.reason)
-    tests = found.tests.by_place[place]
-    return GroupRow(
-        group=group,
-        n=n,
-        estimate=_estimate(found, place, level),
-        p_value=tests.p_value,
-        adjusted_p=tests.discovery,
-    )
-
-
-def _estimate(found: _Measured, place: int, level: float) -> Estimate:
-    """The excess, with the spread of bootstrap draws about it.
+    """A group's excess, with the spread of bootstrap draws about it.
 
     Draws have the noise of the images and that of drawing them, so that they lie too high; they
     are centred on the excess. Draws of k clusters have (k - 1) / k of the variance.
     """
-    value, n = float(found.values.excess[place]), int(found.independent[place])
-    draws = found.values.resampled[:, place]
-    k = max(2, n)
+    treatment, group = found.treatments.by_group[place], found.groups[place]
+    n_images, n = int(found.n_images[place]), int(found.independent[place])
+    if not treatment.is_measured:
+        return GroupRow(group=group, n=n_images, estimate=None, reason=treatment.reason)
+    draws, k = found.values.resampled[:, place], max(2, n)
+    value = float(found.values.excess[place])
     centred = np.sqrt(k / (k - 1)) * (draws - np.nanmean(draws)) + value
-    lower, upper = percentile_interval(centred, level=level) or (value, value)
     method = bootstrap_method(found.unit, len(draws)) + ", centred, with the map as it is"
-    return Estimate(value, min(lower, value), max(upper, value), level=level, n=n, method=method)
+    tests = found.tests.by_place[place]
+    return GroupRow(
+        group=group,
+        n=n_images,
+        estimate=bootstrapped(value, centred, level=level, n=n, method=method),
+        p_value=tests.p_value,
+        adjusted_p=tests.discovery,
+    )
 
 
 def _global_finding(
@@ -298,34 +280,33 @@ def _method(
     )
 
 
-def _limits(n_fixed: int) -> tuple[str, ...]:
-    sentences = [
+def _limits(n_fixed: int) -> Iterator[str]:
+    yield (
         "Relative entropy depends on the number of cells and of images: compare groups of one "
-        "map, not maps. A group that is not concentrated may still be linearly decodable.",
+        "map, not maps. A group that is not concentrated may still be linearly decodable."
+    )
+    yield (
         "With fewer images than cells, the value of a concentrated group is a little low and its "
         "interval too short. In simulations 95 % intervals covered the value for 93 to 95 % of "
         "groups of 240 images on 144 cells, but for 85 to 93 % of groups of 30 to 45 images on "
-        "100 to 169 cells, and for 75 to 80 % where these were strongly concentrated.",
+        "100 to 169 cells, and for 75 to 80 % where these were strongly concentrated."
+    )
+    yield (
         "Where the layer is the most separable one, it was chosen by the same labels, which "
-        "favours concentration a little.",
-    ]
+        "favours concentration a little."
+    )
     if n_fixed:
-        sentences.append(
+        yield (
             f"{n_fixed} hits are of clusters whose labels no permutation can change, "
             "because no other cluster is like them; they count on both sides."
         )
-    return tuple(sentences)
-
-
-def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
-    return len(declared_families(attributes))
 
 
 PLUGIN = Analysis(
     title="Concepts on a self-organizing map",
     params_type=Params,
     run=concept_map,
-    problems=layer_problems,
-    families=_families,
+    problems=setting_problems,
+    families=lambda _params, attributes: len(declared_families(attributes)),
     quantities=("concentration",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -69,17 +69,9 @@ class Params(ProbeSettings):
 
 
 def confusions(subject: Subject, params: Params) -> Outcome:
-    """Count the confusions of the intersection probe on images it was not fitted to.
-
-    Raises:
-        AnalysisError: Intersections cannot be measured, or the layer is unknown.
-    """
+    """Count the confusions of the intersection probe on images it was not fitted to."""
     if params.protocol == PUBLISHED:
         return _published(subject, params)
-    return _cross_validated(subject, params)
-
-
-def _cross_validated(subject: Subject, params: Params) -> Outcome:
     target = finest_target(subject.faces.table)
     layer, chosen, choice = chosen_layer_and_choice(subject, params.layer, params.probes)
     scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
@@ -99,7 +91,7 @@ def _cross_validated(subject: Subject, params: Params) -> Outcome:
     block, tied = confusion_block(predictions, title, params.most_frequent)
     return Outcome(
         blocks=(block,),
-        findings=_findings(block, predictions, target, subject.multiplicity.alpha),
+        findings=tuple(_findings(block, predictions, target, subject.multiplicity.alpha)),
         method=(
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
@@ -213,70 +205,60 @@ def _published_limits(target: Target, split: Split, *, level: float) -> tuple[st
 
 def _findings(
     block: Confusions, predictions: Predictions, target: Target, alpha: float
-) -> tuple[Finding, ...]:
+) -> Iterator[Finding]:
     """How often each of several attributes changes in a confusion, against chance."""
     names = [name for name, _ in target.groups[0].levels]
     if len(names) < 2 or not predictions.is_enough:  # noqa: PLR2004
-        return ()
-    return tuple(_finding(block, predictions, name, alpha) for name in names)
-
-
-def _finding(block: Confusions, predictions: Predictions, name: str, alpha: float) -> Finding:
-    classes, _ = predictions.classes
-    chosen = np.flatnonzero([name in changed for changed in classes])
-    share = predictions.share_changing(chosen)
-    expected = float(predictions.expected[chosen].sum())
-    shown = len(block.most_frequent)
-    changing = sum(name in confusion.changed for confusion in block.most_frequent)
-    deciding = at_level(share, 1 - alpha)
-    less, more = deciding.upper < expected, deciding.lower > expected
-    verdict = "less than" if less else "more than" if more else "not distinguishable from"
-    listed = (
-        f"Of the {shown} most frequent confusions at {block.layer}, {changing} change annotated "
-        f"{name}. "
-    )
-    text = (
-        f"{listed if shown else ''}Of all {block.n_confused} confusions at {block.layer}, "
-        f"{percent_interval(share)} ({coverage(share.level)}) change annotated {name}, {verdict} "
-        f"the {percent(expected)} expected if wrong predictions fell on groups as often as these "
-        f"are predicted{decided_at(alpha, share.level)}."
-    )
-    weight = sureness(deciding, expected)
-    estimates = {f"share_changing_{name}": share}
-    return Finding(text=text, weight=weight, estimates=estimates, evidence="confusions")
-
-
-def _limits(predictions: Predictions, tied: int, n_left_out: int) -> tuple[str, ...]:
-    sentences = ["Confusions are those of a linear probe, not of the backbone's own task."]
-    if tied:
-        sentences.append(
-            f"{tied} more pairs of groups are confused as often as the last one shown."
+        return
+    for name in names:
+        chosen = np.flatnonzero([name in changed for changed in predictions.classes[0]])
+        share = predictions.share_changing(chosen)
+        expected = float(predictions.expected[chosen].sum())
+        deciding = at_level(share, 1 - alpha)
+        less, more = deciding.upper < expected, deciding.lower > expected
+        verdict = "less than" if less else "more than" if more else "not distinguishable from"
+        listed = ""
+        if shown := block.most_frequent:
+            changing = sum(name in confusion.changed for confusion in shown)
+            listed = f"Of the {len(shown)} most frequent confusions at {block.layer}, {changing} "
+            listed += f"change annotated {name}. "
+        yield Finding(
+            text=f"{listed}Of all {block.n_confused} confusions at {block.layer}, "
+            f"{percent_interval(share)} ({coverage(share.level)}) change annotated {name}, "
+            f"{verdict} the {percent(expected)} expected if wrong predictions fell on groups as "
+            f"often as these are predicted{decided_at(alpha, share.level)}.",
+            weight=sureness(deciding, expected),
+            estimates={f"share_changing_{name}": share},
+            evidence="confusions",
         )
+
+
+def _limits(predictions: Predictions, tied: int, n_left_out: int) -> Iterator[str]:
+    yield "Confusions are those of a linear probe, not of the backbone's own task."
+    if tied:
+        yield f"{tied} more pairs of groups are confused as often as the last one shown."
     if hidden := int((~predictions.shown).sum()):
-        sentences.append(
+        yield (
             f"Single confusions of {hidden} of {len(predictions.groups)} groups are not listed: "
             f"these groups have fewer than {predictions.fewest} independent images that the probe "
             "was asked about, or such a group would follow from them."
         )
     if n_left_out:
-        sentences.append(
+        yield (
             f"{n_left_out} groups have too few images to be told apart; they are "
             "neither confused nor confused with."
         )
-    return tuple(sentences)
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
     asked = None if params.layer is None else (params.layer,)
-    if params.protocol == PUBLISHED:
-        few = too_few_to_hold_out(params.published, faces)
-    else:
-        few = too_few_images(params, faces)
+    is_published = params.protocol == PUBLISHED
+    few = (
+        too_few_to_hold_out(params.published, faces)
+        if is_published
+        else too_few_images(params, faces)
+    )
     return (*unknown_layers(asked, layers), *few)
-
-
-def _needs_positions(params: Params) -> bool:
-    return params.protocol == PUBLISHED
 
 
 def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
@@ -290,6 +272,6 @@ PLUGIN = Analysis(
     run=confusions,
     problems=_problems,
     families=_families,
-    needs_positions=_needs_positions,
+    needs_positions=lambda params: params.protocol == PUBLISHED,
     quantities=("validation_accuracy",),
 )

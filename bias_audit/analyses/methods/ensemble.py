@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Coverage, JointAnalysis, Member, Outcome
+from bias_audit.analyses.analysis import Coverage, JointAnalysis, Member, Outcome, together
 from bias_audit.analyses.ensembling.trust_comparison import compared
 from bias_audit.analyses.ensembling.voters import Voters, asked_groups, ballots
 from bias_audit.analyses.ensembling.votes import (
@@ -21,11 +21,11 @@ from bias_audit.analyses.ensembling.votes import (
     vote_findings,
     votes_block,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.settings import setting_problems
+from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import Units
-from bias_audit.analyses.targets import targets_of, unknown_groups, unknown_targets
+from bias_audit.analyses.targets import attribute_targets
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
 
@@ -45,15 +45,10 @@ class Params(ProbeSettings):
 
 
 def ensemble(members: Sequence[Member], params: Params) -> Outcome:
-    """Let the probes of all backbones vote, and compare votes with members.
-
-    Raises:
-        AnalysisError: Nothing can be voted on.
-    """
+    """Let the probes of all backbones vote, and compare votes with members."""
     faces = members[0].subject.faces
     outcomes, without = [], []
-    names = params.targets or [a.name for a in faces.table.attributes]
-    for target in targets_of(faces.table, list(names)):
+    for target in attribute_targets(faces.table, params.targets):
         found = ballots(members, target, params.probes)
         if isinstance(found, str):
             without.append((target, found))
@@ -63,15 +58,16 @@ def ensemble(members: Sequence[Member], params: Params) -> Outcome:
     if not outcomes:
         reasons = "; ".join(f"{target.name}: {why}" for target, why in without)
         raise AnalysisError(f"nothing can be voted on: {reasons}")
+    told = together(outcomes)
     beside = compared(members, alpha=members[0].subject.multiplicity.alpha)
     return Outcome(
-        blocks=(*(b for one in outcomes for b in one.blocks), *beside.blocks),
-        findings=(*(f for one in outcomes for f in one.findings), *beside.findings),
+        blocks=(*told.blocks, *beside.blocks),
+        findings=(*told.findings, *beside.findings),
         method=_method(params),
         limits=(
             *_LIMITS,
             *_related(members),
-            *(sentence for one in outcomes for sentence in one.limits),
+            *told.limits,
             *beside.limits,
             *(f"Not voted on: {target.described} ({why})." for target, why in without),
         ),
@@ -147,18 +143,6 @@ _LIMITS = (
 )
 
 
-def _problems(
-    params: Params,
-    faces: FaceTable,
-    layers: tuple[str, ...] | None,  # noqa: ARG001
-) -> tuple[str, ...]:
-    return (
-        *unknown_targets(faces, params.targets or ()),
-        *unknown_groups(faces, params.groups),
-        *too_few_images(params, faces),
-    )
-
-
 def _families(params: Params, attributes: Sequence[Attribute]) -> int:
     """Of each target: votes over all images, in groups, and the extremes of each attribute.
 
@@ -173,7 +157,9 @@ PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
     run=ensemble,
-    problems=_problems,
+    problems=lambda params, faces, _layers: setting_problems(
+        params, faces, targets=params.targets, groups=params.groups
+    ),
     families=_families,
     quantities=QUANTITIES,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
@@ -18,8 +17,12 @@ from bias_audit.analyses.erasing.sentences import (
     method_of,
 )
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.targets import INTERSECTION, measurable, targets_of, unknown_targets
-from bias_audit.data.faces import FaceTable
+from bias_audit.analyses.targets import (
+    attribute_targets,
+    level_counts,
+    measurable,
+    unknown_targets,
+)
 from bias_audit.groups import Attribute
 
 
@@ -33,11 +36,7 @@ class Params(ErasureSettings):
 
 
 def erasure(subject: Subject, params: Params) -> Outcome:
-    """Erase every target from the inputs of the head, and see what changes.
-
-    Raises:
-        AnalysisError: A target is unknown, or what the head receives is not finite.
-    """
+    """Erase every target from the inputs of the head, and see what changes."""
     if subject.head is None:
         return Outcome(
             blocks=(),
@@ -47,10 +46,9 @@ def erasure(subject: Subject, params: Params) -> Outcome:
             ),
         )
     faces, head = subject.faces, subject.head
-    names = params.targets or [attribute.name for attribute in faces.table.attributes]
     parts = [
         (target, measurable(target, faces.clusters, params.folds))
-        for target in targets_of(faces.table, names)
+        for target in attribute_targets(faces.table, params.targets)
     ]
     todo = [(target, part) for target, part in parts if not part.not_measured]
     measures = []
@@ -70,14 +68,6 @@ def erasure(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _problems(
-    params: Params,
-    faces: FaceTable,
-    layers: tuple[str, ...] | None,  # noqa: ARG001
-) -> tuple[str, ...]:
-    return unknown_targets(faces, params.targets or ())
-
-
 _SLOWER = 120.0
 """Time of a probe here with its share of the erasers, relative to a unit of `probe_work`;
 measured with 256 and 1280 units, and three targets that share their split."""
@@ -85,8 +75,7 @@ measured with 256 and 1280 units, and three targets that share their split."""
 
 def _fits(params: Params, workload: Workload) -> float:
     """Probes before and after erasure, and those within held-out folds, at the last layer."""
-    sizes = {attribute.name: len(attribute.levels) for attribute in workload.attributes}
-    sizes[INTERSECTION] = int(np.prod(list(sizes.values())))
+    sizes = level_counts(workload.attributes)
     names = params.targets or [attribute.name for attribute in workload.attributes]
     n_units = list(workload.n_units.values())[-1]
     levels = sum(sizes[name] for name in names)
@@ -106,7 +95,7 @@ PLUGIN = Analysis(
     title="Encoded, removable, used?",
     params_type=Params,
     run=erasure,
-    problems=_problems,
+    problems=lambda params, faces, _layers: unknown_targets(faces, params.targets or ()),
     families=_families,
     fits=_fits,
     quantities=QUANTITIES,

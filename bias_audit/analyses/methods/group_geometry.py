@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
-from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.cluster.hierarchy import leaves_list
 from scipy.spatial.distance import squareform
 
 from bias_audit.analyses.analysis import (
@@ -28,6 +26,7 @@ from bias_audit.analyses.mapping.group_distances import (
     distances,
     likeness,
 )
+from bias_audit.analyses.mapping.group_maps import Arrays, dendrogram
 from bias_audit.analyses.mapping.profiles import (
     SCORE_INTERVALS,
     Sample,
@@ -38,7 +37,7 @@ from bias_audit.analyses.mapping.settings import LayersSettings
 from bias_audit.analyses.probing.probes import too_few_images, widest
 from bias_audit.analyses.probing.separability import check_layers, chosen_layers, unknown_layers
 from bias_audit.analyses.small_groups import independent_images
-from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.analyses.targets import Target, finest_target, level_counts, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
@@ -83,11 +82,7 @@ class Params(LayersSettings):
 
 
 def group_geometry(subject: Subject, params: Params) -> Outcome:
-    """Distances of the levels of every attribute and of all intersections, and over the layers.
-
-    Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or no two groups have enough images.
-    """
+    """Distances of the levels of every attribute and of all intersections, and over the layers."""
     shown, chosen = chosen_layers(subject, params.layers, params.probes)
     compared = check_layers(subject, params.compared_layers or subject.activations.layers)
     table = subject.faces.table
@@ -97,14 +92,14 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
     weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
     layers = [name for name in subject.activations.layers if name in {*shown, *compared}]
     blocks: list[GroupMatrix] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: Arrays = {}
     arranged: dict[str, Arrangement] = {}
     with subject.progress.step(
         f"Group geometry of {subject.name}", total=len(layers), unit="layer"
     ) as step:
         for layer in layers:
             moments = subject.activations.moments(layer)
-            sample = Sample.of(subject.activations.units(layer), moments, clusters, weights)
+            sample = Sample.of(subject, layer, weights)
             for target in targets if layer in shown else [finest]:
                 kept, n = _large_groups(target, clusters, params.smallest_group)
                 found = distances(profiles(moments, table.attributes, target), sample, kept)
@@ -117,7 +112,7 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
                 if target.name == finest.name and layer in compared:
                     arranged[layer] = arrangement(found)
             step.advance()
-    over_layers = _over_layers(arranged, finest, len(np.unique(clusters)), params.level)
+    over_layers = [*_over_layers(arranged, finest, len(np.unique(clusters)), params.level)]
     return Outcome(
         blocks=(*blocks, *over_layers),
         arrays=arrays,
@@ -150,7 +145,7 @@ def _large_groups(target: Target, clusters: IntArray, smallest: int) -> tuple[In
 
 def _matrix(
     layer: str, target: Target, found: Distances, *, n: int, number: int, params: Params
-) -> tuple[GroupMatrix, dict[str, npt.NDArray[Any]]]:
+) -> tuple[GroupMatrix, Arrays]:
     """The distances of one target, as the `number`th matrix; with its arrays.
 
     Groups that a dendrogram names come first, in its order; all are in their declared order where
@@ -158,7 +153,7 @@ def _matrix(
     """
     n_groups, n_found = len(target.groups), len(found.groups)
     keys = {"values": f"matrix{number}-distances", "bounds": f"matrix{number}-bounds"}
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: Arrays = {}
     groups = np.arange(n_groups)
     if params.order == "dendrogram" and 2 < n_found <= _MOST_NAMED:  # noqa: PLR2004
         keys["tree"] = f"matrix{number}-tree"
@@ -167,7 +162,7 @@ def _matrix(
         groups = np.concatenate([drawn, np.setdiff1d(groups, drawn)])
     elif params.order == "dendrogram" and n_found > _MOST_NAMED:
         keys["undrawn_tree"] = f"matrix{number}-tree"
-        arrays[keys["undrawn_tree"]] = _linkage(found.values)
+        arrays[keys["undrawn_tree"]] = dendrogram(squareform(found.values, checks=False))
     own = np.argsort(groups)[found.groups]
     values = np.full((n_groups, n_groups), np.nan, dtype=np.float32)
     values[np.ix_(own, own)] = found.values
@@ -190,15 +185,9 @@ def _matrix(
     return block, arrays | {keys["values"]: values, keys["bounds"]: bounds}
 
 
-def _linkage(values: FloatArray) -> FloatArray:
-    """Average linkage, leaves in the order in which neighbours are as alike as it allows."""
-    between = squareform(values, checks=False)
-    return np.asarray(optimal_leaf_ordering(linkage(between, "average"), between))
-
-
 def _dendrogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
     """Linkage numbered in the order of its leaves, and that order."""
-    tree = _linkage(values)
+    tree = dendrogram(squareform(values, checks=False))
     order = leaves_list(tree).astype(np.int64)
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
@@ -224,22 +213,19 @@ def _pairs(found: Distances, own: IntArray, n: int, level: float) -> Iterator[Gr
 
 def _over_layers(
     arranged: dict[str, Arrangement], target: Target, n: int, level: float
-) -> tuple[LayerMatrix, ...]:
+) -> Iterator[LayerMatrix]:
     pairs = tuple(
         LayerPair(one=one, other=other, estimate=estimate)
         for one, other in combinations(arranged, 2)
         if (estimate := likeness(arranged[one], arranged[other], level=level, n=n)) is not None
     )
-    if not pairs:
-        return ()
-    return (
-        LayerMatrix(
+    if pairs:
+        yield LayerMatrix(
             title=f"How alike layers arrange {target.described.removeprefix('the ')}",
             metric="Spearman correlation of the distances between groups",
             layers=tuple(arranged),
             pairs=pairs,
-        ),
-    )
+        )
 
 
 def _finding(block: GroupMatrix) -> Iterator[Finding]:
@@ -315,8 +301,7 @@ _SLOWER = 0.4
 
 def _work(params: Params, workload: Workload) -> float:
     """Draws of the means of every group, and of their distances, at every layer."""
-    sizes = [len(attribute.levels) for attribute in workload.attributes]
-    cells = math.prod(sizes)
+    *sizes, cells = level_counts(workload.attributes).values()
     shown = widest(workload, params.layers)
     compared = params.compared_layers or workload.n_units
     total = sum(

@@ -17,7 +17,7 @@ from bias_audit.analyses.mapping.profiles import (
     marginal_profiles,
     standardised_contrasts,
 )
-from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
+from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
 from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import finest_target
@@ -41,11 +41,7 @@ class Params(LayersSettings):
 
 
 def group_profiles(subject: Subject, params: Params) -> Outcome:
-    """Profiles of the levels of every attribute, and of all intersections.
-
-    Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or one group has all images.
-    """
+    """Profiles of the levels of every attribute, and of all intersections."""
     layers, chosen = chosen_layers(subject, params.layers, params.probes)
     blocks: list[GroupProfiles] = []
     arrays: dict[str, Float32Array] = {}
@@ -82,7 +78,7 @@ def _of_layer(
             "expected images in two groups or more to compare profiles, got images in "
             f"{n_groups}; widen the sampling"
         )
-    sample = Sample.of(subject.activations.units(layer), moments, subject.faces.clusters, weights)
+    sample = Sample.of(subject, layer, weights)
     marginal = marginal_profiles(moments, table)
     kinds = [("marginal", "Profiles of the levels of every attribute", marginal)]
     if len(marginal) > 1:
@@ -108,50 +104,43 @@ def _rows(part: Profiles, sample: Sample, params: Params) -> Iterator[ProfileRow
     estimates = deviations(part, sample, params.level)
     independent = independent_images(part.target.codes, sample.clusters, len(part.groups))
     for index, group in enumerate(part.groups):
-        estimate, reason = estimates[index], None
+        n, reason = independent[index], None
         # Images of one person say nothing of its spread.
-        if independent[index] == 0:
-            estimate, reason = None, "no images"
-        elif independent[index] < params.smallest_group:
-            few = f"independent images: {independent[index]}"
-            estimate, reason = None, f"{few}; a deviation needs {params.smallest_group}"
-        elif estimate is None:
+        if n == 0:
+            reason = "no images"
+        elif n < params.smallest_group:
+            reason = f"independent images: {n}; a deviation needs {params.smallest_group}"
+        elif estimates[index] is None:
             reason = "the images of this group do not vary"
-        strongest: list[int] = []
-        if part.counts[index]:
-            order = np.argsort(-np.abs(contrasts[index]), kind="stable")
-            strongest = order[: params.strongest_units].tolist()
+        order = np.argsort(-np.abs(contrasts[index]), kind="stable")
+        strongest = order[: params.strongest_units if n else 0].tolist()
         yield ProfileRow(
             group=group,
             n=int(part.counts[index]),
-            deviation=estimate,
+            deviation=None if reason else estimates[index],
             strongest_units=tuple((unit, float(contrasts[index, unit])) for unit in strongest),
             reason=reason,
         )
 
 
-def _finding(block: GroupProfiles) -> tuple[Finding, ...]:
+def _finding(block: GroupProfiles) -> Iterator[Finding]:
     measured = [(row, row.deviation) for row in block.rows if row.deviation is not None]
     if not measured:
-        return ()
+        return
     row, deviation = max(measured, key=lambda entry: entry[1].value)
     beyond = sum(estimate.lower > 0 for _, estimate in measured)
     names = " / ".join(name for name, _ in row.group.levels)
-    text = (
-        f"At {block.layer}, {beyond} of {len(measured)} groups ({block.title.split(' at ')[0]}) "
-        f"have a mean activation that differs from the mean over groups by more than sampling "
-        f"noise, each interval taken by itself. The farthest is {row.group.label} (annotated "
-        f"{names}, n = {deviation.n}): "
-        f"{interval(deviation)} within-group standard deviations, root mean square over units "
-        f"({coverage(deviation.level)})."
-    )
-    found = Finding(
-        text=text,
+    yield Finding(
+        text=f"At {block.layer}, {beyond} of {len(measured)} groups "
+        f"({block.title.split(' at ')[0]}) have a mean activation that differs from the mean over "
+        "groups by more than sampling noise, each interval taken by itself. The farthest is "
+        f"{row.group.label} (annotated {names}, n = {deviation.n}): {interval(deviation)} "
+        "within-group standard deviations, root mean square over units "
+        f"({coverage(deviation.level)}).",
         weight=sureness_above(deviation.value, deviation.lower),
         estimates={"deviation": deviation},
         question="groups",
     )
-    return (found,)
 
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
@@ -168,5 +157,5 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
 
 
 PLUGIN = Analysis(
-    title="Group profiles", params_type=Params, run=group_profiles, problems=layer_problems
+    title="Group profiles", params_type=Params, run=group_profiles, problems=setting_problems
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
 from bias_audit.analyses.families import declared_families, draws_of
 from bias_audit.analyses.intersecting.group_aucs import (
     Probed,
@@ -27,21 +27,19 @@ from bias_audit.analyses.intersecting.sentences import (
     method_of,
     within_findings,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.probing.separability import chosen_layer_and_choice, unknown_layers
+from bias_audit.analyses.probing.separability import chosen_layer_and_choice
 from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Attribute
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.group_ledger import GroupLedger
 
 
-class Params(ProbeSettings):
+class Params(OneLayerSettings):
     """Where groups are compared."""
 
-    layer: OneLayer = None
     most_frequent: int = Field(
         default=20,
         ge=1,
@@ -52,12 +50,7 @@ class Params(ProbeSettings):
 
 
 def intersections(subject: Subject, params: Params) -> Outcome:
-    """Tell apart groups, attributes within groups, and what additive models leave of both.
-
-    Raises:
-        AnalysisError: The layer is unknown, nothing can be measured, or activations are not
-            finite.
-    """
+    """Tell apart groups, attributes within groups, and what additive models leave of both."""
     attributes = subject.faces.table.attributes
     if len(attributes) < 2:  # noqa: PLR2004
         only = attributes[0].name
@@ -130,15 +123,13 @@ def aucs_of(subject: Subject, probes: Probed) -> Tested:
 def within_of(subject: Subject, probes: Probed) -> Tested:
     """Every attribute within every group of the others, in families by the number of these."""
     attributes = subject.faces.table.attributes
-    names = {1: "within marginals", 2: "within pairs"}
-    families: dict[str, list[GroupMeasures]] = {
-        names.get(n, f"within {n} attributes"): [] for n in range(1, len(attributes))
-    }
+    names = {n: f"within {n} attributes" for n in range(1, len(attributes))}
+    names |= {1: "within marginals", 2: "within pairs"}
+    families: dict[str, list[GroupMeasures]] = {names[n]: [] for n in range(1, len(attributes))}
     for attribute in attributes:
         for given in subsets(attributes, attribute.name):
             measures = within_groups(subject, probes.layer, given, probes.scored[attribute.name])
-            family = names.get(len(given), f"within {len(given)} attributes")
-            families[family].append(measures.allowing(probes.choice))
+            families[names[len(given)]].append(measures.allowing(probes.choice))
     question = "Within which groups is an attribute told apart?"
     anything = [probes.scored[attribute.name].overall for attribute in attributes]
     return tested(subject, question, anything, families, null=0.5, side="above")
@@ -152,11 +143,6 @@ def interactions_of(subject: Subject, aucs: Tested, within: Tested) -> Tested:
     question = "Is there more to a group than the effects of its single attributes?"
     families = {"interactions": members}
     return tested(subject, question, everything, families, null=0.0, side="apart")
-
-
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    return (*unknown_layers(asked, layers), *too_few_images(params, faces))
 
 
 _SLOWER = 1.5
@@ -195,7 +181,7 @@ PLUGIN = Analysis(
     title="Intersections",
     params_type=Params,
     run=intersections,
-    problems=_problems,
+    problems=setting_problems,
     families=_families,
     fits=_work,
     quantities=("within_auc", "cell_auc", "interaction"),

@@ -6,7 +6,6 @@ survives blurring and shrinking; neighbourhoods and stability are added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from typing import Final
 
@@ -47,7 +46,7 @@ from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.finding import Finding
-from bias_audit.shapes.measures import Entry, Measure, Measures
+from bias_audit.shapes.measures import Measure, Measures
 from bias_audit.shapes.robustness_curves import RobustnessCurves
 
 _SWARM = "particle_swarm"
@@ -100,11 +99,7 @@ class Params(LayersSettings):
 
 
 def layout_comparison(subject: Subject, params: Params) -> Outcome:
-    """Compare layouts at each layer, and recommend one.
-
-    Raises:
-        AnalysisError: A layer is unknown, none can be chosen, or one has nothing to place.
-    """
+    """Compare layouts at each layer, and recommend one."""
     layers, chosen = chosen_layers(subject, params.layers, params.probes)
     responding = {layer: _responding(subject, layer) for layer in layers}
     total = len(layers) * params.repetitions * len(params.placements)
@@ -167,6 +162,9 @@ def _of_layer(
         for name, values, drawn in zip(names, found, places, strict=True)
     ]
     entries = ranked(repeated, params.level)
+    # The layout with the best mean rank, and those that it is not told apart from.
+    tied = [each.name for each in entries if each.standing == "tied"]
+    beside = f" Tied with it: {'; '.join(tied)}." if tied else ""
     comparison = Measures(
         title=f"Layouts of {layer} compared",
         noun="layout",
@@ -175,7 +173,7 @@ def _of_layer(
         entries=entries,
         rests_on="repetitions",
         caption=f"Layouts at {layer}, best mean rank first, with intervals.",
-        notes=(_recommended(entries), RULE),
+        notes=(f"Recommended layout: {entries[0].name}.{beside}", RULE),
         reading=(_READING,),
         is_drawn=False,
     )
@@ -193,13 +191,6 @@ MEAN_RANK: Final = Measure(
     better="lower",
     meaning="mean over the measures and repetitions of the place among the layouts; 1 is best",
 )
-
-
-def _recommended(entries: Sequence[Entry]) -> str:
-    """The layout with the best mean rank, and those that it is not told apart from."""
-    tied = [each.name for each in entries if each.standing == "tied"]
-    text = f"Recommended layout: {entries[0].name}."
-    return f"{text} Tied with it: {'; '.join(tied)}." if tied else text
 
 
 def _finding(block: Measures) -> Finding:
@@ -236,18 +227,17 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
 
 
 def _limits(responding: dict[str, BoolArray]) -> tuple[str, ...]:
-    sentences = [
+    return (
         "Profiles of images drawn anew are noisier than those of all images, so layouts are "
         "somewhat better, and steadier, than the comparison says.",
         "Measures overlap in what they see, and each counts alike in the mean rank.",
-    ]
-    for layer, responds in responding.items():
-        if n_silent := int((~responds).sum()):
-            sentences.append(
-                f"{n_silent} of {len(responds)} units of {layer} respond alike to every group and "
-                "were left out of the comparison of layouts."
-            )
-    return tuple(sentences)
+        *(
+            f"{(~responds).sum()} of {len(responds)} units of {layer} respond alike to every "
+            "group and were left out of the comparison of layouts."
+            for layer, responds in responding.items()
+            if not responds.all()
+        ),
+    )
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:

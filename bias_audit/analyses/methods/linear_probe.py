@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
+from bias_audit.analyses.mapping.settings import setting_problems
 from bias_audit.analyses.probing.decodability import (
     Decodability,
     curve_measures,
@@ -14,18 +15,15 @@ from bias_audit.analyses.probing.decodability import (
     probe_targets,
     rechecks,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work, too_few_images
+from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.sentences import findings_of, limits_of, method_of
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
-from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of, unknown_targets
-from bias_audit.data.faces import FaceTable
+from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of
 from bias_audit.groups import Attribute
-from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.layer_curve import LayerCurve
-from bias_audit.statistics.inference import Measured
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
@@ -41,19 +39,13 @@ class Params(ProbeSettings):
 
 
 def linear_probe(subject: Subject, params: Params) -> Outcome:
-    """Probe every target at every layer, against its controls.
-
-    Raises:
-        AnalysisError: A target is unknown, or activations are not finite.
-    """
+    """Probe every target at every layer, against its controls."""
     targets = targets_of(subject.faces.table, params.targets)
     probed = probe_targets(subject, targets, params.probes)
     results = {
         metric: decodability(subject, probed, metric, level=params.level) for metric in METRICS
     }
-    measures: dict[MeasureKey, Measured] = {}
-    for metric, found in results.items():
-        measures |= curve_measures(metric, found)
+    measures = {k: v for each in results.items() for k, v in curve_measures(*each).items()}
     tables: list[GroupTable] = []
     ledgers: list[GroupLedger] = []
     for result in results[AUC]:
@@ -88,18 +80,6 @@ def _curves(metric: Metric, results: tuple[Decodability, ...]) -> LayerCurve:
     )
 
 
-def _problems(
-    params: Params,
-    faces: FaceTable,
-    layers: tuple[str, ...] | None,  # noqa: ARG001
-) -> tuple[str, ...]:
-    return (*unknown_targets(faces, params.targets or ()), *too_few_images(params, faces))
-
-
-def _work(params: Params, workload: Workload) -> float:
-    return controlled_work(params.probes, workload, params.targets)
-
-
 def _families(params: Params, attributes: Sequence[Attribute]) -> int:
     """Lifts over all layers and targets, each target above guessing, and the order of attributes.
 
@@ -114,9 +94,11 @@ PLUGIN = Analysis(
     title="Linear decodability",
     params_type=Params,
     run=linear_probe,
-    problems=_problems,
+    problems=lambda params, faces, _layers: setting_problems(
+        params, faces, targets=params.targets
+    ),
     families=_families,
-    fits=_work,
+    fits=lambda params, work: controlled_work(params.probes, work, params.targets),
     quantities=("macro_auc", "balanced_accuracy", "bits", "recall"),
     needs_controls=True,
 )

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
-from bias_audit.analyses.mapping.group_maps import colour_limit, map_block, plane_of
+from bias_audit.analyses.analysis import (
+    Analysis,
+    BootstrapDraws,
+    Coverage,
+    Outcome,
+    Subject,
+    together,
+)
+from bias_audit.analyses.mapping.group_maps import Kind, map_blocks, plane_of
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
 from bias_audit.analyses.mapping.profiles import (
     SCORE_INTERVALS,
@@ -25,7 +30,7 @@ from bias_audit.analyses.mapping.profiles import (
     deviations,
     moments_of,
 )
-from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores, part_of
 from bias_audit.analyses.probing.separability import chosen_layer
 from bias_audit.analyses.small_groups import (
@@ -33,21 +38,17 @@ from bias_audit.analyses.small_groups import (
     Mask,
     Treatment,
     independent_images,
-    treat,
+    suppress,
     without_remainders,
 )
-from bias_audit.analyses.targets import Measurable, Target, targets_of, unknown_targets
+from bias_audit.analyses.targets import Measurable, Target, attribute_targets
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import Float32Array, IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
-from bias_audit.shapes.shape import Block
 from bias_audit.statistics.estimate import Estimate
-
-METRIC = "distance of correct from wrong (within-group standard deviations)"
 
 
 class Params(LayoutSettings, OneLayerSettings):
@@ -65,12 +66,7 @@ class Params(LayoutSettings, OneLayerSettings):
 def by_outcome(target: Target, scores: Scores) -> Target:
     """Correct and wrong out-of-fold predictions of each level that was probed.
 
-    Args:
-        target: What was predicted.
-        scores: Of its probe.
-
-    Returns:
-        Two groups a level, the correct one first; images that were not probed have the code -1.
+    There are two groups a level, the correct one first; images not probed have the code -1.
     """
     groups = tuple(
         Group(((f"{target.name} {target.groups[level].label}", outcome),))
@@ -108,12 +104,7 @@ def only(target: Target, places: Sequence[int]) -> Target:
 
 
 def outcome_profiles(units: Float32Array, target: Target) -> Profiles:
-    """Profiles of groups that are no union of intersections.
-
-    Args:
-        units: Activations, shape (n_images, n_units).
-        target: Images with the code -1 are in no group.
-    """
+    """Profiles of groups that are no union of intersections; see `only` for images in none."""
     images = np.flatnonzero(target.codes >= 0)
     return Profiles.of(target, moments_of(units, target.codes, len(target.groups), images))
 
@@ -141,17 +132,13 @@ class _Predicted:
 
 
 def outcome_maps(subject: Subject, params: Params) -> Outcome:
-    """Draw what an attribute's probe got right and wrong, class by class, on a layer's layout.
-
-    Raises:
-        AnalysisError: A target or layer is unknown, none can be chosen, or it cannot be drawn.
-    """
-    faces, table = subject.faces, subject.faces.table
-    targets = targets_of(table, params.targets or [each.name for each in table.attributes])
+    """Draw what an attribute's probe got right and wrong, class by class, on a layer's layout."""
+    faces = subject.faces
+    targets = attribute_targets(faces.table, params.targets)
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    units, plane = subject.activations.units(layer), plane_of(subject, layer, params)
     weights = bayesian_weights(faces.clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    sample = Sample.of(units, subject.activations.moments(layer), faces.clusters, weights)
+    plane, _ = plane_of(subject, layer, params)
+    sample = Sample.of(subject, layer, weights)
     measured = [
         target
         for target in targets
@@ -167,17 +154,13 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
         _of_target(subject, predicted, plane, sample, number=number, level=params.level)
         for number, predicted in enumerate(_predicted(subject, measured, layer, params))
     ]
-    return Outcome(
-        blocks=tuple(block for part in parts for block in part.blocks),
-        arrays={
-            plane.key: plane.positions.astype(np.float32),
-            **{key: array for part in parts for key, array in part.arrays.items()},
-        },
-        findings=tuple(finding for part in parts for finding in part.findings),
+    found = together(parts)
+    return replace(
+        found,
         method=_method(plane, chosen, params.bootstrap_draws),
         limits=(
             *_LIMITS,
-            *(sentence for part in parts for sentence in part.limits),
+            *found.limits,
             *(
                 f"Not measured: {target.described} (too few levels with images for every fold)."
                 for target in targets
@@ -202,10 +185,7 @@ def _predicted(
         scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
         parts.append(scores.part)
         groups += [by_outcome(target, scores), by_confusion(target, scores)]
-    counts = []
-    for each in groups:
-        known = each.codes >= 0
-        counts.append(independent_images(each.codes[known], clusters[known], len(each.groups)))
+    counts = [independent_images(each.codes, clusters, len(each.groups)) for each in groups]
     shown = without_remainders(
         np.hstack([each.codes[:, None] == np.arange(len(each.groups)) for each in groups]),
         np.concatenate(counts) >= policy.minimum,
@@ -236,7 +216,7 @@ def _of_target(
         for place in range(0, len(outcomes.shown), 2)
         if outcomes.shown[place : place + 2].all()
     }
-    drawn = []
+    drawn: list[Kind] = []
     if by_class:
         title = f"Correct and wrong predictions of {target.name}, less the mean of both,"
         drawn.append((f"target{number}-outcomes", title, list(by_class.values())))
@@ -245,15 +225,13 @@ def _of_target(
         title = f"Confusions of {target.name}, less the mean over these,"
         confused = outcome_profiles(sample.units, only(cells.target, kept))
         drawn.append((f"target{number}-confusions", title, [confused]))
-    maps: list[Block] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for key, title, profiles in drawn:
-        block, values = map_block(plane, key, title, profiles, colour_limit(profiles))
-        maps.append(block)
-        arrays |= values
-    policy = subject.small_groups.model_copy(update={"policy": "suppress"})
-    title = f"Small groups: outcomes of {target.name}"
-    treated = treat(outcomes.target.groups, outcomes.independent, policy, title=title)
+    maps, arrays = map_blocks(plane, drawn)
+    treated = suppress(
+        outcomes.target.groups,
+        outcomes.independent,
+        subject.small_groups,
+        title=f"Small groups: outcomes of {target.name}",
+    )
     table = _table(predicted, treated.by_group, by_class, sample, layer=plane.layer, level=level)
     return Outcome(
         blocks=(table, *maps, treated.ledger),
@@ -281,19 +259,16 @@ def _table(
         if place is None:
             reason: str | None = part.reasons[index]
         elif place in by_class:
-            reason = "its images do not vary"
-            if (found := deviations(by_class[place], sample, level)[0]) is not None:
-                # Of two profiles: twice the deviation of either from the mean of both.
-                estimate, reason = (
-                    replace(
-                        found,
-                        value=2 * found.value,
-                        lower=2 * found.lower,
-                        upper=2 * found.upper,
-                        n=int(outcomes.independent[place : place + 2].sum()),
-                    ),
-                    None,
-                )
+            # Of two profiles: twice the deviation of either from the mean of both.
+            half, n = deviations(by_class[place], sample, level)[0], outcomes.independent
+            estimate = half and replace(
+                half,
+                value=2 * half.value,
+                lower=2 * half.lower,
+                upper=2 * half.upper,
+                n=int(n[place : place + 2].sum()),
+            )
+            reason = None if half else "its images do not vary"
         else:
             both = zip(("correct", "wrong"), treatments[place : place + 2], strict=True)
             small = (f"{name}: {each.reason}" for name, each in both if not each.is_measured)
@@ -303,7 +278,7 @@ def _table(
     return GroupTable(
         title=f"How far correct and wrong predictions of {target.name} lie apart",
         quantity="outcome_distance",
-        metric=METRIC,
+        metric="distance of correct from wrong (within-group standard deviations)",
         layer=layer,
         target=target.name,
         chance=None,
@@ -329,7 +304,7 @@ def _finding(table: GroupTable, target: Target) -> Iterator[Finding]:
 
 
 def _suppressed(cells: _Groups, kept: Sequence[int], target: Target) -> Iterator[str]:
-    """Names the cells with images that are not drawn."""
+    """Name the cells with images that are not drawn."""
     left = [i for i in np.flatnonzero(cells.independent) if i not in kept]
     if left:
         names = [
@@ -368,15 +343,13 @@ _LIMITS = (
 )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    return (*unknown_targets(faces, params.targets or ()), *layer_problems(params, faces, layers))
-
-
 PLUGIN = Analysis(
     title="Groups by outcome",
     params_type=Params,
     run=outcome_maps,
-    problems=_problems,
+    problems=lambda params, faces, layers: setting_problems(
+        params, faces, layers, targets=params.targets
+    ),
     quantities=("outcome_distance",),
     is_once=True,
 )

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, together
 from bias_audit.analyses.families import map_families
 from bias_audit.analyses.mapping.comparisons import (
     Differences,
@@ -30,14 +29,8 @@ from bias_audit.analyses.mapping.earlier import (
     most_layers_drawn,
 )
 from bias_audit.analyses.mapping.group_distances import main_effect_shares
-from bias_audit.analyses.mapping.group_maps import group_maps
-from bias_audit.analyses.mapping.layout import (
-    LayoutSettings,
-    Plane,
-    align_colours,
-    placed,
-    unit_square,
-)
+from bias_audit.analyses.mapping.group_maps import group_maps, plane_of
+from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, align_colours, unit_square
 from bias_audit.analyses.mapping.map_sentences import (
     difference_findings,
     differences_limits,
@@ -55,15 +48,13 @@ from bias_audit.analyses.mapping.profiles import (
     bayesian_weights,
     halves,
     marginal_profiles,
-    moments_of,
     pooled_deviation,
-    signatures,
 )
-from bias_audit.analyses.mapping.settings import LayersSettings, layer_problems
+from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
 from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
-from bias_audit.config.schema import Multiplicity, UserPath
+from bias_audit.config.schema import UserPath
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -115,36 +106,23 @@ class Params(LayoutSettings, LayersSettings):
 
 
 def topomap(subject: Subject, params: Params) -> Outcome:
-    """Draw groups, and differences of groups, of each layer over one layout.
-
-    Raises:
-        AnalysisError: A layer or level is unknown, no layer can be chosen, or one cannot be drawn.
-    """
+    """Draw groups, and differences of groups, of each layer over one layout."""
     table, alpha = subject.faces.table, subject.multiplicity.alpha
     for message in unknown_levels(table.attributes, params.differences.named):
         raise AnalysisError(message)
     earlier = None
     if params.earlier is not None:
-        earlier = earlier_maps(
-            params.earlier,
-            params.earlier_backbone,
-            architecture=subject.architecture,
-            name=subject.name,
-        )
+        earlier = earlier_maps(subject, params.earlier, params.earlier_backbone)
     layers, chosen = _layers(subject, params, earlier)
-    split = None
-    if params.differences.test == "clusters":
-        split = halves(subject.faces, subject.rng("halves"))
+    has_halves = params.differences.test == "clusters"
+    split = halves(subject.faces, subject.rng("halves")) if has_halves else None
     placing = np.arange(len(table)) if split is None else split.placing
     parts: list[Outcome] = []
     before: tuple[Plane, FloatArray] | None = None
     title = f"Topographic maps of {subject.name}"
     with subject.progress.step(title, total=len(layers), unit="layer") as step:
         for number, layer in enumerate(layers):
-            units = subject.activations.units(layer)
-            half = moments_of(units, table.cells, table.n_cells, placing)
-            rng = subject.rng("layout", layer)
-            plane = placed(layer, number, signatures(half, table), params, rng)
+            plane, half = plane_of(subject, layer, params, number=number, placing=placing)
             colours = np.concatenate([part.contrasts for part in marginal_profiles(half, table)])
             if before is not None and params.align:
                 turned = align_colours(plane.positions, colours, before[0].positions, before[1])
@@ -152,12 +130,7 @@ def topomap(subject: Subject, params: Params) -> Outcome:
             beside = None
             if earlier is not None and layer in earlier.layers:
                 plane, beside = laid_beside(
-                    plane,
-                    earlier,
-                    subject.rng("earlier", layer),
-                    weights_sha256=subject.weights_sha256,
-                    alpha=alpha / len(layers),
-                    places=params.places,
+                    subject, plane, earlier, alpha=alpha / len(layers), places=params.places
                 )
             ends: tuple[float | None, float | None] = (None, None)
             if beside is not None and earlier is not None and params.colours == "earlier":
@@ -165,14 +138,13 @@ def topomap(subject: Subject, params: Params) -> Outcome:
             parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
             before = plane, colours
             step.advance()
-    blocks = [block for part in parts for block in part.blocks]
-    maps = [block for block in blocks if isinstance(block, UnitMap)]
-    tested = [block for block in blocks if isinstance(block, DifferenceMap)]
+    found = together(parts)
+    maps = [block for block in found.blocks if isinstance(block, UnitMap)]
+    tested = [block for block in found.blocks if isinstance(block, DifferenceMap)]
     beside_earlier = () if earlier is None else earlier_limits(maps, earlier.run, earlier.groups)
-    return Outcome(
-        blocks=(*blocks, *map_families(tested)),
-        arrays={key: array for part in parts for key, array in part.arrays.items()},
-        findings=tuple(finding for part in parts for finding in part.findings),
+    return replace(
+        found,
+        blocks=(*found.blocks, *map_families(tested)),
         method=(
             *maps_method(
                 maps,
@@ -217,14 +189,16 @@ def _of_layer(
     ends: tuple[float | None, float | None],
 ) -> Outcome:
     """Maps of groups and of differences; `ends` are those of their colour scales, if given."""
-    table, clusters = subject.faces.table, subject.faces.clusters
-    moments = subject.activations.moments(plane.layer)
+    table, moments = subject.faces.table, subject.activations.moments(plane.layer)
     shares = None
     if len(table.attributes) > 1:
-        units = subject.activations.units(plane.layer)
-        weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("shares"))
-        sample = Sample.of(units, moments, clusters, weights)
-        cells = Profiles.of(finest_target(table), moments)
+        weights = bayesian_weights(
+            subject.faces.clusters, params.bootstrap_draws, subject.rng("shares")
+        )
+        cells, sample = (
+            Profiles.of(finest_target(table), moments),
+            Sample.of(subject, plane.layer, weights),
+        )
         shares = main_effect_shares(cells, sample, params.level)
     drawn = group_maps(
         table, moments, plane, order=params.order, shares=shares, earlier=beside, limit=ends[0]
@@ -244,11 +218,7 @@ def _of_layer(
     for block in tested.blocks:
         if isinstance(block, DifferenceMap):
             findings += difference_findings(block)
-    return Outcome(
-        blocks=(*drawn.blocks, *tested.blocks),
-        arrays={**drawn.arrays, **tested.arrays, plane.key: plane.positions.astype(np.float32)},
-        findings=tuple(findings),
-    )
+    return together([drawn, tested, Outcome(blocks=(), findings=tuple(findings))])
 
 
 _PLACES_KNOW = (
@@ -265,16 +235,10 @@ def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) 
     if params.places == "earlier" and params.differences.test == "clusters":
         earlier = (*earlier, _PLACES_KNOW)
     return (
-        *layer_problems(params, faces, layers),
+        *setting_problems(params, faces, layers),
         *earlier,
         *unknown_levels(faces.attributes, params.differences.named),
     )
-
-
-def _too_few_draws(
-    params: Params, plan: Multiplicity, attributes: Sequence[Attribute]
-) -> tuple[str, ...]:
-    return too_few_permutations(params.differences, plan.alpha, attributes)
 
 
 def _families(params: Params, attributes: Sequence[Attribute]) -> int:
@@ -291,16 +255,14 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
     return n_layers * of_layer + (params.earlier is not None)
 
 
-def _reads(params: Params) -> tuple[Path, ...]:
-    return () if params.earlier is None else (params.earlier,)
-
-
 PLUGIN = Analysis(
     title="Topographic maps",
     params_type=Params,
     run=topomap,
     problems=_problems,
-    too_few_draws=_too_few_draws,
+    too_few_draws=lambda params, plan, attributes: too_few_permutations(
+        params.differences, plan.alpha, attributes
+    ),
     families=_families,
-    reads=_reads,
+    reads=lambda params: () if params.earlier is None else (params.earlier,),
 )

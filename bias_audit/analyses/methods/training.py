@@ -8,29 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from scipy.special import logsumexp
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
-from bias_audit.analyses.mapping.group_maps import colour_limit, map_block, plane_of
+from bias_audit.analyses.mapping.group_maps import colour_limit, map_blocks, plane_of
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
-from bias_audit.analyses.mapping.profiles import attribute_targets, marginal_profiles
-from bias_audit.analyses.mapping.settings import OneLayerSettings, layer_problems
+from bias_audit.analyses.mapping.profiles import marginal_profiles
+from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.separability import Units, chosen_layer, measured
-from bias_audit.analyses.small_groups import independent_images, treat
-from bias_audit.analyses.targets import Target
+from bias_audit.analyses.small_groups import independent_images, suppress
+from bias_audit.analyses.targets import Target, attribute_targets
 from bias_audit.analyses.wording import coverage, interval
 from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
-from bias_audit.shapes.unit_map import UnitMap
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.inference import (
     Measured,
@@ -40,10 +36,6 @@ from bias_audit.statistics.inference import (
 )
 from bias_audit.statistics.influence import pearson
 from bias_audit.statistics.sureness import sureness, weight_of
-
-Arrays = dict[str, npt.NDArray[Any]]
-
-METRIC = "correlation of activity and confidence"
 
 
 class Params(LayoutSettings, OneLayerSettings):
@@ -72,17 +64,23 @@ def training(subject: Subject, params: Params) -> Outcome:
     """Follow one layer over the checkpoints up to the subject, the last of its training.
 
     A backbone that is not a checkpoint is reported on its own.
-
-    Raises:
-        AnalysisError: The layer is unknown, none can be chosen, or it cannot be drawn.
     """
     if subject.training is not None and not subject.training.is_last:
         limit = "All checkpoints of this training are told together, with the last of them."
         return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     table, steps = subject.faces.table, _steps(subject)
-    plane = plane_of(subject, layer, params)
-    maps, arrays = _maps(table, steps, plane)
+    plane, _ = plane_of(subject, layer, params)
+    by_step = [marginal_profiles(step.activations.moments(layer), table) for step in steps]
+    # Levels of every attribute at every checkpoint, on one layout and one colour scale.
+    maps, arrays = map_blocks(
+        plane,
+        [
+            (f"step{number}", f"{step.name}: levels of every attribute", parts)
+            for number, (step, parts) in enumerate(zip(steps, by_step, strict=True))
+        ],
+        colour_limit([part for parts in by_step for part in parts]),
+    )
     seen = [
         _Seen(
             step.name,
@@ -91,17 +89,16 @@ def training(subject: Subject, params: Params) -> Outcome:
         )
         for step in steps
     ]
-    tables, ledgers = [], []
-    for target in attribute_targets(table):
-        rows, ledger = _table(subject, seen, target, layer, params.level)
-        tables.append(rows)
-        ledgers.append(ledger)
+    told = [
+        _table(subject, seen, target, layer, params.level) for target in attribute_targets(table)
+    ]
+    tables = [table for table, _ in told]
     return Outcome(
-        blocks=(*tables, *maps, *ledgers),
+        blocks=(*tables, *maps, *(ledger for _, ledger in told)),
         arrays=arrays,
         findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
         method=_method(plane, steps, chosen),
-        limits=_limits(subject, seen),
+        limits=tuple(_limits(subject, seen)),
     )
 
 
@@ -116,20 +113,6 @@ def _steps(subject: Subject) -> tuple[Step, ...]:
     return tuple(
         replace(step, name=f"{number}: {step.name}") for number, step in enumerate(steps, 1)
     )
-
-
-def _maps(table: FaceTable, steps: Sequence[Step], plane: Plane) -> tuple[list[UnitMap], Arrays]:
-    """Levels of every attribute at every checkpoint, on one layout and one colour scale."""
-    by_step = [marginal_profiles(step.activations.moments(plane.layer), table) for step in steps]
-    limit = colour_limit([part for parts in by_step for part in parts])
-    blocks: list[UnitMap] = []
-    arrays: Arrays = {plane.key: plane.positions.astype(np.float32)}
-    for number, (step, parts) in enumerate(zip(steps, by_step, strict=True)):
-        title = f"{step.name}: levels of every attribute"
-        block, values = map_block(plane, f"step{number}", title, parts, limit)
-        blocks.append(block)
-        arrays |= values
-    return blocks, arrays
 
 
 def confidence(head: Head) -> FloatArray:
@@ -151,10 +134,9 @@ def _related(subject: Subject, seen: _Seen, images: IntArray) -> Measured | None
 def _table(
     subject: Subject, seen: Sequence[_Seen], target: Target, layer: str, level: float
 ) -> tuple[GroupTable, GroupLedger]:
-    policy = subject.small_groups.model_copy(update={"policy": "suppress"})
     counts = independent_images(target.codes, subject.faces.clusters, len(target.groups))
     title = f"Small groups: activity and confidence by {target.name}"
-    treated = treat(target.groups, counts, policy, title=title)
+    treated = suppress(target.groups, counts, subject.small_groups, title=title)
     rows = []
     for index, (group, treatment) in enumerate(zip(target.groups, treated.by_group, strict=True)):
         images = np.flatnonzero(target.codes == index)
@@ -179,7 +161,7 @@ def _table(
     table = GroupTable(
         title=f"Activity and confidence by {target.name} over checkpoints",
         quantity="activity_confidence",
-        metric=METRIC,
+        metric="correlation of activity and confidence",
         layer=layer,
         target=target.name,
         chance=0.0,
@@ -262,29 +244,25 @@ def _method(plane: Plane, steps: Sequence[Step], chosen: str) -> tuple[str, ...]
     )
 
 
-def _limits(subject: Subject, seen: Sequence[_Seen]) -> tuple[str, ...]:
-    sentences = [
+def _limits(subject: Subject, seen: Sequence[_Seen]) -> Iterator[str]:
+    yield (
         "The correlation of activity and confidence describes the network on these images; it "
         "does not say that activity causes confidence."
-    ]
+    )
     if subject.training is None:
-        sentences.append(
+        yield (
             "This backbone is no checkpoint of a training, so there is nothing to follow; list "
             "checkpoints with the backbone kind checkpoints."
         )
-    missing = [one.name for one in seen if one.confidence is None]
-    if missing:
-        sentences.append(
-            f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."
-        )
-    return tuple(sentences)
+    if missing := [one.name for one in seen if one.confidence is None]:
+        yield f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."
 
 
 PLUGIN = Analysis(
     title="Activity and confidence over training",
     params_type=Params,
     run=training,
-    problems=layer_problems,
+    problems=setting_problems,
     quantities=("activity_confidence",),
     needs_head=True,
 )

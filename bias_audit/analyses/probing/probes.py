@@ -7,7 +7,6 @@ Bengio 2016 (arXiv:1610.01644), against the same procedure on shuffled labels (H
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,7 +19,7 @@ from pydantic import Field
 from bias_audit.analyses.analysis import Control, Subject, Workload
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
-from bias_audit.analyses.targets import INTERSECTION, Measurable, Target, measurable
+from bias_audit.analyses.targets import Measurable, Target, level_counts, measurable
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.cache import Arrays, Cached, Input
 from bias_audit.config.schema import Strict
@@ -366,8 +365,7 @@ def controlled_work(
         workload: Images, layers and controls.
         targets: Names of attributes, or "intersection"; None for all of these.
     """
-    sizes = {attribute.name: len(attribute.levels) for attribute in workload.attributes}
-    sizes |= {INTERSECTION: math.prod(sizes.values())}
+    sizes = level_counts(workload.attributes)
     at_layers = (
         1 + workload.shuffles + workload.refits + _CONTROL_LABELLINGS * workload.layer_controls
     )
