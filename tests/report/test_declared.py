@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from bias_audit.config.schema import Declarations
-from bias_audit.report.glossary import TERMS
+from bias_audit.report.glossary import TERMS, glossary
 from bias_audit.report.references import ASKED, SECTIONS, TEXTS, labels
 from bias_audit.report.resources import template_folder
-from bias_audit.report.sections.asked import asked, state
-from bias_audit.report.sections.glossary import glossary
-from bias_audit.report.sections.not_measured import QUESTIONS, not_measured
-from bias_audit.report.sections.purpose import FIELDS, NOT_PROVIDED, purpose
+from bias_audit.report.sections.declared import FIELDS, NOT_PROVIDED, asked, purpose, state
+from bias_audit.report.sections.method import QUESTIONS, not_measured
 from bias_audit.results.audit import AuditResult
 from tests.report.page import Page, read
 from tests.report.synthetic import criteria_of, declared, make_audit
@@ -142,7 +140,7 @@ def test_an_analysis_that_failed_on_one_backbone_is_not_filled_there(silent: Aud
     both = silent.model_copy(update={"subjects": (first, second)})
     entry = next(e for e in ASKED if e.analyses == ("linear_probe",))
     assert state(entry, Declarations(), both) == "filled; not measured on second"
-    assert f"{QUESTIONS['linear_probe']} (not computed on second)" in not_measured(both).gaps
+    assert f"{QUESTIONS['linear_probe']} (not computed on second)" in [*not_measured(both)]
 
 
 def test_versions_come_from_the_config_and_from_nowhere_else(

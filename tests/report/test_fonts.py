@@ -25,8 +25,8 @@ from bias_audit.config.font_files import read_font
 from bias_audit.errors import AuditError
 from bias_audit.groups import Attribute
 from bias_audit.report.figures import lettering as figures
-from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.figures.lettering import lettering
+from bias_audit.report.figures.saving import data_uri
 from bias_audit.report.figures.style import styled
 from bias_audit.report.pdf import pdf
 from bias_audit.report.print_fonts import PrintFonts

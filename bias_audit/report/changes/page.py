@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bias_audit.durations import written_date
 from bias_audit.files import write_text
 from bias_audit.report.changes.figures import change_figures
 from bias_audit.report.changes.wording import (
@@ -17,12 +18,10 @@ from bias_audit.report.changes.wording import (
     strongest,
     what,
 )
-from bias_audit.report.elements import Fact
 from bias_audit.report.page import (
     Choices,
-    Drawn,
+    Fact,
     Facts,
-    Fold,
     Page,
     Part,
     Picker,
@@ -35,7 +34,6 @@ from bias_audit.report.page import (
     paragraphs,
     parts,
 )
-from bias_audit.report.sections.cover import written_date
 from bias_audit.report.sections.verdicts import SHAPES
 from bias_audit.results.differing.shapes import AuditDiff, Change, RunReference
 from bias_audit.results.verdict import Outcome
@@ -203,14 +201,12 @@ def _backbone(found: AuditDiff, name: str, index: int) -> Section:
     anchor = f"backbone-{index}"
     counts = {outcome: sum(c.outcome == outcome for c in own) for outcome in found.counts()}
     said = " ".join(c.text for c in found.conclusions if c.backbone == name)
-    figures = [*change_figures(own, anchor)]
     return Section(
         anchor,
         f"Backbone {name}",
         parts(
             Prose(f"{counts_told(counts)}. {said}"),
-            [Section(e.anchor, e.title, (Drawn(e.figure),)) for e in figures if e.is_main],
-            [Fold(f"Figure: {e.title}", (Drawn(e.figure),)) for e in figures if not e.is_main],
+            [*change_figures(own, anchor)],
             Section(
                 f"{anchor}-numbers",
                 "All numbers",

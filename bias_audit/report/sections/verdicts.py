@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
+
 from bias_audit.config.schema import Criterion
+from bias_audit.report.page import Part, Prose, Section, Tabled, number_columns, text_columns
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.margins import POWER
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
@@ -18,6 +21,7 @@ from bias_audit.shapes.printed import (
     sentence,
     signed_interval,
 )
+from bias_audit.shapes.tables import Table
 
 SHAPES: Final[dict[Outcome, str]] = {
     "PASS": "\N{BLACK CIRCLE}",
@@ -60,8 +64,6 @@ class VerdictsView:
     rows: tuple[VerdictView, ...]
     counts: str
     """Such as "1 PASS, 2 FAIL"; empty without criteria."""
-    power: str = AT_POWER
-    """Of the images that would decide, and of the distance that would be detected."""
 
 
 def verdicts(result: AuditResult) -> VerdictsView:
@@ -134,3 +136,63 @@ def _n_to_decide(verdict: Verdict) -> str:
     estimate = verdict.deciding.estimate if verdict.deciding else None
     now = f" (now {count(estimate.n)})" if estimate else ""
     return f"about {counted(verdict.n_to_decide, 'image')}{now}"
+
+
+def verdicts_part(found: VerdictsView) -> Part:
+    """The table of all, with how to read it; or that there is no criterion."""
+    if not found.rows:
+        return Prose(
+            "The config declares no criterion, so nothing here was held against a margin; "
+            "what follows is description.",
+            "box",
+            "No verdict.",
+        )
+    outcome = Markup('<span class="outcome {}"><span aria-hidden="true">{}</span> {}</span>')
+    name = Markup(
+        '<strong>{}</strong><br>{}<br><span class="rationale">Why this margin: {}</span>'
+    )
+    rows = tuple(
+        (
+            name.format(row.name, row.claim, row.rationale),
+            row.backbone,
+            outcome.format(row.outcome.lower(), row.shape, row.outcome),
+            "\n".join(filter(None, (row.measured, row.where, f"{row.reason}."))),
+            row.detectable,
+            row.n_to_decide,
+        )
+        for row in found.rows
+    )
+    table = Table(
+        caption="Criteria and verdicts",
+        columns=(
+            *text_columns("criterion", "backbone", "verdict", "what decides"),
+            *number_columns(
+                f"smallest detectable distance ({AT_POWER})",
+                f"images that would decide ({AT_POWER})",
+            ),
+        ),
+        rows=rows,
+        excerpt=rows,
+    )
+    return Section(
+        "criteria",
+        f"Verdicts on the declared criteria: {found.counts}",
+        (
+            Prose(
+                "The criteria and their margins are those of the config. A verdict holds an "
+                "interval against a margin: PASS where all of it lies within, FAIL where all "
+                "of it lies beyond, INCONCLUSIVE otherwise; that no difference was found is "
+                "never a PASS. It is a statement about these images and annotations, not "
+                "about whether a use of the backbone is acceptable."
+            ),
+            Tabled(table, "verdicts", rows_named="verdict"),
+            Prose(
+                "A criterion over several numbers passes when each interval, at the "
+                "criterion's level, lies within the margin, and fails when one lies beyond it "
+                "after Holm's adjustment for their number; the interval of the number that "
+                "decides is printed at the level that decided. “Images that would decide” are "
+                "independent images behind that number, if the value observed held.",
+                "note of-table",
+            ),
+        ),
+    )
