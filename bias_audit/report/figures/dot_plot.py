@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.groups import Group
-from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.marks import mark_row
 from bias_audit.report.figures.style import (
     COLOURS,
     CONTROL,
@@ -19,7 +18,9 @@ from bias_audit.report.figures.style import (
     MARKERS,
     MUTED,
     WIDTH,
+    dotted_line,
     grid_lines,
+    name_rows,
     shortened,
 )
 from bias_audit.shapes.printed import count, guess, told
@@ -79,7 +80,7 @@ def dot_plot(
         _draw(axes, lines, pitch, look or Look())
         axes.set_ylim(tallest - 0.4, -0.6)
         if chance is not None:
-            axes.axvline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+            dotted_line(axes, chance)
     panels[0].set_xlim(*_limits(dots, chance))
     figure.supxlabel(_axis_label(dots, metric, chance), fontsize=8, color=INK)
     return figure
@@ -134,17 +135,14 @@ def _draw(axes: Axes, lines: Sequence[_Line], pitch: float, look: Look) -> None:
     for place, line in enumerate(lines):
         if line.dot is not None:
             _draw_dot(axes, place, line.dot, size, look)
-            bounds = (0, place - 0.5, 1, place + 0.5)
             text = _told(line.dot)
-            add_mark(axes, axes.get_yaxis_transform(), bounds, key=line.dot.group.label, text=text)
+            mark_row(axes, place, key=line.dot.group.label, text=text)
         elif place:
             axes.axhline(place - 0.5, color="#c3c8cf", linewidth=0.5)
-    axes.set_yticks(np.arange(len(lines)), [line.label for line in lines], fontsize=size)
+    name_rows(axes, [line.label for line in lines], size)
     for tick, line in zip(axes.get_yticklabels(), lines, strict=True):
         tick.set_fontweight("bold" if line.dot is None else "normal")
-    axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", top=True, labeltop=len(lines) > _HEADINGS_FROM, labelsize=7)
-    axes.spines["left"].set_visible(False)
 
 
 def _told(dot: Dot) -> str:

@@ -53,6 +53,12 @@ def add_mark(axes: Axes, transform: Transform, bounds: Bounds, *, key: str, text
     axes.add_artist(mark)
 
 
+def mark_row(axes: Axes, place: int, *, key: str, text: str) -> None:
+    """Put a mark as wide as the axes on one of their rows."""
+    bounds = (0, place - 0.5, 1, place + 0.5)
+    add_mark(axes, axes.get_yaxis_transform(), bounds, key=key, text=text)
+
+
 def placed_marks(figure: Figure) -> tuple[PlacedMark, ...]:
     """All marks of a figure that was laid out, panel by panel in their order."""
     back = figure.transFigure.inverted()

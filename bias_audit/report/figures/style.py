@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec
 
@@ -111,6 +111,18 @@ def settings() -> Any:  # matplotlib types the keys as one huge Literal
 def shortened(label: str, most: int = 28) -> str:
     """A label that fits; the tables hold it in full."""
     return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def name_rows(axes: Axes, labels: Sequence[str], size: float) -> None:
+    """Labels at the left of rows, without ticks and frame; the first row is at the top."""
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def dotted_line(axes: Axes, value: float) -> None:
+    """Where a horizontal axis has chance, or no difference."""
+    axes.axvline(value, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
 def grid_lines(axes: Axes, axis: str) -> None:

@@ -16,6 +16,7 @@ from bias_audit.report.page import (
     parts,
     text_columns,
 )
+from bias_audit.report.sections.verdicts import tally
 from bias_audit.results.selftest import Outcome, Scale, SelfTest, SelfTestPart, SelfTestRow
 from bias_audit.shapes.printed import count, counted, decimal, percent_interval
 from bias_audit.shapes.tables import Table
@@ -46,7 +47,7 @@ def selftest(found: SelfTest) -> SelfTestView:
     outcomes = [row.outcome for row in found.rows]
     rows = tuple(map(_row, found.rows))
     return SelfTestView(
-        counts=", ".join(f"{n} {name}" for name in SHAPES if (n := outcomes.count(name))),
+        counts=tally(outcomes, SHAPES),
         warning=_warning(found.not_ok),
         facts=(
             Fact("Version", (f"{found.mode}, seed {found.seed}",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,7 @@ from bias_audit.shapes.printed import (
 )
 from bias_audit.shapes.tables import Table
 
-SHAPES: Final[dict[Outcome, str]] = {
+SHAPES: Final[dict[str, str]] = {
     "PASS": "\N{BLACK CIRCLE}",
     "FAIL": "\N{BLACK SQUARE}",
     "INCONCLUSIVE": "\N{WHITE DIAMOND}",
@@ -68,9 +69,13 @@ class VerdictsView:
 
 def verdicts(result: AuditResult) -> VerdictsView:
     """Put the verdicts together, in the order of the config."""
-    outcomes = [verdict.outcome for verdict in result.verdicts]
-    told = (f"{n} {outcome}" for outcome in SHAPES if (n := outcomes.count(outcome)))
-    return VerdictsView(tuple(map(_row, result.verdicts)), ", ".join(told))
+    counts = tally([verdict.outcome for verdict in result.verdicts])
+    return VerdictsView(tuple(map(_row, result.verdicts)), counts)
+
+
+def tally(outcomes: Sequence[str], order: Iterable[str] = SHAPES) -> str:
+    """Such as "3 PASS, 1 FAIL"; empty without any."""
+    return ", ".join(f"{n} {outcome}" for outcome in order if (n := outcomes.count(outcome)))
 
 
 def _row(verdict: Verdict) -> VerdictView:
@@ -81,8 +86,15 @@ def _row(verdict: Verdict) -> VerdictView:
         backbone=verdict.backbone,
         outcome=verdict.outcome,
         shape=SHAPES[verdict.outcome],
-        claim=_claim(criterion),
-        margin=_margin(criterion),
+        claim=claim(
+            criterion.of,
+            criterion.quantity,
+            criterion.target,
+            criterion.layer,
+            criterion.margin,
+            groups=criterion.groups.values() if criterion.groups else (),
+        ),
+        margin=_margin(criterion.margin),
         measured=_measured(criterion, deciding),
         where=_where(deciding),
         reason=sentence(verdict.reason),
@@ -91,19 +103,24 @@ def _row(verdict: Verdict) -> VerdictView:
     )
 
 
-def _claim(criterion: Criterion) -> str:
-    lift = "lift of " if criterion.of == "lift" else ""
+def claim(
+    of: str,
+    quantity: str,
+    target: str,
+    layer: str,
+    margin: tuple[float | None, float | None],
+    *,
+    groups: Iterable[str] = (),
+) -> str:
+    """What is to be shown, such as "lift of recall of age at the last layer: at most 0.1"."""
+    lift = "lift of " if of == "lift" else ""
     layers = {"every": "every layer", "best": "the best layer", "last": "the last layer"}
-    where = layers.get(criterion.layer, criterion.layer)
-    groups = ", ".join(criterion.groups.values()) if criterion.groups else ""
-    among = f", {groups}" if groups else ""
-    return (
-        f"{lift}{criterion.quantity} of {criterion.target} at {where}{among}: {_margin(criterion)}"
-    )
+    where = ", ".join((layers.get(layer, layer), *groups))
+    return f"{lift}{quantity} of {target} at {where}: {_margin(margin)}"
 
 
-def _margin(criterion: Criterion) -> str:
-    lowest, highest = criterion.margin
+def _margin(margin: tuple[float | None, float | None]) -> str:
+    lowest, highest = margin
     if lowest is None:
         return f"at most {highest:g}"
     return f"at least {lowest:g}" if highest is None else f"within {lowest:g} and {highest:g}"

@@ -11,18 +11,31 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.marks import mark_row
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.figures.style import (
     CONTROL,
     INK,
     WIDTH,
     Palette,
+    dotted_line,
     grid_lines,
+    name_rows,
     shortened,
     styled,
 )
-from bias_audit.report.page import Drawn, Fold, Prose, Section, Tabled, bullets, paragraphs, parts
+from bias_audit.report.page import (
+    Drawn,
+    Fold,
+    Prose,
+    Section,
+    Tabled,
+    bullets,
+    number_columns,
+    paragraphs,
+    parts,
+    text_columns,
+)
 from bias_audit.report.zoo.curves import Question
 from bias_audit.results.history.reading import History, Point
 from bias_audit.shapes.printed import (
@@ -35,7 +48,7 @@ from bias_audit.shapes.printed import (
     told,
 )
 from bias_audit.shapes.shape import Rows, estimate_cells
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 from bias_audit.statistics.comparison import Standing, groups_alike, standings
 from bias_audit.statistics.estimate import Estimate
 
@@ -183,15 +196,14 @@ def _table(question: Question, found: _Ranked) -> Table:
             f"{question.metric} of {question.title}, with {coverage(estimates) or 'intervals'}"
         ),
         columns=(
-            Column("backbone"),
-            Column("ranks left open", numeric=True),
-            Column("groups"),
-            Column("highest over the layers", numeric=True),
-            Column("at layer"),
-            Column("lift", numeric=True),
-            Column("over"),
-            Column("last layer", numeric=True),
-            Column("ranks left open at the last layer", numeric=True),
+            *text_columns("backbone"),
+            *number_columns("ranks left open"),
+            *text_columns("groups"),
+            *number_columns("highest over the layers"),
+            *text_columns("at layer"),
+            *number_columns("lift"),
+            *text_columns("over"),
+            *number_columns("last layer", "ranks left open at the last layer"),
         ),
         rows=tuple(rows),
     )
@@ -247,11 +259,9 @@ def standing_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure
         _draw(axes, place, row, colour)
     chance = rows[0].highest.chance
     if chance is not None:
-        axes.axvline(chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        dotted_line(axes, chance)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [shortened(row.label, 36) for row in rows], fontsize=7.5)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    name_rows(axes, [shortened(row.label, 36) for row in rows], 7.5)
     ranks = axes.secondary_yaxis("right")
     ranks.set_yticks(range(len(rows)), [row.ranks for row in rows], fontsize=7)
     ranks.tick_params(length=0)
@@ -278,8 +288,7 @@ def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
         f"{signed_interval(row.highest.lift_estimate)}; last layer: "
         f"{interval(row.last.estimate)}; ranks left open: {row.ranks}"
     )
-    bounds = (0, place - 0.5, 1, place + 0.5)
-    add_mark(axes, axes.get_yaxis_transform(), bounds, key=row.label, text=text)
+    mark_row(axes, place, key=row.label, text=text)
 
 
 def _dot(axes: Axes, y: float, estimate: Estimate, colour: str, *, is_filled: bool) -> None:
