@@ -26,12 +26,7 @@ _SHORT, _ID = 16, 12
 
 
 def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = "") -> Page:
-    """Turn results into text and figures, which are drawn when they are asked for.
-
-    Args:
-        result: What the audit found.
-        folder: The run folder, for the arrays that figures draw; None: no figure is drawn.
-        audit_sha256: Of `audit.json`; empty where it is not known.
+    """Turn results into text and figures, drawn when asked for; without a run folder, into text.
 
     Raises:
         ValueError: Parts of the result do not belong together.

@@ -231,11 +231,7 @@ _FIXED = (
 
 
 def glossary(*sections: object) -> tuple[Fact, ...]:
-    """The terms that any text of these sections uses, each with its meaning.
-
-    Args:
-        sections: Views, as nested dataclasses, tuples and strings.
-    """
+    """The terms that any text of these sections uses, each with its meaning."""
     text = "\n".join((_FIXED, *(text for section in sections for text in texts(section))))
     return tuple(Fact(term.name, (term.meaning,)) for term in TERMS if term.occurs_in(text))
 

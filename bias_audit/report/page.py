@@ -305,12 +305,7 @@ def maybe(table: Table | None, *, otherwise: str = "") -> tuple[Part, ...]:
 
 
 def html(page: Page, *, medium: Medium = "screen") -> str:
-    """Fill the templates.
-
-    Args:
-        page: What to print.
-        medium: "screen" folds long tables away; "paper" prints them open, or an excerpt.
-    """
+    """Fill the templates; the screen folds long tables away, paper prints them or an excerpt."""
     return (
         template_engine()
         .get_template("page.html")

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from bias_audit.errors import OutputError
-from bias_audit.report.print_fonts import BUNDLED, SCHEME, PrintFonts
+from bias_audit.report.fonts import BUNDLED, SCHEME, PrintFonts
 
 DATA_NAME: Final = "audit.json"
 DATA_DESCRIPTION: Final = "The results that this report prints, as bias-audit wrote them"
@@ -145,10 +145,6 @@ def _finish(document: object, pdf: Any) -> None:  # noqa: ARG001  WeasyPrint's s
 
     Running heads and page numbers become artifacts (ISO 32000-1, 14.8.2.2), since WeasyPrint tags
     them as text but leaves them out of the structure; headings of tables get their scope.
-
-    Args:
-        document: As laid out.
-        pdf: A `pydyf.PDF`, changed in place.
     """
     objects: list[Any] = [entry for entry in pdf.objects if isinstance(entry, dict)]
     by_reference = {entry.reference: entry for entry in objects}

@@ -137,11 +137,11 @@ def test_pictures_of_few_colours_are_exact_and_smooth_ones_close() -> None:
 
 def test_an_attribute_has_one_colour_and_marker_everywhere() -> None:
     palette = Palette(("age", "race", "gender"))
-    looks = [(palette.colour(n), palette.marker(n)) for n in (*palette.attributes, "age and race")]
+    looks = [palette.look(name) for name in (*palette.attributes, "age and race")]
     assert len(set(looks)) == 4
     assert palette.colour("intersection", 0) == palette.colour("age and race", 5)
     assert palette.colour("race", 0) == COLOURS[1]
-    assert palette.marker("race", 0) == MARKERS[1]
+    assert palette.look("race", 0).marker == MARKERS[1]
     assert Palette().colour("race", 3) == COLOURS[3]
 
 

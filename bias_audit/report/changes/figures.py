@@ -22,10 +22,6 @@ def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[Part]:
     """One figure per quantity of curves, the lifts of the first, and one per quantity of groups.
 
     The first is open; the others are folded away.
-
-    Args:
-        changes: Of one backbone.
-        anchor: Begins the anchors.
     """
     curves = [change for change in changes if change.group is None]
     kinds = dict.fromkeys((change.quantity, change.of) for change in curves)

@@ -62,12 +62,7 @@ class Panel:
 
 @styled
 def forest(panels: Sequence[Panel], *, axis: str) -> Figure:
-    """Draw panels side by side; those with the same labels share them.
-
-    Args:
-        panels: Each with as many rows as the others, if there are several.
-        axis: Name of the differences.
-    """
+    """Draw panels with as many rows as each other; those with the same labels share them."""
     n_columns = min(len(panels), _MOST_COLUMNS)
     n_lines = math.ceil(len(panels) / n_columns)
     tallest = max(len(panel.rows) for panel in panels)

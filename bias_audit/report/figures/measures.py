@@ -73,14 +73,7 @@ def measures(
 def dot_panels(
     panels: Sequence[Panel], labels: Sequence[str], *, columns: int, faint: Sequence[bool] = ()
 ) -> Figure:
-    """Draw panels in rows, the names of the dots at the left of each.
-
-    Args:
-        panels: Each with as many estimates as there are labels.
-        labels: Of the rows, from top to bottom.
-        columns: Panels side by side.
-        faint: Rows that are drawn hollow; none if not given.
-    """
+    """Draw panels in rows, the names of the dots at the left of each; faint ones are hollow."""
     n_rows = -(-len(panels) // columns)
     height = (_PITCH * (len(labels) + 1) + 0.5) * n_rows
     figure = Figure(figsize=(WIDTH, height), layout="constrained")

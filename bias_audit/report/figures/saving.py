@@ -96,14 +96,7 @@ class FigureView:
 def saved(
     figure: Figure, *, form: Form, metadata: Mapping[str, Any], more: Mapping[str, Any]
 ) -> bytes:
-    """Write a figure under the report's settings.
-
-    Args:
-        figure: What to write.
-        form: Of the file.
-        metadata: As matplotlib takes them.
-        more: Settings besides those of the report.
-    """
+    """Write a figure under the report's settings, and some more."""
     buffer = io.BytesIO()
     with mpl.rc_context(settings() | dict(more)), warnings.catch_warnings():
         # What no font has is kept below, in one sentence for the whole report.
@@ -137,13 +130,9 @@ def _laid_out(figure: Figure, form: Form) -> Iterator[None]:
 
 
 def data_uri(figure: Figure, *, form: Literal["svg", "png"]) -> str:
-    """Write a figure as a `data:` URI.
+    """Write a figure as a `data:` URI: "svg" for lines, its text as outlines; "png" for maps.
 
     The bytes depend on the figure alone: no date, no random identifiers.
-
-    Args:
-        figure: What to write.
-        form: "svg" for lines, its text as outlines; "png" for maps.
     """
     metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
     mime, content = "image/svg+xml", saved(figure, form=form, metadata=metadata, more={})
@@ -165,12 +154,6 @@ def inline_svg(figure: Figure, *, anchor: str, alt: str, heading: str) -> Markup
 
     Its own text and marks are for readers who see it; `alt` is for those who do not. Marks carry
     their numbers as a `title`, which browsers show without any script.
-
-    Args:
-        figure: What to draw.
-        anchor: Begins every identifier, which makes them unique on a page.
-        alt: What the figure shows.
-        heading: What the keys of its marks are: "layer", or the attributes of the groups.
     """
     # Text stays text: browsers have the scripts that the font lacks.
     drawn = saved(figure, form="svg", metadata={"Date": None}, more={"svg.fonttype": "none"})

@@ -59,6 +59,14 @@ _CHANGED: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Look:
+    """Colour and marker of an attribute, which tells them apart in print without colours."""
+
+    colour: str = COLOURS[0]
+    marker: str = MARKERS[0]
+
+
+@dataclass(frozen=True)
 class Palette:
     """One colour and marker per attribute, the same in every figure of a report."""
 
@@ -80,11 +88,12 @@ class Palette:
 
     def colour(self, target: str, otherwise: int = 0) -> str:
         """Of lines, marks and their names."""
-        return COLOURS[self.number(target, otherwise) % len(COLOURS)]
+        return self.look(target, otherwise).colour
 
-    def marker(self, target: str, otherwise: int = 0) -> str:
-        """Tells attributes apart in print without colours."""
-        return MARKERS[self.number(target, otherwise) % len(MARKERS)]
+    def look(self, target: str, otherwise: int = 0) -> Look:
+        """Of lines and marks."""
+        place = self.number(target, otherwise)
+        return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
 
 
 PLAIN: Final = Palette()

@@ -25,6 +25,7 @@ from bias_audit.report.figures.map_sheet import (
     draw_group,
     draw_label,
     mark_tile,
+    sheet_axes,
     wrapped,
 )
 from bias_audit.report.figures.style import INK, PLAIN, Palette, shortened, styled
@@ -90,16 +91,10 @@ def unit_map(
     width = max(width, 4.6)
     levels = max(map(len, sheet.column_names), default=0)
     head = 0.022 * _sizes(block.groups)[1] * (0.8 + 1.5 * levels)
-    foot = FOOT
-    body = tile * sheet.n_rows * _STEP_Y
+    size = sheet.n_columns * STEP_X, sheet.n_rows * _STEP_Y
     dots = _COARSE if len(block.groups) > _MANY else None
-    figure = Figure(figsize=(width, head + body + foot), dpi=dots)
-    area = (left / width, foot / (head + body + foot))
-    size = (tile * sheet.n_columns * STEP_X / width, body / (head + body + foot))
-    axes = figure.add_axes((*area, *size))
-    axes.set_axis_off()
-    axes.set_xlim(0, sheet.n_columns * STEP_X)
-    axes.set_ylim(sheet.n_rows * _STEP_Y, 0)
+    figure = Figure(figsize=(width, head + tile * size[1] + FOOT), dpi=dots)
+    axes = sheet_axes(figure, left=left, top=head, size=size, tile=tile)
     scale = Normalize(-block.limit, block.limit)
     for entry in sheet.tiles:
         _draw_tile(axes, entry, block, rasters, scale)
@@ -187,9 +182,7 @@ def _runs(names: Sequence[tuple[str, ...]]) -> list[tuple[int, int, str]]:
 def _level_maps(block: UnitMap, rasters: npt.NDArray[Any]) -> Figure:
     """Draw the levels of every attribute in a band of their own, headed by what it explains.
 
-    Args:
-        block: Its groups have one level each.
-        rasters: Shape (n_groups, side, side), row 0 at the bottom.
+    Rasters have shape (n_groups, side, side), row 0 at the bottom.
     """
     shares = {entry.attribute: entry.share for entry in block.shares}
     bands = []

@@ -56,15 +56,7 @@ def chapter(
     palette: Palette,
     answers: tuple[str, ...],
 ) -> Section:
-    """One backbone; its figures are drawn when they are asked for.
-
-    Args:
-        subject: The backbone.
-        index: Its place in the audit.
-        folder: The run folder; None: figures are not drawn, for their text alone.
-        palette: Of the audit's attributes.
-        answers: What laws and standards the section answers.
-    """
+    """One backbone; its figures are drawn when asked for, and not at all without a run folder."""
     anchor, record = backbone_anchor(index), subject.backbone
     layers = [f"{layer.name}: {counted(layer.n_units, 'unit')}" for layer in record.layers]
     heading = "Layers audited, from input to output"

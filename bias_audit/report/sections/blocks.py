@@ -70,14 +70,7 @@ def shown_blocks(
     *,
     palette: Palette = PLAIN,
 ) -> tuple[Shown, ...]:
-    """All blocks of a section; their figures are drawn when they are asked for.
-
-    Args:
-        analyses: Of one backbone, or of all together.
-        anchor: Of the section.
-        folder: The run folder; None: figures are not drawn, for their text alone.
-        palette: Of the audit's attributes.
-    """
+    """All blocks of a section; without a run folder, their figures are text alone."""
     all_placed = placed_blocks(analyses, anchor)
     numbers = {id(analysis): number for number, analysis in enumerate(analyses)}
     listed = details((numbers[id(placed.analysis)], placed.block) for placed in all_placed)

@@ -47,12 +47,7 @@ class FindingsView:
 
 
 def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[FindingsView, ...]:
-    """All sentences of one section; analyses without any are left out.
-
-    Args:
-        analyses: Of one backbone, or of all together.
-        section: Anchor of the section about it.
-    """
+    """All sentences of a section, by its anchor; analyses without any are left out."""
     blocks = placed_blocks(analyses, section)
     shown = []
     for place, analysis in enumerate(analyses):

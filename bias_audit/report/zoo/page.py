@@ -75,12 +75,7 @@ def write_zoo_report(database: Path, to: Path, *, zoo: str | None = None) -> Pat
 
 
 def zoo_page(history: History, page: Path) -> Page:
-    """Turn a history into text and figures, which are drawn when they are asked for.
-
-    Args:
-        history: With at least one audit.
-        page: Where the page is written, for its links.
-    """
+    """Turn a history with an audit into text and figures, which are drawn when asked for."""
     links = Links(history.database.parent.resolve(), page.parent.resolve())
     asked = questions(history)
     colours, lines = palette(asked), lines_of(history)

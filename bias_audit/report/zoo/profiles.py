@@ -95,14 +95,7 @@ def _data(every: Sequence[Profile]) -> Rows:
 def profiles_figure(
     shown: Sequence[Profile], every: Sequence[Profile], *, metric: str, colour: str
 ) -> Figure:
-    """Draw a panel per backbone, before the range of all.
-
-    Args:
-        shown: Which get a panel; at least one.
-        every: All, for the range.
-        metric: Name of the vertical axis.
-        colour: Of the target.
-    """
+    """Draw a panel for each backbone shown, before the range of every one."""
     chance = shown[0].points[0].chance
     guessing = "" if chance is None else f"; dotted: chance, {guess(chance)}"
     bounds = [_bounds(profile) for profile in every]

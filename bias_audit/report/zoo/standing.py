@@ -244,13 +244,7 @@ def _data(found: Sequence[Dots]) -> Rows:
 
 @styled
 def standing_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure:
-    """Draw backbones from the highest value to the lowest.
-
-    Args:
-        rows: In that order; at least one.
-        metric: Name of the horizontal axis.
-        colour: Of the target.
-    """
+    """Draw backbones in the order given, from the highest value to the lowest."""
     pitch = 0.235 if len(rows) <= 30 else 0.17  # noqa: PLR2004
     figure = Figure(figsize=(WIDTH, pitch * (len(rows) + 1) + 0.62), layout="constrained")
     axes = figure.subplots()

@@ -179,14 +179,7 @@ def _data(shown: Sequence[Trend]) -> Rows:
 
 @styled
 def trends_figure(shown: Sequence[Trend], *, until: str, metric: str, colour: str) -> Figure:
-    """Draw a panel per backbone; a value holds until the next audit.
-
-    Args:
-        shown: At least one.
-        until: Date of the latest audit of all, where the axis ends.
-        metric: Name of the vertical axis.
-        colour: Of the target.
-    """
+    """Draw a panel per backbone; a value holds until the next audit, the last until the end."""
     begin = min(_moment(trend.steps[0].started) for trend in shown)
     end = _moment(until)
     margin = max(0.5, 0.05 * (end - begin))
