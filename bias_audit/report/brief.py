@@ -23,10 +23,7 @@ def brief(
 ) -> tuple[str, ...]:
     """At most ten lines, whatever the audit holds; what is cut says so.
 
-    Args:
-        result: What the audit found.
-        reports: The files written, HTML first.
-        folder: Of the run, named where no report was written.
+    The run folder is named where no report was written.
     """
     return (
         _heading(result),

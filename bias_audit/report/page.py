@@ -13,10 +13,9 @@ from typing import ClassVar, Literal
 from markupsafe import Markup
 
 import bias_audit
-from bias_audit.report.elements import BlockView, Fact, FigureView
+from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.resources import template_engine
-from bias_audit.report.sections.composition import Composition
-from bias_audit.shapes.tables import Table
+from bias_audit.shapes.tables import Cells, Column, Table
 
 Medium = Literal["screen", "paper"]
 
@@ -33,6 +32,21 @@ class Prose:
     """Words before it."""
     running: str = ""
     """For the foot of pages."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what it is."""
+
+    name: str
+    values: Cells
+    """One line each."""
+    is_code: bool = False
+    """Whether it is a digest, a command or another text to copy."""
+    tag: str = ""
+    """A word in a box behind the name."""
+    look: str = ""
+    """Classes of the values in the style sheet."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +93,26 @@ class Tabled:
 
 
 @dataclass(frozen=True)
+class CountRow:
+    """A row of intersections and their sum."""
+
+    levels: Cells
+    cells: tuple[tuple[str, bool], ...]
+    """Images of each intersection, and whether it has none."""
+    total: str
+
+
+@dataclass(frozen=True)
 class Counted:
     """Images of every group, in a table with headings over headings."""
 
     part: ClassVar[str] = "counted"
-    composition: Composition
+    caption: str
+    row_names: tuple[str, ...]
+    """Attributes that name the rows."""
+    headings: tuple[tuple[tuple[str, int], ...], ...]
+    """Rows of headings over the counts, coarse first, each with the columns that it spans."""
+    rows: tuple[CountRow, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +129,38 @@ class Shown:
     """A block of results, with its figure, notes and tables."""
 
     part: ClassVar[str] = "block"
-    block: BlockView
+    shape: str
+    anchor: str
+    title: str
+    analysis: str
+    """Title of the analysis it comes from."""
+    reading: tuple[str, ...]
+    """How to read it, in paragraphs."""
+    heading: str
+    """Over that; empty: a plain paragraph."""
+    in_short: str
+    """The same for paper."""
+    figure: FigureView | None
+    notes: tuple[str, ...]
+    tables: tuple[Table, ...]
+    is_open: bool = False
+    """Whether tables are shown unfolded."""
+    has_notes_first: bool = False
+    explains: bool = False
+    """Whether it is the first of its kind, and says how to read it."""
+    is_detail: bool = False
+    """Whether paper only lists it, because other blocks carry the message."""
+    is_drawn_on_paper: bool = True
+    """Whether its figure says more there than its table."""
+    new_notes: tuple[str, ...] = ()
+    """Notes that no block printed before it has."""
+    layer: str | None = None
+    """The one it is about; None where it is about several."""
+
+    @property
+    def n_rows(self) -> int:
+        """Of all its tables."""
+        return sum(len(table.rows) for table in self.tables)
 
 
 @dataclass(frozen=True)
@@ -229,6 +289,16 @@ def bullets(lines: Iterable[str], look: str = "") -> tuple[Items, ...]:
     return (Items(items, look),) if items else ()
 
 
+def text_columns(*labels: str) -> tuple[Column, ...]:
+    """Columns of words."""
+    return tuple(map(Column, labels))
+
+
+def number_columns(*labels: str) -> tuple[Column, ...]:
+    """Columns of numbers."""
+    return tuple(Column(label, numeric=True) for label in labels)
+
+
 def maybe(table: Table | None, *, otherwise: str = "") -> tuple[Part, ...]:
     """A table, or a sentence where there is none."""
     if table is not None:
@@ -237,12 +307,7 @@ def maybe(table: Table | None, *, otherwise: str = "") -> tuple[Part, ...]:
 
 
 def html(page: Page, *, medium: Medium = "screen") -> str:
-    """Fill the templates.
-
-    Args:
-        page: What to print.
-        medium: "screen" folds long tables away; "paper" prints them open, or an excerpt.
-    """
+    """Fill the templates; the screen folds long tables away, paper prints them or an excerpt."""
     return (
         template_engine()
         .get_template("page.html")

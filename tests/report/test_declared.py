@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from bias_audit.config.schema import Declarations
-from bias_audit.report.glossary import TERMS
+from bias_audit.report.glossary import TERMS, glossary
+from bias_audit.report.page import Part, Prose, Section, Tabled
 from bias_audit.report.references import ASKED, SECTIONS, TEXTS, labels
 from bias_audit.report.resources import template_folder
-from bias_audit.report.sections.asked import asked, state
-from bias_audit.report.sections.glossary import glossary
-from bias_audit.report.sections.not_measured import QUESTIONS, not_measured
-from bias_audit.report.sections.purpose import FIELDS, NOT_PROVIDED, purpose
+from bias_audit.report.sections.declared import FIELDS, NOT_PROVIDED, asked, purpose, state
+from bias_audit.report.sections.method import QUESTIONS, not_measured
+from bias_audit.report.sections.selftest import selftest_section
 from bias_audit.results.audit import AuditResult
+from bias_audit.results.selftest import SelfTest
 from tests.report.page import Page, read
 from tests.report.synthetic import criteria_of, declared, make_audit
 
@@ -92,6 +93,11 @@ def test_what_texts_ask_is_answered_where_the_map_says(page: Page) -> None:
     for key, heading in SECTIONS.items():
         if key not in {"cover", "selftest"}:  # a cover has no heading, this audit no self-test
             assert any(text.startswith(heading) for text in headings), key
+    tested = SelfTest(
+        mode="quick", seed=0, date="2026-11-21T06:06:43+00:00", seconds=1.0, versions={}, code="",
+        rows=(),
+    )  # fmt: skip
+    assert selftest_section(tested, ()).title == SECTIONS["selftest"]
 
 
 def test_sections_say_what_they_answer(page: Page) -> None:
@@ -140,21 +146,26 @@ def test_an_analysis_that_failed_on_one_backbone_is_not_filled_there(silent: Aud
     both = silent.model_copy(update={"subjects": (first, second)})
     entry = next(e for e in ASKED if e.analyses == ("linear_probe",))
     assert state(entry, Declarations(), both) == "filled; not measured on second"
-    assert f"{QUESTIONS['linear_probe']} (not computed on second)" in not_measured(both).gaps
+    assert f"{QUESTIONS['linear_probe']} (not computed on second)" in [*not_measured(both)]
 
 
 def test_versions_come_from_the_config_and_from_nowhere_else(
     silent: AuditResult, spoken: AuditResult
 ) -> None:
-    nothing, something = asked(silent), asked(spoken)
-    assert nothing.texts is None
-    assert nothing.without_version == ", ".join(text.name for text in TEXTS)
-    assert something.texts is not None
-    assert something.texts.rows == (
+    def versions(result: AuditResult) -> tuple[Part, ...]:
+        sections = (part for part in asked(result, ()).parts if isinstance(part, Section))
+        return next(section.parts for section in sections if section.anchor == "versions")
+
+    (unread,) = versions(silent)
+    assert isinstance(unread, Prose)
+    assert f"of {', '.join(text.name for text in TEXTS)}." in unread.text
+    read_ones, unread = versions(spoken)
+    assert isinstance(read_ones, Tabled) and isinstance(unread, Prose)
+    assert read_ones.table.rows == (
         ("Regulation (EU) 2024/1689", TEXT, "2024-07-12"),
         (TEXT, NOT_PROVIDED, NOT_PROVIDED),
     )
-    assert "EU AI Act" not in something.without_version
+    assert "EU AI Act" not in unread.text
 
 
 def test_what_this_tool_does_not_measure_is_said_plainly(page: Page) -> None:

@@ -11,9 +11,8 @@ import pytest
 
 from bias_audit.errors import OutputError
 from bias_audit.report.csv_text import csv_text
-from bias_audit.report.export import write_figure_data
 from bias_audit.report.render import render
-from bias_audit.report.sections.backbone import backbone
+from bias_audit.report.sections.blocks import backbone_anchor, shown_blocks, write_figure_data
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_array, read_audit
 from tests.report.synthetic import HOSTILE, make_audit
@@ -32,8 +31,11 @@ def test_every_figure_of_a_block_names_its_file_and_the_file_exists(
     folder = Path(shutil.copytree(two_backbones, tmp_path / "run"))
     result = read_audit(folder)
     files = _written(folder, result)
-    chapters = [backbone(s, place, folder) for place, s in enumerate(result.subjects)]
-    figures = [block for chapter in chapters for block in chapter.blocks if block.figure]
+    chapters = [
+        shown_blocks(s.analyses, backbone_anchor(place), folder)
+        for place, s in enumerate(result.subjects)
+    ]
+    figures = [block for chapter in chapters for block in chapter if block.figure]
     assert len(figures) > 20
     for block in figures:
         assert block.figure is not None

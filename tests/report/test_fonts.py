@@ -25,13 +25,12 @@ from bias_audit.config.font_files import read_font
 from bias_audit.errors import AuditError
 from bias_audit.groups import Attribute
 from bias_audit.report.figures import lettering as figures
-from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.figures.lettering import lettering
+from bias_audit.report.figures.saving import data_uri
 from bias_audit.report.figures.style import styled
+from bias_audit.report.fonts import PrintFonts, named, undrawn_warning
 from bias_audit.report.pdf import pdf
-from bias_audit.report.print_fonts import PrintFonts
 from bias_audit.report.render import render
-from bias_audit.report.undrawn import named, undrawn_warning
 from bias_audit.report.verifying.fonts import GlyphCheck, check_glyphs
 from bias_audit.report.verifying.opening import undrawn_characters
 from bias_audit.report.verifying.pages import PageReader

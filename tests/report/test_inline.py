@@ -16,12 +16,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bias_audit.errors import OutputError
-from bias_audit.report.elements import FigureView
 from bias_audit.report.figures.drawing import drawing_of
-from bias_audit.report.figures.inline import inline_svg
 from bias_audit.report.figures.marks import add_mark, placed_marks
-from bias_audit.report.figures.pictures import small_picture
+from bias_audit.report.figures.saving import FigureView, inline_svg
 from bias_audit.report.figures.style import COLOURS, MARKERS, Palette
+from bias_audit.report.figures.svg_reader import small_picture
 from bias_audit.report.figures.svg_text import number, path_data
 from bias_audit.report.resources import template_folder
 from bias_audit.shapes.catalog import shape_of
@@ -47,7 +46,7 @@ def _drawn(name: str, attributes: Any = HOSTILE) -> tuple[Any, Figure, Markup]:
 
 def test_a_figure_without_words_is_refused() -> None:
     with pytest.raises(OutputError, match="figure b-1: expected a text that tells what it shows"):
-        FigureView(draw=str, alt=" ", caption="c", anchor="b-1")
+        FigureView(None, list, alt=" ", caption="c", anchor="b-1", heading="layer")
 
 
 @pytest.mark.parametrize("name", ["group_table", "layer_curve", "unit_map", "confusions"])
@@ -138,11 +137,11 @@ def test_pictures_of_few_colours_are_exact_and_smooth_ones_close() -> None:
 
 def test_an_attribute_has_one_colour_and_marker_everywhere() -> None:
     palette = Palette(("age", "race", "gender"))
-    looks = [(palette.colour(n), palette.marker(n)) for n in (*palette.attributes, "age and race")]
+    looks = [palette.look(name) for name in (*palette.attributes, "age and race")]
     assert len(set(looks)) == 4
     assert palette.colour("intersection", 0) == palette.colour("age and race", 5)
     assert palette.colour("race", 0) == COLOURS[1]
-    assert palette.marker("race", 0) == MARKERS[1]
+    assert palette.look("race", 0).marker == MARKERS[1]
     assert Palette().colour("race", 3) == COLOURS[3]
 
 

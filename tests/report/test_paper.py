@@ -6,8 +6,7 @@ from pathlib import Path
 
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.page import html
-from bias_audit.report.sections.backbone import backbone
-from bias_audit.report.sections.paper import details, new_notes
+from bias_audit.report.sections.blocks import details, new_notes, shown_blocks
 from bias_audit.results.store import read_audit
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import SHAPE, GroupRow, GroupTable
@@ -85,7 +84,7 @@ def test_every_block_is_printed_or_listed_with_its_file(tmp_path: Path) -> None:
     result = read_audit(tmp_path)
     page = read(html(audit_page(result, None), medium="paper"))
     text = page.tags[0].text
-    for block in backbone(result.subjects[0], 0, None).blocks:
+    for block in shown_blocks(result.subjects[0].analyses, "backbone-0", None):
         assert block.title in text
         for table in block.tables:
             if not block.is_detail and table.is_long:

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bias_audit.report.figures.drawing import drawing_of
-from bias_audit.report.figures.encode import data_uri
+from bias_audit.report.figures.saving import data_uri
 from bias_audit.report.figures.style import PLAIN, settings
-from bias_audit.report.sections.settings import overrides, preprocessing
+from bias_audit.report.sections.backbone import overrides, preprocessing
 from bias_audit.results.store import read_array
 from bias_audit.shapes.catalog import shape_of, shapes
 from tests.report.synthetic import CONTROLS, HOSTILE, LARGE, SMALL, Made, make_audit

@@ -11,9 +11,8 @@ from urllib.parse import unquote
 import pytest
 
 from bias_audit.errors import OutputError
-from bias_audit.report.zoo.figures.trends import Step
 from bias_audit.report.zoo.page import write_zoo_report
-from bias_audit.report.zoo.trends import thinned
+from bias_audit.report.zoo.trends import Step, thinned
 from bias_audit.results.claims import overclaims
 from bias_audit.results.history.reading import read_history
 from bias_audit.results.history.recording import (

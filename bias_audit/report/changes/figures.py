@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from markupsafe import Markup
-from matplotlib.figure import Figure
-
 from bias_audit.report.changes.wording import quantity_named, told
-from bias_audit.report.csv_text import packed
-from bias_audit.report.elements import FigureView
-from bias_audit.report.figures.encode import data_uri
 from bias_audit.report.figures.forest import ForestRow, Panel, forest
-from bias_audit.report.figures.inline import inline_svg
+from bias_audit.report.figures.saving import FigureView
+from bias_audit.report.page import Drawn, Fold, Part, Section
 from bias_audit.results.differing.shapes import Change
 from bias_audit.shapes.printed import counted, sentence, signed_interval
 from bias_audit.shapes.shape import Rows
@@ -24,23 +18,10 @@ _MOST_ROWS: Final = 48
 """Groups in one figure."""
 
 
-@dataclass(frozen=True)
-class ChangeFigure:
-    """A figure and its heading."""
-
-    anchor: str
-    title: str
-    figure: FigureView
-    is_main: bool
-    """Whether it is open at first."""
-
-
-def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[ChangeFigure]:
+def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[Part]:
     """One figure per quantity of curves, the lifts of the first, and one per quantity of groups.
 
-    Args:
-        changes: Of one backbone.
-        anchor: Begins the anchors.
+    The first is open; the others are folded away.
     """
     curves = [change for change in changes if change.group is None]
     kinds = dict.fromkeys((change.quantity, change.of) for change in curves)
@@ -107,10 +88,8 @@ def _row(label: str, key: str, change: Change | None) -> ForestRow:
 
 def _figure(
     anchor: str, title: str, panels: tuple[Panel, ...], *, heading: str, is_main: bool
-) -> ChangeFigure:
+) -> Part:
     changes = [row.change for panel in panels for row in panel.rows if row.change is not None]
-    drawer = _Drawer(panels, anchor, heading)
-    alt = _alt(title, changes)
     level = changes[0].difference.level
     caption = (
         f"AFTER minus BEFORE. Thin line: {100 * level:g} % interval; thick: the "
@@ -118,14 +97,16 @@ def _figure(
         "An outcome is told by marker and colour."
     )
     figure = FigureView(
-        draw=drawer.source,
-        alt=alt,
+        make=partial(forest, panels, axis="difference, AFTER minus BEFORE (grey band: margin)"),
+        rows=partial(change_rows, changes),
+        alt=_alt(title, changes),
         caption=caption,
         anchor=anchor,
-        draw_inline=partial(drawer.inline, alt),
-        pack=drawer.packed,
+        heading=heading,
     )
-    return ChangeFigure(anchor, title, figure, is_main)
+    if is_main:
+        return Section(anchor, title, (Drawn(figure),))
+    return Fold(f"Figure: {title}", (Drawn(figure),))
 
 
 def _alt(title: str, changes: Sequence[Change]) -> str:
@@ -140,26 +121,7 @@ def _alt(title: str, changes: Sequence[Change]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Drawer:
-    panels: tuple[Panel, ...]
-    anchor: str
-    heading: str
-
-    def _figure(self) -> Figure:
-        return forest(self.panels, axis="difference, AFTER minus BEFORE (grey band: margin)")
-
-    def source(self) -> str:
-        return data_uri(self._figure(), form="svg")
-
-    def inline(self, alt: str) -> Markup:
-        return inline_svg(self._figure(), anchor=self.anchor, alt=alt, heading=self.heading)
-
-    def packed(self) -> str:
-        return packed(change_rows([row.change for p in self.panels for row in p.rows]))
-
-
-def change_rows(changes: Sequence[Change | None]) -> Rows:
+def change_rows(changes: Sequence[Change]) -> Rows:
     """The numbers behind changes, in full."""
     rows: Rows = [
         (
@@ -176,6 +138,5 @@ def change_rows(changes: Sequence[Change | None]) -> Rows:
             c.better, c.outcome, int(c.paired), int(c.identical),
         )
         for c in changes
-        if c is not None
     ]  # fmt: skip
     return rows

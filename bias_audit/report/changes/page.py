@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bias_audit.durations import written_date
 from bias_audit.files import write_text
 from bias_audit.report.changes.figures import change_figures
 from bias_audit.report.changes.wording import (
@@ -17,12 +18,10 @@ from bias_audit.report.changes.wording import (
     strongest,
     what,
 )
-from bias_audit.report.elements import Fact
 from bias_audit.report.page import (
     Choices,
-    Drawn,
+    Fact,
     Facts,
-    Fold,
     Page,
     Part,
     Picker,
@@ -32,15 +31,16 @@ from bias_audit.report.page import (
     bullets,
     html,
     maybe,
+    number_columns,
     paragraphs,
     parts,
+    text_columns,
 )
-from bias_audit.report.sections.cover import written_date
 from bias_audit.report.sections.verdicts import SHAPES
 from bias_audit.results.differing.shapes import AuditDiff, Change, RunReference
 from bias_audit.results.verdict import Outcome
 from bias_audit.shapes.printed import chance_of, count, decimal, interval, signed_interval
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 
 _MOST_IN_SUMMARY = 12
 
@@ -203,14 +203,12 @@ def _backbone(found: AuditDiff, name: str, index: int) -> Section:
     anchor = f"backbone-{index}"
     counts = {outcome: sum(c.outcome == outcome for c in own) for outcome in found.counts()}
     said = " ".join(c.text for c in found.conclusions if c.backbone == name)
-    figures = [*change_figures(own, anchor)]
     return Section(
         anchor,
         f"Backbone {name}",
         parts(
             Prose(f"{counts_told(counts)}. {said}"),
-            [Section(e.anchor, e.title, (Drawn(e.figure),)) for e in figures if e.is_main],
-            [Fold(f"Figure: {e.title}", (Drawn(e.figure),)) for e in figures if not e.is_main],
+            [*change_figures(own, anchor)],
             Section(
                 f"{anchor}-numbers",
                 "All numbers",
@@ -262,13 +260,8 @@ def _strongest(found: AuditDiff) -> Table | None:
     return Table(
         caption=f"What changed beyond chance and margin, the surest first{note}",
         columns=(
-            Column("number"),
-            Column("backbone"),
-            Column("outcome"),
-            Column("before", numeric=True),
-            Column("after", numeric=True),
-            Column("difference", numeric=True),
-            Column("adjusted p", numeric=True),
+            *text_columns("number", "backbone", "outcome"),
+            *number_columns("before", "after", "difference", "adjusted p"),
         ),
         rows=tuple(
             (
@@ -292,13 +285,7 @@ def _verdicts(found: AuditDiff) -> Table | None:
     entries = sorted(found.verdict_changes, key=lambda each: order.index(each.outcome))
     return Table(
         caption="Verdicts on the declared criteria",
-        columns=(
-            Column("criterion"),
-            Column("backbone"),
-            Column("before"),
-            Column("after"),
-            Column("change"),
-        ),
+        columns=text_columns("criterion", "backbone", "before", "after", "change"),
         rows=tuple(
             (
                 f"{v.criterion} ({v.target}, {v.layer})",
@@ -328,9 +315,8 @@ def _counts(found: AuditDiff, names: Sequence[str]) -> Table:
     return Table(
         caption="Numbers compared, by outcome",
         columns=(
-            Column("backbone"),
-            *(Column(f"{SYMBOLS[o]} {WORDS[o]}", numeric=True) for o in shown),
-            Column("all", numeric=True),
+            *text_columns("backbone"),
+            *number_columns(*(f"{SYMBOLS[o]} {WORDS[o]}" for o in shown), "all"),
         ),
         rows=tuple(rows),
     )
@@ -341,7 +327,7 @@ def _causes(found: AuditDiff) -> Table | None:
         return None
     return Table(
         caption="What differs between the audits",
-        columns=(Column("what"), Column("backbone"), Column("before -> after"), Column("weight")),
+        columns=text_columns("what", "backbone", "before -> after", "weight"),
         rows=tuple(
             (
                 cause.name,
@@ -367,17 +353,10 @@ def _table(caption: str, changes: Sequence[Change], *, of_groups: bool) -> Table
     return Table(
         caption=caption,
         columns=(
-            Column("quantity"),
-            Column("target"),
-            Column("layer"),
-            *((Column("group"),) if of_groups else ()),
-            Column("outcome"),
-            Column("before", numeric=True),
-            Column("after", numeric=True),
-            Column("difference", numeric=True),
-            Column("noise", numeric=True),
-            Column("adjusted p", numeric=True),
-            Column("compared"),
+            *text_columns("quantity", "target", "layer"),
+            *text_columns(*(("group",) if of_groups else ()), "outcome"),
+            *number_columns("before", "after", "difference", "noise", "adjusted p"),
+            *text_columns("compared"),
         ),
         rows=tuple(
             (
@@ -404,7 +383,7 @@ def _not_compared(found: AuditDiff) -> Table | None:
         return None
     return Table(
         caption="What has no counterpart",
-        columns=(Column("what"), Column("numbers", numeric=True), Column("why")),
+        columns=(*text_columns("what"), *number_columns("numbers"), *text_columns("why")),
         rows=tuple((e.what, count(e.count), e.reason) for e in found.not_compared),
     )
 
@@ -415,11 +394,8 @@ def _noise(found: AuditDiff) -> Table | None:
     return Table(
         caption="How much values move by refitting alone (standard deviation)",
         columns=(
-            Column("backbone"),
-            Column("quantity"),
-            Column("target"),
-            Column("before", numeric=True),
-            Column("after", numeric=True),
+            *text_columns("backbone", "quantity", "target"),
+            *number_columns("before", "after"),
         ),
         rows=tuple(
             (n.backbone, quantity_named(n.quantity), n.target, _sd(n.before), _sd(n.after))

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from bias_audit.config.schema import Declarations
+from bias_audit.report.sections.declared import tested
 from bias_audit.report.sections.method import limits
-from bias_audit.report.sections.purpose import tested
 from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.results.declared import declarations_of
 from bias_audit.shapes.group_table import GroupTable

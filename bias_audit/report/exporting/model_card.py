@@ -10,11 +10,10 @@ from typing import Any, Final
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment
 
+from bias_audit.durations import written_date
 from bias_audit.report.resources import template_engine
-from bias_audit.report.sections.cover import written_date
-from bias_audit.report.sections.method import limits
-from bias_audit.report.sections.not_measured import not_measured
-from bias_audit.report.sections.purpose import purpose
+from bias_audit.report.sections.declared import purpose
+from bias_audit.report.sections.method import limits, not_measured
 from bias_audit.report.sections.verdicts import verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve, best_point
@@ -68,7 +67,7 @@ def model_card(result: AuditResult, subject: SubjectResult) -> bytes:
             highest=rows,
             findings=[f.text for a in subject.analyses for f in a.findings if f.weight > 0],
             failed=[a.title for a in subject.analyses if a.status == "failed"],
-            gaps=not_measured(result).gaps,
+            gaps=list(not_measured(result)),
             limits=[s for entry in limits(result) for s in entry.sentences],
         )
     )

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.drawing import Drawing
-from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.marks import mark_row
 from bias_audit.report.figures.style import (
     CONTROL,
     INK,
@@ -51,9 +51,8 @@ def confusions(
     )  # fmt: skip
     labels = [shortened(" + ".join(entry.changed), 44) for entry in block.classes]
     for each, entry in enumerate(block.classes):
-        bounds = (0, each - 0.5, 1, each + 0.5)
         key = " + ".join(entry.changed)
-        add_mark(axes, axes.get_yaxis_transform(), bounds, key=key, text=_told(entry))
+        mark_row(axes, each, key=key, text=_told(entry))
     axes.set_yticks(place, labels)
     axes.set_ylim(len(place) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.marks import mark_row
 from bias_audit.report.figures.style import (
     COLOURS,
     CONTROL,
@@ -20,7 +19,9 @@ from bias_audit.report.figures.style import (
     MUTED,
     RULE,
     WIDTH,
+    dotted_line,
     grid_lines,
+    name_rows,
     shortened,
     styled,
 )
@@ -61,12 +62,7 @@ class Panel:
 
 @styled
 def forest(panels: Sequence[Panel], *, axis: str) -> Figure:
-    """Draw panels side by side; those with the same labels share them.
-
-    Args:
-        panels: Each with as many rows as the others, if there are several.
-        axis: Name of the differences.
-    """
+    """Draw panels with as many rows as each other; those with the same labels share them."""
     n_columns = min(len(panels), _MOST_COLUMNS)
     n_lines = math.ceil(len(panels) / n_columns)
     tallest = max(len(panel.rows) for panel in panels)
@@ -97,7 +93,7 @@ def _outcome(row: ForestRow) -> ChangeOutcome | None:
 def _draw(axes: Axes, panel: Panel, size: float) -> None:
     grid_lines(axes, "x")
     _draw_bands(axes, panel)
-    axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    dotted_line(axes, 0)
     for outcome, (colour, marker) in _LOOKS.items():
         rows = [(place, row.change) for place, row in enumerate(panel.rows) if row.change]
         _draw_alike([entry for entry in rows if entry[1].outcome == outcome], axes, colour)
@@ -116,13 +112,9 @@ def _draw(axes: Axes, panel: Panel, size: float) -> None:
                 0, place, "not compared", va="center", ha="center", fontsize=size - 1,
                 color=MUTED, style="italic",
             )  # fmt: skip
-        bounds = (0, place - 0.5, 1, place + 0.5)
-        add_mark(axes, axes.get_yaxis_transform(), bounds, key=row.key, text=row.text)
-    labels = [shortened(row.label, 40) for row in panel.rows]
-    axes.set_yticks(np.arange(len(labels)), labels, fontsize=size)
-    axes.tick_params(axis="y", length=0)
+        mark_row(axes, place, key=row.key, text=row.text)
+    name_rows(axes, [shortened(row.label, 40) for row in panel.rows], size)
     axes.tick_params(axis="x", labelsize=7)
-    axes.spines["left"].set_visible(False)
     axes.set_title(shortened(panel.title, 34), fontsize=8.5, loc="left", pad=3)
 
 

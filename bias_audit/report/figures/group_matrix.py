@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 
 from bias_audit.groups import Group
 from bias_audit.report.figures.drawing import Drawing
-from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.marks import add_mark, mark_row
 from bias_audit.report.figures.style import MUTED, ON_MAP, PLAIN, WIDTH, Palette, shortened, styled
 from bias_audit.shapes.group_matrix import GroupMatrix, matrix_of, tree_of
 from bias_audit.shapes.printed import count, decimal, told
@@ -89,8 +89,7 @@ def _mark(axes: Axes, block: GroupMatrix, arrays: Arrays) -> None:
             ends = int(np.nanargmin(row)), int(np.nanargmax(row))
             low, high = (f"{labels[end]}, {_value(block, arrays, place, end)}" for end in ends)
             text = f"lowest: {low}; highest: {high}"
-        bounds = (0, place - 0.5, 1, place + 0.5)
-        add_mark(axes, axes.get_yaxis_transform(), bounds, key=label, text=text)
+        mark_row(axes, place, key=label, text=text)
 
 
 def _value(block: GroupMatrix, arrays: Arrays, row: int, column: int) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from bias_audit.report.figures.dot_plot import Dot, Look, dot_plot
 from bias_audit.report.figures.drawing import Drawing
+from bias_audit.report.figures.group_table import Dot, dot_plot
 from bias_audit.report.figures.style import PLAIN, Palette, styled
 from bias_audit.shapes.group_profiles import GroupProfiles
 from bias_audit.shapes.shape import Arrays
@@ -24,8 +24,7 @@ def group_profiles(
     dots = [Dot(row.group, row.n, row.deviation, row.reason) for row in block.rows]
     names = {name for row in block.rows for name, _ in row.group.levels}
     target = next(iter(names)) if len(names) == 1 else "several attributes"
-    look = Look(palette.colour(target), palette.marker(target))
-    return dot_plot(dots, metric=AXIS, chance=None, look=look)
+    return dot_plot(dots, metric=AXIS, chance=None, look=palette.look(target))
 
 
 DRAWING = Drawing(

@@ -22,6 +22,7 @@ from bias_audit.report.figures.style import (
     MUTED,
     PLAIN,
     WIDTH,
+    Look,
     Palette,
     grid_lines,
     shortened,
@@ -50,16 +51,6 @@ _CONTROL_STYLES: Final = (
     ("+", (0, (8, 2))),
 )
 """Marker and dashes of each control, so that grey lines are told apart without colour."""
-
-
-@dataclass(frozen=True)
-class _Look:
-    colour: str
-    marker: str
-
-    @classmethod
-    def of(cls, palette: Palette, target: str, otherwise: int) -> _Look:
-        return cls(palette.colour(target, otherwise), palette.marker(target, otherwise))
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ def layer_curve(
     controls = {name: number for number, name in enumerate(control_names(block))}
     for axes, curve in zip(panels, measured, strict=True):
         _draw_controls(axes, curve, layers, controls)
-        look = _Look.of(palette, curve.target, order[curve.target])
+        look = palette.look(curve.target, order[curve.target])
         _draw_estimate(axes, curve, layers, look)
         _mark(axes, curve, layers)
         _finish(axes, block.chance.get(curve.target))
@@ -138,7 +129,7 @@ def _points(curve: Curve, layers: Sequence[str]) -> list[CurvePoint | None]:
     return [by_layer.get(layer) for layer in layers]
 
 
-def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], look: _Look) -> None:
+def _draw_estimate(axes: Axes, curve: Curve, layers: Sequence[str], look: Look) -> None:
     x = np.arange(len(layers))
     colour = look.colour
     points = _points(curve, layers)

@@ -17,7 +17,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
 from bias_audit.config.font_files import FontFile
-from bias_audit.report.print_fonts import bundled_file
+from bias_audit.report.fonts import bundled_file
 
 _FAMILY: Final = "DejaVu Sans"
 """Of matplotlib's own files, wherever it runs."""

@@ -60,10 +60,7 @@ class BandedSheet:
 def banded(bands: Sequence[Band], *, most_columns: int, room: float) -> BandedSheet:
     """Lay bands out below each other, each wrapped evenly to as many rows as it needs.
 
-    Args:
-        bands: With at least one tile each.
-        most_columns: Tiles side by side.
-        room: Above each tile for its label, in tile sides.
+    Above each tile is room for its label, in tile sides.
     """
     tiles: list[Placed] = []
     headings: list[tuple[float, str]] = []
@@ -124,16 +121,7 @@ def draw_group(
     size: float,
     without: str = "no\nimages",
 ) -> None:
-    """One map as a tile of side 1 in its frame.
-
-    Args:
-        axes: In units of tile sides.
-        placed: Where.
-        raster: Row 0 at the bottom; None for a blank tile.
-        scale: Of the colours.
-        size: Of the text on a blank tile.
-        without: That text.
-    """
+    """One map, row 0 at the bottom, as a tile of side 1 in its frame; or none, but words."""
     left, top = placed.left, placed.top
     if raster is None:
         axes.text(

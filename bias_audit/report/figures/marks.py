@@ -40,17 +40,15 @@ class PlacedMark:
 
 
 def add_mark(axes: Axes, transform: Transform, bounds: Bounds, *, key: str, text: str) -> None:
-    """Put a mark on axes.
-
-    Args:
-        axes: What it belongs to.
-        transform: Of the bounds, such as `axes.transData`.
-        bounds: Left, lower, right, upper.
-        key: The layer or group.
-        text: Its estimate with interval and n, or why there is none.
-    """
+    """Put a mark on axes: the layer or group it stands for, and its numbers in words."""
     mark = Mark(bounds, transform, key=" ".join(key.split()), text=text)
     axes.add_artist(mark)
+
+
+def mark_row(axes: Axes, place: int, *, key: str, text: str) -> None:
+    """Put a mark as wide as the axes on one of their rows."""
+    bounds = (0, place - 0.5, 1, place + 0.5)
+    add_mark(axes, axes.get_yaxis_transform(), bounds, key=key, text=text)
 
 
 def placed_marks(figure: Figure) -> tuple[PlacedMark, ...]:

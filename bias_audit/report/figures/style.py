@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec
 
@@ -59,6 +59,14 @@ _CHANGED: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Look:
+    """Colour and marker of an attribute, which tells them apart in print without colours."""
+
+    colour: str = COLOURS[0]
+    marker: str = MARKERS[0]
+
+
+@dataclass(frozen=True)
 class Palette:
     """One colour and marker per attribute, the same in every figure of a report."""
 
@@ -80,11 +88,12 @@ class Palette:
 
     def colour(self, target: str, otherwise: int = 0) -> str:
         """Of lines, marks and their names."""
-        return COLOURS[self.number(target, otherwise) % len(COLOURS)]
+        return self.look(target, otherwise).colour
 
-    def marker(self, target: str, otherwise: int = 0) -> str:
-        """Tells attributes apart in print without colours."""
-        return MARKERS[self.number(target, otherwise) % len(MARKERS)]
+    def look(self, target: str, otherwise: int = 0) -> Look:
+        """Of lines and marks."""
+        place = self.number(target, otherwise)
+        return Look(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
 
 
 PLAIN: Final = Palette()
@@ -111,6 +120,18 @@ def settings() -> Any:  # matplotlib types the keys as one huge Literal
 def shortened(label: str, most: int = 28) -> str:
     """A label that fits; the tables hold it in full."""
     return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def name_rows(axes: Axes, labels: Sequence[str], size: float) -> None:
+    """Labels at the left of rows, without ticks and frame; the first row is at the top."""
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def dotted_line(axes: Axes, value: float) -> None:
+    """Where a horizontal axis has chance, or no difference."""
+    axes.axvline(value, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
 def grid_lines(axes: Axes, axis: str) -> None:

@@ -14,24 +14,29 @@ from matplotlib.figure import Figure
 
 from bias_audit.groups import Group
 from bias_audit.report.figures.drawing import Drawing
-from bias_audit.report.figures.level_maps import AXIS, level_maps
 from bias_audit.report.figures.map_sheet import (
     FOOT,
     STEP_X,
+    Band,
     Placed,
+    banded,
+    banded_figure,
     colour_bar,
     draw_group,
     draw_label,
     mark_tile,
+    sheet_axes,
     wrapped,
 )
 from bias_audit.report.figures.style import INK, PLAIN, Palette, shortened, styled
 from bias_audit.report.grid import Grid, column_choices, grid_by_columns
-from bias_audit.shapes.printed import count
+from bias_audit.shapes.printed import count, percent_interval
 from bias_audit.shapes.shape import Arrays
 from bias_audit.shapes.tables import group_heading
 from bias_audit.shapes.unit_map import UnitMap, rasters_of
 
+_AXIS: Final = "mean activation, less the average over groups"
+_ROOM, _SMALL = 0.31, 8.0
 _STEP_Y: Final = 1.26
 """Distance of tiles down, in tile sides: room for a line of text."""
 _FEW = 40
@@ -76,7 +81,7 @@ def unit_map(
     """
     rasters = rasters_of(block, arrays)
     if all(len(group.levels) == 1 for group in block.groups):
-        return level_maps(block, rasters)
+        return _level_maps(block, rasters)
     sheet = _sheet(block.groups)
     many = len(block.groups) > _FEW
     width = 9.6 if many else 7.6
@@ -86,22 +91,16 @@ def unit_map(
     width = max(width, 4.6)
     levels = max(map(len, sheet.column_names), default=0)
     head = 0.022 * _sizes(block.groups)[1] * (0.8 + 1.5 * levels)
-    foot = FOOT
-    body = tile * sheet.n_rows * _STEP_Y
+    size = sheet.n_columns * STEP_X, sheet.n_rows * _STEP_Y
     dots = _COARSE if len(block.groups) > _MANY else None
-    figure = Figure(figsize=(width, head + body + foot), dpi=dots)
-    area = (left / width, foot / (head + body + foot))
-    size = (tile * sheet.n_columns * STEP_X / width, body / (head + body + foot))
-    axes = figure.add_axes((*area, *size))
-    axes.set_axis_off()
-    axes.set_xlim(0, sheet.n_columns * STEP_X)
-    axes.set_ylim(sheet.n_rows * _STEP_Y, 0)
+    figure = Figure(figsize=(width, head + tile * size[1] + FOOT), dpi=dots)
+    axes = sheet_axes(figure, left=left, top=head, size=size, tile=tile)
     scale = Normalize(-block.limit, block.limit)
     for entry in sheet.tiles:
         _draw_tile(axes, entry, block, rasters, scale)
     _name_rows_and_columns(axes, sheet, tile, _sizes(block.groups)[1])
     exceeds = bool(np.nanmax(np.abs(rasters)) > block.limit * (1 + 1e-6))
-    colour_bar(figure, scale, AXIS, exceeds=exceeds)
+    colour_bar(figure, scale, _AXIS, exceeds=exceeds)
     return figure
 
 
@@ -178,6 +177,35 @@ def _runs(names: Sequence[tuple[str, ...]]) -> list[tuple[int, int, str]]:
         else:
             runs.append((place, place, name[-1]))
     return runs
+
+
+def _level_maps(block: UnitMap, rasters: npt.NDArray[Any]) -> Figure:
+    """Draw the levels of every attribute in a band of their own, headed by what it explains.
+
+    Rasters have shape (n_groups, side, side), row 0 at the bottom.
+    """
+    shares = {entry.attribute: entry.share for entry in block.shares}
+    bands = []
+    for name in dict.fromkeys(group.levels[0][0] for group in block.groups):
+        places = [i for i, group in enumerate(block.groups) if group.levels[0][0] == name]
+        heading = shortened(name, 40)
+        if name in shares:
+            heading += f": explains {percent_interval(shares[name])} of the differences"
+        bands.append(Band(heading, tuple(places)))
+    sheet = banded(bands, most_columns=5, room=_ROOM)
+    figure, axes = banded_figure(sheet)
+    scale = Normalize(-block.limit, block.limit)
+    for placed in sheet.tiles:
+        n = block.counts[placed.index]
+        raster = rasters[placed.index] if n else None
+        draw_group(axes, placed, raster, scale, size=_SMALL)
+        name = wrapped(block.groups[placed.index].label, 18)
+        draw_label(axes, placed, f"{name}\nn {count(n)}" if n else name, size=_SMALL)
+        text = f"n = {count(n)}" if n else "no images"
+        mark_tile(axes, placed, key=block.groups[placed.index].label, text=text)
+    exceeds = bool(np.nanmax(np.abs(rasters)) > block.limit * (1 + 1e-6))
+    colour_bar(figure, scale, _AXIS, exceeds=exceeds)
+    return figure
 
 
 DRAWING = Drawing(

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bias_audit.durations import duration
-from bias_audit.report.elements import BlockView, Fact, Failure
-from bias_audit.report.figures.style import PLAIN, Palette, shortened
-from bias_audit.report.sections.drawing import figure_of
-from bias_audit.report.sections.findings import FindingsView, findings
-from bias_audit.report.sections.paper import details, new_notes
-from bias_audit.report.sections.placing import (
-    TOGETHER,
-    PlacedBlock,
-    backbone_anchor,
-    placed_blocks,
+from bias_audit.report.figures.style import Palette, shortened
+from bias_audit.report.page import (
+    Fact,
+    Facts,
+    Fold,
+    Item,
+    Items,
+    Only,
+    Part,
+    Prose,
+    Section,
+    Shown,
+    Tabled,
+    number_columns,
+    parts,
+    text_columns,
 )
-from bias_audit.report.sections.settings import overrides, plain, preprocessing
-from bias_audit.report.sections.summary import failures_of
+from bias_audit.report.sections.blocks import TOGETHER, backbone_anchor, shown_blocks
+from bias_audit.report.sections.findings import findings, findings_section
+from bias_audit.report.sections.summary import failure_boxes, failures_of
 from bias_audit.results.audit import TOGETHER as AS_ONE
 from bias_audit.results.audit import (
     AnalysisResult,
@@ -29,128 +35,122 @@ from bias_audit.results.audit import (
     ControlRecord,
     SubjectResult,
 )
-from bias_audit.shapes.catalog import shape_of
 from bias_audit.shapes.printed import count, counted, sentence
+from bias_audit.shapes.tables import Table
+
+_RESIZED: Final = {
+    "stretch": "the whole image, stretched or squeezed to that size",
+    "crop": "the centre of the image, cropped after resizing",
+}
+
+_NAMES: Final = {"mean": "mean subtracted (RGB)", "std": "divided by (RGB)"}
+
+CONTROL_KINDS = ("random weights", "image quality", "pixels")
 
 
-@dataclass(frozen=True)
-class BackboneView:
-    """One backbone."""
-
-    anchor: str
-    name: str
-    heading: str
-    running: str
-    """The name, short enough for the head of a page."""
-    facts: tuple[Fact, ...]
-    layers: tuple[str, ...]
-    """With their units, from input to output."""
-    failures: tuple[Failure, ...]
-    findings: tuple[FindingsView, ...]
-    blocks: tuple[BlockView, ...]
-
-    @property
-    def rest(self) -> tuple[tuple[str, tuple[BlockView, ...]], ...]:
-        """What paper only lists, by the analysis it comes from."""
-        found: dict[str, list[BlockView]] = {}
-        for block in self.blocks:
-            if block.is_detail:
-                found.setdefault(block.analysis, []).append(block)
-        return tuple((title, tuple(blocks)) for title, blocks in found.items())
-
-
-def backbone(
-    subject: SubjectResult, index: int, folder: Path | None, *, palette: Palette = PLAIN
-) -> BackboneView:
-    """Put one backbone's section together; its figures are drawn when they are asked for.
-
-    Args:
-        subject: The backbone.
-        index: Its place in the audit.
-        folder: The run folder; None: figures are not drawn, for their text alone.
-        palette: Of the audit's attributes.
-    """
+def chapter(
+    subject: SubjectResult,
+    index: int,
+    folder: Path | None,
+    *,
+    palette: Palette,
+    answers: tuple[str, ...],
+) -> Section:
+    """One backbone; its figures are drawn when asked for, and not at all without a run folder."""
     anchor, record = backbone_anchor(index), subject.backbone
-    return BackboneView(
-        anchor=anchor,
+    layers = [f"{layer.name}: {counted(layer.n_units, 'unit')}" for layer in record.layers]
+    heading = "Layers audited, from input to output"
+    items = Items(tuple(map(Item, layers)), "columns", is_numbered=True)
+    named = Prose(f"{'; '.join(layers)}.", "layers", f"{heading}.")
+    about = (
+        Facts(_facts(subject)),
+        Only("screen", (Fold(heading, (items,)),)),
+        Only("paper", (named,)),
+    )
+    return Section(
+        anchor,
+        f"Backbone {record.name}",
+        (*about, *_found(subject.analyses, anchor, record.name, folder, palette)),
+        look="backbone",
         name=record.name,
-        heading=f"Backbone {record.name}",
-        running=shortened(record.name, 40),
-        facts=_facts(subject),
-        layers=_layers(record),
-        failures=failures_of(record.name, subject.analyses),
-        findings=findings(subject.analyses, anchor),
-        blocks=_blocks(subject.analyses, anchor, folder, palette),
+        answers=answers,
+        running=f"Backbone {shortened(record.name, 40)}",
     )
 
 
-def together(
-    result: AuditResult, folder: Path | None, *, palette: Palette = PLAIN
-) -> BackboneView | None:
-    """The section about all backbones together; None where no analysis asks for one.
-
-    Args:
-        result: The audit.
-        folder: As of `backbone`.
-        palette: As of `backbone`.
-    """
-    if not result.together:
-        return None
+def together(result: AuditResult, folder: Path | None, *, palette: Palette) -> Section:
+    """What analyses of all backbones together found; see `chapter`."""
     members = tuple(subject.backbone.name for subject in result.subjects)
-    return BackboneView(
-        anchor=TOGETHER,
-        name=AS_ONE,
-        heading=sentence(AS_ONE),
+    about = (
+        Prose(
+            "What follows is asked once, of the backbones of this audit as one, or of each beside "
+            "the others."
+        ),
+        Facts((Fact("Backbones", members),)),
+    )
+    return Section(
+        TOGETHER,
+        sentence(AS_ONE),
+        (*about, *_found(result.together, TOGETHER, AS_ONE, folder, palette)),
+        look="together",
         running=sentence(AS_ONE),
-        facts=(Fact("Backbones", members),),
-        layers=(),
-        failures=failures_of(AS_ONE, result.together),
-        findings=findings(result.together, TOGETHER),
-        blocks=_blocks(result.together, TOGETHER, folder, palette),
     )
 
 
-def _blocks(
-    analyses: Sequence[AnalysisResult], anchor: str, folder: Path | None, palette: Palette
-) -> tuple[BlockView, ...]:
-    all_placed = placed_blocks(analyses, anchor)
-    numbers = {id(analysis): number for number, analysis in enumerate(analyses)}
-    listed = details((numbers[id(placed.analysis)], placed.block) for placed in all_placed)
-    views: list[BlockView] = []
-    printed: set[str] = set()
-    for place, placed in enumerate(all_placed):
-        view = _block(placed, folder, palette)
-        is_known = bool(views) and view.reading == views[-1].reading
-        views.append(
-            replace(
-                view,
-                explains=bool(view.reading) and not is_known,
-                is_detail=place in listed,
-                new_notes=() if place in listed else new_notes(view.notes, printed),
-            )
+def _found(
+    analyses: Sequence[AnalysisResult],
+    anchor: str,
+    name: str,
+    folder: Path | None,
+    palette: Palette,
+) -> tuple[Part, ...]:
+    """What failed, all findings, and every block; on paper what is not printed of these."""
+    told = findings(analyses, anchor)
+    blocks = shown_blocks(analyses, anchor, folder, palette=palette)
+    rest = [block for block in blocks if block.is_detail]
+    return parts(
+        failure_boxes(failures_of(name, analyses)),
+        (findings_section(told, anchor, name),) if told else (),
+        [_block(block, has_layer=anchor != TOGETHER) for block in blocks],
+        (_rest(rest, anchor, name),) if rest else (),
+    )
+
+
+def _block(block: Shown, *, has_layer: bool) -> Section:
+    return Section(
+        block.anchor,
+        block.title,
+        (Only("screen", (Prose(block.analysis, "analysis"),)), block),
+        look=f"block {block.shape}",
+        layer=(block.layer or "") if has_layer else "",
+        is_listed=True,
+        medium="screen" if block.is_detail else None,
+    )
+
+
+def _rest(blocks: Sequence[Shown], anchor: str, name: str) -> Section:
+    """On paper: what is not printed, by the analysis it comes from, and where it is."""
+    by_analysis: dict[str, list[Shown]] = {}
+    for block in blocks:
+        by_analysis.setdefault(block.analysis, []).append(block)
+    rows = tuple(
+        (
+            analysis if place == 0 else "",
+            block.title,
+            "figure" if block.figure and not block.n_rows else str(block.n_rows),
+            block.figure.data if block.figure and block.figure.data else "audit.json",
         )
-    return tuple(views)
-
-
-def _block(placed: PlacedBlock, folder: Path | None, palette: Palette) -> BlockView:
-    block, analysis = placed.block, placed.analysis
-    shape = shape_of(block)
-    text = shape.text(block)
-    return BlockView(
-        shape=block.name,
-        anchor=placed.anchor,
-        title=block.title,
-        analysis=analysis.title,
-        heading=shape.heading,
-        reading=text.reading or shape.reading,
-        in_short=shape.in_short,
-        is_open=shape.is_open,
-        has_notes_first=shape.has_notes_first,
-        figure=figure_of(placed, text, folder, palette),
-        notes=text.notes,
-        tables=text.tables,
-        is_drawn_on_paper=shape.is_drawn_on_paper(block),
-        layer=getattr(block, "layer", None),
+        for analysis, members in by_analysis.items()
+        for place, block in enumerate(members)
+    )
+    columns = (*text_columns("analysis", "what"), *number_columns("rows"), *text_columns("file"))
+    caption = "Figures and tables in report.html, and files of the run folder with their numbers"
+    table = Table(caption, columns, rows, n_headers=2, excerpt=rows)
+    return Section(
+        f"{anchor}-rest",
+        f"More about {name}, not printed",
+        (Tabled(table, "rest"),),
+        medium="paper",
     )
 
 
@@ -178,9 +178,6 @@ def _arguments(record: BackboneRecord) -> tuple[Fact, ...]:
     """Arguments of the library's model, where there are some."""
     lines = tuple(f"{name}: {plain(value)}" for name, value in record.model_kwargs.items())
     return (Fact("Arguments of the architecture", lines),) if lines else ()
-
-
-CONTROL_KINDS = ("random weights", "image quality", "pixels")
 
 
 def controls_told(records: tuple[ControlRecord, ...]) -> tuple[str, ...]:
@@ -214,5 +211,36 @@ def _extraction(extraction: Mapping[str, Any]) -> str:
     return "; ".join(details) or "not recorded"
 
 
-def _layers(record: BackboneRecord) -> tuple[str, ...]:
-    return tuple(f"{layer.name}: {counted(layer.n_units, 'unit')}" for layer in record.layers)
+def preprocessing(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """One line for each step; settings this release does not know are printed as they are."""
+    rest = dict(record)
+    lines = []
+    if {"width", "height"} <= rest.keys():
+        width, height = rest.pop("width"), rest.pop("height")
+        lines.append(f"input: {plain(width)} x {plain(height)} pixels (width x height)")
+    resize, fraction = rest.pop("resize", None), rest.pop("crop_fraction", None)
+    if resize is not None:
+        lines.append(f"fitted: {_RESIZED.get(str(resize), plain(resize))}")
+    if resize == "crop" and fraction is not None:
+        lines.append(f"crop keeps: {plain(fraction)} of the resized shorter side")
+    lines += [f"{_NAMES.get(name, name.replace('_', ' '))}: {plain(rest[name])}" for name in rest]
+    return tuple(lines)
+
+
+def overrides(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """One line for each value that module attributes were set to, with the modules."""
+    modules: dict[str, list[str]] = {}
+    for path, value in record.items():
+        module, _, attribute = path.rpartition(".")
+        change = f"{attribute} set to {plain(value)}"
+        modules.setdefault(change, []).append(module or "the whole backbone")
+    return tuple(f"{change} in {', '.join(names)}" for change, names in modules.items())
+
+
+def plain(value: object) -> str:
+    """A setting's value without the marks of a programming language."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value is None else str(value)

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
 from pydantic import BaseModel
 
-from bias_audit.report.sections.placing import PlacedBlock, placed_blocks
+from bias_audit.report.page import Item, Items, Medium, Only, Part, Prose, Section
+from bias_audit.report.sections.blocks import PlacedBlock, placed_blocks
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.finding import Finding, Question
 from bias_audit.results.numbers import curves, numbers_of
 from bias_audit.shapes.shape import Block
 from bias_audit.shapes.tables import unmeasured
 from bias_audit.statistics.estimate import Estimate
+
+_DECIDED, _UNDECIDED = 3, 2
+"""Findings of an analysis that paper prints."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,7 @@ class FindingsView:
 
 
 def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[FindingsView, ...]:
-    """All sentences of one section; analyses without any are left out.
-
-    Args:
-        analyses: Of one backbone, or of all together.
-        section: Anchor of the section about it.
-    """
+    """All sentences of a section, by its anchor; analyses without any are left out."""
     blocks = placed_blocks(analyses, section)
     shown = []
     for place, analysis in enumerate(analyses):
@@ -123,3 +123,50 @@ def _gaps(analysis: AnalysisResult) -> Iterator[str]:
     for points in curves(found):
         if all(point.estimate is None for point in points) and points[0].reason:
             yield f"{analysis.title}: {points[0].target} was not measured ({points[0].reason})."
+
+
+def findings_section(found: Sequence[FindingsView], anchor: str, name: str) -> Section:
+    """All of a backbone; paper prints the surest."""
+    return Section(
+        f"{anchor}-findings",
+        f"Findings on {name}",
+        tuple(
+            Section(
+                "",
+                each.title,
+                (
+                    Only("screen", (_list(each.decided, each.undecided, "screen"),)),
+                    Only("paper", _few(each)),
+                ),
+            )
+            for each in found
+        ),
+        look="all-findings",
+    )
+
+
+def _few(found: FindingsView) -> tuple[Part, ...]:
+    decided, undecided = found.decided[:_DECIDED], found.undecided[:_UNDECIDED]
+    more = len(found.decided) + len(found.undecided) - len(decided) - len(undecided)
+    rest = (Prose(f"{more} more in report.html.", "note of-table"),) if more else ()
+    return (_list(decided, undecided, "paper"), *rest)
+
+
+def _list(
+    decided: Sequence[FindingView], undecided: Sequence[FindingView], medium: Medium
+) -> Items:
+    found = [(view, "") for view in decided] + [(view, "undecided") for view in undecided]
+    return Items(
+        tuple(
+            Item(with_evidence(view.text, view.evidence, medium), look, view.anchor, look)
+            for view, look in found
+        ),
+        "findings",
+    )
+
+
+def with_evidence(text: str, anchor: str | None, medium: Medium) -> str:
+    """On screen a sentence leads to the numbers behind it."""
+    if anchor is None or medium == "paper":
+        return text
+    return Markup('{} <a href="#{}">Evidence</a>').format(text, anchor)

@@ -1,11 +1,86 @@
-"""What was done, and what does not follow from it: sentences of the analyses."""
+"""What was done, what does not follow from it, and what was not looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from markupsafe import Markup
+
+from bias_audit.report.page import Prose, Section, bullets, paragraphs, parts
 from bias_audit.results.audit import AnalysisResult, AuditResult
+
+_CLAIMS: Final = (
+    (
+        "Encoding is not use.",
+        "The report shows what can be read from the activations of a backbone. It does not show "
+        "that any decision uses it.",
+    ),
+    (
+        "Use is not harm.",
+        "Whether a system built on this backbone harms anyone depends on its task, its data and "
+        "its use. None of these was examined.",
+    ),
+    (
+        "Labels are annotations.",
+        Markup(
+            "An attribute of a face is what its source recorded; how that came about is under "
+            '<a href="#data">Data</a>. It need not agree with how the people shown describe '
+            "themselves. Categories differ between datasets, and numbers from different datasets "
+            "cannot be compared level by level."
+        ),
+    ),
+    (
+        "“Not shown” is not “not there”.",
+        "An interval that includes chance leaves the question open. A probe that is not linear "
+        "might read more.",
+    ),
+    (
+        "Estimates are uncertain.",
+        "Each comes with an interval, and the number of images it rests on is given. Maps, heat "
+        "maps and what is expected by chance have no interval. Numbers from few images are weak "
+        "evidence in either direction.",
+    ),
+    (
+        "No judgement about people.",
+        "Results are aggregates over groups of images. They must not be used to categorise a "
+        "person.",
+    ),
+    ("Not a legal assessment.", "Nothing here certifies a system, or says whether a law is kept."),
+)
+"""Each with the words that it begins with."""
+_NEVER_MEASURED: Final = (
+    (
+        "Selection rates:",
+        "how often a system chooses people of each group. So this is no bias audit as New York "
+        "City Local Law 144 asks for.",
+    ),
+    (
+        "Match rates:",
+        "how often two images are taken for one person. So nothing follows about conformity with "
+        "ISO/IEC 19795-10.",
+    ),
+    (
+        "Errors and harms of a system",
+        "built on the backbone, and what its users do with its output.",
+    ),
+    ("Other images:", "other cameras, places and people than those of the dataset."),
+)
+QUESTIONS: Final = {
+    "linear_probe": "at which layers an attribute can be read, beside controls",
+    "confusions": "which groups are taken for which others",
+    "intersections": "how well groups by several attributes at once are told apart",
+    "topomap": "in which units of a layer two groups differ",
+    "group_geometry": "how far groups lie from each other",
+    "erasure": "whether the backbone's own decisions use what is encoded",
+}
+"""By kind of analysis: what stays open without it."""
+_OUTSIDE = (
+    "Not among these tests: criteria, which have levels of their own; adjusted p-values of tables "
+    "that only point at groups to look into; and intervals that a sentence gives each by itself. "
+    "A family whose gate stayed closed made no claim."
+)
 
 
 @dataclass(frozen=True)
@@ -16,12 +91,14 @@ class Sentences:
     sentences: tuple[str, ...]
 
 
-def methods(result: AuditResult) -> tuple[Sentences, ...]:
+def method(result: AuditResult, answers: tuple[str, ...]) -> Section:
     """How often the audit may be wrong, then what each analysis did."""
+    nothing = Prose("No analysis could be computed, so there is nothing to describe.")
     rate = error_rate(result)
-    told = (rate, _families(result), _OUTSIDE) if rate else ()
-    found = (Sentences("Error rate of the whole audit", told),) if told else ()
-    return (*found, *_collected(result, lambda analysis: analysis.method))
+    told = Sentences("Error rate of the whole audit", (rate, _families(result), _OUTSIDE))
+    entries = (*([told] if rate else []), *_collected(result, lambda analysis: analysis.method))
+    found = tuple(Section("", each.title, paragraphs(each.sentences)) for each in entries)
+    return Section("method", "Method", found or (nothing,), answers=answers)
 
 
 def error_rate(result: AuditResult) -> str:
@@ -47,13 +124,6 @@ def error_rate(result: AuditResult) -> str:
     )
 
 
-_OUTSIDE = (
-    "Not among these tests: criteria, which have levels of their own; adjusted p-values of tables "
-    "that only point at groups to look into; and intervals that a sentence gives each by itself. "
-    "A family whose gate stayed closed made no claim."
-)
-
-
 def _families(result: AuditResult) -> str:
     """How many families each analysis has, on what."""
     parts = [
@@ -64,9 +134,48 @@ def _families(result: AuditResult) -> str:
     return f"Families of tests by analysis. {'; '.join(parts)}."
 
 
+def claims(result: AuditResult, answers: tuple[str, ...]) -> Section:
+    """What the report can and cannot say, what was not measured, and limits."""
+    attributes = ", ".join(attribute.name for attribute in result.data.attributes)
+    strong = Markup("<strong>{}</strong> {}")
+    others = strong.format("Other attributes:", f"only these are annotated: {attributes}.")
+    missing = [strong.format(name, text) for name, text in _NEVER_MEASURED]
+    missing.insert(3, others)
+    missing += [strong.format("In this audit:", f"{gap}.") for gap in not_measured(result)]
+    bounds = tuple(
+        Section(f"limits-{place}", each.title, bullets(each.sentences))
+        for place, each in enumerate(limits(result))
+    )
+    return Section(
+        "claims",
+        "What this report can and cannot say",
+        parts(
+            bullets([strong.format(name, text) for name, text in _CLAIMS]),
+            Section("gaps", "What was not measured", bullets(missing)),
+            (Section("limits", "Limits of the analyses", bounds),) if bounds else (),
+        ),
+        answers=answers,
+    )
+
+
 def limits(result: AuditResult) -> tuple[Sentences, ...]:
     """What each analysis cannot show."""
     return _collected(result, lambda analysis: analysis.limits)
+
+
+def not_measured(result: AuditResult) -> Iterator[str]:
+    """Questions that no analysis of this audit asked, or that could not be answered."""
+    for kind, question in QUESTIONS.items():
+        outcomes = {
+            subject.backbone.name: {a.status for a in subject.analyses if a.kind == kind}
+            for subject in result.subjects
+        }
+        if not any(outcomes.values()):
+            yield f"{question} (not asked for)"
+            continue
+        without = [name for name, found in outcomes.items() if "done" not in found]
+        if without:
+            yield f"{question} (not computed on {', '.join(without)})"
 
 
 def _collected(

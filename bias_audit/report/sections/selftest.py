@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.durations import duration
-from bias_audit.report.elements import Fact
-from bias_audit.report.sections.cover import written_date
+from bias_audit.durations import duration, written_date
+from bias_audit.report.page import (
+    Fact,
+    Facts,
+    Prose,
+    Section,
+    Tabled,
+    number_columns,
+    parts,
+    text_columns,
+)
+from bias_audit.report.sections.verdicts import tally
 from bias_audit.results.selftest import Outcome, Scale, SelfTest, SelfTestPart, SelfTestRow
 from bias_audit.shapes.printed import count, counted, decimal, percent_interval
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 from bias_audit.statistics.estimate import Estimate
 
 SHAPES: Final[dict[Outcome, str]] = {
@@ -38,7 +47,7 @@ def selftest(found: SelfTest) -> SelfTestView:
     outcomes = [row.outcome for row in found.rows]
     rows = tuple(map(_row, found.rows))
     return SelfTestView(
-        counts=", ".join(f"{n} {name}" for name in SHAPES if (n := outcomes.count(name))),
+        counts=tally(outcomes, SHAPES),
         warning=_warning(found.not_ok),
         facts=(
             Fact("Version", (f"{found.mode}, seed {found.seed}",)),
@@ -49,13 +58,9 @@ def selftest(found: SelfTest) -> SelfTestView:
         table=Table(
             caption=f"Self-test, {found.mode} version",
             columns=(
-                Column("check"),
-                Column("simulated"),
-                Column("expected"),
-                Column("found"),
-                Column("trials", numeric=True),
-                Column("seconds", numeric=True),
-                Column("outcome"),
+                *text_columns("check", "simulated", "expected", "found"),
+                *number_columns("trials", "seconds"),
+                *text_columns("outcome"),
             ),
             rows=rows,
             excerpt=rows,  # paper prints all of it: it says how far to trust the rest
@@ -101,3 +106,36 @@ def _number(estimate: Estimate, scale: Scale) -> str:
         decimal(number, _DIGITS) for number in (estimate.value, estimate.lower, estimate.upper)
     )
     return f"{value} [{lower}, {upper}]"
+
+
+def selftest_section(found: SelfTest, answers: tuple[str, ...]) -> Section:
+    """Print it, first what is not OK."""
+    shown = selftest(found)
+    return Section(
+        "selftest",
+        "Self-test",
+        parts(
+            failed_box(shown.warning),
+            Prose(
+                "Before the numbers of an audit are read, its own code is run on simulated "
+                f"activations, where the answers are known: {shown.counts}. Brackets hold the "
+                "95 % Monte-Carlo interval over the simulations. OK: it lies within what is "
+                "tolerated; NOT OK: it lies beyond, for all conditions of a row or for one; "
+                "UNDECIDED: there were too few simulations to say."
+            ),
+            Facts(shown.facts),
+            Tabled(shown.table),
+            Prose(
+                "Rows that rest on the same simulations have their time counted at the first "
+                "of them. Simulated units are Gaussian; activations of real images are not, "
+                "so that an interval that covers here may cover a little less there.",
+                "note of-table",
+            ),
+        ),
+        answers=answers,
+    )
+
+
+def failed_box(warning: str) -> tuple[Prose, ...]:
+    """A box around what is not OK; none where nothing is."""
+    return (Prose(warning, "box failure", "The self-test failed."),) if warning else ()

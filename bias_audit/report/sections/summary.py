@@ -6,17 +6,37 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bias_audit.report.elements import Failure
-from bias_audit.report.sections.findings import FindingView, findings
+from markupsafe import Markup
+
+from bias_audit.report.page import (
+    Code,
+    Fact,
+    Facts,
+    Item,
+    Items,
+    Medium,
+    Only,
+    Part,
+    Prose,
+    Section,
+    Tabled,
+    linked,
+    number_columns,
+    parts,
+    text_columns,
+)
+from bias_audit.report.sections.blocks import TOGETHER, backbone_anchor
+from bias_audit.report.sections.findings import FindingView, findings, with_evidence
 from bias_audit.report.sections.method import error_rate
-from bias_audit.report.sections.placing import TOGETHER, backbone_anchor
-from bias_audit.report.sections.verdicts import VerdictsView, verdicts
+from bias_audit.report.sections.selftest import failed_box, selftest
+from bias_audit.report.sections.verdicts import verdicts, verdicts_part
+from bias_audit.results.audit import TOGETHER as AS_ONE
 from bias_audit.results.audit import AnalysisResult, AuditResult, SubjectResult
 from bias_audit.results.finding import Question
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.shapes.layer_curve import baseline
-from bias_audit.shapes.printed import coverage, interval, signed_interval
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.printed import coverage, interval, sentence, signed_interval
+from bias_audit.shapes.tables import Table
 
 _MOST_UNDECIDED: Final = 3
 _MOST_TOGETHER: Final = 6
@@ -27,6 +47,15 @@ _QUESTIONS: Final[dict[Question, tuple[str, str]]] = {
     "where": ("Where decisions look", "attribution"),
 }
 """In words, and the kind of analysis that answers."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An analysis that could not be computed."""
+
+    backbone: str
+    title: str
+    error: str
 
 
 @dataclass(frozen=True)
@@ -58,9 +87,6 @@ class SummaryView:
     """The page most readers read."""
 
     failures: tuple[Failure, ...]
-    verdicts: VerdictsView
-    error_rate: str
-    """Of all tests together; empty without any."""
     overview: Table | None
     """Backbones by targets; None where no layer curve was measured."""
     subjects: tuple[SubjectSummary, ...]
@@ -76,8 +102,6 @@ def summary(result: AuditResult) -> SummaryView:
             for name, analyses in result.analysed
             for failure in failures_of(name, analyses)
         ),
-        verdicts=verdicts(result),
-        error_rate=error_rate(result),
         overview=_overview(result.subjects),
         subjects=tuple(_subject(s, index) for index, s in enumerate(result.subjects)),
         together=tuple(
@@ -167,7 +191,7 @@ def _overview(subjects: tuple[SubjectResult, ...]) -> Table | None:
             f"Highest {metric} over the layers, with {coverage(estimates) or 'no interval'}, the "
             "layer it is reached at, the strongest baseline there, and the lift over it"
         ),
-        columns=(Column("backbone"), *(Column(target, numeric=True) for target in targets)),
+        columns=(*text_columns("backbone"), *number_columns(*targets)),
         rows=tuple(rows),
         excerpt=tuple(rows[:60]),
         excerpt_note="The first 60 backbones; all are in report.html and audit.json.",
@@ -181,3 +205,123 @@ def _cell(highest: Number | None) -> str:
     lift = f"lift {signed_interval(highest.lift)}"
     unbroken = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (over, lift))
     return "\n".join((interval(highest.estimate), f"at {highest.layer}", *unbroken))
+
+
+def summary_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
+    """The page most readers read."""
+    found = summary(result)
+    tested = selftest(result.selftest).warning if result.selftest else ""
+    of_all = error_rate(result)
+    see = Markup('{} See <a href="#selftest">Self-test</a>.')
+    rate = Markup('{} See <a href="#method">Method</a>.')
+    return Section(
+        "summary",
+        "Summary",
+        parts(
+            failed_box(see.format(tested) if tested else ""),
+            verdicts_part(verdicts(result)),
+            (Prose(rate.format(of_all), "note"),) if of_all else (),
+            _incomplete(found),
+            [Section("glance", "At a glance", (Tabled(found.overview),))]
+            if found.overview
+            else [],
+            [_subject_section(subject) for subject in found.subjects],
+            (_joint(found.together),) if result.together else (),
+        ),
+        answers=answers,
+    )
+
+
+def _incomplete(found: SummaryView) -> tuple[Part, ...]:
+    if not found.failures:
+        return ()
+    said = (
+        f"{len(found.failures)} of its analyses could not be computed; the rest does not depend "
+        "on them."
+    )
+    return (
+        Prose(said, "box failure", "This report is incomplete."),
+        *failure_boxes(found.failures),
+    )
+
+
+def failure_boxes(found: Sequence[Failure]) -> tuple[Part, ...]:
+    """A box for each, with the error."""
+    return tuple(
+        Section(
+            "",
+            f"Not computed: {each.title} on {each.backbone}",
+            (Code(each.error),),
+            "box failure",
+        )
+        for each in found
+    )
+
+
+def _subject_section(subject: SubjectSummary) -> Section:
+    def said(medium: Medium) -> tuple[Part, ...]:
+        replies = tuple(
+            Fact(
+                answer.question,
+                (with_evidence(answer.text, answer.anchor, medium),),
+                tag="undecided" if answer.anchor and not answer.is_decided else "",
+                look="" if answer.is_decided else "undecided",
+            )
+            for answer in subject.answers
+        )
+        undecided = tuple(
+            Item(with_evidence(view.text, view.anchor, medium)) for view in subject.undecided
+        )
+        nothing = Prose(
+            "Nothing was found that its interval separates from chance or from the control. That "
+            "is not evidence of absence."
+        )
+        open_ones = Section(
+            f"{subject.anchor}-open", "What is not decided", (Items(undecided, "undecided"),)
+        )
+        return parts(
+            Facts(replies, "replies"),
+            () if subject.n_decided else (nothing,),
+            (open_ones,) if undecided else (),
+        )
+
+    every = Markup(
+        '<a href="#{}-findings">All findings on {}</a>: {} decided, {} not decided or not '
+        "measured."
+    )
+    return Section(
+        f"{subject.anchor}-summary",
+        linked(subject.name, f"#{subject.anchor}"),
+        (
+            Only("screen", said("screen")),
+            Only("paper", said("paper")),
+            Prose(
+                every.format(subject.anchor, subject.name, subject.n_decided, subject.n_undecided),
+                "note",
+            ),
+        ),
+    )
+
+
+def _joint(found: Sequence[FindingView]) -> Section:
+    def surest(medium: Medium) -> Items:
+        return Items(
+            tuple(
+                Item(
+                    with_evidence(view.text, view.anchor, medium),
+                    "undecided" if view.weight <= 0 else "",
+                )
+                for view in found
+            )
+        )
+
+    note = Markup('The surest ones: all are among the <a href="#{}-findings">findings on {}</a>.')
+    return Section(
+        f"{TOGETHER}-summary",
+        linked(sentence(AS_ONE), f"#{TOGETHER}"),
+        (
+            Only("screen", (surest("screen"),)),
+            Only("paper", (surest("paper"),)),
+            Prose(note.format(TOGETHER, AS_ONE), "note"),
+        ),
+    )

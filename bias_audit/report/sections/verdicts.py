@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
+
 from bias_audit.config.schema import Criterion
+from bias_audit.report.page import Part, Prose, Section, Tabled, number_columns, text_columns
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.margins import POWER
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
@@ -18,8 +22,9 @@ from bias_audit.shapes.printed import (
     sentence,
     signed_interval,
 )
+from bias_audit.shapes.tables import Table
 
-SHAPES: Final[dict[Outcome, str]] = {
+SHAPES: Final[dict[str, str]] = {
     "PASS": "\N{BLACK CIRCLE}",
     "FAIL": "\N{BLACK SQUARE}",
     "INCONCLUSIVE": "\N{WHITE DIAMOND}",
@@ -60,15 +65,17 @@ class VerdictsView:
     rows: tuple[VerdictView, ...]
     counts: str
     """Such as "1 PASS, 2 FAIL"; empty without criteria."""
-    power: str = AT_POWER
-    """Of the images that would decide, and of the distance that would be detected."""
 
 
 def verdicts(result: AuditResult) -> VerdictsView:
     """Put the verdicts together, in the order of the config."""
-    outcomes = [verdict.outcome for verdict in result.verdicts]
-    told = (f"{n} {outcome}" for outcome in SHAPES if (n := outcomes.count(outcome)))
-    return VerdictsView(tuple(map(_row, result.verdicts)), ", ".join(told))
+    counts = tally([verdict.outcome for verdict in result.verdicts])
+    return VerdictsView(tuple(map(_row, result.verdicts)), counts)
+
+
+def tally(outcomes: Sequence[str], order: Iterable[str] = SHAPES) -> str:
+    """Such as "3 PASS, 1 FAIL"; empty without any."""
+    return ", ".join(f"{n} {outcome}" for outcome in order if (n := outcomes.count(outcome)))
 
 
 def _row(verdict: Verdict) -> VerdictView:
@@ -79,8 +86,15 @@ def _row(verdict: Verdict) -> VerdictView:
         backbone=verdict.backbone,
         outcome=verdict.outcome,
         shape=SHAPES[verdict.outcome],
-        claim=_claim(criterion),
-        margin=_margin(criterion),
+        claim=claim(
+            criterion.of,
+            criterion.quantity,
+            criterion.target,
+            criterion.layer,
+            criterion.margin,
+            groups=criterion.groups.values() if criterion.groups else (),
+        ),
+        margin=_margin(criterion.margin),
         measured=_measured(criterion, deciding),
         where=_where(deciding),
         reason=sentence(verdict.reason),
@@ -89,19 +103,24 @@ def _row(verdict: Verdict) -> VerdictView:
     )
 
 
-def _claim(criterion: Criterion) -> str:
-    lift = "lift of " if criterion.of == "lift" else ""
+def claim(
+    of: str,
+    quantity: str,
+    target: str,
+    layer: str,
+    margin: tuple[float | None, float | None],
+    *,
+    groups: Iterable[str] = (),
+) -> str:
+    """What is to be shown, such as "lift of recall of age at the last layer: at most 0.1"."""
+    lift = "lift of " if of == "lift" else ""
     layers = {"every": "every layer", "best": "the best layer", "last": "the last layer"}
-    where = layers.get(criterion.layer, criterion.layer)
-    groups = ", ".join(criterion.groups.values()) if criterion.groups else ""
-    among = f", {groups}" if groups else ""
-    return (
-        f"{lift}{criterion.quantity} of {criterion.target} at {where}{among}: {_margin(criterion)}"
-    )
+    where = ", ".join((layers.get(layer, layer), *groups))
+    return f"{lift}{quantity} of {target} at {where}: {_margin(margin)}"
 
 
-def _margin(criterion: Criterion) -> str:
-    lowest, highest = criterion.margin
+def _margin(margin: tuple[float | None, float | None]) -> str:
+    lowest, highest = margin
     if lowest is None:
         return f"at most {highest:g}"
     return f"at least {lowest:g}" if highest is None else f"within {lowest:g} and {highest:g}"
@@ -134,3 +153,63 @@ def _n_to_decide(verdict: Verdict) -> str:
     estimate = verdict.deciding.estimate if verdict.deciding else None
     now = f" (now {count(estimate.n)})" if estimate else ""
     return f"about {counted(verdict.n_to_decide, 'image')}{now}"
+
+
+def verdicts_part(found: VerdictsView) -> Part:
+    """The table of all, with how to read it; or that there is no criterion."""
+    if not found.rows:
+        return Prose(
+            "The config declares no criterion, so nothing here was held against a margin; "
+            "what follows is description.",
+            "box",
+            "No verdict.",
+        )
+    outcome = Markup('<span class="outcome {}"><span aria-hidden="true">{}</span> {}</span>')
+    name = Markup(
+        '<strong>{}</strong><br>{}<br><span class="rationale">Why this margin: {}</span>'
+    )
+    rows = tuple(
+        (
+            name.format(row.name, row.claim, row.rationale),
+            row.backbone,
+            outcome.format(row.outcome.lower(), row.shape, row.outcome),
+            "\n".join(filter(None, (row.measured, row.where, f"{row.reason}."))),
+            row.detectable,
+            row.n_to_decide,
+        )
+        for row in found.rows
+    )
+    table = Table(
+        caption="Criteria and verdicts",
+        columns=(
+            *text_columns("criterion", "backbone", "verdict", "what decides"),
+            *number_columns(
+                f"smallest detectable distance ({AT_POWER})",
+                f"images that would decide ({AT_POWER})",
+            ),
+        ),
+        rows=rows,
+        excerpt=rows,
+    )
+    return Section(
+        "criteria",
+        f"Verdicts on the declared criteria: {found.counts}",
+        (
+            Prose(
+                "The criteria and their margins are those of the config. A verdict holds an "
+                "interval against a margin: PASS where all of it lies within, FAIL where all "
+                "of it lies beyond, INCONCLUSIVE otherwise; that no difference was found is "
+                "never a PASS. It is a statement about these images and annotations, not "
+                "about whether a use of the backbone is acceptable."
+            ),
+            Tabled(table, "verdicts", rows_named="verdict"),
+            Prose(
+                "A criterion over several numbers passes when each interval, at the "
+                "criterion's level, lies within the margin, and fails when one lies beyond it "
+                "after Holm's adjustment for their number; the interval of the number that "
+                "decides is printed at the level that decided. “Images that would decide” are "
+                "independent images behind that number, if the value observed held.",
+                "note of-table",
+            ),
+        ),
+    )

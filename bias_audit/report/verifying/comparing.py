@@ -142,10 +142,6 @@ def compare(expected: Sequence[Passage], chunks: Sequence[Chunk]) -> Comparison:
     Spaces, line breaks and the marks of lists are not compared. A passage in a script that is
     written from right to left is compared by its characters and its numbers, not by their order,
     which a PDF keeps as it is drawn.
-
-    Args:
-        expected: What must be printed, in order.
-        chunks: What is printed, in the order in which it is read.
     """
     comparer = _Comparer(expected, chunks)
     number = 0

@@ -13,8 +13,8 @@ from typing import Any, Final
 from pypdf import PdfReader
 
 from bias_audit.errors import OutputError
+from bias_audit.report.fonts import named
 from bias_audit.report.pdf import DATA_NAME
-from bias_audit.report.undrawn import named
 from bias_audit.report.verifying.fonts import check_glyphs
 from bias_audit.report.verifying.pages import MOST_DEEP, PageReader, PageText
 

@@ -63,10 +63,6 @@ class Verified:
 def verify_report(path: Path, *, run: Path | None = None) -> Verified:
     """Hold a printed report against the data inside it.
 
-    Args:
-        path: The PDF.
-        run: The folder of the run that it is said to come from.
-
     Raises:
         UnreadableReportError: It is no report of ours, or too damaged.
     """

@@ -46,11 +46,10 @@ class Notice:
 def notices(history: History, links: Links) -> tuple[Notice, ...]:
     """All of them, by gravity."""
     found = [
-        *_failed_states(history, links),
+        *_states(history, links),
         *_failed_analyses(history, links),
         *_verdicts(history, links),
         *_worse(history, links),
-        *_stale(history, links),
     ]
     order = list(KINDS)
     return tuple(sorted(found, key=lambda notice: order.index(notice.kind)))
@@ -61,15 +60,22 @@ def subject_of(backbone: Backbone) -> str:
     return f"{backbone.label} on {backbone.audit.dataset}"
 
 
-def _failed_states(history: History, links: Links) -> Iterator[Notice]:
+def _states(history: History, links: Links) -> Iterator[Notice]:
+    """What the latest run could not audit, or left as it was although it found a reason."""
     audits = {audit.id: audit for audit in history.audits}
     for state in history.run.states if history.run else ():
+        audit = audits.get(state.audit_id or 0)
         if state.state == "failed":
-            audit = audits.get(state.audit_id or 0)
             last = f"; its last audit is of {audit.started[:10]}" if audit else ""
-            text = f"not audited: {state.reason or 'no reason was recorded'}{last}"
-            link = links.report(audit) if audit else None
-            yield Notice("failed", f"{state.entry} on {state.dataset}", text, link)
+            kind, text = "failed", f"not audited: {state.reason or 'no reason was recorded'}{last}"
+        elif state.state == "stale":
+            of = f"its audit is of {audit.started[:10]}" if audit else "never audited"
+            kind = "stale" if audit else "missing"
+            text = f"{of} ({state.reason})" if state.reason else of
+        else:
+            continue
+        link = links.report(audit) if audit else None
+        yield Notice(kind, f"{state.entry} on {state.dataset}", text, link)
 
 
 def _failed_analyses(history: History, links: Links) -> Iterator[Notice]:
@@ -123,16 +129,3 @@ def _worst(worse: list[ChangeRow], diff: Diff, audits: dict[int, Audit]) -> str:
         f"{signed_interval(largest.difference_estimate)}. "
         f"{diff.conclusions.get(largest.backbone, '')}"
     ).rstrip()
-
-
-def _stale(history: History, links: Links) -> Iterator[Notice]:
-    """Entries that the latest run left as they were although it found a reason."""
-    audits = {audit.id: audit for audit in history.audits}
-    for state in history.run.states if history.run else ():
-        if state.state == "stale":
-            audit = audits.get(state.audit_id or 0)
-            kind = "stale" if audit else "missing"
-            of = f"its audit is of {audit.started[:10]}" if audit else "never audited"
-            reason = f" ({state.reason})" if state.reason else ""
-            link = links.report(audit) if audit else None
-            yield Notice(kind, f"{state.entry} on {state.dataset}", f"{of}{reason}", link)

@@ -7,12 +7,20 @@ from typing import Final
 
 from markupsafe import Markup
 
-from bias_audit.report.page import Prose, Section, Tabled, linked, parts
+from bias_audit.report.page import (
+    Prose,
+    Section,
+    Tabled,
+    linked,
+    number_columns,
+    parts,
+    text_columns,
+)
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.reading import Audit, Diff, History
 from bias_audit.results.history.tables import ChangeRow
 from bias_audit.shapes.printed import count, counted, interval, signed_interval
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
 _TOLD: Final = ("worse", "improved", "higher", "lower")
@@ -68,7 +76,7 @@ def _overview(diffs: list[Diff], audits: dict[int, Audit], links: Links) -> Tabl
     names = ("backbone", "dataset", "before", "after", "numbers", "what else differs")
     return Table(
         caption="Numbers of each latest audit by how they compare with the audit before",
-        columns=tuple(map(Column, names)),
+        columns=text_columns(*names),
         rows=tuple(
             (
                 audits[diff.after_id].entry,
@@ -93,14 +101,9 @@ def _largest(moved: list[tuple[Audit, ChangeRow]]) -> Table:
     return Table(
         caption="Numbers that are worse, improved, higher or lower than before, largest first",
         columns=(
-            Column("backbone"),
-            Column("dataset"),
-            Column("number"),
-            Column("before", numeric=True),
-            Column("after", numeric=True),
-            Column("difference", numeric=True),
-            Column("margin", numeric=True),
-            Column("outcome"),
+            *text_columns("backbone", "dataset", "number"),
+            *number_columns("before", "after", "difference", "margin"),
+            *text_columns("outcome"),
         ),
         rows=tuple(_row(audit, change) for audit, change in moved),
     )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from bias_audit.durations import duration
-from bias_audit.report.page import Prose, Section, Tabled, paragraphs
+from bias_audit.report.page import Prose, Section, Tabled, number_columns, paragraphs, text_columns
 from bias_audit.results.history.reading import History
 from bias_audit.results.history.tables import CostRow
 from bias_audit.shapes.printed import count, counted, size
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 
 _MOST_ROWS: Final = 300
 _MOST_DAYS: Final = 60
@@ -81,13 +81,10 @@ def _totals(now: Sequence[CostRow]) -> Table:
     return Table(
         caption="Latest audits by stage",
         columns=(
-            Column("stage"),
-            Column("times", numeric=True),
-            Column("reused", numeric=True),
-            Column("seconds", numeric=True),
-            Column("images", numeric=True),
-            Column("images per second", numeric=True),
-            Column("on disk", numeric=True),
+            *text_columns("stage"),
+            *number_columns(
+                "times", "reused", "seconds", "images", "images per second", "on disk"
+            ),
         ),
         rows=tuple(rows),
     )
@@ -127,14 +124,9 @@ def _stages(history: History, now: Sequence[CostRow]) -> Table:
     return Table(
         caption="Latest audits by backbone, dataset and stage",
         columns=(
-            Column("backbone"),
-            Column("dataset"),
-            Column("stage"),
-            Column("seconds", numeric=True),
-            Column("images", numeric=True),
-            Column("images per second", numeric=True),
-            Column("on disk", numeric=True),
-            Column("work"),
+            *text_columns("backbone", "dataset", "stage"),
+            *number_columns("seconds", "images", "images per second", "on disk"),
+            *text_columns("work"),
         ),
         rows=rows,
     )
@@ -164,11 +156,10 @@ def _days(history: History) -> Table:
     return Table(
         caption="All audits by day, the latest first",
         columns=(
-            Column("day (UTC)"),
-            Column("audits", numeric=True),
-            Column("duration"),
-            Column("images passed forward", numeric=True),
-            Column("images per second", numeric=True),
+            *text_columns("day (UTC)"),
+            *number_columns("audits"),
+            *text_columns("duration"),
+            *number_columns("images passed forward", "images per second"),
         ),
         rows=tuple(rows),
     )

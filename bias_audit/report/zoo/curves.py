@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.figures.style import Palette
+from bias_audit.report.page import Drawn, Section, paragraphs
 from bias_audit.results.history.reading import Backbone, History, Peak
 
 
@@ -70,3 +72,12 @@ def _of_dataset(history: History, dataset: str) -> Iterator[Question]:
 def palette(found: tuple[Question, ...]) -> Palette:
     """One colour per target, the same in all figures."""
     return Palette(tuple(dict.fromkeys(question.target for question in found)))
+
+
+def curves_section(
+    *, title: str, anchor: str, notes: tuple[str, ...], figure: FigureView
+) -> Section:
+    """A figure with its notes, which the table of contents names."""
+    return Section(
+        anchor, title, (Drawn(figure), *paragraphs(notes, "note")), look="block", is_listed=True
+    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from bias_audit.report.page import Item, Items, Section, Tabled, linked
-from bias_audit.report.sections.verdicts import SHAPES
+from bias_audit.report.page import Item, Items, Section, Tabled, linked, text_columns
+from bias_audit.report.sections.verdicts import SHAPES, claim, tally
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.reading import Backbone, History, TrackedVerdict
-from bias_audit.results.verdict import Outcome
 from bias_audit.shapes.printed import interval, signed_interval
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 
 
 def matrices(history: History, links: Links) -> tuple[Section, ...]:
@@ -31,7 +30,7 @@ def matrices(history: History, links: Links) -> tuple[Section, ...]:
         )
         table = Table(
             caption=f"Verdicts of the latest audits on {dataset}",
-            columns=tuple(map(Column, ("backbone", *names, "audit"))),
+            columns=text_columns("backbone", *names, "audit"),
             rows=tuple(
                 (
                     each.label,
@@ -49,24 +48,13 @@ def matrices(history: History, links: Links) -> tuple[Section, ...]:
 
 def counts_of(verdicts: list[TrackedVerdict]) -> str:
     """Such as "3 PASS, 1 FAIL"; empty without verdicts."""
-    outcomes = [verdict.outcome for verdict in verdicts]
-    return ", ".join(f"{n} {outcome}" for outcome in SHAPES if (n := outcomes.count(outcome)))
+    return tally([verdict.outcome for verdict in verdicts])
 
 
 def claim_of(verdict: TrackedVerdict) -> str:
     """What was to be shown, with the margin."""
-    lift = "lift of " if verdict.of_what == "lift" else ""
-    layers = {"every": "every layer", "best": "the best layer", "last": "the last layer"}
-    where = layers.get(verdict.layers, verdict.layers)
-    return f"{lift}{verdict.quantity} of {verdict.target} at {where}: {_margin(verdict)}"
-
-
-def _margin(verdict: TrackedVerdict) -> str:
-    if verdict.lowest is None:
-        return f"at most {verdict.highest:g}"
-    if verdict.highest is None:
-        return f"at least {verdict.lowest:g}"
-    return f"within {verdict.lowest:g} and {verdict.highest:g}"
+    margin = verdict.lowest, verdict.highest
+    return claim(verdict.of_what, verdict.quantity, verdict.target, verdict.layers, margin)
 
 
 def _claims(verdicts: list[TrackedVerdict], name: str) -> str:
@@ -92,13 +80,7 @@ def _cell(backbone: Backbone, verdict: TrackedVerdict | None, links: Links) -> s
 
 def badge(outcome: str, link: str | None = None) -> str:
     """An outcome as a word in its colour, with its symbol."""
-    shape = Markup('<span aria-hidden="true">{}</span> ').format(shape_of(outcome))
+    shape = Markup('<span aria-hidden="true">{}</span> ').format(SHAPES.get(outcome, ""))
     return Markup('<span class="outcome {}">{}{}</span>').format(
-        outcome.lower(), shape if shape_of(outcome) else "", linked(outcome, link)
+        outcome.lower(), shape if outcome in SHAPES else "", linked(outcome, link)
     )
-
-
-def shape_of(outcome: str) -> str:
-    """Beside the word of a verdict."""
-    shapes: dict[Outcome, str] = SHAPES
-    return next((shape for word, shape in shapes.items() if word == outcome), "")

@@ -9,12 +9,13 @@ from typing import Final
 from markupsafe import Markup
 
 import bias_audit
+from bias_audit.durations import duration, written_date
 from bias_audit.errors import OutputError
 from bias_audit.files import write_text
 from bias_audit.report.damage import damage_named
-from bias_audit.report.elements import Fact
 from bias_audit.report.page import (
     Choices,
+    Fact,
     Facts,
     Fold,
     Item,
@@ -30,7 +31,6 @@ from bias_audit.report.page import (
     linked,
     parts,
 )
-from bias_audit.report.sections.cover import written_date
 from bias_audit.report.zoo.attention import KINDS, Notice, notices
 from bias_audit.report.zoo.changes import changes
 from bias_audit.report.zoo.costs import costs
@@ -41,7 +41,7 @@ from bias_audit.report.zoo.profiles import profiles
 from bias_audit.report.zoo.standing import standing, standing_table
 from bias_audit.report.zoo.trends import lines_of, trends
 from bias_audit.results.history.reading import Audit, History, read_history
-from bias_audit.shapes.printed import count, counted, duration
+from bias_audit.shapes.printed import count, counted
 from bias_audit.shapes.tables import Column, Table
 
 _MOST_EARLIER: Final = 300
@@ -75,12 +75,7 @@ def write_zoo_report(database: Path, to: Path, *, zoo: str | None = None) -> Pat
 
 
 def zoo_page(history: History, page: Path) -> Page:
-    """Turn a history into text and figures, which are drawn when they are asked for.
-
-    Args:
-        history: With at least one audit.
-        page: Where the page is written, for its links.
-    """
+    """Turn a history with an audit into text and figures, which are drawn when asked for."""
     links = Links(history.database.parent.resolve(), page.parent.resolve())
     asked = questions(history)
     colours, lines = palette(asked), lines_of(history)

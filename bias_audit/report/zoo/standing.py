@@ -8,21 +8,68 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from bias_audit.report.elements import FigureView
-from bias_audit.report.figures.style import Palette
-from bias_audit.report.page import Drawn, Fold, Prose, Section, Tabled, bullets, paragraphs, parts
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bias_audit.report.figures.marks import mark_row
+from bias_audit.report.figures.saving import FigureView
+from bias_audit.report.figures.style import (
+    CONTROL,
+    INK,
+    WIDTH,
+    Palette,
+    dotted_line,
+    grid_lines,
+    name_rows,
+    shortened,
+    styled,
+)
+from bias_audit.report.page import (
+    Drawn,
+    Fold,
+    Prose,
+    Section,
+    Tabled,
+    bullets,
+    number_columns,
+    paragraphs,
+    parts,
+    text_columns,
+)
 from bias_audit.report.zoo.curves import Question
-from bias_audit.report.zoo.drawing import figure_view
-from bias_audit.report.zoo.figures.standing import MOST, Dots, standing_figure
-from bias_audit.results.history.reading import History
-from bias_audit.shapes.printed import counted, coverage, interval, sentence, signed_interval
+from bias_audit.results.history.reading import History, Point
+from bias_audit.shapes.printed import (
+    counted,
+    coverage,
+    guess,
+    interval,
+    sentence,
+    signed_interval,
+    told,
+)
 from bias_audit.shapes.shape import Rows, estimate_cells
-from bias_audit.shapes.tables import Column, Table
+from bias_audit.shapes.tables import Table
 from bias_audit.statistics.comparison import Standing, groups_alike, standings
+from bias_audit.statistics.estimate import Estimate
 
 ALPHA: Final = 0.05
 _MOST_GROUPED: Final = 30
 """Backbones beyond which groups are too many to read; ranks tell the same."""
+
+
+MOST: Final = 60
+"""Backbones of one figure."""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """One backbone."""
+
+    label: str
+    highest: Point
+    last: Point
+    ranks: str
+    """Such as "2-5"."""
 
 
 def standing(question: Question, history: History, colours: Palette, anchor: str) -> Section:
@@ -149,15 +196,14 @@ def _table(question: Question, found: _Ranked) -> Table:
             f"{question.metric} of {question.title}, with {coverage(estimates) or 'intervals'}"
         ),
         columns=(
-            Column("backbone"),
-            Column("ranks left open", numeric=True),
-            Column("groups"),
-            Column("highest over the layers", numeric=True),
-            Column("at layer"),
-            Column("lift", numeric=True),
-            Column("over"),
-            Column("last layer", numeric=True),
-            Column("ranks left open at the last layer", numeric=True),
+            *text_columns("backbone"),
+            *number_columns("ranks left open"),
+            *text_columns("groups"),
+            *number_columns("highest over the layers"),
+            *text_columns("at layer"),
+            *number_columns("lift"),
+            *text_columns("over"),
+            *number_columns("last layer", "ranks left open at the last layer"),
         ),
         rows=tuple(rows),
     )
@@ -172,13 +218,14 @@ def _figure(question: Question, found: _Ranked, colour: str, anchor: str) -> Fig
         f"with {interval(low.highest.estimate)}. The table below holds all."
     )
     shown = found.dots[:MOST]
-    return figure_view(
+    return FigureView(
         partial(standing_figure, shown, metric=question.metric, colour=colour),
         partial(_data, found.dots),
         alt=alt,
         caption=f"{sentence(question.metric)} of {question.title}: values with intervals, and the "
         "ranks that they leave open.",
         anchor=anchor,
+        heading="backbone",
     )
 
 
@@ -193,3 +240,61 @@ def _data(found: Sequence[Dots]) -> Rows:
                 (dots.label, at, point.layer, *cells, point.strongest, point.control, ranks)
             )
     return rows
+
+
+@styled
+def standing_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure:
+    """Draw backbones in the order given, from the highest value to the lowest."""
+    pitch = 0.235 if len(rows) <= 30 else 0.17  # noqa: PLR2004
+    figure = Figure(figsize=(WIDTH, pitch * (len(rows) + 1) + 0.62), layout="constrained")
+    axes = figure.subplots()
+    grid_lines(axes, "x")
+    for place, row in enumerate(rows):
+        _draw(axes, place, row, colour)
+    chance = rows[0].highest.chance
+    if chance is not None:
+        dotted_line(axes, chance)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    name_rows(axes, [shortened(row.label, 36) for row in rows], 7.5)
+    ranks = axes.secondary_yaxis("right")
+    ranks.set_yticks(range(len(rows)), [row.ranks for row in rows], fontsize=7)
+    ranks.tick_params(length=0)
+    ranks.spines["right"].set_visible(False)
+    ranks.set_ylabel("ranks left open", fontsize=7, color=INK)
+    guessing = "" if chance is None else f"; dotted: chance, {guess(chance)}"
+    axes.set_xlabel(
+        f"{metric}\nfilled: highest over the layers; hollow: last layer; grey tick: strongest "
+        f"control of the former{guessing}",
+        fontsize=7.5,
+    )
+    return figure
+
+
+def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
+    _dot(axes, place - 0.14, row.highest.estimate, colour, is_filled=True)
+    _dot(axes, place + 0.2, row.last.estimate, colour, is_filled=False)
+    if row.highest.control is not None:
+        y = (place - 0.3, place + 0.02)
+        axes.plot([row.highest.control] * 2, y, color=CONTROL, linewidth=1.6)
+    text = (
+        f"highest, at {row.highest.layer}: {told(row.highest.estimate)}; lift over "
+        f"{row.highest.strongest or 'guessing'} "
+        f"{signed_interval(row.highest.lift_estimate)}; last layer: "
+        f"{interval(row.last.estimate)}; ranks left open: {row.ranks}"
+    )
+    mark_row(axes, place, key=row.label, text=text)
+
+
+def _dot(axes: Axes, y: float, estimate: Estimate, colour: str, *, is_filled: bool) -> None:
+    axes.plot([estimate.lower, estimate.upper], [y, y], color=colour, linewidth=1.1)
+    axes.plot(
+        [estimate.value],
+        [y],
+        color=colour,
+        marker="o",
+        markersize=4.4 if is_filled else 3.8,
+        markerfacecolor=colour if is_filled else "#ffffff",
+        markeredgecolor=colour,
+        markeredgewidth=1.0,
+        zorder=3,
+    )

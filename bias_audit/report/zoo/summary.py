@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from bias_audit.durations import duration
+from bias_audit.durations import duration, written_date
 from bias_audit.errors import OutputError
 from bias_audit.files import write_text
 from bias_audit.report.damage import damage_named
-from bias_audit.report.sections.cover import written_date
 from bias_audit.report.zoo.attention import KINDS, Notice, notices, subject_of
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import counts_of

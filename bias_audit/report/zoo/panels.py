@@ -69,15 +69,9 @@ def panels(
     x_label: str,
     y_label: str,
 ) -> Panels:
-    """Empty panels in rows of four.
+    """Empty panels in rows of four, which share their limits and labels.
 
-    Args:
-        titles: One per panel.
-        x_limits: Of all.
-        y_limits: Of all.
-        x_ticks: Places and labels, the first to the right of its place, the last to the left.
-        x_label: Of all.
-        y_label: Of all.
+    The first tick is written to the right of its place, the last to the left.
     """
     columns = min(_COLUMNS, max(2, len(titles)))
     rows = math.ceil(len(titles) / columns)

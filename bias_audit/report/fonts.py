@@ -1,18 +1,32 @@
-"""What to say about characters that no font draws: which, what it means, what to install."""
+"""The fonts that a report is printed with, and what to say of characters that none draws."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import shlex
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import matplotlib as mpl
 from fontTools.unicodedata import block, script_extension, script_name
 
+from bias_audit.config.font_files import FontFile
 from bias_audit.results.audit import AuditResult
 from bias_audit.shapes.printed import counted
 
+SCHEME: Final = "audit-font"
+"""Of the addresses of fonts in the style sheet."""
+_BUNDLED: Final = (
+    ("Audit Sans", 400, "DejaVuSans.ttf"),
+    ("Audit Sans", 700, "DejaVuSans-Bold.ttf"),
+    ("Audit Mono", 400, "DejaVuSansMono.ttf"),
+    ("Audit Mono", 700, "DejaVuSansMono-Bold.ttf"),
+)
+"""Family, weight and file. DejaVu comes with matplotlib and draws the text of figures, too."""
 _MOST: Final = 5
 _PACKAGES: Final = {
     **dict.fromkeys(("Hani", "Hira", "Kana", "Hang", "Bopo"), "fonts-noto-cjk"),
@@ -23,6 +37,74 @@ _NO_FONT: Final = {"Cc", "Cn", "Cs"}
 """Categories of what no font is made for: control characters, unassigned."""
 
 
+def bundled_file(name: str) -> Path:
+    """Where matplotlib keeps a font of its own, such as "DejaVuSans.ttf"."""
+    return Path(mpl.get_data_path()) / "fonts" / "ttf" / name
+
+
+@dataclass(frozen=True)
+class PrintFonts:
+    """The bundled fonts, then those that the user names; the machine's come last."""
+
+    further: tuple[FontFile, ...] = ()
+
+    @functools.cached_property
+    def _faces(self) -> tuple[tuple[str, int, bytes], ...]:
+        """Family, weight and content; a family has one file of a weight.
+
+        WeasyPrint cannot tell two files of one family and weight apart.
+        """
+        bundled = [(family, weight, _bundled(name)) for family, weight, name in _BUNDLED]
+        further = [
+            (family, weight, font.content)
+            for family, font in zip(self._families, self.further, strict=True)
+            for weight in (400, 700)
+        ]
+        return (*bundled, *further)
+
+    @property
+    def _families(self) -> tuple[str, ...]:
+        return tuple(f"Audit Further {number}" for number, _ in enumerate(self.further, start=1))
+
+    @property
+    def style_sheet(self) -> str:
+        """Declares every face, and the two families that `print.css` uses."""
+        faces = "".join(
+            f'@font-face {{ font-family: "{family}"; font-weight: {weight}; '
+            f'src: url("{SCHEME}:{number}"); }}\n'
+            for number, (family, weight, _) in enumerate(self._faces)
+        )
+        rest = "".join(f', "{family}"' for family in self._families)
+        return (
+            f'{faces}:root {{ --print-sans: "Audit Sans"{rest}, sans-serif; '
+            f'--print-mono: "Audit Mono", "Audit Sans"{rest}, monospace; }}\n'
+        )
+
+    def content(self, address: str) -> bytes:
+        """The file of an address in the style sheet.
+
+        Raises:
+            LookupError: There is none.
+        """
+        return self._faces[int(address.removeprefix(f"{SCHEME}:"))][2]
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that may be embedded."""
+        found = hashlib.sha256()
+        for _, _, content in self._faces:
+            found.update(hashlib.sha256(content).digest())
+        return found.hexdigest()
+
+
+BUNDLED: Final = PrintFonts()
+
+
+@functools.cache
+def _bundled(name: str) -> bytes:
+    return bundled_file(name).read_bytes()
+
+
 def named(character: str) -> str:
     """A character as a message can show it, such as "女 (U+5973)"."""
     code = f"U+{ord(character):04X}"
@@ -31,13 +113,7 @@ def named(character: str) -> str:
 
 
 def undrawn_warning(result: AuditResult, characters: Set[str], report: Path) -> str:
-    """What a reader of `report.pdf` does not see, and how to mend it.
-
-    Args:
-        result: What is printed.
-        characters: Those shown as boxes; at least one.
-        report: The PDF.
-    """
+    """What a reader of a PDF that shows characters as boxes does not see, and how to mend it."""
     found = sorted(characters)
     more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
     scripts = sorted({_kind(character) for character in found})

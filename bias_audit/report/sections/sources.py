@@ -1,0 +1,299 @@
+"""What numbers rest on: the faces, and all that a second person needs to repeat the audit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import yaml
+
+from bias_audit.durations import duration, written_date
+from bias_audit.groups import Attribute
+from bias_audit.report.grid import Grid, grid_by_columns, trailing_columns
+from bias_audit.report.page import (
+    Code,
+    Counted,
+    CountRow,
+    Fact,
+    Facts,
+    Form,
+    Only,
+    Prose,
+    Section,
+    Tabled,
+    bullets,
+    maybe,
+    number_columns,
+    parts,
+    text_columns,
+)
+from bias_audit.results.audit import AuditResult, CellCount, DataRecord, StageCost
+from bias_audit.shapes.printed import count, counted, decimal, size
+from bias_audit.shapes.tables import Table
+from bias_audit.statistics.clusters import FEW_CLUSTERS
+
+_MOST_COLUMNS: Final = 14
+_MOST_PRINTED_ROWS: Final = 40
+
+
+def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[Prose, ...]) -> Section:
+    """What faces the numbers rest on, and which were left out."""
+    groups = counted_groups(record)
+    labels = "; ".join(cell.group.label for cell in record.cells if cell.used == 0)
+    empty = f"Groups without images, which no analysis can speak about: {labels}."
+    too_long = (
+        "The table is too long to print; it is in the HTML report, and its numbers are in "
+        "audit.json."
+    )
+    return Section(
+        "data",
+        "Data",
+        parts(
+            Only("screen", cautions),
+            Facts(_facts(record)),
+            Section(
+                "images",
+                "Images in each group",
+                parts(
+                    Prose(_summary(record.cells)),
+                    Only("screen", (groups,)),
+                    Only(
+                        "paper",
+                        (Prose(too_long, "note"),)
+                        if len(groups.rows) > _MOST_PRINTED_ROWS
+                        else (groups,),
+                    ),
+                    (Prose(empty, "note"),) if labels else (),
+                ),
+            ),
+            (Section("notices", "Noticed on reading", bullets(record.notices)),)
+            if record.notices
+            else (),
+            Section(
+                "exclusions",
+                "Exclusions",
+                maybe(
+                    _exclusions(record), otherwise="No image was excluded or treated specially."
+                ),
+            ),
+        ),
+        answers=answers,
+    )
+
+
+def _facts(record: DataRecord) -> tuple[Fact, ...]:
+    found = sum(cell.found for cell in record.cells)
+    identities = (
+        "not annotated in the source"
+        if record.n_identities is None
+        else counted(record.n_identities, "annotated person")
+    )
+    people = [identities.replace("persons", "people")]
+    if record.n_without_identity:
+        people.append(f"{counted(record.n_without_identity, 'image')} without an identity")
+    clusters = counted(record.n_clusters, "cluster")
+    kept = [f"{clusters}: images known to be of one person, or near duplicates, share one"]
+    if record.effective_clusters is not None:
+        few = record.effective_clusters < FEW_CLUSTERS
+        kept.append(
+            f"effective number of clusters: {decimal(record.effective_clusters, 1)}"
+            + (f", fewer than {FEW_CLUSTERS}, so intervals are wide" if few else "")
+        )
+    return (
+        Fact("Dataset", (f"{record.name} (read as {record.kind})",)),
+        Fact("Images", (f"{count(record.n_images)} used of {count(found)} usable",)),
+        Fact("People", tuple(people)),
+        Fact("Kept together", tuple(kept)),
+        Fact("Attributes", tuple(f"{a.name}: {', '.join(a.levels)}" for a in record.attributes)),
+        Fact("Origin of labels", (record.label_origin,)),
+        Fact("Licence", (record.licence,)),
+        Fact("Manifest SHA-256", (record.manifest_sha256,), is_code=True),
+    )
+
+
+def _exclusions(record: DataRecord) -> Table | None:
+    if not record.exclusions:
+        return None
+    rows = tuple(
+        (entry.reason, entry.effect, count(entry.count), "\n".join(entry.examples))
+        for entry in record.exclusions
+    )
+    return Table(
+        caption="Images left out, or treated specially",
+        columns=(
+            *text_columns("reason", "effect"),
+            *number_columns("entries"),
+            *text_columns("examples (all are in exclusions.csv)"),
+        ),
+        rows=rows,
+        excerpt=rows[:12],
+        excerpt_note="The first reasons; every entry is in exclusions.csv.",
+    )
+
+
+def counted_groups(data: DataRecord) -> Counted:
+    """Arrange the counts with the last attributes as columns, as far as they fit.
+
+    Raises:
+        ValueError: No group is declared.
+    """
+    if not data.cells:
+        raise ValueError("data.cells: expected every declared group, got none")
+    groups = [cell.group for cell in data.cells]
+    attributes = [Attribute(a.name, a.levels) for a in data.attributes]
+    across = trailing_columns(attributes, _MOST_COLUMNS)
+    grid = grid_by_columns(groups, across)
+    sampled = any(cell.used != cell.found for cell in data.cells)
+    rows = _grid_rows(grid, data.cells, sampled=sampled) if grid else _plain_rows(data.cells)
+    names = tuple(a.name for a in grid.row_attributes) if grid else ("group",)
+    shown = "Images used / usable images found" if sampled else "Images, all of them used"
+    return Counted(
+        caption=f"{shown}, by {', '.join(attribute.name for attribute in attributes)}",
+        row_names=names,
+        headings=_headings(grid.column_attributes if grid else ()),
+        rows=rows,
+    )
+
+
+def _headings(attributes: Sequence[Attribute]) -> tuple[tuple[tuple[str, int], ...], ...]:
+    if not attributes:
+        return ((("images", 1),),)
+    rows: list[tuple[tuple[str, int], ...]] = []
+    repeats, span = 1, math.prod(len(attribute.levels) for attribute in attributes)
+    for attribute in attributes:
+        span //= len(attribute.levels)
+        rows.append(tuple((level, span) for level in attribute.levels) * repeats)
+        repeats *= len(attribute.levels)
+    return tuple(rows)
+
+
+def _grid_rows(grid: Grid, cells: Sequence[CellCount], *, sampled: bool) -> tuple[CountRow, ...]:
+    rows = []
+    for levels in grid.rows:
+        members = [cells[grid.places[levels, column]] for column in grid.columns]
+        rows.append(
+            CountRow(
+                levels,
+                tuple(_cell(cell, sampled=sampled) for cell in members),
+                _text(sum(m.used for m in members), sum(m.found for m in members), sampled),
+            )
+        )
+    return tuple(rows)
+
+
+def _plain_rows(cells: Sequence[CellCount]) -> tuple[CountRow, ...]:
+    return tuple(
+        CountRow((cell.group.label,), (_cell(cell, sampled=True),), count(cell.used))
+        for cell in cells
+    )
+
+
+def _cell(cell: CellCount, *, sampled: bool) -> tuple[str, bool]:
+    return _text(cell.used, cell.found, sampled), cell.used == 0
+
+
+def _text(used: int, found: int, sampled: bool) -> str:  # noqa: FBT001
+    if found == 0:
+        return "none"
+    return f"{count(used)} / {count(found)}" if sampled else count(used)
+
+
+def _summary(cells: Sequence[CellCount]) -> str:
+    used = sorted(cell.used for cell in cells)
+    empty = sum(n == 0 for n in used)
+    gaps = f"{counted(empty, 'group')} without images" if empty else "none without images"
+    middle = used[len(used) // 2]
+    return (
+        f"{counted(len(cells), 'declared group')}, {gaps}; the smallest has "
+        f"{counted(used[0], 'image')}, the median group {count(middle)}, the largest "
+        f"{count(used[-1])}."
+    )
+
+
+def provenance(result: AuditResult, answers: tuple[str, ...]) -> Section:
+    """What a second person needs to repeat the audit."""
+    record, spent = result.provenance, _cost(result)
+    config = yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True)
+    n_lines = len(config.splitlines())
+    facts = (
+        Fact("Command", (record.command,), is_code=True),
+        Fact("Started", (written_date(record.started),)),
+        Fact("Duration", (duration(record.seconds),)),
+        Fact("Seed", (str(record.seed),)),
+        Fact("Hardware", tuple(f"{name}: {value}" for name, value in record.hardware.items())),
+        Fact("Versions", tuple(f"{name}: {value}" for name, value in record.versions.items())),
+    )
+    digests = {
+        "Config": record.config_sha256,
+        "Faces and labels": result.data.manifest_sha256,
+        **{
+            f"Weights of {subject.backbone.name}": subject.backbone.weights_sha256
+            for subject in result.subjects
+        },
+    }
+    signature = Form(
+        "Signature, for those who print this page; the PDF has it behind its cover",
+        (("Responsible person, signature, date", ""),),
+    )
+    return Section(
+        "provenance",
+        "Provenance",
+        parts(
+            Prose(
+                "With these, the same faces and the same weights a second person can repeat the "
+                "audit. Results are aggregates over groups of images, and no face is shown. The "
+                "only single images named are those of the exclusion ledger, by file name."
+            ),
+            Only(
+                "paper", (Prose(f"The config is in the embedded audit.json, in {n_lines} lines."),)
+            ),
+            Facts(facts),
+            Section(
+                "digests",
+                "Digests",
+                (
+                    Facts(
+                        tuple(
+                            Fact(name, (digest,), is_code=True) for name, digest in digests.items()
+                        )
+                    ),
+                ),
+            ),
+            (Section("cost", "Cost", (Tabled(spent),)),) if spent else (),
+            Only(
+                "screen",
+                (
+                    Section("config", "Config", (Code(config, "config"),)),
+                    Section("sign", "For a person to complete", (signature,)),
+                ),
+            ),
+        ),
+        answers=answers,
+    )
+
+
+def _cost(result: AuditResult) -> Table | None:
+    """What each stage took; None where an earlier release recorded nothing."""
+    named = [("all backbones", result.provenance.costs)]
+    named += [(subject.backbone.name, subject.costs) for subject in result.subjects]
+    rows = tuple(_stage(stage, of) for of, stages in named for stage in stages)
+    columns = (
+        *text_columns("stage", "of"),
+        *number_columns("seconds", "images", "images/s"),
+        *text_columns("on disk", "from the store"),
+    )
+    return Table("What each stage took", columns, rows, n_headers=2) if rows else None
+
+
+def _stage(cost: StageCost, of: str) -> tuple[str, ...]:
+    works = cost.images and not cost.reused and cost.seconds > 0
+    return (
+        cost.stage,
+        of,
+        f"{cost.seconds:,.1f}",
+        "" if cost.images is None else count(cost.images),
+        f"{cost.images / cost.seconds:.1f}" if works and cost.images else "",
+        "" if cost.bytes is None else size(cost.bytes),
+        "yes" if cost.reused else "no",
+    )

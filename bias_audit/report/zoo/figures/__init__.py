@@ -1,1 +1,0 @@
-"""Figures of the overview: many backbones side by side."""
