@@ -292,9 +292,8 @@ def diff_command(
         _refuse_other_folders(before, after)
         from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.page import write_diff
-        from bias_audit.results.changed_policy import overridden
-        from bias_audit.results.diff import diff, policy_of
-        from bias_audit.results.opening import open_audited
+        from bias_audit.results.diff import diff, overridden, policy_of
+        from bias_audit.results.differing.comparables import open_audited
 
         earlier, later = (open_audited(folder, cache=cache) for folder in (before, after))
         policy = overridden(

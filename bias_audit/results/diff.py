@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
-from bias_audit.config.schema import Changes, Criterion
-from bias_audit.errors import OutputError
+from bias_audit.config.catalog import unknown_name
+from bias_audit.config.schema import Changes, Criterion, FailOn
+from bias_audit.errors import ConfigError, OutputError
 from bias_audit.groups import Group
 from bias_audit.results.audit import SubjectResult
 from bias_audit.results.differing.causes import causes, conclusion
 from bias_audit.results.differing.classing import Difference, Pairing, better_of, classed, subtract
 from bias_audit.results.differing.comparables import Audited, Comparable, Key, comparables
-from bias_audit.results.differing.gate import gate_of, lacking
 from bias_audit.results.differing.matching import (
     NotComparableError,
     Pair,
     alone,
+    gate_of,
+    lacking,
     overlap,
     pairs_of,
     unmatched,
+    verdict_changes,
 )
 from bias_audit.results.differing.shapes import (
     DIFF_SCHEMA_VERSION,
@@ -33,8 +37,57 @@ from bias_audit.results.differing.shapes import (
     RunReference,
     VerdictChange,
 )
-from bias_audit.results.differing.verdict_changes import verdict_changes
 from bias_audit.results.numbers import curves, numbers_of
+
+_WAYS: Final = ("higher", "lower")
+
+
+def overridden(
+    policy: Changes,
+    *,
+    fail_on: Sequence[str] = (),
+    margin: float | None = None,
+    better: Sequence[str] = (),
+) -> Changes:
+    """The policy with some of it said anew.
+
+    Args:
+        policy: As a config declares it.
+        fail_on: In place of the config's, if any is given.
+        margin: Of every quantity.
+        better: Such as "macro_auc=lower", on top of the config's.
+
+    Raises:
+        ConfigError: A word is not known, a direction not of this form, or the margin not above 0.
+    """
+    changed: dict[str, Any] = {}
+    problems = [
+        f"--fail-on: {unknown_name(word, get_args(FailOn), noun='outcome')}"
+        for word in fail_on
+        if word not in get_args(FailOn)
+    ]
+    if fail_on:
+        changed["fail_on"] = tuple(fail_on)
+    if margin is not None:
+        if margin <= 0:
+            problems.append(f"--margin: expected a number above 0, got {margin:g}")
+        told = "Given on the command line, which says no reason."
+        changed |= {"margin": margin, "margins": {}, "rationale": told}
+    ways = {}
+    for entry in better:
+        quantity, _, way = entry.partition("=")
+        if not quantity or way not in _WAYS:
+            problems.append(
+                f"--better: expected QUANTITY=higher or QUANTITY=lower, got {entry!r}; such as "
+                "--better macro_auc=lower"
+            )
+        ways[quantity] = way
+    if problems:
+        raise ConfigError(problems, source="bias-audit diff")
+    if ways:
+        changed["better"] = {**policy.better, **ways}
+    return Changes.model_validate({**policy.model_dump(), **changed})
+
 
 __all__ = [
     "AuditDiff",

@@ -17,9 +17,9 @@ from bias_audit.files import sha256_of
 from bias_audit.progress import Progress
 from bias_audit.report.changes.page import write_diff
 from bias_audit.results.diff import diff
+from bias_audit.results.differing.comparables import open_audited
 from bias_audit.results.history.reading import Audit, all_audits, compared_audits, latest_audits
 from bias_audit.results.history.recording import record_diff
-from bias_audit.results.opening import open_audited
 from bias_audit.results.store import read_audit
 from bias_audit.zoo.entries import DATABASE, Entry
 

@@ -13,8 +13,14 @@ import pytest
 from bias_audit.config.schema import Changes, Criterion
 from bias_audit.errors import ConfigError, OutputError
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.changed_policy import overridden
-from bias_audit.results.diff import AuditDiff, Change, NotComparableError, diff, parse_diff
+from bias_audit.results.diff import (
+    AuditDiff,
+    Change,
+    NotComparableError,
+    diff,
+    overridden,
+    parse_diff,
+)
 from bias_audit.results.differing.comparables import Audited
 from tests.results.reaudits import activations, audited, labels, seen
 

@@ -11,8 +11,7 @@ from scipy.stats import binom, norm
 from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
-from bias_audit.results.judge import judge
-from bias_audit.results.margins import hold
+from bias_audit.results.judge import hold, judge
 from bias_audit.results.numbers import Number
 from bias_audit.shapes.layer_curve import best_point
 from bias_audit.statistics.estimate import Estimate, interval_at

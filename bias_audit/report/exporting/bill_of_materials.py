@@ -15,8 +15,7 @@ from typing import Any, Final
 from bias_audit.config.schema import Declarations
 from bias_audit.report.sections.declared import tested
 from bias_audit.report.sections.method import limits
-from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.declared import declarations_of
+from bias_audit.results.audit import AuditResult, SubjectResult, declarations_of
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.shapes.shape import level_names

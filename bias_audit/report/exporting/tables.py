@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from bias_audit.report.csv_text import csv_text
 from bias_audit.report.sections.verdicts import AT_POWER
-from bias_audit.results.audit import AuditResult
-from bias_audit.results.declared import declarations_of
+from bias_audit.results.audit import AuditResult, declarations_of
 from bias_audit.results.verdict import Verdict
 from bias_audit.shapes.catalog import shapes
 from bias_audit.shapes.shape import (

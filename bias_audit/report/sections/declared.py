@@ -22,8 +22,7 @@ from bias_audit.report.page import (
     text_columns,
 )
 from bias_audit.report.references import ASKED, SECTIONS, TEXTS, Asked, Text
-from bias_audit.results.audit import AuditResult
-from bias_audit.results.declared import declarations_of, verdicts_of
+from bias_audit.results.audit import AuditResult, declarations_of, verdicts_of
 from bias_audit.shapes.tables import Table
 
 NOT_PROVIDED: Final = "NOT PROVIDED"

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from bias_audit.config.schema import Criterion
 from bias_audit.report.page import Part, Prose, Section, Tabled, number_columns, text_columns
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.margins import POWER
+from bias_audit.results.judge import POWER
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
 from bias_audit.shapes.printed import (
     count,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
+from pathlib import Path
 from typing import Final
 
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.contributions import Contributions, MeasureKey, Of
+from bias_audit.results.contributions import Contributions, MeasureKey, Of, read_contributions
 from bias_audit.results.numbers import Number, numbers_of
+from bias_audit.results.store import audit_bytes, parse_audit
 from bias_audit.shapes.layer_curve import GUESSING
 from bias_audit.statistics.estimate import Estimate, standard_error
 from bias_audit.statistics.inference import Measured
@@ -101,3 +104,30 @@ def _noise_of(
     if number.refit_sd is None or of == "estimate" or number.over == GUESSING:
         return number.refit_sd
     return sqrt(2) * number.refit_sd
+
+
+def open_audited(folder: Path, *, cache: Path | None = None) -> Audited:
+    """Read a run folder, and the entries of the cache that its analyses name.
+
+    Args:
+        folder: A finished run's folder.
+        cache: Where to look for entries; the folder that the audit's config names if not given.
+            What is not there, or is damaged, is left out.
+
+    Raises:
+        OutputError: The folder holds no audit of this version.
+    """
+    content = audit_bytes(folder)
+    result = parse_audit(content, source=str(folder / "audit.json"))
+    named = (result.config.get("output") or {}).get("cache")
+    place = cache or (Path(named) if isinstance(named, str) else None)
+    found: dict[str, Contributions] = {}
+    for subject in result.subjects:
+        for analysis in subject.analyses:
+            name = analysis.contributions
+            if name is None or place is None:
+                continue
+            entry = read_contributions(place, name)
+            if entry is not None:
+                found[name] = entry
+    return Audited(result, str(folder), hashlib.sha256(content).hexdigest(), found)

@@ -3,13 +3,72 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from bias_audit.config.schema import FailOn
 from bias_audit.errors import AuditError
-from bias_audit.results.audit import TOGETHER, SubjectResult
+from bias_audit.results.audit import TOGETHER, AuditResult, SubjectResult
 from bias_audit.results.differing.comparables import Audited, Comparable, Key
-from bias_audit.results.differing.shapes import NotCompared
+from bias_audit.results.differing.shapes import Change, Gate, NotCompared, VerdictChange
+from bias_audit.results.verdict import Outcome, Verdict
+
+Went = Literal["improved", "worse", "same", "changed", "not compared"]
+
+
+def verdict_changes(
+    before: AuditResult, after: AuditResult, pairs: Sequence[tuple[SubjectResult, SubjectResult]]
+) -> tuple[VerdictChange, ...]:
+    """Every criterion of either audit on every backbone that both have, by its name."""
+    renamed = {one.backbone.name: other.backbone.name for one, other in pairs}
+    earlier = {
+        (v.criterion.name, renamed[v.backbone]): v
+        for v in before.verdicts
+        if v.backbone in renamed
+    }
+    later = {
+        (v.criterion.name, v.backbone): v for v in after.verdicts if v.backbone in renamed.values()
+    }
+    return tuple(
+        _change(key, earlier.get(key), later.get(key)) for key in dict.fromkeys((*later, *earlier))
+    )
+
+
+def _change(key: tuple[str, str], before: Verdict | None, after: Verdict | None) -> VerdictChange:
+    told = after or before
+    if told is None:
+        raise ValueError(f"expected a verdict on {key[0]}, got none")
+    is_same = before is not None and after is not None and _claim(before) == _claim(after)
+    return VerdictChange(
+        criterion=key[0],
+        backbone=key[1],
+        target=told.criterion.target,
+        layer=told.criterion.layer,
+        before=before and before.outcome,
+        after=after and after.outcome,
+        is_same_criterion=is_same,
+        outcome=_went(
+            None if before is None else before.outcome, None if after is None else after.outcome
+        ),
+    )
+
+
+def _claim(verdict: Verdict) -> dict[str, object]:
+    """What is held against which margin, whatever the reasons."""
+    return verdict.criterion.model_dump(exclude={"rationale", "backbones"})
+
+
+def _went(before: Outcome | None, after: Outcome | None) -> Went:
+    """A verdict that comes to FAIL is worse, one that leaves it improved; the rest is a change."""
+    if before is None or after is None:
+        return "not compared"
+    if before == after:
+        return "same"
+    if after == "FAIL":
+        return "worse"
+    return "improved" if before == "FAIL" or after == "PASS" else "changed"
+
 
 Pair = tuple[SubjectResult, SubjectResult]
 """One backbone, before and after."""
@@ -130,3 +189,78 @@ def alone(before: Audited, after: Audited, pairs: Sequence[Pair]) -> Iterator[No
             count=1,
             reason="what several backbones are asked as one is not compared between audits",
         )
+
+
+_CHANGED = frozenset({"improved", "worse", "higher", "lower"})
+
+
+def gate_of(
+    fail_on: Sequence[FailOn],
+    changes: Sequence[Change],
+    verdicts: Sequence[VerdictChange],
+    *,
+    lacking: Iterable[str],
+) -> Gate:
+    """Hold a comparison against what is to stop a pipeline.
+
+    Args:
+        fail_on: What does; nothing: the gate is open.
+        changes: Of all numbers.
+        verdicts: Of all criteria.
+        lacking: What AFTER does not have and BEFORE has: a gate that was asked for does not open
+            on missing evidence.
+    """
+    asked = tuple(dict.fromkeys(fail_on))
+    if not asked:
+        return Gate(fail_on=(), reasons=(), outcome="open")
+    decided = [what for what in asked if what != "undecided"]
+    failing = [why for what in decided for why in _reasons(what, changes, verdicts)]
+    if failing:
+        return Gate(fail_on=asked, reasons=tuple(failing), outcome="failed")
+    missing = tuple(lacking)
+    if missing:
+        return Gate(fail_on=asked, reasons=missing, outcome="missing")
+    undecided = tuple(_reasons("undecided", changes, verdicts)) if "undecided" in asked else ()
+    return Gate(fail_on=asked, reasons=undecided, outcome="undecided" if undecided else "open")
+
+
+def _reasons(
+    what: FailOn, changes: Sequence[Change], verdicts: Sequence[VerdictChange]
+) -> Iterator[str]:
+    wanted = _CHANGED if what == "changed" else frozenset({what})
+    counts = Counter(change.outcome for change in changes if change.outcome in wanted)
+    yield from (f"{count} of {len(changes)} numbers {name}" for name, count in counts.items())
+    stops = {"worse": {"worse"}, "changed": {"worse", "improved", "changed"}, "undecided": set()}
+    for verdict in verdicts:
+        if verdict.outcome in stops[what]:
+            moved = f"{verdict.before} -> {verdict.after}"
+            yield f"{verdict.criterion} on {verdict.backbone}: {moved}"
+
+
+def lacking(
+    before: AuditResult, verdicts: Sequence[VerdictChange], pairs: Sequence[Pair]
+) -> Iterator[str]:
+    """What AFTER does not have and BEFORE has, in sentences.
+
+    Args:
+        before: The earlier audit.
+        verdicts: Of all criteria.
+        pairs: The backbones that are compared.
+    """
+    there = {one.backbone.name for one, _ in pairs}
+    for subject in before.subjects:
+        if subject.backbone.name not in there:
+            yield f"{subject.backbone.name} is not in AFTER"
+    for one, other in pairs:
+        yield from _lacking_analyses(one, other)
+    for verdict in verdicts:
+        if verdict.after is None:
+            yield f"criterion {verdict.criterion} on {verdict.backbone} is not in AFTER"
+
+
+def _lacking_analyses(before: SubjectResult, after: SubjectResult) -> Iterator[str]:
+    status = {analysis.kind: analysis.status for analysis in after.analyses}
+    for analysis in before.analyses:
+        if analysis.status == "done" and status.get(analysis.kind) != "done":
+            became = "failed" if analysis.kind in status else "is not there"
+            yield f"{analysis.title} of {after.backbone.name} {became} in AFTER"

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe
 from bias_audit.analyses.targets import targets_of
 from bias_audit.config.schema import Criterion
-from bias_audit.results.margins import POWER, growth, hold
+from bias_audit.results.judge import POWER, growth, hold
 from bias_audit.results.numbers import Number
 from bias_audit.results.selftest import SelfTestRow
 from bias_audit.selftest.simulated import Design, audited, draw, is_claimed, subject_of
