@@ -56,7 +56,7 @@ def test_a_file_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> No
         load_config(tmp_path / "absent.yaml")
     written(tmp_path, VALID)
     with pytest.raises(ConfigError, match=r"did you mean 'config\.yaml'\?"):
-        load_config(tmp_path / "confg.yaml")
+        load_config(tmp_path / "conf1g.yaml")
 
 
 def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
