@@ -244,7 +244,7 @@ def test_a_real_interrupt_signal(small: Audit) -> None:
     # Ctrl-C is ignored by what a shell starts in the background, and by the children of that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, "-m", "bias_audit.cli", "run", small.written()],
+        [sys.executable, "-m", "bias_audit", "run", small.written()],
         cwd=small.folder,
         stdout=subprocess.PIPE,
         text=True,

@@ -62,7 +62,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, stored_self_test: Path) -> P
 
 def _begun(home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bias_audit.cli", *kills.RUN, *arguments],
+        [sys.executable, "-m", "bias_audit", *kills.RUN, *arguments],
         cwd=home,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -234,7 +234,7 @@ def test_of_two_runs_at_once_one_ends_at_once(stored_self_test: Path, tmp_path: 
     zoo = tmp_path / "zoo"
     tiny_zoo.make(zoo, tiny_zoo.WITHOUT_REPORTS)
     shutil.copytree(stored_self_test, zoo / CACHE)
-    command = [sys.executable, "-m", "bias_audit.cli", *RUN]
+    command = [sys.executable, "-m", "bias_audit", *RUN]
     runs = [
         subprocess.Popen(
             command, cwd=zoo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
