@@ -414,3 +414,7 @@ def main() -> None:
     except Exception:  # noqa: BLE001  whatever it is, it says nothing about a criterion
         traceback.print_exc()
         sys.exit(EXIT_DEFECT)
+
+
+if __name__ == "__main__":
+    main()
