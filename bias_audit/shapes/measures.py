@@ -237,7 +237,7 @@ def _entries(block: Measures, entries: Sequence[Entry]) -> Iterator[Table]:
         columns,
         excerpt=(some or rows)[:_PRINTED],
         note=f"The first {block.noun}s.",
-        n_headers=len(heads),
+        n_headers=1 + is_grouped,
         is_detail=is_grouped and len(entries) < len(block.entries),
     )
 
