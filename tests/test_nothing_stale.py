@@ -243,7 +243,7 @@ def test_an_edit_of_what_draws_the_report_makes_none(
     entries: dict[str, tuple[Key, set[str]]], edit: Edit
 ) -> None:
     keys = {name: key() for name, (key, _) in entries.items()}
-    with edit("bias_audit.report.html"):
+    with edit("bias_audit.report.page"):
         assert {name: key() for name, (key, _) in entries.items()} == keys
 
 

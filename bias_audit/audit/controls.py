@@ -245,7 +245,8 @@ def _random_weights(
 
     # Estimated once and kept: a resumed pass must go on with the very same numbers.
     place = Cache(config.output.cache / "random_weights")
-    kept = CacheEntry(place, "statistics", (*made_by(), drawn.fingerprint), with_random_weights)
+    inputs = (_random_weights, extract, drawn.fingerprint)
+    kept = CacheEntry(place, "statistics", inputs, with_random_weights)
     set_statistics(drawn, kept.or_computed(statistics))
     cache = config.output.cache
     extraction = extract(drawn, faces, config.activations, cache=cache, progress=progress)

@@ -105,7 +105,9 @@ def file_digest(path: Path, cache: Path) -> str:
     place = path.resolve()
     status = place.stat()
     state = f"{status.st_size} {status.st_mtime_ns}"
-    kept = CacheEntry(Cache(cache / "weights"), "SHA-256", (str(place), state), sha256_of)
+    kept = CacheEntry(
+        Cache(cache / "weights"), "SHA-256", (str(place), state, file_digest), sha256_of
+    )
     return str(kept.or_computed(lambda: {"sha256": np.array(sha256_of(place))})["sha256"])
 
 

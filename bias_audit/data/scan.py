@@ -238,7 +238,7 @@ def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArra
             return {"sets": near_duplicate_sets(*columns, step=step)}
 
     place = _cache(cache, "near_duplicates")
-    found = CacheEntry(place, "near duplicates", columns, near_duplicate_sets)
+    found = CacheEntry(place, "near duplicates", (*columns, _near_sets), near_duplicate_sets)
     return found.or_computed(compute)["sets"]
 
 
