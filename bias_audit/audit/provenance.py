@@ -105,9 +105,10 @@ def file_digest(path: Path, cache: Path) -> str:
     place = path.resolve()
     status = place.stat()
     state = f"{status.st_size} {status.st_mtime_ns}"
-    kept = CacheEntry(
-        Cache(cache / "weights"), "SHA-256", (str(place), state, file_digest), sha256_of
-    )
+    # From the cache on, so that files and cache can be moved together.
+    way = os.path.relpath(place, cache.resolve())
+    inputs = (way, state, file_digest)
+    kept = CacheEntry(Cache(cache / "weights"), "SHA-256", inputs, sha256_of)
     return str(kept.or_computed(lambda: {"sha256": np.array(sha256_of(place))})["sha256"])
 
 

@@ -125,6 +125,7 @@ DAMAGED = {
     "scan": "scan/*.npz",
     "images": "images/*.npz",
     "self-test": "selftest/*.npz",
+    "digests of weights": "weights/*.npz",
     "contributions": "contributions/*.npz",
 }
 _SHORT_SELF_TEST = (
