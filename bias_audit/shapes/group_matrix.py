@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -169,6 +169,11 @@ def _text(block: GroupMatrix) -> BlockText:
     )
 
 
+_READING: Final = (
+    "Each square compares two groups; a dark square means that the layer responds to them alike, a "
+    "light one that it tells them apart. Where a tree stands above, groups that join low in it are "
+    "alike."
+)
 SHAPE = Shape(
     GroupMatrix,
     place=80,
@@ -177,16 +182,8 @@ SHAPE = Shape(
     columns=("metric", "layer", "group", "other_group", "estimate"),
     rows=_rows,
     text=_text,
-    reading=(
-        "Each square compares two groups; a dark square means that the layer responds to them "
-        "alike, a light one that it tells them apart. Where a tree stands above, groups that join "
-        "low in it are alike.",
-    ),
-    in_short=(
-        "Each square compares two groups; a dark square means that the layer responds to them "
-        "alike, a light one that it tells them apart. Where a tree stands above, groups that join "
-        "low in it are alike."
-    ),
+    reading=(_READING,),
+    in_short=_READING,
     arrays=lambda block: (block.values, *((block.bounds,) if block.bounds else ())),
     figure_rows=_figure_rows,
 )
