@@ -170,9 +170,9 @@ def _text(block: GroupMatrix) -> BlockText:
 
 
 _READING: Final = (
-    "Each square compares two groups; a dark square means that the layer responds to them alike, a "
-    "light one that it tells them apart. Where a tree stands above, groups that join low in it are "
-    "alike."
+    "Each square compares two groups; a dark square means that the layer responds to them "
+    "alike, a light one that it tells them apart. Where a tree stands above, groups that join "
+    "low in it are alike."
 )
 SHAPE = Shape(
     GroupMatrix,
