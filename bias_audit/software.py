@@ -49,18 +49,19 @@ class _Source:
 
 @cache
 def software_of(module: str) -> Software:
-    """Follow the imports of a module of this package, those inside functions included.
+    """Follow the imports of a module, those inside functions included.
 
-    A module that asks a plugin folder for plugins by name depends on all of them.
+    A module that asks a plugin folder for plugins by name depends on all of them. Of another
+    package, its own modules count by their source as far as they are loaded.
 
     Args:
         module: Dotted name, such as "bias_audit.analyses.methods.linear_probe".
 
     Raises:
-        ModuleNotFoundError: There is no such module.
+        ModuleNotFoundError: There is no such module, or it has no source.
     """
     if _path(module) is None:
-        raise ModuleNotFoundError(f"{module} is no module of this package")
+        raise ModuleNotFoundError(f"{module} has no source that could be read")
     seen: dict[str, _Source] = {}
     waiting = [module]
     while waiting:
@@ -99,8 +100,9 @@ def _source(module: str) -> _Source:
         return _Source("", (), ())
     tree = ast.parse(path.read_bytes())
     imported = list(_imported(tree))
-    own = {name for name in imported if name.partition(".")[0] == _PACKAGE.name}
-    tops = {name.partition(".")[0] for name in imported} - {_PACKAGE.name}
+    names = {_PACKAGE.name, module.partition(".")[0]}
+    own = {name for name in imported if name.partition(".")[0] in names}
+    tops = {name.partition(".")[0] for name in imported} - names
     for node in ast.walk(tree):  # docstrings do not count
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             node.body = [each for each in node.body if not _is_text(each)]
@@ -137,7 +139,8 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
 def _path(module: str) -> Path | None:
     parts = module.split(".")
     if parts[0] != _PACKAGE.name:
-        return None
+        file = getattr(sys.modules.get(module), "__file__", None)
+        return Path(file) if file and file.endswith(".py") else None
     place = _PACKAGE.joinpath(*parts[1:])
     for path in (place.with_suffix(".py"), place / "__init__.py"):
         if path.is_file():
