@@ -25,7 +25,7 @@ from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.contributions import MeasureKey
-from bias_audit.results.finding import Finding
+from bias_audit.results.finding import Finding, Question
 from bias_audit.shapes.shape import Block
 from bias_audit.statistics.inference import Measured
 
@@ -273,6 +273,8 @@ class Declared(Generic[P]):
 
     title: str
     params_type: type[P]
+    question: Question
+    """Under which the report prints it."""
     problems: Callable[[P, FaceTable, tuple[str, ...] | None], Messages] = lambda *_: ()
     """What the parameters ask for that these faces or layers do not have. Asked before images are
     opened, after they are drawn, and again with the layers once these are known."""

@@ -159,7 +159,13 @@ def _found(
     began, title = time.monotonic(), planned.analysis.title
     fewest, threads = config.small_groups.suppress_below, torch.get_num_threads()
     params = planned.params.model_dump(mode="json")
-    result = partial(AnalysisResult, kind=planned.kind, title=title, params=params)
+    result = partial(
+        AnalysisResult,
+        kind=planned.kind,
+        title=title,
+        question=planned.analysis.question,
+        params=params,
+    )
     try:
         refuse_small_intersections(subjects[0].faces, fewest)
         try:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
-from bias_audit.durations import written_date
 from bias_audit.report.figures.style import Palette, shortened
 from bias_audit.report.glossary import glossary
-from bias_audit.report.page import Choices, Fact, Facts, Only, Page, Picker, Prose, Section, parts
+from bias_audit.report.page import Choices, Facts, Only, Page, Part, Picker, Prose, Section, parts
 from bias_audit.report.references import labels
-from bias_audit.report.sections.backbone import chapter, together
+from bias_audit.report.sections.answer import answer, headline, kicker
+from bias_audit.report.sections.backbone import backbones_section
 from bias_audit.report.sections.declared import asked, document, purpose_section
 from bias_audit.report.sections.method import claims, method
+from bias_audit.report.sections.questions import (
+    Failure,
+    failed_sections,
+    failures,
+    question_sections,
+)
 from bias_audit.report.sections.selftest import selftest_section
 from bias_audit.report.sections.sources import data, provenance
-from bias_audit.report.sections.summary import summary_section
+from bias_audit.report.sections.verdicts import verdicts, verdicts_sections
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.claims import refuse_overclaims_of
-from bias_audit.shapes.printed import counted
 
 _SHORT, _ID = 16, 12
 """Digits of a digest, and of the config's as the audit's name, that are enough to know it by."""
@@ -34,31 +40,32 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
     refuse_overclaims_of(result)
     palette = Palette(tuple(attribute.name for attribute in result.data.attributes))
     answers = labels()
-    cautions = tuple(Prose(each, "box caution", "Caution.") for each in result.cautions)
+    failed = failures(result)
     audit_id, started = result.provenance.config_sha256[:_ID], result.provenance.started
-    seal = Markup("SHA-256 of the embedded audit.json: <code>{}</code>").format(audit_sha256)
     short = f"audit.json SHA-256 {audit_sha256[:_SHORT]}…"
-    sealed = (Only("paper", (Prose(seal, "seal", running=short),)),) if audit_sha256 else ()
+    seal = Prose(f"{short} · {tool(result)}", "seal", running=short)
     body = (
-        summary_section(result, answers["summary"]),
-        purpose_section(result, answers["purpose"]),
+        *failed_sections(failed),
+        *verdicts_sections(verdicts(result), answers["summary"]),
+        data(result.data, answers["data"], result.cautions),
+        *question_sections(result, folder, palette=palette, answers=()),
         claims(result, answers["claims"]),
-        data(result.data, answers["data"], cautions),
-        *(
-            chapter(subject, index, folder, palette=palette, answers=answers["backbone"])
-            for index, subject in enumerate(result.subjects)
-        ),
-        *([together(result, folder, palette=palette)] if result.together else []),
+        purpose_section(result, answers["purpose"]),
+        backbones_section(result, answers["backbone"]),
         method(result, answers["method"]),
         *([selftest_section(result.selftest, answers["selftest"])] if result.selftest else []),
         asked(result, answers["asked"]),
     )
     return Page(
-        kind="Audit report",
+        kind=kicker(result),
         title=result.name,
+        headline=headline(result),
         running=f"Audit report: {shortened(result.name, 60)}",
-        lead=result.description,
-        cover=parts(Facts(_cover(result, audit_id)), sealed, cautions),
+        lead="",
+        cover=parts(
+            answer(result, folder, palette=palette, failures=_incomplete(failed)),
+            (Only("paper", (seal,)),) if audit_sha256 else (),
+        ),
         sections=(
             document(result, audit_sha256),
             *body,
@@ -72,11 +79,24 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
             ),
             provenance(result, answers["provenance"]),
         ),
-        footer=f"Audit {audit_id}",
+        footer=f"Audit {result.name}, id {audit_id}. {result.description}",
         created=started,
         description=f"Audit report {result.name}, {audit_id}",
         pickers=_pickers(result),
     )
+
+
+def _incomplete(failed: Sequence[Failure]) -> tuple[Part, ...]:
+    if not failed:
+        return ()
+    said = Markup('{} of its analyses could not be computed (<a href="#failed">why</a>): {}.')
+    named = "; ".join(dict.fromkeys(each.title for each in failed))
+    return (Prose(said.format(len(failed), named), "box failure", "This report is incomplete."),)
+
+
+def tool(result: AuditResult) -> str:
+    """Such as "bias-audit 0.2.0"."""
+    return f"bias-audit {result.provenance.versions.get('bias-audit', 'of an unknown version')}"
 
 
 def _pickers(result: AuditResult) -> tuple[Picker, ...]:
@@ -89,19 +109,4 @@ def _pickers(result: AuditResult) -> tuple[Picker, ...]:
     return (
         Picker("layer", "Layer", "all layers", layers),
         Picker("group", "Group", "all groups", groups),
-    )
-
-
-def _cover(result: AuditResult, audit_id: str) -> tuple[Fact, ...]:
-    backbones = tuple(
-        f"{subject.backbone.name} ({subject.backbone.weights})" for subject in result.subjects
-    )
-    used = counted(result.data.n_images, "image")
-    cells = counted(len(result.data.cells), "group")
-    return (
-        Fact("Backbone" if len(backbones) == 1 else "Backbones", backbones),
-        Fact("Faces", (f"{result.data.name}, {used} in {cells}",)),
-        Fact("Date", (written_date(result.provenance.started),)),
-        Fact("Tool", (f"bias-audit {result.provenance.versions.get('bias-audit', 'unknown')}",)),
-        Fact("Audit id", (audit_id,), is_code=True),
     )

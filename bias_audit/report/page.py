@@ -15,6 +15,7 @@ from markupsafe import Markup
 import bias_audit
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.resources import template_engine
+from bias_audit.results.finding import Question
 from bias_audit.shapes.tables import Cells, Column, Table
 
 Medium = Literal["screen", "paper"]
@@ -134,6 +135,8 @@ class Shown:
     title: str
     analysis: str
     """Title of the analysis it comes from."""
+    question: Question
+    """That it helps to answer."""
     reading: tuple[str, ...]
     """How to read it, in paragraphs."""
     heading: str
@@ -149,9 +152,7 @@ class Shown:
     explains: bool = False
     """Whether it is the first of its kind, and says how to read it."""
     is_detail: bool = False
-    """Whether paper only lists it, because other blocks carry the message."""
-    is_drawn_on_paper: bool = True
-    """Whether its figure says more there than its table."""
+    """Whether it is folded away, and on paper only named, because others carry the message."""
     new_notes: tuple[str, ...] = ()
     """Notes that no block printed before it has."""
     layer: str | None = None
@@ -161,6 +162,33 @@ class Shown:
     def n_rows(self) -> int:
         """Of all its tables."""
         return sum(len(table.rows) for table in self.tables)
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """A question, its number as a picture, and the number in words."""
+
+    name: str
+    figure: FigureView | None
+    text: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class AnswerRows:
+    """Questions and answers, one below the other."""
+
+    part: ClassVar[str] = "answers"
+    rows: tuple[AnswerRow, ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Parts with others in a column beside them, or below where there is no room."""
+
+    part: ClassVar[str] = "beside"
+    main: tuple[Part, ...]
+    aside: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -224,7 +252,20 @@ class Section:
 
 
 Part = (
-    Prose | Facts | Items | Tabled | Counted | Drawn | Shown | Form | Code | Fold | Only | Section
+    Prose
+    | Facts
+    | Items
+    | Tabled
+    | Counted
+    | Drawn
+    | Shown
+    | AnswerRows
+    | Beside
+    | Form
+    | Code
+    | Fold
+    | Only
+    | Section
 )
 
 
@@ -255,6 +296,8 @@ class Page:
     kind: str
     """Such as "Audit report"."""
     title: str
+    headline: str
+    """Stands at the top: the conclusion, or the title."""
     lead: str
     cover: tuple[Part, ...]
     sections: tuple[Section, ...]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bias_audit.config.schema import Declarations, Scenario
 from bias_audit.groups import Group
-from bias_audit.results.finding import Finding
+from bias_audit.results.finding import Finding, Question
 from bias_audit.results.selftest import SelfTest
 from bias_audit.results.verdict import Verdict
 from bias_audit.shapes.catalog import AnyBlock
@@ -129,6 +129,8 @@ class AnalysisResult(Frozen):
 
     kind: str
     title: str
+    question: Question = "groups"
+    """Under which the report prints it."""
     params: dict[str, Any]
     status: Literal["done", "failed"]
     error: str | None = None

@@ -7,9 +7,11 @@ from typing import Literal
 from bias_audit.shapes.shape import Frozen
 from bias_audit.statistics.estimate import Estimate
 
-Question = Literal["encoded", "groups", "used", "where"]
-"""What a reader with five minutes asks: what is linearly decodable, which groups stand out,
-whether the backbone's own decisions use it, and which part of an image they look at."""
+Question = Literal["encoded", "groups", "maps", "used", "where", "training", "together"]
+"""What a reader asks, in the order of the report: what can be read, for which groups, what groups
+look like in a layer, whether the backbone uses it, where it looks, what changes over training, and
+what all backbones show together."""
+ClaimResult = Literal["agrees", "disagrees", "inconclusive", "not examined"]
 
 
 class Finding(Frozen):
@@ -23,7 +25,11 @@ class Finding(Frozen):
     effect, minus 1; see `bias_audit.statistics.sureness`."""
     estimates: dict[str, Estimate] = {}
     question: Question | None = None
-    """Which question of the summary it answers; None: none directly."""
+    """Which question of page one it answers; None: none directly."""
+    claim: str | None = None
+    """The published claim that it examines, in words; None where it examines none."""
+    result: ClaimResult | None = None
+    """What these data say of that claim."""
     is_warning: bool = False
     """Whether it goes before all other answers to its question, as a possible shortcut does."""
     evidence: str | None = None

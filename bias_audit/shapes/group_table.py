@@ -171,5 +171,5 @@ SHAPE = Shape(
     columns=_COLUMNS,
     rows=_rows,
     text=_text,
-    is_drawn_on_paper=lambda block: _FEW_ROWS < len(block.rows) <= _MANY_ROWS,
+    is_drawn=lambda block: _FEW_ROWS < len(block.rows) <= _MANY_ROWS,
 )

@@ -13,9 +13,14 @@ _PREFIXES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def decimal(value: float, digits: int = 2) -> str:
-    """Such as "0.83"; never "-0.00"."""
+    """Such as "0.83" or "−0.83"; never "−0.00"."""
     text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return text.removeprefix("-") if float(text) == 0 else minus(text)
+
+
+def minus(text: str) -> str:
+    """Numbers with the sign that typesetters use in place of a hyphen."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def interval(estimate: Estimate | None) -> str:

@@ -231,7 +231,7 @@ class Shape(Generic[B]):
     """Whether paper shows all, not only the first, unless their analysis says otherwise."""
     most_printed: int = 7
     """Of one analysis on paper."""
-    is_drawn_on_paper: Callable[[B], bool] = lambda _: True
+    is_drawn: Callable[[B], bool] = lambda _: True
     """Whether the figure says more there than the table."""
     is_open: bool = False
     """Whether a page shows its tables unfolded."""

@@ -54,7 +54,7 @@ def test_no_analysis_fills_the_paper() -> None:
 
 
 def test_figures_are_for_what_a_short_table_does_not_show() -> None:
-    assert [SHAPE.is_drawn_on_paper(_table(rows=n)) for n in (3, 14, 15, 40, 126)] == [
+    assert [SHAPE.is_drawn(_table(rows=n)) for n in (3, 14, 15, 40, 126)] == [
         False,
         False,
         True,

@@ -30,7 +30,7 @@ from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute
-from bias_audit.results.finding import Finding
+from bias_audit.results.finding import ClaimResult, Finding
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -108,11 +108,12 @@ def claim_findings(
     for claim in _adjusted(subject, claims):
         if readable.isdisjoint(claim.about):
             text = (
-                f'Published claim "{claim.said}" (Krug & Stober 2025): not examined at '
-                f"{probes.layer}, because {listed(claim.about)} cannot be read there beyond "
-                "chance."
+                f"Not examined at {probes.layer}: {listed(claim.about)} cannot be read there "
+                "beyond chance."
             )
-            findings.append(Finding(text=text, weight=0.0))
+            findings.append(
+                Finding(text=text, weight=0.0, claim=claim.said, result="not examined")
+            )
         else:
             findings.append(_finding(claim, probes.layer, level, alpha))
     return tuple(findings)
@@ -311,23 +312,22 @@ def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
     """The verdict: its weight is of the least sure number, or of the surest that contradicts."""
     sure = [c for c in claim.comparisons if is_rejected(c.p_value, alpha=alpha)]
     estimates = [comparison.estimate for comparison in claim.comparisons]
+    result: ClaimResult
     if any(c.measured.value < 0 for c in sure):
-        verdict = "contradicted"
+        result = "disagrees"
         weight = max(sureness(each) for each in estimates if each.value < 0)
     else:
         is_supported = len(sure) == len(estimates) and claim.holds_too
-        verdict = "supported" if is_supported else "undecided"
+        result = "agrees" if is_supported else "inconclusive"
         weight = min(sureness(each) for each in estimates)
     numbers = "; ".join(
         f"{c.name} {interval(c.estimate)}, adjusted p = {c.p_value:.3g}, n = {c.estimate.n}"
         for c in claim.comparisons
     )
-    text = (
-        f'Published claim "{claim.said}" (Krug & Stober 2025): {verdict} at {layer}. {numbers} '
-        f"({coverage(level)}s). {claim.details}"
-    )
     return Finding(
-        text=text,
-        weight=weight_of(weight, is_decided=verdict != "undecided"),
+        text=f"At {layer}: {numbers} ({coverage(level)}s). {claim.details}",
+        weight=weight_of(weight, is_decided=result != "inconclusive"),
         estimates={c.name.replace(" ", "_"): c.estimate for c in claim.comparisons},
+        claim=claim.said,
+        result=result,
     )

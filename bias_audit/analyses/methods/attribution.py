@@ -291,6 +291,7 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
 PLUGIN = Analysis(
     title="Where decisions look",
     params_type=Params,
+    question="where",
     run=attribution,
     problems=_problems,
     families=_families,

@@ -305,6 +305,7 @@ def _limits(n_fixed: int) -> Iterator[str]:
 PLUGIN = Analysis(
     title="Concepts on a self-organizing map",
     params_type=Params,
+    question="maps",
     run=concept_map,
     problems=setting_problems,
     families=lambda _params, attributes: len(declared_families(attributes)),

@@ -269,6 +269,7 @@ def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
 PLUGIN = Analysis(
     title="Confusions",
     params_type=Params,
+    question="groups",
     run=confusions,
     problems=_problems,
     families=_families,

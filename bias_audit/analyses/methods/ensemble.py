@@ -156,6 +156,7 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
 PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
+    question="together",
     run=ensemble,
     problems=lambda params, faces, _layers: setting_problems(
         params, faces, targets=params.targets, groups=params.groups

@@ -92,8 +92,9 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
 
 
 PLUGIN = Analysis(
-    title="Encoded, removable, used?",
+    title="Erasure test",
     params_type=Params,
+    question="used",
     run=erasure,
     problems=lambda params, faces, _layers: unknown_targets(faces, params.targets or ()),
     families=_families,

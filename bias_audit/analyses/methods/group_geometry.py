@@ -315,5 +315,6 @@ def _work(params: Params, workload: Workload) -> float:
 
 
 PLUGIN = Analysis(
-    title="Group geometry", params_type=Params, run=group_geometry, problems=_problems, fits=_work
+    title="Group geometry", params_type=Params,
+    question="maps", run=group_geometry, problems=_problems, fits=_work
 )

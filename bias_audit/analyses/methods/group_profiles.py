@@ -157,5 +157,6 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
 
 
 PLUGIN = Analysis(
-    title="Group profiles", params_type=Params, run=group_profiles, problems=setting_problems
+    title="Group profiles", params_type=Params,
+    question="groups", run=group_profiles, problems=setting_problems
 )

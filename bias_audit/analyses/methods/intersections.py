@@ -180,6 +180,7 @@ def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
 PLUGIN = Analysis(
     title="Intersections",
     params_type=Params,
+    question="groups",
     run=intersections,
     problems=setting_problems,
     families=_families,

@@ -265,6 +265,7 @@ def _work(params: Params, workload: Workload) -> float:
 PLUGIN = Analysis(
     title="Comparison of layouts",
     params_type=Params,
+    question="maps",
     run=layout_comparison,
     problems=_problems,
     fits=_work,

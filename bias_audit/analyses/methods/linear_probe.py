@@ -93,6 +93,7 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
 PLUGIN = Analysis(
     title="Linear decodability",
     params_type=Params,
+    question="encoded",
     run=linear_probe,
     problems=lambda params, faces, _layers: setting_problems(
         params, faces, targets=params.targets

@@ -346,6 +346,7 @@ _LIMITS = (
 PLUGIN = Analysis(
     title="Groups by outcome",
     params_type=Params,
+    question="groups",
     run=outcome_maps,
     problems=lambda params, faces, layers: setting_problems(
         params, faces, layers, targets=params.targets

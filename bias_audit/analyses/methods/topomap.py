@@ -258,6 +258,7 @@ def _families(params: Params, attributes: Sequence[Attribute]) -> int:
 PLUGIN = Analysis(
     title="Topographic maps",
     params_type=Params,
+    question="maps",
     run=topomap,
     problems=_problems,
     too_few_draws=lambda params, plan, attributes: too_few_permutations(

@@ -261,6 +261,7 @@ def _limits(subject: Subject, seen: Sequence[_Seen]) -> Iterator[str]:
 PLUGIN = Analysis(
     title="Activity and confidence over training",
     params_type=Params,
+    question="training",
     run=training,
     problems=setting_problems,
     quantities=("activity_confidence",),

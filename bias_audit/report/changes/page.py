@@ -74,8 +74,9 @@ def diff_page(found: AuditDiff) -> Page:
     return Page(
         kind="Comparison of two audits",
         title=title,
+        headline=headline(found),
         running="Comparison of audits",
-        lead=headline(found),
+        lead=title,
         cover=(
             Facts(
                 (

@@ -28,7 +28,7 @@ from bias_audit.report.figures.map_sheet import (
     sheet_axes,
     wrapped,
 )
-from bias_audit.report.figures.style import INK, PLAIN, Palette, shortened, styled
+from bias_audit.report.figures.style import INK, PLAIN, WIDTH, Palette, shortened, styled
 from bias_audit.report.grid import Grid, column_choices, grid_by_columns
 from bias_audit.shapes.printed import count, percent_interval
 from bias_audit.shapes.shape import Arrays
@@ -205,6 +205,28 @@ def _level_maps(block: UnitMap, rasters: npt.NDArray[Any]) -> Figure:
         mark_tile(axes, placed, key=block.groups[placed.index].label, text=text)
     exceeds = bool(np.nanmax(np.abs(rasters)) > block.limit * (1 + 1e-6))
     colour_bar(figure, scale, _AXIS, exceeds=exceeds)
+    return figure
+
+
+@styled
+def strip(block: UnitMap, rasters: npt.NDArray[Any], attribute: str) -> Figure:
+    """Draw the levels of one attribute side by side; of two, which mirror each other, the first.
+
+    Rasters have shape (n_groups, side, side), row 0 at the bottom.
+    """
+    places = [i for i, group in enumerate(block.groups) if group.levels[0][0] == attribute]
+    shown = places[:1] if len(places) == 2 else places  # noqa: PLR2004
+    tile = min(WIDTH / (len(shown) * STEP_X), 0.9)
+    head = 0.3
+    figure = Figure(figsize=(tile * len(shown) * STEP_X, tile + head))
+    axes = sheet_axes(figure, left=0, top=head, size=(len(shown) * STEP_X, 1), tile=tile)
+    scale = Normalize(-block.limit, block.limit)
+    for column, place in enumerate(shown):
+        n, placed = block.counts[place], Placed(place, column * STEP_X, 0)
+        draw_group(axes, placed, rasters[place] if n else None, scale, size=7)
+        label = block.groups[place].label
+        draw_label(axes, placed, wrapped(label, max(6, int(13 * tile))), size=7.5)
+        mark_tile(axes, placed, key=label, text=f"n = {count(n)}" if n else "no images")
     return figure
 
 

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 from bias_audit.durations import duration
-from bias_audit.report.figures.style import Palette, shortened
-from bias_audit.report.page import (
-    Fact,
-    Facts,
-    Fold,
-    Item,
-    Items,
-    Only,
-    Part,
-    Prose,
-    Section,
-    Shown,
-    Tabled,
-    number_columns,
-    parts,
-    text_columns,
-)
-from bias_audit.report.sections.blocks import TOGETHER, backbone_anchor, shown_blocks
-from bias_audit.report.sections.findings import findings, findings_section
-from bias_audit.report.sections.summary import failure_boxes, failures_of
-from bias_audit.results.audit import TOGETHER as AS_ONE
-from bias_audit.results.audit import (
-    AnalysisResult,
-    AuditResult,
-    BackboneRecord,
-    ControlRecord,
-    SubjectResult,
-)
-from bias_audit.shapes.printed import count, counted, sentence
-from bias_audit.shapes.tables import Table
+from bias_audit.report.page import Fact, Facts, Fold, Item, Items, Only, Part, Prose, Section
+from bias_audit.report.sections.blocks import backbone_anchor
+from bias_audit.results.audit import AuditResult, BackboneRecord, ControlRecord, SubjectResult
+from bias_audit.shapes.printed import count, counted
 
 _RESIZED: Final = {
     "stretch": "the whole image, stretched or squeezed to that size",
@@ -48,110 +21,26 @@ _NAMES: Final = {"mean": "mean subtracted (RGB)", "std": "divided by (RGB)"}
 CONTROL_KINDS = ("random weights", "image quality", "pixels")
 
 
-def chapter(
-    subject: SubjectResult,
-    index: int,
-    folder: Path | None,
-    *,
-    palette: Palette,
-    answers: tuple[str, ...],
-) -> Section:
-    """One backbone; its figures are drawn when asked for, and not at all without a run folder."""
-    anchor, record = backbone_anchor(index), subject.backbone
-    layers = [f"{layer.name}: {counted(layer.n_units, 'unit')}" for layer in record.layers]
-    heading = "Layers audited, from input to output"
-    items = Items(tuple(map(Item, layers)), "columns", is_numbered=True)
-    named = Prose(f"{'; '.join(layers)}.", "layers", f"{heading}.")
-    about = (
-        Facts(_facts(subject)),
-        Only("screen", (Fold(heading, (items,)),)),
-        Only("paper", (named,)),
-    )
-    return Section(
-        anchor,
-        f"Backbone {record.name}",
-        (*about, *_found(subject.analyses, anchor, record.name, folder, palette)),
-        look="backbone",
-        name=record.name,
-        answers=answers,
-        running=f"Backbone {shortened(record.name, 40)}",
-    )
-
-
-def together(result: AuditResult, folder: Path | None, *, palette: Palette) -> Section:
-    """What analyses of all backbones together found; see `chapter`."""
-    members = tuple(subject.backbone.name for subject in result.subjects)
-    about = (
-        Prose(
-            "What follows is asked once, of the backbones of this audit as one, or of each beside "
-            "the others."
-        ),
-        Facts((Fact("Backbones", members),)),
-    )
-    return Section(
-        TOGETHER,
-        sentence(AS_ONE),
-        (*about, *_found(result.together, TOGETHER, AS_ONE, folder, palette)),
-        look="together",
-        running=sentence(AS_ONE),
-    )
-
-
-def _found(
-    analyses: Sequence[AnalysisResult],
-    anchor: str,
-    name: str,
-    folder: Path | None,
-    palette: Palette,
-) -> tuple[Part, ...]:
-    """What failed, all findings, and every block; on paper what is not printed of these."""
-    told = findings(analyses, anchor)
-    blocks = shown_blocks(analyses, anchor, folder, palette=palette)
-    rest = [block for block in blocks if block.is_detail]
-    return parts(
-        failure_boxes(failures_of(name, analyses)),
-        (findings_section(told, anchor, name),) if told else (),
-        [_block(block, has_layer=anchor != TOGETHER) for block in blocks],
-        (_rest(rest, anchor, name),) if rest else (),
-    )
-
-
-def _block(block: Shown, *, has_layer: bool) -> Section:
-    return Section(
-        block.anchor,
-        block.title,
-        (Only("screen", (Prose(block.analysis, "analysis"),)), block),
-        look=f"block {block.shape}",
-        layer=(block.layer or "") if has_layer else "",
-        is_listed=True,
-        medium="screen" if block.is_detail else None,
-    )
-
-
-def _rest(blocks: Sequence[Shown], anchor: str, name: str) -> Section:
-    """On paper: what is not printed, by the analysis it comes from, and where it is."""
-    by_analysis: dict[str, list[Shown]] = {}
-    for block in blocks:
-        by_analysis.setdefault(block.analysis, []).append(block)
-    rows = tuple(
-        (
-            analysis if place == 0 else "",
-            block.title,
-            "figure" if block.figure and not block.n_rows else str(block.n_rows),
-            block.figure.data if block.figure and block.figure.data else "audit.json",
+def backbones_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
+    """What each backbone is, and how it was read."""
+    several = len(result.subjects) > 1
+    found: list[Part] = []
+    for index, subject in enumerate(result.subjects):
+        record = subject.backbone
+        layers = [f"{layer.name}: {counted(layer.n_units, 'unit')}" for layer in record.layers]
+        heading = "Layers audited, from input to output"
+        about = (
+            Facts(_facts(subject)),
+            Only(
+                "screen",
+                (Fold(heading, (Items(tuple(map(Item, layers)), "columns", is_numbered=True),)),),
+            ),
+            Only("paper", (Prose(f"{'; '.join(layers)}.", "layers", f"{heading}."),)),
         )
-        for analysis, members in by_analysis.items()
-        for place, block in enumerate(members)
-    )
-    columns = (*text_columns("analysis", "what"), *number_columns("rows"), *text_columns("file"))
-    caption = "Figures and tables in report.html, and files of the run folder with their numbers"
-    table = Table(caption, columns, rows, n_headers=2, excerpt=rows)
-    return Section(
-        f"{anchor}-rest",
-        f"More about {name}, not printed",
-        (Tabled(table, "rest"),),
-        medium="paper",
-    )
+        anchor = backbone_anchor(index)
+        found += [Section(anchor, record.name, about)] if several else about
+    title = "Backbones" if several else f"Backbone {result.subjects[0].backbone.name}"
+    return Section("backbones", title, tuple(found), answers=answers)
 
 
 def _facts(subject: SubjectResult) -> tuple[Fact, ...]:

@@ -77,23 +77,26 @@ def shown_blocks(
     views: list[Shown] = []
     printed: set[str] = set()
     for place, placed in enumerate(all_placed):
-        view = _shown(placed, folder, palette)
+        view = _shown(placed, folder, palette, is_detail=place in listed)
         is_known = bool(views) and view.reading == views[-1].reading
         views.append(
             replace(
                 view,
                 explains=bool(view.reading) and not is_known,
-                is_detail=place in listed,
                 new_notes=() if place in listed else new_notes(view.notes, printed),
             )
         )
     return tuple(views)
 
 
-def _shown(placed: PlacedBlock, folder: Path | None, palette: Palette) -> Shown:
+def _shown(
+    placed: PlacedBlock, folder: Path | None, palette: Palette, *, is_detail: bool
+) -> Shown:
+    """A block as it is printed: with a figure where that says more than its tables."""
     block, analysis = placed.block, placed.analysis
     shape = shape_of(block)
     text = shape.text(block)
+    is_drawn = not text.tables if is_detail else shape.is_drawn(block)
     return Shown(
         shape=block.name,
         anchor=placed.anchor,
@@ -104,10 +107,11 @@ def _shown(placed: PlacedBlock, folder: Path | None, palette: Palette) -> Shown:
         in_short=shape.in_short,
         is_open=shape.is_open,
         has_notes_first=shape.has_notes_first,
-        figure=_figure_of(placed, text, folder, palette),
+        figure=_figure_of(placed, text, folder, palette) if is_drawn else None,
         notes=text.notes,
         tables=text.tables,
-        is_drawn_on_paper=shape.is_drawn_on_paper(block),
+        is_detail=is_detail,
+        question=analysis.question,
         layer=getattr(block, "layer", None),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from pydantic import BaseModel
 
-from bias_audit.report.page import Item, Items, Medium, Only, Part, Prose, Section
+from bias_audit.report.page import Fold, Item, Items, Medium, Only, Part, Prose
 from bias_audit.report.sections.blocks import PlacedBlock, placed_blocks
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.finding import Finding, Question
@@ -30,8 +30,7 @@ class FindingView:
     """Anchor of the block with its numbers; None where its analysis has no block."""
     text: str
     weight: float
-    """0: undecided."""
-    question: Question | None
+    """0: inconclusive."""
     is_warning: bool
 
 
@@ -39,37 +38,35 @@ class FindingView:
 class FindingsView:
     """What one analysis found."""
 
-    title: str
-    """Of the analysis."""
+    question: Question
     decided: tuple[FindingView, ...]
-    """The surest first."""
+    """Warnings first, then by how sure they are."""
     undecided: tuple[FindingView, ...]
 
 
 def findings(analyses: Sequence[AnalysisResult], section: str) -> tuple[FindingsView, ...]:
-    """All sentences of a section, by its anchor; analyses without any are left out."""
+    """All sentences of a section, by its anchor, but for those on published claims."""
     blocks = placed_blocks(analyses, section)
     shown = []
     for place, analysis in enumerate(analyses):
         anchor = f"finding-{section.removeprefix('backbone-')}-{place}"
         own = [(b, frozenset(_estimates(b.block))) for b in blocks if b.analysis is analysis]
-        told = [
+        views = [
             FindingView(
                 f"{anchor}-{n}",
                 _evidence(finding, own),
                 finding.text,
                 finding.weight,
-                finding.question,
                 finding.is_warning,
             )
             for n, finding in enumerate(_sorted(analysis))
         ]
-        if told:
+        if views:
             shown.append(
                 FindingsView(
-                    title=analysis.title,
-                    decided=tuple(view for view in told if view.weight > 0),
-                    undecided=tuple(view for view in told if view.weight <= 0),
+                    analysis.question,
+                    decided=tuple(view for view in views if view.weight > 0),
+                    undecided=tuple(view for view in views if view.weight <= 0),
                 )
             )
     return tuple(shown)
@@ -107,14 +104,15 @@ def _estimates(value: object) -> Iterator[Estimate]:
 
 
 def _sorted(analysis: AnalysisResult) -> list[Finding]:
-    """Those decided, then those not, then what was not measured at all."""
+    """Warnings, then conclusive ones, inconclusive ones, and what was not measured at all."""
     gaps = [Finding(text=text, weight=0.0) for text in _gaps(analysis)]
-    return [*sorted(analysis.findings, key=lambda finding: -finding.weight), *gaps]
+    own = [finding for finding in analysis.findings if finding.claim is None]
+    return [*sorted(own, key=lambda each: (not each.is_warning, -each.weight)), *gaps]
 
 
 def _gaps(analysis: AnalysisResult) -> Iterator[str]:
     if analysis.status == "failed":
-        yield f"{analysis.title}: could not be computed (see the summary)."
+        yield f"{analysis.title}: could not be computed (see “What could not be computed”)."
     found = [*numbers_of("", [analysis])]
     for block, content in enumerate(analysis.blocks):
         rows = [n for n in found if n.block == block and n.group is not None]
@@ -125,43 +123,45 @@ def _gaps(analysis: AnalysisResult) -> Iterator[str]:
             yield f"{analysis.title}: {points[0].target} was not measured ({points[0].reason})."
 
 
-def findings_section(found: Sequence[FindingsView], anchor: str, name: str) -> Section:
-    """All of a backbone; paper prints the surest."""
-    return Section(
-        f"{anchor}-findings",
-        f"Findings on {name}",
-        tuple(
-            Section(
-                "",
-                each.title,
-                (
-                    Only("screen", (_list(each.decided, each.undecided, "screen"),)),
-                    Only("paper", _few(each)),
-                ),
-            )
-            for each in found
-        ),
-        look="all-findings",
+def sentences(found: Sequence[FindingsView]) -> tuple[Part, ...]:
+    """What was found, then what stays open; paper prints the first few of each analysis."""
+    if not found:
+        return ()
+    return (
+        Only("screen", tuple(_lists(found, "screen"))),
+        Only("paper", tuple(_lists(found, "paper"))),
     )
 
 
-def _few(found: FindingsView) -> tuple[Part, ...]:
-    decided, undecided = found.decided[:_DECIDED], found.undecided[:_UNDECIDED]
-    more = len(found.decided) + len(found.undecided) - len(decided) - len(undecided)
-    rest = (Prose(f"{more} more in report.html.", "note of-table"),) if more else ()
-    return (_list(decided, undecided, "paper"), *rest)
+def _lists(found: Sequence[FindingsView], medium: Medium) -> Iterator[Part]:
+    most = (_DECIDED, _UNDECIDED) if medium == "paper" else (None, None)
+    decided = [view for each in found for view in each.decided[: most[0]]]
+    undecided = [view for each in found for view in each.undecided[: most[1]]]
+    if decided:
+        yield _list(decided, "findings", medium)
+    if undecided:
+        title = "1 open question" if len(undecided) == 1 else f"{len(undecided)} open questions"
+        listed = _list(undecided, "findings undecided", medium)
+        yield (
+            Prose("", "open-questions", f"{title}:")
+            if medium == "paper"
+            else Fold(title, (listed,))
+        )
+        if medium == "paper":
+            yield listed
+    left = sum(len(each.decided) + len(each.undecided) for each in found)
+    left -= len(decided) + len(undecided)
+    if left:
+        yield Prose(f"{left} more in report.html.", "note of-table")
 
 
-def _list(
-    decided: Sequence[FindingView], undecided: Sequence[FindingView], medium: Medium
-) -> Items:
-    found = [(view, "") for view in decided] + [(view, "undecided") for view in undecided]
+def _list(views: Sequence[FindingView], look: str, medium: Medium) -> Items:
     return Items(
         tuple(
-            Item(with_evidence(view.text, view.evidence, medium), look, view.anchor, look)
-            for view, look in found
+            Item(with_evidence(view.text, view.evidence, medium), anchor=view.anchor)
+            for view in views
         ),
-        "findings",
+        look,
     )
 
 

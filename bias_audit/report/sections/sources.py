@@ -37,7 +37,7 @@ _MOST_COLUMNS: Final = 14
 _MOST_PRINTED_ROWS: Final = 40
 
 
-def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[Prose, ...]) -> Section:
+def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[str, ...]) -> Section:
     """What faces the numbers rest on, and which were left out."""
     groups = counted_groups(record)
     labels = "; ".join(cell.group.label for cell in record.cells if cell.used == 0)
@@ -50,7 +50,7 @@ def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[Prose, ..
         "data",
         "Data",
         parts(
-            Only("screen", cautions),
+            [Prose(each, "box caution", "Caution.") for each in cautions],
             Facts(_facts(record)),
             Section(
                 "images",

@@ -9,7 +9,7 @@ from typing import Final
 from markupsafe import Markup
 
 from bias_audit.config.schema import Criterion
-from bias_audit.report.page import Part, Prose, Section, Tabled, number_columns, text_columns
+from bias_audit.report.page import Prose, Section, Tabled, number_columns, text_columns
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.judge import POWER
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
@@ -155,15 +155,10 @@ def _n_to_decide(verdict: Verdict) -> str:
     return f"about {counted(verdict.n_to_decide, 'image')}{now}"
 
 
-def verdicts_part(found: VerdictsView) -> Part:
-    """The table of all, with how to read it; or that there is no criterion."""
+def verdicts_sections(found: VerdictsView, answers: tuple[str, ...]) -> tuple[Section, ...]:
+    """The table of all, with how to read it; nothing without a criterion."""
     if not found.rows:
-        return Prose(
-            "The config declares no criterion, so nothing here was held against a margin; "
-            "what follows is description.",
-            "box",
-            "No verdict.",
-        )
+        return ()
     outcome = Markup('<span class="outcome {}"><span aria-hidden="true">{}</span> {}</span>')
     name = Markup(
         '<strong>{}</strong><br>{}<br><span class="rationale">Why this margin: {}</span>'
@@ -191,25 +186,22 @@ def verdicts_part(found: VerdictsView) -> Part:
         rows=rows,
         excerpt=rows,
     )
-    return Section(
-        "criteria",
-        f"Verdicts on the declared criteria: {found.counts}",
-        (
-            Prose(
-                "The criteria and their margins are those of the config. A verdict holds an "
-                "interval against a margin: PASS where all of it lies within, FAIL where all "
-                "of it lies beyond, INCONCLUSIVE otherwise; that no difference was found is "
-                "never a PASS. It is a statement about these images and annotations, not "
-                "about whether a use of the backbone is acceptable."
-            ),
-            Tabled(table, "verdicts", rows_named="verdict"),
-            Prose(
-                "A criterion over several numbers passes when each interval, at the "
-                "criterion's level, lies within the margin, and fails when one lies beyond it "
-                "after Holm's adjustment for their number; the interval of the number that "
-                "decides is printed at the level that decided. “Images that would decide” are "
-                "independent images behind that number, if the value observed held.",
-                "note of-table",
-            ),
-        ),
+    note = (
+        "A criterion over several numbers passes if each interval, at the criterion's level, lies "
+        "within the margin, and fails if one lies beyond it after Holm's correction for their "
+        "number. The interval of the deciding number is printed at the level that decided. "
+        "“Images that would decide” are independent images behind that number, if the observed "
+        "value stays the same."
     )
+    content = (
+        Prose(
+            "The config declares the criteria and their margins. A verdict compares an interval "
+            "with a margin: PASS if all of it lies within, FAIL if all of it lies beyond, "
+            "INCONCLUSIVE otherwise. Finding no difference is never a PASS. A verdict is about "
+            "these images and annotations, not about whether a use of the backbone is acceptable."
+        ),
+        Tabled(table, "verdicts", rows_named="verdict"),
+        Prose(note, "note of-table"),
+    )
+    title = f"Were the thresholds met? {found.counts}"
+    return (Section("criteria", title, content, answers=answers),)

@@ -86,9 +86,10 @@ def zoo_page(history: History, page: Path) -> Page:
     name = ", ".join(dict.fromkeys(audit.zoo for audit in history.audits))
     followed = (trends(q, history, lines, colours, f"trend-{i}") for i, q in enumerate(drawn))
     return Page(
-        kind="Zoo report",
+        kind=f"Zoo report · {name}",
         title=name,
-        lead=_headline(history),
+        headline=_headline(history),
+        lead="",
         cover=(Facts(_facts(history)),),
         sections=(
             Section("attention", "What needs attention", _attention(notices(history, links))),

@@ -1,0 +1,231 @@
+"""What was found, question by question: sentences, then the figures and tables behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bias_audit.report.figures.style import Palette
+from bias_audit.report.page import (
+    Code,
+    Fold,
+    Only,
+    Part,
+    Prose,
+    Section,
+    Shown,
+    Tabled,
+    number_columns,
+    parts,
+    text_columns,
+)
+from bias_audit.report.sections.blocks import TOGETHER, backbone_anchor, shown_blocks
+from bias_audit.report.sections.findings import FindingsView, findings, sentences
+from bias_audit.results.audit import TOGETHER as AS_ONE
+from bias_audit.results.audit import AnalysisResult, AuditResult
+from bias_audit.results.finding import Question
+from bias_audit.results.numbers import Number, best, curves, numbers_of
+from bias_audit.shapes.layer_curve import baseline
+from bias_audit.shapes.printed import coverage, interval, sentence, signed_interval
+from bias_audit.shapes.tables import Table
+
+TITLES: Final[dict[Question, str]] = {
+    "encoded": "What can be read from the network?",
+    "groups": "For whom? Groups compared",
+    "maps": "What do groups look like inside the network?",
+    "used": "Does the network use it?",
+    "where": "Where does the network look?",
+    "training": "What changes over training?",
+    "together": "What do the backbones show together?",
+}
+"""In the order in which they are answered."""
+_CLAIMS: Final = "Krug & Stober 2025, arXiv:2506.03664"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An analysis that could not be computed."""
+
+    backbone: str
+    title: str
+    error: str
+
+
+@dataclass(frozen=True)
+class _Chapter:
+    """What one backbone has to say on all questions."""
+
+    name: str
+    anchor: str
+    findings: tuple[FindingsView, ...]
+    blocks: tuple[Shown, ...]
+
+
+def failures(result: AuditResult) -> tuple[Failure, ...]:
+    """Analyses that could not be computed."""
+    return tuple(
+        Failure(name, analysis.title, analysis.error or "no reason was recorded")
+        for name, analyses in result.analysed
+        for analysis in analyses
+        if analysis.status == "failed"
+    )
+
+
+def failed_sections(found: Sequence[Failure]) -> tuple[Section, ...]:
+    """The errors of what could not be computed."""
+    if not found:
+        return ()
+    each = (
+        Section("", f"{one.title} on {one.backbone}", (Code(one.error),), "box failure")
+        for one in found
+    )
+    return (Section("failed", "What could not be computed", tuple(each)),)
+
+
+def question_sections(
+    result: AuditResult, folder: Path | None, *, palette: Palette, answers: tuple[str, ...]
+) -> Iterator[Section]:
+    """A section for each question that an analysis asks, then the published claims."""
+    chapters = [
+        _chapter(name, backbone_anchor(place), analyses, folder, palette)
+        for place, (name, analyses) in enumerate(
+            (subject.backbone.name, subject.analyses) for subject in result.subjects
+        )
+    ]
+    if result.together:
+        chapters.append(_chapter(AS_ONE, TOGETHER, result.together, folder, palette))
+    several = len(result.subjects) > 1
+    for question, title in TITLES.items():
+        found = [part for each in chapters for part in _of_chapter(each, question, several)]
+        if question == "encoded" and several and (table := _overview(result)):
+            found.insert(0, Tabled(table))
+        if found:
+            yield Section(question, title, tuple(found), "question", answers)
+    if claimed := _published(result):
+        yield claimed
+
+
+def _chapter(
+    name: str,
+    anchor: str,
+    analyses: Sequence[AnalysisResult],
+    folder: Path | None,
+    palette: Palette,
+) -> _Chapter:
+    blocks = shown_blocks(analyses, anchor, folder, palette=palette)
+    return _Chapter(name, anchor, findings(analyses, anchor), blocks)
+
+
+def _of_chapter(chapter: _Chapter, question: Question, several: bool) -> tuple[Part, ...]:  # noqa: FBT001
+    """What a backbone says on a question; under its name where there are several."""
+    found = [each for each in chapter.findings if each.question == question]
+    blocks = [block for block in chapter.blocks if block.question == question]
+    if not found and not blocks:
+        return ()
+    shown = [_block(block, chapter.anchor) for block in blocks if not block.is_detail]
+    rest = tuple(_block(block, chapter.anchor) for block in blocks if block.is_detail)
+    content = parts(sentences(found), shown, _more(rest))
+    if not several or chapter.anchor == TOGETHER:
+        return content
+    anchor = f"{chapter.anchor}-{question}"
+    return (Section(anchor, chapter.name, content, "backbone", name=chapter.name, is_listed=True),)
+
+
+def _more(rest: tuple[Section, ...]) -> tuple[Part, ...]:
+    if not rest:
+        return ()
+    n = len(rest)
+    tables = "1 more result" if n == 1 else f"{n} more results"
+    names = "; ".join(section.title for section in rest)
+    return (
+        Only("screen", (Fold(f"{tables}: {names}", rest),)),
+        Only("paper", (Prose(f"Not printed, but in report.html: {names}.", "note"),)),
+    )
+
+
+def _block(block: Shown, anchor: str) -> Section:
+    return Section(
+        block.anchor,
+        block.title,
+        (block,),
+        look=f"block {block.shape}",
+        layer=(block.layer or "") if anchor != TOGETHER else "",
+        is_listed=not block.is_detail,
+    )
+
+
+def _published(result: AuditResult) -> Section | None:
+    """Every published claim beside what these data say of it, always as a whole."""
+    several = len(result.subjects) > 1
+    rows = tuple(
+        (
+            finding.claim,
+            finding.result or "",
+            f"{name}: {finding.text}" if several else finding.text,
+        )
+        for name, analyses in result.analysed
+        for analysis in analyses
+        for finding in analysis.findings
+        if finding.claim
+    )
+    if not rows:
+        return None
+    table = Table(
+        caption="Published claims, and what these images show",
+        columns=text_columns("claim", "result", "numbers of this audit"),
+        rows=rows,
+        n_headers=1,
+        excerpt=rows,
+    )
+    said = (
+        f"The claims are those of {_CLAIMS}, each stated so that data can contradict it. "
+        "“Agrees” and “disagrees” are significant after correction for all claims; "
+        "“inconclusive” says that these images do not decide. A claim is about which of two "
+        "things is larger. It can agree although an attribute is hard to read, and be "
+        "inconclusive although it is easy to read."
+    )
+    return Section("published", "Published claims", (Prose(said), Tabled(table, "published")))
+
+
+def _overview(result: AuditResult) -> Table | None:
+    """The highest estimate of every attribute on every backbone, by the first curve's metric."""
+    found = {
+        s.backbone.name: [*curves(numbers_of(s.backbone.name, s.analyses))]
+        for s in result.subjects
+    }
+    every = [points for of_one in found.values() for points in of_one]
+    if not every:
+        return None
+    metric = every[0][0].metric
+    targets = list(dict.fromkeys(points[0].target for points in every))
+    rows = []
+    for name, of_one in found.items():
+        first: dict[str, Sequence[Number]] = {}
+        for points in of_one:
+            if points[0].metric == metric:
+                first.setdefault(points[0].target, points)
+        rows.append((name, *(_cell(best(first.get(target, ()))) for target in targets)))
+    estimates = [
+        p.estimate for points in every for p in points if p.metric == metric and p.estimate
+    ]
+    return Table(
+        caption=(
+            "How well each attribute can be read at its best layer, against the strongest "
+            f"baseline: {metric}, {coverage(estimates) or 'no interval'}"
+        ),
+        columns=(*text_columns("backbone"), *number_columns(*map(sentence, targets))),
+        rows=tuple(rows),
+        excerpt=tuple(rows[:60]),
+        excerpt_note="The first 60 backbones; all are in report.html and audit.json.",
+    )
+
+
+def _cell(highest: Number | None) -> str:
+    if highest is None:
+        return "not measured"
+    over = baseline(highest.over, highest.control, highest.chance)
+    lift = f"difference {signed_interval(highest.lift)}"
+    unbroken = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (over, lift))
+    return "\n".join((interval(highest.estimate), f"at {highest.layer}", *unbroken))
