@@ -1,10 +1,10 @@
-"""Groups over several attributes arranged in rows and columns."""
+"""Groups over several attributes arranged in blocks, rows and columns."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bias_audit.groups import Attribute, Group
@@ -14,65 +14,50 @@ Levels = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of some attributes by every combination of the others."""
+    """Every combination of levels: blocks side by side, each with the same rows and columns."""
 
-    row_attributes: tuple[Attribute, ...]
-    column_attributes: tuple[Attribute, ...]
-    places: dict[tuple[Levels, Levels], int]
-    """Index of the group by the levels of its row and of its column."""
+    blocks: tuple[Attribute, ...]
+    """The attributes with the fewest levels; none for one or two attributes."""
+    rows: tuple[Attribute, ...]
+    """The attribute with the second most levels; none for a single attribute."""
+    columns: Attribute
+    """The attribute with the most levels."""
+    places: dict[tuple[Levels, Levels, str], int]
+    """Index of the group by the levels of its block and row, and the level of its column."""
 
     @property
-    def rows(self) -> tuple[Levels, ...]:
-        """Levels of each row."""
-        return _combinations(self.row_attributes)
+    def block_levels(self) -> tuple[Levels, ...]:
+        """Levels of each block; one empty tuple where there is a single block."""
+        return _combinations(self.blocks)
 
     @property
-    def columns(self) -> tuple[Levels, ...]:
-        """Levels of each column."""
-        return _combinations(self.column_attributes)
+    def row_levels(self) -> tuple[Levels, ...]:
+        """Levels of each row; one empty tuple where there is a single row."""
+        return _combinations(self.rows)
 
 
-def grid_by_columns(groups: Sequence[Group], columns: Sequence[str]) -> Grid | None:
-    """Arrange groups with the named attributes as columns.
+def arranged(groups: Sequence[Group]) -> Grid | None:
+    """Arrange groups; an attribute with more levels than another lies further in.
+
+    Of attributes with as many levels the one declared first lies further in.
 
     Returns:
         None where the groups are not all combinations of their attributes.
     """
     attributes = _attributes_of(groups)
-    if math.prod(len(attribute.levels) for attribute in attributes) != len(groups):
+    if not groups or math.prod(len(each.levels) for each in attributes) != len(groups):
         return None
-    across = tuple(attribute for attribute in attributes if attribute.name in columns)
-    down = tuple(attribute for attribute in attributes if attribute.name not in columns)
+    inner = sorted(attributes, key=lambda each: -len(each.levels))
+    columns, rows = inner[0], tuple(inner[1:2])
+    blocks = tuple(each for each in attributes if each not in inner[:2])
     places = {}
     for index, group in enumerate(groups):
         levels = dict(group.levels)
         if set(levels) != {attribute.name for attribute in attributes}:
             return None
-        row = tuple(levels[attribute.name] for attribute in down)
-        column = tuple(levels[attribute.name] for attribute in across)
-        places[row, column] = index
-    return Grid(down, across, places) if len(places) == len(groups) else None
-
-
-def column_choices(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
-    """Every way to put some, but not all, attributes into columns; all for a single one."""
-    names = [attribute.name for attribute in _attributes_of(groups)]
-    if len(names) == 1:
-        yield tuple(names)
-    for size in range(1, len(names)):
-        yield from itertools.combinations(names, size)
-
-
-def trailing_columns(attributes: Sequence[Attribute], most: int) -> tuple[str, ...]:
-    """The last attributes, as many as span at most `most` columns, but never all of them."""
-    chosen: list[str] = []
-    width = 1
-    for attribute in reversed(attributes[1:]):
-        width *= len(attribute.levels)
-        if width > most:
-            break
-        chosen.insert(0, attribute.name)
-    return tuple(chosen)
+        block, row = (tuple(levels[each.name] for each in part) for part in (blocks, rows))
+        places[block, row, levels[columns.name]] = index
+    return Grid(blocks, rows, columns, places) if len(places) == len(groups) else None
 
 
 def _attributes_of(groups: Sequence[Group]) -> tuple[Attribute, ...]:

@@ -105,14 +105,14 @@ class CountRow:
 
 @dataclass(frozen=True)
 class Counted:
-    """Images of every group, in a table with headings over headings."""
+    """Images of every group."""
 
     part: ClassVar[str] = "counted"
     caption: str
     row_names: tuple[str, ...]
     """Attributes that name the rows."""
-    headings: tuple[tuple[tuple[str, int], ...], ...]
-    """Rows of headings over the counts, coarse first, each with the columns that it spans."""
+    headings: Cells
+    """Over the counts."""
     rows: tuple[CountRow, ...]
 
 
@@ -145,6 +145,7 @@ class Shown:
     """The same for paper."""
     figure: FigureView | None
     notes: tuple[str, ...]
+    """Those that no block before it has."""
     tables: tuple[Table, ...]
     is_open: bool = False
     """Whether tables are shown unfolded."""
@@ -153,8 +154,6 @@ class Shown:
     """Whether it is the first of its kind, and says how to read it."""
     is_detail: bool = False
     """Whether it is folded away, and on paper only named, because others carry the message."""
-    new_notes: tuple[str, ...] = ()
-    """Notes that no block printed before it has."""
     layer: str | None = None
     """The one it is about; None where it is about several."""
 
@@ -192,6 +191,14 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class Cards:
+    """Short sections side by side, as many as there is room for."""
+
+    part: ClassVar[str] = "cards"
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
 class Form:
     """A table that a person completes."""
 
@@ -212,7 +219,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Fold:
-    """Parts that the screen folds away until they are asked for."""
+    """Parts that the screen folds away until a reader opens them; paper prints them."""
 
     part: ClassVar[str] = "fold"
     summary: str
@@ -261,6 +268,7 @@ Part = (
     | Shown
     | AnswerRows
     | Beside
+    | Cards
     | Form
     | Code
     | Fold

@@ -13,7 +13,7 @@ _PREFIXES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def decimal(value: float, digits: int = 2) -> str:
-    """Such as "0.83" or "−0.83"; never "−0.00"."""
+    """Such as "0.83"; a minus is a real one, and stands never before "0.00"."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else minus(text)
 

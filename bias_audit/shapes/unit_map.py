@@ -86,6 +86,8 @@ class UnitMap(Block):
     groups: tuple[Group, ...]
     counts: tuple[int, ...]
     """Images per group, in the order of `groups`; 0 for an empty one, which has no map."""
+    minimum: int = 0
+    """Groups of fewer images are drawn pale."""
     limit: float
     """Colours run from -limit to +limit for every group of the layer."""
     positions: str

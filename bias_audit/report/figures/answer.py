@@ -55,7 +55,7 @@ def bars(
     axes.set(xlim=ends, ylim=(len(shown) - 0.5, -0.5))
     axes.set_axis_off()
     for place, bar in enumerate(shown):
-        _draw(axes, place, bar, low, high, colour)
+        _draw(axes, place, bar, colour)
     below = len(shown) - 0.42
     for value, name, side in ((low, names[0], "left"), (high, names[1], "right")):
         axes.text(value, below, name, ha=side, va="top", fontsize=7, color=MUTED)
@@ -67,8 +67,8 @@ def bars(
     return figure
 
 
-def _draw(axes: Axes, place: int, bar: Bar, low: float, high: float, colour: str) -> None:
-    estimate = bar.estimate
+def _draw(axes: Axes, place: int, bar: Bar, colour: str) -> None:
+    estimate, (low, high) = bar.estimate, axes.get_xlim()
     axes.hlines(place, low, high, color=RULE, linewidth=0.8, zorder=1)
     axes.barh(
         place, estimate.value - low, left=low, height=0.62, color=colour, alpha=0.8, zorder=2

@@ -26,6 +26,8 @@ class Drawing:
     """Keys of the arrays that are drawn."""
     keys: Callable[[Any], str] = lambda _: "layer"
     """What the keys of the figure's marks are: "layer", or the attributes of groups."""
+    is_landscape: Callable[[Any], bool] = lambda _: False
+    """Whether paper gives it a page of its own, turned to the side."""
 
 
 @functools.cache

@@ -15,16 +15,19 @@ from matplotlib.lines import Line2D
 
 from bias_audit.arrays import FloatArray
 from bias_audit.report.figures.drawing import Drawing
-from bias_audit.report.figures.marks import add_mark
+from bias_audit.report.figures.marks import add_mark, mark_row
 from bias_audit.report.figures.style import (
     CONTROL,
     INK,
     MUTED,
     PLAIN,
+    RULE,
     WIDTH,
     Look,
     Palette,
+    dotted_line,
     grid_lines,
+    name_rows,
     shortened,
     styled,
 )
@@ -70,7 +73,9 @@ def layer_curve(
 ) -> Figure:
     """Draw one panel per target with its controls, layers from left to right."""
     measured = [curve for curve in block.curves if _is_measured(curve)]
-    layers = [point.layer for point in max(measured, key=lambda curve: len(curve.points)).points]
+    layers = layers_of(measured)
+    if len(layers) == 1:
+        return _dumbbells(block, measured, palette)
     n_columns = _columns(len(measured), len(layers))
     n_rows = math.ceil(len(measured) / n_columns)
     tall = 2.9 if len(measured) == 1 else 1.75
@@ -104,9 +109,44 @@ def layer_curve(
     return figure
 
 
+def _dumbbells(block: LayerCurve, measured: Sequence[Curve], palette: Palette) -> Figure:
+    """Draw one layer: a row for each target, from the strongest control to the estimate."""
+    figure = Figure(figsize=(WIDTH, 0.34 * len(measured) + 0.95), layout="constrained")
+    axes = figure.subplots()
+    order = {curve.target: number for number, curve in enumerate(block.curves)}
+    for place, curve in enumerate(measured):
+        point, look = curve.points[0], palette.look(curve.target, order[curve.target])
+        control = strongest_control(point)
+        ends = [(control.estimate, CONTROL, "white")] if control else []
+        if point.estimate is not None:
+            ends.append((point.estimate, look.colour, look.colour))
+        axes.plot([e.value for e, _, _ in ends], [place] * len(ends), color=RULE, linewidth=4)
+        for estimate, edge, face in ends:
+            axes.hlines(place, estimate.lower, estimate.upper, color=edge, linewidth=1.6)
+            axes.plot(
+                estimate.value, place, look.marker, markersize=6, color=face, markeredgecolor=edge
+            )
+        mark_row(axes, place, key=point.layer, text=f"{curve.target}: {_told(point)}")
+    name_rows(axes, [shortened(curve.target) for curve in measured], 8)
+    axes.set_ylim(len(measured) - 0.5, -0.5)
+    grid_lines(axes, "x")
+    chance = {block.chance.get(curve.target) for curve in measured}
+    for value in chance - {None}:
+        dotted_line(axes, float(value or 0))
+    control = strongest_control(measured[0].points[0])
+    hollow = f"; hollow: {control.name}" if control else ""
+    dotted = "; dotted: chance" if chance - {None} else ""
+    axes.set_xlabel(f"{block.metric} at {layers_of(measured)[0]}{hollow}{dotted}")
+    return figure
+
+
+def layers_of(measured: Sequence[Curve]) -> list[str]:
+    """Names of all layers, in order of depth."""
+    longest = max(measured, key=lambda curve: len(curve.points))
+    return [point.layer for point in longest.points]
+
+
 def _columns(n_panels: int, n_layers: int) -> int:
-    if n_layers == 1:
-        return min(n_panels, 3)
     return 1 if n_panels == 1 or n_layers > _MANY else 2
 
 

@@ -120,6 +120,7 @@ def draw_group(
     *,
     size: float,
     without: str = "no\nimages",
+    alpha: float = 1.0,
 ) -> None:
     """One map, row 0 at the bottom, as a tile of side 1 in its frame; or none, but words."""
     left, top = placed.left, placed.top
@@ -130,7 +131,7 @@ def draw_group(
     else:
         axes.imshow(
             raster, cmap=COLOURS, norm=scale, origin="lower", aspect="auto",
-            extent=(left, left + 1, top + 1, top), interpolation="bilinear", zorder=1,
+            extent=(left, left + 1, top + 1, top), interpolation="bilinear", zorder=1, alpha=alpha,
         )  # fmt: skip
     axes.add_patch(
         Rectangle(

@@ -61,6 +61,8 @@ class FigureView:
     heading: str
     """What its marks stand for: "layer", "backbone", or the attributes of groups."""
     form: Form = "svg"
+    is_landscape: bool = False
+    """Whether paper gives it a page of its own, turned to the side."""
     data: str | None = None
     """The file in the run folder that holds its numbers."""
     most_packed: float = math.inf

@@ -32,13 +32,14 @@ from bias_audit.results.audit import AuditResult, SubjectResult
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.results.store import read_array
 from bias_audit.shapes.layer_curve import GUESSING
-from bias_audit.shapes.printed import counted, interval, minus, percent_interval
+from bias_audit.shapes.printed import counted, decimal, interval, percent_interval, sentence
 from bias_audit.shapes.unit_map import UnitMap, rasters_of
 from bias_audit.statistics.estimate import Estimate
 
 _PAIRS: Final = "macro_auc"
 _KEPT: Final = "top1_agreement"
 INTERSECTION: Final = "intersection"
+_CHANCE, _NEAR, _TWO = 0.5, 0.005, 2
 _MOST_VERDICTS, _MOST_BACKBONES, _MOST_STEPS = 5, 8, 4
 _URGENCY: Final = ("FAIL", "INCONCLUSIVE", "PASS")
 _BASELINES: Final = {
@@ -94,48 +95,53 @@ def readings(result: AuditResult) -> tuple[Reading, ...]:
 
 
 def headline(result: AuditResult) -> str:
-    """The conclusion, in one sentence."""
-    found = [each for each in readings(result) if each.target != INTERSECTION]
-    if not found:
-        return f"{result.name}: no attribute was probed, so nothing can be concluded"
-    names = [subject.backbone.name for subject in result.subjects]
-    several = len(names) > 1
-    who = f"All {len(names)} backbones" if several else names[0]
+    """The conclusion, in a few short sentences."""
     by_target: dict[str, list[Reading]] = {}
-    for each in found:
-        by_target.setdefault(each.target, []).append(each)
-    adds = [t for t, each in by_target.items() if all(r.adds for r in each)]
-    some = [t for t, each in by_target.items() if any(r.adds for r in each) and t not in adds]
-    read = [
-        t
-        for t, each in by_target.items()
-        if all(r.is_read for r in each) and t not in (*adds, *some)
-    ]
-    rest = [t for t in by_target if t not in (*adds, *some, *read)]
+    for each in readings(result):
+        if each.target != INTERSECTION:
+            by_target.setdefault(each.target, []).append(each)
+    if not by_target:
+        return f"{result.name}: no attribute was probed, so nothing can be concluded."
+    states: dict[str, list[str]] = {"adds": [], "some": [], "read": [], "open": []}
+    for target, found in by_target.items():
+        states[_state(found)].append(target)
+    n = len(result.subjects)
+    who = result.subjects[0].backbone.name if n == 1 else f"All {n} backbones"
     said = []
-    if adds:
-        carry = "carry" if several else "carries"
-        said.append(f"{who} {carry} {listed(adds)} of the faces beyond what the pictures show")
-    for target in some:
-        n = sum(each.adds for each in by_target[target])
-        said.append(f"{n} of {len(by_target[target])} backbones carry {target} beyond that")
-    if read:
-        of = "" if adds else f" from {who if several else names[0]}"
+    if states["adds"]:
+        carry = "carries" if n == 1 else "carry"
+        said.append(f"{who} {carry} {listed(states['adds'])} beyond what the pictures show.")
+    for target in states["some"]:
+        some = sum(each.adds for each in by_target[target])
+        said.append(f"{some} of {n} backbones carry {target} beyond what the pictures show.")
+    if states["read"]:
+        of = "" if said else f" from {who}"
         said.append(
-            f"{listed(read)} can be read{of}, but whether the network adds to the pictures is open"
+            f"{sentence(listed(states['read']))} can be read{of}; whether the network adds to the "
+            "pictures is open."
         )
-    if rest:
-        said.append(f"whether {listed(rest)} can be read is open")
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}{_used_in_short(result)}."
+    if states["open"]:
+        said.append(f"Whether {listed(states['open'])} can be read is open.")
+    return " ".join((*said, *_use_in_short(result)))
 
 
-def _used_in_short(result: AuditResult) -> str:
-    found = [n for subject in result.subjects for n in _kept(subject)]
-    changed = {n.target for n in found if n.lift and n.lift.upper < 0}
-    if not changed:
-        return ""
-    return f"; removing {listed([*dict.fromkeys(n.target for n in found if n.target in changed)])} changes decisions of {'the network' if len(result.subjects) == 1 else 'a network'}"
+def _state(found: Sequence[Reading]) -> str:
+    """What holds for an attribute on all backbones."""
+    if all(each.adds for each in found):
+        return "adds"
+    if any(each.adds for each in found):
+        return "some"
+    return "read" if all(each.is_read for each in found) else "open"
+
+
+def _use_in_short(result: AuditResult) -> Iterator[str]:
+    found = [number for subject in result.subjects for number in _kept(subject)]
+    used = {n.target: None for n in found if n.lift and n.lift.upper < 0}
+    if used:
+        network = "the network" if len(result.subjects) == 1 else "at least one network"
+        yield f"Removing {listed([*used])} changes decisions of {network}."
+    elif found:
+        yield "That its decisions use them was not shown."
 
 
 def listed(names: Sequence[str]) -> str:
@@ -150,7 +156,7 @@ def kicker(result: AuditResult) -> str:
     return " · ".join(
         (
             "Bias audit",
-            f"{who} ({result.subjects[0].backbone.weights})" if len(names) == 1 else who,
+            who,
             f"{result.data.name}, {counted(result.data.n_images, 'image')}",
             counted(len(result.data.cells), "group"),
             written_date(result.provenance.started).partition(",")[0],
@@ -241,17 +247,17 @@ def _row(
     target: str, found: Sequence[Reading], result: AuditResult, palette: Palette, *, is_first: bool
 ) -> AnswerRow:
     measured = [each for each in found if each.number and each.number.estimate]
-    name = "All together" if target == INTERSECTION else target[0].upper() + target[1:]
+    name = "Intersections" if target == INTERSECTION else sentence(target)
     if not measured:
         reason = found[0].number.reason if found[0].number else None
         return AnswerRow(name, None, f"Not measured: {reason or 'no layer could be probed'}.", "")
     measured.sort(key=lambda each: -_value(each))
     top = measured[0].number
-    assert top is not None and top.estimate is not None
+    assert top is not None
     several = len(found) > 1
     of_pairs = top.quantity == _PAIRS
     text = _read_pairs(top, target, result, is_first) if of_pairs else _read_metric(top)
-    meaning = _meaning(measured[0], of_pairs)
+    meaning = _meaning(measured[0], of_pairs=of_pairs)
     if several:
         text = Markup("<strong>{}</strong>: {}").format(measured[0].backbone, text)
         adds, read = (sum(getattr(e, n) for e in found) for n in ("adds", "is_read"))
@@ -302,7 +308,8 @@ def _of_100(value: float) -> str:
 
 def _range(estimate: Estimate) -> str:
     """Such as "82 to 87"; with decimals where whole numbers would hide where a bound lies."""
-    digits = 0 if all(abs(100 * x - 50) >= 0.5 for x in (estimate.lower, estimate.upper)) else 1
+    is_clear = all(abs(x - _CHANCE) >= _NEAR for x in (estimate.lower, estimate.upper))
+    digits = 0 if is_clear else 1
     return f"{100 * estimate.lower:.{digits}f} to {100 * estimate.upper:.{digits}f}"
 
 
@@ -313,7 +320,7 @@ def _read_pairs(number: Number, target: str, result: AuditResult, is_first: bool
         levels = next((a.levels for a in result.data.attributes if a.name == target), ())
         pair = (
             f"one {levels[0]} and one {levels[1]}"
-            if len(levels) == 2
+            if len(levels) == _TWO
             else "one of a group and one not"
         )
         text = Markup(
@@ -333,35 +340,41 @@ def _read_metric(number: Number) -> str:
     return f"{number.metric} {interval(number.estimate)}{beside}."
 
 
-def _meaning(reading: Reading, of_pairs: bool) -> str:  # noqa: FBT001
+def _meaning(reading: Reading, *, of_pairs: bool) -> str:
     """What a number says, beside guessing and the strongest baseline."""
     number = reading.number
-    assert number is not None
-    if not reading.is_read:
-        return "Not shown to be readable: its interval includes guessing."
+    if not reading.is_read or number is None:
+        return "Not shown to be readable: the interval includes guessing."
     lift = number.lift
     if lift is None:
-        return "Nothing to compare with was measured."
-    size = (
-        _signed(lift)
-        if of_pairs
-        else minus(f"{lift.value:.2f} ({lift.lower:.2f} to {lift.upper:.2f})")
-    )
+        return "There is no baseline to compare with."
+    size = _of_100_pairs(lift) if of_pairs else f"{decimal(lift.value)} ({_bounds(lift)})"
     if lift.lower > 0:
         return f"The network adds {size}."
     over = _over(number)
     if lift.upper < 0:
-        return f"It is easier to read from {over}: {size} for the network."
-    if over in _TICKS and over != "the plain pixels":
-        return f"Training may add nothing: the difference from {over} is {size}."
-    if over == "guessing":
-        return f"Whether it exceeds guessing is open ({size})."
-    return f"Visible in the picture itself; whether the network adds anything is open ({size})."
+        return f"It is easier to read from {over} than from the network: {size}."
+    return f"{_OPEN.get(over, _OPEN[_RANDOM])}: {size}."
 
 
-def _signed(lift: Estimate) -> str:
-    value, low, high = (f"{100 * x:.0f}" for x in (lift.value, lift.lower, lift.upper))
-    return minus(f"{value} ({low} to {high})")
+_RANDOM: Final = "a network with random weights"
+_OPEN: Final = {
+    "guessing": "Whether it exceeds guessing is open",
+    "shuffled labels": "Whether it exceeds chance is open",
+    _RANDOM: "Whether training adds anything is open",
+    _BASELINES["pixels"]: "Visible in the picture itself; whether the network adds is open",
+    _BASELINES["image quality"]: "Visible in the picture; whether the network adds is open",
+}
+"""By the strongest baseline: what stays open where the difference from it is not significant."""
+
+
+def _of_100_pairs(lift: Estimate) -> str:
+    value, low, high = (decimal(100 * x, 0) for x in (lift.value, lift.lower, lift.upper))
+    return f"{value} ({low} to {high})"
+
+
+def _bounds(estimate: Estimate) -> str:
+    return f"{decimal(estimate.lower)} to {decimal(estimate.upper)}"
 
 
 def _bars(name: str, shown: Sequence[Bar], **options: object) -> FigureView:
@@ -469,7 +482,8 @@ def _repairs(result: AuditResult) -> Iterator[str]:
 def _decisions(result: AuditResult) -> Iterator[str]:
     if not result.verdicts:
         yield Markup(
-            "Decide which use is planned, and set thresholds for it (<code>bias-audit suggest</code>)."
+            "Decide which use is planned, and set thresholds for it (<code>bias-audit "
+            "suggest</code>)."
         )
     failed = [v.criterion.name for v in result.verdicts if v.outcome == "FAIL"]
     if failed:
@@ -489,7 +503,8 @@ def _more_images(result: AuditResult) -> Iterator[str]:
     few = [cell for cell in result.data.cells if cell.used < fewest]
     if few:
         text = Markup(
-            'Add images of {} of the {} groups: they have fewer than {} (<a href="#data">Data</a>).'
+            "Add images of {} of the {} groups: they have fewer than {} "
+            '(<a href="#data">Data</a>).'
         )
         yield text.format(len(few), len(result.data.cells), fewest)
 
@@ -497,7 +512,7 @@ def _more_images(result: AuditResult) -> Iterator[str]:
 def cautions(result: AuditResult) -> list[str]:
     """What must not be concluded, whatever was found."""
     found = [
-        "that the network, or a product, is fair or unfair: no decision about people was measured;",
+        "that the network or a product is fair or unfair: no decision about people was measured;",
         "anything about a single person, or what people are: labels are annotations;",
     ]
     if result.data.label_origin.startswith("by construction"):

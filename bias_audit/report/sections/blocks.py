@@ -83,7 +83,7 @@ def shown_blocks(
             replace(
                 view,
                 explains=bool(view.reading) and not is_known,
-                new_notes=() if place in listed else new_notes(view.notes, printed),
+                notes=view.notes if place in listed else new_notes(view.notes, printed),
             )
         )
     return tuple(views)
@@ -173,6 +173,7 @@ def _figure_of(
         anchor=placed.anchor,
         heading=drawing.keys(block),
         form=drawing.form,
+        is_landscape=drawing.is_landscape(block),
         data=f"{FOLDER}/{placed.data_name}",
         most_packed=_MOST_PACKED,
     )

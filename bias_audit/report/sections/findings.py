@@ -18,7 +18,7 @@ from bias_audit.shapes.tables import unmeasured
 from bias_audit.statistics.estimate import Estimate
 
 _DECIDED, _UNDECIDED = 3, 2
-"""Findings of an analysis that paper prints."""
+"""Findings of an analysis that are shown at once; paper prints no others."""
 
 
 @dataclass(frozen=True)
@@ -134,25 +134,30 @@ def sentences(found: Sequence[FindingsView]) -> tuple[Part, ...]:
 
 
 def _lists(found: Sequence[FindingsView], medium: Medium) -> Iterator[Part]:
-    most = (_DECIDED, _UNDECIDED) if medium == "paper" else (None, None)
-    decided = [view for each in found for view in each.decided[: most[0]]]
-    undecided = [view for each in found for view in each.undecided[: most[1]]]
+    """The first few of each analysis; the screen folds the others away."""
+    decided = [view for each in found for view in each.decided[:_DECIDED]]
+    undecided = [view for each in found for view in each.undecided]
+    rest = [view for each in found for view in each.decided[_DECIDED:]]
     if decided:
         yield _list(decided, "findings", medium)
-    if undecided:
-        title = "1 open question" if len(undecided) == 1 else f"{len(undecided)} open questions"
-        listed = _list(undecided, "findings undecided", medium)
-        yield (
-            Prose("", "open-questions", f"{title}:")
-            if medium == "paper"
-            else Fold(title, (listed,))
-        )
-        if medium == "paper":
-            yield listed
-    left = sum(len(each.decided) + len(each.undecided) for each in found)
-    left -= len(decided) + len(undecided)
-    if left:
+    if medium == "screen":
+        if rest:
+            yield Fold(_titled(len(rest), "more finding"), (_list(rest, "findings", medium),))
+        if undecided:
+            yield Fold(
+                _titled(len(undecided), "open question"), (_list(undecided, "findings", medium),)
+            )
+        return
+    shown = [view for each in found for view in each.undecided[:_UNDECIDED]]
+    if shown:
+        title = Prose("", "open-questions", f"{_titled(len(undecided), 'open question')}:")
+        yield from (title, _list(shown, "findings undecided", medium))
+    if left := len(rest) + len(undecided) - len(shown):
         yield Prose(f"{left} more in report.html.", "note of-table")
+
+
+def _titled(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _list(views: Sequence[FindingView], look: str, medium: Medium) -> Items:

@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from bias_audit.report.page import Prose, Section, bullets, paragraphs, parts
+from bias_audit.report.page import Fold, Prose, Section, bullets, paragraphs, parts
 from bias_audit.results.audit import AnalysisResult, AuditResult
 
 _CLAIMS: Final = (
@@ -97,7 +97,7 @@ def method(result: AuditResult, answers: tuple[str, ...]) -> Section:
     rate = error_rate(result)
     told = Sentences("Error rate of the whole audit", (rate, _families(result), _OUTSIDE))
     entries = (*([told] if rate else []), *_collected(result, lambda analysis: analysis.method))
-    found = tuple(Section("", each.title, paragraphs(each.sentences)) for each in entries)
+    found = tuple(Fold(each.title, paragraphs(each.sentences)) for each in entries)
     return Section("method", "Method", found or (nothing,), answers=answers)
 
 
@@ -142,10 +142,7 @@ def claims(result: AuditResult, answers: tuple[str, ...]) -> Section:
     missing = [strong.format(name, text) for name, text in _NEVER_MEASURED]
     missing.insert(3, others)
     missing += [strong.format("In this audit:", f"{gap}.") for gap in not_measured(result)]
-    bounds = tuple(
-        Section(f"limits-{place}", each.title, bullets(each.sentences))
-        for place, each in enumerate(limits(result))
-    )
+    bounds = tuple(Fold(each.title, bullets(each.sentences)) for each in limits(result))
     return Section(
         "claims",
         "What this report can and cannot say",

@@ -9,6 +9,7 @@ from typing import Final
 
 from bias_audit.report.figures.style import Palette
 from bias_audit.report.page import (
+    Cards,
     Code,
     Fold,
     Only,
@@ -124,9 +125,13 @@ def _of_chapter(chapter: _Chapter, question: Question, several: bool) -> tuple[P
     blocks = [block for block in chapter.blocks if block.question == question]
     if not found and not blocks:
         return ()
-    shown = [_block(block, chapter.anchor) for block in blocks if not block.is_detail]
+    shown = [block for block in blocks if not block.is_detail]
+    drawn = [_block(block, chapter.anchor) for block in shown if block.figure or block.is_open]
+    tables = tuple(
+        _block(block, chapter.anchor) for block in shown if not (block.figure or block.is_open)
+    )
     rest = tuple(_block(block, chapter.anchor) for block in blocks if block.is_detail)
-    content = parts(sentences(found), shown, _more(rest))
+    content = parts(sentences(found), drawn, (Cards(tables),) if tables else (), _more(rest))
     if not several or chapter.anchor == TOGETHER:
         return content
     anchor = f"{chapter.anchor}-{question}"
@@ -136,12 +141,10 @@ def _of_chapter(chapter: _Chapter, question: Question, several: bool) -> tuple[P
 def _more(rest: tuple[Section, ...]) -> tuple[Part, ...]:
     if not rest:
         return ()
-    n = len(rest)
-    tables = "1 more result" if n == 1 else f"{n} more results"
-    names = "; ".join(section.title for section in rest)
+    said = "1 more result" if len(rest) == 1 else f"{len(rest)} more results"
     return (
-        Only("screen", (Fold(f"{tables}: {names}", rest),)),
-        Only("paper", (Prose(f"Not printed, but in report.html: {names}.", "note"),)),
+        Only("screen", (Fold(said, rest),)),
+        Only("paper", (Prose(f"{said} in report.html and audit.json.", "note"),)),
     )
 
 
@@ -150,7 +153,7 @@ def _block(block: Shown, anchor: str) -> Section:
         block.anchor,
         block.title,
         (block,),
-        look=f"block {block.shape}",
+        look=f"block {block.shape}{' sheet' if block.figure and block.figure.is_landscape else ''}",
         layer=(block.layer or "") if anchor != TOGETHER else "",
         is_listed=not block.is_detail,
     )

@@ -117,20 +117,19 @@ def selftest_section(found: SelfTest, answers: tuple[str, ...]) -> Section:
         parts(
             failed_box(shown.warning),
             Prose(
-                "Before the numbers of an audit are read, its own code is run on simulated "
-                f"activations, where the answers are known: {shown.counts}. Brackets hold the "
-                "95 % Monte-Carlo interval over the simulations. OK: it lies within what is "
-                "tolerated; NOT OK: it lies beyond, for all conditions of a row or for one; "
-                "UNDECIDED: there were too few simulations to say."
+                "Before it measures, the audit runs its own code on simulated activations, for "
+                f"which the right answers are known: {shown.counts}. Simulated units are "
+                "Gaussian; activations of real images are not, so an interval that covers the "
+                "truth here may cover it slightly less often there."
             ),
-            Facts(shown.facts),
-            Tabled(shown.table),
+            Tabled(shown.table, is_folded=True),
             Prose(
-                "Rows that rest on the same simulations have their time counted at the first "
-                "of them. Simulated units are Gaussian; activations of real images are not, "
-                "so that an interval that covers here may cover a little less there.",
+                "[ ] = 95 % interval over the simulations. OK: it lies within the tolerance. NOT "
+                "OK: it lies outside, under one condition or under all. UNDECIDED: there were too "
+                "few simulations. Rows that share simulations count their time once.",
                 "note of-table",
             ),
+            Facts(shown.facts),
         ),
         answers=answers,
     )

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import yaml
 
 from bias_audit.durations import duration, written_date
-from bias_audit.groups import Attribute
-from bias_audit.report.grid import Grid, grid_by_columns, trailing_columns
+from bias_audit.report.grid import arranged
 from bias_audit.report.page import (
     Code,
     Counted,
     CountRow,
     Fact,
     Facts,
+    Fold,
     Form,
     Only,
     Prose,
@@ -50,7 +49,7 @@ def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[str, ...]
         "data",
         "Data",
         parts(
-            [Prose(each, "box caution", "Caution.") for each in cautions],
+            (Prose(" ".join(cautions), "box caution", "Caution."),) if cautions else (),
             Facts(_facts(record)),
             Section(
                 "images",
@@ -133,60 +132,52 @@ def _exclusions(record: DataRecord) -> Table | None:
 
 
 def counted_groups(data: DataRecord) -> Counted:
-    """Arrange the counts with the last attributes as columns, as far as they fit.
+    """Arrange the counts as the intersection sheet arranges maps, with totals.
 
     Raises:
         ValueError: No group is declared.
     """
     if not data.cells:
         raise ValueError("data.cells: expected every declared group, got none")
-    groups = [cell.group for cell in data.cells]
-    attributes = [Attribute(a.name, a.levels) for a in data.attributes]
-    across = trailing_columns(attributes, _MOST_COLUMNS)
-    grid = grid_by_columns(groups, across)
+    grid = arranged([cell.group for cell in data.cells])
     sampled = any(cell.used != cell.found for cell in data.cells)
-    rows = _grid_rows(grid, data.cells, sampled=sampled) if grid else _plain_rows(data.cells)
-    names = tuple(a.name for a in grid.row_attributes) if grid else ("group",)
+    names = " and ".join(attribute.name for attribute in data.attributes)
     shown = "Images used / usable images found" if sampled else "Images, all of them used"
-    return Counted(
-        caption=f"{shown}, by {', '.join(attribute.name for attribute in attributes)}",
-        row_names=names,
-        headings=_headings(grid.column_attributes if grid else ()),
-        rows=rows,
-    )
-
-
-def _headings(attributes: Sequence[Attribute]) -> tuple[tuple[tuple[str, int], ...], ...]:
-    if not attributes:
-        return ((("images", 1),),)
-    rows: list[tuple[tuple[str, int], ...]] = []
-    repeats, span = 1, math.prod(len(attribute.levels) for attribute in attributes)
-    for attribute in attributes:
-        span //= len(attribute.levels)
-        rows.append(tuple((level, span) for level in attribute.levels) * repeats)
-        repeats *= len(attribute.levels)
-    return tuple(rows)
-
-
-def _grid_rows(grid: Grid, cells: Sequence[CellCount], *, sampled: bool) -> tuple[CountRow, ...]:
-    rows = []
-    for levels in grid.rows:
-        members = [cells[grid.places[levels, column]] for column in grid.columns]
-        rows.append(
-            CountRow(
-                levels,
-                tuple(_cell(cell, sampled=sampled) for cell in members),
-                _text(sum(m.used for m in members), sum(m.found for m in members), sampled),
-            )
+    if grid is None or len(grid.columns.levels) > _MOST_COLUMNS:
+        rows = tuple(
+            CountRow((cell.group.label,), (_cell(cell, sampled=True),), count(cell.used))
+            for cell in data.cells
         )
-    return tuple(rows)
-
-
-def _plain_rows(cells: Sequence[CellCount]) -> tuple[CountRow, ...]:
-    return tuple(
-        CountRow((cell.group.label,), (_cell(cell, sampled=True),), count(cell.used))
-        for cell in cells
+        return Counted(f"{shown}, by {names}", ("group",), ("images",), rows)
+    found = []
+    for of_block in grid.block_levels:
+        for row in grid.row_levels:
+            inside = [data.cells[grid.places[of_block, row, c]] for c in grid.columns.levels]
+            found.append(
+                CountRow(
+                    (*of_block, *row),
+                    tuple(_cell(cell, sampled=sampled) for cell in inside),
+                    _total(inside, sampled=sampled),
+                )
+            )
+    below = []
+    for column in grid.columns.levels:
+        inside = [cell for cell in data.cells if (grid.columns.name, column) in cell.group.levels]
+        below.append((_total(inside, sampled=sampled), False))
+    n_names = len(grid.blocks) + len(grid.rows)
+    if n_names:
+        first = ("all", *[""] * (n_names - 1))
+        found.append(CountRow(first, tuple(below), _total(data.cells, sampled=sampled)))
+    return Counted(
+        f"{shown}, by {names}",
+        tuple(a.name for a in (*grid.blocks, *grid.rows)),
+        grid.columns.levels,
+        tuple(found),
     )
+
+
+def _total(cells: Sequence[CellCount], *, sampled: bool) -> str:
+    return _text(sum(each.used for each in cells), sum(each.found for each in cells), sampled)
 
 
 def _cell(cell: CellCount, *, sampled: bool) -> tuple[str, bool]:
@@ -221,17 +212,11 @@ def provenance(result: AuditResult, answers: tuple[str, ...]) -> Section:
         Fact("Started", (written_date(record.started),)),
         Fact("Duration", (duration(record.seconds),)),
         Fact("Seed", (str(record.seed),)),
-        Fact("Hardware", tuple(f"{name}: {value}" for name, value in record.hardware.items())),
-        Fact("Versions", tuple(f"{name}: {value}" for name, value in record.versions.items())),
+        Fact("Hardware", ("; ".join(map(": ".join, record.hardware.items())),)),
+        Fact("Versions", ("; ".join(map(" ".join, record.versions.items())),)),
+        Fact("SHA-256 of the config", (record.config_sha256,), is_code=True),
+        Fact("SHA-256 of faces and labels", (result.data.manifest_sha256,), is_code=True),
     )
-    digests = {
-        "Config": record.config_sha256,
-        "Faces and labels": result.data.manifest_sha256,
-        **{
-            f"Weights of {subject.backbone.name}": subject.backbone.weights_sha256
-            for subject in result.subjects
-        },
-    }
     signature = Form(
         "Signature, for those who print this page; the PDF has it behind its cover",
         (("Responsible person, signature, date", ""),),
@@ -241,30 +226,19 @@ def provenance(result: AuditResult, answers: tuple[str, ...]) -> Section:
         "Provenance",
         parts(
             Prose(
-                "With these, the same faces and the same weights a second person can repeat the "
-                "audit. Results are aggregates over groups of images, and no face is shown. The "
-                "only single images named are those of the exclusion ledger, by file name."
+                "With these settings, the same faces and the same weights, a second person can "
+                "repeat the audit. Results are aggregates over groups of images; no face is "
+                "shown. Only the exclusion ledger names single images, by file name."
             ),
             Only(
                 "paper", (Prose(f"The config is in the embedded audit.json, in {n_lines} lines."),)
             ),
             Facts(facts),
-            Section(
-                "digests",
-                "Digests",
-                (
-                    Facts(
-                        tuple(
-                            Fact(name, (digest,), is_code=True) for name, digest in digests.items()
-                        )
-                    ),
-                ),
-            ),
-            (Section("cost", "Cost", (Tabled(spent),)),) if spent else (),
+            (Tabled(spent, is_folded=True),) if spent else (),
             Only(
                 "screen",
                 (
-                    Section("config", "Config", (Code(config, "config"),)),
+                    Fold("Config", (Code(config, "config"),)),
                     Section("sign", "For a person to complete", (signature,)),
                 ),
             ),
