@@ -49,7 +49,7 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
         *verdicts_sections(verdicts(result), answers["summary"]),
         data(result.data, answers["data"], result.cautions),
         *question_sections(result, folder, palette=palette, answers=()),
-        claims(result, answers["claims"]),
+        *claims(result, answers["claims"]),
         purpose_section(result, answers["purpose"]),
         backbones_section(result, answers["backbone"]),
         method(result, answers["method"]),

@@ -142,11 +142,16 @@ def _text(block: GroupTable) -> BlockText:
                     *((shrunk,) if has_shrunk else ()),
                     *((adjusted,) if has(rows, "adjusted_p") else ()),
                 ),
-                excerpt=ends(known),
-                note=ENDS_NOTE,
+                excerpt=() if _is_drawn(block) else ends(known),
+                note="" if _is_drawn(block) else ENDS_NOTE,
             ),
         ),
     )
+
+
+def _is_drawn(block: GroupTable) -> bool:
+    """Whether a figure shows more than a table."""
+    return _FEW_ROWS < len(block.rows) <= _MANY_ROWS
 
 
 _COLUMNS: Final = (
@@ -171,5 +176,5 @@ SHAPE = Shape(
     columns=_COLUMNS,
     rows=_rows,
     text=_text,
-    is_drawn=lambda block: _FEW_ROWS < len(block.rows) <= _MANY_ROWS,
+    is_drawn=_is_drawn,
 )

@@ -139,6 +139,7 @@ class _Plan:
         if grid.blocks:
             self._add_means_over_blocks(self.width + _BETWEEN)
             self.width += _BETWEEN + _STEP
+            self.height += _GAP + _STEP
 
     def _add_groups(self, of_block: Levels, start: float) -> None:
         for x, column in enumerate(self.columns):
@@ -185,6 +186,12 @@ class _Plan:
         for y, row in enumerate(self.rows):
             inside = [i for (_, of_row, _), i in self.grid.places.items() if of_row == row]
             self._mean(inside, left, self.head + y * _STEP, row)
+        bottom = self.below + _STEP + _GAP
+        for x, column in enumerate(self.columns):
+            inside = [i for (_, _, level), i in self.grid.places.items() if level == column]
+            self._mean(inside, x * _STEP, bottom, (column,))
+        both = f"all {self.grid.rows[0].name}, all {self.grid.blocks[0].name}"
+        self.names.append(_Name(-0.12, bottom + 0.5, wrapped(both, 16), "right"))
 
     def _mean(self, places: Sequence[int], left: float, top: float, levels: Levels) -> None:
         """The mean of some groups' maps, each counting the same."""

@@ -134,8 +134,8 @@ def _families(result: AuditResult) -> str:
     return f"Families of tests by analysis. {'; '.join(parts)}."
 
 
-def claims(result: AuditResult, answers: tuple[str, ...]) -> Section:
-    """What the report can and cannot say, what was not measured, and limits."""
+def claims(result: AuditResult, answers: tuple[str, ...]) -> tuple[Section, ...]:
+    """What the report can and cannot say, what was not measured; then limits."""
     attributes = ", ".join(attribute.name for attribute in result.data.attributes)
     strong = Markup("<strong>{}</strong> {}")
     others = strong.format("Other attributes:", f"only these are annotated: {attributes}.")
@@ -143,16 +143,16 @@ def claims(result: AuditResult, answers: tuple[str, ...]) -> Section:
     missing.insert(3, others)
     missing += [strong.format("In this audit:", f"{gap}.") for gap in not_measured(result)]
     bounds = tuple(Fold(each.title, bullets(each.sentences)) for each in limits(result))
-    return Section(
+    said = Section(
         "claims",
-        "What this report can and cannot say",
+        "What may be concluded, and what not?",
         parts(
             bullets([strong.format(name, text) for name, text in _CLAIMS]),
             Section("gaps", "What was not measured", bullets(missing)),
-            (Section("limits", "Limits of the analyses", bounds),) if bounds else (),
         ),
         answers=answers,
     )
+    return (said, Section("limits", "Limits of the analyses", bounds)) if bounds else (said,)
 
 
 def limits(result: AuditResult) -> tuple[Sentences, ...]:

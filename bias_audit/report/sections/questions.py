@@ -149,11 +149,12 @@ def _more(rest: tuple[Section, ...]) -> tuple[Part, ...]:
 
 
 def _block(block: Shown, anchor: str) -> Section:
+    sheet = " sheet" if block.figure and block.figure.is_landscape else ""
     return Section(
         block.anchor,
         block.title,
         (block,),
-        look=f"block {block.shape}{' sheet' if block.figure and block.figure.is_landscape else ''}",
+        look=f"block {block.shape}{sheet}",
         layer=(block.layer or "") if anchor != TOGETHER else "",
         is_listed=not block.is_detail,
     )

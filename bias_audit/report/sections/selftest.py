@@ -63,7 +63,10 @@ def selftest(found: SelfTest) -> SelfTestView:
                 *text_columns("outcome"),
             ),
             rows=rows,
-            excerpt=rows,  # paper prints all of it: it says how far to trust the rest
+            excerpt=tuple(
+                row for row, outcome in zip(rows, outcomes, strict=True) if outcome != "UNDECIDED"
+            ),
+            excerpt_note="The checks that are decided.",
         ),
     )
 

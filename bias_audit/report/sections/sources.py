@@ -234,7 +234,7 @@ def provenance(result: AuditResult, answers: tuple[str, ...]) -> Section:
                 "paper", (Prose(f"The config is in the embedded audit.json, in {n_lines} lines."),)
             ),
             Facts(facts),
-            (Tabled(spent, is_folded=True),) if spent else (),
+            (Only("screen", (Tabled(spent, is_folded=True),)),) if spent else (),
             Only(
                 "screen",
                 (
