@@ -259,43 +259,69 @@
       mark.classList.toggle("on", tests.length > 0 && isOn);
     });
   };
-  const unfold = (block) => {
-    block.classList.remove("folded");
-    all(":scope > .fold", block).forEach((each) => each.remove());
+  /* Results about other layers are hidden, with one line for all of a section. */
+  const unfold = (section) => {
+    all(".folded", section).forEach((block) => block.classList.remove("folded"));
+    all(":scope > .fold", section).forEach((each) => each.remove());
   };
-  const fold = (block) => {
-    unfold(block);
-    if (!picked.layer || !isThere(block) || block.dataset.layer === picked.layer.value) return 0;
-    block.classList.add("folded");
-    const button = make("button", { type: "button" }, "Show it");
-    button.addEventListener("click", () => { const head = block.querySelector("h3"); unfold(block); head.tabIndex = -1; head.focus(); });
-    block.querySelector("h3").after(make("p", { className: "fold" }, `Folded: it is about ${block.dataset.layer}, not ${picked.layer.value}. `, button));
-    return 1;
+  const fold = (section) => {
+    unfold(section);
+    if (!picked.layer) return 0;
+    const others = all(".block[data-layer]", section).filter(
+      (block) => isThere(block) && block.dataset.layer !== picked.layer.value,
+    );
+    if (!others.length) return 0;
+    others.forEach((block) => block.classList.add("folded"));
+    const button = make("button", { type: "button" }, "Show");
+    button.addEventListener("click", () => { unfold(section); const head = section.querySelector("h2"); head.tabIndex = -1; head.focus(); });
+    const told = others.length === 1 ? "1 result is" : `${others.length} results are`;
+    section.append(make("p", { className: "fold" }, `${told} about other layers than ${picked.layer.value}. `, button));
+    return others.length;
+  };
+  /* The choice is part of the address, so that it can be sent to someone. */
+  const keep = () => {
+    const address = new URL(location.href);
+    for (const what of ["layer", "group"]) {
+      address.searchParams.delete(what);
+      if (picked[what]) address.searchParams.set(what, `${picked[what].of}:${picked[what].value}`);
+    }
+    try { history.replaceState(null, "", address); } catch { /* some viewers forbid it */ }
   };
   const select = () => {
-    const folded = all(".block[data-layer]").reduce((count, block) => count + fold(block), 0);
+    const folded = all(".question").reduce((count, section) => count + fold(section), 0);
     tables.forEach(refresh);
     figures.forEach(highlight);
     const part = [];
-    if (picked.layer) part.push(`Layer ${picked.layer.value} of ${picked.layer.of}: ${folded} results about other layers are folded`);
+    if (picked.layer) part.push(`Layer ${picked.layer.value} of ${picked.layer.of}: ${folded} results about other layers are hidden`);
     if (picked.group) part.push(`Group ${picked.group.of} = ${picked.group.value}`);
     const rows = tables.reduce((count, entry) => count + entry.rows.filter((row) => row.hidden).length, 0);
-    if (part.length) part.push(`${rows} rows of tables are hidden, as each table tells; in figures the rest is pale`);
+    if (part.length) part.push(`${rows} rows of tables are hidden, as each table says; in figures the rest is pale`);
     tell(part.length ? part.join(". ") + "." : "Everything is shown.");
   };
   const pick = (node, what) => node?.addEventListener("change", () => {
     const option = node.selectedOptions[0];
     picked[what] = option.dataset.of === undefined ? null : { of: option.dataset.of, value: option.value };
     select();
+    keep();
   });
-  pick(byId("pick-layer"), "layer");
-  pick(byId("pick-group"), "group");
+  const given = new URLSearchParams(location.search);
+  for (const what of ["layer", "group"]) {
+    const node = byId(`pick-${what}`);
+    pick(node, what);
+    const option = node && [...node.options].find((each) => `${each.dataset.of}:${each.value}` === given.get(what));
+    if (option) {
+      option.selected = true;
+      picked[what] = { of: option.dataset.of, value: option.value };
+    }
+  }
+  if (picked.layer || picked.group) select();
   byId("reset").addEventListener("click", () => {
     picked.layer = picked.group = null;
     all("#pick-layer, #pick-group").forEach((node) => { node.value = ""; });
     all(".bar input").forEach((input) => { input.value = ""; });
     tables.forEach((entry) => { entry.words = ""; });
     select();
+    keep();
   });
 
   /* Links to every place */
@@ -313,8 +339,8 @@
     const target = location.hash.length > 1 && byId(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
     for (let node = target.closest("details"); node; node = node.parentElement.closest("details")) node.open = true;
-    const block = target.closest(".block");
-    if (block) unfold(block);
+    const section = target.closest(".folded") && target.closest(".question");
+    if (section) unfold(section);
     target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
@@ -329,7 +355,7 @@
     const now = passed.length ? passed[passed.length - 1] : null;
     if (now === current) return;
     current = now;
-    const chapter = now && (now.closest(".backbone, .together")?.querySelector("h2") || now);
+    const chapter = now && (now.closest("main > section")?.querySelector("h2") || now);
     links.forEach((link) => {
       const id = link.hash.slice(1);
       const isHere = now !== null && (id === now.id || id === chapter.id);
