@@ -155,6 +155,18 @@ def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
             out.lines(check_lines(seen, out.progress))
 
 
+@app.command("suggest")
+def suggest_command(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Write criteria to start from: what the images can decide, not what is acceptable."""
+    with verb() as out:
+        settings = _settings(config, overrides)
+        from bias_audit.audit.checking import looking
+        from bias_audit.audit.suggesting import suggested_lines
+
+        with looking(settings) as seen:
+            out.lines(suggested_lines(seen, out.progress))
+
+
 @data_app.command("check")
 def data_check_command(
     config: ConfigArgument,

@@ -315,6 +315,10 @@ def _work(params: Params, workload: Workload) -> float:
 
 
 PLUGIN = Analysis(
-    title="Group geometry", params_type=Params,
-    question="maps", run=group_geometry, problems=_problems, fits=_work
+    title="Group geometry",
+    params_type=Params,
+    question="maps",
+    run=group_geometry,
+    problems=_problems,
+    fits=_work,
 )

@@ -157,6 +157,9 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
 
 
 PLUGIN = Analysis(
-    title="Group profiles", params_type=Params,
-    question="groups", run=group_profiles, problems=setting_problems
+    title="Group profiles",
+    params_type=Params,
+    question="groups",
+    run=group_profiles,
+    problems=setting_problems,
 )
