@@ -8,8 +8,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bias_audit.report.brief import brief
+from bias_audit.report.figures.style import PLAIN
 from bias_audit.report.resources import template_engine
-from bias_audit.report.sections.summary import summary
+from bias_audit.report.sections.answer import answer_rows, headline
+from bias_audit.report.sections.questions import failures
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_audit
 
@@ -27,15 +29,16 @@ class Audit:
         return "\n".join(brief(self.result, self._reports()))
 
     def _repr_html_(self) -> str:
-        """Verdicts, overview and answers; one HTML fragment that loads nothing."""
+        """Verdicts, the conclusion and its numbers; one HTML fragment that loads nothing."""
         reports = self._reports()
         where = quote(Path(os.path.relpath(reports[0])).as_posix()) if reports else None
         page = template_engine().get_template("notebook.html")
         return page.render(
             lines=brief(self.result, ()),
-            summary=summary(self.result),
+            headline=headline(self.result),
+            failures=failures(self.result),
+            rows=answer_rows(self.result, PLAIN).rows,
             report=where,
-            medium="paper",
         )
 
     def _reports(self) -> tuple[Path, ...]:

@@ -182,11 +182,12 @@ def answer(
         _box("Do not conclude", cautions(result)),
         _box("How sure", sureness(result)),
     )
-    declared = "were set" if result.verdicts else "were not set"
+    n = len({verdict.criterion.name for verdict in result.verdicts})
+    declared = f"{n} in the config" if n else "none declared"
     return parts(
-        Prose(f"{grade(result)}. Acceptance thresholds {declared}.", "box caution", "Evidence:"),
+        Prose(f"{grade(result)}. Acceptance thresholds: {declared}.", "box caution", "Evidence:"),
         failures,
-        Beside(parts(_verdicts(result), _rows(result, palette)), asides),
+        Beside(parts(_verdicts(result), answer_rows(result, palette)), asides),
         _strip(result, folder),
     )
 
@@ -541,13 +542,14 @@ def sureness(result: AuditResult) -> list[str]:
     )
     said.append(f"{counted(result.data.n_images, 'image')}; {who}")
     if result.selftest:
-        state = "did not pass" if result.selftest.not_ok else "passed"
-        quick = ", quick version" if result.selftest.mode == "quick" else ""
-        said.append(
-            Markup('<a href="#selftest">Self-test</a> of the statistics: {}{}').format(
-                state, quick
-            )
-        )
+        rows, failed = result.selftest.rows, len(result.selftest.not_ok)
+        decided = sum(row.outcome != "UNDECIDED" for row in rows)
+        text = Markup('<a href="#selftest">Self-test</a> of the statistics: {} of {} checks {}')
+        if failed:
+            said.append(text.format(failed, len(rows), "failed"))
+        else:
+            quick = ", the others had too few runs" if decided < len(rows) else ""
+            said.append(text.format(decided, len(rows), f"passed{quick}"))
     return said
 
 
