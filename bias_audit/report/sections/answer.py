@@ -228,7 +228,8 @@ def _verdict(row: VerdictView, several: bool) -> Markup:  # noqa: FBT001
     )
 
 
-def _rows(result: AuditResult, palette: Palette) -> AnswerRows:
+def answer_rows(result: AuditResult, palette: Palette) -> AnswerRows:
+    """A row for each attribute, and one on whether the network uses them."""
     by_target: dict[str, list[Reading]] = {}
     for each in readings(result):
         by_target.setdefault(each.target, []).append(each)
