@@ -45,10 +45,7 @@ def lift_over(
     one or two errors weaker, it is too high by up to half an error. The lower bound is the lowest
     of all, each by itself (intersection-union, Berger 1982), which needs no allowance.
 
-    Args:
-        differences: A number minus each baseline, over the same images, by the baseline's name.
-        level: Coverage of the interval.
-        rng: Source of joint draws.
+    Differences are a number minus each baseline, over the same images, by the baseline's name.
     """
     measures = list(differences.values())
     if len(measures) == 1:
@@ -136,11 +133,8 @@ class Joined:
     ) -> tuple[Measured, Measured]:
         """Both measures over the joint units, so that `inference.difference` pairs them.
 
-        Args:
-            before: Its influence has the shape of `before`.
-            after: Its influence has the shape of `after`.
-            noise: Standard deviation of each by other causes than which images there are; each
-                becomes a unit of its own.
+        Influences have the shapes of `before` and `after`. `noise` is the standard deviation of
+        each by other causes than which images there are; each becomes a unit of its own.
         """
         sides = (before, self.before, (noise[0], 0.0)), (after, self.after, (0.0, noise[1]))
         one, other = (
@@ -215,11 +209,9 @@ def standings(
     Values are compared as independent ones; over the same images they usually vary together, and
     then fewer pairs are told apart than a paired comparison would tell.
 
-    Args:
-        estimates: At least one.
-        alpha: Chance of any wrong comparison.
-        choices: Among how many each estimate was picked because it is the highest; its interval
-            is widened by Bonferroni's rule for that. Default: 1 each.
+    `alpha` is the chance of any wrong comparison. `choices` say among how many each estimate was
+    picked because it is the highest (default: 1); its interval is widened by Bonferroni's rule for
+    that.
     """
     n, picked = len(estimates), tuple(choices) or (1,) * len(estimates)
     sides = [_sides(one, k) for one, k in zip(estimates, picked, strict=True)]

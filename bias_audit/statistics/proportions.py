@@ -18,13 +18,8 @@ def wilson_bounds(share: float, n: float, quantile: float) -> tuple[float, float
     for whole counts; a share and an effective number need not be whole. Source: Wilson 1927, JASA
     22:209-212.
 
-    Args:
-        share: Observed share, in [0, 1].
-        n: Independent observations, more than 0.
-        quantile: Half the width of the interval in standard errors, such as 1.96.
-
-    Returns:
-        Lower and upper bound, in [0, 1].
+    The share is in [0, 1], `n` more than 0; the quantile is half the width of the interval in
+    standard errors, such as 1.96. The bounds are in [0, 1].
     """
     z2 = quantile**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
@@ -35,13 +30,7 @@ def wilson_bounds(share: float, n: float, quantile: float) -> tuple[float, float
 
 
 def wilson_interval(share: float, n: float, *, level: float) -> tuple[float, float]:
-    """Wilson's score interval of this coverage, by a normal quantile; see `wilson_bounds`.
-
-    Args:
-        share: Observed share, in [0, 1].
-        n: Independent observations, more than 0.
-        level: Coverage, such as 0.95.
-    """
+    """Wilson's score interval of this coverage, by a normal quantile; see `wilson_bounds`."""
     return wilson_bounds(share, n, float(norm.ppf((1 + level) / 2)))
 
 
@@ -49,11 +38,7 @@ def agreeing_pairs(n: float, quantile: float) -> float:
     """Half the width of the score interval of a difference of paired shares that all agree.
 
     Tango's interval without any discordant pair. Source: Tango 1998, Statistics in Medicine
-    17:891-908.
-
-    Args:
-        n: Independent pairs; infinite where they are not counted, for a width of 0.
-        quantile: Half the width of the interval in standard errors, such as 1.96.
+    17:891-908. `n` is infinite where pairs are not counted, for a width of 0.
     """
     return quantile**2 / (n + quantile**2) if math.isfinite(n) else 0.0
 
@@ -80,13 +65,9 @@ def worst_case(
     """Sharp bounds of a summary over groups: every value within them is possible, none beyond.
 
     They hold for the groups' values as measured; the uncertainty of those is in their intervals.
-
-    Args:
-        values: Of each group, None where it was not measured.
-        summary: "mean" (of recalls: balanced accuracy), "minimum", "maximum", or "gap", the
-            largest minus the smallest.
-        weights: Of the groups in the mean, not negative; default: equal.
-        limits: Between which an unmeasured value lies.
+    Values are None where a group was not measured. "mean" is over groups with weights that are not
+    negative (default: equal; of recalls it is the balanced accuracy), "gap" the largest minus the
+    smallest; an unmeasured value lies between the limits.
 
     Raises:
         ValueError: There is no group, a value lies beyond the limits, or weights do not fit.

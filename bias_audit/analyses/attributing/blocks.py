@@ -57,13 +57,9 @@ def shown_groups(
 
     Further groups are left out until none of fewer images than the minimum follows from all images
     and the groups of its attribute, nor one below `suppress_below` from those of all attributes:
-    an intersection may have few images here, because not all images are attributed.
-
-    Args:
-        faces: The audit's faces.
-        images: Those that are attributed, shape (n,).
-        attributes: Names of the attributes whose levels are groups.
-        policy: Its minimum decides, whatever else it says.
+    an intersection may have few images here, because not all images are attributed. Images are
+    those that are attributed, shape (n,), attributes those whose levels are groups; the minimum of
+    the policy decides, whatever else it says.
     """
     groups: list[Group] = [EVERYONE]
     names = [""]

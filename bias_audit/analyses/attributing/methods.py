@@ -157,17 +157,10 @@ def attribute(
 ) -> Tensor:
     """Attribute one score of every image to its pixels.
 
-    Args:
-        method: How.
-        decision: From images to scores, made from a `rewired` backbone.
-        images: Preprocessed, shape (n, 3, height, width).
-        targets: Which of the scores, shape (n,).
-        settings: Of the method.
-
-    Returns:
-        Signed attributions, shape (n, 3, height, width), without a graph, contiguous (captum's
-        metrics view them flat). What stands for "nothing" is the mean colour of the
-        preprocessing, 0 in normalised pixels.
+    The decision is made from a `rewired` backbone; images are preprocessed, (n, 3, height, width),
+    targets say which of the scores, (n,). Attributions are signed, of the shape of the images,
+    without a graph and contiguous (captum's metrics view them flat). What stands for "nothing" is
+    the mean colour of the preprocessing, 0 in normalised pixels.
     """
     with warnings.catch_warnings():
         # Captum announces every hook that it sets; it removes them again.
@@ -210,12 +203,8 @@ class _Shared(nn.Module):
 def rewired(module: nn.Module, size: tuple[int, int]) -> nn.Module:
     """Copy a module so that each activation function is a module that runs once, not in place.
 
-    Args:
-        module: A backbone in evaluation mode; it is not changed.
-        size: Height and width of its input.
-
-    Returns:
-        A module with the same output for every input, without gradients of weights.
+    The module, in evaluation mode, is not changed; `size` is the height and width of its input.
+    The copy has the same output for every input, and no gradients of weights.
     """
     made = copy.deepcopy(module)
     for part in made.modules():
@@ -268,12 +257,8 @@ def why_not(
 ) -> str | None:
     """Why a method cannot be used on a decision; None where it can.
 
-    Args:
-        method: The method.
-        decision: From images to scores, made from a `rewired` backbone.
-        images: A few preprocessed images to try it on, shape (n, 3, height, width).
-        targets: Which of the scores, shape (n,).
-        settings: Of the method.
+    It is tried on a few preprocessed images, shape (n, 3, height, width), and scores, (n,), of a
+    decision made from a `rewired` backbone.
     """
     if method.name == "guided_backpropagation" and (said := _not_rectified(decision, images)):
         return said

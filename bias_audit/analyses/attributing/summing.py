@@ -104,17 +104,9 @@ def summed(
 ) -> Iterator[Arrays]:
     """Attribute every image by every method and add up by group.
 
-    Memory does not depend on the number of images.
-
-    Args:
-        question: What is attributed.
-        sample: Of which images.
-        network: Gives them.
-        begun: What an earlier call yielded last, to continue from there.
-        step: Advanced by every image.
-
-    Yields:
-        What `MapSums.stored` takes, after each piece of the images, until all are added.
+    Memory does not depend on the number of images. What is yielded after each piece of the images
+    is what `MapSums.stored` takes, and what `begun` continues from; the step is advanced by every
+    image.
     """
     n_groups = sample.member.shape[1]
     sums = MapSums.empty(question, n_groups) if begun is None else MapSums.stored(begun)
@@ -154,12 +146,8 @@ def summed(
 def densities(signed: Tensor) -> tuple[Tensor, Tensor]:
     """Absolute attribution of each pixel as a share of its image's.
 
-    Args:
-        signed: Shape (n, 3, height, width).
-
-    Returns:
-        Shares, shape (n, height, width), and which images had no attribution, shape (n,); theirs
-        are spread evenly.
+    From attributions of shape (n, 3, height, width) to shares, (n, height, width), and which
+    images had no attribution, (n,); theirs are spread evenly.
     """
     size = signed.abs().sum(dim=1)
     whole = size.sum(dim=(1, 2), keepdim=True)

@@ -58,10 +58,8 @@ class Totals:
     def add(self, values: FloatArray, member: npt.NDArray[np.bool_], clusters: IntArray) -> None:
         """Count images, whole clusters at a time.
 
-        Args:
-            values: Shape (n, n_values).
-            member: Whether an image is in a group, shape (n, n_groups).
-            clusters: Shape (n,); none of these comes in another call.
+        Values have shape (n, n_values), `member`, whether an image is in a group, (n, n_groups),
+        clusters (n,); no cluster comes in another call.
         """
         one = np.concatenate([np.ones((len(values), 1)), values], axis=1)
         rows = (member[:, :, None] * one[:, None, :]).reshape(len(values), -1)
@@ -84,11 +82,8 @@ class Means:
     """Means of combinations of values over groups, ready to be compared.
 
     The second moments are written as a product, M = L L'. The influences `L' a` of a mean with
-    gradient a then have the sums of squares and products that those of the clusters have.
-
-    Args:
-        totals: Sums over the images.
-        unit: What a cluster is, for the reader: "images", or "clusters of images".
+    gradient a then have the sums of squares and products that those of the clusters have. `unit`
+    is what a cluster is, for the reader: "images", or "clusters of images".
     """
 
     def __init__(self, totals: Totals, *, unit: str) -> None:
@@ -101,11 +96,8 @@ class Means:
     ) -> Measured | None:
         """The mean over some images of a weighted sum of their values; None without images.
 
-        Args:
-            groups: Groups to join (1) and to take away (-1), such as `{0: 1, 3: -1}` for all
-                images but those of group 3.
-            weights: Of the values, shape (n_values,).
-            is_share: Whether the result lies in [0, 1].
+        Groups are joined (1) and taken away (-1), such as `{0: 1, 3: -1}` for all images but those
+        of group 3; weights are of the values, shape (n_values,).
         """
         totals, width = self.totals, 1 + self.totals.n_values
         wanted = np.zeros(totals.n_groups)

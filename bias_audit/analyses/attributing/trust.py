@@ -114,14 +114,9 @@ def checked(
 ) -> Totals:
     """Check every method on some images.
 
-    Args:
-        question: What is attributed.
-        images: Numbers among the subject's, one of each cluster, shape (n,).
-        places: Their numbers among the images that are attributed, shape (n,).
-        network: Gives them.
-        n_levels: Scores of the decision that belong together.
-        seed: Of shuffled weights, covered squares and noise.
-        step: Advanced by every image.
+    Images are numbers among the subject's, one of each cluster, `places` their numbers among the
+    images that are attributed, both (n,). `n_levels` scores of the decision belong together; the
+    seed is that of shuffled weights, covered squares and noise.
     """
     n_pairs = len([*combinations(question.methods, 2)])
     totals = Totals.empty(1, _N * len(question.methods) + n_pairs)
@@ -184,13 +179,8 @@ def trust_totals(
 ) -> Totals:
     """`checked` on some of the images, one of a cluster, kept in the subject's cache.
 
-    Args:
-        subject: The subject.
-        network: Its backbone.
-        decided: The decision.
-        question: What of it is attributed, how, and to what.
-        images: Numbers of those that are attributed, shape (n,).
-        n_checked: At most so many of them are checked.
+    Images are numbers of those that are attributed, shape (n,); at most `n_checked` of them are
+    checked.
     """
     rng = subject.rng("attribution trust", decided.target)
     _, first = np.unique(subject.faces.clusters[images], return_index=True)
@@ -223,13 +213,8 @@ def trust_block(
 ) -> Checked:
     """The sums as a block.
 
-    Args:
-        totals: As `checked` gave them.
-        methods: Titles of those that were checked.
-        absent: Titles of those that do not apply, and why.
-        layer: Of the decision.
-        target: Of the decision.
-        level: Coverage of the intervals.
+    Methods are the titles of those that were checked, `absent` titles of those that do not apply,
+    and why.
     """
     means = Means(totals, unit="images")
 

@@ -33,11 +33,8 @@ def compared(members: Sequence[Member], *, alpha: float) -> Outcome:
     """Compare the members by every target whose attribution was checked on at least two.
 
     Attributions are distinguished by their place among the analyses, so that checks of one are
-    never compared with those of another.
-
-    Args:
-        members: With the results of their analyses.
-        alpha: Chance of any wrong comparison of any target.
+    never compared with those of another. `alpha` is the chance of any wrong comparison of any
+    target.
     """
     blocks: list[Measures] = []
     findings: list[Finding] = []

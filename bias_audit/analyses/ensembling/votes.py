@@ -96,15 +96,7 @@ def vote_differences(
 
     Two families, each adjusted by itself as the plan says: all images, and groups. Intervals add
     half an image to either side as Agresti & Min 2005 (Statistics in Medicine 24:729-740) do for
-    paired shares.
-
-    Args:
-        voters: Of one target.
-        overall: Of all images, by voter and measure.
-        asked: The groups.
-        plan: Of tests.
-        rng: Source of the draws.
-        level: Coverage of the intervals.
+    paired shares. `overall` is of all images, by voter and measure.
     """
     families = (
         list(_pairs(voters, None, overall, voters.votes)),

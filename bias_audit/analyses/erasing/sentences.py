@@ -153,10 +153,7 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
 def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> Iterator[Finding]:
     """Two sentences a target, and one on the reference images where there are some.
 
-    Args:
-        measures: Of every target.
-        layer: Whose input was erased.
-        alpha: Error rate of every claim.
+    Each claim has the error rate `alpha`.
     """
     for measure in measures:
         yield _encoded(measure, layer, alpha)

@@ -61,11 +61,7 @@ def probed(
 ) -> Probed:
     """The scores of every attribute and of their intersection.
 
-    Args:
-        subject: The subject.
-        layer: Where.
-        settings: Of the probes.
-        choice: Share of the error rate that the choice of the layer left.
+    `choice` is the share of the error rate that the choice of the layer left.
 
     Raises:
         AnalysisError: The activations are not finite.
@@ -113,14 +109,9 @@ def group_aucs(
 ) -> GroupMeasures:
     """AUC of every group against all other images, by the probability of the group.
 
-    Both sides of the comparison train the probe, so the training counts in full.
-
-    Args:
-        subject: The subject.
-        layer: Of the scores.
-        over: Attributes that span the groups.
-        scored: The probe of that attribute, where it is one; else of the intersections, whose
-            probabilities are summed over the attributes that are not named.
+    Both sides of the comparison train the probe, so the training counts in full. Where `over`,
+    which spans the groups, is one attribute, `scored` is its probe; else it is that of the
+    intersections, whose probabilities are summed over the attributes that are not named.
     """
     table, scores, units = subject.faces.table, scored.scores, Units.of(subject)
     groups, names = intersections(over), [attribute.name for attribute in over]
@@ -208,12 +199,6 @@ def within_groups(
     with fewer images in the group than the policy on small groups prints are left out of the mean
     and of the comparison; the fewest images of a level that is compared decide how the policy
     treats the group.
-
-    Args:
-        subject: The subject.
-        layer: Of the scores.
-        given: Attributes that span the groups.
-        scored: The probe of the attribute.
     """
     policy, scores, target = subject.small_groups, scored.scores, scored.target
     groups, (_, in_group) = intersections(given), _groups_of(subject, given)

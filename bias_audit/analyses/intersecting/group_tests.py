@@ -55,14 +55,10 @@ def tested(
 ) -> Tested:
     """Test a global hypothesis, then families from coarse to fine.
 
-    Args:
-        subject: The subject, with its plan.
-        question: What is tested, for a title.
-        anything: Measures of the global hypothesis that none of them exceeds chance; it has one
-            p-value, by max-T.
-        families: The families after it, in order: the tables whose groups are adjusted together.
-        null: Value without an effect.
-        side: "above" tests whether values exceed `null`, "apart" whether they differ from it.
+    `anything` are the measures of the global hypothesis that none of them exceeds chance; it has
+    one p-value, by max-T. Families come after it in order, each the tables whose groups are
+    adjusted together. "above" tests whether values exceed `null`, "apart" whether they differ from
+    it.
     """
     plan = subject.multiplicity
     tests = [[v.tested for each in members for v in each.values] for members in families.values()]
@@ -203,12 +199,8 @@ def model_of(names: Sequence[str]) -> str:
 def residual_map(codes: IntArray, weights: FloatArray) -> FloatArray:
     """The matrix that takes values to their residuals from main effects.
 
-    Args:
-        codes: Level of each group, shape (n_groups, n_attributes).
-        weights: Of the groups in the least squares, positive, shape (n_groups,).
-
-    Returns:
-        Shape (n_groups, n_groups); its rows sum to 0.
+    From the level of each group, (n_groups, n_attributes), and positive weights in the least
+    squares, (n_groups,), to (n_groups, n_groups); its rows sum to 0.
     """
     columns = [np.ones((len(codes), 1))]
     columns += [
@@ -260,13 +252,9 @@ def extremes(
     it: the set of these holds the true highest in a share 1 - alpha of cases (Mogstad, Romano,
     Shaikh & Wilhelm 2024, Review of Economic Studies 91:476-518).
 
-    Args:
-        values: Of one subject, at least two.
-        n_draws: Joint draws.
-        alpha: Chance of a wrong statement, for each of the three.
-        rng: Source of the draws.
-        without_errors: What each value may be if its labels have errors, one of two ends; then
-            only what no such errors explain counts as beyond chance. None: labels have none.
+    There are at least two values, of one subject; `alpha` is the chance of a wrong statement, for
+    each of the three. `without_errors` is what each value may be if its labels have errors, one of
+    two ends; then only what no such errors explain counts as beyond chance.
     """
     clear = values if without_errors is None else without_errors
     size = np.array([value.value for value in values])

@@ -113,12 +113,7 @@ def table_of(
 ) -> GroupTable:
     """The block of a quantity.
 
-    Args:
-        measures: The quantity.
-        tests: Its tests.
-        level: Coverage of the intervals.
-        detail: Whether the table is left to the reader who looks for more.
-        shrunk: Whether values drawn towards what the attributes predict stand beside the raw ones.
+    With `shrunk`, values drawn towards what the attributes predict stand beside the raw ones.
     """
     estimates = [entry.estimate(level) for entry in measures.values]
     drawn: Sequence[Estimate | None] = [None] * len(estimates)

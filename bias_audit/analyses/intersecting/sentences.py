@@ -90,11 +90,8 @@ LIMITS = (
 def explaining(contrast: GroupContrast, own: str, others: str, quantile: float) -> str:
     """The sentence about one difference.
 
-    Args:
-        contrast: The difference, not 0.
-        own: Its own groups, such as "in Black".
-        others: What they are compared with, such as "elsewhere".
-        quantile: Half the width of its interval in standard errors.
+    The difference is not 0; its own groups and what they are compared with are such as "in Black"
+    and "elsewhere". The quantile is half the width of its interval in standard errors.
     """
     found = contrast.explaining(quantile)
     wrong, right = (own, others) if found.is_own else (others, own)

@@ -171,10 +171,8 @@ def relative_entropy(hits: FloatArray, everything: FloatArray, logs: FloatArray)
     (arXiv:physics/0307138), because shares of few images look concentrated; the value can fall
     below 0 by chance.
 
-    Args:
-        hits: Whole numbers for each group, shape (n_groups, n_cells).
-        everything: Of all images, shape (n_cells,), at least the hits of each group.
-        logs: See `log_counts`; one for each number of hits.
+    Hits are whole numbers, (n_groups, n_cells), those of all images, (n_cells,), at least as many;
+    `logs` are those of `log_counts`, one for each number of hits.
     """
     size, total = hits.sum(axis=1), float(everything.sum())
     n = np.where(size > 0, size, 1)

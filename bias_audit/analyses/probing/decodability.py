@@ -220,14 +220,7 @@ def layer_probe(
 def decodability(
     subject: Subject, probed: tuple[ProbedTarget, ...], metric: Metric, *, level: float
 ) -> tuple[Decodability, ...]:
-    """Measure every probe and its controls, and adjust for the number of layers and targets.
-
-    Args:
-        subject: The subject.
-        probed: Its probes.
-        metric: What to measure.
-        level: Coverage of the intervals.
-    """
+    """Measure every probe and its controls, and adjust for the number of layers and targets."""
     units = Units.of(subject)
     total = sum(len(target.probes) for target in probed)
     title = f"Intervals of {metric.short} on {subject.name}"
@@ -342,12 +335,7 @@ def refit_noise(found: Iterable[Comparison]) -> RefitNoise | None:
 
     The fits of one layer, the reported one among them, have the same images, labels, activations
     and procedure; folds are drawn anew, and with them the images that choose the regularisation.
-
-    Args:
-        found: One comparison per layer.
-
-    Returns:
-        None where no layer was fitted more than once.
+    None where no layer was fitted more than once.
     """
     refitted = [each for each in found if each.refits]
     if not refitted:
@@ -408,13 +396,7 @@ def rechecks(
 ) -> dict[str, Recheck]:
     """Fit the probes of all claims again, at the layers claimed, with clusters merged.
 
-    Args:
-        subject: The subject.
-        results: By macro AUC.
-        settings: Of the probes.
-
-    Returns:
-        By target; empty where identity is recorded.
+    Results are by macro AUC; what is found is by target, and empty where identity is recorded.
 
     Raises:
         AnalysisError: Activations are not finite.

@@ -292,11 +292,8 @@ def _dependence(agreements: FloatArray) -> FloatArray:
     Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
     probes of two folds agree then is due to the images that both trained on.
 
-    Args:
-        agreements: Of the probe, then of its refits to shuffled labels, shape (1 + n_shuffles,).
-
-    Returns:
-        In [0, 1], same shape.
+    From the agreements of the probe and of its refits to shuffled labels, (1 + n_shuffles,), to as
+    many numbers in [0, 1].
     """
     by_overlap = agreements[1:].mean()
     if by_overlap >= 1:
@@ -309,12 +306,10 @@ def shuffle_within_folds(
 ) -> IntArray:
     """Give the labels of each fold to its images in a random order.
 
-    Clusters are laid end to end in one random order and read off in another, so that images of
-    one cluster mostly receive labels that came from one cluster; with single images this is a
-    plain permutation.
-
-    Returns:
-        Labels per image with the same counts in every fold, shape (n_images,).
+    Clusters are laid end to end in one random order and read off in another, so that images of one
+    cluster mostly receive labels that came from one cluster; with single images this is a plain
+    permutation. All arrays are by image, (n_images,); counts of labels stay the same in every
+    fold.
     """
     shuffled = codes.copy()
     _, cluster = np.unique(clusters, return_inverse=True)
@@ -342,12 +337,8 @@ def probe_work(
 ) -> float:
     """Work of one call of `cross_fit`, in images x axes x levels of one fit.
 
-    Args:
-        settings: Folds and strengths of regularisation.
-        n_images: Images of the target.
-        n_units: Units; there are as many axes, but no more than images.
-        n_levels: Levels of the target.
-        labellings: The labels, and how often they are shuffled.
+    There are as many axes as units, but no more than images; `labellings` counts the labels and
+    how often they are shuffled.
     """
     axes = min(n_units, n_images) + _MORE_AXES
     n_strengths = len(settings.strengths)
@@ -360,10 +351,7 @@ def controlled_work(
 ) -> float:
     """Work of probing targets at every layer, and on every control.
 
-    Args:
-        settings: Folds and strengths of regularisation.
-        workload: Images, layers and controls.
-        targets: Names of attributes, or "intersection"; None for all of these.
+    Targets are names of attributes, or "intersection"; None for all of these.
     """
     sizes = level_counts(workload.attributes)
     at_layers = (

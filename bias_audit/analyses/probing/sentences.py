@@ -45,10 +45,9 @@ def findings_of(
 ) -> tuple[Finding, ...]:
     """A sentence for every target, and one on which attribute stands out most.
 
-    Args:
-        results: By macro AUC.
-        rechecks: By target, where identity is not recorded: what is left of its claim.
-        alpha: Error rate of a claim that the lifts' own tests do not decide.
+    Results are by macro AUC; `rechecks` say by target, where identity is not recorded, what is
+    left of its claim. `alpha` is the error rate of a claim that the lifts' own tests do not
+    decide.
     """
     findings, stand = [], []
     for result in results:

@@ -109,12 +109,8 @@ def measured(
 ) -> Measured:
     """A statistic of some of a subject's images, ready to be compared with others.
 
-    Args:
-        units: Of the subject.
-        images: The images of the statistic, as numbers among the subject's, shape (n,).
-        statistic: Its influences have shape (n,).
-        widened: Factor on the influences, such as `widening`.
-        is_share: Whether the value lies in [0, 1].
+    Images are numbers among the subject's, as many as the statistic has influences, shape (n,);
+    `widened` is a factor on these, such as `widening`.
     """
     return inference.measured(
         statistic,
@@ -231,10 +227,8 @@ def most_separable_layer(
     """The layer at which groups are easiest to tell apart.
 
     It has the highest macro AUC of the intersections or, where these cannot be measured, the
-    highest mean over the measured attributes; the first of equals.
-
-    Returns:
-        The layer, how it was chosen (for a sentence), and the curves that chose it.
+    highest mean over the measured attributes; the first of equals. With it come how it was chosen
+    (for a sentence), and the curves that chose it.
 
     Raises:
         AnalysisError: No target can be measured.
