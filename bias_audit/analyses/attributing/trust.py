@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,7 +33,6 @@ from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate
 
-Standing = Literal["passes", "fails", "undecided", "does not apply"]
 LIMIT: Final = 0.5
 """Rank correlation of a map with that of the same image after all training is lost."""
 
@@ -91,15 +89,6 @@ MEASURES: Final = (
     ),
 )
 _N: Final = len(MEASURES)
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What the checks came to."""
-
-    block: Measures
-    standing: tuple[Standing, ...]
-    """Of every method of the question."""
 
 
 def checked(
@@ -210,8 +199,8 @@ def trust_block(
     layer: str,
     target: str,
     level: float,
-) -> Checked:
-    """The sums as a block.
+) -> Measures:
+    """The sums as a block: the methods that were checked, then those that do not apply.
 
     Methods are the titles of those that were checked, `absent` titles of those that do not apply,
     and why.
@@ -234,18 +223,14 @@ def trust_block(
         influence = np.stack([found.influence for found in known])
         return tuple(map(tuple, (influence @ influence.T).tolist()))
 
-    rows, standings = [], []
+    rows = []
     for number, name in enumerate(methods):
         estimates = tuple(of(_N * number + place) for place in range(_N))
-        standings.append(_standing(estimates[0]))
-        rows.append(
-            Entry(
-                name=name,
-                standing=standings[-1],
-                values=estimates,
-                is_faint=standings[-1] != "passes",
-            )
-        )
+        alike, standing = estimates[0], "undecided"
+        if alike is not None and not alike.lower <= LIMIT <= alike.upper:
+            standing = PASSES if alike.upper < LIMIT else "fails"
+        is_faint = standing != PASSES
+        rows.append(Entry(name=name, standing=standing, values=estimates, is_faint=is_faint))
     rows += [
         Entry(
             name=name,
@@ -258,9 +243,7 @@ def trust_block(
     ]
     n_columns = _N * len(methods)
     pairs = list(enumerate(combinations(methods, 2), start=n_columns))
-    agreements = [(one, other, of(column)) for column, (one, other) in pairs]
-    n = round(float(totals.clusters[0]))
-    block = Measures(
+    return Measures(
         detail=False,
         title=f"Can the maps of the decision about {target} be relied on?",
         noun="method",
@@ -275,21 +258,21 @@ def trust_block(
         ),
         pairs=tuple(
             Pair(measure=AGREED, one=one, other=other, estimate=value)
-            for one, other, value in agreements
-            if value is not None
+            for column, (one, other) in pairs
+            if (value := of(column)) is not None
         ),
         pairs_are="agreement",
         caption=(
-            f"Checks of the maps at {layer} on {n} images drawn for them, with intervals. Hollow: "
-            "the method does not pass the sanity check. Dotted: the limit of the check, or what a "
-            "map without meaning gives. Arrows: the better direction."
+            f"Checks of the maps at {layer} on {totals.clusters[0]:.0f} images drawn for them, "
+            "with intervals. Hollow: the method does not pass the sanity check. Dotted: the limit "
+            "of the check, or what a map without meaning gives. Arrows: the better direction."
         ),
         notes=(RULE,),
         reading=(_READING,),
     )
-    return Checked(block, tuple(standings))
 
 
+PASSES: Final = "passes"
 DOES_NOT_APPLY: Final = "does not apply"
 AGREED: Final = "rank correlation of their maps"
 _READING: Final = (
@@ -303,9 +286,3 @@ RULE: Final = (
     f"the same decision without training lies below {LIMIT:g} with its whole interval, and fails "
     "where it lies above; otherwise it is undecided."
 )
-
-
-def _standing(found: Estimate | None) -> Standing:
-    if found is None or found.lower <= LIMIT <= found.upper:
-        return "undecided"
-    return "passes" if found.upper < LIMIT else "fails"

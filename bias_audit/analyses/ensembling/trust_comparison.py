@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.analysis import Member, Outcome
-from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY
+from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY, PASSES
 from bias_audit.analyses.wording import interval, listed
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Entry, Measure, Measures
@@ -92,8 +92,8 @@ def _checks_by_target(
 
 
 _KIND: Final = "attribution"
-_OWN_SCALE: Final = frozenset({"sensitivity"})
-"""Measures whose noise is as large as a share of each backbone's own input scale."""
+_OWN_SCALE: Final = "sensitivity"
+"""A measure whose noise is a share of each backbone's own input scale, so that none is first."""
 _LIMITS: Final = (
     "Comparisons of checks hold the backbones, their probes and the shuffles of weights that were "
     "drawn fixed; the shuffles of one batch of images are the same.",
@@ -109,14 +109,9 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
     common = _common([trust for _, trust in rows])
     measures = (*rows[0][1].measures, AGREEMENT)
     values = [_means(trust, common) for _, trust in rows]
-    ranked = [measure.name for measure in measures if measure.name not in _OWN_SCALE]
+    n_ranked = sum(measure.name != _OWN_SCALE for measure in measures)
     columns = [
-        _ranks(
-            [row[place] for row in values],
-            measure,
-            alpha / len(ranked),
-            is_ranked=measure.name in ranked,
-        )
+        _ranks([row[place] for row in values], measure, alpha / n_ranked)
         for place, measure in enumerate(measures)
     ]
     return Measures(
@@ -129,7 +124,8 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
             Entry(
                 name=name,
                 layer=trust.layer,
-                standing=f"{_n_passing(trust)} of {len(_applied(trust))}",
+                standing=f"{sum(method.standing == PASSES for method in trust.entries)} of "
+                f"{len(_applied(trust))}",
                 values=values[number],
                 ranks=tuple(column[number] for column in columns),
             )
@@ -157,10 +153,6 @@ _READING: Final = (
     "without any learning. The checks of each backbone's maps stand side by side here; there is "
     "no total, since the checks ask different things."
 )
-
-
-def _n_passing(trust: Measures) -> int:
-    return sum(method.standing == "passes" for method in trust.entries)
 
 
 def _means(trust: Measures, common: Sequence[str]) -> tuple[Estimate | None, ...]:
@@ -212,10 +204,10 @@ def _applied(trust: Measures) -> tuple[str, ...]:
 
 
 def _ranks(
-    values: Sequence[Estimate | None], measure: Measure, alpha: float, *, is_ranked: bool
+    values: Sequence[Estimate | None], measure: Measure, alpha: float
 ) -> tuple[Rank | None, ...]:
     known = [value for value in values if value is not None]
-    if not is_ranked or len(known) < len(values):
+    if measure.name == _OWN_SCALE or len(known) < len(values):
         return (None,) * len(values)
     found = standings(known, alpha=alpha)
     if measure.better == "higher":

@@ -77,17 +77,6 @@ def probed(
     return Probed(layer, scored, choice)
 
 
-def depths(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
-    """The sets of attributes whose groups are tested, each with the name of its family.
-
-    As `families.declared_families` counts them.
-    """
-    yield from (("marginals", (attribute,)) for attribute in attributes)
-    if len(attributes) > 2:  # noqa: PLR2004
-        yield from (("pairs", pair) for pair in itertools.combinations(attributes, 2))
-    yield "cells", tuple(attributes)
-
-
 def _groups_of(subject: Subject, over: tuple[Attribute, ...]) -> tuple[list[int], IntArray]:
     """Columns of some attributes, and the group over them of every image, shape (n_images,)."""
     table = subject.faces.table

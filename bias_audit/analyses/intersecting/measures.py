@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bias_audit.analyses.families import GroupTests
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute, Group
 from bias_audit.shapes.group_ledger import GroupLedgerEntry
@@ -86,21 +87,6 @@ class GroupMeasures:
     def known(self) -> dict[int, Measured]:
         """The values of the groups that have one, by the group's index."""
         return {i: v.value for i, v in enumerate(self.values) if v.value is not None}
-
-
-@dataclass(frozen=True)
-class GroupTests:
-    """Tests of every group of one `GroupMeasures`; None where nothing was tested."""
-
-    p_values: tuple[float | None, ...]
-    discovery: tuple[float | None, ...]
-    """Adjusted to point at something."""
-    verdicts: tuple[float | None, ...]
-    """Adjusted to decide something; None also where a gate stayed closed."""
-    rejected: tuple[bool | None, ...]
-    gate: str
-    """Why the family was tested, or not."""
-    is_open: bool
 
 
 def level_codes(attributes: Sequence[Attribute]) -> IntArray:

@@ -60,7 +60,7 @@ from bias_audit.analyses.attributing.sentences import (
 )
 from bias_audit.analyses.attributing.summing import Question, Sample, map_sums
 from bias_audit.analyses.attributing.sums import Means
-from bias_audit.analyses.attributing.trust import trust_block, trust_totals
+from bias_audit.analyses.attributing.trust import PASSES, trust_block, trust_totals
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
@@ -218,7 +218,7 @@ def _of_target(
     shares = Shares(
         Means(sums.totals, unit=unit),
         titles,
-        tuple(i for i, standing in enumerate(trust.standing) if standing == "passes"),
+        tuple(i for i, entry in enumerate(trust.entries) if entry.standing == PASSES),
         regions,
         shown,
         decided.layer,
@@ -234,7 +234,7 @@ def _of_target(
         blocks += [block, by_group(shares, attribute)]
     blank = dict(zip(titles, sums.blank.tolist(), strict=True))
     return Outcome(
-        blocks=(*blocks, outside_table(shares, compared), trust.block, *shown.ledgers),
+        blocks=(*blocks, outside_table(shares, compared), trust, *shown.ledgers),
         arrays=arrays,
         findings=tuple(findings_of(shares, alpha=subject.multiplicity.alpha)),
         limits=limits_of_target(decided, shown, blank, absent, len(images)),

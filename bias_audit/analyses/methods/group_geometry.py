@@ -94,24 +94,18 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
     blocks: list[GroupMatrix] = []
     arrays: Arrays = {}
     arranged: dict[str, Arrangement] = {}
-    with subject.progress.step(
-        f"Group geometry of {subject.name}", total=len(layers), unit="layer"
-    ) as step:
-        for layer in layers:
-            moments = subject.activations.moments(layer)
-            sample = Sample.of(subject, layer, weights)
-            for target in targets if layer in shown else [finest]:
-                kept, n = _large_groups(target, clusters, params.smallest_group)
-                found = distances(profiles(moments, table.attributes, target), sample, kept)
-                if layer in shown:
-                    block, values = _matrix(
-                        layer, target, found, n=n, number=len(blocks), params=params
-                    )
-                    blocks.append(block)
-                    arrays |= values
-                if target.name == finest.name and layer in compared:
-                    arranged[layer] = arrangement(found)
-            step.advance()
+    for layer in subject.counted(layers, "Group geometry of", unit="layer"):
+        moments = subject.activations.moments(layer)
+        sample = Sample.of(subject, layer, weights)
+        for target in targets if layer in shown else [finest]:
+            kept, n = _large_groups(target, clusters, params.smallest_group)
+            found = distances(profiles(moments, table.attributes, target), sample, kept)
+            if layer in shown:
+                block, values = _matrix(layer, target, found, n, len(blocks), params=params)
+                blocks.append(block)
+                arrays |= values
+            if target.name == finest.name and layer in compared:
+                arranged[layer] = arrangement(found)
     over_layers = [*_over_layers(arranged, finest, len(np.unique(clusters)), params.level)]
     return Outcome(
         blocks=(*blocks, *over_layers),
@@ -144,7 +138,7 @@ def _large_groups(target: Target, clusters: IntArray, smallest: int) -> tuple[In
 
 
 def _matrix(
-    layer: str, target: Target, found: Distances, *, n: int, number: int, params: Params
+    layer: str, target: Target, found: Distances, n: int, number: int, *, params: Params
 ) -> tuple[GroupMatrix, Arrays]:
     """The distances of one target, as the `number`th matrix; with its arrays.
 

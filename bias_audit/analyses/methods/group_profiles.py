@@ -47,13 +47,10 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
     arrays: dict[str, Float32Array] = {}
     clusters = subject.faces.clusters
     weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    title = f"Group profiles of {subject.name}"
-    with subject.progress.step(title, total=len(layers), unit="layer") as step:
-        for number, layer in enumerate(layers):
-            for block, values in _of_layer(subject, layer, number, weights, params):
-                blocks.append(block)
-                arrays |= values
-            step.advance()
+    for number, layer in enumerate(subject.counted(layers, "Group profiles of", unit="layer")):
+        for block, values in _of_layer(subject, layer, number, weights, params):
+            blocks.append(block)
+            arrays |= values
     return Outcome(
         blocks=tuple(blocks),
         arrays=arrays,

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
-from bias_audit.analyses.families import declared_families, draws_of
+from bias_audit.analyses.families import declared_families, depths, draws_of
 from bias_audit.analyses.intersecting.group_aucs import (
     Probed,
-    depths,
     group_aucs,
     probed,
     subsets,

@@ -119,25 +119,22 @@ def topomap(subject: Subject, params: Params) -> Outcome:
     placing = np.arange(len(table)) if split is None else split.placing
     parts: list[Outcome] = []
     before: tuple[Plane, FloatArray] | None = None
-    title = f"Topographic maps of {subject.name}"
-    with subject.progress.step(title, total=len(layers), unit="layer") as step:
-        for number, layer in enumerate(layers):
-            plane, half = plane_of(subject, layer, params, number=number, placing=placing)
-            colours = np.concatenate([part.contrasts for part in marginal_profiles(half, table)])
-            if before is not None and params.align:
-                turned = align_colours(plane.positions, colours, before[0].positions, before[1])
-                plane = replace(plane, positions=unit_square(turned))
-            beside = None
-            if earlier is not None and layer in earlier.layers:
-                plane, beside = laid_beside(
-                    subject, plane, earlier, alpha=alpha / len(layers), places=params.places
-                )
-            ends: tuple[float | None, float | None] = (None, None)
-            if beside is not None and earlier is not None and params.colours == "earlier":
-                ends = beside.limit, earlier.layers[layer].difference_limit
-            parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
-            before = plane, colours
-            step.advance()
+    for number, layer in enumerate(subject.counted(layers, "Topographic maps of", unit="layer")):
+        plane, half = plane_of(subject, layer, params, number=number, placing=placing)
+        colours = np.concatenate([part.contrasts for part in marginal_profiles(half, table)])
+        if before is not None and params.align:
+            turned = align_colours(plane.positions, colours, before[0].positions, before[1])
+            plane = replace(plane, positions=unit_square(turned))
+        beside = None
+        if earlier is not None and layer in earlier.layers:
+            plane, beside = laid_beside(
+                subject, plane, earlier, alpha=alpha / len(layers), places=params.places
+            )
+        ends: tuple[float | None, float | None] = (None, None)
+        if beside is not None and earlier is not None and params.colours == "earlier":
+            ends = beside.limit, earlier.layers[layer].difference_limit
+        parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
+        before = plane, colours
     found = together(parts)
     maps = [block for block in found.blocks if isinstance(block, UnitMap)]
     tested = [block for block in found.blocks if isinstance(block, DifferenceMap)]

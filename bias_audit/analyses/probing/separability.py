@@ -20,7 +20,6 @@ from bias_audit.analyses.targets import Target, finest_target, targets_of
 from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.errors import AnalysisError
-from bias_audit.progress import Silent
 from bias_audit.statistics import inference, influence
 from bias_audit.statistics.inference import Measured, choice_among, widening
 from bias_audit.statistics.influence import Statistic
@@ -201,18 +200,14 @@ def probed_layers(subject: Subject, target: Target, settings: ProbeSettings) -> 
     """Every layer with the macro AUC of a target there; empty where it cannot be measured."""
     if part_of(subject, target, settings).not_measured is not None:
         return ()
-    title = f"Probes of {target.name} on {subject.name}"
     specs = [ProbeSpec(target, layer, settings) for layer in subject.activations.layers]
-    kept = all(is_scored(subject, spec) for spec in specs)
-    progress = Silent() if kept else subject.progress
-    units, result = Units.of(subject), []
-    with progress.step(title, total=len(specs), unit="probe") as step:
-        for spec in specs:
-            found = measure(AUC, out_of_fold_scores(subject, spec), units)
-            if found is not None:
-                result.append((spec.layer, found))
-            step.advance()
-    return tuple(result)
+    kept, units = all(is_scored(subject, spec) for spec in specs), Units.of(subject)
+    title = f"Probes of {target.name} on"
+    return tuple(
+        (spec.layer, found)
+        for spec in subject.counted(specs, title, unit="probe", is_quick=kept)
+        if (found := measure(AUC, out_of_fold_scores(subject, spec), units)) is not None
+    )
 
 
 def choice_of_layer(subject: Subject, target: Target, curve: Curve) -> float:
