@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.attributing.face_regions import OUTSIDE, Regions
-from bias_audit.analyses.attributing.summing import MapSums
-from bias_audit.analyses.attributing.sums import ALL, Groups, Means
+from bias_audit.analyses.attributing.summing import ALL, Groups, MapSums, Means
 from bias_audit.analyses.small_groups import REMAINDER, levels_shown, without_remainders
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from bias_audit.config.schema import SmallGroups

@@ -9,7 +9,7 @@ from bias_audit.analyses.attributing.blocks import Shares, ShownGroups, area_of
 from bias_audit.analyses.attributing.decision import Decided
 from bias_audit.analyses.attributing.face_regions import Regions
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
-from bias_audit.analyses.attributing.sums import ALL
+from bias_audit.analyses.attributing.summing import ALL
 from bias_audit.analyses.attributing.trust import RULE
 from bias_audit.analyses.wording import coverage, decided_at, listed, percent, percent_interval
 from bias_audit.results.finding import Finding

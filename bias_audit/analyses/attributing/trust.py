@@ -11,21 +11,10 @@ import torch
 from torch import Tensor
 
 from bias_audit.analyses.analysis import Network, Subject
-from bias_audit.analyses.attributing.checks import (
-    STAGES,
-    curve_areas,
-    largest_change,
-    missed_changes,
-    order_by,
-    random_order,
-    randomised,
-    rank_correlation,
-    structural_similarity,
-)
+from bias_audit.analyses.attributing import checks
 from bias_audit.analyses.attributing.decision import Decided
 from bias_audit.analyses.attributing.methods import attribute
-from bias_audit.analyses.attributing.summing import Question, densities, pooled
-from bias_audit.analyses.attributing.sums import Means, Totals
+from bias_audit.analyses.attributing.summing import Means, Question, Totals, densities, pooled
 from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
 from bias_audit.progress import Step
@@ -129,31 +118,36 @@ def _values(
     maps = [pooled(densities(values)[0], side) for values in signed]
     # Likeness of every method's map with that after each loss of training, by stage and method.
     alike: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for stage, broken in randomised(decision, images, seed=seed):
+    for stage, broken in checks.randomised(decision, images, seed=seed):
         alike[stage] = []
         for method, before in zip(question.methods, maps, strict=True):
             broken_values = attribute(method, broken, images, targets, settings)
             after = pooled(densities(broken_values)[0], side)
-            likeness = rank_correlation(before, after), structural_similarity(before, after)
+            likeness = (
+                checks.rank_correlation(before, after),
+                checks.structural_similarity(before, after),
+            )
             alike[stage].append(likeness)
     generator = torch.Generator().manual_seed(seed)
-    order = random_order(len(images), generator).to(images.device)
-    by_chance = curve_areas(decision, images, targets, order, n_levels)
-    nothing = missed_changes(decision, images, targets, torch.zeros_like(images), seed=seed)
+    order = checks.random_order(len(images), generator).to(images.device)
+    by_chance = checks.curve_areas(decision, images, targets, order, n_levels)
+    nothing = checks.missed_changes(decision, images, targets, torch.zeros_like(images), seed=seed)
     columns = []
     for number, (method, values) in enumerate(zip(question.methods, signed, strict=True)):
-        found = curve_areas(decision, images, targets, order_by(values), n_levels)
-        missed = missed_changes(decision, images, targets, values, seed=seed)
+        found = checks.curve_areas(decision, images, targets, checks.order_by(values), n_levels)
+        missed = checks.missed_changes(decision, images, targets, values, seed=seed)
         noise = torch.Generator().manual_seed(seed + 1000 * (number + 1))
-        columns += [alike[stage][number][0] for stage in reversed(STAGES)]
+        columns += [alike[stage][number][0] for stage in reversed(checks.STAGES)]
         columns += [
-            alike[STAGES[-1]][number][1],
+            alike[checks.STAGES[-1]][number][1],
             by_chance[0] - found[0],
             found[1] - by_chance[1],
             torch.where(nothing > 0, missed / nothing.clamp(min=1e-30), 1.0),
-            largest_change(method, decision, images, targets, settings=settings, generator=noise),
+            checks.largest_change(
+                method, decision, images, targets, settings=settings, generator=noise
+            ),
         ]
-    columns += [rank_correlation(one, other) for one, other in combinations(maps, 2)]
+    columns += [checks.rank_correlation(one, other) for one, other in combinations(maps, 2)]
     return torch.stack([column.double().cpu() for column in columns], dim=1)
 
 

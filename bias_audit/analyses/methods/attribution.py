@@ -22,6 +22,7 @@ from bias_audit.analyses.analysis import (
     Workload,
     together,
 )
+from bias_audit.analyses.attributing import decision, sentences
 from bias_audit.analyses.attributing.blocks import (
     QUANTITY,
     Shares,
@@ -30,13 +31,6 @@ from bias_audit.analyses.attributing.blocks import (
     maps_block,
     outside_table,
     shown_groups,
-)
-from bias_audit.analyses.attributing.decision import (
-    OWN,
-    Decided,
-    drawn_images,
-    own_decision,
-    probe_decision,
 )
 from bias_audit.analyses.attributing.face_regions import (
     FaceTemplate,
@@ -52,14 +46,7 @@ from bias_audit.analyses.attributing.methods import (
     rewired,
     why_not,
 )
-from bias_audit.analyses.attributing.sentences import (
-    findings_of,
-    limits_of,
-    limits_of_target,
-    method_of,
-)
-from bias_audit.analyses.attributing.summing import Question, Sample, map_sums
-from bias_audit.analyses.attributing.sums import Means
+from bias_audit.analyses.attributing.summing import Means, Question, Sample, map_sums
 from bias_audit.analyses.attributing.trust import PASSES, trust_block, trust_totals
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
@@ -151,11 +138,11 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     names = params.targets or [a.name for a in subject.faces.table.attributes]
     decisions, outcomes, without = [], [], []
     for number, name in enumerate(dict.fromkeys(names)):
-        if name == OWN:
-            decided = own_decision(subject, network, module)
+        if name == decision.OWN:
+            decided = decision.own_decision(subject, network, module)
         else:
             spec = (name, params.layer, params.probes, params.level_of)
-            decided = probe_decision(subject, network, module, spec)
+            decided = decision.probe_decision(subject, network, module, spec)
         if isinstance(decided, str):
             without.append((name, decided))
             continue
@@ -168,9 +155,9 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     found = together(outcomes)
     return replace(
         found,
-        method=method_of(decisions, params.given, regions),
+        method=sentences.method_of(decisions, params.given, regions),
         limits=(
-            *limits_of(params.methods),
+            *sentences.limits_of(params.methods),
             *found.limits,
             *(f"Not attributed: {name} ({why})." for name, why in without),
         ),
@@ -182,7 +169,7 @@ def _of_target(
     params: Params,
     network: Network,
     regions: Regions,
-    decided: Decided,
+    decided: decision.Decided,
     *,
     prefix: str,
 ) -> Outcome:
@@ -190,7 +177,7 @@ def _of_target(
     faces, attributes = subject.faces, [a.name for a in subject.faces.table.attributes]
     compared = [name for name in attributes if params.groups is None or name in params.groups]
     rng = subject.rng("attribution", decided.target)
-    images = drawn_images(faces, decided.candidates, params.images, rng)
+    images = decision.drawn_images(faces, decided.candidates, params.images, rng)
     clusters = faces.clusters[images]
     shown = shown_groups(faces, images, compared, subject.small_groups)
     methods, absent = _applicable(subject.name, params, network, decided, images)
@@ -236,13 +223,13 @@ def _of_target(
     return Outcome(
         blocks=(*blocks, outside_table(shares, compared), trust, *shown.ledgers),
         arrays=arrays,
-        findings=tuple(findings_of(shares, alpha=subject.multiplicity.alpha)),
-        limits=limits_of_target(decided, shown, blank, absent, len(images)),
+        findings=tuple(sentences.findings_of(shares, alpha=subject.multiplicity.alpha)),
+        limits=sentences.limits_of_target(decided, shown, blank, absent, len(images)),
     )
 
 
 def _applicable(
-    name: str, params: Params, network: Network, decided: Decided, images: IntArray
+    name: str, params: Params, network: Network, decided: decision.Decided, images: IntArray
 ) -> tuple[tuple[Method, ...], tuple[tuple[str, str], ...]]:
     """The methods that apply; titles of the others, and why they do not."""
     few = images[:_TRIED]
@@ -262,7 +249,7 @@ def _applicable(
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = [name for name in params.targets or () if name != OWN]
+    asked = [name for name in params.targets or () if name != decision.OWN]
     return (
         *unknown_targets(faces, asked),
         *unknown_groups(faces, params.groups),

@@ -23,9 +23,12 @@ from bias_audit.analyses.mapping.concentration import (
     map_faces,
     tested,
 )
-from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.probing.separability import chosen_layer
+from bias_audit.analyses.probing.separability import (
+    OneLayerSettings,
+    chosen_layer,
+    setting_problems,
+)
 from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval

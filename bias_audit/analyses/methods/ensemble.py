@@ -11,19 +11,11 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Coverage, JointAnalysis, Member, Outcome, together
+from bias_audit.analyses.ensembling import votes
 from bias_audit.analyses.ensembling.trust_comparison import compared
 from bias_audit.analyses.ensembling.voters import Voters, asked_groups, ballots
-from bias_audit.analyses.ensembling.votes import (
-    QUANTITIES,
-    overall,
-    soft_tables,
-    vote_differences,
-    vote_findings,
-    votes_block,
-)
-from bias_audit.analyses.mapping.settings import setting_problems
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.probing.separability import Units
+from bias_audit.analyses.probing.separability import Units, setting_problems
 from bias_audit.analyses.targets import attribute_targets
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.errors import AnalysisError
@@ -80,15 +72,15 @@ def _of_target(members: Sequence[Member], voters: Voters, params: Params) -> Out
     attributes = [a.name for a in first.faces.table.attributes]
     names = [name for name in attributes if params.groups is None or name in params.groups]
     asked, ledgers = asked_groups(voters, first.faces, names, first.small_groups)
-    found = overall(voters)
+    found = votes.overall(voters)
     rng = first.rng("votes", target.name)
-    differences = vote_differences(voters, found, asked, plan, rng=rng, level=level)
-    block = votes_block(voters, found, asked, differences, plan, level=level)
+    differences = votes.vote_differences(voters, found, asked, plan, rng=rng, level=level)
+    block = votes.votes_block(voters, found, asked, differences, plan, level=level)
     reasons = voters.ballots[0].scores.part.reasons
     left_out = ", ".join(f"{target.groups[i].label} ({why})" for i, why in reasons.items())
     return Outcome(
-        blocks=(block, *soft_tables(voters, found, asked, level=level), *ledgers),
-        findings=tuple(vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
+        blocks=(block, *votes.soft_tables(voters, found, asked, level=level), *ledgers),
+        findings=tuple(votes.vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
         limits=(f"Levels of {target.described} that were not voted on: {left_out}.",)
         if reasons
         else (),
@@ -161,5 +153,5 @@ PLUGIN = JointAnalysis(
         params, faces, targets=params.targets, groups=params.groups
     ),
     families=_families,
-    quantities=QUANTITIES,
+    quantities=votes.QUANTITIES,
 )

@@ -7,15 +7,9 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.erasing import sentences
 from bias_audit.analyses.erasing.erasure import ErasureSettings, erase, measures_of
 from bias_audit.analyses.erasing.leace import split_by_intersection, split_for
-from bias_audit.analyses.erasing.sentences import (
-    QUANTITIES,
-    blocks_of,
-    findings_of,
-    limits_of,
-    method_of,
-)
 from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.targets import (
     attribute_targets,
@@ -61,10 +55,12 @@ def erasure(subject: Subject, params: Params) -> Outcome:
                 found = erase(subject, head, target, part, split=split, settings=params, step=step)
                 measures.append(measures_of(found, faces.clusters, level=params.level))
     return Outcome(
-        blocks=blocks_of(measures, head.name, faces.clusters),
-        findings=tuple(findings_of(measures, head.name, alpha=subject.multiplicity.alpha)),
-        method=method_of(params, head) if measures else (),
-        limits=(*limits_of(measures, parts), *likeness_limits(subject)),
+        blocks=sentences.blocks_of(measures, head.name, faces.clusters),
+        findings=tuple(
+            sentences.findings_of(measures, head.name, alpha=subject.multiplicity.alpha)
+        ),
+        method=sentences.method_of(params, head) if measures else (),
+        limits=(*sentences.limits_of(measures, parts), *likeness_limits(subject)),
     )
 
 
@@ -98,6 +94,6 @@ PLUGIN = Analysis(
     problems=lambda params, faces, _layers: unknown_targets(faces, params.targets or ()),
     families=_families,
     fits=_fits,
-    quantities=QUANTITIES,
+    quantities=sentences.QUANTITIES,
     needs_head=True,
 )

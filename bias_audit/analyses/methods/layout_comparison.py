@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.mapping import layout_quality
 from bias_audit.analyses.mapping.layout import (
     FEWEST_UNITS,
     Distance,
@@ -22,22 +23,9 @@ from bias_audit.analyses.mapping.layout import (
     silent_units,
     unit_square,
 )
-from bias_audit.analyses.mapping.layout_quality import (
-    MEASURES,
-    RULE,
-    Quality,
-    Repeated,
-    disparities,
-    quality,
-    ranked,
-    robustness,
-    weighted_contrasts,
-    weights_within_groups,
-)
-from bias_audit.analyses.mapping.settings import LayersSettings
 from bias_audit.analyses.mapping.som_and_swarm import refine
 from bias_audit.analyses.probing.probes import too_few_images, widest
-from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
+from bias_audit.analyses.probing.separability import LayersSettings, chosen_layers, unknown_layers
 from bias_audit.analyses.wording import interval
 from bias_audit.arrays import BoolArray, FloatArray
 from bias_audit.config.catalog import LAYOUTS
@@ -121,7 +109,9 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
 def _responding(subject: Subject, layer: str) -> BoolArray:
     """Units that respond to some group, shape (n_units,)."""
     units, codes = subject.activations.units(layer), subject.faces.table.cells
-    contrasts = weighted_contrasts(units, codes, np.ones(len(codes), dtype=np.int64))
+    contrasts = layout_quality.weighted_contrasts(
+        units, codes, np.ones(len(codes), dtype=np.int64)
+    )
     responds = ~silent_units(contrasts.T)
     if len(contrasts) < 2 or responds.sum() < FEWEST_UNITS:  # noqa: PLR2004
         raise AnalysisError(
@@ -140,13 +130,15 @@ def _of_layer(
         for layout, distance in params.placements
         for steps in params.refinements(layout)
     ]
-    found: list[list[Quality]] = [[] for _ in names]
+    found: list[list[layout_quality.Quality]] = [[] for _ in names]
     places: list[list[FloatArray]] = [[] for _ in names]
     units, codes = subject.activations.units(layer), subject.faces.table.cells
     for repetition in range(params.repetitions):
         purpose = ("layout comparison", layer, str(repetition))
-        weights = weights_within_groups(codes, subject.faces.clusters, subject.rng(*purpose))
-        signatures = weighted_contrasts(units, codes, weights)[:, responds].T
+        weights = layout_quality.weights_within_groups(
+            codes, subject.faces.clusters, subject.rng(*purpose)
+        )
+        signatures = layout_quality.weighted_contrasts(units, codes, weights)[:, responds].T
         numbers = iter(range(len(names)))
         for layout, distance in params.placements:
             rng = subject.rng(*purpose, layout.model_dump_json(), distance)
@@ -155,13 +147,13 @@ def _of_layer(
                 positions = unit_square(refine(start, steps, rng) if steps else start)
                 number = next(numbers)
                 places[number].append(positions)
-                found[number].append(quality(signatures, distance, positions))
+                found[number].append(layout_quality.quality(signatures, distance, positions))
             step.advance()
     repeated = [
-        Repeated(name, tuple(values), disparities(drawn))
+        layout_quality.Repeated(name, tuple(values), layout_quality.disparities(drawn))
         for name, values, drawn in zip(names, found, places, strict=True)
     ]
-    entries = ranked(repeated, params.level)
+    entries = layout_quality.ranked(repeated, params.level)
     # The layout with the best mean rank, and those that it is not told apart from.
     tied = [each.name for each in entries if each.standing == "tied"]
     beside = f" Tied with it: {'; '.join(tied)}." if tied else ""
@@ -169,17 +161,17 @@ def _of_layer(
         title=f"Layouts of {layer} compared",
         noun="layout",
         layer=layer,
-        measures=(MEAN_RANK, *MEASURES.values()),
+        measures=(MEAN_RANK, *layout_quality.MEASURES.values()),
         entries=entries,
         rests_on="repetitions",
         caption=f"Layouts at {layer}, best mean rank first, with intervals.",
-        notes=(f"Recommended layout: {entries[0].name}.{beside}", RULE),
+        notes=(f"Recommended layout: {entries[0].name}.{beside}", layout_quality.RULE),
         reading=(_READING,),
         is_drawn=False,
     )
     by_name = dict(zip(names, found, strict=True))
     in_order = {entry.name: by_name[entry.name] for entry in entries}
-    return comparison, robustness(layer, in_order, params.level)
+    return comparison, layout_quality.robustness(layer, in_order, params.level)
 
 
 _READING: Final = (
@@ -214,7 +206,7 @@ def _finding(block: Measures) -> Finding:
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
     measures = "; ".join(
-        f"{m.name} ({m.better} is better): {m.meaning}" for m in MEASURES.values()
+        f"{m.name} ({m.better} is better): {m.meaning}" for m in layout_quality.MEASURES.values()
     )
     return (
         f"Layouts of the units of {', '.join(layers)} ({chosen}) were compared in "
@@ -222,7 +214,7 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
         "intersection, computes the group profiles of the units from them, and places the units "
         "with a seed of its own, so that intervals cover both the choice of images and chance "
         "within a layout.",
-        f"Measures: {measures}. {RULE}",
+        f"Measures: {measures}. {layout_quality.RULE}",
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
-from bias_audit.analyses.mapping.settings import setting_problems
 from bias_audit.analyses.probing.decodability import (
     Decodability,
     curve_measures,
@@ -18,7 +17,13 @@ from bias_audit.analyses.probing.decodability import (
 from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.sentences import findings_of, limits_of, method_of
-from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
+from bias_audit.analyses.probing.separability import (
+    AUC,
+    BALANCED_ACCURACY,
+    BITS,
+    Metric,
+    setting_problems,
+)
 from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of
 from bias_audit.groups import Attribute
 from bias_audit.shapes.group_ledger import GroupLedger

@@ -17,8 +17,13 @@ from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step
 from bias_audit.analyses.mapping.group_maps import colour_limit, map_blocks, plane_of
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
 from bias_audit.analyses.mapping.profiles import marginal_profiles
-from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
-from bias_audit.analyses.probing.separability import Units, chosen_layer, measured
+from bias_audit.analyses.probing.separability import (
+    OneLayerSettings,
+    Units,
+    chosen_layer,
+    measured,
+    setting_problems,
+)
 from bias_audit.analyses.small_groups import independent_images, suppress
 from bias_audit.analyses.targets import Target, attribute_targets
 from bias_audit.analyses.wording import coverage, interval

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
-from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.analysis import OneLayer, Subject
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -15,10 +16,18 @@ from bias_audit.analyses.probing.probes import (
     is_scored,
     out_of_fold_scores,
     part_of,
+    too_few_images,
 )
-from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.analyses.targets import (
+    Target,
+    finest_target,
+    targets_of,
+    unknown_groups,
+    unknown_targets,
+)
 from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
+from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.statistics import inference, influence
 from bias_audit.statistics.inference import Measured, choice_among, widening
@@ -250,3 +259,47 @@ def most_separable_layer(
         if all(layer in own for own in values)
     }
     return max(means, key=lambda layer: means[layer]), chosen, curves
+
+
+class OneLayerSettings(ProbeSettings):
+    """Of an analysis of one layer; the settings of probes choose it where none is named."""
+
+    layer: OneLayer = None
+
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        """The layer, if the config names it."""
+        return None if self.layer is None else (self.layer,)
+
+
+class LayersSettings(ProbeSettings):
+    """Of an analysis of some layers; the settings of probes choose one where none is named."""
+
+    layers: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Default: the layer at which intersections separate best.",
+    )
+
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        """The layers, if the config names any."""
+        return self.layers
+
+
+def setting_problems(
+    params: ProbeSettings,
+    faces: FaceTable,
+    layers: tuple[str, ...] | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """Targets, groups and layers that there are not, and too few images to choose or probe one."""
+    named = params.named if isinstance(params, OneLayerSettings | LayersSettings) else None
+    return (
+        *unknown_targets(faces, targets or ()),
+        *unknown_groups(faces, groups),
+        *unknown_layers(named, layers),
+        *too_few_images(params, faces),
+    )
