@@ -236,9 +236,8 @@ def _findings(block: Measures, target: str, n_methods: int) -> Iterator[Finding]
         yield Finding(
             text=(
                 f"Maps of the decision about {target}, {measure.name} ({measure.better} is "
-                f"better), mean over {n_methods} methods: {name} with {interval(best)} "
-                "is ahead of "
-                f"{listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
+                f"better), mean over {n_methods} methods: {name} with {interval(best)} is ahead "
+                f"of {listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
             ),
             weight=weight_of(min(surenesses), is_decided=True) if surenesses else 0.0,
         )

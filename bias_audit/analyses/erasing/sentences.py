@@ -206,9 +206,8 @@ def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: floa
         f"{percent_interval(changed)} ({coverage(changed.level)}, n = {changed.n}) of images when "
         f"{name} was erased, for {percent_interval(shuffled)} when shuffled labels were: "
         f"{verdict} {percent_interval(excess)} of images{decided_at(alpha, excess.level)}. "
-        "Erasing it removed "
-        f"{percent(float(variance[0]))} of the variance of the inputs, erasing shuffled labels "
-        f"{percent(float(variance[1:].mean()))}."
+        f"Erasing it removed {percent(float(variance[0]))} of the variance of the inputs, erasing "
+        f"shuffled labels {percent(float(variance[1:].mean()))}."
     )
     return Finding(
         text=text,
@@ -257,9 +256,8 @@ _LIMITS = (
     "not change does not say that another head would not use the attribute.",
     "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
     "be it the attribute itself, lighting, clothing or background.",
-    "The directions that shuffled labels remove are as many, but mostly carry less "
-    "variance than those of an attribute, so part of an excess may be due to their size "
-    "alone.",
+    "The directions that shuffled labels remove are as many, but mostly carry less variance than "
+    "those of an attribute, so part of an excess may be due to their size alone.",
     "The groups' own intervals hold the fitted erasers fixed.",
 )
 

@@ -245,11 +245,10 @@ def _findings(
         row, estimate, verdict = max(rejected, key=lambda entry: entry[1].value)
         names = " / ".join(name for name, _ in row.group.levels)
         text = (
-            f"At {found.layer}, {len(rejected)} of {n_tested} groups ({family}) are "
-            "concentrated on the map beyond chance (labels permuted, "
-            f"{NAMES[plan.verdicts]} at {plan.alpha:g}). "
-            f"The most concentrated is {row.group.label} (annotated {names}, n = {estimate.n}): "
-            f"relative entropy {interval(estimate)} bits beyond chance "
+            f"At {found.layer}, {len(rejected)} of {n_tested} groups ({family}) are concentrated "
+            f"on the map beyond chance (labels permuted, {NAMES[plan.verdicts]} at "
+            f"{plan.alpha:g}). The most concentrated is {row.group.label} (annotated {names}, n = "
+            f"{estimate.n}): relative entropy {interval(estimate)} bits beyond chance "
             f"({coverage(estimate.level)}, adjusted p = {verdict:.2g})."
         )
         yield Finding(
@@ -271,13 +270,12 @@ def _method(
         "and q that of all images (d'Aquin 2023). Cells that a group does not hit add 0, so "
         "nothing is smoothed; logarithms of counts are Grassberger's (2003), which hardly depend "
         "on the number of images. Images of one cluster in one cell count once.",
-        "Few images hit few cells, whatever they show: the mean under labels in "
-        f"random order ({n_draws} permutations over the same map, of whole clusters of images "
-        "among those that hit as often) is subtracted, so that a group without concentration is "
-        "expected at 0. p is the share of these permutations that reach the observed value, "
-        "itself counted. Tables show p adjusted by "
-        f"{NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a family; findings "
-        f"claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
+        "Few images hit few cells, whatever they show: the mean under labels in random order "
+        f"({n_draws} permutations over the same map, of whole clusters of images among those that "
+        "hit as often) is subtracted, so that a group without concentration is expected at 0. p "
+        "is the share of these permutations that reach the observed value, itself counted. Tables "
+        f"show p adjusted by {NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a "
+        f"family; findings claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
         f"Intervals are percentile bootstraps over images, or clusters of images, "
         f"{params.bootstrap_draws} draws, centred on the value; the map is not retrained.",
     )

@@ -310,8 +310,7 @@ def _suppressed(cells: _Groups, kept: Sequence[int], target: Target) -> Iterator
         ]
         yield (
             f"Confusions of {target.name} with too few independent images for a map, or from "
-            "which a few images would follow: "
-            f"{listed(names, most=12)}."
+            f"which a few images would follow: {listed(names, most=12)}."
         )
 
 

@@ -215,12 +215,11 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
     kinds = dict.fromkeys(control.kind for control in subject.controls)
     others = "".join(f", {_CONTROLS.get(kind, kind)}" for kind in kinds)
     sentences = [
-        f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to "
-        "the activations of each layer, averaged over positions, to predict each annotated "
-        "attribute and their intersection. Units are standardised over all images, which uses no "
-        f"label. Every image is predicted once, in {settings.folds}-fold cross-validation, by a "
-        "probe that saw neither it nor another image of its cluster (one person, or near "
-        "duplicates).",
+        f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to the "
+        "activations of each layer, averaged over positions, to predict each annotated attribute "
+        "and their intersection. Units are standardised over all images, which uses no label. "
+        f"Every image is predicted once, in {settings.folds}-fold cross-validation, by a probe "
+        "that saw neither it nor another image of its cluster (one person, or near duplicates).",
         "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives "
         "0.5), over pairs of images of the same fold, since scores of different folds come from "
         "different probes; balanced accuracy (recall averaged over levels; guessing gives "
@@ -252,10 +251,9 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
             "Who is shown is not recorded for all images. Images that are more similar than the "
             "density of other images around them explains (an exponential tail fitted to the "
             "similarity of further neighbours) count as one person. Every claim of decodability "
-            "is checked again at its layer with the "
-            f"{' and '.join(map(str, TOGETHER))} most similar of these people counted as one; it "
-            "is worded as a claim without doubt only if the interval of its lift over the "
-            "strongest baseline stays above 0."
+            f"is checked again at its layer with the {' and '.join(map(str, TOGETHER))} most "
+            "similar of these people counted as one; it is worded as a claim without doubt only "
+            "if the interval of its lift over the strongest baseline stays above 0."
         )
     if subject.refits:
         sentences.append(
