@@ -181,6 +181,19 @@ def join(before: UnitsOf, after: UnitsOf) -> Joined:
     )
 
 
+def clear_extremes(estimates: Sequence[Estimate], *, alpha: float) -> tuple[int, int] | None:
+    """Places of the lowest and the highest, the first of equals, where these two differ.
+
+    None where they are not told apart after correction for all pairs, or there are no two.
+    """
+    values = [estimate.value for estimate in estimates]
+    if len(set(values)) < 2:  # noqa: PLR2004
+        return None
+    lowest, highest = values.index(min(values)), values.index(max(values))
+    is_alike = highest in standings(estimates, alpha=alpha)[lowest].alike
+    return None if is_alike else (lowest, highest)
+
+
 _SMALLEST_P: Final = 1e-300
 
 
@@ -214,8 +227,14 @@ def standings(
     that.
     """
     n, picked = len(estimates), tuple(choices) or (1,) * len(estimates)
-    sides = [_sides(one, k) for one, k in zip(estimates, picked, strict=True)]
     values = [estimate.value for estimate in estimates]
+    # Standard errors below and above each value, from its interval. The wider interval, of
+    # Student's t where clusters are few, counts as a normal one.
+    sides = []
+    for one, k in zip(estimates, picked, strict=True):
+        low, high = interval_at(one, 1 - (1 - one.level) / k)
+        z = quantile(one.level)
+        sides.append(((one.value - low) / z, (high - one.value) / z))
     # of each pair the higher one first
     pairs = [
         (i, j) if values[i] > values[j] else (j, i) for i, j in itertools.combinations(range(n), 2)
@@ -240,15 +259,6 @@ def standings(
         )
         for i in range(n)
     )
-
-
-def _sides(estimate: Estimate, choices: int) -> tuple[float, float]:
-    """Standard errors below and above a value, from its interval."""
-    level = 1 - (1 - estimate.level) / choices
-    lower, upper = interval_at(estimate, level)
-    # The wider interval, of Student's t where clusters are few, counts as a normal one.
-    z = quantile(estimate.level)
-    return (estimate.value - lower) / z, (upper - estimate.value) / z
 
 
 def groups_alike(found: Sequence[Standing]) -> tuple[tuple[int, ...], ...]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from scipy.stats import norm
 
 
@@ -43,56 +41,25 @@ def agreeing_pairs(n: float, quantile: float) -> float:
     return quantile**2 / (n + quantile**2) if math.isfinite(n) else 0.0
 
 
-Summary = Literal["mean", "minimum", "maximum", "gap"]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """All values that the summary may have; equal where every group is measured."""
-
-    lower: float
-    upper: float
-    n_unmeasured: int
-
-
 def worst_case(
-    values: Sequence[float | None],
-    summary: Summary,
-    *,
-    weights: Sequence[float] | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
-) -> Bounds:
+    values: Sequence[float | None], summary: Literal["mean", "gap"]
+) -> tuple[float, float]:
     """Sharp bounds of a summary over groups: every value within them is possible, none beyond.
 
     They hold for the groups' values as measured; the uncertainty of those is in their intervals.
-    Values are None where a group was not measured. "mean" is over groups with weights that are not
-    negative (default: equal; of recalls it is the balanced accuracy), "gap" the largest minus the
-    smallest; an unmeasured value lies between the limits.
+    Values are None where a group was not measured; "mean" (of recalls: the balanced accuracy)
+    weighs all groups alike, "gap" is the largest minus the smallest.
 
     Raises:
-        ValueError: There is no group, a value lies beyond the limits, or weights do not fit.
+        ValueError: There is no group, or a value lies beyond [0, 1].
     """
-    low, high = limits
     known = [value for value in values if value is not None]
-    if not values or not low < high or any(not low <= value <= high for value in known):
-        raise ValueError(f"expected values of at least one group within [{low}, {high}]")
+    if not values or any(not 0 <= value <= 1 for value in known):
+        raise ValueError("expected values of at least one group within [0, 1]")
     missing = len(values) - len(known)
-    if summary == "gap":
-        own = max(known) - min(known) if known else 0.0
-        most = own if missing == 0 else high - low
-        if missing == 1:  # a single value cannot be at both limits
-            most = max(max(known) - low, high - min(known)) if known else 0.0
-        return Bounds(own, most, missing)
-    # mean, smallest and largest value are extreme with all unmeasured values at one limit
-    ends = [np.array([end if value is None else value for value in values]) for end in limits]
-    if summary == "mean":
-        n = len(values)
-        shares = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-        if shares.shape != (n,) or (shares < 0).any() or not shares.sum() > 0:
-            raise ValueError(f"expected {n} weights that are not negative and not all 0")
-        shares = shares / shares.sum()
-        lower, upper = (float(shares @ end) for end in ends)
-    else:
-        pick = np.min if summary == "minimum" else np.max
-        lower, upper = (float(pick(end)) for end in ends)
-    return Bounds(lower, upper, missing)
+    if summary == "mean":  # extreme with all unmeasured values at one limit
+        return sum(known) / len(values), (sum(known) + missing) / len(values)
+    own = max(known) - min(known) if known else 0.0
+    if missing == 1:  # a single value cannot be at both limits
+        return own, max(*known, 1 - min(known)) if known else 0.0
+    return own, 1.0 if missing else own

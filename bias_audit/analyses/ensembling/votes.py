@@ -26,7 +26,7 @@ from bias_audit.groups import EVERYONE, Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
-from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -353,12 +353,10 @@ def _extremes(
             name, label = each.group.levels[0]
             by_attribute.setdefault(name, []).append((label, estimate(found.shown, level=level)))
     for name, rows in by_attribute.items():
-        estimates = [value for _, value in rows]
-        values = [value.value for value in estimates]
-        lowest, highest = values.index(min(values)), values.index(max(values))
-        if lowest == highest or highest in standings(estimates, alpha=alpha)[lowest].alike:
+        ends = clear_extremes([value for _, value in rows], alpha=alpha)
+        if ends is None:
             continue
-        (least, low), (most, high) = rows[lowest], rows[highest]
+        (least, low), (most, high) = (rows[end] for end in ends)
         yield Finding(
             text=(
                 f"Among the levels of annotated {name}, the soft vote on "

@@ -216,7 +216,7 @@ class _Probe:
 
     def predicted(self, values: Inputs, before: Inputs, held: BoolArray) -> FloatArray:
         """Probabilities of the held-out images by a probe fitted to all others."""
-        axes = principal_axes(values, deviation=_deviation(before))
+        axes = principal_axes(values, deviation=before.std(axis=0))
         labels = torch.from_numpy(np.where(held, -1, self.codes))[None]
         penalty = torch.tensor([1 / self.regularisation])
         fits = fit(axes, Problems(labels, self.n_levels, penalty), tolerance=TOLERANCE)
@@ -229,7 +229,7 @@ class _Probe:
     ) -> FloatArray:
         """Probabilities of images, each by a probe fitted to the others' folds."""
         (found,) = cross_fit(
-            principal_axes(values, deviation=_deviation(before)),
+            principal_axes(values, deviation=before.std(axis=0)),
             codes[None],
             folds,
             n_classes=self.n_levels,
@@ -237,10 +237,6 @@ class _Probe:
         )
         self.not_converged += found.not_converged
         return found.probabilities.astype(np.float64)
-
-
-def _deviation(before: Inputs) -> FloatArray:
-    return np.asarray(before.std(axis=0), dtype=np.float64)
 
 
 def logits_of(head: Head, inputs: Inputs) -> FloatArray:

@@ -10,13 +10,12 @@ import numpy as np
 from bias_audit.analyses.analysis import Head
 from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
-from bias_audit.analyses.targets import Measurable, Target
+from bias_audit.analyses.targets import Measurable, Target, unmeasured
 from bias_audit.analyses.wording import (
     SCORE_INTERVALS,
     coverage,
     decided_at,
     interval,
-    listed,
     percent,
     percent_interval,
 )
@@ -267,15 +266,8 @@ def limits_of(
 ) -> tuple[str, ...]:
     """What the numbers do not say."""
     sentences = list(_LIMITS) if measures else []
-    for target, part in parts:
-        if part.not_measured is not None:
-            sentences.append(f"Not measured: {target.described} ({part.not_measured}).")
-        elif part.reasons:
-            out = [f"{target.groups[i].label} ({why})" for i, why in part.reasons.items()]
-            sentences.append(
-                f"{len(out)} of {len(target.groups)} levels of {target.described} were left out "
-                f"of its erasure: {listed(out)}."
-            )
+    for each in parts:
+        sentences += unmeasured(*each, "its erasure")
     failed = sum(measure.erased.not_converged for measure in measures)
     if failed:
         sentences.append(f"{failed} probe fits stopped before they converged.")

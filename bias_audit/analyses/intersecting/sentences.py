@@ -292,7 +292,7 @@ def bounds_sentences(*parts: Tested) -> tuple[str, ...]:
         mean, gap = worst_case(values, "mean"), worst_case(values, "gap")
         sentences.append(
             f"{measures.title}: {missing} of {len(values)} groups have no value; whatever theirs "
-            f"are, the mean AUC over groups lies between {mean.lower:.2f} and {mean.upper:.2f} "
-            f"and the largest minus the smallest between {gap.lower:.2f} and {gap.upper:.2f}."
+            f"are, the mean AUC over groups lies between {mean[0]:.2f} and {mean[1]:.2f} "
+            f"and the largest minus the smallest between {gap[0]:.2f} and {gap[1]:.2f}."
         )
     return tuple(sentences)

@@ -52,7 +52,6 @@ from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.arrays import IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
 from bias_audit.shapes.shape import Block
@@ -248,16 +247,6 @@ def _applicable(
     return tuple(kept), tuple(absent)
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = [name for name in params.targets or () if name != decision.OWN]
-    return (
-        *unknown_targets(faces, asked),
-        *unknown_groups(faces, params.groups),
-        *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
-        *too_few_images(params, faces),
-    )
-
-
 def _passes(params: Params, workload: Workload) -> float:
     """Forward passes; a backward one counts as two."""
     each = sum(method_named(name).passes(params.given) for name in params.methods)
@@ -279,7 +268,12 @@ PLUGIN = Analysis(
     title="Where decisions look",
     params_type=Params,
     run=attribution,
-    problems=_problems,
+    problems=lambda params, faces, layers: (
+        *unknown_targets(faces, [n for n in params.targets or () if n != decision.OWN]),
+        *unknown_groups(faces, params.groups),
+        *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
+        *too_few_images(params, faces),
+    ),
     families=_families,
     quantities=(QUANTITY,),
     needs_network=True,

@@ -42,8 +42,6 @@ from bias_audit.analyses.wording import (
     percent_interval,
     sample,
 )
-from bias_audit.data.faces import FaceTable
-from bias_audit.groups import Attribute
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
 from bias_audit.statistics.estimate import Estimate, at_level
@@ -250,28 +248,20 @@ def _limits(predictions: Predictions, tied: int, n_left_out: int) -> Iterator[st
         )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    is_published = params.protocol == PUBLISHED
-    few = (
-        too_few_to_hold_out(params.published, faces)
-        if is_published
-        else too_few_images(params, faces)
-    )
-    return (*unknown_layers(asked, layers), *few)
-
-
-def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
-    """Whether each attribute changes more or less often than by chance, each by itself."""
-    return len(attributes) if len(attributes) > 1 else 0
-
-
 PLUGIN = Analysis(
     title="Confusions",
     params_type=Params,
     run=confusions,
-    problems=_problems,
-    families=_families,
+    problems=lambda params, faces, layers: (
+        *unknown_layers(None if params.layer is None else (params.layer,), layers),
+        *(
+            too_few_to_hold_out(params.published, faces)
+            if params.protocol == PUBLISHED
+            else too_few_images(params, faces)
+        ),
+    ),
+    # Whether each attribute changes more or less often than by chance, each by itself.
+    families=lambda _params, attributes: len(attributes) if len(attributes) > 1 else 0,
     needs_positions=lambda params: params.protocol == PUBLISHED,
     quantities=("validation_accuracy",),
 )

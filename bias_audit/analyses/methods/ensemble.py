@@ -16,7 +16,7 @@ from bias_audit.analyses.ensembling.trust_comparison import compared
 from bias_audit.analyses.ensembling.voters import Voters, asked_groups, ballots
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import Units, setting_problems
-from bias_audit.analyses.targets import attribute_targets
+from bias_audit.analyses.targets import attribute_targets, unmeasured
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -76,14 +76,10 @@ def _of_target(members: Sequence[Member], voters: Voters, params: Params) -> Out
     rng = first.rng("votes", target.name)
     differences = votes.vote_differences(voters, found, asked, plan, rng=rng, level=level)
     block = votes.votes_block(voters, found, asked, differences, plan, level=level)
-    reasons = voters.ballots[0].scores.part.reasons
-    left_out = ", ".join(f"{target.groups[i].label} ({why})" for i, why in reasons.items())
     return Outcome(
         blocks=(block, *votes.soft_tables(voters, found, asked, level=level), *ledgers),
         findings=tuple(votes.vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
-        limits=(f"Levels of {target.described} that were not voted on: {left_out}.",)
-        if reasons
-        else (),
+        limits=unmeasured(target, voters.ballots[0].scores.part, "the votes"),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
@@ -17,7 +15,6 @@ from bias_audit.analyses.targets import (
     measurable,
     unknown_targets,
 )
-from bias_audit.groups import Attribute
 
 
 class Params(ErasureSettings):
@@ -78,21 +75,13 @@ def _fits(params: Params, workload: Workload) -> float:
     return _SLOWER * 4 * params.folds * workload.n_images * n_units * levels
 
 
-_QUESTIONS = 4
-"""Of each target: encoded, left after erasure, used, used on reference images."""
-
-
-def _families(params: Params, attributes: Sequence[Attribute]) -> int:
-    """Every question about every target, each by itself."""
-    return _QUESTIONS * len(params.targets or attributes)
-
-
 PLUGIN = Analysis(
     title="Encoded, removable, used?",
     params_type=Params,
     run=erasure,
     problems=lambda params, faces, _layers: unknown_targets(faces, params.targets or ()),
-    families=_families,
+    # Of each target, each by itself: encoded, left after erasure, used, used on reference images.
+    families=lambda params, attributes: 4 * len(params.targets or attributes),
     fits=_fits,
     quantities=sentences.QUANTITIES,
     needs_head=True,

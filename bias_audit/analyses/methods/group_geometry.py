@@ -38,7 +38,6 @@ from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, level_counts, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_matrix import GroupMatrix, GroupPair
@@ -292,11 +291,6 @@ def _method(
     )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    named = (*(params.layers or ()), *(params.compared_layers or ()))
-    return (*unknown_layers(named, layers), *too_few_images(params, faces))
-
-
 _SLOWER = 0.4
 """Time of a product of the draws, relative to a unit of `probe_work`; measured with 600 to
 3000 images and 12 to 126 intersections."""
@@ -318,5 +312,12 @@ def _work(params: Params, workload: Workload) -> float:
 
 
 PLUGIN = Analysis(
-    title="Group geometry", params_type=Params, run=group_geometry, problems=_problems, fits=_work
+    title="Group geometry",
+    params_type=Params,
+    run=group_geometry,
+    problems=lambda params, faces, layers: (
+        *unknown_layers((*(params.layers or ()), *(params.compared_layers or ())), layers),
+        *too_few_images(params, faces),
+    ),
+    fits=_work,
 )

@@ -30,7 +30,6 @@ from bias_audit.analyses.wording import interval
 from bias_audit.arrays import BoolArray, FloatArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.finding import Finding
@@ -232,11 +231,6 @@ def _limits(responding: dict[str, BoolArray]) -> tuple[str, ...]:
     )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    few = too_few_images(params, faces) if params.layers is None else ()
-    return (*unknown_layers(params.layers, layers), *few)
-
-
 _SLOWER = 6.0
 """Time of a pair of units in a step of the swarm, relative to a unit of `probe_work`; measured."""
 _SWARM_STEPS = 1000
@@ -258,6 +252,9 @@ PLUGIN = Analysis(
     title="Comparison of layouts",
     params_type=Params,
     run=layout_comparison,
-    problems=_problems,
+    problems=lambda params, faces, layers: (
+        *unknown_layers(params.layers, layers),
+        *(too_few_images(params, faces) if params.layers is None else ()),
+    ),
     fits=_work,
 )

@@ -32,7 +32,7 @@ from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
-from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.inference import (
     Measured,
     correlation_estimate,
@@ -216,15 +216,11 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
         for row in table.rows
         if row.estimate is not None and row.group.levels[-1][1] == name
     ]
-    if len(rows) < 2:  # noqa: PLR2004
+    estimates = [estimate for _, estimate in rows]
+    ends = clear_extremes(estimates, alpha=1 - estimates[0].level) if rows else None
+    if ends is None:
         return
-    (lowest, low), (highest, high) = (
-        pick(rows, key=lambda entry: entry[1].value) for pick in (min, max)
-    )
-    values = [value for _, value in rows]
-    ends = [values.index(value) for value in (low, high)]
-    if ends[1] in standings(values, alpha=1 - low.level)[ends[0]].alike:
-        return
+    (lowest, low), (highest, high) = (rows[end] for end in ends)
     yield Finding(
         text=(
             f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "

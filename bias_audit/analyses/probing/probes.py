@@ -20,7 +20,7 @@ from bias_audit.analyses.analysis import Control, Subject, Workload
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import Measurable, Target, level_counts, measurable
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays, Cached, Input
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
@@ -276,29 +276,20 @@ def _fit(problem: _Problem) -> Arrays:
         ]
     )
     fits = problem.cross_fit(labellings, folds)
+    # Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
+    # probes of two folds agree then is due to the images that both trained on.
+    agreements = np.array([fitted.agreement for fitted in fits])
+    by_overlap, dependence = agreements[1:].mean(), np.ones(len(agreements))
+    if by_overlap < 1:
+        dependence = np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
     return {
         "folds": folds,
         "codes": labellings,
         "probabilities": np.stack([fitted.probabilities for fitted in fits]),
-        "dependence": _dependence(np.array([fitted.agreement for fitted in fits])),
+        "dependence": dependence,
         "strengths": fits[0].strengths,
         "not_converged": np.array(sum(fitted.not_converged for fitted in fits)),
     }
-
-
-def _dependence(agreements: FloatArray) -> FloatArray:
-    """Disagreement of the folds' probes, against that of probes with nothing to learn.
-
-    Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
-    probes of two folds agree then is due to the images that both trained on.
-
-    From the agreements of the probe and of its refits to shuffled labels, (1 + n_shuffles,), to as
-    many numbers in [0, 1].
-    """
-    by_overlap = agreements[1:].mean()
-    if by_overlap >= 1:
-        return np.ones(len(agreements))
-    return np.asarray(np.clip((1 - agreements) / (1 - by_overlap), 0, 1))
 
 
 def shuffle_within_folds(

@@ -16,7 +16,7 @@ from bias_audit.analyses.probing.decodability import (
     Recheck,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.targets import INTERSECTION, worth_of
+from bias_audit.analyses.targets import INTERSECTION, unmeasured, worth_of
 from bias_audit.analyses.wording import (
     LABEL_ERRORS,
     SCORE_INTERVALS,
@@ -296,20 +296,14 @@ def limits_of(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, 
         *likeness_limits(subject),
     ]
     for each in probed:
-        name, groups, part = each.target.described, each.target.groups, each.part
-        if part.not_measured is not None:
-            sentences.append(f"Not measured: {name} ({part.not_measured}).")
+        sentences += unmeasured(each.target, each.part, "its probes")
+        if each.part.not_measured is not None:
             continue
-        if part.reasons:
-            out = [f"{groups[i].label} ({why})" for i, why in part.reasons.items()]
+        if (worth := worth_of(each.part, subject.faces.clusters)) < FEW_CLUSTERS:
             sentences.append(
-                f"{len(out)} of {len(groups)} levels of {name} were left out of its probes: "
-                f"{listed(out)}."
-            )
-        if (worth := worth_of(part, subject.faces.clusters)) < FEW_CLUSTERS:
-            sentences.append(
-                f"Intervals of {name} rest on {worth:.1f} effective clusters of images, fewer "
-                f"than {FEW_CLUSTERS}: they are wide, and a few people decide the value."
+                f"Intervals of {each.target.described} rest on {worth:.1f} effective clusters of "
+                f"images, fewer than {FEW_CLUSTERS}: they are wide, and a few people decide the "
+                "value."
             )
     kinds = [control.kind for control in subject.controls]
     if kinds.count("random weights") == 1:
