@@ -110,6 +110,12 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
     return replace(estimate, lower=lower, upper=upper, level=level, method=method)
 
 
+def reflected(estimate: Estimate, about: float) -> Estimate:
+    """`about` minus the estimate: of a share the other share, about 1; about 0 its negative."""
+    value, lower, upper = (about - x for x in (estimate.value, estimate.upper, estimate.lower))
+    return replace(estimate, value=value, lower=lower, upper=upper)
+
+
 def standard_error(estimate: Estimate) -> float:
     """Half the width of the interval over its quantile; infinite for an open interval."""
     width = estimate.upper - estimate.lower

@@ -240,8 +240,11 @@ def mean(parts: Sequence[Statistic | None]) -> Statistic | None:
     if not known:
         return None
     spread = [bool((part.influence**2).sum() > _NO_SPREAD) for part in known]
-    still = [part for part, has in zip(known, spread, strict=True) if not has]
-    hidden = sum(map(_variance_of_count, still)) / len(known) ** 2 if any(spread) else 0.0
+    hidden = 0.0
+    for part, has in zip(known, spread, strict=True):
+        if any(spread) and not has and np.isfinite(part.trials):
+            share = (part.value * part.trials + 0.5) / (part.trials + 1)
+            hidden += share * (1 - share) / part.trials / len(known) ** 2
     return Statistic(
         float(np.mean([part.value for part in known])),
         np.asarray(np.mean([part.influence for part in known], axis=0)),
@@ -249,14 +252,6 @@ def mean(parts: Sequence[Statistic | None]) -> Statistic | None:
         1 / float(np.mean([1 / part.trials for part in known])),
         hidden,
     )
-
-
-def _variance_of_count(part: Statistic) -> float:
-    """Variance of a share by its count of observations alone; 0 where they are not counted."""
-    if np.isinf(part.trials):
-        return 0.0
-    share = (part.value * part.trials + 0.5) / (part.trials + 1)
-    return float(share * (1 - share) / part.trials)
 
 
 def _below(scores: ScoreArray, others: ScoreArray) -> FloatArray:

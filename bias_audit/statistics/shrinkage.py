@@ -126,7 +126,12 @@ def shrink(
     # images of a group, the larger its error and the nearer it is drawn to the regression
     weights = tau2 / (tau2 + variance)
     shrunk = fitted + weights * (y - fitted)
-    half = z * np.sqrt(_mean_squared_error(tau2, variance, leverage))
+    # Prasad and Rao's g1 + g2 + 2 g3: of the prediction, of beta, and of tau^2 (whose variance,
+    # `spread`, is that of Datta et al. 2005)
+    total = tau2 + variance
+    keep, spread = variance / total, 2 * len(variance) / (1 / total).sum() ** 2
+    g1, g2, g3 = tau2 * keep, keep**2 * leverage, variance**2 / total**3 * spread
+    half = z * np.sqrt(g1 + g2 + 2 * g3)
     tau, (n_groups, n_effects) = float(np.sqrt(tau2)), columns.shape
     said = (
         f"Shrunk values come from a Fay-Herriot model of {n_groups} groups with {effects} "
@@ -164,17 +169,6 @@ def _between(y: FloatArray, variance: FloatArray, columns: FloatArray) -> float:
     while excess(upper) > 0:
         upper *= 2
     return float(brentq(excess, 0.0, upper, xtol=1e-12 * upper, rtol=1e-10))
-
-
-def _mean_squared_error(tau2: float, variance: FloatArray, leverage: FloatArray) -> FloatArray:
-    """Prasad and Rao's g1 + g2 + 2 g3: of the prediction, of beta, and of tau^2."""
-    total = tau2 + variance
-    keep = variance / total
-    spread = 2 * len(variance) / (1 / total).sum() ** 2  # variance of tau^2 (Datta et al. 2005)
-    g1 = tau2 * keep
-    g2 = keep**2 * leverage
-    g3 = variance**2 / total**3 * spread
-    return np.asarray(g1 + g2 + 2 * g3, dtype=np.float64)
 
 
 METHOD: Final = "Fay-Herriot shrinkage, mean squared error by Prasad and Rao"

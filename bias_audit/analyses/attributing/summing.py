@@ -125,17 +125,13 @@ class Means:
         influence = self._root.T @ np.outer(wanted, gradient).ravel()
         if n > 1:  # the mean is estimated from the same clusters
             influence = influence * np.sqrt(n / (n - 1))
-        return Measured(value, influence, n, self._weight(wanted), self.unit, is_share=is_share)
-
-    def _weight(self, wanted: FloatArray) -> FloatArray:
-        """As many equal clusters as these are worth, see `clusters.effective_clusters`."""
-        totals, width = self.totals, 1 + self.totals.n_values
+        # As many equal clusters as these are worth, see `clusters.effective_clusters`.
         images = totals.second[::width, ::width]
         second, fourth = float(wanted @ images @ wanted), float(wanted @ totals.fourth)
-        worth = min(second**2 / fourth if fourth > 0 else 1.0, float(totals.clusters.max()))
-        weight = np.zeros(max(1, int(totals.clusters.max())))
-        weight[: max(1, int(worth))] = 1 / max(1, int(worth))
-        return weight
+        most = max(1, int(totals.clusters.max()))
+        worth = max(1, int(min(second**2 / fourth if fourth > 0 else 1.0, most)))
+        weight = np.where(np.arange(most) < worth, 1 / worth, 0.0)
+        return Measured(value, influence, n, weight, self.unit, is_share=is_share)
 
 
 _CHUNKS = 4

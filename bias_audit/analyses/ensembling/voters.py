@@ -295,6 +295,7 @@ def asked_groups(
 def _levels(
     voters: Voters, shown: Levels, left_out: dict[int, str], clusters: IntArray, minimum: int
 ) -> Iterator[Asked]:
+    """Small levels without values; macro F1 only where every level voted on has enough images."""
     voter_places, everything = range(len(voters.names)), np.ones(len(shown.codes), dtype=np.bool_)
     kept = [voters.target.groups[index] for index in voters.levels.tolist()]
     for level, (group, n) in enumerate(zip(shown.groups, shown.counts.tolist(), strict=True)):
@@ -306,21 +307,15 @@ def _levels(
         chosen = shown.codes == level
         # The target's levels that the group consists of; none where it is of another attribute.
         own = [i for i, each in enumerate(kept) if set(group.levels) <= set(each.levels)]
-        if own:
-            few, macros = None, [voters.macro(voter, own, everything) for voter in voter_places]
-        elif few := _too_few(voters, chosen, clusters, minimum):
-            macros = [None for _ in voter_places]
-        else:
-            macros = [voters.macro(voter, range(len(kept)), chosen) for voter in voter_places]
+        few, levels = None, (own, everything) if own else (range(len(kept)), chosen)
+        if not own:
+            counts = independent_images(voters.codes[chosen], clusters[chosen], len(kept))
+            place = int(counts.argmin())
+            if counts[place] < minimum:
+                few = (
+                    f"{counts[place]} independent images of {kept[place].label} here, fewer than "
+                )
+                few += f"{minimum}"
+        macros = (None if few else voters.macro(voter, *levels) for voter in voter_places)
         found = tuple((voters.micro(i, chosen), macro) for i, macro in enumerate(macros))
         yield Asked(group, n, found, (None, few))
-
-
-def _too_few(voters: Voters, chosen: BoolArray, clusters: IntArray, minimum: int) -> str | None:
-    """Why macro F1 is not given in a group: a level has too few images there."""
-    counts = independent_images(voters.codes[chosen], clusters[chosen], len(voters.levels))
-    place = int(counts.argmin())
-    if counts[place] >= minimum:
-        return None
-    label = voters.target.groups[voters.levels[place]].label
-    return f"{int(counts[place])} independent images of {label} here, fewer than {minimum}"

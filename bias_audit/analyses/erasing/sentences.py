@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from bias_audit.arrays import IntArray
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
-from bias_audit.statistics.estimate import at_level, interval_at
+from bias_audit.statistics.estimate import at_level, interval_at, reflected
 from bias_audit.statistics.inference import share_estimate, widening
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -106,8 +105,7 @@ def _point(quantity: str, measure: Measures, layer: str) -> CurvePoint | None:
         found = measure.agreed.get(quantity)
         if found is None:
             return None
-        excess = found.excess
-        lift = replace(excess, value=-excess.value, lower=-excess.upper, upper=-excess.lower)
+        lift = reflected(found.excess, 0)
         estimate, name, control = found.annotated, "shuffled labels", found.shuffled
     else:
         before = measure.values.get(quantity)
@@ -190,10 +188,7 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
 def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: float) -> Finding:
     """How many decisions erasure changes, beside erasure of shuffled labels."""
     found = measure.agreed[evidence]
-    changed, shuffled = (
-        replace(kept, value=1 - kept.value, lower=1 - kept.upper, upper=1 - kept.lower)
-        for kept in (found.annotated, found.shuffled)
-    )
+    changed, shuffled = (reflected(kept, 1) for kept in (found.annotated, found.shuffled))
     name, excess = measure.erased.target.described, found.excess
     deciding = at_level(excess, 1 - alpha)
     verdict = "not distinguishable, a difference of"

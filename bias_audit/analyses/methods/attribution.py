@@ -6,7 +6,6 @@ backbone as one differentiable function, in aggregate only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -53,7 +52,6 @@ from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.arrays import IntArray
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute
 from bias_audit.shapes.shape import Block
 
 MethodName = Literal[
@@ -257,13 +255,6 @@ def _passes(params: Params, workload: Workload) -> float:
     return n_targets * (n_images * each + checks)
 
 
-def _families(params: Params, attributes: Sequence[Attribute]) -> int:
-    """Of each target: its densest region, the outside, and the levels of each attribute."""
-    n_targets = len(dict.fromkeys(params.targets or [a.name for a in attributes]))
-    n_compared = len(attributes if params.groups is None else params.groups)
-    return n_targets * (2 + n_compared)
-
-
 PLUGIN = Analysis(
     title="Where decisions look",
     params_type=Params,
@@ -274,7 +265,11 @@ PLUGIN = Analysis(
         *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
         *too_few_images(params, faces),
     ),
-    families=_families,
+    # Of each target: its densest region, the outside, and the levels of each attribute.
+    families=lambda params, attributes: (
+        len(set(params.targets or attributes))
+        * (2 + len(attributes if params.groups is None else params.groups))
+    ),
     quantities=(QUANTITY,),
     needs_network=True,
     is_once=True,

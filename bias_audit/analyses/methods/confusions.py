@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -44,7 +43,7 @@ from bias_audit.analyses.wording import (
 )
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
-from bias_audit.statistics.estimate import Estimate, at_level
+from bias_audit.statistics.estimate import Estimate, at_level, reflected
 from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -146,9 +145,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
 
 
 def _error_finding(target: Target, layer: str, accuracy: Estimate, guess: float) -> Finding:
-    error = replace(
-        accuracy, value=1 - accuracy.value, lower=1 - accuracy.upper, upper=1 - accuracy.lower
-    )
+    error = reflected(accuracy, 1)
     text = (
         f"With the published protocol, the validation error of {target.described} is lowest at "
         f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "

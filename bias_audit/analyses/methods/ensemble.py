@@ -19,7 +19,6 @@ from bias_audit.analyses.probing.separability import Units, setting_problems
 from bias_audit.analyses.targets import attribute_targets, unmeasured
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute
 
 
 class Params(ProbeSettings):
@@ -131,16 +130,6 @@ _LIMITS = (
 )
 
 
-def _families(params: Params, attributes: Sequence[Attribute]) -> int:
-    """Of each target: votes over all images, in groups, and the extremes of each attribute.
-
-    And one for the checks of attribution, over all targets.
-    """
-    n_targets = len(params.targets or attributes)
-    n_compared = len(attributes if params.groups is None else params.groups)
-    return n_targets * (2 + n_compared) + 1
-
-
 PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
@@ -148,6 +137,12 @@ PLUGIN = JointAnalysis(
     problems=lambda params, faces, _layers: setting_problems(
         params, faces, targets=params.targets, groups=params.groups
     ),
-    families=_families,
+    # Of each target: votes over all images, in groups, and the extremes of each attribute. And one
+    # for the checks of attribution, over all targets.
+    families=lambda params, attributes: (
+        1
+        + len(params.targets or attributes)
+        * (2 + len(attributes if params.groups is None else params.groups))
+    ),
     quantities=votes.QUANTITIES,
 )

@@ -50,7 +50,16 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
         blocks=tuple(blocks),
         arrays=arrays,
         findings=tuple(finding for block in blocks for finding in _finding(block)),
-        method=_method(params, layers, chosen),
+        method=(
+            "A group profile is the mean activation of each unit over the images of a group, at "
+            f"{', '.join(layers)} ({chosen}).",
+            "Its deviation is the root mean square over units of the difference to the unweighted "
+            "mean over groups (the levels of the same attribute, or all intersections), in "
+            "standard deviations within intersections. The part expected from sampling noise "
+            "alone is subtracted, so that small groups do not stand out by being small; a group "
+            "that does not differ has a lower bound of 0.",
+            profiles.SCORE_INTERVALS.format(draws=params.bootstrap_draws),
+        ),
         limits=(
             "A deviation averages over units: two groups may deviate equally far in different "
             "directions. It describes activations, not how well a group can be told apart.",
@@ -134,19 +143,6 @@ def _finding(block: GroupProfiles) -> Iterator[Finding]:
         weight=sureness_above(deviation.value, deviation.lower),
         estimates={"deviation": deviation},
         question="groups",
-    )
-
-
-def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
-    return (
-        f"A group profile is the mean activation of each unit over the images of a group, at "
-        f"{', '.join(layers)} ({chosen}).",
-        "Its deviation is the root mean square over units of the difference to the unweighted "
-        "mean over groups (the levels of the same attribute, or all intersections), in standard "
-        "deviations within intersections. The part expected from sampling noise alone is "
-        "subtracted, so that small groups do not stand out by being small; a group that does not "
-        "differ has a lower bound of 0.",
-        profiles.SCORE_INTERVALS.format(draws=params.bootstrap_draws),
     )
 
 

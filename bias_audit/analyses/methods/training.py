@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
 from bias_audit.analyses.mapping.group_maps import colour_limit, map_blocks, plane_of
-from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
+from bias_audit.analyses.mapping.layout import LayoutSettings
 from bias_audit.analyses.mapping.profiles import marginal_profiles
 from bias_audit.analyses.probing.separability import (
     OneLayerSettings,
@@ -102,7 +102,15 @@ def training(subject: Subject, params: Params) -> Outcome:
         blocks=(*tables, *maps, *(ledger for _, ledger in told)),
         arrays=arrays,
         findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
-        method=_method(plane, steps, chosen),
+        method=(
+            f"Followed over {', '.join(step.name for step in steps)}: {plane.layer} ({chosen}). "
+            f"Units keep their places: the layout ({plane.layout}) is that of the last "
+            "checkpoint, and the colour scale is one for all.",
+            "Activity is the mean of all units of the layer for an image, confidence the largest "
+            "softmax probability of the classification layer (Krug, Olson & Stober 2023). Per "
+            "checkpoint and group their Pearson correlation over images is shown; intervals rest "
+            "on the influence of every image, summed over clusters, on Fisher's z scale.",
+        ),
         limits=tuple(_limits(subject, seen)),
     )
 
@@ -230,18 +238,6 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
         ),
         weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
         estimates={"lowest": low, "highest": high},
-    )
-
-
-def _method(plane: Plane, steps: Sequence[Step], chosen: str) -> tuple[str, ...]:
-    names = ", ".join(step.name for step in steps)
-    return (
-        f"Followed over {names}: {plane.layer} ({chosen}). Units keep their places: the layout "
-        f"({plane.layout}) is that of the last checkpoint, and the colour scale is one for all.",
-        "Activity is the mean of all units of the layer for an image, confidence the largest "
-        "softmax probability of the classification layer (Krug, Olson & Stober 2023). Per "
-        "checkpoint and group their Pearson correlation over images is shown; intervals rest on "
-        "the influence of every image, summed over clusters, on Fisher's z scale.",
     )
 
 

@@ -117,6 +117,14 @@ class Probe:
     """Fits, of the probe and the shuffled ones, that stopped early."""
 
 
+def not_finite(where: str) -> AnalysisError:
+    """What is raised where activations cannot be used."""
+    return AnalysisError(
+        f"{where}: expected finite activations, got infinite or undefined ones; check the "
+        "weights, and that the images are preprocessed as the backbone expects"
+    )
+
+
 def part_of(subject: Subject, target: Target, settings: ProbeSettings) -> Measurable:
     """The levels and images of a target that a probe can be asked about."""
     return measurable(target, subject.faces.clusters, settings.folds)
@@ -246,11 +254,7 @@ class _Problem:
         source = self.subject.activations if control is None else control
         units = np.asarray(source.units(spec.layer)[self.part.images], dtype=np.float32)
         if not np.isfinite(units).all():
-            where = f"layer {spec.layer}" if control is None else control.name
-            raise AnalysisError(
-                f"{where}: expected finite activations, got infinite or undefined ones; "
-                "check the weights, and that the images are preprocessed as the backbone expects"
-            )
+            raise not_finite(f"layer {spec.layer}" if control is None else control.name)
         return principal_axes(units)
 
 
