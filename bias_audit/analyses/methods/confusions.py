@@ -43,7 +43,7 @@ from bias_audit.analyses.wording import (
 )
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
-from bias_audit.statistics.estimate import Estimate, at_level, reflected
+from bias_audit.statistics.estimate import at_level, reflected
 from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -129,11 +129,17 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
     title = f"Confusions of {target.described} at {best.layer}, published protocol"
     block, tied = confusion_block(predictions, title, params.most_frequent)
-    alpha = subject.multiplicity.alpha
+    alpha, error, guess = subject.multiplicity.alpha, reflected(accuracy, 1), 1 / len(part.levels)
     return Outcome(
         blocks=(curve, block),
         findings=(
-            _error_finding(target, best.layer, accuracy, 1 / len(part.levels)),
+            Finding(
+                text=f"With the published protocol, the validation error of {target.described} is "
+                f"lowest at {best.layer}: {percent_interval(error)} ({coverage(error.level)}, "
+                f"{sample(error)}); guessing errs in {percent(1 - guess)}.",
+                weight=sureness_above(accuracy.value, accuracy.lower, guess),
+                estimates={"validation_error": error},
+            ),
             *_findings(block, predictions, target, alpha),
         ),
         method=(*_published_method(target, settings, split, probes), _EXPECTED),
@@ -142,17 +148,6 @@ def _published(subject: Subject, params: Params) -> Outcome:
             *_limits(predictions, tied, len(part.reasons)),
         ),
     )
-
-
-def _error_finding(target: Target, layer: str, accuracy: Estimate, guess: float) -> Finding:
-    error = reflected(accuracy, 1)
-    text = (
-        f"With the published protocol, the validation error of {target.described} is lowest at "
-        f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "
-        f"errs in {percent(1 - guess)}."
-    )
-    weight = sureness_above(accuracy.value, accuracy.lower, guess)
-    return Finding(text=text, weight=weight, estimates={"validation_error": error})
 
 
 def _published_method(

@@ -101,7 +101,17 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
         blocks=tuple(block for pair in found for block in pair),
         findings=tuple(_finding(comparison) for comparison, _ in found),
         method=_method(params, layers, chosen),
-        limits=_limits(responding),
+        limits=(
+            "Profiles of images drawn anew are noisier than those of all images, so layouts are "
+            "somewhat better, and steadier, than the comparison says.",
+            "Measures overlap in what they see, and each counts alike in the mean rank.",
+            *(
+                f"{(~responds).sum()} of {len(responds)} units of {layer} respond alike to every "
+                "group and were left out of the comparison of layouts."
+                for layer, responds in responding.items()
+                if not responds.all()
+            ),
+        ),
     )
 
 
@@ -214,20 +224,6 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
         "with a seed of its own, so that intervals cover both the choice of images and chance "
         "within a layout.",
         f"Measures: {measures}. {layout_quality.RULE}",
-    )
-
-
-def _limits(responding: dict[str, BoolArray]) -> tuple[str, ...]:
-    return (
-        "Profiles of images drawn anew are noisier than those of all images, so layouts are "
-        "somewhat better, and steadier, than the comparison says.",
-        "Measures overlap in what they see, and each counts alike in the mean rank.",
-        *(
-            f"{(~responds).sum()} of {len(responds)} units of {layer} respond alike to every "
-            "group and were left out of the comparison of layouts."
-            for layer, responds in responding.items()
-            if not responds.all()
-        ),
     )
 
 

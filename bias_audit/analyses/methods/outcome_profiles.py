@@ -150,7 +150,19 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     found = together(parts)
     return replace(
         found,
-        method=_method(plane, chosen, params.bootstrap_draws),
+        method=(
+            f"The classifier is the linear probe of an attribute at {plane.layer} ({chosen}); "
+            "every image is predicted out of fold. Groups are the images of a level that were "
+            "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
+            "predicted level). Their profiles are drawn over the layout of the layer "
+            f"({plane.layout}), which was made from annotated intersections, on half of the "
+            "images, as that of the topographic maps is.",
+            "The distance of correct from wrong is the root mean square over units of the "
+            "difference of their mean activations, in standard deviations within intersections, "
+            "with the part expected from sampling noise subtracted. "
+            f"{profiles.SCORE_INTERVALS.format(draws=params.bootstrap_draws)} The probe is not "
+            "refitted.",
+        ),
         limits=(
             *_LIMITS,
             *found.limits,
@@ -312,21 +324,6 @@ def _suppressed(cells: _Groups, kept: Sequence[int], target: Target) -> Iterator
             f"Confusions of {target.name} with too few independent images for a map, or from "
             f"which a few images would follow: {listed(names, most=12)}."
         )
-
-
-def _method(plane: Plane, chosen: str, n_draws: int) -> tuple[str, ...]:
-    return (
-        f"The classifier is the linear probe of an attribute at {plane.layer} ({chosen}); "
-        "every image is predicted out of fold. Groups are the images of a level that were "
-        "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
-        "predicted level). Their profiles are drawn over the layout of the layer "
-        f"({plane.layout}), which was made from annotated intersections, on half of the "
-        "images, as that of the topographic maps is.",
-        "The distance of correct from wrong is the root mean square over units of the difference "
-        "of their mean activations, in standard deviations within intersections, with the part "
-        "expected from sampling noise subtracted. "
-        f"{profiles.SCORE_INTERVALS.format(draws=n_draws)} The probe is not refitted.",
-    )
 
 
 _LIMITS = (

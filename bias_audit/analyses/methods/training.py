@@ -74,7 +74,10 @@ def training(subject: Subject, params: Params) -> Outcome:
         limit = "All checkpoints of this training are told together, with the last of them."
         return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    table, steps = subject.faces.table, _steps(subject)
+    table, alone = subject.faces.table, Step(subject.name, subject.activations, subject.head)
+    steps = (alone,) if subject.training is None else subject.training.steps
+    if len({step.name for step in steps}) < len(steps):  # each has a name of its own
+        steps = tuple(replace(step, name=f"{n}: {step.name}") for n, step in enumerate(steps, 1))
     plane, _ = plane_of(subject, layer, params)
     by_step = [marginal_profiles(step.activations.moments(layer), table) for step in steps]
     # Levels of every attribute at every checkpoint, on one layout and one colour scale.
@@ -112,19 +115,6 @@ def training(subject: Subject, params: Params) -> Outcome:
             "on the influence of every image, summed over clusters, on Fisher's z scale.",
         ),
         limits=tuple(_limits(subject, seen)),
-    )
-
-
-def _steps(subject: Subject) -> tuple[Step, ...]:
-    """The checkpoints, each with a name of its own."""
-    if subject.training is None:
-        return (Step(subject.name, subject.activations, subject.head),)
-    steps = subject.training.steps
-    names = [step.name for step in steps]
-    if len(set(names)) == len(names):
-        return steps
-    return tuple(
-        replace(step, name=f"{number}: {step.name}") for number, step in enumerate(steps, 1)
     )
 
 
