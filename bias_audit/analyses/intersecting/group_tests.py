@@ -11,7 +11,7 @@ import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, Parents, draws_of, tested_families
-from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupValue
+from bias_audit.analyses.intersecting.group_aucs import GroupMeasures, GroupValue
 from bias_audit.analyses.wording import listed
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.shapes.test_families import HypothesisFamilies

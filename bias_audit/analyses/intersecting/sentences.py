@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, draws_of
+from bias_audit.analyses.intersecting.group_aucs import GroupMeasures
 from bias_audit.analyses.intersecting.group_tests import Tested, extremes, model_of
-from bias_audit.analyses.intersecting.measures import GroupMeasures
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, interval, listed
 from bias_audit.results.finding import Finding

@@ -10,14 +10,15 @@ from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, W
 from bias_audit.analyses.families import declared_families, depths, draws_of
 from bias_audit.analyses.intersecting import sentences
 from bias_audit.analyses.intersecting.group_aucs import (
+    GroupMeasures,
     Probed,
     group_aucs,
     probed,
     subsets,
+    table_of,
     within_groups,
 )
 from bias_audit.analyses.intersecting.group_tests import Tested, interactions, tested
-from bias_audit.analyses.intersecting.measures import GroupMeasures, table_of
 from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
 from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.probing.separability import (
