@@ -22,7 +22,7 @@ from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Stric
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
 from bias_audit.groups import Attribute
-from bias_audit.progress import Progress
+from bias_audit.progress import Progress, Silent
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.results.finding import Finding, Question
@@ -39,6 +39,7 @@ OneLayer = Annotated[
 
 
 P = TypeVar("P", bound=Strict)
+T = TypeVar("T")
 Messages = tuple[str, ...]
 
 
@@ -195,6 +196,16 @@ class Subject:
     def rng(self, *purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose: results do not depend on the order of work."""
         return np.random.default_rng([self.seed, int(digest(*purpose)[:16], 16)])
+
+    def counted(
+        self, items: Sequence[T], title: str, *, unit: str, is_quick: bool = False
+    ) -> Iterator[T]:
+        """The items one after the other, as a step that says how far it is; silent if quick."""
+        progress = Silent() if is_quick else self.progress
+        with progress.step(f"{title} {self.name}", total=len(items), unit=unit) as step:
+            for item in items:
+                yield item
+                step.advance()
 
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.

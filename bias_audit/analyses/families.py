@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bias_audit.config.schema import Multiplicity
@@ -14,14 +15,28 @@ from bias_audit.shapes.test_families import HypothesisFamilies, HypothesisFamily
 from bias_audit.statistics.multiplicity import (
     CONTROLS,
     NAMES,
+    Family,
     Gated,
     Method,
+    Resampled,
     draws_needed,
+    gatekeep,
     is_rejected,
     smallest_attainable,
 )
 
 FEWEST_DRAWS: Final = 1999
+Parents = tuple[tuple[int, ...], ...]
+"""Of each group, the groups that contain it, as places in the family before it."""
+
+
+def depths(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
+    """The sets of attributes whose groups are tested, each with the name of its family."""
+    yield from (("marginals", (attribute,)) for attribute in attributes)
+    if len(attributes) > 2:  # noqa: PLR2004
+        yield from (("pairs", pair) for pair in itertools.combinations(attributes, 2))
+    if len(attributes) > 1:
+        yield "cells", tuple(attributes)
 
 
 def declared_families(attributes: Sequence[Attribute]) -> dict[str, int]:
@@ -30,12 +45,10 @@ def declared_families(attributes: Sequence[Attribute]) -> dict[str, int]:
     One global hypothesis; each level of each attribute; each cell of each pair of attributes; each
     cell of all attributes. A family that would repeat the one before it is left out.
     """
-    sizes = [len(attribute.levels) for attribute in attributes]
-    families = {"global": 1, "marginals": sum(sizes)}
-    if len(sizes) > 2:  # noqa: PLR2004
-        families["pairs"] = sum(a * b for a, b in itertools.combinations(sizes, 2))
-    if len(sizes) > 1:
-        families["cells"] = math.prod(sizes)
+    families = {"global": 1}
+    for name, over in depths(attributes):
+        n_groups = math.prod(len(attribute.levels) for attribute in over)
+        families[name] = families.get(name, 0) + n_groups
     return families
 
 
@@ -71,23 +84,73 @@ def too_few_draws(plan: Multiplicity, attributes: Sequence[Attribute]) -> tuple[
     return tuple(problems)
 
 
-def family_row(
-    gated: Gated,
-    *,
-    method: Method,
-    alpha: float,
-    draws: int | None,
-    p_values: Sequence[float | None],
-) -> HypothesisFamily:
-    """One row of the block of families, of a family after `gatekeep`.
+@dataclass(frozen=True)
+class GroupTests:
+    """Tests of every group of a family, or of some; None where nothing was tested."""
 
-    `p_values` are those before gates, None for hypotheses that could not be measured; there are no
-    `draws` where they come from a formula.
+    p_values: tuple[float | None, ...]
+    discovery: tuple[float | None, ...]
+    """Adjusted to point at something."""
+    verdicts: tuple[float | None, ...]
+    """Adjusted to decide something; None also where a gate stayed closed."""
+    rejected: tuple[bool | None, ...]
+    gate: str
+    """Why the family was tested, or not."""
+    is_open: bool
+
+    def part(self, own: slice) -> GroupTests:
+        """Those of some of its groups."""
+        return replace(
+            self,
+            p_values=self.p_values[own],
+            discovery=self.discovery[own],
+            verdicts=self.verdicts[own],
+            rejected=self.rejected[own],
+        )
+
+
+def tested_families(
+    plan: Multiplicity,
+    p_global: float | None,
+    families: Mapping[str, tuple[Resampled, Parents | None]],
+    n_draws: int,
+) -> tuple[tuple[HypothesisFamily, ...], tuple[GroupTests, ...]]:
+    """Test the global hypothesis, then families from coarse to fine as the plan says.
+
+    Families come with their statistics and, for each group, those of the family before it that
+    contain it. The rows of the block begin with the global hypothesis, the tests after it.
     """
+    p_values: list[tuple[float | None, ...]] = [(p_global,)]
+    methods: list[Method] = ["max_t"]
+    hypotheses = [Family("global", (p_global,))]
+    for name, (found, parents) in families.items():
+        p_values.append(found.p_values)
+        methods.append(plan.verdicts)
+        hypotheses.append(Family(name, found.adjusted(plan.verdicts, plan.alpha), parents))
+    gated = gatekeep(hypotheses, alpha=plan.alpha, gates=plan.gatekeeping)
+    rows = tuple(
+        family_row(each, method=method, alpha=plan.alpha, draws=n_draws, p_values=own)
+        for each, method, own in zip(gated, methods, p_values, strict=True)
+    )
+    tests = (
+        GroupTests(
+            own,
+            found.adjusted(plan.discovery, plan.alpha),
+            each.adjusted,
+            each.rejected,
+            each.reason,
+            each.is_open,
+        )
+        for own, (found, _), each in zip(p_values[1:], families.values(), gated[1:], strict=True)
+    )
+    return rows, tuple(tests)
+
+
+def family_row(
+    gated: Gated, *, method: Method, alpha: float, draws: int, p_values: Sequence[float | None]
+) -> HypothesisFamily:
+    """One row of the block of families; p-values are those before gates."""
     measured = sum(p is not None for p in p_values)
-    smallest = None
-    if draws is not None and measured:
-        smallest = smallest_attainable(measured, draws=draws, method=method)
     return HypothesisFamily(
         name=gated.name,
         n_hypotheses=len(p_values),
@@ -96,7 +159,7 @@ def family_row(
         controls=CONTROLS[method],
         alpha=alpha,
         draws=draws,
-        smallest_p=smallest,
+        smallest_p=smallest_attainable(measured, draws=draws, method=method) if measured else None,
         rejected=sum(map(bool, gated.rejected)) if gated.is_open else None,
         is_open=gated.is_open,
         gate=gated.reason,

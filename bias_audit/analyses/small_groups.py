@@ -200,16 +200,10 @@ def without_remainders(
     is at least 1 / h, and of whole numbers at least `fewest` where h < 1 / (fewest - 1). Images of
     a cluster count once: h is then the largest eigenvalue of a cluster's block.
 
-    Args:
-        member: Whether an image is in a group, shape (n_images, n_groups).
-        shown: Groups that are large enough by themselves, shape (n_groups,).
-        clusters: Shape (n_images,).
-        fewest: Independent images that a combination must rest on.
-        known: Whether an image is in a group that is shown in any case, shape (n_images, n);
-            default: in that of all images.
-
-    Returns:
-        Groups that can be shown, shape (n_groups,).
+    `member` says whether an image is in a group, (n_images, n_groups), `shown` which groups are
+    large enough by themselves, (n_groups,), as does the result; combinations must rest on `fewest`
+    independent images. `known` says whether an image is in a group that is shown in any case,
+    (n_images, n); default: in that of all images.
     """
     known = np.ones((len(member), 1), dtype=np.bool_) if known is None else known
     found = shown.copy()

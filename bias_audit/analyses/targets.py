@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from bias_audit.analyses.wording import listed
 from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
@@ -153,6 +154,19 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
         f"{FEWEST_CLUSTERS:g}: add people, or limit the images of each"
     )
     return replace(part, not_measured=not_measured)
+
+
+def unmeasured(target: Target, part: Measurable, of: str) -> tuple[str, ...]:
+    """Sentences on what of a target was not measured; `of` is what levels were left out of."""
+    if part.not_measured is not None:
+        return (f"Not measured: {target.described} ({part.not_measured}).",)
+    if not part.reasons:
+        return ()
+    out = [f"{target.groups[i].label} ({why})" for i, why in part.reasons.items()]
+    return (
+        f"{len(out)} of {len(target.groups)} levels of {target.described} were left out of {of}: "
+        f"{listed(out)}.",
+    )
 
 
 def worth_of(part: Measurable, clusters: IntArray) -> float:

@@ -26,15 +26,11 @@ LABEL_ERRORS: Final = (
 def interval(estimate: Estimate) -> str:
     """Such as "0.83 [0.82, 0.85]"; three decimals where two would hide where a bound lies."""
     numbers = (estimate.value, estimate.lower, estimate.upper)
-    digits = 3 if any(_hides(number) for number in numbers) else 2
+    hidden = (n for n in numbers if round(n, 2) in {0.0, 1.0} and n not in {0.0, 1.0})
+    digits = 2 if next(hidden, None) is None else 3
     texts = (f"{number:.{digits}f}" for number in numbers)
     value, lower, upper = (t.lstrip("-") if float(t) == 0 else t for t in texts)
     return f"{value} [{lower}, {upper}]"
-
-
-def _hides(number: float) -> bool:
-    """Whether two decimals would round a number to a boundary that it does not touch."""
-    return round(number, 2) in {0.0, 1.0} and number not in {0.0, 1.0}
 
 
 def percent(share: float) -> str:

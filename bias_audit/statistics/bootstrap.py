@@ -21,14 +21,9 @@ _NO_SPREAD = 1e-12
 def cluster_weights(clusters: IntArray, n_draws: int, rng: np.random.Generator) -> Weights:
     """Draw as many clusters as there are, with replacement, `n_draws` times.
 
-    Args:
-        clusters: Cluster per image, shape (n_images,); any numbers.
-        n_draws: Number of draws.
-        rng: Source of randomness.
-
-    Returns:
-        How often each image's cluster was drawn, shape (n_draws, n_images): images of one cluster
-        have the same weight, and over clusters the weights of a draw sum to their number.
+    Clusters are any numbers, (n_images,). The result, (n_draws, n_images), is how often each
+    image's cluster was drawn: images of one cluster have the same weight, and over clusters the
+    weights of a draw sum to their number.
     """
     _, cluster = np.unique(clusters, return_inverse=True)
     n_clusters = int(cluster.max(initial=-1)) + 1
@@ -81,14 +76,9 @@ def compared_with_a_further_draw(by_layer: Sequence[Sequence[Measured]]) -> tupl
     Between n draws of variance s^2 that error has the variance s^2 (1 + 1 / n), and n - 1 degrees
     of freedom: the layers of one draw share its weights, so further layers add little. The
     variance of a layer is its own or the mean over layers, whichever is larger; the spread between
-    draws holds some of the images' own variance too. Both make it rather too large.
-
-    Args:
-        by_layer: For each layer one number for each draw, at least two; influences have units
-            for the draws after the clusters.
-
-    Returns:
-        One number for each layer.
+    draws holds some of the images' own variance too. Both make it rather too large. Each layer has
+    one number for each draw, at least two, whose influences have units for the draws after the
+    clusters; the result has one number for each layer.
     """
     means = [mean_of(draws) for draws in by_layer]
     n = len(by_layer[0])
@@ -116,11 +106,8 @@ def mean_over_repetitions(
 ) -> Estimate:
     """Mean of independent repetitions, with Student's t interval.
 
-    Args:
-        values: One per repetition, shape (n_repetitions,), at least two.
-        level: Coverage of the interval.
-        within: Smallest and largest value there can be; the interval ends there.
-        method: How the interval is made, of n repetitions.
+    Values, (n_repetitions,), are at least two. The interval ends at `within`, the smallest and
+    largest value there can be; `method` says how it is made, of n repetitions.
     """
     n, mean = len(values), float(values.mean())
     half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
@@ -134,13 +121,9 @@ def mean_over_pairs(
     """Mean of a number that every pair of independent repetitions has.
 
     Pairs share repetitions, so the interval is Student's t over the jackknife's pseudo-values of
-    the repetitions (Arvesen 1969, Annals of Mathematical Statistics 40:2076-2100).
-
-    Args:
-        values: Shape (n_repetitions, n_repetitions), symmetric, at least three; the diagonal is
-            not looked at.
-        level: Coverage of the interval.
-        within: Smallest and largest value there can be; the interval ends there.
+    the repetitions (Arvesen 1969, Annals of Mathematical Statistics 40:2076-2100). Values,
+    (n_repetitions, n_repetitions), are symmetric, at least three; their diagonal is not looked at.
+    The interval ends at `within`.
     """
     n = len(values)
     of_each = values.sum(axis=1) - np.diag(values)

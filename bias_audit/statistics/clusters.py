@@ -23,9 +23,7 @@ _EVEN = 0.8
 def is_worth_less(n: int, clusters: float | None) -> bool:
     """Whether an effective number of clusters says more than the number of images or clusters.
 
-    Args:
-        n: Images or clusters.
-        clusters: Effective number; None where it was not found.
+    The effective number is None where it was not found.
     """
     return clusters is not None and clusters <= _EVEN * n
 
@@ -35,13 +33,9 @@ def effective_clusters(sizes: npt.ArrayLike) -> float:
 
     The variance of an estimate is summed over clusters. Where a cluster's total spreads as its
     size m does, its part of the variance is proportional to m^2, and Satterthwaite's degrees of
-    freedom of a sum of parts a is (sum a)^2 / sum a^2. Equal clusters give their number.
-
-    Args:
-        sizes: Images of each cluster, shape (n_clusters,); empty clusters count for nothing.
-
-    Returns:
-        From 1 to the number of clusters that are not empty.
+    freedom of a sum of parts a is (sum a)^2 / sum a^2. Equal clusters give their number. Sizes are
+    images of each cluster, (n_clusters,); empty clusters count for nothing, so the result is from
+    1 to the number of the others.
 
     Raises:
         ValueError: No cluster has an image, or a size is negative or not finite.
@@ -57,10 +51,8 @@ def effective_clusters(sizes: npt.ArrayLike) -> float:
 def effective_size(clusters: npt.NDArray[np.integer]) -> float:
     """Independent observations that a mean over images counts, if a cluster's are all alike.
 
-    (sum m)^2 / sum m^2 for clusters of m images (Kish 1965, Survey Sampling).
-
-    Args:
-        clusters: Number of each image's cluster, shape (n_images,), at least one image.
+    (sum m)^2 / sum m^2 for clusters of m images (Kish 1965, Survey Sampling). Clusters are numbers
+    by image, (n_images,), of at least one image.
     """
     sizes = np.bincount(clusters).astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())

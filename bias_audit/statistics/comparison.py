@@ -45,10 +45,7 @@ def lift_over(
     one or two errors weaker, it is too high by up to half an error. The lower bound is the lowest
     of all, each by itself (intersection-union, Berger 1982), which needs no allowance.
 
-    Args:
-        differences: A number minus each baseline, over the same images, by the baseline's name.
-        level: Coverage of the interval.
-        rng: Source of joint draws.
+    Differences are a number minus each baseline, over the same images, by the baseline's name.
     """
     measures = list(differences.values())
     if len(measures) == 1:
@@ -136,11 +133,8 @@ class Joined:
     ) -> tuple[Measured, Measured]:
         """Both measures over the joint units, so that `inference.difference` pairs them.
 
-        Args:
-            before: Its influence has the shape of `before`.
-            after: Its influence has the shape of `after`.
-            noise: Standard deviation of each by other causes than which images there are; each
-                becomes a unit of its own.
+        Influences have the shapes of `before` and `after`. `noise` is the standard deviation of
+        each by other causes than which images there are; each becomes a unit of its own.
         """
         sides = (before, self.before, (noise[0], 0.0)), (after, self.after, (0.0, noise[1]))
         one, other = (
@@ -187,6 +181,19 @@ def join(before: UnitsOf, after: UnitsOf) -> Joined:
     )
 
 
+def clear_extremes(estimates: Sequence[Estimate], *, alpha: float) -> tuple[int, int] | None:
+    """Places of the lowest and the highest, the first of equals, where these two differ.
+
+    None where they are not told apart after correction for all pairs, or there are no two.
+    """
+    values = [estimate.value for estimate in estimates]
+    if len(set(values)) < 2:  # noqa: PLR2004
+        return None
+    lowest, highest = values.index(min(values)), values.index(max(values))
+    is_alike = highest in standings(estimates, alpha=alpha)[lowest].alike
+    return None if is_alike else (lowest, highest)
+
+
 _SMALLEST_P: Final = 1e-300
 
 
@@ -215,15 +222,19 @@ def standings(
     Values are compared as independent ones; over the same images they usually vary together, and
     then fewer pairs are told apart than a paired comparison would tell.
 
-    Args:
-        estimates: At least one.
-        alpha: Chance of any wrong comparison.
-        choices: Among how many each estimate was picked because it is the highest; its interval
-            is widened by Bonferroni's rule for that. Default: 1 each.
+    `alpha` is the chance of any wrong comparison. `choices` say among how many each estimate was
+    picked because it is the highest (default: 1); its interval is widened by Bonferroni's rule for
+    that.
     """
     n, picked = len(estimates), tuple(choices) or (1,) * len(estimates)
-    sides = [_sides(one, k) for one, k in zip(estimates, picked, strict=True)]
     values = [estimate.value for estimate in estimates]
+    # Standard errors below and above each value, from its interval. The wider interval, of
+    # Student's t where clusters are few, counts as a normal one.
+    sides = []
+    for one, k in zip(estimates, picked, strict=True):
+        low, high = interval_at(one, 1 - (1 - one.level) / k)
+        z = quantile(one.level)
+        sides.append(((one.value - low) / z, (high - one.value) / z))
     # of each pair the higher one first
     pairs = [
         (i, j) if values[i] > values[j] else (j, i) for i, j in itertools.combinations(range(n), 2)
@@ -248,15 +259,6 @@ def standings(
         )
         for i in range(n)
     )
-
-
-def _sides(estimate: Estimate, choices: int) -> tuple[float, float]:
-    """Standard errors below and above a value, from its interval."""
-    level = 1 - (1 - estimate.level) / choices
-    lower, upper = interval_at(estimate, level)
-    # The wider interval, of Student's t where clusters are few, counts as a normal one.
-    z = quantile(estimate.level)
-    return (estimate.value - lower) / z, (upper - estimate.value) / z
 
 
 def groups_alike(found: Sequence[Standing]) -> tuple[tuple[int, ...], ...]:

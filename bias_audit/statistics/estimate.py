@@ -56,9 +56,7 @@ _TINY: Final = float(np.finfo(np.float64).tiny)
 def quantile(level: float, freedom: float | None = None) -> float:
     """The quantile of a two-sided interval, such as 1.96 for 0.95.
 
-    Args:
-        level: Coverage.
-        freedom: Degrees of freedom of Student's t; None for the normal distribution.
+    By Student's t of so many degrees of freedom; None: by the normal distribution.
     """
     tail = (1 - level) / 2
     return -float(ndtri(tail) if freedom is None else stdtrit(freedom, tail))
@@ -74,13 +72,8 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     has no logit; there the distances are measured on the share itself and the bounds kept within
     [0, 1].
 
-    Args:
-        estimate: A value and its interval.
-        level: Coverage asked for, in (0, 1).
-
-    Returns:
-        Lower and upper bound; the estimate's own at its own level. Intervals are nested: a higher
-        level never gives a narrower one.
+    They are the estimate's own at its own level, and nested: a higher level never gives a narrower
+    one.
 
     Raises:
         ValueError: `level` is not in (0, 1).
@@ -117,6 +110,12 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
     return replace(estimate, lower=lower, upper=upper, level=level, method=method)
 
 
+def reflected(estimate: Estimate, about: float) -> Estimate:
+    """`about` minus the estimate: of a share the other share, about 1; about 0 its negative."""
+    value, lower, upper = (about - x for x in (estimate.value, estimate.upper, estimate.lower))
+    return replace(estimate, value=value, lower=lower, upper=upper)
+
+
 def standard_error(estimate: Estimate) -> float:
     """Half the width of the interval over its quantile; infinite for an open interval."""
     width = estimate.upper - estimate.lower
@@ -127,9 +126,7 @@ def standard_error(estimate: Estimate) -> float:
 def allowing_for_choice(estimate: Estimate, choice: float) -> Estimate:
     """The estimate of a layer chosen by estimates like it, at the level it has alone.
 
-    Args:
-        estimate: As it stands among those of the other layers.
-        choice: Share of the error rate that is left, see `inference.choice_among`.
+    `choice` is the share of the error rate that is left, see `inference.choice_among`.
     """
     lower, upper = interval_at(estimate, 1 - (1 - estimate.level) * choice)
     method = f"{estimate.method}, allowing for the choice of the layer"

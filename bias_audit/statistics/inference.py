@@ -136,10 +136,7 @@ def too_unequal(found: Measured | Estimate) -> str | None:
 def by_cluster(influence: FloatArray, clusters: IntArray, n_units: int) -> FloatArray:
     """Sum the influences of the images of one cluster.
 
-    Args:
-        influence: Shape (n_images,).
-        clusters: Number of each image's cluster, in 0 .. n_units - 1, shape (n_images,).
-        n_units: Length of the result.
+    From images to clusters, numbered 0 .. n_units - 1, both (n_images,), to (n_units,).
     """
     return np.bincount(clusters, weights=influence, minlength=n_units).astype(np.float64)
 
@@ -155,13 +152,9 @@ def measured(
 ) -> Measured:
     """A statistic ready to be compared with others of the same units.
 
-    Args:
-        statistic: Its influences have shape (n_images,).
-        clusters: Number of each image's cluster, in 0 .. n_clusters - 1, shape (n_images,).
-        n_clusters: Of all images that others may be about.
-        n_seeds: Units after the clusters.
-        widened: Factor on the error, such as `widening`.
-        is_share: Whether the value lies in [0, 1].
+    The statistic has influences, (n_images,), the clusters of its images are numbered 0 ..
+    n_clusters - 1; `n_clusters` are all that others may be about, `n_seeds` units come after them.
+    `widened` is a factor on the error, such as `widening`.
     """
     weight = by_cluster(statistic.weight, clusters, n_clusters)
     n = int(np.count_nonzero(weight))
@@ -181,9 +174,7 @@ def measured(
 def combined(weights: Sequence[float] | FloatArray, measures: Sequence[Measured]) -> Measured:
     """A weighted sum of numbers about the same units, such as a contrast of groups.
 
-    Args:
-        weights: Of each number, shape (n_measures,).
-        measures: At least one.
+    Weights have shape (n_measures,), at least one.
     """
     pairs = list(zip(weights, measures, strict=True))
     observations = sum(w**2 / m.trials for w, m in pairs)
@@ -212,12 +203,10 @@ def share_estimate(
 ) -> Estimate | None:
     """A share of images with its interval; None without images.
 
-    Args:
-        hits: Which images have the property, or a number in [0, 1] for each, shape (n_images,).
-        clusters: Of each image, any numbers, shape (n_images,).
-        level: Coverage.
-        widened: Factor on the error, such as `widening` of cross-validated predictions.
-        choice: Share of the error rate that the choice of a layer left.
+    Hits say which images have the property, or are a number in [0, 1] for each; clusters are any
+    numbers, both (n_images,). `widened` is a factor on the error, such as `widening` of
+    cross-validated predictions, `choice` the share of the error rate that the choice of a layer
+    left.
     """
     if not len(hits):
         return None
@@ -235,11 +224,8 @@ def widening(n_folds: int, dependence: float) -> float:
     probe that depends wholly on its training images, as on null data; a probe that would be the
     same with other training images needs no correction. In between, the root of `dependence` keeps
     the coverage of 95 % intervals near 95 % in simulations; `dependence` itself falls short of it.
-
-    Args:
-        n_folds: Folds of the cross-validation, at least 2.
-        dependence: Share of the variance of a probe's scores that depends on its training images,
-            in [0, 1].
+    There are at least 2 folds; `dependence` is the share of the variance of a probe's scores that
+    depends on its training images, in [0, 1].
     """
     share = float(np.sqrt(min(1.0, max(0.0, dependence))))
     return float(np.sqrt(1 + share * n_folds / (n_folds - 1)))
@@ -248,9 +234,7 @@ def widening(n_folds: int, dependence: float) -> float:
 def bounds(measured: Measured, quantile: float) -> tuple[float, float]:
     """The interval that reaches so many quantiles of Student's t to either side.
 
-    Args:
-        measured: A value.
-        quantile: Such as 1.96; not negative.
+    The quantile, such as 1.96, is not negative.
     """
     value, error = measured.value, measured.standard_error
     if measured.is_share:
@@ -342,10 +326,6 @@ def independent_difference(one: Estimate, other: Estimate) -> Estimate:
     Medicine 17:873-890), so intervals that are wider on one side stay so. Where both rest on the
     same images the interval is wider than it need be.
 
-    Args:
-        one: Of the same level as the other.
-        other: What is subtracted.
-
     Raises:
         ValueError: The levels differ.
     """
@@ -383,13 +363,8 @@ def choice_among(
 
     Intervals that hold for all of them at once hold for the chosen one. They take the quantile of
     the largest absolute error among joint draws, which knows how alike the numbers are: layers of
-    one backbone cost far less than as many independent ones.
-
-    Args:
-        measures: Such as of every layer, of one subject.
-        rng: Source of the draws.
-        level: Coverage at which the share is found; it is smaller at higher ones, so this is a
-            little cautious at 95 %.
+    one backbone cost far less than as many independent ones. The share is smaller at higher
+    levels, so that of 99 % is a little cautious at 95 %.
     """
     if len(measures) < 2:  # noqa: PLR2004
         return 1.0
@@ -407,15 +382,9 @@ def joint_draws(
 
     A multiplier bootstrap: every independent unit gets one normal multiplier per draw, which all
     measures share (Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41:2786-2819). To
-    be compared with `normal_score`, whose t-distribution knows how few the units are.
-
-    Args:
-        measures: Of one subject, so that their units correspond.
-        n_draws: Number of draws.
-        rng: Source of the multipliers.
-
-    Returns:
-        Shape (n_draws, n_measures); independent draws for a measure without spread.
+    be compared with `normal_score`, whose t-distribution knows how few the units are. Measures are
+    of one subject, so that their units correspond. The result has shape (n_draws, n_measures);
+    draws of a measure without spread are independent of the others.
     """
     # z_k = sum over units u of e_u psi_uk / se_k with e_u ~ N(0, 1), the same for all k, so that
     # the z are normal with the correlations that the measures' errors have

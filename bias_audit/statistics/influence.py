@@ -64,14 +64,9 @@ def auc(
     an AUC over all pairs falls below one half on null data, because a fold with more members was
     predicted by a probe that had seen fewer.
 
-    Args:
-        scores: Larger means more of a member, shape (n_images,). Ties count one half.
-        is_member: Shape (n_images,).
-        folds: Fold of each image, shape (n_images,).
-        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
-
-    Returns:
-        None where no fold has both members and others.
+    Scores, larger for a member, whether an image is one, folds and clusters (default: each image
+    its own) are by image, (n_images,); ties count one half. None where no fold has both members
+    and others.
     """
     n = len(scores)
     clusters = np.arange(n) if clusters is None else clusters
@@ -130,11 +125,8 @@ def macro_auc(
 ) -> Statistic | None:
     """Mean over classes of the AUC of that class against all others.
 
-    Args:
-        scores: One column per class, shape (n_images, n_classes).
-        codes: Class per image, shape (n_images,).
-        folds: Fold of each image, shape (n_images,).
-        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
+    Scores have one column per class, (n_images, n_classes); codes, folds and clusters (default:
+    each image its own) are by image, (n_images,).
     """
     if scores.shape[1] == 2:  # noqa: PLR2004  two classes mirror each other
         return auc(scores[:, 1] - scores[:, 0], codes == 1, folds, clusters)
@@ -177,14 +169,8 @@ def class_f1(
 ) -> Statistic | None:
     """Harmonic mean of a class' precision and recall: 2 hits / (predicted + annotated).
 
-    Args:
-        predicted: Class per image, shape (n_images,).
-        codes: The annotated one, same shape.
-        label: The class.
-        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
-
-    Returns:
-        None where no image is annotated as the class.
+    Predicted and annotated classes, and clusters (default: each image its own), are by image,
+    (n_images,). None where no image is annotated as the class.
     """
     members = codes == label
     if not members.any():
@@ -206,9 +192,8 @@ def average(
 ) -> Statistic:
     """Mean of a number in [0, 1] per image, such as whether an image has some property.
 
-    Args:
-        values: Shape (n_images,), at least one image.
-        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
+    Values and clusters (default: each image its own) are by image, (n_images,), of at least one
+    image.
     """
     numbers = np.asarray(values, dtype=np.float64)
     n, value = len(numbers), float(numbers.mean())
@@ -226,13 +211,9 @@ def bits(
     """Information about the class, in bits per image, beyond the base rates.
 
     Cross-entropy of predicting the classes' shares in the training folds, minus that of the
-    probabilities; negative where these do worse than the base rates.
-
-    Args:
-        probabilities: Shape (n_images, n_classes).
-        codes: Class per image, shape (n_images,).
-        folds: Fold of each image, shape (n_images,).
-        clusters: Number of each image's cluster, shape (n_images,); default: each its own.
+    probabilities; negative where these do worse than the base rates. Probabilities have shape
+    (n_images, n_classes); codes, folds and clusters (default: each image its own) are by image,
+    (n_images,).
     """
     n = len(codes)
     if n < 2:  # noqa: PLR2004
@@ -259,8 +240,11 @@ def mean(parts: Sequence[Statistic | None]) -> Statistic | None:
     if not known:
         return None
     spread = [bool((part.influence**2).sum() > _NO_SPREAD) for part in known]
-    still = [part for part, has in zip(known, spread, strict=True) if not has]
-    hidden = sum(map(_variance_of_count, still)) / len(known) ** 2 if any(spread) else 0.0
+    hidden = 0.0
+    for part, has in zip(known, spread, strict=True):
+        if any(spread) and not has and np.isfinite(part.trials):
+            share = (part.value * part.trials + 0.5) / (part.trials + 1)
+            hidden += share * (1 - share) / part.trials / len(known) ** 2
     return Statistic(
         float(np.mean([part.value for part in known])),
         np.asarray(np.mean([part.influence for part in known], axis=0)),
@@ -268,14 +252,6 @@ def mean(parts: Sequence[Statistic | None]) -> Statistic | None:
         1 / float(np.mean([1 / part.trials for part in known])),
         hidden,
     )
-
-
-def _variance_of_count(part: Statistic) -> float:
-    """Variance of a share by its count of observations alone; 0 where they are not counted."""
-    if np.isinf(part.trials):
-        return 0.0
-    share = (part.value * part.trials + 0.5) / (part.trials + 1)
-    return float(share * (1 - share) / part.trials)
 
 
 def _below(scores: ScoreArray, others: ScoreArray) -> FloatArray:
@@ -296,12 +272,8 @@ def pearson(one: FloatArray, other: FloatArray) -> Statistic | None:
 
     Source of the influences: Biometrika 62:531-545.
 
-    Args:
-        one: Shape (n_images,).
-        other: Shape (n_images,).
-
-    Returns:
-        None for fewer than three images, or where either is constant up to rounding.
+    Both have shape (n_images,). None for fewer than three images, or where either is constant up
+    to rounding.
     """
     n = len(one)
     still = (values.std() <= _CONSTANT * np.abs(values).max() for values in (one, other))

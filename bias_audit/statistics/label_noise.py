@@ -42,9 +42,8 @@ class Labels:
     def among(cls, counts: npt.NDArray[np.integer], disagreement: float) -> Labels:
         """Of the mean AUC over several levels.
 
-        Args:
-            counts: Images of each level, shape (n_levels,); at least two levels have any.
-            disagreement: Largest label error.
+        Counts are images of each level, (n_levels,), of which at least two have any; the
+        disagreement is the largest label error.
         """
         return cls(float(1 - ((counts / counts.sum()) ** 2).sum()), disagreement)
 
@@ -57,9 +56,7 @@ class Labels:
 def cleared(measured: Measured, replaced: float) -> Measured:
     """The AUC that labels without errors would give, at most 1.
 
-    Args:
-        measured: An AUC.
-        replaced: Share of its labels that were drawn at random, in [0, 1).
+    `replaced` is the share of its labels that were drawn at random, in [0, 1).
     """
     factor = 1 / (1 - replaced)
     value = 0.5 + (measured.value - 0.5) * factor
@@ -151,10 +148,8 @@ class GroupContrast:
     def explaining(self, quantile: float) -> Explaining:
         """The label errors that would explain the sum.
 
-        They are taken to be in the groups that lie lower, alike in all of them.
-
-        Args:
-            quantile: Half the width of the interval in standard errors.
+        They are taken to be in the groups that lie lower, alike in all of them. The quantile is
+        half the width of the interval in standard errors.
         """
         sign = 1 if self.observed.value > 0 else -1
         wrong = ~self.own if sign > 0 else self.own

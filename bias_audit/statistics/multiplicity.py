@@ -36,11 +36,8 @@ _ROUNDING: Final = 1e-9
 def resampling_p(observed: float, draws: npt.NDArray[np.floating]) -> float:
     """Share of the draws under the null that reach the observed value, itself counted.
 
-    (1 + b) / (1 + B), never 0: Phipson & Smyth 2010 (SAGMB 9:39).
-
-    Args:
-        observed: The statistic; large values speak against the null.
-        draws: Statistics under the null, shape (B,); NaN counts as reaching it.
+    (1 + b) / (1 + B), never 0: Phipson & Smyth 2010 (SAGMB 9:39). Large statistics speak against
+    the null; draws, (B,), are those under it, and NaN counts as reaching the observed one.
     """
     below = draws < observed - _ROUNDING * max(1.0, abs(observed))
     return float((1 + np.count_nonzero(~below)) / (1 + len(draws)))
@@ -51,11 +48,7 @@ def adjusted(p_values: Sequence[MaybeP], method: Method) -> tuple[MaybeP, ...]:
 
     Holm keeps the chance of any false rejection at alpha, whatever the dependence;
     Benjamini-Hochberg the expected share of false ones among the rejected, for independent or
-    positively dependent tests.
-
-    Args:
-        p_values: One per hypothesis; None where there is none.
-        method: "holm" or "benjamini_hochberg".
+    positively dependent tests. None stands where there is no p-value.
 
     Raises:
         ValueError: A p-value is not in (0, 1], or the method needs more than p-values.
@@ -100,12 +93,9 @@ def max_t(observed: Sequence[MaybeP], draws: npt.NDArray[np.floating], *, alpha:
     Source: Westfall & Young 1993, Resampling-Based Multiple Testing. Keeps the chance of any false
     rejection at alpha; the more tests depend on each other, the more it finds beyond Holm.
 
-    Args:
-        observed: Studentised statistics, large against the null (absolute ones for two sides);
-            None where there is none.
-        draws: The same under the null, whole draws at a time, shape (B, n_hypotheses); NaN where a
-            draw has no value.
-        alpha: For the critical value.
+    Statistics are studentised, large against the null (absolute ones for two sides), None where
+    there is none; draws are the same under the null, whole draws at a time, (B, n_hypotheses), NaN
+    where a draw has no value. `alpha` is for the critical value.
 
     Raises:
         ValueError: There is not one column per hypothesis, or no draw.
@@ -200,12 +190,8 @@ def gatekeep(families: Sequence[Family], *, alpha: float, gates: bool = True) ->
     A family's adjustment stays that of all its hypotheses, also where parents close some of them:
     gates only take rejections away, so within each family the error rate of its method holds. Over
     all families together it holds when no hypothesis is false; if some are, it is at most alpha
-    per family.
-
-    Args:
-        families: From coarse to fine, such as global, marginals, pairs, cells.
-        alpha: Of every family.
-        gates: Whether there are any; without them every family is open, whole.
+    per family. Families come from coarse to fine, such as global, marginals, pairs, cells; without
+    gates every one is open, whole.
 
     Raises:
         ValueError: Parents do not fit the family or the one before it.

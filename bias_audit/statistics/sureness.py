@@ -25,13 +25,8 @@ LEAST: Final = 1e-6
 def sureness_above(value: float, bound: float, null: float = 0.0) -> float:
     """Of a claim that a number exceeds no effect.
 
-    Args:
-        value: The number.
-        bound: Lower bound that decides the claim.
-        null: What no effect gives, in the same unit.
-
-    Returns:
-        In [0, `MOST`]; 0 exactly where the bound does not exceed `null`.
+    `bound` is the lower bound that decides the claim, `null` what no effect gives. In [0, `MOST`];
+    0 exactly where the bound does not exceed `null`.
     """
     if bound <= null:
         return 0.0
@@ -42,12 +37,8 @@ def sureness_above(value: float, bound: float, null: float = 0.0) -> float:
 def sureness(estimate: Estimate, null: float = 0.0) -> float:
     """Of a claim that a number differs from no effect, in either direction.
 
-    Args:
-        estimate: With the interval that decides the claim.
-        null: What no effect gives, in the estimate's unit.
-
-    Returns:
-        In [0, `MOST`]; 0 exactly where the interval includes `null`.
+    The interval is the one that decides the claim. In [0, `MOST`]; 0 exactly where it includes
+    `null`, what no effect gives.
     """
     return max(
         sureness_above(estimate.value, estimate.lower, null),
@@ -58,12 +49,8 @@ def sureness(estimate: Estimate, null: float = 0.0) -> float:
 def sureness_of_p(p_value: float, alpha: float) -> float:
     """Of a claim that rests on a test alone, by two-sided quantiles of the normal distribution.
 
-    Args:
-        p_value: In [0, 1], adjusted for the family that `alpha` is the error rate of.
-        alpha: Largest p-value of a claim, in (0, 1).
-
-    Returns:
-        In [0, `MOST`]; 0 exactly where the p-value is not below `alpha`.
+    The p-value is adjusted for the family that `alpha` is the error rate of. In [0, `MOST`]; 0
+    exactly where it is not below `alpha`.
     """
     return float(min(MOST, max(0.0, norm.isf(p_value / 2) / norm.isf(alpha / 2) - 1)))
 
@@ -71,11 +58,7 @@ def sureness_of_p(p_value: float, alpha: float) -> float:
 def weight_of(found: float, *, is_decided: bool) -> float:
     """The weight of a finding that something else decides than the interval its sureness is of.
 
-    Args:
-        found: Sureness.
-        is_decided: Such as by a p-value adjusted for a family, where the interval is not.
-
-    Returns:
-        Sureness, at least `LEAST`, where the finding is decided; else 0.
+    Sureness, at least `LEAST`, where the finding is decided, such as by a p-value adjusted for a
+    family; else 0.
     """
     return max(LEAST, found) if is_decided else 0.0

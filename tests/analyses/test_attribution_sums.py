@@ -31,7 +31,7 @@ from bias_audit.analyses.attributing.face_regions import (
 )
 from bias_audit.analyses.attributing.methods import rewired
 from bias_audit.analyses.attributing.sentences import findings_of
-from bias_audit.analyses.attributing.sums import Means, Totals
+from bias_audit.analyses.attributing.summing import Means, Totals
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError

@@ -14,8 +14,7 @@ from bias_audit.activations.extract import forward_input
 from bias_audit.analyses.attributing.decision import probe_decision
 from bias_audit.analyses.attributing.face_regions import FaceTemplate, regions_on
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings, rewired
-from bias_audit.analyses.attributing.summing import MapSums, Question, Sample, summed
-from bias_audit.analyses.attributing.sums import Means
+from bias_audit.analyses.attributing.summing import MapSums, Means, Question, Sample, summed
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.arrays import IntArray
 from bias_audit.backbones.loading import Backbone, load_backbone

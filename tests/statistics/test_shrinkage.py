@@ -99,22 +99,6 @@ def test_a_strong_interaction_in_a_large_cell_survives_and_in_a_tiny_one_does_no
     assert fit.weights[90] < 0.1
 
 
-def test_pairwise_effects_are_fitted_where_groups_allow() -> None:
-    rng = np.random.default_rng(4)
-    codes = np.array(list(itertools.product(range(6), range(5), range(5))))
-    planted = rng.standard_normal((6, 5))
-    y = planted[codes[:, 0], codes[:, 1]] + 0.1 * rng.standard_normal(len(codes))
-    errors = np.full(len(codes), 0.3)
-    main, pairs = (shrink(y, errors, codes, level=0.95, pairs=wanted) for wanted in (False, True))
-    truth = planted[codes[:, 0], codes[:, 1]]
-    assert main.tau > 0.5
-    assert pairs.tau == 0
-    assert np.mean((pairs.values - truth) ** 2) < np.mean((main.values - truth) ** 2)
-    assert "pairwise" in pairs.said
-    # 62 pairwise effects of 126 cells leave too little to estimate
-    assert "pairwise" not in shrink(np.zeros(126), np.ones(126), CELLS, level=0.9, pairs=True).said
-
-
 @pytest.mark.parametrize(
     ("codes", "told"),
     [

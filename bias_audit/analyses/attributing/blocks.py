@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.attributing.face_regions import OUTSIDE, Regions
-from bias_audit.analyses.attributing.summing import MapSums
-from bias_audit.analyses.attributing.sums import ALL, Groups, Means
+from bias_audit.analyses.attributing.summing import ALL, Groups, MapSums, Means
 from bias_audit.analyses.small_groups import REMAINDER, levels_shown, without_remainders
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from bias_audit.config.schema import SmallGroups
@@ -57,13 +56,9 @@ def shown_groups(
 
     Further groups are left out until none of fewer images than the minimum follows from all images
     and the groups of its attribute, nor one below `suppress_below` from those of all attributes:
-    an intersection may have few images here, because not all images are attributed.
-
-    Args:
-        faces: The audit's faces.
-        images: Those that are attributed, shape (n,).
-        attributes: Names of the attributes whose levels are groups.
-        policy: Its minimum decides, whatever else it says.
+    an intersection may have few images here, because not all images are attributed. Images are
+    those that are attributed, shape (n,), attributes those whose levels are groups; the minimum of
+    the policy decides, whatever else it says.
     """
     groups: list[Group] = [EVERYONE]
     names = [""]

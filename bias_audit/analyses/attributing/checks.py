@@ -26,13 +26,8 @@ def randomised(
     signals neither vanish nor explode. Modules are taken in the order in which they run, last
     first: the scores alone, the upper half of all, everything.
 
-    Args:
-        decision: From images to scores; it is not changed.
-        images: Any preprocessed image, to see which modules run.
-        seed: Of the permutations.
-
-    Yields:
-        Names of stages and the decision there.
+    Yields the name of each stage and the decision there; `images` are any preprocessed ones, to
+    see which modules run. The decision given is not changed.
     """
     broken = copy.deepcopy(decision)
     ran = map(broken.get_submodule, dict.fromkeys(modules_run(decision, images[:1])))
@@ -53,12 +48,7 @@ def randomised(
 def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
     """Spearman's correlation over the cells of two maps; 0 where one of them is flat.
 
-    Args:
-        one: Shape (n, side, side).
-        other: The same shape.
-
-    Returns:
-        Shape (n,).
+    From two maps of shape (n, side, side) each to (n,).
     """
     first, second = (_ranks(maps.flatten(1).double()) for maps in (one, other))
     spread = (first.square().sum(1) * second.square().sum(1)).sqrt()
@@ -77,12 +67,7 @@ def _ranks(values: Tensor) -> Tensor:
 def structural_similarity(one: Tensor, other: Tensor) -> Tensor:
     """SSIM of two maps, each scaled to [0, 1] (Wang et al. 2004), with a flat window of 7 cells.
 
-    Args:
-        one: Shape (n, side, side).
-        other: The same shape.
-
-    Returns:
-        Shape (n,).
+    From two maps of shape (n, side, side) each to (n,).
     """
     window = 7
 
@@ -121,17 +106,10 @@ def curve_areas(
     """Mean probability of the decision while cells are covered, and while they are shown.
 
     Deletion covers the cells with the mean colour, first the first of the order; insertion begins
-    with all covered and shows them (Petsiuk, Das & Saenko 2018, arXiv:1806.07421).
-
-    Args:
-        decision: From images to scores.
-        images: Preprocessed, shape (n, 3, height, width).
-        targets: The scores, shape (n,).
-        order: Of the cells of each image, shape (n, cells).
-        n_levels: Scores that belong together.
-
-    Returns:
-        Areas under both curves, in [0, 1], shape (n,) each.
+    with all covered and shows them (Petsiuk, Das & Saenko 2018, arXiv:1806.07421). Images are
+    preprocessed, (n, 3, height, width), targets are scores, (n,), `order` is that of the cells,
+    (n, cells); of `n_levels` scores that belong together the probability is taken. The areas are
+    in [0, 1], shape (n,) each.
     """
     n_cells = order.shape[1]
     rank = torch.empty_like(order)
@@ -167,17 +145,8 @@ def missed_changes(
     """How far attributions miss what covering a square does to the score (Yeh et al. 2019).
 
     captum's infidelity, with the attributions scaled to fit best. Over its value for no
-    attribution at all, 0 foretells every change and 1 none of them.
-
-    Args:
-        decision: From images to scores.
-        images: Preprocessed, shape (n, 3, height, width).
-        targets: The scores, shape (n,).
-        signed: Attributions, of the shape of the images.
-        seed: Of the squares.
-
-    Returns:
-        Shape (n,).
+    attribution at all, 0 foretells every change and 1 none of them. Images are preprocessed, (n,
+    3, height, width), attributions have their shape; targets, the scores, and the result (n,).
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -217,8 +186,7 @@ def largest_change(
 ) -> Tensor:
     """How much a little noise changes the attributions, relative to them (Yeh et al. 2019).
 
-    Returns:
-        The largest of a few draws, shape (n,).
+    The largest of a few draws, shape (n,).
     """
 
     def explain(inputs: tuple[Tensor, ...], *, target: Tensor) -> tuple[Tensor, ...]:

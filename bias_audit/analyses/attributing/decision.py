@@ -109,8 +109,7 @@ class ProbeMap:
     def outputs(self, levels: IntArray) -> IntArray:
         """Which score is that of a level for each image of the probe, by its own fold's probe.
 
-        Args:
-            levels: Index into the kept levels, per image of `scores`, shape (n,).
+        Levels are indices into the kept levels, per image of `scores`, shape (n,).
         """
         return self.scores.folds * self.n_levels + levels
 
@@ -201,11 +200,8 @@ def probe_decision(
 ) -> Decided | str:
     """The decision of a target's out-of-fold probe, or why there is none.
 
-    Args:
-        subject: The subject.
-        network: Its backbone.
-        module: That backbone, rewired.
-        spec: Name of the target, layer or "best", settings, and whose level is attributed.
+    `spec` is the target's name, a layer or "best", settings, and whose level is attributed;
+    `module` the backbone, rewired.
 
     Raises:
         AnalysisError: The target or layer is unknown.
@@ -270,14 +266,8 @@ def drawn_images(
 ) -> IntArray:
     """Some of the candidates, as evenly over the intersections as they are there.
 
-    Args:
-        faces: The audit's faces.
-        candidates: Numbers of images, shape (n,).
-        most: How many; None for all of them.
-        rng: Source of the draw.
-
-    Returns:
-        Numbers of images, ascending.
+    Candidates, and the result in ascending order, are numbers of images; all are taken where
+    `most` is None.
 
     Raises:
         AnalysisError: There is no candidate.

@@ -35,9 +35,8 @@ class Area(Strict):
     def _has_an_inside(self) -> Area:
         if self.left >= self.right or self.top >= self.bottom:
             raise ValueError(
-                "expected left < right and top < bottom, in shares of the image's sides, got "
-                f"left {self.left:g}, right {self.right:g}, top {self.top:g}, "
-                f"bottom {self.bottom:g}"
+                "expected left < right and top < bottom, in shares of the image's sides, got left "
+                f"{self.left:g}, right {self.right:g}, top {self.top:g}, bottom {self.bottom:g}"
             )
         return self
 

@@ -52,14 +52,8 @@ def _windows(settings: MethodSettings, images: Tensor) -> dict[str, Any]:
     }
 
 
-def _path(settings: MethodSettings, images: Tensor) -> dict[str, Any]:
-    together = max(_TOGETHER, len(images))
-    return {"baselines": 0, "n_steps": settings.steps, "internal_batch_size": together}
-
-
-def _one_gradient(_: MethodSettings) -> float:
-    """A forward and a backward pass."""
-    return 3.0
+_GRADIENT: Final = 3.0
+"""Passes of one gradient: a forward and a backward one."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ METHODS: Final = (
         "Simonyan, Vedaldi & Zisserman 2014, arXiv:1312.6034",
         "a gradient says what a small change would do, not what the pixel contributes, and is "
         "noisy between neighbouring pixels",
-        _one_gradient,
+        lambda _: _GRADIENT,
         Saliency,
         lambda *_: {"abs": False},
     ),
@@ -107,7 +101,7 @@ METHODS: Final = (
         "Shrikumar et al. 2016, arXiv:1605.01713",
         "pixels near the mean colour get nothing whatever they mean, and bright or dark ones "
         "more, so that the map repeats the image",
-        _one_gradient,
+        lambda _: _GRADIENT,
         InputXGradient,
     ),
     Method(
@@ -116,7 +110,7 @@ METHODS: Final = (
         "Springenberg et al. 2015, arXiv:1412.6806",
         "it largely repeats the edges of the image, whatever the upper layers have learned "
         "(Adebayo et al. 2018, arXiv:1810.03292)",
-        _one_gradient,
+        lambda _: _GRADIENT,
         GuidedBackprop,
     ),
     Method(
@@ -125,9 +119,13 @@ METHODS: Final = (
         "Sundararajan, Taly & Yan 2017, arXiv:1703.01365",
         "it depends on what stands for nothing, here the mean colour, and pixels of that colour "
         "get nothing",
-        lambda of: of.steps * _one_gradient(of),
+        lambda of: of.steps * _GRADIENT,
         IntegratedGradients,
-        _path,
+        lambda of, images: {
+            "baselines": 0,
+            "n_steps": of.steps,
+            "internal_batch_size": max(_TOGETHER, len(images)),
+        },
     ),
     Method(
         "deeplift",
@@ -135,7 +133,7 @@ METHODS: Final = (
         "Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685 (rescale rule)",
         "it depends on what stands for nothing, here the mean colour, and is defined for the "
         "activation functions that captum knows",
-        lambda of: 2 * _one_gradient(of),
+        lambda _: 2 * _GRADIENT,
         DeepLift,
         lambda *_: {"baselines": 0},
     ),
@@ -157,17 +155,10 @@ def attribute(
 ) -> Tensor:
     """Attribute one score of every image to its pixels.
 
-    Args:
-        method: How.
-        decision: From images to scores, made from a `rewired` backbone.
-        images: Preprocessed, shape (n, 3, height, width).
-        targets: Which of the scores, shape (n,).
-        settings: Of the method.
-
-    Returns:
-        Signed attributions, shape (n, 3, height, width), without a graph, contiguous (captum's
-        metrics view them flat). What stands for "nothing" is the mean colour of the
-        preprocessing, 0 in normalised pixels.
+    The decision is made from a `rewired` backbone; images are preprocessed, (n, 3, height, width),
+    targets say which of the scores, (n,). Attributions are signed, of the shape of the images,
+    without a graph and contiguous (captum's metrics view them flat). What stands for "nothing" is
+    the mean colour of the preprocessing, 0 in normalised pixels.
     """
     with warnings.catch_warnings():
         # Captum announces every hook that it sets; it removes them again.
@@ -210,12 +201,8 @@ class _Shared(nn.Module):
 def rewired(module: nn.Module, size: tuple[int, int]) -> nn.Module:
     """Copy a module so that each activation function is a module that runs once, not in place.
 
-    Args:
-        module: A backbone in evaluation mode; it is not changed.
-        size: Height and width of its input.
-
-    Returns:
-        A module with the same output for every input, without gradients of weights.
+    The module, in evaluation mode, is not changed; `size` is the height and width of its input.
+    The copy has the same output for every input, and no gradients of weights.
     """
     made = copy.deepcopy(module)
     for part in made.modules():
@@ -268,12 +255,8 @@ def why_not(
 ) -> str | None:
     """Why a method cannot be used on a decision; None where it can.
 
-    Args:
-        method: The method.
-        decision: From images to scores, made from a `rewired` backbone.
-        images: A few preprocessed images to try it on, shape (n, 3, height, width).
-        targets: Which of the scores, shape (n,).
-        settings: Of the method.
+    It is tried on a few preprocessed images, shape (n, 3, height, width), and scores, (n,), of a
+    decision made from a `rewired` backbone.
     """
     if method.name == "guided_backpropagation" and (said := _not_rectified(decision, images)):
         return said

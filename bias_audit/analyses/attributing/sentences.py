@@ -9,7 +9,7 @@ from bias_audit.analyses.attributing.blocks import Shares, ShownGroups, area_of
 from bias_audit.analyses.attributing.decision import Decided
 from bias_audit.analyses.attributing.face_regions import Regions
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
-from bias_audit.analyses.attributing.sums import ALL
+from bias_audit.analyses.attributing.summing import ALL
 from bias_audit.analyses.attributing.trust import RULE
 from bias_audit.analyses.wording import coverage, decided_at, listed, percent, percent_interval
 from bias_audit.results.finding import Finding
@@ -69,12 +69,8 @@ def limits_of_target(
 ) -> tuple[str, ...]:
     """What was not done, or not shown, of one decision.
 
-    Args:
-        decided: The decision.
-        shown: The groups, and why some are not shown.
-        blank: Images without any attribution, by the method's title.
-        absent: Titles of the methods that do not apply, and why.
-        n_images: Images that were attributed.
+    `blank` counts images without any attribution by the method's title; `absent` are the titles of
+    methods that do not apply, and why.
     """
     sentences = [f"{name} was not used for {decided.target}: {why}." for name, why in absent]
     if n_images < len(decided.candidates):
@@ -100,9 +96,7 @@ def limits_of_target(
 def findings_of(shares: Shares, *, alpha: float) -> Iterator[Finding]:
     """The region with most attribution for its size, a warning about the outside, and failures.
 
-    Args:
-        shares: Of one target.
-        alpha: Error rate of the claim about the region, and of that about the outside.
+    `alpha` is the error rate of the claim about the region, and of that about the outside.
     """
     if shares.trusted:
         overall = [
@@ -125,10 +119,7 @@ def findings_of(shares: Shares, *, alpha: float) -> Iterator[Finding]:
 def densest(shares: Shares, overall: Sequence[Measured | None], alpha: float) -> Iterator[Finding]:
     """The region with most attribution for its size.
 
-    Args:
-        shares: Of one target.
-        overall: Over all images, by region.
-        alpha: Error rate of the claim.
+    `overall` are the shares over all images, by region; `alpha` is the error rate of the claim.
     """
     found = [
         (value.value / area_of(region), value, region)

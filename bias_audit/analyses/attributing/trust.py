@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bias_audit.analyses.analysis import Network, Subject
-from bias_audit.analyses.attributing.checks import (
-    STAGES,
-    curve_areas,
-    largest_change,
-    missed_changes,
-    order_by,
-    random_order,
-    randomised,
-    rank_correlation,
-    structural_similarity,
-)
+from bias_audit.analyses.attributing import checks
 from bias_audit.analyses.attributing.decision import Decided
 from bias_audit.analyses.attributing.methods import attribute
-from bias_audit.analyses.attributing.summing import Question, densities, pooled
-from bias_audit.analyses.attributing.sums import Means, Totals
+from bias_audit.analyses.attributing.summing import Means, Question, Totals, densities, pooled
 from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
 from bias_audit.progress import Step
@@ -34,7 +22,6 @@ from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate
 
-Standing = Literal["passes", "fails", "undecided", "does not apply"]
 LIMIT: Final = 0.5
 """Rank correlation of a map with that of the same image after all training is lost."""
 
@@ -93,15 +80,6 @@ MEASURES: Final = (
 _N: Final = len(MEASURES)
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What the checks came to."""
-
-    block: Measures
-    standing: tuple[Standing, ...]
-    """Of every method of the question."""
-
-
 def checked(
     question: Question,
     images: IntArray,
@@ -114,14 +92,9 @@ def checked(
 ) -> Totals:
     """Check every method on some images.
 
-    Args:
-        question: What is attributed.
-        images: Numbers among the subject's, one of each cluster, shape (n,).
-        places: Their numbers among the images that are attributed, shape (n,).
-        network: Gives them.
-        n_levels: Scores of the decision that belong together.
-        seed: Of shuffled weights, covered squares and noise.
-        step: Advanced by every image.
+    Images are numbers among the subject's, one of each cluster, `places` their numbers among the
+    images that are attributed, both (n,). `n_levels` scores of the decision belong together; the
+    seed is that of shuffled weights, covered squares and noise.
     """
     n_pairs = len([*combinations(question.methods, 2)])
     totals = Totals.empty(1, _N * len(question.methods) + n_pairs)
@@ -145,31 +118,36 @@ def _values(
     maps = [pooled(densities(values)[0], side) for values in signed]
     # Likeness of every method's map with that after each loss of training, by stage and method.
     alike: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for stage, broken in randomised(decision, images, seed=seed):
+    for stage, broken in checks.randomised(decision, images, seed=seed):
         alike[stage] = []
         for method, before in zip(question.methods, maps, strict=True):
             broken_values = attribute(method, broken, images, targets, settings)
             after = pooled(densities(broken_values)[0], side)
-            likeness = rank_correlation(before, after), structural_similarity(before, after)
+            likeness = (
+                checks.rank_correlation(before, after),
+                checks.structural_similarity(before, after),
+            )
             alike[stage].append(likeness)
     generator = torch.Generator().manual_seed(seed)
-    order = random_order(len(images), generator).to(images.device)
-    by_chance = curve_areas(decision, images, targets, order, n_levels)
-    nothing = missed_changes(decision, images, targets, torch.zeros_like(images), seed=seed)
+    order = checks.random_order(len(images), generator).to(images.device)
+    by_chance = checks.curve_areas(decision, images, targets, order, n_levels)
+    nothing = checks.missed_changes(decision, images, targets, torch.zeros_like(images), seed=seed)
     columns = []
     for number, (method, values) in enumerate(zip(question.methods, signed, strict=True)):
-        found = curve_areas(decision, images, targets, order_by(values), n_levels)
-        missed = missed_changes(decision, images, targets, values, seed=seed)
+        found = checks.curve_areas(decision, images, targets, checks.order_by(values), n_levels)
+        missed = checks.missed_changes(decision, images, targets, values, seed=seed)
         noise = torch.Generator().manual_seed(seed + 1000 * (number + 1))
-        columns += [alike[stage][number][0] for stage in reversed(STAGES)]
+        columns += [alike[stage][number][0] for stage in reversed(checks.STAGES)]
         columns += [
-            alike[STAGES[-1]][number][1],
+            alike[checks.STAGES[-1]][number][1],
             by_chance[0] - found[0],
             found[1] - by_chance[1],
             torch.where(nothing > 0, missed / nothing.clamp(min=1e-30), 1.0),
-            largest_change(method, decision, images, targets, settings=settings, generator=noise),
+            checks.largest_change(
+                method, decision, images, targets, settings=settings, generator=noise
+            ),
         ]
-    columns += [rank_correlation(one, other) for one, other in combinations(maps, 2)]
+    columns += [checks.rank_correlation(one, other) for one, other in combinations(maps, 2)]
     return torch.stack([column.double().cpu() for column in columns], dim=1)
 
 
@@ -184,13 +162,8 @@ def trust_totals(
 ) -> Totals:
     """`checked` on some of the images, one of a cluster, kept in the subject's cache.
 
-    Args:
-        subject: The subject.
-        network: Its backbone.
-        decided: The decision.
-        question: What of it is attributed, how, and to what.
-        images: Numbers of those that are attributed, shape (n,).
-        n_checked: At most so many of them are checked.
+    Images are numbers of those that are attributed, shape (n,); at most `n_checked` of them are
+    checked.
     """
     rng = subject.rng("attribution trust", decided.target)
     _, first = np.unique(subject.faces.clusters[images], return_index=True)
@@ -220,16 +193,11 @@ def trust_block(
     layer: str,
     target: str,
     level: float,
-) -> Checked:
-    """The sums as a block.
+) -> Measures:
+    """The sums as a block: the methods that were checked, then those that do not apply.
 
-    Args:
-        totals: As `checked` gave them.
-        methods: Titles of those that were checked.
-        absent: Titles of those that do not apply, and why.
-        layer: Of the decision.
-        target: Of the decision.
-        level: Coverage of the intervals.
+    Methods are the titles of those that were checked, `absent` titles of those that do not apply,
+    and why.
     """
     means = Means(totals, unit="images")
 
@@ -249,18 +217,14 @@ def trust_block(
         influence = np.stack([found.influence for found in known])
         return tuple(map(tuple, (influence @ influence.T).tolist()))
 
-    rows, standings = [], []
+    rows = []
     for number, name in enumerate(methods):
         estimates = tuple(of(_N * number + place) for place in range(_N))
-        standings.append(_standing(estimates[0]))
-        rows.append(
-            Entry(
-                name=name,
-                standing=standings[-1],
-                values=estimates,
-                is_faint=standings[-1] != "passes",
-            )
-        )
+        alike, standing = estimates[0], "undecided"
+        if alike is not None and not alike.lower <= LIMIT <= alike.upper:
+            standing = PASSES if alike.upper < LIMIT else "fails"
+        is_faint = standing != PASSES
+        rows.append(Entry(name=name, standing=standing, values=estimates, is_faint=is_faint))
     rows += [
         Entry(
             name=name,
@@ -273,9 +237,7 @@ def trust_block(
     ]
     n_columns = _N * len(methods)
     pairs = list(enumerate(combinations(methods, 2), start=n_columns))
-    agreements = [(one, other, of(column)) for column, (one, other) in pairs]
-    n = round(float(totals.clusters[0]))
-    block = Measures(
+    return Measures(
         detail=False,
         title=f"Can the maps of the decision about {target} be relied on?",
         noun="method",
@@ -290,21 +252,21 @@ def trust_block(
         ),
         pairs=tuple(
             Pair(measure=AGREED, one=one, other=other, estimate=value)
-            for one, other, value in agreements
-            if value is not None
+            for column, (one, other) in pairs
+            if (value := of(column)) is not None
         ),
         pairs_are="agreement",
         caption=(
-            f"Checks of the maps at {layer} on {n} images drawn for them, with intervals. Hollow: "
-            "the method does not pass the sanity check. Dotted: the limit of the check, or what a "
-            "map without meaning gives. Arrows: the better direction."
+            f"Checks of the maps at {layer} on {totals.clusters[0]:.0f} images drawn for them, "
+            "with intervals. Hollow: the method does not pass the sanity check. Dotted: the limit "
+            "of the check, or what a map without meaning gives. Arrows: the better direction."
         ),
         notes=(RULE,),
         reading=(_READING,),
     )
-    return Checked(block, tuple(standings))
 
 
+PASSES: Final = "passes"
 DOES_NOT_APPLY: Final = "does not apply"
 AGREED: Final = "rank correlation of their maps"
 _READING: Final = (
@@ -318,9 +280,3 @@ RULE: Final = (
     f"the same decision without training lies below {LIMIT:g} with its whole interval, and fails "
     "where it lies above; otherwise it is undecided."
 )
-
-
-def _standing(found: Estimate | None) -> Standing:
-    if found is None or found.lower <= LIMIT <= found.upper:
-        return "undecided"
-    return "passes" if found.upper < LIMIT else "fails"

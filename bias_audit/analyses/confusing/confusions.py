@@ -26,13 +26,9 @@ def confusion_matrix(true: IntArray, predicted: IntArray, n_groups: int) -> IntA
 def most_frequent_pairs(matrix: IntArray, top: int) -> tuple[list[tuple[int, int]], int]:
     """The most frequent (true, predicted) pairs that differ.
 
-    Args:
-        matrix: Shape (n_groups, n_groups), true group by row.
-        top: How many pairs.
-
-    Returns:
-        The pairs, most frequent first, the more frequent share of their true group first among
-        equals; and how many pairs left out are as frequent as the last one shown.
+    Rows of the matrix, (n_groups, n_groups), are the true groups. Pairs come most frequent first,
+    the more frequent share of their true group first among equals; with them comes how many pairs
+    left out are as frequent as the last one shown.
     """
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
@@ -48,9 +44,8 @@ def most_frequent_pairs(matrix: IntArray, top: int) -> tuple[list[tuple[int, int
 def change_classes(groups: Sequence[Group]) -> tuple[tuple[tuple[str, ...], ...], IntArray]:
     """Number every ordered pair of groups by the set of attributes in which it differs.
 
-    Returns:
-        The sets that occur, the smaller first; and the index of each pair's set, shape
-        (n_groups, n_groups), -1 on the diagonal.
+    The sets that occur come the smaller first; the index of each pair's set has shape (n_groups,
+    n_groups), -1 on the diagonal.
     """
     names = [name for name, _ in groups[0].levels]
     sets = [
@@ -73,15 +68,9 @@ def expected_shares(matrix: IntArray, classes: IntArray, n_classes: int) -> Floa
     """Shares of confusions by class if a wrong prediction fell anywhere, as groups are predicted.
 
     A wrongly predicted image of group g falls on group h with probability q[h] / (1 - q[g]), q
-    being the share of all predictions that name a group.
-
-    Args:
-        matrix: Confusion matrix, shape (n_groups, n_groups).
-        classes: Class of each pair, -1 on the diagonal, same shape.
-        n_classes: Number of classes.
-
-    Returns:
-        Shape (n_classes,); sums to 1 where anything is confused, else all 0.
+    being the share of all predictions that name a group. The matrix and the classes of pairs, -1
+    on the diagonal, have shape (n_groups, n_groups), the shares (n_classes,); they sum to 1 where
+    anything is confused, else all are 0.
     """
     predicted = matrix.sum(axis=0) / max(1, matrix.sum())
     wrong = matrix.sum(axis=1) - np.diag(matrix)

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from bias_audit.activations.extract import resolve_device
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.probing.probes import not_finite
 from bias_audit.analyses.targets import Measurable, Target, finest_target, measurable
 from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
@@ -151,10 +152,7 @@ class _Features:
         mean = moments.mean[0].reshape(-1)
         scale = np.sqrt(moments.m2[0].reshape(-1) / len(images))
         if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-            raise AnalysisError(
-                f"layer {layer}: expected finite activations, got infinite or undefined ones; "
-                "check the weights, and that the images are preprocessed as the backbone expects"
-            )
+            raise not_finite(f"layer {layer}")
         scale[scale == 0] = 1
         device = resolve_device("auto")
         mean_t, scale_t = (

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.analysis import Member, Outcome
-from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY
+from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY, PASSES
 from bias_audit.analyses.wording import interval, listed
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Entry, Measure, Measures
@@ -33,11 +33,8 @@ def compared(members: Sequence[Member], *, alpha: float) -> Outcome:
     """Compare the members by every target whose attribution was checked on at least two.
 
     Attributions are distinguished by their place among the analyses, so that checks of one are
-    never compared with those of another.
-
-    Args:
-        members: With the results of their analyses.
-        alpha: Chance of any wrong comparison of any target.
+    never compared with those of another. `alpha` is the chance of any wrong comparison of any
+    target.
     """
     blocks: list[Measures] = []
     findings: list[Finding] = []
@@ -95,8 +92,8 @@ def _checks_by_target(
 
 
 _KIND: Final = "attribution"
-_OWN_SCALE: Final = frozenset({"sensitivity"})
-"""Measures whose noise is as large as a share of each backbone's own input scale."""
+_OWN_SCALE: Final = "sensitivity"
+"""A measure whose noise is a share of each backbone's own input scale, so that none is first."""
 _LIMITS: Final = (
     "Comparisons of checks hold the backbones, their probes and the shuffles of weights that were "
     "drawn fixed; the shuffles of one batch of images are the same.",
@@ -112,14 +109,9 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
     common = _common([trust for _, trust in rows])
     measures = (*rows[0][1].measures, AGREEMENT)
     values = [_means(trust, common) for _, trust in rows]
-    ranked = [measure.name for measure in measures if measure.name not in _OWN_SCALE]
+    n_ranked = sum(measure.name != _OWN_SCALE for measure in measures)
     columns = [
-        _ranks(
-            [row[place] for row in values],
-            measure,
-            alpha / len(ranked),
-            is_ranked=measure.name in ranked,
-        )
+        _ranks([row[place] for row in values], measure, alpha / n_ranked)
         for place, measure in enumerate(measures)
     ]
     return Measures(
@@ -132,7 +124,8 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
             Entry(
                 name=name,
                 layer=trust.layer,
-                standing=f"{_n_passing(trust)} of {len(_applied(trust))}",
+                standing=f"{sum(method.standing == PASSES for method in trust.entries)} of "
+                f"{len(_applied(trust))}",
                 values=values[number],
                 ranks=tuple(column[number] for column in columns),
             )
@@ -160,10 +153,6 @@ _READING: Final = (
     "without any learning. The checks of each backbone's maps stand side by side here; there is "
     "no total, since the checks ask different things."
 )
-
-
-def _n_passing(trust: Measures) -> int:
-    return sum(method.standing == "passes" for method in trust.entries)
 
 
 def _means(trust: Measures, common: Sequence[str]) -> tuple[Estimate | None, ...]:
@@ -215,10 +204,10 @@ def _applied(trust: Measures) -> tuple[str, ...]:
 
 
 def _ranks(
-    values: Sequence[Estimate | None], measure: Measure, alpha: float, *, is_ranked: bool
+    values: Sequence[Estimate | None], measure: Measure, alpha: float
 ) -> tuple[Rank | None, ...]:
     known = [value for value in values if value is not None]
-    if not is_ranked or len(known) < len(values):
+    if measure.name == _OWN_SCALE or len(known) < len(values):
         return (None,) * len(values)
     found = standings(known, alpha=alpha)
     if measure.better == "higher":
@@ -247,9 +236,8 @@ def _findings(block: Measures, target: str, n_methods: int) -> Iterator[Finding]
         yield Finding(
             text=(
                 f"Maps of the decision about {target}, {measure.name} ({measure.better} is "
-                f"better), mean over {n_methods} methods: {name} with {interval(best)} "
-                "is ahead of "
-                f"{listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
+                f"better), mean over {n_methods} methods: {name} with {interval(best)} is ahead "
+                f"of {listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
             ),
             weight=weight_of(min(surenesses), is_decided=True) if surenesses else 0.0,
         )

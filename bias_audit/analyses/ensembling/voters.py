@@ -55,11 +55,7 @@ class Majority:
 def soft_vote(probabilities: ScoreArray) -> IntArray:
     """The level with the highest mean probability; the first of equals.
 
-    Args:
-        probabilities: Of every member, shape (n_members, n_images, n_levels).
-
-    Returns:
-        Shape (n_images,).
+    From the probabilities of every member, (n_members, n_images, n_levels), to (n_images,).
     """
     return np.asarray(probabilities.mean(axis=0).argmax(axis=1), dtype=np.int64)
 
@@ -67,10 +63,8 @@ def soft_vote(probabilities: ScoreArray) -> IntArray:
 def majority_vote(probabilities: ScoreArray) -> Majority:
     """The level that most members hold most probable.
 
-    Of levels with as many votes the one with the highest mean probability is taken.
-
-    Args:
-        probabilities: Of every member, shape (n_members, n_images, n_levels).
+    Of levels with as many votes the one with the highest mean probability is taken. Probabilities
+    are those of every member, (n_members, n_images, n_levels).
     """
     own = probabilities.argmax(axis=2)
     votes = (own[:, :, None] == np.arange(probabilities.shape[2])).sum(axis=0)
@@ -102,8 +96,7 @@ def ballots(
 ) -> tuple[Ballot, ...] | str:
     """The probe of every member at the layer that tells the target's levels apart best.
 
-    Returns:
-        One per member; or why there are none.
+    One per member; or why there are none.
 
     Raises:
         AnalysisError: Members did not see the same images.
@@ -212,9 +205,7 @@ class Voters:
     def micro(self, voter: int, chosen: BoolArray) -> Rated:
         """Share of some images that are right.
 
-        Args:
-            voter: Place among the voters.
-            chosen: Which images, at least one, shape (n_images,).
+        At least one image is chosen, shape (n_images,).
         """
         right = self.predicted[voter][chosen] == self.codes[chosen]
         return self._rated(voter, average(right, self._clusters(chosen)), chosen)
@@ -222,10 +213,7 @@ class Voters:
     def macro(self, voter: int, levels: Sequence[int], chosen: BoolArray) -> Rated | None:
         """F1 averaged over some levels; None where none of them has an image.
 
-        Args:
-            voter: Place among the voters.
-            levels: Places among those kept.
-            chosen: Which images, shape (n_images,).
+        Levels are places among those kept, the images chosen have shape (n_images,).
         """
         predicted, codes = self.predicted[voter][chosen], self.codes[chosen]
         clusters = self._clusters(chosen)
@@ -287,16 +275,11 @@ def asked_groups(
 ) -> tuple[tuple[Asked, ...], tuple[GroupLedger, ...]]:
     """Every level of some attributes, small ones without values.
 
-    So many are left out that none follows from all images and the other levels. Macro F1 within
-    a group needs as many images of every level voted on. Within a level of the target itself it
+    So many are left out that none follows from all images and the other levels. Macro F1 within a
+    group needs as many images of every level voted on. Within a level of the target itself it
     would rest on that level alone; there it is the F1 of that level against all others, over all
-    images (of an intersection: the mean over its cells).
-
-    Args:
-        voters: Of one target.
-        faces: The audit's faces.
-        names: Of the attributes.
-        policy: Its minimum decides, whatever else it says.
+    images (of an intersection: the mean over its cells). The minimum of the policy decides,
+    whatever else it says.
     """
     title = f"Small groups: votes on {voters.target.described} by"
     clusters, left_out = faces.clusters[voters.images], voters.ballots[0].scores.part.reasons
@@ -312,6 +295,7 @@ def asked_groups(
 def _levels(
     voters: Voters, shown: Levels, left_out: dict[int, str], clusters: IntArray, minimum: int
 ) -> Iterator[Asked]:
+    """Small levels without values; macro F1 only where every level voted on has enough images."""
     voter_places, everything = range(len(voters.names)), np.ones(len(shown.codes), dtype=np.bool_)
     kept = [voters.target.groups[index] for index in voters.levels.tolist()]
     for level, (group, n) in enumerate(zip(shown.groups, shown.counts.tolist(), strict=True)):
@@ -323,21 +307,15 @@ def _levels(
         chosen = shown.codes == level
         # The target's levels that the group consists of; none where it is of another attribute.
         own = [i for i, each in enumerate(kept) if set(group.levels) <= set(each.levels)]
-        if own:
-            few, macros = None, [voters.macro(voter, own, everything) for voter in voter_places]
-        elif few := _too_few(voters, chosen, clusters, minimum):
-            macros = [None for _ in voter_places]
-        else:
-            macros = [voters.macro(voter, range(len(kept)), chosen) for voter in voter_places]
+        few, levels = None, (own, everything) if own else (range(len(kept)), chosen)
+        if not own:
+            counts = independent_images(voters.codes[chosen], clusters[chosen], len(kept))
+            place = int(counts.argmin())
+            if counts[place] < minimum:
+                few = (
+                    f"{counts[place]} independent images of {kept[place].label} here, fewer than "
+                )
+                few += f"{minimum}"
+        macros = (None if few else voters.macro(voter, *levels) for voter in voter_places)
         found = tuple((voters.micro(i, chosen), macro) for i, macro in enumerate(macros))
         yield Asked(group, n, found, (None, few))
-
-
-def _too_few(voters: Voters, chosen: BoolArray, clusters: IntArray, minimum: int) -> str | None:
-    """Why macro F1 is not given in a group: a level has too few images there."""
-    counts = independent_images(voters.codes[chosen], clusters[chosen], len(voters.levels))
-    place = int(counts.argmin())
-    if counts[place] >= minimum:
-        return None
-    label = voters.target.groups[voters.levels[place]].label
-    return f"{int(counts[place])} independent images of {label} here, fewer than {minimum}"

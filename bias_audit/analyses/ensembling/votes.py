@@ -26,7 +26,7 @@ from bias_audit.groups import EVERYONE, Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
-from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -96,15 +96,7 @@ def vote_differences(
 
     Two families, each adjusted by itself as the plan says: all images, and groups. Intervals add
     half an image to either side as Agresti & Min 2005 (Statistics in Medicine 24:729-740) do for
-    paired shares.
-
-    Args:
-        voters: Of one target.
-        overall: Of all images, by voter and measure.
-        asked: The groups.
-        plan: Of tests.
-        rng: Source of the draws.
-        level: Coverage of the intervals.
+    paired shares. `overall` is of all images, by voter and measure.
     """
     families = (
         list(_pairs(voters, None, overall, voters.votes)),
@@ -361,12 +353,10 @@ def _extremes(
             name, label = each.group.levels[0]
             by_attribute.setdefault(name, []).append((label, estimate(found.shown, level=level)))
     for name, rows in by_attribute.items():
-        estimates = [value for _, value in rows]
-        values = [value.value for value in estimates]
-        lowest, highest = values.index(min(values)), values.index(max(values))
-        if lowest == highest or highest in standings(estimates, alpha=alpha)[lowest].alike:
+        ends = clear_extremes([value for _, value in rows], alpha=alpha)
+        if ends is None:
             continue
-        (least, low), (most, high) = rows[lowest], rows[highest]
+        (least, low), (most, high) = (rows[end] for end in ends)
         yield Finding(
             text=(
                 f"Among the levels of annotated {name}, the soft vote on "

@@ -98,14 +98,8 @@ def erase(
 ) -> ErasedTarget:
     """Erase one measurable target from the inputs of the head; kept in the subject's cache.
 
-    Args:
-        subject: Whose images.
-        head: Whose inputs.
-        target: What is erased.
-        part: Its levels and images that can be measured.
-        split: Folds of these images.
-        settings: How it is erased and looked for.
-        step: Advanced by one a fold.
+    The part has the levels and images that can be measured, the split their folds; the step is
+    advanced by one a fold.
     """
     clusters = subject.faces.clusters[part.images]
     kept = subject.cached(
@@ -222,7 +216,7 @@ class _Probe:
 
     def predicted(self, values: Inputs, before: Inputs, held: BoolArray) -> FloatArray:
         """Probabilities of the held-out images by a probe fitted to all others."""
-        axes = principal_axes(values, deviation=_deviation(before))
+        axes = principal_axes(values, deviation=before.std(axis=0))
         labels = torch.from_numpy(np.where(held, -1, self.codes))[None]
         penalty = torch.tensor([1 / self.regularisation])
         fits = fit(axes, Problems(labels, self.n_levels, penalty), tolerance=TOLERANCE)
@@ -235,7 +229,7 @@ class _Probe:
     ) -> FloatArray:
         """Probabilities of images, each by a probe fitted to the others' folds."""
         (found,) = cross_fit(
-            principal_axes(values, deviation=_deviation(before)),
+            principal_axes(values, deviation=before.std(axis=0)),
             codes[None],
             folds,
             n_classes=self.n_levels,
@@ -243,10 +237,6 @@ class _Probe:
         )
         self.not_converged += found.not_converged
         return found.probabilities.astype(np.float64)
-
-
-def _deviation(before: Inputs) -> FloatArray:
-    return np.asarray(before.std(axis=0), dtype=np.float64)
 
 
 def logits_of(head: Head, inputs: Inputs) -> FloatArray:
@@ -286,11 +276,8 @@ class Sampling:
     ) -> Sampling:
         """Of some images.
 
-        Args:
-            clusters: Of all of the subject's images.
-            images: Those asked, as numbers among all.
-            n_folds: Of the cross-fitting; None where the images were in no fold.
-            level: Coverage of intervals.
+        Clusters are of all of the subject's images, `images` are numbers among these; `n_folds` is
+        None where the images were in no fold of a cross-fitting.
         """
         numbers, renumbered = np.unique(clusters, return_inverse=True)
         units = Units(renumbered.astype(np.int64), len(numbers), n_seeds=1)
@@ -322,10 +309,7 @@ def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Samplin
 
     Labels that mean nothing would be one more shuffle: the interval of the excess also holds how
     much single shuffles differ, by Student's t with a variance of (1 + 1 / shuffles) times theirs.
-
-    Args:
-        agreement: Per image, in [0, 1], shape (1 + shuffles, n).
-        sampling: Of the images.
+    Agreement is per image, in [0, 1], shape (1 + shuffles, n).
     """
     n_shuffles, level = len(agreement) - 1, sampling.level
     spread = float(agreement[1:].mean(axis=1).std(ddof=1))
@@ -362,10 +346,7 @@ class Measures:
 def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Measures:
     """Measure one erased target, on its images and, where there are some, the reference images.
 
-    Args:
-        erased: The target.
-        clusters: Of all of the subject's images.
-        level: Coverage of intervals.
+    Clusters are of all of the subject's images, shape (n_images,).
     """
     part, folds = erased.part, erased.folds
     sampling = Sampling.of(clusters, part.images, int(folds.max()) + 1, level)

@@ -84,11 +84,8 @@ class Eraser:
         """What erasing takes from the outputs of a linear layer, shape (n, n_classes).
 
         Few directions are erased, so this is much less work than erasing from the inputs and
-        applying the layer.
-
-        Args:
-            inputs: Shape (n, n_units).
-            weight: Of the layer, shape (n_classes, n_units).
+        applying the layer. Inputs have shape (n, n_units), the weight of the layer (n_classes,
+        n_units).
         """
         parts = (self.eraser.proj_left, self.eraser.proj_right, self.eraser.bias)
         left, right, mean = (np.asarray(part.cpu(), dtype=np.float64) for part in parts)
@@ -99,12 +96,9 @@ class Eraser:
 def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
     """Centre activations and take the roots of their covariance.
 
-    Args:
-        inputs: Shape (n_images, n_units), finite, at least two images.
-
-    Returns:
-        With the covariance shrunk towards a multiple of the identity (Bodnar et al. 2014,
-        arXiv:1308.2608) where there are fewer than `SHRINK_BELOW` images per unit.
+    Inputs, (n_images, n_units), are finite, at least two images. The covariance is shrunk towards
+    a multiple of the identity (Bodnar et al. 2014, arXiv:1308.2608) where there are fewer than
+    `SHRINK_BELOW` images per unit.
     """
     values = _doubles(inputs)
     n, n_units = values.shape
@@ -132,11 +126,8 @@ def fitted(
 ) -> list[Eraser]:
     """The LEACE erasers of some labellings of the whitened images.
 
-    Args:
-        whitening: Of the activations.
-        inputs: The activations, shape (n_images, n_units).
-        labellings: Level per image, shape (n_images,) each.
-        n_levels: Number of levels.
+    Inputs are the activations, (n_images, n_units), labellings the level per image, (n_images,)
+    each.
     """
     centred = _doubles(inputs) - whitening.mean
     labels = _doubles(np.concatenate([np.eye(n_levels)[codes] for codes in labellings], axis=1))
@@ -164,10 +155,7 @@ Inputs = npt.NDArray[np.floating[Any]]
 class Split:
     """Images dealt into folds; targets that share it share its whitenings, which cost most.
 
-    Args:
-        head: What the inputs belong to.
-        images: Numbers of the images, shape (n,).
-        folds: Fold of each image, shape (n,).
+    Images, as numbers of the subject's, and the fold of each have shape (n,).
 
     Raises:
         AnalysisError: What the head receives is not finite.

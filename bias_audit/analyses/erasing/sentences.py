@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from bias_audit.analyses.analysis import Head
 from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
-from bias_audit.analyses.targets import Measurable, Target
+from bias_audit.analyses.targets import Measurable, Target, unmeasured
 from bias_audit.analyses.wording import (
     SCORE_INTERVALS,
     coverage,
     decided_at,
     interval,
-    listed,
     percent,
     percent_interval,
 )
@@ -24,7 +22,7 @@ from bias_audit.arrays import IntArray
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
-from bias_audit.statistics.estimate import at_level, interval_at
+from bias_audit.statistics.estimate import at_level, interval_at, reflected
 from bias_audit.statistics.inference import share_estimate, widening
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -107,8 +105,7 @@ def _point(quantity: str, measure: Measures, layer: str) -> CurvePoint | None:
         found = measure.agreed.get(quantity)
         if found is None:
             return None
-        excess = found.excess
-        lift = replace(excess, value=-excess.value, lower=-excess.upper, upper=-excess.lower)
+        lift = reflected(found.excess, 0)
         estimate, name, control = found.annotated, "shuffled labels", found.shuffled
     else:
         before = measure.values.get(quantity)
@@ -153,10 +150,7 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
 def findings_of(measures: Sequence[Measures], layer: str, *, alpha: float) -> Iterator[Finding]:
     """Two sentences a target, and one on the reference images where there are some.
 
-    Args:
-        measures: Of every target.
-        layer: Whose input was erased.
-        alpha: Error rate of every claim.
+    Each claim has the error rate `alpha`.
     """
     for measure in measures:
         yield _encoded(measure, layer, alpha)
@@ -194,10 +188,7 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
 def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: float) -> Finding:
     """How many decisions erasure changes, beside erasure of shuffled labels."""
     found = measure.agreed[evidence]
-    changed, shuffled = (
-        replace(kept, value=1 - kept.value, lower=1 - kept.upper, upper=1 - kept.lower)
-        for kept in (found.annotated, found.shuffled)
-    )
+    changed, shuffled = (reflected(kept, 1) for kept in (found.annotated, found.shuffled))
     name, excess = measure.erased.target.described, found.excess
     deciding = at_level(excess, 1 - alpha)
     verdict = "not distinguishable, a difference of"
@@ -209,9 +200,8 @@ def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: floa
         f"{percent_interval(changed)} ({coverage(changed.level)}, n = {changed.n}) of images when "
         f"{name} was erased, for {percent_interval(shuffled)} when shuffled labels were: "
         f"{verdict} {percent_interval(excess)} of images{decided_at(alpha, excess.level)}. "
-        "Erasing it removed "
-        f"{percent(float(variance[0]))} of the variance of the inputs, erasing shuffled labels "
-        f"{percent(float(variance[1:].mean()))}."
+        f"Erasing it removed {percent(float(variance[0]))} of the variance of the inputs, erasing "
+        f"shuffled labels {percent(float(variance[1:].mean()))}."
     )
     return Finding(
         text=text,
@@ -260,9 +250,8 @@ _LIMITS = (
     "not change does not say that another head would not use the attribute.",
     "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
     "be it the attribute itself, lighting, clothing or background.",
-    "The directions that shuffled labels remove are as many, but mostly carry less "
-    "variance than those of an attribute, so part of an excess may be due to their size "
-    "alone.",
+    "The directions that shuffled labels remove are as many, but mostly carry less variance than "
+    "those of an attribute, so part of an excess may be due to their size alone.",
     "The groups' own intervals hold the fitted erasers fixed.",
 )
 
@@ -272,15 +261,8 @@ def limits_of(
 ) -> tuple[str, ...]:
     """What the numbers do not say."""
     sentences = list(_LIMITS) if measures else []
-    for target, part in parts:
-        if part.not_measured is not None:
-            sentences.append(f"Not measured: {target.described} ({part.not_measured}).")
-        elif part.reasons:
-            out = [f"{target.groups[i].label} ({why})" for i, why in part.reasons.items()]
-            sentences.append(
-                f"{len(out)} of {len(target.groups)} levels of {target.described} were left out "
-                f"of its erasure: {listed(out)}."
-            )
+    for each in parts:
+        sentences += unmeasured(*each, "its erasure")
     failed = sum(measure.erased.not_converged for measure in measures)
     if failed:
         sentences.append(f"{failed} probe fits stopped before they converged.")

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.families import draws_of, family_row
-from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests, GroupValue
+from bias_audit.analyses.families import GroupTests, Parents, draws_of, tested_families
+from bias_audit.analyses.intersecting.group_aucs import GroupMeasures, GroupValue
 from bias_audit.analyses.wording import listed
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.shapes.test_families import HypothesisFamilies
@@ -24,14 +24,7 @@ from bias_audit.statistics.inference import (
     quantile_of,
 )
 from bias_audit.statistics.label_noise import GroupContrast
-from bias_audit.statistics.multiplicity import (
-    Family,
-    Resampled,
-    gatekeep,
-    is_rejected,
-    max_t,
-    resampling_p,
-)
+from bias_audit.statistics.multiplicity import Resampled, is_rejected, max_t, resampling_p
 
 
 @dataclass(frozen=True)
@@ -55,14 +48,10 @@ def tested(
 ) -> Tested:
     """Test a global hypothesis, then families from coarse to fine.
 
-    Args:
-        subject: The subject, with its plan.
-        question: What is tested, for a title.
-        anything: Measures of the global hypothesis that none of them exceeds chance; it has one
-            p-value, by max-T.
-        families: The families after it, in order: the tables whose groups are adjusted together.
-        null: Value without an effect.
-        side: "above" tests whether values exceed `null`, "apart" whether they differ from it.
+    `anything` are the measures of the global hypothesis that none of them exceeds chance; it has
+    one p-value, by max-T. Families come after it in order, each the tables whose groups are
+    adjusted together. "above" tests whether values exceed `null`, "apart" whether they differ from
+    it.
     """
     plan = subject.multiplicity
     tests = [[v.tested for each in members for v in each.values] for members in families.values()]
@@ -71,32 +60,20 @@ def tested(
     resampled = _resampled([anything, *tests], n_draws, rng, null=null, side=side)
     joint = resampled[0].adjusted("max_t", plan.alpha)
     p_global = min((p for p in joint if p is not None), default=None)
-    hypotheses = [Family("global", (p_global,))]
-    before: Sequence[GroupMeasures] | None = None
-    for (name, members), found in zip(families.items(), resampled[1:], strict=True):
-        verdicts = found.adjusted(plan.verdicts, plan.alpha)
-        parents = None if before is None else parents_of(members, before)
-        hypotheses.append(Family(name, verdicts, parents))
-        before = members
-    gated = gatekeep(hypotheses, alpha=plan.alpha, gates=plan.gatekeeping)
-    rows = [
-        family_row(gated[0], method="max_t", alpha=plan.alpha, draws=n_draws, p_values=(p_global,))
-    ]
-    measured = []
-    for members, found, family in zip(families.values(), resampled[1:], gated[1:], strict=True):
-        p_values, discovery = found.p_values, found.adjusted(plan.discovery, plan.alpha)
-        rows.append(
-            family_row(
-                family, method=plan.verdicts, alpha=plan.alpha, draws=n_draws, p_values=p_values
-            )
-        )
-        start = 0
-        for measures in members:
-            own = slice(start, start + len(measures.values))
-            start = own.stop
-            of_groups = (p_values[own], discovery[own], family.adjusted[own], family.rejected[own])
-            measured.append((measures, GroupTests(*of_groups, family.reason, family.is_open)))
-    block = HypothesisFamilies(detail=False, title=question, families=tuple(rows))
+    members = list(families.values())
+    parents = [None, *(parents_of(own, before) for before, own in itertools.pairwise(members))]
+    rows, by_family = tested_families(
+        plan,
+        p_global,
+        dict(zip(families, zip(resampled[1:], parents, strict=True), strict=True)),
+        n_draws,
+    )
+    measured: list[tuple[GroupMeasures, GroupTests]] = []
+    for tables, found in zip(members, by_family, strict=True):
+        ends = np.cumsum([0, *(len(each.values) for each in tables)]).tolist()
+        parts = (found.part(slice(*own)) for own in itertools.pairwise(ends))
+        measured += zip(tables, parts, strict=True)
+    block = HypothesisFamilies(detail=False, title=question, families=rows)
     return Tested(tuple(measured), block, p_global)
 
 
@@ -125,9 +102,7 @@ def _resampled(
     ]
 
 
-def parents_of(
-    members: Sequence[GroupMeasures], before: Sequence[GroupMeasures]
-) -> tuple[tuple[int, ...], ...]:
+def parents_of(members: Sequence[GroupMeasures], before: Sequence[GroupMeasures]) -> Parents:
     """For each group, the groups of the family before it that contain it.
 
     A group contains another if its levels are a subset of the other's. Of attributes within groups
@@ -203,12 +178,8 @@ def model_of(names: Sequence[str]) -> str:
 def residual_map(codes: IntArray, weights: FloatArray) -> FloatArray:
     """The matrix that takes values to their residuals from main effects.
 
-    Args:
-        codes: Level of each group, shape (n_groups, n_attributes).
-        weights: Of the groups in the least squares, positive, shape (n_groups,).
-
-    Returns:
-        Shape (n_groups, n_groups); its rows sum to 0.
+    From the level of each group, (n_groups, n_attributes), and positive weights in the least
+    squares, (n_groups,), to (n_groups, n_groups); its rows sum to 0.
     """
     columns = [np.ones((len(codes), 1))]
     columns += [
@@ -260,13 +231,9 @@ def extremes(
     it: the set of these holds the true highest in a share 1 - alpha of cases (Mogstad, Romano,
     Shaikh & Wilhelm 2024, Review of Economic Studies 91:476-518).
 
-    Args:
-        values: Of one subject, at least two.
-        n_draws: Joint draws.
-        alpha: Chance of a wrong statement, for each of the three.
-        rng: Source of the draws.
-        without_errors: What each value may be if its labels have errors, one of two ends; then
-            only what no such errors explain counts as beyond chance. None: labels have none.
+    There are at least two values, of one subject; `alpha` is the chance of a wrong statement, for
+    each of the three. `without_errors` is what each value may be if its labels have errors, one of
+    two ends; then only what no such errors explain counts as beyond chance.
     """
     clear = values if without_errors is None else without_errors
     size = np.array([value.value for value in values])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.families import draws_of
+from bias_audit.analyses.families import GroupTests, draws_of
+from bias_audit.analyses.intersecting.group_aucs import GroupMeasures
 from bias_audit.analyses.intersecting.group_tests import Tested, extremes, model_of
-from bias_audit.analyses.intersecting.measures import GroupMeasures, GroupTests
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, interval, listed
 from bias_audit.results.finding import Finding
@@ -90,11 +90,8 @@ LIMITS = (
 def explaining(contrast: GroupContrast, own: str, others: str, quantile: float) -> str:
     """The sentence about one difference.
 
-    Args:
-        contrast: The difference, not 0.
-        own: Its own groups, such as "in Black".
-        others: What they are compared with, such as "elsewhere".
-        quantile: Half the width of its interval in standard errors.
+    The difference is not 0; its own groups and what they are compared with are such as "in Black"
+    and "elsewhere". The quantile is half the width of its interval in standard errors.
     """
     found = contrast.explaining(quantile)
     wrong, right = (own, others) if found.is_own else (others, own)
@@ -295,7 +292,7 @@ def bounds_sentences(*parts: Tested) -> tuple[str, ...]:
         mean, gap = worst_case(values, "mean"), worst_case(values, "gap")
         sentences.append(
             f"{measures.title}: {missing} of {len(values)} groups have no value; whatever theirs "
-            f"are, the mean AUC over groups lies between {mean.lower:.2f} and {mean.upper:.2f} "
-            f"and the largest minus the smallest between {gap.lower:.2f} and {gap.upper:.2f}."
+            f"are, the mean AUC over groups lies between {mean[0]:.2f} and {mean[1]:.2f} "
+            f"and the largest minus the smallest between {gap[0]:.2f} and {gap[1]:.2f}."
         )
     return tuple(sentences)

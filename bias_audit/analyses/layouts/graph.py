@@ -49,17 +49,11 @@ def joined_edges(distances: npt.NDArray[np.float32], percentile: float) -> Edges
     edges = (distances <= np.percentile(pairs, percentile)).astype(np.uint8)
     np.fill_diagonal(edges, 0)
     n_components, component = connected_components(edges, directed=False)
-    if n_components > 1:
-        _join(edges, distances, component, n_components)
-    return edges
-
-
-def _join(
-    edges: Edges, distances: npt.NDArray[np.float32], component: npt.NDArray[np.int32], n: int
-) -> None:
-    """Add the edges of the minimum spanning tree of the components, by their nearest pairs."""
+    if n_components == 1:
+        return edges
+    # The edges of the minimum spanning tree of the components, by their nearest pairs.
     order = np.argsort(component, kind="stable")
-    starts = np.searchsorted(component[order], np.arange(n))
+    starts = np.searchsorted(component[order], np.arange(n_components))
     gaps = np.minimum.reduceat(distances[order], starts, axis=0)
     gaps = np.minimum.reduceat(gaps[:, order], starts, axis=1)
     # A distance of 0 would read as no edge; it cannot arise between components.
@@ -69,6 +63,7 @@ def _join(
         between = distances[np.ix_(mine, theirs)]
         i, j = np.unravel_index(between.argmin(), between.shape)
         edges[mine[i], theirs[j]] = edges[theirs[j], mine[i]] = 1
+    return edges
 
 
 def spring_layout(edges: Edges, start: FloatArray, iterations: int) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 from scipy.special import digamma
 
-from bias_audit.analyses.families import family_row
+from bias_audit.analyses.families import GroupTests, Parents, tested_families
 from bias_audit.analyses.mapping.labellings import exchange, permuted
 from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
@@ -22,7 +22,7 @@ from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Group
 from bias_audit.shapes.test_families import HypothesisFamily
 from bias_audit.statistics.bootstrap import cluster_weights
-from bias_audit.statistics.multiplicity import Family, Method, Resampled, gatekeep, resampling_p
+from bias_audit.statistics.multiplicity import Resampled, resampling_p
 
 SMALLEST_SIDE, LARGEST_SIDE = 2, 32
 _CONSTANT = 1e-6
@@ -171,10 +171,8 @@ def relative_entropy(hits: FloatArray, everything: FloatArray, logs: FloatArray)
     (arXiv:physics/0307138), because shares of few images look concentrated; the value can fall
     below 0 by chance.
 
-    Args:
-        hits: Whole numbers for each group, shape (n_groups, n_cells).
-        everything: Of all images, shape (n_cells,), at least the hits of each group.
-        logs: See `log_counts`; one for each number of hits.
+    Hits are whole numbers, (n_groups, n_cells), those of all images, (n_cells,), at least as many;
+    `logs` are those of `log_counts`, one for each number of hits.
     """
     size, total = hits.sum(axis=1), float(everything.sum())
     n = np.where(size > 0, size, 1)
@@ -234,79 +232,34 @@ def _measured(hits: Hits, table: FloatArray, logs: FloatArray) -> tuple[FloatArr
     return relative_entropy(groups, everything, logs), information
 
 
-@dataclass(frozen=True)
-class TestedGroup:
-    """What was found of one group; None where it was not tested."""
-
-    p_value: float | None
-    discovery: float | None
-    """Adjusted to point at something."""
-    verdict: float | None
-    """Adjusted to decide something; None also where a gate stayed closed."""
-    is_rejected: bool
-
-
-@dataclass(frozen=True)
-class TestedFamilies:
-    """All groups after their tests."""
-
-    by_place: dict[int, TestedGroup]
-    """By place among the groups of the `Concentration`."""
-    rows: tuple[HypothesisFamily, ...]
-    p_global: float
-
-
 def tested(
     found: Concentration,
     is_measured: Sequence[bool],
     groups: Sequence[Group],
     families: Mapping[str, Sequence[int]],
     plan: Multiplicity,
-) -> TestedFamilies:
+) -> tuple[float, tuple[HypothesisFamily, ...], tuple[GroupTests, ...]]:
     """Test that the map tells anything of the intersections, then the groups by family.
 
-    `families` are the places of their groups, from coarse to fine.
+    `families` are the places of their groups, from coarse to fine. The p-value is that of the
+    global hypothesis.
     """
     p_global = resampling_p(found.information, found.permuted_information)
-    steps = [Family("global", (p_global,))]
-    resampled = {name: _resampled(found, is_measured, own) for name, own in families.items()}
+    steps: dict[str, tuple[Resampled, Parents | None]] = {}
     before: list[set[tuple[str, str]]] | None = None
-    for name, one in resampled.items():
-        levels = [set(groups[place].levels) for place in families[name]]
-        # The groups of the family before that contain each group.
+    for name, places in families.items():
+        # Relative entropies, standardised by their draws.
+        draws = found.permuted[:, list(places)]
+        centre, spread = draws.mean(axis=0), draws.std(axis=0)
+        spread = np.where(spread > 0, spread, 1)
+        observed = ((found.bits[list(places)] - centre) / spread).tolist()
+        known = (t if is_measured[i] else None for t, i in zip(observed, places, strict=True))
+        levels = [set(groups[place].levels) for place in places]
         parents = None
         if before is not None:
             parents = tuple(
                 tuple(i for i, wider in enumerate(before) if wider <= own) for own in levels
             )
-        steps.append(Family(name, one.adjusted(plan.verdicts, plan.alpha), parents))
+        steps[name] = Resampled(tuple(known), (draws - centre) / spread), parents
         before = levels
-    gated = gatekeep(steps, alpha=plan.alpha, gates=plan.gatekeeping)
-    p_values = [(p_global,), *(one.p_values for one in resampled.values())]
-    methods: list[Method] = ["max_t", *[plan.verdicts] * len(resampled)]
-    rows = tuple(
-        family_row(step, method=method, alpha=plan.alpha, draws=len(found.permuted), p_values=own)
-        for step, method, own in zip(gated, methods, p_values, strict=True)
-    )
-    by_place = {}
-    for (name, one), step in zip(resampled.items(), gated[1:], strict=True):
-        discovery = one.adjusted(plan.discovery, plan.alpha)
-        for i, place in enumerate(families[name]):
-            by_place[place] = TestedGroup(
-                one.p_values[i], discovery[i], step.adjusted[i], bool(step.rejected[i])
-            )
-    return TestedFamilies(by_place, rows, p_global)
-
-
-def _resampled(
-    found: Concentration, is_measured: Sequence[bool], places: Sequence[int]
-) -> Resampled:
-    """Relative entropies of a family, standardised by their draws."""
-    draws = found.permuted[:, list(places)]
-    centre, spread = draws.mean(axis=0), draws.std(axis=0)
-    spread = np.where(spread > 0, spread, 1)
-    observed = (found.bits[list(places)] - centre) / spread
-    known = (
-        float(t) if is_measured[place] else None for t, place in zip(observed, places, strict=True)
-    )
-    return Resampled(tuple(known), (draws - centre) / spread)
+    return p_global, *tested_families(plan, p_global, steps, len(found.permuted))

@@ -262,12 +262,8 @@ def difference_maps(
         n_draws=n_draws,
         level=level,
     )
-    title = f"Difference maps of {plane.layer}"
-    maps: list[Tested] = []
-    with subject.progress.step(title, total=len(compared), unit="map") as step:
-        for comparison in compared:
-            maps.append(_tested(layer, comparison))
-            step.advance()
+    title = f"Difference maps of {plane.layer} of"
+    maps = [_tested(layer, each) for each in subject.counted(compared, title, unit="map")]
     factors = over_maps([each.found.p_value if each.found else None for each in maps])
     n_tested = sum(factor is not None for factor in factors)
     values = np.stack([each.values for each in maps])

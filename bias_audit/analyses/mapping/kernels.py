@@ -49,14 +49,10 @@ def add_forces(
 
     The exponential is a polynomial, so that the loop becomes vector instructions: with u = d / 128
     in [0, 1/2], exp(-d / 2) is the 64th power of the 6th-order Taylor polynomial of exp(-u). The
-    error of a force is below 1e-8, apart from the rounding of the type in use.
-
-    Args:
-        x: First coordinate, shape (n_units,), of the type in which forces are computed.
-        y: Second coordinate, same shape and type.
-        local_share: Weight of local forces; 1 less that of the global ones.
-        pull: Global forces, shape (n_units, n_units); (0, 0) where there are none.
-        total: Receives the sums, shape (2, n_units), same type.
+    error of a force is below 1e-8, apart from the rounding of the type in use. Coordinates,
+    (n_units,), have the type in which forces are computed; `local_share` is the weight of local
+    forces, 1 less that of the global ones, `pull`, (n_units, n_units), or (0, 0) where there are
+    none. `total`, (2, n_units), receives the sums.
     """
     real = x.dtype.type
     one, share, rest = real(1), real(local_share), real(1 - local_share)

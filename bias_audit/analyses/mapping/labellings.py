@@ -266,12 +266,9 @@ class Labelled:
 
         With contrasts c, sums s of the values of pieces, and the difference d, the sum of a
         cluster is (sum of c s) - d q, where q is its sum of squared contrasts. The terms of its
-        square are matrix products over all labellings.
-
-        Args:
-            sums: Of the values of pieces, shape (n_pieces, n_units).
-            value: Differences, shape (n_draws, n_units).
-            factors: Of each cluster's square, 0 outside a group, shape (2, n_draws, n_clusters).
+        square are matrix products over all labellings. Sums have shape (n_pieces, n_units),
+        differences (n_draws, n_units), the factors of each cluster's square, 0 outside a group,
+        (2, n_draws, n_clusters).
         """
         clusters, contrasts = self.pieces.clusters, self.contrasts
         by_sum = ((factors * self._squares)[:, :, clusters] * contrasts).astype(np.float32)

@@ -267,12 +267,9 @@ def raster_cells() -> FloatArray:
 def rasters(positions: FloatArray, values: FloatArray) -> Float32Array:
     """Interpolate linearly between units, over one triangulation for all groups.
 
-    Args:
-        positions: Units in [0, 1], shape (n_units, 2), not all on one line.
-        values: Shape (n_groups, n_units); NaN rows stay NaN.
-
-    Returns:
-        Shape (n_groups, 100, 100), row 0 at the bottom; 0 outside the units' convex hull.
+    Units lie in [0, 1], (n_units, 2), not all on one line; values have shape (n_groups, n_units),
+    and rows of NaN stay NaN. The result has shape (n_groups, 100, 100), row 0 at the bottom; it is
+    0 outside the units' convex hull.
 
     Raises:
         scipy.spatial.QhullError: The units lie on one line, or are fewer than three.

@@ -34,6 +34,7 @@ SHRINKS = (2, 4, 5, 10, 20)
 """Factors that divide the side of a raster."""
 HIGH_QUANTILE = 0.9
 """A raster cell is highly active above this quantile of the group's values over units."""
+_NEIGHBOURS = 10
 _BLOCK = 1024
 """Images read at a time."""
 
@@ -136,7 +137,7 @@ def weighted_contrasts(units: Float32Array, codes: IntArray, weights: IntArray) 
     return np.asarray(means - means.mean(axis=0), dtype=np.float64)
 
 
-def kept_neighbours(rows: FloatArray, positions: FloatArray, most: int = 10) -> dict[str, float]:
+def kept_neighbours(rows: FloatArray, positions: FloatArray) -> dict[str, float]:
     """What a layout keeps of the neighbours that units have by their signatures; 1 is all.
 
     The "trustworthiness" is less the nearer, by rank of signatures, those are that the layout
@@ -148,7 +149,7 @@ def kept_neighbours(rows: FloatArray, positions: FloatArray, most: int = 10) -> 
     `layout.comparable`, positions have shape (n_units, 2); fewer than half the units are looked
     at.
     """
-    n_neighbors = max(1, min(most, (len(rows) - 1) // 2))
+    n_neighbors = max(1, min(_NEIGHBOURS, (len(rows) - 1) // 2))
     near, near_in_layout = (
         NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
         for points in (rows, positions)
@@ -183,18 +184,13 @@ def disparity(one: FloatArray, other: FloatArray) -> float:
     return float(procrustes(one, other)[2])
 
 
-def blur_curve(rasters: Float32Array, widths: Sequence[float] = BLURS) -> FloatArray:
-    """Relative L1 change of rasters under growing Gaussian blur, shape (n_widths,).
+def blur_curve(rasters: Float32Array) -> FloatArray:
+    """Relative L1 change of rasters under growing Gaussian blur, shape (len(BLURS),).
 
-    Rasters are finite, (n_groups, side, side), widths standard deviations in their cells; empty
-    rasters do not change.
+    Rasters are finite, (n_groups, side, side); empty ones do not change.
     """
-    return np.array(
-        [
-            _change(rasters, ndimage.gaussian_filter(rasters, (0, width, width), mode="nearest"))
-            for width in widths
-        ]
-    )
+    blurred = (ndimage.gaussian_filter(rasters, (0, s, s), mode="nearest") for s in BLURS)
+    return np.array([_change(rasters, other) for other in blurred])
 
 
 def shrink_curve(rasters: Float32Array, factors: Sequence[int] = SHRINKS) -> FloatArray:

@@ -177,13 +177,9 @@ def drawn_means(
     A bootstrap of few clusters spreads too little: draws of the mean of k alike clusters have
     (k - 1) / (k + 1) of its variance. Draws are spread about the mean by as much.
 
-    Args:
-        sample: What is drawn.
-        members: Images of each group, none empty.
-        centre: Subtracted from every unit, shape (n_units,).
-
-    Yields:
-        Some draws, and their means of some of the units, (n_groups, n_some_draws, n_some_units).
+    Members are the images of each group, none empty; the centre, (n_units,), is subtracted.
+    Yielded are some draws, and their means of some of the units, (n_groups, n_some_draws,
+    n_some_units).
     """
     used = np.flatnonzero(sample.scale > 0)
     step = max(1, _BLOCK_VALUES // (len(members) * _UNITS))

@@ -6,7 +6,6 @@ backbone as one differentiable function, in aggregate only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -22,6 +21,7 @@ from bias_audit.analyses.analysis import (
     Workload,
     together,
 )
+from bias_audit.analyses.attributing import decision, sentences
 from bias_audit.analyses.attributing.blocks import (
     QUANTITY,
     Shares,
@@ -30,13 +30,6 @@ from bias_audit.analyses.attributing.blocks import (
     maps_block,
     outside_table,
     shown_groups,
-)
-from bias_audit.analyses.attributing.decision import (
-    OWN,
-    Decided,
-    drawn_images,
-    own_decision,
-    probe_decision,
 )
 from bias_audit.analyses.attributing.face_regions import (
     FaceTemplate,
@@ -52,22 +45,13 @@ from bias_audit.analyses.attributing.methods import (
     rewired,
     why_not,
 )
-from bias_audit.analyses.attributing.sentences import (
-    findings_of,
-    limits_of,
-    limits_of_target,
-    method_of,
-)
-from bias_audit.analyses.attributing.summing import Question, Sample, map_sums
-from bias_audit.analyses.attributing.sums import Means
-from bias_audit.analyses.attributing.trust import trust_block, trust_totals
+from bias_audit.analyses.attributing.summing import Means, Question, Sample, map_sums
+from bias_audit.analyses.attributing.trust import PASSES, trust_block, trust_totals
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
 from bias_audit.arrays import IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute
 from bias_audit.shapes.shape import Block
 
 MethodName = Literal[
@@ -151,11 +135,11 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     names = params.targets or [a.name for a in subject.faces.table.attributes]
     decisions, outcomes, without = [], [], []
     for number, name in enumerate(dict.fromkeys(names)):
-        if name == OWN:
-            decided = own_decision(subject, network, module)
+        if name == decision.OWN:
+            decided = decision.own_decision(subject, network, module)
         else:
             spec = (name, params.layer, params.probes, params.level_of)
-            decided = probe_decision(subject, network, module, spec)
+            decided = decision.probe_decision(subject, network, module, spec)
         if isinstance(decided, str):
             without.append((name, decided))
             continue
@@ -168,9 +152,9 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     found = together(outcomes)
     return replace(
         found,
-        method=method_of(decisions, params.given, regions),
+        method=sentences.method_of(decisions, params.given, regions),
         limits=(
-            *limits_of(params.methods),
+            *sentences.limits_of(params.methods),
             *found.limits,
             *(f"Not attributed: {name} ({why})." for name, why in without),
         ),
@@ -182,7 +166,7 @@ def _of_target(
     params: Params,
     network: Network,
     regions: Regions,
-    decided: Decided,
+    decided: decision.Decided,
     *,
     prefix: str,
 ) -> Outcome:
@@ -190,7 +174,7 @@ def _of_target(
     faces, attributes = subject.faces, [a.name for a in subject.faces.table.attributes]
     compared = [name for name in attributes if params.groups is None or name in params.groups]
     rng = subject.rng("attribution", decided.target)
-    images = drawn_images(faces, decided.candidates, params.images, rng)
+    images = decision.drawn_images(faces, decided.candidates, params.images, rng)
     clusters = faces.clusters[images]
     shown = shown_groups(faces, images, compared, subject.small_groups)
     methods, absent = _applicable(subject.name, params, network, decided, images)
@@ -218,7 +202,7 @@ def _of_target(
     shares = Shares(
         Means(sums.totals, unit=unit),
         titles,
-        tuple(i for i, standing in enumerate(trust.standing) if standing == "passes"),
+        tuple(i for i, entry in enumerate(trust.entries) if entry.standing == PASSES),
         regions,
         shown,
         decided.layer,
@@ -234,15 +218,15 @@ def _of_target(
         blocks += [block, by_group(shares, attribute)]
     blank = dict(zip(titles, sums.blank.tolist(), strict=True))
     return Outcome(
-        blocks=(*blocks, outside_table(shares, compared), trust.block, *shown.ledgers),
+        blocks=(*blocks, outside_table(shares, compared), trust, *shown.ledgers),
         arrays=arrays,
-        findings=tuple(findings_of(shares, alpha=subject.multiplicity.alpha)),
-        limits=limits_of_target(decided, shown, blank, absent, len(images)),
+        findings=tuple(sentences.findings_of(shares, alpha=subject.multiplicity.alpha)),
+        limits=sentences.limits_of_target(decided, shown, blank, absent, len(images)),
     )
 
 
 def _applicable(
-    name: str, params: Params, network: Network, decided: Decided, images: IntArray
+    name: str, params: Params, network: Network, decided: decision.Decided, images: IntArray
 ) -> tuple[tuple[Method, ...], tuple[tuple[str, str], ...]]:
     """The methods that apply; titles of the others, and why they do not."""
     few = images[:_TRIED]
@@ -261,16 +245,6 @@ def _applicable(
     return tuple(kept), tuple(absent)
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = [name for name in params.targets or () if name != OWN]
-    return (
-        *unknown_targets(faces, asked),
-        *unknown_groups(faces, params.groups),
-        *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
-        *too_few_images(params, faces),
-    )
-
-
 def _passes(params: Params, workload: Workload) -> float:
     """Forward passes; a backward one counts as two."""
     each = sum(method_named(name).passes(params.given) for name in params.methods)
@@ -281,20 +255,22 @@ def _passes(params: Params, workload: Workload) -> float:
     return n_targets * (n_images * each + checks)
 
 
-def _families(params: Params, attributes: Sequence[Attribute]) -> int:
-    """Of each target: its densest region, the outside, and the levels of each attribute."""
-    n_targets = len(dict.fromkeys(params.targets or [a.name for a in attributes]))
-    n_compared = len(attributes if params.groups is None else params.groups)
-    return n_targets * (2 + n_compared)
-
-
 PLUGIN = Analysis(
     title="Where decisions look",
     params_type=Params,
     question="where",
     run=attribution,
-    problems=_problems,
-    families=_families,
+    problems=lambda params, faces, layers: (
+        *unknown_targets(faces, [n for n in params.targets or () if n != decision.OWN]),
+        *unknown_groups(faces, params.groups),
+        *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
+        *too_few_images(params, faces),
+    ),
+    # Of each target: its densest region, the outside, and the levels of each attribute.
+    families=lambda params, attributes: (
+        len(set(params.targets or attributes))
+        * (2 + len(attributes if params.groups is None else params.groups))
+    ),
     quantities=(QUANTITY,),
     needs_network=True,
     is_once=True,

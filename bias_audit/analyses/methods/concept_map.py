@@ -13,20 +13,22 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
-from bias_audit.analyses.families import declared_families, draws_of
+from bias_audit.analyses.families import declared_families, depths, draws_of
 from bias_audit.analyses.mapping.concentration import (
     LARGEST_SIDE,
     Concentration,
     FaceMap,
     Hits,
-    TestedFamilies,
     concentration,
     map_faces,
     tested,
 )
-from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.probing.separability import chosen_layer
+from bias_audit.analyses.probing.separability import (
+    OneLayerSettings,
+    chosen_layer,
+    setting_problems,
+)
 from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, interval
@@ -73,7 +75,10 @@ class _Measured:
     independent: IntArray
     """By group: images, those of one cluster counted once."""
     values: Concentration
-    tests: TestedFamilies
+    p_global: float
+    tests: tuple[tuple[float | None, float | None, float | None, bool | None], ...]
+    """By group: p-values as they are, adjusted to point at something, and adjusted to decide, and
+    whether it is rejected."""
     treatments: Treatments
     unit: str
     """What the bootstrap draws."""
@@ -99,7 +104,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         sigma=params.sigma,
         rate=params.rate,
     )
-    over = list(_over(table.attributes))
+    over = list(depths(table.attributes))
     by_table = [intersections(attributes) for _, attributes in over]
     groups = tuple(itertools.chain(*by_table))
     finest = [set(cell.levels) for cell in intersections(table.attributes)]
@@ -130,6 +135,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
     for (family, _), own in zip(over, places, strict=True):
         families.setdefault(family, []).extend(own.tolist())
     is_measured = [treatment.is_measured for treatment in treatments.by_group]
+    p_global, family_rows, by_family = tested(values, is_measured, groups, families, plan)
     size = np.bincount(table.cells, minlength=table.n_cells)
     found = _Measured(
         layer=layer,
@@ -137,7 +143,14 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         n_images=np.asarray(members @ size, dtype=np.int64),
         independent=independent,
         values=values,
-        tests=tested(values, is_measured, groups, families, plan),
+        p_global=p_global,
+        tests=tuple(
+            test
+            for each in by_family
+            for test in zip(
+                each.p_values, each.discovery, each.verdicts, each.rejected, strict=True
+            )
+        ),
         treatments=treatments,
         unit="clusters of images" if len(np.unique(clusters)) < len(clusters) else "images",
     )
@@ -157,7 +170,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
             )
         )
     tests = HypothesisFamilies(
-        title="Groups that are concentrated on the map", families=found.tests.rows
+        title="Groups that are concentrated on the map", families=family_rows
     )
     return Outcome(
         blocks=(*tables, tests, treatments.ledger),
@@ -168,15 +181,6 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         method=_method(params, faces, plan, f"{layer} ({chosen})", len(values.permuted)),
         limits=(*_limits(values.n_fixed), *likeness_limits(subject)),
     )
-
-
-def _over(attributes: Sequence[Attribute]) -> Iterator[tuple[str, tuple[Attribute, ...]]]:
-    """Each attribute, each pair of several, and all, with the family of their groups."""
-    yield from (("marginals", (attribute,)) for attribute in attributes)
-    if len(attributes) > 2:  # noqa: PLR2004
-        yield from (("pairs", pair) for pair in itertools.combinations(attributes, 2))
-    if len(attributes) > 1:
-        yield "cells", tuple(attributes)
 
 
 def _row(found: _Measured, place: int, level: float) -> GroupRow:
@@ -193,20 +197,20 @@ def _row(found: _Measured, place: int, level: float) -> GroupRow:
     value = float(found.values.excess[place])
     centred = np.sqrt(k / (k - 1)) * (draws - np.nanmean(draws)) + value
     method = bootstrap_method(found.unit, len(draws)) + ", centred, with the map as it is"
-    tests = found.tests.by_place[place]
+    p_value, discovery, *_ = found.tests[place]
     return GroupRow(
         group=group,
         n=n_images,
         estimate=bootstrapped(value, centred, level=level, n=n, method=method),
-        p_value=tests.p_value,
-        adjusted_p=tests.discovery,
+        p_value=p_value,
+        adjusted_p=discovery,
     )
 
 
 def _global_finding(
     found: _Measured, attributes: Sequence[Attribute], n_images: int, alpha: float
 ) -> Finding:
-    p = found.tests.p_global
+    p = found.p_global
     is_decided = p <= alpha
     where = (
         f"Where a face lies on a self-organizing map of {found.layer}, which was trained without "
@@ -229,25 +233,23 @@ def _findings(
     found: _Measured, rows: Sequence[GroupRow], families: dict[str, list[int]], plan: Multiplicity
 ) -> Iterator[Finding]:
     """The most concentrated group of each family, where the tests reject."""
-    n_tested = {row.name: row.n_tested for row in found.tests.rows}
     for family, places in families.items():
+        n_tested = sum(found.tests[place][0] is not None for place in places)
         rejected = [
-            (rows[place], estimate, found.tests.by_place[place])
+            (rows[place], estimate, found.tests[place][2])
             for place in places
-            if (estimate := rows[place].estimate) is not None
-            and found.tests.by_place[place].is_rejected
+            if (estimate := rows[place].estimate) is not None and found.tests[place][3]
         ]
         if not rejected:
             continue
-        row, estimate, test = max(rejected, key=lambda entry: entry[1].value)
+        row, estimate, verdict = max(rejected, key=lambda entry: entry[1].value)
         names = " / ".join(name for name, _ in row.group.levels)
         text = (
-            f"At {found.layer}, {len(rejected)} of {n_tested[family]} groups ({family}) are "
-            "concentrated on the map beyond chance (labels permuted, "
-            f"{NAMES[plan.verdicts]} at {plan.alpha:g}). "
-            f"The most concentrated is {row.group.label} (annotated {names}, n = {estimate.n}): "
-            f"relative entropy {interval(estimate)} bits beyond chance "
-            f"({coverage(estimate.level)}, adjusted p = {test.verdict:.2g})."
+            f"At {found.layer}, {len(rejected)} of {n_tested} groups ({family}) are concentrated "
+            f"on the map beyond chance (labels permuted, {NAMES[plan.verdicts]} at "
+            f"{plan.alpha:g}). The most concentrated is {row.group.label} (annotated {names}, n = "
+            f"{estimate.n}): relative entropy {interval(estimate)} bits beyond chance "
+            f"({coverage(estimate.level)}, adjusted p = {verdict:.2g})."
         )
         yield Finding(
             text=text,
@@ -268,13 +270,12 @@ def _method(
         "and q that of all images (d'Aquin 2023). Cells that a group does not hit add 0, so "
         "nothing is smoothed; logarithms of counts are Grassberger's (2003), which hardly depend "
         "on the number of images. Images of one cluster in one cell count once.",
-        "Few images hit few cells, whatever they show: the mean under labels in "
-        f"random order ({n_draws} permutations over the same map, of whole clusters of images "
-        "among those that hit as often) is subtracted, so that a group without concentration is "
-        "expected at 0. p is the share of these permutations that reach the observed value, "
-        "itself counted. Tables show p adjusted by "
-        f"{NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a family; findings "
-        f"claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
+        "Few images hit few cells, whatever they show: the mean under labels in random order "
+        f"({n_draws} permutations over the same map, of whole clusters of images among those that "
+        "hit as often) is subtracted, so that a group without concentration is expected at 0. p "
+        "is the share of these permutations that reach the observed value, itself counted. Tables "
+        f"show p adjusted by {NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a "
+        f"family; findings claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
         f"Intervals are percentile bootstraps over images, or clusters of images, "
         f"{params.bootstrap_draws} draws, centred on the value; the map is not retrained.",
     )

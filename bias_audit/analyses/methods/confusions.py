@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -42,11 +41,9 @@ from bias_audit.analyses.wording import (
     percent_interval,
     sample,
 )
-from bias_audit.data.faces import FaceTable
-from bias_audit.groups import Attribute
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
-from bias_audit.statistics.estimate import Estimate, at_level
+from bias_audit.statistics.estimate import at_level, reflected
 from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -132,11 +129,17 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
     title = f"Confusions of {target.described} at {best.layer}, published protocol"
     block, tied = confusion_block(predictions, title, params.most_frequent)
-    alpha = subject.multiplicity.alpha
+    alpha, error, guess = subject.multiplicity.alpha, reflected(accuracy, 1), 1 / len(part.levels)
     return Outcome(
         blocks=(curve, block),
         findings=(
-            _error_finding(target, best.layer, accuracy, 1 / len(part.levels)),
+            Finding(
+                text=f"With the published protocol, the validation error of {target.described} is "
+                f"lowest at {best.layer}: {percent_interval(error)} ({coverage(error.level)}, "
+                f"{sample(error)}); guessing errs in {percent(1 - guess)}.",
+                weight=sureness_above(accuracy.value, accuracy.lower, guess),
+                estimates={"validation_error": error},
+            ),
             *_findings(block, predictions, target, alpha),
         ),
         method=(*_published_method(target, settings, split, probes), _EXPECTED),
@@ -145,19 +148,6 @@ def _published(subject: Subject, params: Params) -> Outcome:
             *_limits(predictions, tied, len(part.reasons)),
         ),
     )
-
-
-def _error_finding(target: Target, layer: str, accuracy: Estimate, guess: float) -> Finding:
-    error = replace(
-        accuracy, value=1 - accuracy.value, lower=1 - accuracy.upper, upper=1 - accuracy.lower
-    )
-    text = (
-        f"With the published protocol, the validation error of {target.described} is lowest at "
-        f"{layer}: {percent_interval(error)} ({coverage(error.level)}, {sample(error)}); guessing "
-        f"errs in {percent(1 - guess)}."
-    )
-    weight = sureness_above(accuracy.value, accuracy.lower, guess)
-    return Finding(text=text, weight=weight, estimates={"validation_error": error})
 
 
 def _published_method(
@@ -250,29 +240,21 @@ def _limits(predictions: Predictions, tied: int, n_left_out: int) -> Iterator[st
         )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    asked = None if params.layer is None else (params.layer,)
-    is_published = params.protocol == PUBLISHED
-    few = (
-        too_few_to_hold_out(params.published, faces)
-        if is_published
-        else too_few_images(params, faces)
-    )
-    return (*unknown_layers(asked, layers), *few)
-
-
-def _families(_params: Params, attributes: Sequence[Attribute]) -> int:
-    """Whether each attribute changes more or less often than by chance, each by itself."""
-    return len(attributes) if len(attributes) > 1 else 0
-
-
 PLUGIN = Analysis(
     title="Confusions",
     params_type=Params,
     question="groups",
     run=confusions,
-    problems=_problems,
-    families=_families,
+    problems=lambda params, faces, layers: (
+        *unknown_layers(None if params.layer is None else (params.layer,), layers),
+        *(
+            too_few_to_hold_out(params.published, faces)
+            if params.protocol == PUBLISHED
+            else too_few_images(params, faces)
+        ),
+    ),
+    # Whether each attribute changes more or less often than by chance, each by itself.
+    families=lambda _params, attributes: len(attributes) if len(attributes) > 1 else 0,
     needs_positions=lambda params: params.protocol == PUBLISHED,
     quantities=("validation_accuracy",),
 )

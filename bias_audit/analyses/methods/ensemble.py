@@ -11,23 +11,14 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Coverage, JointAnalysis, Member, Outcome, together
+from bias_audit.analyses.ensembling import votes
 from bias_audit.analyses.ensembling.trust_comparison import compared
 from bias_audit.analyses.ensembling.voters import Voters, asked_groups, ballots
-from bias_audit.analyses.ensembling.votes import (
-    QUANTITIES,
-    overall,
-    soft_tables,
-    vote_differences,
-    vote_findings,
-    votes_block,
-)
-from bias_audit.analyses.mapping.settings import setting_problems
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.probing.separability import Units
-from bias_audit.analyses.targets import attribute_targets
+from bias_audit.analyses.probing.separability import Units, setting_problems
+from bias_audit.analyses.targets import attribute_targets, unmeasured
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute
 
 
 class Params(ProbeSettings):
@@ -80,18 +71,14 @@ def _of_target(members: Sequence[Member], voters: Voters, params: Params) -> Out
     attributes = [a.name for a in first.faces.table.attributes]
     names = [name for name in attributes if params.groups is None or name in params.groups]
     asked, ledgers = asked_groups(voters, first.faces, names, first.small_groups)
-    found = overall(voters)
+    found = votes.overall(voters)
     rng = first.rng("votes", target.name)
-    differences = vote_differences(voters, found, asked, plan, rng=rng, level=level)
-    block = votes_block(voters, found, asked, differences, plan, level=level)
-    reasons = voters.ballots[0].scores.part.reasons
-    left_out = ", ".join(f"{target.groups[i].label} ({why})" for i, why in reasons.items())
+    differences = votes.vote_differences(voters, found, asked, plan, rng=rng, level=level)
+    block = votes.votes_block(voters, found, asked, differences, plan, level=level)
     return Outcome(
-        blocks=(block, *soft_tables(voters, found, asked, level=level), *ledgers),
-        findings=tuple(vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
-        limits=(f"Levels of {target.described} that were not voted on: {left_out}.",)
-        if reasons
-        else (),
+        blocks=(block, *votes.soft_tables(voters, found, asked, level=level), *ledgers),
+        findings=tuple(votes.vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
+        limits=unmeasured(target, voters.ballots[0].scores.part, "the votes"),
     )
 
 
@@ -143,16 +130,6 @@ _LIMITS = (
 )
 
 
-def _families(params: Params, attributes: Sequence[Attribute]) -> int:
-    """Of each target: votes over all images, in groups, and the extremes of each attribute.
-
-    And one for the checks of attribution, over all targets.
-    """
-    n_targets = len(params.targets or attributes)
-    n_compared = len(attributes if params.groups is None else params.groups)
-    return n_targets * (2 + n_compared) + 1
-
-
 PLUGIN = JointAnalysis(
     title="Ensemble",
     params_type=Params,
@@ -161,6 +138,12 @@ PLUGIN = JointAnalysis(
     problems=lambda params, faces, _layers: setting_problems(
         params, faces, targets=params.targets, groups=params.groups
     ),
-    families=_families,
-    quantities=QUANTITIES,
+    # Of each target: votes over all images, in groups, and the extremes of each attribute. And one
+    # for the checks of attribution, over all targets.
+    families=lambda params, attributes: (
+        1
+        + len(params.targets or attributes)
+        * (2 + len(attributes if params.groups is None else params.groups))
+    ),
+    quantities=votes.QUANTITIES,
 )

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.erasing import sentences
 from bias_audit.analyses.erasing.erasure import ErasureSettings, erase, measures_of
 from bias_audit.analyses.erasing.leace import split_by_intersection, split_for
-from bias_audit.analyses.erasing.sentences import (
-    QUANTITIES,
-    blocks_of,
-    findings_of,
-    limits_of,
-    method_of,
-)
 from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.targets import (
     attribute_targets,
@@ -23,7 +15,6 @@ from bias_audit.analyses.targets import (
     measurable,
     unknown_targets,
 )
-from bias_audit.groups import Attribute
 
 
 class Params(ErasureSettings):
@@ -61,10 +52,12 @@ def erasure(subject: Subject, params: Params) -> Outcome:
                 found = erase(subject, head, target, part, split=split, settings=params, step=step)
                 measures.append(measures_of(found, faces.clusters, level=params.level))
     return Outcome(
-        blocks=blocks_of(measures, head.name, faces.clusters),
-        findings=tuple(findings_of(measures, head.name, alpha=subject.multiplicity.alpha)),
-        method=method_of(params, head) if measures else (),
-        limits=(*limits_of(measures, parts), *likeness_limits(subject)),
+        blocks=sentences.blocks_of(measures, head.name, faces.clusters),
+        findings=tuple(
+            sentences.findings_of(measures, head.name, alpha=subject.multiplicity.alpha)
+        ),
+        method=sentences.method_of(params, head) if measures else (),
+        limits=(*sentences.limits_of(measures, parts), *likeness_limits(subject)),
     )
 
 
@@ -82,23 +75,15 @@ def _fits(params: Params, workload: Workload) -> float:
     return _SLOWER * 4 * params.folds * workload.n_images * n_units * levels
 
 
-_QUESTIONS = 4
-"""Of each target: encoded, left after erasure, used, used on reference images."""
-
-
-def _families(params: Params, attributes: Sequence[Attribute]) -> int:
-    """Every question about every target, each by itself."""
-    return _QUESTIONS * len(params.targets or attributes)
-
-
 PLUGIN = Analysis(
     title="Erasure test",
     params_type=Params,
     question="used",
     run=erasure,
     problems=lambda params, faces, _layers: unknown_targets(faces, params.targets or ()),
-    families=_families,
+    # Of each target, each by itself: encoded, left after erasure, used, used on reference images.
+    families=lambda params, attributes: 4 * len(params.targets or attributes),
     fits=_fits,
-    quantities=QUANTITIES,
+    quantities=sentences.QUANTITIES,
     needs_head=True,
 )

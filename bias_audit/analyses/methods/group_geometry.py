@@ -19,13 +19,7 @@ from bias_audit.analyses.analysis import (
     Subject,
     Workload,
 )
-from bias_audit.analyses.mapping.group_distances import (
-    Arrangement,
-    Distances,
-    arrangement,
-    distances,
-    likeness,
-)
+from bias_audit.analyses.mapping import group_distances
 from bias_audit.analyses.mapping.group_maps import Arrays, dendrogram
 from bias_audit.analyses.mapping.profiles import (
     SCORE_INTERVALS,
@@ -33,14 +27,17 @@ from bias_audit.analyses.mapping.profiles import (
     bayesian_weights,
     profiles,
 )
-from bias_audit.analyses.mapping.settings import LayersSettings
 from bias_audit.analyses.probing.probes import too_few_images, widest
-from bias_audit.analyses.probing.separability import check_layers, chosen_layers, unknown_layers
+from bias_audit.analyses.probing.separability import (
+    LayersSettings,
+    check_layers,
+    chosen_layers,
+    unknown_layers,
+)
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, level_counts, targets_of
 from bias_audit.analyses.wording import coverage, interval, listed
 from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_matrix import GroupMatrix, GroupPair
@@ -93,25 +90,21 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
     layers = [name for name in subject.activations.layers if name in {*shown, *compared}]
     blocks: list[GroupMatrix] = []
     arrays: Arrays = {}
-    arranged: dict[str, Arrangement] = {}
-    with subject.progress.step(
-        f"Group geometry of {subject.name}", total=len(layers), unit="layer"
-    ) as step:
-        for layer in layers:
-            moments = subject.activations.moments(layer)
-            sample = Sample.of(subject, layer, weights)
-            for target in targets if layer in shown else [finest]:
-                kept, n = _large_groups(target, clusters, params.smallest_group)
-                found = distances(profiles(moments, table.attributes, target), sample, kept)
-                if layer in shown:
-                    block, values = _matrix(
-                        layer, target, found, n=n, number=len(blocks), params=params
-                    )
-                    blocks.append(block)
-                    arrays |= values
-                if target.name == finest.name and layer in compared:
-                    arranged[layer] = arrangement(found)
-            step.advance()
+    arranged: dict[str, group_distances.Arrangement] = {}
+    for layer in subject.counted(layers, "Group geometry of", unit="layer"):
+        moments = subject.activations.moments(layer)
+        sample = Sample.of(subject, layer, weights)
+        for target in targets if layer in shown else [finest]:
+            kept, n = _large_groups(target, clusters, params.smallest_group)
+            found = group_distances.distances(
+                profiles(moments, table.attributes, target), sample, kept
+            )
+            if layer in shown:
+                block, values = _matrix(layer, target, found, n, len(blocks), params=params)
+                blocks.append(block)
+                arrays |= values
+            if target.name == finest.name and layer in compared:
+                arranged[layer] = group_distances.arrangement(found)
     over_layers = [*_over_layers(arranged, finest, len(np.unique(clusters)), params.level)]
     return Outcome(
         blocks=(*blocks, *over_layers),
@@ -144,7 +137,13 @@ def _large_groups(target: Target, clusters: IntArray, smallest: int) -> tuple[In
 
 
 def _matrix(
-    layer: str, target: Target, found: Distances, *, n: int, number: int, params: Params
+    layer: str,
+    target: Target,
+    found: group_distances.Distances,
+    n: int,
+    number: int,
+    *,
+    params: Params,
 ) -> tuple[GroupMatrix, Arrays]:
     """The distances of one target, as the `number`th matrix; with its arrays.
 
@@ -198,7 +197,9 @@ def _dendrogram(values: FloatArray) -> tuple[FloatArray, IntArray]:
     return renumbered, order
 
 
-def _pairs(found: Distances, own: IntArray, n: int, level: float) -> Iterator[GroupPair]:
+def _pairs(
+    found: group_distances.Distances, own: IntArray, n: int, level: float
+) -> Iterator[GroupPair]:
     """All pairs of few groups; of many, the nearest and the farthest."""
     rows, columns = found.pairs
     order = np.argsort(found.squares.values, kind="stable")
@@ -212,12 +213,13 @@ def _pairs(found: Distances, own: IntArray, n: int, level: float) -> Iterator[Gr
 
 
 def _over_layers(
-    arranged: dict[str, Arrangement], target: Target, n: int, level: float
+    arranged: dict[str, group_distances.Arrangement], target: Target, n: int, level: float
 ) -> Iterator[LayerMatrix]:
     pairs = tuple(
         LayerPair(one=one, other=other, estimate=estimate)
         for one, other in combinations(arranged, 2)
-        if (estimate := likeness(arranged[one], arranged[other], level=level, n=n)) is not None
+        if (estimate := group_distances.likeness(arranged[one], arranged[other], level=level, n=n))
+        is not None
     )
     if pairs:
         yield LayerMatrix(
@@ -289,11 +291,6 @@ def _method(
     )
 
 
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    named = (*(params.layers or ()), *(params.compared_layers or ()))
-    return (*unknown_layers(named, layers), *too_few_images(params, faces))
-
-
 _SLOWER = 0.4
 """Time of a product of the draws, relative to a unit of `probe_work`; measured with 600 to
 3000 images and 12 to 126 intersections."""
@@ -319,6 +316,9 @@ PLUGIN = Analysis(
     params_type=Params,
     question="maps",
     run=group_geometry,
-    problems=_problems,
+    problems=lambda params, faces, layers: (
+        *unknown_layers((*(params.layers or ()), *(params.compared_layers or ())), layers),
+        *too_few_images(params, faces),
+    ),
     fits=_work,
 )

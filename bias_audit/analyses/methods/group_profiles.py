@@ -8,17 +8,12 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Subject
-from bias_audit.analyses.mapping.profiles import (
-    SCORE_INTERVALS,
-    Profiles,
-    Sample,
-    bayesian_weights,
-    deviations,
-    marginal_profiles,
-    standardised_contrasts,
+from bias_audit.analyses.mapping import profiles
+from bias_audit.analyses.probing.separability import (
+    LayersSettings,
+    chosen_layers,
+    setting_problems,
 )
-from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
-from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import finest_target
 from bias_audit.analyses.wording import coverage, interval
@@ -46,19 +41,25 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
     blocks: list[GroupProfiles] = []
     arrays: dict[str, Float32Array] = {}
     clusters = subject.faces.clusters
-    weights = bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
-    title = f"Group profiles of {subject.name}"
-    with subject.progress.step(title, total=len(layers), unit="layer") as step:
-        for number, layer in enumerate(layers):
-            for block, values in _of_layer(subject, layer, number, weights, params):
-                blocks.append(block)
-                arrays |= values
-            step.advance()
+    weights = profiles.bayesian_weights(clusters, params.bootstrap_draws, subject.rng("bootstrap"))
+    for number, layer in enumerate(subject.counted(layers, "Group profiles of", unit="layer")):
+        for block, values in _of_layer(subject, layer, number, weights, params):
+            blocks.append(block)
+            arrays |= values
     return Outcome(
         blocks=tuple(blocks),
         arrays=arrays,
         findings=tuple(finding for block in blocks for finding in _finding(block)),
-        method=_method(params, layers, chosen),
+        method=(
+            "A group profile is the mean activation of each unit over the images of a group, at "
+            f"{', '.join(layers)} ({chosen}).",
+            "Its deviation is the root mean square over units of the difference to the unweighted "
+            "mean over groups (the levels of the same attribute, or all intersections), in "
+            "standard deviations within intersections. The part expected from sampling noise "
+            "alone is subtracted, so that small groups do not stand out by being small; a group "
+            "that does not differ has a lower bound of 0.",
+            profiles.SCORE_INTERVALS.format(draws=params.bootstrap_draws),
+        ),
         limits=(
             "A deviation averages over units: two groups may deviate equally far in different "
             "directions. It describes activations, not how well a group can be told apart.",
@@ -78,11 +79,11 @@ def _of_layer(
             "expected images in two groups or more to compare profiles, got images in "
             f"{n_groups}; widen the sampling"
         )
-    sample = Sample.of(subject, layer, weights)
-    marginal = marginal_profiles(moments, table)
+    sample = profiles.Sample.of(subject, layer, weights)
+    marginal = profiles.marginal_profiles(moments, table)
     kinds = [("marginal", "Profiles of the levels of every attribute", marginal)]
     if len(marginal) > 1:
-        cells = Profiles.of(finest_target(table), moments)
+        cells = profiles.Profiles.of(finest_target(table), moments)
         kinds.append(("intersections", "Profiles of all intersections", [cells]))
     for kind, title, parts in kinds:
         keys = f"layer{number}-{kind}-means", f"layer{number}-{kind}-deviations"
@@ -99,9 +100,11 @@ def _of_layer(
         yield block, dict(zip(keys, (means, spreads), strict=True))
 
 
-def _rows(part: Profiles, sample: Sample, params: Params) -> Iterator[ProfileRow]:
-    contrasts = standardised_contrasts(part, sample.scale)
-    estimates = deviations(part, sample, params.level)
+def _rows(
+    part: profiles.Profiles, sample: profiles.Sample, params: Params
+) -> Iterator[ProfileRow]:
+    contrasts = profiles.standardised_contrasts(part, sample.scale)
+    estimates = profiles.deviations(part, sample, params.level)
     independent = independent_images(part.target.codes, sample.clusters, len(part.groups))
     for index, group in enumerate(part.groups):
         n, reason = independent[index], None
@@ -140,19 +143,6 @@ def _finding(block: GroupProfiles) -> Iterator[Finding]:
         weight=sureness_above(deviation.value, deviation.lower),
         estimates={"deviation": deviation},
         question="groups",
-    )
-
-
-def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
-    return (
-        f"A group profile is the mean activation of each unit over the images of a group, at "
-        f"{', '.join(layers)} ({chosen}).",
-        "Its deviation is the root mean square over units of the difference to the unweighted "
-        "mean over groups (the levels of the same attribute, or all intersections), in standard "
-        "deviations within intersections. The part expected from sampling noise alone is "
-        "subtracted, so that small groups do not stand out by being small; a group that does not "
-        "differ has a lower bound of 0.",
-        SCORE_INTERVALS.format(draws=params.bootstrap_draws),
     )
 
 

@@ -7,29 +7,25 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
-from bias_audit.analyses.families import declared_families, draws_of
+from bias_audit.analyses.families import declared_families, depths, draws_of
+from bias_audit.analyses.intersecting import sentences
 from bias_audit.analyses.intersecting.group_aucs import (
+    GroupMeasures,
     Probed,
-    depths,
     group_aucs,
     probed,
     subsets,
+    table_of,
     within_groups,
 )
 from bias_audit.analyses.intersecting.group_tests import Tested, interactions, tested
-from bias_audit.analyses.intersecting.measures import GroupMeasures, table_of
 from bias_audit.analyses.intersecting.published_claims import attributes_named, claim_findings
-from bias_audit.analyses.intersecting.sentences import (
-    LIMITS,
-    bounds_sentences,
-    extremes_finding,
-    interaction_findings,
-    method_of,
-    within_findings,
-)
-from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.sentences import likeness_limits
-from bias_audit.analyses.probing.separability import chosen_layer_and_choice
+from bias_audit.analyses.probing.separability import (
+    OneLayerSettings,
+    chosen_layer_and_choice,
+    setting_problems,
+)
 from bias_audit.analyses.small_groups import treat
 from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.groups import Attribute
@@ -92,12 +88,16 @@ def intersections(subject: Subject, params: Params) -> Outcome:
         blocks=(*tables, aucs.block, within.block, extra.block, ledger),
         findings=(
             *claim_findings(subject, probes, within, level=level, most_frequent=most_frequent),
-            *within_findings(within, level=level),
-            *interaction_findings(subject, extra, level=level),
-            *extremes_finding(subject, aucs, level=level),
+            *sentences.within_findings(within, level=level),
+            *sentences.interaction_findings(subject, extra, level=level),
+            *sentences.extremes_finding(subject, aucs, level=level),
         ),
-        method=method_of(subject, layer, chosen),
-        limits=(*LIMITS, *likeness_limits(subject), *bounds_sentences(within, aucs)),
+        method=sentences.method_of(subject, layer, chosen),
+        limits=(
+            *sentences.LIMITS,
+            *likeness_limits(subject),
+            *sentences.bounds_sentences(within, aucs),
+        ),
         # Interactions follow from the others.
         measures={
             MeasureKey(each.quantity, each.target, each.layer, each.values[index].group.levels): v

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
+from bias_audit.analyses.mapping import layout_quality
 from bias_audit.analyses.mapping.layout import (
     FEWEST_UNITS,
     Distance,
@@ -22,27 +23,13 @@ from bias_audit.analyses.mapping.layout import (
     silent_units,
     unit_square,
 )
-from bias_audit.analyses.mapping.layout_quality import (
-    MEASURES,
-    RULE,
-    Quality,
-    Repeated,
-    disparities,
-    quality,
-    ranked,
-    robustness,
-    weighted_contrasts,
-    weights_within_groups,
-)
-from bias_audit.analyses.mapping.settings import LayersSettings
 from bias_audit.analyses.mapping.som_and_swarm import refine
 from bias_audit.analyses.probing.probes import too_few_images, widest
-from bias_audit.analyses.probing.separability import chosen_layers, unknown_layers
+from bias_audit.analyses.probing.separability import LayersSettings, chosen_layers, unknown_layers
 from bias_audit.analyses.wording import interval
 from bias_audit.arrays import BoolArray, FloatArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
-from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.finding import Finding
@@ -114,14 +101,26 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
         blocks=tuple(block for pair in found for block in pair),
         findings=tuple(_finding(comparison) for comparison, _ in found),
         method=_method(params, layers, chosen),
-        limits=_limits(responding),
+        limits=(
+            "Profiles of images drawn anew are noisier than those of all images, so layouts are "
+            "somewhat better, and steadier, than the comparison says.",
+            "Measures overlap in what they see, and each counts alike in the mean rank.",
+            *(
+                f"{(~responds).sum()} of {len(responds)} units of {layer} respond alike to every "
+                "group and were left out of the comparison of layouts."
+                for layer, responds in responding.items()
+                if not responds.all()
+            ),
+        ),
     )
 
 
 def _responding(subject: Subject, layer: str) -> BoolArray:
     """Units that respond to some group, shape (n_units,)."""
     units, codes = subject.activations.units(layer), subject.faces.table.cells
-    contrasts = weighted_contrasts(units, codes, np.ones(len(codes), dtype=np.int64))
+    contrasts = layout_quality.weighted_contrasts(
+        units, codes, np.ones(len(codes), dtype=np.int64)
+    )
     responds = ~silent_units(contrasts.T)
     if len(contrasts) < 2 or responds.sum() < FEWEST_UNITS:  # noqa: PLR2004
         raise AnalysisError(
@@ -140,13 +139,15 @@ def _of_layer(
         for layout, distance in params.placements
         for steps in params.refinements(layout)
     ]
-    found: list[list[Quality]] = [[] for _ in names]
+    found: list[list[layout_quality.Quality]] = [[] for _ in names]
     places: list[list[FloatArray]] = [[] for _ in names]
     units, codes = subject.activations.units(layer), subject.faces.table.cells
     for repetition in range(params.repetitions):
         purpose = ("layout comparison", layer, str(repetition))
-        weights = weights_within_groups(codes, subject.faces.clusters, subject.rng(*purpose))
-        signatures = weighted_contrasts(units, codes, weights)[:, responds].T
+        weights = layout_quality.weights_within_groups(
+            codes, subject.faces.clusters, subject.rng(*purpose)
+        )
+        signatures = layout_quality.weighted_contrasts(units, codes, weights)[:, responds].T
         numbers = iter(range(len(names)))
         for layout, distance in params.placements:
             rng = subject.rng(*purpose, layout.model_dump_json(), distance)
@@ -155,13 +156,13 @@ def _of_layer(
                 positions = unit_square(refine(start, steps, rng) if steps else start)
                 number = next(numbers)
                 places[number].append(positions)
-                found[number].append(quality(signatures, distance, positions))
+                found[number].append(layout_quality.quality(signatures, distance, positions))
             step.advance()
     repeated = [
-        Repeated(name, tuple(values), disparities(drawn))
+        layout_quality.Repeated(name, tuple(values), layout_quality.disparities(drawn))
         for name, values, drawn in zip(names, found, places, strict=True)
     ]
-    entries = ranked(repeated, params.level)
+    entries = layout_quality.ranked(repeated, params.level)
     # The layout with the best mean rank, and those that it is not told apart from.
     tied = [each.name for each in entries if each.standing == "tied"]
     beside = f" Tied with it: {'; '.join(tied)}." if tied else ""
@@ -169,17 +170,17 @@ def _of_layer(
         title=f"Layouts of {layer} compared",
         noun="layout",
         layer=layer,
-        measures=(MEAN_RANK, *MEASURES.values()),
+        measures=(MEAN_RANK, *layout_quality.MEASURES.values()),
         entries=entries,
         rests_on="repetitions",
         caption=f"Layouts at {layer}, best mean rank first, with intervals.",
-        notes=(f"Recommended layout: {entries[0].name}.{beside}", RULE),
+        notes=(f"Recommended layout: {entries[0].name}.{beside}", layout_quality.RULE),
         reading=(_READING,),
         is_drawn=False,
     )
     by_name = dict(zip(names, found, strict=True))
     in_order = {entry.name: by_name[entry.name] for entry in entries}
-    return comparison, robustness(layer, in_order, params.level)
+    return comparison, layout_quality.robustness(layer, in_order, params.level)
 
 
 _READING: Final = (
@@ -214,7 +215,7 @@ def _finding(block: Measures) -> Finding:
 
 def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, ...]:
     measures = "; ".join(
-        f"{m.name} ({m.better} is better): {m.meaning}" for m in MEASURES.values()
+        f"{m.name} ({m.better} is better): {m.meaning}" for m in layout_quality.MEASURES.values()
     )
     return (
         f"Layouts of the units of {', '.join(layers)} ({chosen}) were compared in "
@@ -222,27 +223,8 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
         "intersection, computes the group profiles of the units from them, and places the units "
         "with a seed of its own, so that intervals cover both the choice of images and chance "
         "within a layout.",
-        f"Measures: {measures}. {RULE}",
+        f"Measures: {measures}. {layout_quality.RULE}",
     )
-
-
-def _limits(responding: dict[str, BoolArray]) -> tuple[str, ...]:
-    return (
-        "Profiles of images drawn anew are noisier than those of all images, so layouts are "
-        "somewhat better, and steadier, than the comparison says.",
-        "Measures overlap in what they see, and each counts alike in the mean rank.",
-        *(
-            f"{(~responds).sum()} of {len(responds)} units of {layer} respond alike to every "
-            "group and were left out of the comparison of layouts."
-            for layer, responds in responding.items()
-            if not responds.all()
-        ),
-    )
-
-
-def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:
-    few = too_few_images(params, faces) if params.layers is None else ()
-    return (*unknown_layers(params.layers, layers), *few)
 
 
 _SLOWER = 6.0
@@ -267,6 +249,9 @@ PLUGIN = Analysis(
     params_type=Params,
     question="maps",
     run=layout_comparison,
-    problems=_problems,
+    problems=lambda params, faces, layers: (
+        *unknown_layers(params.layers, layers),
+        *(too_few_images(params, faces) if params.layers is None else ()),
+    ),
     fits=_work,
 )

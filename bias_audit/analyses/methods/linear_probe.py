@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject
-from bias_audit.analyses.mapping.settings import setting_problems
 from bias_audit.analyses.probing.decodability import (
-    Decodability,
     curve_measures,
     decodability,
     probe_targets,
@@ -18,7 +16,7 @@ from bias_audit.analyses.probing.decodability import (
 from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.sentences import findings_of, limits_of, method_of
-from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, Metric
+from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, setting_problems
 from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of
 from bias_audit.groups import Attribute
 from bias_audit.shapes.group_ledger import GroupLedger
@@ -46,6 +44,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
         metric: decodability(subject, probed, metric, level=params.level) for metric in METRICS
     }
     measures = {k: v for each in results.items() for k, v in curve_measures(*each).items()}
+    n_levels = {each.target.name: len(each.part.levels) for each in probed}
     tables: list[GroupTable] = []
     ledgers: list[GroupLedger] = []
     for result in results[AUC]:
@@ -60,23 +59,25 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
         ledgers += [ledger] if ledger.entries else []
     checked = rechecks(subject, results[AUC], params.probes)
     return Outcome(
-        blocks=(*(_curves(*each) for each in results.items()), *tables, *ledgers),
+        blocks=(
+            *(
+                LayerCurve(
+                    detail=metric is not AUC,
+                    title=f"Linear decodability by layer: {metric.name}",
+                    quantity=metric.quantity,
+                    metric=metric.name,
+                    chance={name: metric.chance(n) for name, n in n_levels.items() if n},
+                    curves=tuple(result.curve for result in found),
+                )
+                for metric, found in results.items()
+            ),
+            *tables,
+            *ledgers,
+        ),
         findings=findings_of(results[AUC], checked, alpha=subject.multiplicity.alpha),
         method=method_of(subject, params),
         limits=limits_of(subject, probed),
         measures=measures,
-    )
-
-
-def _curves(metric: Metric, results: tuple[Decodability, ...]) -> LayerCurve:
-    n_levels = {result.probed.target.name: len(result.probed.part.levels) for result in results}
-    return LayerCurve(
-        detail=metric is not AUC,
-        title=f"Linear decodability by layer: {metric.name}",
-        quantity=metric.quantity,
-        metric=metric.name,
-        chance={name: metric.chance(n) for name, n in n_levels.items() if n},
-        curves=tuple(result.curve for result in results),
     )
 
 

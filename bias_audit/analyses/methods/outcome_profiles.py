@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import Field
 
+from bias_audit.analyses import small_groups
 from bias_audit.analyses.analysis import (
     Analysis,
     BootstrapDraws,
@@ -20,26 +21,14 @@ from bias_audit.analyses.analysis import (
     Subject,
     together,
 )
+from bias_audit.analyses.mapping import profiles
 from bias_audit.analyses.mapping.group_maps import Kind, map_blocks, plane_of
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
-from bias_audit.analyses.mapping.profiles import (
-    SCORE_INTERVALS,
-    Profiles,
-    Sample,
-    bayesian_weights,
-    deviations,
-    moments_of,
-)
-from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
 from bias_audit.analyses.probing.probes import ProbeSpec, Scores, out_of_fold_scores, part_of
-from bias_audit.analyses.probing.separability import chosen_layer
-from bias_audit.analyses.small_groups import (
-    REMAINDER,
-    Mask,
-    Treatment,
-    independent_images,
-    suppress,
-    without_remainders,
+from bias_audit.analyses.probing.separability import (
+    OneLayerSettings,
+    chosen_layer,
+    setting_problems,
 )
 from bias_audit.analyses.targets import Measurable, Target, attribute_targets
 from bias_audit.analyses.wording import coverage, interval, listed
@@ -103,10 +92,12 @@ def only(target: Target, places: Sequence[int]) -> Target:
     return Target(target.name, tuple(target.groups[place] for place in places), codes)
 
 
-def outcome_profiles(units: Float32Array, target: Target) -> Profiles:
+def outcome_profiles(units: Float32Array, target: Target) -> profiles.Profiles:
     """Profiles of groups that are no union of intersections; see `only` for images in none."""
     images = np.flatnonzero(target.codes >= 0)
-    return Profiles.of(target, moments_of(units, target.codes, len(target.groups), images))
+    return profiles.Profiles.of(
+        target, profiles.moments_of(units, target.codes, len(target.groups), images)
+    )
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,7 @@ class _Groups:
     target: Target
     independent: IntArray
     """Images of each, those of one cluster counted once, shape (n_groups,)."""
-    shown: Mask
+    shown: small_groups.Mask
     """Whether a group can be drawn: neither small, nor would a small one follow from it."""
 
 
@@ -136,9 +127,11 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     faces = subject.faces
     targets = attribute_targets(faces.table, params.targets)
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    weights = bayesian_weights(faces.clusters, params.bootstrap_draws, subject.rng("bootstrap"))
+    weights = profiles.bayesian_weights(
+        faces.clusters, params.bootstrap_draws, subject.rng("bootstrap")
+    )
     plane, _ = plane_of(subject, layer, params)
-    sample = Sample.of(subject, layer, weights)
+    sample = profiles.Sample.of(subject, layer, weights)
     measured = [
         target
         for target in targets
@@ -157,7 +150,19 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
     found = together(parts)
     return replace(
         found,
-        method=_method(plane, chosen, params.bootstrap_draws),
+        method=(
+            f"The classifier is the linear probe of an attribute at {plane.layer} ({chosen}); "
+            "every image is predicted out of fold. Groups are the images of a level that were "
+            "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
+            "predicted level). Their profiles are drawn over the layout of the layer "
+            f"({plane.layout}), which was made from annotated intersections, on half of the "
+            "images, as that of the topographic maps is.",
+            "The distance of correct from wrong is the root mean square over units of the "
+            "difference of their mean activations, in standard deviations within intersections, "
+            "with the part expected from sampling noise subtracted. "
+            f"{profiles.SCORE_INTERVALS.format(draws=params.bootstrap_draws)} The probe is not "
+            "refitted.",
+        ),
         limits=(
             *_LIMITS,
             *found.limits,
@@ -185,8 +190,10 @@ def _predicted(
         scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
         parts.append(scores.part)
         groups += [by_outcome(target, scores), by_confusion(target, scores)]
-    counts = [independent_images(each.codes, clusters, len(each.groups)) for each in groups]
-    shown = without_remainders(
+    counts = [
+        small_groups.independent_images(each.codes, clusters, len(each.groups)) for each in groups
+    ]
+    shown = small_groups.without_remainders(
         np.hstack([each.codes[:, None] == np.arange(len(each.groups)) for each in groups]),
         np.concatenate(counts) >= policy.minimum,
         clusters,
@@ -204,7 +211,7 @@ def _of_target(
     subject: Subject,
     predicted: _Predicted,
     plane: Plane,
-    sample: Sample,
+    sample: profiles.Sample,
     *,
     number: int,
     level: float,
@@ -226,7 +233,7 @@ def _of_target(
         confused = outcome_profiles(sample.units, only(cells.target, kept))
         drawn.append((f"target{number}-confusions", title, [confused]))
     maps, arrays = map_blocks(plane, drawn)
-    treated = suppress(
+    treated = small_groups.suppress(
         outcomes.target.groups,
         outcomes.independent,
         subject.small_groups,
@@ -243,9 +250,9 @@ def _of_target(
 
 def _table(
     predicted: _Predicted,
-    treatments: Sequence[Treatment],
-    by_class: dict[int, Profiles],
-    sample: Sample,
+    treatments: Sequence[small_groups.Treatment],
+    by_class: dict[int, profiles.Profiles],
+    sample: profiles.Sample,
     *,
     layer: str,
     level: float,
@@ -260,7 +267,7 @@ def _table(
             reason: str | None = part.reasons[index]
         elif place in by_class:
             # Of two profiles: twice the deviation of either from the mean of both.
-            half, n = deviations(by_class[place], sample, level)[0], outcomes.independent
+            half, n = profiles.deviations(by_class[place], sample, level)[0], outcomes.independent
             estimate = half and replace(
                 half,
                 value=2 * half.value,
@@ -272,7 +279,7 @@ def _table(
         else:
             both = zip(("correct", "wrong"), treatments[place : place + 2], strict=True)
             small = (f"{name}: {each.reason}" for name, each in both if not each.is_measured)
-            reason = next(small, REMAINDER)
+            reason = next(small, small_groups.REMAINDER)
         n_images = int((target.codes == index).sum())
         rows.append(GroupRow(group=group, n=n_images, estimate=estimate, reason=reason))
     return GroupTable(
@@ -315,24 +322,8 @@ def _suppressed(cells: _Groups, kept: Sequence[int], target: Target) -> Iterator
         ]
         yield (
             f"Confusions of {target.name} with too few independent images for a map, or from "
-            "which a few images would follow: "
-            f"{listed(names, most=12)}."
+            f"which a few images would follow: {listed(names, most=12)}."
         )
-
-
-def _method(plane: Plane, chosen: str, n_draws: int) -> tuple[str, ...]:
-    return (
-        f"The classifier is the linear probe of an attribute at {plane.layer} ({chosen}); "
-        "every image is predicted out of fold. Groups are the images of a level that were "
-        "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
-        "predicted level). Their profiles are drawn over the layout of the layer "
-        f"({plane.layout}), which was made from annotated intersections, on half of the "
-        "images, as that of the topographic maps is.",
-        "The distance of correct from wrong is the root mean square over units of the difference "
-        "of their mean activations, in standard deviations within intersections, with the part "
-        "expected from sampling noise subtracted. "
-        f"{SCORE_INTERVALS.format(draws=n_draws)} The probe is not refitted.",
-    )
 
 
 _LIMITS = (

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, together
 from bias_audit.analyses.families import map_families
+from bias_audit.analyses.mapping import map_sentences, profiles
 from bias_audit.analyses.mapping.comparisons import (
     Differences,
     comparisons,
@@ -31,27 +32,11 @@ from bias_audit.analyses.mapping.earlier import (
 from bias_audit.analyses.mapping.group_distances import main_effect_shares
 from bias_audit.analyses.mapping.group_maps import group_maps, plane_of
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, align_colours, unit_square
-from bias_audit.analyses.mapping.map_sentences import (
-    difference_findings,
-    differences_limits,
-    differences_method,
-    earlier_limits,
-    earlier_method,
-    maps_limits,
-    maps_method,
-    share_finding,
+from bias_audit.analyses.probing.separability import (
+    LayersSettings,
+    chosen_layers,
+    setting_problems,
 )
-from bias_audit.analyses.mapping.profiles import (
-    Halves,
-    Profiles,
-    Sample,
-    bayesian_weights,
-    halves,
-    marginal_profiles,
-    pooled_deviation,
-)
-from bias_audit.analyses.mapping.settings import LayersSettings, setting_problems
-from bias_audit.analyses.probing.separability import chosen_layers
 from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import UserPath
@@ -115,38 +100,39 @@ def topomap(subject: Subject, params: Params) -> Outcome:
         earlier = earlier_maps(subject, params.earlier, params.earlier_backbone)
     layers, chosen = _layers(subject, params, earlier)
     has_halves = params.differences.test == "clusters"
-    split = halves(subject.faces, subject.rng("halves")) if has_halves else None
+    split = profiles.halves(subject.faces, subject.rng("halves")) if has_halves else None
     placing = np.arange(len(table)) if split is None else split.placing
     parts: list[Outcome] = []
     before: tuple[Plane, FloatArray] | None = None
-    title = f"Topographic maps of {subject.name}"
-    with subject.progress.step(title, total=len(layers), unit="layer") as step:
-        for number, layer in enumerate(layers):
-            plane, half = plane_of(subject, layer, params, number=number, placing=placing)
-            colours = np.concatenate([part.contrasts for part in marginal_profiles(half, table)])
-            if before is not None and params.align:
-                turned = align_colours(plane.positions, colours, before[0].positions, before[1])
-                plane = replace(plane, positions=unit_square(turned))
-            beside = None
-            if earlier is not None and layer in earlier.layers:
-                plane, beside = laid_beside(
-                    subject, plane, earlier, alpha=alpha / len(layers), places=params.places
-                )
-            ends: tuple[float | None, float | None] = (None, None)
-            if beside is not None and earlier is not None and params.colours == "earlier":
-                ends = beside.limit, earlier.layers[layer].difference_limit
-            parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
-            before = plane, colours
-            step.advance()
+    for number, layer in enumerate(subject.counted(layers, "Topographic maps of", unit="layer")):
+        plane, half = plane_of(subject, layer, params, number=number, placing=placing)
+        colours = np.concatenate(
+            [part.contrasts for part in profiles.marginal_profiles(half, table)]
+        )
+        if before is not None and params.align:
+            turned = align_colours(plane.positions, colours, before[0].positions, before[1])
+            plane = replace(plane, positions=unit_square(turned))
+        beside = None
+        if earlier is not None and layer in earlier.layers:
+            plane, beside = laid_beside(
+                subject, plane, earlier, alpha=alpha / len(layers), places=params.places
+            )
+        ends: tuple[float | None, float | None] = (None, None)
+        if beside is not None and earlier is not None and params.colours == "earlier":
+            ends = beside.limit, earlier.layers[layer].difference_limit
+        parts.append(_of_layer(subject, plane, params, split=split, beside=beside, ends=ends))
+        before = plane, colours
     found = together(parts)
     maps = [block for block in found.blocks if isinstance(block, UnitMap)]
     tested = [block for block in found.blocks if isinstance(block, DifferenceMap)]
-    beside_earlier = () if earlier is None else earlier_limits(maps, earlier.run, earlier.groups)
+    beside_earlier = (
+        () if earlier is None else map_sentences.earlier_limits(maps, earlier.run, earlier.groups)
+    )
     return replace(
         found,
         blocks=(*found.blocks, *map_families(tested)),
         method=(
-            *maps_method(
+            *map_sentences.maps_method(
                 maps,
                 chosen,
                 is_half=split is not None,
@@ -154,10 +140,14 @@ def topomap(subject: Subject, params: Params) -> Outcome:
                 is_dendrogram=params.order == "dendrogram",
                 n_draws=params.bootstrap_draws,
             ),
-            *earlier_method(maps, params.places, params.colours),
-            *differences_method(tested),
+            *map_sentences.earlier_method(maps, params.places, params.colours),
+            *map_sentences.differences_method(tested),
         ),
-        limits=(*maps_limits(maps), *beside_earlier, *differences_limits(tested)),
+        limits=(
+            *map_sentences.maps_limits(maps),
+            *beside_earlier,
+            *map_sentences.differences_limits(tested),
+        ),
     )
 
 
@@ -184,7 +174,7 @@ def _of_layer(
     plane: Plane,
     params: Params,
     *,
-    split: Halves | None,
+    split: profiles.Halves | None,
     beside: EarlierMap | None,
     ends: tuple[float | None, float | None],
 ) -> Outcome:
@@ -192,12 +182,12 @@ def _of_layer(
     table, moments = subject.faces.table, subject.activations.moments(plane.layer)
     shares = None
     if len(table.attributes) > 1:
-        weights = bayesian_weights(
+        weights = profiles.bayesian_weights(
             subject.faces.clusters, params.bootstrap_draws, subject.rng("shares")
         )
         cells, sample = (
-            Profiles.of(finest_target(table), moments),
-            Sample.of(subject, plane.layer, weights),
+            profiles.Profiles.of(finest_target(table), moments),
+            profiles.Sample.of(subject, plane.layer, weights),
         )
         shares = main_effect_shares(cells, sample, params.level)
     drawn = group_maps(
@@ -206,7 +196,7 @@ def _of_layer(
     tested = difference_maps(
         subject,
         plane,
-        pooled_deviation(moments),
+        profiles.pooled_deviation(moments),
         params.differences,
         split=split,
         level=params.level,
@@ -214,10 +204,12 @@ def _of_layer(
     )
     findings: list[Finding] = []
     if shares is not None:
-        findings += share_finding(plane.layer, shares, alpha=subject.multiplicity.alpha)
+        findings += map_sentences.share_finding(
+            plane.layer, shares, alpha=subject.multiplicity.alpha
+        )
     for block in tested.blocks:
         if isinstance(block, DifferenceMap):
-            findings += difference_findings(block)
+            findings += map_sentences.difference_findings(block)
     return together([drawn, tested, Outcome(blocks=(), findings=tuple(findings))])
 
 

@@ -15,10 +15,15 @@ from scipy.special import logsumexp
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
 from bias_audit.analyses.mapping.group_maps import colour_limit, map_blocks, plane_of
-from bias_audit.analyses.mapping.layout import LayoutSettings, Plane
+from bias_audit.analyses.mapping.layout import LayoutSettings
 from bias_audit.analyses.mapping.profiles import marginal_profiles
-from bias_audit.analyses.mapping.settings import OneLayerSettings, setting_problems
-from bias_audit.analyses.probing.separability import Units, chosen_layer, measured
+from bias_audit.analyses.probing.separability import (
+    OneLayerSettings,
+    Units,
+    chosen_layer,
+    measured,
+    setting_problems,
+)
 from bias_audit.analyses.small_groups import independent_images, suppress
 from bias_audit.analyses.targets import Target, attribute_targets
 from bias_audit.analyses.wording import coverage, interval
@@ -27,7 +32,7 @@ from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
-from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.inference import (
     Measured,
     correlation_estimate,
@@ -69,7 +74,10 @@ def training(subject: Subject, params: Params) -> Outcome:
         limit = "All checkpoints of this training are told together, with the last of them."
         return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
-    table, steps = subject.faces.table, _steps(subject)
+    table, alone = subject.faces.table, Step(subject.name, subject.activations, subject.head)
+    steps = (alone,) if subject.training is None else subject.training.steps
+    if len({step.name for step in steps}) < len(steps):  # each has a name of its own
+        steps = tuple(replace(step, name=f"{n}: {step.name}") for n, step in enumerate(steps, 1))
     plane, _ = plane_of(subject, layer, params)
     by_step = [marginal_profiles(step.activations.moments(layer), table) for step in steps]
     # Levels of every attribute at every checkpoint, on one layout and one colour scale.
@@ -97,21 +105,16 @@ def training(subject: Subject, params: Params) -> Outcome:
         blocks=(*tables, *maps, *(ledger for _, ledger in told)),
         arrays=arrays,
         findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
-        method=_method(plane, steps, chosen),
+        method=(
+            f"Followed over {', '.join(step.name for step in steps)}: {plane.layer} ({chosen}). "
+            f"Units keep their places: the layout ({plane.layout}) is that of the last "
+            "checkpoint, and the colour scale is one for all.",
+            "Activity is the mean of all units of the layer for an image, confidence the largest "
+            "softmax probability of the classification layer (Krug, Olson & Stober 2023). Per "
+            "checkpoint and group their Pearson correlation over images is shown; intervals rest "
+            "on the influence of every image, summed over clusters, on Fisher's z scale.",
+        ),
         limits=tuple(_limits(subject, seen)),
-    )
-
-
-def _steps(subject: Subject) -> tuple[Step, ...]:
-    """The checkpoints, each with a name of its own."""
-    if subject.training is None:
-        return (Step(subject.name, subject.activations, subject.head),)
-    steps = subject.training.steps
-    names = [step.name for step in steps]
-    if len(set(names)) == len(names):
-        return steps
-    return tuple(
-        replace(step, name=f"{number}: {step.name}") for number, step in enumerate(steps, 1)
     )
 
 
@@ -211,15 +214,11 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
         for row in table.rows
         if row.estimate is not None and row.group.levels[-1][1] == name
     ]
-    if len(rows) < 2:  # noqa: PLR2004
+    estimates = [estimate for _, estimate in rows]
+    ends = clear_extremes(estimates, alpha=1 - estimates[0].level) if rows else None
+    if ends is None:
         return
-    (lowest, low), (highest, high) = (
-        pick(rows, key=lambda entry: entry[1].value) for pick in (min, max)
-    )
-    values = [value for _, value in rows]
-    ends = [values.index(value) for value in (low, high)]
-    if ends[1] in standings(values, alpha=1 - low.level)[ends[0]].alike:
-        return
+    (lowest, low), (highest, high) = (rows[end] for end in ends)
     yield Finding(
         text=(
             f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "
@@ -229,18 +228,6 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
         ),
         weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
         estimates={"lowest": low, "highest": high},
-    )
-
-
-def _method(plane: Plane, steps: Sequence[Step], chosen: str) -> tuple[str, ...]:
-    names = ", ".join(step.name for step in steps)
-    return (
-        f"Followed over {names}: {plane.layer} ({chosen}). Units keep their places: the layout "
-        f"({plane.layout}) is that of the last checkpoint, and the colour scale is one for all.",
-        "Activity is the mean of all units of the layer for an image, confidence the largest "
-        "softmax probability of the classification layer (Krug, Olson & Stober 2023). Per "
-        "checkpoint and group their Pearson correlation over images is shown; intervals rest on "
-        "the influence of every image, summed over clusters, on Fisher's z scale.",
     )
 
 

@@ -58,12 +58,9 @@ def cross_fit(
 ) -> tuple[CrossFit, ...]:
     """Predict every image once by a probe fitted without its fold, for every labelling.
 
-    Args:
-        axes: The units.
-        labellings: Class of each image, shape (n_labellings, n_images).
-        folds: Fold of each image, 0 .. n_folds - 1, shape (n_images,).
-        n_classes: Number of classes; each is in every fold.
-        strengths: Values of C to choose from; a single one is used as it is.
+    Labellings, (n_labellings, n_images), are classes 0 .. n_classes - 1, each of which is in every
+    fold; folds are 0 .. n_folds - 1, (n_images,). Strengths are values of C to choose from; a
+    single one is used as it is.
     """
     n_folds = int(folds.max()) + 1
     each = len(axes.spread) * n_classes * 4 * _COPIES + len(folds) * n_classes * 4 * 4
@@ -106,12 +103,7 @@ def fold_fits(
 ) -> Fits:
     """The probes behind `cross_fit` of one labelling, one for each fold.
 
-    Args:
-        axes: The units.
-        labels: Class of each image, shape (n_images,).
-        folds: As `cross_fit` has them.
-        n_classes: Number of classes.
-        strengths: Values of C to choose from.
+    Labels and folds are by image, (n_images,).
     """
     products = axes.images.numel() * n_classes * (int(folds.max()) + 1)
     labelling, outer = torch.from_numpy(labels[None]), torch.from_numpy(folds)
@@ -146,13 +138,8 @@ def _choose(
     Along the path from strong to weak regularisation the cross-entropy falls and then rises, so a
     problem is left at the first strength that does not lower it.
 
-    Args:
-        axes: The units.
-        labels: Shape (n_problems, n_images).
-        trains: Images that each problem is fitted to, same shape.
-        chooses: Images whose cross-entropy decides, same shape.
-        path: C in ascending order.
-        n_classes: Number of classes.
+    Labels, and the images that train and that decide, have shape (n_problems, n_images); the path
+    is C in ascending order.
     """
     training = torch.where(trains, labels, -1)
     best = torch.zeros(len(labels), dtype=torch.int64)
@@ -186,12 +173,8 @@ def _agreement(probabilities: Tensor, labels: Tensor, folds: Tensor) -> float:
     """Correlation of the scores of a fold's own probe with those of the others, within classes.
 
     Scores are centred within each class of each fold, so that they agree only as far as they order
-    images of one class alike.
-
-    Args:
-        probabilities: By each fold's probe, shape (n_folds, n_images, n_classes).
-        labels: Class of each image, shape (n_images,).
-        folds: Fold of each image, shape (n_images,).
+    images of one class alike. Probabilities are by each fold's probe, (n_folds, n_images,
+    n_classes), labels and folds by image, (n_images,).
     """
     n_folds, n_images, n_classes = probabilities.shape
     centred = torch.logit(probabilities.double(), eps=1e-12)

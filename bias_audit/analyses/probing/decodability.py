@@ -21,7 +21,6 @@ from bias_audit.analyses.probing.probes import (
 )
 from bias_audit.analyses.probing.separability import AUC, Metric, Units, measure
 from bias_audit.analyses.targets import Measurable, Target
-from bias_audit.progress import Silent
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, RefitNoise
 from bias_audit.statistics.bootstrap import compared_with_a_further_draw, mean_of
@@ -184,11 +183,8 @@ def probe_targets(
                 for layer in (layers if control.by_layer else layers[:1])
             ]
     stored = all(is_scored(subject, spec, with_refits=True) for spec in specs)
-    progress = Silent() if stored else subject.progress
-    with progress.step(f"Probes on {subject.name}", total=len(specs), unit="probe") as step:
-        for spec in specs:
-            probe_and_refits(subject, spec)
-            step.advance()
+    for spec in subject.counted(specs, "Probes on", unit="probe", is_quick=stored):
+        probe_and_refits(subject, spec)
     return tuple(
         ProbedTarget(
             target,
@@ -220,27 +216,21 @@ def layer_probe(
 def decodability(
     subject: Subject, probed: tuple[ProbedTarget, ...], metric: Metric, *, level: float
 ) -> tuple[Decodability, ...]:
-    """Measure every probe and its controls, and adjust for the number of layers and targets.
-
-    Args:
-        subject: The subject.
-        probed: Its probes.
-        metric: What to measure.
-        level: Coverage of the intervals.
-    """
+    """Measure every probe and its controls, and adjust for the number of layers and targets."""
     units = Units.of(subject)
-    total = sum(len(target.probes) for target in probed)
-    title = f"Intervals of {metric.short} on {subject.name}"
-    results = []
-    with subject.progress.step(title, total=total, unit="layer") as step:
-        for target in probed:
-            comparisons = []
-            controls = _controls(target.probes, metric, units)
-            for there, own in zip(target.probes, controls, strict=True):
-                rng = subject.rng("lift", there.layer)
-                comparisons.append(_compare(there, own, metric, units, level=level, rng=rng))
-                step.advance()
-            results.append(Decodability(target, tuple(comparisons)))
+    todo = [
+        (target, there, own)
+        for target in probed
+        for there, own in zip(target.probes, _controls(target.probes, metric, units), strict=True)
+    ]
+    found: dict[str, list[Comparison | None]] = {each.target.name: [] for each in probed}
+    for target, there, own in subject.counted(
+        todo, f"Intervals of {metric.short} on", unit="layer"
+    ):
+        rng = subject.rng("lift", there.layer)
+        compared = _compare(there, own, metric, units, level=level, rng=rng)
+        found[target.target.name].append(compared)
+    results = [Decodability(each, tuple(found[each.target.name])) for each in probed]
     return _adjusted(subject, results, metric)
 
 
@@ -342,12 +332,7 @@ def refit_noise(found: Iterable[Comparison]) -> RefitNoise | None:
 
     The fits of one layer, the reported one among them, have the same images, labels, activations
     and procedure; folds are drawn anew, and with them the images that choose the regularisation.
-
-    Args:
-        found: One comparison per layer.
-
-    Returns:
-        None where no layer was fitted more than once.
+    None where no layer was fitted more than once.
     """
     refitted = [each for each in found if each.refits]
     if not refitted:
@@ -408,13 +393,7 @@ def rechecks(
 ) -> dict[str, Recheck]:
     """Fit the probes of all claims again, at the layers claimed, with clusters merged.
 
-    Args:
-        subject: The subject.
-        results: By macro AUC.
-        settings: Of the probes.
-
-    Returns:
-        By target; empty where identity is recorded.
+    Results are by macro AUC; what is found is by target, and empty where identity is recorded.
 
     Raises:
         AnalysisError: Activations are not finite.

@@ -82,12 +82,8 @@ def principal_axes(
 
     A rotation changes neither the predictions nor the penalty of ridge-type regressions. Constant
     units and axes without variance are dropped. With more units than images the axes span the
-    images, which is exact too.
-
-    Args:
-        units: Shape (n_images, n_units), finite.
-        deviation: What to divide each unit by, shape (n_units,); its own standard deviation if
-            not given. 0 drops the unit.
+    images, which is exact too. Units, (n_images, n_units), are finite. They are divided by the
+    deviation, (n_units,), by default their own standard deviation; 0 drops a unit.
     """
     x = torch.from_numpy(np.array(units - units.mean(axis=0), dtype=np.float32))
     if deviation is None:
@@ -120,16 +116,11 @@ def fit(
     """Fit all problems by L-BFGS, preconditioned with the curvature at the base rates.
 
     The minimised function is that of scikit-learn's `LogisticRegression` with C = 1 / penalty,
-    also for two classes, where scikit-learn penalises one vector of weights, not two.
-
-    Args:
-        axes: The units.
-        problems: What to fit.
-        tolerance: A problem has converged when a further step is expected to lower its loss by
-            less than this share of what has been gained over the base rates. A share of the loss
-            itself would stop at once where there is little to learn.
-        max_steps: After which a problem stops, converged or not.
-        start: Weights to go on from, such as those of a stronger penalty.
+    also for two classes, where scikit-learn penalises one vector of weights, not two. A problem
+    has converged when a further step is expected to lower its loss by less than the share
+    `tolerance` of what has been gained over the base rates; a share of the loss itself would stop
+    at once where there is little to learn. It stops after `max_steps` in any case. `start` are
+    weights to go on from, such as those of a stronger penalty.
     """
     return _Descent(axes, problems, start).run(tolerance, max_steps)
 

@@ -20,7 +20,7 @@ from bias_audit.analyses.analysis import Control, Subject, Workload
 from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
 from bias_audit.analyses.probing.logistic import Axes, principal_axes
 from bias_audit.analyses.targets import Measurable, Target, level_counts, measurable
-from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays, Cached, Input
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
@@ -115,6 +115,14 @@ class Probe:
     """C that each fold chose, shape (n_folds,)."""
     not_converged: int
     """Fits, of the probe and the shuffled ones, that stopped early."""
+
+
+def not_finite(where: str) -> AnalysisError:
+    """What is raised where activations cannot be used."""
+    return AnalysisError(
+        f"{where}: expected finite activations, got infinite or undefined ones; check the "
+        "weights, and that the images are preprocessed as the backbone expects"
+    )
 
 
 def part_of(subject: Subject, target: Target, settings: ProbeSettings) -> Measurable:
@@ -246,11 +254,7 @@ class _Problem:
         source = self.subject.activations if control is None else control
         units = np.asarray(source.units(spec.layer)[self.part.images], dtype=np.float32)
         if not np.isfinite(units).all():
-            where = f"layer {spec.layer}" if control is None else control.name
-            raise AnalysisError(
-                f"{where}: expected finite activations, got infinite or undefined ones; "
-                "check the weights, and that the images are preprocessed as the backbone expects"
-            )
+            raise not_finite(f"layer {spec.layer}" if control is None else control.name)
         return principal_axes(units)
 
 
@@ -276,32 +280,20 @@ def _fit(problem: _Problem) -> Arrays:
         ]
     )
     fits = problem.cross_fit(labellings, folds)
+    # Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
+    # probes of two folds agree then is due to the images that both trained on.
+    agreements = np.array([fitted.agreement for fitted in fits])
+    by_overlap, dependence = agreements[1:].mean(), np.ones(len(agreements))
+    if by_overlap < 1:
+        dependence = np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
     return {
         "folds": folds,
         "codes": labellings,
         "probabilities": np.stack([fitted.probabilities for fitted in fits]),
-        "dependence": _dependence(np.array([fitted.agreement for fitted in fits])),
+        "dependence": dependence,
         "strengths": fits[0].strengths,
         "not_converged": np.array(sum(fitted.not_converged for fitted in fits)),
     }
-
-
-def _dependence(agreements: FloatArray) -> FloatArray:
-    """Disagreement of the folds' probes, against that of probes with nothing to learn.
-
-    Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
-    probes of two folds agree then is due to the images that both trained on.
-
-    Args:
-        agreements: Of the probe, then of its refits to shuffled labels, shape (1 + n_shuffles,).
-
-    Returns:
-        In [0, 1], same shape.
-    """
-    by_overlap = agreements[1:].mean()
-    if by_overlap >= 1:
-        return np.ones(len(agreements))
-    return np.asarray(np.clip((1 - agreements) / (1 - by_overlap), 0, 1))
 
 
 def shuffle_within_folds(
@@ -309,12 +301,10 @@ def shuffle_within_folds(
 ) -> IntArray:
     """Give the labels of each fold to its images in a random order.
 
-    Clusters are laid end to end in one random order and read off in another, so that images of
-    one cluster mostly receive labels that came from one cluster; with single images this is a
-    plain permutation.
-
-    Returns:
-        Labels per image with the same counts in every fold, shape (n_images,).
+    Clusters are laid end to end in one random order and read off in another, so that images of one
+    cluster mostly receive labels that came from one cluster; with single images this is a plain
+    permutation. All arrays are by image, (n_images,); counts of labels stay the same in every
+    fold.
     """
     shuffled = codes.copy()
     _, cluster = np.unique(clusters, return_inverse=True)
@@ -342,12 +332,8 @@ def probe_work(
 ) -> float:
     """Work of one call of `cross_fit`, in images x axes x levels of one fit.
 
-    Args:
-        settings: Folds and strengths of regularisation.
-        n_images: Images of the target.
-        n_units: Units; there are as many axes, but no more than images.
-        n_levels: Levels of the target.
-        labellings: The labels, and how often they are shuffled.
+    There are as many axes as units, but no more than images; `labellings` counts the labels and
+    how often they are shuffled.
     """
     axes = min(n_units, n_images) + _MORE_AXES
     n_strengths = len(settings.strengths)
@@ -360,10 +346,7 @@ def controlled_work(
 ) -> float:
     """Work of probing targets at every layer, and on every control.
 
-    Args:
-        settings: Folds and strengths of regularisation.
-        workload: Images, layers and controls.
-        targets: Names of attributes, or "intersection"; None for all of these.
+    Targets are names of attributes, or "intersection"; None for all of these.
     """
     sizes = level_counts(workload.attributes)
     at_layers = (

@@ -23,16 +23,9 @@ def recall_table(
 ) -> tuple[GroupTable, GroupLedger, dict[MeasureKey, Measured]]:
     """How many images of each declared level the probe gives that level.
 
-    Args:
-        subject: The subject.
-        probed: The target.
-        probe: Its probe at one layer.
-        level: Coverage of the intervals.
-        choice: Share of the error rate that the choice of the layer left.
-
-    Returns:
-        The table, with shrunk values beside the raw ones; the ledger of small groups; and what
-        images contribute to the rows that have an estimate, but for a row of pooled groups.
+    `choice` is the share of the error rate that the choice of the layer left. The table has shrunk
+    values beside the raw ones; with it come the ledger of small groups, and what images contribute
+    to the rows that have an estimate, but for a row of pooled groups.
     """
     target, part, scores = probed.target, probed.part, probe.probe.scores
     clusters = subject.faces.clusters

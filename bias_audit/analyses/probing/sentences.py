@@ -16,7 +16,7 @@ from bias_audit.analyses.probing.decodability import (
     Recheck,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.targets import INTERSECTION, worth_of
+from bias_audit.analyses.targets import INTERSECTION, unmeasured, worth_of
 from bias_audit.analyses.wording import (
     LABEL_ERRORS,
     SCORE_INTERVALS,
@@ -45,10 +45,9 @@ def findings_of(
 ) -> tuple[Finding, ...]:
     """A sentence for every target, and one on which attribute stands out most.
 
-    Args:
-        results: By macro AUC.
-        rechecks: By target, where identity is not recorded: what is left of its claim.
-        alpha: Error rate of a claim that the lifts' own tests do not decide.
+    Results are by macro AUC; `rechecks` say by target, where identity is not recorded, what is
+    left of its claim. `alpha` is the error rate of a claim that the lifts' own tests do not
+    decide.
     """
     findings, stand = [], []
     for result in results:
@@ -216,12 +215,11 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
     kinds = dict.fromkeys(control.kind for control in subject.controls)
     others = "".join(f", {_CONTROLS.get(kind, kind)}" for kind in kinds)
     sentences = [
-        f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to "
-        "the activations of each layer, averaged over positions, to predict each annotated "
-        "attribute and their intersection. Units are standardised over all images, which uses no "
-        f"label. Every image is predicted once, in {settings.folds}-fold cross-validation, by a "
-        "probe that saw neither it nor another image of its cluster (one person, or near "
-        "duplicates).",
+        f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to the "
+        "activations of each layer, averaged over positions, to predict each annotated attribute "
+        "and their intersection. Units are standardised over all images, which uses no label. "
+        f"Every image is predicted once, in {settings.folds}-fold cross-validation, by a probe "
+        "that saw neither it nor another image of its cluster (one person, or near duplicates).",
         "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives "
         "0.5), over pairs of images of the same fold, since scores of different folds come from "
         "different probes; balanced accuracy (recall averaged over levels; guessing gives "
@@ -253,10 +251,9 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
             "Who is shown is not recorded for all images. Images that are more similar than the "
             "density of other images around them explains (an exponential tail fitted to the "
             "similarity of further neighbours) count as one person. Every claim of decodability "
-            "is checked again at its layer with the "
-            f"{' and '.join(map(str, TOGETHER))} most similar of these people counted as one; it "
-            "is worded as a claim without doubt only if the interval of its lift over the "
-            "strongest baseline stays above 0."
+            f"is checked again at its layer with the {' and '.join(map(str, TOGETHER))} most "
+            "similar of these people counted as one; it is worded as a claim without doubt only "
+            "if the interval of its lift over the strongest baseline stays above 0."
         )
     if subject.refits:
         sentences.append(
@@ -299,20 +296,14 @@ def limits_of(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, 
         *likeness_limits(subject),
     ]
     for each in probed:
-        name, groups, part = each.target.described, each.target.groups, each.part
-        if part.not_measured is not None:
-            sentences.append(f"Not measured: {name} ({part.not_measured}).")
+        sentences += unmeasured(each.target, each.part, "its probes")
+        if each.part.not_measured is not None:
             continue
-        if part.reasons:
-            out = [f"{groups[i].label} ({why})" for i, why in part.reasons.items()]
+        if (worth := worth_of(each.part, subject.faces.clusters)) < FEW_CLUSTERS:
             sentences.append(
-                f"{len(out)} of {len(groups)} levels of {name} were left out of its probes: "
-                f"{listed(out)}."
-            )
-        if (worth := worth_of(part, subject.faces.clusters)) < FEW_CLUSTERS:
-            sentences.append(
-                f"Intervals of {name} rest on {worth:.1f} effective clusters of images, fewer "
-                f"than {FEW_CLUSTERS}: they are wide, and a few people decide the value."
+                f"Intervals of {each.target.described} rest on {worth:.1f} effective clusters of "
+                f"images, fewer than {FEW_CLUSTERS}: they are wide, and a few people decide the "
+                "value."
             )
     kinds = [control.kind for control in subject.controls]
     if kinds.count("random weights") == 1:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
-from bias_audit.analyses.analysis import Subject
+from bias_audit.analyses.analysis import OneLayer, Subject
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
@@ -15,12 +16,19 @@ from bias_audit.analyses.probing.probes import (
     is_scored,
     out_of_fold_scores,
     part_of,
+    too_few_images,
 )
-from bias_audit.analyses.targets import Target, finest_target, targets_of
+from bias_audit.analyses.targets import (
+    Target,
+    finest_target,
+    targets_of,
+    unknown_groups,
+    unknown_targets,
+)
 from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
+from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.progress import Silent
 from bias_audit.statistics import inference, influence
 from bias_audit.statistics.inference import Measured, choice_among, widening
 from bias_audit.statistics.influence import Statistic
@@ -109,12 +117,8 @@ def measured(
 ) -> Measured:
     """A statistic of some of a subject's images, ready to be compared with others.
 
-    Args:
-        units: Of the subject.
-        images: The images of the statistic, as numbers among the subject's, shape (n,).
-        statistic: Its influences have shape (n,).
-        widened: Factor on the influences, such as `widening`.
-        is_share: Whether the value lies in [0, 1].
+    Images are numbers among the subject's, as many as the statistic has influences, shape (n,);
+    `widened` is a factor on these, such as `widening`.
     """
     return inference.measured(
         statistic,
@@ -205,18 +209,14 @@ def probed_layers(subject: Subject, target: Target, settings: ProbeSettings) -> 
     """Every layer with the macro AUC of a target there; empty where it cannot be measured."""
     if part_of(subject, target, settings).not_measured is not None:
         return ()
-    title = f"Probes of {target.name} on {subject.name}"
     specs = [ProbeSpec(target, layer, settings) for layer in subject.activations.layers]
-    kept = all(is_scored(subject, spec) for spec in specs)
-    progress = Silent() if kept else subject.progress
-    units, result = Units.of(subject), []
-    with progress.step(title, total=len(specs), unit="probe") as step:
-        for spec in specs:
-            found = measure(AUC, out_of_fold_scores(subject, spec), units)
-            if found is not None:
-                result.append((spec.layer, found))
-            step.advance()
-    return tuple(result)
+    kept, units = all(is_scored(subject, spec) for spec in specs), Units.of(subject)
+    title = f"Probes of {target.name} on"
+    return tuple(
+        (spec.layer, found)
+        for spec in subject.counted(specs, title, unit="probe", is_quick=kept)
+        if (found := measure(AUC, out_of_fold_scores(subject, spec), units)) is not None
+    )
 
 
 def choice_of_layer(subject: Subject, target: Target, curve: Curve) -> float:
@@ -231,10 +231,8 @@ def most_separable_layer(
     """The layer at which groups are easiest to tell apart.
 
     It has the highest macro AUC of the intersections or, where these cannot be measured, the
-    highest mean over the measured attributes; the first of equals.
-
-    Returns:
-        The layer, how it was chosen (for a sentence), and the curves that chose it.
+    highest mean over the measured attributes; the first of equals. With it come how it was chosen
+    (for a sentence), and the curves that chose it.
 
     Raises:
         AnalysisError: No target can be measured.
@@ -261,3 +259,47 @@ def most_separable_layer(
         if all(layer in own for own in values)
     }
     return max(means, key=lambda layer: means[layer]), chosen, curves
+
+
+class OneLayerSettings(ProbeSettings):
+    """Of an analysis of one layer; the settings of probes choose it where none is named."""
+
+    layer: OneLayer = None
+
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        """The layer, if the config names it."""
+        return None if self.layer is None else (self.layer,)
+
+
+class LayersSettings(ProbeSettings):
+    """Of an analysis of some layers; the settings of probes choose one where none is named."""
+
+    layers: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Default: the layer at which intersections separate best.",
+    )
+
+    @property
+    def named(self) -> tuple[str, ...] | None:
+        """The layers, if the config names any."""
+        return self.layers
+
+
+def setting_problems(
+    params: ProbeSettings,
+    faces: FaceTable,
+    layers: tuple[str, ...] | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """Targets, groups and layers that there are not, and too few images to choose or probe one."""
+    named = params.named if isinstance(params, OneLayerSettings | LayersSettings) else None
+    return (
+        *unknown_targets(faces, targets or ()),
+        *unknown_groups(faces, groups),
+        *unknown_layers(named, layers),
+        *too_few_images(params, faces),
+    )
