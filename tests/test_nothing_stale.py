@@ -118,7 +118,7 @@ def _of_analyses(entries: dict[str, tuple[Key, set[str]]]) -> None:
     plain = replace(planted(60), refits=1)
     spec = ProbeSpec(finest_target(plain.faces.table), "late", ProbeSettings(folds=3))
     probe_and_refits(plain, spec)
-    erasure.PLUGIN.run(with_head(used=True, n=120), erasure.Params(shuffles=2))
+    erasure.PLUGIN.run(with_head(used=True, n=120), erasure.Params(draws=2))
     settings = PublishedSettings(epochs=1)
     maps = with_maps(n=120)
     target = finest_target(maps.faces.table)

@@ -190,4 +190,4 @@ def map_families(maps: Sequence[DifferenceMap]) -> tuple[HypothesisFamilies, ...
     if not families:
         return ()
     title = "Families of hypotheses: difference maps"
-    return (HypothesisFamilies(title=title, families=tuple(families)),)
+    return (HypothesisFamilies(detail=True, title=title, families=tuple(families)),)

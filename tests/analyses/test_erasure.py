@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +22,7 @@ from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import AGE, GENDER, FakeCache, make_subject
 
 N_UNITS, N_CLASSES = 10, 8
-PARAMS = Params(shuffles=20)
+PARAMS = Params(draws=20)
 
 
 def subject(
@@ -98,7 +96,7 @@ def test_shared_whitening_gives_the_erasers_of_the_package(n: int, shrunk: bool)
     fitter = LeaceFitter.fit(
         torch.from_numpy(inputs), torch.eye(4)[codes].double(), shrinkage=shrunk, svd_tol=1e-9
     )
-    (ours,) = fitted(whitening, inputs, [codes], 4)
+    ours = fitted(whitening, inputs, codes, 4)
     np.testing.assert_allclose(
         ours(inputs), fitter.eraser(torch.from_numpy(inputs)).numpy(), atol=1e-8
     )
@@ -110,7 +108,7 @@ def test_no_difference_of_means_is_left_in_sample(n: int) -> None:
     rng = np.random.default_rng(2)
     codes = np.arange(n) % 3
     inputs = rng.standard_normal((n, 20)) + 2 * np.eye(3, 20)[codes]
-    (eraser,) = fitted(whitened(inputs), inputs, [codes], 3)
+    eraser = fitted(whitened(inputs), inputs, codes, 3)
     erased = eraser(inputs)
     means = np.stack([erased[codes == level].mean(axis=0) for level in range(3)])
     np.testing.assert_allclose(means, np.broadcast_to(inputs.mean(axis=0), means.shape), atol=1e-9)
@@ -126,7 +124,7 @@ def test_erasing_twice_is_erasing_once_and_variance_is_a_share() -> None:
     rng = np.random.default_rng(3)
     codes = np.arange(300) % 2
     inputs = rng.standard_normal((300, 6)) + 2 * codes[:, None]
-    (eraser,) = fitted(whitened(inputs), inputs, [codes], 2)
+    eraser = fitted(whitened(inputs), inputs, codes, 2)
     once = eraser(inputs)
     np.testing.assert_allclose(eraser(once), once, atol=1e-9)
     lost = 1 - once.var(axis=0).sum() / inputs.var(axis=0).sum()
@@ -135,7 +133,7 @@ def test_erasing_twice_is_erasing_once_and_variance_is_a_share() -> None:
 
 def test_labels_of_one_level_erase_nothing() -> None:
     inputs = np.random.default_rng(4).standard_normal((50, 5))
-    (eraser,) = fitted(whitened(inputs), inputs, [np.zeros(50, dtype=np.int64)], 2)
+    eraser = fitted(whitened(inputs), inputs, np.zeros(50, dtype=np.int64), 2)
     assert (eraser.rank, eraser.variance) == (0, 0.0)
     np.testing.assert_allclose(eraser(inputs), inputs)
 
@@ -183,7 +181,7 @@ def test_encoded_but_not_used_changes_no_decision() -> None:
         inputs[gender == level, 1:] -= inputs[gender == level, 1:].mean(axis=0)
     inputs = np.asarray(inputs, dtype=np.float32)
     made = replace(made, head=replace(made.head, inputs=inputs, reference=inputs))
-    outcome = PLUGIN.run(made, Params(targets=("gender",), shuffles=30))
+    outcome = PLUGIN.run(made, Params(targets=("gender",), draws=30))
     assert value(outcome, "head_auc", "gender").lower > 0.8
     assert lift(outcome, "head_auc", "gender").lower > 0.3
     # Fitted to all faces the eraser touches nothing the head sees: agreement is exact.
@@ -198,7 +196,7 @@ def test_encoded_but_not_used_changes_no_decision() -> None:
 
 @pytest.mark.slow
 def test_null_attribute_is_neither_shown_encoded_nor_used() -> None:
-    """Over seeds, the excess over shuffled labels covers 0 as often as its interval claims."""
+    """Over seeds, the excess over random directions covers 0 as often as its interval claims."""
     covered, shown = [], []
     for seed in range(24):
         outcome = PLUGIN.run(
@@ -281,23 +279,33 @@ def test_clusters_count_once() -> None:
     assert value(outcome, "top1_agreement", "gender").n == len(faces) // 2
 
 
-def test_shuffled_labels_stay_together_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels of people, dealt to single images, would make a baseline of too little spread."""
-    made = subject(used=True, n=240)
-    codes = np.repeat(np.random.default_rng(0).permutation(np.arange(60) % 2), 4)
-    table = replace(
-        made.faces.table, codes=np.stack([made.faces.table.codes[:, 0], codes], axis=1)
-    )
-    faces = replace(made.faces, table=table, clusters=np.arange(240) // 4)
-    seen = []
+@pytest.mark.parametrize("n_levels", [2, 4, 9])
+def test_random_directions_remove_as_many_directions_and_as_much_variance(n_levels: int) -> None:
+    rng = np.random.default_rng(5)
+    codes = np.arange(600) % n_levels
+    inputs = rng.standard_normal((600, 30)) * np.geomspace(10, 0.1, 30)
+    inputs += 3 * rng.standard_normal((n_levels, 30))[codes]
+    whitening = whitened(inputs)
+    eraser = fitted(whitening, inputs, codes, n_levels)
+    others = [random_eraser(whitening, eraser, seed) for seed in range(8)]
+    erased = [other(inputs) for other in others]
+    for other, values in zip(others, erased, strict=True):
+        gram = (other.directions.mT @ other.directions).numpy()
+        np.testing.assert_allclose(gram, np.eye(n_levels - 1), atol=1e-9)
+        assert other.variance == pytest.approx(eraser.variance, rel=1e-9)
+        lost = 1 - values.var(axis=0).sum() / inputs.var(axis=0).sum()
+        assert lost == pytest.approx(eraser.variance, rel=1e-6)
+    assert not np.allclose(erased[0], erased[1])
+    np.testing.assert_array_equal(random_eraser(whitening, eraser, 0)(inputs), erased[0])
 
-    def noted(whitening: Any, inputs: Any, labels: Any, n_levels: int) -> Any:
-        seen.extend(labels)
-        return fitted(whitening, inputs, labels, n_levels)
 
-    monkeypatch.setattr("bias_audit.analyses.erasing.erasure.fitted", noted)
-    PLUGIN.run(replace(made, faces=faces), Params(targets=("gender",), shuffles=3))
-    assert any((one != other).any() for one, other in itertools.pairwise(seen[:4]))
-    for labels in seen:
-        of_people = labels.reshape(-1, 4)
-        assert (of_people == of_people[:, :1]).all()
+def test_few_units_leave_random_directions_without_the_same_variance() -> None:
+    rng = np.random.default_rng(6)
+    codes = np.arange(200) % 4
+    inputs = rng.standard_normal((200, 5)) + codes[:, None] * rng.standard_normal(5)
+    inputs[:, 3:] += 5 * np.eye(4)[codes][:, :2]
+    whitening = whitened(inputs)
+    eraser = fitted(whitening, inputs, codes, 4)
+    other = random_eraser(whitening, eraser, 0)
+    assert other.rank == eraser.rank == 3
+    assert np.isfinite(other(inputs)).all()

@@ -60,7 +60,7 @@ def test_targets_that_suit_one_split_are_whitened_once(monkeypatch: pytest.Monke
         return whitened(inputs)
 
     monkeypatch.setattr(leace, "whitened", counted)
-    outcome = PLUGIN.run(_subject(_crossed(120)), Params(shuffles=2))
+    outcome = PLUGIN.run(_subject(_crossed(120)), Params(draws=2))
     tables = [block for block in outcome.blocks if isinstance(block, GroupTable)]
     assert {table.target for table in tables} == {"age", "gender"}
     # Each of five folds left out once, then all images for the reference images.
@@ -170,29 +170,29 @@ def _sampling(n: int) -> Sampling:
     return Sampling.of(np.arange(n), np.arange(n), None, LEVEL)
 
 
-def test_excess_holds_the_images_and_the_shuffles() -> None:
+def test_excess_holds_the_images_and_the_draws() -> None:
     rng = np.random.default_rng(3)
     agreement = (rng.random((9, 500)) < np.linspace(0.6, 0.8, 9)[:, None]).astype(np.float64)
     found = agreements(agreement, _sampling(500))
     means = agreement.mean(axis=1)
     paired = agreement[1:].mean(axis=0) - agreement[0]
     by_images = paired.var(ddof=1) / 500
-    by_shuffles = means[1:].var(ddof=1) * (1 + 1 / 8)
+    by_draws = means[1:].var(ddof=1) * (1 + 1 / 8)
     # Satterthwaite's freedom of a sum of variances
-    freedom = (by_images + by_shuffles) ** 2 / (by_images**2 / 499 + by_shuffles**2 / 7)
+    freedom = (by_images + by_draws) ** 2 / (by_images**2 / 499 + by_draws**2 / 7)
     assert found.excess.value == pytest.approx(means[1:].mean() - means[0])
     half = (found.excess.upper - found.excess.lower) / 2
     assert half == pytest.approx(
-        student.ppf(0.975, freedom) * np.sqrt(by_images + by_shuffles), rel=1e-3
+        student.ppf(0.975, freedom) * np.sqrt(by_images + by_draws), rel=1e-3
     )
-    assert "spread of the shuffles" in found.excess.method
-    assert found.shuffled.lower < means[1:].mean() < found.shuffled.upper
+    assert "spread of the random directions" in found.excess.method
+    assert found.random.lower < means[1:].mean() < found.random.upper
 
 
 def test_agreement_of_all_images_is_no_point_and_differs_from_none() -> None:
     agreement = np.concatenate([np.ones((1, 60)), np.zeros((4, 60))])
     found = agreements(agreement, _sampling(60))
-    assert (found.annotated.value, found.shuffled.value) == (1, 0)
-    assert 0.93 < found.annotated.lower < 1
-    assert 0 < found.shuffled.upper < 0.07
+    assert (found.attribute.value, found.random.value) == (1, 0)
+    assert 0.93 < found.attribute.lower < 1
+    assert 0 < found.random.upper < 0.07
     assert -1 == found.excess.value < found.excess.upper < -0.8

@@ -39,7 +39,7 @@ def _analyses() -> tuple[AnalysisResult, ...]:
     head = Head("fc", weight, np.zeros(6, np.float32), units, None)
     subject = replace(make_subject(codes, {"late": units}, attributes), head=head)
     probed = linear_probe.PLUGIN.run(subject, linear_probe.Params(targets=tuple(STRENGTHS)))
-    erased = erasure.PLUGIN.run(subject, erasure.Params(shuffles=10))
+    erased = erasure.PLUGIN.run(subject, erasure.Params(draws=10))
     return _result("linear_probe", probed), _result("erasure", erased)
 
 

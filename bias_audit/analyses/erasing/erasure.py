@@ -12,10 +12,16 @@ import torch
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Head, Subject
-from bias_audit.analyses.erasing.leace import Eraser, Inputs, Split, fewest_in_a_fold, fitted
+from bias_audit.analyses.erasing.leace import (
+    Eraser,
+    Inputs,
+    Split,
+    fewest_in_a_fold,
+    fitted,
+    random_eraser,
+)
 from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
 from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
-from bias_audit.analyses.probing.probes import shuffle_within_folds
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
@@ -40,8 +46,11 @@ class ErasureSettings(Strict):
         gt=0,
         description="C of the logistic regression that looks for the target before and after.",
     )
-    shuffles: int = Field(
-        default=10, ge=2, le=1000, description="Erasers of shuffled labels to compare with."
+    draws: int = Field(
+        default=10,
+        ge=2,
+        le=1000,
+        description="Sets of random directions to compare with, which remove as much variance.",
     )
 
     @property
@@ -55,8 +64,8 @@ class ErasureSettings(Strict):
 class ErasedTarget:
     """One target, erased out of fold; rows of per-image arrays follow `part.images`.
 
-    Where there is a first axis of 1 + shuffles, index 0 is the eraser of the annotated labels and
-    the others are those of shuffled labels.
+    Where there is a first axis of 1 + draws, index 0 is the eraser of the attribute and the
+    others are those of random directions.
     """
 
     target: Target
@@ -68,11 +77,11 @@ class ErasedTarget:
     erased: FloatArray
     """The same with both training and held-out images erased, (n, n_levels)."""
     kept: BoolArray
-    """Whether the most probable class stays, shape (1 + shuffles, n)."""
+    """Whether the most probable class stays, shape (1 + draws, n)."""
     overlap: FloatArray
-    """Shared part of the five most probable classes, shape (1 + shuffles, n)."""
+    """Shared part of the five most probable classes, shape (1 + draws, n)."""
     variance: FloatArray
-    """Share of variance removed, mean over folds, shape (1 + shuffles,)."""
+    """Share of variance removed, mean over folds, shape (1 + draws,)."""
     not_converged: int
     """Probe fits that stopped early."""
     new_before: FloatArray | None = None
@@ -82,7 +91,7 @@ class ErasedTarget:
     new_folds: IntArray | None = None
     """Fold of each image among those of its fold, for the probes of `new_before`, shape (n,)."""
     reference_kept: BoolArray | None = None
-    """As `kept`, shape (1 + shuffles, n_reference), erasers fitted to all faces."""
+    """As `kept`, shape (1 + draws, n_reference), erasers fitted to all faces."""
     reference_overlap: FloatArray | None = None
 
 
@@ -136,13 +145,8 @@ def _erased(
     """The arrays of an `ErasedTarget`, by name."""
     inputs, folds, codes = split.inputs, split.folds, part.codes
     clusters, n_levels = subject.faces.clusters[part.images], len(part.levels)
-    rng = subject.rng("shuffled erasure", name)
-    # One shuffle serves all folds, so that its erasers agree over folds as much as those of
-    # annotated labels that mean nothing would.
-    labels = [
-        codes,
-        *(shuffle_within_folds(codes, folds, clusters, rng) for _ in range(settings.shuffles)),
-    ]
+    # One seed serves all folds, so that its directions agree over folds where covariances do.
+    seeds = subject.rng("random directions", name).integers(2**32, size=settings.draws).tolist()
     # Folds within each held-out fold; none where a level has too few images for two.
     fewest = fewest_in_a_fold(codes, clusters, folds)
     n_new = min(settings.folds, fewest) if fewest > 1 else 0
@@ -150,12 +154,12 @@ def _erased(
     scores = {k: np.zeros((len(codes), n_levels)) for k in ("erased", "new_before", "new_erased")}
     scores["before"] = probe.cross_predicted(inputs, inputs, codes, folds)
     new_folds = np.zeros(len(codes), dtype=np.int64)
-    kept = np.zeros((len(labels), len(codes)), dtype=bool)
-    overlap = np.zeros((len(labels), len(codes)))
+    kept = np.zeros((1 + len(seeds), len(codes)), dtype=bool)
+    overlap = np.zeros((1 + len(seeds), len(codes)))
     variances = []
     for fold in range(settings.folds):
         held = folds == fold
-        erasers = _erasers(split, labels, n_levels, fold)
+        erasers = _erasers(split, codes, n_levels, fold, seeds)
         erased = erasers[0](inputs)
         scores["erased"][held] = probe.predicted(erased, inputs, held)
         if n_new:
@@ -178,18 +182,18 @@ def _erased(
     if n_new:
         arrays["new_folds"] = new_folds
     if head.reference is not None:
-        agreed = _agreed(head, head.reference, _erasers(split, labels, n_levels, None))
+        agreed = _agreed(head, head.reference, _erasers(split, codes, n_levels, None, seeds))
         arrays["reference_kept"], arrays["reference_overlap"] = agreed
     return arrays
 
 
 def _erasers(
-    split: Split, labels: Sequence[IntArray], n_levels: int, fold: int | None
+    split: Split, codes: IntArray, n_levels: int, fold: int | None, seeds: Sequence[int]
 ) -> list[Eraser]:
-    """Fitted to all but a fold, or to all: to their labels, then to each shuffle of these."""
-    chosen = split.training(fold)
-    training = [codes[chosen] for codes in labels]
-    return fitted(split.whitening(fold), split.inputs[chosen], training, n_levels)
+    """Fitted to all but a fold, or to all: the attribute's, then those of random directions."""
+    chosen, whitening = split.training(fold), split.whitening(fold)
+    eraser = fitted(whitening, split.inputs[chosen], codes[chosen], n_levels)
+    return [eraser, *(random_eraser(whitening, eraser, seed) for seed in seeds)]
 
 
 def _agreed(head: Head, inputs: Inputs, erasers: Sequence[Eraser]) -> tuple[BoolArray, FloatArray]:
@@ -263,7 +267,7 @@ class Sampling:
     """What measures of the same images share."""
 
     units: Units
-    """Clusters of images, then one unit for the shuffles: which orders of labels were drawn."""
+    """Clusters of images, then one unit for the random directions: which were drawn."""
     images: IntArray
     """Numbers among those of `units`, shape (n,)."""
     widened: float
@@ -298,38 +302,40 @@ class Sampling:
 class Agreements:
     """One measure of agreement, overall."""
 
-    annotated: Estimate
-    shuffled: Estimate
+    attribute: Estimate
+    """When the attribute is erased."""
+    random: Estimate
+    """When random directions are."""
     excess: Estimate
-    """How much more the annotated eraser changes: shuffled minus annotated agreement."""
+    """How much more erasing the attribute changes."""
 
 
 def agreements(agreement: npt.NDArray[np.bool_ | np.floating], sampling: Sampling) -> Agreements:
-    """Mean agreement under the eraser of the annotated labels, and under those of shuffled ones.
+    """Mean agreement when the attribute is erased, and when random directions are.
 
-    Labels that mean nothing would be one more shuffle: the interval of the excess also holds how
-    much single shuffles differ, by Student's t with a variance of (1 + 1 / shuffles) times theirs.
-    Agreement is per image, in [0, 1], shape (1 + shuffles, n).
+    Labels that mean nothing would be one more set of random directions: the interval of the
+    excess also contains how much single sets differ, by Student's t with a variance of
+    (1 + 1 / draws) times theirs. Agreement is per image, in [0, 1], shape (1 + draws, n).
     """
-    n_shuffles, level = len(agreement) - 1, sampling.level
+    n_draws, level = len(agreement) - 1, sampling.level
     spread = float(agreement[1:].mean(axis=1).std(ddof=1))
-    annotated, shuffled = (
+    attribute, random = (
         sampling.of_statistic(influence.average(each, sampling.clusters))
         for each in (agreement[0], agreement[1:].mean(axis=0))
     )
 
     def with_error(error: float) -> Measured:
-        """Put the error of the shuffles into the last unit."""
-        own = np.append(shuffled.influence[:-1], error)
-        return replace(shuffled, influence=own, seed_freedom=float(n_shuffles - 1))
+        """Put the error of the draws into the last unit."""
+        own = np.append(random.influence[:-1], error)
+        return replace(random, influence=own, seed_freedom=float(n_draws - 1))
 
-    of_mean = estimate(with_error(spread / np.sqrt(n_shuffles)), level=level)
-    of_single = with_error(spread * np.sqrt(1 + 1 / n_shuffles))
-    of_shuffled, excess = (
-        replace(found, method=f"{found.method}, with the spread of the shuffles")
-        for found in (of_mean, difference(of_single, annotated, level=level))
+    of_mean = estimate(with_error(spread / np.sqrt(n_draws)), level=level)
+    of_single = with_error(spread * np.sqrt(1 + 1 / n_draws))
+    of_random, excess = (
+        replace(found, method=f"{found.method}, with the spread of the random directions")
+        for found in (of_mean, difference(of_single, attribute, level=level))
     )
-    return Agreements(estimate(annotated, level=level), of_shuffled, excess)
+    return Agreements(estimate(attribute, level=level), of_random, excess)
 
 
 @dataclass(frozen=True)

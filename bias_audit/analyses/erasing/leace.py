@@ -1,4 +1,4 @@
-"""Least-squares concept erasure (LEACE), with one whitening for many sets of labels.
+"""Least-squares concept erasure (LEACE), with one whitening for many attributes.
 
 Belrose et al. 2023 (arXiv:2306.03819): of all affine maps after which no linear probe can predict
 the labels better than a constant, the one that moves the activations least. Shrinkage and the
@@ -9,7 +9,6 @@ the labels, is computed once and shared, which gives the same erasers as `LeaceF
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +66,15 @@ class Eraser:
     """An affine map that removes some directions."""
 
     eraser: LeaceEraser
-    rank: int
-    """Directions removed: levels - 1, or fewer where levels have the same mean."""
+    directions: Tensor
+    """Those removed, orthonormal in the whitened space, shape (n_units, rank)."""
     variance: float
     """Share of the variance of the activations that goes with them, in [0, 1]."""
+
+    @property
+    def rank(self) -> int:
+        """Directions removed: levels - 1, or fewer where levels have the same mean."""
+        return int(self.directions.shape[1])
 
     def __call__(self, inputs: npt.NDArray[np.floating]) -> FloatArray:
         """Erase from activations, shape (n, n_units), in double precision."""
@@ -119,29 +123,88 @@ def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
 
 
 def fitted(
-    whitening: Whitening,
-    inputs: npt.NDArray[np.floating],
-    labellings: Sequence[IntArray],
-    n_levels: int,
-) -> list[Eraser]:
-    """The LEACE erasers of some labellings of the whitened images.
+    whitening: Whitening, inputs: npt.NDArray[np.floating], codes: IntArray, n_levels: int
+) -> Eraser:
+    """The LEACE eraser of a labelling of the whitened images.
 
-    Inputs are the activations, (n_images, n_units), labellings the level per image, (n_images,)
-    each.
+    Args:
+        whitening: Of the activations.
+        inputs: The activations, shape (n_images, n_units).
+        codes: Level per image, shape (n_images,).
+        n_levels: Number of levels.
     """
     centred = _doubles(inputs) - whitening.mean
-    labels = _doubles(np.concatenate([np.eye(n_levels)[codes] for codes in labellings], axis=1))
+    labels = _doubles(np.eye(n_levels)[codes])
     labels -= labels.mean(dim=0)
     cross = whitening.whiten(centred.mT @ labels / (len(labels) - 1))
-    erasers = []
-    for part in torch.split(cross, n_levels, dim=1):
-        left, sizes, _ = torch.linalg.svd(part, full_matrices=False)
-        directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
-        restored = whitening.unwhiten(directions)
-        eraser = LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean)
-        share = float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0
-        erasers.append(Eraser(eraser, rank=int(directions.shape[1]), variance=share))
-    return erasers
+    left, sizes, _ = torch.linalg.svd(cross, full_matrices=False)
+    directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
+    return _eraser(whitening, directions)
+
+
+def _eraser(whitening: Whitening, directions: Tensor) -> Eraser:
+    """The least change after which nothing of some directions is left.
+
+    Directions are orthonormal in the whitened space, of shape (n_units, rank).
+    """
+    restored = whitening.unwhiten(directions)
+    eraser = LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean)
+    share = float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0
+    return Eraser(eraser, directions, variance=share)
+
+
+def random_eraser(whitening: Whitening, eraser: Eraser, seed: int) -> Eraser:
+    """An eraser of as many random directions, with which as much variance goes.
+
+    Let Q, of shape (n_units, rank), be the directions of `eraser` and L the diagonal matrix of
+    the eigenvalues of the covariance, both in the basis of its eigenvectors. The variance that
+    goes is the trace of Q'LQ, the sum of its eigenvalues m_1 >= ... >= m_rank. The eigenvectors
+    are dealt at random into as many sets, the i-th largest and the i-th smallest fitting one into
+    set i, so that by Cauchy's interlacing theorem m_i lies between eigenvalues of set i. The i-th
+    direction is cos(t) a + sin(t) b, with a and b random in the spans of the set's eigenvectors
+    of at least, and of less than, m_i, and t such that its variance is m_i. Sets share no
+    eigenvector, so directions stay orthogonal.
+
+    Args:
+        whitening: That of `eraser`.
+        eraser: What the directions are compared with.
+        seed: The same one gives like directions for a like covariance.
+    """
+    values = (whitening.roots**2).numpy(force=True)
+    order = np.argsort(-values, kind="stable")[: int((values > 0).sum())]
+    d, rank = len(order), eraser.rank
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(d)
+    if rank == 0 or 2 * rank > d:  # nothing to remove, or too few eigenvectors to deal
+        basis = np.linalg.qr(rng.standard_normal((d, d)))[0][:, :rank]
+    else:
+        turned = (whitening.vectors.mT @ eraser.directions).numpy(force=True)
+        wanted = np.linalg.eigvalsh(turned.T @ (values[:, None] * turned))[::-1]
+        of_set = rng.permutation(np.arange(d) % rank)
+        of_set[:rank] = of_set[d - rank :] = np.arange(rank)
+        ranked = values[order]
+        basis = np.zeros((d, rank))
+        for number, variance in enumerate(wanted):
+            inside = of_set == number
+            high, low = inside & (ranked >= variance), inside & (ranked < variance)
+            basis[:, number] = _mixed(noise, ranked, high, low, variance)
+    directions = whitening.vectors[:, torch.as_tensor(order.copy())] @ torch.as_tensor(
+        basis, dtype=torch.float64, device=whitening.vectors.device
+    )
+    return _eraser(whitening, directions)
+
+
+def _mixed(
+    noise: FloatArray, values: FloatArray, high: BoolArray, low: BoolArray, variance: float
+) -> FloatArray:
+    """A unit vector in two spans of eigenvectors that has a given variance, shape (d,)."""
+    parts = [np.where(part, noise, 0.0) for part in (high, low) if part.any()]
+    units = [part / np.linalg.norm(part) for part in parts]
+    if len(units) == 1:  # rounding alone keeps an eigenvalue from the variance
+        return np.asarray(units[0])
+    above, below = (float((unit**2 * values).sum()) for unit in units)
+    share = min(max((variance - below) / (above - below), 0.0), 1.0)
+    return np.asarray(np.sqrt(share) * units[0] + np.sqrt(1 - share) * units[1])
 
 
 def _doubles(inputs: npt.NDArray[np.floating]) -> Tensor:

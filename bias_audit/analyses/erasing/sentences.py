@@ -39,15 +39,15 @@ _METRICS = {
         "macro AUC",
         "After erasure: macro AUC of a probe fitted to images new to the eraser",
     ),
-    "top1_agreement": ("top-1 agreement", "Images whose most probable class erasure leaves"),
-    "top5_agreement": ("top-5 overlap", "Share of the five most probable classes that stay"),
+    "top1_agreement": ("top-1 agreement", "Predictions unchanged by erasure"),
+    "top5_agreement": ("top-5 overlap", "Top-5 overlap after erasure"),
     "reference_top1_agreement": (
         "top-1 agreement",
-        "Reference images whose most probable class erasure leaves",
+        "Predictions of reference images unchanged by erasure",
     ),
     "reference_top5_agreement": (
         "top-5 overlap",
-        "Share of the five most probable classes of reference images that stay",
+        "Top-5 overlap of reference images after erasure",
     ),
 }
 """By quantity: a name for an axis, and a title."""
@@ -100,13 +100,13 @@ def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurv
 
 
 def _point(quantity: str, measure: Measures, layer: str) -> CurvePoint | None:
-    """Beside agreement stands that under shuffled labels, beside "before" stands "after"."""
+    """Beside agreement stands that under random directions, beside "before" stands "after"."""
     if quantity.endswith("_agreement"):
         found = measure.agreed.get(quantity)
         if found is None:
             return None
         lift = reflected(found.excess, 0)
-        estimate, name, control = found.annotated, "shuffled labels", found.shuffled
+        estimate, name, control = found.attribute, "random directions", found.random
     else:
         before = measure.values.get(quantity)
         if before is None:
@@ -124,7 +124,7 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
     erased = measure.erased
     target, part = erased.target, erased.part
     own = erased.kept if quantity == "group_top1_agreement" else erased.overlap
-    values, level = own[0].astype(np.float64), measure.agreed["top1_agreement"].annotated.level
+    values, level = own[0].astype(np.float64), measure.agreed["top1_agreement"].attribute.level
     place = {int(index): kept for kept, index in enumerate(part.levels)}
     rows = []
     for index, group in enumerate(target.groups):
@@ -175,9 +175,9 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     new = values.get("refitted_erased_auc")
     if new is not None:
         still = interval_at(new, 1 - alpha)[0] > _CHANCE
-        remains = "still tells it apart" if still else "was not shown to tell it apart"
+        remains = "can still read it" if still else "was not shown to read it"
         text += (
-            f"; a probe fitted anew to erased images that the eraser never saw {remains} "
+            f"; a new probe, fitted to erased images that the eraser never saw, {remains} "
             f"({interval(new)}, {interval(values['refitted_head_auc'])} without erasure)"
         )
     text += f"{decided_at(alpha, before.level)}."
@@ -186,27 +186,27 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
 
 
 def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: float) -> Finding:
-    """How many decisions erasure changes, beside erasure of shuffled labels."""
+    """How many decisions erasure changes, beside erasure of random directions."""
     found = measure.agreed[evidence]
-    changed, shuffled = (reflected(kept, 1) for kept in (found.annotated, found.shuffled))
+    changed, by_chance = (reflected(kept, 1) for kept in (found.attribute, found.random))
     name, excess = measure.erased.target.described, found.excess
     deciding = at_level(excess, 1 - alpha)
-    verdict = "not distinguishable, a difference of"
+    verdict = "no significant difference"
     if deciding.lower > 0 or deciding.upper < 0:
-        verdict = "more, by" if deciding.lower > 0 else "less, by"
+        verdict = "significantly more" if deciding.lower > 0 else "significantly fewer"
     variance = measure.erased.variance
     text = (
-        f"The backbone's own decision {where} (most probable class) changed for "
-        f"{percent_interval(changed)} ({coverage(changed.level)}, n = {changed.n}) of images when "
-        f"{name} was erased, for {percent_interval(shuffled)} when shuffled labels were: "
-        f"{verdict} {percent_interval(excess)} of images{decided_at(alpha, excess.level)}. "
-        f"Erasing it removed {percent(float(variance[0]))} of the variance of the inputs, erasing "
-        f"shuffled labels {percent(float(variance[1:].mean()))}."
+        f"Removing {name} changed {percent_interval(changed)} ({coverage(changed.level)}, n = "
+        f"{changed.n}) of the backbone's own decisions {where} (most probable class), against "
+        f"{percent_interval(by_chance)} for random directions of the same size: {verdict}, a "
+        f"difference of {percent_interval(excess)}{decided_at(alpha, excess.level)}. It removed "
+        f"{percent(float(variance[0]))} of the variance of the inputs, the random directions "
+        f"{percent(float(variance[1:].mean()))}."
     )
     return Finding(
         text=text,
         weight=sureness(deciding),
-        estimates={f"{key}changed": changed, f"{key}shuffled": shuffled, f"{key}excess": excess},
+        estimates={f"{key}changed": changed, f"{key}random": by_chance, f"{key}excess": excess},
         evidence=evidence,
     )
 
@@ -224,15 +224,15 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "The probe is a multinomial logistic regression (L2 penalty, C = "
         f"{settings.regularisation:g}) on standardised inputs, out of fold. After erasure it is "
         "fitted to the erased training images, from which the eraser left nothing linear to "
-        "learn; whether something is left in images that the eraser never saw is asked by a "
-        "second probe, cross-validated within each erased held-out fold, beside the same without "
+        "learn. A second probe examines whether something is left in images that the eraser never "
+        "saw: it is cross-validated within each erased held-out fold, beside the same without "
         "erasure.",
         f"The layer's own decisions are its most probable class and its {top} most probable "
-        "classes, before and after erasure of held-out images. The baseline erases labels "
-        f"shuffled within each fold ({settings.shuffles} orders; images of one cluster mostly get "
-        "labels that came from one cluster), which removes as many directions, of no meaning. "
-        "Labels that mean nothing would be one more shuffle, so "
-        "the interval of the excess over the baseline also holds how much single shuffles differ.",
+        "classes, before and after erasure of held-out images. The baseline removes "
+        f"{settings.draws} sets of random directions in the same way. Each has as many directions "
+        "as the attribute, and the same variance goes with them. Erasing labels that mean nothing "
+        "would be one more set, so the interval of the excess over the baseline also contains "
+        "how much single sets differ.",
         "Overall intervals rest on the influence of every image on the value (for an AUC, which "
         "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
         f"of a cluster. Those of AUCs and shares of images {SCORE_INTERVALS}; those of "
@@ -250,8 +250,6 @@ _LIMITS = (
     "not change does not say that another head would not use the attribute.",
     "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
     "be it the attribute itself, lighting, clothing or background.",
-    "The directions that shuffled labels remove are as many, but mostly carry less variance than "
-    "those of an attribute, so part of an excess may be due to their size alone.",
     "The groups' own intervals hold the fitted erasers fixed.",
 )
 

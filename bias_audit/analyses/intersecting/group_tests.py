@@ -73,7 +73,7 @@ def tested(
         ends = np.cumsum([0, *(len(each.values) for each in tables)]).tolist()
         parts = (found.part(slice(*own)) for own in itertools.pairwise(ends))
         measured += zip(tables, parts, strict=True)
-    block = HypothesisFamilies(detail=False, title=question, families=rows)
+    block = HypothesisFamilies(detail=True, title=question, families=rows)
     return Tested(tuple(measured), block, p_global)
 
 

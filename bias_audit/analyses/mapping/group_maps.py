@@ -57,10 +57,13 @@ def group_maps(
     *,
     order: Literal["declared", "dendrogram"],
     shares: Shares | None,
+    minimum: int,
     earlier: EarlierMap | None = None,
     limit: float | None = None,
 ) -> Outcome:
-    """Maps of the levels of every attribute, of every pair of attributes, and of intersections.
+    """Maps of all intersections, of the levels of every attribute, and of pairs of attributes.
+
+    Those of groups with fewer images than `minimum` are drawn pale.
 
     `moments` are those of all intersections, `limit` the end of the colour scale (default: from
     the maps), `earlier` what the layout was laid beside.
@@ -83,16 +86,21 @@ def group_maps(
         kinds.append(("intersections", "All intersections", [of(*attributes)]))
     own_limit = colour_limit([part for _, _, parts in kinds for part in parts])
     drawn, arrays = map_blocks(plane, kinds, limit or own_limit)
-    first, *rest = drawn
+    levels, *rest = drawn
     estimates = () if shares is None else zip(shares.attributes, shares.estimates, strict=True)
-    # What is said once, beside the first maps of a layer.
+    # What is said once, beside the levels of a layer.
     notes = {
-        "detail": False,
+        "detail": bool(rest),  # the edges of the sheet show the same maps
         "shares": tuple(AttributeShare(attribute=name, share=share) for name, share in estimates),
         "earlier": earlier and earlier.model_copy(update={"own_limit": own_limit}),
     }
-    details = (block.model_copy(update={"detail": True}) for block in rest)
-    return Outcome(blocks=(first.model_copy(update=notes), *details), arrays=arrays)
+    sheet = [block.model_copy(update={"detail": False}) for block in rest[-1:]]
+    pairs = [block.model_copy(update={"detail": True}) for block in rest[:-1]]
+    blocks = (*sheet, levels.model_copy(update=notes), *pairs)
+    smallest = {"minimum": minimum}
+    return Outcome(
+        blocks=tuple(block.model_copy(update=smallest) for block in blocks), arrays=arrays
+    )
 
 
 def _target(table: FaceTable, chosen: Sequence[Attribute]) -> Target:

@@ -70,7 +70,7 @@ def intersections(subject: Subject, params: Params) -> Outcome:
             detail=len(measures.given) != n_main,
             shrunk=part is not extra,
         )
-        for part, n_main in ((aucs, len(attributes)), (within, 1), (extra, None))
+        for part, n_main in ((aucs, len(attributes)), (within, None), (extra, None))
         for measures, tests in part.measured
     ]
     found = [measures for part in (within, aucs) for measures, _ in part.measured]

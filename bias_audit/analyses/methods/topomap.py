@@ -191,7 +191,14 @@ def _of_layer(
         )
         shares = main_effect_shares(cells, sample, params.level)
     drawn = group_maps(
-        table, moments, plane, order=params.order, shares=shares, earlier=beside, limit=ends[0]
+        table,
+        moments,
+        plane,
+        order=params.order,
+        shares=shares,
+        minimum=subject.small_groups.minimum,
+        earlier=beside,
+        limit=ends[0],
     )
     tested = difference_maps(
         subject,
