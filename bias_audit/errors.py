@@ -6,6 +6,10 @@ A message says what was expected, what came, where, and the nearest fix.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class AuditError(Exception):
@@ -54,3 +58,9 @@ class OutputError(AuditError):
     """Results cannot be written or read: disk full, read-only, locked or damaged."""
 
     exit_code = 5
+
+
+def first_problem(error: ValidationError) -> str:
+    """Place and message of the first thing that is wrong, such as "layers.0.n_units: ..."."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
