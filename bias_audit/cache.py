@@ -107,14 +107,10 @@ class CacheEntry:
         return found
 
     def resumed(self, compute: Callable[[Arrays | None], Iterator[Arrays]]) -> Arrays | None:
-        """The same of work in many pieces, which is kept every half minute.
+        """The same of work in many pieces, kept every half minute; None if there was no work.
 
-        Args:
-            compute: Goes on from what it yielded last, or begins where that is None, and yields
-                all it has after each piece of work; nothing where no piece is left.
-
-        Returns:
-            What was yielded last; None if there was no work.
+        `compute` goes on from what it yielded last, or begins where that is None, and yields all
+        it has after each piece of work; nothing where no piece is left.
         """
         begun: Arrays | None = self.read()
         state, is_kept, kept_at = begun, True, monotonic()

@@ -140,10 +140,6 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
 
 
 def recognise(data: bytes) -> Content | None:
-    """What these bytes are the beginning of; None where that is not known.
-
-    Args:
-        data: The whole file, or its first kilobyte.
-    """
+    """What a file is, by its first kilobyte at least; None where that is not known."""
     head = data[:_HEAD]
     return next((content for fits, content in _KINDS if fits(head)), None)

@@ -27,12 +27,7 @@ class ConfigError(AuditError):
     """The config is not valid; carries every problem found, not only the first."""
 
     def __init__(self, problems: Sequence[str], *, source: str) -> None:
-        """Collect the problems of one config.
-
-        Args:
-            problems: One line each: where, expected, got, nearest name.
-            source: The config file, as the user wrote it.
-        """
+        """Collect the problems of one config, one line each, and its file as the user wrote it."""
         self.problems = tuple(problems)
         self.source = source
         count = len(self.problems)

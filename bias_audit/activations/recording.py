@@ -101,12 +101,7 @@ class RecordingPass:
     """One pass over the images that is being written, or has been."""
 
     def __init__(self, folder: Path, files: Sequence[LayerFile], n_images: int) -> None:
-        """Open a pass, where it was left off if it was begun before.
-
-        Args:
-            folder: The pass' own folder.
-            files: What to record.
-            n_images: Rows of every file.
+        """Open a pass in its own folder, where it was left off if it was begun before.
 
         Raises:
             OutputError: The disk refuses.

@@ -267,8 +267,7 @@ def _head_digest(head: Head | None) -> str:
 def keep_contributions(outcome: Outcome, subject: Subject, cache: Path) -> str | None:
     """Write what an analysis measured, unit by unit, into the cache, and name the entry.
 
-    Returns:
-        None if the analysis has nothing to compare image by image.
+    None if the analysis has nothing to compare image by image.
 
     Raises:
         OutputError: The disk refuses.

@@ -49,10 +49,7 @@ _CONSTANT = 1e-5
 
 
 def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None:
-    """Open the reference folder of a config, with the checks that faces go through.
-
-    Returns:
-        The usable images, exact duplicates left out; None if the config names no folder.
+    """The images of a config's reference folder, without exact duplicates; None if it names none.
 
     Raises:
         DataError: The folder is not there, or holds no usable image.
@@ -197,10 +194,7 @@ def random_weight_controls(
 ) -> tuple[tuple[RandomWeights, ...], tuple[ControlRecord, ...]]:
     """Repeat a backbone with random weights, as often as the config asks for, if an analysis does.
 
-    A draw that cannot be made is told and recorded, and the audit goes on without it.
-
-    Returns:
-        The controls, and a record of each that could not be had.
+    A draw that cannot be made is told and recorded, beside the controls, and the audit goes on.
 
     Raises:
         DataError: An image became unreadable after the scan.

@@ -67,14 +67,9 @@ def run(
     """Audit every backbone of a config and write the result into its run folder.
 
     Activations and fitted probes are kept in the cache as they are made: after an interruption the
-    same call goes on where it was and gives the same numbers.
-
-    Args:
-        config: A validated config.
-        command: What the user typed, for the provenance.
-        progress: Where to report.
-        replace: Allow the run folder to hold another config's finished audit.
-        selftest: Gives the self-test to put into the result, once the inputs are known to be good.
+    same call goes on where it was and gives the same numbers. `command` is for the provenance;
+    `replace` allows the folder to hold another config's audit; `selftest` gives the self-test to
+    put into the result, once the inputs are known to be good.
 
     Raises:
         AuditError: Nothing could be audited; the message says why and what to do.
@@ -334,11 +329,7 @@ def head_of(
     *,
     progress: Progress,
 ) -> Head | None:
-    """Put the classification layer together from the weights and the recorded inputs.
-
-    Returns:
-        With the inputs of the reference images, if any; None where the backbone was loaded
-        without such a layer.
+    """The classification layer with the inputs recorded; None where the backbone has none.
 
     Raises:
         DataError: A reference image became unreadable after the scan.
@@ -364,11 +355,7 @@ def head_of(
 def _by_people(
     plan: Plan, faces: Faces, seen: _Passed, passed: Callable[[Faces], _Passed]
 ) -> tuple[_Passed, Faces, Likeness | None]:
-    """Count similar images as one person, and leave out intersections that then show few.
-
-    Returns:
-        The first backbone, its faces in clusters of people, and how similar they are.
-    """
+    """Count similar images as one person, and leave out intersections that then show few."""
     config, settings = plan.config, plan.config.sampling.unrecorded_identity
     while True:
         embedding = embedding_of(faces, settings)

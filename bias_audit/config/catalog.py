@@ -109,8 +109,7 @@ _PLACES = 2
 def shipped(path: Path) -> Path:
     """The path itself where something is there; else the shipped config of that name.
 
-    Args:
-        path: Such as "mine.yaml", or "quickstart", "quickstart.yaml", "audit_configs/zoo.yaml".
+    Shipped ones are named as "quickstart", "quickstart.yaml" or "audit_configs/quickstart.yaml".
 
     Raises:
         ConfigError: A name without an ending, of nothing that is there.

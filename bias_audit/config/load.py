@@ -39,9 +39,7 @@ Config = TypeVar("Config", bound=BaseModel)
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     """Read and validate the config of an audit; nothing else is opened.
 
-    Args:
-        path: A YAML file.
-        overrides: "dotted.key=value" texts that win over the file; values are YAML.
+    Overrides are "dotted.key=value" texts that win over the file; values are YAML.
 
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.

@@ -45,10 +45,8 @@ def quantity_problems(
 ) -> Iterator[Problem]:
     """A message for every criterion about what no planned analysis measures.
 
-    Args:
-        criteria: Those of the config.
-        offered: Quantities that its analyses measure.
-        joint: Those of all backbones together, which have neither a backbone nor a layer.
+    `offered` are all quantities that are measured, `joint` those of all backbones together, which
+    have neither a backbone nor a layer.
     """
     known = sorted(set(offered))
     for place, criterion in criteria:
@@ -69,12 +67,7 @@ def quantity_problems(
 
 
 def criterion_problems(criteria: Placed, attributes: Sequence[Attribute]) -> Iterator[Problem]:
-    """A message for every target and level that these faces do not have.
-
-    Args:
-        criteria: Those of the config.
-        attributes: Those of the faces.
-    """
+    """A message for every target and level that these faces do not have."""
     everyone = {name: (level,) for name, level in EVERYONE.levels}
     levels = everyone | {attribute.name: attribute.levels for attribute in attributes}
     targets = [*(attribute.name for attribute in attributes), INTERSECTION]
@@ -93,13 +86,9 @@ def criterion_problems(criteria: Placed, attributes: Sequence[Attribute]) -> Ite
 def layer_problems(
     criteria: Placed, layers: Sequence[str] | None, backbone: str | None, *, joint: Collection[str]
 ) -> Iterator[Problem]:
-    """A message for every layer that a backbone does not have.
+    """A message for every layer that a backbone does not have, once its layers are known.
 
-    Args:
-        criteria: Those of the config.
-        layers: The layers of `backbone`; None while they are not known.
-        backbone: Its name; criteria about others need not name its layers.
-        joint: Quantities of all backbones together, which have no layer.
+    Criteria about other backbones, or about `joint` quantities, need not name its layers.
     """
     for place, criterion in criteria if layers is not None else ():
         known = [*sorted(ANY_LAYER), *(layers or ())]
@@ -136,10 +125,7 @@ def analysis_problems(
 ) -> Iterator[Problem]:
     """A message for every analysis that cannot be made of these activations and backbones.
 
-    Args:
-        analyses: Those of the config.
-        positions: Side of the feature maps that are recorded, 0: none; None where it is not known.
-        n_backbones: Backbones of one audit; None where it is not known.
+    `positions` is the side of the feature maps, 0 for none; either number is None if not known.
     """
     seen: set[str] = set()
     for each in analyses:
@@ -175,12 +161,7 @@ def joint_quantities(analyses: Iterable[Any]) -> frozenset[str]:
 
 
 def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Problem]:
-    """What does not go together in the config of an audit, or of a zoo.
-
-    Args:
-        data: Plain data, any part of which may be invalid.
-        is_zoo: Whether it is that of a zoo, with several data sets.
-    """
+    """What does not go together in the config of an audit or a zoo; any part may be invalid."""
     analyses = _listed(data, "analyses", ANALYSES)
     backbones = _listed(data, "backbones", BACKBONE_SOURCES)
     n_entries = len(_items(data.get("backbones")))

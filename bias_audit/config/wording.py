@@ -138,13 +138,7 @@ def _holds(data: Any, part: str | int) -> bool:
 
 
 def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    """Every problem that validation found, each once and in plain words.
-
-    Args:
-        error: What validation raised.
-        data: What was validated.
-        model: What it was to become.
-    """
+    """Every problem that validation of `data` found, each once and in plain words."""
     faults = _faults(error, data)
     unions: dict[Location, list[_Fault]] = {}
     for fault in faults:
@@ -274,14 +268,10 @@ class Mended:
 
 
 def problems_in(data: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    """All that is wrong in a section by itself.
+    """All that is wrong in a section by itself, which is plain data.
 
     What only shows once wrong values were replaced may come from those that replace them: it has
     to show with other ones, too.
-
-    Args:
-        data: Plain data.
-        model: What it is to become.
     """
     mended = mend(data, model)
     if len(mended.problems) > len(mend(data, model, most_rounds=1).problems):
@@ -300,11 +290,7 @@ def mend(
 ) -> Mended:
     """What a section would be without what is wrong in it; its problems may rest on that.
 
-    Args:
-        data: Plain data.
-        model: What it is to become.
-        values: What stands in for a wrong value, one after the other.
-        most_rounds: How often wrong values are replaced.
+    The `values` stand in for a wrong one, one after the other.
     """
     mended = copy.deepcopy(data)
     tried: dict[Location, Iterator[Any]] = {}

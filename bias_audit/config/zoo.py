@@ -148,13 +148,7 @@ class ZooConfig(Strict):
         return self.output.folder or Path("runs") / self.name
 
     def audit(self, dataset: ZooDataset, backbone: Component, *, name: str) -> AuditConfig:
-        """The config of the audit of one backbone on one data set.
-
-        Args:
-            dataset: One of the zoo's.
-            backbone: A single one.
-            name: Of the audit.
-        """
+        """The config of the audit of one backbone on one of the zoo's data sets."""
         shared = AuditConfig.model_fields.keys() & ZooConfig.model_fields.keys()
         return AuditConfig.model_validate(
             {key: getattr(self, key) for key in shared}

@@ -195,11 +195,7 @@ def with_votes_counted(
     tied count as well: half of two annotators who disagree differ from either. A level of any
     attribute has a rate of its own from 50 images on; rows with fewer than two votes say nothing.
 
-    Args:
-        rows: Of the label file, labels as declared.
-        annotators: Columns of the annotators, by attribute.
-        attributes: Levels of all attributes.
-        path_column: Names a row in the ledger.
+    `annotators` are columns, and `attributes` levels, by attribute.
     """
     result: list[Row | Exclusion] = []
     known: list[tuple[Row, Mapping[str, Counter[str]]]] = []

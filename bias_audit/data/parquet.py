@@ -123,11 +123,9 @@ def image_hint(schema: pa.Schema) -> str:
 
 
 def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
-    """Where the image of each row is: in this file, at a path, or nowhere that can be read.
+    """Where each row's image is: in this file, or at a path (empty: none).
 
-    Yields:
-        A reference to the row; a path, empty where there is none; None for a list that does not
-        hold exactly one image.
+    None stands for a list that does not hold exactly one image.
 
     Raises:
         DataError: The column holds neither images nor paths.

@@ -63,14 +63,7 @@ class Contributions:
 
 
 def write_contributions(cache: Path, entry: Contributions) -> str:
-    """Keep an entry; the same content has the same name.
-
-    Args:
-        cache: The audit's cache folder.
-        entry: What to keep.
-
-    Returns:
-        Its name.
+    """Keep an entry, and say its name; the same content has the same name.
 
     Raises:
         OutputError: The disk refuses.
@@ -86,12 +79,7 @@ def write_contributions(cache: Path, entry: Contributions) -> str:
 
 
 def read_contributions(cache: Path, name: str) -> Contributions | None:
-    """The entry of that name; None if there is none, or if it is damaged.
-
-    Args:
-        cache: The audit's cache folder.
-        name: As a result holds it.
-    """
+    """The entry of that name; None if there is none, or if it is damaged."""
     content = _content(cache, name)
     if content is None:
         return None

@@ -214,12 +214,8 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """One verdict for every criterion and every backbone it is about, in that order.
 
-    Args:
-        criteria: Of the config.
-        subjects: The backbones.
-        together: Analyses of all backbones together.
-        joint: Quantities that they measure; a criterion about one has one verdict, for all
-            backbones.
+    A criterion about one of the `joint` quantities, which the analyses of all backbones `together`
+    measure, has one verdict.
     """
     verdicts: list[Verdict] = []
     names = [subject.backbone.name for subject in subjects]
@@ -250,10 +246,7 @@ def matched(
 ) -> tuple[Number, ...]:
     """The numbers that a criterion is about, missing ones too, in their order.
 
-    Args:
-        criterion: The criterion.
-        found: Numbers of one backbone, or of all together.
-        last: Name of the backbone's last layer; None where there is no such.
+    `last` is the backbone's last layer; None where numbers are of all backbones together.
     """
     about = [n for n in found if (n.quantity, n.target) == (criterion.quantity, criterion.target)]
     over_layers = curves(about) if criterion.groups is None else ()

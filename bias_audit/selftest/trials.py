@@ -204,13 +204,7 @@ class Trials:
     """Where to make them; None: here."""
 
     def run(self, trial: Trial[T], n: int, *purpose: str) -> list[T]:
-        """Make n trials of one kind.
-
-        Args:
-            trial: Makes one; importable, with picklable arguments bound.
-            n: How many.
-            purpose: Names the kind.
-        """
+        """Make n trials of a kind, which `purpose` names; `trial` can be imported and pickled."""
         start = int(digest(*purpose)[:16], 16)
         seeds = [(self.seed, start, index) for index in range(n)]
         one, threads = partial(_one, trial), torch.get_num_threads()

@@ -28,10 +28,8 @@ _NAME: Final = ".unheard"
 def begin(folder: Path, last_run: int) -> int:
     """Note that a run begins, and say up to which run all were heard to their end.
 
-    Call it with the zoo's folder locked, and the id of the last run in the history (or 0).
-
-    Returns:
-        That id, or what the first of the runs that were cut short had noted.
+    Call it with the zoo's folder locked, and the id of the last run in the history (or 0), which
+    is the answer unless a run that was cut short had noted another.
 
     Raises:
         OutputError: The disk refuses.

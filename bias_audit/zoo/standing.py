@@ -31,10 +31,7 @@ def compare_new(
 
     What changed is written into the newer run folder (`diff.html`, `diff.json`) and the history.
     An audit that was compared by a run which was interrupted, so that its id is not among `told`,
-    is compared again, so that its gate is heard.
-
-    Returns:
-        Why the plan for changes stops a pipeline, one sentence for each such audit.
+    is compared again, so that its gate is heard. Each sentence says why a gate stops a pipeline.
 
     Raises:
         OutputError: The disk refuses.

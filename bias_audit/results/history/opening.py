@@ -30,10 +30,6 @@ def writing_to(
     SQLite's default, which leaves one file that can be moved and works where a cluster shares a
     disk; a file that someone has set to WAL stays so.
 
-    Args:
-        database: The file.
-        migrations: See `tables.MIGRATIONS`.
-
     Raises:
         OutputError: It is no history, a newer release made it, it is damaged, or the disk refuses.
     """
@@ -154,8 +150,7 @@ def _refusals_named(database: Path) -> Iterator[None]:
 def damage_of(database: Path) -> str | None:
     """What is wrong with the pages of a history; None if nothing is, or if there is none.
 
-    Args:
-        database: The file. A transaction that a crash left open is rolled back first.
+    A transaction that a crash left open is rolled back first.
     """
     if not database.is_file() or not database.stat().st_size:
         return None
@@ -171,9 +166,6 @@ def damage_of(database: Path) -> str | None:
 
 def move_aside(database: Path) -> Path:
     """Give a damaged history another name, for whoever wants to rescue something from it.
-
-    Returns:
-        Its new place.
 
     Raises:
         OutputError: The disk refuses.

@@ -137,12 +137,9 @@ class History:
 
 
 def read_history(database: Path, *, zoo: str | None = None, run: int | None = None) -> History:
-    """Read what reports and summaries need.
+    """Read what reports and summaries need of one zoo, or of all, with the states of a run.
 
-    Args:
-        database: The history.
-        zoo: Only audits of this zoo; default: of all.
-        run: Id of the run whose states are read; default: the latest.
+    The run is that with this id; default: the latest.
 
     Raises:
         OutputError: It cannot be read.

@@ -32,21 +32,10 @@ def record_audit(
     folder: Path | str,
     audit_sha256: str,
 ) -> int:
-    """Keep one audit; all of it or nothing.
+    """Keep one audit, all of it or nothing, and return its id; the history is made if needed.
 
-    The same audit is kept once. Given again, its place is renewed and the rest left alone.
-
-    Args:
-        database: The history; made where there is none.
-        result: What the audit found.
-        zoo: Name of the zoo.
-        dataset: Its name in the zoo.
-        entry: Its name in the zoo.
-        folder: The run folder, absolute or relative to the database's folder.
-        audit_sha256: Of the run folder's `audit.json`.
-
-    Returns:
-        Its id.
+    The same audit, by `audit_sha256` of its `audit.json`, is kept once. Given again, its place is
+    renewed and the rest left alone. The run folder is absolute or relative to the database's.
 
     Raises:
         OutputError: The history cannot be opened or written.
@@ -183,16 +172,9 @@ def _cost_rows(
 
 
 def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str, Any]) -> int:
-    """Keep how an audit differs from an earlier one; given again, it is replaced.
+    """Keep how an audit differs from an earlier one, in place of what was kept; returns the id.
 
-    Args:
-        database: The history.
-        before_id: Of the earlier audit.
-        after_id: Of the later one.
-        diff: An `AuditDiff` as it is in JSON; its changes, causes and conclusions are kept.
-
-    Returns:
-        Its id.
+    Of the `AuditDiff`, as it is in JSON, changes, causes and conclusions are kept.
 
     Raises:
         OutputError: The history cannot be opened or written.
