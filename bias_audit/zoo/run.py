@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
-from bias_audit.progress import Progress, Step
+from bias_audit.progress import PacedStep, Progress, Step
 from bias_audit.results.history.reading import all_audits, last_run, latest_audits, told_audits
 from bias_audit.results.history.recording import EntryState, record_folder, record_run
 from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
@@ -67,23 +67,11 @@ class LineProgress:
     @contextmanager
     def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
         """Say now and then how far a step is; short steps are not mentioned."""
-        yield _LineStep(self, title, total, unit)
 
+        def speak(done: int, _left: float) -> None:
+            self.say(f"{title}: {done} of {total} {unit}s")
 
-@dataclass
-class _LineStep:
-    lines: LineProgress
-    title: str
-    total: int
-    unit: str
-    done: int = 0
-    told: float = field(default_factory=time.monotonic)
-
-    def advance(self, count: int = 1) -> None:
-        self.done += count
-        if time.monotonic() - self.told > _SECONDS:
-            self.told = time.monotonic()
-            self.lines.say(f"{self.title}: {self.done} of {self.total} {self.unit}s")
+        yield PacedStep(total, _SECONDS, speak)
 
 
 _UNTOLD: Final = "by a run that the history lacks: it was interrupted, or the history was lost"
