@@ -55,6 +55,16 @@ class OutputError(AuditError):
     exit_code = 5
 
 
+_NAMED = 5
+"""Things that a message names."""
+
+
+def some(names: Sequence[str], separator: str = ", ", most: int = _NAMED) -> str:
+    """At most five names in a row, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
+
+
 def first_problem(error: ValidationError) -> str:
     """Place and message of the first thing that is wrong, such as "layers.0.n_units: ..."."""
     first = error.errors()[0]

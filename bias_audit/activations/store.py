@@ -211,17 +211,9 @@ def donor_of(
 
 def subset(faces: Faces, places: IntArray) -> Faces:
     """Some of the images, in their order."""
-    table = faces.table
-    chosen = places.tolist()
     return replace(
         faces,
-        table=replace(
-            table,
-            references=tuple(table.references[place] for place in chosen),
-            codes=table.codes[places],
-            identities=None,
-            splits=None,
-        ),
+        table=faces.table.only(places),
         clusters=faces.clusters[places],
-        sha256=tuple(faces.sha256[place] for place in chosen),
+        sha256=tuple(faces.sha256[place] for place in places),
     )

@@ -23,7 +23,7 @@ from bias_audit.config.catalog import (
     unknown_name,
 )
 from bias_audit.config.schema import Activations, Criterion, Output
-from bias_audit.config.wording import Location, Mended, Problem, mend, shown
+from bias_audit.config.wording import Location, Mended, Problem, entries_of, mend, shown
 from bias_audit.groups import EVERYONE, Attribute
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Probl
     """What does not go together in the config of an audit or a zoo; any part may be invalid."""
     analyses = _listed(data, "analyses", ANALYSES)
     backbones = _listed(data, "backbones", BACKBONE_SOURCES)
-    n_entries = len(_items(data.get("backbones")))
+    n_entries = len(entries_of(data.get("backbones")))
     steps = [len(each.plugin.steps(each.params)) if each.is_whole else 2 for each in backbones]
     most = max(steps, default=0) if "datasets" in data else sum(steps)
     activations, mended = _valid_part(Activations, data.get("activations", {}))
@@ -178,7 +178,7 @@ def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Probl
     criteria = list(shared)
     datasets: list[tuple[Location, Any]] = [((), data)]
     if is_zoo:
-        items = enumerate(_items(data.get("datasets")))
+        items = enumerate(entries_of(data.get("datasets")))
         datasets = [(("datasets", i), item) for i, item in items if isinstance(item, Mapping)]
         yield from _repeated(
             [((*p, "name"), _text(d.get("name"))) for p, d in datasets], "data set"
@@ -191,7 +191,7 @@ def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Probl
         named = [((*p, "name"), getattr(each, "name", None)) for p, each in [*shared, *own]]
         yield from _repeated(named, "criterion")
     offered = [quantity for each in analyses for quantity in each.plugin.quantities]
-    if len(analyses) < len(_items(data.get("analyses"))) or not analyses:
+    if len(analyses) < len(entries_of(data.get("analyses"))) or not analyses:
         every = (ANALYSES.load(kind) for kind in ANALYSES.kinds())
         offered += chain.from_iterable(plugin.quantities for plugin in every)
     joint = joint_quantities(each.plugin for each in analyses)
@@ -253,9 +253,9 @@ def _scenario_problems(data: Mapping[str, Any], criteria: Placed) -> Iterator[Pr
     declared = data.get("declarations")
     scenarios = declared.get("scenarios") if isinstance(declared, Mapping) else None
     known = [name for _, each in criteria if (name := getattr(each, "name", None)) is not None]
-    for index, scenario in enumerate(_items(scenarios)):
+    for index, scenario in enumerate(entries_of(scenarios)):
         named = scenario.get("criteria") if isinstance(scenario, Mapping) else None
-        for name in filter(None, map(_text, _items(named))):
+        for name in filter(None, map(_text, entries_of(named))):
             if name not in known:
                 none = f"unknown criterion {shown(name)}: the config declares no criteria"
                 what = unknown_name(name, known, noun="criterion") if known else none
@@ -280,13 +280,13 @@ def _output_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _criteria(data: Mapping[str, Any], place: Location) -> list[tuple[Location, Criterion]]:
-    items = enumerate(_items(data.get("criteria")))
+    items = enumerate(entries_of(data.get("criteria")))
     found = (((*place, "criteria", i), _valid_part(Criterion, item)[0]) for i, item in items)
     return [(location, criterion) for location, criterion in found if criterion is not None]
 
 
 def _listed(data: Mapping[str, Any], section: str, catalog: Catalog[Any]) -> list[Named]:
-    items = enumerate(_items(data.get(section)))
+    items = enumerate(entries_of(data.get(section)))
     found = (_found(item, (section, index), catalog) for index, item in items)
     return [each for each in found if each is not None]
 
@@ -321,10 +321,6 @@ def _valid_part(model: type[BaseModel], raw: Any) -> tuple[Any, Mended]:
         else:
             values.pop(str(top), None)
     return model.model_construct(**values), mended
-
-
-def _items(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
 
 
 def _text(value: Any) -> str | None:

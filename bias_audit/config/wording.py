@@ -13,12 +13,15 @@ from typing import Any, Final, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bias_audit.config.catalog import LONGEST, MOST_NAMES, nearest, shortened, unknown_name
+from bias_audit.config.catalog import LONGEST, nearest, shortened, unknown_name
+from bias_audit.errors import some
 
 Location = tuple[str | int, ...]
 """Keys, and places in lists, from the outside in."""
 Problem = tuple[Location, str]
 """Where something is wrong, and what."""
+_FEW: Final = 5
+"""Choices that a message lists as they are."""
 MISSING: Final = "missing; this key is required"
 _PATTERNS: Final = {
     r"\S": "text that is not blank",
@@ -162,8 +165,8 @@ def _union_problems(forms: Sequence[_Fault], model: type[BaseModel]) -> Iterator
         yield from ((fault.location, _message(fault, model)) for fault in inner or own)
         return
     names = [name for fault in forms for name in _expected(fault.detail).split(" or ")]
-    *some, last = dict.fromkeys(names)
-    expected = f"{', '.join(some)} or {last}" if some else last
+    *others, last = dict.fromkeys(names)
+    expected = f"{', '.join(others)} or {last}" if others else last
     yield forms[0].location, f"expected {expected}, got {shown(forms[0].value)}"
 
 
@@ -195,9 +198,7 @@ def _expected(detail: ErrorDetails) -> str:
         entries=_entries(count),
         characters=f"{count} character{'' if count == 1 else 's'}",
         form=_PATTERNS.get(limits.get("pattern", ""), f"text of the form {limits.get('pattern')}"),
-        choices=limits.get("expected")
-        if len(names) <= MOST_NAMES
-        else f"one of {', '.join(names[:MOST_NAMES])}, ...",
+        choices=limits.get("expected") if len(names) <= _FEW else f"one of {some(names)}",
     )
 
 
@@ -381,6 +382,11 @@ def _meant(
             if near in missing and key in part_at(data, place[:-1]):
                 found.setdefault(near, key)
     return found
+
+
+def entries_of(value: Any) -> Sequence[Any]:
+    """The entries of a list; none of what is no list."""
+    return value if isinstance(value, list) else ()
 
 
 def part_at(data: Any, location: Location) -> Any:

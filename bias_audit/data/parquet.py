@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.images import image_bytes
 from bias_audit.data.texts import one_line, trimmed
-from bias_audit.errors import DataError
+from bias_audit.errors import DataError, some
 
 Parquet = Any
 """A `pyarrow.parquet.ParquetFile`; its library has no types."""
@@ -230,8 +230,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _named_parquet(kind: pa.DataType) -> str:
     """What a type is, for a person."""
     if pa.types.is_struct(kind):
-        fields = [one_line(field.name) for field in kind][:5]
-        return f"a struct of {', '.join(fields)}"
+        return f"a struct of {some([one_line(field.name) for field in kind])}"
     if pa.types.is_nested(kind):
         return "lists"
     return "bytes" if _is_binary(kind) else str(kind)

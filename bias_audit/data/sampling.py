@@ -13,8 +13,7 @@ from bias_audit.config.schema import Sampling
 from bias_audit.data.duplicates import joined
 from bias_audit.data.faces import Exclusion, Faces, FaceTable, NoUsableImageError
 from bias_audit.data.scan import Scan, scan
-from bias_audit.data.texts import some
-from bias_audit.errors import DataError
+from bias_audit.errors import DataError, some
 from bias_audit.files import digest
 from bias_audit.groups import intersections
 from bias_audit.progress import Progress

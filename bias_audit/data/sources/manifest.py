@@ -24,8 +24,8 @@ from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
 from bias_audit.data.rows import SPLIT, Labels, Row, read_rows
-from bias_audit.data.texts import FREQUENT, comparable, one_line, some, trimmed
-from bias_audit.errors import DataError
+from bias_audit.data.texts import FREQUENT, comparable, one_line, trimmed
+from bias_audit.errors import DataError, some
 from bias_audit.groups import Attribute
 
 _RESERVED = "intersection"
