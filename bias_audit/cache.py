@@ -47,11 +47,7 @@ class Cache:
         return self.kept.get(key) if self.folder is None else read_arrays(self.folder / key)
 
     def put(self, key: str, arrays: Arrays) -> None:
-        """Keep arrays under `key`, atomically.
-
-        Raises:
-            OutputError: The disk refuses.
-        """
+        """Keep arrays under `key`, atomically."""
         if self.folder is None:
             self.kept[key] = dict(arrays)
             return
@@ -91,11 +87,7 @@ class CacheEntry:
         return self.cache.get(self.path.name)
 
     def write(self, arrays: Arrays) -> None:
-        """Keep what was computed.
-
-        Raises:
-            OutputError: The disk refuses.
-        """
+        """Keep what was computed."""
         self.cache.put(self.path.name, arrays)
 
     def or_computed(self, compute: Callable[[], Arrays]) -> Arrays:

@@ -50,7 +50,10 @@ class AnalysisError(AuditError):
 
 
 class OutputError(AuditError):
-    """Results cannot be written or read: disk full, read-only, locked or damaged."""
+    """Results cannot be written or read: disk full, read-only, locked or damaged.
+
+    All that writes a file, or reads a history, may raise it.
+    """
 
     exit_code = 5
 

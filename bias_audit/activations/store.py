@@ -171,11 +171,7 @@ def borrowed_rows(
 
 
 def name_images(folder: Path, maker: str, images: Sequence[str]) -> None:
-    """Write down which images (SHA-256, in the order of the rows) a folder is about, for donors.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Write down which images (SHA-256, in the order of rows) a folder is about, for donors."""
     if not (folder / _NAME).exists():
         write_text(folder / _NAME, "\n".join([maker, *images]) + "\n")
 

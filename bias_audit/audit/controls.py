@@ -157,7 +157,6 @@ def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[Mad
 
     Raises:
         DataError: An image became unreadable after the scan.
-        OutputError: The cache cannot be written.
     """
     if not plan.controls.image:
         return ()
@@ -185,7 +184,6 @@ def random_weight_controls(
 
     Raises:
         DataError: An image became unreadable after the scan.
-        OutputError: The disk refuses.
     """
     controls: list[MadeControl] = []
     absent: list[ControlRecord] = []

@@ -325,7 +325,6 @@ def head_of(
 
     Raises:
         DataError: A reference image became unreadable after the scan.
-        OutputError: The disk refuses.
     """
     layer, inputs, of_reference = backbone.head, activations.head_inputs, None
     if layer is None or inputs is None:

@@ -35,7 +35,6 @@ def prepare(
 
     Raises:
         DataError: No image is usable.
-        OutputError: The cache cannot be written.
     """
     near = sampling.near_duplicates
     seen = scan(table, workers=workers, near_duplicates=near, progress=progress, cache=cache)

@@ -64,11 +64,7 @@ class Contributions:
 
 
 def write_contributions(cache: Path, entry: Contributions) -> str:
-    """Keep an entry, and say its name; the same content has the same name.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Keep an entry, and say its name; the same content has the same name."""
     content = _packed(entry)
     name = _name_of(content)
     folder = cache / FOLDER

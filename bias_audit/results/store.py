@@ -22,11 +22,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def write_arrays(folder: Path, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write one analysis' arrays as `arrays/NAME/KEY.npy`.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Write one analysis' arrays as `arrays/NAME/KEY.npy`."""
     for key, array in arrays.items():
         path = _array_path(folder, name, key)
         write_atomically(path, partial(np.save, arr=array, allow_pickle=False))

@@ -121,15 +121,8 @@ def subject_of(sample: Sample, seed: int, cache: Cache | None = None) -> Subject
     found = np.bincount(table.cells, minlength=table.n_cells).astype(np.int64)
     faces = Faces(table, found, sample.clusters, tuple(str(image) for image in range(n)))
     activations = InMemoryActivations(sample.by_layer, table.cells, table.n_cells)
-    return Subject(
-        "simulated",
-        faces,
-        activations,
-        cache or Cache(),
-        seed,
-        Silent(),
-        controls=sample.baselines,
-    )
+    kept, controls = cache or Cache(), sample.baselines
+    return Subject("simulated", faces, activations, kept, seed, Silent(), controls=controls)
 
 
 LIKENESS = 0.9

@@ -72,9 +72,6 @@ def predictions(
 
     What the same backbone took before, on this data set or another, is scaled by the number of
     images. For a backbone without a past a few steps are timed now, without its weights.
-
-    Raises:
-        OutputError: The history cannot be read.
     """
     known = _measured(zoo.folder / DATABASE, zoo.name)
     found = []

@@ -30,9 +30,6 @@ def begin(folder: Path, last_run: int) -> int:
 
     Call it with the zoo's folder locked, and the id of the last run in the history (or 0), which
     is the answer unless a run that was cut short had noted another.
-
-    Raises:
-        OutputError: The disk refuses.
     """
     with suppress(OSError, ValueError):
         return int((folder / _NAME).read_text(encoding="utf-8"))
@@ -41,11 +38,7 @@ def begin(folder: Path, last_run: int) -> int:
 
 
 def end(folder: Path) -> None:
-    """Note that a run was heard: its report is written, and its outcome told.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Note that a run was heard: its report is written, and its outcome told."""
     with writing(folder):
         (folder / _NAME).unlink(missing_ok=True)
 

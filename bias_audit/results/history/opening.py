@@ -110,14 +110,12 @@ def _migrate(connection: sqlite3.Connection, database: Path, migrations: Sequenc
 
 def _version(connection: sqlite3.Connection, database: Path, newest: int) -> int:
     """The schema version; 0 for an empty file."""
-    kind, version, n_entries = (
-        int(connection.execute(query).fetchone()[0])
-        for query in (
-            "PRAGMA application_id",
-            "PRAGMA user_version",
-            "SELECT COUNT(*) FROM sqlite_master",
-        )
+    queries = (
+        "PRAGMA application_id",
+        "PRAGMA user_version",
+        "SELECT COUNT(*) FROM sqlite_master",
     )
+    kind, version, n_entries = (int(connection.execute(q).fetchone()[0]) for q in queries)
     if n_entries == 0 and version == 0:
         return 0
     if kind != APPLICATION_ID:
@@ -165,11 +163,7 @@ def damage_of(database: Path) -> str | None:
 
 
 def move_aside(database: Path) -> Path:
-    """Give a damaged history another name, for whoever wants to rescue something from it.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Give a damaged history another name, for whoever wants to rescue something from it."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     place, number = database.with_name(f"{database.name}.damaged-{stamp}"), 1
     while place.exists():

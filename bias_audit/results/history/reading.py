@@ -229,9 +229,6 @@ def all_audits(database: Path, zoo: str) -> dict[tuple[str, str], list[Audit]]:
     """Every audit of a zoo by data set and entry, the newest first; none without a history.
 
     Their folders are relative to the current folder as the database is, or absolute.
-
-    Raises:
-        OutputError: The history cannot be read.
     """
     found: dict[tuple[str, str], list[Audit]] = {}
     if database.exists():
@@ -249,11 +246,7 @@ def latest_audits(database: Path, zoo: str) -> dict[tuple[str, str], Audit]:
 
 
 def last_run(database: Path) -> int:
-    """Id of the last run that is recorded, of whatever zoo; 0 where there is none.
-
-    Raises:
-        OutputError: The history cannot be read.
-    """
+    """Id of the last run that is recorded, of whatever zoo; 0 where there is none."""
     return max(_numbers(database, "SELECT id FROM runs"), default=0)
 
 
@@ -261,9 +254,6 @@ def told_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
     """Ids of the audits that a run ended with, up to that with the id `until`.
 
     Other audits are of runs that were interrupted.
-
-    Raises:
-        OutputError: The history cannot be read.
     """
     query = (
         "SELECT audit_id FROM states JOIN runs ON runs.id = states.run_id "
@@ -273,11 +263,7 @@ def told_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
 
 
 def compared_audits(database: Path) -> frozenset[int]:
-    """Ids of the audits that were compared with an earlier one.
-
-    Raises:
-        OutputError: The history cannot be read.
-    """
+    """Ids of the audits that were compared with an earlier one."""
     return frozenset(_numbers(database, "SELECT after_id FROM diffs"))
 
 

@@ -36,9 +36,6 @@ def record_audit(
 
     The same audit, by `audit_sha256` of its `audit.json`, is kept once. Given again, its place is
     renewed and the rest left alone. The run folder is absolute or relative to the database's.
-
-    Raises:
-        OutputError: The history cannot be opened or written.
     """
     home = database.parent.resolve()
     place = Path(os.path.relpath((home / folder).resolve(), home))
@@ -177,7 +174,6 @@ def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str
     Of the `AuditDiff`, as it is in JSON, changes, causes and conclusions are kept.
 
     Raises:
-        OutputError: The history cannot be opened or written.
         KeyError: A change lacks a field.
     """
     with writing_to(database) as connection:
@@ -238,9 +234,6 @@ def record_run(
 
     `started` is ISO 8601, UTC; `seconds` are those of the whole run; the history is made where
     there is none.
-
-    Raises:
-        OutputError: The history cannot be opened or written.
     """
     run = tables.RunRow(zoo=zoo, started=started, seconds=seconds, command=command)
     with writing_to(database) as connection:
@@ -250,11 +243,7 @@ def record_run(
 
 
 def mark_pruned(database: Path, audit_ids: Iterable[int]) -> None:
-    """Say of audits that their run folders were deleted; their numbers stay.
-
-    Raises:
-        OutputError: The history cannot be opened or written.
-    """
+    """Say of audits that their run folders were deleted; their numbers stay."""
     with writing_to(database) as connection:
         connection.executemany(
             "UPDATE audits SET is_pruned = 1 WHERE id = ?", [(each,) for each in audit_ids]
