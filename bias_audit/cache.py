@@ -47,11 +47,7 @@ class Cache:
         return self.kept.get(key) if self.folder is None else read_arrays(self.folder / key)
 
     def put(self, key: str, arrays: Arrays) -> None:
-        """Keep arrays under `key`, atomically.
-
-        Raises:
-            OutputError: The disk refuses.
-        """
+        """Keep arrays under `key`, atomically."""
         if self.folder is None:
             self.kept[key] = dict(arrays)
             return
@@ -91,11 +87,7 @@ class CacheEntry:
         return self.cache.get(self.path.name)
 
     def write(self, arrays: Arrays) -> None:
-        """Keep what was computed.
-
-        Raises:
-            OutputError: The disk refuses.
-        """
+        """Keep what was computed."""
         self.cache.put(self.path.name, arrays)
 
     def or_computed(self, compute: Callable[[], Arrays]) -> Arrays:
@@ -107,14 +99,10 @@ class CacheEntry:
         return found
 
     def resumed(self, compute: Callable[[Arrays | None], Iterator[Arrays]]) -> Arrays | None:
-        """The same of work in many pieces, which is kept every half minute.
+        """The same of work in many pieces, kept every half minute; None if there was no work.
 
-        Args:
-            compute: Goes on from what it yielded last, or begins where that is None, and yields
-                all it has after each piece of work; nothing where no piece is left.
-
-        Returns:
-            What was yielded last; None if there was no work.
+        `compute` goes on from what it yielded last, or begins where that is None, and yields all
+        it has after each piece of work; nothing where no piece is left.
         """
         begun: Arrays | None = self.read()
         state, is_kept, kept_at = begun, True, monotonic()

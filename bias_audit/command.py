@@ -88,7 +88,7 @@ def verb(log_format: LogFormat = "text") -> Iterator[Output]:
             log.event("error", level="error", message=message, exit_code=code, **fields)
 
     with ExitStack() as stack:
-        before = signal.signal(signal.SIGTERM, _as_interrupt)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         stack.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
         logger, handler = logging.getLogger("bias_audit"), _Warnings(out)
         logger.addHandler(handler)
@@ -128,7 +128,3 @@ class _Warnings(logging.Handler):
             self._out.log.event("message", level="warning", message=record.getMessage())
         else:
             self._out.lines([record.getMessage()])
-
-
-def _as_interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt

@@ -50,14 +50,7 @@ def print_brief(console: Console, lines: Sequence[str]) -> None:
 def print_selftest(
     console: Console, labels: Sequence[str], rows: Sequence[Sequence[str]], counts: str
 ) -> None:
-    """Print the table of a self-test, and how many of its checks are OK.
-
-    Args:
-        console: Where to.
-        labels: Of the columns.
-        rows: One string for each column.
-        counts: Outcomes, counted.
-    """
+    """Print the table of a self-test, a string for each column, and its outcomes, counted."""
     table = Table(title="Self-test", title_justify="left", show_lines=True, expand=False)
     table.add_column("check, and what was simulated", ratio=1)
     table.add_column("found, and expected", ratio=1)
@@ -131,13 +124,7 @@ class JsonLog:
         self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
 
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
-        """Write one line.
-
-        Args:
-            event: "message", "step_begins", "step", "step_ends", "result" or "error".
-            level: "info", "warning" or "error".
-            fields: What there is to say, as JSON can hold it.
-        """
+        """Write one line: "message", "step_begins", "step", "step_ends", "result" or "error"."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": time, "level": level, "event": event, **fields}
         text = json.dumps(line, ensure_ascii=False, default=str)

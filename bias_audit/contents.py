@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 _HEAD = 1024
@@ -26,14 +25,6 @@ class Content(NamedTuple):
         return f"{self.what}: {self.fix}" if self.fix else self.what
 
 
-def _starts(*starts: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head.startswith(starts)
-
-
-def _matches(pattern: bytes) -> Callable[[bytes], bool]:
-    return lambda head: re.match(pattern, head, re.IGNORECASE | re.DOTALL) is not None
-
-
 def _pointer(what: str, command: str) -> Content:
     return Content(f"{what}, not the file itself", f"fetch it with `{command}`", is_pointer=True)
 
@@ -48,102 +39,90 @@ DAMAGED_OR_RARE = frozenset(
 )
 """Images that are read, unless they are damaged or of a rare kind."""
 _IMAGE_PATH = rb"[^\0\r\n,;\t]{1,400}\.(?:jpe?g|png|webp|bmp|gif|tiff?|heic|avif)\s*\Z"
-_KINDS: tuple[tuple[Callable[[bytes], bool], Content], ...] = (
+_Sign = bytes | tuple[bytes, ...]
+"""A pattern whatever the case, or beginnings."""
+_KINDS: tuple[tuple[_Sign, Content], ...] = (
     (
-        _matches(_BOM + rb"version https?://git-lfs|" + _BOM + rb"version https?://hawser"),
+        _BOM + rb"version https?://(?:git-lfs|hawser)",
         _pointer("a Git LFS pointer", "git lfs pull"),
     ),
+    (rb"(?:(?:\.\./)*\.git)?/annex/objects/", _pointer("a git-annex pointer", "git annex get")),
+    (_BOM + rb"(?:outs:\s|md5: ?[0-9a-f]{32}\s)", _pointer("a DVC pointer", "dvc pull")),
     (
-        _matches(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
-        _pointer("a git-annex pointer", "git annex get"),
-    ),
-    (_matches(_BOM + rb"(?:outs:\s|md5: ?[0-9a-f]{32}\s)"), _pointer("a DVC pointer", "dvc pull")),
-    (
-        _matches(
-            _BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)"
-        ),
+        _BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)",
         Content("a web page (HTML)", "download the file itself: a login or an error page came"),
     ),
     (
-        _matches(_BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg"),
+        _BOM + rb"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg",
         Content("a drawing (SVG)", "save it as PNG"),
     ),
     (
-        _matches(rb"....ftyp(?:avi[fs]|(?:mif1|msf1).{4,40}avif)"),
+        rb"....ftyp(?:avi[fs]|(?:mif1|msf1).{4,40}avif)",
         Content(_AVIF, "install a Pillow with AVIF (11.3 or later)"),
     ),
     (
-        _matches(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)"),
+        rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
         Content(_HEIC, "install the package pillow-heif"),
     ),
     (
-        _starts(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+        (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
         Content(_JPEG_XL, "install the package pillow-jxl-plugin"),
     ),
-    (_starts(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), Content("a JPEG 2000 image")),
-    (_matches(rb"....ftyp(?:qt  |isom|iso\d|mp4\d|M4V )"), Content("a video")),
-    (_starts(b"\xff\xd8\xff"), Content("a JPEG image")),
-    (_starts(b"\x89PNG\r\n\x1a\n"), Content("a PNG image")),
-    (_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), Content("a TIFF image")),
-    (_matches(rb"RIFF....WEBP"), Content("a WebP image")),
-    (_starts(b"GIF8"), Content("a GIF image")),
-    (_matches(rb"BM....\0\0\0\0"), Content("a BMP image")),
+    ((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), Content("a JPEG 2000 image")),
+    (rb"....ftyp(?:qt  |isom|iso\d|mp4\d|M4V )", Content("a video")),
+    ((b"\xff\xd8\xff",), Content("a JPEG image")),
+    ((b"\x89PNG\r\n\x1a\n",), Content("a PNG image")),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), Content("a TIFF image")),
+    (rb"RIFF....WEBP", Content("a WebP image")),
+    ((b"GIF8",), Content("a GIF image")),
+    (rb"BM....\0\0\0\0", Content("a BMP image")),
+    (rb"data:image/|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkq|TU0A|Qk[0-9])[a-z0-9+/=\s]{40}", BASE64),
     (
-        _matches(
-            rb"data:image/|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkq|TU0A|Qk[0-9])[a-z0-9+/=\s]{40}"
-        ),
-        BASE64,
-    ),
-    (
-        _matches(_IMAGE_PATH),
+        _IMAGE_PATH,
         Content(
             "a path: a link that a copy has turned into text",
             "copy the file that it leads to",
             is_pointer=True,
         ),
     ),
-    (_starts(b"%PDF"), Content("a PDF document")),
-    (_starts(b"8BPS"), Content("a Photoshop file")),
-    (_starts(b"PAR1"), Content("a parquet file")),
-    (_starts(b"ARROW1", b"\xff\xff\xff\xff"), Content("an Arrow file", "save it as parquet")),
-    (_starts(b"SQLite format 3"), Content("an SQLite database")),
-    (_starts(b"\x89HDF"), Content("an HDF5 file")),
-    (_starts(b"\x93NUMPY"), Content("a NumPy array")),
+    ((b"%PDF",), Content("a PDF document")),
+    ((b"8BPS",), Content("a Photoshop file")),
+    ((b"PAR1",), Content("a parquet file")),
+    ((b"ARROW1", b"\xff\xff\xff\xff"), Content("an Arrow file", "save it as parquet")),
+    ((b"SQLite format 3",), Content("an SQLite database")),
+    ((b"\x89HDF",), Content("an HDF5 file")),
+    ((b"\x93NUMPY",), Content("a NumPy array")),
+    (rb"(?-i:PK\x03\x04.*xl/)", Content("an Excel workbook", 'save it as "CSV UTF-8"')),
     (
-        lambda head: head.startswith(b"PK\x03\x04") and b"xl/" in head,
-        Content("an Excel workbook", 'save it as "CSV UTF-8"'),
-    ),
-    (
-        _starts(b"PK\x03\x04"),
+        (b"PK\x03\x04",),
         Content("a zip archive or a spreadsheet", 'unpack it, or save it as "CSV UTF-8"'),
     ),
     (
-        _starts(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
         Content("an old Office document", 'save it as "CSV UTF-8"'),
     ),
     (
-        _starts(b"\x1f\x8b\x08", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!", b"7z\xbc\xaf"),
+        (b"\x1f\x8b\x08", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!", b"7z\xbc\xaf"),
         Content("a compressed file", "unpack it"),
     ),
-    (_starts(b"GGUF"), Content("a GGUF file, whose weights are quantised")),
-    (_matches(rb"....TFL3"), Content("a TensorFlow Lite model")),
-    (_matches(rb"\x08.{1,3}\x12?.{0,40}(?:onnx|pytorch)"), Content("an ONNX graph")),
-    (_starts(b"wOFF", b"wOF2"), Content("a web font (WOFF)")),
-    (_starts(b"%!PS", b"\x80\x01"), Content("a PostScript Type 1 font")),
-    (_matches(rb"\x80[\x02-\x05]"), Content("a Python pickle")),
-    (
-        _matches(_BOM + rb"<\?xml"),
-        Content("an XML document", "download the file itself: an error came"),
-    ),
-    (_matches(_BOM + rb'[\[{]\s*["{\[\]}]'), Content("JSON text")),
+    ((b"GGUF",), Content("a GGUF file, whose weights are quantised")),
+    (rb"....TFL3", Content("a TensorFlow Lite model")),
+    (rb"\x08.{1,3}\x12?.{0,40}(?:onnx|pytorch)", Content("an ONNX graph")),
+    ((b"wOFF", b"wOF2"), Content("a web font (WOFF)")),
+    ((b"%!PS", b"\x80\x01"), Content("a PostScript Type 1 font")),
+    (rb"\x80[\x02-\x05]", Content("a Python pickle")),
+    (_BOM + rb"<\?xml", Content("an XML document", "download the file itself: an error came")),
+    (_BOM + rb'[\[{]\s*["{\[\]}]', Content("JSON text")),
 )
 
 
 def recognise(data: bytes) -> Content | None:
-    """What these bytes are the beginning of; None where that is not known.
-
-    Args:
-        data: The whole file, or its first kilobyte.
-    """
+    """What a file is, by its first kilobyte at least; None where that is not known."""
     head = data[:_HEAD]
-    return next((content for fits, content in _KINDS if fits(head)), None)
+
+    def fits(sign: _Sign) -> bool:
+        if isinstance(sign, tuple):
+            return head.startswith(sign)
+        return re.match(sign, head, re.IGNORECASE | re.DOTALL) is not None
+
+    return next((content for sign, content in _KINDS if fits(sign)), None)

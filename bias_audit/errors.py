@@ -6,6 +6,10 @@ A message says what was expected, what came, where, and the nearest fix.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class AuditError(Exception):
@@ -23,12 +27,7 @@ class ConfigError(AuditError):
     """The config is not valid; carries every problem found, not only the first."""
 
     def __init__(self, problems: Sequence[str], *, source: str) -> None:
-        """Collect the problems of one config.
-
-        Args:
-            problems: One line each: where, expected, got, nearest name.
-            source: The config file, as the user wrote it.
-        """
+        """Collect the problems of one config, one line each, and its file as the user wrote it."""
         self.problems = tuple(problems)
         self.source = source
         count = len(self.problems)
@@ -51,6 +50,25 @@ class AnalysisError(AuditError):
 
 
 class OutputError(AuditError):
-    """Results cannot be written or read: disk full, read-only, locked or damaged."""
+    """Results cannot be written or read: disk full, read-only, locked or damaged.
+
+    All that writes a file, or reads a history, may raise it.
+    """
 
     exit_code = 5
+
+
+_NAMED = 5
+"""Things that a message names."""
+
+
+def some(names: Sequence[str], separator: str = ", ", most: int = _NAMED) -> str:
+    """At most five names in a row, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
+
+
+def first_problem(error: ValidationError) -> str:
+    """Place and message of the first thing that is wrong, such as "layers.0.n_units: ..."."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -76,14 +76,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_partial(folder: Path, *, older: float) -> int:
-    """Delete what writers that were killed left beside the files they wrote.
+    """Delete what killed writers left in a folder, at any depth; returns how many files.
 
-    Args:
-        folder: Looked through to any depth.
-        older: Seconds since the last change. A younger one may still be written.
-
-    Returns:
-        How many files were deleted.
+    What was changed within the last `older` seconds may still be written, and stays.
     """
     before, count = time.time() - older, 0
     for path in folder.rglob(f".*{_PARTIAL}"):
@@ -113,10 +108,6 @@ def tell_damage(path: Path, error: Exception | str) -> None:
 
     It goes to Python's logging, which commands show as their own lines, since it is noticed where
     there is no other way to speak.
-
-    Args:
-        path: Of the file.
-        error: What is wrong with it.
     """
     what = str(error).strip().partition("\n")[0] or type(error).__name__
     _LOG.warning("%s is damaged (%s) and not used", path, what)

@@ -54,9 +54,6 @@ def software_of(module: str) -> Software:
     A module that asks a plugin folder for plugins by name depends on all of them. Of another
     package, its own modules count by their source as far as they are loaded.
 
-    Args:
-        module: Dotted name, such as "bias_audit.analyses.methods.linear_probe".
-
     Raises:
         ModuleNotFoundError: There is no such module, or it has no source.
     """

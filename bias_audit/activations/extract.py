@@ -70,17 +70,10 @@ def extract(
     progress: Progress,
     with_head: bool = False,
 ) -> Extraction:
-    """Record every layer of a backbone on every face, reusing what is stored already.
+    """Record every layer of a backbone on every face, reusing what the cache folder has already.
 
-    Images that the same backbone has seen in another set of images do not pass again.
-
-    Args:
-        backbone: Whose layers are recorded.
-        faces: The images.
-        settings: How images pass through the backbone.
-        cache: Folder to keep activations in.
-        progress: Where to report.
-        with_head: Also record what the classification layer receives, if the backbone has one.
+    Images that the same backbone has seen in another set of images do not pass again. With
+    `with_head`, what the classification layer receives is recorded too, if there is one.
 
     Raises:
         BackboneError: The device is not there, or a layer gave values that are not finite.
@@ -297,15 +290,7 @@ def _pass(
 def captured(
     backbone: Backbone, module: nn.Module, files: Sequence[LayerFile]
 ) -> Iterator[dict[LayerFile, Values]]:
-    """Collect the rows of every file while the module runs; each pass replaces the last.
-
-    Args:
-        backbone: How its layers are to be read.
-        module: The backbone's module, on its device.
-        files: What is wanted of each layer.
-
-    Yields:
-        A mapping that holds, after each forward pass, one row per image and file.
+    """While the module runs, hold one row per image and file; each forward pass replaces the last.
 
     Raises:
         BackboneError: Inside the forward pass, where values are not finite.

@@ -49,11 +49,7 @@ class Moments:
         self._merge(present, count, mean, m2)
 
     def merged(self, members: list[IntArray]) -> Moments:
-        """Moments of unions of groups, such as the marginal groups of the intersections.
-
-        Args:
-            members: For each new group, the indices of the groups it unites.
-        """
+        """Moments of unions of groups, such as marginal ones; `members` are the groups of each."""
         result = Moments.empty(len(members), self.mean.shape[1:])
         for new, old in enumerate(members):
             for group in old:

@@ -86,11 +86,7 @@ class RecordedFile:
             return False
 
     def discard(self) -> None:
-        """Delete the file and the moments made from it, so that it is recorded again.
-
-        Raises:
-            OutputError: The disk refuses.
-        """
+        """Delete the file and the moments made from it, so that it is recorded again."""
         with writing(self.path):
             for moments in self.path.parent.glob(f"{self.path.name}.moments-*"):
                 moments.unlink()
@@ -101,16 +97,7 @@ class RecordingPass:
     """One pass over the images that is being written, or has been."""
 
     def __init__(self, folder: Path, files: Sequence[LayerFile], n_images: int) -> None:
-        """Open a pass, where it was left off if it was begun before.
-
-        Args:
-            folder: The pass' own folder.
-            files: What to record.
-            n_images: Rows of every file.
-
-        Raises:
-            OutputError: The disk refuses.
-        """
+        """Open a pass in its own folder, where it was left off if it was begun before."""
         self.folder = folder
         self.files = tuple(files)
         self.n_images = n_images

@@ -153,13 +153,9 @@ class Donor:
 def borrowed_rows(
     donors: Sequence[Donor], recording: RecordingPass, *, start: int, piece: int
 ) -> Iterator[Rows]:
-    """The rows of a recording, put together from donors that have every image between them.
+    """The rows of a recording from index `start` on, `piece` images at a time.
 
-    Args:
-        donors: For every image at least one has a row.
-        recording: What is to be recorded.
-        start: Index to begin at.
-        piece: Images at a time.
+    For every image at least one of the donors has a row.
     """
     values = {(id(d), file): d.values(file) for d in donors for file in recording.files}
     for first in range(start, recording.n_images, piece):
@@ -175,16 +171,7 @@ def borrowed_rows(
 
 
 def name_images(folder: Path, maker: str, images: Sequence[str]) -> None:
-    """Write down which images an activation folder is about, so that others may find it.
-
-    Args:
-        folder: Of the activations.
-        maker: Digest of the backbone and of the software.
-        images: SHA-256 of each image, in the order of the rows.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Write down which images (SHA-256, in the order of rows) a folder is about, for donors."""
     if not (folder / _NAME).exists():
         write_text(folder / _NAME, "\n".join([maker, *images]) + "\n")
 
@@ -192,15 +179,10 @@ def name_images(folder: Path, maker: str, images: Sequence[str]) -> None:
 def donor_of(
     folder: Path, maker: str, images: Sequence[str], wanted: Sequence[LayerFile]
 ) -> Donor | None:
-    """The stored activations that cover most of the images; None if there are none.
+    """The stored activations, beside `folder`, that cover most of the images; None without any.
 
-    Files are checked against their checksums, so what is damaged is not taken.
-
-    Args:
-        folder: That the activations are to be in; the others lie beside it.
-        maker: Digest of the backbone and of the software.
-        images: SHA-256 of each image.
-        wanted: What has to be there of each image.
+    Files are checked against their checksums, so what is damaged is not taken. `maker` is the
+    digest of the backbone and of the software; `wanted` has to be there of each image.
     """
     candidates = []
     for listed in folder.parent.glob(f"*/{_NAME}"):
@@ -225,17 +207,9 @@ def donor_of(
 
 def subset(faces: Faces, places: IntArray) -> Faces:
     """Some of the images, in their order."""
-    table = faces.table
-    chosen = places.tolist()
     return replace(
         faces,
-        table=replace(
-            table,
-            references=tuple(table.references[place] for place in chosen),
-            codes=table.codes[places],
-            identities=None,
-            splits=None,
-        ),
+        table=faces.table.only(places),
         clusters=faces.clusters[places],
-        sha256=tuple(faces.sha256[place] for place in chosen),
+        sha256=tuple(faces.sha256[place] for place in places),
     )

@@ -39,11 +39,7 @@ _RESULT: Final = "__result__"
 
 
 def forget_errors(folder: Path) -> None:
-    """Remove what an earlier run into the folder left.
-
-    Raises:
-        OutputError: The folder cannot be written to.
-    """
+    """Remove what an earlier run into the folder left."""
     with writing(folder / _LOG):
         (folder / _LOG).unlink(missing_ok=True)
 
@@ -68,11 +64,7 @@ def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> st
 def analyses_of(
     subject: Subject, plan: Plan, prefix: str, costs: Costs
 ) -> Iterator[AnalysisResult]:
-    """Make every analysis of one backbone; `prefix` begins the names of the folders for arrays.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Make every analysis of one backbone; `prefix` begins the names of the folders for arrays."""
     for index, planned in enumerate(plan.analyses):
         if isinstance(planned.analysis, Analysis):
             run = partial(planned.analysis.run, subject, planned.params)
@@ -84,11 +76,7 @@ def analyses_of(
 def analyses_of_all(
     members: Sequence[Member], plan: Plan, prefix: str, costs: Costs
 ) -> Iterator[AnalysisResult]:
-    """Make every analysis of all backbones together, which may read what was found on each.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Make every analysis of all backbones together, which may read what was found on each."""
     subjects = [member.subject for member in members]
     for index, planned in enumerate(plan.analyses):
         if isinstance(planned.analysis, JointAnalysis):
@@ -273,11 +261,7 @@ def _head_digest(head: Head | None) -> str:
 def keep_contributions(outcome: Outcome, subject: Subject, cache: Path) -> str | None:
     """Write what an analysis measured, unit by unit, into the cache, and name the entry.
 
-    Returns:
-        None if the analysis has nothing to compare image by image.
-
-    Raises:
-        OutputError: The disk refuses.
+    None if the analysis has nothing to compare image by image.
     """
     if not outcome.measures:
         return None

@@ -120,13 +120,8 @@ def quick_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     except NoUsableImageError as error:
         yield from _ledger_lines(error.exclusions)
         raise
-    look = quick_look(
-        table,
-        workers=config.activations.workers,
-        seed=config.seed,
-        progress=progress,
-        cache=config.output.cache,
-    )
+    workers, cache = config.activations.workers, config.output.cache
+    look = quick_look(table, workers=workers, seed=config.seed, progress=progress, cache=cache)
     names = [group.label for group in intersections(table.attributes)]
     listed = np.bincount(table.cells, minlength=table.n_cells)
     yield from [f"{table.name}: {len(table)} images listed", ""]

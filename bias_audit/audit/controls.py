@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from bias_audit.activations.extract import (
     made_by,
     resolve_device,
 )
-from bias_audit.activations.store import StoredActivations
 from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, Preprocessing
@@ -49,10 +49,7 @@ _CONSTANT = 1e-5
 
 
 def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None:
-    """Open the reference folder of a config, with the checks that faces go through.
-
-    Returns:
-        The usable images, exact duplicates left out; None if the config names no folder.
+    """The images of a config's reference folder, without exact duplicates; None if it names none.
 
     Raises:
         DataError: The folder is not there, or holds no usable image.
@@ -137,47 +134,29 @@ class LoadedNetwork:
 
 
 @dataclass(frozen=True)
-class ImageControl:
-    """Numbers of the images themselves; the same at every layer."""
+class MadeControl:
+    """Random weights (by layer), or numbers of the images themselves; see `analyses.Control`."""
 
     kind: str
     name: str
     fingerprint: str
-    values: Float32Array
-    by_layer: bool = False
-
-    def units(self, layer: str) -> Float32Array:  # noqa: ARG002
-        """Shape (n_images, n_units)."""
-        return self.values
-
-
-@dataclass(frozen=True)
-class RandomWeights:
-    """The layers of the same architecture with random weights."""
-
-    name: str
-    activations: StoredActivations
-    forward_images: int
+    by_layer: bool
+    read: Callable[[str], Float32Array]
+    forward_images: int = 0
     """That passed now; 0 where activations were stored."""
-    kind: str = RANDOM_WEIGHTS
-    by_layer: bool = True
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the activations."""
-        return self.activations.fingerprint
+    size: int = 0
+    """Bytes of activations on disk."""
 
     def units(self, layer: str) -> Float32Array:
         """Shape (n_images, n_units)."""
-        return self.activations.units(layer)
+        return self.read(layer)
 
 
-def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[ImageControl, ...]:
+def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[MadeControl, ...]:
     """Image quality and pixels, if the config and an analysis ask for them.
 
     Raises:
         DataError: An image became unreadable after the scan.
-        OutputError: The cache cannot be written.
     """
     if not plan.controls.image:
         return ()
@@ -187,31 +166,31 @@ def image_controls(plan: Plan, faces: Faces, *, progress: Progress) -> tuple[Ima
     )
     numbers = {"image quality": features.quality, "pixels": features.pixels()}
     return tuple(
-        ImageControl(kind, kind, digest(kind, features.fingerprint), values)
+        MadeControl(kind, kind, digest(kind, features.fingerprint), False, partial(_same, values))  # noqa: FBT003
         for kind, values in numbers.items()
     )
 
 
+def _same(values: Float32Array, _layer: str) -> Float32Array:
+    return values
+
+
 def random_weight_controls(
     backbone: Backbone, plan: Plan, faces: Faces, *, progress: Progress
-) -> tuple[tuple[RandomWeights, ...], tuple[ControlRecord, ...]]:
+) -> tuple[tuple[MadeControl, ...], tuple[ControlRecord, ...]]:
     """Repeat a backbone with random weights, as often as the config asks for, if an analysis does.
 
-    A draw that cannot be made is told and recorded, and the audit goes on without it.
-
-    Returns:
-        The controls, and a record of each that could not be had.
+    A draw that cannot be made is told and recorded, beside the controls, and the audit goes on.
 
     Raises:
         DataError: An image became unreadable after the scan.
-        OutputError: The disk refuses.
     """
-    controls: list[RandomWeights] = []
+    controls: list[MadeControl] = []
     absent: list[ControlRecord] = []
     for seed in range(1, plan.controls.random_weights + 1):
         name = f"{RANDOM_WEIGHTS}, seed {seed}"
         try:
-            extraction = _random_weights(backbone, seed, plan.config, faces, progress=progress)
+            made = _random_weights(backbone, seed, plan.config, faces, progress=progress)
         except (DataError, OutputError):
             raise  # these say nothing about the architecture
         except Exception as error:  # noqa: BLE001  what a random network meets is not bounded
@@ -219,7 +198,17 @@ def random_weight_controls(
             absent.append(ControlRecord(kind=RANDOM_WEIGHTS, name=name, absent=why))
             progress.say(f"{backbone.record.name}: no control with {name}: {why}")
         else:
-            controls.append(RandomWeights(name, extraction.activations, extraction.forward_images))
+            found = made.activations
+            control = MadeControl(
+                RANDOM_WEIGHTS,
+                name,
+                found.fingerprint,
+                by_layer=True,
+                read=found.units,
+                forward_images=made.forward_images,
+                size=found.size,
+            )
+            controls.append(control)
     return tuple(controls), tuple(absent)
 
 

@@ -73,14 +73,11 @@ def _cost(
         multiplicity=plan.multiplicity(faces.table.attributes),
     )
     per_image = _seconds_per_image(backbone, settings.device)
-    by_analysis = [
-        (
-            planned.kind,
-            planned.analysis.fits(planned.params, workload) * unit_seconds
-            + planned.analysis.passes(planned.params, workload) * per_image,
-        )
-        for planned in plan.analyses
-    ]
+    by_analysis = []
+    for planned in plan.analyses:
+        analysis, params = planned.analysis, planned.params
+        seconds = analysis.fits(params, workload) * unit_seconds
+        by_analysis.append((planned.kind, seconds + analysis.passes(params, workload) * per_image))
     n_passed = len(faces) * (1 + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,

@@ -100,7 +100,6 @@ def file_digest(path: Path, cache: Path) -> str:
 
     Raises:
         OSError: It cannot be read.
-        OutputError: The cache cannot be written.
     """
     place = path.resolve()
     status = place.stat()

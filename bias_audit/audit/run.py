@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,8 @@ from bias_audit.analyses.analysis import Control, Head, Member, Step, Subject, T
 from bias_audit.analyses.small_groups import without_small_intersections
 from bias_audit.audit.analysing import analyses_of, analyses_of_all, forget_errors
 from bias_audit.audit.controls import (
-    ImageControl,
     LoadedNetwork,
-    RandomWeights,
+    MadeControl,
     image_controls,
     random_weight_controls,
     reference_images,
@@ -67,14 +66,9 @@ def run(
     """Audit every backbone of a config and write the result into its run folder.
 
     Activations and fitted probes are kept in the cache as they are made: after an interruption the
-    same call goes on where it was and gives the same numbers.
-
-    Args:
-        config: A validated config.
-        command: What the user typed, for the provenance.
-        progress: Where to report.
-        replace: Allow the run folder to hold another config's finished audit.
-        selftest: Gives the self-test to put into the result, once the inputs are known to be good.
+    same call goes on where it was and gives the same numbers. `command` is for the provenance;
+    `replace` allows the folder to hold another config's audit; `selftest` gives the self-test to
+    put into the result, once the inputs are known to be good.
 
     Raises:
         AuditError: Nothing could be audited; the message says why and what to do.
@@ -108,9 +102,7 @@ def run(
         )
         unique = with_unique_names(subjects)
         renamed = [
-            dataclasses.replace(
-                member, subject=dataclasses.replace(member.subject, name=found.backbone.name)
-            )
+            replaced(member, subject=replaced(member.subject, name=found.backbone.name))
             for member, found in zip(members, unique, strict=True)
         ]
         together = tuple(analyses_of_all(renamed, plan, f"{run_id}-together", costs))
@@ -131,10 +123,8 @@ def run(
             selftest=tested,
         )
         write_text(folder / "exclusions.csv", exclusions_csv(faces.table.exclusions))
-        write_text(
-            folder / "config.yaml",
-            yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
-        )
+        settings = yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True)
+        write_text(folder / "config.yaml", settings)
         write_audit(folder, result)
         remove_unused_arrays(folder, result)
     return result
@@ -155,7 +145,7 @@ def _audited(
     members: list[Member] = []
     steps: tuple[Step, ...] = ()
     alike: Likeness | None = None
-    about_images: tuple[ImageControl, ...] = ()
+    about_images: tuple[MadeControl, ...] = ()
     for index, planned in enumerate(plan.backbones):
         took = Costs()
         with took.stage("loading"):
@@ -192,7 +182,7 @@ def _audited(
             likeness=alike,
         )
         analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took))
-        members.append(Member(dataclasses.replace(subject, network=None, controls=()), analyses))
+        members.append(Member(replaced(subject, network=None, controls=()), analyses))
         extraction, head = seen.extraction, seen.head
         there = [ControlRecord(kind=each.kind, name=each.name) for each in controls]
         subjects.append(
@@ -258,13 +248,11 @@ def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:
     except OutputError as error:
         before, held = "unreadable", f"an audit that cannot be read ({error})"
     if before != config_sha256(config):
-        raise ConfigError(
-            [
-                f"output.folder: {folder} holds {held}; choose another folder with --set "
-                "output.folder=..., or pass --replace to write over it"
-            ],
-            source=config.name,
+        problem = (
+            f"output.folder: {folder} holds {held}; choose another folder with --set "
+            "output.folder=..., or pass --replace to write over it"
         )
+        raise ConfigError([problem], source=config.name)
 
 
 def _load(plan: Plan, planned: PlannedBackbone, faces: Faces) -> Backbone:
@@ -277,10 +265,9 @@ def _load(plan: Plan, planned: PlannedBackbone, faces: Faces) -> Backbone:
 class _Passed:
     """A backbone whose activations, and those of its controls, are on disk."""
 
-    backbone: Backbone
     extraction: Extraction
     head: Head | None
-    controls: tuple[RandomWeights, ...]
+    controls: tuple[MadeControl, ...]
     absent: tuple[ControlRecord, ...]
     """Controls that could not be had."""
 
@@ -321,9 +308,9 @@ def _passed(
             "random weights",
             time.monotonic() - began,
             images=sum(control.forward_images for control in controls),
-            size=sum(control.activations.size for control in controls),
+            size=sum(control.size for control in controls),
         )
-    return _Passed(backbone, extraction, head, controls, absent)
+    return _Passed(extraction, head, controls, absent)
 
 
 def head_of(
@@ -334,15 +321,10 @@ def head_of(
     *,
     progress: Progress,
 ) -> Head | None:
-    """Put the classification layer together from the weights and the recorded inputs.
-
-    Returns:
-        With the inputs of the reference images, if any; None where the backbone was loaded
-        without such a layer.
+    """The classification layer with the inputs recorded; None where the backbone has none.
 
     Raises:
         DataError: A reference image became unreadable after the scan.
-        OutputError: The disk refuses.
     """
     layer, inputs, of_reference = backbone.head, activations.head_inputs, None
     if layer is None or inputs is None:
@@ -351,7 +333,7 @@ def head_of(
         name = f"{backbone.record.name}, reference images"
         record = backbone.record.model_copy(update={"layers": (), "name": name})
         of_reference = extract(
-            dataclasses.replace(backbone, record=record),
+            replaced(backbone, record=record),
             reference,
             config.activations,
             cache=config.output.cache,
@@ -364,11 +346,7 @@ def head_of(
 def _by_people(
     plan: Plan, faces: Faces, seen: _Passed, passed: Callable[[Faces], _Passed]
 ) -> tuple[_Passed, Faces, Likeness | None]:
-    """Count similar images as one person, and leave out intersections that then show few.
-
-    Returns:
-        The first backbone, its faces in clusters of people, and how similar they are.
-    """
+    """Count similar images as one person, and leave out intersections that then show few."""
     config, settings = plan.config, plan.config.sampling.unrecorded_identity
     while True:
         embedding = embedding_of(faces, settings)

@@ -50,15 +50,10 @@ def weights_matches(result: AuditResult, files: Sequence[Path]) -> Iterator[Matc
         if names:
             yield Match("weights", holds=True, told=f"{file} holds those of {', '.join(names)}")
             continue
-        yield Match(
-            "weights",
-            holds=False,
-            told=f"{file} holds the weights of no backbone of this audit",
-            details=(
-                *(f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()),
-                *(f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()),
-            ),
-        )
+        told = f"{file} holds the weights of no backbone of this audit"
+        details = [f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()]
+        details += [f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()]
+        yield Match("weights", holds=False, told=told, details=tuple(details))
 
 
 def _digests(result: AuditResult, file: Path) -> dict[str, str]:
@@ -100,12 +95,9 @@ def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
     told = f"{len(faces):,} images and labels from {path}"
     if found == wanted:
         return Match("data", holds=True, told=f"{told} are those audited (SHA-256 {wanted})")
-    return Match(
-        "data",
-        holds=False,
-        told=f"{told} are not the {result.data.n_images:,} audited",
-        details=(f"SHA-256 {found}, expected {wanted}",),
-    )
+    told += f" are not the {result.data.n_images:,} audited"
+    details = (f"SHA-256 {found}, expected {wanted}",)
+    return Match("data", holds=False, told=told, details=details)
 
 
 def _config(result: AuditResult) -> AuditConfig:

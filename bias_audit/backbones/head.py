@@ -76,7 +76,9 @@ def find_head(
                 hooks.enter_context(part.register_forward_hook(partial(note, name)))
         output: object = module(noise)
     if not isinstance(output, Tensor) or output.ndim != 2:  # noqa: PLR2004
-        return f"the backbone returns {_described(output)}, not class scores"
+        got = type(output).__name__
+        got = f"an array of shape {tuple(output.shape)}" if isinstance(output, Tensor) else got
+        return f"the backbone returns {got}, not class scores"
     if not torch.isfinite(output).all():
         return "what it returns for noise is not finite"
     n_outputs = output.shape[1]
@@ -95,20 +97,11 @@ def find_head(
     return f"{what}, so its class scores do not follow from one linear layer"
 
 
-def _described(output: object) -> str:
-    if isinstance(output, Tensor):
-        return f"an array of shape {tuple(output.shape)}"
-    return type(output).__name__
-
-
 def _is_returned_as_it_is(module: nn.Module, call: Call, noise: Tensor) -> bool:
     """Whether the backbone returns a layer's output whatever its sign."""
     name, _, returned = call
-
-    def turn(_part: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return -output
-
-    with torch.inference_mode(), module.get_submodule(name).register_forward_hook(turn):
+    hook = module.get_submodule(name).register_forward_hook(lambda _part, _inputs, out: -out)
+    with torch.inference_mode(), hook:
         output: object = module(noise)
     return isinstance(output, Tensor) and torch.equal(output, -returned)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 import torch
@@ -65,6 +66,11 @@ def noted_state(module: nn.Module, kept: dict[str, Tensor]) -> Iterator[None]:
         yield
     finally:
         del module.load_state_dict
+
+
+def names_like(pattern: str, names: Iterable[str]) -> tuple[dict[str, Any], ...]:
+    """Parameters of every backbone whose name matches a pattern (* and ?)."""
+    return tuple({"name": name} for name in names if fnmatchcase(name, pattern))
 
 
 def usual_preprocessing(

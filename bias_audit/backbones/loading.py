@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 from bias_audit.backbones.head import Classes, LinearHead, find_head
 from bias_audit.backbones.layers import Trace, resolve_layers, runs_before_end, trace
 from bias_audit.backbones.pooling import OutputShape
-from bias_audit.config.catalog import MOST_NAMES, first_names
+from bias_audit.config.catalog import first_names, nearest
 from bias_audit.config.schema import Strict
-from bias_audit.errors import BackboneError
+from bias_audit.errors import BackboneError, some
 from bias_audit.files import digest
 from bias_audit.results.audit import BackboneRecord, LayerRecord
 
@@ -249,8 +248,8 @@ def _override(module: nn.Module, overrides: dict[str, Any]) -> None:
         path, _, attribute = dotted.rpartition(".")
         names = [name for name, _ in module.named_modules()]
         if path not in names:
-            near = difflib.get_close_matches(path, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(path, names)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise BackboneError(f"override {dotted!r}: there is no module {path!r}{hint}")
         target = module.get_submodule(path)
         if not hasattr(target, attribute) or isinstance(
@@ -316,10 +315,9 @@ def _refuse_misfit(built: Built, last: str, seen: Trace) -> None:
         and int(block) >= len(part)
     }
     if shapes:
-        more = "; ..." if len(shapes) > MOST_NAMES else ""
         problem = (
             f"{len(shapes)} tensors that the audited layers need have another shape: "
-            f"{'; '.join(shapes[:MOST_NAMES])}{more}; check the architecture's name and the file"
+            f"{some(shapes, '; ')}; check the architecture's name and the file"
         )
     elif needed:
         others = first_names(fit.unexpected)

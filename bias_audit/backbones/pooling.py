@@ -30,15 +30,10 @@ class OutputShape:
 def output_shape(
     layer: str, output: object, *, n_images: int, channels_last: bool, prefix_tokens: int | None
 ) -> OutputShape:
-    """Read the shape of one layer's output.
+    """Read the shape of what a module returned for a batch of at least two images.
 
-    Args:
-        layer: For messages.
-        output: What the module returned for a batch.
-        n_images: Size of that batch; take at least two, so that rows of parts of an image show.
-        channels_last: The architecture declares (batch, height, width, channels); heeded where
-            the shape leaves it open, since single layers may differ.
-        prefix_tokens: Tokens before the patches; None finds them from the token count.
+    Where the shape leaves it open, `channels_last` says that channels are the last axis. Without
+    `prefix_tokens`, tokens before the patches are found from the token count.
 
     Raises:
         BackboneError: The output is no tensor, has not one row per image, or is of a shape that

@@ -46,12 +46,8 @@ def with_random_weights(backbone: Backbone, seed: int, *, calibrated_on: str) ->
     are 1, tokens and position embeddings are normal with standard deviation 0.02. Each parameter
     has a generator of its own, so its values depend on the seed, its name and its shape alone.
 
-    The running statistics of the copy are not usable yet: see `estimate_statistics`.
-
-    Args:
-        backbone: Whose architecture, overrides, preprocessing and layers are kept.
-        seed: Of the draw.
-        calibrated_on: Fingerprint of the images that its running statistics will come from.
+    The running statistics of the copy are not usable yet: `estimate_statistics` makes them, from
+    images whose fingerprint is `calibrated_on`.
     """
     module = copy.deepcopy(backbone.module)
     with torch.no_grad():

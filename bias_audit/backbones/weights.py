@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from bias_audit.backbones.loading import Architecture, Converter, Fit, Tensors
 from bias_audit.backbones.weight_files import Nests, read_tensors
-from bias_audit.config.catalog import MOST_NAMES, first_names
-from bias_audit.errors import BackboneError
+from bias_audit.config.catalog import first_names
+from bias_audit.errors import BackboneError, some
 
 _PREFERRED: Final = re.compile(r"(^|[._])(ema|swa|averaged|teacher|target_encoder)([._]|$)")
 """Weights that their training evaluates, where others lie beside them: averages over steps (timm,
@@ -100,7 +100,7 @@ def fill_from(file: Path, architecture: Architecture, wanted: Wanted = Wanted())
         names = max((list(part.tensors) for part in parts), key=len)
         raise BackboneError(
             f"{where}: none of its {len(names)} names fits the architecture, which has names like "
-            f"{first_names(list(architecture.module.state_dict()), 3)}; the file has "
+            f"{first_names(architecture.module.state_dict(), 3)}; the file has "
             f"{first_names(names, 3)}; check the architecture, or name key and prefix"
         )
     fit = _filled(architecture.module, best.converted, where)
@@ -108,7 +108,7 @@ def fill_from(file: Path, architecture: Architecture, wanted: Wanted = Wanted())
     if rivals := list(_rivals(best, parts)):
         assumed = (
             f"the file holds several sets of weights that fit: {best.place} was used, not "
-            f"{'; '.join(part.place for part in rivals[:MOST_NAMES])}; name another with key or "
+            f"{some([part.place for part in rivals], '; ')}; name another with key or "
             "prefix",
         )
     return dataclasses.replace(fit, reading=(kind, *_reading(best, fit)), assumed=assumed)
@@ -180,7 +180,7 @@ def _parts(
         if not below:
             raise BackboneError(
                 f"{where}: expected tensors below key {wanted.key!r}, got "
-                f"{first_names([key for key in nests if key]) or 'no key'}; correct or remove "
+                f"{first_names(filter(None, nests)) or 'no key'}; correct or remove "
                 "the key"
             )
         nests = below
@@ -237,10 +237,10 @@ def _prefixes(tensors: Tensors, n_wanted: int, wanted: Wanted, where: str) -> li
         if f"{wanted.prefix}{_SEPARATOR}" in counts:
             return [f"{wanted.prefix}{_SEPARATOR}"]
         if wanted.prefix and not any(name.startswith(wanted.prefix) for name in tensors):
-            common = [prefix for prefix, _ in counts.most_common(MOST_NAMES)]
+            common = [prefix for prefix, _ in counts.most_common()]
             raise BackboneError(
                 f"{where}: expected names that begin with {wanted.prefix!r}, got such as "
-                f"{first_names(common or list(tensors))}; correct or remove the prefix"
+                f"{first_names(common or tensors)}; correct or remove the prefix"
             )
         return [wanted.prefix]
     enough = min(_COMMON * len(tensors), _HALF * n_wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
@@ -17,10 +17,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from pydantic import BaseModel
 
 import bias_audit
-from bias_audit.errors import ConfigError
+from bias_audit.errors import ConfigError, some
 
-MOST_NAMES: Final = 5
-"""That one message lists."""
 _COMPARED: Final = 200
 """Characters of a name that are compared, which takes long for long ones."""
 LONGEST: Final = 80
@@ -84,9 +82,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next((near[0] for near in found if near), None)
 
 
-def first_names(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    """The first of some names, for a message, and whether there are more."""
-    return ", ".join(map(shortened, names[:most])) + (", ..." if len(names) > most else "")
+def first_names(names: Iterable[str], most: int = 5) -> str:
+    """`some` of names that may come from anywhere."""
+    return some([shortened(name) for name in names], most=most)
 
 
 def shortened(text: str) -> str:
@@ -109,8 +107,7 @@ _PLACES = 2
 def shipped(path: Path) -> Path:
     """The path itself where something is there; else the shipped config of that name.
 
-    Args:
-        path: Such as "mine.yaml", or "quickstart", "quickstart.yaml", "audit_configs/zoo.yaml".
+    Shipped ones are named as "quickstart", "quickstart.yaml" or "audit_configs/quickstart.yaml".
 
     Raises:
         ConfigError: A name without an ending, of nothing that is there.

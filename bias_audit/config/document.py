@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from bias_audit.config.catalog import shortened
+from bias_audit.config.catalog import nearest, shortened
 from bias_audit.config.wording import Location, Problem, dotted, shown
 from bias_audit.contents import recognise
 from bias_audit.errors import ConfigError
@@ -111,8 +110,8 @@ def _near(path: Path) -> str:
         names = [each.name for each in path.parent.iterdir() if each.suffix in {".yaml", ".yml"}]
     except (OSError, ValueError):
         return ""
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {shown(near[0])}?" if near else ""
+    near = nearest(path.name, names)
+    return f"; did you mean {shown(near)}?" if near else ""
 
 
 def read_document(text: str) -> Document:

@@ -29,7 +29,15 @@ from bias_audit.config.document import (
 )
 from bias_audit.config.meaning import OF_PATTERNS, problems_between
 from bias_audit.config.schema import AuditConfig
-from bias_audit.config.wording import MISSING, Location, Problem, part_at, problems_in, shown
+from bias_audit.config.wording import (
+    MISSING,
+    Location,
+    Problem,
+    entries_of,
+    part_at,
+    problems_in,
+    shown,
+)
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
 
@@ -39,9 +47,7 @@ Config = TypeVar("Config", bound=BaseModel)
 def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     """Read and validate the config of an audit; nothing else is opened.
 
-    Args:
-        path: A YAML file.
-        overrides: "dotted.key=value" texts that win over the file; values are YAML.
+    Overrides are "dotted.key=value" texts that win over the file; values are YAML.
 
     Raises:
         ConfigError: With every problem, each with its line, what was expected and what came.
@@ -152,12 +158,12 @@ def _components(
     """Every plugin named in a config, with its place and the catalog it must come from."""
     places: list[tuple[Location, Catalog[Any]]] = [(("data",), DATA_SOURCES)]
     if is_zoo:
-        n_datasets = len(_items(data.get("datasets")))
+        n_datasets = len(entries_of(data.get("datasets")))
         places = [(("datasets", index, "data"), DATA_SOURCES) for index in range(n_datasets)]
     for section, catalog in (("backbones", BACKBONE_SOURCES), ("analyses", ANALYSES)):
-        for index, item in enumerate(_items(data.get(section))):
+        for index, item in enumerate(entries_of(data.get(section))):
             places += [((section, index), catalog), ((section, index, "layout"), LAYOUTS)]
-            layouts = _items(item.get("layouts")) if isinstance(item, dict) else ()
+            layouts = entries_of(item.get("layouts")) if isinstance(item, dict) else ()
             places += [((section, index, "layouts", i), LAYOUTS) for i in range(len(layouts))]
     if is_zoo:
         places.append((("executor",), EXECUTORS))
@@ -167,10 +173,6 @@ def _components(
             if catalog is BACKBONE_SOURCES:
                 found = {key: value for key, value in found.items() if key not in others}
             yield location, found, catalog
-
-
-def _items(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
 
 
 def json_schema() -> dict[str, Any]:

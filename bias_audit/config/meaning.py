@@ -23,7 +23,7 @@ from bias_audit.config.catalog import (
     unknown_name,
 )
 from bias_audit.config.schema import Activations, Criterion, Output
-from bias_audit.config.wording import Location, Mended, Problem, mend, shown
+from bias_audit.config.wording import Location, Mended, Problem, entries_of, mend, shown
 from bias_audit.groups import EVERYONE, Attribute
 
 T = TypeVar("T")
@@ -45,10 +45,8 @@ def quantity_problems(
 ) -> Iterator[Problem]:
     """A message for every criterion about what no planned analysis measures.
 
-    Args:
-        criteria: Those of the config.
-        offered: Quantities that its analyses measure.
-        joint: Those of all backbones together, which have neither a backbone nor a layer.
+    `offered` are all quantities that are measured, `joint` those of all backbones together, which
+    have neither a backbone nor a layer.
     """
     known = sorted(set(offered))
     for place, criterion in criteria:
@@ -69,12 +67,7 @@ def quantity_problems(
 
 
 def criterion_problems(criteria: Placed, attributes: Sequence[Attribute]) -> Iterator[Problem]:
-    """A message for every target and level that these faces do not have.
-
-    Args:
-        criteria: Those of the config.
-        attributes: Those of the faces.
-    """
+    """A message for every target and level that these faces do not have."""
     everyone = {name: (level,) for name, level in EVERYONE.levels}
     levels = everyone | {attribute.name: attribute.levels for attribute in attributes}
     targets = [*(attribute.name for attribute in attributes), INTERSECTION]
@@ -93,13 +86,9 @@ def criterion_problems(criteria: Placed, attributes: Sequence[Attribute]) -> Ite
 def layer_problems(
     criteria: Placed, layers: Sequence[str] | None, backbone: str | None, *, joint: Collection[str]
 ) -> Iterator[Problem]:
-    """A message for every layer that a backbone does not have.
+    """A message for every layer that a backbone does not have, once its layers are known.
 
-    Args:
-        criteria: Those of the config.
-        layers: The layers of `backbone`; None while they are not known.
-        backbone: Its name; criteria about others need not name its layers.
-        joint: Quantities of all backbones together, which have no layer.
+    Criteria about other backbones, or about `joint` quantities, need not name its layers.
     """
     for place, criterion in criteria if layers is not None else ():
         known = [*sorted(ANY_LAYER), *(layers or ())]
@@ -136,10 +125,7 @@ def analysis_problems(
 ) -> Iterator[Problem]:
     """A message for every analysis that cannot be made of these activations and backbones.
 
-    Args:
-        analyses: Those of the config.
-        positions: Side of the feature maps that are recorded, 0: none; None where it is not known.
-        n_backbones: Backbones of one audit; None where it is not known.
+    `positions` is the side of the feature maps, 0 for none; either number is None if not known.
     """
     seen: set[str] = set()
     for each in analyses:
@@ -175,15 +161,10 @@ def joint_quantities(analyses: Iterable[Any]) -> frozenset[str]:
 
 
 def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Problem]:
-    """What does not go together in the config of an audit, or of a zoo.
-
-    Args:
-        data: Plain data, any part of which may be invalid.
-        is_zoo: Whether it is that of a zoo, with several data sets.
-    """
+    """What does not go together in the config of an audit or a zoo; any part may be invalid."""
     analyses = _listed(data, "analyses", ANALYSES)
     backbones = _listed(data, "backbones", BACKBONE_SOURCES)
-    n_entries = len(_items(data.get("backbones")))
+    n_entries = len(entries_of(data.get("backbones")))
     steps = [len(each.plugin.steps(each.params)) if each.is_whole else 2 for each in backbones]
     most = max(steps, default=0) if "datasets" in data else sum(steps)
     activations, mended = _valid_part(Activations, data.get("activations", {}))
@@ -197,7 +178,7 @@ def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Probl
     criteria = list(shared)
     datasets: list[tuple[Location, Any]] = [((), data)]
     if is_zoo:
-        items = enumerate(_items(data.get("datasets")))
+        items = enumerate(entries_of(data.get("datasets")))
         datasets = [(("datasets", i), item) for i, item in items if isinstance(item, Mapping)]
         yield from _repeated(
             [((*p, "name"), _text(d.get("name"))) for p, d in datasets], "data set"
@@ -210,7 +191,7 @@ def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Probl
         named = [((*p, "name"), getattr(each, "name", None)) for p, each in [*shared, *own]]
         yield from _repeated(named, "criterion")
     offered = [quantity for each in analyses for quantity in each.plugin.quantities]
-    if len(analyses) < len(_items(data.get("analyses"))) or not analyses:
+    if len(analyses) < len(entries_of(data.get("analyses"))) or not analyses:
         every = (ANALYSES.load(kind) for kind in ANALYSES.kinds())
         offered += chain.from_iterable(plugin.quantities for plugin in every)
     joint = joint_quantities(each.plugin for each in analyses)
@@ -272,9 +253,9 @@ def _scenario_problems(data: Mapping[str, Any], criteria: Placed) -> Iterator[Pr
     declared = data.get("declarations")
     scenarios = declared.get("scenarios") if isinstance(declared, Mapping) else None
     known = [name for _, each in criteria if (name := getattr(each, "name", None)) is not None]
-    for index, scenario in enumerate(_items(scenarios)):
+    for index, scenario in enumerate(entries_of(scenarios)):
         named = scenario.get("criteria") if isinstance(scenario, Mapping) else None
-        for name in filter(None, map(_text, _items(named))):
+        for name in filter(None, map(_text, entries_of(named))):
             if name not in known:
                 none = f"unknown criterion {shown(name)}: the config declares no criteria"
                 what = unknown_name(name, known, noun="criterion") if known else none
@@ -299,13 +280,13 @@ def _output_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _criteria(data: Mapping[str, Any], place: Location) -> list[tuple[Location, Criterion]]:
-    items = enumerate(_items(data.get("criteria")))
+    items = enumerate(entries_of(data.get("criteria")))
     found = (((*place, "criteria", i), _valid_part(Criterion, item)[0]) for i, item in items)
     return [(location, criterion) for location, criterion in found if criterion is not None]
 
 
 def _listed(data: Mapping[str, Any], section: str, catalog: Catalog[Any]) -> list[Named]:
-    items = enumerate(_items(data.get(section)))
+    items = enumerate(entries_of(data.get(section)))
     found = (_found(item, (section, index), catalog) for index, item in items)
     return [each for each in found if each is not None]
 
@@ -340,10 +321,6 @@ def _valid_part(model: type[BaseModel], raw: Any) -> tuple[Any, Mended]:
         else:
             values.pop(str(top), None)
     return model.model_construct(**values), mended
-
-
-def _items(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
 
 
 def _text(value: Any) -> str | None:

@@ -13,12 +13,15 @@ from typing import Any, Final, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bias_audit.config.catalog import LONGEST, MOST_NAMES, nearest, shortened, unknown_name
+from bias_audit.config.catalog import LONGEST, nearest, shortened, unknown_name
+from bias_audit.errors import some
 
 Location = tuple[str | int, ...]
 """Keys, and places in lists, from the outside in."""
 Problem = tuple[Location, str]
 """Where something is wrong, and what."""
+_FEW: Final = 5
+"""Choices that a message lists as they are."""
 MISSING: Final = "missing; this key is required"
 _PATTERNS: Final = {
     r"\S": "text that is not blank",
@@ -138,13 +141,7 @@ def _holds(data: Any, part: str | int) -> bool:
 
 
 def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    """Every problem that validation found, each once and in plain words.
-
-    Args:
-        error: What validation raised.
-        data: What was validated.
-        model: What it was to become.
-    """
+    """Every problem that validation of `data` found, each once and in plain words."""
     faults = _faults(error, data)
     unions: dict[Location, list[_Fault]] = {}
     for fault in faults:
@@ -168,8 +165,8 @@ def _union_problems(forms: Sequence[_Fault], model: type[BaseModel]) -> Iterator
         yield from ((fault.location, _message(fault, model)) for fault in inner or own)
         return
     names = [name for fault in forms for name in _expected(fault.detail).split(" or ")]
-    *some, last = dict.fromkeys(names)
-    expected = f"{', '.join(some)} or {last}" if some else last
+    *others, last = dict.fromkeys(names)
+    expected = f"{', '.join(others)} or {last}" if others else last
     yield forms[0].location, f"expected {expected}, got {shown(forms[0].value)}"
 
 
@@ -201,9 +198,7 @@ def _expected(detail: ErrorDetails) -> str:
         entries=_entries(count),
         characters=f"{count} character{'' if count == 1 else 's'}",
         form=_PATTERNS.get(limits.get("pattern", ""), f"text of the form {limits.get('pattern')}"),
-        choices=limits.get("expected")
-        if len(names) <= MOST_NAMES
-        else f"one of {', '.join(names[:MOST_NAMES])}, ...",
+        choices=limits.get("expected") if len(names) <= _FEW else f"one of {some(names)}",
     )
 
 
@@ -274,14 +269,10 @@ class Mended:
 
 
 def problems_in(data: Any, model: type[BaseModel]) -> Iterator[Problem]:
-    """All that is wrong in a section by itself.
+    """All that is wrong in a section by itself, which is plain data.
 
     What only shows once wrong values were replaced may come from those that replace them: it has
     to show with other ones, too.
-
-    Args:
-        data: Plain data.
-        model: What it is to become.
     """
     mended = mend(data, model)
     if len(mended.problems) > len(mend(data, model, most_rounds=1).problems):
@@ -300,11 +291,7 @@ def mend(
 ) -> Mended:
     """What a section would be without what is wrong in it; its problems may rest on that.
 
-    Args:
-        data: Plain data.
-        model: What it is to become.
-        values: What stands in for a wrong value, one after the other.
-        most_rounds: How often wrong values are replaced.
+    The `values` stand in for a wrong one, one after the other.
     """
     mended = copy.deepcopy(data)
     tried: dict[Location, Iterator[Any]] = {}
@@ -395,6 +382,11 @@ def _meant(
             if near in missing and key in part_at(data, place[:-1]):
                 found.setdefault(near, key)
     return found
+
+
+def entries_of(value: Any) -> Sequence[Any]:
+    """The entries of a list; none of what is no list."""
+    return value if isinstance(value, list) else ()
 
 
 def part_at(data: Any, location: Location) -> Any:

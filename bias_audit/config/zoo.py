@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bias_audit.config.schema import (
     Activations,
@@ -15,8 +15,8 @@ from bias_audit.config.schema import (
     Controls,
     Criterion,
     Declarations,
-    FontPaths,
     Multiplicity,
+    Output,
     Sampling,
     SmallGroups,
     Strict,
@@ -37,10 +37,8 @@ class ZooDataset(Strict):
     )
 
 
-class ZooBackbone(BaseModel):
+class ZooBackbone(Component):
     """One backbone, or all that match a pattern; the other keys are those of its source."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: str = Field(description="Name of a backbone source.")
     match: str | None = Field(
@@ -65,11 +63,6 @@ class ZooBackbone(BaseModel):
         if self.leave_out and self.match is None:
             raise ValueError("expected leave_out beside match only; without, leave the entry out")
         return self
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Those of the source."""
-        return dict(self.model_extra or {})
 
 
 class Retention(Strict):
@@ -107,10 +100,9 @@ class Policy(Strict):
     keep: Retention = Retention()
 
 
-class ZooOutput(Strict):
+class ZooOutput(Output):
     """Where results go."""
 
-    folder: UserPath | None = Field(None, description='Default: "runs/<name>".')
     cache: UserPath = Field(
         Path("runs/cache"), description="Activations, shared by all audits; safe to delete."
     )
@@ -119,7 +111,6 @@ class ZooOutput(Strict):
         description="Reports of each audit; with none of them, `bias-audit render` writes "
         "them later.",
     )
-    fonts: FontPaths = ()
 
 
 class ZooConfig(Strict):
@@ -148,13 +139,7 @@ class ZooConfig(Strict):
         return self.output.folder or Path("runs") / self.name
 
     def audit(self, dataset: ZooDataset, backbone: Component, *, name: str) -> AuditConfig:
-        """The config of the audit of one backbone on one data set.
-
-        Args:
-            dataset: One of the zoo's.
-            backbone: A single one.
-            name: Of the audit.
-        """
+        """The config of the audit of one backbone on one of the zoo's data sets."""
         shared = AuditConfig.model_fields.keys() & ZooConfig.model_fields.keys()
         return AuditConfig.model_validate(
             {key: getattr(self, key) for key in shared}

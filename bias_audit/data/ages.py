@@ -191,7 +191,7 @@ def _pairs(text: str) -> Iterator[_Pair]:
         return
     text = _MIDNIGHT.sub("", text)
     if _NUMERIC.fullmatch(text):
-        yield from _of_numbers([int(number) for number in re.findall(r"\d+", text)])
+        yield from _of_numbers(*map(int, re.findall(r"\d+", text)))
         return
     numbers, months = _tokens(text)
     for month in months:
@@ -227,17 +227,13 @@ def _tokens(text: str) -> tuple[list[int], frozenset[int]]:
     return numbers, months or frozenset()
 
 
-def _of_numbers(numbers: list[int]) -> Iterator[_Pair]:
-    if len(numbers) == 2:  # noqa: PLR2004
-        one, other = numbers
-        for month, rest in ((one, other), (other, one)):
-            yield from _of_month(month, rest)
-    elif numbers[0] > 31:  # noqa: PLR2004
-        yield from _of_date(numbers[1], numbers[2], numbers[0])
+def _of_numbers(one: int, other: int, third: int | None = None) -> Iterator[_Pair]:
+    if third is None:
+        yield from (*_of_month(one, other), *_of_month(other, one))
+    elif one > 31:  # noqa: PLR2004
+        yield from _of_date(other, third, one)
     else:
-        one, other, year = numbers
-        for month, day in ((one, other), (other, one)):
-            yield from _of_date(month, day, year)
+        yield from (*_of_date(one, other, third), *_of_date(other, one, third))
 
 
 def _of_month(month: int, rest: int) -> Iterator[_Pair]:

@@ -22,8 +22,8 @@ from bias_audit.data.finding import NO_PATH, ImageFinder
 from bias_audit.data.identities import read_identities
 from bias_audit.data.labels import LevelReader
 from bias_audit.data.rows import PLACE, SPLIT, Row
-from bias_audit.data.texts import FREQUENT, one_line, reference_of, some
-from bias_audit.errors import DataError
+from bias_audit.data.texts import FREQUENT, one_line, reference_of
+from bias_audit.errors import DataError, some
 from bias_audit.groups import Attribute
 
 _MAX_INTERSECTIONS = 10_000
@@ -111,14 +111,15 @@ def face_table(
     kept: list[Annotation] = []
     exclusions: list[Exclusion] = []
     for entry in entries:
-        problem = (
-            entry
-            if isinstance(entry, Exclusion)
-            else _label_problem(entry, attributes, readers, counts)
-        )
-        if problem is not None:
-            exclusions.append(problem)
-        elif isinstance(entry, Annotation):
+        if isinstance(entry, Exclusion):
+            exclusions.append(entry)
+            continue
+        columns = zip(entry.labels, readers, counts, strict=True)
+        wrong = ((label, r, own) for label, r, own in columns if label not in r.levels)
+        if first := next(wrong, None):
+            label, reader, own = first
+            exclusions.append(Exclusion(entry.name, *reader.problem(label, own[label])))
+        else:
             kept.append(entry)
     if not kept:
         raise NoUsableImageError(_nothing_usable(name, exclusions), exclusions)
@@ -144,23 +145,6 @@ def face_table(
         exclusions=tuple(exclusions),
         disagreement=disagreement,
     )
-
-
-def _label_problem(
-    entry: Annotation,
-    attributes: Sequence[Attribute],
-    readers: Sequence[LevelReader],
-    counts: Sequence[Counter[str]],
-) -> Exclusion | None:
-    for attribute, label, reader, own in zip(
-        attributes, entry.labels, readers, counts, strict=True
-    ):
-        if not label:
-            detail = f"{attribute.name}: expected a label, got an empty field"
-            return Exclusion(entry.name, "empty field", detail)
-        if label not in attribute.levels:
-            return Exclusion(entry.name, *reader.problem(label, own[label]))
-    return None
 
 
 def _nothing_usable(name: str, exclusions: Sequence[Exclusion]) -> str:
@@ -195,11 +179,7 @@ def with_votes_counted(
     tied count as well: half of two annotators who disagree differ from either. A level of any
     attribute has a rate of its own from 50 images on; rows with fewer than two votes say nothing.
 
-    Args:
-        rows: Of the label file, labels as declared.
-        annotators: Columns of the annotators, by attribute.
-        attributes: Levels of all attributes.
-        path_column: Names a row in the ledger.
+    `annotators` are columns, and `attributes` levels, by attribute.
     """
     result: list[Row | Exclusion] = []
     known: list[tuple[Row, Mapping[str, Counter[str]]]] = []

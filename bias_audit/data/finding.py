@@ -16,7 +16,7 @@ from bias_audit.contents import BASE64, recognise
 from bias_audit.data.faces import Exclusion, ImageReference
 from bias_audit.data.images import NOT_FETCHED, UnusableImageError
 from bias_audit.data.texts import comparable, one_line, reference_of
-from bias_audit.errors import DataError
+from bias_audit.errors import DataError, some
 
 NO_PATH = "(no path)"
 """Stands for an entry that names no file."""
@@ -279,7 +279,7 @@ class ImageFinder:
         if len(alike) == 1:
             return alike[0]
         if alike:
-            names = ", ".join(repr(other) for other in sorted(alike)[:5])
+            names = some([repr(other) for other in sorted(alike)])
             detail = f"expected one file like '{one_line(name)}', got {names}"
             raise UnusableImageError("ambiguous path", f"{detail}; write it as the disk does")
         if f"{name}.dvc" in folder.entries:

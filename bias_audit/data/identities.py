@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bias_audit.data.faces import Faces
-from bias_audit.data.texts import WHOLE_NUMBER, some, typed, without_invisible
+from bias_audit.data.texts import WHOLE_NUMBER, typed, without_invisible
+from bias_audit.errors import some
 
 _NOBODY_WORDS = """
     unknown unk unknownperson unknownidentity unknownsubject unidentified unidentifiable unlabeled

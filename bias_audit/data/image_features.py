@@ -117,7 +117,6 @@ def image_features(
 
     Raises:
         DataError: An image that was readable when scanned is no longer.
-        OutputError: The cache cannot be written.
     """
     kept = CacheEntry(Cache(cache / "images"), "image features", faces.pixels, describe)
     n = len(faces)

@@ -22,8 +22,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, fe
 
 from bias_audit.arrays import IntArray
 from bias_audit.contents import DAMAGED_OR_RARE, PLUGGED, recognise
-from bias_audit.data.texts import some
-from bias_audit.errors import DataError
+from bias_audit.errors import DataError, some
 
 if TYPE_CHECKING:  # what is only named here takes no part in fingerprints of activations
     from bias_audit.data.faces import ImageReference

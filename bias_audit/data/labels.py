@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from bias_audit.data.ages import UNIT, Ranges, bin_of, ordered_bins
-from bias_audit.data.texts import FREQUENT, WHOLE_NUMBER, comparable, one_line, some
-from bias_audit.errors import DataError
+from bias_audit.data.texts import FREQUENT, WHOLE_NUMBER, comparable, one_line
+from bias_audit.errors import DataError, some
 
 _NUMBER = re.compile(r"([+-]?\d{1,15})(?:([.,])(\d{1,30}))?")
 _GROUPED = re.compile(
@@ -56,7 +56,7 @@ class LevelReader:
             DataError: Some levels are names of classes and some are their numbers.
         """
         self._name = name
-        self._levels = levels
+        self.levels = levels
         self._bins = ordered_bins(levels) if binned else None
         self._thousands, self._decimals = _marks(texts) if binned else (set(), set())
         self._ranges = Ranges(levels)
@@ -95,13 +95,13 @@ class LevelReader:
             yield level, "" if self._any_case and text.isascii() else _UNICODE
         if guarded := _GUARDED.fullmatch(key):
             inner = self._meanings(guarded[1] or guarded[2] or "")
-            yield from ((level, _FORMS) for level, _ in inner if level in ("", *self._levels))
+            yield from ((level, _FORMS) for level, _ in inner if level in ("", *self.levels))
             return
         yield from ((level, _FORMS) for level in self._other_forms(key))
         if self._bins is not None and (numbers := self._readings(key)):
             places = self._places(numbers)
             is_plain = _number(key) in numbers and places == self._places(numbers[:1])
-            level = self._levels[min(places)] if len(places) == 1 else text
+            level = self.levels[min(places)] if len(places) == 1 else text
             yield level, "" if is_plain or len(places) != 1 else _THOUSANDS
         if level := self._ranges.spelled(key):
             yield level, _FORMS
@@ -118,7 +118,7 @@ class LevelReader:
             if other in self._keys:
                 yield self._keys[other]
         for words in (_TRUE, _FALSE):
-            own = [level for level in self._levels if level.casefold() in words]
+            own = [level for level in self.levels if level.casefold() in words]
             if key.casefold() in words and len(own) == 1:
                 yield own[0]
 
@@ -144,6 +144,8 @@ class LevelReader:
 
         What few rows have may be a person's name in the wrong column, and is not shown.
         """
+        if not label:
+            return "empty field", f"{self._name}: expected a label, got an empty field"
         key = comparable(label)
         numbers = self._readings(key)
         shown = f"a value that fewer than {FREQUENT} rows have"
@@ -151,11 +153,11 @@ class LevelReader:
             shown = repr(one_line(label))
         if self._bins is None:
             hint = ""
-            if numbers and _are_bins(self._levels):
+            if numbers and _are_bins(self.levels):
                 hint = f"; if the column holds numbers, set data.binned: [{self._name}]"
-            elif key.isdecimal() and all(_number(level) is None for level in self._levels):
+            elif key.isdecimal() and all(_number(level) is None for level in self.levels):
                 hint = "; if the file holds numbers without names, declare these: 0, 1"
-            expected = some(self._levels)
+            expected = some(self.levels)
             return "unknown label", f"{self._name}: expected one of {expected}; got {shown}{hint}"
         if not numbers:
             return "not a number", f"{self._name}: expected a number, got {shown}"
@@ -163,7 +165,7 @@ class LevelReader:
             detail = "expected numbers without thousands separators: 1.500 may be 1500, or 1.5"
             return "ambiguous number", f"{self._name}: {detail}; got {shown}"
         what = "negative number" if numbers[0] < 0 else "number in no bin"
-        return what, f"{self._name}: expected a number in {some(self._levels)}; got {shown}"
+        return what, f"{self._name}: expected a number in {some(self.levels)}; got {shown}"
 
     def notices(self) -> Iterator[str]:
         """What was changed, with counts."""

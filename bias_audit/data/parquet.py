@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.images import image_bytes
 from bias_audit.data.texts import one_line, trimmed
-from bias_audit.errors import DataError
+from bias_audit.errors import DataError, some
 
 Parquet = Any
 """A `pyarrow.parquet.ParquetFile`; its library has no types."""
@@ -123,11 +123,9 @@ def image_hint(schema: pa.Schema) -> str:
 
 
 def read_images(file: Path, source: Parquet, column: str) -> Iterator[ImageReference | str | None]:
-    """Where the image of each row is: in this file, at a path, or nowhere that can be read.
+    """Where each row's image is: in this file, or at a path (empty: none).
 
-    Yields:
-        A reference to the row; a path, empty where there is none; None for a list that does not
-        hold exactly one image.
+    None stands for a list that does not hold exactly one image.
 
     Raises:
         DataError: The column holds neither images nor paths.
@@ -232,8 +230,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _named_parquet(kind: pa.DataType) -> str:
     """What a type is, for a person."""
     if pa.types.is_struct(kind):
-        fields = [one_line(field.name) for field in kind][:5]
-        return f"a struct of {', '.join(fields)}"
+        return f"a struct of {some([one_line(field.name) for field in kind])}"
     if pa.types.is_nested(kind):
         return "lists"
     return "bytes" if _is_binary(kind) else str(kind)

@@ -18,8 +18,8 @@ from types import MappingProxyType
 from bias_audit.contents import recognise
 from bias_audit.data import parquet
 from bias_audit.data.faces import Exclusion, ImageReference
-from bias_audit.data.texts import comparable, one_line, some, trimmed
-from bias_audit.errors import DataError
+from bias_audit.data.texts import comparable, one_line, trimmed
+from bias_audit.errors import DataError, some
 
 Row = dict[str, str]
 PLACE = "\0place"

@@ -13,8 +13,7 @@ from bias_audit.config.schema import Sampling
 from bias_audit.data.duplicates import joined
 from bias_audit.data.faces import Exclusion, Faces, FaceTable, NoUsableImageError
 from bias_audit.data.scan import Scan, scan
-from bias_audit.data.texts import some
-from bias_audit.errors import DataError
+from bias_audit.errors import DataError, some
 from bias_audit.files import digest
 from bias_audit.groups import intersections
 from bias_audit.progress import Progress
@@ -36,7 +35,6 @@ def prepare(
 
     Raises:
         DataError: No image is usable.
-        OutputError: The cache cannot be written.
     """
     near = sampling.near_duplicates
     seen = scan(table, workers=workers, near_duplicates=near, progress=progress, cache=cache)

@@ -149,11 +149,11 @@ def _keys(references: Sequence[ImageReference]) -> list[bytes]:
             states[file] = "missing"
         else:
             states[file] = f"{status.st_size} {status.st_mtime_ns}"
-    keys = []
-    for reference in references:
-        row = "" if reference.row is None else f"{reference.row} {reference.column}"
-        keys.append(digest(str(reference.file), states[reference.file], row).encode())
-    return keys
+    rows = ("" if each.row is None else f"{each.row} {each.column}" for each in references)
+    return [
+        digest(str(each.file), states[each.file], row).encode()
+        for each, row in zip(references, rows, strict=True)
+    ]
 
 
 def _cache(folder: Path | None, name: str) -> Cache:
@@ -191,16 +191,11 @@ def scan(
     """Open every image of a table, or recall what an earlier scan saw.
 
     The cache is keyed by path, size and time of change; for near duplicates by what is compared.
-
-    Raises:
-        OutputError: The cache cannot be written.
     """
     records = open_once(table, workers=workers, progress=progress, cache=cache)
-    unusable = records["reason"] != b""
-    exclusions = unusable_images(table, records)
     duplicates = dict(_exact_duplicates(table, records))
-    exclusions += duplicates.values()
-    keep = ~unusable
+    exclusions = (*unusable_images(table, records), *duplicates.values())
+    keep = records["reason"] == b""
     keep[list(duplicates)] = False
     usable = np.flatnonzero(keep).astype(np.int64)
     seen = records[usable]
@@ -212,7 +207,7 @@ def scan(
         near_sets=near_sets,
         sha256=tuple(_text(value) for value in seen["sha256"]),
         whites=_shared_whites(seen),
-        exclusions=tuple(exclusions),
+        exclusions=exclusions,
         notices=tuple(noticed(seen, near_duplicates=near_duplicates)),
     )
 
@@ -220,11 +215,7 @@ def scan(
 def unusable_images(table: FaceTable, records: Records) -> list[Exclusion]:
     """Why images that were opened cannot be used."""
     return [
-        Exclusion(
-            table.references[row].label,
-            _text(records["reason"][row]),
-            _text(records["detail"][row]),
-        )
+        Exclusion(table.references[row].label, *map(_text, records[["reason", "detail"]][row]))
         for row in np.flatnonzero(records["reason"] != b"")
     ]
 
@@ -258,12 +249,11 @@ def noticed(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
     """What a reader must know of usable images."""
     used = np.maximum(seen["white"], _shared_whites(seen))
     if (used > 0).any():
-        counts = [
-            f"{int((used == white).sum())} by {white}" for white in np.unique(used[used > 0])
-        ]
+        whites, counts = np.unique(used[used > 0], return_counts=True)
+        ranges = [f"{n} by {white}" for white, n in zip(whites, counts, strict=True)]
         yield (
-            f"{int((used > 0).sum())} images are deeper than 8 bits and were scaled by the range "
-            f"that they use: {', '.join(counts)}"
+            f"{counts.sum()} images are deeper than 8 bits and were scaled by the range "
+            f"that they use: {', '.join(ranges)}"
         )
     several = int((seen["n_frames"] > 1).sum())
     if several:

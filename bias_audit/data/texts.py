@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _TYPED = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("\u2018\u2019\u02bc", "'"))
@@ -12,8 +11,6 @@ _TYPED = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("\u2018\u2019
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u180b-\u180f\ufe00-\ufe0f]")
 """Letters and marks without any form of their own, beside Unicode's format characters."""
 _BLANKS = " \t\r\n\v\f"
-_NAMED = 5
-"""Things that a message names."""
 FREQUENT = 5
 """Rows from which on a value of a table is a class, and no person's own data."""
 
@@ -52,12 +49,6 @@ def one_line(text: str, limit: int = 80) -> str:
     """A foreign text for a message: one line, of limited length, without control characters."""
     plain = "".join(c if c.isprintable() else "\ufffd" for c in text[: limit + 1])
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
-
-
-def some(names: Sequence[str], separator: str = ", ") -> str:
-    """At most five names in a row, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return separator.join(names[:_NAMED]) + more
 
 
 def reference_of(path: str) -> str:

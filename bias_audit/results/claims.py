@@ -21,12 +21,7 @@ FORBIDDEN: Final = re.compile(
 
 
 def overclaims(text: str, quoted: Iterable[str] = ()) -> tuple[str, ...]:
-    """The forbidden words that a text uses.
-
-    Args:
-        text: A sentence of a report.
-        quoted: Names that others chose, such as levels of an attribute; they are no words of ours.
-    """
+    """The forbidden words that a text uses, but not within names that others chose (`quoted`)."""
     for name in sorted(quoted, key=len, reverse=True):
         if name:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", text)

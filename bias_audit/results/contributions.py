@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from bias_audit.arrays import IntArray
 from bias_audit.errors import OutputError
@@ -29,6 +28,8 @@ FOLDER = "contributions"
 """Below a cache."""
 _VERSION = 2
 _NAME = re.compile(r"[0-9a-f]{32}")
+_SAID = "value n unit is_share trials seed_freedom choice offset hidden".split()  # noqa: SIM905
+"""What JSON says of a measure; infinite trials are null there."""
 Of = Literal["estimate", "lift"]
 Levels = tuple[tuple[str, str], ...]
 
@@ -63,18 +64,7 @@ class Contributions:
 
 
 def write_contributions(cache: Path, entry: Contributions) -> str:
-    """Keep an entry; the same content has the same name.
-
-    Args:
-        cache: The audit's cache folder.
-        entry: What to keep.
-
-    Returns:
-        Its name.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Keep an entry, and say its name; the same content has the same name."""
     content = _packed(entry)
     name = _name_of(content)
     folder = cache / FOLDER
@@ -86,12 +76,7 @@ def write_contributions(cache: Path, entry: Contributions) -> str:
 
 
 def read_contributions(cache: Path, name: str) -> Contributions | None:
-    """The entry of that name; None if there is none, or if it is damaged.
-
-    Args:
-        cache: The audit's cache folder.
-        name: As a result holds it.
-    """
+    """The entry of that name; None if there is none, or if it is damaged."""
     content = _content(cache, name)
     if content is None:
         return None
@@ -128,27 +113,17 @@ def _name_of(content: bytes) -> str:
 
 
 def _packed(entry: Contributions) -> bytes:
-    keys = list(entry.measures)
-    measures = [entry.measures[key] for key in keys]
+    measures = list(entry.measures.values())
     head = {
         "version": _VERSION,
         "n_clusters": entry.n_clusters,
         "seeds": entry.seeds,
         "labels": entry.labels,
         "measures": [
-            {
-                "key": [key.quantity, key.target, key.layer, key.group, key.of],
-                "value": measure.value,
-                "n": measure.n,
-                "unit": measure.unit,
-                "is_share": measure.is_share,
-                "trials": measure.trials if np.isfinite(measure.trials) else None,
-                "seed_freedom": measure.seed_freedom,
-                "choice": measure.choice,
-                "offset": measure.offset,
-                "hidden": measure.hidden,
-            }
-            for key, measure in zip(keys, measures, strict=True)
+            {"key": [key.quantity, key.target, key.layer, key.group, key.of]}
+            | {name: getattr(measure, name) for name in _SAID}
+            | ({} if np.isfinite(measure.trials) else {"trials": None})
+            for key, measure in entry.measures.items()
         ],
     }
     n_units = entry.n_clusters + len(entry.seeds)
@@ -182,29 +157,21 @@ def _unpacked(content: bytes) -> Contributions:
         clusters=clusters,
         n_clusters=head["n_clusters"],
         seeds=tuple(head["seeds"]),
-        measures=dict(
-            _measure(said, *rows)
-            for said, *rows in zip(head["measures"], influence, weight, strict=True)
-        ),
+        measures={
+            _key_of(said): Measured(
+                influence=influence[place], weight=weight[place], **_said(said)
+            )
+            for place, said in enumerate(head["measures"])
+        },
     )
 
 
-def _measure(
-    said: Mapping[str, Any], influence: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
-) -> tuple[MeasureKey, Measured]:
+def _key_of(said: Mapping[str, Any]) -> MeasureKey:
     quantity, target, layer, group, of = said["key"]
     levels = None if group is None else tuple((name, level) for name, level in group)
-    measured = Measured(
-        value=said["value"],
-        influence=influence,
-        n=said["n"],
-        weight=weight,
-        unit=said["unit"],
-        is_share=said["is_share"],
-        trials=np.inf if said["trials"] is None else said["trials"],
-        seed_freedom=said["seed_freedom"],
-        choice=said["choice"],
-        offset=said["offset"],
-        hidden=said["hidden"],
-    )
-    return MeasureKey(quantity, target, layer, levels, of), measured
+    return MeasureKey(quantity, target, layer, levels, of)
+
+
+def _said(said: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: said[name] for name in _SAID}
+    return known | ({"trials": np.inf} if said["trials"] is None else {})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
 from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import Changes, Criterion, FailOn
-from bias_audit.errors import ConfigError, OutputError
+from bias_audit.errors import ConfigError, OutputError, first_problem
 from bias_audit.groups import Group
 from bias_audit.results.audit import SubjectResult
 from bias_audit.results.differing.causes import causes, conclusion
@@ -49,13 +50,7 @@ def overridden(
     margin: float | None = None,
     better: Sequence[str] = (),
 ) -> Changes:
-    """The policy with some of it said anew.
-
-    Args:
-        policy: As a config declares it.
-        fail_on: In place of the config's, if any is given.
-        margin: Of every quantity.
-        better: Such as "macro_auc=lower", on top of the config's.
+    """The policy of a config with some of it said anew; `better` such as "macro_auc=lower".
 
     Raises:
         ConfigError: A word is not known, a direction not of this form, or the margin not above 0.
@@ -104,12 +99,7 @@ __all__ = [
 
 
 def diff(before: Audited, after: Audited, policy: Changes | None = None) -> AuditDiff:
-    """Compare two audits, number by number.
-
-    Args:
-        before: The earlier one, or the reference.
-        after: The later one.
-        policy: Margins, directions and what fails; that of AFTER's config if not given.
+    """Compare two audits, number by number, by the policy of AFTER's config if none is given.
 
     Raises:
         NotComparableError: No backbone, or no number, is in both.
@@ -124,13 +114,19 @@ def diff(before: Audited, after: Audited, policy: Changes | None = None) -> Audi
             f"{before.folder} and {after.folder}: expected a number that both audits have, found "
             "none; compare audits with the same analyses, targets and layers"
         )
+    unchanged: dict[str, bool] = {}
+    for change in compared:
+        unchanged[change.backbone] = change.identical and unchanged.get(change.backbone, True)
     found = causes(before.result, after.result, pairs, images=images)
     verdicts = verdict_changes(before.result, after.result, pairs)
     return AuditDiff(
         before=_reference(before),
         after=_reference(after),
         causes=found,
-        conclusions=_conclusions(pairs, found, compared),
+        conclusions=tuple(
+            conclusion(name, found, has_changed=not unchanged.get(name, True))
+            for name in (later.backbone.name for _, later in pairs)
+        ),
         shared_images=images.shared,
         only_before=images.only_before,
         only_after=images.only_after,
@@ -161,11 +157,9 @@ def parse_diff(content: bytes, *, source: str) -> AuditDiff:
     try:
         return AuditDiff.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise OutputError(
             f"{source}: expected a comparison of schema_version {DIFF_SCHEMA_VERSION}, got at "
-            f"{where}: {first['msg']}"
+            f"{first_problem(error)}"
         ) from error
 
 
@@ -192,7 +186,9 @@ def _compared(
     missing: list[NotCompared] = []
     for earlier, later in pairs:
         one, other = comparables(before, earlier), comparables(after, later)
-        same = _same_input(before, after, earlier, later)
+        is_same = attrgetter("weights_sha256", "preprocessing")
+        same = before.result.data.manifest_sha256 == after.result.data.manifest_sha256
+        same &= is_same(earlier.backbone) == is_same(later.backbone)
         missing += unmatched(later.backbone.name, one, other)
         for key in (key for key in other if key in one):
             found = subtract(one[key], other[key], pairing, level=policy.level, same=same)
@@ -232,33 +228,6 @@ def _compared(
     return changes, tuple(missing)
 
 
-def _same_input(
-    before: Audited, after: Audited, earlier: SubjectResult, later: SubjectResult
-) -> bool:
-    return (
-        before.result.data.manifest_sha256 == after.result.data.manifest_sha256
-        and earlier.backbone.weights_sha256 == later.backbone.weights_sha256
-        and earlier.backbone.preprocessing == later.backbone.preprocessing
-    )
-
-
-def _conclusions(
-    pairs: Sequence[Pair], found: Sequence[Cause], changes: Sequence[Change]
-) -> tuple[Conclusion, ...]:
-    return tuple(
-        conclusion(
-            later.backbone.name,
-            found,
-            has_changed=any(
-                not change.identical
-                for change in changes
-                if change.backbone == later.backbone.name
-            ),
-        )
-        for _, later in pairs
-    )
-
-
 def _noise(pairs: Sequence[Pair]) -> Iterator[Noise]:
     for earlier, later in pairs:
         one, other = (
@@ -269,28 +238,20 @@ def _noise(pairs: Sequence[Pair]) -> Iterator[Noise]:
             for each in (earlier, later)
         )
         for quantity, target in (key for key in other if key in one):
-            yield Noise(
-                backbone=later.backbone.name,
-                quantity=quantity,
-                target=target,
-                before=one[quantity, target],
-                after=other[quantity, target],
-            )
+            ends = {"before": one[quantity, target], "after": other[quantity, target]}
+            name = later.backbone.name
+            yield Noise(backbone=name, quantity=quantity, target=target, **ends)
 
 
 def _pairing_notes(before: Audited, after: Audited, changes: Sequence[Change]) -> Iterator[str]:
     unpaired = sum(not change.paired and not change.identical for change in changes)
-    if not unpaired:
-        return
-    gone = [
-        side
-        for side, audited in (("BEFORE", before), ("AFTER", after))
-        if not audited.contributions
-    ]
+    sides = {"BEFORE": before, "AFTER": after}
+    gone = [side for side, audited in sides.items() if not audited.contributions]
     why = "for some analyses nothing is kept by image, or the noise of refitting was not measured"
     if gone:
         why = f"the cache holds nothing by image of {' and '.join(gone)}"
-    yield (
-        f"{unpaired} of {len(changes)} numbers are compared as if the audits shared no image, "
-        f"with wider intervals: {why}."
-    )
+    if unpaired:
+        yield (
+            f"{unpaired} of {len(changes)} numbers are compared as if the audits shared no image, "
+            f"with wider intervals: {why}."
+        )

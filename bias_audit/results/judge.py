@@ -24,7 +24,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 from scipy.optimize import brentq
@@ -42,7 +41,6 @@ from bias_audit.statistics.estimate import (
     standard_error,
 )
 
-Bounds = tuple[float, float]
 POWER: Final = 0.8
 """Probability with which the images that would decide do so, and with which the smallest
 detectable distance is detected."""
@@ -76,25 +74,17 @@ def hold(criterion: Criterion, numbers: Sequence[Number]) -> Held:
     """Sort numbers into passing, failing, undecided and missing."""
     measured = [number for number in numbers if number.estimate is not None]
     passing = [number for number in measured if room(criterion, number) >= 0]
-    failing = _failing(criterion, measured)
+    # Holm's step-down procedure; all that are beyond at one step are rejected in it.
+    left, failing = measured, list[Number]()
+    while beyond := [number for number in left if excess(criterion, number, len(left)) > 0]:
+        failing += beyond
+        left = [number for number in left if number not in beyond]
     return Held(
         passing=tuple(passing),
         failing=tuple(failing),
         undecided=tuple(n for n in measured if n not in passing and n not in failing),
         missing=tuple(number for number in numbers if number.estimate is None),
     )
-
-
-def _failing(criterion: Criterion, measured: Sequence[Number]) -> list[Number]:
-    """Holm's step-down procedure; all that are beyond at one step are rejected in it."""
-    left, failing = list(measured), list[Number]()
-    while left:
-        beyond = [number for number in left if excess(criterion, number, len(left)) > 0]
-        if not beyond:
-            break
-        failing += beyond
-        left = [number for number in left if number not in beyond]
-    return failing
 
 
 def level_for(criterion: Criterion, m: int = 1) -> float:
@@ -115,8 +105,7 @@ def measured(number: Number) -> Estimate:
 
 def room(criterion: Criterion, number: Number) -> float:
     """How far the interval stays within the margin's nearer end; negative where it sticks out."""
-    lower, upper = interval_at(measured(number), criterion.level)
-    return _room((lower, upper), criterion)
+    return _room(interval_at(measured(number), criterion.level), criterion)
 
 
 def excess(criterion: Criterion, number: Number, m: int) -> float:
@@ -146,7 +135,13 @@ def growth(criterion: Criterion, number: Number, m: int) -> float:
     shrink as images are added, while degrees of freedom grow.
     """
     estimate, level = measured(number), decisive_level(criterion, number, m)
-    chance = partial(_chance_to_clear, estimate, _ends(criterion, estimate.value), level)
+    ends = _ends(criterion, estimate.value)
+
+    def chance(times: float) -> float:
+        """That the interval of so many times the images leaves out all of the ends."""
+        chances = [float(ndtr(_surplus(estimate, end, level, times))) for end in ends]
+        return sum(chances) - (len(chances) - 1)
+
     most = 1.0
     while most < _NEVER and chance(most) < POWER:
         most *= 2
@@ -166,14 +161,6 @@ def _ends(criterion: Criterion, value: float) -> tuple[float, ...]:
     if highest is not None and value > highest:
         return (highest,)
     return tuple(end for end in (lowest, highest) if end is not None)
-
-
-def _chance_to_clear(
-    estimate: Estimate, ends: Sequence[float], level: float, times: float
-) -> float:
-    """Chance that the interval of so many times the images leaves out all of the ends."""
-    chances = [float(ndtr(_surplus(estimate, end, level, times))) for end in ends]
-    return sum(chances) - (len(chances) - 1)
 
 
 def _surplus(estimate: Estimate, end: float, level: float, times: float) -> float:
@@ -198,7 +185,7 @@ def _surplus(estimate: Estimate, end: float, level: float, times: float) -> floa
     return rest / error if error > 0 else math.copysign(math.inf, rest)
 
 
-def _room(bounds: Bounds, criterion: Criterion) -> float:
+def _room(bounds: tuple[float, float], criterion: Criterion) -> float:
     lowest, highest = criterion.margin
     low = math.inf if lowest is None else bounds[0] - lowest
     high = math.inf if highest is None else highest - bounds[1]
@@ -214,12 +201,8 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """One verdict for every criterion and every backbone it is about, in that order.
 
-    Args:
-        criteria: Of the config.
-        subjects: The backbones.
-        together: Analyses of all backbones together.
-        joint: Quantities that they measure; a criterion about one has one verdict, for all
-            backbones.
+    A criterion about one of the `joint` quantities, which the analyses of all backbones `together`
+    measure, has one verdict.
     """
     verdicts: list[Verdict] = []
     names = [subject.backbone.name for subject in subjects]
@@ -230,18 +213,22 @@ def judge(
     for criterion in criteria:
         if criterion.quantity in joint:
             found = matched(criterion, numbers_of(TOGETHER, together))
-            verdicts.append(_verdict(criterion, TOGETHER, together, found))
+            why = _unmatched(criterion, together)
+            verdicts.append(_verdict(criterion, TOGETHER, found, why))
             continue
         asked = names if criterion.backbones is None else criterion.backbones
         verdicts += [
-            _verdict(criterion, s.backbone.name, s.analyses, matched(criterion, known, last))
+            _verdict(
+                criterion,
+                s.backbone.name,
+                matched(criterion, known, last),
+                _unmatched(criterion, s.analyses),
+            )
             for s, known, last in measured_on
             if s.backbone.name in asked
         ]
-        for name in asked:
-            if name not in names:
-                reason = f"no backbone of this name was audited (audited: {', '.join(names)})"
-                verdicts.append(_nothing(criterion, name, reason))
+        why = f"no backbone of this name was audited (audited: {', '.join(names)})"
+        verdicts += [_verdict(criterion, name, (), why) for name in asked if name not in names]
     return tuple(verdicts)
 
 
@@ -250,10 +237,7 @@ def matched(
 ) -> tuple[Number, ...]:
     """The numbers that a criterion is about, missing ones too, in their order.
 
-    Args:
-        criterion: The criterion.
-        found: Numbers of one backbone, or of all together.
-        last: Name of the backbone's last layer; None where there is no such.
+    `last` is the backbone's last layer; None where numbers are of all backbones together.
     """
     about = [n for n in found if (n.quantity, n.target) == (criterion.quantity, criterion.target)]
     over_layers = curves(about) if criterion.groups is None else ()
@@ -299,54 +283,29 @@ def _of_groups(criterion: Criterion, rows: Sequence[Number], last: str | None) -
                 yield row
 
 
-def _verdict(
-    criterion: Criterion, name: str, analyses: Sequence[AnalysisResult], found: tuple[Number, ...]
-) -> Verdict:
-    if not found:
-        return _nothing(criterion, name, _unmatched(criterion, analyses))
+def _verdict(criterion: Criterion, name: str, found: Sequence[Number], unmatched: str) -> Verdict:
+    """Of numbers on one backbone; where there are none, `unmatched` says why."""
     held = hold(criterion, found)
-    outcome = _outcome(held)
-    deciding = _deciding(criterion, outcome, held)
     m = held.n_measured
+    outcome: Outcome = "FAIL" if held.failing else "PASS"
+    if not held.failing and len(held.passing) < max(1, len(found)):
+        outcome = "INCONCLUSIVE"
+    deciding = _deciding(criterion, outcome, held) if found else None
     adjusted = level_for(criterion, m) if m else None
     return Verdict(
         criterion=criterion,
         backbone=name,
         outcome=outcome,
-        reason=_reason(criterion, outcome, deciding, held),
-        deciding=_told(criterion, deciding, outcome, m),
+        reason=_reason(criterion, outcome, deciding, held) if deciding else unmatched,
+        deciding=_told(criterion, deciding, outcome, m) if deciding else None,
         n_examined=held.n_examined,
         n_pass=len(held.passing),
         n_fail=len(held.failing),
         n_undecided=len(held.undecided),
         n_missing=len(held.missing),
         adjusted_level=adjusted,
-        detectable=_detectable(deciding.estimate, adjusted),
+        detectable=_detectable(deciding.estimate if deciding else None, adjusted),
         n_to_decide=_n_to_decide(criterion, deciding, m) if outcome == "INCONCLUSIVE" else None,
-    )
-
-
-def _outcome(held: Held) -> Outcome:
-    if held.failing:
-        return "FAIL"
-    return "INCONCLUSIVE" if held.undecided or held.missing else "PASS"
-
-
-def _nothing(criterion: Criterion, backbone: str, reason: str) -> Verdict:
-    return Verdict(
-        criterion=criterion,
-        backbone=backbone,
-        outcome="INCONCLUSIVE",
-        reason=reason,
-        deciding=None,
-        n_examined=0,
-        n_pass=0,
-        n_fail=0,
-        n_undecided=0,
-        n_missing=0,
-        adjusted_level=None,
-        detectable=None,
-        n_to_decide=None,
     )
 
 
@@ -393,14 +352,12 @@ def _told(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Dec
     )
 
 
-def _n_to_decide(criterion: Criterion, number: Number, m: int) -> int | None:
+def _n_to_decide(criterion: Criterion, number: Number | None, m: int) -> int | None:
     """Images for an undecided number; None where it is missing or lies on the margin."""
-    if number.estimate is None:
+    if number is None or number.estimate is None:
         return None
-    times = growth(criterion, number, m)
-    if not math.isfinite(times):
-        return None
-    return max(number.estimate.n + 1, math.ceil(number.estimate.n * times))
+    n, times = number.estimate.n, growth(criterion, number, m)
+    return max(n + 1, math.ceil(n * times)) if math.isfinite(times) else None
 
 
 def _detectable(estimate: Estimate | None, level: float | None) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
+from operator import attrgetter
 
 from bias_audit.groups import Group
 from bias_audit.results.audit import AnalysisResult, AuditResult
@@ -90,12 +91,9 @@ def numbers_of(backbone: str, analyses: Iterable[AnalysisResult]) -> Iterator[Nu
 def curves(found: Iterable[Number]) -> Iterator[tuple[Number, ...]]:
     """The numbers over layers, one tuple for each target of each block, in order of depth."""
     over_layers = (number for number in found if number.group is None)
-    for _, points in groupby(over_layers, lambda n: (n.backbone, *_curve(n))):
+    of_curve = attrgetter("backbone", "analysis", "place", "block", "target")
+    for _, points in groupby(over_layers, of_curve):
         yield tuple(points)
-
-
-def _curve(number: Number) -> tuple[str, int, int, str]:
-    return number.analysis, number.place, number.block, number.target
 
 
 def best(points: Sequence[Number]) -> Number | None:

@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from bias_audit.errors import OutputError
+from bias_audit.errors import OutputError, first_problem
 from bias_audit.files import write_atomically, write_text
 from bias_audit.results.audit import SCHEMA_VERSION, AuditResult
 
@@ -22,14 +22,10 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def write_arrays(folder: Path, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write one analysis' arrays as `arrays/NAME/KEY.npy`.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Write one analysis' arrays as `arrays/NAME/KEY.npy`."""
     for key, array in arrays.items():
         path = _array_path(folder, name, key)
-        write_atomically(path, partial(_save, array))
+        write_atomically(path, partial(np.save, arr=array, allow_pickle=False))
 
 
 def read_array(folder: Path, name: str, key: str) -> npt.NDArray[Any]:
@@ -86,11 +82,7 @@ def audit_bytes(folder: Path) -> bytes:
 
 
 def parse_audit(content: bytes, *, source: str) -> AuditResult:
-    """Read a result from the bytes of an `audit.json`, wherever they lie.
-
-    Args:
-        content: The file.
-        source: Where it is from, for messages.
+    """Read a result from the bytes of an `audit.json`, wherever they lie (`source`, for messages).
 
     Raises:
         OutputError: It is damaged, or another schema version wrote it.
@@ -108,13 +100,7 @@ def parse_audit(content: bytes, *, source: str) -> AuditResult:
     try:
         return AuditResult.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise OutputError(f"{source}: damaged at {where}: {first['msg']}") from error
-
-
-def _save(array: npt.NDArray[Any], file: IO[bytes]) -> None:
-    np.save(file, array, allow_pickle=False)
+        raise OutputError(f"{source}: damaged at {first_problem(error)}") from error
 
 
 def _array_path(folder: Path, name: str, key: str) -> Path:

@@ -119,22 +119,14 @@ def kept(cache: Path) -> SelfTest | None:
 
 
 def keep(cache: Path, found: SelfTest) -> Path:
-    """Keep a self-test for later audits, and say where.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Keep a self-test for later audits, and say where."""
     place = place_of(cache, found.mode)
     place.write({"self_test": np.frombuffer(found.model_dump_json().encode(), dtype=np.uint8)})
     return place.path
 
 
 def kept_or_quick(cache: Path, progress: Progress) -> SelfTest:
-    """The self-test that a cache holds; if none, a quick one, which is then kept.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """The self-test that a cache holds; if none, a quick one, which is then kept."""
     found = kept(cache)
     if found is not None:
         progress.say(f"Self-test of the statistics: {told(found)}, as stored")

@@ -121,15 +121,8 @@ def subject_of(sample: Sample, seed: int, cache: Cache | None = None) -> Subject
     found = np.bincount(table.cells, minlength=table.n_cells).astype(np.int64)
     faces = Faces(table, found, sample.clusters, tuple(str(image) for image in range(n)))
     activations = InMemoryActivations(sample.by_layer, table.cells, table.n_cells)
-    return Subject(
-        "simulated",
-        faces,
-        activations,
-        cache or Cache(),
-        seed,
-        Silent(),
-        controls=sample.baselines,
-    )
+    kept, controls = cache or Cache(), sample.baselines
+    return Subject("simulated", faces, activations, kept, seed, Silent(), controls=controls)
 
 
 LIKENESS = 0.9
@@ -194,16 +187,10 @@ class Population:
 def one_training_set(
     design: Design, layer: str, n_fresh: int, rng: np.random.Generator
 ) -> Population:
-    """The probe of one training set, on fresh images.
+    """The probe of one training set at a layer, on `n_fresh` single images of each level.
 
     The training set is as large as that of a fold's probe, with clusters as the design has them;
     the probe is fitted by the audit's own code, for which the fresh images are one more fold.
-
-    Args:
-        design: What is simulated.
-        layer: Of which.
-        n_fresh: Images of each level to test on, each a cluster of its own.
-        rng: Draws the images and folds.
     """
     settings = ProbeSettings()
     separations = {layer: design.separations[layer]}

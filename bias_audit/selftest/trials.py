@@ -18,7 +18,6 @@ from bias_audit.arrays import FloatArray
 from bias_audit.files import digest
 from bias_audit.progress import Step
 from bias_audit.results.selftest import Outcome, Scale, SelfTestPart, SelfTestRow
-from bias_audit.statistics.bootstrap import mean_over_repetitions
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.proportions import wilson_interval
 
@@ -113,13 +112,18 @@ def row(
     condition: str,
     expected: str,
     estimate: Estimate,
-    outcome: Outcome,
+    tolerance: Tolerance,
     *,
     parts: Mapping[str, Estimate] | None = None,
+    only_whole: bool = False,
     scale: Scale = "share",
 ) -> SelfTestRow:
-    """One row of the self-test; parts are shown where there are several."""
+    """One row of the self-test; parts are shown where there are several.
+
+    A part that is beyond what is tolerated decides, unless `only_whole` does.
+    """
     several = parts if parts and len(parts) > 1 else {}
+    deciding = {} if only_whole else parts or {}
     return SelfTestRow(
         check=check,
         condition=condition,
@@ -128,7 +132,7 @@ def row(
         estimate=estimate,
         trials=estimate.n,
         seconds=0,
-        outcome=outcome,
+        outcome=tolerance.outcome_of_all(estimate, deciding),
         parts=tuple(SelfTestPart(name=name, estimate=e) for name, e in several.items()),
     )
 
@@ -151,11 +155,6 @@ def share(hits: FloatArray) -> Estimate:
             n = float(np.clip(value * (1 - value) / spread, n_audits, n))
     lower, upper = wilson_interval(value, n, level=LEVEL)
     return Estimate(value, lower, upper, LEVEL, by_audit.size, "Wilson, over simulated audits")
-
-
-def mean(numbers: FloatArray) -> Estimate:
-    """A mean of numbers over simulated audits with Student's t interval, shape (n_audits,)."""
-    return mean_over_repetitions(numbers, level=LEVEL)
 
 
 def largest(numbers: FloatArray) -> Estimate:
@@ -204,13 +203,7 @@ class Trials:
     """Where to make them; None: here."""
 
     def run(self, trial: Trial[T], n: int, *purpose: str) -> list[T]:
-        """Make n trials of one kind.
-
-        Args:
-            trial: Makes one; importable, with picklable arguments bound.
-            n: How many.
-            purpose: Names the kind.
-        """
+        """Make n trials of a kind, which `purpose` names; `trial` can be imported and pickled."""
         start = int(digest(*purpose)[:16], 16)
         seeds = [(self.seed, start, index) for index in range(n)]
         one, threads = partial(_one, trial), torch.get_num_threads()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bias_audit.audit.estimate import estimate
 from bias_audit.audit.plan import Plan
@@ -49,11 +50,11 @@ class Prediction:
         return sum(part.seconds for part in self.parts)
 
 
-@dataclass(frozen=True)
-class _Measured:
+class _Measured(NamedTuple):
     """A stage of an earlier audit that really worked."""
 
-    key: tuple[str, str]
+    dataset: str
+    entry: str
     stage: str
     seconds: float
     images: int
@@ -71,9 +72,6 @@ def predictions(
 
     What the same backbone took before, on this data set or another, is scaled by the number of
     images. For a backbone without a past a few steps are timed now, without its weights.
-
-    Raises:
-        OutputError: The history cannot be read.
     """
     known = _measured(zoo.folder / DATABASE, zoo.name)
     found = []
@@ -83,8 +81,8 @@ def predictions(
             problem = "; ".join(standing.reasons) if standing.state == "blocked" else None
             found.append(Prediction(standing, (), 0, problem))
             continue
-        past = [measured for measured in known if measured.key[1] == entry.label]
-        past.sort(key=lambda measured: measured.key != entry.key)  # its own data set first
+        past = [measured for measured in known if measured.entry == entry.label]
+        past.sort(key=lambda measured: measured.dataset != entry.dataset)  # its own first
         if any(measured.stage == "forward pass" for measured in past):
             found.append(_from_past(standing, plan, len(faces), past))
             continue
@@ -109,12 +107,10 @@ def plan_lines(found: Sequence[Prediction]) -> Iterator[str]:
         yield f"{entry.label} on {entry.dataset}: {each.standing.state}" + (
             f", about {duration(each.seconds)}" if each.parts else ""
         )
-        for reason in each.standing.reasons:
-            yield f"  because {reason}"
+        yield from (f"  because {reason}" for reason in each.standing.reasons)
         if each.problem:
             yield f"  nothing can be predicted: {each.problem}"
-        for part in each.parts:
-            yield f"  {part.stage}: {duration(part.seconds)} ({part.basis})"
+        yield from (f"  {p.stage}: {duration(p.seconds)} ({p.basis})" for p in each.parts)
     todo = [each for each in found if each.parts]
     yield (
         f"{len(todo)} of {len(found)} audits to make, one after the other about "
@@ -142,13 +138,12 @@ def _from_past(
     parts, size = [], 0
     for stage in stages:
         found = [each for each in past if each.stage == stage]  # the newest first
-        if passes:  # an analysis that finds its probes in the store takes a fraction of the time
-            found.sort(key=lambda each: not each.is_anew)
         if not found:
             continue
-        measured = found[0]
+        # An analysis that finds its probes in the store takes a fraction of the time.
+        measured = min(found, key=lambda each: passes and not each.is_anew)
         factor = 1.0 if stage in _OVERHEAD else n_images / max(1, measured.images)
-        basis = f"measured {measured.started[:10]} on {measured.key[0]}"
+        basis = f"measured {measured.started[:10]} on {measured.dataset}"
         if factor != 1.0:
             basis += f", times {factor:.2f} for {n_images} images"
         if passes and not measured.is_anew and stage not in _OVERHEAD:
@@ -163,17 +158,12 @@ def _measured(database: Path, zoo: str) -> list[_Measured]:
     """Stages of all audits that worked instead of reading what was stored, the newest first."""
     if not database.exists():
         return []
+    query = (
+        "SELECT dataset, entry, stage, SUM(costs.seconds), n_images, COALESCE(SUM(bytes), 0), "
+        "started, MAX(stage = 'forward pass') OVER (PARTITION BY audit_id) "
+        "FROM costs JOIN audits ON audits.id = costs.audit_id "
+        "WHERE zoo = ? AND is_reused = 0 AND (images IS NULL OR images > 0) "
+        "GROUP BY audit_id, stage ORDER BY started DESC"
+    )
     with reading_from(database) as connection:
-        rows = connection.execute(
-            "SELECT audit_id, dataset, entry, stage, SUM(costs.seconds), n_images, SUM(bytes), "
-            "started "
-            "FROM costs JOIN audits ON audits.id = costs.audit_id "
-            "WHERE zoo = ? AND is_reused = 0 AND (images IS NULL OR images > 0) "
-            "GROUP BY audit_id, stage ORDER BY started DESC",
-            (zoo,),
-        ).fetchall()
-    anew = {row[0] for row in rows if row[3] == "forward pass"}
-    return [
-        _Measured((dataset, entry), stage, seconds, images, size or 0, started, audit in anew)
-        for audit, dataset, entry, stage, seconds, images, size, started in rows
-    ]
+        return [_Measured(*row) for row in connection.execute(query, (zoo,))]

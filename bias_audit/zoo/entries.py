@@ -22,7 +22,7 @@ from bias_audit.backbones.loading import BackboneSource
 from bias_audit.config.catalog import BACKBONE_SOURCES, unknown_name
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.config.zoo import ZooBackbone, ZooConfig
-from bias_audit.errors import AuditError, ConfigError, OutputError
+from bias_audit.errors import AuditError, ConfigError, OutputError, first_problem
 from bias_audit.files import digest
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
@@ -143,9 +143,7 @@ def _backbones(asked: ZooBackbone) -> list[tuple[str, str, Component]]:
         try:
             params = source.params_type.model_validate(component.params)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{where}: {first['msg']}") from error
+            raise ValueError(first_problem(error)) from error
         name = source.called(params)
         found.append((asked.label or name, name, component))
     return found

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
-from bias_audit.progress import Progress, Step
+from bias_audit.progress import PacedStep, Progress, Step
 from bias_audit.results.history.reading import all_audits, last_run, latest_audits, told_audits
 from bias_audit.results.history.recording import EntryState, record_folder, record_run
 from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
@@ -28,13 +28,8 @@ _NAME: Final = ".unheard"
 def begin(folder: Path, last_run: int) -> int:
     """Note that a run begins, and say up to which run all were heard to their end.
 
-    Call it with the zoo's folder locked, and the id of the last run in the history (or 0).
-
-    Returns:
-        That id, or what the first of the runs that were cut short had noted.
-
-    Raises:
-        OutputError: The disk refuses.
+    Call it with the zoo's folder locked, and the id of the last run in the history (or 0), which
+    is the answer unless a run that was cut short had noted another.
     """
     with suppress(OSError, ValueError):
         return int((folder / _NAME).read_text(encoding="utf-8"))
@@ -43,11 +38,7 @@ def begin(folder: Path, last_run: int) -> int:
 
 
 def end(folder: Path) -> None:
-    """Note that a run was heard: its report is written, and its outcome told.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Note that a run was heard: its report is written, and its outcome told."""
     with writing(folder):
         (folder / _NAME).unlink(missing_ok=True)
 
@@ -69,23 +60,11 @@ class LineProgress:
     @contextmanager
     def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
         """Say now and then how far a step is; short steps are not mentioned."""
-        yield _LineStep(self, title, total, unit)
 
+        def speak(done: int, _left: float) -> None:
+            self.say(f"{title}: {done} of {total} {unit}s")
 
-@dataclass
-class _LineStep:
-    lines: LineProgress
-    title: str
-    total: int
-    unit: str
-    done: int = 0
-    told: float = field(default_factory=time.monotonic)
-
-    def advance(self, count: int = 1) -> None:
-        self.done += count
-        if time.monotonic() - self.told > _SECONDS:
-            self.told = time.monotonic()
-            self.lines.say(f"{self.title}: {self.done} of {self.total} {self.unit}s")
+        yield PacedStep(total, _SECONDS, speak)
 
 
 _UNTOLD: Final = "by a run that the history lacks: it was interrupted, or the history was lost"

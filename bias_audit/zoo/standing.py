@@ -31,13 +31,7 @@ def compare_new(
 
     What changed is written into the newer run folder (`diff.html`, `diff.json`) and the history.
     An audit that was compared by a run which was interrupted, so that its id is not among `told`,
-    is compared again, so that its gate is heard.
-
-    Returns:
-        Why the plan for changes stops a pipeline, one sentence for each such audit.
-
-    Raises:
-        OutputError: The disk refuses.
+    is compared again, so that its gate is heard. Each sentence says why a gate stops a pipeline.
     """
     database, cache = zoo.folder / DATABASE, zoo.output.cache
     known = all_audits(database, zoo.name)
@@ -85,11 +79,7 @@ class Standing:
 def standings(
     zoo: ZooConfig, chosen: Sequence[Entry], *, progress: Progress, now: datetime | None = None
 ) -> tuple[Standing, ...]:
-    """Compare what every audit rests on with what it rested on when it was made.
-
-    Raises:
-        OutputError: The history cannot be read.
-    """
+    """Compare what every audit rests on with what it rested on when it was made."""
     known = latest_audits(zoo.folder / DATABASE, zoo.name)
     opened: dict[str, Faces] = {}  # by data set, once for all backbones
     found = []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import timm
 from pydantic import Field
 
+from bias_audit.backbones.library import names_like
 from bias_audit.backbones.loading import Architecture, BackboneParams, BackboneSource, Built
 from bias_audit.backbones.sources.timm import timm_classes, timm_preprocessing, timm_settings
 from bias_audit.backbones.weight_files import read_tensors
@@ -80,16 +80,11 @@ def _files(params: Params) -> tuple[Path, ...]:
         return ()
 
 
-def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
-    names = get_args(Params.model_fields["name"].annotation)
-    return tuple({"name": name} for name in names if fnmatchcase(name, pattern))
-
-
 PLUGIN = BackboneSource(
     title="bundled backbone",
     params_type=Params,
     build=_build,
     files=_files,
     refilled=_filled,
-    matching=_matching,
+    matching=lambda pattern: names_like(pattern, get_args(Params.model_fields["name"].annotation)),
 )

@@ -86,10 +86,6 @@ def _called(params: Params) -> str:
     return params.name or params.file.stem
 
 
-def _refilled(params: Params, file: Path) -> Built:
-    return refilled_from(params, file, name=_called(params))
-
-
 def refilled_from(params: ArchitectureParams, file: Path, *, name: str) -> Built:
     """The architecture with another file, which may hold the same weights in another place."""
     try:
@@ -113,7 +109,7 @@ PLUGIN = BackboneSource(
     params_type=Params,
     build=_build,
     files=lambda params: (params.file,) if params.file.is_file() else (),
-    refilled=_refilled,
+    refilled=lambda params, file: refilled_from(params, file, name=_called(params)),
     matching=_matching,
     called=_called,
 )

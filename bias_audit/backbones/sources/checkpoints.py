@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, model_validator
 
-from bias_audit.backbones.loading import BackboneSource, Built
+from bias_audit.backbones.loading import BackboneSource
 from bias_audit.backbones.sources.checkpoint import ArchitectureParams, build_with, refilled_from
 from bias_audit.config.schema import UserPath
 
@@ -44,21 +42,14 @@ def _steps(params: Params) -> tuple[Params, ...]:
     )
 
 
-def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    name = params.own_names[-1]
-    return build_with(params, params.files[-1], name=name, pretrained=pretrained)
-
-
-def _refilled(params: Params, file: Path) -> Built:
-    return refilled_from(params, file, name=params.own_names[-1])
-
-
 PLUGIN = BackboneSource(
     title="checkpoints of a training",
     params_type=Params,
-    build=_build,
+    build=lambda params, pretrained: build_with(
+        params, params.files[-1], name=params.own_names[-1], pretrained=pretrained
+    ),
     steps=_steps,
     called=lambda params: "-".join(dict.fromkeys((params.own_names[0], params.own_names[-1]))),
     files=lambda params: tuple(file for file in params.files if file.is_file()),
-    refilled=_refilled,
+    refilled=lambda params, file: refilled_from(params, file, name=params.own_names[-1]),
 )

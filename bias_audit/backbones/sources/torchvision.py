@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import URLError
 
@@ -17,6 +16,7 @@ from torchvision import models
 
 from bias_audit.backbones.head import Classes
 from bias_audit.backbones.library import (
+    names_like,
     noted_state,
     refuse_own_arguments,
     refused_arguments,
@@ -94,8 +94,10 @@ def _torchvision_converter(module: nn.Module) -> Converter:
     def convert(tensors: Tensors) -> Tensors:
         kept = dict(tensors)
         if loader is not None:
+            # in the place where the loader expects published weights
+            given = SimpleNamespace(get_state_dict=lambda **_: dict(tensors))
             with noted_state(module, kept := {}):
-                loader(module, _Given(dict(tensors)), progress=False)
+                loader(module, given, progress=False)
         for name, part in module.named_modules():
             is_torchvisions = type(part).__module__.partition(".")[0] == "torchvision"
             if is_torchvisions and "_load_from_state_dict" in vars(type(part)):
@@ -116,17 +118,6 @@ def _rename(part: nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
         except ValueError:
             continue
         return
-
-
-@dataclass(frozen=True)
-class _Given:
-    """Tensors in the place where torchvision's loader expects published weights."""
-
-    tensors: dict[str, Tensor]
-
-    def get_state_dict(self, **_named: object) -> dict[str, Tensor]:
-        """As `WeightsEnum` does."""
-        return self.tensors
 
 
 def torchvision_weights(name: str, wanted: str | None = None) -> Any:
@@ -197,16 +188,11 @@ def _files(params: Params) -> tuple[Path, ...]:
     return (place,) if place.is_file() else ()
 
 
-def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
-    names = models.list_models(module=models)
-    return tuple({"name": name} for name in names if fnmatchcase(name, pattern))
-
-
 PLUGIN = BackboneSource(
     title="torchvision model",
     params_type=Params,
     build=_build,
     files=_files,
     refilled=_filled,
-    matching=_matching,
+    matching=lambda pattern: names_like(pattern, models.list_models(module=models)),
 )

@@ -24,8 +24,8 @@ from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
 from bias_audit.data.rows import SPLIT, Labels, Row, read_rows
-from bias_audit.data.texts import FREQUENT, comparable, one_line, some, trimmed
-from bias_audit.errors import DataError
+from bias_audit.data.texts import FREQUENT, comparable, one_line, trimmed
+from bias_audit.errors import DataError, some
 from bias_audit.groups import Attribute
 
 _RESERVED = "intersection"
@@ -130,25 +130,22 @@ class Params(Linked):
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
+        known = ", ".join(self.attributes)
+        keys = {
+            **dict.fromkeys(self.annotators, "annotators"),
+            **dict.fromkeys(self.binned, "binned"),
+        }
+        if unknown := [name for name in keys if name not in self.attributes]:
+            key, name = keys[unknown[0]], unknown[0]
+            raise ValueError(f"{key}: expected one of the attributes {known}, got {name!r}")
         for name in self.binned:
-            if name not in self.attributes:
-                raise ValueError(
-                    f"binned: expected one of the attributes {', '.join(self.attributes)}, got "
-                    f"{name!r}"
-                )
             try:
                 ordered_bins(self.attributes[name])
             except ValueError as error:
                 raise ValueError(f"binned: {name}: {error}") from error
-
         if self.split is not None and self.split_column is None:
             raise ValueError("split: expected split_column beside it, to know where splits are")
         for name, columns in self.annotators.items():
-            if name not in self.attributes:
-                raise ValueError(
-                    f"annotators: expected one of the attributes {', '.join(self.attributes)}, "
-                    f"got {name!r}"
-                )
             if len(set(columns)) < max(2, len(columns)):
                 raise ValueError(
                     f"annotators: {name}: expected at least two different columns, got {columns}"
@@ -207,16 +204,17 @@ def read(params: Params) -> FaceTable:
         rows, params.annotators, params.attributes, params.path_column
     )
     disagreement, stated = declared_disagreement(params.disagreement)
-    entries = list(
-        listed(
+    paths, people = params.path_column, params.identity_column
+    entries = [
+        *listed(
             rows,
             labels.images,
             finder,
             params.attributes,
-            path_column=params.path_column,
-            identity_column=params.identity_column,
+            path_column=paths,
+            identity_column=people,
         )
-    )
+    ]
     return face_table(
         entries,
         declared(params),

@@ -34,14 +34,8 @@ def read(params: Params) -> FaceTable:
     root = existing_folder(params.root or SHIPPED, expected="faces.csv and images/")
     names = [attribute.name for attribute in ATTRIBUTES]
     labels = read_rows(root / "faces.csv", ("file", "identity", *names))
-    entries = listed(
-        labels.rows,
-        labels.images,
-        ImageFinder(root),
-        names,
-        path_column="file",
-        identity_column="identity",
-    )
+    columns = {"path_column": "file", "identity_column": "identity"}
+    entries = listed(labels.rows, labels.images, ImageFinder(root), names, **columns)
     return face_table(
         entries,
         ATTRIBUTES,

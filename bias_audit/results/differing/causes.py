@@ -35,14 +35,7 @@ def causes(
     *,
     images: Overlap,
 ) -> tuple[Cause, ...]:
-    """Everything recorded that differs and that numbers can depend on.
-
-    Args:
-        before: One audit.
-        after: The other.
-        pairs: The backbones that are compared.
-        images: How many they share.
-    """
+    """Everything recorded that differs and that numbers can depend on."""
     settings = list(_settings(before, after))
     sampling = [each for each in settings if each.part in _DRAWS]
     data = list(_data(before, after, images))
@@ -69,31 +62,30 @@ def causes(
 def _backbone(before: BackboneRecord, after: BackboneRecord) -> Iterator[Cause]:
     name = after.name
     if before.weights_sha256 != after.weights_sha256:
-        told = f"{before.weights} ({_short(before.weights_sha256)})"
-        now = f"{after.weights} ({_short(after.weights_sha256)})"
-        yield Cause(kind="weights", detail=f"{told} -> {now}", backbone=name)
+        each = [f"{r.weights} ({r.weights_sha256[:_SHORT]}…)" for r in (before, after)]
+        yield Cause(kind="weights", detail=" -> ".join(each), backbone=name)
     if before.architecture != after.architecture:
         detail = f"architecture: {before.architecture} -> {after.architecture}"
         yield Cause(kind="weights", part="architecture", detail=detail, backbone=name)
-    prepared = list(_keys(before.preprocessing, after.preprocessing, ""))
-    if prepared:
-        yield Cause(kind="preprocessing", detail="; ".join(prepared), backbone=name)
-    built = list(_keys(before.overrides, after.overrides, ""))
-    if built:
-        yield Cause(kind="config", part="overrides", detail="; ".join(built), backbone=name)
+    if prepared := "; ".join(_keys(before.preprocessing, after.preprocessing)):
+        yield Cause(kind="preprocessing", detail=prepared, backbone=name)
+    if built := "; ".join(_keys(before.overrides, after.overrides)):
+        yield Cause(kind="config", part="overrides", detail=built, backbone=name)
 
 
 def _data(before: AuditResult, after: AuditResult, images: Overlap) -> Iterator[Cause]:
     one, other = before.data, after.data
     if one.attributes != other.attributes:
-        yield Cause(kind="data", part="attributes", detail=_attributes(before, after))
+        each = [
+            ", ".join(f"{a.name} ({len(a.levels)} levels)" for a in d.attributes)
+            for d in (one, other)
+        ]
+        yield Cause(
+            kind="data", part="attributes", detail=f"declared attributes: {' -> '.join(each)}"
+        )
     if one.manifest_sha256 == other.manifest_sha256:
         return
-    only_before, only_after, relabelled = (
-        images.only_before,
-        images.only_after,
-        images.relabelled,
-    )
+    only_before, only_after, relabelled = images.only_before, images.only_after, images.relabelled
     known = one.images_sha256 is not None and other.images_sha256 is not None
     if not known and images.shared is None:
         detail = "images or labels differ; which of both is not recorded"
@@ -106,20 +98,10 @@ def _data(before: AuditResult, after: AuditResult, images: Overlap) -> Iterator[
             else f"{only_before} only before, {only_after} only after"
         )
         yield Cause(kind="data", part="images", detail=counted)
-        if relabelled is None:
-            return  # whether labels changed as well cannot be told
         if not relabelled:
-            return
+            return  # None: whether labels changed as well is not known
     told = "labels differ" if relabelled is None else f"{relabelled} shared images relabelled"
     yield Cause(kind="data", part="labels", detail=told)
-
-
-def _attributes(before: AuditResult, after: AuditResult) -> str:
-    told = [
-        ", ".join(f"{a.name} ({len(a.levels)} levels)" for a in result.data.attributes)
-        for result in (before, after)
-    ]
-    return f"declared attributes: {told[0]} -> {told[1]}"
 
 
 def _settings(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
@@ -129,19 +111,16 @@ def _settings(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         for result in (before, after)
     )
     for section in dict.fromkeys((*one, *other)):
-        told = list(
-            _keys({section: one.get(section, _ABSENT)}, {section: other.get(section, _ABSENT)}, "")
-        )
-        told = [line for line in told if not line.startswith(_NO_NUMBER_KEYS)]
+        every = _keys(one.get(section, _ABSENT), other.get(section, _ABSENT), section)
+        told = [line for line in every if not line.startswith(_NO_NUMBER_KEYS)]
         minor = [line for line in told if line.startswith(_ROUNDING)]
         major = [line for line in told if line not in minor]
         for lines, is_minor in ((major, False), (minor, True)):
-            if lines:
-                detail = "; ".join(lines)
+            if detail := "; ".join(lines):
                 yield Cause(kind="config", part=section, detail=detail, is_minor=is_minor)
 
 
-def _keys(before: Any, after: Any, where: str) -> Iterator[str]:
+def _keys(before: Any, after: Any, where: str = "") -> Iterator[str]:
     """Every key whose value differs, with both values."""
     if before == after:
         return
@@ -172,7 +151,7 @@ def _software(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         {name: v for name, v in result.provenance.versions.items() if name not in _DRAWING}
         for result in (before, after)
     )
-    told = list(_keys(one, other, ""))
+    told = list(_keys(one, other))
     code = [result.provenance.fingerprints.get("code") for result in (before, after)]
     if None not in code and code[0] != code[1]:
         told.append("the code of bias-audit behind the analyses")
@@ -185,27 +164,20 @@ def _hardware(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         {key: result.provenance.hardware.get(key, "not stated") for key in _HARDWARE}
         for result in (before, after)
     )
-    told = list(_keys(one, other, ""))
-    if told:
-        yield Cause(kind="hardware", detail="; ".join(told), is_minor=True)
-
-
-def _short(sha256: str) -> str:
-    return f"{sha256[:_SHORT]}…"
+    if told := "; ".join(_keys(one, other)):
+        yield Cause(kind="hardware", detail=told, is_minor=True)
 
 
 def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> Conclusion:
     """Which causes could explain the changes of one backbone, and what would tell them apart.
 
-    Args:
-        backbone: Its name.
-        found: All causes of the comparison.
-        has_changed: Whether a number changed beyond noise, or by less than the margin.
+    `has_changed` says whether a number changed beyond noise, or by less than the margin.
     """
     own = [cause for cause in found if cause.backbone in {None, backbone}]
-    major = [cause for cause in own if not cause.is_minor]
-    minor = [cause for cause in own if cause.is_minor]
-    names = tuple(dict.fromkeys(cause.name for cause in major))
+    names, minor = (
+        tuple(dict.fromkeys(cause.name for cause in own if cause.is_minor == is_minor))
+        for is_minor in (False, True)
+    )
     if len(names) > 1:
         text = (
             f"{_and(names)} differ, and the changes of {backbone} cannot be attributed to one of "
@@ -214,17 +186,14 @@ def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> C
     elif names:
         text = f"Likely cause: {names[0]}, the only difference that numbers depend on."
     elif minor:
-        text = (
-            f"Only {_and(tuple(dict.fromkeys(cause.name for cause in minor)))} differ, which move "
-            "numbers by rounding or refitting alone."
-        )
+        text = f"Only {_and(minor)} differ, which move numbers by rounding or refitting alone."
     elif has_changed:
         text = "Nothing that is recorded differs: what is left is noise, or a cause not recorded."
     else:
         text = "Nothing that is recorded differs."
     if names and minor:
-        rest = _and(tuple(dict.fromkeys(cause.name for cause in minor)))
-        text += f" Also different, but moving numbers by rounding or refitting alone: {rest}."
+        rest = "Also different, but moving numbers by rounding or refitting alone"
+        text += f" {rest}: {_and(minor)}."
     return Conclusion(backbone=backbone, causes=names, text=text)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from operator import attrgetter
+from typing import Final
 
 import numpy as np
 
@@ -33,21 +34,17 @@ class Pairing:
 
     def __init__(self) -> None:
         """Nothing is joined yet."""
-        self._joined = cache(self._join)
-        self._known: dict[int, Contributions] = {}
+        self._joined: dict[tuple[int, int], Joined] = {}
 
     def of(self, before: Contributions, after: Contributions) -> Joined:
-        """The units of both together."""
-        self._known |= {id(before): before, id(after): after}
-        return self._joined(id(before), id(after))
-
-    def _join(self, before: int, after: int) -> Joined:
-        one, other = (units_of(self._known[entry]) for entry in (before, after))
-        return join(one, other)
+        """The units of both together; both have to stay in memory."""
+        key = id(before), id(after)
+        if key not in self._joined:
+            self._joined[key] = join(_units_of(before), _units_of(after))
+        return self._joined[key]
 
 
-def units_of(entry: Contributions) -> UnitsOf:
-    """The independent units of an entry."""
+def _units_of(entry: Contributions) -> UnitsOf:
     clusters = dict(zip(entry.images, entry.clusters.tolist(), strict=True))
     return UnitsOf(clusters, entry.seeds, entry.n_clusters)
 
@@ -62,19 +59,12 @@ def subtract(
     single images are not known, the two are taken as independent. That needs no noise floor: the
     interval of each number covers what other images and other folds would give.
 
-    Args:
-        before: A number.
-        after: Its counterpart.
-        pairing: Joins units.
-        level: Coverage of the interval.
-        same: Whether both have the same weights, images and labels, so that equal numbers are
-            the same number.
+    Where both audits have the `same` weights, images and labels, equal numbers are one number.
     """
     joined = _joint(before, after, pairing)
-    if _equal(before.estimate, after.estimate) and (
-        same or (joined is not None and _equal_by_unit(before, after, joined))
-    ):
-        n = min(before.estimate.n, after.estimate.n)
+    is_equal = _CONTENT(before.estimate) == _CONTENT(after.estimate)
+    if is_equal and (same or _equal_by_unit(before, after, joined)):
+        n = before.estimate.n
         nothing = Estimate(0.0, 0.0, 0.0, level=level, n=n, method="identical numbers")
         return Difference(nothing, None, paired=joined is not None, identical=True)
     if joined is None or before.measured is None or after.measured is None:
@@ -90,28 +80,19 @@ def subtract(
 
 def _joint(before: Comparable, after: Comparable, pairing: Pairing) -> Joined | None:
     """None where the two cannot be paired."""
-    if before.noise is None or after.noise is None:
-        return None
-    if before.measured is None or after.measured is None:
-        return None
-    if before.units is None or after.units is None:
+    known = (before.noise, after.noise, before.measured, after.measured)
+    if any(each is None for each in known) or before.units is None or after.units is None:
         return None
     joined = pairing.of(before.units, after.units)
     return joined if joined.n_shared else None
 
 
-def _equal(one: Estimate, other: Estimate) -> bool:
-    return (one.value, one.lower, one.upper, one.n) == (
-        other.value,
-        other.lower,
-        other.upper,
-        other.n,
-    )
+_CONTENT: Final = attrgetter("value", "lower", "upper", "n")
 
 
-def _equal_by_unit(before: Comparable, after: Comparable, joined: Joined) -> bool:
+def _equal_by_unit(before: Comparable, after: Comparable, joined: Joined | None) -> bool:
     """Whether every image contributes the same to both, as where a layer was not touched."""
-    if before.measured is None or after.measured is None:
+    if joined is None or before.measured is None or after.measured is None:
         return False
     one, other = joined.together(before.measured, after.measured)
     return bool(np.array_equal(one.influence, other.influence))
@@ -139,13 +120,7 @@ def classed(
     Equivalence is two one-sided tests (Schuirmann 1987, Journal of Pharmacokinetics and
     Biopharmaceutics 15:657-680): the interval of coverage 1 - 2 alpha lies within the margin.
     Changes are one family, adjusted by Holm (1979), so that the chance of calling any number
-    changed that did not is at most alpha; identical numbers are not tested.
-
-    Args:
-        differences: All of a comparison.
-        margins: Of each.
-        betters: Which way each improves; None where nobody declared it.
-        level: 1 - alpha.
+    changed that did not is at most alpha = 1 - `level`; identical numbers are not tested.
     """
     p_values = [None if d.identical else p_of_no_difference(d.estimate) for d in differences]
     stepped = adjusted(p_values, "holm")
@@ -158,18 +133,12 @@ def classed(
         if -margin <= lower and upper <= margin:
             outcome: ChangeOutcome = "equivalent"
         elif is_rejected(adjusted_p, alpha=alpha):
-            outcome = _direction(each.estimate.value, better)
+            went: Better = "higher" if each.estimate.value > 0 else "lower"
+            outcome = went if better is None else "improved" if went == better else "worse"
         else:
             outcome = "undecided"
         found.append(Classed(p, adjusted_p, (lower, upper), outcome))
     return tuple(found)
-
-
-def _direction(value: float, better: Better | None) -> ChangeOutcome:
-    went: Better = "higher" if value > 0 else "lower"
-    if better is None:
-        return went
-    return "improved" if went == better else "worse"
 
 
 def better_of(

@@ -107,12 +107,9 @@ def _noise_of(
 
 
 def open_audited(folder: Path, *, cache: Path | None = None) -> Audited:
-    """Read a run folder, and the entries of the cache that its analyses name.
+    """Read a run folder, and the entries that its analyses name of `cache`, or of its config's.
 
-    Args:
-        folder: A finished run's folder.
-        cache: Where to look for entries; the folder that the audit's config names if not given.
-            What is not there, or is damaged, is left out.
+    Entries that are not there, or are damaged, are left out.
 
     Raises:
         OutputError: The folder holds no audit of this version.
@@ -121,13 +118,8 @@ def open_audited(folder: Path, *, cache: Path | None = None) -> Audited:
     result = parse_audit(content, source=str(folder / "audit.json"))
     named = (result.config.get("output") or {}).get("cache")
     place = cache or (Path(named) if isinstance(named, str) else None)
-    found: dict[str, Contributions] = {}
-    for subject in result.subjects:
-        for analysis in subject.analyses:
-            name = analysis.contributions
-            if name is None or place is None:
-                continue
-            entry = read_contributions(place, name)
-            if entry is not None:
-                found[name] = entry
+    analyses = (analysis for subject in result.subjects for analysis in subject.analyses)
+    names = dict.fromkeys(each.contributions for each in analyses)
+    entries = {name: read_contributions(place, name) for name in names if name and place}
+    found = {name: entry for name, entry in entries.items() if entry is not None}
     return Audited(result, str(folder), hashlib.sha256(content).hexdigest(), found)

@@ -30,28 +30,26 @@ def verdict_changes(
     later = {
         (v.criterion.name, v.backbone): v for v in after.verdicts if v.backbone in renamed.values()
     }
-    return tuple(
-        _change(key, earlier.get(key), later.get(key)) for key in dict.fromkeys((*later, *earlier))
-    )
-
-
-def _change(key: tuple[str, str], before: Verdict | None, after: Verdict | None) -> VerdictChange:
-    told = after or before
-    if told is None:
-        raise ValueError(f"expected a verdict on {key[0]}, got none")
-    is_same = before is not None and after is not None and _claim(before) == _claim(after)
-    return VerdictChange(
-        criterion=key[0],
-        backbone=key[1],
-        target=told.criterion.target,
-        layer=told.criterion.layer,
-        before=before and before.outcome,
-        after=after and after.outcome,
-        is_same_criterion=is_same,
-        outcome=_went(
-            None if before is None else before.outcome, None if after is None else after.outcome
-        ),
-    )
+    changes = []
+    for key in dict.fromkeys((*later, *earlier)):
+        one, other = earlier.get(key), later.get(key)
+        criterion = (other or earlier[key]).criterion
+        was = None if one is None else one.outcome
+        is_now = None if other is None else other.outcome
+        change = VerdictChange(
+            criterion=key[0],
+            backbone=key[1],
+            target=criterion.target,
+            layer=criterion.layer,
+            before=was,
+            after=is_now,
+            is_same_criterion=one is not None
+            and other is not None
+            and _claim(one) == _claim(other),
+            outcome=_went(was, is_now),
+        )
+        changes.append(change)
+    return tuple(changes)
 
 
 def _claim(verdict: Verdict) -> dict[str, object]:
@@ -156,14 +154,13 @@ def unmatched(
             layers.setdefault((key.quantity, key.target), set()).add(key.layer)
         counts: Counter[tuple[str, str]] = Counter()
         for place in here:
-            if place in there:
-                continue
-            key = place[2]
-            at = layers.get((key.quantity, key.target), set())
-            reason = f"{told} does not have it"
-            if at and key.layer not in at:
-                reason = f"{side} has it at {key.layer}, {told} at {', '.join(sorted(at)[:3])}"
-            counts[f"{key.quantity} of {key.target}", reason] += 1
+            if place not in there:
+                key = place[2]
+                at = layers.get((key.quantity, key.target), {key.layer})
+                reason = f"{told} does not have it"
+                if key.layer not in at:
+                    reason = f"{side} has it at {key.layer}, {told} at {', '.join(sorted(at)[:3])}"
+                counts[f"{key.quantity} of {key.target}", reason] += 1
         for (what, reason), count in counts.items():
             yield NotCompared(what=f"{what} on {backbone}", count=count, reason=reason)
 
@@ -175,20 +172,14 @@ def alone(before: Audited, after: Audited, pairs: Sequence[Pair]) -> Iterator[No
         (after.result.subjects, 1, "BEFORE"),
     ):
         names = {pair[place].backbone.name for pair in pairs}
-        for subject in subjects:
-            if subject.backbone.name not in names:
-                yield NotCompared(
-                    what=f"backbone {subject.backbone.name}",
-                    count=1,
-                    reason=f"{told} does not have it",
-                )
+        for name in (subject.backbone.name for subject in subjects):
+            if name not in names:
+                reason = f"{told} does not have it"
+                yield NotCompared(what=f"backbone {name}", count=1, reason=reason)
     joint = (*before.result.together, *after.result.together)
     for title in dict.fromkeys(analysis.title for analysis in joint):
-        yield NotCompared(
-            what=f"{title} of {TOGETHER}",
-            count=1,
-            reason="what several backbones are asked as one is not compared between audits",
-        )
+        reason = "what several backbones are asked as one is not compared between audits"
+        yield NotCompared(what=f"{title} of {TOGETHER}", count=1, reason=reason)
 
 
 _CHANGED = frozenset({"improved", "worse", "higher", "lower"})
@@ -201,14 +192,9 @@ def gate_of(
     *,
     lacking: Iterable[str],
 ) -> Gate:
-    """Hold a comparison against what is to stop a pipeline.
+    """Hold a comparison against what is to stop a pipeline; nothing is: the gate is open.
 
-    Args:
-        fail_on: What does; nothing: the gate is open.
-        changes: Of all numbers.
-        verdicts: Of all criteria.
-        lacking: What AFTER does not have and BEFORE has: a gate that was asked for does not open
-            on missing evidence.
+    A gate that was asked for does not open on missing evidence: what AFTER is `lacking`.
     """
     asked = tuple(dict.fromkeys(fail_on))
     if not asked:
@@ -240,27 +226,17 @@ def _reasons(
 def lacking(
     before: AuditResult, verdicts: Sequence[VerdictChange], pairs: Sequence[Pair]
 ) -> Iterator[str]:
-    """What AFTER does not have and BEFORE has, in sentences.
-
-    Args:
-        before: The earlier audit.
-        verdicts: Of all criteria.
-        pairs: The backbones that are compared.
-    """
+    """What AFTER does not have and BEFORE has, in sentences."""
     there = {one.backbone.name for one, _ in pairs}
     for subject in before.subjects:
         if subject.backbone.name not in there:
             yield f"{subject.backbone.name} is not in AFTER"
     for one, other in pairs:
-        yield from _lacking_analyses(one, other)
+        status = {analysis.kind: analysis.status for analysis in other.analyses}
+        for analysis in one.analyses:
+            if analysis.status == "done" and status.get(analysis.kind) != "done":
+                became = "failed" if analysis.kind in status else "is not there"
+                yield f"{analysis.title} of {other.backbone.name} {became} in AFTER"
     for verdict in verdicts:
         if verdict.after is None:
             yield f"criterion {verdict.criterion} on {verdict.backbone} is not in AFTER"
-
-
-def _lacking_analyses(before: SubjectResult, after: SubjectResult) -> Iterator[str]:
-    status = {analysis.kind: analysis.status for analysis in after.analyses}
-    for analysis in before.analyses:
-        if analysis.status == "done" and status.get(analysis.kind) != "done":
-            became = "failed" if analysis.kind in status else "is not there"
-            yield f"{analysis.title} of {after.backbone.name} {became} in AFTER"

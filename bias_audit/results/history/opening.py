@@ -30,10 +30,6 @@ def writing_to(
     SQLite's default, which leaves one file that can be moved and works where a cluster shares a
     disk; a file that someone has set to WAL stays so.
 
-    Args:
-        database: The file.
-        migrations: See `tables.MIGRATIONS`.
-
     Raises:
         OutputError: It is no history, a newer release made it, it is damaged, or the disk refuses.
     """
@@ -114,14 +110,12 @@ def _migrate(connection: sqlite3.Connection, database: Path, migrations: Sequenc
 
 def _version(connection: sqlite3.Connection, database: Path, newest: int) -> int:
     """The schema version; 0 for an empty file."""
-    kind, version, n_entries = (
-        int(connection.execute(query).fetchone()[0])
-        for query in (
-            "PRAGMA application_id",
-            "PRAGMA user_version",
-            "SELECT COUNT(*) FROM sqlite_master",
-        )
+    queries = (
+        "PRAGMA application_id",
+        "PRAGMA user_version",
+        "SELECT COUNT(*) FROM sqlite_master",
     )
+    kind, version, n_entries = (int(connection.execute(q).fetchone()[0]) for q in queries)
     if n_entries == 0 and version == 0:
         return 0
     if kind != APPLICATION_ID:
@@ -154,8 +148,7 @@ def _refusals_named(database: Path) -> Iterator[None]:
 def damage_of(database: Path) -> str | None:
     """What is wrong with the pages of a history; None if nothing is, or if there is none.
 
-    Args:
-        database: The file. A transaction that a crash left open is rolled back first.
+    A transaction that a crash left open is rolled back first.
     """
     if not database.is_file() or not database.stat().st_size:
         return None
@@ -170,14 +163,7 @@ def damage_of(database: Path) -> str | None:
 
 
 def move_aside(database: Path) -> Path:
-    """Give a damaged history another name, for whoever wants to rescue something from it.
-
-    Returns:
-        Its new place.
-
-    Raises:
-        OutputError: The disk refuses.
-    """
+    """Give a damaged history another name, for whoever wants to rescue something from it."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     place, number = database.with_name(f"{database.name}.damaged-{stamp}"), 1
     while place.exists():

@@ -137,12 +137,9 @@ class History:
 
 
 def read_history(database: Path, *, zoo: str | None = None, run: int | None = None) -> History:
-    """Read what reports and summaries need.
+    """Read what reports and summaries need of one zoo, or of all, with the states of a run.
 
-    Args:
-        database: The history.
-        zoo: Only audits of this zoo; default: of all.
-        run: Id of the run whose states are read; default: the latest.
+    The run is that with this id; default: the latest.
 
     Raises:
         OutputError: It cannot be read.
@@ -232,9 +229,6 @@ def all_audits(database: Path, zoo: str) -> dict[tuple[str, str], list[Audit]]:
     """Every audit of a zoo by data set and entry, the newest first; none without a history.
 
     Their folders are relative to the current folder as the database is, or absolute.
-
-    Raises:
-        OutputError: The history cannot be read.
     """
     found: dict[tuple[str, str], list[Audit]] = {}
     if database.exists():
@@ -252,11 +246,7 @@ def latest_audits(database: Path, zoo: str) -> dict[tuple[str, str], Audit]:
 
 
 def last_run(database: Path) -> int:
-    """Id of the last run that is recorded, of whatever zoo; 0 where there is none.
-
-    Raises:
-        OutputError: The history cannot be read.
-    """
+    """Id of the last run that is recorded, of whatever zoo; 0 where there is none."""
     return max(_numbers(database, "SELECT id FROM runs"), default=0)
 
 
@@ -264,9 +254,6 @@ def told_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
     """Ids of the audits that a run ended with, up to that with the id `until`.
 
     Other audits are of runs that were interrupted.
-
-    Raises:
-        OutputError: The history cannot be read.
     """
     query = (
         "SELECT audit_id FROM states JOIN runs ON runs.id = states.run_id "
@@ -276,11 +263,7 @@ def told_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
 
 
 def compared_audits(database: Path) -> frozenset[int]:
-    """Ids of the audits that were compared with an earlier one.
-
-    Raises:
-        OutputError: The history cannot be read.
-    """
+    """Ids of the audits that were compared with an earlier one."""
     return frozenset(_numbers(database, "SELECT after_id FROM diffs"))
 
 

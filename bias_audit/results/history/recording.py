@@ -13,10 +13,9 @@ from bias_audit.results.audit import AuditResult, StageCost, SubjectResult
 from bias_audit.results.history import tables
 from bias_audit.results.history.opening import writing_to
 from bias_audit.results.history.tables import insert
+from bias_audit.results.numbers import numbers_of
 from bias_audit.results.store import audit_bytes, parse_audit
 from bias_audit.results.verdict import Outcome
-from bias_audit.shapes.group_table import GroupTable
-from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.statistics.estimate import Estimate
 
 State = Literal["audited", "unchanged", "failed", "stale"]
@@ -33,24 +32,10 @@ def record_audit(
     folder: Path | str,
     audit_sha256: str,
 ) -> int:
-    """Keep one audit; all of it or nothing.
+    """Keep one audit, all of it or nothing, and return its id; the history is made if needed.
 
-    The same audit is kept once. Given again, its place is renewed and the rest left alone.
-
-    Args:
-        database: The history; made where there is none.
-        result: What the audit found.
-        zoo: Name of the zoo.
-        dataset: Its name in the zoo.
-        entry: Its name in the zoo.
-        folder: The run folder, absolute or relative to the database's folder.
-        audit_sha256: Of the run folder's `audit.json`.
-
-    Returns:
-        Its id.
-
-    Raises:
-        OutputError: The history cannot be opened or written.
+    The same audit, by `audit_sha256` of its `audit.json`, is kept once. Given again, its place is
+    renewed and the rest left alone. The run folder is absolute or relative to the database's.
     """
     home = database.parent.resolve()
     place = Path(os.path.relpath((home / folder).resolve(), home))
@@ -108,53 +93,28 @@ def outcome_of(result: AuditResult) -> str:
 
 
 def estimate_rows(subject: SubjectResult, backbone_id: int) -> Iterator[tables.EstimateRow]:
-    """Every number of a backbone's layer curves and group tables, missing ones included."""
+    """Every number of a backbone at a layer, missing ones included."""
     depths = {layer.name: depth for depth, layer in enumerate(subject.backbone.layers)}
-    blocks = (block for analysis in subject.analyses for block in analysis.blocks)
-    numbers = (
-        {"quantity": block.quantity, "metric": block.metric, **number}
-        for block in blocks
-        if isinstance(block, LayerCurve | GroupTable)
-        for number in (_points(block) if isinstance(block, LayerCurve) else _groups(block))
-    )
-    for position, number in enumerate(numbers):
-        depth = depths.get(number["layer"], -1)
-        yield tables.EstimateRow(backbone_id=backbone_id, position=position, depth=depth, **number)
-
-
-def _points(block: LayerCurve) -> Iterator[dict[str, Any]]:
-    for curve in block.curves:
-        for point in curve.points:
-            controls = {control.name: control.estimate.value for control in point.controls}
-            yield {
-                "target": curve.target,
-                "layer": point.layer,
-                **_interval(point.estimate),
-                "chance": block.chance.get(curve.target),
-                "strongest": point.strongest,
-                "control": controls.get(point.strongest or ""),
-                "lift": point.lift.value if point.lift else None,
-                "lift_lower": point.lift.lower if point.lift else None,
-                "lift_upper": point.lift.upper if point.lift else None,
-                "p_value": point.p_value,
-                "adjusted_p": point.adjusted_p,
-                "reason": None if point.estimate else curve.not_measured or "not measured",
-            }
-
-
-def _groups(block: GroupTable) -> Iterator[dict[str, Any]]:
-    for row in block.rows:
-        yield {
-            "target": block.target,
-            "layer": block.layer,
-            "group_name": row.group.label,
-            "group_attributes": " / ".join(name for name, _ in row.group.levels),
-            **_interval(row.estimate),
-            "chance": block.chance if row.by_chance is None else row.by_chance,
-            "p_value": row.p_value,
-            "adjusted_p": row.adjusted_p,
-            "reason": None if row.estimate else row.reason or "not measured",
-        }
+    found = numbers_of(subject.backbone.name, subject.analyses)
+    for position, number in enumerate(each for each in found if each.layer is not None):
+        group, lift = number.group, number.lift
+        yield tables.EstimateRow.of(
+            number,
+            backbone_id=backbone_id,
+            position=position,
+            depth=depths.get(number.layer or "", -1),
+            group_name=group and group.label,
+            group_attributes=group and " / ".join(name for name, _ in group.levels),
+            **_interval(number.estimate),
+            strongest=number.over,
+            control=number.control and number.control.value,
+            lift=lift and lift.value,
+            lift_lower=lift and lift.lower,
+            lift_upper=lift and lift.upper,
+            p_value=number.p,
+            adjusted_p=number.adjusted_p,
+            reason=number.reason,
+        )
 
 
 def _interval(estimate: Estimate | None) -> dict[str, Any]:
@@ -199,11 +159,8 @@ def _cost_rows(
             past = subject.extraction
             images = past.get("forward_images", past.get("images"))
             if (spent := past.get("seconds")) is not None:
-                reused = images == 0
-                passes = StageCost(
-                    stage="forward pass", seconds=spent, images=images, reused=reused
-                )
-                costs.append(passes)
+                passes = StageCost(stage="forward pass", seconds=spent, images=images)
+                costs.append(passes.model_copy(update={"reused": images == 0}))
             costs += [StageCost(stage=a.kind, seconds=a.seconds) for a in subject.analyses]
         stages += [(backbone_id, cost) for cost in costs]
     for position, (number, cost) in enumerate(stages):
@@ -212,19 +169,11 @@ def _cost_rows(
 
 
 def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str, Any]) -> int:
-    """Keep how an audit differs from an earlier one; given again, it is replaced.
+    """Keep how an audit differs from an earlier one, in place of what was kept; returns the id.
 
-    Args:
-        database: The history.
-        before_id: Of the earlier audit.
-        after_id: Of the later one.
-        diff: An `AuditDiff` as it is in JSON; its changes, causes and conclusions are kept.
-
-    Returns:
-        Its id.
+    Of the `AuditDiff`, as it is in JSON, changes, causes and conclusions are kept.
 
     Raises:
-        OutputError: The history cannot be opened or written.
         KeyError: A change lacks a field.
     """
     with writing_to(database) as connection:
@@ -236,25 +185,22 @@ def record_diff(database: Path, before_id: int, after_id: int, diff: Mapping[str
         for position, each in enumerate(diff["conclusions"]):
             own = {name: each[name] for name in ("backbone", "text")}
             insert(connection, tables.ConclusionRow(diff_id=diff_id, position=position, **own))
+        same = ["backbone", "quantity", "target", "layer", "outcome", "better", "margin"]
+        same += ["noise", "p_value", "adjusted_p"]
         for position, change in enumerate(diff["changes"]):
-            ends = {
-                f"{when}_{end}": change[when][end]
-                for when in ("before", "after")
-                for end in ("value", "lower", "upper")
-            }
-            same = ("backbone", "quantity", "target", "layer", "outcome", "better", "margin")
+            columns = {name: change[name] for name in same}
+            for estimate in ("before", "after", "difference"):
+                for end in ("value", "lower", "upper"):
+                    columns[f"{estimate}_{end}"] = change[estimate][end]
             row = tables.ChangeRow(
                 diff_id=diff_id,
                 position=position,
                 group_name=change["group"],
                 of_what=change["of"],
-                difference=change["difference"]["value"],
-                difference_lower=change["difference"]["lower"],
-                difference_upper=change["difference"]["upper"],
+                difference=columns.pop("difference_value"),
                 level=change["difference"]["level"],
                 is_paired=change["paired"],
-                **{name: change[name] for name in (*same, "noise", "p_value", "adjusted_p")},
-                **ends,
+                **columns,
             )
             insert(connection, row)
     return diff_id
@@ -288,9 +234,6 @@ def record_run(
 
     `started` is ISO 8601, UTC; `seconds` are those of the whole run; the history is made where
     there is none.
-
-    Raises:
-        OutputError: The history cannot be opened or written.
     """
     run = tables.RunRow(zoo=zoo, started=started, seconds=seconds, command=command)
     with writing_to(database) as connection:
@@ -300,11 +243,7 @@ def record_run(
 
 
 def mark_pruned(database: Path, audit_ids: Iterable[int]) -> None:
-    """Say of audits that their run folders were deleted; their numbers stay.
-
-    Raises:
-        OutputError: The history cannot be opened or written.
-    """
+    """Say of audits that their run folders were deleted; their numbers stay."""
     with writing_to(database) as connection:
         connection.executemany(
             "UPDATE audits SET is_pruned = 1 WHERE id = ?", [(each,) for each in audit_ids]

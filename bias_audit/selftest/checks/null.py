@@ -70,15 +70,11 @@ def audit_of_nothing(sample: Sample, rng: np.random.Generator) -> NullAudit:
     """Audit a sample whose labels mean nothing, so that every claim and every FAIL is false."""
     results = audited(sample, rng)
     targets = [result.probed.target.name for result in results]
-    return NullAudit(
-        is_claimed(results),
-        {
-            name: tuple(
-                outcome(results, criterion_of(name, target)) == "FAIL" for target in targets
-            )
-            for name in CRITERIA
-        },
-    )
+    fails = {
+        name: tuple(outcome(results, criterion_of(name, each)) == "FAIL" for each in targets)
+        for name in CRITERIA
+    }
+    return NullAudit(is_claimed(results), fails)
 
 
 def criterion_of(name: str, target: str) -> Criterion:
@@ -122,8 +118,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
 
 
 def _row(check: str, condition: str, hits: FloatArray) -> SelfTestRow:
-    found = share(hits)
-    return row(check, condition, _EXPECTED, found, _FEW.outcome(found))
+    return row(check, condition, _EXPECTED, share(hits), _FEW)
 
 
 PEOPLE = (10, 50)
@@ -187,13 +182,11 @@ def map_rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
     maps = trials.run(maps_claim, sizes.maps, "maps")
     for test, tested in _TESTS.items():
         hits = np.array([each[test] for each in maps], dtype=np.float64)
-        whole = share(hits)
-        parts = {name: share(hits[:, i]) for i, name in enumerate(GROUPS)}
         yield row(
             f"A difference map of groups with equal means shows a difference ({tested})",
             f"{PEOPLE[0]} people against {PEOPLE[1]}, {_SIDE**2} units",
             _EXPECTED,
-            whole,
-            _FEW.outcome_of_all(whole, parts),
-            parts=parts,
+            share(hits),
+            _FEW,
+            parts={name: share(hits[:, i]) for i, name in enumerate(GROUPS)},
         )

@@ -18,7 +18,8 @@ from bias_audit.results.judge import POWER, growth, hold
 from bias_audit.results.numbers import Number
 from bias_audit.results.selftest import SelfTestRow
 from bias_audit.selftest.simulated import Design, audited, draw, is_claimed, subject_of
-from bias_audit.selftest.trials import Sizes, Tolerance, Trials, largest, mean, row, share
+from bias_audit.selftest.trials import LEVEL, Sizes, Tolerance, Trials, largest, row, share
+from bias_audit.statistics.bootstrap import mean_over_repetitions
 from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.influence import macro_auc
 
@@ -81,16 +82,18 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         f"two groups of {PER_GROUP}, in one of three layers, {strongest} of the best direction",
         "close to 100 % (at least 90 %)",
         power[strongest],
-        _FOUND.outcome(power[strongest]),
+        _FOUND,
         parts=power,
+        only_whole=True,
     )
-    found = mean(np.array(trials.run(deviation, sizes.accuracy, "accuracy")))
+    made = trials.run(deviation, sizes.accuracy, "accuracy")
+    found = mean_over_repetitions(np.array(made), level=LEVEL)
     yield row(
         "AUC of a planted attribute, minus its known value",
         f"two groups of {_LARGE}, {_FEW_UNITS} units, AUC {_KNOWN_AUC:g} of the best direction",
         "0 (within 0.02)",
         found,
-        _CLOSE.outcome(found),
+        _CLOSE,
         scale="number",
     )
 
@@ -131,7 +134,7 @@ def engine_rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         f"same folds and C, three groups of {_PER_LEVEL}, no to strong signal",
         "0 (at most 0.005)",
         found,
-        _AGREES.outcome(found),
+        _AGREES,
         scale="number",
     )
 
@@ -172,5 +175,5 @@ def deciding_rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
             f"a share of {_TRUE:g} against a margin of {_MARGIN:g}",
             f"{100 * POWER:g} % (within 4 points)",
             found,
-            _NEAR.outcome(found),
+            _NEAR,
         )
