@@ -12,7 +12,7 @@ from bias_audit.report.glossary import glossary
 from bias_audit.report.page import Choices, Fact, Facts, Only, Page, Picker, Prose, Section, parts
 from bias_audit.report.references import labels
 from bias_audit.report.sections.backbone import chapter, together
-from bias_audit.report.sections.declared import asked, document, purpose_section
+from bias_audit.report.sections.declared import document, purpose_section, regulatory
 from bias_audit.report.sections.method import claims, method
 from bias_audit.report.sections.selftest import selftest_section
 from bias_audit.report.sections.sources import data, provenance
@@ -51,7 +51,7 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
         *([together(result, folder, palette=palette)] if result.together else []),
         method(result, answers["method"]),
         *([selftest_section(result.selftest, answers["selftest"])] if result.selftest else []),
-        asked(result, answers["asked"]),
+        regulatory(result, answers["regulatory"]),
     )
     return Page(
         kind="Audit report",
