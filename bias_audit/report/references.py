@@ -58,12 +58,27 @@ RMF: Final = Text(
     ("NIST AI RMF 1.0", "AI RMF", "NIST AI 100-1"),
     is_wording=True,
 )
-TR_24027: Final = Text("ISO/IEC TR 24027", "2021", "its scope at theiteh.com")
-TS_12791: Final = Text("ISO/IEC TS 12791", "2024", "its scope at din.de")
-TS_42119: Final = Text("ISO/IEC TS 42119-2", "2025", "its scope at theiteh.com")
-ISO_42005: Final = Text("ISO/IEC 42005", "2025", "its table of contents at store.standards.org.au")
-ISO_19795: Final = Text("ISO/IEC 19795-10", "2024", "its scope at webstore.iec.ch")
-IEEE_7003: Final = Text("IEEE 7003", "2024", "an account of its clauses at lab.rivas.ai")
+TR_24027: Final = Text(
+    "ISO/IEC TR 24027:2021", "published", "its scope at theiteh.com", ("ISO/IEC TR 24027",)
+)
+TS_12791: Final = Text(
+    "ISO/IEC TS 12791:2024", "published", "its scope at din.de", ("ISO/IEC TS 12791",)
+)
+TS_42119: Final = Text(
+    "ISO/IEC TS 42119-2:2025", "published", "its scope at theiteh.com", ("ISO/IEC TS 42119-2",)
+)
+ISO_42005: Final = Text(
+    "ISO/IEC 42005:2025",
+    "published",
+    "its table of contents at store.standards.org.au",
+    ("ISO/IEC 42005",),
+)
+ISO_19795: Final = Text(
+    "ISO/IEC 19795-10:2024", "published", "its scope at webstore.iec.ch", ("ISO/IEC 19795-10",)
+)
+IEEE_7003: Final = Text(
+    "IEEE 7003-2024", "published", "an account of its clauses at lab.rivas.ai", ("IEEE 7003",)
+)
 EN_18283: Final = Text("prEN 18283", "draft", "its scope at iss.rs", ("EN 18283",))
 MODEL_CARD: Final = Text(
     "Model card",
@@ -130,7 +145,7 @@ class Requirement:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Such as ("EU AI Act Article 10(2)(f)", "ISO/IEC TR 24027")."""
+        """Such as ("EU AI Act Article 10(2)(f)", "ISO/IEC TR 24027:2021")."""
         return tuple(f"{text.name} {place}".rstrip() for text, place in self.by)
 
 

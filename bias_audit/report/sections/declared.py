@@ -437,8 +437,7 @@ def _texts(declared: Declarations) -> Table:
 
 
 def _names(text: Text) -> set[str]:
-    names = (text.name, f"{text.name}:{text.version}", *text.aliases)
-    return {_plain(name) for name in names}
+    return {_plain(name) for name in (text.name, *text.aliases)}
 
 
 def _plain(name: str) -> str:
