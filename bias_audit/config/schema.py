@@ -72,16 +72,16 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 def _as_text(value: object) -> object:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
+    is_one = isinstance(value, int | float | datetime.date) and not isinstance(value, bool)
+    return str(value) if is_one else value
 
 
-Limit = Annotated[
+TextOrNumber = Annotated[
     Text,
     BeforeValidator(_as_text),
     WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": _LONGEST}),
 ]
-"""A text that may be a number alone."""
+"""A text that may be a number or a date alone."""
 
 
 def _no_number(value: object) -> object:
@@ -109,7 +109,7 @@ class Scenario(Strict):
     group: Text | None = Field(None, description="Who could be harmed.")
     hazard: Text | None = Field(None, description="What could happen to them, and how.")
     metric: Text | None = Field(None, description="What would show it.")
-    threshold: Limit | None = Field(None, description="From which value on, and why.")
+    threshold: TextOrNumber | None = Field(None, description="From which value on, and why.")
     mitigation: Text | None = Field(None, description="What is done about it.")
     review_trigger: Text | None = Field(None, description="What makes people look at it again.")
     criteria: tuple[str, ...] = Field(
@@ -122,6 +122,18 @@ class Scenario(Strict):
 class Declarations(Strict):
     """Facts about an audit that no measurement gives; what is missing reads NOT PROVIDED."""
 
+    document_version: TextOrNumber | None = Field(
+        None, description="Of the report, as your organisation counts, such as 1.2."
+    )
+    status: Literal["draft", "final"] = Field(
+        "draft", description='Of the report: "draft" until somebody has approved it.'
+    )
+    change_log: Text | None = Field(
+        None, description="What changed since the previous version of the report."
+    )
+    next_review: TextOrNumber | None = Field(
+        None, description="When the audit is to be repeated, or on what occasion."
+    )
     responsible_person: Text | None = Field(
         None, description="Who answers for this audit: name and role."
     )
@@ -133,7 +145,21 @@ class Declarations(Strict):
     downstream_task: Text | None = Field(
         None, description="What is to be computed from the backbone's activations."
     )
+    stakeholders: Text | None = Field(
+        None, description="Who is affected, who influences the system, and who was consulted."
+    )
     legal_basis: Text | None = Field(None, description="For processing these images and labels.")
+    consent: Text | None = Field(
+        None, description="Whether the people shown agreed to this use of their images, and how."
+    )
+    sensitive_data_necessity: Text | None = Field(
+        None,
+        description="Why labels such as race are strictly necessary to find bias, and why other "
+        "data would not do.",
+    )
+    sensitive_data_retention: Text | None = Field(
+        None, description="How long such labels are kept, and when they are deleted."
+    )
     data_collection: Text | None = Field(
         None, description="How the images came about, and what the people shown know."
     )

@@ -13,7 +13,7 @@ from bias_audit.report.page import Choices, Facts, Only, Page, Part, Picker, Pro
 from bias_audit.report.references import labels
 from bias_audit.report.sections.answer import answer, headline, kicker
 from bias_audit.report.sections.backbone import backbones_section
-from bias_audit.report.sections.declared import asked, document, purpose_section
+from bias_audit.report.sections.declared import document, purpose_section, regulatory
 from bias_audit.report.sections.method import claims, method
 from bias_audit.report.sections.questions import (
     Failure,
@@ -46,15 +46,15 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
     seal = Prose(f"{short} · {tool(result)}", "seal", running=short)
     body = (
         *failed_sections(failed),
-        *verdicts_sections(verdicts(result), answers["summary"]),
+        *verdicts_sections(verdicts(result), answers["criteria"]),
         data(result.data, answers["data"], result.cautions),
-        *question_sections(result, folder, palette=palette, answers=()),
+        *question_sections(result, folder, palette=palette, answers=answers),
         *claims(result, answers["claims"]),
         purpose_section(result, answers["purpose"]),
-        backbones_section(result, answers["backbone"]),
+        backbones_section(result, answers["backbones"]),
         method(result, answers["method"]),
         *([selftest_section(result.selftest, answers["selftest"])] if result.selftest else []),
-        asked(result, answers["asked"]),
+        regulatory(result, answers["regulatory"]),
     )
     return Page(
         kind=kicker(result),

@@ -245,7 +245,7 @@ class Section:
     parts: tuple[Part, ...]
     look: str = ""
     answers: tuple[str, ...] = ()
-    """What laws and standards it answers."""
+    """The laws and standards that it is relevant to."""
     name: str = ""
     """Of the backbone that it is about."""
     layer: str = ""

@@ -20,6 +20,8 @@ DECLARED = """\
 criteria:
   - {name: is hidden, quantity: macro_auc, target: gender, at_most: 0.6, rationale: why}
 declarations:
+  document_version: 1.2
+  next_review: 2027-06-01
   responsible_person: A. Person, auditor
   regulations:
     - {name: EU AI Act, version: Regulation (EU) 2024/1689, date: 2024-07-12}
@@ -223,7 +225,8 @@ def test_declarations_are_kept_as_said_and_leave_the_fingerprint_alone(tmp_path:
     before = load_config(written(tmp_path, VALID + criteria))
     assert before.declarations is None
     empty = load_config(written(tmp_path, VALID + "declarations: {}\n")).declarations
-    assert empty is not None and not any(getattr(empty, n) for n in type(empty).model_fields)
+    assert empty is not None and empty.model_dump(exclude_defaults=True) == {}
+    assert empty.status == "draft"
     path = written(tmp_path, f"{VALID}{criteria}declarations:{declarations}")
     config = load_config(path)
     assert config_sha256(config) == config_sha256(before)
@@ -231,6 +234,7 @@ def test_declarations_are_kept_as_said_and_leave_the_fingerprint_alone(tmp_path:
     declared = config.declarations
     assert declared is not None and declared.purpose is None
     assert declared.responsible_person == "A. Person, auditor"
+    assert (declared.document_version, declared.next_review) == ("1.2", "2027-06-01")
     assert [entry.date for entry in declared.regulations] == [date(2024, 7, 12), date(2024, 12, 1)]
     assert declared.scenarios[0].criteria == ("is hidden",)
     assert declared.scenarios[0].threshold == "0.6"
@@ -241,6 +245,7 @@ def test_declarations_are_kept_as_said_and_leave_the_fingerprint_alone(tmp_path:
     [
         ("purposes: x", "declarations.purposes: unknown key .* did you mean 'purpose'"),
         ("purpose: ' '", "declarations.purpose: .* at least 1 character"),
+        ("status: approved", "declarations.status: .*'draft' or 'final'"),
         ("scenarios: [{metrics: x}]", r"scenarios.0.metrics: .* did you mean 'metric'"),
         ("scenarios: [{criteria: [x]}]", "the config declares no criteria"),
         ("regulations: [{version: x}]", "regulations.0.name: missing"),

@@ -112,10 +112,8 @@ def criteria_of(attribute: str) -> tuple[Criterion, ...]:
 
 def declared(text: str, *criteria: str) -> Declarations:
     """Every field says the same; one scenario names criteria, one is empty."""
-    single = [
-        name for name in Declarations.model_fields if name not in {"regulations", "scenarios"}
-    ]
-    fields = dict.fromkeys(single, text)
+    other = {"regulations", "scenarios", "status"}
+    fields = {name: text for name in Declarations.model_fields if name not in other}
     scenario = dict.fromkeys(
         ("group", "hazard", "metric", "threshold", "mitigation", "review_trigger"), text
     )

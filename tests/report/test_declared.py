@@ -1,4 +1,4 @@
-"""Sections that print what people declared, what texts ask, and the words used."""
+"""Sections that print declarations, the cross-reference to texts, and the words used."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from bias_audit.config.schema import Declarations
+from bias_audit.report import references
 from bias_audit.report.glossary import TERMS, glossary
-from bias_audit.report.page import Part, Prose, Section, Tabled
-from bias_audit.report.references import ASKED, SECTIONS, TEXTS, labels
+from bias_audit.report.page import Prose, Section, Tabled
+from bias_audit.report.references import READ, READ_ON, REQUIREMENTS, SECTIONS, TEXTS, Text, labels
 from bias_audit.report.resources import template_folder
-from bias_audit.report.sections.declared import FIELDS, NOT_PROVIDED, asked, purpose, state
+from bias_audit.report.sections.declared import FIELDS, NOT_PROVIDED, purpose, regulatory, state
 from bias_audit.report.sections.method import QUESTIONS, not_measured
 from bias_audit.report.sections.selftest import selftest_section
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.selftest import SelfTest
+from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 from tests.report.page import Page, read
 from tests.report.synthetic import criteria_of, declared, make_audit
 
@@ -50,17 +52,19 @@ def section(page: Page, anchor: str) -> str:
 
 def test_nothing_is_invented_where_nobody_said_anything(silent: AuditResult, page: Page) -> None:
     view = purpose(silent)
-    assert {v for fact in (*view.facts, *view.form) for v in fact.values} == {NOT_PROVIDED}
+    facts = (*view.facts, *view.form)
+    assert {v for fact in facts for v in fact.values} == {NOT_PROVIDED, "draft"}
     assert view.scenarios is None
-    told = section(page, "purpose")
-    assert told.count(NOT_PROVIDED) == len(view.facts) + len(view.form) + 2
+    printed = section(page, "purpose")
+    assert printed.count(NOT_PROVIDED) == len(facts) - 1 + 2
+    assert "NOT PROVIDED: the organisation did not supply this." in printed
 
 
 def test_every_field_is_printed_once(spoken: AuditResult) -> None:
     view = purpose(spoken)
     assert set(FIELDS) == set(Declarations.model_fields)
     facts = (*view.facts, *view.form)
-    assert {v for fact in facts for v in fact.values} == {TEXT}
+    assert {v for fact in facts for v in fact.values} == {TEXT, "draft"}
     assert len(facts) == len(FIELDS) - 2  # scenarios and regulations are tables
 
 
@@ -85,10 +89,12 @@ def test_declarations_that_no_config_could_hold_are_damage(silent: AuditResult) 
         purpose(damaged)
 
 
-def test_what_texts_ask_is_answered_where_the_map_says(page: Page) -> None:
-    assert {key for entry in ASKED for key in entry.sections} <= set(SECTIONS)
-    assert {text for entry in ASKED for text, _ in entry.by} == set(TEXTS)
-    assert {name for entry in ASKED for name in entry.declared} <= set(FIELDS)
+def test_requirements_name_sections_texts_and_fields_that_exist(page: Page) -> None:
+    assert {key for entry in REQUIREMENTS for key in entry.sections} <= set(SECTIONS)
+    assert set(TEXTS) == {each for each in vars(references).values() if isinstance(each, Text)}
+    named = {name for entry in REQUIREMENTS for name in entry.declared}
+    assert named == set(FIELDS) - {"status", "regulations"}
+    assert all(entry.sections and entry.by for entry in REQUIREMENTS)
     headings = [tag.text for tag in page.all("h2")]
     for key, heading in SECTIONS.items():
         if key not in {"cover", "selftest"}:  # a cover has no heading, this audit no self-test
@@ -100,42 +106,44 @@ def test_what_texts_ask_is_answered_where_the_map_says(page: Page) -> None:
     assert selftest_section(tested, ()).title == SECTIONS["selftest"]
 
 
-def test_sections_say_what_they_answer(page: Page) -> None:
+def test_sections_say_what_they_are_relevant_to(page: Page) -> None:
     found = labels()
     for key in SECTIONS:
         if found[key] and key not in {"cover", "selftest"}:
             anchor = "backbone-0" if key == "backbone" else key
-            assert f"Answers: {'; '.join(found[key])}." in section(page, anchor)
+            assert f"Relevant to: {'; '.join(found[key])}." in section(page, anchor)
     assert "EU AI Act Article 10(2)(f)" in found["backbone"]
     assert "New York City Local Law 144" not in found["claims"]
 
 
-def test_the_map_tells_what_is_missing_and_what_was_never_measured(
+def test_the_cross_reference_says_what_is_missing_and_what_is_not_measured(
     silent: AuditResult, spoken: AuditResult
 ) -> None:
     nobody, somebody = Declarations(), declared(TEXT)
-    by_what = {entry.what: entry for entry in ASKED}
+    by_what = {entry.what: entry for entry in REQUIREMENTS}
     signed = by_what["Test reports dated and signed by the responsible persons"]
-    for entry in ASKED:
+    for entry in REQUIREMENTS:
         without, given = state(entry, nobody, silent), state(entry, somebody, spoken)
         assert (NOT_PROVIDED in without) == bool(entry.declared)
         assert NOT_PROVIDED not in given
         assert given.removeprefix("tool: ").startswith(
             "not measured"
             if _unanswered(entry.what)
-            else ("signature" if entry is signed else "filled")
+            else ("signature" if entry is signed else "information given")
         ), (entry.what, given)
     rates = state(by_what["Rates at which people of each group are selected"], somebody, spoken)
     assert rates == "not measured: no selection rates"
 
 
 def _unanswered(what: str) -> bool:
-    """The made-up audit has neither self-test nor erasure; three things are never measured."""
+    """The made-up audit has no self-test, erasure or earlier maps; two rates have no measure."""
     starts = ("Rates at", "What changed", "Whether the measuring", "Whether the model's own")
     return what.startswith(starts)
 
 
-def test_an_analysis_that_failed_on_one_backbone_is_not_filled_there(silent: AuditResult) -> None:
+def test_an_analysis_that_failed_on_one_backbone_gives_no_information_there(
+    silent: AuditResult,
+) -> None:
     first = silent.subjects[0]
     second = first.model_copy(
         update={
@@ -144,28 +152,87 @@ def test_an_analysis_that_failed_on_one_backbone_is_not_filled_there(silent: Aud
         }
     )
     both = silent.model_copy(update={"subjects": (first, second)})
-    entry = next(e for e in ASKED if e.analyses == ("linear_probe",))
-    assert state(entry, Declarations(), both) == "filled; not measured on second"
+    entry = next(e for e in REQUIREMENTS if e.analyses == ("linear_probe",))
+    assert state(entry, Declarations(), both) == "information given; not measured on second"
     assert f"{QUESTIONS['linear_probe']} (not computed on second)" in [*not_measured(both)]
 
 
-def test_versions_come_from_the_config_and_from_nowhere_else(
-    silent: AuditResult, spoken: AuditResult
-) -> None:
-    def versions(result: AuditResult) -> tuple[Part, ...]:
-        sections = (part for part in asked(result, ()).parts if isinstance(part, Section))
-        return next(section.parts for section in sections if section.anchor == "versions")
+def versions(result: AuditResult) -> dict[str, tuple[str, ...]]:
+    """The rows of the table of texts, by the text."""
+    sections = (part for part in regulatory(result, ()).parts if isinstance(part, Section))
+    found = next(section.parts for section in sections if section.anchor == "versions")
+    (table,) = (part.table for part in found if isinstance(part, Tabled))
+    return {name: tuple(rest) for name, *rest in table.rows}
 
-    (unread,) = versions(silent)
-    assert isinstance(unread, Prose)
-    assert f"of {', '.join(text.name for text in TEXTS)}." in unread.text
-    read_ones, unread = versions(spoken)
-    assert isinstance(read_ones, Tabled) and isinstance(unread, Prose)
-    assert read_ones.table.rows == (
-        ("Regulation (EU) 2024/1689", TEXT, "2024-07-12"),
-        (TEXT, NOT_PROVIDED, NOT_PROVIDED),
+
+def test_every_text_says_whether_its_wording_was_checked_and_where(silent: AuditResult) -> None:
+    found = versions(silent)
+    assert list(found) == [text.name for text in TEXTS]
+    for text in TEXTS:
+        version, checked, read = found[text.name]
+        assert (version, read) == (text.version, NOT_PROVIDED)
+        state = "read at " if text.is_wording else "not checked against the text; only "
+        assert checked == f"{state}{text.source}, {READ}"
+
+
+def test_what_the_organisation_read_comes_from_the_config(spoken: AuditResult) -> None:
+    found = versions(spoken)
+    assert found["EU AI Act"][-1] == f"{TEXT}, 2024-07-12"
+    assert found[TEXT] == ("not in the cross-reference", "", "NOT PROVIDED, date NOT PROVIDED")
+    assert {row[-1] for name, row in found.items() if name not in {"EU AI Act", TEXT}} == {
+        NOT_PROVIDED
+    }
+
+
+def test_the_cross_reference_is_dated_and_says_when_it_is_old(
+    page: Page, silent: AuditResult
+) -> None:
+    text = section(page, "regulatory")
+    assert f"Cross-reference read on {READ}." in text
+    for part in ("2 December 2027", "2 August 2028", "Regulation (EU) 2026/1744"):
+        assert part in text
+    for years, is_old in ((0, False), (1, False), (2, True)):
+        started = f"{READ_ON.replace(year=READ_ON.year + years)}T06:06:43+00:00"
+        record = silent.provenance.model_copy(update={"started": started})
+        parts = regulatory(silent.model_copy(update={"provenance": record}), ()).parts
+        cautions = [part for part in parts if isinstance(part, Prose) and part.strong]
+        assert any("more than a year after" in part.text for part in cautions) == is_old
+
+
+def test_places_in_the_ai_act_are_those_of_its_amended_text() -> None:
+    places = {
+        place for entry in REQUIREMENTS for text, place in entry.by if text.name == "EU AI Act"
+    }
+    expected = {"Article 10(2)(h)", "Annex IV 2(a) to (d)", "Annex IV 3", "Annex IV 6"}
+    assert expected | {"Article 13(3)(b)", "Article 27", "Article 72"} <= places
+    assert not any(place.startswith("Article 10(5)") for place in places)
+
+
+def test_an_earlier_audit_is_named_where_maps_are_compared_with_it(silent: AuditResult) -> None:
+    entry = next(entry for entry in REQUIREMENTS if entry.elsewhere)
+    assert "this report names no earlier audit" in state(entry, Declarations(), silent)
+    (subject,) = silent.subjects
+    earlier = EarlierMap.model_construct(run="before", started="2026-06-01T06:00:00+00:00")
+    analyses = tuple(
+        analysis.model_copy(
+            update={
+                "blocks": tuple(
+                    block.model_copy(update={"earlier": earlier})
+                    if isinstance(block, UnitMap)
+                    else block
+                    for block in analysis.blocks
+                )
+            }
+        )
+        for analysis in subject.analyses
     )
-    assert "EU AI Act" not in unread.text
+    compared = silent.model_copy(
+        update={"subjects": (subject.model_copy(update={"analyses": analyses}),)}
+    )
+    expected = (
+        "tool: information given: maps compared with the earlier audit before (2026-06-01)\n"
+    )
+    assert state(entry, Declarations(), compared).startswith(expected)
 
 
 def test_what_this_tool_does_not_measure_is_said_plainly(page: Page) -> None:
@@ -179,7 +246,7 @@ def test_what_this_tool_does_not_measure_is_said_plainly(page: Page) -> None:
         "whether the backbone's own decisions use what is encoded (not asked for)",
     ):
         assert text in told
-    law = section(page, "asked")
+    law = section(page, "regulatory")
     assert "Article 5(1)(g) of the EU AI Act" in law
     assert "no value about a single person" in law
 
@@ -214,7 +281,7 @@ def test_every_term_of_the_glossary_is_used_by_some_report() -> None:
 ACRONYMS = {
     "PASS", "FAIL", "INCONCLUSIVE", "OK", "NOT", "UNDECIDED", "PROVIDED",  # said where they stand
     "EU", "AI", "NIST", "RMF", "ISO", "IEC", "TR", "TS", "IEEE", "EN", "GDPR", "MEASURE", "MAP",
-    "IV", "YAML", "UTC", "RGB", "CC", "BY", "HTML", "JSON", "CSV", "SHA", "ID", "PDF",
+    "III", "IV", "SB", "YAML", "UTC", "RGB", "CC", "BY", "HTML", "JSON", "CSV", "SHA", "ID", "PDF",
 }  # fmt: skip
 """Names, and words that are explained where they are printed."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from bias_audit.report.sections.summary import summary
 
 from bias_audit.analyses.analysis import Head, Outcome
 from bias_audit.analyses.methods import erasure, linear_probe
 from bias_audit.groups import Attribute
 from bias_audit.report.sections.blocks import TOGETHER
 from bias_audit.report.sections.findings import FindingView, findings
-from bias_audit.report.sections.summary import summary
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.finding import Finding
 from bias_audit.statistics.estimate import Estimate

@@ -1,6 +1,6 @@
-"""An audit as a machine-learning bill of materials: CycloneDX 1.6, with a model card.
+"""An audit as a machine-learning bill of materials: CycloneDX 1.7, with a model card.
 
-https://cyclonedx.org/docs/1.6/json/ has the fields.
+https://cyclonedx.org/docs/1.7/json/ has the fields.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def bill_of_materials(result: AuditResult) -> bytes:
     tool = {"type": "application", "name": "bias-audit", "version": version}
     considerations = _considerations(result, declared)
     bill = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "$schema": "http://cyclonedx.org/schema/bom-1.7.schema.json",
         "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
+        "specVersion": "1.7",
         "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, digest)}",
         "version": 1,
         "metadata": {

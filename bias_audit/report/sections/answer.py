@@ -28,7 +28,7 @@ from bias_audit.report.page import (
     parts,
 )
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
-from bias_audit.results.audit import AuditResult, SubjectResult
+from bias_audit.results.audit import AuditResult, SubjectResult, declarations_of
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.results.store import read_array
 from bias_audit.shapes.layer_curve import GUESSING
@@ -160,7 +160,7 @@ def kicker(result: AuditResult) -> str:
             f"{result.data.name}, {counted(result.data.n_images, 'image')}",
             counted(len(result.data.cells), "group"),
             written_date(result.provenance.started).partition(",")[0],
-            "draft",
+            declarations_of(result).status,
         )
     )
 

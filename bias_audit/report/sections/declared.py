@@ -1,14 +1,15 @@
-"""What people declared and fill in, and what laws and standards ask of both."""
+"""What the organisation supplied, and the laws and standards that the report is relevant to."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from markupsafe import Markup
 
-from bias_audit.config.schema import Declarations, Regulation, Scenario
+from bias_audit.config.schema import Declarations, Scenario
 from bias_audit.report.page import (
     Fact,
     Facts,
@@ -17,17 +18,29 @@ from bias_audit.report.page import (
     Prose,
     Section,
     Tabled,
-    maybe,
     parts,
     text_columns,
 )
-from bias_audit.report.references import ASKED, SECTIONS, TEXTS, Asked, Text
+from bias_audit.report.references import (
+    READ,
+    READ_ON,
+    REQUIREMENTS,
+    SECTIONS,
+    TEXTS,
+    Requirement,
+    Text,
+)
 from bias_audit.results.audit import AuditResult, declarations_of, verdicts_of
 from bias_audit.shapes.tables import Table
+from bias_audit.shapes.unit_map import UnitMap
 
 NOT_PROVIDED: Final = "NOT PROVIDED"
-"""What stands for a fact that only people can give, and that nobody gave."""
+"""What stands for a fact that the organisation did not supply."""
 FIELDS: Final = {
+    "document_version": "Document version",
+    "status": "Status",
+    "change_log": "Change log",
+    "next_review": "Next review",
     "responsible_person": "Responsible person",
     "organisation": "Organisation",
     "purpose": "Purpose of the audit",
@@ -35,7 +48,11 @@ FIELDS: Final = {
     "downstream_task": "Downstream task",
     "pretraining_data": "Pretraining data",
     "data_collection": "Collection of the images",
+    "stakeholders": "Stakeholders",
     "legal_basis": "Legal basis",
+    "consent": "Consent of the people shown",
+    "sensitive_data_necessity": "Necessity of sensitive data",
+    "sensitive_data_retention": "Retention of sensitive data",
     "impact_assessment": "Impact assessment",
     "acceptance_decision": "Decision on the results",
     "mitigation": "Mitigation",
@@ -46,9 +63,10 @@ FIELDS: Final = {
 """How a reader names the fields of the declarations."""
 _FORM: Final = ("acceptance_decision", "mitigation", "residual_risk")
 
+_IDENTIFYING: Final = ("status", "document_version", "responsible_person", "organisation")
 _ELSEWHERE: Final = ("scenarios", "regulations", *_FORM)
 
-FILLED: Final = "filled"
+GIVEN: Final = "information given"
 
 NOT_MEASURED: Final = "not measured"
 
@@ -70,8 +88,7 @@ def document(result: AuditResult, audit_sha256: str) -> Section:
         (
             Facts(
                 (
-                    _fact(declared, "responsible_person"),
-                    _fact(declared, "organisation"),
+                    *(_fact(declared, name) for name in _IDENTIFYING),
                     Fact("SHA-256 of the embedded audit.json", (embedded,), is_code=True),
                 )
             ),
@@ -186,8 +203,8 @@ def purpose_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
     )
     if found.scenarios:
         stands = (
-            "A verdict holds a number of this audit against a margin. It answers a scenario only "
-            "as far as that number stands for the harm feared."
+            "A verdict compares a number of this audit with a margin. It says something about a "
+            "scenario only as far as that number stands for the harm feared."
         )
         scenarios = (Tabled(found.scenarios), Prose(stands, "note of-table"))
     return Section(
@@ -195,8 +212,8 @@ def purpose_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
         "Purpose and bias scenarios",
         (
             Prose(
-                "Only people can say what follows. It is printed as the config declares it, was "
-                "not checked, and changes no number of this report. NOT PROVIDED: nobody said."
+                "Supplied by the organisation; not verified; does not affect results. "
+                f"{NOT_PROVIDED}: the organisation did not supply this."
             ),
             Facts(found.facts),
             Section("scenarios", "Bias scenarios", scenarios),
@@ -216,39 +233,44 @@ def purpose_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
     )
 
 
-def asked(result: AuditResult, answers: tuple[str, ...]) -> Section:
-    """The map from what texts ask to the report's sections, and which versions were read.
+def regulatory(result: AuditResult, answers: tuple[str, ...]) -> Section:
+    """Which sections are relevant to which texts, and which versions of them were read.
 
     Raises:
         ValueError: The declarations in the result are damaged.
     """
     declared = declarations_of(result)
-    rows = tuple(_asked_row(entry, declared, result) for entry in ASKED)
+    rows = tuple(_row(requirement, declared, result) for requirement in REQUIREMENTS)
     table = Table(
-        caption="Where the report answers what is asked, and who fills it in",
+        caption="Where the report has information on a requirement, and who supplies it",
         columns=text_columns(
-            "asked by", "what, in our words", "where in this report", "filled in by", "state"
+            "relevant to", "requirement, in our words", "where", "supplied by", "state"
         ),
         rows=rows,
         excerpt=rows,
         excerpt_note="All rows are shown.",
     )
-    unread = ", ".join(text.name for text in TEXTS if not _is_read(text, declared))
-    without = f"NOT PROVIDED: which version was read, and of which date, of {unread}."
     return Section(
-        "asked",
-        "What laws and standards ask",
-        (
+        "regulatory",
+        SECTIONS["regulatory"],
+        parts(
             Prose(
-                "The table helps to find what a law, standard or practice asks for. It puts that "
-                "in our words and quotes nothing. Whether a text applies to a system, and whether "
-                "what it asks is met, is for the reader to decide."
+                f"Cross-reference read on {READ}. It helps to find what a law, a standard or "
+                "established practice requires, in our words and without quotations. The reader "
+                "decides whether a text applies to a system, and whether its requirements are met."
             ),
+            (Prose(_OUTDATED, "box caution", "Caution."),) if _is_outdated(result) else (),
             Tabled(table),
             Section(
                 "versions",
-                "Versions of these texts",
-                parts(maybe(_texts(declared.regulations)), (Prose(without),) if unread else ()),
+                "Which texts were read",
+                (
+                    Prose(
+                        "The addresses are those of copies; only the official publication of a "
+                        "text is authentic. prEN 18283 is a draft and may change."
+                    ),
+                    Tabled(_texts(declared)),
+                ),
             ),
             Section(
                 "law",
@@ -257,11 +279,20 @@ def asked(result: AuditResult, answers: tuple[str, ...]) -> Section:
                     Prose(
                         "Article 5(1)(g) of the EU AI Act forbids systems that sort individual "
                         "people by their faces or other biometric data to infer their race, "
-                        "political opinions, beliefs, sex life or sexual orientation; labelling "
-                        "or filtering of lawfully acquired biometric data is treated apart. "
-                        "Therefore this tool gives no value about a single person, and no probe "
-                        "leaves it. What it measures must not be used to build such a system. "
-                        "Categories of race are made by people and differ between datasets."
+                        "political opinions, union membership, beliefs, sex life or sexual "
+                        "orientation; labelling or filtering of lawfully acquired biometric data "
+                        "is treated apart. Therefore this tool gives no value about a single "
+                        "person and exports no probe. What it measures must not be used to build "
+                        "such a system. Categories of race are made by people and differ between "
+                        "datasets."
+                    ),
+                    Prose(
+                        "That prohibition has applied since 2 February 2025. The duties for "
+                        "high-risk systems named here (Articles 9 to 27) apply from "
+                        "2 December 2027 to systems of Annex III, and from 2 August 2028 to "
+                        "systems of Annex I; the Digital Omnibus, Regulation (EU) 2026/1744, set "
+                        "these dates. It also moved the rule on sensitive data for finding bias "
+                        "from Article 10(5) to Article 4a, which covers other AI systems too."
                     ),
                 ),
             ),
@@ -270,7 +301,7 @@ def asked(result: AuditResult, answers: tuple[str, ...]) -> Section:
                 "Privacy",
                 (
                     Prose(
-                        "The report and the files beside it hold aggregates over groups of "
+                        "The report and the files beside it contain aggregates over groups of "
                         "images: no face, no prediction about one person, no activation of one "
                         "image. Groups of few images are marked, and their values are withheld "
                         "below a stated size."
@@ -282,12 +313,24 @@ def asked(result: AuditResult, answers: tuple[str, ...]) -> Section:
     )
 
 
-def _asked_row(entry: Asked, declared: Declarations, result: AuditResult) -> tuple[str, ...]:
+_OUTDATED: Final = (
+    "This audit was made more than a year after the cross-reference was read. Laws and standards "
+    "may have changed since; check each text before you rely on the table."
+)
+
+
+def _is_outdated(result: AuditResult) -> bool:
+    made = datetime.fromisoformat(result.provenance.started).date()
+    return made > READ_ON.replace(year=READ_ON.year + 1)
+
+
+def _row(entry: Requirement, declared: Declarations, result: AuditResult) -> tuple[str, ...]:
+    where = ", ".join(SECTIONS[key] for key in entry.sections)
     return (
         "\n".join(map(_together, entry.references)),
         entry.what,
-        ", ".join(SECTIONS[key] for key in entry.sections) or "nowhere",
-        _filled_by(entry),
+        f"{where}\n{entry.elsewhere}".rstrip(),
+        _supplied_by(entry),
         state(entry, declared, result),
     )
 
@@ -297,24 +340,24 @@ def _together(reference: str) -> str:
     return reference.replace(" ", "\N{NO-BREAK SPACE}") if len(reference) <= _SHORT else reference
 
 
-def _filled_by(entry: Asked) -> str:
-    if entry.never:
-        return "nobody"
+def _supplied_by(entry: Requirement) -> str:
+    if entry.not_measured:
+        return "not in this report"
     names = [FIELDS[name].lower() for name in entry.declared]
     by_person = ", ".join([*names, *([entry.by_hand] if entry.by_hand else [])])
     tool = "the tool" if _has_tool(entry) else ""
     return "\n".join(part for part in (tool, by_person and f"a person: {by_person}") if part)
 
 
-def _has_tool(entry: Asked) -> bool:
-    """Whether more than people's words answers."""
+def _has_tool(entry: Requirement) -> bool:
+    """Whether it needs more than people's words."""
     return entry.sections != ("purpose",) and not entry.by_hand
 
 
-def state(entry: Asked, declared: Declarations, result: AuditResult) -> str:
-    """Whether a report answers: "filled", "not measured", or what is NOT PROVIDED."""
-    if entry.never:
-        return f"{NOT_MEASURED}: {entry.never}"
+def state(entry: Requirement, declared: Declarations, result: AuditResult) -> str:
+    """Whether a report has it: "information given", "not measured", or what is NOT PROVIDED."""
+    if entry.not_measured:
+        return f"{NOT_MEASURED}: {entry.not_measured}"
     if entry.by_hand:
         return f"{entry.by_hand}: by hand, after reading"
     person = _provided(entry, declared) if entry.declared else ""
@@ -322,56 +365,80 @@ def state(entry: Asked, declared: Declarations, result: AuditResult) -> str:
     return f"tool: {tool}\nperson: {person}" if tool and person else tool or person
 
 
-def _provided(entry: Asked, declared: Declarations) -> str:
+def _provided(entry: Requirement, declared: Declarations) -> str:
     missing = [FIELDS[name].lower() for name in entry.declared if not getattr(declared, name)]
     if not missing:
-        return FILLED
+        return GIVEN
     some = len(missing) < len(entry.declared)
-    return f"{FILLED}, but {NOT_PROVIDED}: {', '.join(missing)}" if some else NOT_PROVIDED
+    return f"{GIVEN}, but {NOT_PROVIDED}: {', '.join(missing)}" if some else NOT_PROVIDED
 
 
-def _measured(entry: Asked, result: AuditResult) -> str:
+def _measured(entry: Requirement, result: AuditResult) -> str:
+    if entry.elsewhere:
+        return _earlier(result)
     if entry.sections == ("selftest",):
-        return FILLED if result.selftest else f"{NOT_MEASURED}: no self-test was made"
+        return GIVEN if result.selftest else f"{NOT_MEASURED}: no self-test was made"
     if not entry.analyses:
-        return FILLED
+        return GIVEN
     without = [
         subject.backbone.name
         for subject in result.subjects
         if not any(a.kind in entry.analyses and a.status == "done" for a in subject.analyses)
     ]
     if not without:
-        return FILLED
+        return GIVEN
     if len(without) == len(result.subjects):
         return NOT_MEASURED
-    return f"{FILLED}; {NOT_MEASURED} on {', '.join(without)}"
+    return f"{GIVEN}; {NOT_MEASURED} on {', '.join(without)}"
 
 
-def _is_read(text: Text, declared: Declarations) -> bool:
-    """Whether a version of it was declared, under any of its names."""
-    names = {_plain(name) for name in (text.name, *text.aliases)}
-    return any(_plain(entry.name) in names for entry in declared.regulations)
+def _earlier(result: AuditResult) -> str:
+    """The earlier audits that maps of this one are compared with."""
+    maps = [
+        block.earlier
+        for subject in result.subjects
+        for analysis in subject.analyses
+        for block in analysis.blocks
+        if isinstance(block, UnitMap) and block.earlier
+    ]
+    if not maps:
+        return f"{NOT_MEASURED}: this report names no earlier audit"
+    found = dict.fromkeys(f"{each.run} ({each.started[:10]})" for each in maps)
+    return f"{GIVEN}: maps compared with the earlier audit {', '.join(found)}"
+
+
+def _texts(declared: Declarations) -> Table:
+    """The texts of the cross-reference, then those that only the config names."""
+    versions = {
+        entry: f"{entry.version or NOT_PROVIDED}, {entry.date or f'date {NOT_PROVIDED}'}"
+        for entry in declared.regulations
+    }
+    named = {text: [e for e in versions if _plain(e.name) in _names(text)] for text in TEXTS}
+    others = [entry for entry in versions if not any(entry in each for each in named.values())]
+    rows = (
+        *(
+            (
+                text.name,
+                text.version,
+                text.checked,
+                "\n".join(versions[entry] for entry in entries) or NOT_PROVIDED,
+            )
+            for text, entries in named.items()
+        ),
+        *((entry.name, "not in the cross-reference", "", versions[entry]) for entry in others),
+    )
+    return Table(
+        caption="The texts, whether their wording was checked, and what the organisation read",
+        columns=text_columns("text", "version used here", "wording", "read by the organisation"),
+        rows=rows,
+        excerpt=rows[:40],
+        excerpt_note="The first 40; all are in report.html and audit.json.",
+    )
+
+
+def _names(text: Text) -> set[str]:
+    return {_plain(name) for name in (text.name, *text.aliases)}
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-def _texts(regulations: tuple[Regulation, ...]) -> Table | None:
-    rows = tuple(
-        (
-            entry.name,
-            entry.version or NOT_PROVIDED,
-            entry.date.isoformat() if entry.date else NOT_PROVIDED,
-        )
-        for entry in regulations
-    )
-    if not rows:
-        return None
-    return Table(
-        caption="Laws and standards, as the person who declared them read them",
-        columns=text_columns("text", "version", "date of that version"),
-        rows=rows,
-        excerpt=rows[:30],
-        excerpt_note="The first 30; all are in report.html and audit.json.",
-    )

@@ -9,6 +9,7 @@ from typing import Final
 from markupsafe import Markup
 
 from bias_audit.report.page import Fold, Prose, Section, bullets, paragraphs, parts
+from bias_audit.report.references import SECTIONS
 from bias_audit.results.audit import AnalysisResult, AuditResult
 
 _CLAIMS: Final = (
@@ -145,7 +146,7 @@ def claims(result: AuditResult, answers: tuple[str, ...]) -> tuple[Section, ...]
     bounds = tuple(Fold(each.title, bullets(each.sentences)) for each in limits(result))
     said = Section(
         "claims",
-        "What may be concluded, and what not?",
+        SECTIONS["claims"],
         parts(
             bullets([strong.format(name, text) for name, text in _CLAIMS]),
             Section("gaps", "What was not measured", bullets(missing)),

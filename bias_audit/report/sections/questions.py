@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from bias_audit.report.figures.style import Palette
 from bias_audit.report.page import (
@@ -22,6 +22,7 @@ from bias_audit.report.page import (
     parts,
     text_columns,
 )
+from bias_audit.report.references import SECTIONS
 from bias_audit.report.sections.blocks import TOGETHER, backbone_anchor, shown_blocks
 from bias_audit.report.sections.findings import FindingsView, findings, sentences
 from bias_audit.results.audit import TOGETHER as AS_ONE
@@ -32,15 +33,7 @@ from bias_audit.shapes.layer_curve import baseline
 from bias_audit.shapes.printed import coverage, interval, sentence, signed_interval
 from bias_audit.shapes.tables import Table
 
-TITLES: Final[dict[Question, str]] = {
-    "encoded": "What can be read from the network?",
-    "groups": "For whom? Groups compared",
-    "maps": "What do groups look like inside the network?",
-    "used": "Does the network use it?",
-    "where": "Where does the network look?",
-    "training": "What changes over training?",
-    "together": "What do the backbones show together?",
-}
+_QUESTIONS: Final[tuple[Question, ...]] = get_args(Question)
 """In the order in which they are answered."""
 _CLAIMS: Final = "Krug & Stober 2025, arXiv:2506.03664"
 
@@ -86,7 +79,11 @@ def failed_sections(found: Sequence[Failure]) -> tuple[Section, ...]:
 
 
 def question_sections(
-    result: AuditResult, folder: Path | None, *, palette: Palette, answers: tuple[str, ...]
+    result: AuditResult,
+    folder: Path | None,
+    *,
+    palette: Palette,
+    answers: Mapping[str, tuple[str, ...]],
 ) -> Iterator[Section]:
     """A section for each question that an analysis asks, then the published claims."""
     chapters = [
@@ -98,12 +95,14 @@ def question_sections(
     if result.together:
         chapters.append(_chapter(AS_ONE, TOGETHER, result.together, folder, palette))
     several = len(result.subjects) > 1
-    for question, title in TITLES.items():
+    for question in _QUESTIONS:
         found = [part for each in chapters for part in _of_chapter(each, question, several)]
         if question == "encoded" and several and (table := _overview(result)):
             found.insert(0, Tabled(table))
         if found:
-            yield Section(question, title, tuple(found), "question", answers)
+            yield Section(
+                question, SECTIONS[question], tuple(found), "question", answers[question]
+            )
     if claimed := _published(result):
         yield claimed
 
@@ -190,7 +189,7 @@ def _published(result: AuditResult) -> Section | None:
         "things is larger. It can agree although an attribute is hard to read, and be "
         "inconclusive although it is easy to read."
     )
-    return Section("published", "Published claims", (Prose(said), Tabled(table, "published")))
+    return Section("published", SECTIONS["published"], (Prose(said), Tabled(table, "published")))
 
 
 def _overview(result: AuditResult) -> Table | None:

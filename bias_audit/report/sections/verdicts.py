@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from bias_audit.config.schema import Criterion
 from bias_audit.report.page import Prose, Section, Tabled, number_columns, text_columns
+from bias_audit.report.references import SECTIONS
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.judge import POWER
 from bias_audit.results.verdict import Deciding, Outcome, Verdict
@@ -203,5 +204,5 @@ def verdicts_sections(found: VerdictsView, answers: tuple[str, ...]) -> tuple[Se
         Tabled(table, "verdicts", rows_named="verdict"),
         Prose(note, "note of-table"),
     )
-    title = f"Were the thresholds met? {found.counts}"
+    title = f"{SECTIONS['criteria']} {found.counts}"
     return (Section("criteria", title, content, answers=answers),)

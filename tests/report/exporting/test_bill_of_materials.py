@@ -37,7 +37,7 @@ def test_it_fits_the_official_schema(result: AuditResult) -> None:
     bare = made(config={}, verdicts=(), subjects=())
     for each in (result, hostile, bare):
         text = bill_of_materials(each).decode()
-        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+        assert JsonStrictValidator(SchemaVersion.V1_7).validate_str(text) is None
 
 
 def test_metrics_are_the_numbers_of_the_results(result: AuditResult) -> None:
