@@ -514,7 +514,8 @@ def _more_images(result: AuditResult) -> Iterator[str]:
 def cautions(result: AuditResult) -> list[str]:
     """What must not be concluded, whatever was found."""
     found = [
-        "that the network or a product is fair or unfair: no decision about people was measured;",
+        "that the network, or a product, treats groups alike or differently: no decision about "
+        "people was measured;",
         "anything about a single person, or what people are: labels are annotations;",
     ]
     if result.data.label_origin.startswith("by construction"):

@@ -48,7 +48,10 @@ _CLAIMS: Final = (
         "Results are aggregates over groups of images. They must not be used to categorise a "
         "person.",
     ),
-    ("Not a legal assessment.", "Nothing here certifies a system, or says whether a law is kept."),
+    (
+        "Not a legal assessment.",
+        "Nothing here certifies a system or establishes legal compliance.",
+    ),
 )
 """Each with the words that it begins with."""
 _NEVER_MEASURED: Final = (
