@@ -144,6 +144,23 @@ def _exit_code(result: AuditResult) -> int:
     return EXIT_INCONCLUSIVE if "INCONCLUSIVE" in outcomes else 0
 
 
+@app.command("init")
+def init_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Of a shipped config; without, they are listed."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="To write; default: NAME.yaml.")
+    ] = None,
+) -> None:
+    """Write a commented copy of a shipped config, with your own paths to edit."""
+    with verb() as out:
+        from bias_audit.config.starting import shipped_lines, start_config, started_lines
+
+        out.lines(shipped_lines() if name is None else started_lines(start_config(name, to)))
+
+
 @app.command("check")
 def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Validate a config and estimate time and disk, without loading weights."""

@@ -19,6 +19,7 @@ from bias_audit.command import (
     typed,
     verb,
 )
+from bias_audit.config.catalog import names_shipped
 
 if TYPE_CHECKING:
     from bias_audit.config.zoo import ZooConfig
@@ -35,7 +36,9 @@ zoo_app = typer.Typer(
     "zoo), 70 a defect, 130 interrupted.",
 )
 
-ZooArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML zoo config.")]
+ZooArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML zoo config, or a shipped one's name.")
+]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -181,7 +184,7 @@ def report_command(
         database, name = place, None
         if place.is_dir():
             database = place / "history.sqlite"
-        elif place.suffix in {".yaml", ".yml"}:
+        elif place.suffix in {".yaml", ".yml"} or names_shipped(place):
             from bias_audit.config.load import load_zoo
 
             zoo = load_zoo(place, overrides or ())

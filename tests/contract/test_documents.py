@@ -97,6 +97,9 @@ def test_shipped_configs_are_found_by_name_after_files_of_ones_own(
     for name in ("mine.yaml", "sub/quickstart.yaml", "../quickstart"):
         with pytest.raises(errors.ConfigError, match="there is no such file"):
             load_config(Path(name))
+    Path("quickstart").mkdir()  # a folder is no config
+    assert load_config(Path("quickstart")).name == "quickstart"
+    Path("quickstart").rmdir()
     text = (ROOT / "audit_configs" / "quickstart.yaml").read_text()
     Path("quickstart").write_text(text.replace("name: quickstart", "name: mine"))
     assert load_config(Path("quickstart")).name == "mine"
