@@ -148,10 +148,10 @@ def _exit_code(result: AuditResult) -> int:
 def init_command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Of a shipped config; without, they are listed."),
+        typer.Argument(metavar="NAME", help="Of a shipped config; without, they are listed."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="To write; default: NAME.yaml.")
+        Path | None, typer.Argument(metavar="FILE", help="To write; default: NAME.yaml.")
     ] = None,
 ) -> None:
     """Write a commented copy of a shipped config, with your own paths to edit."""

@@ -236,7 +236,7 @@ class Sampling(Strict):
 class Activations(Strict):
     """How images pass through the backbone."""
 
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, description="Images that pass at once.")
     workers: int = Field(2, ge=1, description="Threads that decode images.")
     device: str = Field("auto", description='"auto", "cpu", "cuda", "cuda:1", "mps".')
     positions: int = Field(
@@ -375,8 +375,8 @@ class Criterion(Strict):
     groups: dict[str, str] | None = Field(
         None, description="Only groups that have these levels, by attribute; default: all."
     )
-    at_most: float | None = None
-    at_least: float | None = None
+    at_most: float | None = Field(None, description="The highest value that passes.")
+    at_least: float | None = Field(None, description="The lowest value that passes.")
     within: tuple[float, float] | None = Field(None, description="[lowest, highest].")
     level: float = Field(0.95, ge=0.5, lt=1, description="Coverage of the intervals that decide.")
     backbones: tuple[str, ...] | None = Field(
@@ -406,9 +406,12 @@ class Criterion(Strict):
 class AuditConfig(Strict):
     """One audit: one dataset, one or more backbones, and the analyses of each."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    description: str = ""
-    seed: int = Field(0, ge=0)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="Of the audit and its run folder: letters, digits and _ . - alone.",
+    )
+    description: str = Field("", description="One line for the cover of the report.")
+    seed: int = Field(0, ge=0, description="The same seed gives the same numbers.")
     data: Component
     sampling: Sampling = Sampling()
     backbones: tuple[Component, ...] = Field(min_length=1)
