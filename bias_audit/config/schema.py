@@ -38,7 +38,7 @@ class Changes(Strict):
     )
     rationale: str = Field(
         "Two hundredths of an AUC, an accuracy or a recall: one image more or less of "
-        "fifty that is told rightly. A convention, chosen without knowledge of the use; declare "
+        "fifty that is read correctly. A convention, chosen without knowledge of the use; declare "
         "your own.",
         pattern=r"\S",
         description="Why this margin; printed beside the comparison.",
@@ -245,7 +245,7 @@ class Activations(Strict):
 
 
 class Controls(Strict):
-    """What else is probed for the same labels: a layer must tell more than these do."""
+    """Baselines: what else is probed for the same labels."""
 
     shuffles: int = Field(3, ge=1, le=100, description="Refits of every probe to shuffled labels.")
     refits: int = Field(
@@ -312,8 +312,8 @@ class Multiplicity(Strict):
     )
     gatekeeping: bool = Field(
         default=True,
-        description="Test marginals, pairs and cells only where the family before rejected "
-        "something.",
+        description="Test marginals, pairs and cells only where something in the family "
+        "before differs significantly.",
     )
     draws: int | None = Field(
         None,
@@ -429,8 +429,8 @@ class AuditConfig(Strict):
     )
     declarations: Declarations | None = Field(
         None,
-        description="What only people can say; printed in the report, and without any effect on "
-        "a number.",
+        description="Supplied by the organisation; printed in the report, and without any effect "
+        "on a number.",
     )
 
     _file: str = PrivateAttr(default="")
