@@ -70,7 +70,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Audit what a pretrained image backbone encodes about people.",
     epilog="Exit codes: 0 done and every criterion passes, 1 a criterion fails, 2 correct the "
-    "command, config or inputs, 3 a criterion is undecided, 4 an analysis failed, 5 a system "
+    "command, config or inputs, 3 a criterion is inconclusive, 4 an analysis failed, 5 a system "
     "error (disk, permissions, a run in the same folder), 70 a defect, 130 interrupted.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")

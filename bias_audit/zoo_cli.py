@@ -31,7 +31,7 @@ zoo_app = typer.Typer(
     help="Audit a zoo of backbones again and again; only what changed.",
     epilog="Exit codes of `zoo run`: 0 every audit is current and every criterion passes, 1 a "
     "criterion fails or a change is one that the config calls worse, 2 correct the command or the "
-    "config, 3 a criterion is undecided (where policy.inconclusive is fails), 4 an audit or an "
+    "config, 3 a criterion is inconclusive (where policy.inconclusive is fails), 4 an audit or an "
     "analysis failed, 5 a system error (disk, permissions, another command at work in the "
     "zoo), 70 a defect, 130 interrupted.",
 )
