@@ -2,6 +2,7 @@
 # make test:     set up, then run the tests that need little, in minutes
 # make test-all: set up, then run all tests; those of the reports need Chromium
 # make check:    set up, then run the linters and the type checker
+# make docs:     set up, then build the documentation into site/; a broken link is an error
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.complete
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: audit test test-all check benchmark setup clean
+.PHONY: audit test test-all check docs benchmark setup clean
 
 audit: $(SETUP) pango
 	$(BIN)/bias-audit run audit_configs/quickstart.yaml; code=$$?; \
@@ -27,6 +28,9 @@ check: $(SETUP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+docs: $(SETUP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 benchmark: $(SETUP)
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
@@ -48,4 +52,4 @@ pango: $(SETUP)
 	  { echo "Missing: Pango, which draws the PDF (Debian packages libpango-1.0-0 libpangoft2-1.0-0)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) build dist runs
+	rm -rf $(VENV) build dist runs site

@@ -70,7 +70,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Audit what a pretrained image backbone encodes about people.",
     epilog="Exit codes: 0 done and every criterion passes, 1 a criterion fails, 2 correct the "
-    "command, config or inputs, 3 a criterion is undecided, 4 an analysis failed, 5 a system "
+    "command, config or inputs, 3 a criterion is inconclusive, 4 an analysis failed, 5 a system "
     "error (disk, permissions, a run in the same folder), 70 a defect, 130 interrupted.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
@@ -142,6 +142,23 @@ def _exit_code(result: AuditResult) -> int:
     if "FAIL" in outcomes:
         return EXIT_CRITERION_FAILED
     return EXIT_INCONCLUSIVE if "INCONCLUSIVE" in outcomes else 0
+
+
+@app.command("init")
+def init_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Of a shipped config; without, they are listed."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="To write; default: NAME.yaml.")
+    ] = None,
+) -> None:
+    """Write a commented copy of a shipped config, with your own paths to edit."""
+    with verb() as out:
+        from bias_audit.config.starting import shipped_lines, start_config, started_lines
+
+        out.lines(shipped_lines() if name is None else started_lines(start_config(name, to)))
 
 
 @app.command("check")

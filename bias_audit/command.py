@@ -29,7 +29,9 @@ EXIT_DEFECT: Final = 70
 EXIT_INTERRUPTED: Final = 130
 
 LogFormat = Literal["text", "json"]
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML audit config.")]
+ConfigArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML audit config, or a shipped one's name.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as seed=7; repeatable."),

@@ -19,6 +19,7 @@ from bias_audit.command import (
     typed,
     verb,
 )
+from bias_audit.config.catalog import names_shipped
 
 if TYPE_CHECKING:
     from bias_audit.config.zoo import ZooConfig
@@ -30,12 +31,14 @@ zoo_app = typer.Typer(
     help="Audit a zoo of backbones again and again; only what changed.",
     epilog="Exit codes of `zoo run`: 0 every audit is current and every criterion passes, 1 a "
     "criterion fails or a change is one that the config calls worse, 2 correct the command or the "
-    "config, 3 a criterion is undecided (where policy.inconclusive is fails), 4 an audit or an "
+    "config, 3 a criterion is inconclusive (where policy.inconclusive is fails), 4 an audit or an "
     "analysis failed, 5 a system error (disk, permissions, another command at work in the "
     "zoo), 70 a defect, 130 interrupted.",
 )
 
-ZooArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML zoo config.")]
+ZooArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML zoo config, or a shipped one's name.")
+]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -181,7 +184,7 @@ def report_command(
         database, name = place, None
         if place.is_dir():
             database = place / "history.sqlite"
-        elif place.suffix in {".yaml", ".yml"}:
+        elif place.suffix in {".yaml", ".yml"} or names_shipped(place):
             from bias_audit.config.load import load_zoo
 
             zoo = load_zoo(place, overrides or ())

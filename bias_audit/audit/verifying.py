@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from bias_audit.audit.plan import find_faces, make_plan
 from bias_audit.backbones.loading import weights_sha256_of
+from bias_audit.config.catalog import names_shipped
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import manifest_sha256
@@ -84,7 +85,8 @@ def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
     config.
     """
     try:
-        config = load_config(path) if path.suffix in _CONFIGS else _moved(_config(result), path)
+        is_config = path.suffix in _CONFIGS or names_shipped(path)
+        config = load_config(path) if is_config else _moved(_config(result), path)
         with tempfile.TemporaryDirectory(prefix="bias-audit-") as cache:
             output = config.output.model_copy(update={"cache": Path(cache)})
             plan = make_plan(config.model_copy(update={"output": output}))

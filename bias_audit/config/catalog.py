@@ -104,8 +104,20 @@ _PLACES = 2
 """Parts of a path that names a shipped config: the folder, and the file."""
 
 
+def shipped_configs() -> dict[str, Path]:
+    """The configs that come with the package, by name."""
+    package = Path(bias_audit.__file__).resolve().parent  # beside it in a source tree
+    folders = (package / _FOLDER, package.parent / _FOLDER)
+    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+
+
+def names_shipped(path: Path) -> bool:
+    """Whether this is no file or folder, but the name of a shipped config."""
+    return str(path) in shipped_configs() and not path.exists()
+
+
 def shipped(path: Path) -> Path:
-    """The path itself where something is there; else the shipped config of that name.
+    """The path itself where a file is there; else the shipped config of that name.
 
     Shipped ones are named as "quickstart", "quickstart.yaml" or "audit_configs/quickstart.yaml".
 
@@ -113,14 +125,17 @@ def shipped(path: Path) -> Path:
         ConfigError: A name without an ending, of nothing that is there.
     """
     is_name = path.parent in {Path(), Path(_FOLDER)} and len(path.parts) <= _PLACES
-    if not is_name or path.exists():
+    if not is_name or (path.exists() and not path.is_dir()):
         return path
-    package = Path(bias_audit.__file__).resolve().parent  # beside it in a source tree
-    folders = (package / _FOLDER, package.parent / _FOLDER)
-    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    known = shipped_configs()
     if path.stem in known and path.suffix in {"", ".yaml"}:
         return known[path.stem]
-    if path.suffix:
+    if path.suffix or path.exists():
         return path
-    problem = f"there is no such file; {unknown_name(path.name, known, noun='shipped config')}"
-    raise ConfigError([problem], source=str(path))
+    raise ConfigError([f"there is no such file; {unknown_config(path.name)}"], source=str(path))
+
+
+def unknown_config(name: str) -> str:
+    """A message for a name of no shipped config."""
+    problem = unknown_name(name, shipped_configs(), noun="shipped config")
+    return f"{problem}; `bias-audit init` lists all"

@@ -38,7 +38,7 @@ class Changes(Strict):
     )
     rationale: str = Field(
         "Two hundredths of an AUC, an accuracy or a recall: one image more or less of "
-        "fifty that is told rightly. A convention, chosen without knowledge of the use; declare "
+        "fifty that is read correctly. A convention, chosen without knowledge of the use; declare "
         "your own.",
         pattern=r"\S",
         description="Why this margin; printed beside the comparison.",
@@ -262,7 +262,7 @@ class Sampling(Strict):
 class Activations(Strict):
     """How images pass through the backbone."""
 
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, description="Images that pass at once.")
     workers: int = Field(2, ge=1, description="Threads that decode images.")
     device: str = Field("auto", description='"auto", "cpu", "cuda", "cuda:1", "mps".')
     positions: int = Field(
@@ -271,7 +271,7 @@ class Activations(Strict):
 
 
 class Controls(Strict):
-    """What else is probed for the same labels: a layer must tell more than these do."""
+    """Baselines: what else is probed for the same labels."""
 
     shuffles: int = Field(3, ge=1, le=100, description="Refits of every probe to shuffled labels.")
     refits: int = Field(
@@ -338,8 +338,8 @@ class Multiplicity(Strict):
     )
     gatekeeping: bool = Field(
         default=True,
-        description="Test marginals, pairs and cells only where the family before rejected "
-        "something.",
+        description="Test marginals, pairs and cells only where something in the family "
+        "before differs significantly.",
     )
     draws: int | None = Field(
         None,
@@ -401,8 +401,8 @@ class Criterion(Strict):
     groups: dict[str, str] | None = Field(
         None, description="Only groups that have these levels, by attribute; default: all."
     )
-    at_most: float | None = None
-    at_least: float | None = None
+    at_most: float | None = Field(None, description="The highest value that passes.")
+    at_least: float | None = Field(None, description="The lowest value that passes.")
     within: tuple[float, float] | None = Field(None, description="[lowest, highest].")
     level: float = Field(0.95, ge=0.5, lt=1, description="Coverage of the intervals that decide.")
     backbones: tuple[str, ...] | None = Field(
@@ -432,9 +432,12 @@ class Criterion(Strict):
 class AuditConfig(Strict):
     """One audit: one dataset, one or more backbones, and the analyses of each."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    description: str = ""
-    seed: int = Field(0, ge=0)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="Of the audit and its run folder: letters, digits and _ . - alone.",
+    )
+    description: str = Field("", description="One line for the cover of the report.")
+    seed: int = Field(0, ge=0, description="The same seed gives the same numbers.")
     data: Component
     sampling: Sampling = Sampling()
     backbones: tuple[Component, ...] = Field(min_length=1)
@@ -452,8 +455,8 @@ class AuditConfig(Strict):
     )
     declarations: Declarations | None = Field(
         None,
-        description="What only people can say; printed in the report, and without any effect on "
-        "a number.",
+        description="Supplied by the organisation; printed in the report, and without any effect "
+        "on a number.",
     )
 
     _file: str = PrivateAttr(default="")

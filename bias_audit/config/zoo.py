@@ -116,9 +116,9 @@ class ZooOutput(Output):
 class ZooConfig(Strict):
     """A model zoo that is audited again and again."""
 
-    name: Name
-    description: str = ""
-    seed: int = Field(0, ge=0)
+    name: Name = Field(description="Of the zoo and its folder.")
+    description: str = Field("", description="One line for the zoo's report.")
+    seed: int = Field(0, ge=0, description="The same seed gives the same numbers.")
     datasets: tuple[ZooDataset, ...] = Field(min_length=1)
     backbones: tuple[ZooBackbone, ...] = Field(min_length=1)
     activations: Activations = Activations()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,18 @@ from bias_audit.config.catalog import ANALYSES, DATA_SOURCES, EXECUTORS, LAYOUTS
 from bias_audit.config.load import json_schema, load_config, load_zoo, zoo_json_schema
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.zoo import ZooConfig
-from bias_audit.shapes.catalog import tables_document
+from tests.contract.documents import DOCS, GENERATED
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SCHEDULING = (ROOT / "docs" / "scheduling.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+PAGES = {
+    path: path.read_text(encoding="utf-8")
+    for path in (*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")))
+}
+README = PAGES[ROOT / "README.md"]
+WRITTEN = "\n".join(
+    text for path, text in PAGES.items() if not path.is_relative_to(DOCS / "reference")
+)
+EXAMPLES = re.findall(r"```yaml\n(name: .*?)```", WRITTEN, flags=re.DOTALL)
 SHIPPED = sorted((ROOT / "audit_configs").glob("*.yaml"))
 
 
@@ -47,7 +54,7 @@ def loaded(path: Path) -> AuditConfig | ZooConfig:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configs_are_valid_and_named(path: Path) -> None:
     assert loaded(path).name == path.stem
-    assert f"`{path.stem}`" in README
+    assert f"`{path.stem}`" in WRITTEN
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
@@ -97,6 +104,9 @@ def test_shipped_configs_are_found_by_name_after_files_of_ones_own(
     for name in ("mine.yaml", "sub/quickstart.yaml", "../quickstart"):
         with pytest.raises(errors.ConfigError, match="there is no such file"):
             load_config(Path(name))
+    Path("quickstart").mkdir()  # a folder is no config
+    assert load_config(Path("quickstart")).name == "quickstart"
+    Path("quickstart").rmdir()
     text = (ROOT / "audit_configs" / "quickstart.yaml").read_text()
     Path("quickstart").write_text(text.replace("name: quickstart", "name: mine"))
     assert load_config(Path("quickstart")).name == "mine"
@@ -114,16 +124,17 @@ def test_every_verb_and_every_kind_is_described() -> None:
     for group in cli.app.registered_groups:
         assert group.typer_instance
         verbs |= {f"{group.name} {verb.name}" for verb in group.typer_instance.registered_commands}
-    assert set(re.findall(r"`bias-audit ([a-z]+(?: [a-z]+)?)", README)) == verbs
-    assert set(re.findall(r"^\| `(\w+)` \| ", README, re.MULTILINE)) >= set(ANALYSES.kinds())
-    described = set(re.findall(r"\w+", README))
+    named = re.findall(r"bias-audit ((?:zoo |data )?[a-z]+)\b", WRITTEN)
+    assert set(named) >= verbs
+    assert set(re.findall(r"^\| `(\w+)` \| ", WRITTEN, re.MULTILINE)) >= set(ANALYSES.kinds())
+    described = set(re.findall(r"\w+", WRITTEN))
     assert described >= {*LAYOUTS.kinds(), *DATA_SOURCES.kinds(), *EXECUTORS.kinds()}
 
 
 def test_links_and_pictures_exist() -> None:
-    for document in (ROOT / "README.md", ROOT / "datasets.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text("utf-8")):
-            assert (document.parent / target).exists(), target
+    for path, text in PAGES.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
+            assert (path.parent / target).exists(), f"{path}: {target}"
 
 
 def test_exit_codes_are_those_of_errors_and_commands() -> None:
@@ -132,9 +143,9 @@ def test_exit_codes_are_those_of_errors_and_commands() -> None:
     assert errors.OutputError.exit_code == command.EXIT_REFUSED
     constants = {value for name, value in vars(command).items() if name.startswith("EXIT_")}
     codes = {0, 2, *constants}
-    (told,) = re.findall(r"\*\*Exit codes:\*\* (.*?)\n\n", README, flags=re.DOTALL)
-    assert set(map(int, re.findall(r"(?:^|;\s)(\d+)\s", told))) == codes
-    assert set(map(int, re.findall(r"^\| (\d+) \|", SCHEDULING, re.MULTILINE))) == codes
+    for name in ("reference/run.md", "scheduling.md"):
+        rows = re.findall(r"^\| (\d+) \|", PAGES[DOCS / name], re.MULTILINE)
+        assert set(map(int, rows)) == codes, name
     for app in (cli.app, zoo_cli.zoo_app):
         assert set(map(int, re.findall(r"\b(\d+) ", app.info.epilog or ""))) == codes
 
@@ -147,6 +158,28 @@ def test_stored_files_are_never_unpickled() -> None:
         )
 
 
-def test_the_tables_are_documented_as_shapes_declare_them() -> None:
-    written = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-    assert written == tables_document(), "write docs/tables.md anew from tables_document()"
+@pytest.mark.parametrize("name", GENERATED)
+def test_pages_made_from_the_code_are_as_it_is(name: str) -> None:
+    made = GENERATED[name]()
+    assert PAGES[DOCS / name] == made, "run `python -m tests.contract.documents`"
+
+
+def test_the_first_page_is_short_and_shows_every_kind_of_page() -> None:
+    assert len(README.split()) <= 900
+    for folder in ("how-to", "reference", "explanation"):
+        assert f"(docs/{folder}/" in README
+
+
+def test_one_version_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert re.findall(r"^## \[(\d\S*)\]", PAGES[ROOT / "CHANGELOG.md"], re.MULTILINE)[0] == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"] == version
+
+
+def test_the_site_lists_every_page_and_loads_nothing_from_elsewhere() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    listed = re.findall(r"[\w/-]+\.md", str(site["nav"]))
+    assert sorted(listed) == sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
+    assert site["theme"]["font"] is False
+    added = [*site.get("extra_css", ()), *site.get("extra_javascript", ())]
+    assert all((DOCS / name).is_file() for name in added)

@@ -1,4 +1,4 @@
-"""The faces that come with the package, and what datasets.md promises."""
+"""The faces that come with the package, and what docs/datasets.md promises."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_cautions_say_what_the_renders_cannot_tell() -> None:
     assert "nothing measured on these renders says how a backbone treats people" in cautions
 
 
-TEXT = (Path(__file__).resolve().parents[2] / "datasets.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL)
 
 

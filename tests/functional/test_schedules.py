@@ -103,9 +103,10 @@ def _value(unit: Path, key: str) -> str:
     return str(value)
 
 
-def test_the_workflow_fits_githubs_schema() -> None:
+def test_workflows_fit_githubs_schema() -> None:
     schema = ("--builtin-schema", "vendor.github-workflows")
-    done = _ended(sys.executable, "-m", "check_jsonschema", *schema, str(WORKFLOW))
+    files = (WORKFLOW, *(ROOT / ".github" / "workflows").glob("*.yml"))
+    done = _ended(sys.executable, "-m", "check_jsonschema", *schema, *map(str, files))
     assert done.returncode == 0, done.stdout
 
 

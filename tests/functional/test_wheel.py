@@ -76,6 +76,7 @@ def test_the_wheel_audits_in_the_worst_of_homes(installed: Path, tmp_path: Path)
     assert not [path for path in installed.rglob("*.jpg") if "fairface" in str(path)]
     faces = {path.name for path in (installed / "bias_audit/data/parametric_faces").iterdir()}
     assert faces >= {"LICENSE", "README.md", "inputs.json"}
+    assert (installed / "bias_audit" / "py.typed").is_file()
     folder = tmp_path / "wörk 'dir' %20#x?y"
     folder.mkdir()
     env = {
