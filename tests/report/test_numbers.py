@@ -26,7 +26,7 @@ def make(value: float, lower: float, upper: float) -> Estimate:
         ((0.8312, 0.8305, 0.8321), "0.83 [0.83, 0.83]"),
         ((1.0, 0.975, 1.0), "1.00 [0.97, 1.00]"),
         ((0.998, 0.98, 1.0), "0.998 [0.980, 1.000]"),
-        ((0.0, -0.004, 0.2), "0.000 [-0.004, 0.200]"),
+        ((0.0, -0.004, 0.2), "0.000 [\N{MINUS SIGN}0.004, 0.200]"),
     ],
 )
 def test_intervals_are_written_so_that_they_can_be_seen(
@@ -60,7 +60,7 @@ def test_a_table_writes_a_number_as_a_finding_does(
 
 @given(FINITE, FINITE, FINITE)
 def test_no_number_is_a_negative_zero(value: float, lower: float, upper: float) -> None:
-    text = numbers.interval(make(value, lower, upper))
+    text = numbers.interval(make(value, lower, upper)).replace("\N{MINUS SIGN}", "-")
     parts = text.replace("[", "").replace("]", "").replace(",", "").split()
     assert len(parts) == 3
     assert not any(part.startswith("-") and float(part) == 0 for part in parts)
@@ -69,7 +69,10 @@ def test_no_number_is_a_negative_zero(value: float, lower: float, upper: float) 
 
 def test_differences_show_their_sign() -> None:
     assert numbers.signed_interval(make(0.33, 0.31, 0.35)) == "+0.33 [0.31, 0.35]"
-    assert numbers.signed_interval(make(-0.1, -0.2, 0.1)) == "-0.10 [-0.20, 0.10]"
+    assert (
+        numbers.signed_interval(make(-0.1, -0.2, 0.1))
+        == "\N{MINUS SIGN}0.10 [\N{MINUS SIGN}0.20, 0.10]"
+    )
     assert numbers.signed_interval(None) == "not measured"
 
 

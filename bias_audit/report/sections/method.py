@@ -50,7 +50,7 @@ _CLAIMS: Final = (
     ),
     (
         "Not a legal assessment.",
-        "Nothing here certifies a system or establishes legal compliance.",
+        "Nothing here certifies a system or says whether a legal duty is met.",
     ),
 )
 """Each with the words that it begins with."""
