@@ -26,7 +26,14 @@ class Bar:
     name: str
     """Printed before the bar; empty where there is only one."""
     estimate: Estimate
-    baseline: float | None
+    baseline: Estimate | float | None
+    """A number where it is known exactly, as guessing is."""
+
+    @property
+    def tick(self) -> float | None:
+        """Where the baseline is."""
+        found = self.baseline
+        return found.value if isinstance(found, Estimate) else found
 
 
 @styled
@@ -59,7 +66,7 @@ def bars(
     below = len(shown) - 0.42
     for value, name, side in ((low, names[0], "left"), (high, names[1], "right")):
         axes.text(value, below, name, ha=side, va="top", fontsize=7, color=MUTED)
-    first = shown[0].baseline
+    first = shown[0].tick
     if first is not None:
         share = (first - low) / (high - low)
         side = "left" if share < 0.25 else "right" if share > 0.75 else "center"  # noqa: PLR2004
@@ -75,10 +82,8 @@ def _draw(axes: Axes, place: int, bar: Bar, colour: str) -> None:
     )
     ends = (max(estimate.lower, low), min(estimate.upper, high))
     axes.hlines(place, *ends, color=INK, linewidth=1.8, zorder=4)
-    if bar.baseline is not None:
-        axes.vlines(
-            bar.baseline, place - 0.48, place + 0.48, color=_BASELINE, linewidth=1.6, zorder=3
-        )
+    if bar.tick is not None:
+        axes.vlines(bar.tick, place - 0.48, place + 0.48, color=_BASELINE, linewidth=1.6, zorder=3)
     if bar.name:
         axes.text(
             low - 0.02 * (high - low),

@@ -32,7 +32,7 @@ from bias_audit.results.audit import AuditResult, SubjectResult, declarations_of
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.results.store import read_array
 from bias_audit.shapes.layer_curve import GUESSING
-from bias_audit.shapes.printed import counted, decimal, interval, percent_interval, sentence
+from bias_audit.shapes.printed import counted, decimal, guess, interval, percent_interval, sentence
 from bias_audit.shapes.unit_map import UnitMap, rasters_of
 from bias_audit.statistics.estimate import Estimate
 
@@ -234,19 +234,19 @@ def answer_rows(result: AuditResult, palette: Palette) -> AnswerRows:
     for each in readings(result):
         by_target.setdefault(each.target, []).append(each)
     rows = [
-        _row(target, found, result, palette, is_first=place == 0)
+        _row(target, found, result, palette, place=place)
         for place, (target, found) in enumerate(by_target.items())
     ]
     used = [n for subject in result.subjects for n in _kept(subject)]
     if used:
-        rows.append(_used(used))
+        rows.append(_used(used, len(rows)))
     elif unused := _without_erasure(result):
         rows.append(AnswerRow("Does the network use it?", None, unused, ""))
     return AnswerRows(tuple(rows))
 
 
 def _row(
-    target: str, found: Sequence[Reading], result: AuditResult, palette: Palette, *, is_first: bool
+    target: str, found: Sequence[Reading], result: AuditResult, palette: Palette, *, place: int
 ) -> AnswerRow:
     measured = [each for each in found if each.number and each.number.estimate]
     name = "Intersections" if target == INTERSECTION else sentence(target)
@@ -258,7 +258,7 @@ def _row(
     assert top is not None
     several = len(found) > 1
     of_pairs = top.quantity == _PAIRS
-    text = _read_pairs(top, target, result, is_first) if of_pairs else _read_metric(top)
+    text = _read_pairs(top, target, result, is_first=place == 0) if of_pairs else _read_metric(top)
     meaning = _meaning(measured[0], of_pairs=of_pairs)
     if several:
         text = Markup("<strong>{}</strong>: {}").format(measured[0].backbone, text)
@@ -268,6 +268,7 @@ def _row(
         )
     shown = measured[:_MOST_BACKBONES]
     figure = _bars(
+        place,
         name,
         [
             Bar(e.backbone if several else "", e.number.estimate, _baseline(e.number))
@@ -287,9 +288,9 @@ def _value(reading: Reading) -> float:
     return found.estimate.value if found and found.estimate else -1.0
 
 
-def _baseline(number: Number) -> float | None:
+def _baseline(number: Number) -> Estimate | float | None:
     if number.control is not None:
-        return number.control.value
+        return number.control
     return number.chance if number.over == GUESSING else None
 
 
@@ -332,13 +333,13 @@ def _read_pairs(number: Number, target: str, result: AuditResult, is_first: bool
         text = Markup("<b>{}</b> of 100 pairs ({})").format(
             _of_100(estimate.value), _range(estimate)
         )
-    base = _baseline(number)
+    base = Bar("", estimate, _baseline(number)).tick
     return text + (f"; {_over(number)} {_of_100(base)}." if base is not None else ".")
 
 
 def _read_metric(number: Number) -> str:
-    base = _baseline(number)
-    beside = f"; {_over(number)} {base:.2f}" if base is not None else ""
+    base = number.control
+    beside = f"; {_over(number)} {interval(base)}" if base is not None else ""
     return f"{number.metric} {interval(number.estimate)}{beside}."
 
 
@@ -379,28 +380,24 @@ def _bounds(estimate: Estimate) -> str:
     return f"{decimal(estimate.lower)} to {decimal(estimate.upper)}"
 
 
-def _bars(name: str, shown: Sequence[Bar], **options: object) -> FigureView:
+def _bars(place: int, name: str, shown: Sequence[Bar], **options: object) -> FigureView:
     def rows() -> list[tuple[str | float | None, ...]]:
         head = ("backbone", "estimate", "lower", "upper", "baseline")
-        return [
-            head,
-            *(
-                (b.name, b.estimate.value, b.estimate.lower, b.estimate.upper, b.baseline)
-                for b in shown
-            ),
-        ]
+        found = ((b.name, b.estimate, b.tick) for b in shown)
+        return [head, *((name, e.value, e.lower, e.upper, tick) for name, e, tick in found)]
 
-    said = "; ".join(
-        f"{bar.name + ' ' if bar.name else ''}{interval(bar.estimate)}"
-        + (f", {options['tick']} {bar.baseline:.2f}" if bar.baseline is not None else "")
-        for bar in shown
-    )
+    def said(bar: Bar) -> str:
+        text = f"{bar.name} {interval(bar.estimate)}".strip()
+        if isinstance(bar.baseline, Estimate):
+            return f"{text}, {options['tick']} {interval(bar.baseline)}"
+        return text if bar.baseline is None else f"{text}, chance {guess(bar.baseline)}"
+
     return FigureView(
         make=partial(bars, shown, **options),  # type: ignore[arg-type]
         rows=rows,
-        alt=f"{name}: {said}.",
+        alt=f"{name}: {'; '.join(map(said, shown))}.",
         caption="",
-        anchor=f"answer-{'-'.join(name.lower().split())}",
+        anchor=f"answer-{place}",
         heading="backbone",
     )
 
@@ -411,12 +408,12 @@ def _kept(subject: SubjectResult) -> list[Number]:
     return [n for n in found if n.quantity == _KEPT and n.group is None and n.estimate]
 
 
-def _used(found: Sequence[Number]) -> AnswerRow:
+def _used(found: Sequence[Number], place: int) -> AnswerRow:
     """The attribute whose removal changes most, beyond what random directions change."""
     top = max(found, key=lambda n: -n.lift.value if n.lift else -1.0)
     assert top.estimate is not None
     changed, excess = _reversed(top.estimate), _reversed(top.lift, whole=0.0) if top.lift else None
-    base = 1 - top.control.value if top.control else None
+    base = _reversed(top.control) if top.control else None
     sure = excess is not None and excess.lower > 0
     text = Markup(
         "When {} is removed from its last layer, <b>{}</b> of its own decisions change ({})"
@@ -426,7 +423,7 @@ def _used(found: Sequence[Number]) -> AnswerRow:
         f"{100 * changed.lower:.0f} to {100 * changed.upper:.0f}",
     )
     if base is not None:
-        text += f", against {100 * base:.0f} % for random directions."
+        text += f", against {100 * base.value:.0f} % for random directions."
     others = [n.target for n in found if n.lift and n.lift.upper < 0 and n is not top]
     more = (
         "More than random directions of the same size."
@@ -437,6 +434,7 @@ def _used(found: Sequence[Number]) -> AnswerRow:
         more += f" The same holds for {listed([*dict.fromkeys(others)])}."
     high = max(0.1, -(-changed.upper * 10 // 1) / 10)
     figure = _bars(
+        place,
         "Does the network use it?",
         [Bar("", changed, base)],
         ends=(0.0, high),
