@@ -33,8 +33,8 @@ class Text:
     def checked(self) -> str:
         """Whether its wording was checked, and where."""
         if self.is_wording:
-            return f"read at {self.source}, {READ}"
-        return f"not checked against the text; only {self.source}, {READ}"
+            return f"read at {self.source}"
+        return f"not checked against the text, only {self.source}"
 
 
 AI_ACT: Final = Text(

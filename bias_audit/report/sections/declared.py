@@ -195,6 +195,8 @@ def tested(scenario: Scenario, result: AuditResult) -> str:
 def purpose_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
     """Print it, with what people fill in after reading."""
     found = purpose(result)
+    given = [fact for fact in found.facts if fact.values != (NOT_PROVIDED,)]
+    missing = ", ".join(fact.name for fact in found.facts if fact not in given)
     scenarios: tuple[Part, ...] = (
         Prose(
             "NOT PROVIDED: which groups could be harmed and how, what would show it, from which "
@@ -215,7 +217,7 @@ def purpose_section(result: AuditResult, answers: tuple[str, ...]) -> Section:
                 "Supplied by the organisation; not verified; does not affect results. "
                 f"{NOT_PROVIDED}: the organisation did not supply this."
             ),
-            Facts(found.facts),
+            Facts((*given, *([Fact(NOT_PROVIDED, (missing,))] if missing else []))),
             Section("scenarios", "Bias scenarios", scenarios),
             Section(
                 "decision",
@@ -266,8 +268,7 @@ def regulatory(result: AuditResult, answers: tuple[str, ...]) -> Section:
                 "Which texts were read",
                 (
                     Prose(
-                        "The addresses are those of copies; only the official publication of a "
-                        "text is authentic. prEN 18283 is a draft and may change."
+                        "The addresses are of copies; only the official publication is authentic."
                     ),
                     Tabled(_texts(declared)),
                 ),
@@ -428,7 +429,7 @@ def _texts(declared: Declarations) -> Table:
         *((entry.name, "not in the cross-reference", "", versions[entry]) for entry in others),
     )
     return Table(
-        caption="The texts, whether their wording was checked, and what the organisation read",
+        caption=f"The texts, their wording as checked on {READ}, and what the organisation read",
         columns=text_columns("text", "version used here", "wording", "read by the organisation"),
         rows=rows,
         excerpt=rows[:40],
