@@ -178,7 +178,7 @@ def _tested(layer: _Layer, comparison: Comparison) -> Tested:
         return Tested(comparison, np.full(len(layer.scale), np.nan), reason=groups)
     values, counts = differences_by_unit(groups, layer.scale).value, groups.sizes
     if settings.test == "none":
-        return Tested(comparison, values, counts, reason="no test was asked for")
+        return Tested(comparison, values, counts, reason="no test was requested")
     tested = layer.groups(comparison, layer.testing)
     few = tested if isinstance(tested, str) else _too_few(tested)
     if isinstance(tested, str) or few is not None:

@@ -1,4 +1,4 @@
-"""How well layouts show a layer's units: what each keeps, over images drawn anew, and ranks.
+"""How well layouts show a layer's units: what each keeps, over newly drawn images, and ranks.
 
 Measures of robustness are those of Krug, Ratul, Olson & Stober, arXiv:2204.03528.
 """
@@ -308,7 +308,7 @@ class Repeated:
 
 
 def ranked(layouts: Sequence[Repeated], level: float) -> tuple[Entry, ...]:
-    """The layouts with intervals and their standing, best mean rank first."""
+    """The layouts with intervals and whether they are recommended, best mean rank first."""
     ranks = mean_ranks(np.stack([layout.table for layout in layouts], axis=1))
     order = np.argsort(ranks.mean(axis=0), kind="stable")
     two_sided = 1 - 2 * (1 - level) / max(1, len(layouts) - 1)
