@@ -195,5 +195,5 @@ def map_families(maps: Sequence[DifferenceMap]) -> tuple[HypothesisFamilies, ...
         families.append(family)
     if not families:
         return ()
-    title = "Families of hypotheses: difference maps"
+    title = "Which difference maps are significant?"
     return (HypothesisFamilies(detail=True, title=title, families=tuple(families)),)

@@ -10,15 +10,15 @@ from bias_audit.statistics.clusters import is_worth_less
 from bias_audit.statistics.estimate import Estimate
 
 SCORE_INTERVALS: Final = (
-    "are score intervals (Wilson 1927) that count as many observations as the influence of every "
-    "image says, with Student's t for few clusters"
+    "are score intervals (Wilson 1927) of the effective number of observations, which follows "
+    "from the influence of every image, with Student's t where clusters are few"
 )
 """How intervals of shares are made."""
 
 LABEL_ERRORS: Final = (
-    "Where a share of a group's labels is wrong, up to the same share of right predictions counts "
-    "as wrong there: a difference between groups that is smaller than the disagreement of "
-    "annotators may be one of the labels."
+    "Where a share of a group's labels is wrong, up to the same share of right predictions "
+    "counts as wrong there: a difference between groups that is smaller than the disagreement of "
+    "annotators may come from the labels alone."
 )
 """Limit of shares of right predictions by group."""
 

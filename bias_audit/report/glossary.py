@@ -154,7 +154,7 @@ TERMS: Final = (
     ),
     Term(
         "Holm",
-        ("A rule for many tests that limits the chance of even one false alarm."),
+        "A rule for many tests that limits the chance of even one false alarm.",
         r"Holm(?:'s)?",
     ),
     Term("intersection", "A group by several attributes at once, such as an age and a gender."),
@@ -170,7 +170,7 @@ TERMS: Final = (
         "Of an interval, how often such intervals contain the true value; of an attribute, one "
         "of its values.",
     ),
-    Term("lift", ("The value measured minus that of the strongest baseline.")),
+    Term("lift", "The value measured minus that of the strongest baseline."),
     Term(
         "linearly decodable",
         "A linear probe reads the attribute from the activations significantly better than "
@@ -188,7 +188,7 @@ TERMS: Final = (
     ),
     Term(
         "n",
-        ("The number of independent images behind a value; images of one person count once."),
+        "The number of independent images behind a value; images of one person count once.",
         r"n = ?",
     ),
     Term("one-vs-rest", "One group against all others together."),
@@ -233,7 +233,7 @@ TERMS: Final = (
     Term("standard deviation", "The usual distance of single values from their mean."),
     Term(
         "suppressed",
-        ("Not printed, because it would rest on too few images."),
+        "Not printed, because it would rest on too few images.",
         r"suppress(?:ed|ion)?",
     ),
     Term(

@@ -105,7 +105,7 @@ def _text(block: Confusions) -> BlockText:
             pairs,
             (
                 Shown(
-                    (f"true group, as annotated ({heading})"),
+                    f"true group, as annotated ({heading})",
                     lambda row: row["true"].label,
                     numeric=False,
                 ),

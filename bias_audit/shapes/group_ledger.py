@@ -83,7 +83,7 @@ def _text(block: GroupLedger) -> BlockText:
             sentence(block.rule),
             found
             if rows
-            else (f"No group was excluded or pooled: all {n_groups} are reported as declared."),
+            else f"No group was excluded or pooled: all {n_groups} are reported as declared.",
         ),
         tables=(ledger,) if rows else (),
     )

@@ -89,7 +89,7 @@ COLUMNS: Final[Mapping[str, Meaning]] = {
     "over": Meaning("text", "what the lift is over"),
     "control": Meaning("bounds", "the value of the baseline that the lift is over"),
     "shrunk": Meaning(
-        "bounds", ("the estimate, stabilised: pulled towards what the attributes predict")
+        "bounds", "the estimate, stabilised: pulled towards what the attributes predict"
     ),
     "chance": Meaning("number", "what guessing gives, or ignoring the image"),
     "p": Meaning("number", "p-value, unadjusted"),

@@ -250,7 +250,7 @@ def _beside(block: UnitMap, earlier: EarlierMap) -> str:
     own = (
         ""
         if earlier.own_limit is None
-        else (f"; without it the scale would end at {earlier.own_limit:.2g}")
+        else f"; without it the scale would end at {earlier.own_limit:.2g}"
     )
     colours = (
         f"The colour scale is that of the earlier maps, up to {block.limit:.2g}{own}."

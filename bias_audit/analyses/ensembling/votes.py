@@ -343,9 +343,9 @@ def _in_groups(voters: Voters, block: Measures, alpha: float) -> Iterator[Findin
         groups = [f"{_named(d)} ({_signed(d.estimate)})" for d in own]
         yield Finding(
             text=(
-                f"On {voters.target.described} the soft vote's micro F1 differs from that of "
-                f"{name} in {len(own)} group{'s' if len(own) > 1 else ''}, after adjustment: "
-                f"{listed(groups, most=3)}."
+                f"On {voters.target.described} the soft vote's micro F1 differs significantly "
+                f"from that of {name} in {len(own)} group{'s' if len(own) > 1 else ''}, after "
+                f"adjustment: {listed(groups, most=3)}."
             ),
             weight=_weight(own[0], alpha),
             estimates={_named(d): d.estimate for d in own[:3]},

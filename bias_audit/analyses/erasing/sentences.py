@@ -192,8 +192,8 @@ def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: floa
     text = (
         f"Removing {name} changed {percent_interval(changed)} ({coverage(changed.level)}, n = "
         f"{changed.n}) of the backbone's own decisions {where} (most probable class), against "
-        f"{percent_interval(by_chance)} for random directions of the same size: {verdict}, a "
-        f"difference of {points_interval(excess)}{decided_at(alpha, excess.level)}. It removed "
+        f"{percent_interval(by_chance)} for random directions of the same size: {verdict} "
+        f"({points_interval(excess)}){decided_at(alpha, excess.level)}. It removed "
         f"{percent(float(variance[0]))} of the variance of the inputs, the random directions "
         f"{percent(float(variance[1:].mean()))}."
     )

@@ -31,7 +31,7 @@ from bias_audit.analyses.wording import coverage, listed
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute
 from bias_audit.results.finding import ClaimResult, Finding
-from bias_audit.shapes.printed import interval
+from bias_audit.shapes.printed import chance_of, interval
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -184,9 +184,9 @@ def _separability(
                 others.append(f"age minus {key} {apart}")
         details = (
             f"The mean AUC of one group against one other is compared ({values}). It does not "
-            "depend on the number of groups; macro one-vs-rest AUC, which does, differs by "
-            f"{'; '.join(others)}. Numbers of groups: {levels}; how finely an attribute is "
-            "annotated remains part of the comparison."
+            "depend on the number of groups; for macro one-vs-rest AUC, which does, the "
+            f"differences are: {'; '.join(others)}. Numbers of groups: {levels}; how finely an "
+            "attribute is annotated remains part of the comparison."
         )
         about = tuple(names[key] for key in ("age", *keys))
         claims.append(Claim(said, tuple(chosen), details, about))
@@ -322,7 +322,7 @@ def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
         result = "agrees" if is_supported else "inconclusive"
         weight = min(sureness(each) for each in estimates)
     numbers = "; ".join(
-        f"{c.name} {interval(c.estimate)}, adjusted p = {c.p_value:.3g}, n = {c.estimate.n}"
+        f"{c.name} {interval(c.estimate)}, adjusted {chance_of(c.p_value)}, n = {c.estimate.n}"
         for c in claim.comparisons
     )
     return Finding(

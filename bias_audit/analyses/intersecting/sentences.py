@@ -143,14 +143,13 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
     (low, lowest), (high, highest) = known[0], known[-1]
     best = estimate(highest, level=level)
     ends = (
-        f" It is read best for {measures.values[high].group.label}: macro AUC {interval(best)} "
+        f" Its macro AUC is highest for {measures.values[high].group.label}: {interval(best)} "
         f"({coverage(level)})."
     )
     if high != low:
         one, other = measures.values[high], measures.values[low]
         ends += (
-            f" It is read worst for {other.group.label}: macro AUC "
-            f"{interval(estimate(lowest, level=level))}."
+            f" It is lowest for {other.group.label}: {interval(estimate(lowest, level=level))}."
         )
         # differences between groups hold no error that all groups share
         values = one.contrast or highest, other.contrast or lowest
@@ -166,7 +165,9 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
         return Finding(text=text, weight=0.0)
     found = [value for index, value in known if tests.rejected[index]]
     n, some = len(measures.values), len(found)
-    how_many = f"all {n} groups" if some == n else f"{some} of {n} groups"
+    how_many = f"{some} of {n} groups"
+    if some == n:
+        how_many = {1: "the one group", 2: "both groups"}.get(n, f"all {n} groups")
     text = (
         f"{sentence(measures.target)} can be read in {how_many} of {within} {where}, significant "
         f"after adjustment for the family.{ends}"

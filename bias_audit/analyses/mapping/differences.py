@@ -274,7 +274,7 @@ def difference_maps(
     keys = {part: f"{name}-{part}" for part in ("values", "p_values", "rasters", "masks")}
     block = DifferenceMap(
         detail=False,
-        title=f"Differences of groups at {plane.layer}",
+        title=f"Where do groups differ at {plane.layer}?",
         layer=plane.layer,
         layout=plane.layout,
         n_units=len(scale),

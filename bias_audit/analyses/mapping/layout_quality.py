@@ -91,12 +91,12 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 """The smallest and largest value of each measure."""
 RULE = (
-    "In every repetition the layouts are ranked by each measure, equals sharing their ranks, and "
-    "those without a value coming last. The layout with the lowest mean rank, over measures and "
-    "repetitions, is recommended; another is tied with it unless its paired difference in mean "
-    "rank is above 0 by a one-sided t test, Bonferroni-adjusted for the number of others. With "
-    "the confidence of the intervals, the layout that is best in the long run is the recommended "
-    "one or tied with it (Hsu 1984, Annals of Statistics 12:1136-1144)."
+    "In every repetition the layouts are ranked by each measure; equal ones share their ranks, "
+    "and those without a value come last. The layout with the lowest mean rank, over measures "
+    "and repetitions, is recommended. Another is tied with it unless its mean rank is "
+    "significantly higher (paired one-sided t test, Bonferroni-adjusted for the number of "
+    "others). With the confidence of the intervals, the layout that is best in the long run is "
+    "the recommended one or tied with it (Hsu 1984, Annals of Statistics 12:1136-1144)."
 )
 
 

@@ -11,7 +11,13 @@ from bias_audit.analyses.wording import coverage, decided_at
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.difference_map import DifferenceMap
-from bias_audit.shapes.printed import chance_of, interval, percent_interval, points_interval
+from bias_audit.shapes.printed import (
+    chance_of,
+    counted,
+    interval,
+    percent_interval,
+    points_interval,
+)
 from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 from bias_audit.statistics.estimate import interval_at
 from bias_audit.statistics.multiplicity import is_rejected
@@ -170,13 +176,15 @@ def difference_findings(block: DifferenceMap) -> Iterator[Finding]:
         strongest = next(iter(effects.values()), None)
         size = ""
         if strongest is not None:
-            size = f" (in the strongest region by {interval(strongest)} standard deviations)"
+            size = f" The strongest region differs by {interval(strongest)} standard deviations."
         yield Finding(
-            text=f"At {block.layer}, units differ significantly by {attribute} on {len(found)} of "
-            f"{len(tested)} difference maps, with the other attributes held constant. They "
-            f"differ most widely for {widest.label}: {widest.n_units} of {block.n_units} "
-            f"units in {widest.n_regions} regions{size} (adjusted "
-            f"{chance_of(widest.adjusted_p, block.smallest_p)}).",
+            text=(
+                f"At {block.layer}, units differ significantly by {attribute} on {len(found)} of "
+                f"{counted(len(tested), 'difference map')}, with the other attributes held "
+                f"constant. They differ most widely for {widest.label}: {widest.n_units} of "
+                f"{block.n_units} units in {counted(widest.n_regions, 'region')} (adjusted "
+                f"{chance_of(widest.adjusted_p, block.smallest_p)}).{size}"
+            ),
             weight=weight_of(sureness_of_p(smallest, block.alpha), is_decided=True),
             estimates=effects,
         )

@@ -171,7 +171,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
             )
         )
     tests = HypothesisFamilies(
-        title="Groups that are concentrated on the map", families=family_rows
+        title="Which groups are concentrated on the map?", families=family_rows
     )
     return Outcome(
         blocks=(*tables, tests, treatments.ledger),

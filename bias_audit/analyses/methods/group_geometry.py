@@ -242,10 +242,12 @@ def _finding(block: GroupMatrix) -> Iterator[Finding]:
         for pair in (near, far)
     )
     yield Finding(
-        text=f"At {block.layer}, of all groups by {names}, {nearest} lie nearest and {farthest} "
-        "lie farthest: distance of profiles in standard deviations within groups, sampling "
-        f"noise subtracted ({coverage(near.estimate.level)}s, not corrected for multiple "
-        "comparisons).",
+        text=(
+            f"At {block.layer}, of all pairs of groups by {names}, the nearest is {nearest} and "
+            f"the farthest is {farthest}: distance of profiles in standard deviations within "
+            f"groups, sampling noise subtracted ({coverage(near.estimate.level)}s, not corrected "
+            "for multiple comparisons)."
+        ),
         weight=sureness_above(far.estimate.value, far.estimate.lower),
         estimates={"nearest": near.estimate, "farthest": far.estimate},
     )

@@ -53,7 +53,7 @@ def intersections(subject: Subject, params: Params) -> Outcome:
         return Outcome(
             blocks=(),
             limits=(
-                f"There is one annotated attribute ({only}), so there is nothing to intersect: "
+                f"The labels have one attribute ({only}), so there is nothing to intersect: "
                 "groups within groups and interactions need two.",
             ),
         )

@@ -331,7 +331,7 @@ _LIMITS = (
     "Outcomes follow from the activations, so that correct and wrong images differ by "
     "construction, even for labels that mean nothing: maps and distances say where and how far, "
     "and nothing is tested.",
-    "A wrong prediction may be a wrong annotation.",
+    "A prediction that counts as wrong may show a wrong annotation.",
 )
 
 

@@ -39,7 +39,7 @@ def recall_table(
         target.groups,
         counts,
         subject.small_groups,
-        title=(f"Small groups: recall of {target.described}"),
+        title=f"Small groups: recall of {target.described}",
     )
     units, rows, measures = Units.of(subject), [], {}
     for index, (group, treatment) in enumerate(

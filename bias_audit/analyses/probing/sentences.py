@@ -89,8 +89,8 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
         layers = len(result.comparisons)
         where = f"any of {layers} layers" if layers > 1 else "the layer audited"
         text = (
-            f"It was not shown that {target} can be read from {where}. At {at_best}, the highest, "
-            f"its {numbers}; {_CORRECTED}, this could be chance."
+            f"It was not shown that {target} can be read from {where}. At {at_best}, where it is "
+            f"highest, the {numbers}; {_CORRECTED}, this could be chance."
         )
     estimates = {"macro_auc": value, "lift": lift}
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}

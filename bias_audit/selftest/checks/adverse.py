@@ -167,7 +167,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         if len(made) < len(every):
             hits = {"not measured": [[found is None] for found in every]}
             yield _row(
-                ("Audits that decline to measure because people are too few"), said, hits, _ANY, 1
+                "Audits that decline to measure because people are too few", said, hits, _ANY, 1
             )
         if not made:
             continue
