@@ -150,8 +150,8 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
         return part
     not_measured = (
         f"its images come from {len(np.unique(clusters[images]))} people or sets of near "
-        f"duplicates, worth {worth:.1f} of equal size; an interval needs {FEWEST_CLUSTERS:g}: add "
-        "people, or limit the images of each"
+        f"duplicates, worth {worth:.1f} sets of equal size; an interval needs "
+        f"{FEWEST_CLUSTERS:g}: add people, or limit the images of each"
     )
     return replace(part, not_measured=not_measured)
 

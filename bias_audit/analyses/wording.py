@@ -39,7 +39,7 @@ def decided_at(alpha: float, level: float) -> str:
 
 
 def sample(estimate: Estimate) -> str:
-    """Such as "n = 720", or "n = 96 in 12 clusters of unequal size, worth 7.4 equal ones"."""
+    """Such as "n = 720", or "n = 96, worth 7.4 clusters of equal size"."""
     text = f"n = {estimate.n}"
     if not is_worth_less(estimate.n, estimate.clusters):
         return text

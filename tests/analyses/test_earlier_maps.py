@@ -104,7 +104,7 @@ def _after(folder: Path, change: Callable[[Places], Places], **changed: Any) -> 
 
 
 def _beside(outcome: Outcome) -> tuple[UnitMap, EarlierMap]:
-    first, *_ = of_type(outcome.blocks, UnitMap)
+    first = next(block for block in of_type(outcome.blocks, UnitMap) if block.earlier)
     assert first.earlier is not None
     return first, first.earlier
 
