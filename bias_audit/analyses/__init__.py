@@ -1,1 +1,1 @@
-"""What can be asked of a layer's activations."""
+"""Analyses of a layer's activations."""

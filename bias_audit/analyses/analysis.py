@@ -189,7 +189,7 @@ class Subject:
     """Of the backbone; empty for simulated activations."""
     weights_sha256: str = ""
     network: Network | None = None
-    """None where no analysis asks to go through the backbone again."""
+    """None where no analysis needs another pass through the backbone."""
     likeness: Likeness | None = None
     """Which images may show one person; None where identity is recorded, or not looked for."""
 
@@ -287,7 +287,7 @@ class Declared(Generic[P]):
     question: Question
     """Under which the report prints it."""
     problems: Callable[[P, FaceTable, tuple[str, ...] | None], Messages] = lambda *_: ()
-    """What the parameters ask for that these faces or layers do not have. Asked before images are
+    """What the parameters need that these faces or layers do not have. Checked before images are
     opened, after they are drawn, and again with the layers once these are known."""
     too_few_draws: Callable[[P, Multiplicity, Sequence[Attribute]], Messages] = lambda *_: ()
     """Why so few draws as the parameters ask for could never reject anything, and how many do."""
@@ -298,17 +298,17 @@ class Declared(Generic[P]):
     fits: Callable[[P, Workload], float] = lambda *_: 0
     """Work of the analysis, in the unit of `probe_work`, for an estimate of the time."""
     needs_positions: Callable[[P], bool] = lambda *_: False
-    """Whether `LayerActivations.positions` is asked for; a config without them is refused."""
+    """Whether `LayerActivations.positions` is needed; a config without them is refused."""
     reads: Callable[[P], tuple[Path, ...]] = lambda *_: ()
     """Folders of other runs that the result depends on."""
     quantities: tuple[str, ...] = ()
     """What criteria can name: every `quantity` that its blocks may hold."""
     needs_head: bool = False
-    """Whether `Subject.head` is asked for; what the layer receives is then recorded as well."""
+    """Whether `Subject.head` is needed; what the layer receives is then recorded as well."""
     needs_controls: bool = False
-    """Whether `Subject.controls` are asked for; without such an analysis they are not made."""
+    """Whether `Subject.controls` are needed; without such an analysis they are not made."""
     needs_network: bool = False
-    """Whether `Subject.network` is asked for."""
+    """Whether `Subject.network` is needed."""
     is_once: bool = False
     """Whether an audit may have one of its kind alone: its groups are not those of the labels, and
     single images would follow from what differs between two such sets of groups."""
@@ -321,7 +321,7 @@ class Declared(Generic[P]):
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis(Declared[P]):
-    """A question that can be asked of every subject."""
+    """A question about every subject."""
 
     run: Callable[[Subject, P], Outcome]
     """Raises AnalysisError when it cannot be computed."""
@@ -339,7 +339,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class JointAnalysis(Declared[P]):
-    """A question that is asked once, of all backbones of an audit together.
+    """A question about all backbones of an audit together.
 
     All members look at the same faces in the same order.
     """

@@ -77,9 +77,10 @@ def too_few_draws(plan: Multiplicity, attributes: Sequence[Attribute]) -> tuple[
         # Benjamini-Hochberg rejects at a larger p where several hypotheses share it
         what = "a single one" if method == "benjamini_hochberg" else "any"
         problems.append(
-            f"multiplicity.draws: {plan.draws} draws cannot reject {what} of {largest} {name} "
-            f"under {NAMES[method]} at {plan.alpha:g} (smallest p {1 / (1 + plan.draws):.3g} > "
-            f"{threshold}); at least {needed} are needed, which is what leaving the key out gives"
+            f"multiplicity.draws: {plan.draws} draws cannot make {what} of {largest} {name} "
+            f"significant under {NAMES[method]} at {plan.alpha:g} (smallest p "
+            f"{1 / (1 + plan.draws):.3g} > {threshold}); at least {needed} are needed, which is "
+            "what leaving the key out gives"
         )
     return tuple(problems)
 
@@ -97,6 +98,8 @@ class GroupTests:
     gate: str
     """Why the family was tested, or not."""
     is_open: bool
+    smallest_p: float | None = None
+    """The smallest of `verdicts` that a single effect can reach; None where there is no limit."""
 
     def part(self, own: slice) -> GroupTests:
         """Those of some of its groups."""
@@ -140,8 +143,11 @@ def tested_families(
             each.rejected,
             each.reason,
             each.is_open,
+            row.smallest_p,
         )
-        for own, (found, _), each in zip(p_values[1:], families.values(), gated[1:], strict=True)
+        for own, (found, _), each, row in zip(
+            p_values[1:], families.values(), gated[1:], rows[1:], strict=True
+        )
     )
     return rows, tuple(tests)
 
@@ -189,5 +195,5 @@ def map_families(maps: Sequence[DifferenceMap]) -> tuple[HypothesisFamilies, ...
         families.append(family)
     if not families:
         return ()
-    title = "Families of hypotheses: difference maps"
+    title = "Which difference maps are significant?"
     return (HypothesisFamilies(detail=True, title=title, families=tuple(families)),)

@@ -96,8 +96,7 @@ def treat(
         label = f"all groups with fewer than {policy.minimum} images"
         pooled = PooledGroup(Group((("group", label),)), members, total, why)
     effects = {
-        "shrunk": "printed with its interval and flagged; the shrunk value beside it is to be "
-        "read",
+        "shrunk": "printed with its interval and flagged; read the stabilised value beside it",
         "suppressed": "no value; it is in no mean, minimum, maximum or gap over groups",
         "pooled": of_pooled,
     }
@@ -114,7 +113,7 @@ def treat(
     )
     small = f"groups of fewer than {policy.minimum} independent images"
     rules = {
-        "shrink": f"{small} are flagged, with a shrunk value beside their own",
+        "shrink": f"{small} are flagged, with a stabilised value beside their own",
         "suppress": f"{small} get no value",
         "pool": f"{small} are measured together as one group",
     }
@@ -245,7 +244,7 @@ def _treatment(n: int, policy: SmallGroups) -> Treatment:
         return Treatment("suppressed", f"{found}, fewer than {policy.suppress_below}: suppressed")
     if policy.policy == "suppress":
         return Treatment("suppressed", f"{found}, fewer than {policy.minimum}: suppressed")
-    return Treatment("shrunk", f"{found}, fewer than {policy.minimum}: read the shrunk value")
+    return Treatment("shrunk", f"{found}, fewer than {policy.minimum}: read the stabilised value")
 
 
 def small_intersections(faces: Faces, fewest: int) -> IntArray:

@@ -1,4 +1,4 @@
-"""What a probe is asked to tell apart: the levels of an attribute, or all intersections."""
+"""What a probe predicts: the levels of an attribute, or all intersections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INTERSECTION = "intersection"
 
 @dataclass(frozen=True)
 class Target:
-    """Groups to tell apart, one of which every image belongs to."""
+    """Groups to predict, one of which every image belongs to."""
 
     name: str
     """An attribute's name, or "intersection"."""
@@ -33,11 +33,11 @@ class Target:
 
     @property
     def described(self) -> str:
-        """For a sentence: "annotated age", "the intersection of annotated age and gender"."""
+        """For a sentence: "age", "the intersection of age and gender"."""
         names = [name for name, _ in self.groups[0].levels]
         if len(names) == 1:
-            return f"annotated {self.name}"
-        return f"the intersection of annotated {', '.join(names[:-1])} and {names[-1]}"
+            return f"{self.name}"
+        return f"the intersection of {', '.join(names[:-1])} and {names[-1]}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Measurable:
 
 
 def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
-    """The targets of a table, each once, in the order asked for; None for all of them.
+    """The targets of a table, each once, in the order named; None for all of them.
 
     With a single attribute the intersection is that attribute, and is not repeated.
 
@@ -76,7 +76,7 @@ def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Ta
 
 
 def attribute_targets(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
-    """The targets asked for; by default every attribute, without the intersection.
+    """The targets named; by default every attribute, without the intersection.
 
     Raises:
         AnalysisError: A name is neither an attribute nor "intersection".
@@ -140,9 +140,9 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
     part = Measurable(images, levels, np.searchsorted(levels, target.codes[images]), reasons, None)
     if len(levels) < 2:  # noqa: PLR2004
         not_measured = (
-            f"{len(levels)} of {len(target.groups)} levels of {target.name} "
-            f"{'has' if len(levels) == 1 else 'have'} images in each of {n_folds} folds; "
-            "telling apart needs two"
+            f"{len(levels)} of {len(target.groups)} groups of {target.name} "
+            f"{'has' if len(levels) == 1 else 'have'} images in each of {n_folds} folds; a probe "
+            "needs two such groups"
         )
         return replace(part, not_measured=not_measured)
     worth = worth_of(part, clusters)
@@ -150,7 +150,7 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
         return part
     not_measured = (
         f"its images come from {len(np.unique(clusters[images]))} people or sets of near "
-        f"duplicates, which by their sizes are worth {worth:.1f} equal ones; an interval needs "
+        f"duplicates, worth {worth:.1f} sets of equal size; an interval needs "
         f"{FEWEST_CLUSTERS:g}: add people, or limit the images of each"
     )
     return replace(part, not_measured=not_measured)
@@ -164,7 +164,7 @@ def unmeasured(target: Target, part: Measurable, of: str) -> tuple[str, ...]:
         return ()
     out = [f"{target.groups[i].label} ({why})" for i, why in part.reasons.items()]
     return (
-        f"{len(out)} of {len(target.groups)} levels of {target.described} were left out of {of}: "
+        f"{len(out)} of {len(target.groups)} groups of {target.described} were left out of {of}: "
         f"{listed(out)}.",
     )
 

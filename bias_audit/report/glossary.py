@@ -31,39 +31,46 @@ TERMS: Final = (
     Term("activation", "The number that a unit gives for one image."),
     Term(
         "adjusted p-value",
-        "A p-value made larger because many questions were asked at once, so that asking often "
-        "does not make chance look like a finding.",
+        "A p-value made larger because many tests were made at once, so that chance alone does "
+        "not look like a finding.",
         r"adjusted p(?:-values?)?|adjusted",
     ),
     Term(
         "alpha",
-        "The share of false alarms that was accepted beforehand, such as 0.05: one in twenty.",
+        "The share of false alarms that was accepted beforehand, such as 0.05: one test in "
+        "twenty where there is nothing to find.",
     ),
-    Term("annotated", "As the dataset's label says; not a fact about the person shown."),
-    Term("attribute", "What the labels record about a face, with its levels, such as age."),
+    Term("annotated", "As the label in the dataset says; not a fact about the person shown."),
+    Term(
+        "attribute",
+        "What the labels record about a face, such as age or gender; it divides faces into "
+        "groups.",
+    ),
     Term(
         "attribution",
         "How much each place of an image counts for a decision, by the definition of one method.",
     ),
     Term(
         "AUC",
-        "How often, of two images of different levels, the right one is ranked higher. 0.5 is "
-        "guessing, 1 is always.",
+        "Of 100 pairs of faces, one from the group and one not, a probe with AUC 0.98 ranks 98 "
+        "correctly. 0.5 is guessing, 1 is always right.",
     ),
     Term("backbone", "The trained network that is examined; it turns an image into numbers."),
     Term(
         "balanced accuracy",
-        "The share of images whose level is predicted rightly, each level counting the same.",
+        "The share of images whose group is predicted correctly, each group counting the same "
+        "however many images it has.",
     ),
     Term(
         "baseline",
-        "The same procedure on something that holds less: shuffled labels, a network with random "
-        "weights, plain pixels. A layer must show more than these do.",
+        "The same procedure on something that contains less: shuffled labels, a network with "
+        "random weights, plain pixels. A layer must show more than these do.",
         r"baselines?|controls?",
     ),
     Term(
         "Benjamini-Hochberg",
-        "A rule for many tests that limits the share of false alarms among what is reported.",
+        "A rule for many tests: on average, no more than the agreed share of what it reports are "
+        "false alarms.",
     ),
     Term(
         "bits",
@@ -83,7 +90,7 @@ TERMS: Final = (
     ),
     Term(
         "cluster",
-        "Images that are kept together because they show one person or are nearly the same; on "
+        "Images that count together because they show one person or are nearly the same; on "
         "maps, neighbouring units that differ in the same way.",
     ),
     Term(
@@ -99,20 +106,21 @@ TERMS: Final = (
     Term("correlation", "How closely two numbers move together: 1 fully, 0 not at all."),
     Term(
         "criterion",
-        "A claim with a margin, written down before the results were known.",
+        "A claim with an acceptance threshold, written down before the results were known, such "
+        "as AUC at most 0.6.",
         r"criteri(?:on|a)",
     ),
-    Term("dendrogram", "A tree in which groups that join low are alike."),
+    Term("dendrogram", "A tree of groups; those that join low are alike."),
     Term("difference map", "A map of where in a layer two groups give different activations."),
     Term(
         "effective number of clusters",
-        "As many clusters of equal size would be worth as much: a few large clusters among many "
-        "small ones are worth few.",
+        "The number of clusters of equal size that would give as much information: a few large "
+        "clusters among many small ones count as few.",
         r"effective (?:number of )?clusters",
     ),
     Term(
         "erasure",
-        "Removing from activations whatever a straight-line rule could read about an attribute.",
+        "Removing from activations whatever a linear probe could read about an attribute.",
         r"erasure|erased?|LEACE",
     ),
     Term(
@@ -121,105 +129,122 @@ TERMS: Final = (
     ),
     Term(
         "false discovery rate",
-        "The share of false alarms among what is reported.",
+        "The expected share of false alarms among what is reported.",
         r"false discover(?:y rate|ies)|FDR",
     ),
     Term(
         "family",
-        "Questions that were declared together and are adjusted together.",
+        "Tests that were declared together and are adjusted together.",
         r"famil(?:y|ies)|family-wise",
     ),
     Term(
         "fold",
-        "One part of the images; a probe is fitted on some parts and asked about another.",
+        "One part of the images; a probe is fitted to the other parts and tested on this one.",
         r"folds?|out of fold|out-of-fold",
     ),
     Term(
         "gate",
-        "A family is tested only if something was found in the one before it.",
+        "A rule by which a family is tested only if a test in the one before it was significant.",
         r"gates?|gatekeeping",
     ),
-    Term("group", "Faces whose labels share one or more levels."),
     Term(
-        "Holm", "A rule for many tests that limits the chance of any false alarm.", r"Holm(?:'s)?"
+        "group",
+        "Faces with the same label, such as women, or the same labels of several attributes, "
+        "such as women of 20 to 29.",
+    ),
+    Term(
+        "Holm",
+        "A rule for many tests that limits the chance of even one false alarm.",
+        r"Holm(?:'s)?",
     ),
     Term("intersection", "A group by several attributes at once, such as an age and a gender."),
     Term(
         "interval",
-        "The range in which the true value lies in 95 of 100 such audits (or as many as are "
-        "said). The wider it is, the less is known.",
+        "A range around the value. In about 95 of 100 such audits it contains the true value "
+        "(for a 95 % interval). The wider it is, the less is known.",
     ),
     Term("layer", "One step of a backbone; later layers see the image more abstractly."),
     Term("layout", "The places at which a layer's units are drawn on a map."),
     Term(
         "level",
-        "One value of an attribute; of an interval, how often such intervals hold the true value.",
+        "Of an interval, how often such intervals contain the true value; of an attribute, one "
+        "of its values.",
     ),
-    Term("lift", "The value measured, minus that of the strongest baseline."),
+    Term("lift", "The value measured minus that of the strongest baseline."),
     Term(
         "linearly decodable",
-        "A weighted sum of activations tells the levels apart better than guessing and than "
-        "every baseline.",
+        "A linear probe reads the attribute from the activations significantly better than "
+        "guessing and than every baseline.",
         r"linearly decodable|linear decodability|decodab\w+",
     ),
-    Term("macro", "The plain mean over levels, whatever their numbers of images."),
-    Term("main effect", "What one attribute does whatever the levels of the others."),
-    Term("margin", "The border that a criterion sets: at most, at least, or within."),
+    Term("macro", "The plain mean over groups, whatever their numbers of images."),
+    Term("main effect", "What one attribute does on its own, averaged over the others."),
+    Term("margin", "The threshold that a criterion sets: at most, at least, or within."),
     Term(
         "max-T",
-        "A rule for many tests that compares each with the strongest that chance gives anywhere.",
+        "A rule for many tests that compares each result with the strongest that chance gives in "
+        "any of them.",
         r"max-T",
     ),
-    Term("n", "The number of independent images behind a value.", r"n = ?"),
-    Term("one-vs-rest", "One level against all others together."),
+    Term(
+        "n",
+        "The number of independent images behind a value; images of one person count once.",
+        r"n = ?",
+    ),
+    Term("one-vs-rest", "One group against all others together."),
     Term(
         "p-value",
-        "How often chance alone would give at least as strong a result. Small is strong evidence; "
-        "large is no evidence of the contrary.",
+        "How often chance alone would give a result at least as strong. A small one is strong "
+        "evidence of a difference; a large one is not evidence of no difference.",
         r"p-values?|p [=<]",
     ),
     Term("percentile", "The value below which such a share of repetitions lies."),
     Term(
         "permutation",
-        "Dealing labels anew at random, to see what chance gives.",
+        "Shuffling labels at random, to see what chance gives.",
         r"permutations?|permuting|permuted",
     ),
-    Term("power", "How often a real difference of a given size would be found."),
+    Term("power", "How often an audit would find a real difference of a given size."),
     Term(
         "probe",
-        "A simple rule (a weighted sum) fitted to read an attribute from activations, and asked "
-        "about images that it has not seen.",
+        "A simple rule (a weighted sum) fitted to read an attribute from activations, and tested "
+        "on images that it has not seen.",
     ),
     Term("profile", "The mean activation of each unit over the images of a group."),
-    Term("recall", "Of the images of a group, the share that is predicted rightly."),
+    Term("recall", "Of 100 images of a group, recall 0.9 means that 90 are predicted correctly."),
     Term(
         "relative entropy",
-        "How unlike two distributions are; 0 is the same.",
+        "How different two distributions are; 0 is the same.",
         r"relative entrop(?:y|ies)",
     ),
     Term(
         "sanity check",
-        "Whether a method's maps change when all that the network has learned is lost; if they do "
-        "not, they do not show it.",
+        "A test of whether a method's maps change when all that the network has learned is lost; "
+        "if they do not, the maps do not show what it learned.",
     ),
     Term("seed", "The starting number of random draws; the same seed gives the same draws."),
     Term("SHA-256", "A fingerprint of data: other data give another one."),
     Term(
-        "shrunk",
-        "Drawn towards what the attributes of a small group predict, since few images alone are "
-        "unreliable.",
-        r"shrunk|shrinkage|shrink",
+        "stabilised",
+        "Pulled towards what the attributes of a group predict when its images are "
+        "few, because few images alone are unreliable.",
+        r"shrunk|shrinkage|shrink|stabilised",
     ),
     Term("standard deviation", "The usual distance of single values from their mean."),
     Term(
-        "suppressed", "Not printed, since too few images stand behind it.", r"suppress(?:ed|ion)?"
+        "suppressed",
+        "Not printed, because it would rest on too few images.",
+        r"suppress(?:ed|ion)?",
     ),
     Term(
         "t-SNE, UMAP, PCA", "Published ways of placing units on a plane.", r"t-SNE|tsne|UMAP|PCA"
     ),
     Term("unit", "One of the numbers that a layer gives, averaged over the image."),
     Term("variance", "The mean squared distance of values from their mean; how much they differ."),
-    Term("verdict", "PASS, FAIL or INCONCLUSIVE: what became of a criterion."),
+    Term(
+        "verdict",
+        "PASS, FAIL or INCONCLUSIVE: the numbers meet a criterion, miss it, or leave it open.",
+    ),
     Term("weights", "The numbers that training set; they make the backbone what it is."),
 )
 """In the order in which a reader looks them up."""

@@ -58,7 +58,7 @@ class DataRecord(Frozen):
     """Distinct annotated people; None where the source does not say."""
     n_without_identity: int | None = None
     """Images that do not say who is shown, each taken for a different person; None where the
-    source names nobody, or an older release wrote the result."""
+    source names no one, or an older release wrote the result."""
     n_clusters: int
     """Sets of images kept together in folds: one person, or near duplicates."""
     effective_clusters: float | None = None
@@ -119,7 +119,7 @@ class StageCost(Frozen):
     images: int | None = None
     """That passed through a backbone, or were opened; None where a stage is not about images."""
     bytes: int | None = None
-    """That lie on disk because of it."""
+    """On disk because of this stage."""
     reused: bool = False
     """Whether what an earlier audit had stored was used instead of work."""
 
@@ -170,9 +170,9 @@ class SubjectResult(Frozen):
     """Images, seconds, whether activations were reused, resumed at."""
     controls: tuple[ControlRecord, ...] = ()
     head: str | None = None
-    """Name of the classification layer, if an analysis asked for it."""
+    """Name of the classification layer, if an analysis needs it."""
     without_head: str | None = None
-    """Why there is none, if an analysis asked for it."""
+    """Why there is none, if an analysis needs it."""
     costs: tuple[StageCost, ...] = ()
     """In the order of work."""
 
@@ -205,7 +205,7 @@ class AuditResult(Frozen):
     data: DataRecord
     subjects: tuple[SubjectResult, ...]
     together: tuple[AnalysisResult, ...] = ()
-    """Of analyses that are asked once, of all backbones together."""
+    """Of analyses of all backbones together."""
     verdicts: tuple[Verdict, ...] = ()
     """One per criterion of the config and backbone it is about."""
     provenance: Provenance
@@ -214,7 +214,7 @@ class AuditResult(Frozen):
 
     @property
     def analysed(self) -> tuple[tuple[str, tuple[AnalysisResult, ...]], ...]:
-        """What was looked at, with the analyses of it: every backbone, then all together."""
+        """Everything examined, with its analyses: every backbone, then all together."""
         each = tuple((subject.backbone.name, subject.analyses) for subject in self.subjects)
         return (*each, (TOGETHER, self.together)) if self.together else each
 

@@ -50,7 +50,7 @@ def overridden(
     margin: float | None = None,
     better: Sequence[str] = (),
 ) -> Changes:
-    """The policy of a config with some of it said anew; `better` such as "macro_auc=lower".
+    """The policy of a config with some settings replaced; `better` such as "macro_auc=lower".
 
     Raises:
         ConfigError: A word is not known, a direction not of this form, or the margin not above 0.
@@ -66,15 +66,15 @@ def overridden(
     if margin is not None:
         if margin <= 0:
             problems.append(f"--margin: expected a number above 0, got {margin:g}")
-        told = "Given on the command line, which says no reason."
-        changed |= {"margin": margin, "margins": {}, "rationale": told}
+        reason = "Given on the command line, without a reason."
+        changed |= {"margin": margin, "margins": {}, "rationale": reason}
     ways = {}
     for entry in better:
         quantity, _, way = entry.partition("=")
         if not quantity or way not in _WAYS:
             problems.append(
-                f"--better: expected QUANTITY=higher or QUANTITY=lower, got {entry!r}; such as "
-                "--better macro_auc=lower"
+                f"--better: expected QUANTITY=higher or QUANTITY=lower, got {entry!r}; for "
+                "example --better macro_auc=lower"
             )
         ways[quantity] = way
     if problems:
@@ -247,9 +247,9 @@ def _pairing_notes(before: Audited, after: Audited, changes: Sequence[Change]) -
     unpaired = sum(not change.paired and not change.identical for change in changes)
     sides = {"BEFORE": before, "AFTER": after}
     gone = [side for side, audited in sides.items() if not audited.contributions]
-    why = "for some analyses nothing is kept by image, or the noise of refitting was not measured"
+    why = "some analyses keep nothing by image, or the noise of refitting was not measured"
     if gone:
-        why = f"the cache holds nothing by image of {' and '.join(gone)}"
+        why = f"the cache contains nothing by image of {' and '.join(gone)}"
     if unpaired:
         yield (
             f"{unpaired} of {len(changes)} numbers are compared as if the audits shared no image, "

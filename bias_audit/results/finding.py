@@ -8,9 +8,9 @@ from bias_audit.shapes.shape import Frozen
 from bias_audit.statistics.estimate import Estimate
 
 Question = Literal["encoded", "groups", "maps", "used", "where", "training", "together"]
-"""What a reader asks, in the order of the report: what can be read, for which groups, what groups
-look like in a layer, whether the backbone uses it, where it looks, what changes over training, and
-what all backbones show together."""
+"""Questions of a reader, in the order of the report: what can be read, for which groups, what
+groups look like in a layer, whether the backbone uses it, where it looks, what changes over
+training, and what all backbones show together."""
 ClaimResult = Literal["agrees", "disagrees", "inconclusive", "not examined"]
 
 

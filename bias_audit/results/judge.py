@@ -1,4 +1,4 @@
-"""Criteria become verdicts: intervals held against margins.
+"""Criteria become verdicts: intervals compared with margins.
 
 A number lies within its margin when its interval at the criterion's level does, beyond it when the
 interval lies wholly outside, and is undecided otherwise: that no difference was found decides
@@ -216,7 +216,7 @@ def judge(
             why = _unmatched(criterion, together)
             verdicts.append(_verdict(criterion, TOGETHER, found, why))
             continue
-        asked = names if criterion.backbones is None else criterion.backbones
+        names_wanted = names if criterion.backbones is None else criterion.backbones
         verdicts += [
             _verdict(
                 criterion,
@@ -225,10 +225,12 @@ def judge(
                 _unmatched(criterion, s.analyses),
             )
             for s, known, last in measured_on
-            if s.backbone.name in asked
+            if s.backbone.name in names_wanted
         ]
         why = f"no backbone of this name was audited (audited: {', '.join(names)})"
-        verdicts += [_verdict(criterion, name, (), why) for name in asked if name not in names]
+        verdicts += [
+            _verdict(criterion, name, (), why) for name in names_wanted if name not in names
+        ]
     return tuple(verdicts)
 
 
@@ -272,10 +274,10 @@ def _of_groups(criterion: Criterion, rows: Sequence[Number], last: str | None) -
         yield replace(rows[0], layer="best", group=None, estimate=None, reason=several)
         return
     ends = {last} if last is not None else at
-    asked = {"every": at, "best": at, "last": ends}.get(criterion.layer, {criterion.layer})
+    chosen = {"every": at, "best": at, "last": ends}.get(criterion.layer, {criterion.layer})
     levels = (criterion.groups or {}).items()
     for row in rows:
-        if row.layer in asked and row.group and levels <= dict(row.group.levels).items():
+        if row.layer in chosen and row.group and levels <= dict(row.group.levels).items():
             if criterion.of == "lift":
                 why = "groups have no lift; use of: estimate"
                 yield replace(row, estimate=None, reason=why)
@@ -310,12 +312,12 @@ def _verdict(criterion: Criterion, name: str, found: Sequence[Number], unmatched
 
 
 def _unmatched(criterion: Criterion, analyses: Sequence[AnalysisResult]) -> str:
-    groups = "" if criterion.groups is None else " in groups of the levels asked for"
+    groups = "" if criterion.groups is None else " in the groups named"
     failed = [a.title for a in analyses if a.status == "failed"]
     why = f"; not computed: {', '.join(failed)}" if failed else ""
     return (
-        f"no {criterion.quantity} of {criterion.target} at layer {criterion.layer!r}{groups} "
-        f"is among the results{why}"
+        f"the results contain no {criterion.quantity} of {criterion.target} at layer "
+        f"{criterion.layer!r}{groups}{why}"
     )
 
 
@@ -335,7 +337,7 @@ def _deciding(criterion: Criterion, outcome: Outcome, held: Held) -> Number:
 
 
 def _told(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Deciding:
-    """The number with the interval that was held against the margin."""
+    """The number with the interval that was compared with the margin."""
     estimate = number.estimate
     if estimate is not None:
         levels = {
@@ -382,7 +384,9 @@ def _reason(criterion: Criterion, outcome: Outcome, number: Number, held: Held) 
         listed = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
         parts.append(f"{len(held.missing)} of {total} numbers missing: {listed}")
     if number.estimate is not None and math.isinf(growth(criterion, number, held.n_measured)):
-        parts.append("the value observed lies on the margin, so no number of images would decide")
+        parts.append(
+            "the value observed lies on the margin, so more images would not make this conclusive"
+        )
     return "; ".join(parts)
 
 

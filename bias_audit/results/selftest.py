@@ -24,7 +24,7 @@ class SelfTestRow(Frozen):
     """One check."""
 
     check: str
-    """What was asked, such as "95 % intervals of macro AUC cover"."""
+    """What was checked, such as "95 % intervals of macro AUC cover"."""
     condition: str
     """Of the simulated audits, such as "30 per group"."""
     expected: str

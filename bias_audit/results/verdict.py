@@ -19,13 +19,13 @@ class Deciding(Frozen):
     group: Group | None
     """None where the number is about all groups."""
     estimate: Estimate | None
-    """With the interval that was held against the margin; None where it is missing."""
+    """With the interval that was compared with the margin; None where it is missing."""
     reason: str | None
     """Why it is missing."""
 
 
 class Verdict(Frozen):
-    """A criterion held against the numbers of one backbone; see `results.judge`."""
+    """A criterion judged by the numbers of one backbone; see `results.judge`."""
 
     criterion: Criterion
     backbone: str

@@ -129,17 +129,18 @@ def kept_or_quick(cache: Path, progress: Progress) -> SelfTest:
     """The self-test that a cache holds; if none, a quick one, which is then kept."""
     found = kept(cache)
     if found is not None:
-        progress.say(f"Self-test of the statistics: {told(found)}, as stored")
+        progress.say(f"Self-test of the statistics: {summary_line(found)}, as stored")
         return found
     found = self_test("quick", seed=SEED, progress=progress)
     keep(cache, found)
     progress.say(
-        f"Self-test of the statistics: {told(found)}; `bias-audit selftest` makes the full one"
+        f"Self-test of the statistics: {summary_line(found)}; `bias-audit selftest` makes the "
+        "full one"
     )
     return found
 
 
-def told(found: SelfTest) -> str:
+def summary_line(found: SelfTest) -> str:
     """Such as "all 31 checks passed", or what failed and what too few runs cannot judge."""
     n, open_ones = len(found.rows), sum(row.outcome == "UNDECIDED" for row in found.rows)
     failed = [row.check for row in found.not_ok]

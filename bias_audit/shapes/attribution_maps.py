@@ -133,8 +133,8 @@ def _text(block: AttributionMaps) -> BlockText:
     notes = [f"Attributed: {block.decision}."]
     if block.flagged:
         notes.append(
-            f"Did not pass the sanity check, so read with care: {', '.join(block.flagged)}. Such "
-            "maps may show the image rather than the decision."
+            "Read with care, because these methods did not pass the sanity check: "
+            f"{', '.join(block.flagged)}. Such maps may show the image rather than the decision."
         )
     if left_out:
         notes.append(f"Without a map: {'; '.join(left_out)}.")
@@ -168,9 +168,9 @@ SHAPE = Shape(
     text=_text,
     heading="How to read an attribution map",
     reading=(
-        "Each tile is a mean over many aligned faces: red places count more for the decision than "
-        "they would if everything counted the same, blue places less. The thin lines are a fixed "
-        "drawing of where eyes, nose, mouth, forehead and hair, and cheeks of an aligned face "
+        "Each tile is a mean over many aligned faces: red places count more for the decision "
+        "than they would if everything counted the same, blue places less. The thin lines are a "
+        "fixed drawing of where eyes, nose, mouth, forehead, hair and cheeks of an aligned face "
         "lie; they show no person.",
         "A map says where the score depends on the image by one method's definition. It does not "
         "say why, nor that the part is used wrongly. Much red outside the face can mean that the "

@@ -97,15 +97,19 @@ def _text(block: Confusions) -> BlockText:
                 words("changed", "changed"),
                 Shown("confusions", lambda row: count(row["confusions"])),
                 measured("share of all confusions", form=percent_interval),
-                Shown("expected by chance", lambda row: percent(row["expected"])),
+                Shown("expected", lambda row: percent(row["expected"])),
             ),
         ),
         table(
             "The most frequent confusions",
             pairs,
             (
-                Shown(f"annotated as ({heading})", lambda row: row["true"].label, numeric=False),
-                Shown("predicted as", lambda row: row["predicted"].label, numeric=False),
+                Shown(
+                    f"true group, as annotated ({heading})",
+                    lambda row: row["true"].label,
+                    numeric=False,
+                ),
+                Shown("predicted group", lambda row: row["predicted"].label, numeric=False),
                 words("changed", "changed"),
                 Shown("images", lambda r: f"{count(r['confusions'])} of {count(r['images'])}"),
                 measured("share of the group", form=percent_interval),
@@ -124,12 +128,12 @@ def _text(block: Confusions) -> BlockText:
         if classes
         else None,
         caption=(
-            "Confusions by the set of annotated attributes that changed: share of all confusions, "
-            "beside the share expected if wrong predictions fell on groups as often as these are "
-            "predicted at all."
+            "Each bar is the share of confusions in which exactly these attributes change; "
+            "beside it, the share expected if wrong predictions fell on groups as often as these "
+            "are predicted at all."
         ),
         notes=(
-            f"At {block.layer}, {total} are confused.",
+            f"The probe at {block.layer} confuses {total}.",
             *interval_note(estimates_of([*classes, *pairs])),
         ),
         tables=tuple(each for each in tables if each.rows),

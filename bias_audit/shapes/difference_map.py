@@ -196,12 +196,13 @@ def _text(block: DifferenceMap) -> BlockText:
         caption=(
             f"Differences of two groups at {block.layer}, on the layout and at the places of the "
             "maps above, all on one colour scale. Red: the group named (first) is higher. "
-            "Outlined: regions that a test rejects, solid where higher, dashed where lower; the "
-            "rest of a tested map is pale."
+            "Outlined: regions that differ significantly, solid where higher, dashed where "
+            "lower. Pale: no significant difference."
         ),
         notes=(
             "The other attributes are held constant: only images that are alike in them are "
-            "compared, so a difference of one attribute is not one of the others' composition.",
+            "compared, so a difference between groups of one attribute does not come from their "
+            "composition by the others.",
             *((block.test,) if block.test else ()),
             *_warnings(block),
             *((f"Effects of regions: {block.effect}",) if effects else ()),
@@ -217,13 +218,13 @@ def _text(block: DifferenceMap) -> BlockText:
                         "images",
                         lambda r: f"{count(r['images_one'])} / {count(r['images_other'])}",
                     ),
-                    Shown("units in region", _n_units),
+                    Shown("units", _n_units),
                     Shown("strongest units", _units, numeric=False),
                     Shown("difference", _difference),
                     Shown("adjusted p", lambda row: chance_of(row["adjusted_p"])),
                 ),
                 excerpt=strongest[:12],
-                note="The strongest region of the first maps on which one is rejected.",
+                note="The strongest region of the first maps with a significant one.",
             ),
         ),
     )
@@ -258,7 +259,7 @@ def _alt(block: DifferenceMap, drawn: list[GroupDifference]) -> str:
     return (
         f"{counted(len(drawn), 'difference map')} at {block.layer}, colours from minus to plus "
         f"{block.limit:.2g} standard deviations within groups. Of {count(len(tested))} tested, "
-        f"{count(len(found))} show regions that differ.{widest}"
+        f"{count(len(found))} show regions that differ significantly.{widest}"
     )
 
 
@@ -266,8 +267,9 @@ def _warnings(block: DifferenceMap) -> Iterator[str]:
     """What keeps the test from finding more: few draws, labels that cannot change, few images."""
     if block.smallest_p is not None and block.smallest_p > block.alpha:
         yield (
-            f"{count(block.draws or 0)} permutations cannot reject any map: the smallest adjusted "
-            f"p-value is {block.smallest_p:.3g}, above {block.alpha:.3g}."
+            f"{count(block.draws or 0)} permutations are too few for any map to differ "
+            f"significantly: the smallest adjusted p-value is {block.smallest_p:.3g}, above "
+            f"{block.alpha:.3g}."
         )
     fixed = sorted(
         (entry for entry in block.differences if entry.n_fixed),
@@ -278,7 +280,7 @@ def _warnings(block: DifferenceMap) -> Iterator[str]:
             f"{entry.label} {count(entry.n_fixed)} of {count(sum(entry.tested))}"
             for entry in fixed[:3]
         )
-        yield f"Images whose label no permutation can change, at most: {listed}."
+        yield f"Largest numbers of images whose label no permutation can change: {listed}."
     reasons = [f"{entry.label}: {entry.reason}" for entry in block.differences if entry.reason]
     if reasons:
         rest = f"; and {len(reasons) - 5} more" if len(reasons) > 5 else ""  # noqa: PLR2004
@@ -318,15 +320,15 @@ SHAPE = Shape(
         "units there respond more strongly to the group named (first); blue: less strongly. The "
         "places are those of the maps above.",
         "Strong colour inside an outline: a region where a difference this large and this wide "
-        "would rarely arise if labels were dealt at random. Pale: nothing that chance could not "
-        "make. A pale map does not show that the groups are alike, and an outline does not say "
-        "that every unit within it differs.",
+        "would rarely arise if labels were shuffled at random. Pale: no significant difference. "
+        "A pale map does not show that the groups are alike, and an outline does not say that "
+        "every unit within it differs.",
     ),
     in_short=(
         "Each tile compares two groups of faces that are alike in every other attribute, at the "
         "places of the maps above. Strong colour inside an outline: a region where a difference "
-        "this large and this wide would rarely arise if labels were dealt at random. Pale: "
-        "nothing that chance could not make, which does not show that the groups are alike."
+        "this large and this wide would rarely arise if labels were shuffled at random. Pale: no "
+        "significant difference, which does not show that the groups are alike."
     ),
     arrays=lambda block: (block.positions, block.values, block.p_values),
     figure_rows=_figure_rows,

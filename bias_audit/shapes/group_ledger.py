@@ -13,8 +13,8 @@ from bias_audit.shapes.tables import BlockText, Shown, group_column, table, word
 
 _PRINTED: Final = 10
 _WORDS: Final = {
-    "shrunk": "flagged as small and shrunk",
-    "suppressed": "without a value",
+    "shrunk": "flagged as small, stabilised value beside it",
+    "suppressed": "no value",
     "pooled": "pooled",
 }
 
@@ -66,20 +66,24 @@ def _text(block: GroupLedger) -> BlockText:
         rows,
         (
             group_column(rows),
-            Shown("independent images", lambda row: count(row["images"])),
-            Shown("what was done", lambda row: _WORDS[row["action"]], numeric=False),
+            Shown("images", lambda row: count(row["images"])),
+            Shown("treatment", lambda row: _WORDS[row["action"]], numeric=False),
             words("reason", "reason"),
-            words("effect on the numbers", "effect"),
+            words("effect", "effect"),
         ),
         excerpt=rows[:_PRINTED],
         note="The first groups, in their declared order.",
     )
     return BlockText(
         alt=None,
-        caption="Groups that are suppressed, pooled or flagged as small.",
+        caption=(
+            "Which groups have too few images? Groups without a value, pooled or flagged as small."
+        ),
         notes=(
             sentence(block.rule),
-            found if rows else f"Nothing was excluded or pooled: {n_groups} as declared.",
+            found
+            if rows
+            else f"No group was excluded or pooled: all {n_groups} are reported as declared.",
         ),
         tables=(ledger,) if rows else (),
     )

@@ -134,10 +134,10 @@ def _text(block: GroupMatrix) -> BlockText:
         rows, lambda row: f"{row['group'].label} and {row['other_group'].label}"
     )
     undrawn = (
-        f"A dendrogram of {counted(len(block.groups), 'group')} could not be read here and is "
+        f"A dendrogram of {counted(len(block.groups), 'group')} would be illegible here and is "
         "left out. Its tree lies below arrays/ in the run folder, in the file "
-        f"{block.undrawn_tree}.npy (scipy's linkage; leaves are numbered as the groups with "
-        "numbers stand in the matrix)."
+        f"{block.undrawn_tree}.npy (scipy's linkage; leaves are numbered in the order of the "
+        "groups with numbers in the matrix)."
     )
     pairs = table(
         f"{sentence(block.metric)} at {block.layer}{which}",
@@ -158,8 +158,8 @@ def _text(block: GroupMatrix) -> BlockText:
             f"{said}"
         ).rstrip(),
         caption=sentence(
-            f"{block.metric} between groups at {block.layer}, {order}. Blank: no "
-            "or too few images."
+            f"Each square is the {block.metric} between two groups at {block.layer}, {order}. "
+            "Blank: no images, or too few."
         ),
         notes=(
             *((undrawn,) if block.undrawn_tree is not None else ()),
@@ -170,9 +170,9 @@ def _text(block: GroupMatrix) -> BlockText:
 
 
 _READING: Final = (
-    "Each square compares two groups; a dark square means that the layer responds to them "
-    "alike, a light one that it tells them apart. Where a tree stands above, groups that join "
-    "low in it are alike."
+    "Each square compares two groups; a dark square means that the layer responds to them alike, "
+    "a light one that it responds to them differently. In a tree above, groups that join low are "
+    "alike."
 )
 SHAPE = Shape(
     GroupMatrix,

@@ -81,8 +81,8 @@ def _text(block: GroupProfiles) -> BlockText:
         if known
         else None,
         caption=(
-            f"How far the mean activations of each group lie from the mean over groups at "
-            f"{block.layer}, with intervals."
+            "Each dot shows how far the mean activations of one group lie from the mean over "
+            f"groups at {block.layer}, with its interval."
         ),
         notes=(*unmeasured(reasons, len(rows)), *interval_note(estimates_of(rows))),
         tables=(

@@ -99,8 +99,8 @@ def _text(block: GroupTable) -> BlockText:
     legend += " Grey tick: what the group would get if predictions ignored the image." * (
         has_own_chance
     )
-    legend += " Hollow diamond: the shrunk estimate." * has_shrunk
-    how = (f"Shrunk: {block.shrinkage}",) if block.shrinkage and has_shrunk else ()
+    legend += " Hollow diamond: the stabilised value." * has_shrunk
+    how = (f"Stabilised: {block.shrinkage}",) if block.shrinkage and has_shrunk else ()
     chance = "" if block.chance is None else f" Chance is {decimal(block.chance, 3)}."
     if has_own_chance:
         chance += " By chance: what the group would get if predictions ignored the image."
@@ -113,7 +113,7 @@ def _text(block: GroupTable) -> BlockText:
     by_chance = Shown(
         "by chance", lambda r: "unknown" if r["chance"] is None else decimal(r["chance"], 3)
     )
-    shrunk = Shown("shrunk", lambda row: interval(row["shrunk"]) if row["shrunk"] else "none")
+    shrunk = Shown("stabilised", lambda row: interval(row["shrunk"]) if row["shrunk"] else "none")
     adjusted = Shown("adjusted p", lambda row: chance_of(row["adjusted_p"]))
     return BlockText(
         alt=(
@@ -123,7 +123,8 @@ def _text(block: GroupTable) -> BlockText:
         if known
         else None,
         caption=sentence(
-            f"{block.metric} of every group at {block.layer}, with intervals.{legend}"
+            f"Each dot is the {block.metric} of one group at {block.layer}, with its "
+            f"interval.{legend}"
         ),
         notes=(
             *unmeasured(reasons, len(rows)),

@@ -58,7 +58,7 @@ class CurvePoint(Frozen):
 
 
 class RefitNoise(Frozen):
-    """How much estimates move when the same probes are fitted to the same images anew."""
+    """How much estimates move when the same probes are fitted to the same images again."""
 
     sd: float
     """Standard deviation over fits with different folds, pooled over layers."""
@@ -78,7 +78,7 @@ class Curve(Frozen):
     not_measured: str | None = None
     """Why no point has an estimate."""
     noise: RefitNoise | None = None
-    """None where nothing was fitted anew."""
+    """None where nothing was fitted again."""
     choice: float | None = None
     """Share of the error rate that is left to the interval of a layer chosen by its estimate; None
     where an earlier release made the curve, for one share for each layer."""
@@ -221,16 +221,16 @@ def _text(block: LayerCurve) -> BlockText:
     )
     names = control_names(block)
     controls = (
-        f" Grey: the same procedure on controls ({', '.join(names)}), named beside their last "
+        f" Grey: the same procedure on baselines ({', '.join(names)}), named beside their last "
         "point; their intervals are in the tables."
         if names
-        else " No control was measured."
+        else " No baseline was measured."
     )
     return BlockText(
         alt=_alt(block, found) if found else None,
         caption=sentence(
-            f"{block.metric} at every layer. Filled marks: labels as annotated; band (a bar where "
-            f"no layer is beside it): its interval.{controls} Dotted: chance."
+            f"{block.metric} at every layer. Filled marks: labels as annotated; band, or bar at a "
+            f"single layer: the interval.{controls} Dotted: chance."
         ),
         notes=(*missing, *interval_note(estimates), *_noise_note(curves)),
         tables=(*_points_table(block, found), *_controls_table(block, found)),
@@ -245,9 +245,9 @@ def _noise_note(curves: Sequence[Curve]) -> tuple[str, ...]:
     listed = ", ".join(f"{target} {decimal(noise.sd, 4)}" for target, noise in known)
     times = counted(known[0][1].refits, "refit")
     return (
-        f"Standard deviation of a value when the same probes are fitted to other folds "
-        f"({times} of every layer, pooled over layers): {listed}. A difference to another audit "
-        "of the same images that is not larger says nothing.",
+        f"Standard deviation of a value when the same probes are fitted to other folds ({times} "
+        f"of every layer, pooled over layers): {listed}. A smaller difference from another audit "
+        "of the same images says nothing.",
     )
 
 
@@ -287,10 +287,10 @@ def _points_table(block: LayerCurve, found: Sequence[tuple[Curve, CurvePoint]]) 
     if rows:
         against = ", against the strongest baseline" if is_compared else ""
         yield table(
-            sentence(f"{block.metric} by target and layer{against}"),
+            sentence(f"{block.metric} by attribute and layer{against}"),
             rows,
             (
-                words("target", "target"),
+                words("attribute", "target"),
                 words("layer", "layer"),
                 Shown(_heading(block.metric), lambda row: interval(row["estimate"])),
                 *((Shown("strongest baseline", over),) if is_compared else ()),
@@ -299,7 +299,7 @@ def _points_table(block: LayerCurve, found: Sequence[tuple[Curve, CurvePoint]]) 
                 Shown(sample_heading("n", known), n),
             ),
             excerpt=highest,
-            note="The layer with the highest value of each target.",
+            note="The best layer of each attribute.",
             n_headers=2,
         )
 
@@ -326,15 +326,13 @@ def _controls_table(
     ]
     if rows:
         yield table(
-            sentence(
-                f"all controls of {block.metric}, at the layer with each target's highest value"
-            ),
+            sentence(f"all baselines of {block.metric}, at the best layer of each attribute"),
             rows,
             (
-                words("target", "target"),
+                words("attribute", "target"),
                 words("layer", "layer"),
-                words("control", "name"),
-                measured(_heading(f"{block.metric} of the control")),
+                words("baseline", "name"),
+                measured(_heading(f"{block.metric} of the baseline")),
                 measured("lift over it", "lift", signed_interval),
             ),
             n_headers=3,
@@ -365,7 +363,7 @@ SHAPE = Shape(
     LayerCurve,
     place=20,
     table="layer_curves",
-    about="a quantity of one target at one layer, or of one of its controls (see series)",
+    about="a quantity of one attribute at one layer, or of one of its baselines (see series)",
     columns=_COLUMNS,
     rows=_rows,
     text=_text,

@@ -62,7 +62,7 @@ def _text(block: LayerMatrix) -> BlockText:
             if rows
             else None
         ),
-        caption=sentence(f"{block.metric}, of every two layers in order of depth."),
+        caption=sentence(f"Each square is the {block.metric} of two layers, in order of depth."),
         notes=interval_note(estimates_of(rows)),
         tables=(
             table(

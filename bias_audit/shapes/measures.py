@@ -91,7 +91,7 @@ class Measures(Block):
     layer: str | None = None
     measures: tuple[Measure, ...]
     entries: tuple[Entry, ...]
-    standing_is: str = "standing"
+    standing_is: str = "result"
     """Heads the column of `Entry.standing`."""
     pairs: tuple[Pair, ...] = ()
     pairs_are: Literal["difference", "agreement"] = "difference"
@@ -200,7 +200,7 @@ def _alt(block: Measures) -> str:
 
 
 def label_of(block: Measures, entry: Entry) -> str:
-    """What tells a entry that is drawn from the others: its name, or its group."""
+    """What distinguishes a drawn entry from the others: its name, or its group."""
     names = {each.name for each in block.drawn()}
     return entry.group.label if len(names) == 1 and entry.group else entry.name
 
@@ -230,9 +230,8 @@ def _entries(block: Measures, entries: Sequence[Entry]) -> Iterator[Table]:
         ),
     ]
     some = [row for row, s in zip(rows, entries, strict=True) if s.is_drawn]
-    at = f" at {block.layer}" if block.layer else ""
     yield table(
-        sentence(f"{block.title}{at}{', by group' if is_grouped else ''}"),
+        _caption(block, ", by group" if is_grouped else ""),
         rows,
         columns,
         excerpt=(some or rows)[:_PRINTED],
@@ -240,6 +239,13 @@ def _entries(block: Measures, entries: Sequence[Entry]) -> Iterator[Table]:
         n_headers=1 + is_grouped,
         is_detail=is_grouped and len(entries) < len(block.entries),
     )
+
+
+def _caption(block: Measures, by: str) -> str:
+    """The title with the layer that it does not name; a question stays one."""
+    at = f" at {block.layer}" if block.layer and block.layer not in block.title else ""
+    end = "?" if block.title.endswith("?") else ""
+    return sentence(f"{block.title.removesuffix('?')}{at}{by}{end}")
 
 
 def _heading(measure: Measure) -> str:
@@ -265,13 +271,13 @@ def _pairs(block: Measures) -> Iterator[Table]:
         return
     is_difference = block.pairs_are == "difference"
     form = signed_interval if is_difference else interval
-    surest = sorted(rows, key=lambda r: 1.0 if r["adjusted_p"] is None else r["adjusted_p"])
+    by_p = sorted(rows, key=lambda r: 1.0 if r["adjusted_p"] is None else r["adjusted_p"])
     yield table(
         sentence(f"{block.pairs_are}s: {block.title}"),
         rows,
         (
             words(block.noun, "entry"),
-            words("less" if is_difference else "and", "other"),
+            words("minus" if is_difference else "and", "other"),
             *(
                 (Shown("group", lambda r: r["group"].label if r["group"] else "all images"),)
                 if has(rows, "group")
@@ -281,7 +287,7 @@ def _pairs(block: Measures) -> Iterator[Table]:
             Shown(block.pairs_are, lambda row: form(row["estimate"])),
             *((Shown("adjusted p", _adjusted),) if is_difference else ()),
         ),
-        excerpt=surest[:_PRINTED],
+        excerpt=by_p[:_PRINTED],
         note="The smallest adjusted p-values." if is_difference else "The first pairs.",
         n_headers=2,
     )

@@ -9,6 +9,8 @@ from bias_audit.statistics.estimate import Estimate
 
 MISSING = "not measured"
 
+_SAME = 1e-9
+"""Relative difference up to which two p-values are one number."""
 _PREFIXES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -83,10 +85,17 @@ def signed_interval(estimate: Estimate | None) -> str:
     return f"+{text}" if estimate.value > 0 else text
 
 
-def chance_of(p_value: float | None) -> str:
-    """A p value, such as "p = 0.012"; "not tested" without one."""
+def chance_of(p_value: float | None, smallest: float | None = None) -> str:
+    """A p-value, such as "p = 0.012"; "not tested" without one.
+
+    Where it is the smallest that the draws behind it allow, such as "p ≤ 0.008 (the smallest
+    possible here)".
+    """
     if p_value is None:
         return "not tested"
+    if smallest is not None and p_value <= smallest * (1 + _SAME):
+        shown = decimal(smallest, 3) if smallest >= 0.001 else f"{smallest:.1g}"  # noqa: PLR2004
+        return f"p \N{LESS-THAN OR EQUAL TO} {shown} (the smallest possible here)"
     return "p < 0.001" if p_value < 0.001 else f"p = {decimal(p_value, 3)}"  # noqa: PLR2004
 
 
@@ -99,6 +108,14 @@ def percent_interval(estimate: Estimate) -> str:
     """Such as "12.5 % [10.1, 15.2]"."""
     lower, upper = (decimal(100 * bound, 1) for bound in (estimate.lower, estimate.upper))
     return f"{percent(estimate.value)} [{lower}, {upper}]"
+
+
+def points_interval(estimate: Estimate) -> str:
+    """A difference of percentages, such as "12.5 points [10.1, 15.2]"."""
+    value, *bounds = (
+        decimal(100 * number, 1) for number in (estimate.value, estimate.lower, estimate.upper)
+    )
+    return f"{value} points [{', '.join(bounds)}]"
 
 
 def sentence(text: str) -> str:
@@ -128,7 +145,10 @@ def interval_note(estimates: Iterable[Estimate]) -> tuple[str, ...]:
     if not known:
         return ()
     methods = sorted({estimate.method for estimate in known})
-    return (f"Brackets hold {coverage(known)} ({'; '.join(methods)}).",)
+    named = coverage(known)
+    if len({estimate.level for estimate in known}) == 1:
+        named = named.removesuffix("s")
+    return (f"[ ] = {named}; method: {'; '.join(methods)}.",)
 
 
 def size(number: float) -> str:

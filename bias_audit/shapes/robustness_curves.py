@@ -89,8 +89,8 @@ def _text(block: RobustnessCurves) -> BlockText:
         ),
         notes=(
             *(
-                f"{name}: not measured; in some repetition its units lie on one line, which spans "
-                "no map."
+                f"{name}: not measured, because in some repetition its units lie on one line, "
+                "which spans no map."
                 for name in missing
             ),
             *interval_note(estimates_of(_rows(block))),
@@ -146,7 +146,7 @@ SHAPE = Shape(
     rows=_rows,
     text=_text,
     reading=(
-        "A good picture still tells the same when it is blurred or made small. Each curve shows "
-        "how much the maps of one layout change; the lower it stays, the sturdier they are.",
+        "A good picture still shows the same when it is blurred or made small. Each curve shows "
+        "how much the maps of one layout change; the lower the curve, the more robust the maps.",
     ),
 )

@@ -74,18 +74,18 @@ def _text(block: HypothesisFamilies) -> BlockText:
     return BlockText(
         alt=None,
         caption=(
-            "Families of hypotheses in the order in which they are tested: how each is adjusted, "
-            "and what was rejected."
+            "What was tested, how each family of tests is adjusted, and how many tests are "
+            "significant; in the order of testing."
         ),
         notes=tuple(note for family in block.families if (note := _cannot_reject(family))),
         tables=(
             table(
-                "Families of hypotheses",
+                "Families of tests",
                 rows,
                 (
                     words("family", "family"),
                     Shown("hypotheses", lambda row: count(row["hypotheses"])),
-                    Shown("with a p-value", lambda row: count(row["tested"])),
+                    Shown("tested", lambda row: count(row["tested"])),
                     Shown(
                         "adjustment",
                         lambda row: f"{row['adjustment']} ({row['controls']})",
@@ -93,13 +93,9 @@ def _text(block: HypothesisFamilies) -> BlockText:
                     ),
                     Shown("alpha", lambda row: f"{row['alpha']:.3g}"),
                     Shown("draws", known("draws", "by formula")),
-                    Shown("smallest p attainable", known("smallest_p", "no limit", _p_value)),
-                    Shown("rejected", known("rejected", "not tested")),
-                    Shown(
-                        "gate",
-                        lambda row: f"{'open: ' * (row['gate'] == 'open')}{row['gate_reason']}",
-                        numeric=False,
-                    ),
+                    Shown("smallest possible p", known("smallest_p", "no limit", _p_value)),
+                    Shown("significant", known("rejected", "not tested")),
+                    words("why tested or not", "gate_reason"),
                 ),
                 excerpt=rows[:12],
                 note="The first families, in the order in which they are tested.",
@@ -114,8 +110,8 @@ def _cannot_reject(family: HypothesisFamily) -> str | None:
         return None
     draws = "the draws made" if family.draws is None else f"{count(family.draws)} draws"
     return (
-        f"{family.name}: {draws} cannot reject a single one of {count(family.n_hypotheses)} "
-        f"hypotheses, whatever the effect: the smallest adjusted p-value is "
+        f"{family.name}: {draws} are too few for a single one of {count(family.n_hypotheses)} "
+        "hypotheses to be significant, whatever the effect: the smallest adjusted p-value is "
         f"{_p_value(family.smallest_p)}, above {family.alpha:.3g}."
     )
 
@@ -126,9 +122,9 @@ def _p_value(p: float) -> str:
 
 
 _READING: Final = (
-    "Questions that are asked together are adjusted together, so that asking many does not make "
-    "chance look like a finding. Families are tested in this order; where nothing was rejected in "
-    "one, the gate to the next stays closed and nothing in it is claimed."
+    "Tests of one family are adjusted together, so that many tests do not make chance look like "
+    "a finding. Families are tested in this order; where no test of a family is significant, the "
+    "next family is not tested and nothing in it is claimed."
 )
 _COLUMNS: Final = (
     "family",

@@ -188,8 +188,8 @@ def _text(block: UnitMap) -> BlockText:
     ]
     if block.n_silent:
         notes.append(
-            f"{counted(block.n_silent, 'unit')} never differed between groups and carry no "
-            "information for the layout."
+            f"{counted(block.n_silent, 'unit')} never differ between groups, so their places mean "
+            "nothing."
         )
     if empty:
         notes.append(f"Blank, no images: {'; '.join(empty)}.")
@@ -198,7 +198,7 @@ def _text(block: UnitMap) -> BlockText:
     if block.shares:
         notes += [
             "Percentages: share of the variance of the profiles of intersections that the "
-            "attribute's main effect explains, sampling noise subtracted.",
+            "attribute explains beyond the others (its main effect), sampling noise subtracted.",
             *interval_note(entry.share for entry in block.shares),
         ]
     return BlockText(
@@ -239,15 +239,19 @@ def _beside(block: UnitMap, earlier: EarlierMap) -> str:
         )
     elif earlier.is_match:
         said = (
-            "the layout was turned like the one there, so that both reports can lie side by side: "
-            f"{near} earlier place ({shuffled}; {fit})."
+            "the layout was turned like the one there, so that both reports can be compared side "
+            f"by side: {near} earlier place ({shuffled}; {fit})."
         )
     else:
         said = (
             "the layouts do not match, and this one was not turned: the same place in both "
             f"reports does not mean the same units ({fit})."
         )
-    own = "" if earlier.own_limit is None else f"; by itself it would be {earlier.own_limit:.2g}"
+    own = (
+        ""
+        if earlier.own_limit is None
+        else f"; without it the scale would end at {earlier.own_limit:.2g}"
+    )
     colours = (
         f"The colour scale is that of the earlier maps, up to {block.limit:.2g}{own}."
         if block.limit == earlier.limit

@@ -184,7 +184,7 @@ def join(before: UnitsOf, after: UnitsOf) -> Joined:
 def clear_extremes(estimates: Sequence[Estimate], *, alpha: float) -> tuple[int, int] | None:
     """Places of the lowest and the highest, the first of equals, where these two differ.
 
-    None where they are not told apart after correction for all pairs, or there are no two.
+    None where they do not differ significantly after correction for all pairs, or are one.
     """
     values = [estimate.value for estimate in estimates]
     if len(set(values)) < 2:  # noqa: PLR2004
@@ -206,7 +206,7 @@ class Standing:
     worst: int
     """The lowest one."""
     alike: tuple[int, ...]
-    """Places of the others that are not told apart from it."""
+    """Places of the others that do not differ significantly from it."""
 
 
 def standings(
@@ -214,13 +214,14 @@ def standings(
 ) -> tuple[Standing, ...]:
     """Rank confidence sets from all pairwise comparisons, adjusted by Holm.
 
-    A rank is at least 1 + the number of values told to be higher, and at most all of them minus
-    the number told to be lower: all sets hold the true ranks together with a probability of at
-    least 1 - alpha. Source: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies
-    91:476-518, with Holm's step-down procedure in place of the bootstrap.
+    A rank is at least 1 + the number of values that are significantly higher, and at most all of
+    them minus the number of those significantly lower: all sets contain the true ranks together
+    with a probability of at least 1 - alpha. Source: Mogstad, Romano, Shaikh & Wilhelm 2024,
+    Review of Economic Studies 91:476-518, with Holm's step-down procedure in place of the
+    bootstrap.
 
     Values are compared as independent ones; over the same images they usually vary together, and
-    then fewer pairs are told apart than a paired comparison would tell.
+    then fewer pairs differ significantly than in a paired comparison.
 
     `alpha` is the chance of any wrong comparison. `choices` say among how many each estimate was
     picked because it is the highest (default: 1); its interval is widened by Bonferroni's rule for
@@ -262,7 +263,7 @@ def standings(
 
 
 def groups_alike(found: Sequence[Standing]) -> tuple[tuple[int, ...], ...]:
-    """Largest sets within which no pair is told apart, by their first member.
+    """Largest sets within which no pair differs significantly, by their first member.
 
     What a compact letter display shows: insert and absorb, Piepho 2004, Journal of Computational
     and Graphical Statistics 13:456-466. A value may be in several.

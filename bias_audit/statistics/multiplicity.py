@@ -200,25 +200,32 @@ def gatekeep(families: Sequence[Family], *, alpha: float, gates: bool = True) ->
     for family in families:
         everything = frozenset(range(len(family.adjusted)))
         before = result[-1] if result and gates else None
-        is_open, reason, tested = True, "first family", everything
+        is_open, reason, tested = True, "tested first", everything
         if not gates:
-            reason = "no gates were declared"
+            reason = "tested, because no gates were declared"
         elif before is not None and any(before.rejected):
-            reason = f"something was rejected in {before.name}"
+            reason = f"tested, because {_named(before)}"
         elif before is not None:
             is_open, tested = False, frozenset()
-            nothing = "nothing was rejected"
+            reason = f"not tested, because {_named(before, is_any=False)}"
             if all(verdict is None for verdict in before.rejected):
-                nothing = "nothing could be tested"
-            reason = f"not tested: the gate stayed closed, {nothing} in {before.name}"
+                reason = f"not tested, because nothing could be tested in {before.name}"
             if not before.is_open:
-                reason = f"not tested: the gate of {before.name} stayed closed"
+                reason = f"not tested, because {before.name} was not tested"
         if gates and is_open and family.parents is not None:
             tested = _behind_parents(family, before)
         p_values = tuple(p if i in tested else None for i, p in enumerate(family.adjusted))
         rejected = tuple(None if p is None else is_rejected(p, alpha=alpha) for p in p_values)
         result.append(Gated(family.name, is_open, reason, p_values, rejected))
     return tuple(result)
+
+
+def _named(family: Gated, *, is_any: bool = True) -> str:
+    """Whether any test of a family was significant, for the end of a sentence."""
+    if len(family.rejected) == 1:
+        name = "overall" if family.name == "global" else family.name
+        return f"the {name} test was {'' if is_any else 'not '}significant"
+    return f"{'a' if is_any else 'no'} test in {family.name} was significant"
 
 
 def _behind_parents(family: Family, before: Gated | None) -> frozenset[int]:

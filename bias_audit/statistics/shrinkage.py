@@ -115,7 +115,7 @@ def shrink(
     if design is None:
         half = z * np.sqrt(variance)
         said = (
-            f"Nothing was shrunk: shrinking needs {_MIN_RESIDUAL + 1} measured groups, got "
+            f"No value was stabilised: this needs {_MIN_RESIDUAL + 1} measured groups, got "
             f"{len(y)}."
         )
         return Shrinkage(y, y - half, y + half, np.ones(len(y)), 0.0, said)
@@ -134,8 +134,9 @@ def shrink(
     half = z * np.sqrt(g1 + g2 + 2 * g3)
     tau, (n_groups, n_effects) = float(np.sqrt(tau2)), columns.shape
     said = (
-        f"Shrunk values come from a Fay-Herriot model of {n_groups} groups with {effects} "
-        f"({n_effects} coefficients); groups vary around it with standard deviation {tau:.2g}."
+        "pulled towards what the attributes predict, the more so the fewer images a group has "
+        f"(Fay-Herriot model of {n_groups} groups with {effects}, {n_effects} coefficients; "
+        f"groups vary around it with standard deviation {tau:.2g})."
     )
     return Shrinkage(shrunk, shrunk - half, shrunk + half, weights, tau, said)
 

@@ -126,7 +126,7 @@ def test_planted_concentration_is_found_and_the_rest_is_not() -> None:
         assert estimate.lower < 0.05
         assert estimate.value < 0.1
     texts = " ".join(finding.text for finding in outcome.findings)
-    assert "3 of 5 groups (marginals) are concentrated" in texts
+    assert "3 of 5 groups (marginals) are significantly concentrated" in texts
     (families,) = of_type(outcome.blocks, HypothesisFamilies)
     assert [family.name for family in families.families] == ["global", "marginals", "cells"]
     assert families.families[1].rejected == 3
@@ -136,7 +136,7 @@ def test_planted_concentration_is_found_and_the_rest_is_not() -> None:
 def test_without_an_effect_nothing_is_claimed() -> None:
     outcome = PLUGIN.run(planted(n=300, strength=0.0, seed=1), QUICK)
     (told,) = outcome.findings
-    assert "was not found to tell anything" in told.text
+    assert "was not shown to give any information" in told.text
     (families,) = of_type(outcome.blocks, HypothesisFamilies)
     assert [family.is_open for family in families.families] == [True, False, False]
     assert PLUGIN.families(QUICK, (AGE, GENDER)) == len(families.families)

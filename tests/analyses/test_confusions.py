@@ -80,7 +80,7 @@ def test_what_is_not_encoded_is_what_gets_confused() -> None:
     assert classes["gender",].share.lower > 0.8 > classes["gender",].expected
     assert block.most_frequent[0].changed == ("gender",)
     assert all(c.count / c.n_true == c.share.value for c in block.most_frequent)
-    assert any("more than the" in finding.text for finding in outcome.findings)
+    assert any("significantly more than the" in finding.text for finding in outcome.findings)
     assert len(outcome.findings) == PLUGIN.families(Params(), (AGE, GENDER))
 
 
@@ -89,8 +89,8 @@ def test_the_error_rate_decides_whatever_the_printed_interval() -> None:
     strict = replace(subject, multiplicity=Multiplicity(alpha=1e-12))
     usual, rare = (PLUGIN.run(s, Params(layer="late")).findings[1] for s in (subject, strict))
     assert usual.estimates == rare.estimates
-    assert "more than the" in usual.text and usual.weight > 0
-    assert "not distinguishable from" in rare.text and rare.weight == 0
+    assert "significantly more than the" in usual.text and usual.weight > 0
+    assert "no significant difference from" in rare.text and rare.weight == 0
     assert rare.text.endswith(" (decided at an error rate of 1e-10 %).")
     assert "error rate" not in usual.text
 

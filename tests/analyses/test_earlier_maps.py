@@ -104,7 +104,7 @@ def _after(folder: Path, change: Callable[[Places], Places], **changed: Any) -> 
 
 
 def _beside(outcome: Outcome) -> tuple[UnitMap, EarlierMap]:
-    first, *_ = of_type(outcome.blocks, UnitMap)
+    first = next(block for block in of_type(outcome.blocks, UnitMap) if block.earlier)
     assert first.earlier is not None
     return first, first.earlier
 
@@ -281,7 +281,7 @@ def test_what_cannot_be_compared_is_found_before_the_work(tmp_path: Path) -> Non
 
     assert problems(run) == problems(run, ("early", "late")) == ""
     assert "found no audit.json" in problems(tmp_path / "nowhere")
-    assert "none of which are asked for (early)" in problems(run, layers=["early"])
+    assert "none of which are named (early)" in problems(run, layers=["early"])
     assert "none of which this backbone has" in problems(run, ("stem",), layers=None)
     assert "expected a run with topographic maps" in problems(bare)
     assert "earlier_backbone: unknown backbone" in problems(run, earlier_backbone="x")

@@ -19,6 +19,7 @@ from bias_audit.analyses.probing.probes import ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of
 from bias_audit.config.schema import Multiplicity, SmallGroups
 from bias_audit.groups import Attribute
+from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.test_families import HypothesisFamilies
@@ -75,6 +76,11 @@ def _families(subject: Subject) -> list[HypothesisFamilies]:
     return [block for block in blocks if isinstance(block, HypothesisFamilies)]
 
 
+def _findings(outcome: Outcome, key: str) -> list[Finding]:
+    """Those of which an estimate's name begins so."""
+    return [f for f in outcome.findings if any(name.startswith(key) for name in f.estimates)]
+
+
 def _texts(outcome: Outcome, start: str) -> list[str]:
     return [f.text for f in outcome.findings if f.text.startswith(start)]
 
@@ -93,11 +99,11 @@ def test_an_attribute_shown_in_one_group_alone_is_found_there_and_interacts() ->
         middle, old = extra["middle"].estimate, extra["old"].estimate
         assert middle is not None and middle.lower > 0.15
         assert old is not None and old.upper < 0
-        (told,) = _texts(outcome, "Annotated gender is told apart beyond chance")
-        alone += "within 1 of the 3 groups of age" in told
-        (found,) = _texts(outcome, "How well annotated gender is told apart within age")
-        assert "most in middle" in found
-        assert all(f.weight > 0 for f in outcome.findings if f.text in {told, found})
+        (read,) = _findings(outcome, "within_auc_gender")
+        alone += "can be read in 1 of 3 groups of age" in read.text
+        (extra_one,) = _findings(outcome, "interaction_gender_age")
+        assert extra_one.text.startswith("Gender is easier to read for middle at late")
+        assert read.weight > 0 and extra_one.weight > 0
     assert covered >= 9  # of 12, at 95 %
     assert alone >= 4
 
@@ -146,8 +152,11 @@ def test_null_data_raise_no_more_false_alarms_than_claimed() -> None:
     for seed in range(30):
         outcome = PLUGIN.run(_three(n=240, strength=0, seed=seed), QUICK)
         alarms += [
-            any(f.weight > 0 for f in outcome.findings if f.text.startswith(start))
-            for start in ("Annotated", "How well", "Of 12 groups", "Published claim")
+            any(f.weight > 0 for f in found)
+            for found in (
+                *(_findings(outcome, key) for key in ("within", "interaction", "cell_auc")),
+                [f for f in outcome.findings if f.claim],
+            )
         ]
         for quantity, null in (("within_auc", 0.5), ("interaction", 0.0)):
             for table in _tables(outcome, quantity).values():
@@ -164,8 +173,8 @@ def test_closed_gates_say_so() -> None:
     _, within, _ = _families(subject)
     assert within.families[0].rejected == 0
     assert [f.is_open for f in within.families] == [True, False, False]
-    told = _texts(PLUGIN.run(subject, QUICK), "Whether annotated gender")
-    assert told and all("not tested: the gate" in text for text in told)
+    texts = _texts(PLUGIN.run(subject, QUICK), "Whether gender can be read")
+    assert texts and all("was not tested, because" in text for text in texts)
     _, within, _ = _families(replace(subject, multiplicity=Multiplicity(gatekeeping=False)))
     assert all(f.is_open for f in within.families)
 
@@ -181,7 +190,7 @@ def test_small_and_empty_groups_are_in_the_table_and_in_the_ledger() -> None:
     outcome = PLUGIN.run(_sparse(SmallGroups()), QUICK)
     within = _rows(outcome, "gender", "age")
     assert within["old"].estimate is None
-    assert within["old"].reason == "in the smallest level: no images"
+    assert within["old"].reason == "in the smallest group: no images"
     assert within["young"].estimate is not None
     assert "7 independent" in (within["young"].reason or "")
     cells = _rows(outcome, "intersection", "age", "gender", quantity="cell_auc")
@@ -225,7 +234,7 @@ def test_an_attribute_of_one_level_has_rows_that_say_why() -> None:
     outcome = PLUGIN.run(subject, QUICK)
     rows = _rows(outcome, "gender", "age").values()
     assert [row.estimate for row in rows] == [None] * 3
-    assert all("1 of 2 levels of gender" in (row.reason or "") for row in rows)
+    assert all("1 of 2 groups of gender" in (row.reason or "") for row in rows)
 
 
 def test_clusters_count_once() -> None:
@@ -299,9 +308,8 @@ def test_middle_levels(n: int, middle: list[int]) -> None:
     assert list(middle_levels(n)) == middle
 
 
-def _claims(outcome: Outcome) -> dict[str, str]:
-    texts = _texts(outcome, "Published claim")
-    return {text.split('"')[1]: text.split("): ")[1].split(" at ")[0] for text in texts}
+def _claims(outcome: Outcome) -> dict[str, str | None]:
+    return {f.claim: f.result for f in outcome.findings if f.claim}
 
 
 AGE_MOST, RACE_LESS, MIDDLE, CONFUSED = (
@@ -315,22 +323,22 @@ AGE_MOST, RACE_LESS, MIDDLE, CONFUSED = (
 def test_published_claims_are_supported_and_contradicted_by_what_is_planted() -> None:
     agreeing = PLUGIN.run(_three(strength=2.0), QUICK)
     verdicts = _claims(agreeing)
-    assert verdicts[AGE_MOST] == verdicts[RACE_LESS] == verdicts[MIDDLE] == "supported"
+    assert verdicts[AGE_MOST] == verdicts[RACE_LESS] == verdicts[MIDDLE] == "agrees"
     # race is not encoded, so it is what changes; gender does too, in ages that do not show it
-    assert verdicts[CONFUSED] != "supported"
+    assert verdicts[CONFUSED] != "agrees"
     opposite = _claims(PLUGIN.run(_three(strength=2.0, shown=(0, 2)), QUICK))
-    assert opposite[MIDDLE] == "contradicted"
+    assert opposite[MIDDLE] == "disagrees"
     for finding in agreeing.findings:
-        if finding.text.startswith("Published claim"):
-            assert (finding.weight > 0) == ("): undecided" not in finding.text)
+        if finding.claim:
+            assert (finding.weight > 0) == (finding.result != "inconclusive")
             assert finding.estimates
 
 
 def test_clear_genders_are_never_confused_and_the_claim_is_supported() -> None:
     subject = _three(strength=9.0, shown=(0, 1, 2))
     verdicts = _claims(PLUGIN.run(subject, QUICK))
-    assert verdicts[CONFUSED] == "supported"
-    assert verdicts[MIDDLE] != "supported"
+    assert verdicts[CONFUSED] == "agrees"
+    assert verdicts[MIDDLE] != "agrees"
 
 
 def test_claims_about_what_cannot_be_read_are_not_examined() -> None:
@@ -338,11 +346,11 @@ def test_claims_about_what_cannot_be_read_are_not_examined() -> None:
     nothing = PLUGIN.run(_three(strength=0.0), QUICK)
     assert set(_claims(nothing).values()) == {"not examined"}
     for finding in nothing.findings:
-        if finding.text.startswith("Published claim"):
+        if finding.claim:
             assert "cannot be read there beyond chance" in finding.text
             assert (finding.weight, finding.estimates) == (0, {})
     ages = _claims(PLUGIN.run(_three(strength=2.0, shown=()), QUICK))
-    assert ages[AGE_MOST] == ages[RACE_LESS] == "supported"
+    assert ages[AGE_MOST] == ages[RACE_LESS] == "agrees"
     assert ages[MIDDLE] == ages[CONFUSED] == "not examined"
 
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from bias_audit.analyses.methods.linear_probe import PLUGIN, Params
-from bias_audit.analyses.wording import interval
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.layer_curve import CurvePoint, LayerCurve
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.estimate import Estimate
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
@@ -34,9 +34,9 @@ def test_planted_effect_is_found_and_null_is_not() -> None:
     assert null.lift.lower < 0 < null.lift.upper
     assert null.estimate.lower < 0.5 < null.estimate.upper
     texts = [finding.text for finding in outcome.findings]
-    assert any(t.startswith("Annotated age is linearly decodable at late") for t in texts)
-    assert any(t.startswith("No linear decodability of annotated gender") for t in texts)
-    assert not any("furthest above" in t for t in texts), "one claim alone has no order"
+    assert any(t.startswith("Age can be read from layer 2 of 2 (late), signif") for t in texts)
+    assert any(t.startswith("It was not shown that gender can be read") for t in texts)
+    assert not any("is the easiest" in t for t in texts), "one claim alone has no order"
 
 
 def test_null_data_raise_no_more_false_alarms_than_claimed() -> None:
@@ -85,7 +85,7 @@ def test_the_best_of_many_layers_is_no_claim_by_itself() -> None:
         )
         (finding,) = PLUGIN.run(subject, Params()).findings
         alarms += finding.weight > 0
-        assert (finding.weight > 0) == ("No linear decodability" not in finding.text)
+        assert (finding.weight > 0) == ("It was not shown" not in finding.text)
     assert alarms <= 3  # 2.5 % of 25 is less than one; more than 3 has a chance of 0.3 %
 
 
@@ -117,9 +117,11 @@ def test_the_lift_is_over_the_strongest_control_or_guessing() -> None:
     assert n_controls == 3 * 3 * 2 * 2
     assert ("age", "knowing") in strongest
     texts = [finding.text for finding in outcome.findings]
-    (age,) = (t for t in texts if t.startswith("Annotated age"))
-    assert "can be read from late, but what the backbone adds is not identifiable" in age
-    assert "knowing alone does as well" in age
+    (age,) = (t for t in texts if t.startswith("Age can"))
+    assert (
+        "can be read from layer 2 of 2 (late), but what the backbone adds cannot be deter"
+    ) in age
+    assert "it can be read from knowing alone as well" in age
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +162,7 @@ def test_every_declared_group_has_a_row() -> None:
     }
     named = [row.by_chance for row in measured]
     assert sum(share for share in named if share is not None) == pytest.approx(1)
-    assert any("3 of 6 levels of the intersection" in limit for limit in outcome.limits)
+    assert any("3 of 6 groups of the intersection" in limit for limit in outcome.limits)
 
 
 def test_unmeasurable_target_says_so() -> None:
@@ -173,7 +175,7 @@ def test_unmeasurable_target_says_so() -> None:
     curves = {curve.target: curve for curve in block.curves}
     assert curves["gender"].points == ()
     assert curves["gender"].not_measured is not None
-    assert "1 of 2 levels" in curves["gender"].not_measured
+    assert "1 of 2 groups" in curves["gender"].not_measured
     assert curves["age"].not_measured is None
 
 
@@ -198,7 +200,7 @@ def test_one_attribute_and_two_clustered_images_each() -> None:
         ((0.833, 0.82, 0.85), "0.83 [0.82, 0.85]"),
         ((0.013, 0.002, 0.03), "0.013 [0.002, 0.030]"),
         ((1.0, 0.93, 1.0), "1.00 [0.93, 1.00]"),
-        ((0.0, -0.2, 0.2), "0.00 [-0.20, 0.20]"),
+        ((0.0, -0.2, 0.2), "0.00 [\N{MINUS SIGN}0.20, 0.20]"),
     ],
 )
 def test_a_bound_is_never_rounded_onto_a_boundary(

@@ -102,4 +102,4 @@ def test_what_cannot_be_predicted_is_explained() -> None:
     with pytest.raises(AnalysisError, match="none of gender has two levels"):
         PLUGIN.run(subject, QUICK.model_copy(update={"targets": ("gender",)}))
     outcome = PLUGIN.run(subject, QUICK)
-    assert any("Not measured: annotated gender" in sentence for sentence in outcome.limits)
+    assert any("Not measured: gender" in sentence for sentence in outcome.limits)

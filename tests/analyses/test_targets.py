@@ -39,7 +39,7 @@ def test_twenty_people_of_whom_one_has_most_images_are_not_measured() -> None:
     found = measurable(_target(codes), clusters, 5)
     assert found.not_measured is not None
     assert "come from 20 people or sets of near duplicates" in found.not_measured
-    assert "worth 1.0 equal ones; an interval needs 10" in found.not_measured
+    assert "worth 1.0 sets of equal size; an interval needs 10" in found.not_measured
     alike = measurable(_target(np.arange(40) % 2), np.repeat(np.arange(FEW), 2), 5)
     assert alike.not_measured is None
 
@@ -63,8 +63,10 @@ def test_the_report_and_the_choice_of_a_layer_give_the_reason() -> None:
     (finding,) = outcome.findings
     assert finding.weight == 0
     for text in (curve.not_measured or "", finding.text):
-        assert "worth 1.0 equal ones" in text
-    with pytest.raises(AnalysisError, match=r"no layer can be chosen.*worth 1\.0 equal ones"):
+        assert "worth 1.0 sets of equal size" in text
+    with pytest.raises(
+        AnalysisError, match=r"no layer can be chosen.*worth 1\.0 sets of equal size"
+    ):
         most_separable_layer(subject, ProbeSettings())
 
 

@@ -104,8 +104,8 @@ def test_units_keep_their_places_and_colours() -> None:
     outcome = PLUGIN.run(subject, QUICK)
     maps = of_type(outcome.blocks, UnitMap)
     assert [block.title for block in maps] == [
-        "first: levels of every attribute at late",
-        "last: levels of every attribute at late",
+        "first: groups of each attribute at late",
+        "last: groups of each attribute at late",
     ]
     assert len({(block.positions, block.limit) for block in maps}) == 1
     assert (outcome.arrays[maps[0].values] != outcome.arrays[maps[1].values]).any()
@@ -119,7 +119,7 @@ def test_earlier_checkpoints_leave_the_telling_to_the_last() -> None:
     outcome = PLUGIN.run(early, QUICK)
     assert outcome.blocks == ()
     assert outcome.limits == (
-        "All checkpoints of this training are told together, with the last of them.",
+        "All checkpoints of this training are reported together, with the last one.",
     )
 
 

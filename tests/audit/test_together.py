@@ -87,4 +87,4 @@ def test_it_is_kept_read_back_and_reported(found: AuditResult, settings: dict[st
     (page,) = render(config.folder, formats=("html",))
     text = page.read_text()
     assert 'id="together"' in text
-    assert "Votes of 2 backbones on annotated gender" in text
+    assert "Do 2 backbones together read gender better than each alone?" in text

@@ -15,7 +15,7 @@ import pytest
 
 from bias_audit.config.load import load_config
 from bias_audit.results.store import read_array, read_audit
-from bias_audit.selftest.run import code_digest, told, versions
+from bias_audit.selftest.run import code_digest, summary_line, versions
 from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.shapes.unit_map import UnitMap
 from tests.functional.conftest import Audit, bias_audit
@@ -69,7 +69,7 @@ def test_a_run_holds_the_stored_self_test_and_prints_it(finished: Path) -> None:
     assert found is not None
     assert (found.code, found.versions) == (code_digest(), versions())
     said = " ".join((finished / "stdout.txt").read_text().split())
-    assert f"Self-test of the statistics: {told(found)}, as stored" in said
+    assert f"Self-test of the statistics: {summary_line(found)}, as stored" in said
     page = (finished / "runs" / "small" / "report.html").read_text()
     assert 'id="selftest"' in page
     assert all(row.condition in page for row in found.rows)

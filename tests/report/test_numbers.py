@@ -48,20 +48,31 @@ def test_effective_clusters_stand_beside_n_where_a_finding_says_them(
     assert numbers.sample(n, None) == f"{n:,}"
 
 
+def test_a_p_value_at_the_floor_of_its_draws_says_so() -> None:
+    least = "p \N{LESS-THAN OR EQUAL TO} 0.008 (the smallest possible here)"
+    assert numbers.chance_of(1 / 125, 1 / 125) == least
+    assert numbers.chance_of(2 / 125, 1 / 125) == "p = 0.016"
+    assert numbers.chance_of(0.0005, 0.0005).endswith("0.0005 (the smallest possible here)")
+    assert numbers.chance_of(0.0005) == "p < 0.001"
+
+
 @given(BOUNDED, BOUNDED, BOUNDED)
-def test_a_table_writes_a_number_as_a_finding_does(
-    value: float, lower: float, upper: float
-) -> None:
+def test_points_have_the_digits_of_percentages(value: float, lower: float, upper: float) -> None:
     made = make(value, lower, upper)
-    assert numbers.interval(made) == wording.interval(made)
-    share = make(*(abs(number) for number in (value, lower, upper)))
-    assert numbers.percent_interval(share) == wording.percent_interval(share)
+    points = numbers.points_interval(made).replace(" points ", " % ")
+    assert points == numbers.percent_interval(made)
 
 
 @given(FINITE, FINITE, FINITE)
 def test_no_number_is_a_negative_zero(value: float, lower: float, upper: float) -> None:
-    text = numbers.interval(make(value, lower, upper)).replace("\N{MINUS SIGN}", "-")
-    parts = text.replace("[", "").replace("]", "").replace(",", "").split()
+    text = numbers.interval(make(value, lower, upper))
+    parts = (
+        text.replace("\N{MINUS SIGN}", "-")
+        .replace("[", "")
+        .replace("]", "")
+        .replace((","), "")
+        .split()
+    )
     assert len(parts) == 3
     assert not any(part.startswith("-") and float(part) == 0 for part in parts)
     assert float(parts[0]) == pytest.approx(value, abs=0.0051)
@@ -69,9 +80,8 @@ def test_no_number_is_a_negative_zero(value: float, lower: float, upper: float) 
 
 def test_differences_show_their_sign() -> None:
     assert numbers.signed_interval(make(0.33, 0.31, 0.35)) == "+0.33 [0.31, 0.35]"
-    assert (
-        numbers.signed_interval(make(-0.1, -0.2, 0.1))
-        == "\N{MINUS SIGN}0.10 [\N{MINUS SIGN}0.20, 0.10]"
+    assert numbers.signed_interval(make(-0.1, -0.2, 0.1)) == (
+        "\N{MINUS SIGN}0.10 [\N{MINUS SIGN}0.20, 0.10]"
     )
     assert numbers.signed_interval(None) == "not measured"
 

@@ -215,7 +215,7 @@ def test_raw_and_shrunk_values_stand_side_by_side() -> None:
         rows = [getattr(row, pick) for row in block.rows if getattr(row, pick)]
         assert drawn == [estimate.value for estimate in rows]
     labels = [column.label for column in text.tables[0].columns]
-    assert labels[2:] == ["recall", "shrunk", "adjusted p"]
+    assert labels[2:] == ["recall", "stabilised", "adjusted p"]
     assert {row[4] for row in text.tables[0].rows} == {"p < 0.001", "p = 0.200", "not tested"}
     assert any("structured regression" in note for note in text.notes)
 
@@ -308,7 +308,7 @@ def test_families_behind_a_closed_gate_claim_nothing_and_too_few_draws_are_told(
     assert not text.notes
     poor = block.families[0].model_copy(update={"n_hypotheses": 126, "smallest_p": 0.126})
     text = shapes()["test_families"].text(block.model_copy(update={"families": (poor,)}))
-    assert "cannot reject a single one of 126 hypotheses" in text.notes[0]
+    assert "too few for a single one of 126 hypotheses to be significant" in text.notes[0]
 
 
 def test_a_comparison_lists_every_measure_its_standing_and_what_is_missing() -> None:
@@ -360,7 +360,7 @@ def test_a_ledger_says_so_where_nothing_was_excluded() -> None:
     assert f"of {block.n_groups} groups" in text.notes[1]
     text = shapes()["group_ledger"].text(block.model_copy(update={"entries": ()}))
     assert not text.tables
-    assert "Nothing was excluded or pooled" in text.notes[1]
+    assert "No group was excluded or pooled" in text.notes[1]
 
 
 def test_difference_maps_keep_colour_in_rejected_regions_alone() -> None:
@@ -398,7 +398,9 @@ def test_difference_maps_are_told_with_regions_effects_and_reasons() -> None:
     assert text.alt is not None
     assert "Of 2 tested, 1 show regions" in text.alt
     poor = block.model_copy(update={"smallest_p": 0.2})
-    assert "cannot reject any map" in " ".join(shapes()["difference_map"].text(poor).notes)
+    assert ("too few for any map to differ significantly") in " ".join(
+        shapes()["difference_map"].text(poor).notes
+    )
 
 
 def test_levels_stand_under_what_their_attribute_explains() -> None:

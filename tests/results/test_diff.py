@@ -133,7 +133,7 @@ def test_without_a_cache_it_says_so_and_still_finds_what_is_large(
 ) -> None:
     found = diff(base, replace(weaker, contributions={}))
     assert not any(change.paired for change in found.changes)
-    assert any("the cache holds nothing by image of AFTER" in note for note in found.notes)
+    assert any("the cache contains nothing by image of AFTER" in note for note in found.notes)
     assert _of(found, "age", "late").outcome == "improved"
     assert (found.shared_images, found.only_after) == (480, 0)  # the images' digest is the same
 

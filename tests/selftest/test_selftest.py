@@ -75,20 +75,20 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> SelfTest:
 def test_the_table_is_complete(found: SelfTest) -> None:
     checks = " / ".join(row.check for row in found.rows)
     for asked in (
-        "planted attribute is claimed",
+        "planted attribute can be read",
         "minus its known value",
-        "Any false claim",
+        "False claims that",
         'criterion "lift at most 0"',
         'criterion "macro AUC at most 0.5"',
         "Benjamini-Hochberg",
         "Intervals of macro AUC cover",
         "difference of two layers cover",
         "recall of a group cover",
-        "minus that on fresh images",
+        "out of fold and on fresh images",
         "scikit-learn",
-        "false claims and FAIL",
+        "False claims and false FAIL",
         "Wrong PASS",
-        "would decide",
+        "makes a criterion conclusive",
         "difference map of groups with equal means",
     ):
         assert asked in checks
@@ -132,7 +132,7 @@ def test_too_narrow_intervals_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_claims_without_a_threshold_are_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bias_audit.analyses.probing.separability, "widening", lambda *_: 0.3)
     rows = list(null.rows(replace(TINY, null=6, mixed=1), trials()))
-    claimed = [row for row in rows if row.check.startswith("Any false claim")]
+    claimed = [row for row in rows if row.check.startswith("False claims that")]
     assert {row.outcome for row in claimed} == {"NOT OK"}
 
 

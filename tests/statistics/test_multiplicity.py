@@ -187,14 +187,16 @@ def test_a_family_is_tested_only_behind_an_open_gate() -> None:
         Family("cells", (0.001,)),
     ]
     first, second, third, fourth = gatekeep(families, alpha=ALPHA)
-    assert first.rejected == (True,) and first.reason == "first family"
+    assert first.rejected == (True,) and first.reason == "tested first"
     assert second.is_open and second.rejected == (False, False, None)
     assert not third.is_open and third.adjusted == third.rejected == (None, None)
-    assert third.reason == "not tested: the gate stayed closed, nothing was rejected in marginals"
-    assert fourth.reason == "not tested: the gate of pairs stayed closed"
+    assert third.reason == "not tested, because no test in marginals was significant"
+    assert fourth.reason == "not tested, because pairs was not tested"
     assert all(g.is_open for g in gatekeep(families, alpha=0.3))
     free = gatekeep(families, alpha=ALPHA, gates=False)
-    assert free[3].rejected == (True,) and free[3].reason == "no gates were declared"
+    assert free[3].rejected == (True,) and free[3].reason == (
+        "tested, because no gates were declared"
+    )
 
 
 def test_a_family_without_p_values_opens_no_gate() -> None:

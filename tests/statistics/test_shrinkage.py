@@ -103,13 +103,13 @@ def test_a_strong_interaction_in_a_large_cell_survives_and_in_a_tiny_one_does_no
     ("codes", "told"),
     [
         (np.arange(9)[:, None], "an intercept alone (too few groups for effects of age)"),
-        (CELLS[:14], "main effects of race and gender (8 coefficients)"),
+        (CELLS[:14], "main effects of race and gender, 8 coefficients"),
         (
             CELLS[[0, 1, 2, 3, 4, 6, 8]],
             "main effects of gender (too few groups for effects of race)",
         ),
         (CELLS[:14:2], "an intercept alone (too few groups for effects of race)"),
-        (CELLS, "main effects of age, race and gender (16 coefficients)"),
+        (CELLS, "main effects of age, race and gender, 16 coefficients"),
     ],
 )
 def test_a_model_with_too_many_effects_is_reduced_and_says_so(
@@ -127,7 +127,7 @@ def test_up_to_three_groups_are_left_as_they_are(n: int) -> None:
     fit = shrink(y, np.ones(n), CELLS[:n], level=0.95)
     assert fit.values.tolist() == y.tolist()
     assert fit.upper - y == pytest.approx(1.959964)
-    assert "Nothing was shrunk" in fit.said
+    assert "No value was stabilised" in fit.said
 
 
 def test_ten_thousand_cells_and_missing_ones() -> None:
@@ -241,7 +241,7 @@ def test_missing_estimates_stay_missing_and_do_not_count() -> None:
 def test_too_few_groups_have_no_shrunk_value_and_a_reason() -> None:
     result, said = shrink_estimates([share(3, 10), share(4, 10)], CELLS[:2])
     assert result == (None, None)
-    assert said is not None and "Nothing was shrunk" in said
+    assert said is not None and "No value was stabilised" in said
 
 
 def test_scales_take_their_errors_from_their_intervals() -> None:

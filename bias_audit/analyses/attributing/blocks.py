@@ -142,7 +142,7 @@ def by_method(shares: Shares) -> Measures:
     rows = tuple(_row(shares, ALL, [number], name) for number, name in enumerate(shares.methods))
     return _block(
         shares,
-        f"Where each method sees the decision about {shares.target}, by region",
+        f"Which parts of the image count for the decision about {shares.target}, by method?",
         rows,
         "region and method (all images)",
         detail=False,
@@ -160,7 +160,7 @@ def by_group(shares: Shares, attribute: str) -> Measures:
     ]
     return _block(
         shares,
-        f"Where the decision about {shares.target} is seen, by {attribute}",
+        f"Which parts of the image count for the decision about {shares.target}, by {attribute}?",
         (*drawn, *(row.model_copy(update={"is_drawn": False}) for row in rest)),
         f"region and group ({MEAN})",
         detail=attribute != shares.target,
@@ -200,9 +200,9 @@ _READING = (
     "of the dotted line: that part has more of the attribution than its size alone would give it."
 )
 _ADJUSTMENT = (
-    "Each level is compared with all other images, region by region; the images of two groups "
-    "are different ones, so the difference is unpaired, but for clusters with images in both. "
-    "P-values are adjusted over the regions and levels of the attribute by Holm."
+    "Each group is compared with all other images, region by region. The two sides share no "
+    "image, so the difference is unpaired except for clusters with images in both. P-values are "
+    "adjusted over the regions and groups of the attribute by Holm."
 )
 
 

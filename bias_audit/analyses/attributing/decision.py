@@ -44,7 +44,7 @@ class LinearMap:
     """Scores as a linear function of the spatial means of a layer's units."""
 
     weight: npt.NDArray[np.float32]
-    """Shape (n_scores, n_units); the standardisation of the units is part of it."""
+    """Shape (n_scores, n_units); the standardisation of the units is included."""
     bias: npt.NDArray[np.float32]
     """Shape (n_scores,)."""
 
@@ -161,7 +161,7 @@ def _fitted(
 
 @dataclass(frozen=True)
 class Decided:
-    """A decision that can be attributed, and the images it can be asked about."""
+    """A decision that can be attributed, and the images it can be attributed on."""
 
     target: str
     layer: str
@@ -224,7 +224,7 @@ def probe_decision(
     return Decided(
         target.name,
         layer,
-        f"the score that the out-of-fold probe of {target.described} at {layer} gives the level "
+        f"the score that the out-of-fold probe of {target.described} at {layer} gives the group "
         f"{whose}",
         chosen,
         ProbeDecision(module, layer, network.shapes, probes.linear),

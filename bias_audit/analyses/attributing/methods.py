@@ -117,8 +117,8 @@ METHODS: Final = (
         "integrated_gradients",
         "Integrated gradients",
         "Sundararajan, Taly & Yan 2017, arXiv:1703.01365",
-        "it depends on what stands for nothing, here the mean colour, and pixels of that colour "
-        "get nothing",
+        "it depends on the empty reference image, here the mean colour, and pixels of that "
+        "colour get nothing",
         lambda of: of.steps * _GRADIENT,
         IntegratedGradients,
         lambda of, images: {
@@ -131,7 +131,7 @@ METHODS: Final = (
         "deeplift",
         "DeepLIFT",
         "Shrikumar, Greenside & Kundaje 2017, arXiv:1704.02685 (rescale rule)",
-        "it depends on what stands for nothing, here the mean colour, and is defined for the "
+        "it depends on the empty reference image, here the mean colour, and is defined for the "
         "activation functions that captum knows",
         lambda _: 2 * _GRADIENT,
         DeepLift,

@@ -11,8 +11,9 @@ from bias_audit.analyses.attributing.face_regions import Regions
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
 from bias_audit.analyses.attributing.summing import ALL
 from bias_audit.analyses.attributing.trust import RULE
-from bias_audit.analyses.wording import coverage, decided_at, listed, percent, percent_interval
+from bias_audit.analyses.wording import coverage, decided_at, listed
 from bias_audit.results.finding import Finding
+from bias_audit.shapes.printed import percent, percent_interval
 from bias_audit.statistics.inference import Measured, estimate
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -21,17 +22,17 @@ def method_of(
     decisions: Sequence[Decided], settings: MethodSettings, regions: Regions
 ) -> tuple[str, ...]:
     """What was computed."""
-    asked = "; ".join(f"{one.target}: {one.said} ({one.chosen})" for one in decisions)
+    decisions_said = "; ".join(f"{one.target}: {one.said} ({one.chosen})" for one in decisions)
     sources = "; ".join(f"{method.title}: {method.source}" for method in METHODS)
     names = ", ".join(regions.names[: regions.n_inside])
     return (
-        f"What is attributed: {asked}. Backbone up to the layer, mean over positions, "
-        "standardisation and probe are one differentiable function, and every image is attributed "
-        "with the probe of the fold that did not see it.",
-        f"Methods, as captum computes them: {sources}. Occlusion's window stands at "
-        f"{settings.windows} places along each side; integrated gradients take {settings.steps} "
-        "steps; what stands for nothing is the mean colour of the preprocessing. Modules that "
-        "run twice or work in place are copied first, which changes no output.",
+        f"What is attributed: {decisions_said}. Backbone up to the layer, mean over positions, "
+        "standardisation and probe are one differentiable function, and every image is "
+        "attributed with the probe of the fold that did not see it.",
+        f"Methods, as captum computes them: {sources}. Occlusion covers {settings.windows} places "
+        f"along each side; integrated gradients take {settings.steps} steps; the empty reference "
+        "image is the mean colour of the preprocessing. Modules that run twice or work in place "
+        "are copied first, which changes no output.",
         "Absolute attributions are summed over colours and divided by their sum over the image, "
         "so that every image counts the same; maps are means over the images of a group, relative "
         "to an even spread. Only these sums are kept.",
@@ -53,10 +54,10 @@ def limits_of(methods: Collection[str]) -> tuple[str, ...]:
         "and not what a person would see there.",
         f"Known limits of the methods: {own}.",
         "The template is the same for all faces; where faces are turned, or alignment failed, "
-        "regions hold other parts.",
+        "regions contain other parts.",
         "Groups are compared as they are: a difference may come from their composition by other "
         "attributes, from hair style, glasses or background as well as from the face.",
-        "Intervals hold the backbone and its probes fixed.",
+        "Intervals do not include how much other probes or a backbone trained again would differ.",
     )
 
 
@@ -80,7 +81,7 @@ def limits_of_target(
         )
     sentences += [
         f"{title} gave {n_blank} of {n_images} images no attribution at all about "
-        f"{decided.target}; they count as spread evenly."
+        f"{decided.target}; they count as an even spread."
         for title, n_blank in blank.items()
         if n_blank
     ]
@@ -109,7 +110,7 @@ def findings_of(shares: Shares, *, alpha: float) -> Iterator[Finding]:
         yield Finding(
             text=(
                 f"{len(failed)} of {len(shares.methods)} methods did not pass the sanity check "
-                f"for {shares.target} at {shares.layer} and are in no mean over methods: "
+                f"for {shares.target} at {shares.layer}, so means over methods leave them out: "
                 f"{listed(failed, most=6)}."
             ),
             weight=0.0,
@@ -133,16 +134,17 @@ def densest(shares: Shares, overall: Sequence[Measured | None], alpha: float) ->
     # The highest of several: its claim allows for all of them (Bonferroni).
     allowed = estimate(most, level=1 - alpha / len(found))
     if allowed.lower > area_of(region):
-        than = "more than an even spread would put there"
+        than = "significantly more than an even spread would put there"
     else:
-        than = "which an even spread may give"
+        than = "not significantly more than an even spread"
     yield Finding(
         text=(
-            f"For its size, {region.name} has the most attribution of the "
-            f"decision about {shares.target} at {shares.layer}: {percent_interval(share)} of it "
+            f"For its size, {region.name} has the most attribution of the decision about "
+            f"{shares.target} at {shares.layer}: {percent_interval(share)} "
             f"({coverage(share.level)}, n = {share.n}) on {percent(area_of(region))} of the "
-            f"image, as the mean of {len(shares.trusted)} methods; {than}, allowing for the "
-            f"choice among {len(found)} regions{decided_at(alpha, share.level)}."
+            f"image. This is {than}, after correction for the choice among {len(found)} "
+            f"regions{decided_at(alpha, share.level)}. The share is the mean of "
+            f"{len(shares.trusted)} methods."
         ),
         weight=sureness_above(allowed.value, allowed.lower, area_of(region)),
         estimates={"attribution_share": share},
@@ -158,21 +160,21 @@ def _outside(shares: Shares, found: Measured | None, alpha: float) -> Iterator[F
     share = estimate(found, level=shares.level)
     measured = (
         f"{percent_interval(share)} of the attribution of the decision about {shares.target} at "
-        f"{shares.layer} lies outside the face ({coverage(share.level)}, n = {share.n}), which "
-        f"is {percent(area)} of the image"
+        f"{shares.layer} lies outside the face ({coverage(share.level)}, n = {share.n}), on "
+        f"{percent(area)} of the image"
     )
     claimed = estimate(found, level=1 - alpha)
     rate = decided_at(alpha, share.level)
     is_above = claimed.lower > area
     if is_above:
         text = (
-            f"Possible shortcut: {measured}: more than an even spread would put there{rate}, so "
-            "the decision may rest on what surrounds faces."
+            f"Possible shortcut: {measured}: significantly more than an even spread would put "
+            f"there{rate}, so the decision may rest on what surrounds faces."
         )
     elif claimed.upper < area:
-        text = f"{measured}: less than an even spread would put there{rate}."
+        text = f"{measured}: significantly less than an even spread would put there{rate}."
     else:
-        text = f"{measured}: no clear excess{rate}."
+        text = f"{measured}: no significant difference from an even spread{rate}."
     yield Finding(
         text=text,
         weight=sureness(claimed, area),

@@ -29,8 +29,8 @@ MEASURES: Final = (
     Measure(
         name="without training",
         better="lower",
-        meaning="rank correlation of the map with that of the same decision with all weights "
-        "shuffled; a map that hardly changes does not show what was learned",
+        meaning="rank correlation of the map with the map of the same decision after all weights "
+        "were shuffled; a map that hardly changes does not show what was learned",
         reference=LIMIT,
     ),
     Measure(
@@ -67,8 +67,8 @@ MEASURES: Final = (
     Measure(
         name="infidelity",
         better="lower",
-        meaning="how far attributions miss what covering a square does to the score: 0 foretells "
-        "every change, 1 none",
+        meaning="how far attributions miss what covering a square does to the score: 0 predicts "
+        "every change, 1 predicts none",
         reference=1.0,
     ),
     Measure(
@@ -257,9 +257,10 @@ def trust_block(
         ),
         pairs_are="agreement",
         caption=(
-            f"Checks of the maps at {layer} on {totals.clusters[0]:.0f} images drawn for them, "
-            "with intervals. Hollow: the method does not pass the sanity check. Dotted: the limit "
-            "of the check, or what a map without meaning gives. Arrows: the better direction."
+            f"Each dot is one check of one method at {layer}, on {totals.clusters[0]:.0f} images "
+            "drawn for the checks, with its interval. Hollow: the method does not pass the "
+            "sanity check. Dotted: the limit of the check, or what a map without meaning gives. "
+            "Arrows: the better direction."
         ),
         notes=(RULE,),
         reading=(_READING,),
@@ -270,13 +271,13 @@ PASSES: Final = "passes"
 DOES_NOT_APPLY: Final = "does not apply"
 AGREED: Final = "rank correlation of their maps"
 _READING: Final = (
-    "Maps are pictures that are easy to believe. These checks ask each method whether its maps "
+    "Maps are pictures that are easy to believe. These checks test whether the maps of a method "
     "would look the same for a network that has learned nothing, whether covering what a map "
-    "points at changes the decision more than covering anything, and whether the maps stand still "
-    "under noise that nobody can see."
+    "points at changes the decision more than covering any other place, and whether the maps "
+    "stay the same under noise too small to see."
 )
 RULE: Final = (
-    "A method passes the sanity check where the mean rank correlation of its maps with those of "
-    f"the same decision without training lies below {LIMIT:g} with its whole interval, and fails "
-    "where it lies above; otherwise it is undecided."
+    "A method passes the sanity check where the interval of the mean rank correlation of its "
+    f"maps with those of the same decision without training lies wholly below {LIMIT:g}, and "
+    "fails where it lies wholly above; otherwise the check is inconclusive."
 )

@@ -260,7 +260,9 @@ def accuracy_by_layer(
         for probe, accuracy in zip(probes, accuracies, strict=True)
     )
     curve = LayerCurve(
-        title="Published protocol: validation accuracy by layer",
+        title=(
+            "At which layers can groups be read under the published protocol? Validation accuracy"
+        ),
         quantity="validation_accuracy",
         metric="validation accuracy (1 - error)",
         chance={target.name: 1 / len(split.part.levels)},

@@ -11,9 +11,10 @@ import numpy as np
 
 from bias_audit.analyses.analysis import Member, Outcome
 from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY, PASSES
-from bias_audit.analyses.wording import interval, listed
+from bias_audit.analyses.wording import listed
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Entry, Measure, Measures
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.comparison import standings
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
@@ -67,7 +68,7 @@ def compared(members: Sequence[Member], *, alpha: float) -> Outcome:
             if tried
             else f"no analysis of this audit attributes decisions (kind {_KIND})"
         )
-        limits.append(f"Which backbone's attribution maps hold up best was not compared: {why}.")
+        limits.append(f"Attribution maps of the backbones were not compared: {why}.")
     if blocks:
         limits += _LIMITS
     return Outcome(blocks=tuple(blocks), findings=tuple(findings), limits=tuple(limits))
@@ -95,11 +96,11 @@ _KIND: Final = "attribution"
 _OWN_SCALE: Final = "sensitivity"
 """A measure whose noise is a share of each backbone's own input scale, so that none is first."""
 _LIMITS: Final = (
-    "Comparisons of checks hold the backbones, their probes and the shuffles of weights that were "
-    "drawn fixed; the shuffles of one batch of images are the same.",
+    "Comparisons of checks do not include how much other probes or other shuffles of the weights "
+    "would differ; all images of one batch share the same shuffles.",
     "What covers a part of an image is the mean colour of each backbone's own preprocessing, and "
     "probabilities are as well calibrated as each probe is; deletion, insertion and infidelity "
-    "hold some of both.",
+    "are affected by both.",
     "Sensitivity is not ranked: its noise is a share of each backbone's own input scale.",
 )
 
@@ -116,7 +117,7 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
     ]
     return Measures(
         detail=False,
-        title=f"Whose maps of the decision about {target} hold up to the checks",
+        title=f"Which backbone has attribution maps of {target} that pass the checks?",
         noun="backbone",
         target=target,
         measures=measures,
@@ -133,9 +134,9 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
         ),
         standing_is="methods that pass the sanity check",
         caption=(
-            f"Checks of the maps of the decision about {target}, as means over methods, with "
-            "intervals. Dotted: the limit of the check, or what a map without meaning gives. "
-            "Arrows: the better direction."
+            f"Each dot is one check of the maps of the decision about {target} of one backbone, "
+            "as the mean over methods, with its interval. Dotted: the limit of the check, or "
+            "what a map without meaning gives. Arrows: the better direction."
         ),
         notes=(
             f"Means over the {len(common)} methods that apply to every backbone: "
@@ -149,9 +150,9 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
 
 
 _READING: Final = (
-    "Maps of one backbone may show what it has learned while those of another would look the same "
-    "without any learning. The checks of each backbone's maps stand side by side here; there is "
-    "no total, since the checks ask different things."
+    "Maps of one backbone may show what it has learned while those of another would look the "
+    "same without any learning. The checks of each backbone's maps are listed side by side here; "
+    "there is no total, because the checks measure different things."
 )
 
 
@@ -192,10 +193,10 @@ def _mean(
 
 
 _RULE: Final = (
-    "Ranks are what pairwise comparisons leave open (Mogstad, Romano, Shaikh & Wilhelm 2024, with "
-    "Holm's procedure and Bonferroni's over the measures): with a confidence of {:g} % all of "
-    "this target hold the true ranks, given the shuffles drawn. Backbones are compared as if "
-    "checked on different images, which is usually cautious."
+    "Ranks are those that pairwise comparisons leave open (Mogstad, Romano, Shaikh & Wilhelm "
+    "2024, with Holm's procedure and Bonferroni's over the measures): with a confidence of {:g} "
+    "% all ranges of this attribute contain the true ranks, given the shuffles drawn. Backbones "
+    "are compared as if checked on different images, which is usually cautious."
 )
 
 
@@ -236,16 +237,17 @@ def _findings(block: Measures, target: str, n_methods: int) -> Iterator[Finding]
         yield Finding(
             text=(
                 f"Maps of the decision about {target}, {measure.name} ({measure.better} is "
-                f"better), mean over {n_methods} methods: {name} with {interval(best)} is ahead "
-                f"of {listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
+                f"better), mean over {n_methods} methods: {name} with {interval(best)} is "
+                "significantly better than "
+                f"{listed([f'{other} ({interval(value)})' for other, value, _ in others])}."
             ),
             weight=weight_of(min(surenesses), is_decided=True) if surenesses else 0.0,
         )
     if open_ones:
         yield Finding(
             text=(
-                f"Maps of the decision about {target}: by {listed(open_ones, most=9)} no "
-                "backbone is told to be ahead of all others."
+                f"Maps of the decision about {target}: by {listed(open_ones, most=9)} no backbone "
+                "is significantly better than all others."
             ),
             weight=0.0,
         )

@@ -94,7 +94,7 @@ class Ballot:
 def ballots(
     members: Sequence[Member], target: Target, settings: ProbeSettings
 ) -> tuple[Ballot, ...] | str:
-    """The probe of every member at the layer that tells the target's levels apart best.
+    """The probe of every member at the layer that separates the target's levels best.
 
     One per member; or why there are none.
 
@@ -116,8 +116,8 @@ def ballots(
         same = np.array_equal(ballot.scores.folds, first.folds)
         if not (same and np.array_equal(ballot.scores.codes, first.codes)):
             raise AnalysisError(
-                f"expected {ballot.name} to be probed on the images and folds of "
-                f"{found[0].name}, got others; run the audit anew"
+                f"expected {ballot.name} to be probed on the images and folds of {found[0].name}, "
+                "got others; run the audit again"
             )
     return found
 
@@ -258,7 +258,7 @@ Grid = tuple[tuple[Rated | None, ...], ...]
 
 
 @dataclass(frozen=True)
-class Asked:
+class GroupVotes:
     """One group, with every measure of every voter."""
 
     group: Group
@@ -270,9 +270,9 @@ class Asked:
     """Why a measure has no value, by measure."""
 
 
-def asked_groups(
+def votes_by_group(
     voters: Voters, faces: Faces, names: Sequence[str], policy: SmallGroups
-) -> tuple[tuple[Asked, ...], tuple[GroupLedger, ...]]:
+) -> tuple[tuple[GroupVotes, ...], tuple[GroupLedger, ...]]:
     """Every level of some attributes, small ones without values.
 
     So many are left out that none follows from all images and the other levels. Macro F1 within a
@@ -283,18 +283,18 @@ def asked_groups(
     """
     title = f"Small groups: votes on {voters.target.described} by"
     clusters, left_out = faces.clusters[voters.images], voters.ballots[0].scores.part.reasons
-    asked: list[Asked] = []
+    group_votes: list[GroupVotes] = []
     ledgers: list[GroupLedger] = []
     for each in levels_shown(faces, voters.images, names, policy, lambda name: f"{title} {name}"):
         own = left_out if each.attribute == voters.target.name else {}
-        asked += _levels(voters, each, own, clusters, policy.minimum)
+        group_votes += _levels(voters, each, own, clusters, policy.minimum)
         ledgers += each.ledgers
-    return tuple(asked), tuple(ledgers)
+    return tuple(group_votes), tuple(ledgers)
 
 
 def _levels(
     voters: Voters, shown: Levels, left_out: dict[int, str], clusters: IntArray, minimum: int
-) -> Iterator[Asked]:
+) -> Iterator[GroupVotes]:
     """Small levels without values; macro F1 only where every level voted on has enough images."""
     voter_places, everything = range(len(voters.names)), np.ones(len(shown.codes), dtype=np.bool_)
     kept = [voters.target.groups[index] for index in voters.levels.tolist()]
@@ -302,7 +302,9 @@ def _levels(
         why = left_out.get(level, shown.reasons[level])
         if why is not None:
             nothing = (None,) * len(MEASURES)
-            yield Asked(group, n, tuple(nothing for _ in voter_places), (why,) * len(MEASURES))
+            yield GroupVotes(
+                group, n, tuple(nothing for _ in voter_places), (why,) * len(MEASURES)
+            )
             continue
         chosen = shown.codes == level
         # The target's levels that the group consists of; none where it is of another attribute.
@@ -318,4 +320,4 @@ def _levels(
                 few += f"{minimum}"
         macros = (None if few else voters.macro(voter, *levels) for voter in voter_places)
         found = tuple((voters.micro(i, chosen), macro) for i, macro in enumerate(macros))
-        yield Asked(group, n, found, (None, few))
+        yield GroupVotes(group, n, found, (None, few))

@@ -14,18 +14,19 @@ from bias_audit.analyses.ensembling.voters import (
     MEASURES,
     MICRO,
     SOFT,
-    Asked,
     Grid,
+    GroupVotes,
     Rated,
     Voters,
 )
 from bias_audit.analyses.families import draws_of
-from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.analyses.wording import coverage, listed
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import EVERYONE, Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.measures import Entry, Measure, Measures, Pair
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
@@ -86,7 +87,7 @@ def _with_error(measured: Measured, error: float) -> Measured:
 def vote_differences(
     voters: Voters,
     overall: Grid,
-    asked: Sequence[Asked],
+    group_votes: Sequence[GroupVotes],
     plan: Multiplicity,
     *,
     rng: np.random.Generator,
@@ -100,7 +101,7 @@ def vote_differences(
     """
     families = (
         list(_pairs(voters, None, overall, voters.votes)),
-        [p for each in asked for p in _pairs(voters, each.group, each.found, (SOFT,))],
+        [p for each in group_votes for p in _pairs(voters, each.group, each.found, (SOFT,))],
     )
     differences = []
     for pairs in filter(None, families):
@@ -154,7 +155,7 @@ def overall(voters: Voters) -> Grid:
 def votes_block(
     voters: Voters,
     found: Grid,
-    asked: Sequence[Asked],
+    group_votes: Sequence[GroupVotes],
     differences: tuple[Pair, ...],
     plan: Multiplicity,
     *,
@@ -164,7 +165,10 @@ def votes_block(
     values = _estimates(found, level)
     return Measures(
         detail=False,
-        title=f"Votes of {len(voters.ballots)} backbones on {voters.target.described}",
+        title=(
+            f"Do {len(voters.ballots)} backbones together read {voters.target.described} better "
+            "than each alone?"
+        ),
         noun="voter",
         target=voters.target.name,
         measures=tuple(
@@ -187,15 +191,15 @@ def votes_block(
                     reasons=each.reasons,
                     is_drawn=False,
                 )
-                for each in asked
+                for each in group_votes
                 for name, row in zip(voters.names, _estimates(each.found, level), strict=True)
             ),
         ),
         pairs=differences,
         caption=(
-            f"Votes and single backbones on {voters.target.name}, over {voters.n:,} images, with "
-            "intervals. Hollow: single backbones. Dotted: guessing, which names the most frequent "
-            "level for every image."
+            f"Each dot is a vote or a single backbone on {voters.target.name}, over {voters.n:,} "
+            "images, with its interval. Hollow: single backbones. Dotted: guessing, which names "
+            "the most frequent group for every image."
         ),
         notes=(_tied(voters), _IN_GROUPS, _adjustment(plan, differences)),
         reading=(_READING,),
@@ -208,9 +212,9 @@ _READING: Final = (
     "its members err on different faces, and loses where one knows more than the others."
 )
 _IN_GROUPS: Final = (
-    "Within a level of the target itself, micro F1 is its recall, and macro F1 the F1 of that "
-    "level against all others, over all images (of an intersection, the mean over its cells "
-    "there). Elsewhere macro F1 is given where every level has enough images."
+    "Within a group of the attribute itself, micro F1 is its recall, and macro F1 the F1 of that "
+    "group against all others, over all images (of an intersection, the mean over its groups "
+    "there). Elsewhere macro F1 is given where every group has enough images."
 )
 
 
@@ -220,23 +224,25 @@ def _tied(voters: Voters) -> str:
     if not voters.n_tied:
         return "The majority vote was never tied."
     return (
-        f"The majority vote was tied at {voters.n_tied:,} images; the tied level with the highest "
+        f"The majority vote was tied at {voters.n_tied:,} images; the tied group with the highest "
         "mean probability was taken."
     )
 
 
 def _adjustment(plan: Multiplicity, differences: Sequence[Pair]) -> str:
     said = (
-        "Differences are paired image by image; their intervals, each by itself, add half an "
-        "image either way (Agresti & Min 2005). P-values are adjusted by "
-        f"{NAMES[plan.verdicts]} in two families: votes less each backbone over all images, and "
-        "the soft vote less each backbone in every group."
+        "Differences are paired image by image; their intervals are not corrected for multiple "
+        "comparisons, and add half an image either way (Agresti & Min 2005). P-values are "
+        f"adjusted by {NAMES[plan.verdicts]} in two families: votes less each backbone over all "
+        "images, and the soft vote less each backbone in every group."
     )
     n_overall = sum(difference.group is None for difference in differences)
     largest = max(n_overall, len(differences) - n_overall)
     least = smallest_attainable(largest, draws=draws_of(plan, largest), method=plan.verdicts)
     if least > plan.alpha:
-        said += f" With so few draws no adjusted p-value of a single effect is below {least:.2g}."
+        said += (
+            f" With so few draws no adjusted p-value of a single effect can be below {least:.2g}."
+        )
     return said
 
 
@@ -249,7 +255,7 @@ def _estimate(found: Rated | None, level: float) -> Estimate | None:
 
 
 def soft_tables(
-    voters: Voters, found: Grid, asked: Sequence[Asked], *, level: float
+    voters: Voters, found: Grid, group_votes: Sequence[GroupVotes], *, level: float
 ) -> tuple[GroupTable, ...]:
     """What criteria can name: the soft vote over all images and in every group."""
     soft = voters.votes.index(SOFT)
@@ -264,7 +270,7 @@ def soft_tables(
                     estimate=_estimate(each.found[soft][place], level),
                     reason=each.reasons[place],
                 )
-                for each in asked
+                for each in group_votes
             ),
         ]
         tables.append(
@@ -283,7 +289,12 @@ def soft_tables(
 
 
 def vote_findings(
-    voters: Voters, block: Measures, asked: Sequence[Asked], *, alpha: float, level: float
+    voters: Voters,
+    block: Measures,
+    group_votes: Sequence[GroupVotes],
+    *,
+    alpha: float,
+    level: float,
 ) -> Iterator[Finding]:
     """What voting gains over each member, where it does, and in which groups it is least right."""
     place = MEASURES.index(MACRO)
@@ -291,7 +302,7 @@ def vote_findings(
     if soft is not None:
         yield _gain(voters, block, soft, alpha)
     yield from _in_groups(voters, block, alpha)
-    yield from _extremes(voters, asked, alpha=alpha, level=level)
+    yield from _extremes(voters, group_votes, alpha=alpha, level=level)
 
 
 def _gain(voters: Voters, block: Measures, soft: Estimate, alpha: float) -> Finding:
@@ -302,9 +313,9 @@ def _gain(voters: Voters, block: Measures, soft: Estimate, alpha: float) -> Find
     parts = [
         f"{words} {listed(names)}"
         for words, names in (
-            ("more than", by_direction[True]),
-            ("less than", by_direction[False]),
-            ("not distinguishable from", by_direction[None]),
+            ("significantly more than", by_direction[True]),
+            ("significantly less than", by_direction[False]),
+            ("no significant difference from", by_direction[None]),
         )
         if names
     ]
@@ -313,7 +324,7 @@ def _gain(voters: Voters, block: Measures, soft: Estimate, alpha: float) -> Find
         text=(
             f"The soft vote of {len(voters.ballots)} backbones reaches a macro F1 of "
             f"{interval(soft)} on {voters.target.described} ({coverage(soft.level)}): "
-            f"{'; '.join(parts)} (intervals in brackets, each by itself)."
+            f"{'; '.join(parts)} (intervals in brackets, not corrected for multiple comparisons)."
         ),
         weight=max((_weight(d, alpha) for d in mine), default=0.0),
         estimates=estimates,
@@ -332,9 +343,9 @@ def _in_groups(voters: Voters, block: Measures, alpha: float) -> Iterator[Findin
         groups = [f"{_named(d)} ({_signed(d.estimate)})" for d in own]
         yield Finding(
             text=(
-                f"On {voters.target.described} the soft vote's micro F1 differs from that of "
-                f"{name} in {len(own)} group{'s' if len(own) > 1 else ''}, after adjustment: "
-                f"{listed(groups, most=3)}."
+                f"On {voters.target.described} the soft vote's micro F1 differs significantly "
+                f"from that of {name} in {len(own)} group{'s' if len(own) > 1 else ''}, after "
+                f"adjustment: {listed(groups, most=3)}."
             ),
             weight=_weight(own[0], alpha),
             estimates={_named(d): d.estimate for d in own[:3]},
@@ -342,12 +353,12 @@ def _in_groups(voters: Voters, block: Measures, alpha: float) -> Iterator[Findin
 
 
 def _extremes(
-    voters: Voters, asked: Sequence[Asked], *, alpha: float, level: float
+    voters: Voters, group_votes: Sequence[GroupVotes], *, alpha: float, level: float
 ) -> Iterator[Finding]:
     """The levels of an attribute in which the vote was right least and most often."""
     place, soft = MEASURES.index(MICRO), voters.votes.index(SOFT)
     by_attribute: dict[str, list[tuple[str, Estimate]]] = {}
-    for each in asked:
+    for each in group_votes:
         found = each.found[soft][place]
         if found is not None:
             name, label = each.group.levels[0]
@@ -359,10 +370,10 @@ def _extremes(
         (least, low), (most, high) = (rows[end] for end in ends)
         yield Finding(
             text=(
-                f"Among the levels of annotated {name}, the soft vote on "
-                f"{voters.target.described} was right least often for {least} (micro F1 "
-                f"{interval(low)}) and most often for {most} ({interval(high)}); these two are "
-                "told apart, adjusted for all pairs of levels."
+                f"Among the groups of {name}, the soft vote on {voters.target.described} was "
+                f"right least often for {least} (micro F1 {interval(low)}) and most often for "
+                f"{most} ({interval(high)}). The two differ significantly after correction for "
+                "all pairs of groups."
             ),
             weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
             estimates={"lowest": low, "highest": high},

@@ -85,7 +85,7 @@ class ErasedTarget:
     not_converged: int
     """Probe fits that stopped early."""
     new_before: FloatArray | None = None
-    """Of probes that are fitted to and asked about held-out images only; None where too few."""
+    """Of probes that are fitted to and tested on held-out images only; None where too few."""
     new_erased: FloatArray | None = None
     """The same, held-out images erased: none of them was seen by the eraser."""
     new_folds: IntArray | None = None

@@ -279,7 +279,7 @@ def split_for(
 
 
 def fewest_in_a_fold(codes: IntArray, clusters: IntArray, folds: IntArray) -> int:
-    """Clusters of images of the rarest level in the fold with the fewest of it."""
+    """Clusters of images of the rarest level in the fold with the fewest images of that level."""
     seen = np.unique(np.stack([folds, codes, clusters]), axis=1)
     counts = np.zeros((int(folds.max()) + 1, int(codes.max()) + 1), dtype=np.int64)
     np.add.at(counts, (seen[0], seen[1]), 1)

@@ -10,18 +10,12 @@ from bias_audit.analyses.analysis import Head
 from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
 from bias_audit.analyses.targets import Measurable, Target, unmeasured
-from bias_audit.analyses.wording import (
-    SCORE_INTERVALS,
-    coverage,
-    decided_at,
-    interval,
-    percent,
-    percent_interval,
-)
+from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at
 from bias_audit.arrays import IntArray
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.layer_curve import ControlPoint, Curve, CurvePoint, LayerCurve
+from bias_audit.shapes.printed import interval, percent, percent_interval, points_interval
 from bias_audit.statistics.estimate import at_level, interval_at, reflected
 from bias_audit.statistics.inference import share_estimate, widening
 from bias_audit.statistics.sureness import sureness, sureness_above
@@ -86,7 +80,7 @@ def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurv
             chance[name] = _CHANCE
         elif quantity.endswith("_accuracy"):
             chance[name] = 1 / len(measure.erased.part.levels)
-        few = "too few images of a level in a held-out fold"
+        few = "too few images of a group in a held-out fold"
         points = () if point is None else (point,)
         curves.append(Curve(target=name, points=points, not_measured=None if points else few))
     return LayerCurve(
@@ -169,16 +163,16 @@ def _encoded(measure: Measures, layer: str, alpha: float) -> Finding:
     said = "can be read" if shown else "was not shown to be readable"
     text = (
         f"{name[0].upper()}{name[1:]} {said} from what {layer} receives: macro AUC "
-        f"{interval(before)} ({coverage(before.level)}, n = {before.n}) before and "
-        f"{interval(after)} after linear erasure, a difference of {interval(drop)}"
+        f"{interval(before)} ({coverage(before.level)}, n = {before.n}). After linear erasure it "
+        f"is {interval(after)}, a difference of {interval(drop)}"
     )
     new = values.get("refitted_erased_auc")
     if new is not None:
         still = interval_at(new, 1 - alpha)[0] > _CHANCE
         remains = "can still read it" if still else "was not shown to read it"
         text += (
-            f"; a new probe, fitted to erased images that the eraser never saw, {remains} "
-            f"({interval(new)}, {interval(values['refitted_head_auc'])} without erasure)"
+            f". A new probe, fitted to erased images that the eraser never saw, {remains} (macro "
+            f"AUC {interval(new)}; without erasure {interval(values['refitted_head_auc'])})"
         )
     text += f"{decided_at(alpha, before.level)}."
     weight = sureness_above(drop.value, drop.lower)
@@ -198,8 +192,8 @@ def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: floa
     text = (
         f"Removing {name} changed {percent_interval(changed)} ({coverage(changed.level)}, n = "
         f"{changed.n}) of the backbone's own decisions {where} (most probable class), against "
-        f"{percent_interval(by_chance)} for random directions of the same size: {verdict}, a "
-        f"difference of {percent_interval(excess)}{decided_at(alpha, excess.level)}. It removed "
+        f"{percent_interval(by_chance)} for random directions of the same size: {verdict} "
+        f"({points_interval(excess)}){decided_at(alpha, excess.level)}. It removed "
         f"{percent(float(variance[0]))} of the variance of the inputs, the random directions "
         f"{percent(float(variance[1:].mean()))}."
     )
@@ -216,9 +210,9 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
     top = min(5, len(head.bias))
     return (
         f"From what the last layer {head.name} receives ({head.inputs.shape[1]} units), each "
-        "annotated attribute is erased by LEACE (Belrose et al. 2023), the affine map that moves "
-        "activations least of all those after which no linear probe beats a constant on the "
-        "images it was fitted to. Erasers are fitted to the training folds of a "
+        "attribute, as annotated, is erased by LEACE (Belrose et al. 2023), the affine map that "
+        "moves activations least of all those after which no linear probe beats a constant on "
+        "the images it was fitted to. Erasers are fitted to the training folds of a "
         f"{settings.folds}-fold split (clusters kept together) and applied to the held-out fold; "
         f"covariances are shrunk where there are fewer than {SHRINK_BELOW} images per unit.",
         "The probe is a multinomial logistic regression (L2 penalty, C = "
@@ -246,11 +240,12 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
 _LIMITS = (
     "Erasure is linear: what is encoded otherwise stays, and may be used.",
     "Decisions are those of the backbone's own classes (ImageNet, say), not downstream "
-    "decisions; that they change does not say for whom they get worse, and that they do "
-    "not change does not say that another head would not use the attribute.",
+    "decisions; that they change does not say for whom they get worse, and that they do not "
+    "change does not say that another head would not use the attribute. Encoding is not use, and "
+    "use is not harm.",
     "The eraser is fitted to annotations, and removes whatever goes with them linearly, "
     "be it the attribute itself, lighting, clothing or background.",
-    "The groups' own intervals hold the fitted erasers fixed.",
+    "The groups' own intervals do not include how much other erasers would differ.",
 )
 
 

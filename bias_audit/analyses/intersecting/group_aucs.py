@@ -1,4 +1,4 @@
-"""How well groups are told apart: each from all others, and attributes within each of them.
+"""How well groups can be recognised, and how well attributes can be read within each of them.
 
 The scores are those of the attribute's probe, fitted to all images; within a group only its images
 are compared with each other. So what is measured is whether the one direction that separates the
@@ -26,6 +26,7 @@ from bias_audit.analyses.probing.probes import (
 from bias_audit.analyses.probing.separability import AUC, Units, measure, measured, widening_of
 from bias_audit.analyses.small_groups import Treatment, independent_images, treat
 from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
+from bias_audit.analyses.wording import listed_all
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute, Group, intersection_codes, intersections
 from bias_audit.shapes.group_ledger import GroupLedgerEntry
@@ -224,7 +225,7 @@ def group_aucs(
     table, scores, units = subject.faces.table, scored.scores, Units.of(subject)
     groups, names = intersections(over), [attribute.name for attribute in over]
     columns, in_group = _groups_of(subject, over)
-    title = f"Each group by annotated {' and '.join(names)}, told apart from all others"
+    title = f"How recognisable is each group by {listed_all(names)}?"
     counts = independent_images(in_group, subject.faces.clusters, len(groups))
     treatments = treat(groups, counts, subject.small_groups, title=title)
     of_level = np.zeros(0, dtype=np.int64) if scores is None else scores.part.levels
@@ -287,7 +288,7 @@ def _usable(value: Measured | None, why_none: str) -> tuple[Measured | None, str
 
 _FEWEST = 2
 """Levels to compare, and images of a level that show any spread."""
-_NO_PAIRS = "no fold has images of two levels"
+_NO_PAIRS = "no fold has images of two groups"
 
 
 def subsets(attributes: Sequence[Attribute], name: str) -> Iterator[tuple[Attribute, ...]]:
@@ -317,31 +318,34 @@ def within_groups(
     ordered = np.sort(within.counts, axis=1)[:, ::-1]
     n_compared = np.maximum((within.counts >= fewest).sum(axis=1), _FEWEST)
     deciding = ordered[np.arange(len(groups)), n_compared - 1]
-    title = f"Annotated {target.name} within "
-    title += " and ".join(f"annotated {attribute.name}" for attribute in given)
+    over = listed_all([attribute.name for attribute in given])
+    title = f"How well can {target.name} be read in each group of {over}?"
     treatments = treat(groups, deciding, policy, title=title)
     values = []
     entries = [
         entry.model_copy(
             update={
-                "reason": f"{target.name} within it, by the smallest level compared: "
+                "reason": f"{target.name} within it, by its smallest group compared: "
                 f"{entry.reason}"
             }
         )
         for entry in treatments.ledger.entries
     ]
     for index, (group, treatment) in enumerate(zip(groups, treatments.by_group, strict=True)):
-        note = treatment.reason and f"in the smallest level: {treatment.reason}"
+        note = treatment.reason and f"in the smallest group: {treatment.reason}"
         n, plain, value, labels = int((in_group == index).sum()), None, None, Labels()
         reason = _no_value(scored, n, replace(treatment, reason=note))
         compared = np.flatnonzero(within.counts[index] >= fewest)
         if reason is None and scores is not None:
             members = np.flatnonzero(within.of_image == index)
-            plain, value = _told_apart(scores, within, members, compared)
+            plain, value = _separated(scores, within, members, compared)
             value, reason = _usable(value, _NO_PAIRS)
         if value is not None and scores is not None:
             left_out = np.flatnonzero(within.counts[index] < fewest)
-            notes = [note, f"{len(left_out)} levels left out" if len(left_out) else ""]
+            notes = [
+                note,
+                f"{len(left_out)} groups of {target.name} left out" if len(left_out) else "",
+            ]
             reason = "; ".join(filter(None, notes)) or None
             disagreement = subject.faces.table.disagreement_within(group, target.name)
             labels = Labels.among(within.counts[index][compared], disagreement)
@@ -351,8 +355,8 @@ def within_groups(
                     n=int(within.counts[index, place]),
                     action="suppressed",
                     reason=f"fewer than {fewest} independent images",
-                    effect=f"not compared where {target.name} is told apart within "
-                    f"{group.label}; the mean there is over the other levels",
+                    effect=f"not compared where {target.name} is read within "
+                    f"{group.label}; the mean there is over the other groups",
                 )
                 for place in left_out
             ]
@@ -365,7 +369,7 @@ def within_groups(
         value, reason = None, treatments.pooled.reason
         if reason is None:
             counts = within.counts[list(treatments.pooled.members)].sum(axis=0)
-            _, value = _told_apart(scores, within, members, np.flatnonzero(counts >= fewest))
+            _, value = _separated(scores, within, members, np.flatnonzero(counts >= fewest))
             reason = _NO_PAIRS if value is None else None
         pooled = GroupValue(treatments.pooled.group, len(members), value, reason=reason)
     return GroupMeasures(
@@ -410,7 +414,7 @@ class _Within:
         return cls(of_image, counts, Units.of(subject))
 
 
-def _told_apart(
+def _separated(
     scores: Scores, within: _Within, members: IntArray, compared: IntArray
 ) -> tuple[Measured | None, Measured | None]:
     """The macro AUC over some images and levels, without and with the training's share of error.

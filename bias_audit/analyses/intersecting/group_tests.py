@@ -12,7 +12,7 @@ import numpy as np
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, Parents, draws_of, tested_families
 from bias_audit.analyses.intersecting.group_aucs import GroupMeasures, GroupValue
-from bias_audit.analyses.wording import listed
+from bias_audit.analyses.wording import listed_all
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.inference import (
@@ -40,6 +40,7 @@ class Tested:
 def tested(
     subject: Subject,
     question: str,
+    seed: str,
     anything: Sequence[Measured | None],
     families: Mapping[str, Sequence[GroupMeasures]],
     *,
@@ -56,7 +57,7 @@ def tested(
     plan = subject.multiplicity
     tests = [[v.tested for each in members for v in each.values] for members in families.values()]
     n_draws = draws_of(plan, max(map(len, tests)))
-    rng = subject.rng("group tests", question)
+    rng = subject.rng("group tests", seed)
     resampled = _resampled([anything, *tests], n_draws, rng, null=null, side=side)
     joint = resampled[0].adjusted("max_t", plan.alpha)
     p_global = min((p for p in joint if p is not None), default=None)
@@ -125,10 +126,10 @@ _EXACT = 1e-9
 
 
 def interactions(measures: GroupMeasures) -> GroupMeasures:
-    """Observed value of every group minus what an additive model says of it.
+    """Observed value of every group minus what an additive model predicts.
 
     The model has main effects of the attributes that span the groups, or is a constant where a
-    single attribute does: for how well an attribute is told apart within levels of another, what
+    single attribute does: for how well an attribute can be read within levels of another, what
     is left over the constant is the interaction of the two. It is fitted by least squares with the
     groups' images as weights; inverse variances would favour values near 1, whose variance is
     small because they are near 1. The residuals are sums of the groups' values with known
@@ -158,7 +159,7 @@ def interactions(measures: GroupMeasures) -> GroupMeasures:
         values.append(GroupValue(entry.group, entry.n, observed, observed, between=between))
     return replace(
         measures,
-        title=f"{measures.title}: difference to {model}",
+        title=f"{measures.title} Difference from {model}",
         quantity="interaction",
         metric=f"{measures.metric}, minus {model}",
         chance=0.0,
@@ -172,7 +173,7 @@ def model_of(names: Sequence[str]) -> str:
     """The model that a group's value is compared with, for a sentence."""
     if len(names) == 1:
         return f"the mean over {names[0]}"
-    return f"an additive model of {listed(names, most=len(names))}"
+    return f"what {listed_all(names)} alone predict"
 
 
 def residual_map(codes: IntArray, weights: FloatArray) -> FloatArray:

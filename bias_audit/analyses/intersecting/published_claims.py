@@ -1,8 +1,8 @@
 """The findings of Krug & Stober 2025 (arXiv:2506.03664), stated so that they can fail.
 
 Claims are compared by the mean AUC over pairs of levels (Hand & Till 2001, Machine Learning
-45:171-186): each of its AUCs tells one level from one other, so attributes with different numbers
-of levels can be compared. The macro one-vs-rest AUC is reported beside it.
+45:171-186): each of its AUCs separates one level from one other, so attributes with different
+numbers of levels can be compared. The macro one-vs-rest AUC is reported beside it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from bias_audit.analyses.intersecting.sentences import explained_too, explaining
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.analyses.wording import coverage, listed
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Attribute
 from bias_audit.results.finding import ClaimResult, Finding
+from bias_audit.shapes.printed import chance_of, interval
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import (
     Measured,
@@ -120,7 +121,7 @@ def claim_findings(
 
 
 def pairwise_auc(scores: Scores, clusters: IntArray | None = None) -> Statistic | None:
-    """Mean over pairs of levels of the AUC that tells one from the other.
+    """Mean over pairs of levels of the AUC that separates one from the other.
 
     Images of a pair are ranked by the logarithm of the ratio of its two probabilities; pairs of
     images are of one fold.
@@ -182,10 +183,10 @@ def _separability(
                 apart = interval(difference(age, other, level=level))
                 others.append(f"age minus {key} {apart}")
         details = (
-            f"Compared is the mean AUC of one level against one other ({values}), which does not "
-            "count how many levels there are; macro one-vs-rest AUC, which does, differs by "
-            f"{'; '.join(others)}. Numbers of levels: {levels}; how finely an attribute is "
-            "annotated remains part of the comparison."
+            f"The mean AUC of one group against one other is compared ({values}). It does not "
+            "depend on the number of groups; for macro one-vs-rest AUC, which does, the "
+            f"differences are: {'; '.join(others)}. Numbers of groups: {levels}; how finely an "
+            "attribute is annotated remains part of the comparison."
         )
         about = tuple(names[key] for key in ("age", *keys))
         claims.append(Claim(said, tuple(chosen), details, about))
@@ -225,9 +226,9 @@ def _middle_aged(within: Tested, names: Mapping[str, str], level: float) -> list
     means = [float(np.mean([known[i].value for i in chosen])) for chosen in (middle, others)]
     missing = n_levels - len(known)
     details = (
-        f"Compared is the mean AUC of gender within {labels[0]} ({means[0]:.2f}) with that within "
+        f"The mean AUC of gender is compared within {labels[0]} ({means[0]:.2f}) and within "
         f"{labels[1]} ({means[1]:.2f})"
-        + (f"; {missing} levels of age have no value." if missing else ".")
+        + (f"; {missing} groups of age have no value." if missing else ".")
     )
     own = Comparison("middle minus other ages", between.nearest, between.estimate(level))
     explained = explaining(
@@ -271,10 +272,10 @@ def _wrong_genders(
     shown, _ = most_frequent_pairs(matrix, most_frequent)
     n_changing = sum(bool(changes[pairs[true, predicted]]) for true, predicted in shown)
     details = (
-        f"Of {wrong.sum()} confusions {100 * share.value:.1f} % change gender, "
-        f"{100 * expected:.1f} % are expected if wrong predictions fell on groups as often "
-        f"as these are predicted; of the {len(shown)} most frequent pairs {n_changing} "
-        "change gender (claimed: none)."
+        f"Of {wrong.sum()} confusions {100 * share.value:.1f} % change gender, against "
+        f"{100 * expected:.1f} % expected if wrong predictions fell on groups as often as these "
+        f"are predicted. Of the {len(shown)} most frequent pairs {n_changing} change gender "
+        "(claimed: none)."
     )
     said = "the most frequent confusions do not change gender"
     own = Comparison("expected minus observed share", below, estimate(below, level=level))
@@ -309,7 +310,7 @@ def _adjusted(subject: Subject, claims: Sequence[Claim]) -> list[Claim]:
 
 
 def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
-    """The verdict: its weight is of the least sure number, or of the surest that contradicts."""
+    """The verdict: its weight is of the least sure number, or of the clearest contradiction."""
     sure = [c for c in claim.comparisons if is_rejected(c.p_value, alpha=alpha)]
     estimates = [comparison.estimate for comparison in claim.comparisons]
     result: ClaimResult
@@ -321,7 +322,7 @@ def _finding(claim: Claim, layer: str, level: float, alpha: float) -> Finding:
         result = "agrees" if is_supported else "inconclusive"
         weight = min(sureness(each) for each in estimates)
     numbers = "; ".join(
-        f"{c.name} {interval(c.estimate)}, adjusted p = {c.p_value:.3g}, n = {c.estimate.n}"
+        f"{c.name} {interval(c.estimate)}, adjusted {chance_of(c.p_value)}, n = {c.estimate.n}"
         for c in claim.comparisons
     )
     return Finding(

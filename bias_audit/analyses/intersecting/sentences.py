@@ -5,14 +5,15 @@ from __future__ import annotations
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, draws_of
 from bias_audit.analyses.intersecting.group_aucs import GroupMeasures
-from bias_audit.analyses.intersecting.group_tests import Tested, extremes, model_of
+from bias_audit.analyses.intersecting.group_tests import Tested, extremes
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, interval, listed
+from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, listed, listed_all
 from bias_audit.results.finding import Finding
+from bias_audit.shapes.printed import chance_of, interval, sentence
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import bounds, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, cleared
-from bias_audit.statistics.multiplicity import CONTROLS, NAMES
+from bias_audit.statistics.multiplicity import CONTROLS, NAMES, smallest_attainable
 from bias_audit.statistics.proportions import worst_case
 from bias_audit.statistics.sureness import sureness, sureness_above, weight_of
 
@@ -23,19 +24,20 @@ def method_of(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
     """How groups were compared at a layer, and how that was chosen."""
     plan = subject.multiplicity
     gates = (
-        "each is tested only where the one before it rejected something, and a group only where "
-        "a group that contains it was rejected"
+        "each is tested only where a test in the one before it was significant, and a group only "
+        "where the test of a group that contains it was significant"
         if plan.gatekeeping
         else "without gates between them"
     )
     sentences = [
         f"Groups are compared at {layer} ({chosen}) by the out-of-fold scores of the linear "
-        "probes of single attributes and of their intersection; nothing is fitted anew. Within a "
-        "group of other attributes, an attribute is told apart by its own probe, fitted to all "
+        "probes of single attributes and of their intersection; nothing is fitted again. Within "
+        "a group of other attributes, an attribute is read by its own probe, fitted to all "
         "images, over pairs of images of one fold and that group (macro one-vs-rest AUC over the "
-        "levels that have images enough there, by the probabilities among these). A fold without "
-        "a pair contributes none. Each group is also told from all other images by its "
-        "probability, which for pairs of attributes is summed over the intersections.",
+        "groups of the attribute that have images enough there, by the probabilities among "
+        "these). A fold without a pair contributes none. Each group is also compared with all "
+        "other images by its probability, which for pairs of attributes is summed over the "
+        "intersections.",
         "Intervals rest on the influence of every image (DeLong et al. 1988), summed over the "
         f"images of a cluster. Those of AUCs {SCORE_INTERVALS}; those of interactions are "
         "symmetric. They are widened by the correction of Nadeau & Bengio (2003) in "
@@ -43,9 +45,10 @@ def method_of(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         "the group's share of these: only images of the group both train for it and are judged "
         "in it. Differences between groups need no widening, because the errors that the probe "
         "brings to all groups alike cancel.",
-        "An interaction is the value of a group minus an additive model of its attributes (least "
-        "squares over groups, weighted by images), or minus the mean over groups where a single "
-        "attribute spans them; its interval counts that the model was fitted to the same images.",
+        "What single attributes predict of a group is an additive model of them (least squares "
+        "over groups, weighted by images), or the mean over groups where a single attribute "
+        "spans them. An interaction is the value of a group minus that; its interval counts that "
+        "the model was fitted to the same images.",
         "Hypotheses are declared in families from coarse to fine (global, marginals, pairs, "
         f"cells); {gates}. p-values come from joint draws of the errors (a multiplier "
         f"bootstrap). Tables show them adjusted by {NAMES[plan.discovery]} "
@@ -55,15 +58,16 @@ def method_of(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         "Published claims of Krug & Stober (2025) are tested where age, race and gender are "
         "annotated: supported where every comparison lies above 0 beyond chance, contradicted "
         "where one lies below, undecided otherwise, adjusted for all claims together. Where none "
-        "of the attributes compared can be read beyond chance, they are not examined. Attributes "
-        "are compared by the mean AUC over pairs of levels (Hand & Till 2001), because the task "
-        "of a one-vs-rest AUC changes with the number of levels. The middle ages are all but the "
-        "two youngest and the two oldest of six or more levels, else all but the ends.",
+        "of the attributes compared can be read beyond chance, the claim is not examined. "
+        "Attributes are compared by the mean AUC over pairs of groups (Hand & Till 2001), "
+        "because the task of a one-vs-rest AUC changes with the number of groups. The middle "
+        "ages are all but the two youngest and the two oldest of six or more groups, else all "
+        "but the ends.",
         "Each difference between groups is given with the label error that would explain it, if "
-        "labels of the lower groups are wrong at random, in proportion to how frequent levels are "
-        "there, and labels of the others are right: a share s of labels drawn at random takes the "
-        "share s from the distance of an AUC to 0.5 (Menon et al. 2015). With errors in both, a "
-        "smaller difference between the errors is enough.",
+        "labels of the lower groups are wrong at random, in proportion to how frequent the "
+        "groups of the attribute are there, and labels of the others are right: a share s of "
+        "labels drawn at random takes the share s from the distance of an AUC to 0.5 (Menon et "
+        "al. 2015). With errors in both, a smaller difference between the errors is enough.",
     ]
     if subject.faces.table.disagreement:
         sentences.append(
@@ -96,7 +100,7 @@ def explaining(contrast: GroupContrast, own: str, others: str, quantile: float) 
     found = contrast.explaining(quantile)
     wrong, right = (own, others) if found.is_own else (others, own)
     if found.error is None:
-        text = f"No label error {wrong}, up to labels at random, would explain this difference"
+        text = f"No label error {wrong}, not even labels at random, would explain this difference"
     else:
         text = (
             f"A label error {_points(found.error)} higher {wrong} than {right} would explain this "
@@ -123,7 +127,7 @@ def _points(error: float) -> str:
 
 
 def within_findings(part: Tested, *, level: float) -> tuple[Finding, ...]:
-    """For each attribute and set of others: in how many groups it is told apart."""
+    """For each attribute and set of others: in how many groups it can be read."""
     return tuple(
         finding
         for measures, tests in part.measured
@@ -135,16 +139,18 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
     known = sorted(measures.known.items(), key=lambda entry: entry[1].value)
     if not known:
         return None
-    within, where = " x ".join(measures.given), f"at {measures.layer}"
+    within, where = listed_all(measures.given), f"at {measures.layer}"
     (low, lowest), (high, highest) = known[0], known[-1]
     best = estimate(highest, level=level)
     ends = (
-        f"highest in {measures.values[high].group.label} (AUC {interval(best)}), lowest in "
-        f"{measures.values[low].group.label} (AUC {interval(estimate(lowest, level=level))}), "
-        f"{coverage(level)}s."
+        f" Its macro AUC is highest for {measures.values[high].group.label}: {interval(best)} "
+        f"({coverage(level)})."
     )
     if high != low:
         one, other = measures.values[high], measures.values[low]
+        ends += (
+            f" It is lowest for {other.group.label}: {interval(estimate(lowest, level=level))}."
+        )
         # differences between groups hold no error that all groups share
         values = one.contrast or highest, other.contrast or lowest
         contrast = GroupContrast.pair(values, (one.labels, other.labels))
@@ -153,16 +159,24 @@ def _within(measures: GroupMeasures, tests: GroupTests, level: float) -> Finding
         ends += f" {explaining(contrast, *names, quantile)}{explained_too(contrast, level)}"
     if not tests.is_open:
         text = (
-            f"Whether annotated {measures.target} is told apart within single groups of {within} "
-            f"{where} was {tests.gate}; {ends}"
+            f"Whether {measures.target} can be read in single groups of {within} {where} was "
+            f"{tests.gate}.{ends}"
         )
         return Finding(text=text, weight=0.0)
     found = [value for index, value in known if tests.rejected[index]]
+    n, some = len(measures.values), len(found)
+    how_many = f"{some} of {n} groups"
+    if some == n:
+        how_many = {1: "the one group", 2: "both groups"}.get(n, f"all {n} groups")
     text = (
-        f"Annotated {measures.target} is told apart beyond chance {where} within {len(found)} of "
-        f"the {len(measures.values)} groups of {within}, by p-values adjusted for the family; "
-        f"{ends}"
+        f"{sentence(measures.target)} can be read in {how_many} of {within} {where}, significant "
+        f"after adjustment for the family.{ends}"
     )
+    if not found:
+        text = (
+            f"{sentence(measures.target)} was not shown to be readable in any of {n} groups of "
+            f"{within} {where}.{ends}"
+        )
     sure = max((sureness(estimate(v, level=level), 0.5) for v in found), default=0.0)
     return Finding(
         text=text,
@@ -179,9 +193,10 @@ def extremes_finding(subject: Subject, part: Tested, *, level: float) -> tuple[F
         return ()
     plan, groups = subject.multiplicity, [measures.values[index] for index in known]
     values = list(known.values())
+    n_draws = draws_of(plan, len(known))
     found = extremes(
         values,
-        n_draws=draws_of(plan, len(known)),
+        n_draws=n_draws,
         alpha=plan.alpha,
         rng=subject.rng("extremes"),
         without_errors=[
@@ -196,17 +211,23 @@ def extremes_finding(subject: Subject, part: Tested, *, level: float) -> tuple[F
         (values[found.highest], values[found.lowest]),
         (groups[found.highest].labels, groups[found.lowest].labels),
     )
-    verdict, explained = "Even these two cannot be distinguished from each other", ""
+    verdict, explained = "These two do not differ significantly", ""
     if bounds(contrast.observed, found.quantile)[0] > 0:
-        verdict = "The two differ" if found.claim > 0 else f"The difference of the two {EXPLAINED}"
+        verdict = (
+            "The two differ significantly"
+            if found.claim > 0
+            else f"The difference of the two {EXPLAINED}"
+        )
         high_in, low_in = (f"in {names[place]}" for place in ends)
         explained = f" {explaining(contrast, high_in, low_in, found.quantile)}"
+    shown_p = chance_of(found.p_value, smallest_attainable(1, draws=n_draws, method="max_t"))
     text = (
-        f"Of {len(known)} groups at {measures.layer}, {names[found.highest]} is told apart from "
-        f"all others best (one-vs-rest AUC {interval(high)}) and {names[found.lowest]} worst "
-        f"({interval(low)}, {coverage(level)}s). {verdict} (max-T over all pairs, adjusted p = "
-        f"{found.p_value:.3g}). Not distinguishable from the best, in that no group exceeds them "
-        f"beyond chance: {_named(found.like_highest, names)}; from the worst: "
+        f"Of {len(known)} groups at {measures.layer}, {names[found.highest]} is the easiest to "
+        f"recognise: one-vs-rest AUC {interval(high)} ({coverage(level)}). "
+        f"{names[found.lowest]} is the hardest: {interval(low)}. {verdict} (adjusted {shown_p}, "
+        "max-T over all pairs). Other groups that may be the easiest, because no group is "
+        f"significantly easier: {_named(found.like_highest, names)}. Other groups that may be "
+        "the hardest, because no group is significantly harder: "
         f"{_named(found.like_lowest, names)}. Extremes among many groups are partly chance."
         f"{explained}"
     )
@@ -244,9 +265,9 @@ def interaction_findings(subject: Subject, part: Tested, *, level: float) -> tup
     if subject.faces.table.disagreement:
         beyond += " and what the disagreement of annotators could explain"
     text = (
-        f"No interaction found at {layer}: none of {n} differences to additive models is beyond "
-        f"{beyond} (max-T, global p = {p_value:.3g}, alpha {alpha:g}), which is not evidence "
-        "that there is none."
+        f"No interaction was found at {layer}: none of {n} differences from what single "
+        f"attributes predict is beyond {beyond} (max-T, global {chance_of(p_value)}, alpha "
+        f"{alpha:g}). This is not evidence that there is none."
     )
     return (Finding(text=text, weight=0.0, question="groups", evidence="interaction"),)
 
@@ -261,16 +282,22 @@ def _interaction(measures: GroupMeasures, tests: GroupTests, level: float) -> Fi
     if own is None or contrast is None:
         raise ValueError(f"{measures.title}: expected a difference for {entry.group.label}")
     quantile = quantile_for(value, level)
-    what = f"annotated {measures.target} is told apart within {' x '.join(measures.given)}"
-    scale = "macro AUC"
+    degree = "easier" if own.value > 0 else "harder"
+    group, over = entry.group.label, listed_all(measures.given)
+    expected = f"{over} alone predict" if len(measures.given) > 1 else f"on average over {over}"
+    what = f"{sentence(measures.target)} is {degree} to read for {group}"
+    metric = "macro AUC"
     if measures.target == INTERSECTION:
-        what, scale = "a group is told apart from all others", "one-vs-rest AUC"
+        what, metric = f"Group {group} is {degree} to recognise", "one-vs-rest AUC"
+    shown_p = chance_of(tests.verdicts[index], tests.smallest_p)
+    which = "only significant difference"
+    if len(found) > 1:
+        which = f"largest of {len(found)} significant differences"
     text = (
-        f"How well {what} ({scale}) at {measures.layer} interacts with groups: in {len(found)} of "
-        f"{len(measures.known)} it differs from {model_of(measures.given)} beyond chance, "
-        f"most in {entry.group.label}, by {interval(own)} ({coverage(level)}, "
-        f"adjusted p = {tests.verdicts[index]:.3g}). "
-        f"{explaining(contrast, f'in {entry.group.label}', 'elsewhere', quantile)}"
+        f"{what} at {measures.layer} than {expected}: a difference of {interval(own)} in "
+        f"{metric} ({coverage(level)}, adjusted {shown_p}). This is the {which} among "
+        f"{len(measures.known)} groups of {over}. "
+        f"{explaining(contrast, f'in {group}', 'elsewhere', quantile)}"
     )
     name = f"interaction_{measures.target}_{'_'.join(measures.given)}"
     return Finding(
@@ -291,8 +318,8 @@ def bounds_sentences(*parts: Tested) -> tuple[str, ...]:
             continue
         mean, gap = worst_case(values, "mean"), worst_case(values, "gap")
         sentences.append(
-            f"{measures.title}: {missing} of {len(values)} groups have no value; whatever theirs "
-            f"are, the mean AUC over groups lies between {mean[0]:.2f} and {mean[1]:.2f} "
-            f"and the largest minus the smallest between {gap[0]:.2f} and {gap[1]:.2f}."
+            f"{measures.title} {missing} of {len(values)} groups have no value. Whatever theirs "
+            f"are, the mean AUC over groups lies between {mean[0]:.2f} and {mean[1]:.2f}, and "
+            f"the largest minus the smallest between {gap[0]:.2f} and {gap[1]:.2f}."
         )
     return tuple(sentences)

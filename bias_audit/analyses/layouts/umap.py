@@ -43,7 +43,7 @@ def place(
         n_jobs=1,
     )
     with warnings.catch_warnings():
-        # Nobody maps new units into the layout.
+        # No new units are ever mapped into the layout.
         warnings.filterwarnings("ignore", "using precomputed metric")
         return np.asarray(reducer.fit_transform(pairwise(signatures, distance)), dtype=np.float64)
 

@@ -29,7 +29,7 @@ class Differences(Strict):
     """Which difference maps are drawn, and how they are tested."""
 
     pairs: tuple[LevelPair, ...] = Field(
-        default=(), description="Pairs of levels to compare, besides every level against the rest."
+        default=(), description="Pairs of groups to compare, besides every group against the rest."
     )
     test: Literal["clusters", "max_t", "none"] = Field(
         default="clusters",
@@ -120,9 +120,9 @@ def too_few_permutations(
     if settings.permutations >= needed:
         return ()
     return (
-        f"differences.permutations: {settings.permutations} permutations cannot reject any of "
-        f"{n_maps} difference maps under Holm at {alpha:g}; at least {needed} are needed, and "
-        "leaving the key out gives enough",
+        f"differences.permutations: {settings.permutations} permutations cannot make any of "
+        f"{n_maps} difference maps significant under Holm at {alpha:g}; at least {needed} are "
+        "needed, and leaving the key out gives enough",
     )
 
 

@@ -239,7 +239,7 @@ def tested(
     families: Mapping[str, Sequence[int]],
     plan: Multiplicity,
 ) -> tuple[float, tuple[HypothesisFamily, ...], tuple[GroupTests, ...]]:
-    """Test that the map tells anything of the intersections, then the groups by family.
+    """Test whether the map gives information about the intersections, then the groups by family.
 
     `families` are the places of their groups, from coarse to fine. The p-value is that of the
     global hypothesis.

@@ -178,7 +178,7 @@ def _tested(layer: _Layer, comparison: Comparison) -> Tested:
         return Tested(comparison, np.full(len(layer.scale), np.nan), reason=groups)
     values, counts = differences_by_unit(groups, layer.scale).value, groups.sizes
     if settings.test == "none":
-        return Tested(comparison, values, counts, reason="no test was asked for")
+        return Tested(comparison, values, counts, reason="no test was requested")
     tested = layer.groups(comparison, layer.testing)
     few = tested if isinstance(tested, str) else _too_few(tested)
     if isinstance(tested, str) or few is not None:
@@ -274,7 +274,7 @@ def difference_maps(
     keys = {part: f"{name}-{part}" for part in ("values", "p_values", "rasters", "masks")}
     block = DifferenceMap(
         detail=False,
-        title=f"Differences of groups at {plane.layer}",
+        title=f"Where do groups differ at {plane.layer}?",
         layer=plane.layer,
         layout=plane.layout,
         n_units=len(scale),

@@ -107,7 +107,7 @@ def earlier_problems(
         wanted = [layer for layer in wanted if layer in known]
     if wanted:
         return ()
-    side = "this backbone has" if named is None else f"are asked for ({', '.join(named)})"
+    side = "this backbone has" if named is None else f"are named ({', '.join(named)})"
     return (
         f"earlier: expected maps of a layer that both audits have; {folder} drew "
         f"{', '.join(dict.fromkeys(there))}, none of which {side}; name one of them with "
@@ -211,7 +211,7 @@ class Match:
     shift: float
     """Median distance of a unit from its counterpart, both in [0, 1]."""
     shift_by_chance: float
-    """The median of it with units shuffled."""
+    """The median shift with units shuffled."""
 
 
 def match_units(
@@ -220,8 +220,9 @@ def match_units(
     """Turn a layout onto another of the same units, and compare the fit with chance.
 
     The fit is the Procrustes disparity (see `layout_quality.disparities`). Chance is the same with
-    the units of one layout shuffled, each time turned anew; p-values count the layouts themselves
-    as one of the draws (Phipson & Smyth 2010). Positions are in [0, 1], shape (n_units, 2), also
+    the units of one layout shuffled, and turned again each time; p-values count the layouts
+    themselves as one of the draws (Phipson & Smyth 2010). Positions are in [0, 1], shape
+    (n_units, 2), also
     the turned ones.
     """
     turned = unit_square(align_units(positions, reference))

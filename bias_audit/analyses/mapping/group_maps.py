@@ -76,7 +76,7 @@ def group_maps(
         return profiles(moments, table.attributes, _target(table, chosen))
 
     marginal = [of(each) for each in attributes]
-    kinds: list[Kind] = [("marginal", "Levels of every attribute", marginal)]
+    kinds: list[Kind] = [("marginal", "Groups of each attribute", marginal)]
     if len(attributes) > 2:  # noqa: PLR2004
         for i, j in itertools.combinations(range(len(attributes)), 2):
             pair = attributes[i], attributes[j]

@@ -25,7 +25,7 @@ def compiled(function: F) -> F:
 
     Results hence do not depend on the number of cores. Sums may be rearranged into vector
     instructions; infinities and NaN stay what they are. The machine code is kept beside the source
-    or in the user's cache, and made anew in every process where neither can be written to.
+    or in the user's cache, and compiled again in every process where neither can be written to.
     """
     try:
         made = numba.njit(function, cache=True, **_OPTIONS)

@@ -1,4 +1,4 @@
-"""How well layouts show a layer's units: what each keeps, over images drawn anew, and ranks.
+"""How well layouts show a layer's units: what each keeps, over newly drawn images, and ranks.
 
 Measures of robustness are those of Krug, Ratul, Olson & Stober, arXiv:2204.03528.
 """
@@ -91,12 +91,12 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 """The smallest and largest value of each measure."""
 RULE = (
-    "In every repetition the layouts are ranked by each measure, equals sharing their ranks, and "
-    "those without a value coming last. The layout with the lowest mean rank, over measures and "
-    "repetitions, is recommended; another is tied with it unless its paired difference in mean "
-    "rank is above 0 by a one-sided t test, Bonferroni-adjusted for the number of others. With "
-    "the confidence of the intervals, the layout that is best in the long run is the recommended "
-    "one or tied with it (Hsu 1984, Annals of Statistics 12:1136-1144)."
+    "In every repetition the layouts are ranked by each measure; equal ones share their ranks, "
+    "and those without a value come last. The layout with the lowest mean rank, over measures "
+    "and repetitions, is recommended. Another is tied with it unless its mean rank is "
+    "significantly higher (paired one-sided t test, Bonferroni-adjusted for the number of "
+    "others). With the confidence of the intervals, the layout that is best in the long run is "
+    "the recommended one or tied with it (Hsu 1984, Annals of Statistics 12:1136-1144)."
 )
 
 
@@ -308,7 +308,7 @@ class Repeated:
 
 
 def ranked(layouts: Sequence[Repeated], level: float) -> tuple[Entry, ...]:
-    """The layouts with intervals and their standing, best mean rank first."""
+    """The layouts with intervals and whether they are recommended, best mean rank first."""
     ranks = mean_ranks(np.stack([layout.table for layout in layouts], axis=1))
     order = np.argsort(ranks.mean(axis=0), kind="stable")
     two_sided = 1 - 2 * (1 - level) / max(1, len(layouts) - 1)

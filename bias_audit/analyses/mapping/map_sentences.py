@@ -7,10 +7,17 @@ from typing import Literal
 
 from bias_audit.analyses.mapping.comparisons import Differences
 from bias_audit.analyses.mapping.group_distances import Shares
-from bias_audit.analyses.wording import coverage, decided_at, interval, percent_interval
+from bias_audit.analyses.wording import coverage, decided_at
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.difference_map import DifferenceMap
+from bias_audit.shapes.printed import (
+    chance_of,
+    counted,
+    interval,
+    percent_interval,
+    points_interval,
+)
 from bias_audit.shapes.unit_map import EarlierMap, UnitMap
 from bias_audit.statistics.estimate import interval_at
 from bias_audit.statistics.multiplicity import is_rejected
@@ -34,19 +41,16 @@ def share_finding(layer: str, shares: Shares, *, alpha: float) -> Iterator[Findi
     one, other = shares.attributes[first], shares.attributes[second]
     surely = interval_at(lead, 1 - alpha)[0]
     claim, margin = (
-        "no attribute clearly moves the maps most",
-        f"the lead of {one} over {other} is within its interval",
+        "the data do not show which attribute changes the maps most",
+        f"the lead of {one} over {other} is not significant",
     )
     if surely > 0:
-        claim = f"maps differ most by annotated {one}"
-        margin = (
-            f"{one} exceeds {other} by {100 * lead.lower:.1f} to {100 * lead.upper:.1f} "
-            "percentage points"
-        )
+        claim = f"maps differ most by {one}"
+        margin = f"{one} exceeds {other} by {points_interval(lead)}"
     text = (
         f"At {layer}, {claim}. Share of the variance of the profiles of intersections that each "
-        f"attribute's main effect explains: {parts} ({coverage(lead.level)}s); "
-        f"{margin}{decided_at(alpha, lead.level)}."
+        f"attribute explains beyond the others (its main effect): {parts} "
+        f"({coverage(lead.level)}s); {margin}{decided_at(alpha, lead.level)}."
     )
     yield Finding(text=text, weight=sureness_above(lead.value, surely), estimates=estimates)
 
@@ -79,12 +83,12 @@ def maps_method(
     if is_aligned and len({block.layer for block in maps}) > 1:
         yield (
             "The layout of each further layer is turned, and mirrored where that fits better, so "
-            "that its maps look as much as can be like those of the layer before; nothing else of "
-            "it changes."
+            "that its maps look as much as possible like those of the layer before; nothing else "
+            "changes."
         )
     if is_dendrogram:
         yield (
-            "Levels of each attribute are in the order of a dendrogram of their profiles "
+            "Groups of each attribute are in the order of a dendrogram of their profiles "
             "(correlation, average linkage, optimal leaf order), empty ones last."
         )
     if any(block.shares for block in maps):
@@ -103,7 +107,7 @@ def maps_limits(maps: Sequence[UnitMap]) -> Iterator[str]:
         "compare the colours of two groups at one place, not the places."
     )
     yield (
-        "Maps of groups carry no interval: those of small groups are noisier than those of large "
+        "Maps of groups have no intervals; those of small groups are noisier than those of large "
         "ones."
     )
     for layer, n_silent, n_units in dict.fromkeys(
@@ -163,7 +167,7 @@ def difference_findings(block: DifferenceMap) -> Iterator[Finding]:
         if not found:
             continue
         widest = max(found, key=lambda each: each.n_units)
-        surest = min(each.adjusted_p for each in found if each.adjusted_p is not None)
+        smallest = min(each.adjusted_p for each in found if each.adjusted_p is not None)
         effects = {
             f"region {i + 1}": region.effect
             for i, region in enumerate(widest.regions)
@@ -172,14 +176,16 @@ def difference_findings(block: DifferenceMap) -> Iterator[Finding]:
         strongest = next(iter(effects.values()), None)
         size = ""
         if strongest is not None:
-            size = f", by {interval(strongest)} standard deviations in the strongest"
+            size = f" The strongest region differs by {interval(strongest)} standard deviations."
         yield Finding(
-            text=f"At {block.layer}, units differ by annotated {attribute} on {len(found)} of "
-            f"{len(tested)} difference maps, the other attributes held constant; most widely "
-            f"for {widest.label}: {widest.n_units} of {block.n_units} "
-            f"units in {widest.n_regions} regions{size} (adjusted p = "
-            f"{widest.adjusted_p:.3g}).",
-            weight=weight_of(sureness_of_p(surest, block.alpha), is_decided=True),
+            text=(
+                f"At {block.layer}, units differ significantly by {attribute} on {len(found)} of "
+                f"{counted(len(tested), 'difference map')}, with the other attributes held "
+                f"constant. They differ most widely for {widest.label}: {widest.n_units} of "
+                f"{block.n_units} units in {counted(widest.n_regions, 'region')} (adjusted "
+                f"{chance_of(widest.adjusted_p, block.smallest_p)}).{size}"
+            ),
+            weight=weight_of(sureness_of_p(smallest, block.alpha), is_decided=True),
             estimates=effects,
         )
 
@@ -202,13 +208,13 @@ def differences_limits(blocks: Sequence[DifferenceMap]) -> tuple[str, ...]:
     if not any(block.test for block in blocks):
         return ()
     return (
-        "A region that is rejected says that the groups differ somewhere in it, not that every "
-        "unit of it differs, nor where exactly it ends (Maris & Oostenveld 2007).",
-        "A map without a rejected region does not show that two groups are alike.",
-        "Where two groups vary unequally, the tests of difference maps are approximate "
-        "(Chung & Romano 2013). In simulations of 5 to 60 images with a threefold standard "
-        "deviation they rejected at most 8 % of maps without a difference instead of 5 %, and up "
-        "to 10 % where units were skewed.",
+        "A significant region says that the groups differ somewhere in it, not that every unit "
+        "in it differs, nor where exactly it ends (Maris & Oostenveld 2007).",
+        "A map without a significant region does not show that two groups are alike.",
+        "Where two groups vary unequally, the tests of difference maps are approximate (Chung & "
+        "Romano 2013). In simulations of 5 to 60 images with a threefold standard deviation they "
+        "found a difference on at most 8 % of maps without one instead of 5 %, and on up to 10 % "
+        "where units were skewed.",
     )
 
 
@@ -225,17 +231,17 @@ def earlier_method(
         else "Colours end where these maps need it, not where they end in the earlier audit."
     )
     turned = (
-        "turned, and mirrored where that fits better, so that its units lie as near as can be to "
-        "where the same units lie there (orthogonal Procrustes, Schoenemann 1966)"
+        "turned, and mirrored where that fits better, so that its units lie as near as possible "
+        "to where the same units lie there (orthogonal Procrustes, Schoenemann 1966)"
     )
     chance = f"with its units shuffled ({first.draws} draws, p at most {first.alpha:.2g})"
     placed = (
-        f"Each layout was {turned}; nothing else of it changes. A layout is turned only if it "
-        f"fits better than {chance}."
+        f"Each layout was {turned}; nothing else changes. A layout is turned only if it fits "
+        f"better than {chance}."
         if places == "own"
         else "Every unit is drawn where it was drawn there. Whether units of the two audits "
-        f"respond alike is told by a layout of this audit's own, {turned}; it matches if it fits "
-        f"better than {chance}."
+        f"respond alike is judged by a layout of this audit's own, {turned}; it matches if it "
+        f"fits better than {chance}."
     )
     yield (
         f"Maps are to be compared with those of the earlier audit {first.run} (begun "
@@ -253,8 +259,8 @@ def earlier_limits(
     drawn = dict.fromkeys(block.layer for block in maps)
     if missing := [layer for layer in drawn if layer not in groups]:
         yield (
-            f"The earlier audit {run} has no maps of {', '.join(missing)}; those of this audit "
-            "lie as they came."
+            f"The earlier audit {run} has no maps of {', '.join(missing)}; the maps of this audit "
+            "were not turned."
         )
     for layer in drawn:
         if layer in groups:

@@ -25,9 +25,10 @@ from bias_audit.statistics.clusters import effective_clusters, effective_size
 from bias_audit.statistics.estimate import Estimate
 
 SCORE_INTERVALS = (
-    "Intervals hold every distance that the observed one does not contradict (score intervals): "
-    "how precise it is follows from the clusters of images in each group, and how many units vary "
-    "independently from {draws} draws of a Bayesian bootstrap over these clusters (Rubin 1981)."
+    "Intervals contain every distance that the observed one does not contradict (score "
+    "intervals). Their width follows from the clusters of images in each group, and from how "
+    "many units vary independently, as measured by {draws} draws of a Bayesian bootstrap over "
+    "these clusters (Rubin 1981)."
 )
 """How intervals of `Squares` are made, for a report."""
 

@@ -1,6 +1,6 @@
 """Which parts of aligned faces a decision rests on, group by group.
 
-The six local attribution methods of Chatterjee et al. 2020, asked of an attribute's probe and
+The six local attribution methods of Chatterjee et al. 2020, applied to an attribute's probe and
 backbone as one differentiable function, in aggregate only.
 """
 
@@ -76,14 +76,16 @@ class Params(ProbeSettings):
     targets: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Attributes whose probes are asked; own_class: the backbone's own most "
-        "probable class. Default: every attribute.",
+        description=(
+            "Attributes whose probes are attributed; own_class: the backbone's own most probable "
+            "class. Default: every attribute."
+        ),
     )
     layer: str = Field(
         default="best", description='"best": the most separable layer of each target; or a name.'
     )
     level_of: Literal["predicted", "annotated"] = Field(
-        default="predicted", description="Which level's score of the probe is attributed."
+        default="predicted", description="Which group's score of the probe is attributed."
     )
     methods: tuple[MethodName, ...] = Field(
         default=tuple(method.name for method in METHODS),  # type: ignore[misc]  # the same names
@@ -91,7 +93,7 @@ class Params(ProbeSettings):
         description="Of captum.",
     )
     groups: tuple[str, ...] | None = Field(
-        default=None, description="Attributes whose levels are compared; default: all."
+        default=None, description="Attributes whose groups are compared; default: all."
     )
     images: int | None = Field(
         default=400, ge=20, description="Draw so many, evenly over the intersections; null: all."

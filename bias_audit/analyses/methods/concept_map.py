@@ -1,6 +1,6 @@
 """Whether groups are concentrated on a self-organizing map of a layer's activations.
 
-Source: d'Aquin 2023, who asks this of the concepts of a network.
+Source: d'Aquin 2023, who tests this for the concepts of a network.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
 from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.analyses.wording import coverage, interval
+from bias_audit.analyses.wording import coverage
 from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute, Group, intersections
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.printed import chance_of, interval
 from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.bootstrap import bootstrap_method, bootstrapped
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES
@@ -85,7 +86,7 @@ class _Measured:
 
 
 def concept_map(subject: Subject, params: Params) -> Outcome:
-    """Train a map on all faces, and ask of every group whether it is concentrated there."""
+    """Train a map on all faces, and test of every group whether it is concentrated there."""
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     units = np.asarray(subject.activations.units(layer))
     if not np.isfinite(units).all() or not (np.ptp(units, axis=0) > 0).any():
@@ -160,7 +161,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
         names = " and ".join(attribute.name for attribute in attributes)
         tables.append(
             GroupTable(
-                title=f"Concentration by {names} on a map of {layer}",
+                title=f"Which groups by {names} are concentrated on a map of {layer}?",
                 quantity="concentration",
                 metric="relative entropy beyond chance (bits)",
                 layer=layer,
@@ -170,7 +171,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
             )
         )
     tests = HypothesisFamilies(
-        title="Groups that are concentrated on the map", families=family_rows
+        title="Which groups are concentrated on the map?", families=family_rows
     )
     return Outcome(
         blocks=(*tables, tests, treatments.ledger),
@@ -210,21 +211,24 @@ def _row(found: _Measured, place: int, level: float) -> GroupRow:
 def _global_finding(
     found: _Measured, attributes: Sequence[Attribute], n_images: int, alpha: float
 ) -> Finding:
-    p = found.p_global
+    p, n_draws = found.p_global, len(found.values.permuted)
     is_decided = p <= alpha
     where = (
         f"Where a face lies on a self-organizing map of {found.layer}, which was trained without "
         "labels,"
     )
     excess = found.values.excess_information
-    tells = (
-        f"tells {excess:.2f} bits of its annotated groups beyond chance"
+    what = (
+        f"gives {excess:.2f} bits of information about its groups beyond chance"
         if is_decided
-        else "was not found to tell anything of its annotated groups"
+        else "was not shown to give any information about its groups"
     )
     names = ", ".join(attribute.name for attribute in attributes)
     return Finding(
-        text=f"{where} {tells} ({names}; permutation of labels, p = {p:.2g}, n = {n_images}).",
+        text=(
+            f"{where} {what} ({names}; permutation of labels, {chance_of(p, 1 / (1 + n_draws))}, "
+            f"n = {n_images})."
+        ),
         weight=weight_of(sureness_of_p(p, alpha), is_decided=is_decided),
     )
 
@@ -245,11 +249,11 @@ def _findings(
         row, estimate, verdict = max(rejected, key=lambda entry: entry[1].value)
         names = " / ".join(name for name, _ in row.group.levels)
         text = (
-            f"At {found.layer}, {len(rejected)} of {n_tested} groups ({family}) are concentrated "
-            f"on the map beyond chance (labels permuted, {NAMES[plan.verdicts]} at "
-            f"{plan.alpha:g}). The most concentrated is {row.group.label} (annotated {names}, n = "
+            f"At {found.layer}, {len(rejected)} of {n_tested} groups ({family}) are significantly "
+            f"concentrated on the map (labels permuted, {NAMES[plan.verdicts]} at "
+            f"{plan.alpha:g}). The most concentrated is {row.group.label} (by {names}, n = "
             f"{estimate.n}): relative entropy {interval(estimate)} bits beyond chance "
-            f"({coverage(estimate.level)}, adjusted p = {verdict:.2g})."
+            f"({coverage(estimate.level)}, adjusted {chance_of(verdict)})."
         )
         yield Finding(
             text=text,
@@ -273,9 +277,10 @@ def _method(
         "Few images hit few cells, whatever they show: the mean under labels in random order "
         f"({n_draws} permutations over the same map, of whole clusters of images among those that "
         "hit as often) is subtracted, so that a group without concentration is expected at 0. p "
-        "is the share of these permutations that reach the observed value, itself counted. Tables "
-        f"show p adjusted by {NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a "
-        f"family; findings claim what {NAMES[plan.verdicts]} ({CONTROLS[plan.verdicts]}) rejects.",
+        "is the share of these permutations that reach the observed value, itself counted. "
+        f"Tables show p adjusted by {NAMES[plan.discovery]} ({CONTROLS[plan.discovery]}) within a "
+        f"family; findings claim what is significant under {NAMES[plan.verdicts]} "
+        f"({CONTROLS[plan.verdicts]}).",
         f"Intervals are percentile bootstraps over images, or clusters of images, "
         f"{params.bootstrap_draws} draws, centred on the value; the map is not retrained.",
     )
@@ -298,8 +303,8 @@ def _limits(n_fixed: int) -> Iterator[str]:
     )
     if n_fixed:
         yield (
-            f"{n_fixed} hits are of clusters whose labels no permutation can change, "
-            "because no other cluster is like them; they count on both sides."
+            f"The labels of {n_fixed} hits cannot change in any permutation, because no other "
+            "cluster is like theirs; these hits count on both sides."
         )
 
 

@@ -33,16 +33,10 @@ from bias_audit.analyses.probing.separability import (
     widening_of,
 )
 from bias_audit.analyses.targets import Target, finest_target
-from bias_audit.analyses.wording import (
-    SCORE_INTERVALS,
-    coverage,
-    decided_at,
-    percent,
-    percent_interval,
-    sample,
-)
+from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at, sample
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
+from bias_audit.shapes.printed import percent, percent_interval
 from bias_audit.statistics.estimate import at_level, reflected
 from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
@@ -55,7 +49,7 @@ class Params(ProbeSettings):
 
     protocol: Literal["cross_validated", "krug_stober_2025"] = Field(
         default="cross_validated",
-        description="How probes are fitted and asked: every image out of fold, or as published.",
+        description="How probes are fitted and tested: every image out of fold, or as published.",
     )
     published: PublishedSettings = Field(
         default=PublishedSettings(), description="The probe of protocol krug_stober_2025."
@@ -84,15 +78,15 @@ def confusions(subject: Subject, params: Params) -> Outcome:
         choice=choice,
         fewest=subject.small_groups.suppress_below,
     )
-    title = f"Confusions of {target.described} at {layer}"
+    title = f"Which groups of {target.described} are confused at {layer}?"
     block, tied = confusion_block(predictions, title, params.most_frequent)
     return Outcome(
         blocks=(block,),
         findings=tuple(_findings(block, predictions, target, subject.multiplicity.alpha)),
         method=(
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
-            f"{target.described} at {layer} ({chosen}), classed by the set of annotated "
-            "attributes in which the predicted group differs from the annotated one.",
+            f"{target.described} at {layer} ({chosen}), classed by the set of attributes in which "
+            "the predicted group differs from the annotated one.",
             f"{_EXPECTED} Intervals of shares of all confusions {SCORE_INTERVALS}, widened by a "
             f"factor of {widening_of(scores):.2f}, because every image also trains probes that "
             "predict others (Nadeau & Bengio 2003, in proportion to how much the probe's scores "
@@ -110,8 +104,8 @@ _EXPECTED = (
 
 def _published(subject: Subject, params: Params) -> Outcome:
     target, settings = finest_target(subject.faces.table), params.published
-    asked = subject.activations.layers if params.layer is None else (params.layer,)
-    layers = check_layers(subject, asked)
+    layers = subject.activations.layers if params.layer is None else (params.layer,)
+    layers = check_layers(subject, layers)
     split = split_of(subject, target, settings)
     part, validation = split.part, split.validation
     probes = published_probes(subject, split, layers, settings)
@@ -127,7 +121,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
         choice=1 / len(layers),
         fewest=subject.small_groups.suppress_below,
     )
-    title = f"Confusions of {target.described} at {best.layer}, published protocol"
+    title = f"Which groups of {target.described} are confused at {best.layer}? Published protocol"
     block, tied = confusion_block(predictions, title, params.most_frequent)
     alpha, error, guess = subject.multiplicity.alpha, reflected(accuracy, 1), 1 / len(part.levels)
     return Outcome(
@@ -136,7 +130,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
             Finding(
                 text=f"With the published protocol, the validation error of {target.described} is "
                 f"lowest at {best.layer}: {percent_interval(error)} ({coverage(error.level)}, "
-                f"{sample(error)}); guessing errs in {percent(1 - guess)}.",
+                f"{sample(error)}). Guessing is wrong for {percent(1 - guess)}.",
                 weight=sureness_above(accuracy.value, accuracy.lower, guess),
                 estimates={"validation_error": error},
             ),
@@ -206,17 +200,19 @@ def _findings(
         expected = float(predictions.expected[chosen].sum())
         deciding = at_level(share, 1 - alpha)
         less, more = deciding.upper < expected, deciding.lower > expected
-        verdict = "less than" if less else "more than" if more else "not distinguishable from"
+        verdict = "no significant difference from"
+        if less or more:
+            verdict = "significantly less than" if less else "significantly more than"
         listed = ""
         if shown := block.most_frequent:
             changing = sum(name in confusion.changed for confusion in shown)
             listed = f"Of the {len(shown)} most frequent confusions at {block.layer}, {changing} "
-            listed += f"change annotated {name}. "
+            listed += f"change {name}. "
         yield Finding(
             text=f"{listed}Of all {block.n_confused} confusions at {block.layer}, "
-            f"{percent_interval(share)} ({coverage(share.level)}) change annotated {name}, "
-            f"{verdict} the {percent(expected)} expected if wrong predictions fell on groups as "
-            f"often as these are predicted{decided_at(alpha, share.level)}.",
+            f"{percent_interval(share)} ({coverage(share.level)}) change {name}: {verdict} "
+            f"the {percent(expected)} expected if wrong predictions fell on groups as often "
+            f"as these are predicted{decided_at(alpha, share.level)}.",
             weight=sureness(deciding, expected),
             estimates={f"share_changing_{name}": share},
             evidence="confusions",
@@ -230,13 +226,13 @@ def _limits(predictions: Predictions, tied: int, n_left_out: int) -> Iterator[st
     if hidden := int((~predictions.shown).sum()):
         yield (
             f"Single confusions of {hidden} of {len(predictions.groups)} groups are not listed: "
-            f"these groups have fewer than {predictions.fewest} independent images that the probe "
-            "was asked about, or such a group would follow from them."
+            f"these groups have fewer than {predictions.fewest} independent images among those "
+            "predicted, or the value of such a group would follow from theirs."
         )
     if n_left_out:
         yield (
-            f"{n_left_out} groups have too few images to be told apart; they are "
-            "neither confused nor confused with."
+            f"{n_left_out} groups have too few images for a probe; they take no part in "
+            "confusions."
         )
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from bias_audit.analyses.analysis import Coverage, JointAnalysis, Member, Outcome, together
 from bias_audit.analyses.ensembling import votes
 from bias_audit.analyses.ensembling.trust_comparison import compared
-from bias_audit.analyses.ensembling.voters import Voters, asked_groups, ballots
+from bias_audit.analyses.ensembling.voters import Voters, ballots, votes_by_group
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import Units, setting_problems
 from bias_audit.analyses.targets import attribute_targets, unmeasured
@@ -22,7 +22,7 @@ from bias_audit.errors import AnalysisError
 
 
 class Params(ProbeSettings):
-    """What is voted on, and for which groups it is told."""
+    """What is voted on, and for which groups it is reported."""
 
     targets: tuple[str, ...] | None = Field(
         default=None,
@@ -30,7 +30,7 @@ class Params(ProbeSettings):
         description='Attributes, or "intersection"; default: every attribute.',
     )
     groups: tuple[str, ...] | None = Field(
-        default=None, description="Attributes whose levels are told; default: all."
+        default=None, description="Attributes whose groups are reported; default: all."
     )
     level: Coverage = 0.95
 
@@ -49,16 +49,16 @@ def ensemble(members: Sequence[Member], params: Params) -> Outcome:
     if not outcomes:
         reasons = "; ".join(f"{target.name}: {why}" for target, why in without)
         raise AnalysisError(f"nothing can be voted on: {reasons}")
-    told = together(outcomes)
+    voted = together(outcomes)
     beside = compared(members, alpha=members[0].subject.multiplicity.alpha)
     return Outcome(
-        blocks=(*told.blocks, *beside.blocks),
-        findings=(*told.findings, *beside.findings),
+        blocks=(*voted.blocks, *beside.blocks),
+        findings=(*voted.findings, *beside.findings),
         method=_method(params),
         limits=(
             *_LIMITS,
             *_related(members),
-            *told.limits,
+            *voted.limits,
             *beside.limits,
             *(f"Not voted on: {target.described} ({why})." for target, why in without),
         ),
@@ -70,14 +70,16 @@ def _of_target(members: Sequence[Member], voters: Voters, params: Params) -> Out
     plan = first.multiplicity
     attributes = [a.name for a in first.faces.table.attributes]
     names = [name for name in attributes if params.groups is None or name in params.groups]
-    asked, ledgers = asked_groups(voters, first.faces, names, first.small_groups)
+    group_votes, ledgers = votes_by_group(voters, first.faces, names, first.small_groups)
     found = votes.overall(voters)
     rng = first.rng("votes", target.name)
-    differences = votes.vote_differences(voters, found, asked, plan, rng=rng, level=level)
-    block = votes.votes_block(voters, found, asked, differences, plan, level=level)
+    differences = votes.vote_differences(voters, found, group_votes, plan, rng=rng, level=level)
+    block = votes.votes_block(voters, found, group_votes, differences, plan, level=level)
     return Outcome(
-        blocks=(block, *votes.soft_tables(voters, found, asked, level=level), *ledgers),
-        findings=tuple(votes.vote_findings(voters, block, asked, alpha=plan.alpha, level=level)),
+        blocks=(block, *votes.soft_tables(voters, found, group_votes, level=level), *ledgers),
+        findings=tuple(
+            votes.vote_findings(voters, block, group_votes, alpha=plan.alpha, level=level)
+        ),
         limits=unmeasured(target, voters.ballots[0].scores.part, "the votes"),
     )
 
@@ -88,12 +90,14 @@ def _related(members: Sequence[Member]) -> tuple[str, ...]:
     steps = [subject.name for subject in subjects if subject.training is not None]
     sentences = []
     if steps:
-        sentences.append(f"Checkpoints of a training count as a voice each: {', '.join(steps)}.")
+        sentences.append(
+            f"Each checkpoint of a training has a vote of its own: {', '.join(steps)}."
+        )
     by_weights: dict[str, list[str]] = {}
     for subject in subjects:
         by_weights.setdefault(subject.weights_sha256, []).append(subject.name)
     sentences += [
-        f"The same weights count as several voices: {', '.join(names)}."
+        f"The same weights have several votes: {', '.join(names)}."
         for weights, names in by_weights.items()
         if weights and len(names) > 1
     ]
@@ -102,15 +106,15 @@ def _related(members: Sequence[Member]) -> tuple[str, ...]:
 
 def _method(params: Params) -> tuple[str, ...]:
     return (
-        "Each backbone votes with the out-of-fold probabilities of the linear probe at its most "
-        f"separable layer for the target ({params.folds} folds, the same images in each for all "
-        "backbones). The soft vote takes the level with the highest mean probability; the "
-        "majority vote the level that most backbones hold most probable, and of tied ones that "
-        "with the highest mean probability.",
-        "F1 of a level is 2 x hits / (images predicted as it + images annotated as it). Macro F1 "
-        "is its mean over the levels; micro F1 counts hits of all levels together and, with one "
-        "level per image, is the share of images that are right. Within a level of the target "
-        "itself macro F1 would rest on one level alone; there the F1 of that level against all "
+        "Each backbone votes with the out-of-fold probabilities of the linear probe at its best "
+        f"layer for the attribute ({params.folds} folds, the same images in each for all "
+        "backbones). The soft vote takes the group with the highest mean probability. The "
+        "majority vote takes the group that most backbones find most probable, and of tied ones "
+        "that with the highest mean probability.",
+        "F1 of a group is 2 x hits / (images predicted as it + images annotated as it). Macro F1 "
+        "is its mean over the groups; micro F1 counts hits of all groups together and, with one "
+        "group per image, is the share of images that are right. Within a group of the attribute "
+        "itself macro F1 would rest on one group alone; there the F1 of that group against all "
         "others is given, over all images. Differences are tested as McNemar's test does, with "
         "the error under no difference.",
         "Intervals rest on the influence of every image, summed over clusters of images of one "
@@ -125,7 +129,7 @@ _LIMITS = (
     "for; they say what several backbones encode together.",
     "Layers were picked on the same images that are voted on, so values are a little high, the "
     "more so the more layers a backbone has; intervals allow for that. Differences between votes "
-    "and members hold some of it.",
+    "and members are affected too.",
     LABEL_ERRORS,
 )
 

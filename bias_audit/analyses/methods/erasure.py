@@ -32,8 +32,8 @@ def erasure(subject: Subject, params: Params) -> Outcome:
         return Outcome(
             blocks=(),
             limits=(
-                "Whether annotated attributes are used by the backbone's own decisions was not "
-                f"measured, because {subject.without_head}.",
+                "Whether the backbone's own decisions use the attributes was not measured, "
+                f"because {subject.without_head}.",
             ),
         )
     faces, head = subject.faces, subject.head

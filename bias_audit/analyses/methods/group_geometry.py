@@ -36,12 +36,13 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import Target, finest_target, level_counts, targets_of
-from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.analyses.wording import coverage, listed
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.errors import AnalysisError
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_matrix import GroupMatrix, GroupPair
 from bias_audit.shapes.layer_matrix import LayerMatrix, LayerPair
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.sureness import sureness_above
 
 METRIC = "distance of profiles in standard deviations within groups"
@@ -118,8 +119,8 @@ def group_geometry(subject: Subject, params: Params) -> Outcome:
             "A distance averages over units: groups equally far from a third one may lie in "
             "different directions. The nearest and farthest of many pairs are extremes, part of "
             "whose size is chance: read the intervals.",
-            "Distances of the levels of one attribute include what the other attributes' "
-            "composition of those levels makes.",
+            "Distances of the groups of one attribute include what their composition by the "
+            "other attributes adds.",
         ),
     )
 
@@ -171,10 +172,10 @@ def _matrix(
     for one, other in ((own[rows], own[columns]), (own[columns], own[rows])):
         bounds[:, one, other] = ends
     is_intersection = len(target.groups[0].levels) > 1
-    between = "all intersections" if is_intersection else f"groups by {target.name}"
+    between = "intersections" if is_intersection else f"groups by {target.name}"
     block = GroupMatrix(
         detail=is_intersection,
-        title=f"Distances between {between} at {layer}",
+        title=f"Which {between} does {layer} place near each other?",
         metric=METRIC,
         layer=layer,
         groups=tuple(target.groups[i] for i in groups),
@@ -223,7 +224,7 @@ def _over_layers(
     )
     if pairs:
         yield LayerMatrix(
-            title=f"How alike layers arrange {target.described.removeprefix('the ')}",
+            title=f"Do layers arrange the groups of {target.described} alike?",
             metric="Spearman correlation of the distances between groups",
             layers=tuple(arranged),
             pairs=pairs,
@@ -241,9 +242,12 @@ def _finding(block: GroupMatrix) -> Iterator[Finding]:
         for pair in (near, far)
     )
     yield Finding(
-        text=f"At {block.layer}, profiles by annotated {names} lie nearest for {nearest} "
-        f"and farthest for {farthest}: distance in standard deviations within groups, "
-        f"sampling noise subtracted ({coverage(near.estimate.level)}s, each pair by itself).",
+        text=(
+            f"At {block.layer}, of all pairs of groups by {names}, the nearest is {nearest} and "
+            f"the farthest is {farthest}: distance of profiles in standard deviations within "
+            f"groups, sampling noise subtracted ({coverage(near.estimate.level)}s, not corrected "
+            "for multiple comparisons)."
+        ),
         weight=sureness_above(far.estimate.value, far.estimate.lower),
         estimates={"nearest": near.estimate, "farthest": far.estimate},
     )

@@ -16,11 +16,12 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.small_groups import independent_images
 from bias_audit.analyses.targets import finest_target
-from bias_audit.analyses.wording import coverage, interval
+from bias_audit.analyses.wording import coverage
 from bias_audit.arrays import Float32Array
 from bias_audit.errors import AnalysisError
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_profiles import GroupProfiles, ProfileRow
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.sureness import sureness_above
 
 
@@ -53,8 +54,8 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
         method=(
             "A group profile is the mean activation of each unit over the images of a group, at "
             f"{', '.join(layers)} ({chosen}).",
-            "Its deviation is the root mean square over units of the difference to the unweighted "
-            "mean over groups (the levels of the same attribute, or all intersections), in "
+            "Its deviation is the root mean square over units of the difference from the "
+            "unweighted mean over groups (those of the same attribute, or all intersections), in "
             "standard deviations within intersections. The part expected from sampling noise "
             "alone is subtracted, so that small groups do not stand out by being small; a group "
             "that does not differ has a lower bound of 0.",
@@ -62,7 +63,7 @@ def group_profiles(subject: Subject, params: Params) -> Outcome:
         ),
         limits=(
             "A deviation averages over units: two groups may deviate equally far in different "
-            "directions. It describes activations, not how well a group can be told apart.",
+            "directions. It describes activations, not how well a group can be recognised.",
             "The strongest units are those with the largest contrasts observed; part of their "
             "size is chance, the more so the smaller the group.",
         ),
@@ -81,15 +82,15 @@ def _of_layer(
         )
     sample = profiles.Sample.of(subject, layer, weights)
     marginal = profiles.marginal_profiles(moments, table)
-    kinds = [("marginal", "Profiles of the levels of every attribute", marginal)]
+    kinds = [("marginal", "How far from the average is each group of one attribute", marginal)]
     if len(marginal) > 1:
         cells = profiles.Profiles.of(finest_target(table), moments)
-        kinds.append(("intersections", "Profiles of all intersections", [cells]))
+        kinds.append(("intersections", "How far from the average is each intersection", [cells]))
     for kind, title, parts in kinds:
         keys = f"layer{number}-{kind}-means", f"layer{number}-{kind}-deviations"
         block = GroupProfiles(
             detail=kind != "marginal",
-            title=f"{title} at {layer}",
+            title=f"{title} at {layer}?",
             layer=layer,
             rows=tuple(row for part in parts for row in _rows(part, sample, params)),
             means=keys[0],
@@ -133,13 +134,13 @@ def _finding(block: GroupProfiles) -> Iterator[Finding]:
     row, deviation = max(measured, key=lambda entry: entry[1].value)
     beyond = sum(estimate.lower > 0 for _, estimate in measured)
     names = " / ".join(name for name, _ in row.group.levels)
+    kind = "intersections" if len(row.group.levels) > 1 else "groups of single attributes"
     yield Finding(
-        text=f"At {block.layer}, {beyond} of {len(measured)} groups "
-        f"({block.title.split(' at ')[0]}) have a mean activation that differs from the mean over "
-        "groups by more than sampling noise, each interval taken by itself. The farthest is "
-        f"{row.group.label} (annotated {names}, n = {deviation.n}): {interval(deviation)} "
-        "within-group standard deviations, root mean square over units "
-        f"({coverage(deviation.level)}).",
+        text=f"At {block.layer}, {beyond} of {len(measured)} {kind} have a mean "
+        "activation that differs from the mean over groups by more than sampling noise, not "
+        f"corrected for multiple comparisons. The farthest is {row.group.label} ({names}; n = "
+        f"{deviation.n}): {interval(deviation)} within-group standard deviations, root mean "
+        f"square over units ({coverage(deviation.level)}).",
         weight=sureness_above(deviation.value, deviation.lower),
         estimates={"deviation": deviation},
         question="groups",

@@ -1,4 +1,4 @@
-"""How well groups are told apart, alone and combined, and what is more than their sum."""
+"""How well groups can be recognised, alone and combined, and what is more than their sum."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ class Params(OneLayerSettings):
         default=20,
         ge=1,
         le=1000,
-        description="Pairs of confused groups that the published claim about gender is held to.",
+        description="Pairs of confused groups that the published claim about gender is tested on.",
     )
     level: Coverage = 0.95
 
 
 def intersections(subject: Subject, params: Params) -> Outcome:
-    """Tell apart groups, attributes within groups, and what additive models leave of both."""
+    """Probe groups, attributes within groups, and what additive models leave of both."""
     attributes = subject.faces.table.attributes
     if len(attributes) < 2:  # noqa: PLR2004
         only = attributes[0].name
         return Outcome(
             blocks=(),
             limits=(
-                f"There is one annotated attribute ({only}), so there is nothing to intersect: "
+                f"The labels have one attribute ({only}), so there is nothing to intersect: "
                 "groups within groups and interactions need two.",
             ),
         )
@@ -79,7 +79,7 @@ def intersections(subject: Subject, params: Params) -> Outcome:
         title="Small groups: intersections",
         n_groups=sum(len(measures.values) for measures in found),
         rule=treat((), (), subject.small_groups, title="").ledger.rule
-        + " An attribute within a group is treated by the smallest of the levels compared there; "
+        + " An attribute within a group is treated by the smallest of its groups compared there; "
         "a group counts once for each table that it is in.",
         entries=tuple(entry for measures in found for entry in measures.entries),
     )
@@ -108,6 +108,15 @@ def intersections(subject: Subject, params: Params) -> Outcome:
     )
 
 
+_SEEDS = (
+    "Is a group told apart from all others?",
+    "Within which groups is an attribute told apart?",
+    "Is there more to a group than the effects of its single attributes?",
+)
+"""Seeds of the draws of each question, which is worded differently where it is printed: with other
+seeds, p-values would differ from those of earlier audits."""
+
+
 def aucs_of(subject: Subject, probes: Probed) -> Tested:
     """Every level, pair of levels and cell against all other images."""
     families: dict[str, list[GroupMeasures]] = {}
@@ -115,9 +124,9 @@ def aucs_of(subject: Subject, probes: Probed) -> Tested:
         scored = probes.scored[over[0].name if len(over) == 1 else INTERSECTION]
         measures = group_aucs(subject, probes.layer, over, scored).allowing(probes.choice)
         families.setdefault(name, []).append(measures)
-    question = "Is a group told apart from all others?"
+    question = "Which groups can be recognised among all others?"
     anything = [scored.overall for scored in probes.scored.values()]
-    return tested(subject, question, anything, families, null=0.5, side="above")
+    return tested(subject, question, _SEEDS[0], anything, families, null=0.5, side="above")
 
 
 def within_of(subject: Subject, probes: Probed) -> Tested:
@@ -130,9 +139,9 @@ def within_of(subject: Subject, probes: Probed) -> Tested:
         for given in subsets(attributes, attribute.name):
             measures = within_groups(subject, probes.layer, given, probes.scored[attribute.name])
             families[names[len(given)]].append(measures.allowing(probes.choice))
-    question = "Within which groups is an attribute told apart?"
+    question = "In which groups can an attribute be read?"
     anything = [probes.scored[attribute.name].overall for attribute in attributes]
-    return tested(subject, question, anything, families, null=0.5, side="above")
+    return tested(subject, question, _SEEDS[1], anything, families, null=0.5, side="above")
 
 
 def interactions_of(subject: Subject, aucs: Tested, within: Tested) -> Tested:
@@ -140,16 +149,16 @@ def interactions_of(subject: Subject, aucs: Tested, within: Tested) -> Tested:
     cells = [measures for measures, _ in aucs.measured if measures.target == INTERSECTION]
     members = [interactions(m) for m in (*(m for m, _ in within.measured), *cells)]
     everything = [value.tested for measures in members for value in measures.values]
-    question = "Is there more to a group than the effects of its single attributes?"
+    question = "Which groups differ from what their single attributes predict?"
     families = {"interactions": members}
-    return tested(subject, question, everything, families, null=0.0, side="apart")
+    return tested(subject, question, _SEEDS[2], everything, families, null=0.0, side="apart")
 
 
 _SLOWER = 1.5
 """Time of a draw of one group, relative to a unit of `probe_work`; measured with 600 to
 3000 images and 12 to 126 intersections."""
 _TABLES = 3
-"""Questions that are asked of every group."""
+"""Questions about every group."""
 
 
 def _work(_params: Params, workload: Workload) -> float:

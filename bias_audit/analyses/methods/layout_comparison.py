@@ -26,7 +26,6 @@ from bias_audit.analyses.mapping.layout import (
 from bias_audit.analyses.mapping.som_and_swarm import refine
 from bias_audit.analyses.probing.probes import too_few_images, widest
 from bias_audit.analyses.probing.separability import LayersSettings, chosen_layers, unknown_layers
-from bias_audit.analyses.wording import interval
 from bias_audit.arrays import BoolArray, FloatArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component
@@ -34,6 +33,7 @@ from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Measure, Measures
+from bias_audit.shapes.printed import interval
 from bias_audit.shapes.robustness_curves import RobustnessCurves
 
 _SWARM = "particle_swarm"
@@ -56,7 +56,7 @@ class Params(LayersSettings):
         "swarm itself is compared without.",
     )
     repetitions: int = Field(
-        default=5, ge=3, le=1000, description="Each with images drawn anew, and another seed."
+        default=5, ge=3, le=1000, description="Each with newly drawn images, and another seed."
     )
     level: Coverage = 0.95
 
@@ -102,9 +102,9 @@ def layout_comparison(subject: Subject, params: Params) -> Outcome:
         findings=tuple(_finding(comparison) for comparison, _ in found),
         method=_method(params, layers, chosen),
         limits=(
-            "Profiles of images drawn anew are noisier than those of all images, so layouts are "
+            "Profiles of newly drawn images are noisier than those of all images, so layouts are "
             "somewhat better, and steadier, than the comparison says.",
-            "Measures overlap in what they see, and each counts alike in the mean rank.",
+            "Measures overlap in what they measure, and each counts the same in the mean rank.",
             *(
                 f"{(~responds).sum()} of {len(responds)} units of {layer} respond alike to every "
                 "group and were left out of the comparison of layouts."
@@ -163,17 +163,20 @@ def _of_layer(
         for name, values, drawn in zip(names, found, places, strict=True)
     ]
     entries = layout_quality.ranked(repeated, params.level)
-    # The layout with the best mean rank, and those that it is not told apart from.
+    # The layout with the best mean rank, and those that do not differ significantly from it.
     tied = [each.name for each in entries if each.standing == "tied"]
     beside = f" Tied with it: {'; '.join(tied)}." if tied else ""
     comparison = Measures(
-        title=f"Layouts of {layer} compared",
+        title=f"Which layout of {layer} is best?",
         noun="layout",
         layer=layer,
         measures=(MEAN_RANK, *layout_quality.MEASURES.values()),
         entries=entries,
         rests_on="repetitions",
-        caption=f"Layouts at {layer}, best mean rank first, with intervals.",
+        caption=(
+            f"Each dot is one layout at {layer} by one measure, with its interval; best mean rank "
+            "first."
+        ),
         notes=(f"Recommended layout: {entries[0].name}.{beside}", layout_quality.RULE),
         reading=(_READING,),
         is_drawn=False,
@@ -184,8 +187,8 @@ def _of_layer(
 
 
 _READING: Final = (
-    "The same numbers can be drawn in many ways. Each way was tried on images drawn anew, several "
-    "times, and judged by what its pictures keep."
+    "The same numbers can be drawn in many ways. Each way was tried several times on newly drawn "
+    "images, and judged by what its pictures keep."
 )
 MEAN_RANK: Final = Measure(
     name="mean rank",
@@ -198,10 +201,10 @@ def _finding(block: Measures) -> Finding:
     best, n_measures = block.entries[0], len(block.measures) - 1
     mean_rank = best.values[0]
     tied = [each.name for each in block.entries if each.standing == "tied"]
-    rest = "; every other one ranks behind"
+    rest = "; every other layout ranks significantly lower"
     if tied:
         more = f"; and {len(tied) - _MOST_NAMED} more" if len(tied) > _MOST_NAMED else ""
-        rest = f"; not told apart from it: {'; '.join(tied[:_MOST_NAMED])}{more}"
+        rest = f"; no significant difference from it: {'; '.join(tied[:_MOST_NAMED])}{more}"
     return Finding(
         text=(
             f"Of {len(block.entries)} layouts of the units of {block.layer}, {best.name} does "
@@ -219,7 +222,7 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
     )
     return (
         f"Layouts of the units of {', '.join(layers)} ({chosen}) were compared in "
-        f"{params.repetitions} repetitions. Each draws clusters of images anew within every "
+        f"{params.repetitions} repetitions. Each draws new clusters of images within every "
         "intersection, computes the group profiles of the units from them, and places the units "
         "with a seed of its own, so that intervals cover both the choice of images and chance "
         "within a layout.",

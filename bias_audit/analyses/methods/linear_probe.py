@@ -22,6 +22,7 @@ from bias_audit.groups import Attribute
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.layer_curve import LayerCurve
+from bias_audit.shapes.printed import sentence
 
 METRICS = (AUC, BALANCED_ACCURACY, BITS)
 
@@ -63,7 +64,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
             *(
                 LayerCurve(
                     detail=metric is not AUC,
-                    title=f"Linear decodability by layer: {metric.name}",
+                    title=f"At which layers can each attribute be read? {sentence(metric.name)}",
                     quantity=metric.quantity,
                     metric=metric.name,
                     chance={name: metric.chance(n) for name, n in n_levels.items() if n},

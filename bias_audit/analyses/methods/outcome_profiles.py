@@ -31,12 +31,13 @@ from bias_audit.analyses.probing.separability import (
     setting_problems,
 )
 from bias_audit.analyses.targets import Measurable, Target, attribute_targets
-from bias_audit.analyses.wording import coverage, interval, listed
+from bias_audit.analyses.wording import coverage, listed
 from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.estimate import Estimate
 
 
@@ -152,9 +153,9 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
         found,
         method=(
             f"The classifier is the linear probe of an attribute at {plane.layer} ({chosen}); "
-            "every image is predicted out of fold. Groups are the images of a level that were "
-            "predicted rightly and wrongly, and the cells of the confusion matrix (annotated and "
-            "predicted level). Their profiles are drawn over the layout of the layer "
+            "every image is predicted out of fold. Outcomes are the images of a group that were "
+            "predicted rightly and wrongly, and the entries of the confusion matrix (annotated "
+            "and predicted group). Their profiles are drawn over the layout of the layer "
             f"({plane.layout}), which was made from annotated intersections, on half of the "
             "images, as that of the topographic maps is.",
             "The distance of correct from wrong is the root mean square over units of the "
@@ -167,7 +168,7 @@ def outcome_maps(subject: Subject, params: Params) -> Outcome:
             *_LIMITS,
             *found.limits,
             *(
-                f"Not measured: {target.described} (too few levels with images for every fold)."
+                f"Not measured: {target.described} (too few groups with images for every fold)."
                 for target in targets
                 if target not in measured
             ),
@@ -225,11 +226,11 @@ def _of_target(
     }
     drawn: list[Kind] = []
     if by_class:
-        title = f"Correct and wrong predictions of {target.name}, less the mean of both,"
+        title = f"Correct and wrong predictions of {target.name}, minus the mean of both,"
         drawn.append((f"target{number}-outcomes", title, list(by_class.values())))
     kept = np.flatnonzero(cells.shown).tolist()
     if len(kept) > 1:
-        title = f"Confusions of {target.name}, less the mean over these,"
+        title = f"Confusions of {target.name}, minus their mean,"
         confused = outcome_profiles(sample.units, only(cells.target, kept))
         drawn.append((f"target{number}-confusions", title, [confused]))
     maps, arrays = map_blocks(plane, drawn)
@@ -283,7 +284,7 @@ def _table(
         n_images = int((target.codes == index).sum())
         rows.append(GroupRow(group=group, n=n_images, estimate=estimate, reason=reason))
     return GroupTable(
-        title=f"How far correct and wrong predictions of {target.name} lie apart",
+        title=f"How far apart are correct and wrong predictions of {target.name}?",
         quantity="outcome_distance",
         metric="distance of correct from wrong (within-group standard deviations)",
         layer=layer,
@@ -300,10 +301,10 @@ def _finding(table: GroupTable, target: Target) -> Iterator[Finding]:
     row, distance = max(known, key=lambda entry: entry[1].value)
     yield Finding(
         text=(
-            f"At {table.layer}, of {len(known)} levels of {target.described} with enough images "
-            f"predicted rightly and wrongly, these lie farthest apart in {row.group.label}: "
-            f"{interval(distance)} within-group standard deviations, root mean square over units "
-            f"({coverage(distance.level)}, n = {distance.n})."
+            f"At {table.layer}, correct and wrong predictions lie farthest apart for "
+            f"{row.group.label}, of {len(known)} groups of {target.described} with enough images "
+            f"of both: {interval(distance)} within-group standard deviations, root mean square "
+            f"over units ({coverage(distance.level)}, n = {distance.n})."
         ),
         weight=0.0,  # they differ even for labels that mean nothing
         estimates={"outcome_distance": distance},
@@ -330,7 +331,7 @@ _LIMITS = (
     "Outcomes follow from the activations, so that correct and wrong images differ by "
     "construction, even for labels that mean nothing: maps and distances say where and how far, "
     "and nothing is tested.",
-    "A wrong prediction may be a wrong annotation.",
+    "A prediction that counts as wrong may show a wrong annotation.",
 )
 
 

@@ -73,8 +73,10 @@ class Params(LayoutSettings, LayersSettings):
     )
     places: Literal["own", "earlier"] = Field(
         default="own",
-        description="Beside an earlier audit: units are placed anew, and the layout turned like "
-        "the one there, or every unit is where it was there.",
+        description=(
+            "Beside an earlier audit: units are placed again, and the layout turned like the one "
+            "there, or every unit is where it was there."
+        ),
     )
     colours: Literal["earlier", "own"] = Field(
         default="earlier",

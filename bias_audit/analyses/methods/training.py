@@ -26,12 +26,13 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.small_groups import independent_images, suppress
 from bias_audit.analyses.targets import Target, attribute_targets
-from bias_audit.analyses.wording import coverage, interval
+from bias_audit.analyses.wording import coverage
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.inference import (
     Measured,
@@ -56,7 +57,7 @@ class Params(LayoutSettings, OneLayerSettings):
 
 @dataclass(frozen=True)
 class _Seen:
-    """One checkpoint: what each image makes of it."""
+    """One checkpoint: activity and confidence of each image."""
 
     name: str
     activity: FloatArray
@@ -71,7 +72,7 @@ def training(subject: Subject, params: Params) -> Outcome:
     A backbone that is not a checkpoint is reported on its own.
     """
     if subject.training is not None and not subject.training.is_last:
-        limit = "All checkpoints of this training are told together, with the last of them."
+        limit = "All checkpoints of this training are reported together, with the last one."
         return Outcome(blocks=(), limits=(limit,))
     layer, chosen = chosen_layer(subject, params.layer, params.probes)
     table, alone = subject.faces.table, Step(subject.name, subject.activations, subject.head)
@@ -84,7 +85,7 @@ def training(subject: Subject, params: Params) -> Outcome:
     maps, arrays = map_blocks(
         plane,
         [
-            (f"step{number}", f"{step.name}: levels of every attribute", parts)
+            (f"step{number}", f"{step.name}: groups of each attribute", parts)
             for number, (step, parts) in enumerate(zip(steps, by_step, strict=True))
         ],
         colour_limit([part for parts in by_step for part in parts]),
@@ -97,12 +98,12 @@ def training(subject: Subject, params: Params) -> Outcome:
         )
         for step in steps
     ]
-    told = [
+    made = [
         _table(subject, seen, target, layer, params.level) for target in attribute_targets(table)
     ]
-    tables = [table for table, _ in told]
+    tables = [table for table, _ in made]
     return Outcome(
-        blocks=(*tables, *maps, *(ledger for _, ledger in told)),
+        blocks=(*tables, *maps, *(ledger for _, ledger in made)),
         arrays=arrays,
         findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
         method=(
@@ -162,7 +163,7 @@ def _table(
                 )
             )
     table = GroupTable(
-        title=f"Activity and confidence by {target.name} over checkpoints",
+        title=f"How do activity and confidence correlate by {target.name} over checkpoints?",
         quantity="activity_confidence",
         metric="correlation of activity and confidence",
         layer=layer,
@@ -190,16 +191,16 @@ def _findings(
     estimate = correlation_estimate(last, level=level)
     text = (
         f"At {name}, the mean activity of {layer} and the softmax confidence of the "
-        f"classification layer correlate by {interval(estimate)} over all {len(everything)} faces "
-        f"({coverage(level)})"
+        f"classification layer have a correlation of {interval(estimate)} over all "
+        f"{len(everything)} faces ({coverage(level)})"
     )
     estimates, deciding = {"last": estimate}, estimate
     if len(known) > 1:
         before, first = known[0]
         deciding = difference(last, first, level=level)
         text += (
-            f"; at {before} by {interval(correlation_estimate(first, level=level))}, a change of "
-            f"{interval(deciding)} over {len(seen)} checkpoints"
+            f". At {before} it was {interval(correlation_estimate(first, level=level))}, a change "
+            f"of {interval(deciding)} over {len(seen)} checkpoints"
         )
         estimates["change"] = deciding
     yield Finding(text=f"{text}.", weight=sureness(deciding), estimates=estimates)
@@ -222,9 +223,9 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
     yield Finding(
         text=(
             f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "
-            f"and most in {highest} ({interval(high)}) among the levels of annotated "
-            f"{table.target} ({coverage(low.level)}s, each by itself; the two differ after "
-            "correction for all pairs of levels)."
+            f"and most in {highest} ({interval(high)}) among the groups of {table.target} "
+            f"({coverage(low.level)}s, not corrected for multiple comparisons). The two differ "
+            "significantly after correction for all pairs of groups."
         ),
         weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
         estimates={"lowest": low, "highest": high},
@@ -238,8 +239,8 @@ def _limits(subject: Subject, seen: Sequence[_Seen]) -> Iterator[str]:
     )
     if subject.training is None:
         yield (
-            "This backbone is no checkpoint of a training, so there is nothing to follow; list "
-            "checkpoints with the backbone kind checkpoints."
+            "This backbone is not a checkpoint of a training, so there is nothing to follow; "
+            "list checkpoints with the backbone kind checkpoints."
         )
     if missing := [one.name for one in seen if one.confidence is None]:
         yield f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."

@@ -148,7 +148,7 @@ class Decodability:
         return max(self.known, key=lambda comparison: comparison.probe.value, default=None)
 
     @property
-    def surest(self) -> Comparison:
+    def strongest_claim(self) -> Comparison:
         """Where the lift is largest at a level that allows for all layers and targets.
 
         Raises:
@@ -331,7 +331,7 @@ def refit_noise(found: Iterable[Comparison]) -> RefitNoise | None:
     """The standard deviation between fits with different folds, pooled over layers.
 
     The fits of one layer, the reported one among them, have the same images, labels, activations
-    and procedure; folds are drawn anew, and with them the images that choose the regularisation.
+    and procedure; folds are drawn again, and with them the images that choose the regularisation.
     None where no layer was fitted more than once.
     """
     refitted = [each for each in found if each.refits]
@@ -409,7 +409,7 @@ def rechecks(
     for result in results:
         if result.best is None or not result.is_claimed:
             continue
-        layer = (result.best if result.best.claim > 0 else result.surest).layer
+        layer = (result.best if result.best.claim > 0 else result.strongest_claim).layer
         lifts = {n: _lift_again(each, result, layer, settings) for n, each in merged.items()}
         found[result.probed.target.name] = Recheck(layer, lifts)
     return found
@@ -424,6 +424,6 @@ def _lift_again(
     if part.not_measured is not None:
         return None
     probed = ProbedTarget(target, part, (layer_probe(subject, target, layer, settings),))
-    (again,) = decodability(subject, (probed,), AUC, level=result.surest.estimate.level)
+    (again,) = decodability(subject, (probed,), AUC, level=result.strongest_claim.estimate.level)
     found = again.comparisons[0]
     return None if found is None else allowing_for_choice(found.lift, result.lift_choice)

@@ -46,7 +46,7 @@ class Problems:
     """Class of each image, -1 where it does not train, shape (n_problems, n_images), int64."""
     n_classes: int
     penalty: Tensor
-    """Half of it times the squared weights is added to the summed loss, shape (n_problems,)."""
+    """Half of this times the squared weights is added to the summed loss, shape (n_problems,)."""
 
 
 @dataclass(frozen=True)

@@ -68,14 +68,14 @@ def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]
     names = ", ".join(attribute.name for attribute in faces.attributes)
     return (
         f"folds: expected an attribute with two levels of at least {settings.folds} images each, "
-        f"as many as folds, got none among {names}, so there is nothing to tell apart{left_out}; "
+        f"as many as folds, got none among {names}, so a probe has nothing to predict{left_out}; "
         "add images or lower the number of folds",
     )
 
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """One probe: what is told apart, where, and how."""
+    """One probe: what it predicts, where, and how."""
 
     target: Target
     layer: str
@@ -126,7 +126,7 @@ def not_finite(where: str) -> AnalysisError:
 
 
 def part_of(subject: Subject, target: Target, settings: ProbeSettings) -> Measurable:
-    """The levels and images of a target that a probe can be asked about."""
+    """The levels and images of a target that a probe can predict."""
     return measurable(target, subject.faces.clusters, settings.folds)
 
 

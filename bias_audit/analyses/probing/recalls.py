@@ -31,9 +31,16 @@ def recall_table(
     clusters = subject.faces.clusters
     predicted = scores.predicted
     share_of = partial(share_estimate, level=level, widened=widening_of(scores), choice=choice)
-    title = f"Recall of {target.described} at its most separable layer"
+    title = (
+        f"Which groups does the probe recognise? Recall of {target.described} at its best layer"
+    )
     counts = independent_images(target.codes, clusters, len(target.groups))
-    treatments = treat(target.groups, counts, subject.small_groups, title=f"Small groups: {title}")
+    treatments = treat(
+        target.groups,
+        counts,
+        subject.small_groups,
+        title=f"Small groups: recall of {target.described}",
+    )
     units, rows, measures = Units.of(subject), [], {}
     for index, (group, treatment) in enumerate(
         zip(target.groups, treatments.by_group, strict=True)

@@ -17,15 +17,9 @@ from bias_audit.analyses.probing.decodability import (
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.targets import INTERSECTION, unmeasured, worth_of
-from bias_audit.analyses.wording import (
-    LABEL_ERRORS,
-    SCORE_INTERVALS,
-    coverage,
-    interval,
-    listed,
-    sample,
-)
+from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS, coverage, listed, sample
 from bias_audit.results.finding import Finding
+from bias_audit.shapes.printed import interval
 from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS
 from bias_audit.statistics.estimate import Estimate, allowing_for_choice, interval_at
 from bias_audit.statistics.inference import independent_difference
@@ -62,35 +56,41 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
     target, best = result.probed.target.described, result.best
     name = f"{target[0].upper()}{target[1:]}"
     if best is None:
-        why = result.probed.part.not_measured or "no fold has images of two levels"
+        why = result.probed.part.not_measured or "no fold has images of two groups"
         return Finding(text=f"{name} was not measured: {why}.", weight=0.0, question="encoded")
     value = allowing_for_choice(best.estimate, result.choice)
     lift = allowing_for_choice(best.lift, result.lift_choice)
     numbers = (
-        f"macro AUC {interval(value)} ({coverage(value.level)}, {sample(value)}), "
+        f"macro AUC is {interval(value)} ({coverage(value.level)}, {sample(value)}). It lies "
         f"{interval(lift)} above {_over(best)}"
     )
-    surest, guessing = result.surest, best.differences[GUESSING].offset
+    strongest, guessing = result.strongest_claim, best.differences[GUESSING].offset
+    at_best = _place(result, best)
     if result.is_claimed:
         verb, only_if, more = _caution(recheck)
         if best.claim > 0:
-            text = f"{name} {verb} at {best.layer}{only_if}: {numbers}, significant {_CORRECTED}."
-        else:
             text = (
-                f"{name} {verb} at {surest.layer}{only_if}, where its macro AUC is "
-                f"{interval(allowing_for_choice(surest.lift, result.lift_choice))} above "
-                f"{_over(surest)}, significant {_CORRECTED}. It is "
-                f"highest at {best.layer}: {numbers}."
+                f"{name} {verb} {at_best}, significantly better than {_over(best)} "
+                f"{_CORRECTED}{only_if}. Its {numbers}."
+            )
+        else:
+            over = interval(allowing_for_choice(strongest.lift, result.lift_choice))
+            text = (
+                f"{name} {verb} {_place(result, strongest)}: its macro AUC there is {over} above "
+                f"{_over(strongest)}, significant {_CORRECTED}{only_if}. It is highest at "
+                f"{at_best}: there, the {numbers}."
             )
         text += more
     elif interval_at(value, 1 - alpha)[0] > guessing:
-        text = f"{name} can be read from {best.layer}, {_undecided(best, value, lift)}: {numbers}."
+        text = (
+            f"{name} can be read from {at_best}, {_undecided(best, value, lift)}. Its {numbers}."
+        )
     else:
         layers = len(result.comparisons)
         where = f"any of {layers} layers" if layers > 1 else "the layer audited"
         text = (
-            f"No linear decodability of {target} was shown at {where}: at {best.layer}, the "
-            f"highest, {numbers}; {_CORRECTED}, this could be chance."
+            f"It was not shown that {target} can be read from {where}. At {at_best}, where it is "
+            f"highest, the {numbers}; {_CORRECTED}, this could be chance."
         )
     estimates = {"macro_auc": value, "lift": lift}
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
@@ -99,8 +99,16 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
         stands = recheck.stands
         again = {f"lift, {n} similar together": lift for n, lift in recheck.lifts.items()}
         estimates |= {key: lift for key, lift in again.items() if lift is not None}
-    weight = sureness_above(surest.narrowest.value, surest.claim) if stands else 0.0
+    weight = sureness_above(strongest.narrowest.value, strongest.claim) if stands else 0.0
     return Finding(text=text, weight=weight, estimates=estimates, question="encoded")
+
+
+def _place(result: Decodability, comparison: Comparison) -> str:
+    """A layer by its place among those audited, such as "layer 6 of 8 (blocks.5)"."""
+    layers = [there.layer for there in result.probed.probes]
+    if len(layers) == 1:
+        return comparison.layer
+    return f"layer {layers.index(comparison.layer) + 1} of {len(layers)} ({comparison.layer})"
 
 
 def _over(comparison: Comparison) -> str:
@@ -113,20 +121,20 @@ def _undecided(best: Comparison, value: Estimate, lift: Estimate) -> str:
     """Why what can be read is no finding about the backbone."""
     baseline = value.value - best.differences[best.strongest].value
     if baseline < _CEILING or lift.upper < (1 - baseline) / 2:
-        return f"but a lift over {_over(best)} was not shown {_CORRECTED}"
-    alone = f"{best.strongest} alone does"
+        return f"but it was not shown to be read better than {_over(best)} {_CORRECTED}"
+    alone = f"{best.strongest} alone"
     if best.strongest in {"pixels", "image quality"}:
-        alone = f"the pictures alone ({best.strongest}) do"
+        alone = f"the pictures alone ({best.strongest})"
     return (
-        f"but what the backbone adds is not identifiable: {alone} as well, which leaves little "
-        "room above"
+        f"but what the backbone adds cannot be determined: it can be read from {alone} as well, "
+        "which leaves little room above"
     )
 
 
 def _caution(recheck: Recheck | None) -> tuple[str, str, str]:
-    """How a claim is worded: its verb, what follows the layer, and a sentence of numbers."""
+    """How a claim is worded: its verb, a condition, and sentences that follow its numbers."""
     if recheck is None:
-        return "is linearly decodable", "", ""
+        return "can be read from", "", ""
     numbers = "; ".join(
         f"{n} together: {'too few are left' if lift is None else interval(lift)}"
         for n, lift in recheck.lifts.items()
@@ -136,20 +144,22 @@ def _caution(recheck: Recheck | None) -> tuple[str, str, str]:
         f"sets of images, counted as one person: {numbers}."
     )
     if not recheck.stands:
-        text = (
-            " only if no two similar images show one person (who is shown is not recorded, and "
-            "this may be recognition of single people)"
-        )
-        return "seems to be linearly decodable", text, more
+        only_if = ", but only if no two similar images show one person"
+        why = " Who is shown is not recorded, and this may be recognition of single people."
+        return "seems to be readable from", only_if, why + more
     first, last = TOGETHER
     if recheck.holds(last):
-        text = " (who is shown is not recorded; also when similar images count as one person)"
-    else:
-        text = (
-            f" (who is shown is not recorded; also with {first} similar images counted as one "
-            f"person, but not with {last}, so this may be recognition of single people)"
+        why = (
+            " Who is shown is not recorded; the claim is also supported when similar images count "
+            "as one person."
         )
-    return "is linearly decodable", text, more
+    else:
+        why = (
+            f" Who is shown is not recorded. The claim is supported with {first} similar images "
+            f"counted as one person, but not with {last}, so this may be recognition of single "
+            "people."
+        )
+    return "can be read from", "", why + more
 
 
 def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, ...]:
@@ -179,16 +189,16 @@ def _of_order(results: Sequence[Decodability], alpha: float) -> tuple[Finding, .
     against = listed([f"{interval(d)} over {name}" for name, d in differences.items()], most=20)
     counts = listed([f"{name} {n}" for name, n, _ in found], most=20)
     opening = (
-        f"Of the attributes that are linearly decodable, {first} lies furthest above its "
-        "strongest baseline"
+        f"Of the attributes that can be read, {first} is the easiest, measured by the lift over "
+        "the strongest baseline"
         if weight > 0
-        else "The data do not show which attribute lies furthest above its strongest baseline; "
-        f"highest is {first}"
+        else "The data do not show which attribute is easiest to read, measured by the lift over "
+        f"the strongest baseline. The highest is {first}"
     )
     text = f"{opening}: its lift exceeds that of the others by {against} ({coverage(top.level)}s)."
     if len({n for _, n, _ in found}) > 1:
         text += (
-            f" The attributes differ in their number of levels ({counts}), so these are not the "
+            f" The attributes differ in their number of groups ({counts}), so these are not the "
             "same task."
         )
     estimates = {f"{first}_over_{name}": value for name, value in differences.items()}
@@ -216,14 +226,15 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
     others = "".join(f", {_CONTROLS.get(kind, kind)}" for kind in kinds)
     sentences = [
         f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to the "
-        "activations of each layer, averaged over positions, to predict each annotated attribute "
-        "and their intersection. Units are standardised over all images, which uses no label. "
-        f"Every image is predicted once, in {settings.folds}-fold cross-validation, by a probe "
-        "that saw neither it nor another image of its cluster (one person, or near duplicates).",
+        "activations of each layer, averaged over positions, to predict each attribute, as "
+        "annotated, and their intersection. Units are standardised over all images, which uses "
+        f"no label. Every image is predicted once, in {settings.folds}-fold cross-validation, by "
+        "a probe that saw neither it nor another image of its cluster (one person, or near "
+        "duplicates).",
         "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives "
         "0.5), over pairs of images of the same fold, since scores of different folds come from "
-        "different probes; balanced accuracy (recall averaged over levels; guessing gives "
-        "1 / levels); and bits: how much lower the cross-entropy is than that of the base rates.",
+        "different probes; balanced accuracy (recall averaged over groups; guessing gives 1 / "
+        "groups); and bits: how much lower the cross-entropy is than that of the base rates.",
         f"Baselines are the same procedure on labels shuffled within folds ({subject.shuffles} "
         f"times){others}. The lift is the difference to the strongest of them, or to guessing "
         "where none does better. Which one is strongest is uncertain too: the lift and its upper "
@@ -242,9 +253,10 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
         "a sentence or a verdict is about the best layer, its interval holds for all layers at "
         "once (joint draws of their errors), and so do those of recall there; other intervals in "
         "tables hold for one layer each.",
-        "An attribute is called linearly decodable when its lift exceeds 0 for some layer at a "
-        "level that allows for every layer and attribute (single-step max-T over joint draws of "
-        "the errors; Westfall & Young 1993).",
+        "A probe reads an attribute significantly better than every baseline (the attribute is "
+        "linearly decodable) when its lift exceeds 0 for some layer after correction for every "
+        "layer and attribute (single-step max-T over joint draws of the errors; Westfall & Young "
+        "1993).",
     ]
     if subject.likeness is not None:
         sentences.append(
@@ -252,8 +264,8 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
             "density of other images around them explains (an exponential tail fitted to the "
             "similarity of further neighbours) count as one person. Every claim of decodability "
             f"is checked again at its layer with the {' and '.join(map(str, TOGETHER))} most "
-            "similar of these people counted as one; it is worded as a claim without doubt only "
-            "if the interval of its lift over the strongest baseline stays above 0."
+            "similar of these people counted as one; the report makes it without reservation "
+            "only if the interval of its lift over the strongest baseline stays above 0."
         )
     if subject.refits:
         sentences.append(
@@ -286,12 +298,13 @@ def limits_of(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, 
             if subject.refits
             else "; how much values move with other folds was not measured (controls.refits: 0)."
         ),
-        "The most separable layer is picked on the same images that measure it, so its value is "
-        "a little high, the more so the more layers and the fewer images; its interval and the "
-        "claim of decodability allow for that, the value does not.",
+        "The best layer is picked on the same images that measure it, so its value is a little "
+        "high, the more so the more layers and the fewer images. Its interval and the claim of "
+        "decodability allow for that; the value does not.",
         "That an attribute is linearly decodable says that a layer encodes it, not that a "
         "downstream decision uses it.",
-        "What is decoded is the annotated label, as the source recorded it.",
+        "Labels are annotations: what is read is the label as the source recorded it, not a "
+        "fact about the person shown.",
         LABEL_ERRORS,
         *likeness_limits(subject),
     ]
@@ -309,12 +322,12 @@ def limits_of(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, 
     if kinds.count("random weights") == 1:
         sentences.append(
             "Random weights were drawn once (controls.random_weights: 1), so how much draws "
-            "differ is unknown: lifts over random weights hold for that draw."
+            "differ is unknown: lifts over random weights are those over that draw."
         )
     if absent := [kind for kind in _CONTROLS if kind not in kinds]:
         sentences.append(
-            f"Not controlled for: {listed(absent)}. Without them it is unknown how much could be "
-            "read without what the backbone has learned."
+            f"Baselines not measured: {listed(absent)}. Without them it is unknown how much could "
+            "be read without what the backbone has learned."
         )
     if failed := sum(there.probe.not_converged for each in probed for there in each.probes):
         sentences.append(

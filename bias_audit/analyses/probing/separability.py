@@ -1,4 +1,4 @@
-"""How well a probe tells its levels apart, and where it does best."""
+"""How well a probe separates groups, and where it does best."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def choice_of_layer(subject: Subject, target: Target, curve: Curve) -> float:
 def most_separable_layer(
     subject: Subject, settings: ProbeSettings
 ) -> tuple[str, str, tuple[tuple[Target, Curve], ...]]:
-    """The layer at which groups are easiest to tell apart.
+    """The layer at which groups are easiest to recognise.
 
     It has the highest macro AUC of the intersections or, where these cannot be measured, the
     highest mean over the measured attributes; the first of equals. With it come how it was chosen

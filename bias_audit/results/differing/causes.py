@@ -1,4 +1,4 @@
-"""What differs between two audits, and which of it probably explains their changes."""
+"""What differs between two audits, and which difference probably explains their changes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _data(before: AuditResult, after: AuditResult, images: Overlap) -> Iterator[
     only_before, only_after, relabelled = images.only_before, images.only_after, images.relabelled
     known = one.images_sha256 is not None and other.images_sha256 is not None
     if not known and images.shared is None:
-        detail = "images or labels differ; which of both is not recorded"
+        detail = "images or labels differ; which of them is not recorded"
         yield Cause(kind="data", part="images or labels", detail=detail)
         return
     if one.images_sha256 != other.images_sha256 if known else bool(only_before or only_after):
@@ -100,8 +100,8 @@ def _data(before: AuditResult, after: AuditResult, images: Overlap) -> Iterator[
         yield Cause(kind="data", part="images", detail=counted)
         if not relabelled:
             return  # None: whether labels changed as well is not known
-    told = "labels differ" if relabelled is None else f"{relabelled} shared images relabelled"
-    yield Cause(kind="data", part="labels", detail=told)
+    detail = "labels differ" if relabelled is None else f"{relabelled} shared images relabelled"
+    yield Cause(kind="data", part="labels", detail=detail)
 
 
 def _settings(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
@@ -112,9 +112,9 @@ def _settings(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
     )
     for section in dict.fromkeys((*one, *other)):
         every = _keys(one.get(section, _ABSENT), other.get(section, _ABSENT), section)
-        told = [line for line in every if not line.startswith(_NO_NUMBER_KEYS)]
-        minor = [line for line in told if line.startswith(_ROUNDING)]
-        major = [line for line in told if line not in minor]
+        lines = [line for line in every if not line.startswith(_NO_NUMBER_KEYS)]
+        minor = [line for line in lines if line.startswith(_ROUNDING)]
+        major = [line for line in lines if line not in minor]
         for lines, is_minor in ((major, False), (minor, True)):
             if detail := "; ".join(lines):
                 yield Cause(kind="config", part=section, detail=detail, is_minor=is_minor)
@@ -151,12 +151,12 @@ def _software(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         {name: v for name, v in result.provenance.versions.items() if name not in _DRAWING}
         for result in (before, after)
     )
-    told = list(_keys(one, other))
+    parts = list(_keys(one, other))
     code = [result.provenance.fingerprints.get("code") for result in (before, after)]
     if None not in code and code[0] != code[1]:
-        told.append("the code of bias-audit behind the analyses")
-    if told:
-        yield Cause(kind="software", detail="; ".join(told))
+        parts.append("the code of bias-audit behind the analyses")
+    if parts:
+        yield Cause(kind="software", detail="; ".join(parts))
 
 
 def _hardware(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
@@ -164,12 +164,12 @@ def _hardware(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         {key: result.provenance.hardware.get(key, "not stated") for key in _HARDWARE}
         for result in (before, after)
     )
-    if told := "; ".join(_keys(one, other)):
-        yield Cause(kind="hardware", detail=told, is_minor=True)
+    if parts := "; ".join(_keys(one, other)):
+        yield Cause(kind="hardware", detail=parts, is_minor=True)
 
 
 def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> Conclusion:
-    """Which causes could explain the changes of one backbone, and what would tell them apart.
+    """Which causes could explain the changes of one backbone, and what would separate them.
 
     `has_changed` says whether a number changed beyond noise, or by less than the margin.
     """
@@ -180,19 +180,23 @@ def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> C
     )
     if len(names) > 1:
         text = (
-            f"{_and(names)} differ, and the changes of {backbone} cannot be attributed to one of "
-            f"them. To separate them, audit again with {names[0]} of AFTER and all else of BEFORE."
+            f"{_and(names)} differ, so the changes of {backbone} cannot be attributed to one of "
+            f"them. To separate them, audit again with {names[0]} of AFTER and everything else of "
+            "BEFORE."
         )
     elif names:
-        text = f"Likely cause: {names[0]}, the only difference that numbers depend on."
+        text = f"Likely cause: {names[0]}, the only difference that can change numbers."
     elif minor:
-        text = f"Only {_and(minor)} differ, which move numbers by rounding or refitting alone."
+        text = f"Only {_and(minor)} differ, which change numbers by rounding or refitting alone."
     elif has_changed:
-        text = "Nothing that is recorded differs: what is left is noise, or a cause not recorded."
+        text = (
+            "Nothing that is recorded differs: the changes are noise, or have a cause that is "
+            "not recorded."
+        )
     else:
         text = "Nothing that is recorded differs."
     if names and minor:
-        rest = "Also different, but moving numbers by rounding or refitting alone"
+        rest = "Also different, but changing numbers by rounding or refitting alone"
         text += f" {rest}: {_and(minor)}."
     return Conclusion(backbone=backbone, causes=names, text=text)
 

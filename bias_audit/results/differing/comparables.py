@@ -1,4 +1,4 @@
-"""The numbers of an audit that can be held against those of another."""
+"""The numbers of an audit that can be compared with those of another."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Key = tuple[str, int, MeasureKey]
 
 @dataclass(frozen=True)
 class Audited:
-    """A finished audit, with what the cache still holds of it."""
+    """A finished audit, with what the cache still contains."""
 
     result: AuditResult
     folder: str

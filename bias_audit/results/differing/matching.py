@@ -53,7 +53,7 @@ def verdict_changes(
 
 
 def _claim(verdict: Verdict) -> dict[str, object]:
-    """What is held against which margin, whatever the reasons."""
+    """What is compared with which margin, whatever the reasons."""
     return verdict.criterion.model_dump(exclude={"rationale", "backbones"})
 
 
@@ -92,7 +92,8 @@ def pairs_of(before: Audited, after: Audited) -> tuple[tuple[Pair, ...], tuple[s
         found.append((left[0], right[0]))
         notes = (
             f"{left[0].backbone.name} of BEFORE is compared with {right[0].backbone.name} of "
-            "AFTER: they are the only backbones without a namesake and have one architecture.",
+            "AFTER: they are the only backbones whose names differ, and they have one "
+            "architecture.",
         )
     if not found:
         raise NotComparableError(
@@ -145,7 +146,7 @@ def unmatched(
     backbone: str, before: dict[Key, Comparable], after: dict[Key, Comparable]
 ) -> Iterator[NotCompared]:
     """Numbers of one side alone, with where the other side has that quantity."""
-    for here, there, side, told in (
+    for here, there, side, missing_from in (
         (before, after, "BEFORE", "AFTER"),
         (after, before, "AFTER", "BEFORE"),
     ):
@@ -157,28 +158,31 @@ def unmatched(
             if place not in there:
                 key = place[2]
                 at = layers.get((key.quantity, key.target), {key.layer})
-                reason = f"{told} does not have it"
+                reason = f"{missing_from} does not have it"
                 if key.layer not in at:
-                    reason = f"{side} has it at {key.layer}, {told} at {', '.join(sorted(at)[:3])}"
+                    reason = (
+                        f"{side} has it at {key.layer}, {missing_from} at "
+                        f"{', '.join(sorted(at)[:3])}"
+                    )
                 counts[f"{key.quantity} of {key.target}", reason] += 1
         for (what, reason), count in counts.items():
             yield NotCompared(what=f"{what} on {backbone}", count=count, reason=reason)
 
 
 def alone(before: Audited, after: Audited, pairs: Sequence[Pair]) -> Iterator[NotCompared]:
-    """Backbones of one side alone, and what is asked of several as one."""
-    for subjects, place, told in (
+    """Backbones of one side alone, and results of several together."""
+    for subjects, place, missing_from in (
         (before.result.subjects, 0, "AFTER"),
         (after.result.subjects, 1, "BEFORE"),
     ):
         names = {pair[place].backbone.name for pair in pairs}
         for name in (subject.backbone.name for subject in subjects):
             if name not in names:
-                reason = f"{told} does not have it"
+                reason = f"{missing_from} does not have it"
                 yield NotCompared(what=f"backbone {name}", count=1, reason=reason)
     joint = (*before.result.together, *after.result.together)
     for title in dict.fromkeys(analysis.title for analysis in joint):
-        reason = "what several backbones are asked as one is not compared between audits"
+        reason = "results about several backbones together are not compared between audits"
         yield NotCompared(what=f"{title} of {TOGETHER}", count=1, reason=reason)
 
 
@@ -194,20 +198,20 @@ def gate_of(
 ) -> Gate:
     """Hold a comparison against what is to stop a pipeline; nothing is: the gate is open.
 
-    A gate that was asked for does not open on missing evidence: what AFTER is `lacking`.
+    A gate that was requested does not open on missing evidence: what AFTER is `lacking`.
     """
-    asked = tuple(dict.fromkeys(fail_on))
-    if not asked:
+    requested = tuple(dict.fromkeys(fail_on))
+    if not requested:
         return Gate(fail_on=(), reasons=(), outcome="open")
-    decided = [what for what in asked if what != "undecided"]
+    decided = [what for what in requested if what != "undecided"]
     failing = [why for what in decided for why in _reasons(what, changes, verdicts)]
     if failing:
-        return Gate(fail_on=asked, reasons=tuple(failing), outcome="failed")
+        return Gate(fail_on=requested, reasons=tuple(failing), outcome="failed")
     missing = tuple(lacking)
     if missing:
-        return Gate(fail_on=asked, reasons=missing, outcome="missing")
-    undecided = tuple(_reasons("undecided", changes, verdicts)) if "undecided" in asked else ()
-    return Gate(fail_on=asked, reasons=undecided, outcome="undecided" if undecided else "open")
+        return Gate(fail_on=requested, reasons=missing, outcome="missing")
+    undecided = tuple(_reasons("undecided", changes, verdicts)) if "undecided" in requested else ()
+    return Gate(fail_on=requested, reasons=undecided, outcome="undecided" if undecided else "open")
 
 
 def _reasons(

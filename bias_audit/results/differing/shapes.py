@@ -19,7 +19,7 @@ class RunReference(Frozen):
 
     name: str
     folder: str
-    """As the comparison was asked for."""
+    """As the comparison was requested."""
     started: str
     """ISO 8601, UTC."""
     config_sha256: str
@@ -45,7 +45,7 @@ class Change(Frozen):
     difference: Estimate
     """AFTER minus BEFORE, with the noise of refitting in it where the two are paired."""
     equivalence: tuple[float, float]
-    """The interval that is held against the margin: two one-sided tests at 1 - level."""
+    """The interval that is compared with the margin: two one-sided tests at 1 - level."""
     noise: float | None
     """Standard deviation of the difference by refitting alone; None where it was not measured, or
     not needed because the audits are compared as independent ones, whose intervals hold it."""
@@ -55,7 +55,7 @@ class Change(Frozen):
     """By Holm over all numbers compared."""
     margin: float
     better: Better | None
-    """Which way is better; None where nobody declared it."""
+    """Which way is better; None where it was not declared."""
     outcome: ChangeOutcome
     paired: bool
     """Whether it was compared image by image."""
@@ -86,7 +86,7 @@ class Conclusion(Frozen):
 
     backbone: str
     causes: tuple[str, ...]
-    """Names of the causes that could explain them; several cannot be told apart."""
+    """Names of the causes that could explain them; several cannot be separated."""
     text: str
 
 
@@ -131,7 +131,7 @@ class Gate(Frozen):
     reasons: tuple[str, ...]
     """Why it stops; empty where it does not."""
     outcome: Literal["open", "failed", "undecided", "missing"]
-    """undecided: nothing fails, but changes are undecided and were asked about; missing: AFTER
+    """undecided: nothing fails, but changes are undecided and were to be reported; missing: AFTER
     lacks what BEFORE has."""
 
 

@@ -78,7 +78,7 @@ class Peak(Point):
 
 
 class TrackedVerdict(tables.VerdictRow):
-    """A criterion held against a backbone's numbers."""
+    """A criterion judged by a backbone's numbers."""
 
     before: str | None
     """The outcome in the audit before, where it differs."""

@@ -32,7 +32,7 @@ def record_audit(
     folder: Path | str,
     audit_sha256: str,
 ) -> int:
-    """Keep one audit, all of it or nothing, and return its id; the history is made if needed.
+    """Keep one audit, whole or not at all, and return its id; the history is made if needed.
 
     The same audit, by `audit_sha256` of its `audit.json`, is kept once. Given again, its place is
     renewed and the rest left alone. The run folder is absolute or relative to the database's.
@@ -85,7 +85,7 @@ def record_audit(
 
 
 def outcome_of(result: AuditResult) -> str:
-    """The word failed where an analysis could not be computed; else the gravest verdict."""
+    """The word failed where an analysis could not be computed; else the worst verdict."""
     if result.failed:
         return "failed"
     found = {verdict.outcome for verdict in result.verdicts}
@@ -213,7 +213,7 @@ class EntryState:
     dataset: str
     entry: str
     state: State
-    """ "audited" anew; "unchanged": its audit stands; "failed": it was tried and there is no
+    """ "audited" again; "unchanged": its audit stands; "failed": it was tried and there is no
     audit; "stale": it was not audited again."""
     reason: str = ""
     """What had changed, or why it failed."""

@@ -138,7 +138,7 @@ class AuditRow(Row, table="audits"):
     )
     started: str = column("ISO 8601, UTC")
     seconds: float = column("of the whole audit")
-    outcome: str = column("failed (in part), else the gravest verdict, else none")
+    outcome: str = column("failed (in part), else the worst verdict, else none")
     config_sha256: str = column("of everything in the config that can change a result")
     manifest_sha256: str = column("over the images used and their labels")
     n_images: int = column("analysed")
@@ -226,7 +226,7 @@ class VerdictRow(Row, table="verdicts", key="backbone_id, position"):
     quantity: str
     of_what: str = column("estimate or lift")
     target: str
-    layers: str = column("asked for: every, best, last, or a layer")
+    layers: str = column("as the criterion says: every, best, last, or a layer")
     lowest: float | None = column("ends of the margin; NULL: no bound")
     highest: float | None
     rationale: str = column("why this margin")
@@ -257,7 +257,7 @@ class CostRow(Row, table="costs", key="audit_id, position"):
     stage: str = column("such as forward pass, or the kind of an analysis")
     seconds: float
     images: int | None = column("that passed through; NULL where the stage is not about images")
-    bytes: int | None = column("on disk because of it; NULL where not counted")
+    bytes: int | None = column("on disk because of this stage; NULL where not counted")
     is_reused: bool = column("1: what an earlier audit had stored was used instead of work")
 
 
@@ -315,7 +315,9 @@ class ChangeRow(Row, table="changes", key="diff_id, position"):
     group_name: str | None = column("NULL where the number is about all groups")
     of_what: str = column("estimate or lift")
     outcome: str = column("improved, worse, higher, lower, equivalent or undecided")
-    better: str | None = column("higher or lower; NULL where nobody declared which way is better")
+    better: str | None = column(
+        "higher or lower; NULL where the config does not declare which way is better"
+    )
     margin: float = column("differences within it are equivalent")
     before_value: float
     before_lower: float

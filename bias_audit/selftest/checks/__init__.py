@@ -1,1 +1,1 @@
-"""What the self-test asks, one file per question."""
+"""The checks of the self-test, one file per question."""

@@ -166,17 +166,19 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         said = f"{condition.named}, four baselines"
         if len(made) < len(every):
             hits = {"not measured": [[found is None] for found in every]}
-            yield _row("Audits that decline to measure: too few people", said, hits, _ANY, 1)
+            yield _row(
+                "Audits that decline to measure because people are too few", said, hits, _ANY, 1
+            )
         if not made:
             continue
-        wrong = {"any claim of decodability": [[found.is_claimed] for found in made]}
+        wrong = {"any claim that an attribute can be read": [[found.is_claimed] for found in made]}
         for name, fails in zip(CRITERIA, zip(*(f.fails for f in made), strict=True), strict=False):
             wrong[f'FAIL of "{name}"'] = [[hit] for hit in fails]
-        check = "Nothing to find: false claims and FAIL"
+        check = "False claims and false FAIL where there is nothing to find"
         yield _row(check, said, wrong, _FEW, 1.5 * ALPHA)
         if made[0].passes:
             passes = {"lift at most 0": [found.passes for found in made]}
-            check = "Wrong PASS of a lift at its margin"
+            check = "Wrong PASS where the true lift is at its margin"
             yield _row(check, said, passes, _FEW_PASS, 0.75 * ALPHA)
         covers = {
             kind: [[hit for own, hit in found.covered if own == kind] for found in made]

@@ -114,7 +114,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         off = [a.auc[s].value - truth[s].auc for _, audits, truth in everything for a in audits]
         biases[s] = mean_over_repetitions(np.array(off), level=LEVEL)
     yield row(
-        "Macro AUC out of fold, minus that on fresh images: the largest",
+        "Largest difference between macro AUC out of fold and on fresh images",
         "all conditions of the intervals above",
         "0 (within 0.01)",
         max(biases.values(), key=lambda estimate: abs(estimate.value)),

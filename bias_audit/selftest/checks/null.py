@@ -34,7 +34,7 @@ _PER_LEVEL = 30
 _HIDDEN = {"early": 1.0, "middle": 1.5, "late": 2.0}
 _FEW = Tolerance(0, 1.5 * ALPHA)
 _EXPECTED = f"at most {100 * ALPHA:g} % (tolerated: {150 * ALPHA:g} %)"
-_WHY = "Nothing is planted, so that any FAIL is a false alarm."
+_WHY = "Nothing is planted, so any FAIL is a false alarm."
 _SMALLEST_P = np.finfo(np.float64).tiny
 """For p-values too small for a float, which the adjustment refuses as 0."""
 CRITERIA = {
@@ -55,7 +55,7 @@ class NullAudit:
 def null_audit(cluster_size: int, rng: np.random.Generator) -> NullAudit:
     """Audit two attributes whose labels were dealt to clusters at random.
 
-    The units hold another attribute, which nobody asks about.
+    The units hold another attribute, which no claim is about.
     """
     drawn = draw(Design(_PER_LEVEL, _HIDDEN, cluster_size=cluster_size), rng)
     n_clusters = len(drawn.codes) // cluster_size
@@ -105,14 +105,14 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         audits = trials.run(partial(null_audit, size), sizes.null, "null", condition)
         said = f"labels permuted, two targets at three layers, 90 images, {condition}"
         claimed = np.array([float(audit.is_claimed) for audit in audits])
-        yield _row("Any false claim of decodability in an audit", said, claimed)
+        yield _row("False claims that an attribute can be read, per audit", said, claimed)
         for name in CRITERIA:
             failed = np.array([audit.fails[name] for audit in audits], dtype=np.float64)
             yield _row(f'False FAIL of the criterion "{name}"', said, failed)
     shares = np.array(trials.run(false_share, sizes.mixed, "mixed"))
     yield _row(
-        "False discoveries among those by Benjamini-Hochberg",
-        "three of five layers hold nothing, 90 images",
+        "Share of false discoveries under Benjamini-Hochberg",
+        "no signal in three of five layers, 90 images",
         shares,
     )
 

@@ -78,7 +78,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
         power[f"AUC {auc:g}"] = share(np.array(made))
     strongest = f"AUC {sizes.effects[-1]:g}"
     yield row(
-        "A planted attribute is claimed to be linearly decodable",
+        "The audit finds that a planted attribute can be read",
         f"two groups of {PER_GROUP}, in one of three layers, {strongest} of the best direction",
         "close to 100 % (at least 90 %)",
         power[strongest],
@@ -89,7 +89,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
     made = trials.run(deviation, sizes.accuracy, "accuracy")
     found = mean_over_repetitions(np.array(made), level=LEVEL)
     yield row(
-        "AUC of a planted attribute, minus its known value",
+        "AUC of a planted attribute minus its known value",
         f"two groups of {_LARGE}, {_FEW_UNITS} units, AUC {_KNOWN_AUC:g} of the best direction",
         "0 (within 0.02)",
         found,
@@ -171,7 +171,7 @@ def deciding_rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
     if sizes.deciding:
         found = share(np.array(trials.run(decides, sizes.deciding, "deciding")))
         yield row(
-            "The images that would decide a criterion do so",
+            "The suggested number of images makes a criterion conclusive",
             f"a share of {_TRUE:g} against a margin of {_MARGIN:g}",
             f"{100 * POWER:g} % (within 4 points)",
             found,
