@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from bias_audit.analyses.analysis import Head, Subject
@@ -32,6 +33,8 @@ with warnings.catch_warnings():
 
 SHRINK_BELOW = 10
 """Images per unit below which the covariance is shrunk."""
+_FILL = 1e-3
+"""Weight of directions that only fill up a frame."""
 _NO_DIRECTION = 1e-9
 """Singular values below this share of the largest are rounding errors, not directions."""
 
@@ -154,57 +157,61 @@ def _eraser(whitening: Whitening, directions: Tensor) -> Eraser:
 
 
 def random_eraser(whitening: Whitening, eraser: Eraser, seed: int) -> Eraser:
-    """An eraser of as many random directions, with which as much variance goes.
+    """An eraser of random directions, with which as much variance goes as with an attribute.
 
-    Let Q, of shape (n_units, rank), be the directions of `eraser` and L the diagonal matrix of
-    the eigenvalues of the covariance, both in the basis of its eigenvectors. The variance that
-    goes is the trace of Q'LQ, the sum of its eigenvalues m_1 >= ... >= m_rank. The eigenvectors
-    are dealt at random into as many sets, the i-th largest and the i-th smallest fitting one into
-    set i, so that by Cauchy's interlacing theorem m_i lies between eigenvalues of set i. The i-th
-    direction is cos(t) a + sin(t) b, with a and b random in the spans of the set's eigenvectors
-    of at least, and of less than, m_i, and t such that its variance is m_i. Sets share no
-    eigenvector, so directions stay orthogonal.
+    Let Q, of shape (n_units, rank), be the directions of `eraser` in the whitened space, and L the
+    diagonal matrix of the eigenvalues of the covariance, in the basis of its eigenvectors. The
+    variance that goes with a frame F of n orthonormal directions is the trace of F'LF; let v be
+    that of Q. F is the part outside Q, so that the attribute itself stays, of cos(t) A + sin(t) B.
+    A is a random frame of eigenvectors with an eigenvalue of at least v / n, filled up with others
+    where these are fewer than n; B is one of the others; t gives F the variance v. n is that of Q,
+    or the first number above it with which A has as much variance as v. Where an attribute has
+    most of the variance, less than that goes with F.
 
     Args:
         whitening: That of `eraser`.
         eraser: What the directions are compared with.
         seed: The same one gives like directions for a like covariance.
     """
+    own = (whitening.vectors.mT @ eraser.directions).numpy(force=True)
+    basis = whitening.vectors.numpy(force=True).T
     values = (whitening.roots**2).numpy(force=True)
-    order = np.argsort(-values, kind="stable")[: int((values > 0).sum())]
-    d, rank = len(order), eraser.rank
-    rng = np.random.default_rng(seed)
-    noise = rng.standard_normal(d)
-    if rank == 0 or 2 * rank > d:  # nothing to remove, or too few eigenvectors to deal
-        basis = np.linalg.qr(rng.standard_normal((d, d)))[0][:, :rank]
+    there, wanted = values > 0, float((own**2 * values[:, None]).sum())
+    most = int(there.sum()) - eraser.rank
+    smallest = np.argsort(np.where(there, values, np.inf), kind="stable")
+
+    def frame(columns: FloatArray) -> FloatArray:
+        """Orthonormal, outside the attribute's directions."""
+        found, _ = np.linalg.qr(columns - own @ (own.T @ columns))
+        return np.asarray(found)
+
+    def surplus(columns: FloatArray) -> float:
+        return float((columns**2 * values[:, None]).sum()) - wanted
+
+    n = min(eraser.rank, most)
+    while n > 0:
+        # drawn for units, whose order does not depend on the covariance
+        noise = basis @ np.random.default_rng(seed).standard_normal((len(values), 2 * n))
+        large = there & (values >= wanted / n)
+        small = there & ~large
+        small[smallest[:n]] = True
+        above = frame(np.where(large, 1.0, _FILL * there)[:, None] * noise[:, :n])
+        below = frame(np.where(small[:, None], noise[:, n:], 0.0))
+        if n == most or surplus(above) >= 0:
+            break
+        n = min(n + 1 + n // 4, most)
+    if n <= 0:
+        return _eraser(whitening, whitening.vectors[:, :0])
+
+    def turned(angle: float) -> FloatArray:
+        return frame(np.cos(angle) * above + np.sin(angle) * below)
+
+    ends = turned(0.0), turned(np.pi / 2)
+    if surplus(ends[0]) > 0 > surplus(ends[1]):
+        found = turned(float(brentq(lambda angle: surplus(turned(angle)), 0, np.pi / 2)))
     else:
-        turned = (whitening.vectors.mT @ eraser.directions).numpy(force=True)
-        wanted = np.linalg.eigvalsh(turned.T @ (values[:, None] * turned))[::-1]
-        of_set = rng.permutation(np.arange(d) % rank)
-        of_set[:rank] = of_set[d - rank :] = np.arange(rank)
-        ranked = values[order]
-        basis = np.zeros((d, rank))
-        for number, variance in enumerate(wanted):
-            inside = of_set == number
-            high, low = inside & (ranked >= variance), inside & (ranked < variance)
-            basis[:, number] = _mixed(noise, ranked, high, low, variance)
-    directions = whitening.vectors[:, torch.as_tensor(order.copy())] @ torch.as_tensor(
-        basis, dtype=torch.float64, device=whitening.vectors.device
-    )
-    return _eraser(whitening, directions)
-
-
-def _mixed(
-    noise: FloatArray, values: FloatArray, high: BoolArray, low: BoolArray, variance: float
-) -> FloatArray:
-    """A unit vector in two spans of eigenvectors that has a given variance, shape (d,)."""
-    parts = [np.where(part, noise, 0.0) for part in (high, low) if part.any()]
-    units = [part / np.linalg.norm(part) for part in parts]
-    if len(units) == 1:  # rounding alone keeps an eigenvalue from the variance
-        return np.asarray(units[0])
-    above, below = (float((unit**2 * values).sum()) for unit in units)
-    share = min(max((variance - below) / (above - below), 0.0), 1.0)
-    return np.asarray(np.sqrt(share) * units[0] + np.sqrt(1 - share) * units[1])
+        found = min(ends, key=lambda each: abs(surplus(each)))
+    return _eraser(whitening, whitening.vectors @ _doubles(found))
 
 
 def _doubles(inputs: npt.NDArray[np.floating]) -> Tensor:

@@ -223,10 +223,11 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "erasure.",
         f"The layer's own decisions are its most probable class and its {top} most probable "
         "classes, before and after erasure of held-out images. The baseline removes "
-        f"{settings.draws} sets of random directions in the same way. Each has as many directions "
-        "as the attribute, and the same variance goes with them. Erasing labels that mean nothing "
-        "would be one more set, so the interval of the excess over the baseline also contains "
-        "how much single sets differ.",
+        f"{settings.draws} sets of random directions in the same way. They leave the attribute "
+        "itself, and as much variance goes with each set as with the attribute; a set has as many "
+        "directions, or more where it needs more to have that variance. Erasing labels that mean "
+        "nothing would be one more set, so the interval of the difference from the baseline also "
+        "contains how much single sets differ.",
         "Overall intervals rest on the influence of every image on the value (for an AUC, which "
         "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
         f"of a cluster. Those of AUCs and shares of images {SCORE_INTERVALS}; those of "
