@@ -337,7 +337,7 @@ def _finite(values: Tensor, file: LayerFile) -> Values:
 
 
 def _whole_batches(recording: RecordingPass, settings: Activations) -> int:
-    """Where a recording goes on: whole batches alone are computed just as without interruption."""
+    """Where a recording continues: only whole batches are computed as without interruption."""
     recording.done -= recording.done % settings.batch_size
     return recording.done
 

@@ -131,7 +131,7 @@ class Donor:
 
     folder: Path
     rows: IntArray
-    """Row in the donor's files of each image asked for; -1 where it has none, (n_images,)."""
+    """Row in the donor's files of each image wanted; -1 where it has none, (n_images,)."""
     files: dict[LayerFile, RecordedFile]
 
     @property

@@ -180,7 +180,7 @@ def random_weight_controls(
 ) -> tuple[tuple[MadeControl, ...], tuple[ControlRecord, ...]]:
     """Repeat a backbone with random weights, as often as the config asks for, if an analysis does.
 
-    A draw that cannot be made is told and recorded, beside the controls, and the audit goes on.
+    A draw that cannot be made is reported and recorded, and the audit continues.
 
     Raises:
         DataError: An image became unreadable after the scan.

@@ -36,7 +36,7 @@ class Trace:
 def trace(
     module: nn.Module, size: tuple[int, int], *, channels_last: bool, prefix_tokens: int | None
 ) -> Trace:
-    """Pass blank images through a module and note what every part of it returned.
+    """Pass blank images through a module and note what every part returned.
 
     Raises:
         BackboneError: It does not accept images of this height and width.
@@ -66,8 +66,9 @@ def trace(
             module(torch.zeros(_TRACED, 3, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = size
+        why = (str(error).splitlines() or ["no reason given"])[0]
         raise BackboneError(
-            f"the backbone does not accept a {height} x {width} image: {error}; where its "
+            f"the backbone does not accept a {height} x {width} image ({why}); if its "
             "architecture has a size of its own, set that with model_kwargs"
         ) from error
     return seen

@@ -148,10 +148,10 @@ class BackboneSource(Generic[P]):
     """Parameters of each backbone that an entry of a config stands for, in the order of training;
     several are audited one after the other, the last with all before it."""
     called: Callable[[P], str] = attrgetter("name")
-    """What the backbone will be called, told from its parameters alone."""
+    """What the backbone will be called, which its parameters alone decide."""
     files: Callable[[P], tuple[Path, ...]] = field(default=lambda _params: ())
     """The local files that `build` would take weights from, without reading them; those that have
-    yet to be fetched are left out. Whether weights changed is told from these."""
+    yet to be fetched are left out. These show whether weights changed."""
     refilled: Callable[[P, Path], Built] | None = None
     """The same architecture with the weights of another file; raises BackboneError."""
     matching: Callable[[str], tuple[dict[str, Any], ...]] | None = None

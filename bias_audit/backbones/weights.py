@@ -107,7 +107,7 @@ def fill_from(file: Path, architecture: Architecture, wanted: Wanted = Wanted())
     assumed: tuple[str, ...] = ()
     if rivals := list(_rivals(best, parts)):
         assumed = (
-            f"the file holds several sets of weights that fit: {best.place} was used, not "
+            f"the file contains several sets of weights that fit: {best.place} was used, not "
             f"{some([part.place for part in rivals], '; ')}; name another with key or "
             "prefix",
         )

@@ -92,7 +92,7 @@ def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str,
     if without:
         values = [f'{n} x "{form}"' if form else f"{n} x empty" for form, n in without.items()]
         notices.append(
-            f"{without.total()} rows do not say who is shown ({some(values)}); each is taken for "
+            f"{without.total()} rows do not say who is shown ({some(values)}); each counts as "
             "a different person"
         )
     return tuple("" if forms[t] in nobody else forms[t] for t in written), tuple(notices)
@@ -114,8 +114,8 @@ def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[
     n_images = len(faces)
     if faces.table.identities is not None and counts.total() < n_images:
         yield (
-            f"{n_images - counts.total()} of {n_images} images do not say who is shown. Each is "
-            "taken for a different person; where several show one person, intervals are too narrow"
+            f"{n_images - counts.total()} of {n_images} images do not say who is shown. Each "
+            "counts as a different person; where several show one person, intervals are too narrow"
         )
     if not counts:
         return
@@ -132,8 +132,8 @@ def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[
     if large:
         largest = max(large.values())
         share = f"{100 * largest / n_images:.3g} % of the images ({largest} of {n_images})"
-        who = f"{len(large)} identities hold many images each, the largest {share}"
-        who = who if len(large) > 1 else f"one identity holds {share}"
+        who = f"{len(large)} identities have many images each, the largest {share}"
+        who = who if len(large) > 1 else f"one identity has {share}"
         named = some([f"{name!r} ({n})" for name, n in large.items()])
         yield (
             f"{who}, more than sampling.max_identity_share ({100 * max_share:.3g} %)"

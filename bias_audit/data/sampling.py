@@ -171,7 +171,7 @@ def _warnings(faces: Faces, folds: int) -> Iterator[str]:
         if missing:
             yield f"{attribute.name}: no image of {some(missing, '; ')}"
         if np.count_nonzero(counts) == 1:
-            yield f"{attribute.name}: images of one level only, so there is nothing to tell apart"
+            yield f"{attribute.name}: images of one group only, so there is nothing to compare"
     counts = np.bincount(table.cells, minlength=table.n_cells)
     names = [group.label for group in intersections(table.attributes)]
     empty = [name for name, n in zip(names, counts, strict=True) if not n]

@@ -236,10 +236,10 @@ def test_rows_of_an_unknown_person_are_people_of_their_own_and_said(audit: Audit
 def test_only_the_reviewer_reads_the_name_of_an_identity_with_many_images(audit: Audit) -> None:
     config = audit([*["Bob"] * 14, *"abcdef"], None)
     (line,) = (line for line in lines_of(config) if "max_identity_share" in line)
-    assert "one identity holds 70 % of the images (14 of 20)" in line
+    assert "one identity has 70 % of the images (14 of 20)" in line
     assert "'bob' (14)" in line
     checked = "\n".join(check_lines(load_config(config), Silent()))
-    assert "one identity holds 70 % of the images (14 of 20)" in checked
+    assert "one identity has 70 % of the images (14 of 20)" in checked
     assert "bob" not in checked
 
 

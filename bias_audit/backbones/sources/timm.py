@@ -111,7 +111,7 @@ def timm_kwargs(
 def _without_loading() -> Iterator[dict[str, Any]]:
     """While modules are built, note how timm would load their weights, and load none.
 
-    timm tells its loader the conversion that belongs to an architecture, and nobody else.
+    timm gives the conversion that belongs to an architecture only to its own loader.
     """
     loading: dict[str, Any] = {}
 
