@@ -18,6 +18,7 @@ from bias_audit.config.load import json_schema, load_config, load_zoo, zoo_json_
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.shapes.catalog import tables_document
+from tests.words import sentences_document
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -132,8 +133,8 @@ def test_exit_codes_are_those_of_errors_and_commands() -> None:
     assert errors.OutputError.exit_code == command.EXIT_REFUSED
     constants = {value for name, value in vars(command).items() if name.startswith("EXIT_")}
     codes = {0, 2, *constants}
-    (told,) = re.findall(r"\*\*Exit codes:\*\* (.*?)\n\n", README, flags=re.DOTALL)
-    assert set(map(int, re.findall(r"(?:^|;\s)(\d+)\s", told))) == codes
+    (listed,) = re.findall(r"\*\*Exit codes:\*\* (.*?)\n\n", README, flags=re.DOTALL)
+    assert set(map(int, re.findall(r"(?:^|;\s)(\d+)\s", listed))) == codes
     assert set(map(int, re.findall(r"^\| (\d+) \|", SCHEDULING, re.MULTILINE))) == codes
     for app in (cli.app, zoo_cli.zoo_app):
         assert set(map(int, re.findall(r"\b(\d+) ", app.info.epilog or ""))) == codes
@@ -149,4 +150,9 @@ def test_stored_files_are_never_unpickled() -> None:
 
 def test_the_tables_are_documented_as_shapes_declare_them() -> None:
     written = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-    assert written == tables_document(), "write docs/tables.md anew from tables_document()"
+    assert written == tables_document(), "write docs/tables.md again from tables_document()"
+
+
+def test_the_sentences_are_documented_as_the_code_has_them() -> None:
+    written = (ROOT / "docs" / "sentences.md").read_text(encoding="utf-8")
+    assert written == sentences_document(), "write it again: python -m tests.words"
