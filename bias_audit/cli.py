@@ -135,7 +135,7 @@ def _settings(config: Path, overrides: list[str] | None) -> AuditConfig:
 
 
 def _exit_code(result: AuditResult) -> int:
-    """A failed analysis first: evidence is missing, whatever the rest says."""
+    """A failed analysis comes first: evidence is missing, whatever else there is."""
     outcomes = {verdict.outcome for verdict in result.verdicts}
     if result.failed:
         return EXIT_ANALYSIS_FAILED

@@ -1,4 +1,4 @@
-"""One forward pass per image for all layers, written as it goes."""
+"""One forward pass per image for all layers, written while it runs."""
 
 from __future__ import annotations
 

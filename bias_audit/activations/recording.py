@@ -45,7 +45,7 @@ class LayerFile:
 
     @property
     def name(self) -> str:
-        """The file's name; layer names may hold characters that file systems refuse."""
+        """The file's name; layer names may have characters that file systems refuse."""
         kind = "units" if self.grid is None else f"positions{self.grid[0]}x{self.grid[1]}"
         kind = "inputs" if self.of == "input" else kind
         return f"{digest(self.layer)[:12]}.{kind}.npy"
@@ -185,7 +185,7 @@ def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
 
 
 def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:
-    """Whether a file holds the rows of the first `done` images."""
+    """Whether a file has the rows of the first `done` images."""
     expected = len(_header(file, n_images)) + done * file.row_bytes
     return path.is_file() and path.stat().st_size >= expected
 

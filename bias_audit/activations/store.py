@@ -42,7 +42,7 @@ class StoredActivations:
     """Intersection of each image, shape (n_images,)."""
     n_cells: int
     _paths: dict[tuple[str, bool], Path] = field(repr=False)
-    """File by layer and whether it holds positions."""
+    """File by layer and whether it has positions."""
     _head_inputs: Path | None = field(default=None, repr=False)
 
     def units(self, layer: str) -> Values:

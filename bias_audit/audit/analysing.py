@@ -315,7 +315,7 @@ def refuse_small_intersections(faces: Faces, fewest: int) -> None:
 
 
 def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int) -> None:
-    """Stop a result that holds a value or a map of few images.
+    """Stop a result that contains a value or a map of few images.
 
     Raises:
         AnalysisError: It rests on fewer than `fewest`.

@@ -67,7 +67,7 @@ def looking(config: AuditConfig) -> Iterator[AuditConfig]:
 
 
 def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
-    """Validate everything that can be without weights, and say what a run would cost."""
+    """Validate everything that needs no weights, and estimate what a run would cost."""
     plan = make_plan(config)
     faces = find_faces(plan, progress=progress, with_backbones=True)
     if problems := list(backbone_problems(plan, faces.table)):

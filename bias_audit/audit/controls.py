@@ -52,7 +52,7 @@ def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None
     """The images of a config's reference folder, without exact duplicates; None if it names none.
 
     Raises:
-        DataError: The folder is not there, or holds no usable image.
+        DataError: The folder is not there, or has no usable image.
     """
     folder = config.controls.reference
     if folder is None:

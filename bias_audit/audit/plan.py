@@ -93,7 +93,7 @@ class Plan:
 
     @property
     def needs_network(self) -> bool:
-        """Whether an analysis goes through the backbones again."""
+        """Whether an analysis passes images through the backbones again."""
         return any(planned.analysis.needs_network for planned in self.analyses)
 
     @property

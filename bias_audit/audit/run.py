@@ -220,10 +220,10 @@ def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult,
 
 @contextmanager
 def locked(folder: Path, *, busy: str) -> Iterator[None]:
-    """Hold a folder for one command; the system frees the lock of a process that dies.
+    """Lock a folder for one command; the system frees the lock of a process that dies.
 
     Raises:
-        OutputError: Another command holds it, which `busy` says, or the folder cannot be written.
+        OutputError: Another command locked it (`busy` says so), or it cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

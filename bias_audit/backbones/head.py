@@ -21,7 +21,7 @@ _RELATIVE = 1e-4
 
 @dataclass(frozen=True)
 class Classes:
-    """What the outputs of a backbone stand for, as the library or the config says."""
+    """What the outputs of a backbone mean, according to the library or the config."""
 
     count: int = 0
     """0: it is unknown whether they are class scores."""

@@ -140,7 +140,7 @@ def _resolution(name: str, seen: Trace) -> tuple[int, int]:
 
 
 def blocks(module: nn.Module, seen: Trace) -> list[str]:
-    """Every building block: composite modules that stand in a sequence of their like.
+    """Every building block: composite modules in a sequence of similar ones.
 
     A module whose class calls itself a stage is looked into. Architectures without such blocks
     give the composite children of the root (Inception), or every activation function between

@@ -145,7 +145,7 @@ class BackboneSource(Generic[P]):
     """`build(params, pretrained)`; without weights it builds the architecture alone, offline.
     Raises BackboneError."""
     steps: Callable[[P], tuple[P, ...]] = field(default=lambda params: (params,))
-    """Parameters of each backbone that an entry of a config stands for, in the order of training;
+    """Parameters of each backbone that an entry of a config names, in the order of training;
     several are audited one after the other, the last with all before it."""
     called: Callable[[P], str] = attrgetter("name")
     """What the backbone will be called, which its parameters alone decide."""
@@ -293,7 +293,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _refuse_misfit(built: Built, last: str, seen: Trace) -> None:
-    """A weight the audited layers need but the file does not hold is an error, not a default.
+    """A weight that the audited layers need and the file lacks is an error; no default is used.
 
     Blocks that the file has and the architecture has not are weights of a deeper one.
     """

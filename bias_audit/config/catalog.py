@@ -47,7 +47,7 @@ class Catalog(Generic[T]):
     package: str
     """Dotted name of the folder, such as "bias_audit.data.sources"."""
     noun: str
-    """What the folder holds, for messages: "data source", "analysis"."""
+    """What the folder contains, for messages: "data source", "analysis"."""
 
     def kinds(self) -> tuple[str, ...]:
         """Names of the modules in the folder, sorted; nothing is imported."""

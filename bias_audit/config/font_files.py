@@ -29,7 +29,7 @@ class FontFile:
     characters: frozenset[int]
     """Code points that it draws."""
     assumed: str = ""
-    """What was chosen because the file holds more than one face; empty where it does not."""
+    """What was chosen because the file has more than one face; empty where it does not."""
 
 
 def read_font(path: Path) -> FontFile:

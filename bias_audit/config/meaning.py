@@ -232,7 +232,7 @@ def _face_problems(
 
 
 def _names(backbones: Sequence[Named]) -> list[str] | None:
-    """Of all backbones; None where one is open, such as where a pattern stands for many."""
+    """Of all backbones; None where one is open, such as where a pattern matches many."""
     called: list[str] = []
     for each in backbones:
         names = each.answer(partial(_called, each.plugin))

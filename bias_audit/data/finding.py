@@ -274,7 +274,7 @@ class ImageFinder:
         return _Folder(path, is_outside=is_outside)
 
     def _entry(self, folder: _Folder, name: str, parts: tuple[str, ...]) -> str:
-        """The name of an entry as it stands on the disk."""
+        """The name of an entry as the disk has it."""
         if folder.kind(name):
             return name
         alike = folder.alike.get(comparable(name), [])

@@ -76,7 +76,7 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
     )
     twins = _firsts(near_sets.tolist())
     exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, twins))
-    # a cluster is joined by being near duplicates, or by a person; an empty name is nobody's
+    # a cluster is joined by being near duplicates, or by a person; an empty name joins none
     names = used.identities or [""] * len(used)
     same = _firsts([name or place for place, name in enumerate(names)])
     pairs = [pair for firsts in (twins, same) for pair in enumerate(firsts)]

@@ -16,7 +16,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.data.identities import (
     canonical_identity,
     identity_cautions,
-    names_nobody,
+    is_placeholder,
     read_identities,
 )
 from bias_audit.data.sampling import drawn
@@ -100,9 +100,9 @@ unidentified unlabeled Unlabelled missing TBD unbekannt Inconnu desconocido nezn
     "word",
     [*PLACEHOLDERS.split(), "", "not available", "no id", "Unknown person", "n. a.", "알 수 없음"],
 )
-def test_a_placeholder_names_nobody(word: str) -> None:
-    assert names_nobody(canonical_identity(word))
-    assert names_nobody(canonical_identity(f"{word} ".upper()))
+def test_a_placeholder_names_no_person(word: str) -> None:
+    assert is_placeholder(canonical_identity(word))
+    assert is_placeholder(canonical_identity(f"{word} ".upper()))
     identities, notices = read_identities([word, "ann", word])
     assert identities == ("", "ann", "")
     assert len(notices) == 1
