@@ -152,7 +152,7 @@ def test_a_glyph_that_is_read_as_nothing_is_a_forgery() -> None:
         again = io.BytesIO()
         document.save(again)
     assert {check.wrong for check in checks(again.getvalue())} == {
-        ("a glyph that is read as nothing",)
+        ("a glyph without text",)
     }
 
 

@@ -225,7 +225,7 @@ def _boxes(pages: Sequence[PageText]) -> Iterator[str]:
     for character, places in sorted(found.items()):
         more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
         yield (
-            f"no embedded font has {named(character)}, so readers see an empty box: "
+            f"{named(character)} is in no embedded font, so readers see an empty box: "
             f"page {', '.join(places[:_MOST_PLACES])}{more}"
         )
 
