@@ -151,9 +151,7 @@ def test_a_glyph_that_is_read_as_nothing_is_a_forgery() -> None:
                 entry.write(entry.read_bytes().replace(b"<0038>\n", b"<>\n"))
         again = io.BytesIO()
         document.save(again)
-    assert {check.wrong for check in checks(again.getvalue())} == {
-        ("a glyph without text",)
-    }
+    assert {check.wrong for check in checks(again.getvalue())} == {("a glyph without text",)}
 
 
 def test_letters_of_a_cluster_of_which_one_has_its_text_are_read(tmp_path: Path) -> None:
