@@ -20,7 +20,7 @@ _CHECKPOINT_SECONDS: Final = 30.0
 
 
 class Fingerprinted(Protocol):
-    """What says in a few characters all that a result may depend on of it."""
+    """Identifies, in a few characters, everything about a value that a result may depend on."""
 
     @property
     def fingerprint(self) -> str:
@@ -70,7 +70,7 @@ class CacheEntry:
     inputs: Sequence[Input]
     """Everything that the result depends on."""
     code: Callable[..., object]
-    """The function that computes it, or a `partial` of it."""
+    """The function that computes it, or a `partial` of that function."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -101,7 +101,7 @@ class CacheEntry:
     def resumed(self, compute: Callable[[Arrays | None], Iterator[Arrays]]) -> Arrays | None:
         """The same of work in many pieces, kept every half minute; None if there was no work.
 
-        `compute` goes on from what it yielded last, or begins where that is None, and yields all
+        `compute` continues from what it yielded last, or begins where that is None, and yields all
         it has after each piece of work; nothing where no piece is left.
         """
         begun: Arrays | None = self.read()
@@ -118,7 +118,7 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class Cached:
-    """A result that is in the cache, or will be once it is asked for."""
+    """A result that is in the cache, or will be once it is needed."""
 
     entry: CacheEntry
     _compute: Callable[[], Arrays]

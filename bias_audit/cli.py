@@ -3,7 +3,7 @@
 Exit codes: 0 done, and every criterion of the config passes; 1 a criterion, a check of the
 self-test, or what a comparison was to fail on, fails; 2 the command, the config or the inputs need
 correcting; 3 no criterion fails, but one is inconclusive (`diff`: nothing fails, but changes are
-undecided, and that was asked about); 4 an analysis failed, which comes before 1 and 3 since
+inconclusive, and --fail-on names these); 4 an analysis failed, which comes before 1 and 3 because
 evidence is missing (the report is written and says which; `diff`: AFTER lacks what BEFORE has); 5
 a system error (disk, permissions, another run in the same folder); 70 a defect of bias-audit
 itself; 130 interrupted (rerun to resume).
@@ -73,7 +73,7 @@ app = typer.Typer(
     "command, config or inputs, 3 a criterion is inconclusive, 4 an analysis failed, 5 a system "
     "error (disk, permissions, a run in the same folder), 70 a defect, 130 interrupted.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at faces before auditing.")
+data_app = typer.Typer(no_args_is_help=True, help="Check the images and labels before an audit.")
 app.add_typer(data_app, name="data")
 app.add_typer(zoo_app, name="zoo")
 
@@ -83,10 +83,10 @@ def run_command(
     config: ConfigArgument,
     overrides: SetOption = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Write over another config's finished audit.")
+        bool, typer.Option("--replace", help="Overwrite the finished audit of another config.")
     ] = False,
     open_it: Annotated[
-        bool, typer.Option("--open", help="Open the report in the browser when it is written.")
+        bool, typer.Option("--open", help="Open the report in the browser once it is written.")
     ] = False,
     log_format: LogOption = "text",
 ) -> None:
@@ -124,7 +124,7 @@ def run_command(
             import webbrowser
 
             if not paths or not webbrowser.open(paths[0].resolve().as_uri()):
-                out.console.print("There is no browser here to open the report with.")
+                out.console.print("No browser was found to open the report with.")
         raise typer.Exit(code)
 
 
@@ -135,7 +135,7 @@ def _settings(config: Path, overrides: list[str] | None) -> AuditConfig:
 
 
 def _exit_code(result: AuditResult) -> int:
-    """A failed analysis first: evidence is missing, whatever the rest says."""
+    """A failed analysis comes first: evidence is missing, whatever else there is."""
     outcomes = {verdict.outcome for verdict in result.verdicts}
     if result.failed:
         return EXIT_ANALYSIS_FAILED
@@ -163,7 +163,7 @@ def init_command(
 
 @app.command("check")
 def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Validate a config and estimate time and disk, without loading weights."""
+    """Validate a config and estimate time and disk space, without loading weights."""
     with verb() as out:
         settings = _settings(config, overrides)
         from bias_audit.audit.checking import check_lines, looking
@@ -174,7 +174,7 @@ def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
 @app.command("suggest")
 def suggest_command(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Write criteria to start from: what the images can decide, not what is acceptable."""
+    """Suggest criteria that these images can decide; what is acceptable is for you to say."""
     with verb() as out:
         settings = _settings(config, overrides)
         from bias_audit.audit.checking import looking
@@ -189,10 +189,10 @@ def data_check_command(
     config: ConfigArgument,
     overrides: SetOption = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Open a sample of the images only, in seconds.")
+        bool, typer.Option("--quick", help="Open only a sample of the images; takes seconds.")
     ] = False,
 ) -> None:
-    """Count faces in every intersection; list exclusions and warnings."""
+    """Count the images in every intersection; list exclusions and warnings."""
     with verb() as out:
         settings = _settings(config, overrides)
         from bias_audit.audit.checking import data_lines, looking, quick_lines
@@ -205,16 +205,18 @@ def data_check_command(
 def render_command(
     run_folder: RunArgument,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="html or pdf; default: both.")
+        list[str] | None, typer.Option("--format", help="html or pdf; repeatable; default: both.")
     ] = None,
     fonts: Annotated[
         list[Path] | None,
         typer.Option(
-            "--font", metavar="FILE", help="Instead of the config's output.fonts; repeatable."
+            "--font",
+            metavar="FILE",
+            help="Use this font instead of the config's output.fonts; repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Rebuild the reports of a finished run from its results alone."""
+    """Write the reports of a finished run again, from its results alone."""
     with verb() as out:
         _refuse_other_folders(run_folder)
         from bias_audit.report.render import render
@@ -241,15 +243,26 @@ def _refuse_other_folders(*folders: Path) -> None:
 def verify_command(
     report: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.pdf.")],
     run_folder: Annotated[
-        Path | None, typer.Option("--run", metavar="FOLDER", help="The run it is said to be of.")
+        Path | None,
+        typer.Option(
+            "--run", metavar="FOLDER", help="Compare with the results in this run folder."
+        ),
     ] = None,
     weights: Annotated[
         list[Path] | None,
-        typer.Option("--weights", metavar="FILE", help="Is this what was audited? Repeatable."),
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Check whether these weights were audited; repeatable.",
+        ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="PATH", help="Config or folder: are these the faces?"),
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="Check whether this data (a config or a folder) was audited.",
+        ),
     ] = None,
 ) -> None:
     """Verify a report against its embedded data and source files.
@@ -276,8 +289,8 @@ def verify_command(
 
 def _print_checks(out: Output, checks: Iterable[Check | Match]) -> None:
     for check in checks:
-        outcome = "[green]● HOLDS[/green]  " if check.holds else "[red]■ DIFFERS[/red]"
-        line = f"{outcome} {check.name}: {escape(check.told)}"
+        outcome = "[green]● MATCHES[/green]" if check.holds else "[red]■ DIFFERS[/red]"
+        line = f"{outcome} {check.name}: {escape(check.text)}"
         out.console.print(line, highlight=False, soft_wrap=True)
         out.lines(f"    {detail}" for detail in check.details)
 
@@ -285,22 +298,28 @@ def _print_checks(out: Output, checks: Iterable[Check | Match]) -> None:
 @app.command("diff")
 def diff_command(
     before: Annotated[
-        Path, typer.Argument(metavar="BEFORE", help="The run folder to compare with.")
+        Path, typer.Argument(metavar="BEFORE", help="Run folder of the earlier audit.")
     ],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The later run's folder.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Run folder of the later audit.")],
     *,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option("--fail-on", help="What is to fail: worse, changed, undecided. Repeatable."),
+        typer.Option(
+            "--fail-on", help="Fail on changes that are worse, changed or undecided; repeatable."
+        ),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", min=0, help="What smaller changes do not matter, everywhere."),
+        typer.Option(
+            "--margin", min=0, help="Changes smaller than this do not matter, for every quantity."
+        ),
     ] = None,
     better: Annotated[
         list[str] | None,
         typer.Option(
-            "--better", metavar="QUANTITY=WAY", help="Such as macro_auc=lower; repeatable."
+            "--better",
+            metavar="QUANTITY=WAY",
+            help="Which way is better, such as macro_auc=lower; repeatable.",
         ),
     ] = None,
     to: Annotated[
@@ -308,14 +327,14 @@ def diff_command(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Of both audits; default: the one that each names in its config."),
+        typer.Option(help="Cache of both audits; default: the one named in each config."),
     ] = None,
 ) -> None:
     """Compare two audits: what changed, by how much, and why.
 
-    Exit codes: 0 nothing that was to fail does, 1 something does, 2 the audits have nothing in
-    common or are not there, 3 only undecided changes, if --fail-on undecided, 4 AFTER lacks what
-    BEFORE has, if anything was to fail, 5 a run cannot be read.
+    Exit codes: 0 nothing named by --fail-on occurred, 1 something did, 2 the audits have nothing
+    in common or were not found, 3 inconclusive changes only, with --fail-on undecided, 4 AFTER
+    lacks what BEFORE has, with any --fail-on, 5 a run cannot be read.
     """
     with verb() as out:
         _refuse_other_folders(before, after)
@@ -340,7 +359,8 @@ def export_command(
     formats: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", help="junit, csv, parquet, cyclonedx or model-card; repeatable. All."
+            "--format",
+            help="junit, csv, parquet, cyclonedx or model-card; repeatable; default: all.",
         ),
     ] = None,
     to: Annotated[
@@ -363,10 +383,12 @@ def export_command(
 def schema_command(
     of: Annotated[
         Literal["config", "zoo", "results"],
-        typer.Argument(help="config, zoo: of a zoo's config, or results: of audit.json."),
+        typer.Argument(
+            help="config: of an audit's config; zoo: of a zoo's config; results: of audit.json."
+        ),
     ] = "config",
 ) -> None:
-    """Print the JSON Schema of configs, for editors, or of results."""
+    """Print the JSON Schema of configs (for text editors) or of results."""
     if of == "results":
         from bias_audit.results.audit import AuditResult
 
@@ -379,20 +401,23 @@ def schema_command(
 
 @app.command("selftest")
 def selftest_command(
-    quick: Annotated[bool, typer.Option("--quick", help="Few trials, in half a minute.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulated audits.")] = 0,
-    save: Annotated[
-        bool, typer.Option("--save", help="Keep the outcome for audits that use this cache.")
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run fewer trials; takes half a minute.")
     ] = False,
-    cache: Annotated[Path, typer.Option(help="The audits' cache folder.")] = Path("runs/cache"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated audits.")] = 0,
+    save: Annotated[
+        bool, typer.Option("--save", help="Store the outcome for audits that use this cache.")
+    ] = False,
+    cache: Annotated[Path, typer.Option(help="Cache folder of the audits.")] = Path("runs/cache"),
     power: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Draw the power curve instead, as .svg or .png, data beside."
+            metavar="FILE",
+            help="Only draw the power curve, as .svg or .png; its data go beside it.",
         ),
     ] = None,
 ) -> None:
-    """Run the audit's own code on simulated activations, where the answers are known."""
+    """Check the audit's code on simulated data for which the right answers are known."""
     with verb() as out:
         mode: Literal["full", "quick"] = "quick" if quick else "full"
         if power is not None:
@@ -401,14 +426,14 @@ def selftest_command(
 
             curves = power_curves(mode, seed=seed, progress=out.progress)
             numbers = write_power_curve(power, curves)
-            out.lines([f"Power curve: {power}", f"Its numbers: {numbers}"])
+            out.lines([f"Power curve: {power}", f"Its data: {numbers}"])
             return
         from bias_audit.report.sections.selftest import selftest
         from bias_audit.selftest.run import keep, self_test
 
         found = self_test(mode, seed=seed, progress=out.progress)
         if save:
-            out.lines([f"Kept: {keep(cache, found)}"])
+            out.lines([f"Stored: {keep(cache, found)}"])
         shown = selftest(found)
         labels = [column.label for column in shown.table.columns]
         print_selftest(out.console, labels, shown.table.rows, shown.counts)
@@ -417,7 +442,7 @@ def selftest_command(
 
 @app.command("layers")
 def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """List the layers a config would audit, and every other layer it could name."""
+    """List the layers that a config audits, and every other layer that it could name."""
     with verb() as out:
         settings = _settings(config, overrides)
         from bias_audit.audit.checking import layer_lines

@@ -38,7 +38,9 @@ SetOption = Annotated[
 ]
 LogOption = Annotated[
     LogFormat,
-    typer.Option("--log-format", help="text for people, json for a log collector: one a line."),
+    typer.Option(
+        "--log-format", help="text for people; json, one object a line, for a log collector."
+    ),
 ]
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class AuditError(Exception):
-    """Anything that stops an audit with a message for its user.
+    """Anything that stops an audit with a message for the user.
 
     Attributes:
         exit_code: 2 for what the user can correct in the command, the config or the inputs;
-            5 for what the machine refused (disk, permissions, a run in progress).
+            5 for a system error (disk, permissions, a run in progress).
     """
 
     exit_code: int = 2
@@ -44,7 +44,7 @@ class BackboneError(AuditError):
 
 
 class AnalysisError(AuditError):
-    """One analysis cannot be computed; the audit reports it and goes on."""
+    """One analysis cannot be computed; the audit reports it and continues."""
 
     exit_code = 4
 
@@ -52,7 +52,7 @@ class AnalysisError(AuditError):
 class OutputError(AuditError):
     """Results cannot be written or read: disk full, read-only, locked or damaged.
 
-    All that writes a file, or reads a history, may raise it.
+    Everything that writes a file or reads a history may raise it.
     """
 
     exit_code = 5
@@ -63,7 +63,7 @@ _NAMED = 5
 
 
 def some(names: Sequence[str], separator: str = ", ", most: int = _NAMED) -> str:
-    """At most five names in a row, and how many more there are."""
+    """At most five names in a row, and the number of those left out."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return separator.join(names[:most]) + more
 

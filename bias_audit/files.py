@@ -92,7 +92,7 @@ def remove_partial(folder: Path, *, older: float) -> int:
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
-    """Arrays of an .npz file; None if there is none, or if it is damaged, which is told."""
+    """Arrays of an .npz file; None if there is none, or if it is damaged, which is logged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

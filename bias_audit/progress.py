@@ -1,4 +1,4 @@
-"""How long work says that it continues: a protocol the stages speak, drawn by the command line."""
+"""How stages report their progress; the command line draws it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Progress(Protocol):
 
 
 class PacedStep:
-    """Speaks now and then: of how many units are done, and the seconds left."""
+    """Reports from time to time how many units are done, and the seconds left."""
 
     def __init__(
         self, total: int, pause: float = 0.0, speak: Callable[[int, float], None] | None = None
@@ -42,7 +42,7 @@ class PacedStep:
         return time.monotonic() - self._began
 
     def advance(self, count: int = 1) -> None:
-        """Count, and speak where it is time to."""
+        """Count, and report if enough time has passed."""
         self.done += count
         now = time.monotonic()
         if self._speak is not None and now - self._spoke > self._pause and self.done:

@@ -1,7 +1,7 @@
 """Which code and which libraries a result comes from, found from the imports of a module.
 
 A stored result may stand for a new one only while neither the code behind it nor a library it
-passes through has changed. Both are read off the source, so nobody has to raise a version by hand.
+passes through has changed. Both are read off the source, so no version has to be raised by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bias_audit.files import digest
 _PACKAGE = Path(__file__).parent
 _CATALOG = "bias_audit.config.catalog"
 _WITHOUT_NUMBERS = frozenset({"bias-audit", "filelock", "pydantic", "PyYAML", "rich", "typer"})
-"""No number passes through these; and this package is told by its code."""
+"""No number passes through these; and this package is identified by its code."""
 
 
 @dataclass(frozen=True)

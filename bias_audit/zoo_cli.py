@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 zoo_app = typer.Typer(
     no_args_is_help=True,
-    help="Audit a zoo of backbones again and again; only what changed.",
+    help="Audit many backbones (a zoo) repeatedly; only what changed is audited again.",
     epilog="Exit codes of `zoo run`: 0 every audit is current and every criterion passes, 1 a "
-    "criterion fails or a change is one that the config calls worse, 2 correct the command or the "
-    "config, 3 a criterion is inconclusive (where policy.inconclusive is fails), 4 an audit or an "
+    "criterion fails or a change is one on which the config fails, 2 correct the command or the "
+    "config, 3 a criterion is inconclusive (if policy.inconclusive is fails), 4 an audit or an "
     "analysis failed, 5 a system error (disk, permissions, another command at work in the "
     "zoo), 70 a defect, 130 interrupted.",
 )
@@ -56,27 +56,32 @@ def run_command(
     only: OnlyOption = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also repeat audits that are current, from stored results."),
+        typer.Option("--force", help="Also repeat audits that are current, with what is cached."),
     ] = False,
     executor: Annotated[
-        str | None, typer.Option("--executor", metavar="KIND", help="local, or ray: a cluster.")
+        str | None,
+        typer.Option(
+            "--executor", metavar="KIND", help="local (this machine) or ray (a cluster)."
+        ),
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--address", help="Of the cluster, such as auto.")
+        str | None, typer.Option("--address", help="Address of the cluster, such as auto.")
     ] = None,
     summary: Annotated[
         Path | None,
         typer.Option(
-            "--summary-file", metavar="FILE", help="What to post to chat or mail; .json: as data."
+            "--summary-file",
+            metavar="FILE",
+            help="Also write a summary for chat or mail; as data if the name ends in .json.",
         ),
     ] = None,
     mlflow: Annotated[
         str | None,
-        typer.Option("--mlflow", metavar="URI", help="Also log new audits to this store."),
+        typer.Option("--mlflow", metavar="URI", help="Also log new audits to this MLflow store."),
     ] = None,
     log_format: LogOption = "text",
 ) -> None:
-    """Audit what is new or stale, compare it with the audit before, and write the zoo's report."""
+    """Audit what is new or stale, compare it with the previous audit, and write the report."""
     with verb(log_format) as out:
         settings = list(overrides or ())
         settings += [] if executor is None else [f"executor={{kind: {executor}}}"]
@@ -87,7 +92,7 @@ def run_command(
         from bias_audit.zoo.run import end, run_zoo
 
         done = run_zoo(
-            zoo, chosen, command=typed(), progress=out.progress, force=force, heard="later"
+            zoo, chosen, command=typed(), progress=out.progress, force=force, delivery="later"
         )
         page = None  # as long as no audit was ever made
         if done.has_audits:
@@ -101,10 +106,10 @@ def run_command(
             new = {audit for audit in audited if audit is not None}
             folder = done.database.parent
             made = log_to_mlflow(done.database, new, tracking_uri=mlflow, reports=folder)
-            out.lines([f"MLflow: {len(made)} runs logged to {mlflow}"])
+            out.lines([f"MLflow: logged {len(made)} runs to {mlflow}"])
         code = _exit_code(zoo, done)
         out.lines(["", *summary_text(done.database, run=done.id, report=page).splitlines()])
-        out.lines(f"Stops the pipeline: {gate}" for gate in done.failed_gates)
+        out.lines(f"This stops the pipeline: {gate}" for gate in done.failed_gates)
         out.result(
             exit_code=code,
             states=Counter(state.state for state in done.states),
@@ -123,18 +128,18 @@ def status_command(
     only: OnlyOption = None,
     log_format: LogOption = "text",
 ) -> None:
-    """List which audits are current, which are stale, and why; nothing is computed."""
+    """List which audits are current, which are stale, and why; computes nothing."""
     with verb(log_format) as out:
         zoo, chosen = _zoo(config, overrides or (), only)
-        from bias_audit.zoo.standing import standings
+        from bias_audit.zoo.status import statuses
 
-        found = standings(zoo, chosen, progress=out.progress)
+        found = statuses(zoo, chosen, progress=out.progress)
         width = max(len(each.entry.label) for each in found)
         for each in found:
             why = "; ".join(each.reasons)
             if out.log:
                 out.log.event(
-                    "standing",
+                    "standing",  # the name of the event, which log collectors know
                     dataset=each.entry.dataset,
                     entry=each.entry.label,
                     state=each.state,
@@ -155,7 +160,7 @@ def plan_command(
     only: OnlyOption = None,
     log_format: LogOption = "text",
 ) -> None:
-    """Predict what the next run would cost, from what audits on this machine took."""
+    """Predict how long the next run takes, from earlier audits on this machine."""
     with verb(log_format) as out:
         zoo, chosen = _zoo(config, overrides or (), only)
         from bias_audit.zoo.costing import plan_lines, predictions
@@ -172,14 +177,14 @@ def plan_command(
 @zoo_app.command("report")
 def report_command(
     place: Annotated[
-        Path, typer.Argument(metavar="ZOO", help="A zoo's config, its folder, or its history.")
+        Path, typer.Argument(metavar="ZOO", help="Config, folder or history of the zoo.")
     ],
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Default: zoo.html in the folder.")
     ] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Write the zoo's report again, from its history alone."""
+    """Write the report of the zoo again, from its history alone."""
     with verb() as out:
         database, name = place, None
         if place.is_dir():
@@ -200,7 +205,7 @@ def prune_command(
     config: ZooArgument,
     overrides: SetOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")
+        bool, typer.Option("--dry-run", help="List what would be deleted; delete nothing.")
     ] = False,
 ) -> None:
     """Delete run folders beyond policy.keep; the history keeps their numbers."""
@@ -208,7 +213,7 @@ def prune_command(
         zoo, chosen = _zoo(config, overrides or (), None)
         from bias_audit.zoo.recovery import prune
 
-        mode: Literal["delete", "tell"] = "tell" if dry_run else "delete"
+        mode: Literal["delete", "list"] = "list" if dry_run else "delete"
         out.lines(prune(zoo, chosen, mode=mode))
 
 
@@ -224,7 +229,7 @@ def _zoo(
 
 
 def _exit_code(zoo: ZooConfig, done: ZooRun) -> int:
-    """What is missing comes first, whatever the rest says: refused by the machine, or failed."""
+    """Missing evidence (a system error, or a failure) comes first, whatever else there is."""
     outcomes = done.outcomes
     if done.refused:
         return EXIT_REFUSED

@@ -24,7 +24,7 @@ _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
 }
 _AHEAD = 2
-"""Batches decoded before they are asked for: enough to keep the backbone busy."""
+"""Batches decoded before they are needed: enough to keep the backbone busy."""
 
 
 def resize(image: Image.Image, preprocessing: Preprocessing) -> Pixels:

@@ -1,4 +1,4 @@
-"""One forward pass per image for all layers, written as it goes."""
+"""One forward pass per image for all layers, written while it runs."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def _finite(values: Tensor, file: LayerFile) -> Values:
 
 
 def _whole_batches(recording: RecordingPass, settings: Activations) -> int:
-    """Where a recording goes on: whole batches alone are computed just as without interruption."""
+    """Where a recording continues: only whole batches are computed as without interruption."""
     recording.done -= recording.done % settings.batch_size
     return recording.done
 

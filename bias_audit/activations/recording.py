@@ -1,6 +1,6 @@
 """One pass over the images on disk: written in whole batches, sealed with checksums at its end.
 
-Files grow by whole batches, so an interrupted pass goes on where its last checkpoint was.
+Files grow by whole batches, so an interrupted pass continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LayerFile:
 
     @property
     def name(self) -> str:
-        """The file's name; layer names may hold characters that file systems refuse."""
+        """The file's name; layer names may have characters that file systems refuse."""
         kind = "units" if self.grid is None else f"positions{self.grid[0]}x{self.grid[1]}"
         kind = "inputs" if self.of == "input" else kind
         return f"{digest(self.layer)[:12]}.{kind}.npy"
@@ -59,7 +59,7 @@ class _Entry(BaseModel):
     grid: tuple[int, int] | None
     of: Literal["output", "input"] = "output"
     sha256: str = ""
-    """Of the whole file; empty while the pass goes on."""
+    """Of the whole file; empty until the pass is complete."""
 
 
 class _State(BaseModel):
@@ -79,7 +79,7 @@ class RecordedFile:
     """As it was when the pass was complete."""
 
     def intact(self) -> bool:
-        """Whether the file still holds what was recorded; reads all of it."""
+        """Whether the file still has what was recorded; reads the whole file."""
         try:
             return sha256_of(self.path) == self.sha256
         except OSError:
@@ -107,7 +107,7 @@ class RecordingPass:
         going_on = state is not None and state.n_images == n_images and state.done < n_images
         self.done: int = state.done if state is not None and going_on else 0
         if not all(_reaches(folder / file.name, file, n_images, self.done) for file in files):
-            self.done = 0  # a file was cut or deleted: the pass begins anew
+            self.done = 0  # a file was cut or deleted: the pass begins again
 
     def rows(self, file: LayerFile) -> Values:
         """What is recorded of one layer so far, shape (done, *row), memory-mapped, read-only."""
@@ -185,7 +185,7 @@ def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
 
 
 def _reaches(path: Path, file: LayerFile, n_images: int, done: int) -> bool:
-    """Whether a file holds the rows of the first `done` images."""
+    """Whether a file has the rows of the first `done` images."""
     expected = len(_header(file, n_images)) + done * file.row_bytes
     return path.is_file() and path.stat().st_size >= expected
 

@@ -42,7 +42,7 @@ class StoredActivations:
     """Intersection of each image, shape (n_images,)."""
     n_cells: int
     _paths: dict[tuple[str, bool], Path] = field(repr=False)
-    """File by layer and whether it holds positions."""
+    """File by layer and whether it has positions."""
     _head_inputs: Path | None = field(default=None, repr=False)
 
     def units(self, layer: str) -> Values:
@@ -131,7 +131,7 @@ class Donor:
 
     folder: Path
     rows: IntArray
-    """Row in the donor's files of each image asked for; -1 where it has none, (n_images,)."""
+    """Row in the donor's files of each image wanted; -1 where it has none, (n_images,)."""
     files: dict[LayerFile, RecordedFile]
 
     @property

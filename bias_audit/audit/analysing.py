@@ -113,7 +113,7 @@ def _result(
             place.write({**found[1], _RESULT: raw})
     else:
         shown = TOGETHER if planned.analysis.is_joint else subjects[0].name
-        subjects[0].progress.say(f"{shown}: {planned.analysis.title} as stored")
+        subjects[0].progress.say(f"{shown}: {planned.analysis.title}, reused from cache")
     result, arrays = found
     write_arrays(config.folder, name, arrays)
     seconds = round(time.monotonic() - began, 2)
@@ -315,7 +315,7 @@ def refuse_small_intersections(faces: Faces, fewest: int) -> None:
 
 
 def refuse_few(blocks: Sequence[Block], findings: Sequence[Finding], fewest: int) -> None:
-    """Stop a result that holds a value or a map of few images.
+    """Stop a result that contains a value or a map of few images.
 
     Raises:
         AnalysisError: It rests on fewer than `fewest`.

@@ -1,4 +1,4 @@
-"""What `check`, `data check` and `layers` tell, as lines of text."""
+"""What `check`, `data check` and `layers` print, as lines of text."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def looking(config: AuditConfig) -> Iterator[AuditConfig]:
             with TemporaryFile(dir=cache):
                 pass
     except OutputError:
-        _LOG.warning("notice: %s cannot be written; what is measured now is not kept", cache)
+        _LOG.warning("notice: %s cannot be written, so what is measured now is not kept", cache)
         with TemporaryDirectory(prefix="bias-audit-") as folder:
             output = config.output.model_copy(update={"cache": Path(folder)})
             yield config.model_copy(update={"output": output})
@@ -67,7 +67,7 @@ def looking(config: AuditConfig) -> Iterator[AuditConfig]:
 
 
 def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
-    """Validate everything that can be without weights, and say what a run would cost."""
+    """Validate everything that needs no weights, and estimate what a run would cost."""
     plan = make_plan(config)
     faces = find_faces(plan, progress=progress, with_backbones=True)
     if problems := list(backbone_problems(plan, faces.table)):
@@ -81,8 +81,7 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     if families:
         yield (
             f"{families} families of tests, each at an error rate of {100 * alpha:.2g} %: if "
-            "nothing is encoded, false claims are to be expected in at most "
-            f"{families * alpha:.2g} of them"
+            f"nothing is encoded, expect false claims in at most {families * alpha:.2g} of them"
         )
     reference = reference_images(config, progress=progress) if plan.needs_head else None
     n_reference = 0 if reference is None else len(reference)
@@ -100,12 +99,13 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
             f"({cost.free_bytes / 1e9:.0f} GB free)"
         )
     if plan.controls.random_weights:
-        yield f"of it, {plan.controls.random_weights} passes each are controls with random weights"
+        n_random = plan.controls.random_weights
+        yield f"included: {n_random} passes each with random weights (baselines)"
     if plan.controls.image:
         yield f"image quality and pixels about {duration(image_seconds(plan, faces))}"
     if n_reference:
-        yield f"of it, one pass of {n_reference} reference images for each backbone"
-    yield "Times are measured on this machine and rough; stored activations make a run shorter."
+        yield f"included: one pass of {n_reference} reference images for each backbone"
+    yield "Times are rough, from a measurement on this machine; cached activations shorten a run."
 
 
 def quick_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
@@ -192,14 +192,14 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
         yield counts + ("" if cell.used else "   (left out)" if cell.found else "   (empty)")
     yield from ["", f"images: {record.n_images}"]
     if record.n_identities is None:
-        yield "people: not annotated in the source; each image is taken for a different person"
+        yield "people: not annotated in the source; each image counts as a different person"
     else:
         yield f"people: {record.n_identities} identities"
         yield f"images without an identity: {record.n_without_identity}"
     yield f"independent clusters: {record.n_clusters} (one person, or near duplicates)"
     yield (
         f"effective number of clusters: {record.effective_clusters:.1f} (clusters of equal size "
-        "that would be worth as much)"
+        "with as much information)"
     )
     yield ""
     yield from _ledger_lines(faces.table.exclusions)
@@ -224,10 +224,10 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
     """Layers that would be audited, then all that could be named."""
     for planned in make_plan(config).backbones:
         backbone = load_backbone(planned.kind, planned.source, planned.params, pretrained=False)
-        yield f"{backbone.record.name}: would audit"
+        yield f"{backbone.record.name}: layers that this config audits"
         yield from (f"  caution: {sentence}" for sentence in backbone.record.assumed)
         yield from (f"  {layer.name}  ({layer.n_units} units)" for layer in backbone.record.layers)
-        yield "could name"
+        yield "layers that it could name"
         yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
 
 

@@ -52,7 +52,7 @@ def reference_images(config: AuditConfig, *, progress: Progress) -> Faces | None
     """The images of a config's reference folder, without exact duplicates; None if it names none.
 
     Raises:
-        DataError: The folder is not there, or holds no usable image.
+        DataError: The folder is not there, or has no usable image.
     """
     folder = config.controls.reference
     if folder is None:
@@ -180,7 +180,7 @@ def random_weight_controls(
 ) -> tuple[tuple[MadeControl, ...], tuple[ControlRecord, ...]]:
     """Repeat a backbone with random weights, as often as the config asks for, if an analysis does.
 
-    A draw that cannot be made is told and recorded, beside the controls, and the audit goes on.
+    A draw that cannot be made is reported and recorded, and the audit continues.
 
     Raises:
         DataError: An image became unreadable after the scan.

@@ -86,7 +86,7 @@ def likeness_of(
 
 
 def with_people(faces: Faces, alike: Likeness | None, settings: UnrecordedIdentity) -> Faces:
-    """The faces with images that may show one person in one cluster, and a notice of it."""
+    """The faces, with images that may show one person in one cluster, and a notice."""
     if alike is None:
         return faces
     clusters = alike.clusters(faces.clusters, settings.chance)

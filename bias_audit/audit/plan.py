@@ -93,7 +93,7 @@ class Plan:
 
     @property
     def needs_network(self) -> bool:
-        """Whether an analysis goes through the backbones again."""
+        """Whether an analysis passes images through the backbones again."""
         return any(planned.analysis.needs_network for planned in self.analyses)
 
     @property
@@ -237,8 +237,8 @@ def refuse_too_few_draws(plan: Plan, attributes: Sequence[Attribute]) -> None:
     if problems and declared.scope == "audit":
         problems.append(
             f"multiplicity.scope: audit shares the error rate {plan.config.multiplicity.alpha:g} "
-            f"among {plan.families(attributes)} families of tests, so that each needs more draws; "
-            "with scope: family fewer do"
+            f"among {plan.families(attributes)} families of tests, so each needs more draws; "
+            "scope: family needs fewer"
         )
     if problems:
         raise ConfigError(problems, source=plan.config.source)
@@ -292,7 +292,7 @@ def gathered(plan: Plan, table: FaceTable | None = None) -> Iterator[None]:
 
 
 def backbone_problems(plan: Plan, table: FaceTable | None) -> Iterator[str]:
-    """A message for every backbone that cannot be used; weights are asked for only if missing."""
+    """A message for every backbone that cannot be used; only missing weights are looked up."""
     seen: set[str] = set()
     for planned in plan.backbones:
         try:

@@ -150,7 +150,7 @@ _PLUGGED = ("pillow-heif", "pillow-jxl-plugin")
 def config_sha256(config: AuditConfig) -> str:
     """Fingerprint of everything in a config that can change a result.
 
-    So neither where it goes, nor how it is compared, nor what people declare about it.
+    It leaves out where results go, how they are compared and what people declare.
     """
     return digest(config.model_dump_json(exclude={"output", "changes", "declarations"}))
 
@@ -186,7 +186,7 @@ def describe(
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the libraries it stands on."""
+    """Versions of Python, of this package and of the libraries that it uses."""
     plugged = {name: v for name, v in versions_of(*_PLUGGED).items() if v != "not installed"}
     return {"python": platform.python_version(), **versions_of(*_PACKAGES), **plugged}
 

@@ -52,7 +52,7 @@ from bias_audit.results.judge import judge
 from bias_audit.results.selftest import SelfTest
 from bias_audit.results.store import read_audit, remove_unused_arrays, write_audit
 
-_UNASKED = "no analysis of this audit asked for it"
+_UNUSED = "no analysis of this audit needs it"
 
 
 def run(
@@ -66,7 +66,7 @@ def run(
     """Audit every backbone of a config and write the result into its run folder.
 
     Activations and fitted probes are kept in the cache as they are made: after an interruption the
-    same call goes on where it was and gives the same numbers. `command` is for the provenance;
+    same call resumes and gives the same numbers. `command` is for the provenance;
     `replace` allows the folder to hold another config's audit; `selftest` gives the self-test to
     put into the result, once the inputs are known to be good.
 
@@ -170,7 +170,7 @@ def _audited(
             progress=progress,
             controls=controls,
             head=seen.head,
-            without_head=backbone.without_head if plan.needs_head else _UNASKED,
+            without_head=backbone.without_head if plan.needs_head else _UNUSED,
             shuffles=config.controls.shuffles,
             refits=config.controls.refits,
             multiplicity=plan.multiplicity(faces.table.attributes),
@@ -220,10 +220,10 @@ def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult,
 
 @contextmanager
 def locked(folder: Path, *, busy: str) -> Iterator[None]:
-    """Hold a folder for one command; the system frees the lock of a process that dies.
+    """Lock a folder for one command; the system frees the lock of a process that dies.
 
     Raises:
-        OutputError: Another command holds it, which `busy` says, or the folder cannot be written.
+        OutputError: Another command locked it (`busy` says so), or it cannot be written.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:
         before, held = "unreadable", f"an audit that cannot be read ({error})"
     if before != config_sha256(config):
         problem = (
-            f"output.folder: {folder} holds {held}; choose another folder with --set "
+            f"output.folder: {folder} contains {held}; choose another folder with --set "
             "output.folder=..., or pass --replace to write over it"
         )
         raise ConfigError([problem], source=config.name)
@@ -295,7 +295,7 @@ def _passed(
         resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
         progress.say(f"{name}: {n_passed} images in {duration(extraction.seconds)}{resumed}")
     else:
-        progress.say(f"{name}: all activations were stored already, no forward pass")
+        progress.say(f"{name}: all activations reused from cache, no forward pass")
     costs.passes("forward pass", extraction.seconds, images=n_passed, size=activations.size)
     head = None
     if plan.needs_head:

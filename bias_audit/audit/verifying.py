@@ -1,4 +1,4 @@
-"""Are the weights and faces at hand those that a report is about?"""
+"""Are given weights and faces those that a report is about?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bias_audit.backbones.loading import weights_sha256_of
 from bias_audit.config.catalog import names_shipped
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import AuditConfig
+from bias_audit.config.wording import problems_of
 from bias_audit.data.faces import manifest_sha256
 from bias_audit.errors import AuditError, BackboneError, ConfigError
 from bias_audit.progress import Progress
@@ -26,11 +27,11 @@ _TABLES = {".csv", ".parquet"}
 
 @dataclass(frozen=True)
 class Match:
-    """Something at hand, held against what was audited."""
+    """A given file or data set, compared with what was audited."""
 
     name: str
     holds: bool
-    told: str
+    text: str
     details: tuple[str, ...] = ()
 
 
@@ -45,16 +46,17 @@ def weights_matches(result: AuditResult, files: Sequence[Path]) -> Iterator[Matc
         try:
             found = _digests(result, file)
         except AuditError as error:
-            yield Match("weights", holds=False, told=str(error))
+            yield Match("weights", holds=False, text=str(error))
             continue
         names = [wanted[sha256] for sha256 in found if sha256 in wanted]
         if names:
-            yield Match("weights", holds=True, told=f"{file} holds those of {', '.join(names)}")
+            text = f"{file} has the audited weights of {', '.join(names)}"
+            yield Match("weights", holds=True, text=text)
             continue
-        told = f"{file} holds the weights of no backbone of this audit"
-        details = [f"in {what}: SHA-256 {sha256}" for sha256, what in found.items()]
-        details += [f"audited {name}: SHA-256 {sha256}" for sha256, name in wanted.items()]
-        yield Match("weights", holds=False, told=told, details=tuple(details))
+        text = f"{file} has other weights than the audited backbones"
+        details = [f"in the file, as {what}: SHA-256 {sha256}" for sha256, what in found.items()]
+        details += [f"audited, {name}: SHA-256 {sha256}" for sha256, name in wanted.items()]
+        yield Match("weights", holds=False, text=text, details=tuple(details))
 
 
 def _digests(result: AuditResult, file: Path) -> dict[str, str]:
@@ -63,7 +65,9 @@ def _digests(result: AuditResult, file: Path) -> dict[str, str]:
     for planned in make_plan(_config(result)).backbones:
         source = planned.source
         if source.refilled is None:
-            problems.append(f"{source.title}: its weights are no file that can be compared")
+            problems.append(
+                f"{source.title}: its weights are not a file, so they cannot be compared"
+            )
             continue
         try:
             built = source.refilled(planned.params, file)
@@ -78,9 +82,9 @@ def _digests(result: AuditResult, file: Path) -> dict[str, str]:
 
 
 def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
-    """Say whether faces at hand are the images and labels that were audited.
+    """Say whether given faces are the images and labels that were audited.
 
-    Every image is opened anew; file names and order do not matter. The path is a config, whose
+    Every image is opened again; file names and order do not matter. The path is a config, whose
     data and sampling are used; or the place of the data, instead of the one in the audit's own
     config.
     """
@@ -92,21 +96,25 @@ def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
             plan = make_plan(config.model_copy(update={"output": output}))
             faces = find_faces(plan, progress=progress)
     except AuditError as error:
-        return Match("data", holds=False, told=str(error))
+        return Match("data", holds=False, text=str(error))
     found, wanted = manifest_sha256(faces), result.data.manifest_sha256
-    told = f"{len(faces):,} images and labels from {path}"
+    what = f"{len(faces):,} images with their labels from {path}"
     if found == wanted:
-        return Match("data", holds=True, told=f"{told} are those audited (SHA-256 {wanted})")
-    told += f" are not the {result.data.n_images:,} audited"
-    details = (f"SHA-256 {found}, expected {wanted}",)
-    return Match("data", holds=False, told=told, details=details)
+        text = f"{what} are those that were audited (SHA-256 {wanted})"
+        return Match("data", holds=True, text=text)
+    text = f"{what} are not the {result.data.n_images:,} that were audited"
+    details = (f"expected SHA-256 {wanted}, found {found}",)
+    return Match("data", holds=False, text=text, details=details)
 
 
 def _config(result: AuditResult) -> AuditConfig:
     try:
         return AuditConfig.model_validate(result.config)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, location))}: {problem}"
+            for location, problem in problems_of(error, result.config, AuditConfig)
+        ]
         raise ConfigError(problems, source="the config in the report") from error
 
 

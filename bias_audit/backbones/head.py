@@ -21,10 +21,10 @@ _RELATIVE = 1e-4
 
 @dataclass(frozen=True)
 class Classes:
-    """What the outputs of a backbone stand for, as the library or the config says."""
+    """What the outputs of a backbone mean, according to the library or the config."""
 
     count: int = 0
-    """0: nothing says that they are scores of classes."""
+    """0: it is unknown whether they are class scores."""
     of: str = ""
     """Such as "ImageNet (imagenet-1k)"."""
 
@@ -84,8 +84,8 @@ def find_head(
     n_outputs = output.shape[1]
     if not classes.count:
         return (
-            f"nothing says that its {n_outputs} outputs are scores of classes, and of which: they "
-            "may be a projection, or features"
+            f"it is unknown whether its {n_outputs} outputs are scores of known classes; "
+            "they may be a projection, or features"
         )
     if n_outputs != classes.count:
         return f"it has {n_outputs} outputs, and not the {classes.count} classes of {classes.of}"
@@ -111,7 +111,7 @@ def _head_of(module: nn.Module, call: Call, unfilled: Collection[str]) -> Linear
     name, received, returned = call
     missing = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" in unfilled]
     if missing:
-        return f"the weights do not hold its classification layer ({', '.join(missing)})"
+        return f"the weights do not include its classification layer ({', '.join(missing)})"
     layer = cast("nn.Linear", module.get_submodule(name))
     weight = _array(layer.weight)
     offset: Tensor | None = layer.bias  # the stubs do not say that it may be missing

@@ -36,7 +36,7 @@ class Trace:
 def trace(
     module: nn.Module, size: tuple[int, int], *, channels_last: bool, prefix_tokens: int | None
 ) -> Trace:
-    """Pass blank images through a module and note what every part of it returned.
+    """Pass blank images through a module and note what every part returned.
 
     Raises:
         BackboneError: It does not accept images of this height and width.
@@ -66,8 +66,9 @@ def trace(
             module(torch.zeros(_TRACED, 3, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = size
+        why = (str(error).splitlines() or ["no reason given"])[0]
         raise BackboneError(
-            f"the backbone does not accept a {height} x {width} image: {error}; where its "
+            f"the backbone does not accept a {height} x {width} image ({why}); if its "
             "architecture has a size of its own, set that with model_kwargs"
         ) from error
     return seen
@@ -139,7 +140,7 @@ def _resolution(name: str, seen: Trace) -> tuple[int, int]:
 
 
 def blocks(module: nn.Module, seen: Trace) -> list[str]:
-    """Every building block: composite modules that stand in a sequence of their like.
+    """Every building block: composite modules in a sequence of similar ones.
 
     A module whose class calls itself a stage is looked into. Architectures without such blocks
     give the composite children of the root (Inception), or every activation function between

@@ -145,13 +145,13 @@ class BackboneSource(Generic[P]):
     """`build(params, pretrained)`; without weights it builds the architecture alone, offline.
     Raises BackboneError."""
     steps: Callable[[P], tuple[P, ...]] = field(default=lambda params: (params,))
-    """Parameters of each backbone that an entry of a config stands for, in the order of training;
+    """Parameters of each backbone that an entry of a config names, in the order of training;
     several are audited one after the other, the last with all before it."""
     called: Callable[[P], str] = attrgetter("name")
-    """What the backbone will be called, told from its parameters alone."""
+    """What the backbone will be called, which its parameters alone decide."""
     files: Callable[[P], tuple[Path, ...]] = field(default=lambda _params: ())
     """The local files that `build` would take weights from, without reading them; those that have
-    yet to be fetched are left out. Whether weights changed is told from these."""
+    yet to be fetched are left out. These show whether weights changed."""
     refilled: Callable[[P, Path], Built] | None = None
     """The same architecture with the weights of another file; raises BackboneError."""
     matching: Callable[[str], tuple[dict[str, Any], ...]] | None = None
@@ -293,7 +293,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _refuse_misfit(built: Built, last: str, seen: Trace) -> None:
-    """A weight the audited layers need but the file does not hold is an error, not a default.
+    """A weight that the audited layers need and the file lacks is an error; no default is used.
 
     Blocks that the file has and the architecture has not are weights of a deeper one.
     """

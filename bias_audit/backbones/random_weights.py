@@ -1,7 +1,7 @@
-"""The same architecture with weights drawn at random: what its layers tell without training.
+"""The same architecture with weights drawn at random: what its layers show without training.
 
 A random network is far from blind: filters of any kind keep brightness, colour and texture. What
-a layer's activations tell about a label counts for training only beyond that.
+a layer's activations show about a label is due to training only beyond that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ZEROS = ("bias", "beta", "shift")
 
 
 def with_random_weights(backbone: Backbone, seed: int, *, calibrated_on: str) -> Backbone:
-    """Draw every weight of a backbone anew, on a copy.
+    """Draw new random weights for a copy of a backbone.
 
     Weights of convolutions and linear layers are He-normal over their inputs (He et al. 2015,
     arXiv:1502.01852), biases are 0, normalisation layers have weight 1 and bias 0, layer scales

@@ -219,7 +219,7 @@ _MAPPINGS: Final = """
 
 
 def _allowing() -> AbstractContextManager[None]:
-    """What may stand in a file beside tensors, with what is built in its place.
+    """What a file may contain beside tensors, with what is built in its place.
 
     Arrays and scalars of NumPy are the only classes that are built themselves.
     """
@@ -244,7 +244,7 @@ def _allowing() -> AbstractContextManager[None]:
 def _nests(
     value: Any, seen: set[int], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Key and tensors of every level of dictionaries and lists; what holds itself is met once."""
+    """Key and tensors of every level of dictionaries and lists; loops are visited once."""
     if len(path) > _DEEPEST or id(value) in seen or not isinstance(value, dict | list | tuple):
         return
     seen.add(id(value))

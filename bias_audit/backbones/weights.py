@@ -107,7 +107,7 @@ def fill_from(file: Path, architecture: Architecture, wanted: Wanted = Wanted())
     assumed: tuple[str, ...] = ()
     if rivals := list(_rivals(best, parts)):
         assumed = (
-            f"the file holds several sets of weights that fit: {best.place} was used, not "
+            f"the file contains several sets of weights that fit: {best.place} was used, not "
             f"{some([part.place for part in rivals], '; ')}; name another with key or "
             "prefix",
         )
@@ -173,7 +173,7 @@ def _reading(part: _Part, fit: Fit) -> Iterator[str]:
 def _parts(
     nests: Nests, architecture: Architecture, wanted: Wanted, where: str
 ) -> Iterator[_Part]:
-    """Every part of a file that may hold the weights, or the one that the config names."""
+    """Every part of a file that may be the weights, or the one that the config names."""
     if wanted.key is not None:
         inside = f"{wanted.key}{_SEPARATOR}"
         below = {k: v for k, v in nests.items() if k == wanted.key or k.startswith(inside)}
@@ -248,7 +248,7 @@ def _prefixes(tensors: Tensors, n_wanted: int, wanted: Wanted, where: str) -> li
 
 
 def _rivals(best: _Part, parts: Iterable[_Part]) -> Iterator[_Part]:
-    """Other parts of a file that fit about as well and hold other numbers."""
+    """Other parts of a file that fit about as well and have other numbers."""
     seen = [best]
     for part in sorted(parts, key=lambda part: part.rank, reverse=True):
         if (

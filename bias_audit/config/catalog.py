@@ -47,7 +47,7 @@ class Catalog(Generic[T]):
     package: str
     """Dotted name of the folder, such as "bias_audit.data.sources"."""
     noun: str
-    """What the folder holds, for messages: "data source", "analysis"."""
+    """What the folder contains, for messages: "data source", "analysis"."""
 
     def kinds(self) -> tuple[str, ...]:
         """Names of the modules in the folder, sorted; nothing is imported."""
@@ -68,7 +68,7 @@ class Catalog(Generic[T]):
 
 
 def unknown_name(name: str, known: Iterable[str], *, noun: str) -> str:
-    """A message for a name that does not exist: what is known, and the nearest of it."""
+    """A message for a name that does not exist: the known names, and the nearest one."""
     known = list(known)
     near = nearest(name, known)
     hint = f"; did you mean {shortened(repr(near))}?" if near else ""

@@ -21,7 +21,7 @@ _MAX_NODES: Final = 50_000
 _MAX_BYTES: Final = 10_000_000
 _MAX_BITS: Final = 63
 """Of whole numbers; what is longer is no setting."""
-_TOO_DEEP: Final = f"nested more than {_MAX_DEPTH} deep; an anchor that holds itself is, too"
+_TOO_DEEP: Final = f"nested more than {_MAX_DEPTH} deep; does an anchor contain itself?"
 _OWN_TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = f"{_OWN_TAG}merge"
 _TAGS: Final = {
@@ -36,7 +36,7 @@ _NO_TEXT: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\ud800-\\ud
 
 @dataclass
 class Document:
-    """Plain data with the line every part of it stands on."""
+    """Plain data, with the line that each part is from."""
 
     data: Any = None
     lines: dict[Location, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Document:
     broken: set[Location] = field(default_factory=set)
     """Places whose values cannot be used, which has been said."""
     origin: str = ""
-    """Where all of it comes from, if not from lines of a file: "--set seed"."""
+    """Where the data come from, if not from lines of a file: "--set seed"."""
 
     def _enclosing(self, location: Location) -> Location | None:
         """The nearest enclosing place with a known line."""
@@ -217,7 +217,7 @@ def _plain_mapping(
         if key in result:
             first = document.lines[(*location, key)]
             document.problems.append(
-                f"{where}: {shortened(key)}: the same key stands twice, first in {first}"
+                f"{where}: {shortened(key)}: the key is there twice, first in {first}"
             )
         result[key] = _plain(value_node, (*location, key), document)
         document.lines[(*location, key)] = where
@@ -317,21 +317,21 @@ _MISTAKES: Final = {
     " tag": "text that begins with ! needs quotes",
     "directive": _CHARACTERS,
     "<scalar>": "text after a closing quotation mark, or indentation that does not fit the lines "
-    "above; text that holds quotation marks needs the other kind around it",
+    "above; text with quotation marks in it needs the other kind around it",
     "block end": "the indentation of this line does not fit the lines above it",
-    _COLONS: "a second colon in one line, or indentation that does not fit; text that "
-    "holds a colon needs quotes",
+    _COLONS: "a second colon in one line, or indentation that does not fit; text with "
+    "a colon in it needs quotes",
     "could not find expected ':'": _COLON,
     "character '\\t'": "a tab; indent with spaces",
     "cannot start any token": _CHARACTERS,
     "expected ',' or ']'": "a list in brackets is not closed, or lacks a comma",
     "expected ',' or '}'": "a section in braces is not closed, or lacks a comma",
-    "sequence entries": "a list begins where none can; put it on a line of its own",
-    "mapping keys": "a key begins where none can; put it on a line of its own",
+    "sequence entries": "a list starts where it is not allowed; put it on a new line",
+    "mapping keys": "a key starts where it is not allowed; put it on a new line",
     "document": "expected one document, without marks such as --- or % in it",
     "node content": "expected a value",
     "unhashable": "expected text as a key",
-    "": "something here is no YAML; look for colons, quotes and indentation",
+    "": "this is not YAML; check colons, quotes and indentation",
 }
 """By a part of the parser's own words, the most particular first."""
 _SEEN_LATER: Final = {_MISTAKES["<scalar>"], _MISTAKES["block end"], _MISTAKES[_COLONS], _COLON}

@@ -29,7 +29,7 @@ class FontFile:
     characters: frozenset[int]
     """Code points that it draws."""
     assumed: str = ""
-    """What was chosen because the file holds more than one face; empty where it does not."""
+    """What was chosen because the file has more than one face; empty where it does not."""
 
 
 def read_font(path: Path) -> FontFile:
@@ -100,7 +100,7 @@ def _read(path: Path, content: bytes) -> FontFile:
     name = font["name"].getBestFullName() if "name" in font else None
     assumed = ""
     if content.startswith(b"ttcf"):
-        assumed = f"{path} holds several fonts; the first, {name or 'unnamed'}, is used"
+        assumed = f"{path} contains several fonts; the first, {name or 'unnamed'}, is used"
     elif "fvar" in font:
         assumed = f"{path} is a variable font; {name or 'its default'} is used, for bold text too"
     if assumed:

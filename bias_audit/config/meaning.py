@@ -138,9 +138,8 @@ def analysis_problems(
         if each.plugin.is_once and each.kind in seen:
             yield (
                 each.location,
-                "expected one analysis of this kind, got another; single images would follow from "
-                "the differences between its groups and those of the first, so give it an audit "
-                "of its own",
+                "expected one analysis of this kind, got another; the differences between their "
+                "groups would reveal single images, so put it into a separate audit",
             )
         if each.plugin.is_joint and n_backbones == 1:
             yield (
@@ -212,13 +211,13 @@ def _repeated(named: Sequence[tuple[Location, str | None]], noun: str) -> Iterat
     for place, name in named:
         seen[name] += 1
         if name is not None and seen[name] > 1:
-            yield place, f"expected a name of its own, got that of another {noun}: {shown(name)}"
+            yield place, f"expected a unique name, got that of another {noun}: {shown(name)}"
 
 
 def _face_problems(
     criteria: Placed, analyses: Sequence[Named], source: Named | None
 ) -> Iterator[Problem]:
-    """What is asked about attributes and levels that these faces do not have."""
+    """Questions of the config about attributes and levels that these faces do not have."""
     declares = None if source is None else source.plugin.declares
     attributes = None if source is None or declares is None else source.answer(declares)
     if attributes is None:
@@ -233,7 +232,7 @@ def _face_problems(
 
 
 def _names(backbones: Sequence[Named]) -> list[str] | None:
-    """Of all backbones; None where one is open, such as where a pattern stands for many."""
+    """Of all backbones; None where one is open, such as where a pattern matches many."""
     called: list[str] = []
     for each in backbones:
         names = each.answer(partial(_called, each.plugin))

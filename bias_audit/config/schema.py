@@ -33,31 +33,31 @@ class Changes(Strict):
 
     margin: Margin = Field(
         0.02,
-        description="Changes smaller than this do not matter: an interval within it on both sides "
-        "of 0 is called equivalent.",
+        description="Changes smaller than this do not matter: a change whose interval lies within "
+        "this distance of 0 is called equivalent.",
     )
     rationale: str = Field(
-        "Two hundredths of an AUC, an accuracy or a recall: one image more or less of "
-        "fifty that is read correctly. A convention, chosen without knowledge of the use; declare "
-        "your own.",
+        "Two hundredths of an AUC, an accuracy or a recall, such as one image in fifty that is "
+        "recognised or no longer recognised. This is a convention, chosen without knowledge of "
+        "the use; declare your own.",
         pattern=r"\S",
-        description="Why this margin; printed beside the comparison.",
+        description="Why this margin is right for the use; printed beside the comparison.",
     )
     margins: dict[str, Margin] = Field(
         default_factory=lambda: {"bits": 0.05},
-        description='Of single quantities, such as {"recall": 0.05}.',
+        description='Margins of single quantities, such as {"recall": 0.05}.',
     )
     better: dict[str, Better] = Field(
         default_factory=dict,
-        description='Which way a quantity improves, such as {"macro_auc": "lower"}; what is not '
-        "named here follows the criteria (at_most: lower, at_least: higher), or is only called "
-        "higher or lower.",
+        description='Which way a quantity improves, such as {"macro_auc": "lower"}. Other '
+        "quantities follow the criteria (at_most: lower, at_least: higher); without any, their "
+        "changes are only called higher or lower.",
     )
     level: float = Field(
         0.95, gt=0.5, lt=1, description="Coverage of the intervals of differences."
     )
     fail_on: tuple[FailOn, ...] = Field(
-        (), description="What makes `bias-audit diff` fail: worse, changed, undecided."
+        (), description="Changes that make `bias-audit diff` fail: worse, changed, undecided."
     )
 
     def margin_of(self, quantity: str) -> float:
@@ -86,7 +86,7 @@ TextOrNumber = Annotated[
 
 def _no_number(value: object) -> object:
     if isinstance(value, int | float):  # would be read as seconds since 1970
-        raise ValueError("expected a date such as 2024-07-12")  # noqa: TRY004  told by its key
+        raise ValueError("expected a date such as 2024-07-12")  # noqa: TRY004  the message names its key
     return value
 
 
@@ -98,9 +98,9 @@ class Regulation(Strict):
 
     name: Text = Field(description='Such as "EU AI Act", "IEEE 7003", or an internal policy.')
     version: Text | None = Field(
-        None, description="Which text was read, such as its number and amendments."
+        None, description="Version that was read, such as its number and amendments."
     )
-    date: Day | None = Field(None, description="Of that text, as YYYY-MM-DD.")
+    date: Day | None = Field(None, description="Date of that version, as YYYY-MM-DD.")
 
 
 class Scenario(Strict):
@@ -108,14 +108,16 @@ class Scenario(Strict):
 
     group: Text | None = Field(None, description="Who could be harmed.")
     hazard: Text | None = Field(None, description="What could happen to them, and how.")
-    metric: Text | None = Field(None, description="What would show it.")
-    threshold: TextOrNumber | None = Field(None, description="From which value on, and why.")
+    metric: Text | None = Field(None, description="What measurement would show it.")
+    threshold: TextOrNumber | None = Field(
+        None, description="Value from which it counts, and why."
+    )
     mitigation: Text | None = Field(None, description="What is done about it.")
-    review_trigger: Text | None = Field(None, description="What makes people look at it again.")
+    review_trigger: Text | None = Field(None, description="What would make people review it.")
     criteria: tuple[str, ...] = Field(
         (),
-        description="Names of criteria of this config that test it; their verdicts are printed "
-        "beside it.",
+        description="Names of the criteria of this config that test it; the report prints their "
+        "verdicts beside it.",
     )
 
 
@@ -123,21 +125,23 @@ class Declarations(Strict):
     """Facts about an audit that no measurement gives; what is missing reads NOT PROVIDED."""
 
     document_version: TextOrNumber | None = Field(
-        None, description="Of the report, as your organisation counts, such as 1.2."
+        None, description="Version of the report in your own numbering, such as 1.2."
     )
     status: Literal["draft", "final"] = Field(
-        "draft", description='Of the report: "draft" until somebody has approved it.'
+        "draft", description='Status of the report: "draft" until it is approved.'
     )
     change_log: Text | None = Field(
         None, description="What changed since the previous version of the report."
     )
     next_review: TextOrNumber | None = Field(
-        None, description="When the audit is to be repeated, or on what occasion."
+        None, description="When, or on what occasion, the audit is to be repeated."
     )
     responsible_person: Text | None = Field(
-        None, description="Who answers for this audit: name and role."
+        None, description="Who is responsible for this audit: name and role."
     )
-    organisation: Text | None = Field(None, description="On whose behalf.")
+    organisation: Text | None = Field(
+        None, description="Organisation on whose behalf the audit is made."
+    )
     purpose: Text | None = Field(None, description="Why the audit is made.")
     intended_use: Text | None = Field(
         None, description="Of the system the backbone is for: where, by and on whom."
@@ -184,7 +188,7 @@ def _expand(value: object) -> object:
     if not isinstance(value, str):
         return value
     if "\0" in value:
-        raise ValueError("expected a path, which cannot hold a null character")
+        raise ValueError("expected a path without a null character")
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # pydantic reports a ValueError with the key it stands at
@@ -253,8 +257,8 @@ class Sampling(Strict):
         0.1,
         gt=0,
         le=1,
-        description="Warn where one identity holds more than this share of the images, as a "
-        "placeholder would; without any effect on a number.",
+        description="Warn if one identity has more than this share of the images, which suggests "
+        "a placeholder; does not affect results.",
     )
     unrecorded_identity: UnrecordedIdentity = UnrecordedIdentity()
 
@@ -271,30 +275,32 @@ class Activations(Strict):
 
 
 class Controls(Strict):
-    """Baselines: what else is probed for the same labels."""
+    """Baselines for the same labels: attributes must be easier to read from a layer than here."""
 
-    shuffles: int = Field(3, ge=1, le=100, description="Refits of every probe to shuffled labels.")
+    shuffles: int = Field(
+        3, ge=1, le=100, description="How often every probe is fitted again, to shuffled labels."
+    )
     refits: int = Field(
         2,
         ge=0,
         le=20,
-        description="Fits of every probe to the same labels with other folds, which measure how "
-        "much a number moves when nothing changes; 0: not.",
+        description="How often every probe is fitted again with other folds, which measures how "
+        "much a number varies when nothing changes; 0: never.",
     )
     random_weights: int = Field(
         3,
         ge=0,
         le=10,
-        description="Times the backbone is repeated with weights drawn at random, whose spread "
-        "enters the lift; 1: the lift is over that draw alone; 0: not.",
+        description="How many copies of the backbone with random weights are measured; their "
+        "spread enters the lift. 1: the lift is over that copy alone; 0: none.",
     )
     image: bool = Field(
-        default=True, description="Also probe pixels and image quality, without any backbone."
+        default=True, description="Also probe pixels and image quality, without a backbone."
     )
     reference: UserPath | None = Field(
         None,
-        description="A folder of images, without labels, that analyses of the classification "
-        "layer may compare with.",
+        description="Folder of images without labels, with which analyses of the classification "
+        "layer may compare.",
     )
 
 
@@ -303,11 +309,12 @@ class Output(Strict):
 
     folder: UserPath | None = Field(None, description='Default: "runs/<name>".')
     cache: UserPath = Field(
-        Path("runs/cache"), description="Activations, reused by later audits; safe to delete."
+        Path("runs/cache"),
+        description="Folder of activations that later audits reuse; safe to delete.",
     )
     formats: tuple[Literal["html", "pdf"], ...] = Field(
         ("html", "pdf"),
-        description="Reports; with none of them, `bias-audit render` writes them later.",
+        description="Reports to write; with none, `bias-audit render` writes them later.",
     )
     fonts: FontPaths = ()
 
@@ -319,27 +326,26 @@ class Multiplicity(Strict):
         0.05,
         gt=0,
         lt=0.5,
-        description="Error rate that each family of tests may have, or all of them together.",
+        description="Accepted rate of false claims, for each family of tests or for the audit.",
     )
     scope: Literal["family", "audit"] = Field(
         "family",
-        description='"family": each family of tests has the error rate alpha; "audit": alpha is '
+        description='"family": each family of tests has the error rate alpha. "audit": alpha is '
         "shared evenly among all families of all backbones, so that it is the chance of any false "
-        "claim in the audit (Bonferroni).",
+        "claim in the whole audit (Bonferroni).",
     )
     discovery: Literal["benjamini_hochberg", "holm", "max_t"] = Field(
-        "benjamini_hochberg",
-        description="Adjustment of p-values that point at something to look into.",
+        "benjamini_hochberg", description="Adjustment of p-values that suggest what to look into."
     )
     verdicts: Literal["holm", "max_t"] = Field(
         "max_t",
-        description="Adjustment of p-values that decide what a finding claims; both keep the "
-        "chance of any false rejection in a family at alpha. Criteria use Holm through intervals.",
+        description="Adjustment of p-values that decide what a finding claims; both limit the "
+        "chance of any false claim in a family to alpha. Criteria use Holm through intervals.",
     )
     gatekeeping: bool = Field(
         default=True,
-        description="Test marginals, pairs and cells only where something in the family "
-        "before differs significantly.",
+        description="Test single attributes, pairs and intersections only where the test before "
+        "them was significant.",
     )
     draws: int | None = Field(
         None,
@@ -356,20 +362,21 @@ class SmallGroups(Strict):
     minimum: int = Field(
         10,
         ge=1,
-        description="Groups of fewer independent images are small; images of one person, and near "
-        "duplicates, count once.",
+        description="A group with fewer independent images is small; images of one person, and "
+        "near duplicates, count once.",
     )
     policy: Literal["shrink", "suppress", "pool"] = Field(
         "shrink",
-        description="For small groups: print the value beside one drawn towards what the "
-        "attributes predict, print no value, or measure them together as one group.",
+        description='What is done about small groups. "shrink": print the value beside one pulled '
+        'towards what the attributes predict; "suppress": print no value; "pool": measure them '
+        "together as one group.",
     )
     suppress_below: int = Field(
         5,
         ge=1,
-        description="No value rests on fewer independent images, whatever the policy, nor follows "
-        "from those that are printed: images of smaller intersections are left out of the audit. "
-        "1: none are.",
+        description="No printed value rests on fewer independent images, whatever the policy, or "
+        "can be derived from printed ones: images of smaller intersections are left out of the "
+        "audit. 1: none are left out.",
     )
 
     @model_validator(mode="after")
@@ -383,7 +390,7 @@ class SmallGroups(Strict):
 
 
 class Criterion(Strict):
-    """A claim that an audit is to decide, with its margin: PASS, FAIL or INCONCLUSIVE."""
+    """An acceptance threshold, which an audit decides: PASS, FAIL or INCONCLUSIVE."""
 
     name: str = Field(pattern=r"\S", max_length=80, description="Unique; names the verdict.")
     quantity: str = Field(
@@ -409,7 +416,8 @@ class Criterion(Strict):
         None, min_length=1, description="Only backbones of these names; default: all."
     )
     rationale: str = Field(
-        pattern=r"\S", description="Why this margin; printed beside the verdict."
+        pattern=r"\S",
+        description="Why this margin is right for the use; printed beside the verdict.",
     )
 
     @model_validator(mode="after")
@@ -450,13 +458,12 @@ class AuditConfig(Strict):
     criteria: tuple[Criterion, ...] = ()
     changes: Changes = Field(
         Changes(),
-        description="How this audit is compared with an earlier one; without any effect on a "
-        "number.",
+        description="How this audit is compared with an earlier one; does not affect results.",
     )
     declarations: Declarations | None = Field(
         None,
-        description="Supplied by the organisation; printed in the report, and without any effect "
-        "on a number.",
+        description="Information from your organisation; printed in the report, not verified, and "
+        "without effect on results.",
     )
 
     _file: str = PrivateAttr(default="")

@@ -117,7 +117,7 @@ class _Fault(NamedTuple):
 
 
 def _faults(error: ValidationError, data: Any) -> list[_Fault]:
-    """Keep of each location what stands in the data; the rest names forms that were tried."""
+    """Keep of each location what is in the data; the rest names forms that were tried."""
     found = []
     for detail in error.errors(include_url=False):
         location: Location = ()
@@ -390,7 +390,7 @@ def entries_of(value: Any) -> Sequence[Any]:
 
 
 def part_at(data: Any, location: Location) -> Any:
-    """What stands at a place in plain data; None where nothing does."""
+    """The value at a place in plain data; None where there is none."""
     for part in location:
         data = data[part] if _holds(data, part) else None
     return data

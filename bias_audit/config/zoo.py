@@ -33,7 +33,7 @@ class ZooDataset(Strict):
     data: Component
     sampling: Sampling = Sampling()
     criteria: tuple[Criterion, ...] = Field(
-        (), description="Besides those of the zoo, for this data set alone."
+        (), description="Further criteria, for this data set alone."
     )
 
 
@@ -48,7 +48,7 @@ class ZooBackbone(Component):
         'for other characters, as in "resnet*_in1k".',
     )
     leave_out: tuple[str, ...] = Field(
-        (), description="Patterns of names, or files, that match but are not wanted."
+        (), description="Patterns of names, or files, to leave out of what matches."
     )
     label: Name | None = Field(
         None,
@@ -69,14 +69,16 @@ class Retention(Strict):
     """Which run folders `zoo prune` keeps; the history keeps the numbers of all."""
 
     audits: int = Field(
-        5, ge=1, description="Newest audits of each backbone and data set to keep."
+        5, ge=1, description="How many of the newest audits of each backbone and data set to keep."
     )
-    days: int | None = Field(None, ge=1, description="Also keep every audit that is younger.")
+    days: int | None = Field(
+        None, ge=1, description="Also keep every audit that is younger than this many days."
+    )
     cache_days: int | None = Field(
         None,
         ge=1,
-        description="Delete activations and intermediate results that no audit has used for so "
-        "long; default: never.",
+        description="Delete activations and intermediate results that no audit has used for this "
+        "many days; default: never.",
     )
 
 
@@ -89,13 +91,13 @@ class Policy(Strict):
 
     stale_on: tuple[Kind, ...] = Field(
         ("weights", "images", "labels", "config", "code", "packages"),
-        description="What makes an audit stale when it changes.",
+        description="An audit is stale when one of these changed.",
     )
     max_age_days: float | None = Field(
-        None, gt=0, description="Repeat audits that are older, even with nothing changed."
+        None, gt=0, description="Repeat audits that are older, even if nothing changed."
     )
     inconclusive: Literal["fails", "passes"] = Field(
-        "fails", description="Whether an undecided criterion alone makes the command end with 3."
+        "fails", description="Whether inconclusive criteria alone make the command end with 3."
     )
     keep: Retention = Retention()
 
@@ -104,11 +106,12 @@ class ZooOutput(Output):
     """Where results go."""
 
     cache: UserPath = Field(
-        Path("runs/cache"), description="Activations, shared by all audits; safe to delete."
+        Path("runs/cache"),
+        description="Folder of activations that all audits share; safe to delete.",
     )
     formats: tuple[Literal["html", "pdf"], ...] = Field(
         ("html",),
-        description="Reports of each audit; with none of them, `bias-audit render` writes "
+        description="Reports of each audit to write; with none, `bias-audit render` writes "
         "them later.",
     )
 

@@ -134,7 +134,7 @@ def ordered_bins(names: Sequence[str]) -> list[_Pair]:
 
 
 def bin_of(number: float, bins: Sequence[_Pair]) -> int | None:
-    """Index of the bin that holds a number, decimals cut off; None where none does."""
+    """Index of the bin of a number, decimals cut off; None where none does."""
     whole = math.floor(number)
     return next((i for i, (first, last) in enumerate(bins) if first <= whole <= last), None)
 

@@ -216,8 +216,8 @@ def with_votes_counted(
             named = [f"{one_line(v)} ({n})" for v, n in values.most_common() if n >= FREQUENT]
             which = f": {some(named)}" if named else ""
             notices.append(
-                f"{name}: {values.total()} votes of annotators for what is no level were not "
-                f"counted{which}"
+                f"{name}: {values.total()} votes of annotators were not counted, for "
+                f"values that are not levels{which}"
             )
     disagreement = {
         name: found for name in annotators if (found := _disagreement(name, known, attributes))

@@ -27,11 +27,11 @@ class ImageReference:
     """Where one image's bytes are."""
 
     file: Path
-    """An image file, or a parquet file that holds images as bytes."""
+    """An image file, or a parquet file with images as bytes."""
     row: int | None = None
     """Row of the parquet file; None for an image file."""
     column: str | None = None
-    """Column of the parquet file that holds the bytes (a struct's field as "image.bytes")."""
+    """Column of the parquet file with the bytes (a struct's field as "image.bytes")."""
     white: int = 0
     """Value of white of most images of the data set, where the file is deeper than 8 bits, darker
     than most and does not say what its white is; 0: the image's own."""

@@ -29,7 +29,7 @@ _FETCHED = {"annex/objects/": "git annex get", "/files/md5/": "dvc pull", "/cach
 _UNICODE = "paths were found in another Unicode form, or with other blanks or dashes"
 _ABSOLUTE = "absolute paths inside of the folder were read as relative to it"
 _BACKSLASHES = "paths with \\ between folders were read with /"
-_OUTSIDE = "images were read through links that lead out of the folder, as the config allows"
+_OUTSIDE = "images were read through links that lead out of the folder, which the config allows"
 
 
 class Linked(Strict):
@@ -122,7 +122,7 @@ class ImageFinder:
             hint = self._hint(name) if error.reason == "missing file" else ""
             return Exclusion(reference_of(name), error.reason, error.detail + hint)
         except (OSError, RuntimeError, ValueError):
-            why = "its links lead in a circle, or it is no path"
+            why = "its links form a circle, or it is not a path"
             detail = f"'{one_line(name)}' cannot be looked up: {why}"
             return Exclusion(reference_of(name), "missing file", detail)
 
@@ -170,7 +170,7 @@ class ImageFinder:
         inside = os.path.relpath(os.path.normpath(self.root / name), self.root)
         if inside.startswith(".."):
             detail = f"expected a file inside of the folder, got '{one_line(name)}'"
-            raise UnusableImageError("path leaves the folder", f"{detail}, which leads out of it")
+            raise UnusableImageError("path leaves the folder", f"{detail}, which is outside")
         return PurePosixPath(inside).parts
 
     def _inside(self, name: str) -> tuple[str, ...]:
@@ -195,7 +195,9 @@ class ImageFinder:
         A file that is there under its own path is another picture than one of the folder.
         """
         if os.path.exists(name):  # noqa: PTH110 - of any form
-            detail = "the file lies outside of data.root: set data.root to a folder that holds it"
+            detail = (
+                "the file lies outside of data.root: set data.root to a folder that contains it"
+            )
             raise UnusableImageError(
                 "absolute path", f"{detail}, or copy or link it into the folder"
             )
@@ -272,7 +274,7 @@ class ImageFinder:
         return _Folder(path, is_outside=is_outside)
 
     def _entry(self, folder: _Folder, name: str, parts: tuple[str, ...]) -> str:
-        """The name of an entry as it stands on the disk."""
+        """The name of an entry as the disk has it."""
         if folder.kind(name):
             return name
         alike = folder.alike.get(comparable(name), [])

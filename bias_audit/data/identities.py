@@ -12,7 +12,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.data.texts import WHOLE_NUMBER, typed, without_invisible
 from bias_audit.errors import some
 
-_NOBODY_WORDS = """
+_PLACEHOLDERS_WORDS = """
     unknown unk unknownperson unknownidentity unknownsubject unidentified unidentifiable unlabeled
     unlabelled unnamed unspecified undefined unassigned unavailable na nan nat none null nil empty
     blank missing anonymous anon anonym anonymized anonymised notavailable notapplicable notknown
@@ -23,13 +23,13 @@ _NOBODY_WORDS = """
     bilinmiyor bilinmeyen неизвестно неизвестный неизвестная невідомо невідомий tidakdiketahui
     khôngrõ 未知 不明 不詳 不详 無名 无名 未详 미상 알수없음 مجهول غيرمعروف अज्ञात
 """
-_NOBODY = frozenset(_NOBODY_WORDS.split())
+_PLACEHOLDERS = frozenset(_PLACEHOLDERS_WORDS.split())
 """Words, without what stands between letters, that can be nothing but a placeholder."""
-_MAYBE_NOBODY_WORDS = (
+_MAYBE_PLACEHOLDERS_WORDS = (
     "person people human face faces other others various several multiple mixed misc group crowd "
     "subject someone somebody stranger johndoe janedoe maxmustermann x xx xxx"
 )
-_MAYBE_NOBODY = frozenset(_MAYBE_NOBODY_WORDS.split())
+_MAYBE_PLACEHOLDERS = frozenset(_MAYBE_PLACEHOLDERS_WORDS.split())
 """Words that are placeholders in some tables and identities in others."""
 _MAYBE_NUMBER = re.compile(r"-1|-?(?:0+|9{2,})")
 """Numbers of which the same is true."""
@@ -58,10 +58,10 @@ def canonical_identity(written: str, *, has_thousands: bool = False) -> str:
     return whole[1]
 
 
-def names_nobody(identity: str) -> bool:
+def is_placeholder(identity: str) -> bool:
     """Whether a canonical identity is empty, punctuation alone, or a word such as "unknown"."""
     bare = _bare(identity)
-    return not bare or bare in _NOBODY
+    return not bare or bare in _PLACEHOLDERS
 
 
 def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -74,8 +74,8 @@ def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str,
         text: canonical_identity(text, has_thousands=has_thousands)
         for text in dict.fromkeys(written)
     }
-    nobody = {form for form in forms.values() if names_nobody(form)}
-    people = Counter(form for form in forms.values() if form not in nobody)
+    placeholders = {form for form in forms.values() if is_placeholder(form)}
+    people = Counter(form for form in forms.values() if form not in placeholders)
     notices = []
     if merged := sum(n > 1 for n in people.values()):
         notices.append(
@@ -88,14 +88,14 @@ def read_identities(written: Sequence[str]) -> tuple[tuple[str, ...], tuple[str,
             f"{n} rows share an identity such as 1.23E+12: a spreadsheet rounded these numbers, "
             "and different people may count as one; export the column as text"
         )
-    without = Counter(forms[text] for text in written if forms[text] in nobody)
+    without = Counter(forms[text] for text in written if forms[text] in placeholders)
     if without:
         values = [f'{n} x "{form}"' if form else f"{n} x empty" for form, n in without.items()]
         notices.append(
-            f"{without.total()} rows do not say who is shown ({some(values)}); each is taken for "
+            f"{without.total()} rows do not say who is shown ({some(values)}); each counts as "
             "a different person"
         )
-    return tuple("" if forms[t] in nobody else forms[t] for t in written), tuple(notices)
+    return tuple("" if forms[t] in placeholders else forms[t] for t in written), tuple(notices)
 
 
 def identity_cautions(
@@ -103,7 +103,7 @@ def identity_cautions(
 ) -> tuple[str, ...]:
     """What a reader must know about who is shown, before reading a number.
 
-    An identity with more than `max_share` of the images holds many. Identities are personal data:
+    An identity with more than `max_share` of the images is reported. Identities are personal data:
     `name_values` names them on the terminal of those who have the table, never in a result.
     """
     return tuple(_cautions(faces, max_share, name_values=name_values))
@@ -114,8 +114,8 @@ def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[
     n_images = len(faces)
     if faces.table.identities is not None and counts.total() < n_images:
         yield (
-            f"{n_images - counts.total()} of {n_images} images do not say who is shown. Each is "
-            "taken for a different person; where several show one person, intervals are too narrow"
+            f"{n_images - counts.total()} of {n_images} images do not say who is shown. Each "
+            "counts as a different person; where several show one person, intervals are too narrow"
         )
     if not counts:
         return
@@ -127,13 +127,13 @@ def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[
         for name, n in counts.most_common()
         if n >= _SUSPICIOUS * usual
         and name not in large
-        and (_MAYBE_NUMBER.fullmatch(name) or _bare(name) in _MAYBE_NOBODY)
+        and (_MAYBE_NUMBER.fullmatch(name) or _bare(name) in _MAYBE_PLACEHOLDERS)
     }
     if large:
         largest = max(large.values())
         share = f"{100 * largest / n_images:.3g} % of the images ({largest} of {n_images})"
-        who = f"{len(large)} identities hold many images each, the largest {share}"
-        who = who if len(large) > 1 else f"one identity holds {share}"
+        who = f"{len(large)} identities have many images each, the largest {share}"
+        who = who if len(large) > 1 else f"one identity has {share}"
         named = some([f"{name!r} ({n})" for name, n in large.items()])
         yield (
             f"{who}, more than sampling.max_identity_share ({100 * max_share:.3g} %)"

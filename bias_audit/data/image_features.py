@@ -113,7 +113,7 @@ class ImageFeatures:
 def image_features(
     faces: Faces, *, workers: int, cache: Path, progress: Progress
 ) -> ImageFeatures:
-    """Describe every image, or recall what was computed before; it goes on after an interruption.
+    """Describe every image, or load what was computed before; resumes after an interruption.
 
     Raises:
         DataError: An image that was readable when scanned is no longer.

@@ -58,7 +58,7 @@ _OVERSHOOT = 1.02
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MIN_SIDE = 16
-"""Pixels; a face below this shows nothing a backbone could tell."""
+"""Pixels; in a smaller image of a face there is nothing that a backbone could recognise."""
 MAX_PIXELS = 50_000_000
 """Refused from the header, before anything is decoded: 150 MB as RGB."""
 _TOO_LARGE = f"expected at most {MAX_PIXELS} pixels, got {{}}; not decoded"
@@ -104,7 +104,7 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
 
 
 def read_deep(image: ImageFile.ImageFile, data: bytes) -> Deep | None:
-    """The values of an image of more than 8 bits; None where Pillow's 8 bits of it are enough."""
+    """The values of an image of more than 8 bits; None where Pillow's 8 bits are enough."""
     if image.mode in {"RGB", "RGBA"}:
         return _deep_colours(image, data)
     image.load()
@@ -321,7 +321,8 @@ def _refuse_size(width: int, height: int) -> None:
 
 def _refuse_large(reference: ImageReference, size: int) -> None:
     if size > MAX_BYTES:
-        detail = f"{reference.label}: expected at most {MAX_BYTES} bytes, got {size}; not read"
+        most, got = (f"{number / 1e6:.0f} MB" for number in (MAX_BYTES, size))
+        detail = f"{reference.label}: expected at most {most}, got {got}; not read"
         raise UnusableImageError("too large", detail)
 
 

@@ -154,9 +154,9 @@ class LevelReader:
         if self._bins is None:
             hint = ""
             if numbers and _are_bins(self.levels):
-                hint = f"; if the column holds numbers, set data.binned: [{self._name}]"
+                hint = f"; if the column has numbers, set data.binned: [{self._name}]"
             elif key.isdecimal() and all(_number(level) is None for level in self.levels):
-                hint = "; if the file holds numbers without names, declare these: 0, 1"
+                hint = "; if the file has numbers instead of names, declare these: 0, 1"
             expected = some(self.levels)
             return "unknown label", f"{self._name}: expected one of {expected}; got {shown}{hint}"
         if not numbers:

@@ -112,7 +112,7 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 def image_hint(schema: pa.Schema) -> str:
-    """Which column of a file holds images, for who asked for another one."""
+    """Which column of a file has images, if the one named has none."""
     kinds = {field.name: _element(field.type) for field in schema}
     found = [
         name

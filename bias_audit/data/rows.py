@@ -142,11 +142,11 @@ def _find_columns(
 ) -> dict[str, int]:
     """The place of each column in a table.
 
-    `hints` say what to tell of a column that is missing and like none. Unless `is_header`, the
+    `hints` say what to add about a column that is missing and like none. Unless `is_header`, the
     names found may be a first row of data.
 
     Raises:
-        DataError: One is missing (the nearest is named) or stands twice.
+        DataError: One is missing (the nearest is named) or is there twice.
     """
     keys = [comparable(name) for name in found]
     is_header |= any(comparable(column) in keys for column in columns)

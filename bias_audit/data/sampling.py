@@ -76,7 +76,7 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
     )
     twins = _firsts(near_sets.tolist())
     exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, twins))
-    # a cluster is joined by being near duplicates, or by a person; an empty name is nobody's
+    # a cluster is joined by being near duplicates, or by a person; an empty name joins none
     names = used.identities or [""] * len(used)
     same = _firsts([name or place for place, name in enumerate(names)])
     pairs = [pair for firsts in (twins, same) for pair in enumerate(firsts)]
@@ -171,7 +171,7 @@ def _warnings(faces: Faces, folds: int) -> Iterator[str]:
         if missing:
             yield f"{attribute.name}: no image of {some(missing, '; ')}"
         if np.count_nonzero(counts) == 1:
-            yield f"{attribute.name}: images of one level only, so there is nothing to tell apart"
+            yield f"{attribute.name}: images of one group only, so there is nothing to compare"
     counts = np.bincount(table.cells, minlength=table.n_cells)
     names = [group.label for group in intersections(table.attributes)]
     empty = [name for name, n in zip(names, counts, strict=True) if not n]

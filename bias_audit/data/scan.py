@@ -257,9 +257,9 @@ def noticed(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
         )
     several = int((seen["n_frames"] > 1).sum())
     if several:
-        yield f"{several} images hold several frames or pages: the first of each is used"
+        yield f"{several} images have several frames or pages: the first of each is used"
     if not near_duplicates:
-        yield "near duplicates were not looked for, as the config asks"
+        yield "near duplicates were not looked for: the config turns this off"
 
 
 def _exact_duplicates(table: FaceTable, records: Records) -> Iterator[tuple[int, Exclusion]]:

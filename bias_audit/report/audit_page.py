@@ -32,7 +32,7 @@ _SHORT, _ID = 16, 12
 
 
 def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = "") -> Page:
-    """Turn results into text and figures, drawn when asked for; without a run folder, into text.
+    """Turn results into text and figures, drawn when needed; without a run folder, into text.
 
     Raises:
         ValueError: Parts of the result do not belong together.

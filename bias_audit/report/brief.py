@@ -21,7 +21,7 @@ _URGENCY: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
 def brief(
     result: AuditResult, reports: Sequence[Path], folder: Path | None = None
 ) -> tuple[str, ...]:
-    """At most ten lines, whatever the audit holds; what is cut says so.
+    """At most ten lines, whatever the audit contains; what is cut says so.
 
     The run folder is named where no report was written.
     """
@@ -43,12 +43,12 @@ def _heading(result: AuditResult) -> str:
 
 
 def _verdicts(result: AuditResult) -> Iterator[str]:
-    told = verdicts(result)
-    if not told.rows:
-        yield "Verdicts: none, the config declares no criterion"
+    found = verdicts(result)
+    if not found.rows:
+        yield "Verdicts: none; no acceptance threshold was set, so there is no pass or fail"
         return
-    rows = sorted(told.rows, key=lambda row: _URGENCY.index(row.outcome))
-    yield f"Verdicts: {told.counts}{_cut(len(rows), _MOST_VERDICTS)}"
+    rows = sorted(found.rows, key=lambda row: _URGENCY.index(row.outcome))
+    yield f"Verdicts: {found.counts}{_cut(len(rows), _MOST_VERDICTS)}"
     yield from (_verdict(row) for row in rows[:_MOST_VERDICTS])
 
 
@@ -63,7 +63,7 @@ def _backbones(subjects: Sequence[SubjectResult]) -> Iterator[str]:
 
 
 def _headline(subject: SubjectResult) -> str | None:
-    """The lift of every target over the strongest baseline, where the target is decoded best."""
+    """The lift of every target over the strongest baseline, where it is easiest to read."""
     found = [*curves(numbers_of(subject.backbone.name, subject.analyses))]
     first = [
         c
@@ -91,15 +91,15 @@ def _problems(result: AuditResult) -> Iterator[str]:
     failed = [words for words, analysis in named if analysis.status == "failed"]
     warned = [words for words, analysis in named if any(f.is_warning for f in analysis.findings)]
     not_ok = result.selftest.not_ok if result.selftest else ()
-    told = []
+    problems = []
     if failed:
-        told.append(f"could not be computed: {'; '.join(failed)}")
+        problems.append(f"could not be computed: {'; '.join(failed)}")
     if warned:
-        told.append(f"warnings in the summary: {'; '.join(warned)}")
+        problems.append(f"warnings in the summary: {'; '.join(warned)}")
     if not_ok:
-        told.append(f"self-test NOT OK: {'; '.join(row.check for row in not_ok)}")
-    if told:
-        yield f"Attention: {'. '.join(told)}"
+        problems.append(f"self-test NOT OK: {'; '.join(row.check for row in not_ok)}")
+    if problems:
+        yield f"Attention: {'. '.join(problems)}"
 
 
 def _paths(reports: Sequence[Path], folder: Path | None) -> Iterator[str]:

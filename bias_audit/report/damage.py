@@ -1,4 +1,4 @@
-"""Results are input like any other: what cannot be told or drawn is an error of the run."""
+"""Results are input like any other: what cannot be printed or drawn is an error of the run."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _BUNDLED: Final = (
 _MOST: Final = 5
 _PACKAGES: Final = {
     **dict.fromkeys(("Hani", "Hira", "Kana", "Hang", "Bopo"), "fonts-noto-cjk"),
-    "Zsye": "fonts-symbola",  # colour emoji are pictures, which nobody can verify
+    "Zsye": "fonts-symbola",  # colour emoji are pictures, which cannot be verified
 }
 """Debian's packages by script (ISO 15924); fonts-noto-core has all others."""
 _NO_FONT: Final = {"Cc", "Cn", "Cs"}
@@ -52,7 +52,7 @@ class PrintFonts:
     def _faces(self) -> tuple[tuple[str, int, bytes], ...]:
         """Family, weight and content; a family has one file of a weight.
 
-        WeasyPrint cannot tell two files of one family and weight apart.
+        WeasyPrint cannot distinguish two files of one family and weight.
         """
         bundled = [(family, weight, _bundled(name)) for family, weight, name in _BUNDLED]
         further = [
@@ -120,14 +120,14 @@ def undrawn_warning(result: AuditResult, characters: Set[str], report: Path) -> 
     listed = ", ".join(map(named, found[:_MOST]))
     shown = "empty boxes or pictures" if "emoji" in scripts else "empty boxes"
     boxes = f"{counted(len(found), 'character')} as {shown}: {listed}{more}"
-    alike = "".join(_alike_told(result, characters))
+    alike = "".join(_lookalikes(result, characters))
     return (
         f"warning: {report} shows {boxes} ({', '.join(scripts[:_MOST])}). "
         f"{alike}{_remedy(found, report.parent)}"
     )
 
 
-def _alike_told(result: AuditResult, characters: Set[str]) -> Iterator[str]:
+def _lookalikes(result: AuditResult, characters: Set[str]) -> Iterator[str]:
     """Names of one kind that are the same once boxes stand in them."""
     kinds = {f"groups of {a.name}": a.levels for a in result.data.attributes}
     kinds["attributes"] = tuple(a.name for a in result.data.attributes)

@@ -205,7 +205,7 @@ class Form:
     part: ClassVar[str] = "form"
     caption: str
     rows: tuple[tuple[str, str], ...]
-    """What is asked, and what is known of it."""
+    """A question, and what is known about it."""
 
 
 @dataclass(frozen=True)

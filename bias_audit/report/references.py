@@ -137,7 +137,7 @@ class Requirement:
     what: str
     """In our words."""
     by: tuple[tuple[Text, str], ...]
-    """The texts, each with the place in it ("" for all of it)."""
+    """The texts, each with the place in the text ("": the whole text)."""
     sections: tuple[str, ...] = ()
     """Keys of the sections that are relevant to it."""
     analyses: tuple[str, ...] = ()

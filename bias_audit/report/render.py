@@ -18,7 +18,7 @@ from bias_audit.report.fonts import PrintFonts, undrawn_warning
 from bias_audit.report.page import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.sections.blocks import write_figure_data
-from bias_audit.report.verifying.opening import undrawn_characters
+from bias_audit.report.verifying.report_reader import undrawn_characters
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
 
@@ -31,7 +31,7 @@ def render(
 ) -> tuple[Path, ...]:
     """Write `report.html`, `report.pdf`, `figures/` (data) and `exports/` into a run folder.
 
-    Characters that no font draws are told in a warning.
+    A warning names the characters that no font draws.
 
     Args:
         folder: A finished run: `audit.json` and `arrays/`.
@@ -42,9 +42,9 @@ def render(
         The reports written, HTML first.
 
     Raises:
-        AuditError: A format is unknown, or a font that was asked for cannot be used.
+        AuditError: A format is unknown, or a font that was named cannot be used.
         OutputError: The run is missing, damaged or of another schema version; the disk refuses;
-            or a PDF was asked for and Pango is missing, in which case the HTML is written first.
+            or a PDF was requested and Pango is missing, in which case the HTML is written first.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
@@ -83,12 +83,12 @@ def render(
 def _further_fonts(
     result: AuditResult, folder: Path, paths: Sequence[Path] | None
 ) -> tuple[FontFile, ...]:
-    """Fonts that were asked for now, or by the config of a run that may have been moved since.
+    """Fonts that are named now, or in the config of a run that may have been moved since.
 
     A path of a config is relative to where the run was started, mostly above the run folder.
 
     Raises:
-        AuditError: A font that was asked for now cannot be used.
+        AuditError: A font that is named now cannot be used.
     """
     recorded = result.config.get("output", {}).get("fonts", ())
     found = []

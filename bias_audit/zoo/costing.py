@@ -15,7 +15,7 @@ from bias_audit.errors import AuditError
 from bias_audit.progress import Progress
 from bias_audit.results.history.opening import reading_from
 from bias_audit.zoo.entries import DATABASE, Entry
-from bias_audit.zoo.standing import Standing, standings
+from bias_audit.zoo.status import EntryStatus, statuses
 
 _PASSES = ("forward pass", "classification layer")
 """Stages in which images pass through a backbone."""
@@ -37,7 +37,7 @@ class Part:
 class Prediction:
     """What one entry would cost."""
 
-    standing: Standing
+    status: EntryStatus
     parts: tuple[Part, ...]
     bytes: int
     """That activations will take on disk."""
@@ -61,7 +61,7 @@ class _Measured(NamedTuple):
     """Of the audit."""
     bytes: int
     started: str
-    is_anew: bool
+    is_from_scratch: bool
     """Whether images passed in that audit, so that nothing was fitted before it."""
 
 
@@ -75,39 +75,39 @@ def predictions(
     """
     known = _measured(zoo.folder / DATABASE, zoo.name)
     found = []
-    for standing in standings(zoo, chosen, progress=progress):
-        plan, faces, entry = standing.plan, standing.faces, standing.entry
-        if standing.state == "fresh" or plan is None or faces is None:
-            problem = "; ".join(standing.reasons) if standing.state == "blocked" else None
-            found.append(Prediction(standing, (), 0, problem))
+    for status in statuses(zoo, chosen, progress=progress):
+        plan, faces, entry = status.plan, status.faces, status.entry
+        if status.state == "fresh" or plan is None or faces is None:
+            problem = "; ".join(status.reasons) if status.state == "blocked" else None
+            found.append(Prediction(status, (), 0, problem))
             continue
         past = [measured for measured in known if measured.entry == entry.label]
         past.sort(key=lambda measured: measured.dataset != entry.dataset)  # its own first
         if any(measured.stage == "forward pass" for measured in past):
-            found.append(_from_past(standing, plan, len(faces), past))
+            found.append(_from_past(status, plan, len(faces), past))
             continue
         try:
             costs = estimate(plan, faces)
         except AuditError as error:
-            found.append(Prediction(standing, (), 0, str(error)))
+            found.append(Prediction(status, (), 0, str(error)))
             continue
         basis = "timed now, without the weights"
         parts = [Part("forward passes", sum(cost.forward_seconds for cost in costs), basis)]
         for cost in costs:
             parts += [Part(kind, seconds, basis) for kind, seconds in cost.analysis_seconds]
         size = sum(cost.disk_bytes for cost in costs)
-        found.append(Prediction(standing, tuple(parts), size))
+        found.append(Prediction(status, tuple(parts), size))
     return tuple(found)
 
 
 def plan_lines(found: Sequence[Prediction]) -> Iterator[str]:
     """As a terminal prints them."""
     for each in found:
-        entry = each.standing.entry
-        yield f"{entry.label} on {entry.dataset}: {each.standing.state}" + (
+        entry = each.status.entry
+        yield f"{entry.label} on {entry.dataset}: {each.status.state}" + (
             f", about {duration(each.seconds)}" if each.parts else ""
         )
-        yield from (f"  because {reason}" for reason in each.standing.reasons)
+        yield from (f"  because {reason}" for reason in each.status.reasons)
         if each.problem:
             yield f"  nothing can be predicted: {each.problem}"
         yield from (f"  {p.stage}: {duration(p.seconds)} ({p.basis})" for p in each.parts)
@@ -117,17 +117,17 @@ def plan_lines(found: Sequence[Prediction]) -> Iterator[str]:
         f"{duration(sum(each.seconds for each in todo))}; new activations "
         f"{sum(each.bytes for each in todo) / 1e6:.0f} MB"
     )
-    yield "Predictions rest on other moments of this machine and are rough."
+    yield "Predictions are rough; they come from earlier measurements on this machine."
 
 
 def _from_past(
-    standing: Standing, plan: Plan, n_images: int, past: Sequence[_Measured]
+    status: EntryStatus, plan: Plan, n_images: int, past: Sequence[_Measured]
 ) -> Prediction:
     """Scale what was measured; stages that nothing touches are read from the store."""
-    kinds = {reason.partition(":")[0] for reason in standing.reasons}
-    passes = standing.latest is None or bool(kinds & {"weights", "data", "packages"})
+    kinds = {reason.partition(":")[0] for reason in status.reasons}
+    passes = status.latest is None or bool(kinds & {"weights", "data", "packages"})
     # Draws of random weights do not depend on the trained ones.
-    redrawn = standing.latest is None or bool(kinds & {"data", "packages"})
+    redrawn = status.latest is None or bool(kinds & {"data", "packages"})
     analyses = passes or bool(kinds - {"age", "damage"})
     stages = [
         *_OVERHEAD,
@@ -141,17 +141,17 @@ def _from_past(
         if not found:
             continue
         # An analysis that finds its probes in the store takes a fraction of the time.
-        measured = min(found, key=lambda each: passes and not each.is_anew)
+        measured = min(found, key=lambda each: passes and not each.is_from_scratch)
         factor = 1.0 if stage in _OVERHEAD else n_images / max(1, measured.images)
         basis = f"measured {measured.started[:10]} on {measured.dataset}"
         if factor != 1.0:
             basis += f", times {factor:.2f} for {n_images} images"
-        if passes and not measured.is_anew and stage not in _OVERHEAD:
-            basis += "; with fits that were stored, so too little"
+        if passes and not measured.is_from_scratch and stage not in _OVERHEAD:
+            basis += "; fits were reused from cache, so this is too low"
         parts.append(Part(stage, measured.seconds * factor, basis))
         if stage == "forward pass":
             size = round(measured.bytes * factor)
-    return Prediction(standing, tuple(parts), size)
+    return Prediction(status, tuple(parts), size)
 
 
 def _measured(database: Path, zoo: str) -> list[_Measured]:

@@ -21,8 +21,9 @@ from bias_audit.audit.run import locked, run
 from bias_audit.backbones.loading import BackboneSource
 from bias_audit.config.catalog import BACKBONE_SOURCES, unknown_name
 from bias_audit.config.schema import AuditConfig, Component
+from bias_audit.config.wording import problems_of
 from bias_audit.config.zoo import ZooBackbone, ZooConfig
-from bias_audit.errors import AuditError, ConfigError, OutputError, first_problem
+from bias_audit.errors import AuditError, ConfigError, OutputError
 from bias_audit.files import digest
 from bias_audit.progress import Progress
 from bias_audit.report.render import render
@@ -31,7 +32,7 @@ from bias_audit.zoo.executor import Done, Task
 
 
 def perform(task: Task, progress: Progress) -> Done:
-    """Make one audit and write its reports; an error is told, so that the others go on."""
+    """Make one audit and write its reports; an error is reported, and the others continue."""
     began, error, is_refused = time.monotonic(), None, False
     config = task.config
     try:
@@ -84,15 +85,15 @@ def entries(zoo: ZooConfig) -> tuple[Entry, ...]:
     """
     problems: list[str] = []
     backbones: list[tuple[str, str, Component]] = []  # label, name in the report, what to load
-    for index, asked in enumerate(zoo.backbones):
+    for index, named in enumerate(zoo.backbones):
         try:
-            backbones += _backbones(asked)
+            backbones += _backbones(named)
         except ValueError as error:
-            problems.append(f"backbones.{index} ({asked.kind}): {error}")
+            problems.append(f"backbones.{index} ({named.kind}): {error}")
     for label, n in sorted(Counter(label for label, _, _ in backbones).items()):
         if n > 1:
             problems.append(
-                f"backbones: expected names of their own, got {n} times {label!r}; give one a "
+                f"backbones: expected unique names, got {n} times {label!r}; give one a "
                 "label, or leave it out of a pattern with leave_out"
             )
     if problems:
@@ -112,40 +113,41 @@ def entries(zoo: ZooConfig) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def _backbones(asked: ZooBackbone) -> list[tuple[str, str, Component]]:
+def _backbones(named: ZooBackbone) -> list[tuple[str, str, Component]]:
     """Label, name and component of all that one part of the config stands for."""
-    source: BackboneSource[Any] = BACKBONE_SOURCES.load(asked.kind)
+    source: BackboneSource[Any] = BACKBONE_SOURCES.load(named.kind)
     wanted: list[dict[str, Any]] = [{}]
-    if asked.match is not None:
+    if named.match is not None:
         if source.matching is None:
             raise ValueError(
-                f"match: expected a source that can be looked through, {asked.kind} cannot; write "
+                f"match: expected a source that can be looked through, {named.kind} cannot; write "
                 "its backbones one by one"
             )
-        matched = source.matching(asked.match)
+        matched = source.matching(named.match)
         if not matched:
             raise ValueError(
-                f"match: expected at least one {source.title}, got none for {asked.match!r}"
+                f"match: expected at least one {source.title}, got none for {named.match!r}"
             )
         wanted = []
         for params in matched:
             values = [str(value) for value in params.values()]
             names = [*values, *(Path(value).name for value in values)]
-            if not any(fnmatchcase(name, p) for name in names for p in asked.leave_out):
+            if not any(fnmatchcase(name, p) for name in names for p in named.leave_out):
                 wanted.append(params)
         if not wanted:
             raise ValueError(
-                f"leave_out: all {len(matched)} that match {asked.match!r} are left out"
+                f"leave_out: all {len(matched)} that match {named.match!r} are left out"
             )
     found = []
     for matching in wanted:
-        component = Component.model_validate({"kind": asked.kind, **asked.params, **matching})
+        component = Component.model_validate({"kind": named.kind, **named.params, **matching})
         try:
             params = source.params_type.model_validate(component.params)
         except ValidationError as error:
-            raise ValueError(first_problem(error)) from error
+            location, problem = next(problems_of(error, component.params, source.params_type))
+            raise ValueError(f"{'.'.join(map(str, location))}: {problem}") from error
         name = source.called(params)
-        found.append((asked.label or name, name, component))
+        found.append((named.label or name, name, component))
     return found
 
 
@@ -176,7 +178,7 @@ def chosen_entries(
 
 
 def safe_name(text: str) -> str:
-    """A text as a file name, told apart from others by a digest where it had to change."""
+    """A text as a file name, with a digest to keep it unique where it had to change."""
     safe = _UNSAFE.sub("_", text).lstrip("._-")
     if safe == text and len(safe) <= _LONGEST:
         return safe

@@ -40,7 +40,7 @@ def prune(
     zoo: ZooConfig,
     entries: Sequence[Entry],
     *,
-    mode: Literal["delete", "tell"],
+    mode: Literal["delete", "list"],
     now: datetime | None = None,
 ) -> Iterator[str]:
     """Delete what the policy does not keep, and say so; the history keeps every number.
@@ -129,8 +129,8 @@ def recover(zoo: ZooConfig, entries: Sequence[Entry], progress: Progress) -> Non
         aside = move_aside(database)
         progress.say(
             f"{database} is damaged ({damage}). It is kept as {aside.name}, and made again from "
-            "the run folders; what earlier runs did, how audits differed, and the numbers of "
-            "audits that were pruned stay behind in it"
+            "the run folders; the new one lacks what earlier runs did, how audits differed, and "
+            "the numbers of pruned audits"
         )
     known = all_audits(database, zoo.name)
     recorded = {audit.folder.resolve() for audits in known.values() for audit in audits}

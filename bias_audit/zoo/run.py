@@ -20,13 +20,13 @@ from bias_audit.results.history.recording import EntryState, record_folder, reco
 from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.recovery import recover
-from bias_audit.zoo.standing import Standing, compare_new, standings
+from bias_audit.zoo.status import EntryStatus, compare_new, statuses
 
-_NAME: Final = ".unheard"
+_NAME: Final = ".undelivered"
 
 
 def begin(folder: Path, last_run: int) -> int:
-    """Note that a run begins, and say up to which run all were heard to their end.
+    """Note that a run begins, and say up to which run all outcomes were delivered.
 
     Call it with the zoo's folder locked, and the id of the last run in the history (or 0), which
     is the answer unless a run that was cut short had noted another.
@@ -38,7 +38,7 @@ def begin(folder: Path, last_run: int) -> int:
 
 
 def end(folder: Path) -> None:
-    """Note that a run was heard: its report is written, and its outcome told."""
+    """Note that a run was delivered: its report is written, and its outcome printed."""
     with writing(folder):
         (folder / _NAME).unlink(missing_ok=True)
 
@@ -67,7 +67,9 @@ class LineProgress:
         yield PacedStep(total, _SECONDS, speak)
 
 
-_UNTOLD: Final = "by a run that the history lacks: it was interrupted, or the history was lost"
+_UNRECORDED: Final = (
+    "by a run that is not in the history: the run was interrupted, or the history lost"
+)
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ class ZooRun:
     failed_gates: tuple[str, ...]
     """Why the plan for changes stops a pipeline, by audit."""
     outcomes: frozenset[str]
-    """Of the audits that stand now: the gravest verdict of each, or "failed"."""
+    """The most serious verdict of each latest audit, or "failed"."""
     has_audits: bool
     """Whether the zoo has any audit at all, of this run or an earlier one."""
     refused: tuple[str, ...]
-    """What the machine refused to audits, such as disk."""
+    """System errors that stopped audits, such as a full disk."""
     seconds: float
 
 
@@ -97,14 +99,14 @@ def run_zoo(
     command: str,
     progress: Progress,
     force: bool = False,
-    heard: Literal["now", "later"] = "now",
+    delivery: Literal["now", "later"] = "now",
 ) -> ZooRun:
-    """Audit what is new or stale; audits that hold are left as they are, unless forced.
+    """Audit what is new or stale; current audits are left as they are, unless forced.
 
-    Every audit enters the history as it ends. After an interruption the same call goes on: audits
-    that had ended stay, the others go on from what their stages had stored. A caller who has yet
-    to tell what came of it says heard="later", and then calls `end`; until then the next run tells
-    it again.
+    Every audit enters the history as it ends. After an interruption the same call resumes: audits
+    that had ended stay, the others continue from what their stages had stored. A caller who has
+    yet to report the outcome passes delivery="later", and calls `end` afterwards; without that
+    call, the next run reports the outcome again.
 
     Raises:
         OutputError: Another command is at work in the zoo's folder, or the disk refuses.
@@ -114,14 +116,14 @@ def run_zoo(
     with zoo_locked(zoo.folder):
         recover(zoo, entries(zoo), progress)
         last = last_run(database)
-        until = begin(zoo.folder, last) if heard == "later" else last
-        told = told_audits(database, zoo.name, until=until)
-        found = standings(zoo, chosen, progress=progress, now=started)
+        until = begin(zoo.folder, last) if delivery == "later" else last
+        delivered = told_audits(database, zoo.name, until=until)
+        found = statuses(zoo, chosen, progress=progress, now=started)
         todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
         progress.say(f"{len(todo)} of {len(found)} audits to make")
         made = {done.key: (done, at) for done, at in _made(zoo, todo, command, progress)}
-        gates = compare_new(zoo, [each.entry for each in found], progress, told=told)
-        states = [_state(each, made.get(each.entry.key), told) for each in found]
+        gates = compare_new(zoo, [each.entry for each in found], progress, delivered=delivered)
+        states = [_state(each, made.get(each.entry.key), delivered) for each in found]
         run_id = record_run(
             database,
             zoo=zoo.name,
@@ -130,22 +132,22 @@ def run_zoo(
             command=command,
             states=states,
         )
-    standing_now = latest_audits(database, zoo.name)
+    latest = latest_audits(database, zoo.name)
     keys = [each.entry.key for each in found]
     return ZooRun(
         id=run_id,
         database=database,
         states=tuple(states),
         failed_gates=gates,
-        outcomes=frozenset(standing_now[key].outcome for key in keys if key in standing_now),
-        has_audits=bool(standing_now),
+        outcomes=frozenset(latest[key].outcome for key in keys if key in latest),
+        has_audits=bool(latest),
         refused=tuple(done.error or "" for done, _ in made.values() if done.is_refused),
         seconds=round(time.monotonic() - began, 1),
     )
 
 
 def _made(
-    zoo: ZooConfig, todo: Sequence[Standing], command: str, progress: Progress
+    zoo: ZooConfig, todo: Sequence[EntryStatus], command: str, progress: Progress
 ) -> Iterator[tuple[Done, int | None]]:
     """Make audits, and put each into the history as soon as it has ended; with its id there."""
     if not todo:
@@ -156,8 +158,8 @@ def _made(
     known = all_audits(database, zoo.name).values()
     recorded = {audit.folder.resolve() for audits in known for audit in audits}
     tasks: dict[tuple[str, str], Task] = {}
-    for standing in todo:
-        entry = standing.entry
+    for status in todo:
+        entry = status.entry
         folder = next_folder(zoo.folder, entry, recorded=recorded)
         output = entry.config.output.model_copy(update={"folder": folder.absolute()})
         config = entry.config.model_copy(update={"output": output})
@@ -173,15 +175,15 @@ def _made(
 
 
 def _state(
-    standing: Standing, made: tuple[Done, int | None] | None, told: frozenset[int]
+    status: EntryStatus, made: tuple[Done, int | None] | None, delivered: frozenset[int]
 ) -> EntryState:
-    dataset, label = standing.entry.key
-    latest = standing.latest.id if standing.latest else None
-    reason = "; ".join(standing.reasons)
-    if standing.state == "blocked":
+    dataset, label = status.entry.key
+    latest = status.latest.id if status.latest else None
+    reason = "; ".join(status.reasons)
+    if status.state == "blocked":
         return EntryState(dataset, label, "failed", reason, latest)
-    if made is None and latest is not None and latest not in told:
-        return EntryState(dataset, label, "audited", reason or _UNTOLD, latest)
+    if made is None and latest is not None and latest not in delivered:
+        return EntryState(dataset, label, "audited", reason or _UNRECORDED, latest)
     if made is None:
         return EntryState(dataset, label, "stale" if reason else "unchanged", reason, latest)
     done, audit_id = made

@@ -168,7 +168,7 @@ def test_the_head_is_found_by_what_it_does() -> None:
     [
         (nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1)), (), "no linear layer's output"),
         (nn.Linear(4, 1), (), "one output"),
-        (nn.Linear(4, 3), ("last.bias",), r"do not hold .*last\.bias"),
+        (nn.Linear(4, 3), ("last.bias",), r"do not include .*last\.bias"),
         (nn.Unflatten(1, (2, 2)), (), r"array of shape \(2, 2, 2\)"),
     ],
 )

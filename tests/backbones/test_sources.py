@@ -88,7 +88,7 @@ def test_features_without_classifier_are_enough(shared: Path, library: str) -> N
     assert all("missing in the weights" in line for line in backbone.record.key_problems)
     assert again.fingerprint == backbone.fingerprint  # the untrained classifier plays no part
     assert backbone.head is None
-    assert "do not hold" in backbone.without_head
+    assert "do not include" in backbone.without_head
 
 
 def test_a_layer_behind_missing_weights_is_refused(shared: Path) -> None:

@@ -140,7 +140,7 @@ def test_text_that_is_no_yaml_in_words_at_its_line(
         ("name: x\n".encode("utf-16"), "line 1: expected UTF-8 text"),
         (b"name: b\xe4r\n", "line 1: expected UTF-8 text"),
         (b"datasets: []\nsede: 3\n", "this is the config of a zoo: use `bias-audit zoo run`"),
-        (b"name: x\nseed: 1\nname: y\n", "line 3: name: the same key stands twice, first in line"),
+        (b"name: x\nseed: 1\nname: y\n", "line 3: name: the key is there twice, first in line"),
         (b'name: "a\\0b"\nsede: 1\n', "line 1: name: expected text without control characters"),
         (b'name: x\n"\\ud800": 3\n', "line 2: expected text without control characters"),
         (b"name: x\nseed: !!bool x\n", "line 2: seed: expected true or false, got 'x'"),

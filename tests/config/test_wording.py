@@ -294,7 +294,7 @@ CRITERION = "criteria: [{name: a, quantity: recall, target: gender, rationale: x
             criteria.0: expected exactly one of at_most, at_least and within
             criteria.0.quantity: unknown quantity 'macro_acu'; did you mean 'macro_auc'?
             criteria.1.target: unknown attribute 'gendr'; did you mean 'gender'?
-            criteria.2.name: expected a name of its own, got that of another criterion: 'a'
+            criteria.2.name: expected a unique name, got that of another criterion: 'a'
             criteria.2.groups.race: unknown group of race 'Blck'; did you mean 'Black'?
             criteria.2.backbones.0: unknown backbone 'y'
             output.folder: expected a folder, but
@@ -336,8 +336,8 @@ def test_zoos_are_looked_through_as_well(tmp_path: Path) -> None:
         "executor": {"kind": "rey"},
     }
     expected = """
-        datasets.1.name: expected a name of its own, got that of another data set
-        datasets.1.criteria.0.name: expected a name of its own
+        datasets.1.name: expected a unique name, got that of another data set
+        datasets.1.criteria.0.name: expected a unique name
         datasets.1.criteria.0.quantity: unknown quantity 'bots'
         datasets.1.criteria.0.target: unknown attribute 'hue'
         criteria.0.quantity: unknown quantity 'bots'; did you mean 'bits'?

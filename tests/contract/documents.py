@@ -21,6 +21,7 @@ from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.load import json_schema, zoo_json_schema
 from bias_audit.results.audit import AuditResult
 from bias_audit.shapes.catalog import tables_document
+from tests.words import sentences_document
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 PACKAGE: Final = DOCS.parent / "bias_audit"
@@ -240,6 +241,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "reference/config.md": config_document,
     "reference/results.md": results_document,
     "tables.md": tables_document,
+    "sentences.md": sentences_document,
 }
 """By path in the documentation."""
 

@@ -16,7 +16,7 @@ from bias_audit.data.faces import Faces
 from bias_audit.data.identities import (
     canonical_identity,
     identity_cautions,
-    names_nobody,
+    is_placeholder,
     read_identities,
 )
 from bias_audit.data.sampling import drawn
@@ -100,9 +100,9 @@ unidentified unlabeled Unlabelled missing TBD unbekannt Inconnu desconocido nezn
     "word",
     [*PLACEHOLDERS.split(), "", "not available", "no id", "Unknown person", "n. a.", "알 수 없음"],
 )
-def test_a_placeholder_names_nobody(word: str) -> None:
-    assert names_nobody(canonical_identity(word))
-    assert names_nobody(canonical_identity(f"{word} ".upper()))
+def test_a_placeholder_names_no_person(word: str) -> None:
+    assert is_placeholder(canonical_identity(word))
+    assert is_placeholder(canonical_identity(f"{word} ".upper()))
     identities, notices = read_identities([word, "ann", word])
     assert identities == ("", "ann", "")
     assert len(notices) == 1
@@ -236,10 +236,10 @@ def test_rows_of_an_unknown_person_are_people_of_their_own_and_said(audit: Audit
 def test_only_the_reviewer_reads_the_name_of_an_identity_with_many_images(audit: Audit) -> None:
     config = audit([*["Bob"] * 14, *"abcdef"], None)
     (line,) = (line for line in lines_of(config) if "max_identity_share" in line)
-    assert "one identity holds 70 % of the images (14 of 20)" in line
+    assert "one identity has 70 % of the images (14 of 20)" in line
     assert "'bob' (14)" in line
     checked = "\n".join(check_lines(load_config(config), Silent()))
-    assert "one identity holds 70 % of the images (14 of 20)" in checked
+    assert "one identity has 70 % of the images (14 of 20)" in checked
     assert "bob" not in checked
 
 

@@ -71,7 +71,9 @@ def test_a_vote_for_no_level_is_no_vote(tmp_path: Path) -> None:
     # 60 x 0, and the tied row: 1/2
     assert table.disagreement["sex"].overall == pytest.approx(0.5 / 61)
     assert reasons(table) == ["annotators tied", "unknown label", "empty field"]
-    notice = "sex: 64 votes of annotators for what is no level were not counted: nan (61)"
+    notice = (
+        "sex: 64 votes of annotators were not counted, for values that are not levels: nan (61)"
+    )
     assert [text for text in table.notices if "votes" in text] == [notice]
 
 
@@ -321,7 +323,7 @@ def test_folders_without_parquet_say_what_they_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "attributes", "message"),
     [
-        ({"group": [0, 1, 1]}, {"group": ["a"]}, "numbers without names, declare these: 0, 1"),
+        ({"group": [0, 1, 1]}, {"group": ["a"]}, "numbers instead of names, declare these: 0, 1"),
         ({"note": ["x"] * 3}, {"sex": ["f"]}, r"column 'sex' \(columns: image, note\)$"),
     ],
 )

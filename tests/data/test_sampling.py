@@ -233,7 +233,7 @@ def test_empty_small_and_missing_are_said() -> None:
     text = "\n".join(warnings(faces, 5))
     assert "age: no image of ancient" in text
     assert "gender: no image of m" in text
-    assert "gender: images of one level only" in text
+    assert "gender: images of one group only" in text
     assert (
         "4 of 6 intersections have no image to use: young / m; old / m; ancient / f; ancient / m"
         in text

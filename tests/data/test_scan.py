@@ -95,7 +95,7 @@ def test_several_frames_are_said(saved: Save) -> None:
     frames = [picture(i) for i in range(2)]
     file = saved("a.gif", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     notices = scanned(table_of([file])).notices
-    assert any("1 images hold several frames" in notice for notice in notices)
+    assert any("1 images have several frames" in notice for notice in notices)
 
 
 def parquet_table(file: Path, n: int) -> FaceTable:

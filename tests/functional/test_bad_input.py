@@ -121,7 +121,7 @@ def test_bad_rows_reach_the_ledger_and_the_audit_goes_on_and_names_no_person(tin
     assert "text.jpg" in ledger
     for line in ledger.splitlines():
         assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))
-    caution = "one identity holds 50 % of the images (12 of 24)"
+    caution = "one identity has 50 % of the images (12 of 24)"
     assert f"warning: {caution}" in done.stdout.replace("\n", " ")
     assert caution in html
     assert "effective number of clusters: 1.2, fewer than 30" in html

@@ -49,7 +49,10 @@ def test_warnings_are_pointed_at() -> None:
 
 
 def test_without_criteria_it_says_that_nothing_was_judged() -> None:
-    assert lines()[1] == "Verdicts: none, the config declares no criterion"
+    assert (
+        lines()[1]
+        == "Verdicts: none; no acceptance threshold was set, so there is no pass or fail"
+    )
 
 
 def test_every_headline_number_has_its_interval() -> None:

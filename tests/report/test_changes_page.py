@@ -90,7 +90,7 @@ def test_every_number_is_in_a_table_with_its_outcome(found: AuditDiff, page: str
 def test_what_decides_is_on_the_page(found: AuditDiff, page: str) -> None:
     text = read(page).all("main")[0].text
     assert found.gate.outcome == "failed"
-    assert "It fails:" in text and found.gate.reasons[0] in text
+    assert "Failed:" in text and found.gate.reasons[0] in text
     for conclusion in found.conclusions:
         assert conclusion.text in text
     assert "Likely cause: weights" in text
@@ -117,7 +117,7 @@ def test_the_page_is_made_from_the_file_beside_it_alone(path: Path) -> None:
 def test_the_brief_has_about_ten_lines(found: AuditDiff, path: Path) -> None:
     lines = diff_brief(found, (path, path.with_name("diff.json")))
     assert len(lines) <= 12
-    assert "Gate (worse): FAILED" in "\n".join(lines)
+    assert "Gate (fails on worse): FAILED" in "\n".join(lines)
     assert lines[-1].endswith("diff.html and diff.json")
 
 

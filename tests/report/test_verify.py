@@ -19,7 +19,7 @@ from bias_audit.cli import app
 from bias_audit.groups import Attribute
 from bias_audit.report.render import render
 from bias_audit.report.verifying.comparing import Passage, compare
-from bias_audit.report.verifying.opening import Chunk, UnreadableReportError
+from bias_audit.report.verifying.report_reader import Chunk, UnreadableReportError
 from bias_audit.report.verifying.verify import Verified, verify_report
 from tests.once import once
 from tests.report import tampering
@@ -56,7 +56,7 @@ def test_a_report_as_written_holds(report: Path, run: Path) -> None:
     found = verify_report(report, run=run)
     names = ["file", "digest", "run", "schema", "text", "figures", "pages"]
     assert [(check.name, check.holds) for check in found.checks] == [(n, True) for n in names]
-    assert "passages with" in found.checks[4].told
+    assert "passages with" in found.checks[4].text
     assert found.holds
 
 
@@ -106,7 +106,7 @@ def test_a_change_is_noticed(
     report: Path, tmp_path: Path, change: Callable[[Pdf], None], expected: set[str]
 ) -> None:
     found = verify_report(tampered(report, tmp_path / "changed.pdf", change))
-    assert expected <= failing(found), [(c.name, c.told, c.details) for c in found.checks]
+    assert expected <= failing(found), [(c.name, c.text, c.details) for c in found.checks]
 
 
 def test_a_copy_that_changes_nothing_holds(report: Path, tmp_path: Path) -> None:
@@ -128,15 +128,15 @@ def test_another_release_is_named(
 ) -> None:
     changed = tampered(report, tmp_path / "changed.pdf", tampering.change_a_digit(0))
     monkeypatch.setattr(bias_audit, "__version__", "99.0")
-    told = " ".join(check.told for check in verify_report(changed).checks)
+    told = " ".join(check.text for check in verify_report(changed).checks)
     assert "written by bias-audit" in told and "this is 99.0" in told
 
 
 def test_exit_codes(report: Path, tmp_path: Path) -> None:
     runner = CliRunner()
-    holds = runner.invoke(app, ["verify", str(report)])
-    assert holds.exit_code == 0, holds.output
-    assert "HOLDS" in holds.output and "Not shown" in holds.output
+    agrees = runner.invoke(app, ["verify", str(report)])
+    assert agrees.exit_code == 0, agrees.output
+    assert "MATCHES" in agrees.output and "Not checked" in agrees.output
     changed = tampered(report, tmp_path / "changed.pdf", tampering.change_a_digit(300))
     differs = runner.invoke(app, ["verify", str(changed)])
     assert differs.exit_code == 1

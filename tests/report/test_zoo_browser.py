@@ -100,7 +100,7 @@ def test_tables_sort_and_links_open_the_audit(browser: Browser, path: Path) -> N
     with visit(browser, path) as visited:
         page = visited.page
         page.evaluate(OPEN_ALL)
-        table = page.locator("#standing ~ section table").first
+        table = page.locator("#ranking ~ section table").first
         head = table.locator("thead th").nth(3)
         head.locator("button").click()
         values = table.locator("tbody tr td:nth-child(4)").all_inner_texts()

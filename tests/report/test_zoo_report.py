@@ -240,7 +240,7 @@ def test_backbones_with_other_layers_and_criteria_stand_side_by_side(tmp_path: P
     made = make_audit(backbones=("other",), criteria=criteria_of("age")).result
     keep(database, made, dataset="d", entry="other")
     text = _text(read(write_zoo_report(database, tmp_path / "zoo.html").read_text()))
-    assert "not asked" in text
+    assert "not examined" in text
     assert "phenotype on d" in text
 
 

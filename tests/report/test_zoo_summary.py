@@ -47,7 +47,7 @@ def test_a_run_with_nothing_new_says_so(tmp_path: Path) -> None:
     text = summary_text(database)
     assert "1 unchanged" in text
     assert "Nothing failed" in text
-    assert "no audit was made anew" in text
+    assert "no audit was repeated" in text
 
 
 def test_a_change_is_told_by_the_run_that_found_it_and_by_no_later_one(tmp_path: Path) -> None:

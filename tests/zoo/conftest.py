@@ -19,7 +19,7 @@ from bias_audit.progress import Silent
 from bias_audit.results.differing.shapes import AuditDiff
 from bias_audit.results.store import read_audit
 from bias_audit.zoo import entries as entry_work
-from bias_audit.zoo import recovery, standing
+from bias_audit.zoo import recovery, status
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.run import ZooRun, run_zoo
 
@@ -101,7 +101,7 @@ def zoo(zoo_with_pages: Zoo, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Without pages as well."""
     for module in (entry_work, recovery):  # which makes reports that are missing
         monkeypatch.setattr(module, "render", _empty_report)
-    monkeypatch.setattr(standing, "write_diff", _write_data)
+    monkeypatch.setattr(status, "write_diff", _write_data)
     return zoo_with_pages
 
 

@@ -19,13 +19,13 @@ from bias_audit.software import software_of
 from bias_audit.zoo.costing import predictions
 from bias_audit.zoo.entries import DATABASE, entries, zoo_locked
 from bias_audit.zoo.recovery import prune
-from bias_audit.zoo.standing import standings
+from bias_audit.zoo.status import statuses
 from tests.zoo.conftest import Zoo
 
 
 def reasons(zoo: Zoo, **options: Any) -> dict[str, tuple[str, ...]]:
     config = zoo.load()
-    found = standings(config, entries(config), progress=Silent(), **options)
+    found = statuses(config, entries(config), progress=Silent(), **options)
     return {each.entry.label: each.reasons for each in found}
 
 
@@ -61,7 +61,7 @@ def test_nothing_changed_costs_nothing(zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 def test_changed_weights_are_one_new_audit_and_its_cause(zoo: Zoo) -> None:
     zoo.run()
     zoo.change_weights("two")
-    assert reasons(zoo) == {"one": (), "two": ("weights: the bytes of the weights changed",)}
+    assert reasons(zoo) == {"one": (), "two": ("weights: the weights changed",)}
     assert states(zoo) == {"one": "unchanged", "two": "audited"}
     assert reused(zoo, "two")["forward pass"] is False
     found = json.loads((folder(zoo, "two") / "diff.json").read_text())
@@ -74,7 +74,7 @@ def test_a_changed_label_needs_no_forward_pass(zoo: Zoo) -> None:
     for row in rows[:8]:
         row["gender"] = {"female": "male", "male": "female"}[row["gender"]]
     zoo.write_rows(rows)
-    assert reasons(zoo)["one"] == ("data: other labels of the same images",)
+    assert reasons(zoo)["one"] == ("data: labels of the same images changed",)
     assert states(zoo)["one"] == "audited"
     stages = reused(zoo, "one")
     assert stages["forward pass"] is True
@@ -86,7 +86,7 @@ def test_a_new_image_is_the_only_one_to_pass(zoo: Zoo) -> None:
     zoo.write_rows(rows[1:])
     zoo.run()
     zoo.write_rows(rows)
-    assert reasons(zoo)["one"] == ("data: other images",)
+    assert reasons(zoo)["one"] == ("data: the images changed",)
     zoo.run()
     assert subject(zoo, "one")["extraction"]["forward_images"] == 1
 
@@ -94,7 +94,7 @@ def test_a_new_image_is_the_only_one_to_pass(zoo: Zoo) -> None:
 def test_a_changed_analysis_is_the_only_one_to_run(zoo: Zoo) -> None:
     zoo.run()
     zoo.settings["analyses"][1]["folds"] = 4
-    assert reasons(zoo)["one"] == ("config: other settings (analyses)",)
+    assert reasons(zoo)["one"] == ("config: settings changed (analyses)",)
     zoo.run()
     stages = reused(zoo, "one")
     assert stages["linear_probe"] is True
@@ -122,7 +122,7 @@ def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.Mo
         return found
 
     monkeypatch.setattr("bias_audit.audit.provenance.software_of", other)
-    expected = ("code: another version of bias-audit (group_profiles)",)
+    expected = ("code: bias-audit changed (group_profiles)",)
     assert reasons(zoo)["one"] == expected
 
 
@@ -150,7 +150,7 @@ def test_a_damaged_or_missing_result_is_made_again(zoo: Zoo) -> None:
     (folder(zoo, "one") / "audit.json").write_text("{")
     shutil.rmtree(folder(zoo, "two"))
     found = reasons(zoo)
-    assert "is not what was written" in found["one"][0]
+    assert "was changed after it was written" in found["one"][0]
     assert "is missing" in found["two"][0]
     assert states(zoo) == {"one": "audited", "two": "audited"}
     assert reasons(zoo) == {"one": (), "two": ()}
@@ -161,7 +161,7 @@ def test_a_lost_history_is_made_again_from_the_run_folders(zoo: Zoo) -> None:
     (zoo.load().folder / DATABASE).unlink()
     folders = sorted(zoo.load().folder.glob("audits/*/*/*"))
     done = zoo.run()
-    assert all("the history was lost" in state.reason for state in done.states)
+    assert all("the history lost" in state.reason for state in done.states)
     assert sorted(zoo.load().folder.glob("audits/*/*/*")) == folders  # none was made again
     assert states(zoo) == {"one": "unchanged", "two": "unchanged"}
 
@@ -190,7 +190,7 @@ def test_pruning_keeps_the_newest_folders_and_all_numbers(zoo: Zoo) -> None:
     config = zoo.load()
     database = config.folder / DATABASE
     folders = [a.folder for audits in all_audits(database, "tiny").values() for a in audits]
-    told = list(prune(config, entries(config), mode="tell"))
+    told = list(prune(config, entries(config), mode="list"))
     assert len(told) == 5
     assert all(folder.is_dir() for folder in folders)
     list(prune(config, entries(config), mode="delete"))
@@ -226,7 +226,7 @@ def test_a_plan_does_not_rest_on_fits_that_were_stored(zoo: Zoo) -> None:
     zoo.change_weights("two")
     config = zoo.load()
     planned = predictions(config, entries(config), progress=Silent())
-    (two,) = (each for each in planned if each.standing.entry.label == "two")
+    (two,) = (each for each in planned if each.status.entry.label == "two")
     (part,) = (part for part in two.parts if part.stage == "linear_probe")
     assert part.seconds == pytest.approx(fitted["linear_probe"])
     assert "stored" not in part.basis

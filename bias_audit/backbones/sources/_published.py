@@ -64,7 +64,7 @@ class _Source:
 def architecture_for(params: ArchitectureParams, file: Path) -> Found:
     """Build an architecture with the preprocessing that belongs to a file of weights.
 
-    The config names it (a tag of the architecture, or `preprocessing_of`); else the file tells it
+    The config names it (a tag of the architecture, or `preprocessing_of`); else the file does
     (by its SHA-256, its name, or timm's config.json beside it); else that of the library's
     default weights is assumed, and said to be. The file is not opened as weights.
     """

@@ -40,7 +40,7 @@ class ArchitectureParams(LibraryParams):
     preprocessing_of: str | None = Field(
         default=None,
         description='Published weights with the same preprocessing, such as "resnet50.tv_in1k" '
-        'of timm or "IMAGENET1K_V2" of torchvision; default: told from the file, or assumed.',
+        'of timm or "IMAGENET1K_V2" of torchvision; default: found by the file, or assumed.',
     )
     num_classes: int | None = Field(
         default=None,

@@ -111,7 +111,7 @@ def timm_kwargs(
 def _without_loading() -> Iterator[dict[str, Any]]:
     """While modules are built, note how timm would load their weights, and load none.
 
-    timm tells its loader the conversion that belongs to an architecture, and nobody else.
+    timm gives the conversion that belongs to an architecture only to its own loader.
     """
     loading: dict[str, Any] = {}
 
@@ -202,7 +202,7 @@ def timm_preprocessing(
 
 
 def timm_classes(settings: Mapping[str, Any], num_classes: int | None = None) -> Classes:
-    """What the outputs of a pretrained configuration of timm stand for."""
+    """What the outputs of a pretrained configuration of timm mean."""
     n_outputs = int(settings.get("num_classes") or 0)
     if num_classes is not None and num_classes != n_outputs:
         return Classes(num_classes, "as the config says") if num_classes else Classes()

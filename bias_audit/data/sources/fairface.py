@@ -53,7 +53,7 @@ _SHARD = re.compile(r"(train|val|validation)\b.*?(?:-(\d+)-of-(\d+).*)?\.parquet
 
 
 class Params(Linked):
-    """Where FairFace lies and which part of it to read."""
+    """Where FairFace lies and which part to read."""
 
     root: UserPath = Field(
         description="Folder with the label CSV files and train/ and val/, or with parquet files."
@@ -63,7 +63,7 @@ class Params(Linked):
     )
     labels: UserPath | None = Field(
         default=None,
-        description="Read this label CSV instead, all of it; its paths are relative to root.",
+        description="Read this whole label CSV instead; its paths are relative to root.",
     )
     padding: Annotated[
         Literal["0.25", "1.25"], BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)

@@ -9,8 +9,8 @@ from typing import Final
 from bias_audit.report.changes.wording import (
     SYMBOLS,
     WORDS,
+    format_images,
     headline,
-    images_told,
     moved,
     strongest,
     what,
@@ -24,7 +24,7 @@ def diff_brief(found: AuditDiff, paths: Sequence[Path]) -> tuple[str, ...]:
     """At most a dozen lines: what changed, why, what a gate does, where the page is."""
     return (
         f"{found.before.name} ({found.before.started}) -> {found.after.name} "
-        f"({found.after.started}): {images_told(found)}",
+        f"({found.after.started}): {format_images(found)}",
         headline(found),
         *_changes(found),
         *_verdicts(found),
@@ -46,13 +46,13 @@ def _verdicts(found: AuditDiff) -> Iterator[str]:
     turned = [v for v in found.verdict_changes if v.outcome != "same"]
     if not turned:
         return
-    told = [f"{v.criterion} ({v.backbone}) {v.before} -> {v.after}" for v in turned[:_MOST]]
+    listed = [f"{v.criterion} ({v.backbone}) {v.before} -> {v.after}" for v in turned[:_MOST]]
     more = f"; and {len(turned) - _MOST} more" if len(turned) > _MOST else ""
-    yield f"Verdicts that changed: {'; '.join(told)}{more}"
+    yield f"Verdicts that changed: {'; '.join(listed)}{more}"
 
 
 def _conclusions(found: AuditDiff) -> Iterator[str]:
-    """What holds for every backbone is said once."""
+    """A conclusion about several backbones is printed once."""
     texts: dict[str, list[str]] = {}
     for conclusion in found.conclusions:
         texts.setdefault(conclusion.text, []).append(conclusion.backbone)
@@ -63,7 +63,7 @@ def _conclusions(found: AuditDiff) -> Iterator[str]:
 def _lacking(found: AuditDiff) -> Iterator[str]:
     total = sum(entry.count for entry in found.not_compared)
     if total:
-        yield f"Not compared: {total}, such as {found.not_compared[0].what} " + (
+        yield f"Not compared: {total} numbers, such as {found.not_compared[0].what} " + (
             f"({found.not_compared[0].reason})"
         )
 
@@ -72,10 +72,11 @@ def _gate(found: AuditDiff) -> Iterator[str]:
     gate = found.gate
     if not gate.fail_on:
         return
-    asked = ", ".join(gate.fail_on)
+    conditions = ", ".join(gate.fail_on)
     if gate.outcome == "open":
-        yield f"Gate ({asked}): OPEN"
+        yield f"Gate (fails on {conditions}): OPEN"
         return
-    word = {"failed": "FAILED", "undecided": "UNDECIDED", "missing": "EVIDENCE MISSING"}
+    word = {"failed": "FAILED", "undecided": "INCONCLUSIVE", "missing": "EVIDENCE MISSING"}
     more = f"; and {len(gate.reasons) - _MOST} more" if len(gate.reasons) > _MOST else ""
-    yield f"Gate ({asked}): {word[gate.outcome]}: {'; '.join(gate.reasons[:_MOST])}{more}"
+    outcome = f"Gate (fails on {conditions}): {word[gate.outcome]}"
+    yield f"{outcome}: {'; '.join(gate.reasons[:_MOST])}{more}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from bias_audit.report.changes.wording import quantity_named, told
+from bias_audit.report.changes.wording import WORDS, format_change, quantity_named
 from bias_audit.report.figures.forest import ForestRow, Panel, forest
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.page import Drawn, Fold, Part, Section
@@ -36,7 +36,7 @@ def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[Part]:
             f"{anchor}-{quantity.replace('_', '-')}-{of}",
             f"{sentence(name)} by layer",
             _by_target(members),
-            heading="target / layer",
+            heading="attribute / layer",
             is_main=place == 0,
         )
     groups = [change for change in changes if change.group is not None]
@@ -44,7 +44,7 @@ def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[Part]:
         members = [change for change in groups if change.quantity == quantity]
         shown = _shown(members)
         name = sentence(quantity_named(quantity))
-        note = f", the {len(shown)} that moved most surely of {len(members)}"
+        note = f": the {len(shown)} clearest changes of {len(members)}"
         yield _figure(
             f"{anchor}-{quantity.replace('_', '-')}-groups",
             f"{name} by group{note if len(shown) < len(members) else ''}",
@@ -55,8 +55,8 @@ def change_figures(changes: Sequence[Change], anchor: str) -> Iterator[Part]:
 
 
 def _shown(members: Sequence[Change]) -> list[Change]:
-    surest = sorted(members, key=lambda change: 1.0 if change.p_value is None else change.p_value)
-    kept = {id(change) for change in surest[:_MOST_ROWS]}
+    by_p = sorted(members, key=lambda change: 1.0 if change.p_value is None else change.p_value)
+    kept = {id(change) for change in by_p[:_MOST_ROWS]}
     return [change for change in members if id(change) in kept]
 
 
@@ -82,7 +82,7 @@ def _of_groups(name: str, members: Sequence[Change]) -> Panel:
 
 
 def _row(label: str, key: str, change: Change | None) -> ForestRow:
-    text = "not compared" if change is None else told(change)
+    text = "not compared" if change is None else format_change(change)
     return ForestRow(label, key, text, change)
 
 
@@ -93,8 +93,8 @@ def _figure(
     level = changes[0].difference.level
     caption = (
         f"AFTER minus BEFORE. Thin line: {100 * level:g} % interval; thick: the "
-        f"{100 * (2 * level - 1):g} % interval that is held against the margin (grey band). "
-        "An outcome is told by marker and colour."
+        f"{100 * (2 * level - 1):g} % interval, to compare with the margin (grey band). "
+        "Marker and colour show the outcome."
     )
     figure = FigureView(
         make=partial(forest, panels, axis="difference, AFTER minus BEFORE (grey band: margin)"),
@@ -112,7 +112,7 @@ def _figure(
 def _alt(title: str, changes: Sequence[Change]) -> str:
     largest = max(changes, key=lambda change: abs(change.difference.value))
     outcomes = dict.fromkeys(change.outcome for change in changes)
-    counts = ", ".join(f"{sum(c.outcome == o for c in changes)} {o}" for o in outcomes)
+    counts = ", ".join(f"{sum(c.outcome == o for c in changes)} {WORDS[o]}" for o in outcomes)
     group = "" if largest.group is None else f", {largest.group}"
     return (
         f"Forest plot of differences, {title}: {counted(len(changes), 'number')}, {counts}. "

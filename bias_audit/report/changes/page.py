@@ -11,9 +11,9 @@ from bias_audit.report.changes.figures import change_figures
 from bias_audit.report.changes.wording import (
     SYMBOLS,
     WORDS,
-    counts_told,
+    format_counts,
+    format_images,
     headline,
-    images_told,
     quantity_named,
     strongest,
     what,
@@ -43,6 +43,7 @@ from bias_audit.shapes.printed import chance_of, count, decimal, interval, signe
 from bias_audit.shapes.tables import Table
 
 _MOST_IN_SUMMARY = 12
+_NO_THRESHOLD = "No acceptance threshold was set, so there is no pass or fail."
 
 
 def write_diff(found: AuditDiff, folder: Path) -> tuple[Path, Path]:
@@ -62,7 +63,7 @@ def write_diff(found: AuditDiff, folder: Path) -> tuple[Path, Path]:
 
 
 def diff_page(found: AuditDiff) -> Page:
-    """Put a comparison together; its figures are drawn when they are asked for."""
+    """Put a comparison together; its figures are drawn when they are needed."""
     names = tuple(dict.fromkeys(change.backbone for change in found.changes))
     title = found.after.name
     if found.before.name != title:
@@ -82,7 +83,7 @@ def diff_page(found: AuditDiff) -> Page:
                 (
                     Fact("Before", _run(found.before)),
                     Fact("After", _run(found.after)),
-                    Fact("Images", (images_told(found),)),
+                    Fact("Images", (format_images(found),)),
                     Fact("Margin", (_margin(found), found.policy.rationale)),
                 )
             ),
@@ -93,27 +94,27 @@ def diff_page(found: AuditDiff) -> Page:
             *(_backbone(found, name, index) for index, name in enumerate(names)),
             Section(
                 "missing",
-                "Not compared",
+                "What could not be compared?",
                 maybe(
                     _not_compared(found),
-                    otherwise="Every number of either audit has a counterpart.",
+                    otherwise="Every number of each audit was compared with one of the other.",
                 ),
             ),
             Section(
                 "noise",
-                "Noise floor",
+                "How much do numbers vary when nothing changes?",
                 parts(
                     Prose(
-                        "How much a value moves when the same probes are fitted to the same "
-                        "images with other folds. A change of the same images that is not larger "
-                        "than this says nothing about the backbone."
+                        "How much a number varies when the same probes are fitted again to the "
+                        "same images, with other folds. A change that is not larger than this "
+                        "says nothing about the backbone."
                     ),
-                    maybe(_noise(found), otherwise="No audit measured it."),
+                    maybe(_noise(found), otherwise="Neither audit measured this."),
                 ),
             ),
             Section(
                 "method",
-                "Method and limits",
+                "How was this computed, and what are its limits?",
                 (
                     Section("how", "Method", paragraphs(_methods(found))),
                     Section("limits", "Limits", bullets(_limits(found))),
@@ -121,12 +122,12 @@ def diff_page(found: AuditDiff) -> Page:
             ),
             Section(
                 "provenance",
-                "Provenance",
+                "Where do these numbers come from?",
                 (
                     Prose(
                         "This page is made from diff.json beside it, which is made from the "
-                        "results of both audits and from what their cache holds of single images; "
-                        "nothing of the latter is in either."
+                        "results of both audits and from cached values of single images; neither "
+                        "file contains any value of a single image."
                     ),
                     Facts(_digests(found)),
                 ),
@@ -150,30 +151,30 @@ def _summary(found: AuditDiff, names: Sequence[str]) -> Section:
     gate = _gate(found)
     return Section(
         "summary",
-        "What changed",
+        "What changed?",
         parts(
             (Prose(gate, "box failure" if is_closed else "box", "Gate."),) if gate else (),
             Prose(headline(found)),
             [Prose(c.text, "box", f"{c.backbone}.") for c in found.conclusions],
             Tabled(_counts(found, names)),
-            _surest(found),
+            _significant(found),
             Section(
                 "verdicts",
-                "Verdicts",
-                parts(unchanged, maybe(verdicts, otherwise="Neither audit declares a criterion.")),
+                "Did verdicts change?",
+                parts(unchanged, maybe(verdicts, otherwise=_NO_THRESHOLD)),
             ),
         ),
     )
 
 
-def _surest(found: AuditDiff) -> tuple[Part, ...]:
+def _significant(found: AuditDiff) -> tuple[Part, ...]:
     table = _strongest(found)
     if table is not None:
-        return (Section("surest", "Changes beyond chance", (Tabled(table),)),)
+        return (Section("significant", "Which numbers changed significantly?", (Tabled(table),)),)
     return (
         Prose(
-            "No number changed beyond chance and margin. That is not evidence that nothing "
-            "changed: what is undecided is counted above."
+            "No number changed significantly. This is not evidence that nothing changed: the "
+            "table above counts the inconclusive comparisons."
         ),
     )
 
@@ -183,20 +184,19 @@ def _of_causes(found: AuditDiff) -> Section:
     if table is None:
         said: tuple[Part, ...] = (
             Prose(
-                "Nothing that is recorded differs: weights, preprocessing, images, labels, "
-                "config, versions and hardware are the same."
+                "No recorded difference: weights, preprocessing, images, labels, config, "
+                "versions and hardware are the same."
             ),
         )
     else:
         said = (
             Prose(
-                "What is recorded of both audits and differs. A single difference is the likely "
-                "cause; several cannot be told apart without an audit that changes only one of "
-                "them."
+                "The recorded differences between the audits. A single difference is the likely "
+                "cause. Among several, only an audit that changes one alone can show the cause."
             ),
             Tabled(table),
         )
-    return Section("causes", "Likely causes", said)
+    return Section("causes", "Why did it change?", said)
 
 
 def _backbone(found: AuditDiff, name: str, index: int) -> Section:
@@ -208,7 +208,7 @@ def _backbone(found: AuditDiff, name: str, index: int) -> Section:
         anchor,
         f"Backbone {name}",
         parts(
-            Prose(f"{counts_told(counts)}. {said}"),
+            Prose(f"{format_counts(counts)}. {said}"),
             [*change_figures(own, anchor)],
             Section(
                 f"{anchor}-numbers",
@@ -238,10 +238,10 @@ def _gate(found: AuditDiff) -> str:
     if not gate.fail_on:
         return ""
     words = {
-        "open": "Nothing that was to stop it does.",
-        "failed": "It fails:",
-        "undecided": "It is undecided:",
-        "missing": "It does not open, because evidence is missing:",
+        "open": "Open: nothing that should stop the pipeline was found.",
+        "failed": "Failed:",
+        "undecided": "Inconclusive:",
+        "missing": "Closed, because evidence is missing:",
     }
     return f"{words[gate.outcome]} {'; '.join(gate.reasons)}".strip()
 
@@ -257,9 +257,9 @@ def _strongest(found: AuditDiff) -> Table | None:
     decided = sum(
         change.outcome in {"worse", "improved", "higher", "lower"} for change in found.changes
     )
-    note = "" if decided == len(shown) else f", {len(shown)} of {decided}"
+    note = "" if decided == len(shown) else f" ({len(shown)} of {decided} shown)"
     return Table(
-        caption=f"What changed beyond chance and margin, the surest first{note}",
+        caption=f"Significant changes beyond the margin, worse ones first{note}",
         columns=(
             *text_columns("number", "backbone", "outcome"),
             *number_columns("before", "after", "difference", "adjusted p"),
@@ -285,7 +285,7 @@ def _verdicts(found: AuditDiff) -> Table | None:
     order = ("worse", "changed", "improved", "not compared", "same")
     entries = sorted(found.verdict_changes, key=lambda each: order.index(each.outcome))
     return Table(
-        caption="Verdicts on the declared criteria",
+        caption="Verdicts before and after",
         columns=text_columns("criterion", "backbone", "before", "after", "change"),
         rows=tuple(
             (
@@ -295,7 +295,7 @@ def _verdicts(found: AuditDiff) -> Table | None:
                 _verdict(v.after),
                 v.outcome
                 if v.is_same_criterion or None in {v.before, v.after}
-                else f"{v.outcome}; the criterion itself was changed",
+                else f"{v.outcome}; the criterion itself changed",
             )
             for v in entries
         ),
@@ -314,7 +314,7 @@ def _counts(found: AuditDiff, names: Sequence[str]) -> Table:
         own = [change.outcome for change in found.changes if change.backbone == name]
         rows.append((name, *(count(own.count(outcome)) for outcome in shown), count(len(own))))
     return Table(
-        caption="Numbers compared, by outcome",
+        caption="How many numbers changed",
         columns=(
             *text_columns("backbone"),
             *number_columns(*(f"{SYMBOLS[o]} {WORDS[o]}" for o in shown), "all"),
@@ -328,13 +328,13 @@ def _causes(found: AuditDiff) -> Table | None:
         return None
     return Table(
         caption="What differs between the audits",
-        columns=text_columns("what", "backbone", "before -> after", "weight"),
+        columns=text_columns("what", "backbone", "before -> after", "effect"),
         rows=tuple(
             (
                 cause.name,
                 cause.backbone or "all",
                 cause.detail,
-                "moves numbers by rounding or refitting alone" if cause.is_minor else "may be why",
+                "rounding or refitting only" if cause.is_minor else "possible cause",
             )
             for cause in found.causes
         ),
@@ -354,7 +354,7 @@ def _table(caption: str, changes: Sequence[Change], *, of_groups: bool) -> Table
     return Table(
         caption=caption,
         columns=(
-            *text_columns("quantity", "target", "layer"),
+            *text_columns("quantity", "attribute", "layer"),
             *text_columns(*(("group",) if of_groups else ()), "outcome"),
             *number_columns("before", "after", "difference", "noise", "adjusted p"),
             *text_columns("compared"),
@@ -383,7 +383,7 @@ def _not_compared(found: AuditDiff) -> Table | None:
     if not found.not_compared:
         return None
     return Table(
-        caption="What has no counterpart",
+        caption="Numbers without a counterpart in the other audit",
         columns=(*text_columns("what"), *number_columns("numbers"), *text_columns("why")),
         rows=tuple((e.what, count(e.count), e.reason) for e in found.not_compared),
     )
@@ -393,9 +393,9 @@ def _noise(found: AuditDiff) -> Table | None:
     if not found.noise:
         return None
     return Table(
-        caption="How much values move by refitting alone (standard deviation)",
+        caption="How much numbers vary when probes are fitted again (standard deviation)",
         columns=(
-            *text_columns("backbone", "quantity", "target"),
+            *text_columns("backbone", "quantity", "attribute"),
             *number_columns("before", "after"),
         ),
         rows=tuple(
@@ -422,49 +422,51 @@ def _methods(found: AuditDiff) -> tuple[str, ...]:
     level = 100 * found.policy.level
     alpha = 1 - found.policy.level
     return (
-        "Numbers are matched by backbone, quantity, target, layer and group. Each audit keeps "
-        "what every image contributes to each number (its influence). Images that both audits "
-        "have are joined, with all of a person or of a set of near duplicates, and their "
-        "contributions subtracted; what only one audit has enters on its own. So what both share "
+        "Numbers are matched by backbone, quantity, attribute, layer and group. Each audit keeps "
+        "what every image contributes to each number (its influence). For images that both "
+        "audits have, these contributions are subtracted, together for one person or one set of "
+        "near duplicates; images of only one audit enter on their own. So what both audits share "
         "cancels, and a partial overlap is treated exactly.",
-        "What does not cancel is the noise of refitting: with other folds the same images and "
-        "weights give another value. Each audit measures it by fitting its probes anew, and the "
-        "standard deviations of both are added to the error of a paired difference, in squares; "
-        "since the contributions differ between fits as well, part of it counts twice, and paired "
-        "intervals cover more often than they say. "
-        "For a lift over a control the control is taken to vary as the probe does; for a group "
-        "the noise is the same share of its standard error as for all images. Where it was not "
-        "measured, or contributions are gone, numbers are compared as those of independent "
-        "audits (Newcombe's square-and-add), whose intervals hold the noise already.",
-        f"A change is equivalent where its {100 * (1 - 2 * alpha):g} % interval lies within the "
+        "The noise of refitting does not cancel: with other folds, the same images and weights "
+        "give another value. Each audit measures this noise by fitting its probes again. The "
+        "error of a paired difference adds the squares of both standard deviations. "
+        "Contributions differ between fits as well, so part of the noise counts twice, and paired "
+        "intervals are somewhat wider than necessary. For a lift, the baseline is assumed to vary "
+        "as much as the probe; for a group, the noise is the same share of its standard error as "
+        "for all images. Where the noise was not measured, or contributions are gone, numbers "
+        "are compared like those of independent audits (Newcombe's square-and-add), whose "
+        "intervals already include the noise.",
+        f"A change is equivalent if its {100 * (1 - 2 * alpha):g} % interval lies within the "
         f"margin on both sides of 0 (two one-sided tests at {alpha:.2g}; Schuirmann 1987). "
-        f"Otherwise it is called improved, worse, higher or lower where its p-value, adjusted by "
-        f"Holm over all numbers compared, is at most {alpha:.2g}; and undecided where neither "
-        f"holds. Intervals printed are of {level:g} % and not adjusted.",
-        "Which way is better is what the config (changes.better) or the command says, else what a "
-        "criterion on the same number asks for: at most, lower; at least, higher. Where nobody "
-        "said it, a change is higher or lower, and neither worse nor improved.",
-        "Causes are read from what both audits record: digests of weights, images and labels, "
-        "preprocessing, configs, versions of the packages that numbers pass through, hardware.",
+        f"Otherwise it is improved, worse, higher or lower if its p-value, adjusted by Holm over "
+        f"all compared numbers, is at most {alpha:.2g}, and inconclusive if not. The intervals "
+        f"printed are {level:g} % intervals, not corrected for multiple comparisons.",
+        "The config (changes.better) or the command says which way is better; otherwise a "
+        "criterion on the same number does (at most: lower is better; at least: higher). If none "
+        "says so, a change is called higher or lower, not worse or improved.",
+        "Causes are read from the records of both audits: digests of weights, images and labels, "
+        "preprocessing, configs, versions of the packages that affect numbers, and hardware.",
     )
 
 
 def _limits(found: AuditDiff) -> tuple[str, ...]:
     sentences = [
-        "A cause is named because it is the only recorded difference, not because it was varied "
-        "on its own; what is not recorded cannot be named.",
-        "An undecided change is not evidence that nothing changed: more images, or a wider margin "
-        "with a reason, would decide it.",
-        "Numbers of one audit depend on each other (layers follow each other), so that several "
-        "changes may be one.",
+        "A cause is named because it is the only recorded difference, not because an experiment "
+        "varied it; what is not recorded cannot be named.",
+        "An inconclusive change is not evidence that nothing changed: more images, or a wider "
+        "margin with a reason, would decide it.",
+        "Numbers of one audit depend on each other (layers follow each other), so several changes "
+        "may have one cause.",
         *found.notes,
     ]
     without = [n for n in found.noise if n.before is None or n.after is None]
     if without or not found.noise:
         sentences.append(
-            "The noise floor was not measured in both audits for every quantity, so those "
+            "For some quantities, one audit did not measure the noise of refitting, so their "
             "numbers are compared as independent ones; set controls.refits to measure it."
         )
     if found.shared_images == 0:
-        sentences.append("The audits share no image: a difference may be one of the people shown.")
+        sentences.append(
+            "The audits share no image, so a difference may come from the people shown."
+        )
     return tuple(sentences)

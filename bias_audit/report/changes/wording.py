@@ -21,7 +21,7 @@ WORDS: Final[dict[ChangeOutcome, str]] = {
     "improved": "improved",
     "higher": "higher",
     "lower": "lower",
-    "undecided": "undecided",
+    "undecided": "inconclusive",
     "equivalent": "equivalent within the margin",
 }
 _QUANTITIES: Final = {
@@ -34,7 +34,7 @@ _QUANTITIES: Final = {
 
 
 def quantity_named(quantity: str) -> str:
-    """For a reader; a name that is not known as it is."""
+    """A quantity in words; an unknown one is named as it is."""
     return _QUANTITIES.get(quantity, quantity.replace("_", " "))
 
 
@@ -56,14 +56,14 @@ def moved(change: Change) -> str:
     )
 
 
-def told(change: Change) -> str:
-    """All that a figure shows of it."""
+def format_change(change: Change) -> str:
+    """Everything that a figure shows about a change."""
     level = f"{100 * change.difference.level:g} %"
     how = "identical" if change.identical else "paired" if change.paired else "not paired"
     return f"{moved(change)} ({level}, {how}); margin {change.margin:g}; {WORDS[change.outcome]}"
 
 
-def counts_told(counts: dict[ChangeOutcome, int]) -> str:
+def format_counts(counts: dict[ChangeOutcome, int]) -> str:
     """Such as "3 worse, 210 equivalent within the margin"."""
     return ", ".join(f"{n} {WORDS[outcome]}" for outcome, n in counts.items() if n)
 
@@ -74,28 +74,28 @@ def headline(found: AuditDiff) -> str:
     total = len(found.changes)
     if all(change.identical for change in found.changes):
         return f"All {counted(total, 'number')} compared are identical."
-    return f"{counted(total, 'number')} compared: {counts_told(counts)}."
+    return f"{counted(total, 'number')} compared: {format_counts(counts)}."
 
 
-def images_told(found: AuditDiff) -> str:
+def format_images(found: AuditDiff) -> str:
     """Which images both audits rest on."""
     if found.shared_images is None:
-        return "how many images both audits share is not known"
+        return "it is unknown how many images both audits share"
     parts = [f"{counted(found.shared_images, 'shared image')}"]
     parts += [
-        f"{count} only {side}"
-        for count, side in ((found.only_before, "before"), (found.only_after, "after"))
+        f"{count} only in {side}"
+        for count, side in ((found.only_before, "BEFORE"), (found.only_after, "AFTER"))
         if count
     ]
     if found.relabelled:
-        parts.append(f"{found.relabelled} of the shared ones relabelled")
+        parts.append(f"{found.relabelled} of the shared ones with other labels")
     elif found.relabelled is None:
-        parts.append("whether labels changed is not known")
+        parts.append("it is unknown whether labels changed")
     return ", ".join(parts)
 
 
 def strongest(found: AuditDiff, most: int) -> tuple[Change, ...]:
-    """The changes that were decided, worse ones first, then by the distance from no change."""
+    """The significant changes, worse ones first, then by the distance from no change."""
     order = ("worse", "lower", "higher", "improved")
     decided = [change for change in found.changes if change.outcome in order]
     decided.sort(key=lambda c: (order.index(c.outcome) > 0, c.adjusted_p or 0.0, -_size(c)))

@@ -23,7 +23,7 @@ _SPACE: Final = re.compile(r"\s+")
 def junit(result: AuditResult) -> bytes:
     """One suite for each backbone: a test for each criterion, and one for each failed analysis.
 
-    What is asked of all backbones together has a suite of its own, if it has any test.
+    Questions about all backbones together have a suite of their own, if there are any.
     """
     rows, provenance = verdicts(result).rows, result.provenance
     weights = {s.backbone.name: s.backbone.weights_sha256 for s in result.subjects}

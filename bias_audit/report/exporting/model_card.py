@@ -83,7 +83,7 @@ def _engine(pages: Environment) -> Environment:
 
 
 def plain(text: object) -> str:
-    """Text that markdown shows as it is, on one line: no mark, link, cell or HTML comes of it."""
+    """Text that markdown shows as it is, on one line: without marks, links, cells or HTML."""
     return _MARKS.sub(r"\\\1", _SPACE.sub(" ", str(text)).strip())
 
 

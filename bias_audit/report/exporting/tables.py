@@ -127,7 +127,7 @@ def tables(result: AuditResult) -> tuple[DataTable, ...]:
         ),
         DataTable(
             "findings",
-            "a sentence of the summary; weight 0: undecided",
+            "a sentence of the summary; weight 0: inconclusive",
             dict.fromkeys(("backbone", "analysis", "finding"), "text") | {"weight": "number"},
             [
                 (name, a.title, found.text, found.weight)

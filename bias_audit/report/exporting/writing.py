@@ -63,7 +63,7 @@ def export_run(
     """Write the exports of a finished run; see `write_exports`.
 
     Args:
-        run_folder: With `audit.json`; nothing else of it is read.
+        run_folder: With `audit.json`; nothing else in the folder is read.
         to: Where to; default: `exports/` in the run folder.
         formats: Keys of `FORMATS`; empty: all.
 

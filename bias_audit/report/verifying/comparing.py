@@ -1,4 +1,4 @@
-"""What a printed report must say, passage by passage, held against what is printed."""
+"""What a printed report must say, compared passage by passage with what is printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Final, Literal
 
-from bias_audit.report.verifying.opening import Chunk
+from bias_audit.report.verifying.report_reader import Chunk
 
 Kind = Literal["text", "alt", "contents"]
 _INLINE: Final = {"a", "strong", "em", "span", "code", "b", "i", "sub", "sup", "small", "abbr"}

@@ -85,7 +85,7 @@ def check_glyphs(font: Any) -> GlyphCheck | None:
         ):
             wrong.append(repr(said))
         elif not said and not (shaped and glyphs.is_shaped(glyph)):
-            wrong.append("a glyph that is read as nothing")
+            wrong.append("a glyph without text")
     return GlyphCheck(characters, frozenset(undrawn), tuple(wrong))
 
 

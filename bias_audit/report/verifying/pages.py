@@ -1,7 +1,7 @@
 """Text of the pages of a PDF that WeasyPrint wrote, by the marks that its structure points to.
 
-Only what WeasyPrint writes is understood; everything else is a problem to tell, because text that
-is drawn in another way was not drawn by this tool. See ISO 32000-1, 9.10 and 14.6.
+Only what WeasyPrint writes is understood; everything else is reported as a problem, because text
+that is drawn in another way was not drawn by this tool. See ISO 32000-1, 9.10 and 14.6.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _State:
             self.begun = False
         elif operator == b"EMC":
             if not self.marks:
-                raise ValueError("a mark ends that never began")
+                raise ValueError("a marked passage ends that never began")
             self.marks.pop()
 
 
@@ -92,7 +92,7 @@ class PageReader:
         """All text of a page.
 
         Raises:
-            ValueError: The page is not what WeasyPrint writes, or there is too much of it.
+            ValueError: The page is not what WeasyPrint writes, or too long.
         """
         text = PageText()
         contents = page.get_contents()
@@ -103,7 +103,7 @@ class PageReader:
     def _stream(self, stream: Any, resources: Any, text: PageText, depth: int) -> None:
         """A page itself at depth 0, or a drawing on it."""
         if depth > MOST_DEEP:
-            raise ValueError("drawings within drawings without end")
+            raise ValueError("too many drawings nested in drawings")
         state, resources = _State(), resources.get_object()
         for operands, operator in _instructions(stream):
             self._operators += 1

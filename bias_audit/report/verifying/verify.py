@@ -1,4 +1,4 @@
-"""Is a printed report what its embedded data say, and nothing else?"""
+"""Does a printed report say what its embedded data say, and nothing else?"""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from bias_audit.errors import OutputError
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.page import html
 from bias_audit.report.verifying.comparing import Comparison, Passage, compare, passages, plain
-from bias_audit.report.verifying.opening import OpenedReport, open_report
+from bias_audit.report.verifying.report_reader import OpenedReport, open_report
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
-from bias_audit.shapes.printed import count, counted
+from bias_audit.shapes.printed import counted
 
 _SHOWN: Final = 12
 
 NOT_SHOWN: Final = (
-    "Not shown by this: who wrote or signed the file, and that drawings match their numbers "
-    "(compare figures/ of the run, or `render` the run again)."
+    "Not checked: who wrote or signed the file, and whether drawings match their numbers "
+    "(compare them with figures/ of the run, or render the run again)."
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One property of a report that was checked."""
 
     name: str
     holds: bool
-    told: str
+    text: str
     """What was compared, and how many."""
     details: tuple[str, ...] = ()
     """Where it does not hold."""
 
 
-def _check(name: str, wrong: Sequence[str], told: str, otherwise: str = "") -> Check:
-    """Holds where nothing is wrong; `otherwise` is told where something is."""
+def _check(name: str, wrong: Sequence[str], text: str, otherwise: str) -> Check:
+    """Holds where nothing is wrong; the text is `otherwise` where something is."""
     rest = len(wrong) - _SHOWN
     details = (*wrong[:_SHOWN], *([f"and {rest} more"] if rest > 0 else []))
-    text = otherwise if wrong and otherwise else told
-    return Check(name, holds=not wrong, told=text, details=details)
+    return Check(name, holds=not wrong, text=otherwise if wrong else text, details=details)
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,12 @@ class Verified:
 
     @property
     def holds(self) -> bool:
-        """Whether everything does."""
+        """Whether all checks hold."""
         return all(check.holds for check in self.checks)
 
 
 def verify_report(path: Path, *, run: Path | None = None) -> Verified:
-    """Hold a printed report against the data inside it.
+    """Compare a printed report with the data inside it.
 
     Raises:
         UnreadableReportError: It is no report of ours, or too damaged.
@@ -70,27 +69,27 @@ def verify_report(path: Path, *, run: Path | None = None) -> Verified:
     digest = hashlib.sha256(opened.data).hexdigest()
     drawn = plain("".join(text for page in opened.pages for text in page.marked.values()))
     is_printed = digest in drawn
-    end = "the one printed" if is_printed else "not printed on any page"
-    said = f"SHA-256 {digest} of the embedded audit.json is {end}"
-    checks = [_container(opened), Check("digest", holds=is_printed, told=said)]
+    printed = "the report prints" if is_printed else "no page prints"
+    said = f"{printed} the SHA-256 of its embedded data, {digest}"
+    checks = [_container(opened), Check("digest", holds=is_printed, text=said)]
     if run is not None:
         checks.append(_same_run(run, digest))
     try:
         result = parse_audit(opened.data, source=f"{path}: audit.json")
         expected = passages(html(audit_page(result, None, audit_sha256=digest), medium="paper"))
     except OutputError as error:
-        return Verified((*checks, Check("schema", holds=False, told=str(error))), None)
-    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
-        told = f"the embedded data cannot be printed: {error}"
-        return Verified((*checks, Check("schema", holds=False, told=told)), None)
-    told = f"audit.json is of schema version {result.schema_version}"
-    checks.append(Check("schema", holds=True, told=told))
+        return Verified((*checks, Check("schema", holds=False, text=str(error))), None)
+    except (LookupError, ValueError, TypeError, ArithmeticError):
+        text = "no report can be made from the embedded data, which were changed or damaged"
+        return Verified((*checks, Check("schema", holds=False, text=text)), None)
+    text = f"the embedded data can be read (schema version {result.schema_version})"
+    checks.append(Check("schema", holds=True, text=text))
     other = ""
     if opened.release != bias_audit.__version__:
         other = (
-            f" The PDF was written by bias-audit {opened.release or 'an unknown release'}, this "
-            f"is {bias_audit.__version__}: sentences may differ without fault; verify it with the "
-            "release that wrote it."
+            f" The PDF was written by bias-audit {opened.release or 'an unknown release'}, and "
+            f"this is {bias_audit.__version__}, so sentences may differ although nothing was "
+            "changed; verify it with the release that wrote it."
         )
     compared = compare(
         [passage for passage in expected if passage.kind != "alt"],
@@ -107,22 +106,21 @@ def verify_report(path: Path, *, run: Path | None = None) -> Verified:
 def _container(opened: OpenedReport) -> Check:
     wrong = list(opened.foreign)
     if not opened.states_its_checksum:
-        wrong.append("audit.json does not have the checksum that the PDF states for it")
+        wrong.append("the embedded audit.json does not match the checksum in the PDF")
     if opened.relationship != "/Data":
-        wrong.append(f"audit.json is embedded as {opened.relationship}, expected /Data")
-    told = (
-        f"{counted(len(opened.pages), 'page')}, audit.json of {count(len(opened.data))} bytes "
-        f"inside, {counted(opened.n_fonts, 'font')} that draw the characters they are read "
-        "as, nothing laid over a page, no script"
+        wrong.append(f"audit.json is attached as {opened.relationship}, expected /Data")
+    text = (
+        f"{counted(len(opened.pages), 'page')} with embedded data; the letters drawn are those of "
+        f"the text ({counted(opened.n_fonts, 'font')}), nothing covers a page, and no script runs"
     )
     if wrong:
-        otherwise = "the file holds what bias-audit does not write"
+        otherwise = "the PDF contains something that bias-audit does not write"
     else:
         otherwise = (
-            f"its fonts lack {counted(len(opened.boxes), 'character')}: print it again with a "
-            "font that has them (output.fonts)"
+            f"the fonts lack {counted(len(opened.boxes), 'character')}; render the report again "
+            "with a font that has them (output.fonts)"
         )
-    return _check("file", (*wrong, *opened.boxes), told, otherwise)
+    return _check("file", (*wrong, *opened.boxes), text, otherwise)
 
 
 def _same_run(run: Path, digest: str) -> Check:
@@ -130,10 +128,11 @@ def _same_run(run: Path, digest: str) -> Check:
     try:
         found = hashlib.sha256(audit_bytes(run)).hexdigest()
     except OutputError as error:
-        return Check("run", holds=False, told=str(error))
+        return Check("run", holds=False, text=str(error))
     if found == digest:
-        return Check("run", holds=True, told=f"{path} is the embedded one")
-    return Check("run", holds=False, told=f"{path} has SHA-256 {found}, expected {digest}")
+        return Check("run", holds=True, text=f"{path} is the same as the embedded data")
+    text = f"{path} has SHA-256 {found}, the embedded data have {digest}"
+    return Check("run", holds=False, text=text)
 
 
 def _text(compared: Comparison, opened: OpenedReport, other: str) -> Check:
@@ -150,52 +149,58 @@ def _text(compared: Comparison, opened: OpenedReport, other: str) -> Check:
         stray.append((number, "".join(page.loose).strip()))
     stray += [(chunk.page + 1, chunk.text) for chunk in opened.unreached]
     wrong += [
-        f'page {number}: text that belongs to no passage: "{text[:200]}"'
+        f'page {number}: text that is not in the embedded data: "{text[:200]}"'
         for number, text in stray
         if text
     ]
     what = (
         f"{counted(compared.n_passages, 'passage')} with {counted(compared.n_numbers, 'number')}"
     )
-    differs = f"differs in {counted(len(wrong), 'place')} of {what}.{other}"
-    return _check("text", wrong, f"{what}, all as audit.json gives them", differs)
+    agrees = f"{what}, all as in the embedded data"
+    differs = f"{counted(len(wrong), 'difference')} from the embedded data in {what}.{other}"
+    return _check("text", wrong, agrees, differs)
 
 
 def _figures(expected: Sequence[Passage], opened: OpenedReport, other: str) -> Check:
     found = [chunk.text for chunk in opened.chunks if chunk.is_alt]
     wrong = [
-        f"page {number + 1}: a drawing that belongs to no figure"
+        f"page {number + 1}: a drawing that is not part of any figure"
         for number, page in enumerate(opened.pages)
         if any((number, mark) not in opened.figures for mark in page.drawings)
     ]
     for number, passage in enumerate(expected):
         text, said = passage.text, found[number] if number < len(found) else ""
         if said != text:
-            wrong.append(f'figure {number + 1}: expected "{text[:120]}", found "{said[:120]}"')
+            wrong.append(
+                f'figure {number + 1}: expected the description "{text[:120]}", '
+                f'found "{said[:120]}"'
+            )
     if len(found) != len(expected):
         wrong.append(f"expected {len(expected)} figures, found {len(found)}")
-    told = f"{counted(len(expected), 'figure')} with their texts"
-    all_hold, differ = f"{told}, all as audit.json gives them", f"{told} differ.{other}"
-    return _check("figures", wrong, all_hold, differ)
+    what = f"{counted(len(expected), 'figure')} with a description"
+    agrees = f"{what}, all as in the embedded data"
+    differs = f"{counted(len(wrong), 'difference')} from the embedded data in {what}.{other}"
+    return _check("figures", wrong, agrees, differs)
 
 
 def _pages(compared: Comparison, opened: OpenedReport) -> Check:
     total = len(opened.pages)
     wrong = [
-        f"contents: {target} is on page {compared.pages.get(target, 0)}, printed is {page}"
+        f"contents: {target} is on page {compared.pages.get(target, 0)}, but {page} is printed"
         for target, page in compared.listed
         if compared.pages.get(target) != page
     ]
     for number, page in enumerate(opened.pages, start=1):
         said, must = " ".join(page.running), _running(number, total, compared)
         if plain(said) != plain(must):
-            wrong.append(f'page {number}: head and foot say "{said}", expected "{must}"')
-    told = f"numbers, heads and feet of {counted(total, 'page')}, and the table of contents"
-    return _check("pages", wrong, told)
+            wrong.append(f'page {number}: expected the header and footer "{must}", found "{said}"')
+    what = f"table of contents, headers and footers of {counted(total, 'page')}"
+    differs = f"{counted(len(wrong), 'difference')} from the embedded data in the {what}"
+    return _check("pages", wrong, f"{what}, all as in the embedded data", differs)
 
 
 def _running(number: int, total: int, compared: Comparison) -> str:
-    """What the head and foot of a page must say: the first page has none."""
+    """What the header and footer of a page must say: the first page has none."""
     if number == 1:
         return ""
     said = []

@@ -1,4 +1,4 @@
-"""What needs a person, the gravest first."""
+"""What needs attention, the most serious first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS: Final = {
     "stale": "Stale",
     "missing": "Missing",
 }
-"""In order of gravity."""
+"""The most serious first."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Notice:
 
 
 def notices(history: History, links: Links) -> tuple[Notice, ...]:
-    """All of them, by gravity."""
+    """All notices, the most serious first."""
     found = [
         *_states(history, links),
         *_failed_analyses(history, links),
@@ -66,10 +66,10 @@ def _states(history: History, links: Links) -> Iterator[Notice]:
     for state in history.run.states if history.run else ():
         audit = audits.get(state.audit_id or 0)
         if state.state == "failed":
-            last = f"; its last audit is of {audit.started[:10]}" if audit else ""
+            last = f"; the last audit is from {audit.started[:10]}" if audit else ""
             kind, text = "failed", f"not audited: {state.reason or 'no reason was recorded'}{last}"
         elif state.state == "stale":
-            of = f"its audit is of {audit.started[:10]}" if audit else "never audited"
+            of = f"its audit is from {audit.started[:10]}" if audit else "never audited"
             kind = "stale" if audit else "missing"
             text = f"{of} ({state.reason})" if state.reason else of
         else:
@@ -93,12 +93,12 @@ def _verdicts(history: History, links: Links) -> Iterator[Notice]:
     changed = [verdict for verdict in history.verdicts if verdict.before]
     for verdict in sorted(changed, key=lambda v: v.outcome != "FAIL"):
         backbone = by_id[verdict.backbone_id]
-        told = signed_interval if verdict.of_what == "lift" else interval
+        measured = signed_interval if verdict.of_what == "lift" else interval
         yield Notice(
             "verdict",
             subject_of(backbone),
-            f"{verdict.criterion}: {verdict.outcome}, was {verdict.before}; "
-            f"{told(verdict.estimate)}, {claim_of(verdict)}",
+            f"{verdict.criterion}: {verdict.outcome}, before: {verdict.before}; "
+            f"{measured(verdict.estimate)}, {claim_of(verdict)}",
             links.report(backbone.audit, f"verdict-{verdict.position}"),
             backbone.audit.id,
         )

@@ -1,4 +1,4 @@
-"""What changed since the audit before, as a diff has classed it."""
+"""What changed since the previous audit, as a diff classed it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from bias_audit.shapes.printed import count, counted, interval, signed_interval
 from bias_audit.shapes.tables import Table
 
 OUTCOMES: Final = ("worse", "improved", "higher", "lower", "undecided", "equivalent")
-_TOLD: Final = ("worse", "improved", "higher", "lower")
+_LISTED: Final = ("worse", "improved", "higher", "lower")
 """Listed one by one."""
 _MOST: Final = 150
+_PRINTED: Final = {"undecided": "inconclusive"}
+TITLE: Final = "What changed since the previous audits?"
 
 
 def changes(history: History, links: Links) -> Section:
@@ -33,38 +35,38 @@ def changes(history: History, links: Links) -> Section:
     audits = {audit.id: audit for audit in history.audits}
     diffs = [diff for diff in history.diffs if {diff.before_id, diff.after_id} <= audits.keys()]
     if not diffs:
-        nothing = "The history holds no difference between a latest audit and an earlier one."
-        return Section("changes", "What changed", (Prose(nothing, "box", "No comparison."),))
+        nothing = "No latest audit has been compared with an earlier one."
+        return Section("changes", TITLE, (Prose(nothing, "box", "No comparison."),))
     moved = sorted(
         (
             (audits[diff.after_id], change)
             for diff in diffs
             for change in diff.changes
-            if change.outcome in _TOLD
+            if change.outcome in _LISTED
         ),
-        key=lambda pair: (_TOLD.index(pair[1].outcome), -abs(pair[1].difference)),
+        key=lambda pair: (_LISTED.index(pair[1].outcome), -abs(pair[1].difference)),
     )
     rest = (
-        f"The first {_MOST} of {counted(len(moved), 'change')}; the history's table `changes` "
-        "has all."
+        f"The first {_MOST} of {counted(len(moved), 'change')}; the table `changes` of the "
+        "history has all."
     )
     return Section(
         "changes",
-        "What changed",
+        TITLE,
         parts(
             Prose(
                 Markup(
-                    "Each latest audit beside the one before it, as <code>bias-audit diff</code> "
-                    "classed their numbers: equivalent where the interval of the difference lies "
-                    "within the margin; worse or improved where it does not, the test rejects and "
-                    "a direction was declared; higher or lower where none was; undecided "
-                    "otherwise."
+                    "Each latest audit compared with the one before, by <code>bias-audit "
+                    "diff</code>. Equivalent: the interval of the difference lies within the "
+                    "margin. Worse or improved: the difference is significant, and a direction "
+                    "was declared. Higher or lower: significant, without a declared direction. "
+                    "Inconclusive: neither."
                 )
             ),
             Tabled(_overview(diffs, audits, links), "dated"),
             Tabled(_largest(moved[:_MOST]))
             if moved
-            else Prose("No number is known to be worse, improved, higher or lower.", "note"),
+            else Prose("No number changed significantly.", "note"),
             (Prose(rest, "note"),) if len(moved) > _MOST else (),
         ),
     )
@@ -72,10 +74,10 @@ def changes(history: History, links: Links) -> Section:
 
 def _overview(diffs: list[Diff], audits: dict[int, Audit], links: Links) -> Table:
     found = [(diff, Counter(change.outcome for change in diff.changes)) for diff in diffs]
-    found.sort(key=lambda pair: [-pair[1][outcome] for outcome in _TOLD])
-    names = ("backbone", "dataset", "before", "after", "numbers", "what else differs")
+    found.sort(key=lambda pair: [-pair[1][outcome] for outcome in _LISTED])
+    names = ("backbone", "dataset", "before", "after", "numbers", "possible causes")
     return Table(
-        caption="Numbers of each latest audit by how they compare with the audit before",
+        caption="How many numbers of each latest audit differ from the audit before",
         columns=text_columns(*names),
         rows=tuple(
             (
@@ -83,7 +85,8 @@ def _overview(diffs: list[Diff], audits: dict[int, Audit], links: Links) -> Tabl
                 audits[diff.after_id].dataset,
                 audits[diff.before_id].started[:10],
                 linked(audits[diff.after_id].started[:10], links.diff(audits[diff.after_id])),
-                ", ".join(f"{count(n[o])} {o}" for o in OUTCOMES if n[o]) or "none compared",
+                ", ".join(f"{count(n[o])} {_PRINTED.get(o, o)}" for o in OUTCOMES if n[o])
+                or "none compared",
                 _differing(diff),
             )
             for diff, n in found
@@ -92,14 +95,14 @@ def _overview(diffs: list[Diff], audits: dict[int, Audit], links: Links) -> Tabl
 
 
 def _differing(diff: Diff) -> str:
-    """What differs besides the numbers, what moves them first."""
+    """What differs besides the numbers, with what may change them first."""
     causes = sorted(diff.causes, key=lambda cause: cause.is_minor)
     return "\n".join(f"{cause.name}: {cause.detail}" for cause in causes) or "nothing recorded"
 
 
 def _largest(moved: list[tuple[Audit, ChangeRow]]) -> Table:
     return Table(
-        caption="Numbers that are worse, improved, higher or lower than before, largest first",
+        caption="Significant changes, worse ones first, then the largest",
         columns=(
             *text_columns("backbone", "dataset", "number"),
             *number_columns("before", "after", "difference", "margin"),

@@ -1,4 +1,4 @@
-"""What audits took: seconds, images and bytes by stage, and over time."""
+"""What audits cost: seconds, images and bytes by stage, and over time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bias_audit.shapes.tables import Table
 
 _MOST_ROWS: Final = 300
 _MOST_DAYS: Final = 60
+_TITLE: Final = "How long did the audits take?"
 
 
 def costs(history: History) -> Section:
@@ -21,8 +22,8 @@ def costs(history: History) -> Section:
     latest = {audit.id for audit in history.audits if audit.is_latest}
     now = [cost for cost in history.costs if cost.audit_id in latest]
     if not now:
-        nothing = Prose("The latest audits recorded none.", "box", "No cost.")
-        return Section("cost", "Cost", (nothing,))
+        nothing = Prose("The latest audits recorded no cost.", "box", "None.")
+        return Section("cost", _TITLE, (nothing,))
     stages = _stages(history, now)
     notes = []
     if len(stages.rows) < len(now):
@@ -35,12 +36,11 @@ def costs(history: History) -> Section:
         notes.append(f"The latest {_MOST_DAYS} of {n_days} days with audits.")
     return Section(
         "cost",
-        "Cost",
+        _TITLE,
         (
             Prose(
-                "As measured while the audits ran, by the clock of the machine they ran on; other "
-                "work on that machine counts. They are measurements of single runs, so they have "
-                "no interval."
+                "Measured while the audits ran, by the clock of their machine; other work on that "
+                "machine counts, too. Each run was measured once, so there are no intervals."
             ),
             Tabled(_totals(now)),
             Tabled(_days(history)),
@@ -159,7 +159,7 @@ def _days(history: History) -> Table:
             *text_columns("day (UTC)"),
             *number_columns("audits"),
             *text_columns("duration"),
-            *number_columns("images passed forward", "images per second"),
+            *number_columns("images in forward passes", "images per second"),
         ),
         rows=tuple(rows),
     )

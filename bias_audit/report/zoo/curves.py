@@ -22,7 +22,7 @@ class Question:
     backbones: tuple[Backbone, ...]
     """With a value in their latest audit, the highest value first."""
     is_drawn: bool
-    """Whether it gets figures; further quantities are told in tables."""
+    """Whether it gets figures; further quantities have tables only."""
 
     def key(self, backbone: Backbone) -> tuple[int, str, str]:
         """Of its curve in a history."""

@@ -64,11 +64,11 @@ def _claims(verdicts: list[TrackedVerdict], name: str) -> str:
 
 def _cell(backbone: Backbone, verdict: TrackedVerdict | None, links: Links) -> str:
     if verdict is None:
-        return Markup('<span class="rationale">not asked</span>')
+        return Markup('<span class="rationale">not examined</span>')
     form = signed_interval if verdict.of_what == "lift" else interval
     group = "" if verdict.group_name is None else f"{verdict.group_name}, "
     link = links.report(backbone.audit, f"verdict-{verdict.position}")
-    was = Markup(' <span class="tag">was {}</span>').format(verdict.before)
+    was = Markup(' <span class="tag">before: {}</span>').format(verdict.before)
     where = Markup('<br><span class="rationale">{}at {}</span>').format(group, verdict.layer)
     return Markup("{}{}<br>{}{}").format(
         badge(verdict.outcome, link),

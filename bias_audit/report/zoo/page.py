@@ -38,7 +38,7 @@ from bias_audit.report.zoo.curves import palette, questions
 from bias_audit.report.zoo.links import Links
 from bias_audit.report.zoo.matrix import badge, counts_of, matrices
 from bias_audit.report.zoo.profiles import profiles
-from bias_audit.report.zoo.standing import standing, standing_table
+from bias_audit.report.zoo.ranking import ranking, ranking_table
 from bias_audit.report.zoo.trends import lines_of, trends
 from bias_audit.results.history.reading import Audit, History, read_history
 from bias_audit.shapes.printed import count, counted
@@ -75,12 +75,12 @@ def write_zoo_report(database: Path, to: Path, *, zoo: str | None = None) -> Pat
 
 
 def zoo_page(history: History, page: Path) -> Page:
-    """Turn a history with an audit into text and figures, which are drawn when asked for."""
+    """Turn a history with an audit into text and figures, which are drawn when needed."""
     links = Links(history.database.parent.resolve(), page.parent.resolve())
-    asked = questions(history)
-    colours, lines = palette(asked), lines_of(history)
-    drawn = [question for question in asked if question.is_drawn]
-    further = [question for question in asked if not question.is_drawn]
+    every = questions(history)
+    colours, lines = palette(every), lines_of(history)
+    drawn = [question for question in every if question.is_drawn]
+    further = [question for question in every if not question.is_drawn]
     times = [audit.started for audit in history.audits]
     written = max([*times, history.run.started] if history.run else times)
     name = ", ".join(dict.fromkeys(audit.zoo for audit in history.audits))
@@ -92,19 +92,19 @@ def zoo_page(history: History, page: Path) -> Page:
         lead="",
         cover=(Facts(_facts(history)),),
         sections=(
-            Section("attention", "What needs attention", _attention(notices(history, links))),
-            Section("verdicts", "Verdicts", _verdicts(history, links)),
+            Section("attention", "What needs attention?", _attention(notices(history, links))),
+            Section("verdicts", "Do backbones meet the criteria?", _verdicts(history, links)),
             Section(
-                "standing",
-                "Where backbones stand",
-                _standing(
-                    [standing(q, history, colours, f"standing-{i}") for i, q in enumerate(drawn)],
-                    [standing_table(question, history) for question in further],
+                "ranking",
+                "How do backbones compare?",
+                _ranking(
+                    [ranking(q, history, colours, f"ranking-{i}") for i, q in enumerate(drawn)],
+                    [ranking_table(question, history) for question in further],
                 ),
             ),
             Section(
                 "profiles",
-                "Layer profiles",
+                "At which layers can attributes be read?",
                 _curves(
                     [profiles(q, history, colours, f"profile-{i}") for i, q in enumerate(drawn)],
                     "Each panel is one backbone, in the order of its rank; all panels share their "
@@ -118,23 +118,23 @@ def zoo_page(history: History, page: Path) -> Page:
             ),
             Section(
                 "trends",
-                "Trends",
+                "How did values change over time?",
                 _curves(
                     [view for view in followed if view is not None],
-                    "Each panel is one backbone, audit after audit. An audit is made anew only "
-                    "when something that it rests on has changed, so a value holds until the next "
-                    "one. That two values differ is a change only where the section on changes "
-                    "says so.",
+                    "Each panel is one backbone, audit after audit. An audit is repeated only "
+                    "when something that it depends on has changed, so a value stays until the "
+                    "next one. Whether two values differ significantly is in the section on "
+                    "changes.",
                     Prose("No backbone has two audits.", "box", "No trend yet."),
                 ),
             ),
             changes(history, links),
             costs(history),
-            Section("audits", "Audits", _audits(history, links)),
-            Section("method", "Method and limits", _method(history)),
+            Section("audits", "Which audits are these?", _audits(history, links)),
+            Section("method", "How was this computed?", _method(history)),
         ),
         footer=(
-            f"Made from {history.database.name} as it was on {written[:16].replace('T', ' ')} "
+            f"Made from {history.database.name} as of {written[:16].replace('T', ' ')} "
             f"UTC, by bias-audit {bias_audit.__version__}."
         ),
         created=written,
@@ -158,13 +158,13 @@ def zoo_page(history: History, page: Path) -> Page:
 def _headline(history: History) -> str:
     latest = [audit for audit in history.audits if audit.is_latest]
     entries = len({audit.entry for audit in latest})
-    told = (
+    audits = (
         f"{counted(len(latest), 'latest audit')} of "
         f"{counted(entries, 'entry').replace('entrys', 'entries')} on "
         f"{counted(len(history.datasets), 'dataset')}"
     )
-    verdicts = counts_of(list(history.verdicts)) or "no criteria declared"
-    return f"{told}: {verdicts}."
+    verdicts = counts_of(list(history.verdicts)) or "no acceptance threshold set"
+    return f"{audits}: {verdicts}."
 
 
 def _facts(history: History) -> tuple[Fact, ...]:
@@ -193,8 +193,8 @@ def _attention(found: Sequence[Notice]) -> tuple[Part, ...]:
     if not found:
         return (
             Prose(
-                "No audit failed, is missing or is stale, no verdict changed, and no number is "
-                "known to be worse than in the audit before.",
+                "No audit failed, is missing or is stale; no verdict changed; and no number is "
+                "significantly worse than in the previous audit.",
                 "box",
                 "Nothing.",
             ),
@@ -210,8 +210,8 @@ def _attention(found: Sequence[Notice]) -> tuple[Part, ...]:
         for n in found[:_MOST_NOTICES]
     )
     rest = (
-        f"The gravest {_MOST_NOTICES} of {len(found)}; the sections below and the history hold "
-        "the rest."
+        f"The {_MOST_NOTICES} most serious of {len(found)}; the others are in the sections below "
+        "and in the history."
     )
     return parts(
         Prose(f"{counts}."),
@@ -225,33 +225,33 @@ def _verdicts(history: History, links: Links) -> tuple[Part, ...]:
     if not found:
         return (
             Prose(
-                "The audits declare no criterion, so nothing here was held against a margin; what "
-                "follows is description.",
+                "No acceptance threshold was set, so there is no pass or fail; what follows is "
+                "description.",
                 "box",
                 "No verdict.",
             ),
         )
     return (
         Prose(
-            "Each criterion and its margin is that of the zoo's config, held against the latest "
-            "audit of each backbone: PASS where the whole interval lies within the margin, FAIL "
-            "where it lies beyond, INCONCLUSIVE otherwise. A verdict is a statement about these "
-            "images and annotations, not about whether a use of the backbone is acceptable."
+            "The latest audit of each backbone, compared with the acceptance thresholds of the "
+            "zoo's config. PASS: the whole interval is within the threshold. FAIL: the whole "
+            "interval is beyond. INCONCLUSIVE: neither. A verdict is about these images and "
+            "annotations, not about whether a use of the backbone is acceptable."
         ),
         *found,
     )
 
 
-def _standing(views: Sequence[Section], further: Sequence[Tabled]) -> tuple[Part, ...]:
+def _ranking(views: Sequence[Section], further: Sequence[Tabled]) -> tuple[Part, ...]:
     if not views:
         nothing = "No latest audit has a quantity measured over layers."
         return (Prose(nothing, "box", "Nothing to rank."),)
     rest = (Section("further", "Further quantities", tuple(further)),) if further else ()
     return (
         Prose(
-            "Backbones by how well a linear probe tells each annotated attribute apart: rank 1 is "
-            "the highest value, which is no merit in itself. The ranks left open are those that "
-            "the intervals do not rule out; no two numbers are added up into a score."
+            "Backbones in the order of how well a linear probe can read each annotated attribute. "
+            "Rank 1 is the highest value, which is not a merit in itself. Possible ranks are "
+            "those that the intervals do not rule out. Numbers are never combined into a score."
         ),
         *views,
         *rest,
@@ -267,14 +267,16 @@ def _audits(history: History, links: Links) -> tuple[Part, ...]:
     latest = sorted((a for a in history.audits if a.is_latest), key=lambda audit: audit.key)
     earlier = [audit for audit in reversed(history.audits) if not audit.is_latest]
     n_more = len(earlier) - _MOST_EARLIER
-    older = Markup("{} older ones are in the history's table <code>audits</code>.").format(n_more)
+    older = Markup("{} older ones are in the table <code>audits</code> of the history.").format(
+        n_more
+    )
     listed = _listed("Earlier audits, the newest first", earlier[:_MOST_EARLIER], links)
     folded = Fold("Earlier audits", parts(listed, (Prose(older, "note"),) if n_more > 0 else ()))
     return parts(
         Prose(
-            "Each audit has a report of its own with all its numbers, controls and limits. The "
-            "outcome is the gravest verdict of the audit; failed: at least one analysis could not "
-            "be computed."
+            "Each audit has its own report, with all its numbers, baselines and limits. The "
+            "outcome is the most serious verdict of the audit; failed: at least one analysis "
+            "could not be computed."
         ),
         _listed("Latest audits", latest, links),
         (folded,) if earlier else (),
@@ -316,8 +318,8 @@ def _method(history: History) -> tuple[Part, ...]:
         bullets(_METHOD),
         Prose(
             Markup(
-                "The history is one SQLite file. Its tables tell in comments what each column "
-                "holds: <code>sqlite3 {} .schema</code>."
+                "The history is one SQLite file. Comments in its tables explain each column: "
+                "<code>sqlite3 {} .schema</code>."
             ).format(history.database.name),
             "note",
         ),
@@ -325,27 +327,26 @@ def _method(history: History) -> tuple[Part, ...]:
 
 
 _METHOD: Final = (
-    "Everything here is read from the history; nothing is computed anew but comparisons "
-    "between backbones. Intervals are those of each audit, whose report says how they were "
-    "made.",
-    "Two backbones are compared through their two intervals, joined by square-and-add "
-    "(Newcombe; MOVER), as if they were independent. Over the same images, errors of "
-    "backbones usually go together, and then a paired comparison would tell more pairs apart "
-    "than are told here.",
-    "All pairs of one quantity, target and dataset are one family, adjusted by Holm's "
-    "procedure. The ranks left open follow from the pairs told apart (Mogstad, Romano, Shaikh"
-    " & Wilhelm 2024, Review of Economic Studies 91:476-518): the true ranks all lie within "
-    "them with a probability of at least 95 %. Families are not adjusted for each other.",
-    "The highest value over the layers is picked because it is the highest. For comparisons "
-    "its interval is widened by Bonferroni's rule for the number of layers; the interval "
-    "printed is not widened. The last layer is no choice.",
-    "Groups of backbones that are not told apart are the largest sets without a pair that is "
-    "(Piepho 2004, Journal of Computational and Graphical Statistics 13:456-466). Not told "
-    "apart is not the same as equal.",
-    "A high value says that an annotated attribute is linearly decodable from a layer, not "
-    "that anything uses it. Annotations are perceptions of annotators.",
-    "Datasets differ in images, sampling and categories, so values on different datasets are "
-    "not compared with each other.",
-    "What differs from one audit to the next (weights, data, config, software) stands beside "
-    "a trend; it shows no cause where several differ.",
+    "Everything here is read from the history; only comparisons between backbones are computed "
+    "for this page. The report of each audit says how its intervals were made.",
+    "Two backbones are compared through their intervals, combined by square-and-add (Newcombe; "
+    "MOVER) as if the backbones were independent. On the same images, backbones usually make "
+    "similar errors, so a paired comparison would find more significant differences.",
+    "All pairs of backbones for one quantity, attribute and dataset are one family of tests, "
+    "adjusted by Holm's procedure. The possible ranks follow from the significant differences "
+    "(Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476-518): with a "
+    "probability of at least 95 %, they include all true ranks. Families are not adjusted for "
+    "each other.",
+    "The highest value over the layers was picked after looking at all of them. For comparisons, "
+    "its interval is therefore widened by Bonferroni's rule for the number of layers; the printed "
+    "interval is not. The last layer was not picked, so its interval needs no widening.",
+    "Groups of backbones without a significant difference are the largest sets in which no pair "
+    "differs significantly (Piepho 2004, Journal of Computational and Graphical Statistics "
+    "13:456-466). No significant difference does not mean equal.",
+    "A high value shows that an annotated attribute can be read from a layer by a linear probe, "
+    "not that anything uses it. Annotations are perceptions of annotators.",
+    "Datasets differ in images, sampling and categories, so values on different datasets are not "
+    "compared with each other.",
+    "Letters beside a trend show what differs from one audit to the next (weights, data, config, "
+    "software); where several differ, they do not show the cause.",
 )

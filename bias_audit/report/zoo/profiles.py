@@ -40,7 +40,7 @@ def profiles(question: Question, history: History, colours: Palette, anchor: str
     if len(every) > MOST:
         notes = (
             f"The {MOST} backbones with the highest values are drawn; the range, and the data of "
-            f"the figure, are of all {len(every)}.",
+            f"the figure, include all {len(every)}.",
         )
     alt = _alt(question, every)
     return curves_section(
@@ -71,13 +71,13 @@ def _profiles(question: Question, history: History) -> tuple[Profile, ...]:
 
 
 def _alt(question: Question, every: Sequence[Profile]) -> str:
-    told = []
+    peaks = []
     for profile in every[:3]:
         best = max(profile.points, key=lambda point: point.estimate.value)
-        told.append(f"{profile.label} reaches {interval(best.estimate)} at {best.layer}")
+        peaks.append(f"{profile.label} reaches {interval(best.estimate)} at {best.layer}")
     return (
         f"{counted(len(every), 'panel')}, one per backbone: {question.metric} of {question.title} "
-        f"over relative depth. {'; '.join(told)}. The tables of standing hold every highest value."
+        f"over relative depth. {'; '.join(peaks)}. The ranking tables have every highest value."
     )
 
 
@@ -122,9 +122,9 @@ def profiles_figure(
 
 def _draw(found: Panels, shown: Sequence[Profile], colour: str) -> None:
     across = [found.x(place, profile.depths) for place, profile in enumerate(shown)]
-    told_of = [_bounds(profile) for profile in shown]
+    bounds_of = [_bounds(profile) for profile in shown]
     value, lower, upper = (
-        [found.y(place, bounds[row]) for place, bounds in enumerate(told_of)] for row in range(3)
+        [found.y(place, bounds[row]) for place, bounds in enumerate(bounds_of)] for row in range(3)
     )
     band: dict[str, Any] = {"color": colour, "alpha": 0.25, "linewidth": 0}
     found.axes.fill_between(joined(across), joined(lower), joined(upper), **band)
@@ -137,8 +137,8 @@ def _draw(found: Panels, shown: Sequence[Profile], colour: str) -> None:
             over = (
                 f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift_estimate)}"
             )
-            told_so = f"{point.layer}: {told(point.estimate)}; {over}"
-            found.mark(place, ends, key=profile.label, text=told_so)
+            text = f"{point.layer}: {told(point.estimate)}; {over}"
+            found.mark(place, ends, key=profile.label, text=text)
 
 
 def _limits(bounds: Sequence[FloatArray], chance: float | None) -> tuple[float, float]:

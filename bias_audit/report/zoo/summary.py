@@ -95,7 +95,7 @@ def write_summary(
 
 
 def outcome_of(history: History, found: tuple[Notice, ...]) -> str:
-    """The gravest of what the latest audits say: failed, FAIL, worse, INCONCLUSIVE, PASS, none."""
+    """The most serious outcome now: failed, FAIL, worse, INCONCLUSIVE, PASS or none."""
     kinds = {notice.kind for notice in found}
     outcomes = {verdict.outcome for verdict in history.verdicts}
     if "failed" in kinds:
@@ -122,7 +122,7 @@ def _links(database: Path, report: Path | None) -> Links:
 
 
 def _notices(history: History, links: Links) -> tuple[Notice, ...]:
-    """What is so now, and what changed in this run; what changed before it was told before."""
+    """What is so now, and what changed in this run; earlier runs reported earlier changes."""
     new = _audited(history)
     return tuple(n for n in notices(history, links) if n.audit_id is None or n.audit_id in new)
 
@@ -143,7 +143,7 @@ def _zoo(history: History) -> str:
 
 def _lines(history: History, database: Path, report: Path | None) -> Iterator[str]:
     found = _notices(history, _links(database, report))
-    verdicts = counts_of(list(history.verdicts)) or "no criterion declared"
+    verdicts = counts_of(list(history.verdicts)) or "no acceptance threshold set"
     yield f"**Zoo {plain(_zoo(history))}: {outcome_of(history, found)}** ({verdicts})"
     if history.run:
         states = ", ".join(f"{n} {state}" for state, n in _states(history).items()) or "nothing"
@@ -218,12 +218,13 @@ def _images(costs: list[CostRow]) -> int:
 def _cost_lines(history: History) -> Iterator[str]:
     costs = _costs(history)
     if not costs:
-        yield "Cost: no audit was made anew."
+        yield "Cost: none, no audit was repeated."
         return
     by_stage: dict[str, float] = {}
     for cost in costs:
         by_stage[cost.stage] = by_stage.get(cost.stage, 0.0) + cost.seconds
     longest = sorted(by_stage.items(), key=lambda pair: -pair[1])[:_MOST_STAGES]
-    dear = ", ".join(f"{plain(stage)} {duration(seconds)}" for stage, seconds in longest)
-    passed = counted(_images(costs), "image")
-    yield f"Cost: {duration(sum(by_stage.values()))} of work, {passed} passed forward; {dear}."
+    stages = ", ".join(f"{plain(stage)} {duration(seconds)}" for stage, seconds in longest)
+    images = counted(_images(costs), "image")
+    total = duration(sum(by_stage.values()))
+    yield f"Cost: {total} of work, {images} in forward passes; longest: {stages}."

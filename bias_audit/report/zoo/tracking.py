@@ -1,6 +1,6 @@
 """Latest audits as runs of an MLflow store, for those who look at everything there.
 
-MLflow is imported only when asked for. Nothing is sent anywhere but to the store that is named:
+MLflow is imported only when needed. Nothing is sent anywhere but to the store that is named:
 MLflow's own telemetry is switched off unless the user has set it.
 """
 

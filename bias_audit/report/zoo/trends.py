@@ -85,7 +85,7 @@ def trends(
             partial(_data, shown),
             alt=alt,
             caption=f"{sentence(question.metric)} of {question.title} at the layer where it is "
-            "highest in each audit, with its interval; a value holds until the next audit.",
+            "highest in each audit, with its interval, until the next audit.",
             anchor=anchor,
             heading="backbone",
         ),
@@ -136,14 +136,14 @@ def _notes(every: Sequence[Trend], several: Sequence[Trend], shown: Sequence[Tre
     notes = []
     if len(several) < len(every):
         alone = counted(len(every) - len(several), "backbone")
-        notes.append(f"{alone} with a single audit: no trend.")
+        notes.append(f"Without a trend, because of a single audit: {alone}.")
     if len(several) > len(shown):
         notes.append(f"The {len(shown)} backbones with the highest values are drawn.")
     left = sum(len(t.steps) for t in several[:MOST]) - sum(len(t.steps) for t in shown)
     if left:
         notes.append(
-            f"{counted(left, 'older audit')} in which nothing changed are left out of the figure; "
-            "the history's view `trend` has them."
+            f"The figure leaves out {counted(left, 'older audit')} in which nothing changed; the "
+            "view `trend` of the history has them."
         )
     return notes
 
@@ -179,7 +179,7 @@ def _data(shown: Sequence[Trend]) -> Rows:
 
 @styled
 def trends_figure(shown: Sequence[Trend], *, until: str, metric: str, colour: str) -> Figure:
-    """Draw a panel per backbone; a value holds until the next audit, the last until the end."""
+    """Draw a panel per backbone; a value continues until the next audit, or the end."""
     begin = min(_moment(trend.steps[0].started) for trend in shown)
     end = _moment(until)
     margin = max(0.5, 0.05 * (end - begin))

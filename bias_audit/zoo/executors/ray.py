@@ -40,7 +40,7 @@ _STORE_BYTES: Final = 100 * 2**20
 
 
 class Params(Strict):
-    """Which cluster, and what each audit takes of it."""
+    """Which cluster, and which part each audit takes."""
 
     address: str | None = Field(
         default=None,
@@ -142,9 +142,11 @@ def _outcome(ray: Any, reference: Any, task: Task, seconds: float) -> Done:
         done: Done = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause if isinstance(error.cause, Exception) else error
-        return Done(task.key, seconds, error=f"its worker refused it ({_first_line(cause)})")
+        return Done(
+            task.key, seconds, error=f"its worker reported an error ({_first_line(cause)})"
+        )
     except ray.exceptions.RayError as error:
-        why = f"its worker was lost ({_first_line(error)}); the next run goes on from there"
+        why = f"its worker was lost ({_first_line(error)}); rerun to resume"
         return Done(task.key, seconds, error=why)
     if done.error is None and not (task.folder / "audit.json").is_file():
         return replace(
@@ -170,7 +172,7 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
         "logging_level": "WARNING",
     }
     if address is None and not os.environ.get("RAY_ADDRESS"):
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit tells nobody of itself
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit reports to no third party
         options |= {"object_store_memory": _STORE_BYTES, "include_dashboard": False}
     ours = signal.getsignal(signal.SIGTERM)
     try:

@@ -1,4 +1,4 @@
-"""Which audits of a zoo hold, and why the others do not; no weight is loaded."""
+"""Which audits of a zoo are current, and why the others are not; no weight is loaded."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ from bias_audit.zoo.entries import DATABASE, Entry
 
 
 def compare_new(
-    zoo: ZooConfig, entries: Iterable[Entry], progress: Progress, *, told: Collection[int] = ()
+    zoo: ZooConfig,
+    entries: Iterable[Entry],
+    progress: Progress,
+    *,
+    delivered: Collection[int] = (),
 ) -> tuple[str, ...]:
     """Compare the newest audit of every entry with the one before, where that was not done yet.
 
     What changed is written into the newer run folder (`diff.html`, `diff.json`) and the history.
-    An audit that was compared by a run which was interrupted, so that its id is not among `told`,
-    is compared again, so that its gate is heard. Each sentence says why a gate stops a pipeline.
+    An audit that was compared by a run which was interrupted, so that its id is not among
+    `delivered`, is compared again, so that its gate is reported. Each sentence says why a gate
+    stops a pipeline.
     """
     database, cache = zoo.folder / DATABASE, zoo.output.cache
     known = all_audits(database, zoo.name)
@@ -42,7 +47,7 @@ def compare_new(
         if len(audits) < 2 or audits[1].is_pruned:  # noqa: PLR2004
             continue
         after, before = audits[:2]
-        if after.id in compared and after.id in told:
+        if after.id in compared and after.id in delivered:
             continue
         try:
             found = diff(
@@ -61,12 +66,12 @@ def compare_new(
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How one entry of a zoo stands."""
+class EntryStatus:
+    """Whether the audit of one entry of a zoo is current."""
 
     entry: Entry
     state: Literal["new", "fresh", "stale", "blocked"]
-    """ "new": it was never audited; "fresh": its audit holds; "stale": something changed;
+    """ "new": it was never audited; "fresh": its audit is current; "stale": something changed;
     "blocked": its faces or its settings are refused, so it cannot be audited."""
     reasons: tuple[str, ...] = ()
     """Why it is not fresh."""
@@ -76,10 +81,10 @@ class Standing:
     """Those it would be audited on; None where it is blocked."""
 
 
-def standings(
+def statuses(
     zoo: ZooConfig, chosen: Sequence[Entry], *, progress: Progress, now: datetime | None = None
-) -> tuple[Standing, ...]:
-    """Compare what every audit rests on with what it rested on when it was made."""
+) -> tuple[EntryStatus, ...]:
+    """Compare what every audit depends on with what it was when the audit was made."""
     known = latest_audits(zoo.folder / DATABASE, zoo.name)
     opened: dict[str, Faces] = {}  # by data set, once for all backbones
     found = []
@@ -90,38 +95,38 @@ def standings(
             if entry.dataset not in opened:
                 opened[entry.dataset] = find_faces(plan, progress=progress)
         except AuditError as error:
-            found.append(Standing(entry, "blocked", (str(error),), latest))
+            found.append(EntryStatus(entry, "blocked", (str(error),), latest))
             continue
         faces = opened[entry.dataset]
         if latest is None:
-            found.append(Standing(entry, "new", ("never audited",), None, plan, faces))
+            found.append(EntryStatus(entry, "new", ("never audited",), None, plan, faces))
             continue
         reasons = tuple(_reasons(zoo.policy, latest, plan, faces, now or datetime.now(UTC)))
         state: Literal["fresh", "stale"] = "stale" if reasons else "fresh"
-        found.append(Standing(entry, state, reasons, latest, plan, faces))
+        found.append(EntryStatus(entry, state, reasons, latest, plan, faces))
     return tuple(found)
 
 
 _REASONS = {
-    "weights": "weights: the bytes of the weights changed",
-    "images": "data: other images",
-    "labels": "data: other labels of the same images",
-    "config": "config: other settings",
-    "code": "code: another version of bias-audit",
-    "packages": "packages: other versions of libraries",
+    "weights": "weights: the weights changed",
+    "images": "data: the images changed",
+    "labels": "data: labels of the same images changed",
+    "config": "config: settings changed",
+    "code": "code: bias-audit changed",
+    "packages": "packages: versions of libraries changed",
 }
 
 
 def _reasons(
     policy: Policy, latest: Audit, plan: Plan, faces: Faces, now: datetime
 ) -> Iterator[str]:
-    """Why an audit does not hold any more."""
+    """Why an audit is no longer current."""
     if latest.outcome == "failed":
         yield "an analysis of its last audit failed"
     result = latest.folder / "audit.json"
-    try:  # a pruned folder is no damage: the history keeps what it held
+    try:  # a pruned folder is no damage: the history keeps its numbers
         if not latest.is_pruned and sha256_of(result) != latest.audit_sha256:
-            yield f"damage: {result} is not what was written"
+            yield f"damage: {result} was changed after it was written"
     except OSError:
         yield f"damage: {result} is missing"
     today, before = fingerprints(plan, faces), latest.fingerprints
@@ -138,7 +143,7 @@ def _reasons(
 
 
 def _changed(kind: str, latest: Audit, today: Mapping[str, str], plan: Plan) -> list[str]:
-    """Which packages, stages or sections of the config are others, where that can be said."""
+    """Which packages, stages or sections of the config changed, where this is known."""
     if kind == "packages":
         return [
             f"{name} {latest.packages[name]} -> {number}"

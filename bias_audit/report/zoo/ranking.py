@@ -1,4 +1,4 @@
-"""Where backbones stand: values with intervals, and the ranks that these leave open."""
+"""How backbones compare: values with intervals, and the ranks that these allow."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from bias_audit.statistics.estimate import Estimate
 
 ALPHA: Final = 0.05
 _MOST_GROUPED: Final = 30
-"""Backbones beyond which groups are too many to read; ranks tell the same."""
+"""With more backbones, there are too many groups to read; ranks show the same."""
 
 
 MOST: Final = 60
@@ -72,17 +72,17 @@ class Dots:
     """Such as "2-5"."""
 
 
-def standing(question: Question, history: History, colours: Palette, anchor: str) -> Section:
+def ranking(question: Question, history: History, colours: Palette, anchor: str) -> Section:
     """Rank the backbones of a question, with a figure."""
     found = _rank(question, history)
     groups = _group_lines(found)
     noun = "group" if len(groups) == 1 else "groups"
     alike = Fold(
-        f"{len(groups)} {noun} of backbones that are not told apart",
+        f"{len(groups)} {noun} of backbones without a significant difference",
         parts(
             Prose(
-                "Within a group no pair is told apart; a backbone may be in several. That two are "
-                "not told apart does not show that they are alike.",
+                "No two backbones of a group differ significantly; a backbone may be in several "
+                "groups. No significant difference does not mean equal.",
                 "note",
             ),
             bullets(groups, "groups"),
@@ -102,7 +102,7 @@ def standing(question: Question, history: History, colours: Palette, anchor: str
     )
 
 
-def standing_table(question: Question, history: History) -> Tabled:
+def ranking_table(question: Question, history: History) -> Tabled:
     """The same in a table alone."""
     return Tabled(_table(question, _rank(question, history)), is_folded=True)
 
@@ -127,14 +127,14 @@ def _rank(question: Question, history: History) -> _Ranked:
     )
     ends = standings([point.estimate for point in last], alpha=ALPHA)
     dots = tuple(
-        Dots(backbone.label, top, end, told_ranks(found))
+        Dots(backbone.label, top, end, _format_ranks(found))
         for backbone, top, end, found in zip(question.backbones, highest, last, tops, strict=True)
     )
     groups = groups_alike(tops) if len(tops) <= _MOST_GROUPED else ()
     return _Ranked(dots, tops, ends, groups)
 
 
-def told_ranks(found: Standing) -> str:
+def _format_ranks(found: Standing) -> str:
     """Such as "2", or "2-5" with a dash."""
     if found.best == found.worst:
         return str(found.best)
@@ -144,15 +144,17 @@ def told_ranks(found: Standing) -> str:
 def _notes(question: Question, found: _Ranked) -> tuple[str, ...]:
     n = len(found.dots)
     if n == 1:
-        return ("One backbone alone: there is nothing to compare it with.",)
+        return ("There is only one backbone, so there is no comparison.",)
     apart = sum(n - 1 - len(each.alike) for each in found.highest) // 2
     pairs = n * (n - 1) // 2
     notes = [
-        f"{apart} of {counted(pairs, 'pair')} of backbones are told apart at their highest value, "
-        f"by Holm's procedure with a family-wise error rate of {ALPHA:g}."
+        f"{apart} of {counted(pairs, 'pair')} of backbones differ significantly in their highest "
+        f"value (Holm's procedure, family-wise error rate {ALPHA:g})."
     ]
     if n > _MOST_GROUPED:
-        notes.append(f"With more than {_MOST_GROUPED} backbones, groups are left out; ranks stay.")
+        notes.append(
+            f"Groups are listed for up to {_MOST_GROUPED} backbones; ranks are always given."
+        )
     if question.is_drawn and n > MOST:
         notes.append(
             f"The figure shows the {MOST} with the highest values; the table has all {n}."
@@ -188,7 +190,7 @@ def _table(question: Question, found: _Ranked) -> Table:
                 signed_interval(dots.highest.lift_estimate),
                 dots.highest.strongest or "no baseline",
                 interval(dots.last.estimate),
-                told_ranks(found.last[place]),
+                _format_ranks(found.last[place]),
             )
         )
     return Table(
@@ -197,13 +199,13 @@ def _table(question: Question, found: _Ranked) -> Table:
         ),
         columns=(
             *text_columns("backbone"),
-            *number_columns("ranks left open"),
+            *number_columns("possible ranks"),
             *text_columns("groups"),
             *number_columns("highest over the layers"),
             *text_columns("at layer"),
             *number_columns("lift"),
             *text_columns("over"),
-            *number_columns("last layer", "ranks left open at the last layer"),
+            *number_columns("last layer", "possible ranks at the last layer"),
         ),
         rows=tuple(rows),
     )
@@ -215,15 +217,15 @@ def _figure(question: Question, found: _Ranked, colour: str, anchor: str) -> Fig
         f"Dot plot of {question.metric} of {question.title}, "
         f"{counted(len(found.dots), 'backbone')} from the highest value, "
         f"{top.label} with {interval(top.highest.estimate)}, to the lowest, {low.label} "
-        f"with {interval(low.highest.estimate)}. The table below holds all."
+        f"with {interval(low.highest.estimate)}. The table below has all."
     )
     shown = found.dots[:MOST]
     return FigureView(
-        partial(standing_figure, shown, metric=question.metric, colour=colour),
+        partial(ranking_figure, shown, metric=question.metric, colour=colour),
         partial(_data, found.dots),
         alt=alt,
         caption=f"{sentence(question.metric)} of {question.title}: values with intervals, and the "
-        "ranks that they leave open.",
+        "possible ranks.",
         anchor=anchor,
         heading="backbone",
     )
@@ -243,7 +245,7 @@ def _data(found: Sequence[Dots]) -> Rows:
 
 
 @styled
-def standing_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure:
+def ranking_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure:
     """Draw backbones in the order given, from the highest value to the lowest."""
     pitch = 0.235 if len(rows) <= 30 else 0.17  # noqa: PLR2004
     figure = Figure(figsize=(WIDTH, pitch * (len(rows) + 1) + 0.62), layout="constrained")
@@ -260,11 +262,11 @@ def standing_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure
     ranks.set_yticks(range(len(rows)), [row.ranks for row in rows], fontsize=7)
     ranks.tick_params(length=0)
     ranks.spines["right"].set_visible(False)
-    ranks.set_ylabel("ranks left open", fontsize=7, color=INK)
+    ranks.set_ylabel("possible ranks", fontsize=7, color=INK)
     guessing = "" if chance is None else f"; dotted: chance, {guess(chance)}"
     axes.set_xlabel(
         f"{metric}\nfilled: highest over the layers; hollow: last layer; grey tick: strongest "
-        f"control of the former{guessing}",
+        f"baseline of the former{guessing}",
         fontsize=7.5,
     )
     return figure
@@ -280,7 +282,7 @@ def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
         f"highest, at {row.highest.layer}: {told(row.highest.estimate)}; lift over "
         f"{row.highest.strongest or 'guessing'} "
         f"{signed_interval(row.highest.lift_estimate)}; last layer: "
-        f"{interval(row.last.estimate)}; ranks left open: {row.ranks}"
+        f"{interval(row.last.estimate)}; possible ranks: {row.ranks}"
     )
     mark_row(axes, place, key=row.label, text=text)
 

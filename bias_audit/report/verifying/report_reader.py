@@ -56,12 +56,12 @@ class OpenedReport:
     data: bytes
     """The embedded `audit.json`."""
     checksum: str | None
-    """MD5 of it, as the PDF states."""
+    """The MD5 that the PDF states for it."""
     relationship: str | None
     release: str | None
     """Of bias-audit, that wrote the PDF."""
     foreign: tuple[str, ...]
-    """What bias-audit does not write."""
+    """Parts of the file that bias-audit does not write."""
     boxes: tuple[str, ...]
     """Characters that no font draws, and where."""
     n_fonts: int
@@ -85,7 +85,9 @@ def open_report(path: Path) -> OpenedReport:
             )
         content = path.read_bytes()
     except OSError as error:
-        raise UnreadableReportError(f"{path}: expected a report as PDF, got {error}") from error
+        raise UnreadableReportError(
+            f"{path}: expected a report as PDF, but it cannot be read: {error.strerror or error}"
+        ) from error
     try:
         return _opened(content, path)
     except UnreadableReportError:
@@ -93,8 +95,8 @@ def open_report(path: Path) -> OpenedReport:
     except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
         said = str(error) or type(error).__name__
         raise UnreadableReportError(
-            f"{path}: expected a report as bias-audit writes it, got a file that cannot be read "
-            f"as one ({said[:200]}); ask for the file as it was first written"
+            f"{path}: expected a report as bias-audit wrote it, got a PDF that was changed or "
+            f"damaged ({said[:200]}); ask for the original file"
         ) from error
 
 
@@ -109,7 +111,9 @@ def _opened(content: bytes, path: Path) -> OpenedReport:
         raise UnreadableReportError(f"{path}: expected a report as PDF, got another kind of file")
     reader = PdfReader(io.BytesIO(content), strict=False)
     if reader.is_encrypted:
-        raise UnreadableReportError(f"{path}: expected a report that is not encrypted")
+        raise UnreadableReportError(
+            f"{path}: expected a report without encryption; ask for the original file"
+        )
     if len(reader.pages) > _MOST_PAGES:
         raise UnreadableReportError(
             f"{path}: expected at most {_MOST_PAGES} pages, got {len(reader.pages)}"
@@ -117,7 +121,9 @@ def _opened(content: bytes, path: Path) -> OpenedReport:
     root: Any = reader.trailer["/Root"].get_object()
     data, checksum, relationship = _embedded(root, path)
     if "/StructTreeRoot" not in root:
-        raise UnreadableReportError(f"{path}: expected a tagged PDF, as bias-audit writes")
+        raise UnreadableReportError(
+            f"{path}: expected a PDF with tags, as bias-audit writes; ask for the original file"
+        )
     page_reader = PageReader()
     pages = tuple(page_reader.read(page) for page in reader.pages)
     references = (page.indirect_reference for page in reader.pages)
@@ -153,8 +159,8 @@ def _embedded(root: Any, path: Path) -> tuple[bytes, str | None, str | None]:
     ours = [file for file in files if str(file.get("/UF", file.get("/F"))) == DATA_NAME]
     if len(ours) != 1:
         raise UnreadableReportError(
-            f"{path}: expected one associated file {DATA_NAME}, found {len(ours)} in "
-            f"{len(files)}; copies that a printer made have none"
+            f"{path}: expected one attached file {DATA_NAME}, found {len(ours)}; a copy that was "
+            "printed to PDF has none, so ask for the original file"
         )
     stream = ours[0]["/EF"]["/F"].get_object()
     checksum = stream.get("/Params", {}).get("/CheckSum")
@@ -176,19 +182,19 @@ def _active(root: Any) -> Iterator[str]:
         yield "the document has JavaScript"
     embedded = names.get("/EmbeddedFiles", {})
     if len(embedded.get("/Names", [])) != 2 or "/Kids" in embedded:  # noqa: PLR2004  name, file
-        yield f"the document holds files besides {DATA_NAME}"
+        yield f"the document contains files besides {DATA_NAME}"
 
 
 def _laid_over(reader: PdfReader) -> Iterator[str]:
     """Links are all that bias-audit lays over a page."""
     for number, page in enumerate(reader.pages, start=1):
         if page.get("/Rotate", 0) != 0 or "/AA" in page:
-            yield f"page {number} is turned, or acts when it is opened"
+            yield f"page {number} is rotated, or does something when it is opened"
         for entry in page.get("/Annots", None) or []:
             note: Any = entry.get_object()
             if note.get("/Subtype") != "/Link" or "/AP" in note or "/A" in note:
-                kind = "a link that acts" if "/A" in note else note.get("/Subtype", "a note")
-                yield f"page {number} has something laid over it ({kind})"
+                kind = "an active link" if "/A" in note else note.get("/Subtype", "a note")
+                yield f"something covers page {number} ({kind})"
 
 
 def _fonts(reader: PdfReader) -> Iterator[Any]:
@@ -207,7 +213,7 @@ def _in_fonts(fonts: list[Any]) -> Iterator[str]:
         check = check_glyphs(font)
         if check is not None and check.wrong:
             name = str(font.get("/BaseFont", "a font")).lstrip("/")
-            yield f"{name} does not draw what it is read as: {', '.join(check.wrong[:5])}"
+            yield f"font {name} does not draw these as they read: {', '.join(check.wrong[:5])}"
 
 
 def _boxes(pages: Sequence[PageText]) -> Iterator[str]:
@@ -219,7 +225,7 @@ def _boxes(pages: Sequence[PageText]) -> Iterator[str]:
     for character, places in sorted(found.items()):
         more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
         yield (
-            f"{named(character)} is in no font inside, so that readers see an empty box: "
+            f"{named(character)} is in no embedded font, so readers see an empty box: "
             f"page {', '.join(places[:_MOST_PLACES])}{more}"
         )
 
@@ -255,7 +261,7 @@ class _Walk:
             yield from self._table(kids, page, depth)
             return
         found = (chunk for kid in kids for chunk in self._kid(kid, page, depth))
-        if kind == "/Lbl":  # marks of lists are not in the document; anything else there is told
+        if kind == "/Lbl":  # marks of lists are not in the document; anything else there is text
             label = list(found)
             said = "".join(chunk.text for chunk in label).strip()
             is_mark = not said.strip("•◦▪ ") or said.removesuffix(".").isdigit()
@@ -274,14 +280,14 @@ class _Walk:
             yield Chunk(page, self.left[page].pop(mark))
 
     def _table(self, kids: list[Any], page: int | None, depth: int) -> Iterator[Chunk]:
-        """A table that goes on from the page before repeats its headings and has no caption."""
+        """A table continued from the page before repeats its headings and has no caption."""
         parts = [kid for kid in kids if isinstance(kid, dict)]
-        goes_on = not any(part.get("/S") == "/Caption" for part in parts)
+        is_continued = not any(part.get("/S") == "/Caption" for part in parts)
         for part in parts:
             found = list(self._kid(part, page, depth))
             if part.get("/S") == "/THead":
                 said = [chunk.text for chunk in found]
-                if goes_on and said == self._header:
+                if is_continued and said == self._header:
                     continue
                 self._header = said
             yield from found
