@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from bias_audit.durations import duration
+from bias_audit.report.sections.answer import headline, readings
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
-from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.results.numbers import Number, best, curves, numbers_of
+from bias_audit.results.audit import AuditResult
 from bias_audit.results.verdict import Outcome
-from bias_audit.shapes.printed import counted, signed_interval
+from bias_audit.shapes.printed import counted, interval, sentence, signed_interval
 
 _MOST_VERDICTS: Final = 3
-_MOST_BACKBONES: Final = 3
+_MOST_BACKBONES: Final = 1
 _URGENCY: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
@@ -27,8 +27,9 @@ def brief(
     """
     return (
         _heading(result),
+        headline(result),
         *_verdicts(result),
-        *_backbones(result.subjects),
+        *_attributes(result),
         *_problems(result),
         *_paths(reports, folder),
     )
@@ -56,29 +57,20 @@ def _verdict(row: VerdictView) -> str:
     return f"  {row.shape} {row.outcome} {row.name} ({row.backbone}): {row.measured}, {row.margin}"
 
 
-def _backbones(subjects: Sequence[SubjectResult]) -> Iterator[str]:
-    lines = [line for subject in subjects if (line := _headline(subject))]
-    for place, line in enumerate(lines[:_MOST_BACKBONES]):
-        yield line + (_cut(len(lines), _MOST_BACKBONES) if place == 0 else "")
-
-
-def _headline(subject: SubjectResult) -> str | None:
-    """The lift of every target over the strongest baseline, where it is easiest to read."""
-    found = [*curves(numbers_of(subject.backbone.name, subject.analyses))]
-    first = [
-        c
-        for c in found
-        if (c[0].block, c[0].analysis) == (found[0][0].block, found[0][0].analysis)
-    ]
-    lifts = ", ".join(f"{points[0].target} {_lift(best(points))}" for points in first)
-    if not first:
-        return None
-    metric = first[0][0].metric
-    return f"{subject.backbone.name}, lift of {metric} over the strongest baseline: {lifts}"
-
-
-def _lift(highest: Number | None) -> str:
-    return signed_interval(highest.lift if highest else None)
+def _attributes(result: AuditResult) -> Iterator[str]:
+    """How well each attribute can be read, for the first few backbones."""
+    by_backbone: dict[str, list[str]] = {}
+    for each in readings(result):
+        found = by_backbone.setdefault(each.backbone, [])
+        if each.number and each.number.estimate:
+            difference = signed_interval(each.number.lift)
+            found.append(f"{each.target} {interval(each.number.estimate)} ({difference})")
+    lines = [f"  {name}: {', '.join(found)}" for name, found in by_backbone.items() if found]
+    if lines:
+        metric = next(r.number.metric for r in readings(result) if r.number)
+        shown = _cut(len(lines), _MOST_BACKBONES)
+        yield f"{sentence(metric)} (difference from the strongest baseline){shown}:"
+        yield from lines[:_MOST_BACKBONES]
 
 
 def _problems(result: AuditResult) -> Iterator[str]:
@@ -95,7 +87,7 @@ def _problems(result: AuditResult) -> Iterator[str]:
     if failed:
         problems.append(f"could not be computed: {'; '.join(failed)}")
     if warned:
-        problems.append(f"warnings in the summary: {'; '.join(warned)}")
+        problems.append(f"warnings among the findings: {'; '.join(warned)}")
     if not_ok:
         problems.append(f"self-test NOT OK: {'; '.join(row.check for row in not_ok)}")
     if problems:
