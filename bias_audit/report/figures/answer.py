@@ -9,12 +9,11 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bias_audit.report.figures.style import INK, MUTED, RULE, shortened, styled
+from bias_audit.report.figures.style import BASELINE, INK, MUTED, RULE, shortened, styled
 from bias_audit.statistics.estimate import Estimate
 
 _WIDTH: Final = 2.35
 """Inches."""
-_BASELINE: Final = "#b3202c"
 _PITCH, _HEAD, _FOOT = 0.2, 0.16, 0.16
 """Inches of a bar, and above and below the bars for words."""
 
@@ -70,7 +69,7 @@ def bars(
     if first is not None:
         share = (first - low) / (high - low)
         side = "left" if share < 0.25 else "right" if share > 0.75 else "center"  # noqa: PLR2004
-        axes.text(first, -0.55, tick, ha=side, va="bottom", fontsize=7, color=_BASELINE)
+        axes.text(first, -0.55, tick, ha=side, va="bottom", fontsize=7, color=BASELINE)
     return figure
 
 
@@ -83,7 +82,7 @@ def _draw(axes: Axes, place: int, bar: Bar, colour: str) -> None:
     ends = (max(estimate.lower, low), min(estimate.upper, high))
     axes.hlines(place, *ends, color=INK, linewidth=1.8, zorder=4)
     if bar.tick is not None:
-        axes.vlines(bar.tick, place - 0.48, place + 0.48, color=_BASELINE, linewidth=1.6, zorder=3)
+        axes.vlines(bar.tick, place - 0.48, place + 0.48, color=BASELINE, linewidth=1.6, zorder=3)
     if bar.name:
         axes.text(
             low - 0.02 * (high - low),

@@ -21,6 +21,7 @@ INK: Final = "#1d1f23"
 MUTED: Final = "#5b616b"
 RULE: Final = "#dfe2e7"
 CONTROL: Final = "#767b84"
+BASELINE: Final = "#b3202c"
 ON_MAP: Final = "#1a1c20"
 """Ink on a coloured ground, which is the same in light and dark."""
 COLOURS: Final = ("#0072b2", "#b84f00", "#00795a", "#a0437a", "#4b3fa8", "#6b6100")

@@ -6,7 +6,7 @@ import re
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from bias_audit.report.figures.style import COLOURS, CONTROL, INK, MUTED, RULE
+from bias_audit.report.figures.style import BASELINE, COLOURS, CONTROL, INK, MUTED, RULE
 
 _NUMBER: Final = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 _CLASSES: Final = {
@@ -14,6 +14,7 @@ _CLASSES: Final = {
     INK: "ink",
     MUTED: "soft",
     CONTROL: "ctl",
+    BASELINE: "base",
     RULE: "rule",
     "#9aa0a9": "axis",
     "#c3c8cf": "axis",

@@ -262,7 +262,7 @@ def regulatory(result: AuditResult, answers: tuple[str, ...]) -> Section:
                 "decides whether a text applies to a system, and whether its requirements are met."
             ),
             (Prose(_OUTDATED, "box caution", "Caution."),) if _is_outdated(result) else (),
-            Tabled(table),
+            Tabled(table, is_folded=True),
             Section(
                 "versions",
                 "Which texts were read",
@@ -270,7 +270,7 @@ def regulatory(result: AuditResult, answers: tuple[str, ...]) -> Section:
                     Prose(
                         "The addresses are of copies; only the official publication is authentic."
                     ),
-                    Tabled(_texts(declared)),
+                    Tabled(_texts(declared), is_folded=True),
                 ),
             ),
             Section(

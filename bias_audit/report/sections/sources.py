@@ -166,8 +166,9 @@ def counted_groups(data: DataRecord) -> Counted:
         below.append((_total(inside, sampled=sampled), False))
     n_names = len(grid.blocks) + len(grid.rows)
     if n_names:
-        first = ("all", *[""] * (n_names - 1))
-        found.append(CountRow(first, tuple(below), _total(data.cells, sampled=sampled)))
+        found.append(
+            CountRow(("all",) * n_names, tuple(below), _total(data.cells, sampled=sampled))
+        )
     return Counted(
         f"{shown}, by {names}",
         tuple(a.name for a in (*grid.blocks, *grid.rows)),
