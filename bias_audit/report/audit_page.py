@@ -9,7 +9,18 @@ from markupsafe import Markup
 
 from bias_audit.report.figures.style import Palette, shortened
 from bias_audit.report.glossary import glossary
-from bias_audit.report.page import Choices, Facts, Only, Page, Part, Picker, Prose, Section, parts
+from bias_audit.report.page import (
+    Choices,
+    Facts,
+    Fold,
+    Only,
+    Page,
+    Part,
+    Picker,
+    Prose,
+    Section,
+    parts,
+)
 from bias_audit.report.references import labels
 from bias_audit.report.sections.answer import answer, headline, kicker
 from bias_audit.report.sections.backbone import backbones_section
@@ -56,6 +67,7 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
         *([selftest_section(result.selftest, answers["selftest"])] if result.selftest else []),
         regulatory(result, answers["regulatory"]),
     )
+    terms = glossary(body)
     return Page(
         kind=kicker(result),
         title=result.name,
@@ -74,7 +86,8 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
                 "Glossary",
                 (
                     Prose("The terms that this report uses, in plain words."),
-                    Facts(glossary(body), "glossary"),
+                    Only("screen", (Fold("All terms", (Facts(terms, "glossary"),)),)),
+                    Only("paper", (Facts(terms, "glossary"),)),
                 ),
             ),
             provenance(result, answers["provenance"]),
