@@ -10,8 +10,9 @@ from urllib.parse import quote
 from bias_audit.report.brief import brief
 from bias_audit.report.figures.style import PLAIN
 from bias_audit.report.resources import template_engine
-from bias_audit.report.sections.answer import answer_rows, headline
+from bias_audit.report.sections.answer import answer_rows
 from bias_audit.report.sections.questions import failures
+from bias_audit.report.sections.readings import headline
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_audit
 

@@ -22,7 +22,7 @@ from bias_audit.report.page import (
     parts,
 )
 from bias_audit.report.references import labels
-from bias_audit.report.sections.answer import answer, headline, kicker
+from bias_audit.report.sections.answer import answer
 from bias_audit.report.sections.backbone import backbones_section
 from bias_audit.report.sections.declared import document, purpose_section, regulatory
 from bias_audit.report.sections.method import claims, method
@@ -32,6 +32,7 @@ from bias_audit.report.sections.questions import (
     failures,
     question_sections,
 )
+from bias_audit.report.sections.readings import headline, kicker
 from bias_audit.report.sections.selftest import selftest_section
 from bias_audit.report.sections.sources import data, provenance
 from bias_audit.report.sections.verdicts import verdicts, verdicts_sections

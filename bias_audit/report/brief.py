@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from bias_audit.durations import duration
-from bias_audit.report.sections.answer import headline, readings
+from bias_audit.report.sections.readings import headline, readings
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.verdict import Outcome

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from markupsafe import Markup
 
-from bias_audit.durations import written_date
 from bias_audit.report.figures.answer import Bar, bars
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.figures.style import Palette
@@ -27,150 +26,33 @@ from bias_audit.report.page import (
     Section,
     parts,
 )
+from bias_audit.report.sections.advice import cautions, steps, sureness
+from bias_audit.report.sections.readings import (
+    BASELINES,
+    INTERSECTION,
+    PAIRS,
+    RANDOM,
+    Reading,
+    baseline_name,
+    baseline_of,
+    grade,
+    listed,
+    readings,
+    unchanged_decisions,
+    value_of,
+)
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
-from bias_audit.results.audit import AuditResult, SubjectResult, declarations_of
-from bias_audit.results.numbers import Number, best, curves, numbers_of
+from bias_audit.results.audit import AuditResult
+from bias_audit.results.numbers import Number
 from bias_audit.results.store import read_array
-from bias_audit.shapes.layer_curve import GUESSING
-from bias_audit.shapes.printed import counted, decimal, guess, interval, percent_interval, sentence
+from bias_audit.shapes.printed import decimal, guess, interval, percent_interval, sentence
 from bias_audit.shapes.unit_map import UnitMap, rasters_of
 from bias_audit.statistics.estimate import Estimate
 
-_PAIRS: Final = "macro_auc"
-_KEPT: Final = "top1_agreement"
-INTERSECTION: Final = "intersection"
 _CHANCE, _NEAR, _TWO = 0.5, 0.005, 2
-_MOST_VERDICTS, _MOST_BACKBONES, _MOST_STEPS = 5, 8, 4
+_MOST_VERDICTS, _MOST_BACKBONES = 5, 8
 _URGENCY: Final = ("FAIL", "INCONCLUSIVE", "PASS")
-_BASELINES: Final = {
-    "pixels": "the plain pixels",
-    "image quality": "brightness, contrast and sharpness",
-    "shuffled labels": "shuffled labels",
-    GUESSING: "guessing",
-}
-"""What a lift is over, in plain words; everything else is a network with random weights."""
-_TICKS: Final = {"the plain pixels": "pixels", "a network with random weights": "random weights"}
-_GRADES: Final = {
-    "by construction": "computer-rendered faces: not evidence about people",
-    "perceived": "photographs with perceived labels",
-    "self-reported": "photographs with self-reported labels",
-    "predicted": "photographs with labels that a model predicted",
-    "unknown": "images with labels of unknown origin",
-}
-"""By the beginning of `DataRecord.label_origin`."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How well an attribute can be read from one backbone, at the layer where it is read best."""
-
-    backbone: str
-    target: str
-    number: Number | None
-    """None where nothing was measured."""
-
-    @property
-    def is_read(self) -> bool:
-        """Whether its interval lies above guessing."""
-        found = self.number
-        return bool(found and found.estimate and found.estimate.lower > (found.chance or 0))
-
-    @property
-    def adds(self) -> bool:
-        """Whether the backbone shows more of it than every baseline does."""
-        return bool(self.number and self.number.lift and self.number.lift.lower > 0)
-
-
-def readings(result: AuditResult) -> tuple[Reading, ...]:
-    """Of every backbone and attribute, by the probes' area under the curve where there is one."""
-    found = []
-    for subject in result.subjects:
-        every = [*curves(numbers_of(subject.backbone.name, subject.analyses))]
-        probed = [points for points in every if points[0].quantity == _PAIRS]
-        first: dict[str, Sequence[Number]] = {}
-        for points in probed or [p for p in every if p[0].quantity == every[0][0].quantity]:
-            first.setdefault(points[0].target, points)
-        found += [Reading(subject.backbone.name, t, best(p)) for t, p in first.items()]
-    return tuple(found)
-
-
-def headline(result: AuditResult) -> str:
-    """The conclusion, in a few short sentences."""
-    by_target: dict[str, list[Reading]] = {}
-    for each in readings(result):
-        if each.target != INTERSECTION:
-            by_target.setdefault(each.target, []).append(each)
-    if not by_target:
-        return f"{result.name}: no attribute was probed, so nothing can be concluded."
-    states: dict[str, list[str]] = {"adds": [], "some": [], "read": [], "open": []}
-    for target, found in by_target.items():
-        states[_state(found)].append(target)
-    n = len(result.subjects)
-    who = result.subjects[0].backbone.name if n == 1 else f"All {n} backbones"
-    said = []
-    if states["adds"]:
-        carry = "carries" if n == 1 else "carry"
-        said.append(f"{who} {carry} {listed(states['adds'])} beyond what the pictures show.")
-    for target in states["some"]:
-        some = sum(each.adds for each in by_target[target])
-        said.append(f"{some} of {n} backbones carry {target} beyond what the pictures show.")
-    if states["read"]:
-        of = "" if said else f" from {who}"
-        said.append(
-            f"{sentence(listed(states['read']))} can be read{of}; whether the network adds to the "
-            "pictures is open."
-        )
-    if states["open"]:
-        said.append(f"Whether {listed(states['open'])} can be read is open.")
-    return " ".join((*said, *_use_in_short(result)))
-
-
-def _state(found: Sequence[Reading]) -> str:
-    """What holds for an attribute on all backbones."""
-    if all(each.adds for each in found):
-        return "adds"
-    if any(each.adds for each in found):
-        return "some"
-    return "read" if all(each.is_read for each in found) else "open"
-
-
-def _use_in_short(result: AuditResult) -> Iterator[str]:
-    found = [number for subject in result.subjects for number in _kept(subject)]
-    used = {n.target: None for n in found if n.lift and n.lift.upper < 0}
-    if used:
-        network = "the network" if len(result.subjects) == 1 else "at least one network"
-        yield f"Removing {listed([*used])} changes decisions of {network}."
-    elif found:
-        yield "That its decisions use them was not shown."
-
-
-def listed(names: Sequence[str]) -> str:
-    """Such as "age, race and gender"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def kicker(result: AuditResult) -> str:
-    """What was audited, on which faces, when, and the document's status."""
-    names = [subject.backbone.name for subject in result.subjects]
-    who = names[0] if len(names) == 1 else f"{len(names)} backbones"
-    return " · ".join(
-        (
-            "Bias audit",
-            who,
-            f"{result.data.name}, {counted(result.data.n_images, 'image')}",
-            counted(len(result.data.cells), "group"),
-            written_date(result.provenance.started).partition(",")[0],
-            declarations_of(result).status,
-        )
-    )
-
-
-def grade(result: AuditResult) -> str:
-    """What kind of evidence the faces and labels are."""
-    origin = result.data.label_origin
-    return next(
-        (text for key, text in _GRADES.items() if origin.startswith(key)), f"labels: {origin}"
-    )
+_TICKS: Final = {BASELINES["pixels"]: "pixels", RANDOM: "random weights"}
 
 
 def answer(
@@ -237,7 +119,7 @@ def answer_rows(result: AuditResult, palette: Palette) -> AnswerRows:
         _row(target, found, result, palette, place=place)
         for place, (target, found) in enumerate(by_target.items())
     ]
-    used = [n for subject in result.subjects for n in _kept(subject)]
+    used = [n for subject in result.subjects for n in unchanged_decisions(subject)]
     if used:
         rows.append(_used(used, len(rows)))
     elif unused := _without_erasure(result):
@@ -253,11 +135,11 @@ def _row(
     if not measured:
         reason = found[0].number.reason if found[0].number else None
         return AnswerRow(name, None, f"Not measured: {reason or 'no layer could be probed'}.", "")
-    measured.sort(key=lambda each: -_value(each))
+    measured.sort(key=lambda each: -value_of(each))
     top = measured[0].number
     assert top is not None
     several = len(found) > 1
-    of_pairs = top.quantity == _PAIRS
+    of_pairs = top.quantity == PAIRS
     text = _read_pairs(top, target, result, is_first=place == 0) if of_pairs else _read_metric(top)
     meaning = _meaning(measured[0], of_pairs=of_pairs)
     if several:
@@ -271,7 +153,7 @@ def _row(
         place,
         name,
         [
-            Bar(e.backbone if several else "", e.number.estimate, _baseline(e.number))
+            Bar(e.backbone if several else "", e.number.estimate, baseline_of(e.number))
             for e in shown
             if e.number and e.number.estimate
         ],
@@ -283,25 +165,8 @@ def _row(
     return AnswerRow(name, figure, text, meaning)
 
 
-def _value(reading: Reading) -> float:
-    found = reading.number
-    return found.estimate.value if found and found.estimate else -1.0
-
-
-def _baseline(number: Number) -> Estimate | float | None:
-    if number.control is not None:
-        return number.control
-    return number.chance if number.over == GUESSING else None
-
-
-def _over(number: Number) -> str:
-    if number.over is None:
-        return ""
-    return _BASELINES.get(number.over, "a network with random weights")
-
-
 def _tick(number: Number) -> str:
-    over = _over(number)
+    over = baseline_name(number)
     return _TICKS.get(over, over)
 
 
@@ -333,13 +198,13 @@ def _read_pairs(number: Number, target: str, result: AuditResult, is_first: bool
         text = Markup("<b>{}</b> of 100 pairs ({})").format(
             _of_100(estimate.value), _range(estimate)
         )
-    base = Bar("", estimate, _baseline(number)).tick
-    return text + (f"; {_over(number)} {_of_100(base)}." if base is not None else ".")
+    base = Bar("", estimate, baseline_of(number)).tick
+    return text + (f"; {baseline_name(number)} {_of_100(base)}." if base is not None else ".")
 
 
 def _read_metric(number: Number) -> str:
     base = number.control
-    beside = f"; {_over(number)} {interval(base)}" if base is not None else ""
+    beside = f"; {baseline_name(number)} {interval(base)}" if base is not None else ""
     return f"{number.metric} {interval(number.estimate)}{beside}."
 
 
@@ -354,19 +219,18 @@ def _meaning(reading: Reading, *, of_pairs: bool) -> str:
     size = _of_100_pairs(lift) if of_pairs else f"{decimal(lift.value)} ({_bounds(lift)})"
     if lift.lower > 0:
         return f"The network adds {size}."
-    over = _over(number)
+    over = baseline_name(number)
     if lift.upper < 0:
         return f"It is easier to read from {over} than from the network: {size}."
-    return f"{_OPEN.get(over, _OPEN[_RANDOM])}: {size}."
+    return f"{_OPEN.get(over, _OPEN[RANDOM])}: {size}."
 
 
-_RANDOM: Final = "a network with random weights"
 _OPEN: Final = {
     "guessing": "Whether it exceeds guessing is open",
     "shuffled labels": "Whether it exceeds chance is open",
-    _RANDOM: "Whether training adds anything is open",
-    _BASELINES["pixels"]: "Visible in the picture itself; whether the network adds is open",
-    _BASELINES["image quality"]: "Visible in the picture; whether the network adds is open",
+    RANDOM: "Whether training adds anything is open",
+    BASELINES["pixels"]: "Visible in the picture itself; whether the network adds is open",
+    BASELINES["image quality"]: "Visible in the picture; whether the network adds is open",
 }
 """By the strongest baseline: what stays open where the difference from it is not significant."""
 
@@ -400,12 +264,6 @@ def _bars(place: int, name: str, shown: Sequence[Bar], **options: object) -> Fig
         anchor=f"answer-{place}",
         heading="backbone",
     )
-
-
-def _kept(subject: SubjectResult) -> list[Number]:
-    """How many decisions stay when an attribute is removed, of every attribute."""
-    found = numbers_of(subject.backbone.name, subject.analyses)
-    return [n for n in found if n.quantity == _KEPT and n.group is None and n.estimate]
 
 
 def _used(found: Sequence[Number], place: int) -> AnswerRow:
@@ -456,101 +314,6 @@ def _without_erasure(result: AuditResult) -> str:
     if reasons:
         return f"Not measured: {reasons[0]}."
     return "Not examined: no erasure analysis was run."
-
-
-def steps(result: AuditResult) -> list[str]:
-    """What a reviewer does next, the most pressing first."""
-    found = [*_repairs(result), *_decisions(result), *_more_images(result)]
-    if result.data.label_origin.startswith("by construction"):
-        found.append("Audit photographs: rendered faces show how an audit works.")
-    found.append("Test the downstream task itself: what can be read need not be used.")
-    return found[:_MOST_STEPS]
-
-
-def _repairs(result: AuditResult) -> Iterator[str]:
-    if result.failed:
-        yield f"Repair what failed: {listed([*dict.fromkeys(a.title for a in result.failed)])}."
-    if result.selftest and result.selftest.not_ok:
-        yield "Do not rely on numbers whose self-test failed; report it to the tool's makers."
-    warned = [
-        f for _, analyses in result.analysed for a in analyses for f in a.findings if f.is_warning
-    ]
-    if warned:
-        yield f"Check a possible shortcut: {warned[0].text}"
-
-
-def _decisions(result: AuditResult) -> Iterator[str]:
-    if not result.verdicts:
-        yield Markup(
-            "Decide which use is planned, and set thresholds for it (<code>bias-audit "
-            "suggest</code>)."
-        )
-    failed = [v.criterion.name for v in result.verdicts if v.outcome == "FAIL"]
-    if failed:
-        yield f"Decide what follows from the failed criteria: {listed([*dict.fromkeys(failed)])}."
-    waiting = [v for v in result.verdicts if v.outcome == "INCONCLUSIVE" and v.n_to_decide]
-    for verdict in sorted(waiting, key=lambda v: v.n_to_decide or 0)[:1]:
-        group = verdict.deciding.group.label if verdict.deciding and verdict.deciding.group else ""
-        of = f" of {group}" if group else ""
-        yield (
-            f"Add images{of}: about {counted(verdict.n_to_decide or 0, 'image')} would decide "
-            f"“{verdict.criterion.name}”."
-        )
-
-
-def _more_images(result: AuditResult) -> Iterator[str]:
-    fewest = (result.config.get("small_groups") or {}).get("minimum", 10)
-    few = [cell for cell in result.data.cells if cell.used < fewest]
-    if few:
-        text = Markup(
-            "Add images of {} of the {} groups: they have fewer than {} "
-            '(<a href="#data">Data</a>).'
-        )
-        yield text.format(len(few), len(result.data.cells), fewest)
-
-
-def cautions(result: AuditResult) -> list[str]:
-    """What must not be concluded, whatever was found."""
-    found = [
-        "that the network, or a product, treats groups alike or differently: no decision about "
-        "people was measured;",
-        "anything about a single person, or what people are: labels are annotations;",
-    ]
-    if result.data.label_origin.startswith("by construction"):
-        found.append("anything about real people: these faces are computer renders.")
-    else:
-        least = min((r for r in readings(result) if r.number), key=_value, default=None)
-        name = least.target if least and least.target != INTERSECTION else "an attribute"
-        found.append(f"that {name} is unimportant because it is harder to read.")
-    return found
-
-
-def sureness(result: AuditResult) -> list[str]:
-    """How far the numbers can be trusted."""
-    found = [r.number for r in readings(result) if r.number and r.number.estimate]
-    levels = {f"{100 * n.estimate.level:.4g} %" for n in found if n.estimate}
-    layers = max((len(s.backbone.layers) for s in result.subjects), default=0)
-    said = []
-    if levels:
-        said.append(
-            f"{listed(sorted(levels))} intervals; those of a best layer allow for the choice "
-            f"among {counted(layers, 'layer')}"
-        )
-    people = result.data.n_identities
-    who = (
-        f"{counted(people, 'person').replace('persons', 'people')}" if people else "people unknown"
-    )
-    said.append(f"{counted(result.data.n_images, 'image')}; {who}")
-    if result.selftest:
-        rows, failed = result.selftest.rows, len(result.selftest.not_ok)
-        decided = sum(row.outcome != "UNDECIDED" for row in rows)
-        text = Markup('<a href="#selftest">Self-test</a> of the statistics: {} of {} checks {}')
-        if failed:
-            said.append(text.format(failed, len(rows), "failed"))
-        else:
-            quick = ", the others had too few runs" if decided < len(rows) else ""
-            said.append(text.format(decided, len(rows), f"passed{quick}"))
-    return said
 
 
 def _strip(result: AuditResult, folder: Path | None) -> tuple[Part, ...]:

@@ -1,0 +1,109 @@
+"""What page one says to do next, what not to conclude, and how sure the numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from markupsafe import Markup
+
+from bias_audit.report.sections.readings import INTERSECTION, listed, readings, value_of
+from bias_audit.results.audit import AuditResult
+from bias_audit.shapes.printed import counted
+
+_MOST_STEPS: Final = 4
+
+
+def steps(result: AuditResult) -> list[str]:
+    """What a reviewer does next, the most pressing first."""
+    found = [*_repairs(result), *_decisions(result), *_more_images(result)]
+    if result.data.label_origin.startswith("by construction"):
+        found.append("Audit photographs: rendered faces show how an audit works.")
+    found.append("Test the downstream task itself: what can be read need not be used.")
+    return found[:_MOST_STEPS]
+
+
+def _repairs(result: AuditResult) -> Iterator[str]:
+    if result.failed:
+        yield f"Repair what failed: {listed([*dict.fromkeys(a.title for a in result.failed)])}."
+    if result.selftest and result.selftest.not_ok:
+        yield "Do not rely on numbers whose self-test failed; report it to the tool's makers."
+    warned = [
+        f for _, analyses in result.analysed for a in analyses for f in a.findings if f.is_warning
+    ]
+    if warned:
+        yield f"Check a possible shortcut: {warned[0].text}"
+
+
+def _decisions(result: AuditResult) -> Iterator[str]:
+    if not result.verdicts:
+        yield Markup(
+            "Decide which use is planned, and set thresholds for it (<code>bias-audit "
+            "suggest</code>)."
+        )
+    failed = [v.criterion.name for v in result.verdicts if v.outcome == "FAIL"]
+    if failed:
+        yield f"Decide what follows from the failed criteria: {listed([*dict.fromkeys(failed)])}."
+    waiting = [v for v in result.verdicts if v.outcome == "INCONCLUSIVE" and v.n_to_decide]
+    for verdict in sorted(waiting, key=lambda v: v.n_to_decide or 0)[:1]:
+        group = verdict.deciding.group.label if verdict.deciding and verdict.deciding.group else ""
+        of = f" of {group}" if group else ""
+        yield (
+            f"Add images{of}: about {counted(verdict.n_to_decide or 0, 'image')} would decide "
+            f"“{verdict.criterion.name}”."
+        )
+
+
+def _more_images(result: AuditResult) -> Iterator[str]:
+    fewest = (result.config.get("small_groups") or {}).get("minimum", 10)
+    few = [cell for cell in result.data.cells if cell.used < fewest]
+    if few:
+        text = Markup(
+            "Add images of {} of the {} groups: they have fewer than {} "
+            '(<a href="#data">Data</a>).'
+        )
+        yield text.format(len(few), len(result.data.cells), fewest)
+
+
+def cautions(result: AuditResult) -> list[str]:
+    """What must not be concluded, whatever was found."""
+    found = [
+        "that the network, or a product, treats groups alike or differently: no decision about "
+        "people was measured;",
+        "anything about a single person, or what people are: labels are annotations;",
+    ]
+    if result.data.label_origin.startswith("by construction"):
+        found.append("anything about real people: these faces are computer renders.")
+    else:
+        least = min((r for r in readings(result) if r.number), key=value_of, default=None)
+        name = least.target if least and least.target != INTERSECTION else "an attribute"
+        found.append(f"that {name} is unimportant because it is harder to read.")
+    return found
+
+
+def sureness(result: AuditResult) -> list[str]:
+    """How far the numbers can be trusted."""
+    found = [r.number for r in readings(result) if r.number and r.number.estimate]
+    levels = {f"{100 * n.estimate.level:.4g} %" for n in found if n.estimate}
+    layers = max((len(s.backbone.layers) for s in result.subjects), default=0)
+    said = []
+    if levels:
+        said.append(
+            f"{listed(sorted(levels))} intervals; those of a best layer allow for the choice "
+            f"among {counted(layers, 'layer')}"
+        )
+    people = result.data.n_identities
+    who = (
+        f"{counted(people, 'person').replace('persons', 'people')}" if people else "people unknown"
+    )
+    said.append(f"{counted(result.data.n_images, 'image')}; {who}")
+    if result.selftest:
+        rows, failed = result.selftest.rows, len(result.selftest.not_ok)
+        decided = sum(row.outcome != "UNDECIDED" for row in rows)
+        text = Markup('<a href="#selftest">Self-test</a> of the statistics: {} of {} checks {}')
+        if failed:
+            said.append(text.format(failed, len(rows), "failed"))
+        else:
+            quick = ", the others had too few runs" if decided < len(rows) else ""
+            said.append(text.format(decided, len(rows), f"passed{quick}"))
+    return said
