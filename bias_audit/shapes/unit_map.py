@@ -96,6 +96,10 @@ class UnitMap(Block):
     """Array key: (n_groups, n_units), contrasted spatial-mean profiles, float."""
     rasters: str
     """Array key: (n_groups, 100, 100), interpolated values, row 0 at the bottom, float."""
+    chance: str | None = None
+    """Array key: (100, 100), the map of images drawn at random; None where none was drawn."""
+    chance_images: int = 0
+    """How many these are."""
     shares: tuple[AttributeShare, ...] = ()
     """One per attribute, where the groups are the levels of every attribute."""
     earlier: EarlierMap | None = None
@@ -103,8 +107,8 @@ class UnitMap(Block):
 
     @property
     def map_sizes(self) -> tuple[int, ...]:
-        """Images of every group."""
-        return self.counts
+        """Images of every group, and those drawn at random."""
+        return (*self.counts, *([self.chance_images] if self.chance else []))
 
 
 def _rows(block: UnitMap) -> Iterator[Row]:

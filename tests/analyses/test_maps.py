@@ -85,7 +85,7 @@ def test_marginals_pairs_and_intersections_share_one_layout_and_scale() -> None:
         for hair in range(2)
     ]
     expected = np.array(means) - np.mean(means, axis=0)
-    np.testing.assert_allclose(outcome.arrays[maps[2].values], expected, atol=1e-5)
+    np.testing.assert_allclose(outcome.arrays[maps[3].values], expected, atol=1e-5)
 
 
 def test_a_dendrogram_puts_like_levels_side_by_side() -> None:

@@ -58,6 +58,7 @@ def group_maps(
     order: Literal["declared", "dendrogram"],
     shares: Shares | None,
     minimum: int,
+    chance: FloatArray | None = None,
     earlier: EarlierMap | None = None,
     limit: float | None = None,
 ) -> Outcome:
@@ -65,7 +66,8 @@ def group_maps(
 
     Those of groups with fewer images than `minimum` are drawn pale.
 
-    `moments` are those of all intersections, `limit` the end of the colour scale (default: from
+    `moments` are those of all intersections, `chance` the mean activations of `usual_size` images
+    drawn at random, shape (n_units,), `limit` the end of the colour scale (default: from
     the maps), `earlier` what the layout was laid beside.
     """
     attributes = tuple(table.attributes)
@@ -94,13 +96,24 @@ def group_maps(
         "shares": tuple(AttributeShare(attribute=name, share=share) for name, share in estimates),
         "earlier": earlier and earlier.model_copy(update={"own_limit": own_limit}),
     }
-    sheet = [block.model_copy(update={"detail": False}) for block in rest[-1:]]
+    drawn_at_random: dict[str, object] = {}
+    if chance is not None and rest:
+        key = f"layer{plane.number}-chance-raster"
+        values = chance - of(*attributes).contrast_origin
+        arrays[key] = rasters(plane.positions, values[None])[0]
+        drawn_at_random = {"chance": key, "chance_images": usual_size(moments, minimum)}
+    sheet = [block.model_copy(update={"detail": False, **drawn_at_random}) for block in rest[-1:]]
     pairs = [block.model_copy(update={"detail": True}) for block in rest[:-1]]
     blocks = (*sheet, levels.model_copy(update=notes), *pairs)
     smallest = {"minimum": minimum}
     return Outcome(
         blocks=tuple(block.model_copy(update=smallest) for block in blocks), arrays=arrays
     )
+
+
+def usual_size(moments: Moments, minimum: int) -> int:
+    """Images of the median group, at least the smallest number that is not small."""
+    return max(int(np.median(moments.count[moments.count > 0])), minimum)
 
 
 def _target(table: FaceTable, chosen: Sequence[Attribute]) -> Target:

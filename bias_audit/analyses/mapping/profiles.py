@@ -96,7 +96,12 @@ class Profiles:
     @property
     def contrasts(self) -> FloatArray:
         """Means less the unweighted mean over the non-empty groups, shape (n_groups, n_units)."""
-        return np.asarray(self.means - self.means[self.counts > 0].mean(axis=0), dtype=np.float64)
+        return np.asarray(self.means - self.contrast_origin, dtype=np.float64)
+
+    @property
+    def contrast_origin(self) -> FloatArray:
+        """The unweighted mean over the non-empty groups, shape (n_units,)."""
+        return np.asarray(self.means[self.counts > 0].mean(axis=0), dtype=np.float64)
 
     @property
     def groups(self) -> tuple[Group, ...]:

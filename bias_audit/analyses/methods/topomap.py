@@ -30,7 +30,7 @@ from bias_audit.analyses.mapping.earlier import (
     most_layers_drawn,
 )
 from bias_audit.analyses.mapping.group_distances import main_effect_shares
-from bias_audit.analyses.mapping.group_maps import group_maps, plane_of
+from bias_audit.analyses.mapping.group_maps import group_maps, plane_of, usual_size
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, align_colours, unit_square
 from bias_audit.analyses.probing.separability import (
     LayersSettings,
@@ -192,13 +192,18 @@ def _of_layer(
             profiles.Sample.of(subject, plane.layer, weights),
         )
         shares = main_effect_shares(cells, sample, params.level)
+    minimum = subject.small_groups.minimum
+    size = min(usual_size(moments, minimum), len(table))
+    at_random = subject.rng("chance", plane.layer).choice(len(table), size, replace=False)
+    units = subject.activations.units(plane.layer)
     drawn = group_maps(
         table,
         moments,
         plane,
         order=params.order,
         shares=shares,
-        minimum=subject.small_groups.minimum,
+        minimum=minimum,
+        chance=np.asarray(units[np.sort(at_random)], dtype=np.float64).mean(axis=0),
         earlier=beside,
         limit=ends[0],
     )

@@ -69,7 +69,9 @@ class _Name:
     is_heading: bool = False
 
 
-def intersection_sheet(block: UnitMap, rasters: Raster, grid: Grid, axis: str) -> Figure:
+def intersection_sheet(
+    block: UnitMap, rasters: Raster, grid: Grid, axis: str, chance: Raster | None
+) -> Figure:
     """Draw every group's map, the means over each attribute, and one map of chance.
 
     Args:
@@ -77,8 +79,11 @@ def intersection_sheet(block: UnitMap, rasters: Raster, grid: Grid, axis: str) -
         rasters: Shape (n_groups, side, side), row 0 at the bottom.
         grid: Arrangement of the block's groups.
         axis: Names the colour scale.
+        chance: The map of images drawn at random, shape (side, side); None where there is none.
     """
     plan = _Plan(block, rasters, grid)
+    if chance is not None:
+        plan.add_chance(chance)
     tile = min((_WIDTH - _LEFT - 0.1) / plan.width, (_HEIGHT - FOOT) / plan.height, _LARGEST)
     tile = max(tile, _SMALLEST)
     figure = Figure(
@@ -192,6 +197,15 @@ class _Plan:
             self._mean(inside, x * _STEP, bottom, (column,))
         both = f"all {self.grid.rows[0].name}, all {self.grid.blocks[0].name}"
         self.names.append(_Name(-0.12, bottom + 0.5, wrapped(both, 16), "right"))
+
+    def add_chance(self, raster: Raster) -> None:
+        """The map of as many images as most groups have, in the lower right corner."""
+        left, top = max(self.width - _STEP, 0), self.height - _STEP
+        if not self.grid.blocks:
+            left, self.width = self.width + _BETWEEN, self.width + _BETWEEN + _STEP
+        n = self.block.chance_images
+        self.tiles.append(_Tile(left, top, raster, "chance", f"{count(n)} random images"))
+        self.names.append(_Name(left + 0.5, top - 0.06, f"chance: {count(n)}\nrandom faces"))
 
     def _mean(self, places: Sequence[int], left: float, top: float, levels: Levels) -> None:
         """The mean of some groups' maps, each counting the same."""

@@ -61,7 +61,8 @@ def unit_map(
     if all(len(group.levels) == 1 for group in block.groups):
         return _level_maps(block, rasters)
     if grid := arranged(block.groups):
-        return intersection_sheet(block, rasters, grid, _AXIS)
+        chance = arrays[block.chance] if block.chance else None
+        return intersection_sheet(block, rasters, grid, _AXIS, chance)
     return _wrapped(block, rasters)
 
 
@@ -128,7 +129,7 @@ def strip(block: UnitMap, rasters: npt.NDArray[Any], attribute: str) -> Figure:
 DRAWING = Drawing(
     unit_map,
     "png",
-    arrays=lambda block: (block.rasters,),
+    arrays=lambda block: (block.rasters, *([block.chance] if block.chance else [])),
     keys=lambda block: group_heading(block.groups),
     is_landscape=lambda block: len(block.groups[0].levels) > 1,
 )
