@@ -25,8 +25,8 @@ Rank = tuple[int, int]
 AGREEMENT: Final = Measure(
     name="agreement",
     better="higher",
-    meaning="rank correlation of the maps of two methods for one image, as the mean over all "
-    "pairs of methods",
+    meaning="rank correlation of the maps of two methods for one image, averaged over all pairs "
+    "of methods",
 )
 
 
@@ -134,9 +134,9 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
         ),
         standing_is="methods that pass the sanity check",
         caption=(
-            f"Each dot is one check of the maps of the decision about {target} of one backbone, "
-            "as the mean over methods, with its interval. Dotted: the limit of the check, or "
-            "what a map without meaning gives. Arrows: the better direction."
+            f"Each dot is one check of one backbone's maps of the decision about {target}, "
+            "averaged over methods, with its interval. Dotted line: the limit of the check, or "
+            "what a map without meaning gives. Arrow: the better direction."
         ),
         notes=(
             f"Means over the {len(common)} methods that apply to every backbone: "

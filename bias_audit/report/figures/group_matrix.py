@@ -37,8 +37,8 @@ def group_matrix(
     Args:
         block: The matrix.
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
-            `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), tells the
-            intervals where it is there.
+            `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), has the
+            ends of the intervals, where there are any.
         palette: Not used: colours stand for values.
 
     Raises:

@@ -76,7 +76,7 @@ def group_table(
 def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None, look: Look) -> Figure:
     """Draw groups from top to bottom in their declared order, in columns where they are many.
 
-    At least one has an estimate; a dotted line tells chance, where there is one.
+    At least one has an estimate; a dotted line marks chance, where there is one.
     """
     columns = _columns(_lines(dots))
     tallest = max(map(len, columns))

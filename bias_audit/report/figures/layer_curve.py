@@ -53,7 +53,7 @@ _CONTROL_STYLES: Final = (
     ("x", "-"),
     ("+", (0, (8, 2))),
 )
-"""Marker and dashes of each control, so that grey lines are told apart without colour."""
+"""Marker and dashes of each control, so that grey lines differ by more than colour."""
 
 
 @dataclass(frozen=True)

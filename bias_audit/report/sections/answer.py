@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def adds(self) -> bool:
-        """Whether the backbone shows more of it than every baseline does."""
+        """Whether the attribute can be read better from the backbone than from any baseline."""
         return bool(self.number and self.number.lift and self.number.lift.lower > 0)
 
 
@@ -431,7 +431,8 @@ def _used(found: Sequence[Number], place: int) -> AnswerRow:
         else ("Not significantly more than random directions of the same size.")
     )
     if others:
-        more += f" The same holds for {listed([*dict.fromkeys(others)])}."
+        names = listed([*dict.fromkeys(others)])
+        more += f" {'Also more' if sure else 'More'} than random directions: {names}."
     high = max(0.1, -(-changed.upper * 10 // 1) / 10)
     figure = _bars(
         place,
