@@ -15,7 +15,7 @@ from bias_audit.analyses.wording import listed
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Entry, Measure, Measures
 from bias_audit.shapes.printed import interval
-from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.comparison import rank_ranges
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.sureness import sureness, weight_of
@@ -210,7 +210,7 @@ def _ranks(
     known = [value for value in values if value is not None]
     if measure.name == _OWN_SCALE or len(known) < len(values):
         return (None,) * len(values)
-    found = standings(known, alpha=alpha)
+    found = rank_ranges(known, alpha=alpha)
     if measure.better == "higher":
         return tuple((standing.best, standing.worst) for standing in found)
     n = len(known)

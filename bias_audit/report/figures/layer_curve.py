@@ -38,7 +38,7 @@ from bias_audit.shapes.layer_curve import (
     control_names,
     strongest_control,
 )
-from bias_audit.shapes.printed import guess, interval, signed_interval, told
+from bias_audit.shapes.printed import format_estimate, guess, interval, signed_interval
 from bias_audit.shapes.shape import Arrays
 from bias_audit.statistics.estimate import Estimate
 
@@ -202,7 +202,7 @@ def _told(point: CurvePoint | None) -> str:
     """The numbers of a layer, in words, with the strongest control; tables hold the others."""
     if point is None or point.estimate is None:
         return "not measured"
-    parts = [told(point.estimate)]
+    parts = [format_estimate(point.estimate)]
     strongest = strongest_control(point)
     if strongest is not None:
         parts.append(f"{strongest.name} {interval(strongest.estimate)}")
