@@ -99,11 +99,11 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        tell_damage(path, error)
+        warn_of_damage(path, error)
         return None
 
 
-def tell_damage(path: Path, error: Exception | str) -> None:
+def warn_of_damage(path: Path, error: Exception | str) -> None:
     """Warn that something stored cannot be used.
 
     It goes to Python's logging, which commands show as their own lines, since it is noticed where

@@ -42,7 +42,12 @@ PRINTED_ONLY: Final = {
 }
 """Words that text for people may not have; those who program read them in docstrings."""
 
-ALLOWED: Final = {"`standing`": "the name of an event in logs, and of a column"}
+ALLOWED: Final = {
+    "`standing`": "the name of an event in logs, and of a column",
+    "`rejected`": "a field of results, and a column",
+    "Is a group told apart from all others?": "a seed, which no reader sees",
+    "Within which groups is an attribute told apart?": "a seed, which no reader sees",
+}
 """Part of a text that has such a word, and why it may."""
 _CODE: Final = re.compile(r"\{[^{}]*\}")
 """Placeholders, which readers do not see."""

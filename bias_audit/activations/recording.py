@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from bias_audit.files import digest, sha256_of, tell_damage, write_text, writing
+from bias_audit.files import digest, sha256_of, warn_of_damage, write_text, writing
 
 Values = npt.NDArray[np.float32]
 
@@ -180,7 +180,7 @@ def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
         if entry.sha256 and _reaches(path, file, n_images, n_images):
             found[file] = RecordedFile(path, entry.sha256)
         elif entry.sha256 and path.is_file():
-            tell_damage(path, "it is shorter than what was recorded")
+            warn_of_damage(path, "it is shorter than what was recorded")
     return found
 
 
@@ -197,7 +197,7 @@ def _read_state(folder: Path) -> _State | None:
     except OSError:
         return None
     except ValidationError as error:
-        tell_damage(path, error)
+        warn_of_damage(path, error)
         return None
 
 

@@ -24,7 +24,7 @@ from bias_audit.cache import Arrays, Cache, CacheEntry, Input
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError, AuditError, OutputError
-from bias_audit.files import digest, tell_damage, writing
+from bias_audit.files import digest, warn_of_damage, writing
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
 from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.contributions import Contributions, has_contributions, write_contributions
@@ -131,7 +131,7 @@ def _kept(place: CacheEntry, cache: Path) -> tuple[AnalysisResult, Arrays] | Non
     try:
         result = AnalysisResult.model_validate_json(arrays.pop(_RESULT).tobytes())
     except ValidationError as error:
-        tell_damage(place.path, error)
+        warn_of_damage(place.path, error)
         return None
     named = result.contributions
     is_whole = named is None or has_contributions(cache, named)

@@ -147,7 +147,7 @@ class AnalysisResult(Frozen):
     claim; None where an older release made it."""
     seconds: float
     contributions: str | None = None
-    """Names the entry of the cache that holds what single images contribute to its numbers; None
+    """The entry of the cache that contains what single images contribute to its numbers; None
     where there is none, or an older release made it."""
 
 

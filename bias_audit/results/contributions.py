@@ -21,7 +21,7 @@ import numpy as np
 
 from bias_audit.arrays import IntArray
 from bias_audit.errors import OutputError
-from bias_audit.files import tell_damage, write_atomically, writing
+from bias_audit.files import warn_of_damage, write_atomically, writing
 from bias_audit.statistics.inference import Measured
 
 FOLDER = "contributions"
@@ -99,7 +99,7 @@ def _content(cache: Path, name: str) -> bytes | None:
     except OSError:
         return None
     if _name_of(content) != name:
-        tell_damage(_path(cache, name), "its content is not what its name says")
+        warn_of_damage(_path(cache, name), "its content is not what its name says")
         return None
     return content
 

@@ -299,7 +299,7 @@ def _verdict(criterion: Criterion, name: str, found: Sequence[Number], unmatched
         backbone=name,
         outcome=outcome,
         reason=_reason(criterion, outcome, deciding, held) if deciding else unmatched,
-        deciding=_told(criterion, deciding, outcome, m) if deciding else None,
+        deciding=_as_decided(criterion, deciding, outcome, m) if deciding else None,
         n_examined=held.n_examined,
         n_pass=len(held.passing),
         n_fail=len(held.failing),
@@ -336,7 +336,7 @@ def _deciding(criterion: Criterion, outcome: Outcome, held: Held) -> Number:
     return max(held.undecided, key=lambda number: growth(criterion, number, m))
 
 
-def _told(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Deciding:
+def _as_decided(criterion: Criterion, number: Number, outcome: Outcome, m: int) -> Deciding:
     """The number with the interval that was compared with the margin."""
     estimate = number.estimate
     if estimate is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bias_audit.cache import Cache, CacheEntry
-from bias_audit.files import tell_damage
+from bias_audit.files import warn_of_damage
 from bias_audit.progress import Progress
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest, SelfTestRow
 from bias_audit.selftest.checks import adverse, coverage, null, planted
@@ -114,7 +114,7 @@ def kept(cache: Path) -> SelfTest | None:
             if "self_test" in found:
                 return SelfTest.model_validate_json(found["self_test"].tobytes())
         except ValidationError as error:
-            tell_damage(place.path, error)
+            warn_of_damage(place.path, error)
     return None
 
 

@@ -39,7 +39,7 @@ else:
 
 
 def tables_document() -> str:
-    """What every table of the exports holds, in Markdown: `docs/tables.md` is this."""
+    """What every table of the exports contains, in Markdown: `docs/tables.md`."""
     lines = [
         "# Tables of an audit",
         "",

@@ -48,17 +48,17 @@ class GroupDifference(Frozen):
     counts: tuple[int, int]
     """Images of each group; 0 where the map could not be drawn."""
     tested: tuple[int, int]
-    """Of them, images that the test saw."""
+    """Images of each group that the test used."""
     n_fixed: int = 0
     """Of the images tested, those whose label no permutation can change."""
     adjusted_p: float | None = None
     """Of no difference anywhere on the map, over the maps of the layer; None: not tested."""
     n_units: int = 0
-    """In regions that are rejected."""
+    """Units in regions that differ significantly."""
     n_regions: int = 0
-    """Rejected."""
+    """Regions that differ significantly."""
     regions: tuple[MapRegion, ...] = ()
-    """The strongest, smallest p first; those that are not rejected included."""
+    """The strongest, smallest p first, including those that do not differ significantly."""
     reason: str | None = None
     """Why it was not drawn or not tested."""
 
@@ -104,7 +104,7 @@ class DifferenceMap(Block):
     """Array key: (n_differences, 100, 100), interpolated values, row 0 at the bottom, float."""
     masks: str
     """Array key: (n_differences, 100, 100), the direction of the nearest unit's region, +1 or -1,
-    where that is rejected, else 0, float."""
+    where that region differs significantly, else 0, float."""
 
     @property
     def map_sizes(self) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ class Measures(Block):
     measures: tuple[Measure, ...]
     entries: tuple[Entry, ...]
     standing_is: str = "result"
-    """Heads the column of `Entry.standing`."""
+    """The heading of the column that shows the `standing` of each entry."""
     pairs: tuple[Pair, ...] = ()
     pairs_are: Literal["difference", "agreement"] = "difference"
     rests_on: Literal["images", "repetitions"] = "images"

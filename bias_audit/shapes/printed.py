@@ -38,7 +38,7 @@ def interval(estimate: Estimate | None) -> str:
     return f"{value} [{lower}, {upper}]"
 
 
-def told(estimate: Estimate) -> str:
+def format_estimate(estimate: Estimate) -> str:
     """Such as "0.83 [0.82, 0.85] (95 %), n = 700": an estimate away from its table's heading."""
     level = f"{100 * estimate.level:.4g} %"
     return f"{interval(estimate)} ({level}), n = {sample(estimate.n, estimate)}"

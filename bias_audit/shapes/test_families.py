@@ -31,11 +31,11 @@ class HypothesisFamily(Frozen):
     smallest_p: float | None
     """The smallest adjusted p-value that a single effect can attain with so many draws."""
     rejected: int | None
-    """None where the family was not tested."""
+    """Tests that are significant; None where the family was not tested."""
     is_open: bool
     """Whether the gate before it let the family be tested."""
     gate: str
-    """Why: such as "something was rejected in marginals"."""
+    """Why: such as "tested, because a test in marginals was significant"."""
 
 
 class HypothesisFamilies(Block):

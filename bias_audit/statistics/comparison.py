@@ -190,7 +190,7 @@ def clear_extremes(estimates: Sequence[Estimate], *, alpha: float) -> tuple[int,
     if len(set(values)) < 2:  # noqa: PLR2004
         return None
     lowest, highest = values.index(min(values)), values.index(max(values))
-    is_alike = highest in standings(estimates, alpha=alpha)[lowest].alike
+    is_alike = highest in rank_ranges(estimates, alpha=alpha)[lowest].alike
     return None if is_alike else (lowest, highest)
 
 
@@ -198,20 +198,20 @@ _SMALLEST_P: Final = 1e-300
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where one value stands among others; rank 1 is the highest."""
+class RankRange:
+    """The ranks that one value may have among others; rank 1 is the highest."""
 
     best: int
     """The highest rank that the comparisons leave open."""
     worst: int
     """The lowest one."""
     alike: tuple[int, ...]
-    """Places of the others that do not differ significantly from it."""
+    """Places of the others that do not differ significantly from this one."""
 
 
-def standings(
+def rank_ranges(
     estimates: Sequence[Estimate], *, alpha: float, choices: Sequence[int] = ()
-) -> tuple[Standing, ...]:
+) -> tuple[RankRange, ...]:
     """Rank confidence sets from all pairwise comparisons, adjusted by Holm.
 
     A rank is at least 1 + the number of values that are significantly higher, and at most all of
@@ -253,7 +253,7 @@ def standings(
             higher[j].add(i)
             lower[i].add(j)
     return tuple(
-        Standing(
+        RankRange(
             best=1 + len(higher[i]),
             worst=n - len(lower[i]),
             alike=tuple(j for j in range(n) if j != i and j not in higher[i] | lower[i]),
@@ -262,7 +262,7 @@ def standings(
     )
 
 
-def groups_alike(found: Sequence[Standing]) -> tuple[tuple[int, ...], ...]:
+def groups_alike(found: Sequence[RankRange]) -> tuple[tuple[int, ...], ...]:
     """Largest sets within which no pair differs significantly, by their first member.
 
     What a compact letter display shows: insert and absorb, Piepho 2004, Journal of Computational

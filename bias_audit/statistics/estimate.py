@@ -42,7 +42,8 @@ class Estimate:
     in clusters of one size; None where it was not found."""
     choice: float = 1.0
     """Share of the error rate that the interval has, because its layer was chosen among several by
-    what was measured there: it holds at `level` for the layer chosen; 1 where none was."""
+    what was measured there: the interval has its `level` for the layer chosen; 1 where none was
+    chosen."""
 
     @property
     def counted(self) -> float:

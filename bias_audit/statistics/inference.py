@@ -217,13 +217,13 @@ def share_estimate(
 
 
 def widening(n_folds: int, dependence: float) -> float:
-    """How much wider a cross-validated value spreads than the images it is tested on say.
+    """How much wider the spread of a cross-validated value is than its test images alone show.
 
     Every image also trains probes that predict others. Nadeau & Bengio 2003 (Machine Learning
     52:239-281) correct the variance of K-fold values by 1 + K / (K - 1), which is right for a
     probe that depends wholly on its training images, as on null data; a probe that would be the
     same with other training images needs no correction. In between, the root of `dependence` keeps
-    the coverage of 95 % intervals near 95 % in simulations; `dependence` itself falls short of it.
+    the coverage of 95 % intervals near 95 % in simulations; `dependence` itself falls short.
     There are at least 2 folds; `dependence` is the share of the variance of a probe's scores that
     depends on its training images, in [0, 1].
     """

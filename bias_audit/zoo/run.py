@@ -15,7 +15,12 @@ from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
 from bias_audit.progress import PacedStep, Progress, Step
-from bias_audit.results.history.reading import all_audits, last_run, latest_audits, told_audits
+from bias_audit.results.history.reading import (
+    all_audits,
+    delivered_audits,
+    last_run,
+    latest_audits,
+)
 from bias_audit.results.history.recording import EntryState, record_folder, record_run
 from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
 from bias_audit.zoo.executor import Done, Executor, Task
@@ -117,7 +122,7 @@ def run_zoo(
         recover(zoo, entries(zoo), progress)
         last = last_run(database)
         until = begin(zoo.folder, last) if delivery == "later" else last
-        delivered = told_audits(database, zoo.name, until=until)
+        delivered = delivered_audits(database, zoo.name, until=until)
         found = statuses(zoo, chosen, progress=progress, now=started)
         todo = [each for each in found if each.state != "blocked" and (force or each.reasons)]
         progress.say(f"{len(todo)} of {len(found)} audits to make")

@@ -102,9 +102,9 @@ def results_document() -> str:
     lines = [
         "# Results",
         "",
-        f"`audit.json` holds everything that the report prints, in schema version"
+        f"`audit.json` contains everything that the report prints, in schema version"
         f" {schema['properties']['schema_version']['const']}.",
-        "`bias-audit schema results` prints its JSON Schema. Large arrays lie beside it in",
+        "`bias-audit schema results` prints its JSON Schema. Large arrays are beside it in",
         "`arrays/`; a block names them by key. A value that was not measured is `null`.",
         "The same numbers as tables: [tables](../tables.md).",
         "",

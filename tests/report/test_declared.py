@@ -249,7 +249,7 @@ def test_what_this_tool_does_not_measure_is_said_plainly(page: Page) -> None:
         "Match rates",
         "ISO/IEC 19795-10",
         "only these are annotated: age, phenotype, gender",
-        "whether the backbone's own decisions use what is encoded (not asked for)",
+        "whether the backbone's own decisions use what is encoded (no such analysis was run)",
     ):
         assert text in told
     law = section(page, "regulatory")

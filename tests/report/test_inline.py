@@ -45,7 +45,7 @@ def _drawn(name: str, attributes: Any = HOSTILE) -> tuple[Any, Figure, Markup]:
 
 
 def test_a_figure_without_words_is_refused() -> None:
-    with pytest.raises(OutputError, match="figure b-1: expected a text that tells what it shows"):
+    with pytest.raises(OutputError, match="figure b-1: expected a text that describes it"):
         FigureView(None, list, alt=" ", caption="c", anchor="b-1", heading="layer")
 
 

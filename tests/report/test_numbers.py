@@ -44,7 +44,7 @@ def test_effective_clusters_stand_beside_n_where_a_finding_says_them(
     is_said = "worth" in wording.sample(found)
     assert cell == (f"{n:,} ({clusters:.1f})" if is_said else f"{n:,}")
     assert ("effective clusters" in heading) == is_said
-    assert numbers.told(found).endswith(f", n = {cell}")
+    assert numbers.format_estimate(found).endswith(f", n = {cell}")
     assert numbers.sample(n, None) == f"{n:,}"
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bias_audit.arrays import FloatArray
-from bias_audit.statistics.comparison import UnitsOf, groups_alike, join, lift_over, standings
+from bias_audit.statistics.comparison import UnitsOf, groups_alike, join, lift_over, rank_ranges
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate, independent_difference
 from bias_audit.statistics.inference import estimate as interval_of
@@ -225,13 +225,13 @@ def made(value: float, error: float) -> Estimate:
 
 
 def test_values_far_apart_have_their_rank_and_equal_ones_leave_all_open() -> None:
-    far = standings([made(value, 0.01) for value in (0.5, 0.9, 0.7)], alpha=0.05)
+    far = rank_ranges([made(value, 0.01) for value in (0.5, 0.9, 0.7)], alpha=0.05)
     assert [(each.best, each.worst, each.alike) for each in far] == [
         (3, 3, ()),
         (1, 1, ()),
         (2, 2, ()),
     ]
-    equal = standings([made(0.7, 0.01)] * 3, alpha=0.05)
+    equal = rank_ranges([made(0.7, 0.01)] * 3, alpha=0.05)
     assert [(each.best, each.worst) for each in equal] == [(1, 3)] * 3
     assert groups_alike(equal) == ((0, 1, 2),)
     assert groups_alike(far) == ((0,), (1,), (2,))
@@ -245,7 +245,7 @@ def test_all_ranks_are_covered_as_often_as_promised(spread: float) -> None:
     missed = 0
     for _ in range(400):
         errors = rng.uniform(0.005, 0.02, len(truth))
-        found = standings(
+        found = rank_ranges(
             [
                 made(value, error)
                 for value, error in zip(truth + rng.normal(0, errors), errors, strict=True)
@@ -264,7 +264,7 @@ def test_all_ranks_are_covered_as_often_as_promised(spread: float) -> None:
 def test_ranks_agree_with_the_pairs_told_apart() -> None:
     rng = np.random.default_rng(0)
     values = rng.uniform(0.5, 0.9, 12)
-    found = standings([made(value, 0.02) for value in values], alpha=0.05)
+    found = rank_ranges([made(value, 0.02) for value in values], alpha=0.05)
     for i, each in enumerate(found):
         apart = [j for j in range(12) if j != i and j not in each.alike]
         assert each.best == 1 + sum(values[j] > values[i] for j in apart)
@@ -274,14 +274,14 @@ def test_ranks_agree_with_the_pairs_told_apart() -> None:
 
 def test_a_choice_among_layers_widens_and_never_narrows() -> None:
     pair = [made(0.70, 0.01), made(0.7325, 0.01)]
-    assert standings(pair, alpha=0.05)[0].alike == ()
-    assert standings(pair, alpha=0.05, choices=[17, 17])[0].alike == (1,)
+    assert rank_ranges(pair, alpha=0.05)[0].alike == ()
+    assert rank_ranges(pair, alpha=0.05, choices=[17, 17])[0].alike == (1,)
 
 
 def test_an_interval_that_is_wider_on_one_side_counts_with_that_side() -> None:
     high = Estimate(0.99, 0.90, 0.995, 0.95, 50, "made", scale="logit")
-    assert standings([high, made(0.92, 0.001)], alpha=0.05)[0].alike == (1,), "below it is wide"
-    assert standings([high, made(1.02, 0.001)], alpha=0.05)[0].alike == (), "above it is narrow"
+    assert rank_ranges([high, made(0.92, 0.001)], alpha=0.05)[0].alike == (1,), "below it is wide"
+    assert rank_ranges([high, made(1.02, 0.001)], alpha=0.05)[0].alike == (), "above it is narrow"
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -291,7 +291,7 @@ def test_groups_are_the_maximal_cliques_of_what_is_not_told_apart(seed: int) -> 
     made_up = [
         made(v, e) for v, e in zip(rng.uniform(0, 1, 12), rng.uniform(0.01, 0.2, 12), strict=True)
     ]
-    found = standings(made_up, alpha=0.05)
+    found = rank_ranges(made_up, alpha=0.05)
     graph = nx.Graph(
         (i, j) for i, j in itertools.combinations(range(12), 2) if j in found[i].alike
     )
@@ -300,5 +300,5 @@ def test_groups_are_the_maximal_cliques_of_what_is_not_told_apart(seed: int) -> 
 
 
 def test_one_value_alone_is_first_and_last() -> None:
-    (only,) = standings([made(0.5, 0.1)], alpha=0.05)
+    (only,) = rank_ranges([made(0.5, 0.1)], alpha=0.05)
     assert (only.best, only.worst, only.alike) == (1, 1, ())

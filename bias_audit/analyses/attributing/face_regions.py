@@ -62,10 +62,10 @@ class FaceRegion(Strict):
 
 
 class FaceTemplate(Strict):
-    """Where the parts of an aligned face lie; what no region holds is outside the face."""
+    """Where the parts of an aligned face lie; pixels in no region are outside the face."""
 
     regions: tuple[FaceRegion, ...] = Field(
-        min_length=1, description="The first region that holds a pixel has it."
+        min_length=1, description="A pixel belongs to the first region that contains it."
     )
 
     @model_validator(mode="after")

@@ -252,7 +252,7 @@ def accuracy_by_layer(
     for probe in probes:
         accuracy = share_estimate(probe.predicted == true, clusters, level=level)
         if accuracy is None:
-            raise AssertionError("every split holds images out")
+            raise AssertionError("every split has validation images")
         accuracies.append(accuracy)
     best = int(np.argmax([(probe.predicted == true).sum() for probe in probes]))
     points = tuple(

@@ -15,7 +15,7 @@ from bias_audit.analyses.wording import listed
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Entry, Measure, Measures
 from bias_audit.shapes.printed import interval
-from bias_audit.statistics.comparison import standings
+from bias_audit.statistics.comparison import rank_ranges
 from bias_audit.statistics.estimate import Estimate, quantile
 from bias_audit.statistics.inference import independent_difference
 from bias_audit.statistics.sureness import sureness, weight_of
@@ -25,8 +25,8 @@ Rank = tuple[int, int]
 AGREEMENT: Final = Measure(
     name="agreement",
     better="higher",
-    meaning="rank correlation of the maps of two methods for one image, as the mean over all "
-    "pairs of methods",
+    meaning="rank correlation of the maps of two methods for one image, averaged over all pairs "
+    "of methods",
 )
 
 
@@ -134,9 +134,9 @@ def _block(target: str, rows: Sequence[tuple[str, Measures]], alpha: float) -> M
         ),
         standing_is="methods that pass the sanity check",
         caption=(
-            f"Each dot is one check of the maps of the decision about {target} of one backbone, "
-            "as the mean over methods, with its interval. Dotted: the limit of the check, or "
-            "what a map without meaning gives. Arrows: the better direction."
+            f"Each dot is one check of one backbone's maps of the decision about {target}, "
+            "averaged over methods, with its interval. Dotted line: the limit of the check, or "
+            "what a map without meaning gives. Arrow: the better direction."
         ),
         notes=(
             f"Means over the {len(common)} methods that apply to every backbone: "
@@ -210,7 +210,7 @@ def _ranks(
     known = [value for value in values if value is not None]
     if measure.name == _OWN_SCALE or len(known) < len(values):
         return (None,) * len(values)
-    found = standings(known, alpha=alpha)
+    found = rank_ranges(known, alpha=alpha)
     if measure.better == "higher":
         return tuple((standing.best, standing.worst) for standing in found)
     n = len(known)

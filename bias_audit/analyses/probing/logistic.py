@@ -120,7 +120,7 @@ def fit(
     has converged when a further step is expected to lower its loss by less than the share
     `tolerance` of what has been gained over the base rates; a share of the loss itself would stop
     at once where there is little to learn. It stops after `max_steps` in any case. `start` are
-    weights to go on from, such as those of a stronger penalty.
+    weights to begin with, such as those of a stronger penalty.
     """
     return _Descent(axes, problems, start).run(tolerance, max_steps)
 

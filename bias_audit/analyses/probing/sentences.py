@@ -250,9 +250,9 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
         "Bengio (2003), in proportion to how much the probe's scores depend on which images "
         "trained it: the disagreement between the probes of different folds, relative to that of "
         "probes fitted to shuffled labels. Seeds of random weights add their own variance. Where "
-        "a sentence or a verdict is about the best layer, its interval holds for all layers at "
-        "once (joint draws of their errors), and so do those of recall there; other intervals in "
-        "tables hold for one layer each.",
+        "a sentence or a verdict is about the best layer, its interval covers all layers at once "
+        "(joint draws of their errors), and so do those of recall there; other intervals in "
+        "tables cover one layer each.",
         "A probe reads an attribute significantly better than every baseline (the attribute is "
         "linearly decodable) when its lift exceeds 0 for some layer after correction for every "
         "layer and attribute (single-step max-T over joint draws of the errors; Westfall & Young "

@@ -183,10 +183,10 @@ def chosen_layer(subject: Subject, layer: str | None, settings: ProbeSettings) -
 def chosen_layer_and_choice(
     subject: Subject, layer: str | None, settings: ProbeSettings
 ) -> tuple[str, str, float]:
-    """As `chosen_layer`, and the share of the error rate that the choice leaves.
+    """The same as `chosen_layer`, with the share of the error rate that the choice leaves.
 
-    A layer named in the config leaves all of it; of several curves that choose, the strictest
-    counts.
+    A layer named in the config leaves the whole error rate; where several curves choose the layer,
+    the smallest share counts.
 
     Raises:
         AnalysisError: A layer is unknown, or none can be chosen.
@@ -244,7 +244,7 @@ def most_separable_layer(
         attributes = targets_of(table, [attribute.name for attribute in table.attributes])
         reasons = {t.name: part_of(subject, t, settings).not_measured for t in attributes}
         targets = [target for target in attributes if reasons[target.name] is None]
-        chosen = "highest macro AUC among the layers audited, as the mean over the attributes"
+        chosen = "highest macro AUC, averaged over the attributes, among the layers audited"
         if not targets:
             why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             raise AnalysisError(

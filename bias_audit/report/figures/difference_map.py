@@ -30,7 +30,7 @@ from bias_audit.shapes.shape import Arrays
 _ROOM: Final = 0.31
 _SMALL: Final = 7.6
 _PALE: Final = 0.72
-"""Of white, over what is in no rejected region."""
+"""Of white, over everything outside the regions that differ significantly."""
 _AXIS: Final = "difference of means, in standard deviations within groups"
 
 
@@ -42,8 +42,9 @@ def difference_map(
 ) -> Figure:
     """Draw every difference, one band per attribute and kind of comparison.
 
-    Rejected regions keep their colours and have an outline, solid where the first group is higher
-    and dashed where it is lower, so that a print without colours tells them apart.
+    Regions that differ significantly keep their colours and have an outline, solid where the first
+    group is higher and dashed where it is lower, so that prints without colours show which is
+    which.
 
     Args:
         block: The differences of one layer.

@@ -36,7 +36,7 @@ _LOOKS: Final[dict[ChangeOutcome, tuple[str, str]]] = {
     "undecided": (MUTED, "D"),
     "equivalent": (CONTROL, "o"),
 }
-"""Colour and marker, so that outcomes are told apart without colour."""
+"""Colour and marker, so that outcomes can be distinguished without colour."""
 
 
 @dataclass(frozen=True)

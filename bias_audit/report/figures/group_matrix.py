@@ -17,7 +17,7 @@ from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import add_mark, mark_row
 from bias_audit.report.figures.style import MUTED, ON_MAP, PLAIN, WIDTH, Palette, shortened, styled
 from bias_audit.shapes.group_matrix import GroupMatrix, matrix_of, tree_of
-from bias_audit.shapes.printed import count, decimal, told
+from bias_audit.shapes.printed import count, decimal, format_estimate
 from bias_audit.shapes.shape import Arrays
 
 _FEW = 40
@@ -37,8 +37,8 @@ def group_matrix(
     Args:
         block: The matrix.
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
-            `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), tells the
-            intervals where it is there.
+            `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), has the
+            ends of the intervals, where there are any.
         palette: Not used: colours stand for values.
 
     Raises:
@@ -74,7 +74,7 @@ def _mark(axes: Axes, block: GroupMatrix, arrays: Arrays) -> None:
     """A mark per pair of few groups, below the diagonal; a mark per row of many."""
     labels = [group.label for group in block.groups]
     if len(labels) <= _MARKED:
-        known = {frozenset((p.one, p.other)): told(p.estimate) for p in block.pairs}
+        known = {frozenset((p.one, p.other)): format_estimate(p.estimate) for p in block.pairs}
         for one, other in combinations(range(len(labels)), 2):
             text = known.get(frozenset((one, other))) or _value(block, arrays, other, one)
             bounds = (one - 0.5, other - 0.5, one + 0.5, other + 0.5)

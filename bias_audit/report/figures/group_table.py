@@ -27,7 +27,7 @@ from bias_audit.report.figures.style import (
     styled,
 )
 from bias_audit.shapes.group_table import GroupTable
-from bias_audit.shapes.printed import count, guess, told
+from bias_audit.shapes.printed import count, format_estimate, guess
 from bias_audit.shapes.shape import Arrays
 from bias_audit.shapes.tables import group_heading
 from bias_audit.statistics.estimate import Estimate
@@ -63,7 +63,7 @@ def group_table(
     arrays: Arrays,  # noqa: ARG001
     palette: Palette = PLAIN,
 ) -> Figure:
-    """Draw a dot with its interval per group, its shrunk estimate, and a tick for chance."""
+    """Draw a dot with its interval per group, its stabilised estimate, and a tick for chance."""
     dots = [
         Dot(row.group, row.n, row.estimate, row.reason, row.by_chance, row.shrunk)
         for row in block.rows
@@ -76,7 +76,7 @@ def group_table(
 def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None, look: Look) -> Figure:
     """Draw groups from top to bottom in their declared order, in columns where they are many.
 
-    At least one has an estimate; a dotted line tells chance, where there is one.
+    At least one has an estimate; a dotted line marks chance, where there is one.
     """
     columns = _columns(_lines(dots))
     tallest = max(map(len, columns))
@@ -99,7 +99,7 @@ def _axis_label(dots: Sequence[Dot], metric: str, chance: float | None) -> str:
     if any(dot.estimate is not None and dot.by_chance is not None for dot in dots):
         marks.append("grey tick: if predictions ignored the image")
     if any(dot.shrunk is not None for dot in dots):
-        marks.append("hollow diamond: shrunk")
+        marks.append("hollow diamond: stabilised")
     return f"{metric} ({'; '.join(marks)})" if marks else metric
 
 
@@ -157,13 +157,13 @@ def _told(dot: Dot) -> str:
     """The numbers of a group, in words."""
     if dot.estimate is None:
         return f"not measured: {dot.reason}" if dot.reason else "not measured"
-    parts = [told(dot.estimate)]
+    parts = [format_estimate(dot.estimate)]
     if dot.n != dot.estimate.n:
         parts.append(f"images: {count(dot.n)}")
     if dot.by_chance is not None:
         parts.append(f"by chance {guess(dot.by_chance)}")
     if dot.shrunk is not None:
-        parts.append(f"shrunk {told(dot.shrunk)}")
+        parts.append(f"stabilised {format_estimate(dot.shrunk)}")
     return "; ".join(parts)
 
 

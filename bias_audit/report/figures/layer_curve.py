@@ -38,7 +38,7 @@ from bias_audit.shapes.layer_curve import (
     control_names,
     strongest_control,
 )
-from bias_audit.shapes.printed import guess, interval, signed_interval, told
+from bias_audit.shapes.printed import format_estimate, guess, interval, signed_interval
 from bias_audit.shapes.shape import Arrays
 from bias_audit.statistics.estimate import Estimate
 
@@ -53,7 +53,7 @@ _CONTROL_STYLES: Final = (
     ("x", "-"),
     ("+", (0, (8, 2))),
 )
-"""Marker and dashes of each control, so that grey lines are told apart without colour."""
+"""Marker and dashes of each control, so that grey lines differ by more than colour."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _told(point: CurvePoint | None) -> str:
     """The numbers of a layer, in words, with the strongest control; tables hold the others."""
     if point is None or point.estimate is None:
         return "not measured"
-    parts = [told(point.estimate)]
+    parts = [format_estimate(point.estimate)]
     strongest = strongest_control(point)
     if strongest is not None:
         parts.append(f"{strongest.name} {interval(strongest.estimate)}")

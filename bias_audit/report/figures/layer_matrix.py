@@ -9,7 +9,7 @@ from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import add_mark
 from bias_audit.report.figures.style import ON_MAP, PLAIN, WIDTH, Palette, shortened, styled
 from bias_audit.shapes.layer_matrix import LayerMatrix
-from bias_audit.shapes.printed import decimal, told
+from bias_audit.shapes.printed import decimal, format_estimate
 from bias_audit.shapes.shape import Arrays
 
 _ANNOTATED = 20
@@ -39,7 +39,7 @@ def layer_matrix(
     )
     for pair, bounds in cells:
         key = f"{pair.one} / {pair.other}"
-        add_mark(axes, axes.transData, bounds, key=key, text=told(pair.estimate))
+        add_mark(axes, axes.transData, bounds, key=key, text=format_estimate(pair.estimate))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     size = float(np.clip(150 / n, 4.5, 7.5))

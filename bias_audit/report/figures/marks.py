@@ -24,7 +24,7 @@ class Mark(Artist):
         self.set_in_layout(False)
 
     def draw(self, renderer: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing is seen of it."""
+        """Draw nothing: a mark is invisible."""
 
 
 @dataclass(frozen=True)

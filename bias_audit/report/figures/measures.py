@@ -24,7 +24,7 @@ from bias_audit.report.figures.style import (
     styled,
 )
 from bias_audit.shapes.measures import Measures, label_of
-from bias_audit.shapes.printed import told
+from bias_audit.shapes.printed import format_estimate
 from bias_audit.shapes.shape import Arrays
 from bias_audit.statistics.estimate import Estimate
 
@@ -93,7 +93,7 @@ def _draw(axes: Axes, panel: Panel, labels: Sequence[str], faint: Sequence[bool]
     grid_lines(axes, "x")
     axes.set_title(shortened(panel.title, 26), fontsize=7.5, loc="left")
     for place, (label, value) in enumerate(zip(labels, panel.estimates, strict=True)):
-        text = "not measured" if value is None else told(value)
+        text = "not measured" if value is None else format_estimate(value)
         key = f"{panel.title}: {label}"
         mark_row(axes, place, key=label, text=f"{key}: {text}")
         if value is None:

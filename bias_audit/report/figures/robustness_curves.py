@@ -24,7 +24,7 @@ from bias_audit.report.figures.style import (
     shortened,
     styled,
 )
-from bias_audit.shapes.printed import count, told
+from bias_audit.shapes.printed import count, format_estimate
 from bias_audit.shapes.robustness_curves import RobustnessCurve, RobustnessCurves, RobustnessPanel
 from bias_audit.shapes.shape import Arrays
 
@@ -99,7 +99,10 @@ def _mark(axes: Axes, panel: RobustnessPanel) -> None:
             for point in curve.points
             if point.strength == strength
         }
-        parts = [f"{method} {told(changes[method])}" for method in list(changes)[: len(COLOURS)]]
+        parts = [
+            f"{method} {format_estimate(changes[method])}"
+            for method in list(changes)[: len(COLOURS)]
+        ]
         if len(changes) > len(parts):
             parts.append(f"{count(len(changes) - len(parts))} more are in the table")
         key = f"{panel.strength} {strength:g}"

@@ -44,7 +44,7 @@ _SCALE: Final = 1.25 * 4 / 3
 
 @dataclass(frozen=True)
 class FigureView:
-    """A drawing, made when it is asked for, and its text.
+    """A drawing, made when it is first needed, and its text.
 
     Raises:
         OutputError: There is no `alt`.
@@ -71,13 +71,13 @@ class FigureView:
     def __post_init__(self) -> None:
         if not self.alt.strip():
             raise OutputError(
-                f"figure {self.anchor}: expected a text that tells what it shows to readers who "
-                "cannot see it, got none; give its block a BlockText.alt made from its numbers"
+                f"figure {self.anchor}: expected a text that describes it to readers who cannot "
+                "see it, got none; give its block a BlockText.alt made from its numbers"
             )
 
     @cached_property
     def source(self) -> str:
-        """For paper: a `data:` URI, drawn when asked for, since paper shows only some figures."""
+        """For paper: a `data:` URI, drawn when first needed: paper shows only some figures."""
         return data_uri(self.make(), form=self.form) if self.make else "data:,"
 
     @cached_property

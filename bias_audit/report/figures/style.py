@@ -25,7 +25,7 @@ BASELINE: Final = "#b3202c"
 ON_MAP: Final = "#1a1c20"
 """Ink on a coloured ground, which is the same in light and dark."""
 COLOURS: Final = ("#0072b2", "#b84f00", "#00795a", "#a0437a", "#4b3fa8", "#6b6100")
-"""Dark variants of the Okabe-Ito palette: told apart without colour vision, readable as text."""
+"""Dark variants of the Okabe-Ito palette: distinct without colour vision, readable as text."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 DASHES: Final = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (3, 1)))
 
@@ -61,7 +61,7 @@ _CHANGED: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Look:
-    """Colour and marker of an attribute, which tells them apart in print without colours."""
+    """Colour of an attribute, and its marker, which identifies it in prints without colours."""
 
     colour: str = COLOURS[0]
     marker: str = MARKERS[0]

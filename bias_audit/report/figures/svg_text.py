@@ -43,7 +43,7 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def path_data(data: str, digits: int = 1) -> str:
-    """The `d` of a path with rounded coordinates, lines told by their steps."""
+    """The `d` of a path with rounded coordinates, its lines written as steps."""
     tokens = data.split()
     if set("".join(tokens)) & set("CQ"):
         return _rounded(data, digits)

@@ -289,7 +289,8 @@ def _used(found: Sequence[Number], place: int) -> AnswerRow:
         else ("Not significantly more than random directions of the same size.")
     )
     if others:
-        more += f" The same holds for {listed([*dict.fromkeys(others)])}."
+        names = listed([*dict.fromkeys(others)])
+        more += f" {'Also more' if sure else 'More'} than random directions: {names}."
     high = max(0.1, -(-changed.upper * 10 // 1) / 10)
     figure = _bars(
         place,

@@ -77,7 +77,7 @@ def controls_told(records: tuple[ControlRecord, ...]) -> tuple[str, ...]:
     ]
     there = {record.kind for record in records}
     missing = [kind for kind in CONTROL_KINDS if kind not in there]
-    return (*told, *([f"not asked for: {', '.join(missing)}"] if missing else []))
+    return (*told, *([f"not requested: {', '.join(missing)}"] if missing else []))
 
 
 def _head(subject: SubjectResult) -> str:

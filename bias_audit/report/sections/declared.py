@@ -94,7 +94,7 @@ def document(result: AuditResult, audit_sha256: str) -> Section:
             ),
             Prose(
                 Markup(
-                    "The numbers behind this document are embedded in it, as the file "
+                    "The numbers behind this document are embedded in it, in the file "
                     "<code>audit.json</code>. <code>bias-audit verify report.pdf</code> takes "
                     "it out, checks its digest, and compares every sentence and number "
                     "printed here with it."
@@ -102,11 +102,10 @@ def document(result: AuditResult, audit_sha256: str) -> Section:
             ),
             Prose(
                 Markup(
-                    "Paper shows what carries the message of each analysis. What it leaves "
-                    "out is named where it is left out, and is in <code>report.html</code>, "
-                    "<code>audit.json</code> and the folder <code>figures/</code> of the run. "
-                    "A note that holds for several tables or figures of a backbone is printed "
-                    "at the first of them."
+                    "The PDF shows the main results of each analysis. It says where something is "
+                    "left out; <code>report.html</code>, <code>audit.json</code> and the folder "
+                    "<code>figures/</code> of the run contain it. A note about several tables or "
+                    "figures of a backbone is printed at the first of them."
                 )
             ),
             Form(

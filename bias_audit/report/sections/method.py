@@ -72,9 +72,9 @@ _NEVER_MEASURED: Final = (
     ("Other images:", "other cameras, places and people than those of the dataset."),
 )
 QUESTIONS: Final = {
-    "linear_probe": "at which layers an attribute can be read, beside controls",
-    "confusions": "which groups are taken for which others",
-    "intersections": "how well groups by several attributes at once are told apart",
+    "linear_probe": "at which layers an attribute can be read, compared with baselines",
+    "confusions": "which groups are mistaken for which others",
+    "intersections": "how well groups of several attributes can be recognised",
     "topomap": "in which units of a layer two groups differ",
     "group_geometry": "how far groups lie from each other",
     "erasure": "whether the backbone's own decisions use what is encoded",
@@ -165,14 +165,14 @@ def limits(result: AuditResult) -> tuple[Sentences, ...]:
 
 
 def not_measured(result: AuditResult) -> Iterator[str]:
-    """Questions that no analysis of this audit asked, or that could not be answered."""
+    """Questions that no analysis of this audit examined, or that could not be answered."""
     for kind, question in QUESTIONS.items():
         outcomes = {
             subject.backbone.name: {a.status for a in subject.analyses if a.kind == kind}
             for subject in result.subjects
         }
         if not any(outcomes.values()):
-            yield f"{question} (not asked for)"
+            yield f"{question} (no such analysis was run)"
             continue
         without = [name for name, found in outcomes.items() if "done" not in found]
         if without:
@@ -182,7 +182,7 @@ def not_measured(result: AuditResult) -> Iterator[str]:
 def _collected(
     result: AuditResult, pick: Callable[[AnalysisResult], tuple[str, ...]]
 ) -> tuple[Sentences, ...]:
-    """By analysis; a sentence that not all backbones share is told with their names."""
+    """By analysis; a sentence that not all backbones share names those that it is about."""
     by_title: dict[str, dict[str, list[str]]] = {}
     having: dict[str, set[str]] = {}
     for name, analyses in result.analysed:

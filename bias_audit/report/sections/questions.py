@@ -160,7 +160,7 @@ def _block(block: Shown, anchor: str) -> Section:
 
 
 def _published(result: AuditResult) -> Section | None:
-    """Every published claim beside what these data say of it, always as a whole."""
+    """Every published claim beside what these data say about it; always the whole set."""
     several = len(result.subjects) > 1
     rows = tuple(
         (

@@ -1,4 +1,4 @@
-"""The self-test: what was asked of the statistics, expected and found."""
+"""The self-test: what was examined, expected and found."""
 
 from __future__ import annotations
 

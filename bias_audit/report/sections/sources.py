@@ -66,7 +66,7 @@ def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[str, ...]
                     (Prose(empty, "note"),) if labels else (),
                 ),
             ),
-            (Section("notices", "Noticed on reading", bullets(record.notices)),)
+            (Section("notices", "Data-loading notes", bullets(record.notices)),)
             if record.notices
             else (),
             Section(
@@ -256,7 +256,7 @@ def _cost(result: AuditResult) -> Table | None:
     columns = (
         *text_columns("stage", "of"),
         *number_columns("seconds", "images", "images/s"),
-        *text_columns("on disk", "from the store"),
+        *text_columns("on disk", "from cache"),
     )
     return Table("What each stage took", columns, rows, n_headers=2) if rows else None
 

@@ -30,7 +30,7 @@ SHAPES: Final[dict[str, str]] = {
     "FAIL": "\N{BLACK SQUARE}",
     "INCONCLUSIVE": "\N{WHITE DIAMOND}",
 }
-"""Beside the word, so that outcomes are told apart at a glance and without colour."""
+"""Beside the word, so that outcomes can be distinguished at a glance and without colour."""
 
 
 AT_POWER: Final = f"at {100 * POWER:.0f} % power"
@@ -197,9 +197,10 @@ def verdicts_sections(found: VerdictsView, answers: tuple[str, ...]) -> tuple[Se
     content = (
         Prose(
             "The config declares the criteria and their margins. A verdict compares an interval "
-            "with a margin: PASS if all of it lies within, FAIL if all of it lies beyond, "
-            "INCONCLUSIVE otherwise. Finding no difference is never a PASS. A verdict is about "
-            "these images and annotations, not about whether a use of the backbone is acceptable."
+            "with a margin: PASS if the whole interval lies within, FAIL if it lies wholly "
+            "beyond, INCONCLUSIVE otherwise. Finding no difference is never a PASS. A verdict is "
+            "about these images and annotations, not about whether a use of the backbone is "
+            "acceptable."
         ),
         Tabled(table, "verdicts", rows_named="verdict"),
         Prose(note, "note of-table"),

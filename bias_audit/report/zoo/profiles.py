@@ -17,7 +17,14 @@ from bias_audit.report.page import Section
 from bias_audit.report.zoo.curves import Question, curves_section
 from bias_audit.report.zoo.panels import MOST, Panels, joined, panels
 from bias_audit.results.history.reading import History, Point
-from bias_audit.shapes.printed import counted, guess, interval, sentence, signed_interval, told
+from bias_audit.shapes.printed import (
+    counted,
+    format_estimate,
+    guess,
+    interval,
+    sentence,
+    signed_interval,
+)
 from bias_audit.shapes.shape import Rows, estimate_cells
 
 
@@ -137,7 +144,7 @@ def _draw(found: Panels, shown: Sequence[Profile], colour: str) -> None:
             over = (
                 f"lift over {point.strongest or 'guessing'} {signed_interval(point.lift_estimate)}"
             )
-            text = f"{point.layer}: {told(point.estimate)}; {over}"
+            text = f"{point.layer}: {format_estimate(point.estimate)}; {over}"
             found.mark(place, ends, key=profile.label, text=text)
 
 

@@ -41,15 +41,15 @@ from bias_audit.results.history.reading import History, Point
 from bias_audit.shapes.printed import (
     counted,
     coverage,
+    format_estimate,
     guess,
     interval,
     sentence,
     signed_interval,
-    told,
 )
 from bias_audit.shapes.shape import Rows, estimate_cells
 from bias_audit.shapes.tables import Table
-from bias_audit.statistics.comparison import Standing, groups_alike, standings
+from bias_audit.statistics.comparison import RankRange, groups_alike, rank_ranges
 from bias_audit.statistics.estimate import Estimate
 
 ALPHA: Final = 0.05
@@ -112,20 +112,20 @@ class _Ranked:
     """Backbones in order of their highest value."""
 
     dots: tuple[Dots, ...]
-    highest: tuple[Standing, ...]
-    last: tuple[Standing, ...]
+    highest: tuple[RankRange, ...]
+    last: tuple[RankRange, ...]
     groups: tuple[tuple[int, ...], ...]
 
 
 def _rank(question: Question, history: History) -> _Ranked:
     highest = [history.highest[question.key(each)] for each in question.backbones]
     last = [history.last[question.key(each)] for each in question.backbones]
-    tops = standings(
+    tops = rank_ranges(
         [point.estimate for point in highest],
         alpha=ALPHA,
         choices=[point.n_layers for point in highest],
     )
-    ends = standings([point.estimate for point in last], alpha=ALPHA)
+    ends = rank_ranges([point.estimate for point in last], alpha=ALPHA)
     dots = tuple(
         Dots(backbone.label, top, end, _format_ranks(found))
         for backbone, top, end, found in zip(question.backbones, highest, last, tops, strict=True)
@@ -134,7 +134,7 @@ def _rank(question: Question, history: History) -> _Ranked:
     return _Ranked(dots, tops, ends, groups)
 
 
-def _format_ranks(found: Standing) -> str:
+def _format_ranks(found: RankRange) -> str:
     """Such as "2", or "2-5" with a dash."""
     if found.best == found.worst:
         return str(found.best)
@@ -279,7 +279,7 @@ def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
         y = (place - 0.3, place + 0.02)
         axes.plot([row.highest.control] * 2, y, color=CONTROL, linewidth=1.6)
     text = (
-        f"highest, at {row.highest.layer}: {told(row.highest.estimate)}; lift over "
+        f"highest, at {row.highest.layer}: {format_estimate(row.highest.estimate)}; lift over "
         f"{row.highest.strongest or 'guessing'} "
         f"{signed_interval(row.highest.lift_estimate)}; last layer: "
         f"{interval(row.last.estimate)}; possible ranks: {row.ranks}"

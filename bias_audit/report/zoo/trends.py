@@ -17,7 +17,7 @@ from bias_audit.report.page import Section
 from bias_audit.report.zoo.curves import Question, curves_section
 from bias_audit.report.zoo.panels import MOST, Panels, joined, panels
 from bias_audit.results.history.reading import Backbone, History
-from bias_audit.shapes.printed import counted, interval, sentence, told
+from bias_audit.shapes.printed import counted, format_estimate, interval, sentence
 from bias_audit.shapes.shape import Rows, estimate_cells
 from bias_audit.statistics.estimate import Estimate
 
@@ -240,7 +240,7 @@ def _mark(found: Panels, place: int, trend: Trend) -> None:
     times = _times(found, trend)
     for number, step in enumerate(trend.steps):
         changed = f"; differs from the audit before in {', '.join(step.changed)}"
-        text = f"{step.started[:10]}, at {step.layer}: {told(step.estimate)}"
+        text = f"{step.started[:10]}, at {step.layer}: {format_estimate(step.estimate)}"
         text += changed if step.changed else ""
         found.mark(place, (times[number], times[number + 1]), key=trend.label, text=text)
 

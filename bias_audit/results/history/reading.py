@@ -250,7 +250,7 @@ def last_run(database: Path) -> int:
     return max(_numbers(database, "SELECT id FROM runs"), default=0)
 
 
-def told_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
+def delivered_audits(database: Path, zoo: str, *, until: int) -> frozenset[int]:
     """Ids of the audits that a run ended with, up to that with the id `until`.
 
     Other audits are of runs that were interrupted.

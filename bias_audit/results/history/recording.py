@@ -213,12 +213,12 @@ class EntryState:
     dataset: str
     entry: str
     state: State
-    """ "audited" again; "unchanged": its audit stands; "failed": it was tried and there is no
-    audit; "stale": it was not audited again."""
+    """ "audited" again; "unchanged": its audit still counts; "failed": it was tried and there is
+    no audit; "stale": it was not audited again."""
     reason: str = ""
     """What had changed, or why it failed."""
     audit_id: int | None = None
-    """Of the audit that holds now; None where there is none."""
+    """Of the audit that counts now; None where there is none."""
 
 
 def record_run(

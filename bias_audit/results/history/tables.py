@@ -45,7 +45,7 @@ class Row:
     constraint: ClassVar[str] = ""
 
     def __init_subclass__(cls, *, table: str = "", key: str = "", unique: str = "") -> None:
-        """Make a frozen dataclass of it; `key` is a primary key other than `id`."""
+        """Make the subclass a frozen dataclass; `key` is a primary key other than `id`."""
         dataclass(frozen=True, kw_only=True)(cls)
         cls.table = table
         cls.constraint = f"PRIMARY KEY ({key})" if key else unique and f"UNIQUE ({unique})"
@@ -371,7 +371,8 @@ class StateRow(Row, table="states", key="run_id, dataset, entry"):
     state: str = column("audited, unchanged, failed or stale (and not audited again)")
     reason: str = column("why; may be empty")
     audit_id: int | None = column(
-        "that holds now; NULL: there is none", sql="REFERENCES audits(id) ON DELETE SET NULL"
+        "the audit that counts now; NULL: there is none",
+        sql="REFERENCES audits(id) ON DELETE SET NULL",
     )
 
 
