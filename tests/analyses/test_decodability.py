@@ -141,12 +141,12 @@ def test_attributes_are_ordered_only_among_claims_that_stand() -> None:
     one_claim, both = _both(0.0), _both(1.0)
     assert [r.is_claimed for r in one_claim] == [True, False]
     assert all(r.is_claimed for r in both)
-    assert not any("furthest above" in f.text for f in findings_of(one_claim, alpha=0.05))
+    assert not any("is the easiest" in f.text for f in findings_of(one_claim, alpha=0.05))
     *_, order = findings_of(both, alpha=0.05)
-    assert "age lies furthest above its strongest baseline" in order.text
+    assert "age is the easiest" in order.text
     over = order.estimates["age_over_gender"]
     assert over.lower > 0
     lifts = [c.lift.value for r in both for c in r.comparisons if c is not None]
     assert over.value == pytest.approx(lifts[0] - lifts[1])
     fallen = {"gender": Recheck("late", {2: None, 4: None})}
-    assert not any("furthest above" in f.text for f in findings_of(both, fallen, alpha=0.05))
+    assert not any("is the easiest" in f.text for f in findings_of(both, fallen, alpha=0.05))

@@ -51,7 +51,7 @@ class Reading:
 
     @property
     def adds(self) -> bool:
-        """Whether the backbone shows more of it than every baseline does."""
+        """Whether the attribute can be read better from the backbone than from any baseline."""
         return bool(self.number and self.number.lift and self.number.lift.lower > 0)
 
 
