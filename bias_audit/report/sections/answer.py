@@ -131,7 +131,8 @@ def _row(
     target: str, found: Sequence[Reading], result: AuditResult, palette: Palette, *, place: int
 ) -> AnswerRow:
     measured = [each for each in found if each.number and each.number.estimate]
-    name = "Intersections" if target == INTERSECTION else sentence(target)
+    attributes = " \N{MULTIPLICATION SIGN} ".join(attribute.name for attribute in result.data.attributes)
+    name = sentence(attributes if target == INTERSECTION else target)
     if not measured:
         reason = found[0].number.reason if found[0].number else None
         return AnswerRow(name, None, f"Not measured: {reason or 'no layer could be probed'}.", "")

@@ -83,7 +83,8 @@ QUESTIONS: Final = {
 _OUTSIDE = (
     "Not among these tests: criteria, which have levels of their own; adjusted p-values of tables "
     "that only point at groups to look into; and intervals that a sentence gives each by itself. "
-    "A family whose gate stayed closed made no claim."
+    "A family was tested only if the one before it had a significant result; otherwise it makes "
+    "no claim."
 )
 
 
