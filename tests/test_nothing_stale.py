@@ -222,6 +222,7 @@ def edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Edit]:
     software.software_of.cache_clear()
 
 
+@pytest.mark.slow
 def test_an_edit_of_any_code_that_ran_makes_a_new_key(
     entries: dict[str, tuple[Key, set[str]]], edit: Edit
 ) -> None:

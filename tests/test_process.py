@@ -133,6 +133,7 @@ def run(program: str, folder: Path, **env: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env",
     [

@@ -59,6 +59,7 @@ def test_silent_units_are_found_and_equally_far() -> None:
     assert (np.delete(far[2], [2, 5]) == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("kind", INFORMED)
 def test_like_units_lie_together_for_every_distance(kind: str, distance: Distance) -> None:
@@ -75,6 +76,7 @@ def test_like_units_lie_together_for_every_distance(kind: str, distance: Distanc
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_silent_and_equal_units_are_placed(kind: str, distance: Distance) -> None:

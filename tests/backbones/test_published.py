@@ -177,6 +177,7 @@ SEEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEN)
 def test_architectures_are_built_as_torchvision_builds_them_for_its_weights(
     name: str, monkeypatch: pytest.MonkeyPatch

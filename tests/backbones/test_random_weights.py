@@ -44,6 +44,7 @@ def units_of(backbone: Backbone, batch: Tensor) -> dict[str, Tensor]:
     return {file.layer: torch.from_numpy(values) for file, values in rows.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), ARCHITECTURES, ids=[name for _, name in ARCHITECTURES])
 def test_activations_neither_vanish_nor_explode(kind: str, name: str) -> None:
     size = 224 if name.startswith("vit") else 128

@@ -81,6 +81,7 @@ def test_keras_resnet50_recognises_a_photograph(shared: Path) -> None:
     assert torch.equal(torch.from_numpy(backbone.head.weight), weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
 def test_features_without_classifier_are_enough(shared: Path, library: str) -> None:
     backbone, again = (checkpoint(shared / FEATURES, "vgg16", library=library) for _ in range(2))
@@ -107,6 +108,7 @@ def test_checkpoint_of_another_architecture_lists_what_does_not_fit(
         load("checkpoint", architecture=architecture, file=shared / KERAS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True])
 def test_names_of_vision_transformers_are_read_as_torchvision_does(
     tmp_path: Path, *, older: bool

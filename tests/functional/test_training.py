@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -74,6 +75,7 @@ def _pixels(face: ImageReference) -> np.ndarray:
     return np.asarray(small, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
 
 
+@pytest.mark.slow
 def test_the_last_of_all_checkpoints_tells_of_all(stored_self_test: Path, tmp_path: Path) -> None:
     _train(tmp_path)
     audit = Audit(tmp_path, CONFIG, stored_self_test)

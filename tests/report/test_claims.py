@@ -83,6 +83,7 @@ def test_no_template_uses_them() -> None:
     assert {words for _, words in found} == {()}
 
 
+@pytest.mark.slow
 def test_no_report_and_no_export_uses_them(
     two_backbones: Path, two_backbones_page: str, hostile_page: str, large_undrawn: PageParts
 ) -> None:

@@ -38,6 +38,8 @@ from bias_audit.report.verifying.verify import verify_report
 from tests.report.fonts import make_collection, make_font
 from tests.report.synthetic import make_audit
 
+pytestmark = pytest.mark.slow  # PDFs are printed and read
+
 NOWHERE = "\U0010fff0\U0010fff1"
 """Characters for private use, so that no machine has a font for them."""
 TEXT = "Backbone ●■◆▲ 0123456789 \u2212\u2013…≤≥\u00d7 Ökologie κόσμος"

@@ -279,6 +279,7 @@ def test_the_same_results_give_the_same_bytes(hostile: Path, hostile_page: str) 
     assert html(view, medium="screen") == hostile_page
 
 
+@pytest.mark.slow
 def test_pages_stay_small(two_backbones_page: str, large: Path) -> None:
     assert len(two_backbones_page) < 5e6
     assert len(html(audit_page(read_audit(large), large), medium="screen")) < 5e6

@@ -20,6 +20,8 @@ from bias_audit.report.verifying.fonts import check_glyphs
 from bias_audit.report.verifying.pages import PageReader
 from bias_audit.results.store import read_audit
 
+pytestmark = pytest.mark.slow  # PDFs are printed and read
+
 DATA = Embedded(b'{"made": "up"}\n' * 100, "2026-11-21T06:06:00+00:00")
 
 

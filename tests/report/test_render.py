@@ -45,6 +45,7 @@ def _python(code: str, *args: str, path: Path) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_rendering_loads_no_model_library(run: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from bias_audit.report.render import render;"

@@ -37,6 +37,7 @@ def draw(block: typing.Any, arrays: typing.Any) -> Figure:
     return drawing.draw(block, arrays, PLAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attributes", [SMALL, LARGE, HOSTILE], ids=["small", "large", "hostile"])
 def test_every_shape_is_told_and_drawn(attributes: typing.Any, tmp_path: Path) -> None:
     made = make_audit(attributes, empty=(1,))

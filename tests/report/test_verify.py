@@ -26,6 +26,8 @@ from tests.report import tampering
 from tests.report.synthetic import criteria_of, make_audit
 from tests.report.tampering import tampered
 
+pytestmark = pytest.mark.slow  # PDFs are printed and read
+
 STRANGE = (
     Attribute("עיר", ("ילד", "מבוגר 20-29")),
     Attribute("kind", ("<b>x</b> {{ 7*7 }}", "$x^2$ & =1+1", "n" * 200)),

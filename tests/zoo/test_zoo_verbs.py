@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.functional.conftest import bias_audit
 from tests.zoo.conftest import Zoo
 
@@ -24,6 +26,7 @@ def verb(zoo: Zoo, name: str, *options: str) -> subprocess.CompletedProcess[str]
     return bias_audit("zoo", name, "zoo.yaml", *options, cwd=zoo.folder)
 
 
+@pytest.mark.slow
 def test_a_new_zoo_from_plan_to_report(zoo_with_pages: Zoo) -> None:
     zoo, out = zoo_with_pages, zoo_with_pages.folder / "out"
     zoo.settings["criteria"] = [CRITERION | {"at_most": 0.99}]
@@ -56,6 +59,7 @@ def test_a_new_zoo_from_plan_to_report(zoo_with_pages: Zoo) -> None:
         assert "age hardly decodable" in (zoo.folder / "again.html").read_text()
 
 
+@pytest.mark.slow
 def test_exit_codes_are_gates(zoo: Zoo) -> None:
     zoo.settings["criteria"] = [CRITERION | {"at_most": 0.05}]
     assert verb(zoo, "run").returncode == 1

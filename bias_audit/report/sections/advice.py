@@ -49,8 +49,8 @@ def _decisions(result: AuditResult) -> Iterator[str]:
         group = verdict.deciding.group.label if verdict.deciding and verdict.deciding.group else ""
         of = f" of {group}" if group else ""
         yield (
-            f"Add images{of}: about {counted(verdict.n_to_decide or 0, 'image')} would decide "
-            f"“{verdict.criterion.name}”."
+            f"Add images{of}: about {counted(verdict.n_to_decide or 0, 'image')} in all would "
+            f"decide “{verdict.criterion.name}”."
         )
 
 
@@ -92,18 +92,22 @@ def sureness(result: AuditResult) -> list[str]:
             f"{listed(sorted(levels))} intervals; those of a best layer allow for the choice "
             f"among {counted(layers, 'layer')}"
         )
-    people = result.data.n_identities
+    shown = result.data.n_identities
     who = (
-        f"{counted(people, 'person').replace('persons', 'people')}" if people else "people unknown"
+        f"of {counted(shown, 'annotated person')}" if shown else "of people who are not annotated"
     )
-    said.append(f"{counted(result.data.n_images, 'image')}; {who}")
+    said.append(f"{counted(result.data.n_images, 'image')} {who.replace('persons', 'people')}")
+    said.append("differences are rounded after they are computed")
     if result.selftest:
         rows, failed = result.selftest.rows, len(result.selftest.not_ok)
         decided = sum(row.outcome != "UNDECIDED" for row in rows)
-        text = Markup('<a href="#selftest">Self-test</a> of the statistics: {} of {} checks {}')
+        link = Markup('<a href="#selftest">Self-test</a> of the statistics: ')
         if failed:
-            said.append(text.format(failed, len(rows), "failed"))
+            said.append(link + f"{failed} of {len(rows)} checks failed")
+        elif decided < len(rows):
+            said.append(
+                link + f"no check failed; {decided} of {len(rows)} had enough runs to judge"
+            )
         else:
-            quick = ", the others had too few runs" if decided < len(rows) else ""
-            said.append(text.format(decided, len(rows), f"passed{quick}"))
+            said.append(link + f"all {len(rows)} checks passed")
     return said

@@ -105,8 +105,9 @@ def outcome(row: VerdictView) -> Markup:
 def _verdict(row: VerdictView, several: bool) -> Markup:  # noqa: FBT001
     on = f" on {row.backbone}" if several else ""
     needs = f"; decides with {row.n_to_decide}" if row.n_to_decide.startswith("about") else ""
-    return Markup("{} {}{} ({}; measured {}{})").format(
-        outcome(row), row.name, on, row.margin, row.measured, needs
+    where = f" {row.where.partition(';')[0]}" if row.where else ""
+    return Markup("{} {}{} ({}; measured {}{}{})").format(
+        outcome(row), row.name, on, row.margin, row.measured, where, needs
     )
 
 
@@ -131,7 +132,8 @@ def _row(
     target: str, found: Sequence[Reading], result: AuditResult, palette: Palette, *, place: int
 ) -> AnswerRow:
     measured = [each for each in found if each.number and each.number.estimate]
-    attributes = " \N{MULTIPLICATION SIGN} ".join(attribute.name for attribute in result.data.attributes)
+    names = (attribute.name for attribute in result.data.attributes)
+    attributes = " \N{MULTIPLICATION SIGN} ".join(names)
     name = sentence(attributes if target == INTERSECTION else target)
     if not measured:
         reason = found[0].number.reason if found[0].number else None
@@ -142,7 +144,7 @@ def _row(
     several = len(found) > 1
     of_pairs = top.quantity == PAIRS
     text = _read_pairs(top, target, result, is_first=place == 0) if of_pairs else _read_metric(top)
-    meaning = _meaning(measured[0], of_pairs=of_pairs)
+    meaning = f"{_meaning(measured[0], of_pairs=of_pairs)} {_where(top, result)}"
     if several:
         text = Markup("<strong>{}</strong>: {}").format(measured[0].backbone, text)
         adds, read = (sum(getattr(e, n) for e in found) for n in ("adds", "is_read"))
@@ -164,6 +166,18 @@ def _row(
         colour=palette.colour(target),
     )
     return AnswerRow(name, figure, text, meaning)
+
+
+def _where(number: Number, result: AuditResult) -> str:
+    """The layer at which an attribute is easiest to read."""
+    layers = next(
+        [layer.name for layer in subject.backbone.layers]
+        for subject in result.subjects
+        if subject.backbone.name == number.backbone
+    )
+    if len(layers) == 1 or number.layer not in layers:
+        return ""
+    return f"Layer {layers.index(number.layer) + 1} of {len(layers)}."
 
 
 def _tick(number: Number) -> str:
@@ -275,11 +289,10 @@ def _used(found: Sequence[Number], place: int) -> AnswerRow:
     base = _reversed(top.control) if top.control else None
     sure = excess is not None and excess.lower > 0
     text = Markup(
-        "When {} is removed from its last layer, <b>{}</b> of its own decisions change ({})"
+        "When {} is removed from its last layer, the class that it names changes for "
+        "<b>{} %</b> of the images ({} to {})"
     ).format(
-        top.target,
-        f"{100 * changed.value:.0f} %",
-        f"{100 * changed.lower:.0f} to {100 * changed.upper:.0f}",
+        top.target, *(f"{100 * x:.0f}" for x in (changed.value, changed.lower, changed.upper))
     )
     if base is not None:
         text += f", against {100 * base.value:.0f} % for random directions."
@@ -298,7 +311,7 @@ def _used(found: Sequence[Number], place: int) -> AnswerRow:
         "Does the network use it?",
         [Bar("", changed, base)],
         ends=(0.0, high),
-        names=("0 %", f"{100 * high:.0f} % of decisions"),
+        names=("0 %", f"{100 * high:.0f} % of images"),
         tick="random directions",
         colour="#5b616b",
     )
@@ -358,6 +371,6 @@ def _strip(result: AuditResult, folder: Path | None) -> tuple[Part, ...]:
     )
     title = (
         f"The same units, group by group: {name} explains {percent_interval(entry.share)} of the "
-        "differences"
+        "differences between the maps of groups"
     )
     return (Section("", title, (Drawn(figure, "strip"),), "strip"),)

@@ -113,9 +113,9 @@ def _use_in_short(result: AuditResult) -> Iterator[str]:
     used = {n.target: None for n in found if n.lift and n.lift.upper < 0}
     if used:
         network = "the network" if len(result.subjects) == 1 else "at least one network"
-        yield f"Removing {listed([*used])} changes decisions of {network}."
+        yield f"Removing {listed([*used])} changes the classes that {network} names."
     elif found:
-        yield "That its decisions use them was not shown."
+        yield "That the classes it names depend on them was not shown."
 
 
 def listed(names: Sequence[str]) -> str:
