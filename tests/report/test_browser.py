@@ -195,7 +195,7 @@ def test_marks_are_one_stop_and_arrow_keys_step_through_them(browser: Browser, p
         for chart in page.locator("svg.chart").all():
             n_marks = chart.locator(".marks rect").count()
             assert chart.locator(".marks rect[tabindex='0']").count() == min(n_marks, 1)
-        marks = page.locator(".group_profiles .marks").first.locator("rect")
+        marks = page.locator(".layer_curve .marks").first.locator("rect")
         marks.first.focus()
         assert page.locator("#tip").is_visible()
         page.keyboard.press("ArrowRight")
