@@ -75,8 +75,8 @@ def cautions(result: AuditResult) -> list[str]:
     if result.data.label_origin.startswith("by construction"):
         found.append("anything about real people: these faces are computer renders.")
     else:
-        least = min((r for r in readings(result) if r.number), key=value_of, default=None)
-        name = least.target if least and least.target != INTERSECTION else "an attribute"
+        single = [r for r in readings(result) if r.number and r.target != INTERSECTION]
+        name = min(single, key=value_of).target if single else "an attribute"
         found.append(f"that {name} is unimportant because it is harder to read.")
     return found
 
@@ -93,10 +93,8 @@ def sureness(result: AuditResult) -> list[str]:
             f"among {counted(layers, 'layer')}"
         )
     shown = result.data.n_identities
-    who = (
-        f"of {counted(shown, 'annotated person')}" if shown else "of people who are not annotated"
-    )
-    said.append(f"{counted(result.data.n_images, 'image')} {who.replace('persons', 'people')}")
+    people = f"{shown:,} annotated identities" if shown else "it is not recorded whom they show"
+    said.append(f"{counted(result.data.n_images, 'image')}; {people}")
     said.append("differences are rounded after they are computed")
     if result.selftest:
         rows, failed = result.selftest.rows, len(result.selftest.not_ok)
