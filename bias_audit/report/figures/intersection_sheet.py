@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from bias_audit.groups import Attribute
 from bias_audit.report.figures.map_sheet import (
     FOOT,
     Placed,
@@ -173,7 +174,7 @@ class _Plan:
     def _add_means(self, of_block: Levels, start: float) -> None:
         """Over the columns, over the rows, and over both."""
         places, left = self.grid.places, start + self.edge
-        said = wrapped(f"all {self.grid.columns.name}", 9)
+        said = wrapped(_all(self.grid.columns), 9)
         self.names.append(_Name(left + 0.5, self.head - 0.06, said))
         for y, row in enumerate(self.rows):
             inside = [places[of_block, row, column] for column in self.columns]
@@ -186,7 +187,7 @@ class _Plan:
             self._mean(every, left, self.below, of_block)
 
     def _add_means_over_blocks(self, left: float) -> None:
-        said = wrapped(f"all {self.grid.blocks[0].name}", 9)
+        said = wrapped(_all(self.grid.blocks[0]), 9)
         self.names.append(_Name(left + 0.5, self.head - 0.06, said))
         for y, row in enumerate(self.rows):
             inside = [i for (_, of_row, _), i in self.grid.places.items() if of_row == row]
@@ -195,7 +196,7 @@ class _Plan:
         for x, column in enumerate(self.columns):
             inside = [i for (_, _, level), i in self.grid.places.items() if level == column]
             self._mean(inside, x * _STEP, bottom, (column,))
-        both = f"all {self.grid.rows[0].name}, all {self.grid.blocks[0].name}"
+        both = f"{_all(self.grid.rows[0])}, {_all(self.grid.blocks[0])}"
         self.names.append(_Name(-0.12, bottom + 0.5, wrapped(both, 16), "right"))
 
     def add_chance(self, raster: Raster) -> None:
@@ -217,8 +218,13 @@ class _Plan:
     def _name_rows(self) -> None:
         named = [(self.head + y * _STEP, " / ".join(row)) for y, row in enumerate(self.rows)]
         if self.grid.rows:
-            named.append((self.below, f"all {self.grid.rows[0].name}"))
+            named.append((self.below, _all(self.grid.rows[0])))
         self.names += [_Name(-0.12, top + 0.5, wrapped(said, 14), "right") for top, said in named]
+
+
+def _all(attribute: Attribute) -> str:
+    """Such as "all ages"."""
+    return f"all {attribute.name}{'' if attribute.name.endswith('s') else 's'}"
 
 
 def _usual(counts: Sequence[int]) -> int | None:
