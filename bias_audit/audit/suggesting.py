@@ -68,32 +68,37 @@ def _small(plan: Plan, faces: Faces) -> Iterator[str]:
 
 
 def _reading(name: str, sizes: list[int], folds: int) -> Iterator[str]:
-    distances = (f"{limit:g} at {_reach(auc_error(limit, sizes), folds):.2f}" for limit in _LIMITS)
-    yield f"  # Limits that these images decide from this distance on: {', '.join(distances)}."
-    yield from _entry(f"{name} is hard to read at the last layer", "macro_auc", name, "at_most")
+    reaches = {limit: _reach(auc_error(limit, sizes), folds, min(sizes)) for limit in _LIMITS}
+    distances = [f"{k:g} at {reach:.2f}" for k, reach in reaches.items() if k + reach < 1]
+    if distances:
+        yield f"  # Limits that these images decide from this distance on: {', '.join(distances)}."
+    yield from _entry(f"{name} is hard to read", "macro_auc", name, "last", "at_most")
 
 
 def _recall(name: str, sizes: list[int], folds: int) -> Iterator[str]:
     error = 0.5 / math.sqrt(min(sizes))
     yield (
         f"  # Smallest group: {counted(min(sizes), 'independent image')}; a limit near 0.5 is "
-        f"decided from a distance of {_reach(error, folds):.2f} on."
+        f"decided for all {len(sizes)} groups from a distance of "
+        f"{_reach(error, folds, min(sizes), len(sizes)):.2f} on."
     )
-    yield from _entry(f"every group by {name} is recalled", "recall", name, "at_least")
+    yield from _entry(f"every group by {name} is recalled", "recall", name, "best", "at_least")
 
 
-def _entry(title: str, quantity: str, target: str, side: str) -> Iterator[str]:
+def _entry(title: str, quantity: str, target: str, layer: str, side: str) -> Iterator[str]:
     yield f'  - name: "{title}"'
     yield f"    quantity: {quantity}"
     yield f"    target: {target}"
-    yield "    layer: last"
+    yield f"    layer: {layer}"
     yield f"    {side}:      # your limit"
     yield "    rationale:     # why this limit, for this use"
 
 
-def _reach(error: float, folds: int) -> float:
-    """Distance from a limit that is decided with a probability of `POWER`."""
-    reach = quantile(_LEVEL) + quantile(2 * POWER - 1)
+def _reach(error: float, folds: int, smallest: int, n: int = 1) -> float:
+    """Distance from a limit at which n numbers are all decided with a probability of `POWER`."""
+    freedom = float(max(smallest - 1, 1))
+    level, power = 1 - (1 - _LEVEL) / n, POWER ** (1 / n)
+    reach = quantile(level, freedom) + quantile(2 * power - 1)
     return reach * widening(folds, 1.0) * error
 
 

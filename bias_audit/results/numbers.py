@@ -57,6 +57,8 @@ class Number:
     """Standard deviation when the same probe is fitted to other folds; None: not measured."""
     refit_share: float | None = None
     """The same as a share of the standard errors."""
+    is_conditional: str | None = None
+    """ "yes" where a claim is left only if no two similar images show one person."""
     choice: float | None = None
     """Share of the error rate left to the interval of a layer chosen by its estimate."""
     lift_choice: float | None = None

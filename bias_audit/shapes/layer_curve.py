@@ -79,6 +79,8 @@ class Curve(Frozen):
     """Why no point has an estimate."""
     noise: RefitNoise | None = None
     """None where nothing was fitted again."""
+    is_conditional: bool = False
+    """Whether a claim is left only if no two similar images show one person."""
     choice: float | None = None
     """Share of the error rate that is left to the interval of a layer chosen by its estimate; None
     where an earlier release made the curve, for one share for each layer."""
@@ -196,6 +198,7 @@ def _rows(block: LayerCurve) -> Iterator[Row]:
                 "adjusted_p": point.adjusted_p,
                 "refit_sd": curve.noise.sd if curve.noise else None,
                 "refit_share": curve.noise.relative if curve.noise else None,
+                "is_conditional": "yes" if curve.is_conditional else None,
                 "choice": curve.choice,
                 "lift_choice": curve.lift_choice,
                 "reason": None if point.estimate else curve.not_measured or "not measured",
@@ -355,6 +358,7 @@ _COLUMNS: Final = (
     "adjusted_p",
     "refit_sd",
     "refit_share",
+    "is_conditional",
     "choice",
     "lift_choice",
     "reason",

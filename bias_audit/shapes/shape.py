@@ -98,6 +98,7 @@ COLUMNS: Final[Mapping[str, Meaning]] = {
     "refit_share": Meaning("number", "the same as a share of the standard error"),
     "choice": Meaning("number", "share of the error rate left to a layer that is chosen"),
     "lift_choice": Meaning("number", "the same of the lift"),
+    "is_conditional": Meaning("text", "yes: only if no two similar images show one person"),
     "reason": Meaning("text", "why it was not measured"),
     "changed": Meaning("text", "the attributes that differ"),
     "confusions": Meaning("whole", "images that are confused"),

@@ -42,7 +42,7 @@ def test_fails_come_first_and_what_is_cut_is_counted() -> None:
 
 
 def test_the_conclusion_is_that_of_page_one() -> None:
-    assert lines()[1].startswith("tf_efficientnet_lite0 carries age")
+    assert lines()[1].startswith("From tf_efficientnet_lite0, age")
 
 
 def test_warnings_are_pointed_at() -> None:

@@ -192,7 +192,7 @@ def _changes(measure: Measures, evidence: str, where: str, key: str, alpha: floa
     text = (
         f"Removing {name} changed {percent_interval(changed)} ({coverage(changed.level)}, n = "
         f"{changed.n}) of the backbone's own decisions {where} (most probable class), against "
-        f"{percent_interval(by_chance)} for random directions of the same size: {verdict} "
+        f"{percent_interval(by_chance)} for random directions: {verdict} "
         f"({points_interval(excess)}){decided_at(alpha, excess.level)}. It removed "
         f"{percent(float(variance[0]))} of the variance of the inputs, the random directions "
         f"{percent(float(variance[1:].mean()))}."
@@ -227,7 +227,8 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "itself, and as much variance goes with each set as with the attribute; a set has as many "
         "directions, or more where it needs more to have that variance. Erasing labels that mean "
         "nothing would be one more set, so the interval of the difference from the baseline also "
-        "contains how much single sets differ.",
+        "contains how much single sets differ. A direction with a meaning of its own may change "
+        "more or fewer decisions than a random one for other reasons than the attribute.",
         "Overall intervals rest on the influence of every image on the value (for an AUC, which "
         "compares images that one probe has scored, DeLong et al. 1988), summed over the images "
         f"of a cluster. Those of AUCs and shares of images {SCORE_INTERVALS}; those of "

@@ -59,6 +59,7 @@ def group_maps(
     shares: Shares | None,
     minimum: int,
     chance: FloatArray | None = None,
+    n_chance: int = 0,
     earlier: EarlierMap | None = None,
     limit: float | None = None,
 ) -> Outcome:
@@ -66,7 +67,7 @@ def group_maps(
 
     Those of groups with fewer images than `minimum` are drawn pale.
 
-    `moments` are those of all intersections, `chance` the mean activations of `usual_size` images
+    `moments` are those of all intersections, `chance` the mean activations of `n_chance` images
     drawn at random, shape (n_units,), `limit` the end of the colour scale (default: from
     the maps), `earlier` what the layout was laid beside.
     """
@@ -92,16 +93,17 @@ def group_maps(
     estimates = () if shares is None else zip(shares.attributes, shares.estimates, strict=True)
     # What is said once, beside the levels of a layer.
     notes = {
-        "detail": bool(rest),  # the edges of the sheet show the same maps
+        "detail": bool(rest),  # the edges of the sheet show nearly the same maps
         "shares": tuple(AttributeShare(attribute=name, share=share) for name, share in estimates),
         "earlier": earlier and earlier.model_copy(update={"own_limit": own_limit}),
     }
     drawn_at_random: dict[str, object] = {}
     if chance is not None and rest:
         key = f"layer{plane.number}-chance-raster"
-        values = chance - of(*attributes).contrast_origin
+        everyone = moments.merged([np.flatnonzero(moments.count)]).mean[0]
+        values = chance - everyone
         arrays[key] = rasters(plane.positions, values[None])[0]
-        drawn_at_random = {"chance": key, "chance_images": usual_size(moments, minimum)}
+        drawn_at_random = {"chance": key, "chance_images": n_chance}
     sheet = [block.model_copy(update={"detail": False, **drawn_at_random}) for block in rest[-1:]]
     pairs = [block.model_copy(update={"detail": True}) for block in rest[:-1]]
     blocks = (*sheet, levels.model_copy(update=notes), *pairs)

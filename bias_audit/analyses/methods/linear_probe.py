@@ -59,6 +59,7 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
         measures |= recalls
         ledgers += [ledger] if ledger.entries else []
     checked = rechecks(subject, results[AUC], params.probes)
+    conditional = {name for name, recheck in checked.items() if not recheck.stands}
     return Outcome(
         blocks=(
             *(
@@ -68,7 +69,12 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
                     quantity=metric.quantity,
                     metric=metric.name,
                     chance={name: metric.chance(n) for name, n in n_levels.items() if n},
-                    curves=tuple(result.curve for result in found),
+                    curves=tuple(
+                        result.curve.model_copy(update={"is_conditional": True})
+                        if result.probed.target.name in conditional
+                        else result.curve
+                        for result in found
+                    ),
                 )
                 for metric, found in results.items()
             ),

@@ -193,8 +193,11 @@ def _of_layer(
         )
         shares = main_effect_shares(cells, sample, params.level)
     minimum = subject.small_groups.minimum
-    size = min(usual_size(moments, minimum), len(table))
-    at_random = subject.rng("chance", plane.layer).choice(len(table), size, replace=False)
+    # whole clusters, as groups have them
+    clusters = subject.faces.clusters
+    shuffled = subject.rng("chance", plane.layer).permutation(int(clusters.max()) + 1)
+    order = np.argsort(shuffled[clusters], kind="stable")
+    at_random = order[: usual_size(moments, minimum)]
     units = subject.activations.units(plane.layer)
     drawn = group_maps(
         table,
@@ -203,6 +206,7 @@ def _of_layer(
         order=params.order,
         shares=shares,
         minimum=minimum,
+        n_chance=len(at_random),
         chance=np.asarray(units[np.sort(at_random)], dtype=np.float64).mean(axis=0),
         earlier=beside,
         limit=ends[0],

@@ -213,7 +213,10 @@ class _Plan:
         there = [place for place in places if self.block.counts[place]]
         raster = self.rasters[there].mean(axis=0) if there else None
         text = f"mean of {len(there)} groups"
-        self.tiles.append(_Tile(left, top, raster, " / ".join(levels), text))
+        counts = [self.block.counts[place] for place in there]
+        is_pale = bool(counts) and max(counts) < self.block.minimum
+        tile = _Tile(left, top, raster, " / ".join(levels), text, is_pale=is_pale)
+        self.tiles.append(tile)
 
     def _name_rows(self) -> None:
         named = [(self.head + y * _STEP, " / ".join(row)) for y, row in enumerate(self.rows)]

@@ -76,8 +76,9 @@ def cautions(result: AuditResult) -> list[str]:
         found.append("anything about real people: these faces are computer renders.")
     else:
         single = [r for r in readings(result) if r.number and r.target != INTERSECTION]
-        name = min(single, key=value_of).target if single else "an attribute"
-        found.append(f"that {name} is unimportant because it is harder to read.")
+        if len({r.target for r in single}) > 1:
+            name = min(single, key=value_of).target
+            found.append(f"that {name} is unimportant because it is harder to read.")
     return found
 
 
@@ -88,14 +89,16 @@ def sureness(result: AuditResult) -> list[str]:
     layers = max((len(s.backbone.layers) for s in result.subjects), default=0)
     said = []
     if levels:
+        choice = f"; those of a best layer allow for the choice among {layers}"
+        said.append(f"{listed(sorted(levels))} intervals{choice if layers > 1 else ''}")
         said.append(
-            f"{listed(sorted(levels))} intervals; those of a best layer allow for the choice "
-            f"among {counted(layers, 'layer')}"
+            "“easier to read” and “changes the classes” are corrected for all layers, attributes "
+            "and backbones; “can be read” is not"
         )
     shown = result.data.n_identities
     people = f"{shown:,} annotated identities" if shown else "it is not recorded whom they show"
     said.append(f"{counted(result.data.n_images, 'image')}; {people}")
-    said.append("differences are rounded after they are computed")
+    said.append("differences allow for which baseline is the strongest")
     if result.selftest:
         rows, failed = result.selftest.rows, len(result.selftest.not_ok)
         decided = sum(row.outcome != "UNDECIDED" for row in rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,12 +32,14 @@ from bias_audit.report.sections.readings import (
     PAIRS,
     RANDOM,
     Reading,
+    Use,
     baseline_name,
     baseline_of,
+    compared_with,
     grade,
     listed,
     readings,
-    unchanged_decisions,
+    uses,
     value_of,
 )
 from bias_audit.report.sections.verdicts import VerdictView, verdicts
@@ -116,22 +117,32 @@ def answer_rows(result: AuditResult, palette: Palette) -> AnswerRows:
     by_target: dict[str, list[Reading]] = {}
     for each in readings(result):
         by_target.setdefault(each.target, []).append(each)
+    first = next((t for t, found in by_target.items() if any(map(_is_measured, found))), "")
     rows = [
-        _row(target, found, result, palette, place=place)
+        _row(target, found, result, palette, place=place, is_first=target == first)
         for place, (target, found) in enumerate(by_target.items())
     ]
-    used = [n for subject in result.subjects for n in unchanged_decisions(subject)]
-    if used:
-        rows.append(_used(used, len(rows)))
+    if used := uses(result):
+        rows.append(_used(used, len(rows), is_named=len(result.subjects) > 1))
     elif unused := _without_erasure(result):
         rows.append(AnswerRow("Does the network use it?", None, unused, ""))
     return AnswerRows(tuple(rows))
 
 
+def _is_measured(reading: Reading) -> bool:
+    return bool(reading.number and reading.number.estimate)
+
+
 def _row(
-    target: str, found: Sequence[Reading], result: AuditResult, palette: Palette, *, place: int
+    target: str,
+    found: Sequence[Reading],
+    result: AuditResult,
+    palette: Palette,
+    *,
+    place: int,
+    is_first: bool,
 ) -> AnswerRow:
-    measured = [each for each in found if each.number and each.number.estimate]
+    measured = [each for each in found if _is_measured(each)]
     names = (attribute.name for attribute in result.data.attributes)
     attributes = " \N{MULTIPLICATION SIGN} ".join(names)
     name = sentence(attributes if target == INTERSECTION else target)
@@ -141,15 +152,16 @@ def _row(
     measured.sort(key=lambda each: -value_of(each))
     top = measured[0].number
     assert top is not None
-    several = len(found) > 1
+    several = len(result.subjects) > 1
     of_pairs = top.quantity == PAIRS
-    text = _read_pairs(top, target, result, is_first=place == 0) if of_pairs else _read_metric(top)
+    text = _read_pairs(top, target, result, is_first=is_first) if of_pairs else _read_metric(top)
     meaning = f"{_meaning(measured[0], of_pairs=of_pairs)} {_where(top, result)}"
     if several:
         text = Markup("<strong>{}</strong>: {}").format(measured[0].backbone, text)
         adds, read = (sum(getattr(e, n) for e in found) for n in ("adds", "is_read"))
         meaning += (
-            f" Of {len(found)} backbones, {read} can be read from and {adds} add to the pictures."
+            f" It can be read from {read} of {len(result.subjects)} backbones, and more easily "
+            f"than from {compared_with(result)} from {adds}."
         )
     shown = measured[:_MOST_BACKBONES]
     figure = _bars(
@@ -226,17 +238,19 @@ def _read_metric(number: Number) -> str:
 def _meaning(reading: Reading, *, of_pairs: bool) -> str:
     """What a number says, beside guessing and the strongest baseline."""
     number = reading.number
+    if number is not None and number.is_conditional:
+        return "This may be recognition of single people, who are not recorded."
     if not reading.is_read or number is None:
-        return "Not shown to be readable: the interval includes guessing."
+        return "Not shown to be readable: the interval does not lie above guessing."
     lift = number.lift
     if lift is None:
         return "There is no baseline to compare with."
     size = _of_100_pairs(lift) if of_pairs else f"{decimal(lift.value)} ({_bounds(lift)})"
-    if lift.lower > 0:
+    if reading.adds:
         return f"The network adds {size}."
     over = baseline_name(number)
     if lift.upper < 0:
-        return f"It is easier to read from {over} than from the network: {size}."
+        return f"It is easier to read from {over} than from this layer: {size}."
     return f"{_OPEN.get(over, _OPEN[RANDOM])}: {size}."
 
 
@@ -251,7 +265,10 @@ _OPEN: Final = {
 
 
 def _of_100_pairs(lift: Estimate) -> str:
-    value, low, high = (decimal(100 * x, 0) for x in (lift.value, lift.lower, lift.upper))
+    """Such as "19 (15 to 23)"; with decimals where whole numbers would hide a sign."""
+    bounds = (lift.value, lift.lower, lift.upper)
+    digits = 1 if any(0 < abs(x) < _NEAR for x in bounds) else 0
+    value, low, high = (decimal(100 * x, digits) for x in bounds)
     return f"{value} ({low} to {high})"
 
 
@@ -281,47 +298,42 @@ def _bars(place: int, name: str, shown: Sequence[Bar], **options: object) -> Fig
     )
 
 
-def _used(found: Sequence[Number], place: int) -> AnswerRow:
+def _used(found: Sequence[Use], place: int, *, is_named: bool) -> AnswerRow:
     """The attribute whose removal changes most, beyond what random directions change."""
-    top = max(found, key=lambda n: -n.lift.value if n.lift else -1.0)
-    assert top.estimate is not None
-    changed, excess = _reversed(top.estimate), _reversed(top.lift, whole=0.0) if top.lift else None
-    base = _reversed(top.control) if top.control else None
-    sure = excess is not None and excess.lower > 0
+    top = max(found, key=lambda each: each.excess.value if each.excess else -1.0)
+    changed, on = top.changed, f" of {top.backbone}" if is_named else ""
     text = Markup(
-        "When {} is removed from its last layer, the class that it names changes for "
+        "When {} is removed from the last layer{}, the class that the network names changes for "
         "<b>{} %</b> of the images ({} to {})"
     ).format(
-        top.target, *(f"{100 * x:.0f}" for x in (changed.value, changed.lower, changed.upper))
+        top.target, on, _of_100(changed.value), _of_100(changed.lower), _of_100(changed.upper)
     )
-    if base is not None:
-        text += f", against {100 * base.value:.0f} % for random directions."
-    others = [n.target for n in found if n.lift and n.lift.upper < 0 and n is not top]
+    if top.random is not None:
+        text += f", against {_of_100(top.random.value)} % for random directions."
     more = (
-        "More than random directions of the same size."
-        if sure
-        else ("Not significantly more than random directions of the same size.")
+        "More than these random directions change."
+        if top.is_sure
+        else "Not significantly more than random directions change."
     )
+    others = [
+        f"{each.target} of {each.backbone}" if is_named else each.target
+        for each in found
+        if each.is_sure and each is not top
+    ]
     if others:
-        names = listed([*dict.fromkeys(others)])
-        more += f" {'Also more' if sure else 'More'} than random directions: {names}."
+        more += f" {'Also more' if top.is_sure else 'More'} than random directions: "
+        more += f"{listed(others)}."
     high = max(0.1, -(-changed.upper * 10 // 1) / 10)
     figure = _bars(
         place,
         "Does the network use it?",
-        [Bar("", changed, base)],
+        [Bar("", changed, top.random)],
         ends=(0.0, high),
         names=("0 %", f"{100 * high:.0f} % of images"),
         tick="random directions",
         colour="#5b616b",
     )
     return AnswerRow("Does the network use it?", figure, text, more)
-
-
-def _reversed(kept: Estimate, *, whole: float = 1.0) -> Estimate:
-    return replace(
-        kept, value=whole - kept.value, lower=whole - kept.upper, upper=whole - kept.lower
-    )
 
 
 def _without_erasure(result: AuditResult) -> str:
@@ -334,7 +346,7 @@ def _without_erasure(result: AuditResult) -> str:
 def _strip(result: AuditResult, folder: Path | None) -> tuple[Part, ...]:
     """The maps of the attribute that explains most of the differences between maps."""
     found = [
-        (max(block.shares, key=lambda entry: entry.share.value), block, analysis, subject)
+        (block, analysis, subject)
         for subject in result.subjects
         for analysis in subject.analyses
         for block in analysis.blocks
@@ -342,7 +354,8 @@ def _strip(result: AuditResult, folder: Path | None) -> tuple[Part, ...]:
     ]
     if not found:
         return ()
-    entry, block, analysis, subject = max(found, key=lambda each: each[0].share.value)
+    block, analysis, subject = found[0]
+    entry = max(block.shares, key=lambda each: each.share.value)
     name = entry.attribute
 
     def make(folder: Path) -> object:
@@ -370,7 +383,7 @@ def _strip(result: AuditResult, folder: Path | None) -> tuple[Part, ...]:
         form="png",
     )
     title = (
-        f"The same units, group by group: {name} explains {percent_interval(entry.share)} of the "
-        "differences between the maps of groups"
+        f"The same units, group by group: of the attributes, {name} explains most of the "
+        f"differences between maps ({percent_interval(entry.share)})"
     )
     return (Section("", title, (Drawn(figure, "strip"),), "strip"),)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bias_audit.durations import written_date
-from bias_audit.results.audit import AuditResult, SubjectResult, declarations_of
+from bias_audit.results.audit import AuditResult, declarations_of
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.shapes.layer_curve import GUESSING
 from bias_audit.shapes.printed import counted, sentence
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, at_level, reflected
 
 PAIRS: Final = "macro_auc"
+_QUANTITIES: Final = (PAIRS, "balanced_accuracy", "bits")
 _KEPT: Final = "top1_agreement"
 INTERSECTION: Final = "intersection"
 BASELINES: Final = {
@@ -22,7 +23,7 @@ BASELINES: Final = {
     "shuffled labels": "shuffled labels",
     GUESSING: "guessing",
 }
-"""What a lift is over, in plain words; everything else is a network with random weights."""
+"""What a lift is over, in plain words."""
 RANDOM: Final = "a network with random weights"
 _GRADES: Final = {
     "by construction": "computer-rendered faces: not evidence about people",
@@ -42,30 +43,70 @@ class Reading:
     target: str
     number: Number | None
     """None where nothing was measured."""
+    alpha: float
+    """The largest adjusted p-value of a claim."""
 
     @property
     def is_read(self) -> bool:
         """Whether its interval lies above guessing."""
         found = self.number
-        return bool(found and found.estimate and found.estimate.lower > (found.chance or 0))
+        return bool(
+            found
+            and found.estimate
+            and found.estimate.lower > (found.chance or 0)
+            and not found.is_conditional
+        )
 
     @property
     def adds(self) -> bool:
-        """Whether the attribute can be read better from the backbone than from any baseline."""
-        return bool(self.number and self.number.lift and self.number.lift.lower > 0)
+        """Whether the attribute is easier to read from the backbone than from every baseline."""
+        found = self.number
+        if not self.is_read or found is None or found.lift is None or found.lift.lower <= 0:
+            return False
+        return found.adjusted_p is None or found.adjusted_p <= self.alpha
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether a baseline is easier to read from than the best layer."""
+        return bool(self.number and self.number.lift and self.number.lift.upper < 0)
 
 
 def readings(result: AuditResult) -> tuple[Reading, ...]:
-    """Of every backbone and attribute, by the probes' area under the curve where there is one."""
+    """Of every backbone and attribute, by the first of `_QUANTITIES` that its probes give.
+
+    Claims allow for all layers and attributes by their adjusted p-value, and for the number of
+    backbones by its limit.
+    """
+    alpha = error_rate_of(result) / len(result.subjects)
     found = []
     for subject in result.subjects:
         every = [*curves(numbers_of(subject.backbone.name, subject.analyses))]
-        probed = [points for points in every if points[0].quantity == PAIRS]
+        named = {points[0].quantity for points in every}
+        quantity = next((name for name in _QUANTITIES if name in named), None)
         first: dict[str, Sequence[Number]] = {}
-        for points in probed or [p for p in every if p[0].quantity == every[0][0].quantity]:
-            first.setdefault(points[0].target, points)
-        found += [Reading(subject.backbone.name, t, best(p)) for t, p in first.items()]
+        for points in every:
+            if points[0].quantity == quantity:
+                first.setdefault(points[0].target, points)
+        found += [Reading(subject.backbone.name, t, best(p), alpha) for t, p in first.items()]
     return tuple(found)
+
+
+def error_rate_of(result: AuditResult) -> float:
+    """Of every family of tests."""
+    plan = result.config.get("multiplicity") or {}
+    return float(plan.get("alpha", 0.05))
+
+
+def compared_with(result: AuditResult) -> str:
+    """The baselines that every backbone was compared with, in plain words."""
+    kinds = [
+        {record.kind for record in subject.controls if not record.absent}
+        for subject in result.subjects
+    ]
+    shared = set.intersection(*kinds) if kinds else set()
+    if {"pixels", "image quality"} & shared:
+        return "the pictures themselves"
+    return "an untrained network" if "random weights" in shared else "shuffled labels"
 
 
 def headline(result: AuditResult) -> str:
@@ -76,46 +117,92 @@ def headline(result: AuditResult) -> str:
             by_target.setdefault(each.target, []).append(each)
     if not by_target:
         return f"{result.name}: no attribute was probed, so nothing can be concluded."
-    states: dict[str, list[str]] = {"adds": [], "some": [], "read": [], "open": []}
+    n, over = len(result.subjects), compared_with(result)
+    states: dict[str, list[str]] = {"adds": [], "read": [], "worse": []}
+    said, still_open = [], []
     for target, found in by_target.items():
-        states[_state(found)].append(target)
+        n_adds, n_read = (sum(getattr(each, of) for each in found) for of in ("adds", "is_read"))
+        if n_adds == n:
+            states["adds"].append(target)
+        elif n_adds:
+            of = f"{n_adds} of {n} backbones"
+            said.append(f"From {of}, {target} is easier to read than from {over}.")
+        elif n_read == n:
+            states["worse" if all(r.is_worse for r in found) else "read"].append(target)
+        elif n_read:
+            said.append(f"{sentence(target)} can be read from {n_read} of {n} backbones.")
+        else:
+            still_open.append(target)
+    return " ".join((*_in_all(states, result, over), *said, *_open(still_open), *_use(result)))
+
+
+def _in_all(states: Mapping[str, Sequence[str]], result: AuditResult, over: str) -> Iterator[str]:
     n = len(result.subjects)
-    who = result.subjects[0].backbone.name if n == 1 else f"All {n} backbones"
-    said = []
-    if states["adds"]:
-        carry = "carries" if n == 1 else "carry"
-        said.append(f"{who} {carry} {listed(states['adds'])} beyond what the pictures show.")
-    for target in states["some"]:
-        some = sum(each.adds for each in by_target[target])
-        said.append(f"{some} of {n} backbones carry {target} beyond what the pictures show.")
-    if states["read"]:
-        of = "" if said else f" from {who}"
-        said.append(
-            f"{sentence(listed(states['read']))} can be read{of}; whether the network adds to the "
-            "pictures is open."
-        )
-    if states["open"]:
-        said.append(f"Whether {listed(states['open'])} can be read is open.")
-    return " ".join((*said, *_use_in_short(result)))
+    who = result.subjects[0].backbone.name if n == 1 else f"all {n} backbones"
+    if names := states["adds"]:
+        are = "is" if len(names) == 1 else "are"
+        yield f"From {who}, {listed(names)} {are} easier to read than from {over}."
+    if names := states["read"]:
+        whether = f"whether more easily than from {over} is open"
+        yield f"{sentence(listed(names))} can be read from {who}; {whether}."
+    if names := states["worse"]:
+        can = "can be read, but more easily from a baseline"
+        yield f"{sentence(listed(names))} {can} than from {who}."
 
 
-def _state(found: Sequence[Reading]) -> str:
-    """What holds for an attribute on all backbones."""
-    if all(each.adds for each in found):
-        return "adds"
-    if any(each.adds for each in found):
-        return "some"
-    return "read" if all(each.is_read for each in found) else "open"
+def _open(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"Whether {listed(names)} can be read is open."
 
 
-def _use_in_short(result: AuditResult) -> Iterator[str]:
-    found = [number for subject in result.subjects for number in unchanged_decisions(subject)]
-    used = {n.target: None for n in found if n.lift and n.lift.upper < 0}
-    if used:
+def _use(result: AuditResult) -> Iterator[str]:
+    found = uses(result)
+    changing = [*dict.fromkeys(each.target for each in found if each.is_sure)]
+    if changing:
         network = "the network" if len(result.subjects) == 1 else "at least one network"
-        yield f"Removing {listed([*used])} changes the classes that {network} names."
+        yield f"Removing {listed(changing)} changes the classes that {network} names."
     elif found:
         yield "That the classes it names depend on them was not shown."
+
+
+@dataclass(frozen=True)
+class Use:
+    """How many of a backbone's own decisions change when an attribute is removed."""
+
+    backbone: str
+    target: str
+    changed: Estimate
+    random: Estimate | None
+    """For random directions."""
+    excess: Estimate | None
+    """How many more change, at a level that allows for all attributes and backbones."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether more change than for random directions."""
+        return self.excess is not None and self.excess.lower > 0
+
+
+def uses(result: AuditResult) -> tuple[Use, ...]:
+    """Of every backbone and attribute whose erasure was measured."""
+    found = [
+        number
+        for subject in result.subjects
+        for number in numbers_of(subject.backbone.name, subject.analyses)
+        if number.quantity == _KEPT and number.group is None
+    ]
+    level = 1 - error_rate_of(result) / max(len(found), 1)
+    return tuple(
+        Use(
+            n.backbone,
+            n.target,
+            reflected(n.estimate, 1),
+            reflected(n.control, 1) if n.control else None,
+            at_level(reflected(n.lift, 0), level) if n.lift else None,
+        )
+        for n in found
+        if n.estimate
+    )
 
 
 def listed(names: Sequence[str]) -> str:
@@ -162,12 +249,5 @@ def baseline_of(number: Number) -> Estimate | float | None:
 
 def baseline_name(number: Number) -> str:
     """Its name in plain words; empty where there is none."""
-    if number.over is None:
-        return ""
-    return BASELINES.get(number.over, RANDOM)
-
-
-def unchanged_decisions(subject: SubjectResult) -> list[Number]:
-    """How many decisions stay when an attribute is removed, of every attribute."""
-    found = numbers_of(subject.backbone.name, subject.analyses)
-    return [n for n in found if n.quantity == _KEPT and n.group is None and n.estimate]
+    over = number.over or ""
+    return RANDOM if over.startswith("random weights") else BASELINES.get(over, over)
