@@ -33,7 +33,7 @@ from bias_audit.report.sections.questions import (
     question_sections,
 )
 from bias_audit.report.sections.readings import headline, kicker
-from bias_audit.report.sections.selftest import selftest_section
+from bias_audit.report.sections.selftest import failed_box, selftest, selftest_section
 from bias_audit.report.sections.sources import data, provenance
 from bias_audit.report.sections.verdicts import verdicts, verdicts_sections
 from bias_audit.results.audit import AuditResult
@@ -76,7 +76,7 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
         running=f"Audit report: {shortened(result.name, 60)}",
         lead="",
         cover=parts(
-            answer(result, folder, palette=palette, failures=_incomplete(failed)),
+            answer(result, folder, palette=palette, failures=_warnings(result, failed)),
             (Only("paper", (seal,)),) if audit_sha256 else (),
         ),
         sections=(
@@ -100,12 +100,15 @@ def audit_page(result: AuditResult, folder: Path | None, *, audit_sha256: str = 
     )
 
 
-def _incomplete(failed: Sequence[Failure]) -> tuple[Part, ...]:
-    if not failed:
-        return ()
-    said = Markup('{} of its analyses could not be computed (<a href="#failed">why</a>): {}.')
-    named = "; ".join(dict.fromkeys(each.title for each in failed))
-    return (Prose(said.format(len(failed), named), "box failure", "This report is incomplete."),)
+def _warnings(result: AuditResult, failed: Sequence[Failure]) -> tuple[Part, ...]:
+    """What a reader must know before any number."""
+    found = list(failed_box(selftest(result.selftest).warning if result.selftest else ""))
+    if failed:
+        said = Markup('{} of its analyses could not be computed (<a href="#failed">why</a>): {}.')
+        named = "; ".join(dict.fromkeys(each.title for each in failed))
+        text = said.format(len(failed), named)
+        found.append(Prose(text, "box failure", "This report is incomplete."))
+    return tuple(found)
 
 
 def tool(result: AuditResult) -> str:

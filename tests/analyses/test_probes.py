@@ -166,7 +166,7 @@ def test_layer_falls_back_to_the_mean_of_attributes() -> None:
     subject = make_subject(codes, {"early": noise, "late": 3 * known + 0.1 * noise})
     layer, said, _ = most_separable_layer(subject, SETTINGS)
     assert layer == "late"
-    assert "mean" in said
+    assert "averaged" in said
 
 
 def test_bad_names_and_bad_numbers_are_explained() -> None:
