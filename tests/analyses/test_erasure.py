@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from bias_audit.analyses.analysis import Head, Outcome, Subject
 from bias_audit.analyses.erasing.erasure import agreement
-from bias_audit.analyses.erasing.leace import fitted, random_eraser, whitened
+from bias_audit.analyses.erasing.leace import fitted, random_erasers, whitened
 from bias_audit.analyses.methods.erasure import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -293,7 +293,7 @@ def test_random_directions_remove_as_much_variance_and_leave_the_attribute(
     inputs += strength * rng.standard_normal((n_levels, 80))[codes]
     whitening = whitened(inputs)
     eraser = fitted(whitening, inputs, codes, n_levels)
-    others = [random_eraser(whitening, eraser, seed) for seed in range(8)]
+    others = random_erasers(whitening, eraser, range(8))
     erased = [other(inputs) for other in others]
     for other, values in zip(others, erased, strict=True):
         gram = (other.directions.mT @ other.directions).numpy()
@@ -305,7 +305,7 @@ def test_random_directions_remove_as_much_variance_and_leave_the_attribute(
         again = fitted(whitened(inputs), values, codes, n_levels)
         np.testing.assert_allclose(again.variance, eraser.variance, rtol=0.2)
     assert not np.allclose(erased[0], erased[1])
-    np.testing.assert_array_equal(random_eraser(whitening, eraser, 0)(inputs), erased[0])
+    np.testing.assert_array_equal(random_erasers(whitening, eraser, [0])[0](inputs), erased[0])
 
 
 def test_an_attribute_with_most_of_the_variance_has_no_equal() -> None:
@@ -315,7 +315,7 @@ def test_an_attribute_with_most_of_the_variance_has_no_equal() -> None:
     inputs[:, 3:] += 5 * np.eye(4)[codes][:, :2]
     whitening = whitened(inputs)
     eraser = fitted(whitening, inputs, codes, 4)
-    other = random_eraser(whitening, eraser, 0)
+    (other,) = random_erasers(whitening, eraser, [0])
     assert (eraser.rank, other.rank) == (3, 2)
     assert 0 < other.variance < eraser.variance
     assert np.isfinite(other(inputs)).all()

@@ -18,7 +18,7 @@ from bias_audit.analyses.erasing.leace import (
     Split,
     fewest_in_a_fold,
     fitted,
-    random_eraser,
+    random_erasers,
 )
 from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
 from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
@@ -193,7 +193,7 @@ def _erasers(
     """Fitted to all but a fold, or to all: the attribute's, then those of random directions."""
     chosen, whitening = split.training(fold), split.whitening(fold)
     eraser = fitted(whitening, split.inputs[chosen], codes[chosen], n_levels)
-    return [eraser, *(random_eraser(whitening, eraser, seed) for seed in seeds)]
+    return [eraser, *random_erasers(whitening, eraser, seeds)]
 
 
 def _agreed(head: Head, inputs: Inputs, erasers: Sequence[Eraser]) -> tuple[BoolArray, FloatArray]:

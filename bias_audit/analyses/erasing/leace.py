@@ -9,6 +9,7 @@ the labels, is computed once and shared, which gives the same erasers as `LeaceF
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ with warnings.catch_warnings():
 
 SHRINK_BELOW = 10
 """Images per unit below which the covariance is shrunk."""
-_FILL = 1e-3
+_FILL = 1e-2
 """Weight of directions that only fill up a frame."""
 _NO_DIRECTION = 1e-9
 """Singular values below this share of the largest are rounding errors, not directions."""
@@ -156,62 +157,85 @@ def _eraser(whitening: Whitening, directions: Tensor) -> Eraser:
     return Eraser(eraser, directions, variance=share)
 
 
-def random_eraser(whitening: Whitening, eraser: Eraser, seed: int) -> Eraser:
-    """An eraser of random directions, with which as much variance goes as with an attribute.
+def random_erasers(whitening: Whitening, eraser: Eraser, seeds: Sequence[int]) -> list[Eraser]:
+    """Erasers of random directions, with each of which as much variance goes as with an attribute.
 
     Let Q, of shape (n_units, rank), be the directions of `eraser` in the whitened space, and L the
     diagonal matrix of the eigenvalues of the covariance, in the basis of its eigenvectors. The
     variance that goes with a frame F of n orthonormal directions is the trace of F'LF; let v be
-    that of Q. F is the part outside Q, so that the attribute itself stays, of cos(t) A + sin(t) B.
-    A is a random frame of eigenvectors with an eigenvalue of at least v / n, filled up with others
-    where these are fewer than n; B is one of the others; t gives F the variance v. n is that of Q,
-    or the first number above it with which A has as much variance as v. Where an attribute has
-    most of the variance, less than that goes with F.
+    that of Q. F spans the part outside Q, so that the attribute itself stays, of cos(t) A +
+    sin(t) B. A is a random frame of eigenvectors with an eigenvalue of at least v / n, filled up
+    with others where these are fewer than n; B is one of the others; t gives F the variance v. n
+    is that of Q, or a number above it with which A has that variance. Where an attribute has most
+    of the variance, less than that goes with F.
 
     Args:
         whitening: That of `eraser`.
         eraser: What the directions are compared with.
-        seed: The same one gives like directions for a like covariance.
+        seeds: One for each; the same one gives like directions for a like covariance.
     """
     own = (whitening.vectors.mT @ eraser.directions).numpy(force=True)
-    basis = whitening.vectors.numpy(force=True).T
     values = (whitening.roots**2).numpy(force=True)
-    there, wanted = values > 0, float((own**2 * values[:, None]).sum())
-    most = int(there.sum()) - eraser.rank
-    smallest = np.argsort(np.where(there, values, np.inf), kind="stable")
+    wanted = float((own**2 * values[:, None]).sum())
+    most = max(int((values > 0).sum()) - eraser.rank, 0)
+    n, found = min(eraser.rank, most), []
+    for seed in seeds:
+        mix = _Mix(whitening, own, wanted, n=n, seed=seed)
+        while n < most and n > 0 and mix.surplus(0.0) < 0:
+            n = min(n + 1 + n // 4, most)
+            mix = _Mix(whitening, own, wanted, n=n, seed=seed)
+        found.append(_eraser(whitening, whitening.vectors @ _doubles(mix.frame())))
+    return found
 
-    def frame(columns: FloatArray) -> FloatArray:
-        """Orthonormal, outside the attribute's directions."""
-        found, _ = np.linalg.qr(columns - own @ (own.T @ columns))
-        return np.asarray(found)
 
-    def surplus(columns: FloatArray) -> float:
-        return float((columns**2 * values[:, None]).sum()) - wanted
+class _Mix:
+    """cos(t) A + sin(t) B of `random_erasers`, each of shape (n_units, n)."""
 
-    n = min(eraser.rank, most)
-    while n > 0:
-        # drawn for units, whose order does not depend on the covariance
-        noise = basis @ np.random.default_rng(seed).standard_normal((len(values), 2 * n))
-        large = there & (values >= wanted / n)
+    def __init__(
+        self, whitening: Whitening, own: FloatArray, wanted: float, *, n: int, seed: int
+    ) -> None:
+        values = (whitening.roots**2).numpy(force=True)
+        there = values > 0
+        large = there & (values >= wanted / max(n, 1))
         small = there & ~large
-        small[smallest[:n]] = True
-        above = frame(np.where(large, 1.0, _FILL * there)[:, None] * noise[:, :n])
-        below = frame(np.where(small[:, None], noise[:, n:], 0.0))
-        if n == most or surplus(above) >= 0:
-            break
-        n = min(n + 1 + n // 4, most)
-    if n <= 0:
-        return _eraser(whitening, whitening.vectors[:, :0])
+        small[np.argsort(np.where(there, values, np.inf), kind="stable")[:n]] = True
+        # drawn for units, whose order does not depend on the covariance
+        noise = np.random.default_rng(seed).standard_normal((len(values), 2 * n))
+        noise = whitening.vectors.numpy(force=True).T @ noise
 
-    def turned(angle: float) -> FloatArray:
-        return frame(np.cos(angle) * above + np.sin(angle) * below)
+        def outside(columns: FloatArray) -> FloatArray:
+            left = columns - own @ (own.T @ columns)
+            return np.asarray(left / max(float(np.linalg.norm(left)), _FILL))
 
-    ends = turned(0.0), turned(np.pi / 2)
-    if surplus(ends[0]) > 0 > surplus(ends[1]):
-        found = turned(float(brentq(lambda angle: surplus(turned(angle)), 0, np.pi / 2)))
-    else:
-        found = min(ends, key=lambda each: abs(surplus(each)))
-    return _eraser(whitening, whitening.vectors @ _doubles(found))
+        self.wanted = wanted
+        self.above = one = outside(np.where(large, 1.0, _FILL * there)[:, None] * noise[:, :n])
+        self.below = other = outside(small[:, None] * noise[:, n:])
+        # The variance of the span of C is the trace of (C'C)^-1 C'LC: quadratic in both parts.
+        self.grams, self.variances = (
+            (one.T @ (w * one), one.T @ (w * other) + other.T @ (w * one), other.T @ (w * other))
+            for w in (np.ones((len(values), 1)), values[:, None])
+        )
+
+    def surplus(self, angle: float) -> float:
+        """How much more variance than wanted goes with the span."""
+        c, s = np.cos(angle), np.sin(angle)
+        gram, variance = (
+            c * c * one + c * s * mixed + s * s * other
+            for one, mixed, other in (self.grams, self.variances)
+        )
+        return float(np.trace(np.linalg.solve(gram, variance))) - self.wanted
+
+    def frame(self) -> FloatArray:
+        """An orthonormal basis of the span with the variance, or the nearest to it."""
+        ends = 0.0, np.pi / 2
+        if not self.grams[0].size:
+            return self.above
+        if self.surplus(ends[0]) > 0 > self.surplus(ends[1]):
+            angle = float(brentq(self.surplus, *ends))
+        else:
+            angle = min(ends, key=lambda each: abs(self.surplus(each)))
+        found, _ = np.linalg.qr(np.cos(angle) * self.above + np.sin(angle) * self.below)
+        return np.asarray(found)
 
 
 def _doubles(inputs: npt.NDArray[np.floating]) -> Tensor:
