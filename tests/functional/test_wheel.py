@@ -104,7 +104,10 @@ def test_the_wheel_audits_in_the_worst_of_homes(installed: Path, tmp_path: Path)
         return done
 
     few = "sampling.max_per_intersection=6"
-    told = bias_audit("run", "quickstart", "--set", few, "--set", "controls.random_weights=0")
+    unjudged = ("--set", "criteria=[]")  # an example criterion fails
+    told = bias_audit(
+        "run", "quickstart", "--set", few, "--set", "controls.random_weights=0", *unjudged
+    )
     assert f"from {installed}" in told.stdout
     assert "Report: runs/quickstart/report.html and report.pdf" in told.stdout
     verified = bias_audit("verify", "runs/quickstart/report.pdf", "--run", "runs/quickstart")

@@ -142,12 +142,17 @@ def _in_all(states: Mapping[str, Sequence[str]], result: AuditResult, over: str)
     if names := states["adds"]:
         are = "is" if len(names) == 1 else "are"
         yield f"From {who}, {listed(names)} {are} easier to read than from {over}."
+    of = "" if states["adds"] else f" from {who}"
     if names := states["read"]:
-        whether = f"whether more easily than from {over} is open"
-        yield f"{sentence(listed(names))} can be read from {who}; {whether}."
+        whether = (
+            "whether more easily is open"
+            if states["adds"]
+            else (f"whether more easily than from {over} is open")
+        )
+        yield f"{sentence(listed(names))} can be read{of}; {whether}."
     if names := states["worse"]:
-        can = "can be read, but more easily from a baseline"
-        yield f"{sentence(listed(names))} {can} than from {who}."
+        can = f"can be read{of}, but more easily from a baseline"
+        yield f"{sentence(listed(names))} {can}."
 
 
 def _open(names: Sequence[str]) -> Iterator[str]:
@@ -162,7 +167,7 @@ def _use(result: AuditResult) -> Iterator[str]:
         network = "the network" if len(result.subjects) == 1 else "at least one network"
         yield f"Removing {listed(changing)} changes the classes that {network} names."
     elif found:
-        yield "That the classes it names depend on them was not shown."
+        yield "That the named classes depend on them was not shown."
 
 
 @dataclass(frozen=True)
