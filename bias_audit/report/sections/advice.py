@@ -89,20 +89,19 @@ def sureness(result: AuditResult) -> list[str]:
     layers = max((len(s.backbone.layers) for s in result.subjects), default=0)
     said = []
     if levels:
-        choice = f"; those of a best layer allow for the choice among {layers}"
+        choice = f"; at a best layer, they allow for the choice among {layers}"
         said.append(f"{listed(sorted(levels))} intervals{choice if layers > 1 else ''}")
         said.append(
-            "“easier to read” and “changes the classes” are corrected for all layers, attributes "
-            "and backbones; “can be read” is not"
+            "“easier to read” and “changes the classes” are corrected for layers, attributes and "
+            "backbones"
         )
     shown = result.data.n_identities
     people = f"{shown:,} annotated identities" if shown else "it is not recorded whom they show"
     said.append(f"{counted(result.data.n_images, 'image')}; {people}")
-    said.append("differences allow for which baseline is the strongest")
     if result.selftest:
         rows, failed = result.selftest.rows, len(result.selftest.not_ok)
         decided = sum(row.outcome != "UNDECIDED" for row in rows)
-        link = Markup('<a href="#selftest">Self-test</a> of the statistics: ')
+        link = Markup('<a href="#selftest">Self-test</a>: ')
         if failed:
             said.append(link + f"{failed} of {len(rows)} checks failed")
         elif decided < len(rows):
