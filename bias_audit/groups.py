@@ -37,6 +37,8 @@ class Group:
         return " / ".join(level for _, level in self.levels)
 
 
+INTERSECTION = "intersection"
+"""Names all attributes at once, where one attribute could be named."""
 EVERYONE = Group((("images", "all images"),))
 """Stands for a group where a number is about all images."""
 

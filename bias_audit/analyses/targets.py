@@ -14,10 +14,8 @@ from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute, Group, intersections
+from bias_audit.groups import INTERSECTION, Attribute, Group, intersections
 from bias_audit.statistics.clusters import FEWEST_CLUSTERS, effective_clusters
-
-INTERSECTION = "intersection"
 
 
 @dataclass(frozen=True)

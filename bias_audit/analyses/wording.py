@@ -50,8 +50,3 @@ def listed(names: Sequence[str], *, most: int = 5) -> str:
     """Names joined for a sentence, the first few where they are many."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def listed_all(names: Sequence[str]) -> str:
-    """Such as "age", "age and race" or "age, race and gender"."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

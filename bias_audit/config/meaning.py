@@ -24,11 +24,10 @@ from bias_audit.config.catalog import (
 )
 from bias_audit.config.schema import Activations, Criterion, Output
 from bias_audit.config.wording import Location, Mended, Problem, entries_of, mend, shown
-from bias_audit.groups import EVERYONE, Attribute
+from bias_audit.groups import EVERYONE, INTERSECTION, Attribute
 
 T = TypeVar("T")
 ANY_LAYER = frozenset({"every", "best", "last"})
-INTERSECTION = "intersection"
 Placed = Sequence[tuple[Location, Criterion]]
 """Criteria with their places in the config; a key that is wrong by itself may lack its value."""
 OF_PATTERNS = frozenset({"match", "leave_out", "label"})

@@ -8,14 +8,12 @@ from typing import Final
 
 from bias_audit.durations import duration
 from bias_audit.report.sections.readings import headline, readings
-from bias_audit.report.sections.verdicts import VerdictView, verdicts
+from bias_audit.report.sections.verdicts import VerdictView, by_urgency, verdicts
 from bias_audit.results.audit import AuditResult
-from bias_audit.results.verdict import Outcome
 from bias_audit.shapes.printed import counted, interval, sentence, signed_interval
 
 _MOST_VERDICTS: Final = 3
 _MOST_BACKBONES: Final = 1
-_URGENCY: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
 def brief(
@@ -48,7 +46,7 @@ def _verdicts(result: AuditResult) -> Iterator[str]:
     if not found.rows:
         yield "Verdicts: none; no acceptance threshold was set, so there is no pass or fail"
         return
-    rows = sorted(found.rows, key=lambda row: _URGENCY.index(row.outcome))
+    rows = by_urgency(found.rows)
     yield f"Verdicts: {found.counts}{_cut(len(rows), _MOST_VERDICTS)}"
     yield from (_verdict(row) for row in rows[:_MOST_VERDICTS])
 

@@ -133,8 +133,6 @@ class Shown:
     shape: str
     anchor: str
     title: str
-    analysis: str
-    """Title of the analysis it comes from."""
     question: Question
     """That it helps to answer."""
     reading: tuple[str, ...]
@@ -156,11 +154,6 @@ class Shown:
     """Whether it is folded away, and on paper only named, because others carry the message."""
     layer: str | None = None
     """The one it is about; None where it is about several."""
-
-    @property
-    def n_rows(self) -> int:
-        """Of all its tables."""
-        return sum(len(table.rows) for table in self.tables)
 
 
 @dataclass(frozen=True)

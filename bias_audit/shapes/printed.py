@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bias_audit.statistics.clusters import is_worth_less
 from bias_audit.statistics.estimate import Estimate
@@ -131,6 +131,11 @@ def count(number: int) -> str:
 def counted(number: int, noun: str) -> str:
     """Such as "1 image" or "4,797 images"."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def listed_all(names: Sequence[str]) -> str:
+    """Such as "age", "age and race" or "age, race and gender"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def coverage(estimates: Iterable[Estimate]) -> str:

@@ -25,12 +25,12 @@ from bias_audit.analyses.probing.probes import (
 )
 from bias_audit.analyses.probing.separability import AUC, Units, measure, measured, widening_of
 from bias_audit.analyses.small_groups import Treatment, independent_images, treat
-from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
-from bias_audit.analyses.wording import listed_all
+from bias_audit.analyses.targets import Target, targets_of
 from bias_audit.arrays import IntArray
-from bias_audit.groups import Attribute, Group, intersection_codes, intersections
+from bias_audit.groups import INTERSECTION, Attribute, Group, intersection_codes, intersections
 from bias_audit.shapes.group_ledger import GroupLedgerEntry
 from bias_audit.shapes.group_table import GroupRow, GroupTable
+from bias_audit.shapes.printed import listed_all
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, estimate, too_unequal, widening
 from bias_audit.statistics.influence import auc, macro_auc

@@ -12,8 +12,8 @@ import numpy as np
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, Parents, draws_of, tested_families
 from bias_audit.analyses.intersecting.group_aucs import GroupMeasures, GroupValue
-from bias_audit.analyses.wording import listed_all
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.shapes.printed import listed_all
 from bias_audit.shapes.test_families import HypothesisFamilies
 from bias_audit.statistics.inference import (
     Measured,

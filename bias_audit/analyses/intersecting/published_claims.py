@@ -26,10 +26,9 @@ from bias_audit.analyses.intersecting.group_tests import Tested
 from bias_audit.analyses.intersecting.sentences import explained_too, explaining
 from bias_audit.analyses.probing.probes import Scores
 from bias_audit.analyses.probing.separability import Units, measured, widening_of
-from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage, listed
 from bias_audit.arrays import IntArray
-from bias_audit.groups import Attribute
+from bias_audit.groups import INTERSECTION, Attribute
 from bias_audit.results.finding import ClaimResult, Finding
 from bias_audit.shapes.printed import chance_of, interval
 from bias_audit.statistics.estimate import Estimate

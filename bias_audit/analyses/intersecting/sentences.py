@@ -6,10 +6,10 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, draws_of
 from bias_audit.analyses.intersecting.group_aucs import GroupMeasures
 from bias_audit.analyses.intersecting.group_tests import Tested, extremes
-from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, listed, listed_all
+from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, listed
+from bias_audit.groups import INTERSECTION
 from bias_audit.results.finding import Finding
-from bias_audit.shapes.printed import chance_of, interval, sentence
+from bias_audit.shapes.printed import chance_of, interval, listed_all, sentence
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import bounds, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, cleared

@@ -16,10 +16,10 @@ from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.mapping.group_distances import Shares
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, placed, rasters
 from bias_audit.analyses.mapping.profiles import Profiles, halves, moments_of, profiles, signatures
-from bias_audit.analyses.targets import INTERSECTION, Target, targets_of
+from bias_audit.analyses.targets import Target, targets_of
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.faces import FaceTable
-from bias_audit.groups import Attribute, intersection_codes, intersections
+from bias_audit.groups import INTERSECTION, Attribute, intersection_codes, intersections
 from bias_audit.shapes.unit_map import AttributeShare, EarlierMap, UnitMap
 
 Arrays = dict[str, npt.NDArray[Any]]

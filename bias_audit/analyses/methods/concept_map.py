@@ -30,12 +30,11 @@ from bias_audit.analyses.probing.separability import (
     setting_problems,
 )
 from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
-from bias_audit.analyses.targets import INTERSECTION
 from bias_audit.analyses.wording import coverage
 from bias_audit.arrays import IntArray
 from bias_audit.config.schema import Multiplicity
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import Attribute, Group, intersections
+from bias_audit.groups import INTERSECTION, Attribute, Group, intersections
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.printed import chance_of, interval

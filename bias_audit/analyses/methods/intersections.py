@@ -27,8 +27,7 @@ from bias_audit.analyses.probing.separability import (
     setting_problems,
 )
 from bias_audit.analyses.small_groups import treat
-from bias_audit.analyses.targets import INTERSECTION
-from bias_audit.groups import Attribute
+from bias_audit.groups import INTERSECTION, Attribute
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.group_ledger import GroupLedger
 

@@ -17,8 +17,8 @@ from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work
 from bias_audit.analyses.probing.recalls import recall_table
 from bias_audit.analyses.probing.sentences import findings_of, limits_of, method_of
 from bias_audit.analyses.probing.separability import AUC, BALANCED_ACCURACY, BITS, setting_problems
-from bias_audit.analyses.targets import INTERSECTION, target_names, targets_of
-from bias_audit.groups import Attribute
+from bias_audit.analyses.targets import target_names, targets_of
+from bias_audit.groups import INTERSECTION, Attribute
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.layer_curve import LayerCurve

@@ -16,8 +16,9 @@ from bias_audit.analyses.probing.decodability import (
     Recheck,
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
-from bias_audit.analyses.targets import INTERSECTION, unmeasured, worth_of
+from bias_audit.analyses.targets import unmeasured, worth_of
 from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS, coverage, listed, sample
+from bias_audit.groups import INTERSECTION
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.printed import interval
 from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS

@@ -26,9 +26,8 @@ from bias_audit.data.labels import LevelReader
 from bias_audit.data.rows import SPLIT, Labels, Row, read_rows
 from bias_audit.data.texts import FREQUENT, comparable, one_line, trimmed
 from bias_audit.errors import DataError, some
-from bias_audit.groups import Attribute
+from bias_audit.groups import INTERSECTION, Attribute
 
-_RESERVED = "intersection"
 """What analyses call all attributes together."""
 _NO_FILES = {"unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined"}
 """Encodings that Python knows, and no label file has."""
@@ -97,7 +96,7 @@ class Params(Linked):
         for name, levels in attributes.items():
             if not name.strip():
                 raise ValueError("expected the column name of each attribute, got a blank one")
-            if name == _RESERVED:
+            if name == INTERSECTION:
                 raise ValueError(
                     f"{name!r} names the combination of all attributes, so none may be called "
                     "so; rename the column"

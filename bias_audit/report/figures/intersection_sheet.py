@@ -109,7 +109,7 @@ def intersection_sheet(
 def _draw(axes: Axes, tile: _Tile, scale: Normalize) -> None:
     placed = Placed(0, tile.left, tile.top)
     draw_group(
-        axes, placed, tile.raster, scale, size=6.5, without="too\nfew",
+        axes, placed, tile.raster, scale, size=7, without="too\nfew",
         alpha=_PALE if tile.is_pale else 1.0,
     )  # fmt: skip
     if tile.note:

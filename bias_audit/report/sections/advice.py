@@ -7,9 +7,11 @@ from typing import Final
 
 from markupsafe import Markup
 
-from bias_audit.report.sections.readings import INTERSECTION, listed, readings, value_of
+from bias_audit.config.schema import SmallGroups
+from bias_audit.groups import INTERSECTION
+from bias_audit.report.sections.readings import readings, value_of
 from bias_audit.results.audit import AuditResult
-from bias_audit.shapes.printed import counted
+from bias_audit.shapes.printed import counted, listed_all
 
 _MOST_STEPS: Final = 4
 
@@ -25,7 +27,8 @@ def steps(result: AuditResult) -> list[str]:
 
 def _repairs(result: AuditResult) -> Iterator[str]:
     if result.failed:
-        yield f"Repair what failed: {listed([*dict.fromkeys(a.title for a in result.failed)])}."
+        titles = dict.fromkeys(analysis.title for analysis in result.failed)
+        yield f"Repair what failed: {listed_all([*titles])}."
     if result.selftest and result.selftest.not_ok:
         yield "Do not rely on numbers whose self-test failed; report it to the tool's makers."
     warned = [
@@ -41,9 +44,9 @@ def _decisions(result: AuditResult) -> Iterator[str]:
             "Decide which use is planned, and set thresholds for it (<code>bias-audit "
             "suggest</code>)."
         )
-    failed = [v.criterion.name for v in result.verdicts if v.outcome == "FAIL"]
+    failed = dict.fromkeys(v.criterion.name for v in result.verdicts if v.outcome == "FAIL")
     if failed:
-        yield f"Decide what follows from the failed criteria: {listed([*dict.fromkeys(failed)])}."
+        yield f"Decide what follows from the failed criteria: {listed_all([*failed])}."
     waiting = [v for v in result.verdicts if v.outcome == "INCONCLUSIVE" and v.n_to_decide]
     for verdict in sorted(waiting, key=lambda v: v.n_to_decide or 0)[:1]:
         group = verdict.deciding.group.label if verdict.deciding and verdict.deciding.group else ""
@@ -55,7 +58,7 @@ def _decisions(result: AuditResult) -> Iterator[str]:
 
 
 def _more_images(result: AuditResult) -> Iterator[str]:
-    fewest = (result.config.get("small_groups") or {}).get("minimum", 10)
+    fewest = SmallGroups.model_validate(result.config.get("small_groups") or {}).minimum
     few = [cell for cell in result.data.cells if cell.used < fewest]
     if few:
         text = Markup(
@@ -90,7 +93,7 @@ def sureness(result: AuditResult) -> list[str]:
     said = []
     if levels:
         choice = f"; at a best layer, they allow for the choice among {layers}"
-        said.append(f"{listed(sorted(levels))} intervals{choice if layers > 1 else ''}")
+        said.append(f"{listed_all(sorted(levels))} intervals{choice if layers > 1 else ''}")
         said.append(
             "“easier to read” and “changes the classes” are corrected for layers, attributes and "
             "backbones"

@@ -9,6 +9,7 @@ from typing import Final
 
 from markupsafe import Markup
 
+from bias_audit.groups import INTERSECTION
 from bias_audit.report.figures.answer import Bar, bars
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.figures.style import Palette
@@ -28,31 +29,34 @@ from bias_audit.report.page import (
 from bias_audit.report.sections.advice import cautions, steps, sureness
 from bias_audit.report.sections.readings import (
     BASELINES,
-    INTERSECTION,
-    PAIRS,
     RANDOM,
     Reading,
     Use,
     baseline_name,
     baseline_of,
+    by_attribute,
     compared_with,
     grade,
-    listed,
-    readings,
     uses,
     value_of,
 )
-from bias_audit.report.sections.verdicts import VerdictView, verdicts
-from bias_audit.results.audit import AuditResult
+from bias_audit.report.sections.verdicts import VerdictView, badge, by_urgency, verdicts
+from bias_audit.results.audit import AuditResult, BackboneRecord
 from bias_audit.results.numbers import Number
 from bias_audit.results.store import read_array
-from bias_audit.shapes.printed import decimal, guess, interval, percent_interval, sentence
+from bias_audit.shapes.printed import (
+    decimal,
+    guess,
+    interval,
+    listed_all,
+    percent_interval,
+    sentence,
+)
 from bias_audit.shapes.unit_map import UnitMap, rasters_of
 from bias_audit.statistics.estimate import Estimate
 
 _CHANCE, _NEAR, _TWO = 0.5, 0.005, 2
 _MOST_VERDICTS, _MOST_BACKBONES = 5, 8
-_URGENCY: Final = ("FAIL", "INCONCLUSIVE", "PASS")
 _TICKS: Final = {BASELINES["pixels"]: "pixels", RANDOM: "random weights"}
 
 
@@ -89,7 +93,7 @@ def _verdicts(result: AuditResult) -> Part:
             ),
             "verdict-line",
         )
-    rows = sorted(found.rows, key=lambda row: _URGENCY.index(row.outcome))
+    rows = by_urgency(found.rows)
     items = [Item(_verdict(row, len(result.subjects) > 1)) for row in rows[:_MOST_VERDICTS]]
     if len(rows) > _MOST_VERDICTS:
         more = Markup('{} more: <a href="#criteria">Verdicts</a>')
@@ -97,26 +101,18 @@ def _verdicts(result: AuditResult) -> Part:
     return Items(tuple(items), "verdict-list")
 
 
-def outcome(row: VerdictView) -> Markup:
-    """The verdict as a word with its mark."""
-    badge = Markup('<span class="outcome {}"><span aria-hidden="true">{}</span> {}</span>')
-    return badge.format(row.outcome.lower(), row.shape, row.outcome)
-
-
 def _verdict(row: VerdictView, several: bool) -> Markup:  # noqa: FBT001
     on = f" on {row.backbone}" if several else ""
     needs = f"; decides with {row.n_to_decide}" if row.n_to_decide.startswith("about") else ""
     where = f" {row.where.partition(';')[0]}" if row.where else ""
     return Markup("{} {}{} ({}; measured {}{}{})").format(
-        outcome(row), row.name, on, row.margin, row.measured, where, needs
+        badge(row.outcome), row.name, on, row.margin, row.measured, where, needs
     )
 
 
 def answer_rows(result: AuditResult, palette: Palette) -> AnswerRows:
     """A row for each attribute, and one on whether the network uses them."""
-    by_target: dict[str, list[Reading]] = {}
-    for each in readings(result):
-        by_target.setdefault(each.target, []).append(each)
+    by_target = by_attribute(result)
     first = next((t for t, found in by_target.items() if any(map(_is_measured, found))), "")
     rows = [
         _row(target, found, result, palette, place=place, is_first=target == first)
@@ -153,9 +149,8 @@ def _row(
     top = measured[0].number
     assert top is not None
     several = len(result.subjects) > 1
-    of_pairs = top.quantity == PAIRS
-    text = _read_pairs(top, target, result, is_first=is_first) if of_pairs else _read_metric(top)
-    meaning = f"{_meaning(measured[0], of_pairs=of_pairs)} {_where(top, result)}"
+    text = _read_pairs(top, target, result, is_first=is_first)
+    meaning = f"{_meaning(measured[0])} {_where(top, result)}"
     if several:
         text = Markup("<strong>{}</strong>: {}").format(measured[0].backbone, text)
         adds, read = (sum(getattr(e, n) for e in found) for n in ("adds", "is_read"))
@@ -172,8 +167,8 @@ def _row(
             for e in shown
             if e.number and e.number.estimate
         ],
-        ends=(0.5, 1.0) if of_pairs else (0.0, 1.0),
-        names=("0.5 guessing", "1") if of_pairs else ("0", "1"),
+        ends=(_CHANCE, 1.0),
+        names=("0.5 guessing", "1"),
         tick=_tick(top),
         colour=palette.colour(target),
     )
@@ -182,14 +177,16 @@ def _row(
 
 def _where(number: Number, result: AuditResult) -> str:
     """The layer at which an attribute is easiest to read."""
-    layers = next(
-        [layer.name for layer in subject.backbone.layers]
-        for subject in result.subjects
-        if subject.backbone.name == number.backbone
-    )
-    if len(layers) == 1 or number.layer not in layers:
+    record = next(s.backbone for s in result.subjects if s.backbone.name == number.backbone)
+    if len(record.layers) == 1 or number.layer is None:
         return ""
-    return f"Layer {layers.index(number.layer) + 1} of {len(layers)}."
+    return f"{sentence(_place(record, number.layer))}."
+
+
+def _place(record: BackboneRecord, layer: str) -> str:
+    """Such as "layer 6 of 8"."""
+    names = [each.name for each in record.layers]
+    return f"layer {names.index(layer) + 1} of {len(names)}"
 
 
 def _tick(number: Number) -> str:
@@ -229,13 +226,7 @@ def _read_pairs(number: Number, target: str, result: AuditResult, is_first: bool
     return text + (f"; {baseline_name(number)} {_of_100(base)}." if base is not None else ".")
 
 
-def _read_metric(number: Number) -> str:
-    base = number.control
-    beside = f"; {baseline_name(number)} {interval(base)}" if base is not None else ""
-    return f"{number.metric} {interval(number.estimate)}{beside}."
-
-
-def _meaning(reading: Reading, *, of_pairs: bool) -> str:
+def _meaning(reading: Reading) -> str:
     """What a number says, beside guessing and the strongest baseline."""
     number = reading.number
     if number is not None and number.is_conditional:
@@ -245,7 +236,7 @@ def _meaning(reading: Reading, *, of_pairs: bool) -> str:
     lift = number.lift
     if lift is None:
         return "There is no baseline to compare with."
-    size = _of_100_pairs(lift) if of_pairs else f"{decimal(lift.value)} ({_bounds(lift)})"
+    size = _of_100_pairs(lift)
     if reading.adds:
         return f"The network adds {size}."
     over = baseline_name(number)
@@ -270,10 +261,6 @@ def _of_100_pairs(lift: Estimate) -> str:
     digits = 1 if any(0 < abs(x) < _NEAR for x in bounds) else 0
     value, low, high = (decimal(100 * x, digits) for x in bounds)
     return f"{value} ({low} to {high})"
-
-
-def _bounds(estimate: Estimate) -> str:
-    return f"{decimal(estimate.lower)} to {decimal(estimate.upper)}"
 
 
 def _bars(place: int, name: str, shown: Sequence[Bar], **options: object) -> FigureView:
@@ -322,7 +309,7 @@ def _used(found: Sequence[Use], place: int, *, is_named: bool) -> AnswerRow:
     ]
     if others:
         more += f" {'Also more' if top.is_sure else 'More'} than random directions: "
-        more += f"{listed(others)}."
+        more += f"{listed_all(others)}."
     high = max(0.1, -(-changed.upper * 10 // 1) / 10)
     figure = _bars(
         place,
@@ -363,8 +350,7 @@ def _strip(result: AuditResult, folder: Path | None) -> tuple[Part, ...]:
         return strip(block, rasters_of(block, arrays), name)
 
     levels = [g.label for g in block.groups if g.levels[0][0] == name]
-    place = [layer.name for layer in subject.backbone.layers].index(block.layer) + 1
-    of = f"layer {place} of {len(subject.backbone.layers)} ({block.layer})"
+    of = f"{_place(subject.backbone, block.layer)} ({block.layer})"
     on = f" of {subject.backbone.name}" if len(result.subjects) > 1 else ""
     figure = FigureView(
         make=partial(make, folder) if folder else None,  # type: ignore[arg-type]

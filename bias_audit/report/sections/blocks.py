@@ -101,7 +101,6 @@ def _shown(
         shape=block.name,
         anchor=placed.anchor,
         title=block.title,
-        analysis=analysis.title,
         heading=shape.heading,
         reading=text.reading or shape.reading,
         in_short=shape.in_short,

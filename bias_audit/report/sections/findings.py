@@ -13,6 +13,7 @@ from bias_audit.report.sections.blocks import PlacedBlock, placed_blocks
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.finding import Finding, Question
 from bias_audit.results.numbers import curves, numbers_of
+from bias_audit.shapes.printed import counted
 from bias_audit.shapes.shape import Block
 from bias_audit.shapes.tables import unmeasured
 from bias_audit.statistics.estimate import Estimate
@@ -142,22 +143,18 @@ def _lists(found: Sequence[FindingsView], medium: Medium) -> Iterator[Part]:
         yield _list(decided, "findings", medium)
     if medium == "screen":
         if rest:
-            yield Fold(_titled(len(rest), "more finding"), (_list(rest, "findings", medium),))
+            yield Fold(counted(len(rest), "more finding"), (_list(rest, "findings", medium),))
         if undecided:
             yield Fold(
-                _titled(len(undecided), "open question"), (_list(undecided, "findings", medium),)
+                counted(len(undecided), "open question"), (_list(undecided, "findings", medium),)
             )
         return
     shown = [view for each in found for view in each.undecided[:_UNDECIDED]]
     if shown:
-        title = Prose("", "open-questions", f"{_titled(len(undecided), 'open question')}:")
+        title = Prose("", "open-questions", f"{counted(len(undecided), 'open question')}:")
         yield from (title, _list(shown, "findings undecided", medium))
     if left := len(rest) + len(undecided) - len(shown):
         yield Prose(f"{left} more in report.html.", "note of-table")
-
-
-def _titled(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _list(views: Sequence[FindingView], look: str, medium: Medium) -> Items:

@@ -25,12 +25,13 @@ from bias_audit.report.page import (
 from bias_audit.report.references import SECTIONS
 from bias_audit.report.sections.blocks import TOGETHER, backbone_anchor, shown_blocks
 from bias_audit.report.sections.findings import FindingsView, findings, sentences
+from bias_audit.report.sections.readings import by_attribute
 from bias_audit.results.audit import TOGETHER as AS_ONE
 from bias_audit.results.audit import AnalysisResult, AuditResult
 from bias_audit.results.finding import Question
-from bias_audit.results.numbers import Number, best, curves, numbers_of
+from bias_audit.results.numbers import Number
 from bias_audit.shapes.layer_curve import baseline
-from bias_audit.shapes.printed import coverage, interval, sentence, signed_interval
+from bias_audit.shapes.printed import counted, coverage, interval, sentence, signed_interval
 from bias_audit.shapes.tables import Table
 
 _QUESTIONS: Final[tuple[Question, ...]] = get_args(Question)
@@ -140,7 +141,7 @@ def _of_chapter(chapter: _Chapter, question: Question, several: bool) -> tuple[P
 def _more(rest: tuple[Section, ...]) -> tuple[Part, ...]:
     if not rest:
         return ()
-    said = "1 more result" if len(rest) == 1 else f"{len(rest)} more results"
+    said = counted(len(rest), "more result")
     return (
         Only("screen", (Fold(said, rest),)),
         Only("paper", (Prose(f"{said} in report.html and audit.json.", "note"),)),
@@ -193,34 +194,25 @@ def _published(result: AuditResult) -> Section | None:
 
 
 def _overview(result: AuditResult) -> Table | None:
-    """The highest estimate of every attribute on every backbone, by the first curve's metric."""
-    found = {
-        s.backbone.name: [*curves(numbers_of(s.backbone.name, s.analyses))]
-        for s in result.subjects
-    }
-    every = [points for of_one in found.values() for points in of_one]
-    if not every:
+    """Every attribute on every backbone, at the layer where it is easiest to read."""
+    by_target = by_attribute(result)
+    numbers = {(r.backbone, r.target): r.number for found in by_target.values() for r in found}
+    known = [number for number in numbers.values() if number]
+    if not known:
         return None
-    metric = every[0][0].metric
-    targets = list(dict.fromkeys(points[0].target for points in every))
-    rows = []
-    for name, of_one in found.items():
-        first: dict[str, Sequence[Number]] = {}
-        for points in of_one:
-            if points[0].metric == metric:
-                first.setdefault(points[0].target, points)
-        rows.append((name, *(_cell(best(first.get(target, ()))) for target in targets)))
-    estimates = [
-        p.estimate for points in every for p in points if p.metric == metric and p.estimate
-    ]
+    rows = tuple(
+        (name, *(_cell(numbers.get((name, target))) for target in by_target))
+        for name in (subject.backbone.name for subject in result.subjects)
+    )
+    estimates = [number.estimate for number in known if number.estimate]
     return Table(
         caption=(
             "How well each attribute can be read at its best layer, against the strongest "
-            f"baseline: {metric}, {coverage(estimates) or 'no interval'}"
+            f"baseline: {known[0].metric}, {coverage(estimates) or 'no interval'}"
         ),
-        columns=(*text_columns("backbone"), *number_columns(*map(sentence, targets))),
-        rows=tuple(rows),
-        excerpt=tuple(rows[:60]),
+        columns=(*text_columns("backbone"), *number_columns(*map(sentence, by_target))),
+        rows=rows,
+        excerpt=rows[:60],
         excerpt_note="The first 60 backbones; all are in report.html and audit.json.",
     )
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bias_audit.config.schema import Multiplicity
 from bias_audit.durations import written_date
+from bias_audit.groups import INTERSECTION
 from bias_audit.results.audit import AuditResult, declarations_of
 from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.shapes.layer_curve import GUESSING
-from bias_audit.shapes.printed import counted, sentence
+from bias_audit.shapes.printed import counted, listed_all, sentence
 from bias_audit.statistics.estimate import Estimate, at_level, reflected
 
-PAIRS: Final = "macro_auc"
-_QUANTITIES: Final = (PAIRS, "balanced_accuracy", "bits")
+_PAIRS: Final = "macro_auc"
 _KEPT: Final = "top1_agreement"
-INTERSECTION: Final = "intersection"
 BASELINES: Final = {
     "pixels": "the plain pixels",
     "image quality": "brightness, contrast and sharpness",
@@ -72,7 +72,7 @@ class Reading:
 
 
 def readings(result: AuditResult) -> tuple[Reading, ...]:
-    """Of every backbone and attribute, by the first of `_QUANTITIES` that its probes give.
+    """Of every backbone and attribute, by the area under the curve of its probes.
 
     Claims allow for all layers and attributes by their adjusted p-value, and for the number of
     backbones by its limit.
@@ -80,21 +80,25 @@ def readings(result: AuditResult) -> tuple[Reading, ...]:
     alpha = error_rate_of(result) / len(result.subjects)
     found = []
     for subject in result.subjects:
-        every = [*curves(numbers_of(subject.backbone.name, subject.analyses))]
-        named = {points[0].quantity for points in every}
-        quantity = next((name for name in _QUANTITIES if name in named), None)
         first: dict[str, Sequence[Number]] = {}
-        for points in every:
-            if points[0].quantity == quantity:
+        for points in curves(numbers_of(subject.backbone.name, subject.analyses)):
+            if points[0].quantity == _PAIRS:
                 first.setdefault(points[0].target, points)
         found += [Reading(subject.backbone.name, t, best(p), alpha) for t, p in first.items()]
     return tuple(found)
 
 
+def by_attribute(result: AuditResult) -> dict[str, list[Reading]]:
+    """The readings of every attribute, and of the intersection, backbone by backbone."""
+    found: dict[str, list[Reading]] = {}
+    for each in readings(result):
+        found.setdefault(each.target, []).append(each)
+    return found
+
+
 def error_rate_of(result: AuditResult) -> float:
     """Of every family of tests."""
-    plan = result.config.get("multiplicity") or {}
-    return float(plan.get("alpha", 0.05))
+    return Multiplicity.model_validate(result.config.get("multiplicity") or {}).alpha
 
 
 def compared_with(result: AuditResult) -> str:
@@ -111,10 +115,8 @@ def compared_with(result: AuditResult) -> str:
 
 def headline(result: AuditResult) -> str:
     """The conclusion, in a few short sentences."""
-    by_target: dict[str, list[Reading]] = {}
-    for each in readings(result):
-        if each.target != INTERSECTION:
-            by_target.setdefault(each.target, []).append(each)
+    by_target = by_attribute(result)
+    by_target.pop(INTERSECTION, None)
     if not by_target:
         return f"{result.name}: no attribute was probed, so nothing can be concluded."
     n, over = len(result.subjects), compared_with(result)
@@ -141,23 +143,23 @@ def _in_all(states: Mapping[str, Sequence[str]], result: AuditResult, over: str)
     who = result.subjects[0].backbone.name if n == 1 else f"all {n} backbones"
     if names := states["adds"]:
         are = "is" if len(names) == 1 else "are"
-        yield f"From {who}, {listed(names)} {are} easier to read than from {over}."
+        yield f"From {who}, {listed_all(names)} {are} easier to read than from {over}."
     of = "" if states["adds"] else f" from {who}"
     if names := states["read"]:
         whether = (
             "whether more easily is open"
             if states["adds"]
-            else (f"whether more easily than from {over} is open")
+            else f"whether more easily than from {over} is open"
         )
-        yield f"{sentence(listed(names))} can be read{of}; {whether}."
+        yield f"{sentence(listed_all(names))} can be read{of}; {whether}."
     if names := states["worse"]:
         can = f"can be read{of}, but more easily from a baseline"
-        yield f"{sentence(listed(names))} {can}."
+        yield f"{sentence(listed_all(names))} {can}."
 
 
 def _open(names: Sequence[str]) -> Iterator[str]:
     if names:
-        yield f"Whether {listed(names)} can be read is open."
+        yield f"Whether {listed_all(names)} can be read is open."
 
 
 def _use(result: AuditResult) -> Iterator[str]:
@@ -165,7 +167,7 @@ def _use(result: AuditResult) -> Iterator[str]:
     changing = [*dict.fromkeys(each.target for each in found if each.is_sure)]
     if changing:
         network = "the network" if len(result.subjects) == 1 else "at least one network"
-        yield f"Removing {listed(changing)} changes the classes that {network} names."
+        yield f"Removing {listed_all(changing)} changes the classes that {network} names."
     elif found:
         yield "That the named classes depend on them was not shown."
 
@@ -208,11 +210,6 @@ def uses(result: AuditResult) -> tuple[Use, ...]:
         for n in found
         if n.estimate
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Such as "age, race and gender"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def kicker(result: AuditResult) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from markupsafe import Markup
 
 from bias_audit.config.schema import Criterion
-from bias_audit.report.page import Prose, Section, Tabled, number_columns, text_columns
+from bias_audit.report.page import Prose, Section, Tabled, linked, number_columns, text_columns
 from bias_audit.report.references import SECTIONS
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.judge import POWER
@@ -33,6 +33,7 @@ SHAPES: Final[dict[str, str]] = {
 """Beside the word, so that outcomes can be distinguished at a glance and without colour."""
 
 
+_URGENCY: Final[tuple[Outcome, ...]] = ("FAIL", "INCONCLUSIVE", "PASS")
 AT_POWER: Final = f"at {100 * POWER:.0f} % power"
 """What the images that would decide, and the distance that would be detected, are for."""
 
@@ -77,6 +78,19 @@ def verdicts(result: AuditResult) -> VerdictsView:
 def tally(outcomes: Sequence[str], order: Iterable[str] = SHAPES) -> str:
     """Such as "3 PASS, 1 FAIL"; empty without any."""
     return ", ".join(f"{n} {outcome}" for outcome in order if (n := outcomes.count(outcome)))
+
+
+def by_urgency(rows: Iterable[VerdictView]) -> list[VerdictView]:
+    """What fails first, then what is inconclusive."""
+    return sorted(rows, key=lambda row: _URGENCY.index(row.outcome))
+
+
+def badge(outcome: str, link: str | None = None) -> str:
+    """An outcome as a word in its colour, with its symbol."""
+    shape = Markup('<span aria-hidden="true">{}</span> ').format(SHAPES.get(outcome, ""))
+    return Markup('<span class="outcome {}">{}{}</span>').format(
+        outcome.lower(), shape if outcome in SHAPES else "", linked(outcome, link)
+    )
 
 
 def _row(verdict: Verdict) -> VerdictView:
@@ -160,7 +174,6 @@ def verdicts_sections(found: VerdictsView, answers: tuple[str, ...]) -> tuple[Se
     """The table of all, with how to read it; nothing without a criterion."""
     if not found.rows:
         return ()
-    outcome = Markup('<span class="outcome {}"><span aria-hidden="true">{}</span> {}</span>')
     name = Markup(
         '<strong>{}</strong><br>{}<br><span class="rationale">Why this margin: {}</span>'
     )
@@ -168,7 +181,7 @@ def verdicts_sections(found: VerdictsView, answers: tuple[str, ...]) -> tuple[Se
         (
             name.format(row.name, row.claim, row.rationale),
             row.backbone,
-            outcome.format(row.outcome.lower(), row.shape, row.outcome),
+            badge(row.outcome),
             "\n".join(filter(None, (row.measured, row.where, f"{row.reason}."))),
             row.detectable,
             row.n_to_decide,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from bias_audit.report.page import Item, Items, Section, Tabled, linked, text_columns
-from bias_audit.report.sections.verdicts import SHAPES, claim, tally
+from bias_audit.report.sections.verdicts import badge, claim, tally
 from bias_audit.report.zoo.links import Links
 from bias_audit.results.history.reading import Backbone, History, TrackedVerdict
 from bias_audit.shapes.printed import interval, signed_interval
@@ -75,12 +75,4 @@ def _cell(backbone: Backbone, verdict: TrackedVerdict | None, links: Links) -> s
         was if verdict.before else "",
         form(verdict.estimate),
         where if verdict.layer else "",
-    )
-
-
-def badge(outcome: str, link: str | None = None) -> str:
-    """An outcome as a word in its colour, with its symbol."""
-    shape = Markup('<span aria-hidden="true">{}</span> ').format(SHAPES.get(outcome, ""))
-    return Markup('<span class="outcome {}">{}{}</span>').format(
-        outcome.lower(), shape if outcome in SHAPES else "", linked(outcome, link)
     )

@@ -31,12 +31,13 @@ from bias_audit.report.page import (
     linked,
     parts,
 )
+from bias_audit.report.sections.verdicts import badge
 from bias_audit.report.zoo.attention import KINDS, Notice, notices
 from bias_audit.report.zoo.changes import changes
 from bias_audit.report.zoo.costs import costs
 from bias_audit.report.zoo.curves import palette, questions
 from bias_audit.report.zoo.links import Links
-from bias_audit.report.zoo.matrix import badge, counts_of, matrices
+from bias_audit.report.zoo.matrix import counts_of, matrices
 from bias_audit.report.zoo.profiles import profiles
 from bias_audit.report.zoo.ranking import ranking, ranking_table
 from bias_audit.report.zoo.trends import lines_of, trends
