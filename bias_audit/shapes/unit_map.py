@@ -208,9 +208,19 @@ def _text(block: UnitMap) -> BlockText:
     return BlockText(
         alt=_alt(block, shown, len(empty)) if shown else None,
         caption=f"One map per group at {block.layer}, all on one colour scale; "
-        "an arrow at the end of the scale says that values beyond it take its last colour.",
+        "an arrow at the end of the scale says that values beyond it take its last colour."
+        f"{_edges(block)}",
         notes=tuple(notes),
     )
+
+
+def _edges(block: UnitMap) -> str:
+    """What a sheet of groups by several attributes shows beside them."""
+    if len(block.groups[0].levels) == 1:
+        return ""
+    chance = f" Chance: {counted(block.chance_images, 'image')} drawn at random from all."
+    means = " At the edges: means of the maps beside them, each group counting the same."
+    return f"{means}{chance if block.chance else ''}"
 
 
 def _alt(block: UnitMap, shown: list[int], n_empty: int) -> str:

@@ -206,7 +206,7 @@ class _Plan:
             left, self.width = self.width + _BETWEEN, self.width + _BETWEEN + _STEP
         n = self.block.chance_images
         self.tiles.append(_Tile(left, top, raster, "chance", f"{count(n)} random images"))
-        self.names.append(_Name(left + 0.5, top - 0.06, f"chance: {count(n)}\nrandom faces"))
+        self.names.append(_Name(left + 0.5, top - 0.06, f"chance:\n{count(n)} faces"))
 
     def _mean(self, places: Sequence[int], left: float, top: float, levels: Levels) -> None:
         """The mean of some groups' maps, each counting the same."""
