@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
+from bias_audit.activations.capture import captured
 from bias_audit.activations.decode import Pixels, decoded_batches
 from bias_audit.activations.moments import Moments
-from bias_audit.activations.recording import LayerFile, RecordingPass, Values, recorded_files
+from bias_audit.activations.recording import LayerFile, RecordingPass, recorded_files
 from bias_audit.activations.store import (
     Donor,
     Rows,
@@ -32,7 +31,7 @@ from bias_audit.activations.store import (
     subset,
     write_moments,
 )
-from bias_audit.backbones.pooling import grid, positions, units
+from bias_audit.backbones.pooling import Reduction
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, writing
 from bias_audit.software import software_of, versions_of
@@ -183,10 +182,17 @@ def forward_input(pixels: Pixels, preprocessing: Preprocessing, device: torch.de
 
 def _wanted(backbone: Backbone, settings: Activations, *, with_head: bool) -> list[LayerFile]:
     files = [LayerFile(layer.name, layer.n_units, None) for layer in backbone.record.layers]
+    if settings.aligned and backbone.head is None:
+        raise BackboneError(
+            "activations.aligned: expected a backbone with class scores, by which positions are "
+            f"salient; {backbone.without_head}; set aligned: false, or give weights that include "
+            "the classification layer"
+        )
     if settings.positions:
+        reduction = Reduction(settings.positions, settings.reduction, settings.aligned)
         for layer in backbone.record.layers:
-            shape = backbone.shapes[layer.name]
-            files.append(LayerFile(layer.name, layer.n_units, grid(shape, settings.positions)))
+            grid = reduction.grid(backbone.shapes[layer.name])
+            files.append(LayerFile(layer.name, layer.n_units, grid, reduction=reduction))
     if with_head and backbone.head is not None:
         files.append(LayerFile(backbone.head.name, backbone.head.n_units, None, of="input"))
     return files
@@ -260,7 +266,7 @@ def _pass(
     try:
         with (
             progress.step(title, total=len(faces), unit="image") as step,
-            captured(backbone, module, recording.files) as outputs,
+            captured(backbone, module, recording.files) as capture,
         ):
             step.advance(start)
 
@@ -270,8 +276,7 @@ def _pass(
                     # other kernels, whose sums differ in the last bits.
                     more = pixels[-1:].repeat(settings.batch_size - len(pixels), axis=0)
                     whole = np.concatenate([pixels, more])
-                    with torch.inference_mode():
-                        module(forward_input(whole, backbone.preprocessing, device))
+                    outputs = capture.passed(forward_input(whole, backbone.preprocessing, device))
                     for file, padded in outputs.items():
                         if len(padded) != len(whole):
                             raise BackboneError(
@@ -284,56 +289,6 @@ def _pass(
             _record(rows(), faces, settings, recording=recording, step=step)
     finally:
         batches.close()
-
-
-@contextmanager
-def captured(
-    backbone: Backbone, module: nn.Module, files: Sequence[LayerFile]
-) -> Iterator[dict[LayerFile, Values]]:
-    """While the module runs, hold one row per image and file; each forward pass replaces the last.
-
-    Raises:
-        BackboneError: Inside the forward pass, where values are not finite.
-    """
-    rows: dict[LayerFile, Values] = {}
-
-    def hook(layer: str, own: Sequence[LayerFile]) -> RemovableHandle:
-        def after(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            # Reduced here, before a later operation may change the output in place.
-            shape = backbone.shapes[layer]
-            for file in own:
-                if file.grid is None:
-                    rows[file] = _finite(units(output, shape), file)
-                else:
-                    rows[file] = _finite(positions(output, shape, max(file.grid)), file)
-
-        return module.get_submodule(layer).register_forward_hook(after)
-
-    def hook_before(file: LayerFile) -> RemovableHandle:
-        def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            rows[file] = _finite(inputs[0].float(), file)
-
-        return module.get_submodule(file.layer).register_forward_pre_hook(before)
-
-    returned = [file for file in files if file.of == "output"]
-    with ExitStack() as hooks:
-        for layer in sorted({file.layer for file in returned}):
-            own = [file for file in returned if file.layer == layer]
-            hooks.enter_context(hook(layer, own))
-        for file in files:
-            if file.of == "input":
-                hooks.enter_context(hook_before(file))
-        yield rows
-
-
-def _finite(values: Tensor, file: LayerFile) -> Values:
-    if not torch.isfinite(values).all():
-        raise BackboneError(
-            f"layer {file.layer!r} {'received' if file.of == 'input' else 'gave'} values that are "
-            "not finite; check the weights and the preprocessing"
-        )
-    array: Values = values.cpu().numpy()
-    return array
 
 
 def _whole_batches(recording: RecordingPass, settings: Activations) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
+from bias_audit.backbones.pooling import Reduction
 from bias_audit.files import digest, sha256_of, warn_of_damage, write_text, writing
 
 Values = npt.NDArray[np.float32]
@@ -32,6 +33,8 @@ class LayerFile:
     """Rows and columns of positions per unit; None for the spatial mean alone."""
     of: Literal["output", "input"] = "output"
     """Whether it is what the layer returns, or what it receives."""
+    reduction: Reduction | None = None
+    """From feature maps to the positions of the grid."""
 
     @property
     def row(self) -> tuple[int, ...]:
@@ -46,7 +49,10 @@ class LayerFile:
     @property
     def name(self) -> str:
         """The file's name; layer names may have characters that file systems refuse."""
-        kind = "units" if self.grid is None else f"positions{self.grid[0]}x{self.grid[1]}"
+        kind = "units"
+        if self.grid is not None and self.reduction is not None:
+            how = "aligned-" if self.reduction.is_aligned else ""
+            kind = f"{how}{self.reduction.by}{self.grid[0]}x{self.grid[1]}"
         kind = "inputs" if self.of == "input" else kind
         return f"{digest(self.layer)[:12]}.{kind}.npy"
 
@@ -58,6 +64,7 @@ class _Entry(BaseModel):
     n_units: int = Field(ge=1)
     grid: tuple[int, int] | None
     of: Literal["output", "input"] = "output"
+    reduction: Reduction | None = None
     sha256: str = ""
     """Of the whole file; empty until the pass is complete."""
 
@@ -175,7 +182,7 @@ def recorded_in(passed: Path, n_images: int) -> dict[LayerFile, RecordedFile]:
         return {}
     found = {}
     for entry in state.layers:
-        file = LayerFile(entry.layer, entry.n_units, entry.grid, entry.of)
+        file = LayerFile(entry.layer, entry.n_units, entry.grid, entry.of, entry.reduction)
         path = passed / file.name
         if entry.sha256 and _reaches(path, file, n_images, n_images):
             found[file] = RecordedFile(path, entry.sha256)

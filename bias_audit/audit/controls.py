@@ -238,7 +238,8 @@ def _random_weights(
     kept = CacheEntry(place, "statistics", inputs, with_random_weights)
     set_statistics(drawn, kept.or_computed(statistics))
     cache = config.output.cache
-    extraction = extract(drawn, faces, config.activations, cache=cache, progress=progress)
+    settings = config.activations.without_positions()
+    extraction = extract(drawn, faces, settings, cache=cache, progress=progress)
     constant = [
         layer for layer in drawn.layers if _is_constant(extraction.activations.units(layer))
     ]

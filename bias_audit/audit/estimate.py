@@ -85,7 +85,7 @@ def _cost(
         forward_seconds=per_image * n_passed,
         analysis_seconds=tuple((kind, seconds) for kind, seconds in by_analysis if seconds),
         disk_bytes=bytes_needed(backbone, settings, len(faces), with_head=plan.needs_head)
-        + draws * bytes_needed(backbone, settings, len(faces)),
+        + draws * bytes_needed(backbone, settings.without_positions(), len(faces)),
         free_bytes=free_bytes(plan.config.output.cache.absolute()),
         assumed=backbone.record.assumed,
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import avg_pool2d
 
 from bias_audit.errors import BackboneError
 
@@ -87,24 +87,78 @@ def units(output: Tensor, shape: OutputShape) -> Tensor:
     return output.float().mean(dim=dims)
 
 
-def positions(output: Tensor, shape: OutputShape, side: int) -> Tensor:
-    """Feature maps averaged to at most side x side, shape (batch, n_units, n_positions).
+@dataclass(frozen=True)
+class Reduction:
+    """How a feature map becomes a few positions; Krug & Stober 2025 keep at most 8 x 8."""
 
-    Krug & Stober 2025 reduce maps to at most 8 x 8 positions.
-    """
-    if shape.kind == "vector":
-        return output.float()[:, :, None]
+    side: int
+    """At most this many rows and columns."""
+    by: Literal["mean", "sample"] = "mean"
+    """The mean of each window of ceil(height / side) x ceil(width / side), as their probes take
+    it, or its middle alone, as their clusters of groups do. Windows lie side by side, without
+    padding, so that rows and columns that fill no window are left out of means."""
+    is_aligned: bool = False
+    """Whether maps are shifted first, as `aligned` does."""
+
+    def grid(self, shape: OutputShape) -> tuple[int, int]:
+        """Rows and columns that are kept."""
+        rows, columns = (
+            size // window if self.by == "mean" else len(range(window // 2, size, window))
+            for size, window in zip((shape.height, shape.width), self._window(shape), strict=True)
+        )
+        return rows, columns
+
+    def _window(self, shape: OutputShape) -> tuple[int, int]:
+        return math.ceil(shape.height / self.side), math.ceil(shape.width / self.side)
+
+    def of(self, output: Tensor, shape: OutputShape, gradient: Tensor | None = None) -> Tensor:
+        """Positions of what a layer returned, shape (batch, n_units, n_positions), float32.
+
+        Aligned positions need the gradient of a class score at the layer, in its output's shape:
+        its mean size over units says how salient a position is.
+        """
+        if shape.kind == "vector":
+            return output.float()[:, :, None]
+        maps = _as_maps(output, shape).float()
+        if gradient is not None:
+            maps = aligned(maps, _as_maps(gradient, shape).float().abs().mean(dim=1))
+        rows, columns = self._window(shape)
+        if self.by == "mean":
+            kept = avg_pool2d(maps, (rows, columns))
+        else:
+            kept = maps[:, :, rows // 2 :: rows, columns // 2 :: columns]
+        return torch.flatten(kept, 2)
+
+
+def _as_maps(output: Tensor, shape: OutputShape) -> Tensor:
+    """Shape (batch, n_units, height, width)."""
     if shape.kind == "tokens":
         output = output[:, shape.prefix :].transpose(1, 2)
-        output = output.reshape(len(output), shape.n_units, shape.height, shape.width)
-    elif shape.kind == "map_channels_last":
-        output = output.permute(0, 3, 1, 2)
-    target = grid(shape, side)
-    if target != (shape.height, shape.width):
-        output = adaptive_avg_pool2d(output.float(), target)
-    return torch.flatten(output.float(), 2)
+        return output.reshape(len(output), shape.n_units, shape.height, shape.width)
+    return output.permute(0, 3, 1, 2) if shape.kind == "map_channels_last" else output
 
 
-def grid(shape: OutputShape, side: int) -> tuple[int, int]:
-    """Rows and columns that `positions` keeps."""
-    return min(side, shape.height), min(side, shape.width)
+def aligned(maps: Tensor, saliency: Tensor) -> Tensor:
+    """Shift each image's feature maps so that its most salient position is in the centre.
+
+    Zeros move in, and what moves out is lost. An image whose saliency is the same everywhere
+    stays as it is. Maps have shape (batch, n_units, height, width), saliency (batch, height,
+    width). As the toolbox behind Krug &
+    Stober 2025 (iNNtrospect) does on request.
+    """
+    height, width = saliency.shape[1:]
+    shifted = torch.zeros_like(maps)
+    flat = saliency.flatten(1)
+    is_flat = flat.amax(dim=1) == flat.amin(dim=1)
+    for image, place in enumerate(flat.argmax(dim=1).tolist()):
+        down, right = height // 2 - place // width, width // 2 - place % width
+        if is_flat[image]:
+            down = right = 0
+        to, taken = zip(*(_moved(*each) for each in ((down, height), (right, width))), strict=True)
+        shifted[(image, slice(None), *to)] = maps[(image, slice(None), *taken)]
+    return shifted
+
+
+def _moved(by: int, size: int) -> tuple[slice, slice]:
+    """Where an axis that is moved by some positions goes to, and what is taken of it."""
+    return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size + min(-by, 0))

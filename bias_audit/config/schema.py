@@ -270,8 +270,30 @@ class Activations(Strict):
     workers: int = Field(2, ge=1, description="Threads that decode images.")
     device: str = Field("auto", description='"auto", "cpu", "cuda", "cuda:1", "mps".')
     positions: int = Field(
-        0, ge=0, le=8, description="Also keep feature maps, averaged to at most this side; 0: no."
+        0, ge=0, le=8, description="Also keep feature maps, reduced to at most this side; 0: no."
     )
+    reduction: Literal["mean", "sample"] = Field(
+        "mean",
+        description="Of feature maps: the mean of each window, or the activation in its middle.",
+    )
+    aligned: bool = Field(
+        default=False,
+        description="Shift the feature maps of every image so that the position that matters most "
+        "for the class it is given is in the centre; takes a backward pass more.",
+    )
+
+    @model_validator(mode="after")
+    def _aligned_positions(self) -> Activations:
+        if self.aligned and not self.positions:
+            raise ValueError(
+                "aligned: expected feature maps, which are not recorded with positions: 0; set "
+                "positions: 8"
+            )
+        return self
+
+    def without_positions(self) -> Activations:
+        """The same for what is probed alone: probes read no feature maps."""
+        return self.model_copy(update={"positions": 0, "aligned": False})
 
 
 class Controls(Strict):

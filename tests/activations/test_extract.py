@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from bias_audit.activations import extract as extraction
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import extract, forward_input
 from bias_audit.backbones.loading import Backbone
+from bias_audit.backbones.pooling import Reduction
 from bias_audit.config.schema import Activations
 from bias_audit.data.faces import Faces
 from bias_audit.errors import BackboneError, OutputError
@@ -150,6 +152,65 @@ def test_positions_on_request(
         stored.positions("blocks.6").mean(axis=2), stored.units("blocks.6"), atol=1e-5
     )
     assert stored.moments("blocks.6", positions=True).mean.shape == (24, 320, 9)
+
+
+def test_aligned_positions_are_those_of_a_pass_with_gradients(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    """Held against one image after the other, with autograd alone."""
+    layers = ["blocks.1", "blocks.6"]
+    plain, aligned = (
+        run(
+            load_bundled(layers),
+            faces,
+            tmp_path,
+            Activations(batch_size=8, device="cpu", positions=8, aligned=shift),
+        ).activations
+        for shift in (False, True)
+    )
+    assert not np.array_equal(plain.positions("blocks.6"), aligned.positions("blocks.6"))
+    backbone = load_bundled(layers)
+    kept: dict[str, Tensor] = {}
+    for layer in layers:
+
+        def keep(_module: object, _inputs: object, output: Tensor, name: str = layer) -> None:
+            output.retain_grad()
+            kept[name] = output
+
+        backbone.module.get_submodule(layer).register_forward_hook(keep)
+    batches = decoded_batches(
+        faces.table.references[:2], backbone.preprocessing, batch_size=1, workers=1
+    )
+    for image, (_, pixels) in enumerate(batches):
+        batch = forward_input(pixels, backbone.preprocessing, torch.device("cpu"))
+        scores = backbone.module(batch.requires_grad_())
+        torch.autograd.backward(scores[0, scores.argmax()])
+        for layer in layers:
+            gradient = kept[layer].grad
+            assert gradient is not None
+            saliency = gradient[0].abs().mean(dim=0)
+            down, right = np.unravel_index(int(saliency.argmax()), saliency.shape)
+            maps = kept[layer][0].detach().numpy()
+            height, width = maps.shape[1:]
+            wide = np.pad(maps, ((0, 0), (height, height), (width, width)))
+            top, left = int(down) - height // 2 + height, int(right) - width // 2 + width
+            shifted = torch.from_numpy(wide[:, top : top + height, left : left + width])
+            shape = backbone.shapes[layer]
+            expected = Reduction(8).of(shifted[None], shape)[0]
+            np.testing.assert_allclose(
+                aligned.positions(layer)[image], expected, rtol=1e-3, atol=1e-4
+            )
+
+
+def test_a_backbone_without_class_scores_has_no_aligned_positions(
+    load_bundled: Callable[[list[str]], Backbone], faces: Faces, tmp_path: Path
+) -> None:
+    backbone = dataclasses.replace(
+        load_bundled(["bn2"]), head=None, without_head="it returns features"
+    )
+    settings = Activations(batch_size=8, device="cpu", positions=8, aligned=True)
+    with pytest.raises(BackboneError, match="it returns features; set aligned: false"):
+        run(backbone, faces, tmp_path, settings)
 
 
 def test_a_full_disk_is_told_and_what_was_stored_is_kept(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from bias_audit.backbones.head import Classes, LinearHead, find_head
 from bias_audit.backbones.loading import Backbone, load_backbone
-from bias_audit.backbones.pooling import OutputShape, output_shape, positions, units
+from bias_audit.backbones.pooling import OutputShape, Reduction, aligned, output_shape, units
 from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError
 from tests.backbones.test_sources import load
@@ -106,16 +107,72 @@ def test_units_are_means_over_patches(
     assert shape == expected
     reduced = units(output, shape)
     assert reduced.shape == (2, shape.n_units)
-    kept = positions(output, shape, 8)
+    kept = Reduction(8).of(output, shape)
     assert kept.shape[2] <= 64
     if shape.height in {1, 7}:  # nothing was averaged across cells of unequal size
         assert torch.allclose(kept.mean(dim=2), reduced, atol=1e-5)
 
 
-def test_positions_average_whole_neighbourhoods() -> None:
-    output = torch.arange(16.0).reshape(1, 1, 4, 4)
-    shape = output_shape("x", output, n_images=1, channels_last=False, prefix_tokens=None)
-    assert positions(output, shape, 2).tolist() == [[[2.5, 4.5, 10.5, 12.5]]]
+@pytest.mark.parametrize(
+    ("height", "of_means", "of_samples"),
+    [
+        (112, 8, 8),
+        (56, 8, 8),
+        (28, 7, 7),
+        (14, 7, 7),
+        (7, 7, 7),
+        (35, 7, 7),
+        (17, 5, 6),
+        (8, 8, 8),
+    ],
+)
+def test_windows_are_those_of_the_publication(height: int, of_means: int, of_samples: int) -> None:
+    """Windows of ceil(height / 8), as METHOD states the authors' pooling and sampling."""
+    output = torch.randn(2, 3, height, height)
+    shape = output_shape("x", output, n_images=2, channels_last=False, prefix_tokens=None)
+    step = -(-height // 8)
+    mean, sample = Reduction(8), Reduction(8, "sample")
+    assert mean.grid(shape) == (of_means, of_means)
+    assert sample.grid(shape) == (of_samples, of_samples)
+    windows = [
+        output[:, :, i * step : (i + 1) * step, j * step : (j + 1) * step].mean(dim=(2, 3))
+        for i in range(of_means)
+        for j in range(of_means)
+    ]
+    assert torch.allclose(mean.of(output, shape), torch.stack(windows, dim=2), atol=1e-6)
+    middles = output[:, :, step // 2 :: step, step // 2 :: step].flatten(2)
+    assert torch.equal(sample.of(output, shape), middles)
+
+
+def test_the_most_salient_position_comes_to_the_centre_and_zeros_move_in() -> None:
+    maps = torch.arange(1.0, 21.0).reshape(1, 1, 4, 5).repeat(3, 2, 1, 1)
+    saliency = torch.zeros(3, 4, 5)
+    saliency[0, 0, 1] = 1
+    saliency[1, 3, 4] = 1  # the third is flat
+    shifted = aligned(maps, saliency)
+    for image, (down, right) in enumerate([(2, 1), (-1, -2), (0, 0)]):
+        expected = np.zeros((4, 5))
+        for y in range(4):
+            for x in range(5):
+                if 0 <= y - down < 4 and 0 <= x - right < 5:
+                    expected[y, x] = maps[image, 0, y - down, x - right]
+        assert shifted[image].tolist() == [expected.tolist()] * 2
+    assert shifted[0, 0, 2, 2] == maps[0, 0, 0, 1]
+
+
+def test_tokens_and_channels_last_are_aligned_as_maps_are() -> None:
+    maps, gradient = torch.randn(2, 2, 6, 3, 3).unbind()
+    shape = OutputShape("map", 6, 3, 3)
+    expected = Reduction(8, is_aligned=True).of(maps, shape, gradient)
+    last = OutputShape("map_channels_last", 6, 3, 3)
+    moved = [each.permute(0, 2, 3, 1) for each in (maps, gradient)]
+    assert torch.equal(Reduction(8).of(moved[0], last, moved[1]), expected)
+    tokens = OutputShape("tokens", 6, 3, 3, prefix=1)
+    first = torch.ones(2, 1, 6)
+    rows = [
+        torch.cat([first, each.flatten(2).transpose(1, 2)], dim=1) for each in (maps, gradient)
+    ]
+    assert torch.equal(Reduction(8).of(rows[0], tokens, rows[1]), expected)
 
 
 @pytest.mark.parametrize("size", [(128, 49, 96), (1, 16), (98, 2, 16)])

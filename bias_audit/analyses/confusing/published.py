@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
+from scipy.stats import norm
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bias_audit.activations.extract import resolve_device
-from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.probes import not_finite
 from bias_audit.analyses.targets import Measurable, Target, finest_target, measurable
@@ -22,40 +24,50 @@ from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
-from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
-from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve
+from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve, RefitNoise
 from bias_audit.statistics.estimate import Estimate, allowing_for_choice
 from bias_audit.statistics.inference import share_estimate
 
 _PIECE = 256
 """Images read at a time."""
+_EPSILON = 1e-7
+"""Of Adam, as Keras has it by default."""
+TRAINING: Final = "training images"
+OUT_OF_FOLD: Final = "out of fold, the default protocol"
+"""What the curves of an accuracy are of, beside the validation images of the publication."""
 
 Values = npt.NDArray[np.float32]
 
 
 class PublishedSettings(Strict):
-    """The published probe; what the publication leaves open has a default of ours."""
+    """The published probe; defaults are those of its authors' code."""
 
     dropout: float = Field(default=0.25, ge=0, lt=1, description="Of the probe's inputs.")
-    validation_parts: int = Field(
-        default=10, ge=2, le=50, description="One part in so many is held out, 10 in print."
+    training_share: float = Field(
+        default=0.9, gt=0, lt=1, description="Of the images of each group; the rest validate."
     )
-    l1: float = Field(
-        default=1e-4,
-        ge=0,
-        description="Strength of the L1 penalty: times the sum of absolute weights. Not in print.",
+    l1: float = Field(default=1e-5, ge=0, description="Times the sum of absolute weights.")
+    l2: float = Field(default=1e-4, ge=0, description="Times the sum of squared weights.")
+    epochs: int = Field(default=50, ge=1, le=10_000)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, description="Of Adam.")
+    seeds: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="How often the images are split and the probe is trained, each time anew. The "
+        "first is reported, the others show how much it moves.",
     )
-    epochs: int = Field(default=50, ge=1, le=10_000, description="Not in print.")
-    batch_size: int = Field(default=128, ge=1, description="Not in print.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Of Adam. Not in print.")
 
 
 @dataclass(frozen=True)
 class Split:
     """Groups that have images for training and for validation, and which image serves which."""
 
+    seed: int
+    """Number of the split, from 0."""
     part: Measurable
     validation: npt.NDArray[np.bool_]
     """By image of the part, shape (n,)."""
@@ -63,49 +75,60 @@ class Split:
 
 @dataclass(frozen=True)
 class PublishedProbe:
-    """The probe of one layer, on the validation images."""
+    """The probe of one layer and one split."""
 
     layer: str
+    split: Split
     n_features: int
     """Units x positions."""
     predicted: IntArray
-    """Index into the kept groups, shape (n_validation,)."""
+    """Index into the kept groups, by image of the part, shape (n,)."""
     losses: npt.NDArray[np.float64]
-    """Mean training loss with the penalty, by epoch."""
+    """Mean training loss of each epoch, with the penalties at its end."""
+
+    def hits(self, *, of_validation: bool) -> tuple[npt.NDArray[np.bool_], IntArray]:
+        """Which validation (or training) images are predicted rightly, and their places."""
+        chosen = self.split.validation == of_validation
+        part = self.split.part
+        return (self.predicted == part.codes)[chosen], part.images[chosen]
 
 
-def split_of(subject: Subject, target: Target, settings: PublishedSettings) -> Split:
-    """Hold out one part of every group, whole clusters at a time.
+def split_of(subject: Subject, target: Target, settings: PublishedSettings, seed: int) -> Split:
+    """Draw a random order of the images of every group; floor(share x n) train, the rest validate.
+
+    As published, images of one person can be in both parts.
 
     Raises:
-        AnalysisError: Fewer than two groups have an image for every part.
+        AnalysisError: Fewer than two groups have two images.
     """
-    n_parts = settings.validation_parts
-    part = measurable(target, subject.faces.clusters, n_parts)
+    part = measurable(target, np.arange(len(subject.faces)), 2)
     if part.not_measured is not None:
-        raise AnalysisError(
-            f"{part.not_measured}; add images, or lower published.validation_parts"
-        )
-    clusters = subject.faces.clusters[part.images]
-    folds = stratified_folds(part.codes, clusters, n_parts, subject.rng("published split"))
-    return Split(part, folds == 0)
+        raise AnalysisError(f"{part.not_measured}; add images")
+    rng = subject.rng("published split", str(seed))
+    validation = np.zeros(len(part.codes), dtype=np.bool_)
+    for level in range(len(part.levels)):
+        own = rng.permutation(np.flatnonzero(part.codes == level))
+        validation[own[max(1, int(settings.training_share * len(own))) :]] = True
+    return Split(seed, part, validation)
 
 
 def published_probes(
-    subject: Subject, split: Split, layers: Sequence[str], settings: PublishedSettings
+    subject: Subject, splits: Sequence[Split], layers: Sequence[str], settings: PublishedSettings
 ) -> tuple[PublishedProbe, ...]:
-    """Train one probe a layer; each is kept in the subject's cache when it is done.
+    """Train one probe for each layer and split, the splits of the first layer first.
 
-    Memory is one batch, the weights and Adam's two moments of them: features x groups each.
+    Each is kept in the subject's cache when it is done. Memory is one batch, the weights and
+    Adam's two moments of them: features x groups each.
 
     Raises:
         AnalysisError: Activations are not finite, or positions were not recorded.
     """
     title = f"Published probes on {subject.name}"
-    total = len(layers) * settings.epochs
+    total = len(layers) * len(splits) * settings.epochs
+    of_one = settings.model_copy(update={"seeds": 1}).model_dump_json()
     probes = []
     with subject.progress.step(title, total=total, unit="epoch") as step:
-        for layer in layers:
+        for layer, split in itertools.product(layers, splits):
             try:
                 values = subject.activations.positions(layer)
             except KeyError as error:
@@ -118,7 +141,8 @@ def published_probes(
                 subject.activations,
                 layer,
                 str(values.shape),
-                settings.model_dump_json(),
+                of_one,
+                str(split.seed),
                 np.stack([split.part.images, split.part.codes, split.validation]),
                 compute=partial(
                     _train, subject, split, layer, values, settings=settings, step=step
@@ -128,46 +152,19 @@ def published_probes(
                 step.advance(settings.epochs)
             stored = kept.arrays()
             n_features = int(np.prod(values.shape[1:]))
-            probes.append(PublishedProbe(layer, n_features, stored["predicted"], stored["losses"]))
+            probes.append(
+                PublishedProbe(layer, split, n_features, stored["predicted"], stored["losses"])
+            )
     return tuple(probes)
 
 
-@dataclass(frozen=True)
-class _Features:
-    """Rows of a memory-mapped file, flattened and standardised as they are read."""
-
-    values: Values
-    """Shape (n_images, n_units, n_positions)."""
-    mean: Tensor
-    scale: Tensor
-    device: torch.device
-
-    @classmethod
-    def of(cls, values: Values, images: IntArray, layer: str) -> _Features:
-        """With mean and standard deviation of the images given, streamed."""
-        moments = Moments.empty(1, values.shape[1:])
-        for batch in _batches(images, _PIECE):
-            piece = np.asarray(values[batch])
-            moments.update(piece, np.zeros(len(piece), dtype=np.int64))
-        mean = moments.mean[0].reshape(-1)
-        scale = np.sqrt(moments.m2[0].reshape(-1) / len(images))
-        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-            raise not_finite(f"layer {layer}")
-        scale[scale == 0] = 1
-        device = resolve_device("auto")
-        mean_t, scale_t = (
-            torch.from_numpy(x.astype(np.float32)).to(device) for x in (mean, scale)
-        )
-        return cls(values, mean_t, scale_t, device)
-
-    def rows(self, images: IntArray) -> Tensor:
-        """Shape (len(images), n_features)."""
-        # In ascending order a file is read forwards; the order within a batch changes nothing.
-        order = np.argsort(images)
-        read = np.empty((len(images), *self.values.shape[1:]), dtype=np.float32)
-        read[order] = self.values[images[order]]
-        flat = torch.from_numpy(read.reshape(len(images), -1)).to(self.device)
-        return (flat - self.mean) / self.scale
+def _rows(values: Values, images: IntArray, device: torch.device) -> Tensor:
+    """Rows of a memory-mapped file, flattened, shape (len(images), n_features)."""
+    # In ascending order a file is read forwards; the order within a batch changes nothing.
+    order = np.argsort(images)
+    read = np.empty((len(images), *values.shape[1:]), dtype=np.float32)
+    read[order] = values[images[order]]
+    return torch.from_numpy(read.reshape(len(images), -1)).to(device)
 
 
 def _train(
@@ -181,37 +178,47 @@ def _train(
 ) -> Arrays:
     part, training = split.part, ~split.validation
     images, codes = part.images[training], part.codes[training]
-    features = _Features.of(values, images, layer)
-    # The problem is convex, so the start does not matter; from 0, nothing is drawn for it.
-    n_features, n_levels = int(features.mean.numel()), len(part.levels)
-    weight = torch.zeros((n_features, n_levels), device=features.device, requires_grad=True)
-    bias = torch.zeros(n_levels, device=features.device, requires_grad=True)
-    optimiser = torch.optim.Adam([weight, bias], lr=settings.learning_rate)
-    rng = subject.rng("published probe", layer)
-    dropout = torch.Generator(features.device)
-    dropout.manual_seed(int(rng.integers(2**31)))
+    for batch in _batches(part.images, _PIECE):
+        if not np.isfinite(values[batch]).all():
+            raise not_finite(f"layer {layer}")
+    device = resolve_device("auto")
+    rng = subject.rng("published probe", layer, str(split.seed))
+    drawn = torch.Generator(device)
+    drawn.manual_seed(int(rng.integers(2**31)))
+    sizes = int(np.prod(values.shape[1:])), len(part.levels)
+    dense = torch.nn.Linear(*sizes, device="meta").to_empty(device=device)
+    torch.nn.init.xavier_uniform_(dense.weight, generator=drawn)  # and zeros, as Keras begins
+    torch.nn.init.zeros_(dense.bias)
+    weight = dense.weight
+    optimiser = torch.optim.Adam(
+        dense.parameters(), lr=settings.learning_rate, eps=_EPSILON, fused=True
+    )
     losses = []
     for _ in range(settings.epochs):
         total = 0.0
         for batch in _batches(rng.permutation(len(images)), settings.batch_size):
-            inputs = features.rows(images[batch])
+            inputs = _rows(values, images[batch], device)
             if settings.dropout:
                 # Others are scaled up so that the mean stays.
-                drawn = torch.rand(inputs.shape, generator=dropout, device=inputs.device)
-                inputs = inputs * (drawn >= settings.dropout) / (1 - settings.dropout)
-            wanted = torch.from_numpy(codes[batch]).to(features.device)
-            loss = cross_entropy(inputs @ weight + bias, wanted)
-            loss = loss + settings.l1 * weight.abs().sum()
+                left = torch.rand(inputs.shape, generator=drawn, device=device) >= settings.dropout
+                inputs = inputs * left / (1 - settings.dropout)
+            wanted = torch.from_numpy(codes[batch]).to(device)
+            loss = cross_entropy(dense(inputs), wanted)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
+            with torch.no_grad():  # of the penalties, without as many passes over all weights
+                slope = torch.sign(weight).mul_(settings.l1).add_(weight, alpha=2 * settings.l2)
+                weight.grad += slope  # type: ignore[operator]
             optimiser.step()
             total += float(loss.detach()) * len(batch)
-        losses.append(total / len(images))
+        with torch.no_grad():
+            penalty = settings.l1 * weight.abs().sum() + settings.l2 * weight.square().sum()
+        losses.append(total / len(images) + float(penalty))
         step.advance()
     with torch.no_grad():
         predicted = [
-            (features.rows(batch) @ weight + bias).argmax(dim=1).cpu().numpy()
-            for batch in _batches(part.images[split.validation], _PIECE)
+            dense(_rows(values, batch, device)).argmax(dim=1).cpu().numpy()
+            for batch in _batches(part.images, _PIECE)
         ]
     return {"predicted": np.concatenate(predicted).astype(np.int64), "losses": np.array(losses)}
 
@@ -221,54 +228,84 @@ def _batches(order: IntArray, size: int) -> Iterator[IntArray]:
         yield order[first : first + size]
 
 
-def too_few_to_hold_out(settings: PublishedSettings, faces: FaceTable) -> tuple[str, ...]:
-    """A message if fewer than two groups have an image for every part of the split."""
-    target, n_parts = finest_target(faces), settings.validation_parts
+def too_few_to_hold_out(faces: FaceTable) -> tuple[str, ...]:
+    """A message if fewer than two groups have an image for training and one for validation."""
+    target = finest_target(faces)
     counts = np.bincount(target.codes, minlength=len(target.groups))
-    if np.count_nonzero(counts >= n_parts) >= 2:  # noqa: PLR2004
+    if np.count_nonzero(counts >= 2) >= 2:  # noqa: PLR2004
         return ()
     return (
-        f"published.validation_parts: expected two groups of {target.described} with at least "
-        f"{n_parts} images each, got {np.count_nonzero(counts >= n_parts)} (largest group: "
-        f"{int(counts.max(initial=0))} images); add images or lower published.validation_parts",
+        f"protocol: expected two groups of {target.described} with at least 2 images each, got "
+        f"{np.count_nonzero(counts >= 2)}; add images",  # noqa: PLR2004
     )
 
 
 def accuracy_by_layer(
-    subject: Subject,
-    target: Target,
-    split: Split,
-    probes: Sequence[PublishedProbe],
-    *,
-    level: float,
+    subject: Subject, target: Target, probes: Sequence[PublishedProbe], own: Curve, *, level: float
 ) -> tuple[LayerCurve, PublishedProbe, Estimate]:
-    """Share of right validation images by layer; the first probe with the most, and its share.
+    """Share of right images by layer, of validation, of training, and of the tool's own probe.
 
-    The interval of that share allows for the choice of the layer.
+    With it come the first probe with the most right validation images, of those of the first
+    split, and its share, whose interval allows for the choice of the layer. The probes come as
+    `published_probes` returns them.
     """
-    true = split.part.codes[split.validation]
-    clusters = subject.faces.clusters[split.part.images[split.validation]]
-    accuracies = []
-    for probe in probes:
-        accuracy = share_estimate(probe.predicted == true, clusters, level=level)
-        if accuracy is None:
-            raise AssertionError("every split has validation images")
-        accuracies.append(accuracy)
-    best = int(np.argmax([(probe.predicted == true).sum() for probe in probes]))
-    points = tuple(
-        CurvePoint(layer=probe.layer, estimate=accuracy)
-        for probe, accuracy in zip(probes, accuracies, strict=True)
-    )
-    curve = LayerCurve(
-        title=(
-            "At which layers can groups be read under the published protocol? Validation accuracy"
-        ),
+    first = [probe for probe in probes if probe.split.seed == probes[0].split.seed]
+    accuracy = {
+        of_validation: [
+            _accuracy(subject, probe, level=level, of_validation=of_validation) for probe in first
+        ]
+        for of_validation in (True, False)
+    }
+    best = int(np.argmax([estimate.value for estimate in accuracy[True]]))
+    names = {True: target.name, False: f"{target.name}, {TRAINING}"}
+    curves = [
+        Curve(
+            target=names[of_validation],
+            points=tuple(
+                CurvePoint(layer=probe.layer, estimate=estimate)
+                for probe, estimate in zip(first, estimates, strict=True)
+            ),
+            noise=_noise(probes, estimates, of_validation=of_validation),
+        )
+        for of_validation, estimates in accuracy.items()
+    ]
+    curves.append(own.model_copy(update={"target": f"{target.name}, {OUT_OF_FOLD}"}))
+    block = LayerCurve(
+        title="At which layers can groups be read under the published protocol?",
         quantity="validation_accuracy",
-        metric="validation accuracy (1 - error)",
-        chance={target.name: 1 / len(split.part.levels)},
-        curves=(Curve(target=target.name, points=points),),
+        metric="accuracy (1 - error)",
+        chance={curve.target: 1 / len(first[0].split.part.levels) for curve in curves},
+        curves=tuple(curves),
     )
-    accuracy = accuracies[best]
-    if len(probes) > 1:
-        accuracy = allowing_for_choice(accuracy, 1 / len(probes))
-    return curve, probes[best], accuracy
+    chosen = accuracy[True][best]
+    if len(first) > 1:
+        chosen = allowing_for_choice(chosen, 1 / len(first))
+    return block, first[best], chosen
+
+
+def _accuracy(
+    subject: Subject, probe: PublishedProbe, *, level: float, of_validation: bool
+) -> Estimate:
+    hits, images = probe.hits(of_validation=of_validation)
+    found = share_estimate(hits, subject.faces.clusters[images], level=level)
+    if found is None:
+        raise AssertionError("every split has validation images")
+    return found
+
+
+def _noise(
+    probes: Sequence[PublishedProbe], estimates: Sequence[Estimate], *, of_validation: bool
+) -> RefitNoise | None:
+    """How much the accuracy of a layer moves from split to split; None with one alone."""
+    n_layers = len(estimates)
+    values = np.array([probe.hits(of_validation=of_validation)[0].mean() for probe in probes])
+    by_layer = values.reshape(n_layers, -1)
+    if by_layer.shape[1] == 1:
+        return None
+    sd = float(np.sqrt(by_layer.var(axis=1, ddof=1).mean()))
+    errors = [
+        ((estimate.upper - estimate.lower) / 2 / norm.ppf((1 + estimate.level) / 2))
+        for estimate in estimates
+    ]
+    relative = sd / float(np.sqrt(np.mean(np.square(errors))))
+    return RefitNoise(sd=sd, relative=relative, refits=by_layer.shape[1] - 1, layers=n_layers)

@@ -9,11 +9,17 @@ import numpy as np
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject
-from bias_audit.analyses.confusing.confusions import Predictions, confusion_block
+from bias_audit.analyses.confusing.confusions import (
+    Predictions,
+    confusion_block,
+    confusion_matrix,
+    most_frequent_pairs,
+)
 from bias_audit.analyses.confusing.published import (
+    OUT_OF_FOLD,
+    TRAINING,
     PublishedProbe,
     PublishedSettings,
-    Split,
     accuracy_by_layer,
     published_probes,
     split_of,
@@ -36,8 +42,10 @@ from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at, sample
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
+from bias_audit.shapes.layer_curve import Curve, CurvePoint
 from bias_audit.shapes.printed import percent, percent_interval
 from bias_audit.statistics.estimate import at_level, reflected
+from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
@@ -82,7 +90,15 @@ def confusions(subject: Subject, params: Params) -> Outcome:
     block, tied = confusion_block(predictions, title, params.most_frequent)
     return Outcome(
         blocks=(block,),
-        findings=tuple(_findings(block, predictions, target, subject.multiplicity.alpha)),
+        findings=tuple(
+            _findings(
+                block,
+                predictions,
+                target,
+                subject.multiplicity.alpha,
+                most_frequent=params.most_frequent,
+            )
+        ),
         method=(
             "Confusions are the wrong out-of-fold predictions of the linear probe of "
             f"{target.described} at {layer} ({chosen}), classed by the set of attributes in which "
@@ -106,15 +122,16 @@ def _published(subject: Subject, params: Params) -> Outcome:
     target, settings = finest_target(subject.faces.table), params.published
     layers = subject.activations.layers if params.layer is None else (params.layer,)
     layers = check_layers(subject, layers)
-    split = split_of(subject, target, settings)
-    part, validation = split.part, split.validation
-    probes = published_probes(subject, split, layers, settings)
-    curve, best, accuracy = accuracy_by_layer(subject, target, split, probes, level=params.level)
+    splits = [split_of(subject, target, settings, seed) for seed in range(settings.seeds)]
+    probes = published_probes(subject, splits, layers, settings)
+    own = _out_of_fold(subject, target, layers, params)
+    curve, best, accuracy = accuracy_by_layer(subject, target, probes, own, level=params.level)
+    part, validation = best.split.part, best.split.validation
     predictions = Predictions(
         layer=best.layer,
         groups=tuple(target.groups[index] for index in part.levels),
         true=part.codes[validation],
-        predicted=best.predicted,
+        predicted=best.predicted[validation],
         clusters=subject.faces.clusters[part.images[validation]],
         widened=1.0,
         level=params.level,
@@ -134,68 +151,133 @@ def _published(subject: Subject, params: Params) -> Outcome:
                 weight=sureness_above(accuracy.value, accuracy.lower, guess),
                 estimates={"validation_error": error},
             ),
-            *_findings(block, predictions, target, alpha),
+            *_findings(block, predictions, target, alpha, most_frequent=params.most_frequent),
         ),
-        method=(*_published_method(target, settings, split, probes), _EXPECTED),
+        method=(*_published_method(target, settings, probes), _EXPECTED),
         limits=(
-            *_published_limits(target, split, level=params.level),
+            *_published_limits(subject, target, probes, best, params),
             *_limits(predictions, tied, len(part.reasons)),
         ),
     )
 
 
+def _out_of_fold(subject: Subject, target: Target, layers: Sequence[str], params: Params) -> Curve:
+    """Accuracy of the default protocol, which predicts every image out of fold."""
+    points = []
+    for layer in layers:
+        scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
+        found = share_estimate(
+            scores.predicted == scores.part.codes,
+            subject.faces.clusters[scores.part.images],
+            level=params.level,
+            widened=widening_of(scores),
+        )
+        points.append(CurvePoint(layer=layer, estimate=found))
+    return Curve(target=target.name, points=tuple(points))
+
+
 def _published_method(
-    target: Target, settings: PublishedSettings, split: Split, probes: Sequence[PublishedProbe]
+    target: Target, settings: PublishedSettings, probes: Sequence[PublishedProbe]
 ) -> tuple[str, ...]:
-    """What ran, and how it differs from the default and from the publication."""
-    n_training = int((~split.validation).sum())
+    """What ran, and how it differs from the default."""
+    validation = probes[0].split.validation
     sizes = sorted({probe.n_features for probe in probes})
     features = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    n_layers = len({probe.layer for probe in probes})
+    l1, l2 = (np.format_float_positional(each, trim="-") for each in (settings.l1, settings.l2))
+    again = (
+        f" All of this was done {settings.seeds} times, with other splits, starts and orders; the "
+        "first is reported, and the standard deviation over all is beside the curve."
+        if settings.seeds > 1
+        else ""
+    )
     return (
-        "Protocol krug_stober_2025 (Krug & Stober 2025, arXiv:2506.03664): for each of "
-        f"{len(probes)} layers, the feature maps at no more than 8 x 8 positions are flattened "
-        f"({features} features) and one dense softmax layer over {len(split.part.levels)} groups "
-        f"of {target.described} is trained with dropout {settings.dropout:g} on its inputs and an "
-        f"L1 penalty on its weights, on {n_training} images; its error is that on "
-        f"{int(split.validation.sum())} others, one part in {settings.validation_parts} of each "
-        "group, clusters kept together. The confusions are those at the layer with the lowest "
-        "validation error.",
-        "It differs from the default protocol, which predicts every image out of fold from the "
-        "mean of each unit with an L2 penalty and picks the layer by AUC. The publication does "
-        f"not give everything: L1 strength {settings.l1:g}, Adam with learning rate "
-        f"{settings.learning_rate:g}, {settings.epochs} epochs, batches of {settings.batch_size}, "
-        "features standardised on the training images, average pooling to the positions and no "
-        "early stopping are choices made here.",
-        f"Intervals {SCORE_INTERVALS}, with the one split and the one fit held fixed.",
+        "Protocol krug_stober_2025 (Krug & Stober 2025, arXiv:2506.03664, with the settings of "
+        f"its authors' public code): for each of {n_layers} layers, the feature maps at no more "
+        f"than 8 x 8 positions are flattened ({features} features, not standardised), and one "
+        f"dense softmax layer over {len(probes[0].split.part.levels)} groups of "
+        f"{target.described} is trained on {int((~validation).sum())} images: a random "
+        f"{percent(settings.training_share)} of each group, rounded down. Its inputs have dropout "
+        f"{settings.dropout:g}, its weights an L1 penalty of {l1} and an L2 penalty of {l2}. It "
+        f"is trained by Adam (learning rate {settings.learning_rate:g}) for {settings.epochs} "
+        f"epochs in batches of {settings.batch_size}, without early stopping. Its error is that "
+        f"on the other {int(validation.sum())} images. The confusions are those at the layer with "
+        f"the lowest validation error.{again}",
+        f'The curve "{OUT_OF_FOLD}" is the same accuracy by the default protocol of this tool: it '
+        "predicts every image out of fold from the mean of each unit, with an L2 penalty. The "
+        f'curve "{TRAINING}" is about the images that the published probe was trained on.',
+        f"Intervals {SCORE_INTERVALS}; those of the published protocol hold its split and fit "
+        "fixed.",
     )
 
 
-def _published_limits(target: Target, split: Split, *, level: float) -> tuple[str, ...]:
+def _published_limits(
+    subject: Subject,
+    target: Target,
+    probes: Sequence[PublishedProbe],
+    best: PublishedProbe,
+    params: Params,
+) -> Iterator[str]:
     """What so few validation images leave open."""
-    counts = np.bincount(split.part.codes[split.validation])
-    n = int(np.median(counts))
+    part, validation = best.split.part, best.split.validation
+    n = int(np.median(np.bincount(part.codes[validation])))
     hit = max(1, round(n / 3))
-    lower, upper = wilson_interval(hit / n, n, level=level)
-    return (
+    lower, upper = wilson_interval(hit / n, n, level=params.level)
+    yield (
         f"A group of {target.described} has {n} validation images (median), which leave its "
         f"recall almost anywhere: {hit} of {n} right is compatible with anything from "
-        f"{percent(lower)} to {percent(upper)} ({coverage(level)}).",
-        "The layer is picked by the same validation images that its error and confusions are "
-        "reported of, so its error is optimistic.",
-        "The published protocol has no baseline: a low error may be due to what the images look "
-        "like before any layer.",
+        f"{percent(lower)} to {percent(upper)} ({coverage(params.level)})."
     )
+    if again := [p for p in probes if p.layer == best.layer and p is not best]:
+        first, *others = (_frequent(probe, params.most_frequent) for probe in (best, *again))
+        shared = np.mean([len(first & other) for other in others])
+        yield (
+            f"Of the {len(first)} most frequent confusions at {best.layer}, another split and fit "
+            f"has {shared:.1f} among its own, on average over {len(others)}."
+        )
+    clusters = subject.faces.clusters[part.images]
+    if n_shared := int(np.isin(clusters[validation], clusters[~validation]).sum()):
+        yield (
+            f"{n_shared} of {int(validation.sum())} validation images have a near duplicate or "
+            "another image of the same person among the training images: as published, the split "
+            "does not keep them together, which makes the error optimistic."
+        )
+    yield (
+        "The layer is picked by the same validation images that its error and confusions are "
+        "reported of, so its error is optimistic."
+    )
+    yield (
+        "The published protocol has no baseline: a low error may be due to what the images look "
+        "like before any layer."
+    )
+
+
+def _frequent(probe: PublishedProbe, top: int) -> set[tuple[int, int]]:
+    """The most frequent confusions of the validation images of a probe."""
+    part, validation = probe.split.part, probe.split.validation
+    matrix = confusion_matrix(
+        part.codes[validation], probe.predicted[validation], len(part.levels)
+    )
+    return set(most_frequent_pairs(matrix, top)[0])
 
 
 def _findings(
-    block: Confusions, predictions: Predictions, target: Target, alpha: float
+    block: Confusions,
+    predictions: Predictions,
+    target: Target,
+    alpha: float,
+    *,
+    most_frequent: int,
 ) -> Iterator[Finding]:
     """How often each of several attributes changes in a confusion, against chance."""
     names = [name for name, _ in target.groups[0].levels]
     if len(names) < 2 or not predictions.is_enough:  # noqa: PLR2004
         return
+    sets, numbers = predictions.classes
+    # A count over many groups: it can be said of groups too small to be listed.
+    pairs, _ = most_frequent_pairs(predictions.matrix, most_frequent)
     for name in names:
-        chosen = np.flatnonzero([name in changed for changed in predictions.classes[0]])
+        chosen = np.flatnonzero([name in changed for changed in sets])
         share = predictions.share_changing(chosen)
         expected = float(predictions.expected[chosen].sum())
         deciding = at_level(share, 1 - alpha)
@@ -204,9 +286,9 @@ def _findings(
         if less or more:
             verdict = "significantly less than" if less else "significantly more than"
         listed = ""
-        if shown := block.most_frequent:
-            changing = sum(name in confusion.changed for confusion in shown)
-            listed = f"Of the {len(shown)} most frequent confusions at {block.layer}, {changing} "
+        if pairs:
+            changing = sum(name in sets[numbers[pair]] for pair in pairs)
+            listed = f"Of the {len(pairs)} most frequent confusions at {block.layer}, {changing} "
             listed += f"change {name}. "
         yield Finding(
             text=f"{listed}Of all {block.n_confused} confusions at {block.layer}, "
@@ -244,7 +326,7 @@ PLUGIN = Analysis(
     problems=lambda params, faces, layers: (
         *unknown_layers(None if params.layer is None else (params.layer,), layers),
         *(
-            too_few_to_hold_out(params.published, faces)
+            too_few_to_hold_out(faces)
             if params.protocol == PUBLISHED
             else too_few_images(params, faces)
         ),
