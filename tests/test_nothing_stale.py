@@ -122,7 +122,7 @@ def _of_analyses(entries: dict[str, tuple[Key, set[str]]]) -> None:
     settings = PublishedSettings(epochs=1)
     maps = with_maps(n=120)
     target = finest_target(maps.faces.table)
-    published_probes(maps, split_of(maps, target, settings), ["late"], settings)
+    published_probes(maps, [split_of(maps, target, settings, 0)], ["late"], settings)
     given = {
         "targets": ["gender"],
         "methods": ["saliency"],

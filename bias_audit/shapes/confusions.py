@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from bias_audit.groups import Group
 from bias_audit.shapes.printed import count, counted, interval_note, percent, percent_interval
-from bias_audit.shapes.shape import Block, Frozen, Row, Shape
+from bias_audit.shapes.shape import (
+    Arrays,
+    Block,
+    Frozen,
+    Row,
+    Rows,
+    Shape,
+    check_array,
+    level_names,
+)
 from bias_audit.shapes.tables import (
     BlockText,
     Shown,
@@ -45,6 +57,16 @@ class ConfusionClass(Frozen):
     group is predicted at all."""
 
 
+class ConfusionMatrix(Frozen):
+    """How often each group was predicted as each."""
+
+    title: str
+    """Of which images, such as "validation images"."""
+    values: str
+    """Array key: (n_groups, n_groups), share of each annotated group (row) that was predicted as
+    each group (column), float; NaN for groups of too few images."""
+
+
 class Confusions(Block):
     """The most frequent confusions of a probe, and which attributes changed in all of them."""
 
@@ -55,6 +77,33 @@ class Confusions(Block):
     n_confused: int
     most_frequent: tuple[Confusion, ...]
     classes: tuple[ConfusionClass, ...]
+    groups: tuple[Group, ...] = ()
+    """Of the matrices."""
+    matrices: tuple[ConfusionMatrix, ...] = ()
+
+
+def matrix_of(
+    block: Confusions, matrix: ConfusionMatrix, arrays: Arrays
+) -> npt.NDArray[np.floating[Any]]:
+    """The matrix to draw, shape (n_groups, n_groups).
+
+    Raises:
+        ValueError: It has another shape or type.
+    """
+    n = len(block.groups)
+    check_array(arrays[matrix.values], (n, n), block.title, matrix.values)
+    return arrays[matrix.values]
+
+
+def _figure_rows(block: Confusions, arrays: Arrays) -> Rows:
+    """Every pair of groups that the matrices show."""
+    rows: Rows = [("images", "true", "predicted", "share")]
+    for matrix in block.matrices:
+        values = matrix_of(block, matrix, arrays)
+        for row, column in np.argwhere(np.isfinite(values)).tolist():
+            names = (level_names(block.groups[each]) for each in (row, column))
+            rows.append((matrix.title, *names, float(values[row, column])))
+    return rows
 
 
 def _rows(block: Confusions) -> Iterator[Row]:
@@ -131,6 +180,13 @@ def _text(block: Confusions) -> BlockText:
             "Each bar is the share of confusions in which exactly these attributes change; "
             "beside it, the share expected if wrong predictions fell on groups as often as these "
             "are predicted at all."
+            + (
+                " Below: each row is an annotated group, each column a predicted one; the colour "
+                "is the share of the row. On the diagonal, predictions are right. Blank: too few "
+                "images."
+                if block.matrices
+                else ""
+            )
         ),
         notes=(
             f"The probe at {block.layer} confuses {total}.",
@@ -162,4 +218,6 @@ SHAPE = Shape(
     rows=_rows,
     text=_text,
     has_notes_first=True,
+    arrays=lambda block: tuple(matrix.values for matrix in block.matrices),
+    figure_rows=_figure_rows,
 )

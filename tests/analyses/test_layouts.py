@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
 import pytest
 from minisom import MiniSom
+from pydantic import ValidationError
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist, pdist
 from sklearn.manifold import trustworthiness
 
+from bias_audit.activations.moments import Moments
 from bias_audit.analyses.layouts.graph import joined_edges, spring_layout
 from bias_audit.analyses.layouts.self_organizing_map import spread
 from bias_audit.analyses.mapping.kernels import nearest
 from bias_audit.analyses.mapping.layout import (
     SIDE,
     Distance,
+    LayoutSettings,
     align_colours,
     align_units,
     comparable,
@@ -26,13 +31,15 @@ from bias_audit.analyses.mapping.layout import (
     unit_square,
 )
 from bias_audit.analyses.mapping.som_and_swarm import nearest_cells, train_map
-from bias_audit.analyses.methods.topomap import PLUGIN as TOPOMAP
+from bias_audit.analyses.methods import layout_comparison, topomap
 from bias_audit.arrays import FloatArray
 from bias_audit.config.catalog import LAYOUTS
+from bias_audit.selftest.simulated import InMemoryActivations
+from bias_audit.shapes.unit_map import UnitMap
 from tests.analyses.planted import crossed, make_subject, planted
 
 KINDS = LAYOUTS.kinds()
-INFORMED = tuple(kind for kind in KINDS if kind != "random")
+INFORMED = tuple(kind for kind in KINDS if kind not in {"random", "published"})
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean", "correlation")
 
 
@@ -267,7 +274,7 @@ def test_further_layers_of_a_topographic_map_are_turned_like_the_first() -> None
     subject = make_subject(crossed(240), {"early": other, "late": late})
     drawn = {}
     for align in (True, False):
-        params = TOPOMAP.params_type.model_validate(
+        params = topomap.PLUGIN.params_type.model_validate(
             {
                 "layers": ["early", "late"],
                 "layout": {"kind": "random"},
@@ -275,9 +282,50 @@ def test_further_layers_of_a_topographic_map_are_turned_like_the_first() -> None
                 "align": align,
             }
         )
-        outcome = TOPOMAP.run(subject, params)
+        outcome = topomap.PLUGIN.run(subject, params)
         drawn[align] = [outcome.arrays[f"layer{i}-marginal-rasters"][:3] for i in (0, 1)]
         assert any("is turned" in sentence for sentence in outcome.method) == align
     np.testing.assert_array_equal(drawn[True][0], drawn[False][0])
     aligned, plain = (float((one * two).sum()) for one, two in (drawn[True], drawn[False]))
     assert aligned > plain
+
+
+def test_the_published_layout_reads_all_positions_that_differ() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((90, 5, 4)).astype(np.float32)
+    maps[:, :, 3] *= 1e-3  # no contrast above the threshold
+    groups = np.arange(90) % 3
+    moments = Moments.empty(4, (5, 4))  # the last group is empty
+    moments.update(maps, groups)
+    plugin = LAYOUTS.load("published")
+    means = np.stack([maps[groups == group].mean(axis=0) for group in range(3)])
+    contrasts = means - means.mean(axis=0)
+    assert np.abs(contrasts[:, :, 3]).max() < 0.01
+    expected = contrasts[:, :, :3].transpose(1, 0, 2).reshape(5, 9)
+    rows = plugin.signatures(moments, plugin.params_type())
+    np.testing.assert_allclose(rows, expected, atol=1e-6)
+
+
+def test_the_published_layout_brings_its_settings() -> None:
+    assert LayoutSettings.model_validate({"layout": {"kind": "published"}}).refine_steps == 0
+    with pytest.raises(ValidationError, match="layout published has euclidean, got cosine"):
+        LayoutSettings.model_validate({"layout": {"kind": "published"}, "distance": "cosine"})
+    with pytest.raises(ValidationError, match="leave it out"):
+        layout_comparison.Params.model_validate({"layouts": [{"kind": "published"}]})
+
+
+def test_maps_of_the_published_layout_show_the_mean_over_positions() -> None:
+    made = planted(120)
+    rng = np.random.default_rng(0)
+    units = made.activations.units("late")
+    maps = units[:, :, None] + rng.standard_normal((*units.shape, 4)).astype(np.float32)
+    assert isinstance(made.activations, InMemoryActivations)
+    made = replace(made, activations=replace(made.activations, maps={"late": maps}))
+    given = {"layers": ["late"], "layout": {"kind": "published"}, "differences": {"test": "none"}}
+    outcome = topomap.PLUGIN.run(made, topomap.Params.model_validate(given))
+    block = next(block for block in outcome.blocks if isinstance(block, UnitMap))
+    means = maps.mean(axis=2, dtype=np.float64)
+    cells = np.stack([means[made.faces.table.cells == c].mean(axis=0) for c in range(6)])
+    np.testing.assert_allclose(outcome.arrays[block.values], cells - cells.mean(axis=0), atol=1e-4)
+    places = outcome.arrays[block.positions]
+    assert places.min() == 0 and places.max() == 1 and "as published" in block.layout

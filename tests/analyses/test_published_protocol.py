@@ -19,6 +19,7 @@ from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.audit.plan import make_plan
 from bias_audit.config.load import load_config
+from bias_audit.config.schema import SmallGroups
 from bias_audit.errors import AnalysisError, ConfigError
 from bias_audit.selftest.simulated import InMemoryActivations
 from bias_audit.shapes.confusions import Confusions
@@ -75,6 +76,12 @@ def test_finds_the_layer_and_the_confusions_that_are_planted() -> None:
     classes = {entry.changed: entry for entry in block.classes}
     assert classes["gender",].share.lower > classes["gender",].expected
     assert block.most_frequent[0].changed == ("gender",)
+    (of_training, of_validation), arrays = block.matrices, outcome.arrays
+    assert (of_training.title, of_validation.title) == ("training images", "validation images")
+    shares = arrays[of_validation.values]
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    assert np.trace(shares) / 6 == pytest.approx(late.estimate.value)
+    assert np.trace(arrays[of_training.values]) / 6 == pytest.approx(trained.value)
     for entry in block.most_frequent:
         assert entry.n_true == 10
         # Wilson's interval of nine to ten images, with Student's t and one of two layers chosen
@@ -222,7 +229,10 @@ def test_repeats_resumes_by_layer_and_leaves_global_randomness_alone() -> None:
     assert cache.puts == 2  # and the out-of-fold probe
     both = PLUGIN.run(replace(made, cache=cache), params())
     assert cache.puts == 4  # "early" alone was fitted
-    assert PLUGIN.run(replace(made, cache=FakeCache()), params()) == both
+    again = PLUGIN.run(replace(made, cache=FakeCache()), params())
+    assert again.blocks == both.blocks
+    for key, array in both.arrays.items():
+        np.testing.assert_array_equal(again.arrays[key], array)
     one, chosen = first.blocks[1], both.blocks[1]
     assert isinstance(one, Confusions) and isinstance(chosen, Confusions)
     assert [c.count for c in one.classes] == [c.count for c in chosen.classes]
@@ -267,6 +277,25 @@ def test_undefined_activations_are_refused() -> None:
     made.activations.positions("late")[7, 1, 2] = np.nan
     with pytest.raises(AnalysisError, match="finite"):
         PLUGIN.run(made, params(layer="late"))
+
+
+def test_groups_too_small_to_be_listed_count_in_the_sentence_but_have_no_matrix() -> None:
+    """Five validation images a group, six wanted: nothing of a single group is shown."""
+    made = subject(n=300)
+    made = replace(made, small_groups=SmallGroups(suppress_below=6))
+    outcome = PLUGIN.run(made, params())
+    block = outcome.blocks[1]
+    assert isinstance(block, Confusions)
+    assert not block.matrices and not outcome.arrays and not block.most_frequent
+    assert "most frequent confusions at late" in outcome.findings[1].text
+
+
+def test_no_more_images_of_a_group_are_taken_than_asked_for() -> None:
+    made = subject(n=300)
+    settings = QUICK.model_copy(update={"images_per_group": 20})
+    split = split_of(made, finest_target(made.faces.table), settings, 0)
+    assert np.bincount(split.part.codes).tolist() == [20] * 6
+    assert np.bincount(split.part.codes[split.validation]).tolist() == [2] * 6
 
 
 def test_images_of_one_person_on_both_sides_are_counted() -> None:

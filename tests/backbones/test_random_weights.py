@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bias_audit.activations.extract import captured
+from bias_audit.activations.capture import captured
 from bias_audit.activations.recording import LayerFile
 from bias_audit.backbones.loading import Backbone
 from bias_audit.backbones.random_weights import (
@@ -39,8 +39,8 @@ def noise(n: int, seed: int, size: int = 224) -> Tensor:
 
 def units_of(backbone: Backbone, batch: Tensor) -> dict[str, Tensor]:
     files = [LayerFile(layer.name, layer.n_units, None) for layer in backbone.record.layers]
-    with torch.inference_mode(), captured(backbone, backbone.module, files) as rows:
-        backbone.module(batch)
+    with captured(backbone, backbone.module, files) as capture:
+        rows = capture.passed(batch)
     return {file.layer: torch.from_numpy(values) for file, values in rows.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from bias_audit.analyses.small_groups import Mask, independent_images, without_remainders
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.cache import Arrays
 from bias_audit.groups import Group, changed_attributes
-from bias_audit.shapes.confusions import Confusion, ConfusionClass, Confusions
+from bias_audit.shapes.confusions import Confusion, ConfusionClass, ConfusionMatrix, Confusions
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import share_estimate
 
@@ -198,3 +199,24 @@ def confusion_block(
         classes=tuple(classes),
     )
     return block, tied
+
+
+def with_matrices(
+    block: Confusions, predictions: Predictions, parts: Mapping[str, tuple[IntArray, IntArray]]
+) -> tuple[Confusions, Arrays]:
+    """The block with confusion matrices of groups that have images enough among the predictions.
+
+    `parts` are the true and predicted groups of some images by what these are called, such as
+    "training images", each of shape (n,).
+    """
+    if not predictions.shown.any():
+        return block, {}
+    matrices, arrays = [], {}
+    for number, (title, (true, predicted)) in enumerate(parts.items()):
+        counts = confusion_matrix(true, predicted, len(predictions.groups))
+        shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        key = f"confusions{number}"
+        arrays[key] = np.where(predictions.shown[:, None], shares, np.nan).astype(np.float32)
+        matrices.append(ConfusionMatrix(title=title, values=key))
+    update = {"groups": predictions.groups, "matrices": tuple(matrices)}
+    return block.model_copy(update=update), arrays

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -45,6 +45,9 @@ class PublishedSettings(Strict):
     """The published probe; defaults are those of its authors' code."""
 
     dropout: float = Field(default=0.25, ge=0, lt=1, description="Of the probe's inputs.")
+    images_per_group: int = Field(
+        default=128, ge=2, description="Drawn at random, where a group has more: one batch."
+    )
     training_share: float = Field(
         default=0.9, gt=0, lt=1, description="Of the images of each group; the rest validate."
     )
@@ -105,11 +108,15 @@ def split_of(subject: Subject, target: Target, settings: PublishedSettings, seed
     if part.not_measured is not None:
         raise AnalysisError(f"{part.not_measured}; add images")
     rng = subject.rng("published split", str(seed))
-    validation = np.zeros(len(part.codes), dtype=np.bool_)
+    training, held_out = [], []
     for level in range(len(part.levels)):
-        own = rng.permutation(np.flatnonzero(part.codes == level))
-        validation[own[max(1, int(settings.training_share * len(own))) :]] = True
-    return Split(seed, part, validation)
+        drawn = rng.permutation(np.flatnonzero(part.codes == level))[: settings.images_per_group]
+        n_training = max(1, int(settings.training_share * len(drawn)))
+        training.append(drawn[:n_training])
+        held_out.append(drawn[n_training:])
+    kept = np.sort(np.concatenate([*training, *held_out]))
+    part = replace(part, images=part.images[kept], codes=part.codes[kept])
+    return Split(seed, part, np.isin(kept, np.concatenate(held_out)))
 
 
 def published_probes(

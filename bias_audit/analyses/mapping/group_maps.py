@@ -14,10 +14,11 @@ from scipy.spatial.distance import pdist
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.mapping.group_distances import Shares
-from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, placed, rasters
+from bias_audit.analyses.mapping.layout import Layout, LayoutSettings, Plane, placed, rasters
 from bias_audit.analyses.mapping.profiles import Profiles, halves, moments_of, profiles, signatures
 from bias_audit.analyses.targets import Target, targets_of
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.config.catalog import LAYOUTS
 from bias_audit.data.faces import FaceTable
 from bias_audit.groups import INTERSECTION, Attribute, intersection_codes, intersections
 from bias_audit.shapes.unit_map import AttributeShare, EarlierMap, UnitMap
@@ -26,7 +27,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 Kind = tuple[str, str, Sequence[Profiles]]
 """What the keys of its arrays have in them, its title, and its groups."""
 
-_LIMIT_QUANTILE = 0.99
+_LIMIT_QUANTILES = 0.005, 0.995
+"""Of all values of a layer, as Krug & Stober 2025 end their colours."""
 
 
 def plane_of(
@@ -47,7 +49,42 @@ def plane_of(
         placing = halves(subject.faces, subject.rng("halves")).placing
     half = moments_of(units, table.cells, table.n_cells, placing)
     rng = subject.rng("layout", layer)
-    return placed(layer, number, signatures(half, table), settings, rng), half
+    rows = signatures(half, table)
+    plugin: Layout[Any] = LAYOUTS.load(settings.layout.kind)
+    if plugin.signatures is not None:
+        params = plugin.params_type.model_validate(settings.layout.params)
+        rows = plugin.signatures(_of_positions(subject, layer, placing), params)
+    return placed(layer, number, rows, settings, rng), half
+
+
+def _of_positions(subject: Subject, layer: str, images: IntArray) -> Moments:
+    """Moments of the intersections at every position, over some of the images."""
+    table = subject.faces.table
+    return moments_of(subject.activations.positions(layer), table.cells, table.n_cells, images)
+
+
+def drawn_moments(subject: Subject, layer: str, settings: LayoutSettings) -> Moments:
+    """Of what maps of the intersections show: the mean of each unit over its feature map.
+
+    Where units are placed by positions, it is the mean over those recorded, which may have been
+    shifted; its spread is then not known.
+    """
+    if not settings.reads_positions:
+        return subject.activations.moments(layer)
+    found = _of_positions(subject, layer, np.arange(len(subject.faces)))
+    mean = found.mean.mean(axis=2)
+    return Moments(found.count, mean, np.full_like(mean, np.nan))
+
+
+def drawn_at_random(
+    subject: Subject, layer: str, settings: LayoutSettings, images: IntArray
+) -> FloatArray:
+    """What a map of some images, in ascending order, shows before contrasting, (n_units,)."""
+    if settings.reads_positions:
+        rows = subject.activations.positions(layer)[images].mean(axis=2, dtype=np.float64)
+    else:
+        rows = subject.activations.units(layer)[images].astype(np.float64)
+    return np.asarray(rows.mean(axis=0))
 
 
 def group_maps(
@@ -191,6 +228,6 @@ def map_blocks(
 
 def colour_limit(parts: Sequence[Profiles]) -> float:
     """One colour limit for all groups of a layer: few units saturate, most are seen."""
-    sizes = np.concatenate([np.abs(part.contrasts[part.counts > 0]).ravel() for part in parts])
-    limit = float(np.quantile(sizes, _LIMIT_QUANTILE))
-    return limit if limit > 0 else float(sizes.max())
+    values = np.concatenate([part.contrasts[part.counts > 0].ravel() for part in parts])
+    limit = float(np.abs(np.quantile(values, _LIMIT_QUANTILES)).max())
+    return limit if limit > 0 else float(np.abs(values).max())

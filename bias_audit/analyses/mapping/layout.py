@@ -8,17 +8,18 @@ Psychometrika 31:1-10), those of different layers by the colours of their maps (
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from scipy.interpolate import LinearNDInterpolator
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial import Delaunay
 
+from bias_audit.activations.moments import Moments
 from bias_audit.analyses.mapping.som_and_swarm import refine
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
@@ -48,6 +49,11 @@ class Layout(Generic[P]):
     params_type: type[P]
     place: Callable[[FloatArray, Distance, np.random.Generator, P], FloatArray]
     """Of signatures, shape (n_units, n_groups), positions in any scale, shape (n_units, 2)."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings beside it that belong to it, by key."""
+    signatures: Callable[[Moments, P], FloatArray] | None = None
+    """Of the moments of all positions of the intersections, (n_groups, n_units, n_positions), the
+    signatures; None where they are of the means of units."""
 
 
 def comparable(signatures: FloatArray, distance: Distance) -> FloatArray:
@@ -172,6 +178,22 @@ class LayoutSettings(ProbeSettings):
     @classmethod
     def _known(cls, layout: Component) -> Component:
         return known_layout(layout)
+
+    @model_validator(mode="after")
+    def _settings_of_the_layout(self) -> Self:
+        for key, value in LAYOUTS.load(self.layout.kind).settings.items():
+            if key in self.model_fields_set and getattr(self, key) != value:
+                raise ValueError(
+                    f"{key}: layout {self.layout.kind} has {value}, got {getattr(self, key)}; "
+                    f"leave {key} out, or choose another layout"
+                )
+            object.__setattr__(self, key, value)
+        return self
+
+    @property
+    def reads_positions(self) -> bool:
+        """Whether units are placed by all positions of their feature maps."""
+        return LAYOUTS.load(self.layout.kind).signatures is not None
 
 
 def placed(

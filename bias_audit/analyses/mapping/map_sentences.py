@@ -78,7 +78,8 @@ def maps_method(
     )
     yield (
         "Between units values are interpolated linearly on a 100 x 100 raster; outside the units "
-        "a map is 0. Colours end at the 99th percentile of all absolute values."
+        "a map is 0. Colours end at the 0.5th or the 99.5th percentile of all values, whichever "
+        "is farther from 0, on both sides alike."
     )
     if is_aligned and len({block.layer for block in maps}) > 1:
         yield (

@@ -14,6 +14,7 @@ from bias_audit.analyses.confusing.confusions import (
     confusion_block,
     confusion_matrix,
     most_frequent_pairs,
+    with_matrices,
 )
 from bias_audit.analyses.confusing.published import (
     OUT_OF_FOLD,
@@ -140,8 +141,12 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
     title = f"Which groups of {target.described} are confused at {best.layer}? Published protocol"
     block, tied = confusion_block(predictions, title, params.most_frequent)
+    of_images = {"training images": ~validation, "validation images": validation}
+    parts = {name: (part.codes[of], best.predicted[of]) for name, of in of_images.items()}
+    block, arrays = with_matrices(block, predictions, parts)
     alpha, error, guess = subject.multiplicity.alpha, reflected(accuracy, 1), 1 / len(part.levels)
     return Outcome(
+        arrays=arrays,
         blocks=(curve, block),
         findings=(
             Finding(

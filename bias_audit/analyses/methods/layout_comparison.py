@@ -63,7 +63,13 @@ class Params(LayersSettings):
     @field_validator("layouts")
     @classmethod
     def _known(cls, layouts: tuple[Component, ...] | None) -> tuple[Component, ...] | None:
-        return None if layouts is None else tuple(map(known_layout, layouts))
+        for layout in layouts or ():
+            if LAYOUTS.load(known_layout(layout).kind).signatures is not None:
+                raise ValueError(
+                    f"layout {layout.kind}: it places units by all positions of their feature "
+                    "maps, others by their means, so that they cannot be compared; leave it out"
+                )
+        return layouts
 
     @field_validator("refine_steps")
     @classmethod
@@ -77,7 +83,11 @@ class Params(LayersSettings):
         """What is placed before any refinement."""
         layouts = self.layouts
         if layouts is None:
-            layouts = tuple(Component(kind=kind) for kind in LAYOUTS.kinds())
+            layouts = tuple(
+                Component(kind=kind)
+                for kind in LAYOUTS.kinds()
+                if LAYOUTS.load(kind).signatures is None
+            )
         return tuple(product(layouts, dict.fromkeys(self.distances)))
 
     def refinements(self, layout: Component) -> tuple[int, ...]:

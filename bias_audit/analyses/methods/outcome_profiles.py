@@ -344,5 +344,6 @@ PLUGIN = Analysis(
         params, faces, layers, targets=params.targets
     ),
     quantities=("outcome_distance",),
+    needs_positions=lambda params: params.reads_positions,
     is_once=True,
 )

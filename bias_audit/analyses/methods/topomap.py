@@ -30,7 +30,13 @@ from bias_audit.analyses.mapping.earlier import (
     most_layers_drawn,
 )
 from bias_audit.analyses.mapping.group_distances import main_effect_shares
-from bias_audit.analyses.mapping.group_maps import group_maps, plane_of, usual_size
+from bias_audit.analyses.mapping.group_maps import (
+    drawn_at_random,
+    drawn_moments,
+    group_maps,
+    plane_of,
+    usual_size,
+)
 from bias_audit.analyses.mapping.layout import LayoutSettings, Plane, align_colours, unit_square
 from bias_audit.analyses.probing.separability import (
     LayersSettings,
@@ -198,16 +204,16 @@ def _of_layer(
     shuffled = subject.rng("chance", plane.layer).permutation(int(clusters.max()) + 1)
     order = np.argsort(shuffled[clusters], kind="stable")
     at_random = order[: usual_size(moments, minimum)]
-    units = subject.activations.units(plane.layer)
+    shown = drawn_moments(subject, plane.layer, params)
     drawn = group_maps(
         table,
-        moments,
+        shown,
         plane,
         order=params.order,
         shares=shares,
         minimum=minimum,
         n_chance=len(at_random),
-        chance=np.asarray(units[np.sort(at_random)], dtype=np.float64).mean(axis=0),
+        chance=drawn_at_random(subject, plane.layer, params, np.sort(at_random)),
         earlier=beside,
         limit=ends[0],
     )
@@ -275,5 +281,6 @@ PLUGIN = Analysis(
         params.differences, plan.alpha, attributes
     ),
     families=_families,
+    needs_positions=lambda params: params.reads_positions,
     reads=lambda params: () if params.earlier is None else (params.earlier,),
 )

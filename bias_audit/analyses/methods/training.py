@@ -254,4 +254,5 @@ PLUGIN = Analysis(
     problems=setting_problems,
     quantities=("activity_confidence",),
     needs_head=True,
+    needs_positions=lambda params: params.reads_positions,
 )
