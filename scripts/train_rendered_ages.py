@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
     rng = np.random.default_rng(SEED)
     for epoch in range(max(EPOCHS) + 1):
         if epoch in EPOCHS:
-            name = f"epoch-{epoch:02}" if epoch else "untrained"
+            name = f"epoch-{epoch:02}"
             _save(module, folder / f"{name}.safetensors")
             losses = " and ".join(f"{_loss(module, *faces):.3f}" for faces in (train, test))
             sys.stdout.write(f"{name}: loss on train and test {losses}\n")

@@ -19,12 +19,12 @@ from bias_audit.results.finding import Finding
 from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.measures import Entry, Measure, Measures
 from bias_audit.shapes.printed import decimal, interval, percent, points_interval
-from bias_audit.statistics.bootstrap import Weights, cluster_weights
+from bias_audit.statistics.bootstrap import Weights
 from bias_audit.statistics.calibration import FEWEST_IN_BIN, calibration_error, over_confidence
 from bias_audit.statistics.comparison import clear_extremes
 from bias_audit.statistics.confidence import losses
 from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.inference import Measured, difference, independent_difference
+from bias_audit.statistics.inference import Measured, independent_difference
 from bias_audit.statistics.inference import estimate as estimated
 from bias_audit.statistics.influence import average
 from bias_audit.statistics.sureness import sureness, weight_of
@@ -105,16 +105,6 @@ class Calibration:
         return self.mean(each, self.everything, is_share=False)
 
 
-def calibration_of(
-    subject: Subject, seen: tuple[Seen, ...], classes: Classes, *, n_bins: int, draws: int,
-    level: float,
-) -> Calibration:  # fmt: skip
-    """What calibration is measured with, its draws included."""
-    rng = subject.rng("calibration error")
-    weights = cluster_weights(subject.faces.clusters, draws, rng)
-    return Calibration(subject, seen, classes, weights, n_bins, level)
-
-
 def calibration_outcome(calibration: Calibration, parts: Sequence[Divided]) -> Outcome:
     """Compare confidence with the share of right answers; empty where no answer is known."""
     if not calibration.answered:
@@ -156,14 +146,18 @@ def _overall(calibration: Calibration) -> Measures:
         noun="checkpoint",
         target=calibration.classes.attribute,
         measures=(
-            Measure(name="mean confidence"),
+            Measure(name="mean confidence", reference=1 / n_classes),
             Measure(
-                name="share right", better="higher", reference=1 / n_classes,
+                name="share right",
+                better="higher",
+                reference=1 / n_classes,
                 reference_is="guessing",
             ),
             Measure(name="over-confidence", reference=0.0),
             Measure(
-                name="loss", better="lower", reference=float(np.log(n_classes)),
+                name="loss",
+                better="lower",
+                reference=float(np.log(n_classes)),
                 reference_is="guessing",
             ),
         ),
@@ -171,16 +165,17 @@ def _overall(calibration: Calibration) -> Measures:
         standing_is="temperature",
         caption=(
             f"Each dot is a checkpoint over all {len(everything)} faces, with its interval. "
-            "Dotted: guessing; for over-confidence 0."
+            "Dotted: guessing, which is not over-confident."
         ),
         notes=(
             "Confidence is the largest softmax probability. Over-confidence is mean confidence "
             "minus the share of faces whose most probable class is the annotated one; below 0 the "
             "network is too cautious. Loss is the mean cross-entropy in nats.",
             "Temperature: what divides the class scores so that the loss on other faces is "
-            "smallest, averaged over folds; above 1, the network was too confident there.",
+            "smallest, averaged over folds; above 1, the network was too confident there. Where "
+            "scores say nothing about the class, it can be any large number.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _temperature(one: Seen) -> str:
@@ -206,7 +201,7 @@ def _by_group(calibration: Calibration, part: Divided) -> GroupTable:
         title=f"How over-confident is the network by {part.target.name} over checkpoints?",
         quantity=QUANTITY,
         metric="over-confidence (mean confidence minus share right)",
-        layer="class scores",
+        layer=calibration.answered[-1].head or "",
         target=part.target.name,
         chance=0.0,
         rows=tuple(rows),
@@ -246,9 +241,9 @@ def _errors(calibration: Calibration, parts: Sequence[Divided]) -> Measures:
         ),
         caption=f"Each dot is a group at {last.name}, with its interval. Dotted: 0.",
         notes=(
-            "Calibration error: how far confidence typically lies from the share right, as the "
-            f"root mean square over {calibration.n_bins} bins of faces by confidence; what chance "
-            "alone would give is subtracted. Errors in both directions add up here, and cancel in "
+            "Calibration error: how far confidence typically lies from the share right (the root "
+            f"mean square over {calibration.n_bins} bins of faces by confidence, less what chance "
+            "alone would give). Errors in both directions add up here, and cancel in "
             "over-confidence.",
         ),
     )
@@ -334,11 +329,9 @@ def _rising_loss(calibration: Calibration) -> Iterator[Finding]:
 def _after_scaling(calibration: Calibration, before: Estimate) -> Iterator[Finding]:
     last = calibration.answered[-1]
     after = calibration.gap(last, AFTER, calibration.everything)
-    raw = calibration.gap(last, BEFORE, calibration.everything)
-    if after is None or raw is None or before.lower <= 0 <= before.upper:
+    if after is None or before.lower <= 0 <= before.upper:
         return
     left = estimated(after, level=calibration.level)
-    change = difference(raw, after, level=calibration.level)
     is_left = not left.lower <= 0 <= left.upper
     yield Finding(
         text=(
@@ -347,44 +340,41 @@ def _after_scaling(calibration: Calibration, before: Estimate) -> Iterator[Findi
             f"between confidence and the share right: {points_interval(left)} "
             f"({coverage(left.level)})."
         ),
-        weight=sureness(change),
+        weight=sureness(left),
         estimates={"after_scaling": left},
     )
 
 
 def _extremes(calibration: Calibration, part: Divided) -> Iterator[Finding]:
-    """The groups with the lowest and the highest over-confidence, where these differ."""
+    """The groups with the lowest and the highest over-confidence, and whether these differ."""
     last = calibration.answered[-1]
-    known = []
+    stated, answers = last.confidence(BEFORE), last.answers
+    known: list[tuple[str, Estimate]] = []
     by_group = zip(part.target.groups, part.treatments.by_group, strict=True)
     for index, (group, treatment) in enumerate(by_group):
         images = part.images(index)
         gap = calibration.gap_estimate(last, BEFORE, images) if treatment.is_measured else None
-        if gap is not None:
-            known.append((group.label, images, gap))
-    gaps = [gap for *_, gap in known]
-    ends = clear_extremes(gaps, alpha=1 - calibration.level) if gaps else None
-    stated, answers = last.confidence(BEFORE), last.answers
-    if ends is None or stated is None or answers is None:
+        if gap is None or stated is None or answers is None:
+            continue
+        confidence, right = float(stated[images].mean()), float(answers.is_right[images].mean())
+        text = f"{group.label} ({points_interval(gap)}: confidence {percent(confidence)}, right "
+        known.append((f"{text}for {percent(right)})", gap))
+    if len(known) < 2:  # noqa: PLR2004
         return
-
-    def described(place: int) -> str:
-        label, images, gap = known[place]
-        confidence, right = stated[images].mean(), answers.is_right[images].mean()
-        return (
-            f"{label} ({points_interval(gap)}: confidence {percent(float(confidence))}, right for "
-            f"{percent(float(right))})"
-        )
-
-    low, high = (known[end][2] for end in ends)
+    ends = clear_extremes([gap for _, gap in known], alpha=1 - calibration.level)
+    (lowest, low), *_, (highest, high) = sorted(known, key=lambda pair: pair[1].value)
+    said = (
+        f"At {last.name}, the network is most over-confident for {highest} and least for {lowest} "
+        f"among the groups of {part.target.name}"
+        if ends
+        else f"At {last.name}, over-confidence does not differ significantly between the groups "
+        f"of {part.target.name}: it is highest for {highest} and lowest for {lowest}"
+    )
+    end = " The two differ significantly after correction for all pairs of groups." if ends else ""
     yield Finding(
-        text=(
-            f"At {last.name}, the network is most over-confident for {described(ends[1])} and "
-            f"least for {described(ends[0])} among the groups of {part.target.name} "
-            f"({coverage(calibration.level)}s, not corrected for multiple comparisons). The two "
-            "differ significantly after correction for all pairs of groups."
-        ),
-        weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
+        text=f"{said} ({coverage(calibration.level)}s, not corrected for multiple comparisons)."
+        + end,
+        weight=weight_of(sureness(independent_difference(high, low)), is_decided=ends is not None),
         estimates={"lowest": low, "highest": high},
     )
 

@@ -79,8 +79,10 @@ class Seen:
     name: str
     activity: FloatArray
     """Mean over the units of the layer, shape (n_images,)."""
+    head: str | None
+    """Name of the classification layer; None without one."""
     logits: FloatArray | None
-    """Class scores, shape (n_images, n_classes); None without a classification layer."""
+    """What that layer returns, shape (n_images, n_classes); None without one."""
     answers: Answers | None
     """None where the right classes or the scores are not known."""
 
@@ -126,7 +128,8 @@ def seen(
             temperatures = cross_fitted_temperatures(scores, codes, parts)
             answers = Answers(codes, scores.argmax(axis=1) == codes, temperatures)
         activity = step.activations.units(layer).mean(axis=1, dtype=np.float64)
-        result.append(Seen(step.name, activity, scores, answers))
+        head = None if step.head is None else step.head.name
+        result.append(Seen(step.name, activity, head, scores, answers))
     return tuple(result)
 
 

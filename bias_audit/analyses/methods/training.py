@@ -15,7 +15,14 @@ from pydantic import Field, model_validator
 
 from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Step, Subject
 from bias_audit.analyses.following import calibration
-from bias_audit.analyses.following.checkpoints import Classes, Seen, class_problems, divided, seen
+from bias_audit.analyses.following.checkpoints import (
+    Classes,
+    Divided,
+    Seen,
+    class_problems,
+    divided,
+    seen,
+)
 from bias_audit.analyses.following.relation import (
     QUANTITY,
     WORDS,
@@ -32,6 +39,7 @@ from bias_audit.analyses.probing.separability import (
     chosen_layer,
     setting_problems,
 )
+from bias_audit.statistics.bootstrap import cluster_weights
 
 Confidence = Literal["softmax", "margin", "entropy", "energy", "calibrated"]
 
@@ -106,7 +114,7 @@ def training(subject: Subject, params: Params) -> Outcome:
     relation = Relation(subject, found, layer, params.measures, params.level)
     parts = divided(subject)
     tables = [relation_table(relation, part) for part in parts]
-    calibrated = _calibrated(subject, found, params)
+    calibrated = _calibrated(subject, found, parts, params)
     return Outcome(
         blocks=(
             *calibrated.blocks,
@@ -132,13 +140,17 @@ def training(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _calibrated(subject: Subject, found: tuple[Seen, ...], params: Params) -> Outcome:
+def _calibrated(
+    subject: Subject, found: tuple[Seen, ...], parts: Sequence[Divided], params: Params
+) -> Outcome:
     if params.classes is None:
         return Outcome(blocks=())
-    measured = calibration.calibration_of(
-        subject, found, params.classes, n_bins=params.bins, draws=params.draws, level=params.level
+    rng = subject.rng("calibration error")
+    weights = cluster_weights(subject.faces.clusters, params.draws, rng)
+    whole = calibration.Calibration(
+        subject, found, params.classes, weights, n_bins=params.bins, level=params.level
     )
-    return calibration.calibration_outcome(measured, divided(subject))
+    return calibration.calibration_outcome(whole, parts)
 
 
 def _limits(subject: Subject, found: Sequence[Seen]) -> Iterator[str]:
