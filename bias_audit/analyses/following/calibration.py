@@ -198,6 +198,7 @@ def _by_group(calibration: Calibration, part: Divided) -> GroupTable:
                 )
             )
     return GroupTable(
+        detail=False,
         title=f"How over-confident is the network by {part.target.name} over checkpoints?",
         quantity=QUANTITY,
         metric="over-confidence (mean confidence minus share right)",
@@ -223,15 +224,15 @@ def _errors(calibration: Calibration, parts: Sequence[Divided]) -> Measures:
                     _errors_of(calibration, one, images, group) for one in calibration.answered
                 ]
     return Measures(
-        detail=True,
+        detail=False,
         title="Does one temperature correct the confidence of every group?",
         noun="checkpoint",
         target=calibration.classes.attribute,
         measures=(
             Measure(name="share right", better="higher"),
-            Measure(name="over-confidence after scaling", reference=0.0),
-            Measure(name="calibration error", better="lower"),
-            Measure(name="calibration error after scaling", better="lower"),
+            Measure(name="over-confidence, scaled", reference=0.0),
+            Measure(name="calibration error"),
+            Measure(name="calibration error, scaled"),
         ),
         entries=tuple(
             entry.model_copy(
@@ -241,6 +242,7 @@ def _errors(calibration: Calibration, parts: Sequence[Divided]) -> Measures:
         ),
         caption=f"Each dot is a group at {last.name}, with its interval. Dotted: 0.",
         notes=(
+            "Scaled: after the class scores were divided by one temperature for all groups.",
             "Calibration error: how far confidence typically lies from the share right (the root "
             f"mean square over {calibration.n_bins} bins of faces by confidence, less what chance "
             "alone would give). Errors in both directions add up here, and cancel in "

@@ -126,6 +126,7 @@ def relation_table(relation: Relation, groups: Divided) -> GroupTable:
                 )
             )
     return GroupTable(
+        detail=len(relation.measures) > 1,  # `comparison` has the last checkpoint
         title=f"How do activity and confidence correlate by {target.name} over checkpoints?",
         quantity=QUANTITY,
         metric=f"correlation of activity and {WORDS[measure].name}",
@@ -163,7 +164,7 @@ def comparison(relation: Relation, parts: Sequence[Divided]) -> tuple[Measures, 
                 for one in relation.seen
             ]
     block = Measures(
-        detail=True,
+        detail=False,
         title="Does the correlation depend on how confidence is measured?",
         noun="checkpoint",
         layer=relation.layer,
@@ -171,11 +172,20 @@ def comparison(relation: Relation, parts: Sequence[Divided]) -> tuple[Measures, 
         entries=tuple(entries),
         caption=(
             f"Each dot is the correlation of activity and confidence in one group at {last.name}, "
-            "with its interval; each panel measures confidence in another way. Dotted: none."
+            "with its interval; each panel measures confidence in another way. Dotted: 0."
         ),
-        notes=tuple(f"{name.capitalize()}: {WORDS[name].meaning}." for name in relation.measures),
+        notes=(
+            *(f"{name.capitalize()}: {WORDS[name].meaning}." for name in relation.measures),
+            *((_VARYING,) if "calibrated" in relation.measures else ()),
+        ),
     )
     return (block,)
+
+
+_VARYING: Final = (
+    "Faces of different folds have different temperatures. Where class scores say little about "
+    "the class these lie far apart, which lowers the correlation with calibrated confidence."
+)
 
 
 def relation_findings(relation: Relation, tables: Sequence[GroupTable]) -> Iterator[Finding]:

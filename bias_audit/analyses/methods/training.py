@@ -110,6 +110,10 @@ def training(subject: Subject, params: Params) -> Outcome:
         ],
         colour_limit([part for parts in by_step for part in parts]),
     )
+    middle = range(1, len(maps) - 1)
+    maps = [
+        block.model_copy(update={"detail": place in middle}) for place, block in enumerate(maps)
+    ]
     found = seen(subject, steps, layer, params.classes, params.folds)
     relation = Relation(subject, found, layer, params.measures, params.level)
     parts = divided(subject)
