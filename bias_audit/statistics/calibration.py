@@ -42,11 +42,11 @@ def calibration_error(
     """Root mean square of confidence minus share right, over bins with as many images each.
 
     The naive squares are too large by the variance of each bin's mean, which is subtracted: the
-    squared error, before it is cut at 0, is unbiased for these bins (Kumar, Liang & Ma 2019,
-    Verified uncertainty calibration, NeurIPS; equal-mass bins as in Roelofs et al. 2022, AISTATS),
-    here with the variance between clusters. The interval is that of a bootstrap of clusters, whose
-    draws have that variance twice (that of the images and that of the drawing), so it is
-    subtracted twice.
+    squared error, before it is cut at 0, is right on average for these bins (Kumar, Liang & Ma
+    2019, Verified uncertainty calibration, NeurIPS; equal-mass bins as in Roelofs et al. 2022,
+    AISTATS), here with the variance between clusters. The interval is that of a bootstrap of
+    clusters, whose draws have that variance twice (that of the images and that of the drawing), so
+    it is subtracted twice.
 
     Args:
         confidence: In [0, 1], shape (n_images,).
