@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,6 +16,8 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+
+import bias_audit
 
 Better = Literal["higher", "lower"]
 FailOn = Literal["worse", "changed", "undecided"]
@@ -184,11 +186,16 @@ class Declarations(Strict):
     scenarios: tuple[Scenario, ...] = Field((), description="Bias scenarios.")
 
 
+_SHIPPED: Final = "shipped:"
+
+
 def _expand(value: object) -> object:
     if not isinstance(value, str):
         return value
     if "\0" in value:
         raise ValueError("expected a path without a null character")
+    if value.startswith(_SHIPPED):
+        return Path(bias_audit.__file__).resolve().parent / value.removeprefix(_SHIPPED)
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # pydantic reports a ValueError with the key it stands at
@@ -199,7 +206,8 @@ def _expand(value: object) -> object:
 
 
 UserPath = Annotated[Path, BeforeValidator(_expand)]
-"""A path as users write it: "~" is their home, relative means from the current folder."""
+"""A path as users write it: "~" is their home, "shipped:" the folder of this package, and relative
+means from the current folder."""
 
 
 FontPaths = Annotated[

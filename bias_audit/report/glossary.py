@@ -83,6 +83,11 @@ TERMS: Final = (
         "Repeating a calculation on images drawn again from the same images, to see how far a "
         "number could have come out otherwise.",
     ),
+    Term(
+        "calibration error",
+        "How far confidence typically lies from the share of right answers among faces with that "
+        "confidence. 0: of 100 faces with 80 % confidence, 80 are right.",
+    ),
     Term("chance", "What would come out if predictions did not depend on the image; guessing."),
     Term(
         "classification layer",
@@ -193,6 +198,12 @@ TERMS: Final = (
     ),
     Term("one-vs-rest", "One group against all others together."),
     Term(
+        "over-confidence",
+        "Mean confidence minus the share of right answers: 0.4 is a network that says 85 % and is "
+        "right for 45 of 100 faces. Below 0, it is right more often than it says.",
+        r"over-confiden(?:ce|t)",
+    ),
+    Term(
         "p-value",
         "How often chance alone would give a result at least as strong. A small one is strong "
         "evidence of a difference; a large one is not evidence of no difference.",
@@ -238,6 +249,12 @@ TERMS: Final = (
     ),
     Term(
         "t-SNE, UMAP, PCA", "Published ways of placing units on a plane.", r"t-SNE|tsne|UMAP|PCA"
+    ),
+    Term(
+        "temperature",
+        "One number that all class scores are divided by, so that confidence fits the share of "
+        "right answers better. It never changes which class is the most probable.",
+        r"temperatures?(?: scaling)?",
     ),
     Term("unit", "One of the numbers that a layer gives, averaged over the image."),
     Term("variance", "The mean squared distance of values from their mean; how much they differ."),

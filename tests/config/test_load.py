@@ -47,6 +47,15 @@ def test_a_valid_config_has_defaults_and_overrides_win(tmp_path: Path) -> None:
     assert config.folder == Path("r #1")  # in no file is it a comment
 
 
+def test_the_packages_own_folder_is_found_from_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = "shipped:backbones/rendered_ages"
+    config = load_config(written(tmp_path, VALID), [f"output.folder={place}"])
+    assert (config.folder / "epoch-80.safetensors").is_file()
+
+
 def test_json_is_yaml(tmp_path: Path) -> None:
     lists = '"backbones": [{"kind": "bundled"}], "analyses": [{"kind": "linear_probe"}]'
     text = f'{{"name": "a", "data": {{"kind": "parametric"}}, {lists}}}'

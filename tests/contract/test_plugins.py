@@ -31,6 +31,9 @@ PLUGINS = [
 SMALL: dict[str, list[dict[str, Any]]] = {
     "confusions": [{}, {"protocol": "krug_stober_2025", "published": {"epochs": 2}}],
     "attribution": [{"images": 40, "trust_images": 10, "methods": ["saliency"]}],
+    "training": [
+        {"classes": {"attribute": "age", "outputs": ["young", "middle", "old", *[None] * 4]}}
+    ],
     "layout_comparison": [{"layouts": [{"kind": "pca"}, {"kind": "random"}], "repetitions": 3}],
 }
 """Parameters of analyses that take long, or that have more than one form."""

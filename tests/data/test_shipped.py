@@ -22,6 +22,17 @@ def test_thirty_identities_in_every_cell() -> None:
     assert table.exclusions == ()
 
 
+def test_splits_share_no_identity_and_are_alike_in_every_cell() -> None:
+    whole = PLUGIN.read(Params())
+    train, test = (PLUGIN.read(Params(split=split)) for split in ("train", "test"))
+    assert np.bincount(train.cells, minlength=24).tolist() == [10] * 24
+    assert np.bincount(test.cells, minlength=24).tolist() == [20] * 24
+    assert train.identities and test.identities and whole.identities
+    assert sorted((*train.identities, *test.identities)) == sorted(whole.identities)
+    assert set(test.splits or ()) == {"test"}
+    assert whole.splits is None
+
+
 def test_every_shipped_image_is_listed() -> None:
     listed = {reference.file.name for reference in PLUGIN.read(Params()).references}
     assert listed == {file.name for file in (SHIPPED / "images").iterdir()}

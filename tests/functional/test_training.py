@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from torch import nn
 
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.sources import parametric
-from bias_audit.results.store import read_array
+from bias_audit.results.store import read_array, read_audit
 from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.measures import Measures
 from bias_audit.shapes.unit_map import UnitMap
 from tests.functional import tiny_zoo
-from tests.functional.conftest import Audit
+from tests.functional.conftest import Audit, bias_audit
 
 EPOCHS = {"untrained": 0, "epoch-1": 1, "epoch-2": 1, "epoch-4": 2}
 """What each checkpoint has learnt since the one before."""
@@ -97,3 +99,25 @@ def test_the_last_of_all_checkpoints_tells_of_all(stored_self_test: Path, tmp_pa
     assert [table.target for table in tables] == ["age", "race", "gender"]
     estimates = [row.estimate for table in tables for row in table.rows]
     assert all(e is not None and -1 <= e.lower <= e.value <= e.upper <= 1 for e in estimates)
+
+
+@pytest.mark.slow
+def test_the_shipped_training_overfits(stored_self_test: Path, tmp_path: Path) -> None:
+    shutil.copytree(stored_self_test, tmp_path / "runs" / "cache")
+    few = ("--set", "sampling.max_per_intersection=8", "--set", "output.formats=[html]")
+    done = bias_audit("run", "training_quickstart", *few, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the network is over-confident" in " ".join(done.stdout.split())
+    run = tmp_path / "runs" / "training_quickstart"
+    result = read_audit(run)
+    assert result.data.name == "Parametric faces, split test"
+    (last,) = result.subjects[-1].analyses
+    overall = next(block for block in last.blocks if isinstance(block, Measures))
+    losses = [entry.values[-1] for entry in overall.entries]
+    first, *_, end = (loss.value for loss in losses if loss is not None)
+    assert min(loss.value for loss in losses if loss is not None) < first < end
+    gaps = [entry.values[2] for entry in overall.entries]
+    assert gaps[0] is not None and gaps[0].lower < 0 < gaps[0].upper
+    assert gaps[-1] is not None and gaps[-1].lower > 0.2
+    limits = " ".join(last.limits)
+    assert "All of them are of split test" in limits

@@ -76,6 +76,8 @@ def test_the_wheel_audits_in_the_worst_of_homes(installed: Path, tmp_path: Path)
     assert not [path for path in installed.rglob("*.jpg") if "fairface" in str(path)]
     faces = {path.name for path in (installed / "bias_audit/data/parametric_faces").iterdir()}
     assert faces >= {"LICENSE", "README.md", "inputs.json"}
+    checkpoints = (installed / "bias_audit/backbones/rendered_ages").iterdir()
+    assert sum(file.stat().st_size for file in checkpoints) < 3_000_000
     assert (installed / "bias_audit" / "py.typed").is_file()
     folder = tmp_path / "wörk 'dir' %20#x?y"
     folder.mkdir()
@@ -104,6 +106,7 @@ def test_the_wheel_audits_in_the_worst_of_homes(installed: Path, tmp_path: Path)
         return done
 
     few = "sampling.max_per_intersection=6"
+    bias_audit("check", "training_quickstart")
     unjudged = ("--set", "criteria=[]")  # an example criterion fails
     told = bias_audit(
         "run", "quickstart", "--set", few, "--set", "controls.random_weights=0", *unjudged

@@ -45,6 +45,17 @@ def test_the_conclusion_is_that_of_page_one() -> None:
     assert lines()[1].startswith("From tf_efficientnet_lite0, age")
 
 
+def test_without_probes_the_conclusion_is_the_clearest_finding() -> None:
+    made = make_audit().result
+    (subject,) = made.subjects
+    empty = subject.analyses[0].model_copy(update={"blocks": (), "findings": ()})
+    alone = subject.model_copy(update={"analyses": (empty,)})
+    bare = made.model_copy(update={"subjects": (alone,), "together": ()})
+    assert brief(bare, REPORTS)[1].endswith("so nothing can be concluded.")
+    found = [Finding(text=text, weight=w) for text, w in (("Open.", 0), ("B.", 2), ("C.", 1))]
+    assert brief(with_findings(bare, 0, *found), REPORTS)[1] == "B."
+
+
 def test_warnings_are_pointed_at() -> None:
     made = make_audit(backbones=("one", "two"), failed=True).result
     warned = with_findings(made, 1, Finding(text="Look here.", weight=0.1, is_warning=True))

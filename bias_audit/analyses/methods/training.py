@@ -1,69 +1,89 @@
-"""How maps of groups, and the relation of activity and confidence, change with training.
+"""How maps, activity, confidence and calibration of groups change with training.
 
 Source: Krug, Olson & Stober 2023, "Relation of Activity and Confidence when Training Deep Neural
-Networks"; maps over training as in Krug, Ratul, Olson & Stober, arXiv:2204.03528.
+Networks"; maps over training as in Krug, Ratul, Olson & Stober, arXiv:2204.03528. Calibration as
+in Guo et al. 2017 (arXiv:1706.04599) and Kumar et al. 2019 (arXiv:1909.10155).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import Field
-from scipy.special import logsumexp
+from pydantic import Field, model_validator
 
-from bias_audit.analyses.analysis import Analysis, Coverage, Head, Outcome, Step, Subject
+from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Step, Subject
+from bias_audit.analyses.following import calibration
+from bias_audit.analyses.following.checkpoints import (
+    Classes,
+    Divided,
+    Seen,
+    class_problems,
+    divided,
+    seen,
+)
+from bias_audit.analyses.following.relation import (
+    QUANTITY,
+    WORDS,
+    Relation,
+    comparison,
+    relation_findings,
+    relation_table,
+)
 from bias_audit.analyses.mapping.group_maps import colour_limit, map_blocks, plane_of
 from bias_audit.analyses.mapping.layout import LayoutSettings
 from bias_audit.analyses.mapping.profiles import marginal_profiles
 from bias_audit.analyses.probing.separability import (
     OneLayerSettings,
-    Units,
     chosen_layer,
-    measured,
     setting_problems,
 )
-from bias_audit.analyses.small_groups import independent_images, suppress
-from bias_audit.analyses.targets import Target, attribute_targets
-from bias_audit.analyses.wording import coverage
-from bias_audit.arrays import FloatArray, IntArray
-from bias_audit.groups import Group
-from bias_audit.results.finding import Finding
-from bias_audit.shapes.group_ledger import GroupLedger
-from bias_audit.shapes.group_table import GroupRow, GroupTable
-from bias_audit.shapes.printed import interval
-from bias_audit.statistics.comparison import clear_extremes
-from bias_audit.statistics.inference import (
-    Measured,
-    correlation_estimate,
-    difference,
-    independent_difference,
-)
-from bias_audit.statistics.influence import pearson
-from bias_audit.statistics.sureness import sureness, weight_of
+from bias_audit.statistics.bootstrap import cluster_weights
+
+Confidence = Literal["softmax", "margin", "entropy", "energy", "calibrated"]
 
 
 class Params(LayoutSettings, OneLayerSettings):
-    """Which layer is followed, and how its maps are drawn."""
+    """Which layer is followed, how its maps are drawn, and how confidence is measured."""
 
     layer: str | None = Field(
         default=None,
         description="Default: the layer of the last checkpoint at which intersections separate "
         "best.",
     )
+    confidence: Annotated[tuple[Confidence, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description='Measures of confidence; the first has the tables by group. "calibrated" '
+        "needs classes. Default: softmax, margin, entropy, energy and, with classes, calibrated.",
+    )
+    classes: Classes | None = Field(
+        default=None,
+        description="Which class is right for a face, to measure calibration; default: unknown.",
+    )
+    bins: int = Field(
+        default=5, ge=2, le=50, description="Bins of the calibration error, by confidence."
+    )
+    draws: BootstrapDraws = 2000
     level: Coverage = 0.95
 
+    @model_validator(mode="after")
+    def _measures_fit(self) -> Self:
+        given = self.confidence or ()
+        if len(set(given)) < len(given):
+            raise ValueError(f"confidence: expected each measure once, got {', '.join(given)}")
+        if "calibrated" in given and self.classes is None:
+            raise ValueError(
+                "confidence: calibrated needs to know which class is right for a face; add "
+                "classes: {attribute: ..., outputs: [...]}, or remove calibrated"
+            )
+        return self
 
-@dataclass(frozen=True)
-class _Seen:
-    """One checkpoint: activity and confidence of each image."""
-
-    name: str
-    activity: FloatArray
-    """Mean over the units of the layer, shape (n_images,)."""
-    confidence: FloatArray | None
-    """Softmax probability of the most probable class, shape (n_images,); None without a head."""
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the measures of confidence, the first one for the tables by group."""
+        known = (name for name in WORDS if name != "calibrated" or self.classes is not None)
+        return self.confidence or tuple(known)
 
 
 def training(subject: Subject, params: Params) -> Outcome:
@@ -90,149 +110,54 @@ def training(subject: Subject, params: Params) -> Outcome:
         ],
         colour_limit([part for parts in by_step for part in parts]),
     )
-    seen = [
-        _Seen(
-            step.name,
-            step.activations.units(layer).mean(axis=1, dtype=np.float64),
-            None if step.head is None else confidence(step.head),
-        )
-        for step in steps
+    middle = range(1, len(maps) - 1)
+    maps = [
+        block.model_copy(update={"detail": place in middle}) for place, block in enumerate(maps)
     ]
-    made = [
-        _table(subject, seen, target, layer, params.level) for target in attribute_targets(table)
-    ]
-    tables = [table for table, _ in made]
+    found = seen(subject, steps, layer, params.classes, params.folds)
+    relation = Relation(subject, found, layer, params.measures, params.level)
+    parts = divided(subject)
+    tables = [relation_table(relation, part) for part in parts]
+    calibrated = _calibrated(subject, found, parts, params)
     return Outcome(
-        blocks=(*tables, *maps, *(ledger for _, ledger in made)),
+        blocks=(
+            *calibrated.blocks,
+            *tables,
+            *comparison(relation, parts),
+            *maps,
+            *(part.treatments.ledger for part in parts),
+        ),
         arrays=arrays,
-        findings=tuple(_findings(subject, seen, tables, layer, level=params.level)),
+        findings=(*calibrated.findings, *relation_findings(relation, tables)),
         method=(
             f"Followed over {', '.join(step.name for step in steps)}: {plane.layer} ({chosen}). "
             f"Units keep their places: the layout ({plane.layout}) is that of the last "
             "checkpoint, and the colour scale is one for all.",
-            "Activity is the mean of all units of the layer for an image, confidence the largest "
-            "softmax probability of the classification layer (Krug, Olson & Stober 2023). Per "
-            "checkpoint and group their Pearson correlation over images is shown; intervals rest "
-            "on the influence of every image, summed over clusters, on Fisher's z scale.",
+            "Activity is the mean of all units of the layer for an image, confidence "
+            f"{WORDS[relation.measures[0]].meaning} of the classification layer (Krug, Olson & "
+            "Stober 2023). Per checkpoint and group their Pearson correlation over images is "
+            "shown; intervals rest on the influence of every image, summed over clusters, on "
+            "Fisher's z scale.",
+            *calibrated.method,
         ),
-        limits=tuple(_limits(subject, seen)),
+        limits=(*_limits(subject, found), *calibrated.limits),
     )
 
 
-def confidence(head: Head) -> FloatArray:
-    """Softmax probability of the most probable class, shape (n_images,)."""
-    logits = (head.inputs @ head.weight.T + head.bias).astype(np.float64)
-    return np.asarray(np.exp(logits.max(axis=1) - logsumexp(logits, axis=1)), dtype=np.float64)
-
-
-def _related(subject: Subject, seen: _Seen, images: IntArray) -> Measured | None:
-    """The correlation over some of the images; None where it has no value."""
-    if seen.confidence is None:
-        return None
-    found = pearson(seen.activity[images], seen.confidence[images])
-    if found is None:
-        return None
-    return measured(Units.of(subject), images, found, is_share=False)
-
-
-def _table(
-    subject: Subject, seen: Sequence[_Seen], target: Target, layer: str, level: float
-) -> tuple[GroupTable, GroupLedger]:
-    counts = independent_images(target.codes, subject.faces.clusters, len(target.groups))
-    title = f"Small groups: activity and confidence by {target.name}"
-    treated = suppress(target.groups, counts, subject.small_groups, title=title)
-    rows = []
-    for index, (group, treatment) in enumerate(zip(target.groups, treated.by_group, strict=True)):
-        images = np.flatnonzero(target.codes == index)
-        for one in seen:
-            found, reason = None, treatment.reason
-            if treatment.is_measured:
-                found = _related(subject, one, images)
-            if found is None and reason is None:
-                reason = (
-                    "the checkpoint has no classification layer"
-                    if one.confidence is None
-                    else "activity or confidence does not vary"
-                )
-            rows.append(
-                GroupRow(
-                    group=Group((*group.levels, ("checkpoint", one.name))),
-                    n=len(images),
-                    estimate=found and correlation_estimate(found, level=level),
-                    reason=reason,
-                )
-            )
-    table = GroupTable(
-        title=f"How do activity and confidence correlate by {target.name} over checkpoints?",
-        quantity="activity_confidence",
-        metric="correlation of activity and confidence",
-        layer=layer,
-        target=target.name,
-        chance=0.0,
-        rows=tuple(rows),
+def _calibrated(
+    subject: Subject, found: tuple[Seen, ...], parts: Sequence[Divided], params: Params
+) -> Outcome:
+    if params.classes is None:
+        return Outcome(blocks=())
+    rng = subject.rng("calibration error")
+    weights = cluster_weights(subject.faces.clusters, params.draws, rng)
+    whole = calibration.Calibration(
+        subject, found, params.classes, weights, n_bins=params.bins, level=params.level
     )
-    return table, treated.ledger
+    return calibration.calibration_outcome(whole, parts)
 
 
-def _findings(
-    subject: Subject,
-    seen: Sequence[_Seen],
-    tables: Sequence[GroupTable],
-    layer: str,
-    *,
-    level: float,
-) -> Iterator[Finding]:
-    everything = np.arange(len(subject.faces))
-    related = [(one.name, _related(subject, one, everything)) for one in seen]
-    known = [(name, found) for name, found in related if found is not None]
-    if not known:
-        return
-    name, last = known[-1]
-    estimate = correlation_estimate(last, level=level)
-    text = (
-        f"At {name}, the mean activity of {layer} and the softmax confidence of the "
-        f"classification layer have a correlation of {interval(estimate)} over all "
-        f"{len(everything)} faces ({coverage(level)})"
-    )
-    estimates, deciding = {"last": estimate}, estimate
-    if len(known) > 1:
-        before, first = known[0]
-        deciding = difference(last, first, level=level)
-        text += (
-            f". At {before} it was {interval(correlation_estimate(first, level=level))}, a change "
-            f"of {interval(deciding)} over {len(seen)} checkpoints"
-        )
-        estimates["change"] = deciding
-    yield Finding(text=f"{text}.", weight=sureness(deciding), estimates=estimates)
-    for table in tables:
-        yield from _by_group(table, name)
-
-
-def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
-    """The extremes of an attribute at one checkpoint, where their intervals lie apart."""
-    rows = [
-        (row.group.levels[0][1], row.estimate)
-        for row in table.rows
-        if row.estimate is not None and row.group.levels[-1][1] == name
-    ]
-    estimates = [estimate for _, estimate in rows]
-    ends = clear_extremes(estimates, alpha=1 - estimates[0].level) if rows else None
-    if ends is None:
-        return
-    (lowest, low), (highest, high) = (rows[end] for end in ends)
-    yield Finding(
-        text=(
-            f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "
-            f"and most in {highest} ({interval(high)}) among the groups of {table.target} "
-            f"({coverage(low.level)}s, not corrected for multiple comparisons). The two differ "
-            "significantly after correction for all pairs of groups."
-        ),
-        weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
-        estimates={"lowest": low, "highest": high},
-    )
-
-
-def _limits(subject: Subject, seen: Sequence[_Seen]) -> Iterator[str]:
+def _limits(subject: Subject, found: Sequence[Seen]) -> Iterator[str]:
     yield (
         "The correlation of activity and confidence describes the network on these images; it "
         "does not say that activity causes confidence."
@@ -242,17 +167,20 @@ def _limits(subject: Subject, seen: Sequence[_Seen]) -> Iterator[str]:
             "This backbone is not a checkpoint of a training, so there is nothing to follow; "
             "list checkpoints with the backbone kind checkpoints."
         )
-    if missing := [one.name for one in seen if one.confidence is None]:
+    if missing := [one.name for one in found if one.logits is None]:
         yield f"No confidence: {', '.join(missing)} ({subject.without_head}). Only maps are drawn."
 
 
 PLUGIN = Analysis(
-    title="Activity and confidence over training",
+    title="Activity, confidence and calibration over training",
     params_type=Params,
     question="training",
     run=training,
-    problems=setting_problems,
-    quantities=("activity_confidence",),
+    problems=lambda params, faces, layers: (
+        *setting_problems(params, faces, layers),
+        *class_problems(params.classes, faces),
+    ),
+    quantities=(QUANTITY, calibration.QUANTITY),
     needs_head=True,
     needs_positions=lambda params: params.reads_positions,
 )

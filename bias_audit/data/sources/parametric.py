@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import Field
 
 from bias_audit.config.schema import Strict, UserPath
 from bias_audit.data.annotations import face_table, listed
-from bias_audit.data.faces import FaceSource, FaceTable
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, existing_folder
-from bias_audit.data.rows import read_rows
+from bias_audit.data.rows import SPLIT, Row, read_rows
 from bias_audit.groups import Attribute
 
 ATTRIBUTES = (
@@ -18,6 +20,9 @@ ATTRIBUTES = (
     Attribute("race", ("african", "asian", "caucasian")),
     Attribute("gender", ("female", "male")),
 )
+Split = Literal["train", "test"]
+_N_TRAINING: Final = 10
+"""Identities of each intersection, by their number, that trained the shipped checkpoints."""
 SHIPPED = Path(__file__).resolve().parents[1] / "parametric_faces"
 
 
@@ -27,6 +32,11 @@ class Params(Strict):
     root: UserPath | None = Field(
         default=None, description="Another folder with faces.csv and images/, made the same way."
     )
+    split: Split | None = Field(
+        default=None,
+        description='"train": the 10 identities of each intersection that the checkpoints of '
+        'training_quickstart were trained on; "test": the 20 others; default: all.',
+    )
 
 
 def read(params: Params) -> FaceTable:
@@ -35,11 +45,14 @@ def read(params: Params) -> FaceTable:
     names = [attribute.name for attribute in ATTRIBUTES]
     labels = read_rows(root / "faces.csv", ("file", "identity", *names))
     columns = {"path_column": "file", "identity_column": "identity"}
-    entries = listed(labels.rows, labels.images, ImageFinder(root), names, **columns)
+    rows: Iterable[Row | Exclusion] = labels.rows
+    if params.split is not None:
+        rows = [*_of_split(rows, params.split)]
+    entries = listed(rows, labels.images, ImageFinder(root), names, **columns)
     return face_table(
         entries,
         ATTRIBUTES,
-        name="Parametric faces",
+        name="Parametric faces" + (f", split {params.split}" if params.split else ""),
         label_origin="by construction: the labels are inputs of the head model that was rendered",
         licence="CC0 1.0",
         cautions=(
@@ -51,6 +64,17 @@ def read(params: Params) -> FaceTable:
             "phenotype (the attribute race): both are easy to read from the image.",
         ),
     )
+
+
+def _of_split(rows: Iterable[Row | Exclusion], split: Split) -> Iterator[Row | Exclusion]:
+    for row in rows:
+        if isinstance(row, Exclusion):
+            yield row
+            continue
+        number = row["identity"].rpartition("-")[2]
+        is_training = number.isdecimal() and int(number) < _N_TRAINING
+        if is_training == (split == "train"):
+            yield row | {SPLIT: split}
 
 
 PLUGIN = FaceSource(

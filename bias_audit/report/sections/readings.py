@@ -118,7 +118,7 @@ def headline(result: AuditResult) -> str:
     by_target = by_attribute(result)
     by_target.pop(INTERSECTION, None)
     if not by_target:
-        return f"{result.name}: no attribute was probed, so nothing can be concluded."
+        return _clearest_finding(result)
     n, over = len(result.subjects), compared_with(result)
     states: dict[str, list[str]] = {"adds": [], "read": [], "worse": []}
     said, still_open = [], []
@@ -136,6 +136,15 @@ def headline(result: AuditResult) -> str:
         else:
             still_open.append(target)
     return " ".join((*_in_all(states, result, over), *said, *_open(still_open), *_use(result)))
+
+
+def _clearest_finding(result: AuditResult) -> str:
+    """Of an audit that probed no attribute."""
+    analyses = (analysis for _, every in result.analysed for analysis in every)
+    decided = [each for one in analyses for each in one.findings if each.weight > 0]
+    if not decided:
+        return f"{result.name}: no attribute was probed, so nothing can be concluded."
+    return max(decided, key=lambda finding: finding.weight).text
 
 
 def _in_all(states: Mapping[str, Sequence[str]], result: AuditResult, over: str) -> Iterator[str]:

@@ -1,0 +1,104 @@
+"""How far stated confidence lies from the share of right answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bias_audit.arrays import BoolArray, FloatArray, IntArray
+from bias_audit.statistics.bootstrap import Weights, bootstrap_method, percentile_interval
+from bias_audit.statistics.clusters import effective_size
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.influence import Statistic, average
+
+FEWEST_IN_BIN = 4
+"""Images of a bin below which the calibration error is not measured: its own variance, which is
+subtracted, would be little known."""
+
+
+def over_confidence(confidence: FloatArray, is_right: BoolArray, clusters: IntArray) -> Statistic:
+    """Mean confidence minus the share of right answers, in [-1, 1]; negative: too cautious.
+
+    Unlike the calibration error, it needs no bins and has no bias in small groups; but errors in
+    both directions cancel. Confidence in [0, 1], right answers and clusters are by image,
+    (n_images,). Its trials count images as pairs of a stated and an observed share, so that a
+    group whose answers are all right is not taken for one that never errs.
+    """
+    found = average(confidence - is_right, clusters)
+    return replace(found, trials=effective_size(clusters))
+
+
+def calibration_error(
+    confidence: FloatArray,
+    is_right: BoolArray,
+    clusters: IntArray,
+    weights: Weights,
+    *,
+    n_bins: int,
+    level: float,
+) -> Estimate | None:
+    """Root mean square of confidence minus share right, over bins with as many images each.
+
+    The naive squares are too large by the variance of each bin's mean, which is subtracted: the
+    squared error, before it is cut at 0, is right on average for these bins (Kumar, Liang & Ma
+    2019, Verified uncertainty calibration, NeurIPS; equal-mass bins as in Roelofs et al. 2022,
+    AISTATS), here with the variance between clusters. The interval is that of a bootstrap of
+    clusters, whose draws have that variance twice (that of the images and that of the drawing), so
+    it is subtracted twice.
+
+    Args:
+        confidence: In [0, 1], shape (n_images,).
+        is_right: Whether the answer is right, shape (n_images,).
+        clusters: Any numbers, shape (n_images,).
+        weights: Of each image in each draw, as `bootstrap.cluster_weights` makes them, shape
+            (n_draws, n_images).
+        n_bins: At least 1.
+        level: Coverage of the interval.
+
+    Returns:
+        None where a bin has fewer than `FEWEST_IN_BIN` images.
+    """
+    n = len(confidence)
+    if n < FEWEST_IN_BIN * n_bins:
+        return None
+    gaps = confidence - is_right
+    bins = np.empty(n, dtype=np.int64)
+    bins[np.argsort(confidence, kind="stable")] = np.arange(n) * n_bins // n
+    in_bin = bins[:, None] == np.arange(n_bins)
+    sizes = in_bin.sum(axis=0)
+    means = gaps @ in_bin / sizes
+    # S = sum over bins b of n_b / n * (d_b^2 - v_b), v_b the variance of the bin's mean gap d_b
+    variances = np.array(
+        [_variance(gaps[own], clusters[own]) for own in (bins == b for b in range(n_bins))]
+    )
+    naive, excess = float(sizes @ means**2) / n, float(sizes @ variances) / n
+    draws = _squares(gaps, in_bin, weights) - 2 * excess
+    lower, upper = percentile_interval(draws, level=level) or (naive - excess,) * 2
+    value, low, high = (max(0.0, square) ** 0.5 for square in (naive - excess, lower, upper))
+    return Estimate(
+        value,
+        min(low, value),
+        max(high, value),
+        level=level,
+        n=len(np.unique(clusters)),
+        method=bootstrap_method("clusters", len(weights)),
+    )
+
+
+def _variance(values: FloatArray, clusters: IntArray) -> float:
+    """Of a mean, from the sums of its clusters."""
+    inverse = np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(inverse, weights=values - values.mean())
+    n = len(sums)
+    return float((sums**2).sum() / len(values) ** 2 * n / (n - 1)) if n > 1 else np.inf
+
+
+def _squares(gaps: FloatArray, in_bin: BoolArray, weights: Weights) -> npt.NDArray[np.float64]:
+    """The naive squared error of every draw, in the bins of the images themselves."""
+    members = in_bin.astype(np.float64)
+    counts = weights @ members
+    sums = weights @ (members * gaps[:, None])
+    squares = np.divide(sums**2, counts, out=np.zeros_like(sums), where=counts > 0)
+    return np.asarray(squares.sum(axis=1) / counts.sum(axis=1))
