@@ -57,11 +57,7 @@ def test_finds_the_layer_and_the_confusions_that_are_planted() -> None:
     curve, block = outcome.blocks
     assert isinstance(curve, LayerCurve) and isinstance(block, Confusions)
     names = [each.target for each in curve.curves]
-    assert names == [
-        "intersection",
-        "intersection, training images",
-        "intersection, out of fold, the default protocol",
-    ]
+    assert names == ["intersection", "training images", "default protocol"]
     trained, own = (each.points[1].estimate for each in curve.curves[1:])
     assert trained is not None and own is not None
     assert trained.n == 540 and own.n == 600

@@ -35,8 +35,9 @@ _PIECE = 256
 _EPSILON = 1e-7
 """Of Adam, as Keras has it by default."""
 TRAINING: Final = "training images"
-OUT_OF_FOLD: Final = "out of fold, the default protocol"
-"""What the curves of an accuracy are of, beside the validation images of the publication."""
+OUT_OF_FOLD: Final = "default protocol"
+"""What curves of accuracy are of, beside that of the validation images, which has the target's
+name."""
 
 Values = npt.NDArray[np.float32]
 
@@ -264,7 +265,7 @@ def accuracy_by_layer(
         for of_validation in (True, False)
     }
     best = int(np.argmax([estimate.value for estimate in accuracy[True]]))
-    names = {True: target.name, False: f"{target.name}, {TRAINING}"}
+    names = {True: target.name, False: TRAINING}
     curves = [
         Curve(
             target=names[of_validation],
@@ -276,7 +277,7 @@ def accuracy_by_layer(
         )
         for of_validation, estimates in accuracy.items()
     ]
-    curves.append(own.model_copy(update={"target": f"{target.name}, {OUT_OF_FOLD}"}))
+    curves.append(own.model_copy(update={"target": OUT_OF_FOLD}))
     block = LayerCurve(
         title="At which layers can groups be read under the published protocol?",
         quantity="validation_accuracy",

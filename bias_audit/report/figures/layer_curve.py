@@ -45,6 +45,7 @@ from bias_audit.statistics.estimate import Estimate
 _LABEL_GAP = 0.145
 """Inches between the names of lines."""
 _FEW, _MANY = 10, 24
+_OWN_SCALES: Final = ("bits", "validation_accuracy")
 _CONTROL_STYLES: Final = (
     ("o", (0, (1.2, 1.2))),
     ("s", (0, (5, 1.5))),
@@ -160,8 +161,11 @@ def _is_measured(curve: Curve) -> bool:
 
 
 def _on_one_scale(block: LayerCurve, measured: Sequence[Curve]) -> bool:
-    """Whether panels can be compared by height: bits have another range for every target."""
-    return block.quantity != "bits" and len({block.chance.get(c.target) for c in measured}) == 1
+    """Whether panels can be compared by height: some quantities have another range in each."""
+    return (
+        block.quantity not in _OWN_SCALES
+        and len({block.chance.get(c.target) for c in measured}) == 1
+    )
 
 
 def _points(curve: Curve, layers: Sequence[str]) -> list[CurvePoint | None]:
