@@ -23,6 +23,7 @@ from pydantic import Field
 
 from bias_audit.config.schema import Strict
 from bias_audit.errors import OutputError
+from bias_audit.process import allocator_settings
 from bias_audit.progress import Progress
 from bias_audit.software import software_of
 from bias_audit.zoo.executor import Done, Executor, Task, Work
@@ -77,16 +78,16 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
                 "once: audits wait for one that does; interrupt, and lower executor.cpus or "
                 "executor.gpus, if none will join"
             )
-        environment = {}
+        variables = dict(allocator_settings())
         if "site-packages" not in _ROOT.parts:  # workers import a checkout as the command does
             paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-            environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
+            variables["PYTHONPATH"] = os.pathsep.join(paths)
         remote = ray.remote(
             num_cpus=params.cpus,
             num_gpus=params.gpus,
             max_retries=params.retries,
             retry_exceptions=False,
-            runtime_env=environment,
+            runtime_env={"env_vars": variables},
         )(_work_remotely)
         code, threads = software_of(_CODE).code, max(1, int(params.cpus))
         waiting = {remote.remote(work, task, threads, Path.cwd(), code): task for task in tasks}
