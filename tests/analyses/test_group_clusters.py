@@ -236,11 +236,11 @@ def test_the_attribute_that_organises_each_layer_is_found() -> None:
         assert points["gender", layer].adjusted_p > 0.05
     assert all(points[a.name, "three"].estimate is None for a in ALL)
     first = outcome.findings[0].text
-    assert first.startswith(
-        "From one to two, clusters of groups follow age most; at four, race. At three, no "
-    )
+    assert "follow age from one to two; race at four, but not gender (smallest p" in first
+    second = outcome.findings[1].text
+    assert second.startswith("From one to two, age leads; at four, race leads; elsewhere none")
     assert outcome.findings[0].weight > 0
-    assert "At 3 of 4 layers" in outcome.findings[1].text
+    assert "At 3 of 4 layers" in outcome.findings[2].text
     (by_layer,) = of_type(outcome.blocks, Measures)
     standings = {entry.name: entry.standing for entry in by_layer.entries}
     assert standings["one"].startswith("4, p")

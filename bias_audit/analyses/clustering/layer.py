@@ -8,12 +8,18 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import linkage
 
+from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.clustering.clusters import adjusted_rand, cut, mean_entropies, tree_of
 from bias_audit.analyses.clustering.design import Groups, Redrawn
 from bias_audit.analyses.clustering.distances import distances, mean_distances
+from bias_audit.analyses.mapping import group_distances
+from bias_audit.analyses.mapping.profiles import Sample, profiles
+from bias_audit.analyses.targets import finest_target
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 from bias_audit.cache import Arrays
+from bias_audit.errors import AnalysisError
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,53 @@ class Clustered:
     def n_clusters(self) -> int:
         """Of the groups."""
         return int(self.clusters.max()) + 1
+
+
+def activations_of(subject: Subject, layer: str) -> tuple[Float32Array, bool]:
+    """Activations at all positions, and whether these were recorded; else the mean over them."""
+    try:
+        return subject.activations.positions(layer), True
+    except KeyError:
+        return subject.activations.units(layer), False
+
+
+def clusters_at(
+    subject: Subject,
+    layer: str,
+    groups: Groups,
+    again: Redrawn,
+    *,
+    counts: Sequence[int],
+    smallest_cluster: int,
+) -> Arrays:
+    """What is kept of a layer: `clustered`, and how alike the dendrogram of group profiles is.
+
+    `alike` is the adjusted Rand index with as many of its clusters, `drawn_alike` that of
+    bootstrap draws, shape (n_draws,).
+
+    Raises:
+        AnalysisError: An activation is not finite.
+    """
+    try:
+        values = activations_of(subject, layer)[0]
+        found = clustered(values, groups, again, counts, smallest_cluster)
+    except ValueError as error:
+        raise AnalysisError(f"layer {layer}: {error}") from error
+    table = subject.faces.table
+    cells = profiles(subject.activations.moments(layer), table.attributes, finest_target(table))
+    other = group_distances.distances(cells, Sample.of(subject, layer, again.weights), groups.kept)
+    draws = zip(other.draws.astype(np.float64), found.drawn_clusters, strict=True)
+    return {
+        **found.arrays,
+        "alike": np.array(_likeness(other.squares.values, found.clusters)),
+        "drawn_alike": np.array([_likeness(squares, own) for squares, own in draws]),
+    }
+
+
+def _likeness(squares: FloatArray, clusters: IntArray) -> float:
+    """Of clusters and of as many from the dendrogram that `group_geometry` draws."""
+    tree = linkage(np.sqrt(np.maximum(squares, 0)), "average")
+    return adjusted_rand(clusters, cut(tree, [int(clusters.max()) + 1])[0])
 
 
 def clustered(

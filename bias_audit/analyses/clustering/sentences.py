@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
 from bias_audit.analyses.clustering.summary import Found, Lead
 from bias_audit.analyses.wording import coverage, listed
 from bias_audit.results.finding import Finding
-from bias_audit.shapes.printed import chance_of, counted, decimal, interval
-from bias_audit.statistics.sureness import sureness, weight_of
+from bias_audit.shapes.printed import chance_of, counted, decimal, interval, listed_all
+from bias_audit.statistics.multiplicity import is_rejected
+from bias_audit.statistics.sureness import sureness, sureness_of_p, weight_of
 
 
-def lead_findings(found: Found) -> Iterator[Finding]:
-    """Which attribute clusters follow, over runs of layers, and where it leads most."""
+def follow_findings(found: Found) -> Iterator[Finding]:
+    """Which attributes clusters follow at which layers, which one leads, and by how much."""
     if not found.leads:
         return
     decided = {layer: lead for layer, lead in found.leads.items() if lead.is_decided}
@@ -25,56 +26,70 @@ def lead_findings(found: Found) -> Iterator[Finding]:
     own = found.entropy(layer, lead.first)
     if own is None:
         return
-    numbers = (
-        f"at {layer}: the relative entropy of {first} is {interval(own)} ({coverage(own.level)}; "
-        "0: its levels are spread evenly over clusters, 1: every cluster has one level), against "
-        f"{decimal(found.shuffled(layer, lead.first).value)} with shuffled labels. It exceeds "
-        f"these by {interval(lead.difference)} more than {second} does "
-        f"({coverage(lead.difference.level)} for all layers and attributes together)."
-    )
-    text = (
-        f"{_runs(found, decided)} The lead is largest {numbers}"
-        if decided
-        else "No attribute clearly leads at any layer: groups do not cluster by one attribute "
-        f"more than by the others. The largest lead is not significant, {numbers}"
-    )
+    yield Finding(text=_followed(found), weight=sureness_of_p(_smallest_p(found), found.alpha))
     yield Finding(
-        text=text,
+        text=(
+            f"{_leading(found, decided)} {first.capitalize()} has its largest lead at {layer}: "
+            f"relative entropy {interval(own)} ({coverage(own.level)}; 0: its levels are spread "
+            "evenly over clusters, 1: every cluster has one level), against "
+            f"{decimal(found.shuffled(layer, lead.first).value)} with shuffled labels. Beyond "
+            f"shuffled labels, that is {interval(lead.difference)} more than for {second} "
+            f"({coverage(lead.difference.level)} for all layers and attributes together)."
+        ),
         weight=weight_of(sureness(lead.difference), is_decided=bool(decided)),
         estimates={first: own, "lead": lead.difference},
     )
 
 
-def _runs(found: Found, decided: dict[str, Lead]) -> str:
-    """Such as "From a to c, clusters of groups follow age most; at d, no attribute leads."."""
-    runs = [
-        (leader, tuple(run))
-        for leader, run in groupby(
-            found.layers, lambda name: decided[name].first if name in decided else None
-        )
-    ]
-    leaders = {leader for leader, _ in runs if leader is not None}
-    if len(leaders) == len({leader for leader, _ in runs}) == 1:
-        return (
-            f"At every layer, clusters of groups follow {found.attributes[runs[0][0] or 0]} most."
-        )
-    parts: list[str] = []
-    undecided: list[str] = []
-    for leader, layers in runs:
-        if leader is None:
-            undecided += layers
-            continue
-        verb = "" if parts else "clusters of groups follow "
-        parts.append(
-            f"{_span(layers)}, {verb}{found.attributes[leader]}{'' if parts else ' most'}"
-        )
+def _smallest_p(found: Found) -> float:
+    """The smallest adjusted p-value, over layers with clusters and attributes."""
+    own = (p for (layer, _), (_, p) in found.p_values.items() if layer in found.clustered)
+    return min(p for p in own if p is not None)
+
+
+def _followed(found: Found) -> str:
+    """Such as "Clusters of groups follow age from a to c, but race at no layer."."""
+    where = {
+        name: [
+            layer
+            for layer in found.clustered
+            if is_rejected(found.p_values[layer, place][1], alpha=found.alpha)
+        ]
+        for place, name in enumerate(found.attributes)
+    }
+    known = [f"{name} {_spans(found, layers)}" for name, layers in where.items() if layers]
+    never = [name for name, layers in where.items() if not layers]
+    if not known:
+        return "At no layer do clusters of groups follow an attribute more than shuffled labels."
+    but = f", but not {listed_all(never)}" if never else ""
+    n_layers = counted(len(found.layers), "layer")
+    return (
+        f"More than shuffled labels, clusters of groups follow {'; '.join(known)}{but} (smallest "
+        f"{chance_of(_smallest_p(found))}, adjusted for {n_layers} and "
+        f"{counted(len(found.attributes), 'attribute')})."
+    )
+
+
+def _leading(found: Found, decided: Mapping[str, Lead]) -> str:
+    """Such as "From a to b, age leads; at c, race."."""
+    leaders = dict.fromkeys(lead.first for lead in decided.values())
+    if not leaders:
+        return "At no layer does one attribute clearly lead."
+    parts = []
+    for leader in leaders:
+        layers = [layer for layer, lead in decided.items() if lead.first == leader]
+        parts.append(f"{_spans(found, layers)}, {found.attributes[leader]} leads")
     text = "; ".join(parts)
-    rest = f" At {listed(undecided)}, no attribute clearly leads." if undecided else ""
-    return f"{text[0].upper()}{text[1:]}.{rest}"
+    rest = "; elsewhere none clearly does" if len(decided) < len(found.layers) else ""
+    return f"{text[0].upper()}{text[1:]}{rest}."
 
 
-def _span(layers: Sequence[str]) -> str:
-    return f"at {layers[0]}" if len(layers) == 1 else f"from {layers[0]} to {layers[-1]}"
+def _spans(found: Found, layers: Collection[str]) -> str:
+    """Runs of layers, such as "from a to c and at e"."""
+    runs = [[*run] for is_in, run in groupby(found.layers, lambda layer: layer in layers) if is_in]
+    return listed_all(
+        [f"at {run[0]}" if len(run) == 1 else f"from {run[0]} to {run[-1]}" for run in runs]
+    )
 
 
 def count_findings(found: Found) -> Iterator[Finding]:

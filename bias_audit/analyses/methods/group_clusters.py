@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 from pydantic import Field
-from scipy.cluster.hierarchy import linkage
 
 from bias_audit.analyses.analysis import (
     Analysis,
@@ -23,18 +22,14 @@ from bias_audit.analyses.analysis import (
     Workload,
 )
 from bias_audit.analyses.clustering import sentences
-from bias_audit.analyses.clustering.clusters import adjusted_rand, cut, relative_entropies
-from bias_audit.analyses.clustering.design import Groups, Redrawn, groups_of, redrawn
+from bias_audit.analyses.clustering.clusters import relative_entropies
+from bias_audit.analyses.clustering.design import Groups, groups_of, redrawn
 from bias_audit.analyses.clustering.distances import MOST_BYTES, MOST_IMAGES
-from bias_audit.analyses.clustering.layer import Clustered, clustered
+from bias_audit.analyses.clustering.layer import Clustered, activations_of, clusters_at
 from bias_audit.analyses.clustering.summary import Found, mirrored
-from bias_audit.analyses.mapping.group_distances import distances as profile_distances
-from bias_audit.analyses.mapping.profiles import Sample, profiles
 from bias_audit.analyses.probing.separability import check_layers, unknown_layers
 from bias_audit.analyses.targets import finest_target, level_counts
 from bias_audit.analyses.wording import listed
-from bias_audit.arrays import Float32Array, FloatArray, IntArray
-from bias_audit.cache import Arrays
 from bias_audit.config.schema import Multiplicity, Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
@@ -140,7 +135,13 @@ def group_clusters(subject: Subject, params: Params) -> Outcome:
             groups.levels,
             params.model_dump_json(),
             compute=partial(
-                _of_layer, subject, layer, groups, again, counts=counts, params=params
+                clusters_at,
+                subject,
+                layer,
+                groups,
+                again,
+                counts=counts,
+                smallest_cluster=params.smallest_cluster,
             ),
         ).arrays()
         found[layer] = Clustered.stored(arrays)
@@ -167,7 +168,7 @@ def group_clusters(subject: Subject, params: Params) -> Outcome:
             *(() if clearest is None else (_clusters(result, clearest, groups, subject, params),)),
             _by_layer(result),
         ),
-        findings=(*sentences.lead_findings(result), *sentences.count_findings(result)),
+        findings=(*sentences.follow_findings(result), *sentences.count_findings(result)),
         method=_method(subject, params, layers, counts, groups),
         limits=_limits(subject, groups),
     )
@@ -179,46 +180,6 @@ def _counts(params: Params, n_groups: int) -> tuple[int, ...]:
         return (params.clusters,) if params.clusters < n_groups else ()
     most = min(params.most_clusters, max(2, n_groups // params.smallest_cluster))
     return tuple(range(2, most + 1)) if n_groups > 2 else ()  # noqa: PLR2004
-
-
-def _values(subject: Subject, layer: str) -> tuple[Float32Array, bool]:
-    """Activations at all positions if they were recorded, else at none."""
-    try:
-        return subject.activations.positions(layer), True
-    except KeyError:
-        return subject.activations.units(layer), False
-
-
-def _of_layer(
-    subject: Subject,
-    layer: str,
-    groups: Groups,
-    again: Redrawn,
-    *,
-    counts: tuple[int, ...],
-    params: Params,
-) -> Arrays:
-    """Clusters of one layer, and how alike those of the dendrogram of group profiles are."""
-    values, _ = _values(subject, layer)
-    try:
-        found = clustered(values, groups, again, counts, params.smallest_cluster)
-    except ValueError as error:
-        raise AnalysisError(f"layer {layer}: {error}") from error
-    table = subject.faces.table
-    cells = profiles(subject.activations.moments(layer), table.attributes, finest_target(table))
-    other = profile_distances(cells, Sample.of(subject, layer, again.weights), groups.kept)
-    draws = zip(other.draws.astype(np.float64), found.drawn_clusters, strict=True)
-    return {
-        **found.arrays,
-        "alike": np.array(_likeness(other.squares.values, found.clusters)),
-        "drawn_alike": np.array([_likeness(squares, own) for squares, own in draws]),
-    }
-
-
-def _likeness(squares: FloatArray, clusters: IntArray) -> float:
-    """Of clusters and of as many from the dendrogram that `group_geometry` draws."""
-    tree = linkage(np.sqrt(np.maximum(squares, 0)), "average")
-    return adjusted_rand(clusters, cut(tree, [int(clusters.max()) + 1])[0])
 
 
 def _curves(found: Found) -> LayerCurve:
@@ -341,7 +302,7 @@ def _method(
     counts: tuple[int, ...],
     groups: Groups,
 ) -> tuple[str, ...]:
-    flat = [layer for layer in layers if not _values(subject, layer)[1]]
+    flat = [layer for layer in layers if not activations_of(subject, layer)[1]]
     where = "the activations of every unit at all recorded positions"
     if len(flat) == len(layers):
         where = "the mean activations of every unit"
