@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from bias_audit.groups import Attribute, Group
-from bias_audit.shapes.printed import counted, decimal, listed_all
+from bias_audit.shapes.printed import counted, listed_all
 from bias_audit.shapes.shape import Block, Frozen, Row, Shape
 from bias_audit.shapes.tables import BlockText, Shown, table
 
@@ -56,8 +56,8 @@ def levels_of(cluster: GroupCluster, attribute: Attribute, most: int | None = No
 
 
 def entropy_of(value: float | None) -> str:
-    """A relative entropy in words."""
-    return "one group" if value is None else decimal(value)
+    """A relative entropy in percent: what it describes is counted, and has no interval."""
+    return "one group" if value is None else f"{100 * value:.0f} %"
 
 
 def _rows(block: GroupClusters) -> Iterator[Row]:
@@ -93,13 +93,14 @@ def _text(block: GroupClusters) -> BlockText:
         caption=(
             "A row is a cluster of groups, a square how many of its groups have the level below; "
             "the darker, the larger their share of the row. At the end of a row: relative "
-            "entropy, 0 where the levels are as even as can be, 1 where all groups share one. "
-            "Clusters that share most come first."
+            "entropy, 0 % where the levels are as even as can be, 100 % where all groups share "
+            "one. Clusters that share most come first."
         ),
         notes=(
-            f"Means over clusters count those of {block.smallest} groups or more. Which groups "
-            "are in which cluster may change with other images; the table of every layer says "
-            "how well clusters agree between halves of the people.",
+            "Squares and relative entropies describe these clusters. Which groups are in which "
+            "cluster may change with other images: the table of every layer says how well "
+            "clusters agree between halves of the people, and means over clusters of "
+            f"{block.smallest} groups or more have intervals.",
         ),
         tables=(clusters,),
     )

@@ -57,7 +57,9 @@ def _draw(axes: Axes, block: GroupClusters, place: int, colour: str) -> None:
     counts = np.array([_counts(block, row, attribute) for row in range(len(block.clusters))])
     share = counts / counts.sum(axis=1, keepdims=True)
     ground = LinearSegmentedColormap.from_list(attribute.name, [_PALE, colour])
-    axes.imshow(share, cmap=ground, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    image = axes.imshow(share, cmap=ground, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    # Identifiers of clips follow from all digits of a place, and the layout's last ones vary.
+    image.set_clip_on(False)
     for (row, column), n in np.ndenumerate(counts):
         if n:
             ink = "white" if share[row, column] > _DARK else ON_MAP
