@@ -133,7 +133,7 @@ def group_clusters(subject: Subject, params: Params) -> Outcome:
             groups.of_image,
             groups.clusters,
             groups.levels,
-            params.model_dump_json(),
+            params.model_dump_json(exclude={"layers", "level"}),
             compute=partial(
                 clusters_at,
                 subject,
