@@ -9,7 +9,7 @@ from typing import Final
 from bias_audit.analyses.clustering.summary import Found, Lead
 from bias_audit.analyses.wording import coverage, listed
 from bias_audit.results.finding import Finding
-from bias_audit.shapes.printed import chance_of, counted, interval, listed_all
+from bias_audit.shapes.printed import chance_of, counted, interval, listed_all, sentence
 from bias_audit.statistics.multiplicity import is_rejected
 from bias_audit.statistics.sureness import sureness, sureness_of_p, weight_of
 
@@ -29,7 +29,7 @@ def follow_findings(found: Found) -> Iterator[Finding]:
     yield Finding(text=_followed(found), weight=sureness_of_p(_smallest_p(found), found.alpha))
     yield Finding(
         text=(
-            f"{_leading(found, decided)} {first.capitalize()} has its largest lead at {layer}: "
+            f"{_leading(found, decided)} {sentence(first)} has its largest lead at {layer}: "
             f"relative entropy {interval(own)} ({coverage(own.level)}; 0: its levels are spread "
             "evenly over clusters, 1: every cluster has one level), against "
             f"{interval(found.shuffled(layer, lead.first))} with shuffled labels. Beyond "
