@@ -267,6 +267,8 @@ class Workload:
     n_units: Mapping[str, int]
     """By layer."""
     attributes: tuple[Attribute, ...]
+    positions: int = 1
+    """Values recorded of a unit, at most."""
     shuffles: int = 0
     """Refits of every probe to shuffled labels."""
     refits: int = 0

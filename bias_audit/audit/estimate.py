@@ -66,6 +66,7 @@ def _cost(
         len(faces),
         layers,
         faces.table.attributes,
+        positions=max(1, settings.positions**2),
         shuffles=controls.shuffles,
         refits=controls.refits,
         layer_controls=draws,

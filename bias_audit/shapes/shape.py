@@ -80,6 +80,7 @@ COLUMNS: Final[Mapping[str, Meaning]] = {
     "other_layer": Meaning("text", "the later of two layers"),
     "group": Meaning("group", "attribute=level, joined by /; empty: all images"),
     "other_group": Meaning("group", "the second of two groups"),
+    "cluster": Meaning("whole", "of groups, numbered as in the figure"),
     "true": Meaning("group", "annotated as"),
     "predicted": Meaning("group", "predicted as"),
     "images": Meaning("whole", "independent images"),

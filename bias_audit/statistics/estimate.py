@@ -32,7 +32,7 @@ class Estimate:
     scale: Scale = "identity"
     """On which the interval is symmetric. "wilson" is Wilson's interval of `value` and `counted`;
     "paired" is a difference of shares, whose interval is at least Tango's of `counted` pairs that
-    all agree; "logit" occurs in results of earlier releases."""
+    all agree; "logit" keeps bounds at other levels within [0, 1]."""
     effective: float | None = None
     """Observations that the score interval counts, where not `n`."""
     freedom: float | None = None

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.analysis import Analysis, Workload
+from bias_audit.analyses.methods.group_clusters import PLUGIN as CLUSTERS
 from bias_audit.analyses.methods.group_geometry import PLUGIN as GEOMETRY
 from bias_audit.analyses.methods.intersections import PLUGIN as INTERSECTIONS
 from bias_audit.analyses.methods.layout_comparison import PLUGIN as LAYOUTS
@@ -71,6 +72,10 @@ def test_the_work_of_maps_grows_with_what_is_asked() -> None:
     assert work(LAYOUTS, two) == work(LAYOUTS, two, layers=["two"]) > work(LAYOUTS, SIZE)
     assert work(LAYOUTS, SIZE, repetitions=10) == 2 * work(LAYOUTS, SIZE)
     assert work(LAYOUTS, SIZE, layouts=[{"kind": "pca"}]) < work(LAYOUTS, SIZE) / 5
+    assert work(CLUSTERS, two) > work(CLUSTERS, SIZE) > work(CLUSTERS, SIZE, layers=["one"])
+    assert work(CLUSTERS, replace(SIZE, positions=64)) > work(CLUSTERS, SIZE)
+    assert work(CLUSTERS, replace(SIZE, n_images=10**6), images_per_group=4) < work(CLUSTERS, SIZE)
+    assert work(CLUSTERS, replace(SIZE, attributes=ATTRIBUTES[:1])) == 0
     many = replace(SIZE, multiplicity=Multiplicity(draws=19990))
     assert work(INTERSECTIONS, many) == 10 * work(INTERSECTIONS, SIZE)
     assert work(INTERSECTIONS, replace(SIZE, attributes=ATTRIBUTES[:1])) == 0
@@ -121,6 +126,15 @@ def test_the_time_of_an_analysis_is_told_to_an_order_of_magnitude(
     settings = plugin.params_type.model_validate(params)
     work = plugin.fits(settings, workload)
     assert _is_of_that_order(work, lambda: plugin.run(subject, settings), warm_up=1)
+
+
+def test_the_time_of_clusters_of_groups_is_told_to_an_order_of_magnitude() -> None:
+    """With another subject every time: layers are kept."""
+    subjects = iter([planted(n=480, n_units=128, seed=seed) for seed in range(3)])
+    workload = Workload(480, {"early": 128, "late": 128}, planted().faces.table.attributes)
+    settings = CLUSTERS.params_type.model_validate({"permutations": 59, "splits": 4})
+    work = CLUSTERS.fits(settings, workload)
+    assert _is_of_that_order(work, lambda: CLUSTERS.run(next(subjects), settings), warm_up=0)
 
 
 def test_reference_images_pass_through_every_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ PARAMS: Final[dict[str, dict[str, Any]]] = {
     "training": {"layout": PCA, "layer": LAYERS[0]},
     "group_profiles": {"bootstrap_draws": 100, "layers": LAYERS},
     "group_geometry": {"bootstrap_draws": 100},
+    "group_clusters": {"bootstrap_draws": 100, "permutations": 19, "splits": 2},
     "concept_map": {"bootstrap_draws": 100},
 }
 """What makes an analysis quick, or makes it publish more; of a new one, the defaults."""

@@ -31,6 +31,7 @@ from bias_audit.results.store import write_arrays, write_audit
 from bias_audit.shapes.attribution_maps import AttributionMaps, FaceArea
 from bias_audit.shapes.confusions import Confusion, ConfusionClass, Confusions
 from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, MapRegion
+from bias_audit.shapes.group_clusters import GroupCluster, GroupClusters
 from bias_audit.shapes.group_ledger import GroupLedger, GroupLedgerEntry
 from bias_audit.shapes.group_matrix import GroupMatrix, GroupPair
 from bias_audit.shapes.group_profiles import GroupProfiles, ProfileRow
@@ -309,6 +310,7 @@ def _analyses(
                 levels,
                 differences,
                 matrix,
+                _clusters(attributes, groups, layer),
                 _layer_matrix(layers[:8], own),
                 _profiles(groups, counts, layer, rng),
             ),
@@ -914,6 +916,28 @@ def _differences(
         block.rasters: rasters,
         block.masks: masks,
     }
+
+
+def _clusters(
+    attributes: tuple[Attribute, ...], groups: tuple[Group, ...], layer: str
+) -> GroupClusters:
+    """Of each level of the first attribute, and the last group alone."""
+    name = attributes[0].name
+    parts = [
+        tuple(group for group in groups[:-1] if dict(group.levels)[name] == level)
+        for level in attributes[0].levels
+    ]
+    one = (1.0, *(0.25 for _ in attributes[1:]))
+    return GroupClusters(
+        title=f"Which groups does {layer} place together?",
+        layer=layer,
+        attributes=attributes,
+        clusters=(
+            *(GroupCluster(groups=part, entropies=one) for part in parts if part),
+            GroupCluster(groups=groups[-1:], entropies=(None,) * len(attributes)),
+        ),
+        smallest=4,
+    )
 
 
 def _layer_matrix(layers: tuple[str, ...], rng: np.random.Generator) -> LayerMatrix:

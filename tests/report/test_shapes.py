@@ -444,3 +444,24 @@ def test_layers_are_compared_in_a_triangle() -> None:
     for pair in block.pairs:
         assert drawn[place[pair.other], place[pair.one]] == pytest.approx(pair.estimate.value)
         assert np.isnan(drawn[place[pair.one], place[pair.other]])
+
+
+def test_clusters_show_how_many_groups_of_each_level_they_have() -> None:
+    block, arrays = _block("group_clusters")
+    figure = draw(block, arrays)
+    assert len(figure.axes) == len(block.attributes)
+    for place, (axes, attribute) in enumerate(zip(figure.axes, block.attributes, strict=True)):
+        texts = {text.get_position(): text.get_text() for text in axes.texts}
+        for row, cluster in enumerate(block.clusters):
+            own = [dict(group.levels)[attribute.name] for group in cluster.groups]
+            shown = [texts.get((column, row), "0") for column in range(len(attribute.levels))]
+            assert shown == [str(own.count(level)) for level in attribute.levels]
+            entropy = cluster.entropies[place]
+            said = [t for (x, y), t in texts.items() if y == row and x > len(attribute.levels) - 1]
+            assert said == ["" if entropy is None else f"{100 * entropy:.0f} %"]
+    text = shapes()["group_clusters"].text(block)
+    (table,) = text.tables
+    assert table.rows[-1][0] == f"cluster {len(block.clusters)} (1 group)"
+    assert "one group" in table.rows[-1][1]
+    n_rows = len([*shapes()["group_clusters"].rows(block)])
+    assert n_rows == sum(len(cluster.groups) for cluster in block.clusters)

@@ -77,6 +77,7 @@ QUESTIONS: Final = {
     "intersections": "how well groups of several attributes can be recognised",
     "topomap": "in which units of a layer two groups differ",
     "group_geometry": "how far groups lie from each other",
+    "group_clusters": "which groups lie together, and by which attribute",
     "erasure": "whether the backbone's own decisions use what is encoded",
 }
 """By kind of analysis: what stays open without it."""

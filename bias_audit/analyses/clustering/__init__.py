@@ -1,0 +1,1 @@
+"""Clusters of groups: which groups a layer places together, and what they share."""
