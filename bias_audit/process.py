@@ -155,9 +155,11 @@ def allocator_settings() -> Mapping[str, str]:
 def restart_with_allocator() -> None:
     """Start this process again, under `allocator_settings`, before it has loaded much.
 
-    It keeps its number, streams and arguments. Where it cannot be started again, it goes on.
+    It keeps its number, streams and arguments. Where it cannot be started again, it continues.
+    Nothing is done where Python code calls the command line with arguments of its own.
     """
-    if settings := allocator_settings():
+    is_own = sys.argv[1:] == sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
+    if is_own and (settings := allocator_settings()):
         with suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | settings)
 

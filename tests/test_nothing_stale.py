@@ -21,7 +21,7 @@ import bias_audit
 from bias_audit import software
 from bias_audit.activations.extract import extract, made_by
 from bias_audit.analyses.confusing.published import PublishedSettings, published_probes, split_of
-from bias_audit.analyses.methods import attribution, erasure
+from bias_audit.analyses.methods import attribution, erasure, group_clusters
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe_and_refits
 from bias_audit.analyses.targets import finest_target
 from bias_audit.audit.analysing import analysis_entry
@@ -123,6 +123,8 @@ def _of_analyses(entries: dict[str, tuple[Key, set[str]]]) -> None:
     maps = with_maps(n=120)
     target = finest_target(maps.faces.table)
     published_probes(maps, [split_of(maps, target, settings, 0)], ["late"], settings)
+    drawn = {"clusters": 2, "permutations": 19, "bootstrap_draws": 100, "splits": 2}
+    group_clusters.PLUGIN.run(planted(120), group_clusters.Params.model_validate(drawn))
     given = {
         "targets": ["gender"],
         "methods": ["saliency"],

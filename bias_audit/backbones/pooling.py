@@ -160,5 +160,5 @@ def aligned(maps: Tensor, saliency: Tensor) -> Tensor:
 
 
 def _moved(by: int, size: int) -> tuple[slice, slice]:
-    """Where an axis that is moved by some positions goes to, and what is taken of it."""
+    """Where an axis that is moved by some positions is written to, and read from."""
     return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size + min(-by, 0))

@@ -13,11 +13,14 @@ from bias_audit.shapes.printed import count, counted, interval_note, percent, pe
 from bias_audit.shapes.shape import (
     Arrays,
     Block,
+    Cell,
     Frozen,
     Row,
     Rows,
     Shape,
+    cells_of,
     check_array,
+    columns_of,
     level_names,
 )
 from bias_audit.shapes.tables import (
@@ -96,13 +99,17 @@ def matrix_of(
 
 
 def _figure_rows(block: Confusions, arrays: Arrays) -> Rows:
-    """Every pair of groups that the matrices show."""
-    rows: Rows = [("images", "true", "predicted", "share")]
+    """The rows of the table, and every pair of groups that the matrices show."""
+    names = columns_of(_COLUMNS)
+    rows: Rows = [tuple(names), *(cells_of(_COLUMNS, row) for row in _rows(block))]
     for matrix in block.matrices:
         values = matrix_of(block, matrix, arrays)
         for row, column in np.argwhere(np.isfinite(values)).tolist():
-            names = (level_names(block.groups[each]) for each in (row, column))
-            rows.append((matrix.title, *names, float(values[row, column])))
+            true, predicted = (level_names(block.groups[each]) for each in (row, column))
+            share = float(values[row, column])
+            texts = {"layer": block.layer, "series": matrix.title, "true": true}
+            cells: dict[str, Cell] = {**texts, "predicted": predicted, "estimate": share}
+            rows.append(tuple(cells.get(name) for name in names))
     return rows
 
 
@@ -198,6 +205,7 @@ def _text(block: Confusions) -> BlockText:
 
 _COLUMNS: Final = (
     "layer",
+    "series",
     "true",
     "predicted",
     "changed",

@@ -61,8 +61,8 @@ class PublishedSettings(Strict):
         default=1,
         ge=1,
         le=100,
-        description="How often the images are split and the probe is trained, each time anew. The "
-        "first is reported, the others show how much it moves.",
+        description="How often the images are split and the probe is trained. The first is "
+        "reported, the others show how much it moves.",
     )
 
 
