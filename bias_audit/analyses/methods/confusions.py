@@ -44,7 +44,7 @@ from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at, s
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
 from bias_audit.shapes.layer_curve import Curve, CurvePoint
-from bias_audit.shapes.printed import percent, percent_interval
+from bias_audit.shapes.printed import counted, percent, percent_interval
 from bias_audit.statistics.estimate import at_level, reflected
 from bias_audit.statistics.inference import share_estimate
 from bias_audit.statistics.proportions import wilson_interval
@@ -229,8 +229,8 @@ def _published_limits(
     hit = max(1, round(n / 3))
     lower, upper = wilson_interval(hit / n, n, level=params.level)
     yield (
-        f"A group of {target.described} has {n} validation images (median), which leave its "
-        f"recall almost anywhere: {hit} of {n} right is compatible with anything from "
+        f"A group of {target.described} has {counted(n, 'validation image')} (median), so that "
+        f"its recall can be almost anywhere: {hit} of {n} right is compatible with anything from "
         f"{percent(lower)} to {percent(upper)} ({coverage(params.level)})."
     )
     if again := [p for p in probes if p.layer == best.layer and p is not best]:
