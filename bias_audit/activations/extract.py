@@ -125,6 +125,7 @@ def extract(
             if file.of == "output"
         },
         next((path for file, path in paths.items() if file.of == "input"), None),
+        next((file.reduction.described for file in wanted if file.reduction), ""),
     )
     return Extraction(activations, forward_images, resumed_at, time.monotonic() - began)
 

@@ -44,6 +44,8 @@ class StoredActivations:
     _paths: dict[tuple[str, bool], Path] = field(repr=False)
     """File by layer and whether it has positions."""
     _head_inputs: Path | None = field(default=None, repr=False)
+    reduced: str = ""
+    """How feature maps were reduced to positions, in words; empty without positions."""
 
     def units(self, layer: str) -> Values:
         """Spatial mean per unit, shape (n_images, n_units), memory-mapped, read-only."""

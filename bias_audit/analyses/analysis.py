@@ -54,6 +54,10 @@ class LayerActivations(Protocol):
     def layers(self) -> tuple[str, ...]:
         """Layer names in order of depth."""
 
+    @property
+    def reduced(self) -> str:
+        """How feature maps were reduced to positions, in words; empty without positions."""
+
     def units(self, layer: str) -> npt.NDArray[np.float32]:
         """Spatial mean per unit, shape (n_images, n_units), memory-mapped, read-only."""
 

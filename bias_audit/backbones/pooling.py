@@ -100,6 +100,13 @@ class Reduction:
     is_aligned: bool = False
     """Whether maps are shifted first, as `aligned` does."""
 
+    @property
+    def described(self) -> str:
+        """Such as "the mean of each window, at most 8 x 8"."""
+        kept = "the mean" if self.by == "mean" else "the middle"
+        first = ", each shifted first to its most salient position" if self.is_aligned else ""
+        return f"{kept} of each window, at most {self.side} x {self.side}{first}"
+
     def grid(self, shape: OutputShape) -> tuple[int, int]:
         """Rows and columns that are kept."""
         rows, columns = (

@@ -75,6 +75,7 @@ class InMemoryActivations:
     n_cells: int
     maps: Mapping[str, Float32Array] = field(default_factory=dict)
     """Positions by layer, shape (n_images, n_units, n_positions), where any are simulated."""
+    reduced: str = "as simulated"
 
     @property
     def fingerprint(self) -> str:

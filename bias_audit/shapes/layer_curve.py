@@ -58,12 +58,13 @@ class CurvePoint(Frozen):
 
 
 class RefitNoise(Frozen):
-    """How much estimates move when the same probes are fitted to the same images again."""
+    """How much estimates move when the same probes are fitted again."""
 
     sd: float
-    """Standard deviation over fits with different folds, pooled over layers."""
-    relative: float
-    """The same as a share of the estimates' standard error, pooled alike."""
+    """Standard deviation over fits with different folds of the same images, pooled over layers."""
+    relative: float | None = None
+    """The same as a share of the estimates' standard error, pooled alike; None where `sd` is over
+    other images to train on and to predict, and so contains that error."""
     refits: int
     """Fits of each layer beyond the one that is reported."""
     layers: int
@@ -247,6 +248,11 @@ def _noise_note(curves: Sequence[Curve]) -> tuple[str, ...]:
         return ()
     listed = ", ".join(f"{target} {decimal(noise.sd, 4)}" for target, noise in known)
     times = counted(known[0][1].refits, "refit")
+    if known[0][1].relative is None:
+        return (
+            "Standard deviation of a value when images are split again, and probes trained again "
+            f"({times} of every layer, pooled over layers): {listed}.",
+        )
     return (
         f"Standard deviation of a value when the same probes are fitted to other folds ({times} "
         f"of every layer, pooled over layers): {listed}. A smaller difference from another audit "

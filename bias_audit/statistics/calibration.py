@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm, rankdata
 
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.statistics.bootstrap import Weights, bootstrap_method, percentile_interval
 from bias_audit.statistics.clusters import effective_size
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.influence import Statistic, average
+from bias_audit.statistics.proportions import agreeing_pairs
 
 FEWEST_IN_BIN = 4
-"""Images of a bin below which the calibration error is not measured: its own variance, which is
-subtracted, would be little known."""
+"""Independent images of a bin below which the calibration error is not measured: the variance that
+is subtracted would be little known."""
 
 
 def over_confidence(confidence: FloatArray, is_right: BoolArray, clusters: IntArray) -> Statistic:
@@ -41,12 +43,15 @@ def calibration_error(
 ) -> Estimate | None:
     """Root mean square of confidence minus share right, over bins with as many images each.
 
+    Images of the same confidence share a bin, so that bins may be fewer.
+
     The naive squares are too large by the variance of each bin's mean, which is subtracted: the
     squared error, before it is cut at 0, is right on average for these bins (Kumar, Liang & Ma
     2019, Verified uncertainty calibration, NeurIPS; equal-mass bins as in Roelofs et al. 2022,
     AISTATS), here with the variance between clusters. The interval is that of a bootstrap of
     clusters, whose draws have that variance twice (that of the images and that of the drawing), so
-    it is subtracted twice.
+    it is subtracted twice. A bin whose answers are all right, or all wrong, adds the width of
+    Tango's interval of as many pairs that all agree.
 
     Args:
         confidence: In [0, 1], shape (n_images,).
@@ -58,24 +63,30 @@ def calibration_error(
         level: Coverage of the interval.
 
     Returns:
-        None where a bin has fewer than `FEWEST_IN_BIN` images.
+        None where a bin has fewer than `FEWEST_IN_BIN` clusters.
     """
-    n = len(confidence)
-    if n < FEWEST_IN_BIN * n_bins:
+    n, gaps = len(confidence), confidence - is_right
+    bins = ((rankdata(confidence) - 0.5) * n_bins / max(n, 1)).astype(np.int64)
+    bins = np.unique(bins, return_inverse=True)[1]
+    of_bins = [clusters[bins == b] for b in range(int(bins.max(initial=-1)) + 1)]
+    if not of_bins or min(len(np.unique(own)) for own in of_bins) < FEWEST_IN_BIN:
         return None
-    gaps = confidence - is_right
-    bins = np.empty(n, dtype=np.int64)
-    bins[np.argsort(confidence, kind="stable")] = np.arange(n) * n_bins // n
-    in_bin = bins[:, None] == np.arange(n_bins)
+    in_bin = bins[:, None] == np.arange(len(of_bins))
     sizes = in_bin.sum(axis=0)
     means = gaps @ in_bin / sizes
     # S = sum over bins b of n_b / n * (d_b^2 - v_b), v_b the variance of the bin's mean gap d_b
-    variances = np.array(
-        [_variance(gaps[own], clusters[own]) for own in (bins == b for b in range(n_bins))]
-    )
+    variances = np.array([_variance(gaps[bins == b], own) for b, own in enumerate(of_bins)])
     naive, excess = float(sizes @ means**2) / n, float(sizes @ variances) / n
     draws = _squares(gaps, in_bin, weights) - 2 * excess
     lower, upper = percentile_interval(draws, level=level) or (naive - excess,) * 2
+    # Where all answers of a bin are alike, draws know nothing of how often they could differ.
+    quantile = float(norm.ppf((1 + level) / 2))
+    luck = np.array([agreeing_pairs(effective_size(own), quantile) for own in of_bins])
+    right = is_right.astype(np.float64) @ in_bin / sizes
+    luck[(right > 0) & (right < 1)] = 0
+    away = np.abs(means)
+    lower -= float(sizes @ (means**2 - np.maximum(away - luck, 0) ** 2)) / n
+    upper += float(sizes @ ((away + luck) ** 2 - means**2)) / n
     value, low, high = (max(0.0, square) ** 0.5 for square in (naive - excess, lower, upper))
     return Estimate(
         value,
@@ -92,7 +103,7 @@ def _variance(values: FloatArray, clusters: IntArray) -> float:
     inverse = np.unique(clusters, return_inverse=True)[1]
     sums = np.bincount(inverse, weights=values - values.mean())
     n = len(sums)
-    return float((sums**2).sum() / len(values) ** 2 * n / (n - 1)) if n > 1 else np.inf
+    return float((sums**2).sum() / len(values) ** 2 * n / (n - 1))
 
 
 def _squares(gaps: FloatArray, in_bin: BoolArray, weights: Weights) -> npt.NDArray[np.float64]:

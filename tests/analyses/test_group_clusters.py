@@ -236,7 +236,7 @@ def test_the_attribute_that_organises_each_layer_is_found() -> None:
         assert points["gender", layer].adjusted_p > 0.05
     assert all(points[a.name, "three"].estimate is None for a in ALL)
     first = outcome.findings[0].text
-    assert "follow age from one to two; race at four, but not gender (smallest p" in first
+    assert "follow age from one to two; race at four; for gender, no significant" in first
     second = outcome.findings[1].text
     assert second.startswith("From one to two, age leads; at four, race leads; elsewhere none")
     assert outcome.findings[0].weight > 0
@@ -289,11 +289,44 @@ def test_an_attribute_that_plays_no_part_is_rarely_said_to_where_another_does() 
     assert np.mean(np.array(found) <= 0.1) <= 0.25
 
 
-def test_people_with_many_images_are_drawn_and_redrawn_whole() -> None:
+def test_an_image_of_every_person_is_drawn_before_a_second_one() -> None:
     subject = _subject({"one": (1.0, 1.0, 1.0)}, per_group=6, people=3)
     groups = groups_of(subject, smallest=5, most=10, rng=np.random.default_rng(0))
     assert groups is not None
-    assert (np.bincount(groups.of_image) == 9).all()
+    assert (np.bincount(groups.of_image) == 10).all()
+    per_person = np.bincount(groups.clusters)
+    assert per_person.min() == 1 and per_person.max() == 2
+
+
+def test_an_attribute_of_which_one_level_occurs_takes_no_part() -> None:
+    subject = _subject({"one": (1.0, 1.0, 1.0)}, per_group=6)
+    table = subject.faces.table
+    alone = table.only(np.flatnonzero(table.codes[:, 2] == 0))
+    rows = np.flatnonzero(table.codes[:, 2] == 0)
+    faces = replace(subject.faces, table=alone, clusters=subject.faces.clusters[rows])
+    by_layer = {"one": subject.activations.units("one")[rows]}
+    activations = InMemoryActivations(by_layer, alone.cells, alone.n_cells)
+    found = PLUGIN.run(
+        replace(subject, faces=faces, activations=activations), Params(clusters=4, **QUICK)
+    )
+    curves = next(block for block in found.blocks if isinstance(block, LayerCurve))
+    assert [curve.target for curve in curves.curves] == [a.name for a in table.attributes[:2]]
+    assert any("takes no part" in limit for limit in found.limits)
+
+
+def test_a_layer_of_equal_activations_is_named() -> None:
+    subject = _subject({"one": (1.0, 1.0, 1.0)}, per_group=6)
+    table = subject.faces.table
+    flat = {"one": np.ones((len(table), 5), dtype=np.float32)}
+    activations = InMemoryActivations(flat, table.cells, table.n_cells)
+    with pytest.raises(AnalysisError, match="layer one: all images have the same activations"):
+        PLUGIN.run(replace(subject, activations=activations), Params(clusters=4, **QUICK))
+
+
+def test_people_with_many_images_are_redrawn_whole() -> None:
+    subject = _subject({"one": (1.0, 1.0, 1.0)}, per_group=6, people=3)
+    groups = groups_of(subject, smallest=5, most=18, rng=np.random.default_rng(0))
+    assert groups is not None
     assert (np.bincount(groups.clusters) == 3).all()
     again = redrawn(subject, groups, draws=10, splits=3, permutations=5)
     for half in (*again.halves, *again.shuffled_halves.reshape(-1, len(groups.images))):

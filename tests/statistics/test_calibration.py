@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.statistics.bootstrap import cluster_weights
 from bias_audit.statistics.calibration import calibration_error, over_confidence
 from bias_audit.statistics.estimate import Estimate
@@ -94,8 +95,31 @@ def test_a_group_without_errors_may_err() -> None:
     assert faces.gap().upper > 0.05
 
 
-def test_too_few_images_for_the_bins_have_no_calibration_error() -> None:
-    few, clusters = np.full(19, 0.5), np.arange(19)
+def _error(confidence: FloatArray, is_right: BoolArray, clusters: IntArray) -> Estimate | None:
     weights = cluster_weights(clusters, 100, np.random.default_rng(0))
-    found = calibration_error(few, few > 0, clusters, weights, n_bins=BINS, level=0.95)
-    assert found is None
+    return calibration_error(confidence, is_right, clusters, weights, n_bins=BINS, level=0.95)
+
+
+def test_bins_of_too_few_people_have_no_calibration_error() -> None:
+    confidence = np.linspace(0.4, 0.9, 19)
+    assert _error(confidence, confidence > 0.6, np.arange(19)) is None
+    many = np.linspace(0.4, 0.9, 40)
+    assert _error(many, many > 0.6, np.arange(40)) is not None
+    assert _error(many, many > 0.6, np.minimum(np.arange(40), 33)) is None  # one in the last bin
+    empty = np.empty(0)
+    assert _error(empty, empty > 0, empty.astype(np.int64)) is None
+
+
+def test_a_bin_without_errors_may_have_some() -> None:
+    found = _error(np.full(30, 0.999), np.ones(30, dtype=np.bool_), np.arange(30))
+    assert found is not None and found.value < 0.01
+    assert found.upper > 0.1
+
+
+def test_images_of_the_same_confidence_share_a_bin_in_any_order() -> None:
+    confidence = np.full(200, 0.9)
+    is_right = np.arange(200) < 140
+    mixed = np.random.default_rng(1).permutation(is_right)
+    one, other = (_error(confidence, right, np.arange(200)) for right in (is_right, mixed))
+    assert one is not None and other is not None
+    assert one.value == pytest.approx(other.value) == pytest.approx(0.2, abs=0.01)

@@ -24,8 +24,10 @@ class Groups:
 
     kept: IntArray
     """As indices into all intersections, shape (n_groups,)."""
+    attributes: tuple[int, ...]
+    """Those of which several levels occur, by place."""
     levels: IntArray
-    """Of each attribute, those that occur numbered from 0, shape (n_groups, n_attributes)."""
+    """Of each of these, those that occur numbered from 0, shape (n_groups, n_attributes)."""
     images: IntArray
     """As indices into the subject's, ascending, shape (n,)."""
     of_image: IntArray
@@ -44,8 +46,8 @@ def groups_of(
 ) -> Groups | None:
     """Intersections of at least `smallest` independent images; at most `most` images of each.
 
-    Images are drawn, whole clusters at a time, the first one whatever its size. None where fewer
-    than two groups are large enough.
+    Drawn is an image of every cluster first, then a second one, and so on. Attributes of which one
+    level occurs are left out. None where fewer than two groups are large enough.
     """
     table, clusters = subject.faces.table, subject.faces.clusters
     target = finest_target(table)
@@ -56,10 +58,12 @@ def groups_of(
     drawn = [_drawn(np.flatnonzero(target.codes == group), clusters, most, rng) for group in kept]
     images = np.sort(np.concatenate(drawn))
     shape = [len(attribute.levels) for attribute in table.attributes]
-    levels = np.stack(np.unravel_index(kept, shape), axis=1)
+    levels = [_numbered(column) for column in np.unravel_index(kept, shape)]
+    varied = tuple(place for place, column in enumerate(levels) if column.any())
     return Groups(
         kept=kept,
-        levels=np.stack([_numbered(column) for column in levels.T], axis=1),
+        attributes=varied,
+        levels=np.stack([levels[place] for place in varied], axis=1),
         images=images,
         of_image=np.searchsorted(kept, target.codes[images]),
         clusters=_numbered(clusters[images]),
@@ -67,14 +71,14 @@ def groups_of(
 
 
 def _drawn(own: IntArray, clusters: IntArray, most: int, rng: np.random.Generator) -> IntArray:
-    """Images of some clusters of a group, drawn until a further one would be too many."""
-    if len(own) <= most:
-        return own
-    number = _numbered(clusters[own])
-    order = np.argsort(rng.permutation(number.max() + 1)[number], kind="stable")
-    ends = np.flatnonzero(np.diff(number[order], append=-1)) + 1
-    n_taken = max(int(ends[0]), int(ends[ends <= most].max(initial=0)))
-    return np.asarray(own[order[:n_taken]])
+    """Images of a group, of as many clusters as there can be."""
+    mixed = rng.permutation(own)
+    number = _numbered(clusters[mixed])
+    by_cluster = np.argsort(number, kind="stable")
+    starts = np.searchsorted(number[by_cluster], number[by_cluster])
+    turn = np.empty(len(mixed), dtype=np.int64)
+    turn[by_cluster] = np.arange(len(mixed)) - starts
+    return np.asarray(mixed[np.argsort(turn, kind="stable")[:most]])
 
 
 def _numbered(values: npt.NDArray[np.integer]) -> IntArray:

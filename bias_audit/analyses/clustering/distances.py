@@ -33,7 +33,7 @@ def distances(values: Float32Array, images: IntArray, clusters: IntArray) -> Flo
         clusters: Of these, numbered from 0, shape (n,).
 
     Raises:
-        ValueError: An activation is not finite.
+        ValueError: An activation is not finite, or all images have the same.
     """
     n, wide = len(images), int(np.prod(values.shape[2:]))
     step = max(1, _BLOCK_VALUES // (n * wide))
@@ -53,6 +53,8 @@ def distances(values: Float32Array, images: IntArray, clusters: IntArray) -> Flo
     for members in _several(clusters):
         squares[np.ix_(members, members)] = 0
     np.fill_diagonal(squares, 0)
+    if not squares.any():
+        raise ValueError("all images have the same activations; leave it out of layers")
     return squares
 
 

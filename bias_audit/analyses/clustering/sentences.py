@@ -48,7 +48,7 @@ def _smallest_p(found: Found) -> float:
 
 
 def _followed(found: Found) -> str:
-    """Such as "Clusters of groups follow age from a to c, but race at no layer."."""
+    """Such as "Clusters of groups follow age from a to c."."""
     where = {
         name: [
             layer
@@ -61,7 +61,7 @@ def _followed(found: Found) -> str:
     never = [name for name, layers in where.items() if not layers]
     if not known:
         return "At no layer do clusters of groups follow an attribute more than shuffled labels."
-    but = f", but not {listed_all(never)}" if never else ""
+    but = f"; for {listed_all(never)}, no significant difference was found" if never else ""
     n_layers = counted(len(found.layers), "layer")
     return (
         f"More than shuffled labels, clusters of groups follow {'; '.join(known)}{but} (smallest "
@@ -95,16 +95,17 @@ def _spans(found: Found, layers: Collection[str]) -> str:
 def count_findings(found: Found) -> Iterator[Finding]:
     """At how many layers clusters repeat in other people, and where they are clearest."""
     repeating = [
-        layer for layer, p in found.stability_p.items() if p is not None and p <= found.alpha
+        layer for layer, p in found.stability_p.items() if is_rejected(p, alpha=found.alpha)
     ]
     layer = max(found.layers, key=lambda name: found.agreement(name).value)
     agreement = found.agreement(layer)
     of = f"{len(repeating)} of {counted(len(found.layers), 'layer')}"
-    where = f"At {of}, groups form clusters that halves of the people share."
+    alike = "halves of the people cluster the groups"
+    where = f"At {of}, {alike} alike, more than shuffled labels."
     if len(repeating) == len(found.layers):
-        where = "Groups form clusters at every layer that halves of the people share."
+        where = f"At every layer, {alike} alike, more than shuffled labels."
     if not repeating:
-        where = "At no layer do groups form clusters that halves of the people share."
+        where = f"At no layer do {alike} more alike than shuffled labels."
     which = "They agree best" if repeating else "Agreement is highest"
     p = found.stability_p[layer]
     yield Finding(
@@ -180,6 +181,8 @@ def limits(groups_left_out: Sequence[str], n_groups: int) -> tuple[str, ...]:
     return (
         *(left_out if groups_left_out else ()),
         _FEW_IMAGES,
+        "Halves of the people also agree on clusters where groups lie along a line without gaps: "
+        "that they agree does not show that there is space between the clusters.",
         "Groups whose images vary as much may lie in one cluster although these show different "
         "things: the distance of single images contains their spread. An attribute of many levels "
         "cannot fill a large cluster with one level, so that attributes compare best with their "

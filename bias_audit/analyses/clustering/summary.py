@@ -170,31 +170,37 @@ class Found:
     def leads(self) -> dict[str, Lead]:
         """Of each layer with clusters, and with a value of every attribute.
 
+        All layers with values are one family, with clusters or without.
+
         Attributes are compared by how far they exceed their own shuffled labels, because noise
         alone gives attributes of many levels a higher value. Intervals of differences hold for
         all layers and pairs at once: the largest deviation of the draws from their mean, in
         standard deviations, is exceeded by a share alpha of the draws (max-T); how far that mean
         lies from the difference is added.
         """
-        known = {
-            layer: self.layers[layer]
-            for layer in self.clustered
-            if np.isfinite(self.layers[layer].values).all()
-        }
+        known = {k: each for k, each in self.layers.items() if np.isfinite(each.values).all()}
         if not known:
             return {}
         pairs = list(combinations(range(len(self.attributes)), 2))
         signs = np.zeros((len(self.attributes), len(pairs)))
         for number, (one, other) in enumerate(pairs):
             signs[one, number], signs[other, number] = 1, -1
-        off = np.nan_to_num(np.hstack([(e.drawn - e.values) @ signs for e in known.values()]))
-        away, error = off.mean(axis=0), off.std(axis=0)
+        off = np.hstack([(each.drawn - each.values) @ signs for each in known.values()])
+        away = np.nanmean(off, axis=0)
+        # The reference is a mean of permutations, which are drawn too.
+        of_reference = np.concatenate(
+            [np.nanvar(e.permuted, axis=0) @ signs**2 / len(e.permuted) for e in known.values()]
+        )
+        error = np.sqrt(np.nanvar(off, axis=0) + of_reference)
+        # A draw without a large cluster has no value: it counts as the farthest.
         scaled = np.abs(off - away) / np.where(error > 0, error, 1)
+        scaled = np.where(np.isnan(scaled), np.inf, scaled)
         critical = max_t([0.0] * off.shape[1], scaled, alpha=self.alpha).critical
         wide = np.split(np.abs(away) + critical * error, len(known))
         return {
             layer: self._lead(layer, dict(zip(map(frozenset, pairs), reach, strict=True)))
             for layer, reach in zip(known, wide, strict=True)
+            if layer in self.clustered
         }
 
     def _lead(self, layer: str, reach: Mapping[frozenset[int], float]) -> Lead:

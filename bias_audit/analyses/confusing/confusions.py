@@ -202,21 +202,21 @@ def confusion_block(
 
 
 def with_matrices(
-    block: Confusions, predictions: Predictions, parts: Mapping[str, tuple[IntArray, IntArray]]
+    block: Confusions, parts: Mapping[str, Predictions]
 ) -> tuple[Confusions, Arrays]:
-    """The block with confusion matrices of groups that have images enough among the predictions.
+    """The block with confusion matrices of groups that have images enough in every part.
 
-    `parts` are the true and predicted groups of some images by what these are called, such as
-    "training images", each of shape (n,).
+    `parts` are the predictions by what their images are called, such as "training images".
     """
-    if not predictions.shown.any():
+    shown = np.all([part.shown for part in parts.values()], axis=0)
+    if not shown.any():
         return block, {}
     matrices, arrays = [], {}
-    for number, (title, (true, predicted)) in enumerate(parts.items()):
-        counts = confusion_matrix(true, predicted, len(predictions.groups))
-        shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    for number, (title, part) in enumerate(parts.items()):
+        shares = part.matrix / np.maximum(1, part.matrix.sum(axis=1, keepdims=True))
         key = f"confusions{number}"
-        arrays[key] = np.where(predictions.shown[:, None], shares, np.nan).astype(np.float32)
+        arrays[key] = np.where(shown[:, None], shares, np.nan).astype(np.float32)
         matrices.append(ConfusionMatrix(title=title, values=key))
-    update = {"groups": predictions.groups, "matrices": tuple(matrices)}
+    groups = next(iter(parts.values())).groups
+    update = {"groups": groups, "matrices": tuple(matrices)}
     return block.model_copy(update=update), arrays

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from scipy.stats import norm
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -33,7 +32,8 @@ from bias_audit.statistics.inference import share_estimate
 _PIECE = 256
 """Images read at a time."""
 _EPSILON = 1e-7
-"""Of Adam, as Keras has it by default."""
+"""Of Adam, as Keras has it by default; torch adds it after the correction of the moments, Keras
+before, which is seen only where gradients are about as small."""
 TRAINING: Final = "training images"
 OUT_OF_FOLD: Final = "default protocol"
 """What curves of accuracy are of, beside that of the validation images, which has the target's
@@ -249,13 +249,18 @@ def too_few_to_hold_out(faces: FaceTable) -> tuple[str, ...]:
 
 
 def accuracy_by_layer(
-    subject: Subject, target: Target, probes: Sequence[PublishedProbe], own: Curve, *, level: float
+    subject: Subject,
+    target: Target,
+    probes: Sequence[PublishedProbe],
+    own: tuple[Curve, float],
+    *,
+    level: float,
 ) -> tuple[LayerCurve, PublishedProbe, Estimate]:
-    """Share of right images by layer, of validation, of training, and of the tool's own probe.
+    """Share of right images by layer: of validation, of training, and of the tool's own probe.
 
-    With it come the first probe with the most right validation images, of those of the first
-    split, and its share, whose interval allows for the choice of the layer. The probes come as
-    `published_probes` returns them.
+    With the block come the first probe with the most right validation images, of those of the
+    first split, and its share, whose interval allows for the choice of the layer. The probes come
+    as `published_probes` returns them, the tool's own curve with what guessing gives.
     """
     first = [probe for probe in probes if probe.split.seed == probes[0].split.seed]
     accuracy = {
@@ -273,16 +278,17 @@ def accuracy_by_layer(
                 CurvePoint(layer=probe.layer, estimate=estimate)
                 for probe, estimate in zip(first, estimates, strict=True)
             ),
-            noise=_noise(probes, estimates, of_validation=of_validation),
+            noise=_noise(probes, len(first), of_validation=of_validation),
         )
         for of_validation, estimates in accuracy.items()
     ]
-    curves.append(own.model_copy(update={"target": OUT_OF_FOLD}))
+    curves.append(own[0].model_copy(update={"target": OUT_OF_FOLD}))
+    chance = dict.fromkeys((target.name, TRAINING), 1 / len(first[0].split.part.levels))
     block = LayerCurve(
         title="At which layers can groups be read under the published protocol?",
         quantity="validation_accuracy",
         metric="accuracy (1 - error)",
-        chance={curve.target: 1 / len(first[0].split.part.levels) for curve in curves},
+        chance=chance | {OUT_OF_FOLD: own[1]},
         curves=tuple(curves),
     )
     chosen = accuracy[True][best]
@@ -302,18 +308,12 @@ def _accuracy(
 
 
 def _noise(
-    probes: Sequence[PublishedProbe], estimates: Sequence[Estimate], *, of_validation: bool
+    probes: Sequence[PublishedProbe], n_layers: int, *, of_validation: bool
 ) -> RefitNoise | None:
     """How much the accuracy of a layer moves from split to split; None with one alone."""
-    n_layers = len(estimates)
     values = np.array([probe.hits(of_validation=of_validation)[0].mean() for probe in probes])
     by_layer = values.reshape(n_layers, -1)
     if by_layer.shape[1] == 1:
         return None
     sd = float(np.sqrt(by_layer.var(axis=1, ddof=1).mean()))
-    errors = [
-        ((estimate.upper - estimate.lower) / 2 / norm.ppf((1 + estimate.level) / 2))
-        for estimate in estimates
-    ]
-    relative = sd / float(np.sqrt(np.mean(np.square(errors))))
-    return RefitNoise(sd=sd, relative=relative, refits=by_layer.shape[1] - 1, layers=n_layers)
+    return RefitNoise(sd=sd, refits=by_layer.shape[1] - 1, layers=n_layers)

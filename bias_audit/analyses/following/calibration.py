@@ -12,7 +12,7 @@ from bias_audit.analyses.analysis import Outcome, Subject
 from bias_audit.analyses.following.checkpoints import Classes, Divided, Seen
 from bias_audit.analyses.following.relation import at_checkpoint
 from bias_audit.analyses.probing.separability import Units, measured
-from bias_audit.analyses.wording import LABEL_ERRORS, coverage
+from bias_audit.analyses.wording import LABEL_ERRORS, coverage, decided_at
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
@@ -254,11 +254,8 @@ def _errors(calibration: Calibration, parts: Sequence[Divided]) -> Measures:
 def _errors_of(
     calibration: Calibration, one: Seen, images: IntArray, group: Group | None
 ) -> Entry:
-    few = (
-        None
-        if len(images) >= FEWEST_IN_BIN * calibration.n_bins
-        else f"fewer than {FEWEST_IN_BIN} images for each of {calibration.n_bins} bins"
-    )
+    few = f"a bin of fewer than {FEWEST_IN_BIN} independent images"
+    errors = [calibration.error(one, scaling, images) for scaling in (BEFORE, AFTER)]
     return Entry(
         name=one.name,
         group=group,
@@ -266,10 +263,9 @@ def _errors_of(
         values=(
             calibration.right(one, images),
             calibration.gap_estimate(one, AFTER, images),
-            calibration.error(one, BEFORE, images),
-            calibration.error(one, AFTER, images),
+            *errors,
         ),
-        reasons=(None, None, few, few),
+        reasons=(None, None, *(None if error else few for error in errors)),
     )
 
 
@@ -363,7 +359,8 @@ def _extremes(calibration: Calibration, part: Divided) -> Iterator[Finding]:
         known.append((f"{text}for {percent(right)})", gap))
     if len(known) < 2:  # noqa: PLR2004
         return
-    ends = clear_extremes([gap for _, gap in known], alpha=1 - calibration.level)
+    alpha = calibration.subject.multiplicity.alpha
+    ends = clear_extremes([gap for _, gap in known], alpha=alpha)
     (lowest, low), *_, (highest, high) = sorted(known, key=lambda pair: pair[1].value)
     said = (
         f"At {last.name}, the network is most over-confident for {highest} and least for {lowest} "
@@ -372,10 +369,11 @@ def _extremes(calibration: Calibration, part: Divided) -> Iterator[Finding]:
         else f"At {last.name}, over-confidence does not differ significantly between the groups "
         f"of {part.target.name}: it is highest for {highest} and lowest for {lowest}"
     )
-    end = " The two differ significantly after correction for all pairs of groups." if ends else ""
+    rate = decided_at(alpha, calibration.level)
+    end = f" The two differ significantly after correction for all pairs of groups{rate}."
     yield Finding(
         text=f"{said} ({coverage(calibration.level)}s, not corrected for multiple comparisons)."
-        + end,
+        + (end if ends else ""),
         weight=weight_of(sureness(independent_difference(high, low)), is_decided=ends is not None),
         estimates={"lowest": low, "highest": high},
     )

@@ -11,7 +11,7 @@ import numpy as np
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.following.checkpoints import Divided, Seen
 from bias_audit.analyses.probing.separability import Units, measured
-from bias_audit.analyses.wording import coverage
+from bias_audit.analyses.wording import coverage, decided_at
 from bias_audit.arrays import IntArray
 from bias_audit.groups import Group
 from bias_audit.results.finding import Finding
@@ -215,19 +215,19 @@ def relation_findings(relation: Relation, tables: Sequence[GroupTable]) -> Itera
         estimates["change"] = deciding
     yield Finding(text=f"{text}.", weight=sureness(deciding), estimates=estimates)
     for table in tables:
-        yield from _by_group(table, name)
+        yield from _by_group(table, name, relation.subject.multiplicity.alpha)
     yield from _by_measure(relation)
 
 
-def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
-    """The extremes of an attribute at one checkpoint, where their intervals lie apart."""
+def _by_group(table: GroupTable, name: str, alpha: float) -> Iterator[Finding]:
+    """The extremes of an attribute at one checkpoint, where these differ."""
     rows = [
         (row.group.levels[0][1], row.estimate)
         for row in table.rows
         if row.estimate is not None and row.group.levels[-1][1] == name
     ]
     estimates = [estimate for _, estimate in rows]
-    ends = clear_extremes(estimates, alpha=1 - estimates[0].level) if rows else None
+    ends = clear_extremes(estimates, alpha=alpha) if rows else None
     if ends is None:
         return
     (lowest, low), (highest, high) = (rows[end] for end in ends)
@@ -236,7 +236,8 @@ def _by_group(table: GroupTable, name: str) -> Iterator[Finding]:
             f"At {name}, activity and confidence correlate least in {lowest} ({interval(low)}) "
             f"and most in {highest} ({interval(high)}) among the groups of {table.target} "
             f"({coverage(low.level)}s, not corrected for multiple comparisons). The two differ "
-            "significantly after correction for all pairs of groups."
+            "significantly after correction for all pairs of groups"
+            f"{decided_at(alpha, low.level)}."
         ),
         weight=weight_of(sureness(independent_difference(high, low)), is_decided=True),
         estimates={"lowest": low, "highest": high},

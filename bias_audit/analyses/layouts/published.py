@@ -15,6 +15,7 @@ from bias_audit.analyses.mapping.layout import Distance, Layout, unit_square
 from bias_audit.analyses.mapping.som_and_swarm import swarm
 from bias_audit.arrays import FloatArray
 from bias_audit.config.schema import Strict
+from bias_audit.errors import AnalysisError
 
 
 class Params(Strict):
@@ -29,10 +30,21 @@ class Params(Strict):
 
 
 def signatures(moments: Moments, params: Params) -> FloatArray:
-    """Contrasts of all groups that have images at the positions that differ, (n_units, n)."""
+    """Contrasts of all groups that have images at the positions that differ, (n_units, n).
+
+    Raises:
+        AnalysisError: No contrast exceeds the threshold.
+    """
     means = moments.mean[moments.count > 0]
     contrasts = np.moveaxis(means - means.mean(axis=0), 1, 0).reshape(means.shape[1], -1)
-    return np.asarray(contrasts[:, np.abs(contrasts).max(axis=0) > params.threshold])
+    largest = np.abs(contrasts).max(axis=0)
+    if not (largest > params.threshold).any():
+        raise AnalysisError(
+            "layout published: expected contrasts between groups above threshold "
+            f"{params.threshold:g}, got at most {largest.max():.2g}; set layout: {{kind: "
+            "published, threshold: ...}}"
+        )
+    return np.asarray(contrasts[:, largest > params.threshold])
 
 
 def place(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,7 @@ from bias_audit.analyses.probing.separability import (
 )
 from bias_audit.analyses.targets import Target, finest_target
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at, sample
+from bias_audit.backbones.pooling import Reduction
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
 from bias_audit.shapes.layer_curve import Curve, CurvePoint
@@ -51,6 +53,7 @@ from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
 PUBLISHED = "krug_stober_2025"
+PUBLISHED_SIDE = 8
 
 
 class Params(ProbeSettings):
@@ -141,9 +144,14 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
     title = f"Which groups of {target.described} are confused at {best.layer}? Published protocol"
     block, tied = confusion_block(predictions, title, params.most_frequent)
-    of_images = {"training images": ~validation, "validation images": validation}
-    parts = {name: (part.codes[of], best.predicted[of]) for name, of in of_images.items()}
-    block, arrays = with_matrices(block, predictions, parts)
+    training = replace(
+        predictions,
+        true=part.codes[~validation],
+        predicted=best.predicted[~validation],
+        clusters=subject.faces.clusters[part.images[~validation]],
+    )
+    of_images = {"training images": training, "validation images": predictions}
+    block, arrays = with_matrices(block, of_images)
     alpha, error, guess = subject.multiplicity.alpha, reflected(accuracy, 1), 1 / len(part.levels)
     return Outcome(
         arrays=arrays,
@@ -158,7 +166,10 @@ def _published(subject: Subject, params: Params) -> Outcome:
             ),
             *_findings(block, predictions, target, alpha, most_frequent=params.most_frequent),
         ),
-        method=(*_published_method(target, settings, probes), _EXPECTED),
+        method=(
+            *_published_method(target, settings, probes, subject.activations.reduced),
+            _EXPECTED,
+        ),
         limits=(
             *_published_limits(subject, target, probes, best, params),
             *_limits(predictions, tied, len(part.reasons)),
@@ -166,9 +177,11 @@ def _published(subject: Subject, params: Params) -> Outcome:
     )
 
 
-def _out_of_fold(subject: Subject, target: Target, layers: Sequence[str], params: Params) -> Curve:
-    """Accuracy of the default protocol, which predicts every image out of fold."""
-    points = []
+def _out_of_fold(
+    subject: Subject, target: Target, layers: Sequence[str], params: Params
+) -> tuple[Curve, float]:
+    """Accuracy of the default protocol, out of fold, and that of guessing."""
+    points, chance = [], 0.0
     for layer in layers:
         scores = out_of_fold_scores(subject, ProbeSpec(target, layer, params.probes))
         found = share_estimate(
@@ -178,11 +191,12 @@ def _out_of_fold(subject: Subject, target: Target, layers: Sequence[str], params
             widened=widening_of(scores),
         )
         points.append(CurvePoint(layer=layer, estimate=found))
-    return Curve(target=target.name, points=tuple(points))
+        chance = 1 / len(scores.part.levels)
+    return Curve(target=target.name, points=tuple(points)), chance
 
 
 def _published_method(
-    target: Target, settings: PublishedSettings, probes: Sequence[PublishedProbe]
+    target: Target, settings: PublishedSettings, probes: Sequence[PublishedProbe], reduced: str
 ) -> tuple[str, ...]:
     """What ran, and how it differs from the default."""
     validation = probes[0].split.validation
@@ -198,8 +212,8 @@ def _published_method(
     )
     return (
         "Protocol krug_stober_2025 (Krug & Stober 2025, arXiv:2506.03664, with the settings of "
-        f"its authors' public code): for each of {n_layers} layers, the feature maps at no more "
-        f"than 8 x 8 positions are flattened ({features} features, not standardised), and one "
+        f"its authors' public code): for each of {n_layers} layers, the feature maps "
+        f"({reduced}) are flattened ({features} features, not standardised), and one "
         f"dense softmax layer over {len(probes[0].split.part.levels)} groups of "
         f"{target.described} is trained on {int((~validation).sum())} images: a random "
         f"{percent(settings.training_share)} of each group, rounded down. Its inputs have dropout "
@@ -208,9 +222,11 @@ def _published_method(
         f"epochs in batches of {settings.batch_size}, without early stopping. Its error is that "
         f"on the other {int(validation.sum())} images. The confusions are those at the layer with "
         f"the lowest validation error.{again}",
-        f'The curve "{OUT_OF_FOLD}" is the same accuracy by the default protocol of this tool: it '
-        "predicts every image out of fold from the mean of each unit, with an L2 penalty. The "
-        f'curve "{TRAINING}" is about the images that the published probe was trained on.',
+        f'The curve "{OUT_OF_FOLD}" is the accuracy of the default protocol of this tool: it '
+        "predicts every image of every group with an image for each fold, out of fold, from the "
+        f'mean of each unit, with an L2 penalty. The curve "{TRAINING}" is about the images that '
+        "the published probe was trained on; its interval says how many these are, and nothing "
+        "about others.",
         f"Intervals {SCORE_INTERVALS}; those of the published protocol hold its split and fit "
         "fixed.",
     )
@@ -246,6 +262,11 @@ def _published_limits(
             f"{n_shared} of {int(validation.sum())} validation images have a near duplicate or "
             "another image of the same person among the training images: as published, the split "
             "does not keep them together, which makes the error optimistic."
+        )
+    if subject.activations.reduced != Reduction(PUBLISHED_SIDE).described:
+        yield (
+            "The publication takes the mean of each window, at most 8 x 8. Here positions are "
+            f"{subject.activations.reduced}: numbers differ for that alone."
         )
     yield (
         "The layer is picked by the same validation images that its error and confusions are "

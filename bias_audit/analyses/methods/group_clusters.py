@@ -91,22 +91,15 @@ SHUFFLED = "shuffled labels"
 
 def group_clusters(subject: Subject, params: Params) -> Outcome:
     """Cluster the intersections at every layer, and see which attribute the clusters follow."""
-    attributes = subject.faces.table.attributes
     layers = check_layers(subject, params.layers or subject.activations.layers)
-    if len(attributes) < 2:  # noqa: PLR2004
-        return Outcome(
-            blocks=(),
-            limits=(
-                f"The labels have one attribute ({attributes[0].name}), so that every group is a "
-                "level of its own: which attribute clusters of groups follow needs two.",
-            ),
-        )
     groups = groups_of(
         subject,
         smallest=params.smallest_group,
         most=params.images_per_group,
         rng=subject.rng("images for clusters of groups"),
     )
+    if groups is not None and len(groups.attributes) < 2:  # noqa: PLR2004
+        return Outcome(blocks=(), limits=_attributes_left_out(subject, groups))
     counts = _counts(params, 0 if groups is None else len(groups.kept))
     if groups is None or not counts:
         raise AnalysisError(
@@ -133,6 +126,7 @@ def group_clusters(subject: Subject, params: Params) -> Outcome:
             groups.of_image,
             groups.clusters,
             groups.levels,
+            subject.faces.table.cells,
             params.model_dump_json(exclude={"layers", "level"}),
             compute=partial(
                 clusters_at,
@@ -154,7 +148,7 @@ def group_clusters(subject: Subject, params: Params) -> Outcome:
         )
     result = Found(
         layers=found,
-        attributes=tuple(attribute.name for attribute in attributes),
+        attributes=tuple(subject.faces.table.attributes[i].name for i in groups.attributes),
         is_fixed=params.clusters is not None,
         alike=alike,
         alpha=subject.multiplicity.alpha,
@@ -239,7 +233,7 @@ def _clusters(
         layer=layer,
         attributes=tuple(
             Attribute(a.name, tuple(v for v in a.levels if (a.name, v) in present))
-            for a in table.attributes
+            for a in (table.attributes[place] for place in groups.attributes)
         ),
         clusters=tuple(
             GroupCluster(
@@ -269,7 +263,7 @@ _DENDROGRAM = Measure(
 def _by_layer(found: Found) -> Measures:
     """How many clusters every layer has, and what they agree with."""
     return Measures(
-        title="How many clusters of groups does each layer have?",
+        title="On how many clusters of groups do halves of the people agree best?",
         noun="layer",
         measures=(_HALVES, _DENDROGRAM),
         entries=tuple(
@@ -303,7 +297,8 @@ def _method(
     groups: Groups,
 ) -> tuple[str, ...]:
     flat = [layer for layer in layers if not activations_of(subject, layer)[1]]
-    where = "the activations of every unit at all recorded positions"
+    reduced = subject.activations.reduced
+    where = f"the activations of every unit at all recorded positions: {reduced}"
     if len(flat) == len(layers):
         where = "the mean activations of every unit"
     elif flat:
@@ -321,10 +316,25 @@ def _method(
     )
 
 
+def _attributes_left_out(subject: Subject, groups: Groups) -> tuple[str, ...]:
+    """Why there is nothing to cluster, or which attributes take no part."""
+    names = [attribute.name for attribute in subject.faces.table.attributes]
+    out = [name for place, name in enumerate(names) if place not in groups.attributes]
+    if len(groups.attributes) < 2:  # noqa: PLR2004
+        return (
+            "Which attribute clusters of groups follow was not examined: it needs two attributes "
+            "with several levels of enough images.",
+        )
+    return (f"{listed(out)}: one level has enough images; it takes no part.",) if out else ()
+
+
 def _limits(subject: Subject, groups: Groups) -> tuple[str, ...]:
     target = finest_target(subject.faces.table)
     left_out = np.setdiff1d(np.arange(len(target.groups)), groups.kept)
-    return sentences.limits([target.groups[i].label for i in left_out], len(target.groups))
+    return (
+        *_attributes_left_out(subject, groups),
+        *sentences.limits([target.groups[i].label for i in left_out], len(target.groups)),
+    )
 
 
 def _problems(params: Params, faces: FaceTable, layers: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -31,7 +31,12 @@ from bias_audit.analyses.following.relation import (
     relation_findings,
     relation_table,
 )
-from bias_audit.analyses.mapping.group_maps import colour_limit, map_blocks, plane_of
+from bias_audit.analyses.mapping.group_maps import (
+    colour_limit,
+    drawn_moments,
+    map_blocks,
+    plane_of,
+)
 from bias_audit.analyses.mapping.layout import LayoutSettings
 from bias_audit.analyses.mapping.profiles import marginal_profiles
 from bias_audit.analyses.probing.separability import (
@@ -100,7 +105,12 @@ def training(subject: Subject, params: Params) -> Outcome:
     if len({step.name for step in steps}) < len(steps):  # each has a name of its own
         steps = tuple(replace(step, name=f"{n}: {step.name}") for n, step in enumerate(steps, 1))
     plane, _ = plane_of(subject, layer, params)
-    by_step = [marginal_profiles(step.activations.moments(layer), table) for step in steps]
+    by_step = [
+        marginal_profiles(
+            drawn_moments(replace(subject, activations=step.activations), layer, params), table
+        )
+        for step in steps
+    ]
     # Levels of every attribute at every checkpoint, on one layout and one colour scale.
     maps, arrays = map_blocks(
         plane,
@@ -181,6 +191,10 @@ PLUGIN = Analysis(
         *class_problems(params.classes, faces),
     ),
     quantities=(QUANTITY, calibration.QUANTITY),
+    # Of each attribute: which groups differ in the relation, and which in over-confidence.
+    families=lambda params, attributes: (
+        len(attributes) + (len(attributes) - 1 if params.classes else 0)
+    ),
     needs_head=True,
     needs_positions=lambda params: params.reads_positions,
 )
