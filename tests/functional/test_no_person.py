@@ -48,7 +48,7 @@ PARAMS: Final[dict[str, dict[str, Any]]] = {
     },
     "confusions": {
         "protocol": "krug_stober_2025",
-        "published": {"epochs": 1, "validation_parts": 3},
+        "published": {"epochs": 1, "training_share": 0.6},
         "layer": "blocks.5",
     },
     "layout_comparison": {"layouts": [PCA], "repetitions": 3, "refine_steps": [0]},
