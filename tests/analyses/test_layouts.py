@@ -328,4 +328,9 @@ def test_maps_of_the_published_layout_show_the_mean_over_positions() -> None:
     cells = np.stack([means[made.faces.table.cells == c].mean(axis=0) for c in range(6)])
     np.testing.assert_allclose(outcome.arrays[block.values], cells - cells.mean(axis=0), atol=1e-4)
     places = outcome.arrays[block.positions]
-    assert places.min() == 0 and places.max() == 1 and "as published" in block.layout
+    assert (
+        places.min() == 0
+        and places.max() == 1
+        and "as published" in block.layout
+        and block.title.endswith("laid out as published")
+    )

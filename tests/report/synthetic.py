@@ -29,7 +29,7 @@ from bias_audit.results.finding import Finding
 from bias_audit.results.judge import judge
 from bias_audit.results.store import write_arrays, write_audit
 from bias_audit.shapes.attribution_maps import AttributionMaps, FaceArea
-from bias_audit.shapes.confusions import Confusion, ConfusionClass, Confusions
+from bias_audit.shapes.confusions import Confusion, ConfusionClass, ConfusionMatrix, Confusions
 from bias_audit.shapes.difference_map import DifferenceMap, GroupDifference, MapRegion
 from bias_audit.shapes.group_clusters import GroupCluster, GroupClusters
 from bias_audit.shapes.group_ledger import GroupLedger, GroupLedgerEntry
@@ -294,14 +294,11 @@ def _analyses(
     differences, difference_arrays = _differences(attributes, layer, own)
     attributed, attributed_maps = _attribution(attributes, layer, own)
     arrays = raster_arrays | matrix_arrays | level_arrays | difference_arrays
+    recall = _recall(groups, counts, layer, rng)
+    confusions, confused = _confusions(groups, attributes, layer, n, rng)
     results = (
         _done("linear_probe", "Linear decodability", (auc, accuracy, bits, *tables), prefix),
-        _done(
-            "confusions",
-            "Confusions",
-            (_recall(groups, counts, layer, rng), _confusions(groups, attributes, layer, n, rng)),
-            prefix,
-        ),
+        _done("confusions", "Confusions", (recall, confusions), prefix),
         _done(
             "topomap",
             "Topographic maps",
@@ -326,6 +323,7 @@ def _analyses(
         _done("plan", "Declared tests", (_plan(len(groups)), _ledger(groups, counts)), prefix),
     )
     arrays_of = {f"{prefix}-topomap": arrays, f"{prefix}-attribution": attributed_maps}
+    arrays_of[f"{prefix}-confusions"] = confused
     return results, arrays_of
 
 
@@ -742,7 +740,7 @@ def _confusions(
     layer: str,
     n: int,
     rng: np.random.Generator,
-) -> Confusions:
+) -> tuple[Confusions, dict[str, npt.NDArray[Any]]]:
     names = [a.name for a in attributes]
     subsets = [
         tuple(name for bit, name in enumerate(names) if mask >> bit & 1)
@@ -772,14 +770,20 @@ def _confusions(
         for true, predicted in pairs
         if true != predicted
     )
-    return Confusions(
+    own = np.random.default_rng(len(groups))
+    shares = own.dirichlet(np.ones(len(groups)), len(groups)).astype(np.float32)
+    shares[0] = np.nan
+    block = Confusions(
         title=f"Confusions of annotated intersection at {layer}",
         layer=layer,
         n_images=n,
         n_confused=n // 2,
         most_frequent=frequent,
         classes=classes,
+        groups=groups,
+        matrices=(ConfusionMatrix(title="validation images", values="confusions0"),),
     )
+    return block, {"confusions0": shares}
 
 
 def _profiles(

@@ -56,7 +56,7 @@ def place(
 
 
 PLUGIN = Layout(
-    title="as published: UMAP of all positions, spread by particle swarm",
+    title="UMAP of all positions, spread by particle swarm, as published",
     params_type=Params,
     place=place,
     settings={"distance": "euclidean", "refine_steps": 0},

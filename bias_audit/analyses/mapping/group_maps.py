@@ -204,13 +204,14 @@ def map_blocks(
     """
     blocks = []
     arrays: Arrays = {plane.key: plane.positions.astype(np.float32)}
+    as_published = ", laid out as published" if plane.is_published else ""
     for kind, title, parts in kinds:
         values = np.concatenate([part.contrasts for part in parts])
         keys = f"layer{plane.number}-{kind}-values", f"layer{plane.number}-{kind}-rasters"
         arrays[keys[0]] = values.astype(np.float32)
         arrays[keys[1]] = rasters(plane.positions, values)
         block = UnitMap(
-            title=f"{title} at {plane.layer}",
+            title=f"{title} at {plane.layer}{as_published}",
             layer=plane.layer,
             layout=plane.layout,
             n_units=values.shape[1],

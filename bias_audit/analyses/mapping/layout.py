@@ -153,6 +153,8 @@ class Plane:
     positions: FloatArray
     """Shape (n_units, 2), in [0, 1]."""
     n_silent: int
+    is_published: bool = False
+    """Whether all positions of feature maps place the units, which headings then say."""
 
     @property
     def key(self) -> str:
@@ -223,7 +225,9 @@ def placed(
     start = place(settings.layout, signatures, settings.distance, rng)
     positions = unit_square(refine(start, settings.refine_steps, rng))
     name = layout_name(settings.layout, settings.distance, settings.refine_steps)
-    return Plane(layer, number, name, positions, int(silent.sum()))
+    return Plane(
+        layer, number, name, positions, int(silent.sum()), is_published=settings.reads_positions
+    )
 
 
 def align_units(positions: FloatArray, reference: FloatArray) -> FloatArray:

@@ -111,4 +111,8 @@ def _told(entry: ConfusionClass) -> str:
     )
 
 
-DRAWING = Drawing(confusions, keys=lambda _: "attributes that changed")
+DRAWING = Drawing(
+    confusions,
+    keys=lambda _: "attributes that changed",
+    arrays=lambda block: tuple(matrix.values for matrix in block.matrices),
+)
