@@ -79,7 +79,8 @@ def _cost(
         analysis, params = planned.analysis, planned.params
         seconds = analysis.fits(params, workload) * unit_seconds
         by_analysis.append((planned.kind, seconds + analysis.passes(params, workload) * per_image))
-    n_passed = len(faces) * (1 + draws) + n_reference
+    own = 3 if settings.aligned else 1  # a backward pass counts as two
+    n_passed = len(faces) * (own + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),

@@ -145,3 +145,14 @@ def test_reference_images_pass_through_every_backbone(monkeypatch: pytest.Monkey
     backbone = load_backbone(planned_one.kind, source, params, pretrained=False)
     seconds = [module._cost(backbone, plan, faces, 1.0, n).forward_seconds for n in (0, 7)]
     assert seconds == [60, 67]  # the backbone and one draw of random weights, then the reference
+
+
+def test_the_backward_pass_of_aligned_positions_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1.0)
+    changes = ["activations.positions=8", "activations.aligned=true"]
+    plan = make_plan(load_config(ROOT / "audit_configs" / "quickstart.yaml", changes))
+    planned_one, faces = plan.backbones[0], planted(n=30).faces
+    source, params = planned_one.source, planned_one.params
+    backbone = load_backbone(planned_one.kind, source, params, pretrained=False)
+    # three times through the backbone, once through the draw of random weights
+    assert module._cost(backbone, plan, faces, 1.0, 0).forward_seconds == 120
