@@ -68,8 +68,14 @@ class LayerActivations(Protocol):
             KeyError: They were not recorded: `activations.positions` was 0.
         """
 
-    def moments(self, layer: str) -> Moments:
-        """Moments of the units per intersection, as `groups.intersections` orders them."""
+    def moments(self, layer: str, *, positions: bool = False) -> Moments:
+        """Moments of the units per intersection, as `groups.intersections` orders them.
+
+        With `positions`, at every one of these: shape (n_groups, n_units, n_positions).
+
+        Raises:
+            KeyError: Positions were not recorded.
+        """
 
 
 class Control(Protocol):

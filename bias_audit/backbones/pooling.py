@@ -149,9 +149,8 @@ def aligned(maps: Tensor, saliency: Tensor) -> Tensor:
     """Shift each image's feature maps so that its most salient position is in the centre.
 
     Zeros move in, and what moves out is lost. An image whose saliency is the same everywhere
-    stays as it is. Maps have shape (batch, n_units, height, width), saliency (batch, height,
-    width). As the toolbox behind Krug &
-    Stober 2025 (iNNtrospect) does on request.
+    stays as it is, as in the toolbox behind Krug & Stober 2025. Maps have shape (batch, n_units,
+    height, width), saliency (batch, height, width).
     """
     height, width = saliency.shape[1:]
     shifted = torch.zeros_like(maps)

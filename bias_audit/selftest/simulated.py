@@ -99,10 +99,11 @@ class InMemoryActivations:
         """
         return self.maps[layer]
 
-    def moments(self, layer: str) -> Moments:
-        """Moments of the units per intersection."""
-        moments = Moments.empty(self.n_cells, self.by_layer[layer].shape[1:])
-        moments.update(self.by_layer[layer], self.cells)
+    def moments(self, layer: str, *, positions: bool = False) -> Moments:
+        """Moments of the units, or of positions, per intersection."""
+        values = self.maps[layer] if positions else self.by_layer[layer]
+        moments = Moments.empty(self.n_cells, values.shape[1:])
+        moments.update(values, self.cells)
         return moments
 
 

@@ -184,9 +184,7 @@ def _temperature(one: Seen) -> str:
 
 def _by_group(calibration: Calibration, part: Divided) -> GroupTable:
     rows = []
-    by_group = zip(part.target.groups, part.treatments.by_group, strict=True)
-    for index, (group, treatment) in enumerate(by_group):
-        images = part.images(index)
+    for group, treatment, images in part:
         for one in calibration.seen:
             found = (
                 calibration.gap_estimate(one, BEFORE, images) if treatment.is_measured else None
@@ -216,13 +214,10 @@ def _errors(calibration: Calibration, parts: Sequence[Divided]) -> Measures:
         _errors_of(calibration, one, calibration.everything, None) for one in calibration.answered
     ]
     for part in parts:
-        by_group = zip(part.target.groups, part.treatments.by_group, strict=True)
-        for index, (group, treatment) in enumerate(by_group):
-            if treatment.is_measured:
-                images = part.images(index)
-                entries += [
-                    _errors_of(calibration, one, images, group) for one in calibration.answered
-                ]
+        for group, images in part.measured():
+            entries += [
+                _errors_of(calibration, one, images, group) for one in calibration.answered
+            ]
     return Measures(
         detail=False,
         title="Does one temperature correct the confidence of every group?",
@@ -348,10 +343,8 @@ def _extremes(calibration: Calibration, part: Divided) -> Iterator[Finding]:
     last = calibration.answered[-1]
     stated, answers = last.confidence(BEFORE), last.answers
     known: list[tuple[str, Estimate]] = []
-    by_group = zip(part.target.groups, part.treatments.by_group, strict=True)
-    for index, (group, treatment) in enumerate(by_group):
-        images = part.images(index)
-        gap = calibration.gap_estimate(last, BEFORE, images) if treatment.is_measured else None
+    for group, images in part.measured():
+        gap = calibration.gap_estimate(last, BEFORE, images)
         if gap is None or stated is None or answers is None:
             continue
         confidence, right = float(stated[images].mean()), float(answers.is_right[images].mean())
@@ -395,10 +388,12 @@ def _method(calibration: Calibration) -> Iterator[str]:
     )
     yield (
         "The calibration error is the root of the mean squared difference of confidence and "
-        f"share right over {calibration.n_bins} bins with as many faces each, minus the variance "
-        "of each bin's difference (Kumar et al. 2019), and 0 where that is negative. Its interval "
-        f"is that of {len(calibration.weights)} bootstrap draws of clusters, from which the same "
-        "variance is subtracted twice, because draws have it twice."
+        f"share right over {calibration.n_bins} bins with about as many faces each, minus the "
+        "variance of each bin's difference (Kumar et al. 2019), and 0 where that is negative. "
+        "Faces of the same confidence share a bin. Its interval is that of "
+        f"{len(calibration.weights)} bootstrap draws of clusters, from which the same variance is "
+        "subtracted twice, because draws have it twice; bins whose answers are all right, or all "
+        "wrong, widen it as Tango's interval of as many pairs that all agree."
     )
     yield (
         f"Groups of {task} are left out: within one class, even a calibrated network is right "

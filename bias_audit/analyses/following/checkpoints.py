@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from bias_audit.analyses.analysis import Head, Step, Subject
-from bias_audit.analyses.small_groups import Treatments, independent_images, suppress
+from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, suppress
 from bias_audit.analyses.targets import Target, attribute_targets
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.config.catalog import unknown_name
@@ -17,6 +17,7 @@ from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError, some
+from bias_audit.groups import Group
 from bias_audit.statistics.confidence import CONFIDENCE, cross_fitted_temperatures
 
 
@@ -145,9 +146,15 @@ class Divided:
     target: Target
     treatments: Treatments
 
-    def images(self, group: int) -> IntArray:
-        """Numbers of the images of a group, shape (n,)."""
-        return np.flatnonzero(self.target.codes == group)
+    def __iter__(self) -> Iterator[tuple[Group, Treatment, IntArray]]:
+        """Every group, what is done about its size, and the numbers of its images, shape (n,)."""
+        by_group = zip(self.target.groups, self.treatments.by_group, strict=True)
+        for index, (group, treatment) in enumerate(by_group):
+            yield group, treatment, np.flatnonzero(self.target.codes == index)
+
+    def measured(self) -> Iterator[tuple[Group, IntArray]]:
+        """The groups that are large enough, with the numbers of their images."""
+        return ((group, images) for group, treatment, images in self if treatment.is_measured)
 
 
 def divided(subject: Subject) -> tuple[Divided, ...]:

@@ -105,9 +105,7 @@ def relation_table(relation: Relation, groups: Divided) -> GroupTable:
     """The correlation by the first measure, of every group at every checkpoint."""
     measure, target = relation.measures[0], groups.target
     rows = []
-    by_group = zip(target.groups, groups.treatments.by_group, strict=True)
-    for index, (group, treatment) in enumerate(by_group):
-        images = groups.images(index)
+    for group, treatment, images in groups:
         for one in relation.seen:
             found = relation.over(one, measure, images) if treatment.is_measured else None
             reason = treatment.reason
@@ -148,11 +146,7 @@ def comparison(relation: Relation, parts: Sequence[Divided]) -> tuple[Measures, 
         for one in relation.seen
     ]
     for groups in parts:
-        by_group = zip(groups.target.groups, groups.treatments.by_group, strict=True)
-        for index, (group, treatment) in enumerate(by_group):
-            if not treatment.is_measured:
-                continue
-            images = groups.images(index)
+        for group, images in groups.measured():
             entries += [
                 Entry(
                     name=one.name,

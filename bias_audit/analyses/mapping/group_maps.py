@@ -53,14 +53,10 @@ def plane_of(
     plugin: Layout[Any] = LAYOUTS.load(settings.layout.kind)
     if plugin.signatures is not None:
         params = plugin.params_type.model_validate(settings.layout.params)
-        rows = plugin.signatures(_of_positions(subject, layer, placing), params)
+        maps = subject.activations.positions(layer)
+        at_positions = moments_of(maps, table.cells, table.n_cells, placing)
+        rows = plugin.signatures(at_positions, params)
     return placed(layer, number, rows, settings, rng), half
-
-
-def _of_positions(subject: Subject, layer: str, images: IntArray) -> Moments:
-    """Moments of the intersections at every position, over some of the images."""
-    table = subject.faces.table
-    return moments_of(subject.activations.positions(layer), table.cells, table.n_cells, images)
 
 
 def drawn_moments(subject: Subject, layer: str, settings: LayoutSettings) -> Moments:
@@ -71,7 +67,7 @@ def drawn_moments(subject: Subject, layer: str, settings: LayoutSettings) -> Mom
     """
     if not settings.reads_positions:
         return subject.activations.moments(layer)
-    found = _of_positions(subject, layer, np.arange(len(subject.faces)))
+    found = subject.activations.moments(layer, positions=True)
     mean = found.mean.mean(axis=2)
     return Moments(found.count, mean, np.full_like(mean, np.nan))
 

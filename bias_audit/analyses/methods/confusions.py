@@ -53,7 +53,6 @@ from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
 PUBLISHED = "krug_stober_2025"
-PUBLISHED_SIDE = 8
 
 
 class Params(ProbeSettings):
@@ -263,7 +262,7 @@ def _published_limits(
             "another image of the same person among the training images: as published, the split "
             "does not keep them together, which makes the error optimistic."
         )
-    if subject.activations.reduced != Reduction(PUBLISHED_SIDE).described:
+    if subject.activations.reduced != Reduction(8).described:
         yield (
             "The publication takes the mean of each window, at most 8 x 8. Here positions are "
             f"{subject.activations.reduced}: numbers differ for that alone."
