@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from bias_audit.analyses.analysis import Analysis, Workload
+from bias_audit.analyses.confusing.published import PublishedSettings, published_probes, split_of
+from bias_audit.analyses.methods.confusions import PLUGIN as CONFUSIONS
 from bias_audit.analyses.methods.group_clusters import PLUGIN as CLUSTERS
 from bias_audit.analyses.methods.group_geometry import PLUGIN as GEOMETRY
 from bias_audit.analyses.methods.intersections import PLUGIN as INTERSECTIONS
@@ -20,13 +22,15 @@ from bias_audit.analyses.methods.linear_probe import PLUGIN
 from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.probing.probes import ProbeSettings, controlled_work, probe_work
+from bias_audit.analyses.targets import finest_target
 from bias_audit.audit import estimate as module
 from bias_audit.audit.plan import make_plan
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.load import load_config
 from bias_audit.config.schema import Multiplicity
 from bias_audit.groups import Attribute
-from tests.analyses.planted import planted
+from bias_audit.selftest.simulated import InMemoryActivations
+from tests.analyses.planted import make_subject, planted
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTRIBUTES = (Attribute("age", ("young", "middle", "old")), Attribute("gender", ("f", "m")))
@@ -135,6 +139,27 @@ def test_the_time_of_clusters_of_groups_is_told_to_an_order_of_magnitude() -> No
     settings = CLUSTERS.params_type.model_validate({"permutations": 59, "splits": 4})
     work = CLUSTERS.fits(settings, workload)
     assert _is_of_that_order(work, lambda: CLUSTERS.run(next(subjects), settings), warm_up=0)
+
+
+def test_the_time_of_published_probes_is_told_to_an_order_of_magnitude() -> None:
+    rng = np.random.default_rng(0)
+    attributes = (Attribute("age", tuple(map(str, range(30)))), Attribute("gender", ("f", "m")))
+    codes = np.stack([np.arange(480) % 30, np.arange(480) // 30 % 2], axis=1)
+    maps = rng.standard_normal((480, 128, 49)).astype(np.float32)
+    subject = make_subject(codes, {"late": maps.mean(axis=2)}, attributes)
+    assert isinstance(subject.activations, InMemoryActivations)
+    subject = replace(subject, activations=replace(subject.activations, maps={"late": maps}))
+    settings = PublishedSettings(epochs=3)
+    params = CONFUSIONS.params_type(protocol="krug_stober_2025", published=settings)
+    workload = Workload(480, {"late": 128}, attributes, positions=49)
+    target, seeds = finest_target(subject.faces.table), iter(range(3))
+
+    def train() -> None:
+        split = split_of(subject, target, settings, next(seeds))
+        published_probes(subject, [split], ["late"], settings)
+
+    assert CONFUSIONS.fits(CONFUSIONS.params_type(), workload) == 0
+    assert _is_of_that_order(CONFUSIONS.fits(params, workload), train, warm_up=0)
 
 
 def test_reference_images_pass_through_every_backbone(monkeypatch: pytest.MonkeyPatch) -> None:

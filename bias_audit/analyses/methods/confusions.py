@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject
+from bias_audit.analyses.analysis import Analysis, Coverage, OneLayer, Outcome, Subject, Workload
 from bias_audit.analyses.confusing.confusions import (
     Predictions,
     confusion_block,
@@ -40,7 +40,7 @@ from bias_audit.analyses.probing.separability import (
     unknown_layers,
     widening_of,
 )
-from bias_audit.analyses.targets import Target, finest_target
+from bias_audit.analyses.targets import Target, finest_target, level_counts
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at, sample
 from bias_audit.backbones.pooling import Reduction
 from bias_audit.results.finding import Finding
@@ -343,6 +343,23 @@ def _limits(predictions: Predictions, tied: int, n_left_out: int) -> Iterator[st
         )
 
 
+def _work(params: Params, workload: Workload) -> float:
+    """Every epoch of the published probes takes about a unit for each image, feature and group.
+
+    Measured with 720 to 2520 images, 24 and 126 groups, and 6,272 to 25,088 features: 0.4 to 1.3.
+    The default probes are those of other analyses.
+    """
+    if params.protocol != PUBLISHED:
+        return 0.0
+    *_, n_groups = level_counts(workload.attributes).values()
+    published, layers = params.published, workload.n_units
+    if params.layer is not None:
+        layers = {params.layer: layers.get(params.layer, 0)}
+    n_images = min(workload.n_images, n_groups * published.images_per_group)
+    n_features = sum(layers.values()) * workload.positions
+    return float(published.seeds * published.epochs * n_images * n_features * n_groups)
+
+
 PLUGIN = Analysis(
     title="Confusions",
     params_type=Params,
@@ -359,5 +376,6 @@ PLUGIN = Analysis(
     # Whether each attribute changes more or less often than by chance, each by itself.
     families=lambda _params, attributes: len(attributes) if len(attributes) > 1 else 0,
     needs_positions=lambda params: params.protocol == PUBLISHED,
+    fits=_work,
     quantities=("validation_accuracy",),
 )
