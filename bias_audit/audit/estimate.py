@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bias_audit.activations.extract import bytes_needed, forward_input, resolve_device
+from bias_audit.activations.extract import bytes_needed, forward_input
 from bias_audit.activations.store import free_bytes
 from bias_audit.analyses.analysis import Workload
 from bias_audit.analyses.probing.cross_fitting import cross_fit
@@ -18,6 +18,7 @@ from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.data.faces import Faces
 from bias_audit.data.image_features import QUALITIES, SIDE, describe
+from bias_audit.device import device_for
 
 _TIMED_IMAGES = 8
 
@@ -110,7 +111,7 @@ def image_seconds(plan: Plan, faces: Faces) -> float:
 
 
 def _seconds_per_image(backbone: Backbone, device_name: str) -> float:
-    device = resolve_device(device_name)
+    device = device_for(device_name)
     module = backbone.module.to(device).to(memory_format=torch.channels_last)
     shape = backbone.preprocessing
     pixels = np.zeros((_TIMED_IMAGES, shape.height, shape.width, 3), dtype=np.uint8)
