@@ -65,7 +65,7 @@ class ProbedTarget:
     layers: tuple[str, ...]
     """Empty where the target cannot be measured."""
     at: Callable[[str], LayerProbe]
-    """The probe of one layer, read anew so that no two layers are in memory."""
+    """The probe of one layer, read again each time so that no two layers are in memory."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
+from bias_audit.files import digest
 
 ProbabilityArray = npt.NDArray[np.float32]
 Shrinkage = Annotated[float, Field(gt=0, le=1)]
@@ -228,11 +229,11 @@ class _Problem:
     def has_refits(self) -> bool:
         return self.spec.control is None and self.subject.refits > 0
 
-    @property
+    @cached_property
     def fitted(self) -> Cached:
         return self.subject.cached("probe", *self._inputs, compute=lambda: _fit([self])[0])
 
-    @property
+    @cached_property
     def refitted(self) -> Cached:
         inputs = (str(self.subject.refits), *self._inputs)
         return self.subject.cached("refits", *inputs, compute=lambda: _refit([self])[0])
@@ -263,7 +264,7 @@ class _Problem:
         read = partial(probes.probabilities, self.units, images, folds, device=device)
         return Scores(self.part, codes, folds, dependence, read)
 
-    @property
+    @cached_property
     def _inputs(self) -> tuple[Input, ...]:
         spec, control = self.spec, self.spec.control
         return (
@@ -272,8 +273,17 @@ class _Problem:
             spec.layer if control is None or control.by_layer else "",
             spec.settings.probes.model_dump_json(),
             str(self.n_shuffles),
-            np.stack([self.part.images, self.part.codes, self.clusters]),
-            self.subject.faces.table.cells,
+            digest(
+                *(
+                    each.tobytes()
+                    for each in (
+                        self.part.images,
+                        self.part.codes,
+                        self.clusters,
+                        self.subject.faces.table.cells,
+                    )
+                )
+            ),
         )
 
     @property
@@ -282,16 +292,16 @@ class _Problem:
         source = self.spec.control or self.subject.activations
         return source.units(self.spec.layer)
 
-    def folds(self, *purpose: str) -> IntArray:
-        """Folds of the images, shared with other targets as far as that suits."""
+    def folds(self, *purpose: str, shared: list[IntArray]) -> IntArray:
+        """Folds of the images: those of all, kept in `shared`, as far as these suit."""
         subject, n_folds = self.subject, self.spec.settings.folds
         everything = subject.faces
         if len(self.part.images) == len(everything):
-            rng = subject.rng(*purpose)
-            cells = everything.table.cells
-            shared = stratified_folds(cells, everything.clusters, n_folds, rng)
-            if is_balanced(self.part.codes, self.clusters, shared):
-                return shared
+            if not shared:
+                rng, cells = subject.rng(*purpose), everything.table.cells
+                shared.append(stratified_folds(cells, everything.clusters, n_folds, rng))
+            if is_balanced(self.part.codes, self.clusters, shared[0]):
+                return shared[0]
         rng = subject.rng(*purpose, self.spec.target.name)
         return stratified_folds(self.part.codes, self.clusters, n_folds, rng)
 
@@ -373,9 +383,9 @@ def _run(jobs: Sequence[_Job]) -> None:
 def _refit(problems: Sequence[_Problem]) -> list[Arrays]:
     found: list[list[_Job]] = [[] for _ in problems]
     for number in range(problems[0].subject.refits if problems else 0):
-        jobs = []
+        jobs, shared = [], list[IntArray]()
         for problem, own in zip(problems, found, strict=True):
-            folds = problem.folds("refit", problem.spec.layer, str(number))
+            folds = problem.folds("refit", problem.spec.layer, str(number), shared=shared)
             job = _Job(problem, folds, [Labelling(problem.part.codes, len(problem.part.levels))])
             own.append(job)
             jobs.append(job)
@@ -392,9 +402,9 @@ def _refit(problems: Sequence[_Problem]) -> list[Arrays]:
 
 
 def _fit(problems: Sequence[_Problem]) -> list[Arrays]:
-    jobs = []
+    jobs, shared = [], list[IntArray]()
     for problem in problems:
-        codes, folds = problem.part.codes, problem.folds("folds")
+        codes, folds = problem.part.codes, problem.folds("folds", shared=shared)
         rng = problem.subject.rng("shuffle", problem.spec.target.name)
         shuffles = (
             shuffle_within_folds(codes, folds, problem.clusters, rng)
