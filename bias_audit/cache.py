@@ -46,6 +46,10 @@ class Cache:
         """What was put under `key`; None if nothing was, or if the file is damaged."""
         return self.kept.get(key) if self.folder is None else read_arrays(self.folder / key)
 
+    def has(self, key: str) -> bool:
+        """Whether something was put under `key`; a damaged file counts."""
+        return key in self.kept if self.folder is None else (self.folder / key).is_file()
+
     def put(self, key: str, arrays: Arrays) -> None:
         """Keep arrays under `key`, atomically."""
         if self.folder is None:
@@ -125,8 +129,8 @@ class Cached:
 
     @property
     def is_there(self) -> bool:
-        """Whether nothing is left to compute."""
-        return self.entry.read() is not None
+        """Whether nothing is left to compute, unless the file is damaged."""
+        return self.entry.cache.has(self.entry.path.name)
 
     def arrays(self) -> Arrays:
         """As kept, or computed now and kept."""
