@@ -60,7 +60,7 @@ def largest_gap(one: Any, other: Any) -> float:
     if isinstance(one, bool | str) or one is None:
         return 0.0 if one == other else np.inf
     if isinstance(one, int | float):
-        return abs(one - other) / max(1.0, abs(one))
+        return float(abs(one - other) / max(1.0, abs(one)))
     if isinstance(one, dict):
         pairs = [(one[key], other[key]) for key in one]
     else:
