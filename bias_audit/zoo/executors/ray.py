@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock
 from pydantic import Field
 
-from bias_audit.config.schema import Strict, UserPath
+from bias_audit.config.schema import Strict
 from bias_audit.errors import OutputError
 from bias_audit.files import writing
 from bias_audit.progress import Progress
@@ -69,10 +69,10 @@ class Params(Strict):
         description='Such as "s3://bucket/zoo": faces, weights and results travel through this '
         "store, and nodes share no disk; any URL that fsspec opens.",
     )
-    store_cache: UserPath = Field(
+    store_cache: Path = Field(
         default=Path("~/.cache/bias-audit/store"),
-        validate_default=True,
-        description="Folder of every node for what it fetched from there, and for activations.",
+        description="Folder of every node for what it fetched from there, and for activations; "
+        '"~" is the home of the user that Ray runs as.',
     )
 
 
@@ -107,12 +107,12 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
         )(_work_remotely)
         code = software_of(_CODE).code
         store = None if params.store is None else ObjectStore(params.store)
-        waiting = {}
-        for task in tasks:
-            sent, place = _sent(task, store, progress) if store else (task, Path.cwd())
-            waiting[remote.remote(work, sent, params, place, code)] = task
-        progress.say(f"{len(tasks)} audits handed to the cluster")
+        waiting: dict[Any, Task] = {}
         try:
+            for task in tasks:
+                sent, place = _sent(task, store, progress) if store else (task, Path.cwd())
+                waiting[remote.remote(work, sent, params, place, code)] = task
+            progress.say(f"{len(tasks)} audits handed to the cluster")
             yield from _collected(ray, waiting, store, progress)
         except BaseException:
             for reference in waiting:
@@ -173,7 +173,8 @@ def _work_remotely(work: Work, task: Task, params: Params, place: Path | str, co
         with chdir(place):
             return work(task, LineProgress(task.label))
     try:
-        return _work_apart(work, task, ObjectStore(params.store), place, params.store_cache)
+        own = params.store_cache.expanduser().absolute()
+        return _work_apart(work, task, ObjectStore(params.store), place, own)
     except OutputError as error:
         return Done(task.key, 0.0, error=str(error), is_refused=True)
 
