@@ -90,7 +90,7 @@ class ObjectStore:
         """Fetch all files of a list into a folder; contents that are `kept` already are linked.
 
         Raises:
-            OutputError: The store refuses, a file of it is damaged, or a name leads out.
+            OutputError: The store refuses, one of its files is damaged, or a name leads out.
         """
         with self._reached():
             names = json.loads(self._object(listed, kept).read_bytes())
