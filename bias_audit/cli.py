@@ -59,8 +59,6 @@ _GATES = {
 }
 """Exit code of a comparison, by what its gate does."""
 
-_PASSING = (["run"], ["check"], ["zoo", "run"])
-"""Commands that let images pass through a backbone."""
 _NARROWEST = 60
 """Columns of a terminal that help is laid out for."""
 
@@ -454,8 +452,6 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] in _PASSING or sys.argv[1:3] in _PASSING:
-        process.restart_with_allocator()
     process.prepare_streams()
     process.prepare_caches()
     if shutil.get_terminal_size().columns < _NARROWEST:  # tables of options would lose names

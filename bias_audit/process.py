@@ -12,12 +12,10 @@ import codecs
 import errno
 import io
 import os
-import platform
 import shutil
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -136,32 +134,6 @@ def _plain(char: str) -> str:
     parts = unicodedata.normalize("NFKD", char)
     base = "".join(_PLAIN.get(part, part) for part in parts if not unicodedata.combining(part))
     return base if base.isascii() and base else ascii(char)[1:-1]
-
-
-def allocator_settings() -> Mapping[str, str]:
-    """Environment under which the memory of large tensors is kept for the next ones.
-
-    Without it, glibc gives every large tensor back to the system at once, and half the time of a
-    forward pass on processors goes into pages that are handed out again. glibc reads it when a
-    process starts, and takes larger thresholds there than `mallopt` takes later. Empty where there
-    is no glibc, or where the user has settings of their own.
-    """
-    settings = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "1000000000")
-    if platform.libc_ver()[0] != "glibc" or any(key in os.environ for key in settings):
-        return {}
-    return settings
-
-
-def restart_with_allocator() -> None:
-    """Start this process again, under `allocator_settings`, before it has loaded much.
-
-    It keeps its number, streams and arguments. Where it cannot be started again, it continues.
-    Nothing is done where Python code calls the command line with arguments of its own.
-    """
-    is_own = sys.argv[1:] == sys.orig_argv[len(sys.orig_argv) - len(sys.argv) + 1 :]
-    if is_own and (settings := allocator_settings()):
-        with suppress(OSError):
-            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | settings)
 
 
 def prepare_caches() -> None:

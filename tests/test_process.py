@@ -177,37 +177,3 @@ def test_nowhere_to_write_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     monkeypatch.setattr("bias_audit.process._is_writable", lambda _path: False)
     process.prepare_caches()
-
-
-def test_an_audit_starts_again_with_the_allocator_it_needs(tmp_path: Path) -> None:
-    """The command keeps its process, arguments and options of the interpreter."""
-    code = (
-        "import os, sys\n"
-        "from bias_audit import cli, process\n"
-        "cli.app = lambda: print(os.getpid(), len(process.allocator_settings()), *sys.argv[1:])\n"
-        "cli.main()\n"
-    )
-    for arguments, restarts in ((["run", "a b.yaml"], True), (["zoo", "status", "x"], False)):
-        env = {key: value for key, value in os.environ.items() if "MALLOC" not in key}
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], env=env, stdout=subprocess.PIPE, text=True
-        )
-        said = child.communicate(timeout=60)[0].split()
-        assert said[0] == str(child.pid)
-        there = bool(allocator_settings_of(env))
-        assert said[1] == ("0" if restarts or not there else "2")
-        assert " ".join(said[2:]) == " ".join(arguments)
-
-
-def allocator_settings_of(env: Mapping[str, str]) -> Mapping[str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        for key in set(os.environ) - set(env):
-            patch.delenv(key)
-        return process.allocator_settings()
-
-
-def test_settings_of_the_users_own_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
-    assert process.allocator_settings() == {}
-    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("it started again"))
-    process.restart_with_allocator()

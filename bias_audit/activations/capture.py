@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,10 +29,11 @@ class Capture:
         self, module: nn.Module, shapes: Mapping[str, OutputShape], files: Sequence[LayerFile]
     ) -> None:
         """Nothing is captured before the hooks of `captured` are there."""
-        self._module = module
+        self.run: Callable[[Tensor], Tensor] = module
+        """The backbone, which others may replace by what computes the same faster."""
         self._shapes = shapes
         self._files = files
-        self._rows: dict[LayerFile, Values] = {}
+        self._rows: dict[LayerFile, Tensor] = {}
         self._outputs: dict[LayerFile, Tensor] = {}
         """Of the layers whose positions are aligned, until the gradient is there."""
 
@@ -39,13 +41,22 @@ class Capture:
         """Pass a batch, shape (n, 3, height, width).
 
         Raises:
-            BackboneError: Values are not finite.
+            BackboneError: Values are not finite, or not of one row for each image.
         """
-        if not any(map(_needs_gradient, self._files)):
+        self._rows.clear()
+        if any(map(_needs_gradient, self._files)):
+            self._pass_back(batch)
+        else:
             with torch.inference_mode():
-                self._module(batch)
-            return self._rows
-        scores: Tensor = self._module(batch.requires_grad_())
+                self.run(batch)
+        # Copied once all layers are computed: a device is waited for once, not at every layer.
+        rows = {file: self._rows[file].detach().to("cpu").numpy() for file in self._files}
+        for file, values in rows.items():
+            _refuse(values, file, n_images=len(batch))
+        return rows
+
+    def _pass_back(self, batch: Tensor) -> None:
+        scores = self.run(batch.requires_grad_())
         # Each image's largest score depends on that image alone: the sum serves all of them.
         gradients = torch.autograd.grad(
             scores.amax(dim=1).sum(),
@@ -56,7 +67,6 @@ class Capture:
         for (file, output), gradient in zip(self._outputs.items(), gradients, strict=True):
             self._keep(file, output.detach(), gradient)
         self._outputs.clear()
-        return self._rows
 
     def returned(
         self, layer: str, _module: nn.Module, _inputs: object, output: Tensor
@@ -75,7 +85,7 @@ class Capture:
 
     def received(self, file: LayerFile, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """A hook before a layer."""
-        self._rows[file] = _finite(inputs[0].float(), file)
+        self._rows[file] = inputs[0].to(torch.float32, copy=True)
 
     def _keep(self, file: LayerFile, output: Tensor, gradient: Tensor | None = None) -> None:
         shape = self._shapes[file.layer]
@@ -83,7 +93,7 @@ class Capture:
             values = units(output, shape)
         else:
             values = file.reduction.of(output, shape, gradient)
-        self._rows[file] = _finite(values, file)
+        self._rows[file] = values.clone()  # it may be a view of what is changed in place later
 
 
 @contextmanager
@@ -109,11 +119,14 @@ def _needs_gradient(file: LayerFile) -> bool:
     return file.reduction is not None and file.reduction.is_aligned and file.grid != (1, 1)
 
 
-def _finite(values: Tensor, file: LayerFile) -> Values:
-    if not torch.isfinite(values).all():
+def _refuse(values: Values, file: LayerFile, *, n_images: int) -> None:
+    if len(values) != n_images:
+        raise BackboneError(
+            f"layer {file.layer!r} returns {len(values)} rows for {n_images} images, expected one "
+            "per image; choose the module around it"
+        )
+    if not np.isfinite(values).all():
         raise BackboneError(
             f"layer {file.layer!r} {'received' if file.of == 'input' else 'gave'} values that are "
             "not finite; check the weights and the preprocessing"
         )
-    array: Values = values.detach().cpu().numpy()
-    return array

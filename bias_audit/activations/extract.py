@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 
-from bias_audit.activations.capture import captured
 from bias_audit.activations.decode import Pixels, decoded_batches
+from bias_audit.activations.faster import checked, faster_capture
 from bias_audit.activations.moments import Moments
 from bias_audit.activations.recording import LayerFile, RecordingPass, recorded_files
 from bias_audit.activations.store import (
@@ -34,7 +35,7 @@ from bias_audit.activations.store import (
 from bias_audit.backbones.pooling import Reduction
 from bias_audit.device import device_for
 from bias_audit.errors import BackboneError, OutputError
-from bias_audit.files import digest, writing
+from bias_audit.files import digest, write_text, writing
 from bias_audit.software import software_of, versions_of
 
 if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
     from bias_audit.progress import Progress, Step
 
 _CHECKPOINT_SECONDS = 10.0
+_AGREEMENT: Final = "agreement.json"
 MAKERS: Final = (__name__, "bias_audit.backbones.library")
 """Modules that activations come from; the second decides how the output of a layer is read."""
 ARCHITECTURES: Final = ("timm", "torchvision")
@@ -59,6 +61,22 @@ class Extraction:
     """Images that passed through the backbone now; 0 when everything was stored already."""
     resumed_at: int
     seconds: float
+    agreement: Mapping[str, float]
+    """Of a pass that is not plain, by layer; see `faster.agreement`."""
+    forward: str
+    """How the backbone ran, in words."""
+
+    @property
+    def checked(self) -> dict[str, str]:
+        """How far a pass that is not plain is from the plain one, for the report."""
+        if not self.agreement:
+            return {}
+        worst = max(self.agreement, key=lambda layer: self.agreement[layer])
+        return {
+            "forward_pass": self.forward,
+            "largest_error_on_the_first_images": f"{self.agreement[worst]:.1g} of how much "
+            f"activations differ between images, at {worst}",
+        }
 
 
 def extract(
@@ -81,7 +99,8 @@ def extract(
         OutputError: The disk refuses; what was written up to the last checkpoint is kept.
     """
     began = time.monotonic()
-    maker = digest(*made_by(), backbone.fingerprint)
+    how = () if settings.is_plain else (settings.forward, str(settings.tolerance))
+    maker = digest(*made_by(), backbone.fingerprint, *how)
     fingerprint = digest(maker, *faces.pixels)
     folder = cache / "activations" / fingerprint
     with writing(folder):
@@ -128,7 +147,15 @@ def extract(
         next((path for file, path in paths.items() if file.of == "input"), None),
         next((file.reduction.described for file in wanted if file.reduction), ""),
     )
-    return Extraction(activations, forward_images, resumed_at, time.monotonic() - began)
+    agreement = {
+        layer: error
+        for passed in sorted(folder.glob(f"pass-*/{_AGREEMENT}"))
+        for layer, error in json.loads(passed.read_text(encoding="utf-8")).items()
+    }
+    seconds = time.monotonic() - began
+    return Extraction(
+        activations, forward_images, resumed_at, seconds, agreement, settings.forward
+    )
 
 
 def made_by() -> tuple[str, ...]:
@@ -159,7 +186,7 @@ def forward_input(pixels: Pixels, preprocessing: Preprocessing, device: torch.de
     mean = torch.tensor(preprocessing.mean, device=device) * 255
     std = torch.tensor(preprocessing.std, device=device) * 255
     batch = torch.from_numpy(pixels).to(device).float()
-    return ((batch - mean) / std).permute(0, 3, 1, 2)
+    return batch.sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def _wanted(backbone: Backbone, settings: Activations, *, with_head: bool) -> list[LayerFile]:
@@ -236,6 +263,8 @@ def _pass(
     """Let every image pass through the backbone, from where the recording was left off."""
     device = device_for(settings.device)
     module = backbone.module.to(device).to(memory_format=torch.channels_last)
+    if not settings.is_plain:
+        _check(backbone, module, faces, settings, recording=recording, device=device)
     start = _whole_batches(recording, settings)
     batches = decoded_batches(
         faces.table.references,
@@ -248,29 +277,53 @@ def _pass(
     try:
         with (
             progress.step(title, total=len(faces), unit="image") as step,
-            captured(backbone, module, recording.files) as capture,
+            faster_capture(backbone, module, recording.files, settings) as capture,
         ):
             step.advance(start)
 
             def rows() -> Iterator[Rows]:
                 for first, pixels in batches:
-                    # The last image is repeated up to a whole batch: smaller ones are computed by
-                    # other kernels, whose sums differ in the last bits.
-                    more = pixels[-1:].repeat(settings.batch_size - len(pixels), axis=0)
-                    whole = np.concatenate([pixels, more])
+                    whole = _whole(pixels, settings.batch_size)
                     outputs = capture.passed(forward_input(whole, backbone.preprocessing, device))
-                    for file, padded in outputs.items():
-                        if len(padded) != len(whole):
-                            raise BackboneError(
-                                f"layer {file.layer!r} returns {len(padded)} rows for "
-                                f"{len(whole)} images, expected one per image; choose the module "
-                                "around it"
-                            )
                     yield first, {file: padded[: len(pixels)] for file, padded in outputs.items()}
 
             _record(rows(), faces, settings, recording=recording, step=step)
     finally:
         batches.close()
+
+
+def _whole(pixels: Pixels, batch_size: int) -> Pixels:
+    """The last image is repeated up to a whole batch.
+
+    Smaller ones are computed by other kernels, whose sums differ in the last bits.
+    """
+    lacking = batch_size - len(pixels)
+    return np.concatenate([pixels, pixels[-1:].repeat(lacking, axis=0)]) if lacking else pixels
+
+
+def _check(
+    backbone: Backbone,
+    module: nn.Module,
+    faces: Faces,
+    settings: Activations,
+    *,
+    recording: RecordingPass,
+    device: torch.device,
+) -> None:
+    """Hold a pass that is not plain against the plain one, on the first images, and keep that."""
+    decoded = decoded_batches(
+        faces.table.references[: settings.batch_size],
+        backbone.preprocessing,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+    )
+    _, pixels = next(decoded)
+    whole = _whole(pixels, settings.batch_size)
+    batch = forward_input(whole, backbone.preprocessing, device)
+    found = checked(backbone, module, recording.files, settings, batch)
+    with writing(recording.folder):
+        recording.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_text(recording.folder / _AGREEMENT, json.dumps(found))
 
 
 def _whole_batches(recording: RecordingPass, settings: Activations) -> int:

@@ -180,6 +180,7 @@ def describe(
             "memory": memory,
             "device": f"{device.type} ({name})",
             "threads": str(torch.get_num_threads()),
+            "forward pass": config.activations.forward,
             "arithmetic": ARITHMETIC,
             "repeated": repeats(device),
         },

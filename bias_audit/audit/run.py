@@ -195,6 +195,7 @@ def _audited(
                     "forward_images": extraction.forward_images,
                     "resumed_at": extraction.resumed_at,
                     "seconds": round(extraction.seconds, 1),
+                    **extraction.checked,
                 },
                 controls=(*there, *seen.absent),
                 head=head.name if head else None,

@@ -153,18 +153,19 @@ def aligned(maps: Tensor, saliency: Tensor) -> Tensor:
     height, width), saliency (batch, height, width).
     """
     height, width = saliency.shape[1:]
-    shifted = torch.zeros_like(maps)
     flat = saliency.flatten(1)
+    place = flat.argmax(dim=1)
     is_flat = flat.amax(dim=1) == flat.amin(dim=1)
-    for image, place in enumerate(flat.argmax(dim=1).tolist()):
-        down, right = height // 2 - place // width, width // 2 - place % width
-        if is_flat[image]:
-            down = right = 0
-        to, taken = zip(*(_moved(*each) for each in ((down, height), (right, width))), strict=True)
-        shifted[(image, slice(None), *to)] = maps[(image, slice(None), *taken)]
-    return shifted
+    rows = _taken(height, place // width, is_flat)[:, :, None]
+    columns = _taken(width, place % width, is_flat)[:, None, :]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    taken = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    index = taken.flatten(1)[:, None].expand(-1, maps.shape[1], -1)
+    shifted = maps.flatten(2).gather(2, index).view(maps.shape)
+    return torch.where(inside[:, None], shifted, 0.0)
 
 
-def _moved(by: int, size: int) -> tuple[slice, slice]:
-    """Where an axis that is moved by some positions is written to, and read from."""
-    return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size + min(-by, 0))
+def _taken(size: int, most_salient: Tensor, is_flat: Tensor) -> Tensor:
+    """Where each place of a shifted axis is taken from, (batch, size); it may lie outside."""
+    moved = torch.where(is_flat, 0, size // 2 - most_salient)
+    return torch.arange(size, device=moved.device) - moved[:, None]

@@ -277,6 +277,23 @@ class Activations(Strict):
     batch_size: int = Field(32, ge=1, description="Images that pass at once.")
     workers: int = Field(2, ge=1, description="Threads that decode images.")
     device: str = Field("auto", description='"auto", "cpu", "cuda", "cuda:1", "mps".')
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Of products and convolutions in the forward pass; sums and what is recorded "
+        "stay float32.",
+    )
+    compiled: bool = Field(
+        default=False,
+        description="Compile the backbone with torch.compile, which takes a minute at its start.",
+    )
+    tolerance: float = Field(
+        0.01,
+        gt=0,
+        le=0.1,
+        description="Largest error of a layer that reduced precision or compiling may cause, as a "
+        "share of how much its activations differ between images; the first images are checked, "
+        "and a backbone beyond it is refused.",
+    )
     positions: int = Field(
         0, ge=0, le=8, description="Also keep feature maps, reduced to at most this side; 0: no."
     )
@@ -292,12 +309,27 @@ class Activations(Strict):
 
     @model_validator(mode="after")
     def _aligned_positions(self) -> Activations:
+        if self.aligned and not self.is_plain:
+            raise ValueError(
+                "aligned: expected the plain forward pass, whose gradients say which position "
+                "matters; leave out precision and compiled"
+            )
         if self.aligned and not self.positions:
             raise ValueError(
                 "aligned: expected feature maps, which are not recorded with positions: 0; set "
                 "positions: 8"
             )
         return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the forward pass is that of the weights as they are, in float32."""
+        return self.precision == "float32" and not self.compiled
+
+    @property
+    def forward(self) -> str:
+        """How the backbone runs, in words."""
+        return f"{self.precision}, compiled" if self.compiled else self.precision
 
     def without_positions(self) -> Activations:
         """The same for what is probed alone: probes read no feature maps."""

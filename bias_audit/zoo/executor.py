@@ -44,6 +44,8 @@ class Done:
     """Why there is no result, or why it has no report."""
     is_refused: bool = False
     """Whether the machine is why: its disk, its permissions, another run at work."""
+    stored: str | None = None
+    """Where its files are in the executor's store, if they are not in its run folder yet."""
 
 
 Work = Callable[[Task, Progress], Done]

@@ -1,6 +1,7 @@
 """A Ray cluster of this machine in a process of its own: a head and one more node, a core each.
 
-Run as a script it prints the cluster's address, and ends when its standard input is closed.
+The second node declares a GPU, which is not there. Run as a script it prints the cluster's
+address, and ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _serve() -> None:
         initialize_head=True,
         head_node_args={**node, "include_dashboard": False, "no_monitor": True},
     )
-    made.add_node(**node)
+    made.add_node(**node, num_gpus=1)
     sys.stdout.write(f"{made.address}\n")
     sys.stdout.flush()
     sys.stdin.read()

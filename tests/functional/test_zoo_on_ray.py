@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from bias_audit.config.schema import AuditConfig
 from bias_audit.errors import OutputError
 from bias_audit.progress import Silent
+from bias_audit.zoo.executor import Done, Task
 from bias_audit.zoo.executors import ray as executor
 from tests.functional import kills, tiny_zoo
 from tests.functional.conftest import bias_audit
@@ -164,6 +166,93 @@ def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
         assert time.monotonic() - began < 60
 
 
+def test_nodes_without_a_shared_disk_work_through_a_store(
+    address: str, start: Path, local: Path, tmp_path: Path
+) -> None:
+    home = shutil.copytree(start, tmp_path / "zoo")
+    store, own = tmp_path / "store", tmp_path / "node"
+    asked = (
+        f"executor={{kind: ray, address: '{address}', store: 'file://{store}', "
+        f"store_cache: '{own}'}}"
+    )
+    process = _begun(home, "--set", asked)
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "2 audits handed to the cluster" in line:
+            (home / "labels.csv").unlink()  # no worker may need what lies here
+            for label in tiny_zoo.LABELS:
+                (home / f"{label}.safetensors").unlink()
+    process.communicate(timeout=600)
+    assert process.returncode == 0, "".join(lines)
+    assert _close(_subjects(home), _subjects(local))
+    assert len([*(own / "inputs").iterdir()]) == len(tiny_zoo.LABELS)
+    assert not [*(own / "inputs").glob("*/runs/tiny/audits/*/*/*")]
+    contributions = {path.name for path in (home / "runs/cache/contributions").iterdir()}
+    assert contributions == {path.name for path in (own / "cache/contributions").iterdir()}
+
+
+def test_results_outside_the_folder_of_the_command_are_refused_with_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="below the folder of the command"):
+        executor._relative(Path("/elsewhere"))
+    assert executor._relative(tmp_path / "runs") == Path("runs")
+
+
+@pytest.mark.parametrize(("gpus", "together"), [(0.25, 4), (1.0, 1)])
+def test_a_share_of_a_gpu_is_what_an_audit_gets(
+    address: str, tmp_path: Path, gpus: float, together: int
+) -> None:
+    program = (
+        "import sys\n"
+        "from tests.functional.test_zoo_on_ray import four_on_a_gpu\n"
+        "print(four_on_a_gpu(sys.argv[1], sys.argv[2], float(sys.argv[3])))\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program, address, str(tmp_path), str(gpus)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.splitlines()[-1] == f"[(['0'], {together})]"
+
+
+def four_on_a_gpu(address: str, folder: str, gpus: float) -> list[tuple[list[str], int]]:
+    """Which GPU each of four audits had, and how many had one at a time at most."""
+    config = AuditConfig.model_validate(
+        {
+            "name": "gpu",
+            "data": {"kind": "parametric"},
+            "backbones": [{"kind": "bundled"}],
+            "analyses": [{"kind": "group_profiles"}],
+            "output": {"folder": folder},
+        }
+    )
+    tasks = [Task(("faces", str(number)), config, "") for number in range(4)]
+    params = executor.Params(address=address, cpus=0.1, gpus=gpus)
+    done = [*executor.PLUGIN.run(_with_a_gpu, tasks, params, Silent())]
+    assert all((each.error or "").startswith("[[") for each in done), done
+    found = [json.loads(each.error or "") for each in done]
+    spans = [(began, ended) for _, began, ended in found]
+    most = max(sum(b <= began < e for b, e in spans) for began, _ in spans)
+    return [(gpu, most) for gpu in [["0"]] if all(ids == gpu for ids, _, _ in found)]
+
+
+def _with_a_gpu(task: Task, _progress: Any) -> Done:
+    import ray
+
+    began = time.time()
+    time.sleep(3.0 if len(ray.get_gpu_ids()) else 0.0)
+    told = [[str(each) for each in ray.get_gpu_ids()], began, time.time()]
+    return Done(task.key, 0.0, error=json.dumps(told))
+
+
 def _never(task: Any, progress: Any) -> Any:
     raise AssertionError
 
@@ -172,11 +261,11 @@ def test_audits_that_no_node_can_hold_are_said_to_wait(
     address: str, start: Path, tmp_path: Path
 ) -> None:
     home = shutil.copytree(start, tmp_path / "zoo")
-    asked = f"executor={{kind: ray, address: '{address}', cpus: 1, gpus: 1}}"
+    asked = f"executor={{kind: ray, address: '{address}', cpus: 1, gpus: 2}}"
     process = _begun(home, "--set", asked)
     assert process.stdout
     for line in process.stdout:
-        if "No node of the cluster has 1 cores and 1 GPUs" in line:
+        if "No node of the cluster has 1 cores and 2 GPUs" in line:
             break
     else:
         raise AssertionError("the command ended")

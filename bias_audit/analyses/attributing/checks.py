@@ -122,7 +122,7 @@ def curve_areas(
             with torch.no_grad():
                 scores = decision(changed).view(len(images), -1, n_levels)
             probabilities = scores.softmax(dim=2).flatten(1)
-            curve.append(probabilities[torch.arange(len(images)), targets])
+            curve.append(probabilities[torch.arange(len(images), device=images.device), targets])
     deleted, inserted = (torch.stack(curve) for curve in curves)
     # Trapezoids of equal width, over an axis of length 1.
     return tuple((c[:-1] + c[1:]).mean(dim=0) / 2 for c in (deleted, inserted))  # type: ignore[return-value]

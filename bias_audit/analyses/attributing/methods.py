@@ -325,7 +325,7 @@ def _misses_something(decision: nn.Module, images: Tensor, targets: Tensor) -> s
             images, baselines=0, target=targets, return_convergence_delta=True
         )
     with torch.no_grad():
-        places = torch.arange(len(images))
+        places = torch.arange(len(images), device=images.device)
         change = decision(images)[places, targets] - decision(0 * images)[places, targets]
     missed = float(delta.abs().max() / change.abs().max().clamp(min=1e-12))
     # Written so that an undefined number counts as missing everything.

@@ -23,11 +23,15 @@ class Params(Strict):
 
 
 def place(
-    signatures: FloatArray, distance: Distance, rng: np.random.Generator, params: Params
+    signatures: FloatArray,
+    distance: Distance,
+    rng: np.random.Generator,
+    params: Params,
+    device: str = "cpu",
 ) -> FloatArray:
     """Positions of shape (n_units, 2); the same for the same generator state."""
     start = rng.uniform(size=(len(signatures), 2))
-    return swarm(start, params.steps, pairwise(signatures, distance))
+    return swarm(start, params.steps, pairwise(signatures, distance), device=device)
 
 
-PLUGIN = Layout(title="particle swarm", params_type=Params, place=place)
+PLUGIN = Layout(title="particle swarm", params_type=Params, place=place, place_on=place)

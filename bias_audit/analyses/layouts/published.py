@@ -48,17 +48,22 @@ def signatures(moments: Moments, params: Params) -> FloatArray:
 
 
 def place(
-    rows: FloatArray, distance: Distance, rng: np.random.Generator, params: Params
+    rows: FloatArray,
+    distance: Distance,
+    rng: np.random.Generator,
+    params: Params,
+    device: str = "cpu",
 ) -> FloatArray:
     """Positions of shape (n_units, 2); the same for the same generator state."""
     start = unit_square(umap.place(rows, distance, rng, umap.Params()))
-    return swarm(start, params.steps)
+    return swarm(start, params.steps, device=device)
 
 
 PLUGIN = Layout(
     title="UMAP of all positions, spread by particle swarm, as published",
     params_type=Params,
     place=place,
+    place_on=place,
     settings={"distance": "euclidean", "refine_steps": 0},
     signatures=signatures,
 )

@@ -127,13 +127,19 @@ def too_few_permutations(
 
 
 def two_groups(
-    faces: Faces, units: Float32Array, comparison: Comparison, images: IntArray
+    faces: Faces,
+    units: Float32Array,
+    comparison: Comparison,
+    images: IntArray,
+    *,
+    device: str = "cpu",
 ) -> TwoGroups | str:
     """The images of a comparison, in strata, or why there are none.
 
     Strata are the combinations of the other attributes' levels. Those without images of both
     groups say nothing about the difference and are left out, so that a difference of one attribute
-    is not one of how the others are composed. `images` are those that may be used.
+    is not one of how the others are composed. `images` are those that may be used; `device` is as
+    of `TwoGroups`.
     """
     table = faces.table
     names = [attribute.name for attribute in table.attributes]
@@ -157,4 +163,4 @@ def two_groups(
         return "no images that are alike in the other attributes"
     kept, strata = kept[mixed], np.unique(strata[mixed], return_inverse=True)[1]
     clusters = faces.clusters[images[kept]]
-    return TwoGroups(units, images[kept], is_one[kept], strata.astype(np.int64), clusters)
+    return TwoGroups(units, images[kept], is_one[kept], strata.astype(np.int64), clusters, device)

@@ -167,7 +167,8 @@ class _Layer:
     def groups(self, comparison: Comparison, images: IntArray) -> TwoGroups | str:
         """The images of a comparison among those given."""
         units = self.subject.activations.units(self.name)
-        return two_groups(self.subject.faces, units, comparison, images)
+        subject = self.subject
+        return two_groups(subject.faces, units, comparison, images, device=subject.device)
 
 
 def _tested(layer: _Layer, comparison: Comparison) -> Tested:

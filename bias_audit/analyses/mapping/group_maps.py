@@ -56,7 +56,7 @@ def plane_of(
         maps = subject.activations.positions(layer)
         at_positions = moments_of(maps, table.cells, table.n_cells, placing)
         rows = plugin.signatures(at_positions, params)
-    return placed(layer, number, rows, settings, rng), half
+    return placed(layer, number, rows, settings, rng, device=subject.device), half
 
 
 def drawn_moments(subject: Subject, layer: str, settings: LayoutSettings) -> Moments:

@@ -36,7 +36,7 @@ def compiled(function: F) -> F:
 
 Values = npt.NDArray[np.floating]
 
-_NEAREST = 0.01
+NEAREST: Final = 0.01
 _FARTHEST = 64.0
 """Repulsion at a larger distance is below 15 exp(-32) = 2e-13, and is taken for that."""
 
@@ -62,7 +62,7 @@ def add_forces(
         sum_x, sum_y = real(0), real(0)
         for j in range(len(x)):
             dx, dy = x[j] - own_x, y[j] - own_y
-            distance = max(np.sqrt(dx * dx + dy * dy), real(_NEAREST))
+            distance = max(np.sqrt(dx * dx + dy * dy), real(NEAREST))
             u = min(distance, real(_FARTHEST)) * real(1 / 128)
             power = real(1 / 24) - u * (real(1 / 120) - u * real(1 / 720))
             power = one - u * (one - u * (real(1 / 2) - u * (real(1 / 6) - u * power)))
@@ -148,7 +148,7 @@ def add_springs(
         sum_x, sum_y = real(0), real(0)
         for j in range(len(x)):
             dx, dy = own_x - x[j], own_y - y[j]
-            distance = max(np.sqrt(dx * dx + dy * dy), real(_NEAREST))
+            distance = max(np.sqrt(dx * dx + dy * dy), real(NEAREST))
             force = repulsion / (distance * distance) - real(edges[i, j]) * distance * attraction
             sum_x += force * dx
             sum_y += force * dy

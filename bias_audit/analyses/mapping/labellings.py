@@ -12,6 +12,7 @@ labels do not share; it is therefore put on the scale of a normal variable by th
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +28,31 @@ _ROUNDING = 1e-5
 
 Labels = npt.NDArray[np.bool_ | np.int64]
 """Whether an image is of the first of two groups, or the number of its group."""
+
+
+Product = Callable[[Float32Array, Float32Array], Float32Array]
+
+
+def product_on(device: str) -> Product:
+    """The product of two matrices on a device that a config names; numpy's on processors.
+
+    Raises:
+        BackboneError: The device is not there.
+    """
+    import torch  # noqa: PLC0415  (it takes seconds: only those who test maps pay for it)
+
+    from bias_audit.device import device_for  # noqa: PLC0415
+
+    place = device_for(device)
+    if place.type == "cpu":
+        return np.matmul
+
+    def product(one: Float32Array, other: Float32Array) -> Float32Array:
+        left, right = (torch.from_numpy(each).to(place) for each in (one, other))
+        found: Float32Array = (left @ right).cpu().numpy()
+        return found
+
+    return product
 
 
 @dataclass(frozen=True)
@@ -196,6 +222,8 @@ class Labelled:
     """Labels of pieces less their share in each stratum, shape (n_draws, n_pieces)."""
     is_first: BoolArray
     """Whether the first piece of a cluster is of the first group, shape (n_draws, n_clusters)."""
+    product: Product = np.matmul
+    """Of two matrices, wherever it is computed."""
 
     def differences(self, values: Float32Array) -> Welch:
         """Differences, their errors and degrees of freedom, of shape (n_draws, n_units).
@@ -245,7 +273,7 @@ class Labelled:
         return np.stack([self.is_first, ~self.is_first])
 
     def _values(self, sums: Float32Array) -> FloatArray:
-        return np.asarray((self.contrasts @ sums) / self._weight, dtype=np.float64)
+        return np.asarray(self.product(self.contrasts, sums) / self._weight, dtype=np.float64)
 
     def _leverage(self) -> FloatArray:
         """Share of the variance of a cluster's sum that fitting takes away, shape as `_squares`.
@@ -273,12 +301,12 @@ class Labelled:
         clusters, contrasts = self.pieces.clusters, self.contrasts
         by_sum = ((factors * self._squares)[:, :, clusters] * contrasts).astype(np.float32)
         last = (factors * self._squares**2).sum(axis=2, keepdims=True)
-        result = value**2 * last - 2 * value * (by_sum @ sums)
+        result = value**2 * last - 2 * value * self.product(by_sum, sums)
         for start in range(0, len(self.pieces.pairs[0]), _PAIRS):
             one, other = (pair[start : start + _PAIRS] for pair in self.pieces.pairs)
             twice = np.where(one == other, 1, 2) * contrasts[:, one] * contrasts[:, other]
             by_product = (factors[:, :, clusters[one]] * twice).astype(np.float32)
-            result += by_product @ (sums[one] * sums[other])
+            result += self.product(by_product, sums[one] * sums[other])
         return np.asarray(np.maximum(result, 0), dtype=np.float64)
 
 
@@ -296,6 +324,8 @@ class TwoGroups:
     """0 .. n_strata - 1, shape (n,)."""
     clusters: IntArray
     """Shape (n,)."""
+    device: str = "cpu"
+    """Where labellings and values are multiplied, as a config names it."""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -307,6 +337,10 @@ class TwoGroups:
         """Clusters of images of each group."""
         one, other = self.clusters[self.labels], self.clusters[~self.labels]
         return len(np.unique(one)), len(np.unique(other))
+
+    @cached_property
+    def _product(self) -> Product:
+        return product_on(self.device)
 
     @cached_property
     def exchange(self) -> Exchange:
@@ -352,7 +386,7 @@ class TwoGroups:
         first = self.pieces.first
         contrasts = self.contrasts(labels)[:, first]
         is_first = labels.astype(bool)[:, first[self.pieces.starts]]
-        return Labelled(self.pieces, contrasts, is_first)
+        return Labelled(self.pieces, contrasts, is_first, self._product)
 
     def made_alike(self, centred: Float32Array) -> Float32Array:
         """Centred values, (n, n_units), without the groups' difference, with one spread in both.

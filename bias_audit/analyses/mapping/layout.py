@@ -49,6 +49,10 @@ class Layout(Generic[P]):
     params_type: type[P]
     place: Callable[[FloatArray, Distance, np.random.Generator, P], FloatArray]
     """Of signatures, shape (n_units, n_groups), positions in any scale, shape (n_units, 2)."""
+    place_on: Callable[[FloatArray, Distance, np.random.Generator, P, str], FloatArray] | None = (
+        None
+    )
+    """The same on a device that a config names; None where no tensors are computed."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings beside it that belong to it, by key."""
     signatures: Callable[[Moments, P], FloatArray] | None = None
@@ -125,11 +129,18 @@ def known_layout(layout: Component) -> Component:
 
 
 def place(
-    layout: Component, signatures: FloatArray, distance: Distance, rng: np.random.Generator
+    layout: Component,
+    signatures: FloatArray,
+    distance: Distance,
+    rng: np.random.Generator,
+    *,
+    device: str = "cpu",
 ) -> FloatArray:
     """Positions in the layout's own scale, shape (n_units, 2)."""
     plugin: Layout[Any] = LAYOUTS.load(layout.kind)
     params = plugin.params_type.model_validate(layout.params)
+    if plugin.place_on is not None:
+        return plugin.place_on(signatures, distance, rng, params, device)
     return plugin.place(signatures, distance, rng, params)
 
 
@@ -204,6 +215,8 @@ def placed(
     signatures: FloatArray,
     settings: LayoutSettings,
     rng: np.random.Generator,
+    *,
+    device: str = "cpu",
 ) -> Plane:
     """Place units of some signatures, shape (n_units, n_groups), so that like ones are near.
 
@@ -222,8 +235,8 @@ def placed(
             f"layer {layer}: every group has the same mean activations, so there is nothing to "
             "draw; check the weights, or name another layer"
         )
-    start = place(settings.layout, signatures, settings.distance, rng)
-    positions = unit_square(refine(start, settings.refine_steps, rng))
+    start = place(settings.layout, signatures, settings.distance, rng, device=device)
+    positions = unit_square(refine(start, settings.refine_steps, rng, device=device))
     name = layout_name(settings.layout, settings.distance, settings.refine_steps)
     return Plane(
         layer, number, name, positions, int(silent.sum()), is_published=settings.reads_positions

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
 
@@ -34,6 +37,7 @@ def nearest_cells(rows: FloatArray, weights: FloatArray) -> IntArray:
     return np.stack(np.unravel_index(winners, weights.shape[:2]), axis=1).astype(np.int64)
 
 
+Values = npt.NDArray[np.floating]
 _INITIAL_RADIUS = 5.0
 """Root mean square distance from the centre, about that of a UMAP: forces depend on distances, so
 layouts in other units must start at the same size."""
@@ -48,27 +52,38 @@ _SMALLEST_RADIUS, _LARGEST_RADIUS = 1e-30, 1e6
 global forces over thousands of steps, or between three units, lead there."""
 
 
-def refine(positions: FloatArray, steps: int, rng: np.random.Generator) -> FloatArray:
+def refine(
+    positions: FloatArray, steps: int, rng: np.random.Generator, *, device: str = "cpu"
+) -> FloatArray:
     """Spread a layout's units, shape (n_units, 2) in any scale, by local forces alone.
 
     0 steps leave the layout as it is but for its size; `rng` separates units that share a place.
+    `device` is as of `swarm`.
     """
     centred = positions - positions.mean(axis=0)
     radius = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
     start = centred * (_INITIAL_RADIUS / radius)
-    return swarm(start + _INITIAL_RADIUS * _JITTER * rng.standard_normal(start.shape), steps)
+    jitter = _INITIAL_RADIUS * _JITTER * rng.standard_normal(start.shape)
+    return swarm(start + jitter, steps, device=device)
 
 
-def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = None) -> FloatArray:
+def swarm(
+    positions: FloatArray,
+    steps: int,
+    distances: Float32Array | None = None,
+    *,
+    device: str = "cpu",
+) -> FloatArray:
     """Move units, shape (n_units, 2), by the forces between all pairs, about one centre.
 
     No pair is left out. Memory is that of the distances; without them, that of the positions. Over
     the steps weight passes from global forces, which follow from the distances of signatures,
-    (n_units, n_units), to local ones. There are no global ones in a refinement.
-    """
-    # The import loads numba, which takes a second: only those who draw a map pay for it.
-    from bias_audit.analyses.mapping.kernels import add_forces  # noqa: PLC0415
+    (n_units, n_units), to local ones. There are no global ones in a refinement. Forces are
+    computed on `device`, as a config names it.
 
+    Raises:
+        BackboneError: The device is not there.
+    """
     centre = positions.mean(axis=0)
     places = (positions - centre).T
     n_units = len(positions)
@@ -81,15 +96,51 @@ def swarm(positions: FloatArray, steps: int, distances: Float32Array | None = No
         force *= np.float32(-0.5)
         force += np.float32(1.5) * (1 - (distances / largest) ** 3)
         pull = np.asarray(force, dtype=np.float32)
+    add_forces = _forces_on(device, pull)
     for time in np.linspace(-3, 6, steps):
         local_share = float((np.tanh(time) + 1) / 2)
         is_precise = distances is not None and local_share < _PRECISE_BELOW
         x, y = np.ascontiguousarray(places, dtype=np.float64 if is_precise else np.float32)
         total = np.empty((2, n_units), dtype=x.dtype)
-        add_forces(x, y, local_share, pull, total)
+        add_forces(x, y, local_share, total)
         places = places + total / (2 * n_units)
         places -= places.mean(axis=1, keepdims=True)
         radius = float(np.sqrt((places**2).sum(axis=0).mean()))
         if radius:
             places *= min(max(radius, _SMALLEST_RADIUS), _LARGEST_RADIUS) / radius
     return np.asarray(places.T + centre, dtype=np.float64)
+
+
+_ROWS = 256
+"""Units whose forces are computed at once on a device."""
+_Forces = Callable[[Values, Values, float, Values], None]
+
+
+def _forces_on(device: str, pull: Float32Array) -> _Forces:
+    """`kernels.add_forces` with its pull, which is compiled for processors; or the same in torch.
+
+    Devices without float64, such as Apple's, leave the work to the processor.
+    """
+    # These imports take a second or more: only those who draw a map pay for them.
+    import torch  # noqa: PLC0415
+
+    from bias_audit.analyses.mapping.kernels import NEAREST, add_forces  # noqa: PLC0415
+    from bias_audit.device import device_for  # noqa: PLC0415
+
+    place = device_for(device)
+    if place.type in {"cpu", "mps"}:
+        return lambda x, y, share, total: add_forces(x, y, share, pull, total)
+    pulled = torch.from_numpy(pull).to(place)
+
+    def forces(x: Values, y: Values, share: float, total: Values) -> None:
+        at = torch.from_numpy(np.stack([x, y])).to(place)
+        for first in range(0, len(x), _ROWS):
+            rows = slice(first, first + _ROWS)
+            away = at[:, None, :] - at[:, rows, None]
+            distance = away.square().sum(dim=0).sqrt().clamp(min=NEAREST)
+            force = share * (1.5 / (distance + 1) ** 3 - 15 * torch.exp(distance / -2))
+            if len(pulled):
+                force += (1 - share) * pulled[rows]
+            total[:, rows] = (force * away).sum(dim=2).cpu().numpy()
+
+    return forces

@@ -161,9 +161,10 @@ def _of_layer(
         numbers = iter(range(len(names)))
         for layout, distance in params.placements:
             rng = subject.rng(*purpose, layout.model_dump_json(), distance)
-            start = place(layout, signatures, distance, rng)
+            start = place(layout, signatures, distance, rng, device=subject.device)
             for steps in params.refinements(layout):
-                positions = unit_square(refine(start, steps, rng) if steps else start)
+                refined = refine(start, steps, rng, device=subject.device) if steps else start
+                positions = unit_square(refined)
                 number = next(numbers)
                 places[number].append(positions)
                 found[number].append(layout_quality.quality(signatures, distance, positions))

@@ -1,13 +1,15 @@
 """Audits on a Ray cluster, one task each, tried again when a worker is lost.
 
 All nodes must have bias-audit and see the current folder, the zoo's, the cache, the faces and
-local weights under the same paths, as on a shared file system. What a lost worker had stored is
-used when its audit is tried again.
+local weights under the same paths, as on a shared file system; or the config names a store that
+all of them reach, through which relative paths travel. What a lost worker had stored is used when
+its audit is tried again.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -16,17 +18,21 @@ from contextlib import chdir, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
+from filelock import FileLock
 from pydantic import Field
 
 from bias_audit.config.schema import Strict
 from bias_audit.errors import OutputError
-from bias_audit.process import allocator_settings
+from bias_audit.files import writing
 from bias_audit.progress import Progress
+from bias_audit.results.contributions import FOLDER
 from bias_audit.software import software_of
 from bias_audit.zoo.executor import Done, Executor, Task, Work
+from bias_audit.zoo.object_store import ObjectStore, below, inputs_of
 from bias_audit.zoo.run import LineProgress
 
 _POLL_SECONDS = 1.0
@@ -58,6 +64,16 @@ class Params(Strict):
         le=20,
         description="Times an audit is tried again when its worker is lost.",
     )
+    store: str | None = Field(
+        default=None,
+        description='Such as "s3://bucket/zoo": faces, weights and results travel through this '
+        "store, and nodes share no disk; any URL that fsspec opens.",
+    )
+    store_cache: Path = Field(
+        default=Path("~/.cache/bias-audit/store"),
+        description="Folder of every node for what it fetched from there, and for activations; "
+        '"~" is the home of the user that Ray runs as.',
+    )
 
 
 def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) -> Iterator[Done]:
@@ -78,7 +94,7 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
                 "once: audits wait for one that does; interrupt, and lower executor.cpus or "
                 "executor.gpus, if none will join"
             )
-        variables = dict(allocator_settings())
+        variables = {}
         if "site-packages" not in _ROOT.parts:  # workers import a checkout as the command does
             paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
             variables["PYTHONPATH"] = os.pathsep.join(paths)
@@ -89,48 +105,128 @@ def _run(work: Work, tasks: Sequence[Task], params: Params, progress: Progress) 
             retry_exceptions=False,
             runtime_env={"env_vars": variables},
         )(_work_remotely)
-        code, threads = software_of(_CODE).code, max(1, int(params.cpus))
-        waiting = {remote.remote(work, task, threads, Path.cwd(), code): task for task in tasks}
-        progress.say(f"{len(tasks)} audits handed to the cluster")
+        code = software_of(_CODE).code
+        store = None if params.store is None else ObjectStore(params.store)
+        waiting: dict[Any, Task] = {}
         try:
-            yield from _collected(ray, waiting, progress)
+            for task in tasks:
+                sent, place = _sent(task, store, progress) if store else (task, Path.cwd())
+                waiting[remote.remote(work, sent, params, place, code)] = task
+            progress.say(f"{len(tasks)} audits handed to the cluster")
+            yield from _collected(ray, waiting, store, progress)
         except BaseException:
             for reference in waiting:
                 ray.cancel(reference, force=True)
             raise
 
 
-def _work_remotely(work: Work, task: Task, threads: int, folder: Path, code: str) -> Done:
+def _relative(path: Path) -> Path:
+    """To the current folder, in whose place a worker without it has one of its own.
+
+    Raises:
+        OutputError: It does not lie below.
+    """
+    full, here = path.absolute(), Path.cwd()
+    if not full.is_relative_to(here):
+        raise OutputError(
+            "executor.store: expected output.folder and output.cache below the folder of the "
+            f"command, {here}, got {full}"
+        )
+    return full.relative_to(here)
+
+
+def _sent(task: Task, store: ObjectStore, progress: Progress) -> tuple[Task, str]:
+    """The task as a worker without the command's folder does it, and the list of its files."""
+    output = task.config.output
+    places = {"folder": _relative(task.folder), "cache": _relative(output.cache)}
+    files = inputs_of(task.config)
+    listed = store.put(files)
+    progress.say(f"{task.label}: its {len(files)} files are in {store.url}")
+    own = task.config.model_copy(update={"output": output.model_copy(update=places)})
+    return replace(task, config=own), listed
+
+
+def _brought(done: Done, store: ObjectStore | None) -> Done:
+    """The result of a worker without the command's folder, fetched to where it belongs."""
+    if store is None or done.stored is None:
+        return done
+    try:
+        with TemporaryDirectory(prefix="bias-audit-") as kept:
+            store.fetch(done.stored, Path.cwd(), kept=Path(kept))
+    except OutputError as error:
+        return replace(done, error=str(error), is_refused=True)
+    return replace(done, stored=None)
+
+
+def _work_remotely(work: Work, task: Task, params: Params, place: Path | str, code: str) -> Done:
     """Runs on a worker, where relative paths mean what they mean to the command in its folder.
 
-    Its lines are shown where the command runs.
+    `place` is that folder, or the list of what the store has in its stead. Lines are shown where
+    the command runs.
     """
-    why, node = None, socket.gethostname()
-    if not folder.is_dir():
-        why = (
-            f"node {node} does not see {folder}, where the command runs; expected a file "
-            "system that all nodes of the cluster share"
+    if why := _why_not(place, code):
+        return Done(task.key, 0.0, error=why, is_refused=True)
+    torch.set_num_threads(max(1, int(params.cpus)))
+    if 0 < params.gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(params.gpus)
+    if params.store is None or isinstance(place, Path):
+        with chdir(place):
+            return work(task, LineProgress(task.label))
+    try:
+        own = params.store_cache.expanduser().absolute()
+        return _work_apart(work, task, ObjectStore(params.store), place, own)
+    except OutputError as error:
+        return Done(task.key, 0.0, error=str(error), is_refused=True)
+
+
+def _work_apart(work: Work, task: Task, store: ObjectStore, listed: str, own: Path) -> Done:
+    """In a folder of this node with the files of a list; results go into the store."""
+    folder, shared = own / "inputs" / listed, own / "cache"
+    store.fetch(listed, folder, kept=own / "objects")
+    results, cache = folder / task.folder, folder / task.config.output.cache
+    with writing(own), FileLock(own / "cache.lock", mode=0o600):
+        shared.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        if not cache.exists():  # activations serve other lists of files, too
+            cache.symlink_to(shared, target_is_directory=True)
+    with chdir(folder):
+        done = work(task, LineProgress(task.label))
+    files = list(below(results).values())
+    if (results / "audit.json").is_file():  # comparisons need what single images contribute
+        said = (results / "audit.json").read_text(encoding="utf-8")
+        files += [path for path in below(cache / FOLDER).values() if path.stem in said]
+    stored = store.put({path.relative_to(folder).as_posix(): path for path in files})
+    with writing(results):
+        shutil.rmtree(results, ignore_errors=True)
+    return replace(done, stored=stored)
+
+
+def _why_not(place: Path | str, code: str) -> str | None:
+    """Why this node cannot do what the command wants; None where it can."""
+    node = socket.gethostname()
+    if isinstance(place, Path) and not place.is_dir():
+        return (
+            f"node {node} does not see {place}, where the command runs; expected a file system "
+            "that all nodes of the cluster share, or executor.store"
         )
-    elif software_of(_CODE).code != code:
-        why = (
+    if software_of(_CODE).code != code:
+        return (
             f"node {node} has other code of bias-audit, in {_ROOT}; expected that of the "
             "command: install the same release on all nodes, and start Ray again"
         )
-    if why is not None:
-        return Done(task.key, 0.0, error=why, is_refused=True)
-    torch.set_num_threads(threads)
-    with chdir(folder):
-        return work(task, LineProgress(task.label))
+    return None
 
 
-def _collected(ray: Any, waiting: dict[Any, Task], progress: Progress) -> Iterator[Done]:
+def _collected(
+    ray: Any, waiting: dict[Any, Task], store: ObjectStore | None, progress: Progress
+) -> Iterator[Done]:
     began = said = time.monotonic()
     total = len(waiting)
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=_POLL_SECONDS)
         for reference in ready:
             task = waiting.pop(reference)
-            done = _outcome(ray, reference, task, time.monotonic() - began)
+            done = _outcome(ray, reference, task, store, time.monotonic() - began)
             progress.say(f"{total - len(waiting)} of {total}: {task.label} ended")
             yield done
         if time.monotonic() - said > _TOLD_SECONDS:
@@ -138,9 +234,11 @@ def _collected(ray: Any, waiting: dict[Any, Task], progress: Progress) -> Iterat
             progress.say(f"{total - len(waiting)} of {total} audits ended")
 
 
-def _outcome(ray: Any, reference: Any, task: Task, seconds: float) -> Done:
+def _outcome(
+    ray: Any, reference: Any, task: Task, store: ObjectStore | None, seconds: float
+) -> Done:
     try:
-        done: Done = ray.get(reference)
+        done = _brought(ray.get(reference), store)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause if isinstance(error.cause, Exception) else error
         return Done(
@@ -153,7 +251,7 @@ def _outcome(ray: Any, reference: Any, task: Task, seconds: float) -> Done:
         return replace(
             done,
             error=f"the worker wrote its result to {task.folder.absolute()}, which is not seen "
-            "here; expected a file system that all nodes of the cluster share",
+            "here; expected a file system that all nodes of the cluster share, or executor.store",
             is_refused=True,
         )
     return done
