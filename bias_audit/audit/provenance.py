@@ -137,7 +137,6 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "scikit-learn",
-    "pandas",
     "pillow",
     "umap-learn",
     "matplotlib",
