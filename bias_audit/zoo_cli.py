@@ -89,7 +89,11 @@ def run_command(
         zoo, chosen = _zoo(config, settings, only)
         from bias_audit.report.zoo.page import write_zoo_report
         from bias_audit.report.zoo.summary import summary_text, write_summary
+        from bias_audit.report.zoo.tracking import log_to_mlflow, mlflow_client
         from bias_audit.zoo.run import end, run_zoo
+
+        if mlflow is not None:
+            mlflow_client(mlflow)  # a missing package is said before any work
 
         done = run_zoo(
             zoo, chosen, command=typed(), progress=out.progress, force=force, delivery="later"
@@ -100,8 +104,6 @@ def run_command(
         if summary is not None:
             write_summary(done.database, summary, run=done.id, report=page)
         if mlflow is not None:
-            from bias_audit.report.zoo.tracking import log_to_mlflow
-
             audited = (state.audit_id for state in done.states if state.state == "audited")
             new = {audit for audit in audited if audit is not None}
             folder = done.database.parent

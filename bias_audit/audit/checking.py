@@ -180,7 +180,7 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
         problem = error
     record = data_record(faces, config.data.kind)
     found = sum(cell.found for cell in record.cells)
-    yield f"{record.name}: {record.n_images} images to use of {found} usable"
+    yield f"{record.name}: {record.n_images} images to use of {found} found"
     yield f"labels: {record.label_origin}"
     yield f"licence: {record.licence}"
     yield from (f"caution: {caution}" for caution in record.cautions)

@@ -138,7 +138,6 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "scikit-learn",
-    "pandas",
     "pillow",
     "umap-learn",
     "matplotlib",

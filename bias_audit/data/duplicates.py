@@ -14,8 +14,6 @@ brightness 0.7 and 1.3, contrast 0.7, mirroring, mirroring with JPEG quality 50,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
@@ -28,10 +26,8 @@ from bias_audit.progress import Step
 MAX_DISTANCE = 50
 """Bits of 256."""
 MIN_CORRELATION = 0.73
-_ROWS, _COLUMNS = 512, 4096
-"""Pairs compared at once: 16 MB of hash words."""
-_CONFIRMED = 4096
-"""Candidate pairs whose thumbnails are compared at once."""
+_ROWS, _COLUMNS = 256, 4096
+"""Images compared at once: 8 MB of hash words."""
 _FLAT = 1.0
 """Root mean square of fine structure, in grey values, below which there is nothing to compare."""
 
@@ -61,6 +57,9 @@ def near_duplicate_sets(
 ) -> IntArray:
     """Sets of near duplicates, found by comparing all pairs in blocks of fixed memory.
 
+    An index by equal parts of hashes would not help: that two hashes which differ in 50 of 256
+    bits share a part is certain only of parts of 5 bits, which 1 of 32 images shares.
+
     Args:
         hashes: Perceptual hash, shape (n_images, 4).
         mirrored: That of the mirror image, shape (n_images, 4).
@@ -71,52 +70,57 @@ def near_duplicate_sets(
         Set of each image, shape (n_images,); most sets hold one.
     """
     n = len(hashes)
+    sets = np.arange(n)
     structured = np.flatnonzero(_has_structure(thumbnails))
-    hashes, mirrored = hashes[structured], mirrored[structured]
-    links = np.empty((0, 2), dtype=np.int64)
+    words, own_words = hashes[structured].T.copy(), (hashes, mirrored)
     step.advance(n - len(structured))
     for start in range(0, len(structured), _ROWS):
-        found = [links]
-        for plain, pairs in _candidates(hashes, mirrored, start):
-            same = structured[pairs]
-            found.append(same[_confirmed(thumbnails, same, mirror=not plain)])
-        # at most n pairs that join the same sets: each image with the first of its set
-        sets = joined(np.concatenate(found), n)
-        first = np.unique(sets, return_index=True)[1][sets]
-        others = np.flatnonzero(first != np.arange(n))
-        links = np.stack([first[others], others], axis=1).astype(np.int64)
-        step.advance(min(_ROWS, len(structured) - start))
-    return joined(links, n)
+        rows = structured[start : start + _ROWS]
+        for column in range(start, len(structured), _COLUMNS):
+            others = structured[column : column + _COLUMNS]
+            for own, flip in zip(own_words, (1, -1), strict=True):
+                i, j = _near(own[rows].T, words[:, column : column + _COLUMNS])
+                # pairs that are joined already need no look at their thumbnails
+                new = (start + i < column + j) & (sets[rows[i]] != sets[others[j]])
+                pairs = np.stack([rows[i[new]], others[j[new]]], axis=1)
+                same = pairs[_are_alike(thumbnails, pairs, flip)]
+                if len(same):
+                    sets = _with_joined(sets, same)
+        step.advance(len(rows))
+    return joined(np.stack([np.arange(n), sets], axis=1), n)
 
 
-def _candidates(hashes: Words, mirrored: Words, start: int) -> Iterator[tuple[bool, Pairs]]:
-    """Pairs (i, j), i < j, with i in the block of rows at `start`, whose hashes are near."""
-    rows = slice(start, start + _ROWS)
-    for column in range(start, len(hashes), _COLUMNS):
-        others = hashes[column : column + _COLUMNS]
-        for plain, own in ((True, hashes[rows]), (False, mirrored[rows])):
-            # Half of the bits rule out nearly all pairs; the rest is counted for what is left.
-            distance = np.bitwise_count(own[:, None, 0] ^ others[None, :, 0])
-            distance += np.bitwise_count(own[:, None, 1] ^ others[None, :, 1])
-            i, j = np.nonzero(distance <= MAX_DISTANCE)
-            later = start + i < column + j
-            i, j = i[later], j[later]
-            total = np.bitwise_count(own[i] ^ others[j]).sum(axis=1)
-            near = total <= MAX_DISTANCE
-            yield plain, np.stack([start + i[near], column + j[near]], axis=1)
+def _near(rows: Words, columns: Words) -> tuple[IntArray, IntArray]:
+    """Places of pairs whose hashes are near; both are words by images, shape (4, n)."""
+    # Three words, those of the finest structure first, rule out nearly all pairs.
+    distance = np.bitwise_count(np.bitwise_xor.outer(rows[3], columns[3]))
+    for word in (2, 1):
+        distance += np.bitwise_count(np.bitwise_xor.outer(rows[word], columns[word]))
+    i, j = np.divmod(np.flatnonzero(distance <= MAX_DISTANCE), columns.shape[1])
+    is_near = distance[i, j] + np.bitwise_count(rows[0, i] ^ columns[0, j]) <= MAX_DISTANCE
+    return i[is_near], j[is_near]
 
 
-def _confirmed(thumbnails: Thumbnails, pairs: Pairs, *, mirror: bool) -> BoolArray:
-    """Whether the fine structure of the two thumbnails of each pair correlates, shape (n,)."""
-    result = np.zeros(len(pairs), dtype=bool)
-    for start in range(0, len(pairs), _CONFIRMED):
-        piece = slice(start, start + _CONFIRMED)
-        one, other = thumbnails[pairs[piece, 0]], thumbnails[pairs[piece, 1]]
-        a, b = _fine(one[:, :, ::-1] if mirror else one), _fine(other)
-        product = np.einsum("ij,ij->i", a, b)
-        squares = np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b)
-        result[piece] = product / np.sqrt(squares) >= MIN_CORRELATION
-    return result
+def _with_joined(sets: IntArray, pairs: Pairs) -> IntArray:
+    """Sets, each known by its first member, after pairs of members have joined some of them."""
+    names, places = np.unique(sets[pairs], return_inverse=True)
+    groups = joined(places.reshape(-1, 2), len(names))
+    renamed = np.arange(len(sets))
+    renamed[names] = names[np.unique(groups, return_index=True)[1][groups]]
+    return renamed[sets]
+
+
+def _are_alike(thumbnails: Thumbnails, pairs: Pairs, flip: int) -> BoolArray:
+    """Whether the fine structure of thumbnails correlates, the first of each pair flipped or not.
+
+    All first ones are compared with all second ones at once, at most a block of them.
+    """
+    if not len(pairs):
+        return np.zeros(0, dtype=bool)
+    (rows, i), (columns, j) = (np.unique(each, return_inverse=True) for each in pairs.T)
+    one, other = _fine(thumbnails[rows, :, ::flip]), _fine(thumbnails[columns])
+    lengths = np.linalg.norm(one, axis=1)[i] * np.linalg.norm(other, axis=1)[j]
+    return np.asarray((one @ other.T)[i, j] / lengths >= MIN_CORRELATION)
 
 
 def _fine(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
@@ -132,7 +136,7 @@ def _fine(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
 
 def _has_structure(thumbnails: Thumbnails) -> BoolArray:
     result = np.zeros(len(thumbnails), dtype=bool)
-    for start in range(0, len(thumbnails), _CONFIRMED):
-        fine = _fine(thumbnails[start : start + _CONFIRMED])
-        result[start : start + _CONFIRMED] = np.sqrt(np.square(fine).mean(axis=1)) >= _FLAT
+    for start in range(0, len(thumbnails), _COLUMNS):
+        fine = _fine(thumbnails[start : start + _COLUMNS])
+        result[start : start + _COLUMNS] = np.sqrt(np.square(fine).mean(axis=1)) >= _FLAT
     return result

@@ -14,7 +14,6 @@ from bias_audit.data.duplicates import joined
 from bias_audit.data.faces import Exclusion, Faces, FaceTable, NoUsableImageError
 from bias_audit.data.scan import Scan, scan
 from bias_audit.errors import DataError, some
-from bias_audit.files import digest
 from bias_audit.groups import intersections
 from bias_audit.progress import Progress
 from bias_audit.statistics.clusters import FEW_CLUSTERS, FEWEST_CLUSTERS, effective_clusters
@@ -29,62 +28,55 @@ def prepare(
     cache: Path | None,
     progress: Progress,
 ) -> Faces:
-    """Scan a table, draw from every intersection, and cluster what belongs together.
+    """Draw from every intersection, open what was drawn, and cluster what belongs together.
 
     The draw depends on the seed, the images and their order alone.
 
     Raises:
         DataError: No image is usable.
     """
-    near = sampling.near_duplicates
-    seen = scan(table, workers=workers, near_duplicates=near, progress=progress, cache=cache)
-    rng = np.random.default_rng([seed, int(digest("draw")[:16], 16)])
-    return drawn(table, seen, sampling.max_per_intersection, rng)
+    seen = scan(
+        table,
+        workers=workers,
+        near_duplicates=sampling.near_duplicates,
+        progress=progress,
+        cache=cache,
+        limit=sampling.max_per_intersection,
+        seed=seed,
+    )
+    return clustered(table, seen)
 
 
-def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Generator) -> Faces:
-    """Draw at most `limit` usable images per intersection, and cluster them.
+def clustered(table: FaceTable, seen: Scan) -> Faces:
+    """The usable images of a scan, in clusters of one person or of near duplicates.
 
     Raises:
         NoUsableImageError: No image is usable.
     """
-    n_usable = len(seen.usable)
-    if not n_usable:
+    if not len(seen.usable):
         example = "".join(
             f"; the first: {first.reference}: {first.reason}: {first.detail}"
             for first in seen.exclusions[:1]
         )
         message = f"{table.name}: none of the {len(table)} annotated images is usable{example}"
         raise NoUsableImageError(message, (*table.exclusions, *seen.exclusions))
-    cells = table.cells[seen.usable]
-    found = np.bincount(cells, minlength=table.n_cells).astype(np.int64)
-    notices = [*table.notices, *seen.notices]
-    chosen = np.arange(n_usable, dtype=np.int64)
-    if limit is not None and found.max() > limit:
-        order = rng.permutation(n_usable)
-        by_cell = order[np.argsort(cells[order], kind="stable")]
-        place_in_cell = np.arange(n_usable) - np.repeat(np.cumsum(found) - found, found)
-        chosen = np.sort(by_cell[place_in_cell < limit]).astype(np.int64)
-        notices.append(
-            f"drew at most {limit} of up to {found.max()} images per intersection: "
-            f"{len(chosen)} of {n_usable} usable images are used"
-        )
-    used, near_sets = table.only(seen.usable[chosen]), seen.near_sets[chosen]
+    used = table.only(seen.usable)
     references = tuple(
         replace(own, white=white) if white else own
-        for own, white in zip(used.references, seen.whites[chosen].tolist(), strict=True)
+        for own, white in zip(used.references, seen.whites.tolist(), strict=True)
     )
-    twins = _firsts(near_sets.tolist())
+    twins = _firsts(seen.near_sets.tolist())
     exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, twins))
     # a cluster is joined by being near duplicates, or by a person; an empty name joins none
     names = used.identities or [""] * len(used)
     same = _firsts([name or place for place, name in enumerate(names)])
     pairs = [pair for firsts in (twins, same) for pair in enumerate(firsts)]
+    notices = (*table.notices, *seen.notices)
     return Faces(
-        table=replace(used, references=references, notices=tuple(notices), exclusions=exclusions),
-        found=found,
+        table=replace(used, references=references, notices=notices, exclusions=exclusions),
+        found=seen.found,
         clusters=joined(np.array(pairs, dtype=np.int64), len(used)),
-        sha256=tuple(seen.sha256[index] for index in chosen),
+        sha256=seen.sha256,
     )
 
 

@@ -1,4 +1,4 @@
-"""Every image opened once: unusable ones found, exact duplicates left out, near ones joined."""
+"""Images opened once: unusable ones found, exact duplicates left out, near ones joined."""
 
 from __future__ import annotations
 
@@ -166,10 +166,12 @@ def _are_done(records: Records) -> BoolArray:
 
 @dataclass(frozen=True)
 class Scan:
-    """What opening every image showed."""
+    """What opening images showed."""
 
     usable: IntArray
-    """Rows of the table whose images can be used, ascending, shape (n_usable,)."""
+    """Rows of the table whose images are used, ascending, shape (n_usable,)."""
+    found: IntArray
+    """Images per intersection without those that opening ruled out, shape (n_cells,)."""
     near_sets: IntArray
     """Usable images with the same number are near duplicates, shape (n_usable,)."""
     sha256: tuple[str, ...]
@@ -187,16 +189,32 @@ def scan(
     near_duplicates: bool,
     progress: Progress,
     cache: Path | None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Scan:
-    """Open every image of a table, or recall what an earlier scan saw.
+    """Open the images of a table, or recall what an earlier scan saw.
 
-    The cache is keyed by path, size and time of change; for near duplicates by what is compared.
+    With a `limit`, the images of each intersection are taken in an order that `seed` decides until
+    so many can be used; the others are not opened. The cache is keyed by path, size and time of
+    change; for near duplicates by the pixels that are compared.
     """
-    records = open_once(table, workers=workers, progress=progress, cache=cache)
-    duplicates = dict(_exact_duplicates(table, records))
-    exclusions = (*unusable_images(table, records), *duplicates.values())
-    keep = records["reason"] == b""
-    keep[list(duplicates)] = False
+    cells = table.cells
+    listed = np.bincount(cells, minlength=table.n_cells)
+    records = np.zeros(len(table), dtype=DTYPE)
+    is_open, keep = np.zeros((2, len(table)), dtype=bool)
+    most = len(table) if limit is None else limit
+    ends = np.full(table.n_cells, most)
+    places = _places(cells, np.random.default_rng([seed, int(digest("draw")[:16], 16)]))
+    while len(rows := np.flatnonzero(~is_open & (places < ends[cells]))):
+        records[rows] = open_once(
+            table.only(rows), workers=workers, progress=progress, cache=cache
+        )
+        is_open[rows] = True
+        duplicates = dict(_exact_duplicates(table, records, is_open))
+        keep = is_open & (records["reason"] == b"")
+        keep[list(duplicates)] = False
+        # each image that cannot be used gives way to the next of its intersection
+        ends += most - np.bincount(cells[keep], minlength=table.n_cells)
     usable = np.flatnonzero(keep).astype(np.int64)
     seen = records[usable]
     near_sets = np.arange(len(usable), dtype=np.int64)
@@ -204,12 +222,39 @@ def scan(
         near_sets = _near_sets(seen, progress, cache)
     return Scan(
         usable=usable,
+        found=listed - np.bincount(cells[is_open & ~keep], minlength=table.n_cells),
         near_sets=near_sets,
         sha256=tuple(_text(value) for value in seen["sha256"]),
         whites=_shared_whites(seen),
-        exclusions=exclusions,
-        notices=tuple(noticed(seen, near_duplicates=near_duplicates)),
+        exclusions=(*unusable_images(table, records), *duplicates.values()),
+        notices=(
+            *_not_drawn(listed, is_open, len(usable), most),
+            *noticed(seen, near_duplicates=near_duplicates),
+        ),
     )
+
+
+def _places(cells: IntArray, rng: np.random.Generator) -> IntArray:
+    """Place of each image in a random order of its intersection, from 0, shape (n_images,)."""
+    order = rng.permutation(len(cells))
+    order = order[np.argsort(cells[order], kind="stable")]
+    starts = np.searchsorted(cells[order], cells[order])
+    places = np.empty_like(cells)
+    places[order] = np.arange(len(cells)) - starts
+    return places
+
+
+def _not_drawn(listed: IntArray, is_open: BoolArray, n_used: int, most: int) -> Iterator[str]:
+    if listed.max(initial=0) > most:
+        yield (
+            f"drew at most {most} of up to {listed.max()} images per intersection: {n_used} of "
+            f"{len(is_open)} images are used"
+        )
+    if n := int((~is_open).sum()):
+        yield (
+            f"{n} of {len(is_open)} images were not drawn and not opened: how many of them are "
+            "unusable or duplicates is not known"
+        )
 
 
 def unusable_images(table: FaceTable, records: Records) -> list[Exclusion]:
@@ -222,14 +267,14 @@ def unusable_images(table: FaceTable, records: Records) -> list[Exclusion]:
 
 def _near_sets(seen: Records, progress: Progress, cache: Path | None) -> IntArray:
     """Found now, or among the same images in the same order before."""
-    columns = [np.ascontiguousarray(seen[name]) for name in ("hash", "mirrored", "thumbnail")]
 
     def compute() -> dict[str, IntArray]:
+        columns = (np.ascontiguousarray(seen[name]) for name in ("hash", "mirrored", "thumbnail"))
         with progress.step("Near duplicates", total=len(seen), unit="image") as step:
             return {"sets": near_duplicate_sets(*columns, step=step)}
 
     place = _cache(cache, "near_duplicates")
-    found = CacheEntry(place, "near duplicates", (*columns, _near_sets), near_duplicate_sets)
+    found = CacheEntry(place, "near duplicates", (seen["pixels"], _near_sets), near_duplicate_sets)
     return found.or_computed(compute)["sets"]
 
 
@@ -262,10 +307,12 @@ def noticed(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
         yield "near duplicates were not looked for: the config turns this off"
 
 
-def _exact_duplicates(table: FaceTable, records: Records) -> Iterator[tuple[int, Exclusion]]:
+def _exact_duplicates(
+    table: FaceTable, records: Records, is_open: BoolArray
+) -> Iterator[tuple[int, Exclusion]]:
     """Rows to leave out because the same pixels were seen before, with the reason of each."""
     sets: dict[bytes, list[int]] = {}
-    for row in np.flatnonzero(records["reason"] == b"").tolist():
+    for row in np.flatnonzero(is_open & (records["reason"] == b"")).tolist():
         sets.setdefault(records["pixels"][row], []).append(row)
     for first, *others in sets.values():
         columns = zip(table.attributes, table.codes[[first, *others]].T, strict=True)

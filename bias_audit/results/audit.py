@@ -29,7 +29,7 @@ class CellCount(Frozen):
 
     group: Group
     found: int
-    """Usable images in the source."""
+    """Images in the source, without those found unusable or copies; not all need be opened."""
     used: int
     """Images the audit analysed, after sampling."""
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import false_discovery_control
 
 from bias_audit.arrays import FloatArray
 
@@ -63,15 +63,15 @@ def adjusted(p_values: Sequence[MaybeP], method: Method) -> tuple[MaybeP, ...]:
         return tuple(result)
     own = np.array([p for _, p in known])
     if method == "holm":
-        # statsmodels' own collects garbage at each call, a quarter of a second. Step down, with
-        # p_(1) <= ... <= p_(m): adjusted p_(k) = max over j <= k of min(1, (m - j + 1) p_(j))
+        # step down, with p_(1) <= ... <= p_(m):
+        # adjusted p_(k) = max over j <= k of min(1, (m - j + 1) p_(j))
         order = np.argsort(own, kind="stable")
         stepped = np.maximum.accumulate(own[order] * np.arange(len(order), 0, -1))
         values = np.empty(len(order))
         values[order] = np.minimum(stepped, 1.0)
     else:
         # step up: adjusted p_(k) = min over j >= k of (m / j) p_(j)
-        values = multipletests(own, method="fdr_bh")[1]
+        values = false_discovery_control(own)
     for (index, _), value in zip(known, values, strict=True):
         result[index] = float(value)
     return tuple(result)

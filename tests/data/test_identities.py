@@ -4,7 +4,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from bias_audit.data.identities import (
     is_placeholder,
     read_identities,
 )
-from bias_audit.data.sampling import drawn
+from bias_audit.data.sampling import clustered
 from bias_audit.errors import AuditError, ConfigError
 from bias_audit.progress import Silent
 from tests.data.conftest import encoded, picture
@@ -129,7 +128,7 @@ def test_merged_forms_are_counted_and_not_named() -> None:
 
 def faces_of(names: Sequence[str]) -> Faces:
     table, seen = table_and_scan([(0, 0)] * len(names), identities=tuple(names))
-    return drawn(table, seen, None, np.random.default_rng(0))
+    return clustered(table, seen)
 
 
 @given(
@@ -166,7 +165,7 @@ def test_images_without_identity_are_said_and_a_source_without_people_is_not() -
     (caution,) = identity_cautions(faces_of(["ann", "", "bob", ""]), 0.5)
     assert caution.startswith("2 of 4 images do not say who is shown")
     table, seen = table_and_scan([(0, 0)] * 3)
-    assert identity_cautions(drawn(table, seen, None, np.random.default_rng(0)), 0.1) == ()
+    assert identity_cautions(clustered(table, seen), 0.1) == ()
 
 
 # As people write their tables.

@@ -25,7 +25,7 @@ from bias_audit.data import images
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.image_features import describe
 from bias_audit.data.images import UnusableImageError, decode, decode_first, read_bytes
-from bias_audit.data.sampling import drawn
+from bias_audit.data.sampling import clustered
 from bias_audit.data.scan import scan
 from bias_audit.errors import DataError
 from bias_audit.progress import Silent
@@ -309,7 +309,7 @@ def test_a_dark_picture_stays_dark_among_brighter_ones(saved: Save) -> None:
     assert seen.whites.tolist() == [0, 0, 0, 4095, 0, 0]
     assert seen.notices[0].startswith("5 images are deeper than 8 bits")
     assert seen.notices[0].endswith("4 by 4095, 1 by 65535")
-    faces = drawn(table, seen, None, RNG)
+    faces = clustered(table, seen)
     reference = faces.table.references[3]
     assert reference.white == 4095
     assert faces.pixels[3] != faces.sha256[3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bias_audit.config.schema import Sampling
+from bias_audit.data import scan as scanning
 from bias_audit.data.faces import (
     Exclusion,
     Faces,
     FaceTable,
+    ImageReference,
     data_record,
     exclusions_csv,
     manifest_sha256,
     summarise_exclusions,
 )
-from bias_audit.data.sampling import drawn, prepare, stratified_folds, warnings
+from bias_audit.data.sampling import clustered, prepare, stratified_folds, warnings
 from bias_audit.data.scan import Scan
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
@@ -41,6 +43,7 @@ def table_and_scan(
     files = [Path(f"faces/{i}.jpg") for i in range(n)]
     seen = Scan(
         usable=np.arange(n),
+        found=np.bincount([2 * one + other for one, other in codes], minlength=4),
         near_sets=np.array(near if near is not None else range(n), dtype=np.int64),
         sha256=tuple(f"{i:064x}" for i in range(n)),
         whites=np.zeros(n, dtype=np.int64),
@@ -57,62 +60,93 @@ def rng(seed: int = 0) -> np.random.Generator:
 cells = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
 
 
-@given(codes=cells, limit=st.integers(1, 20), seed=st.integers(0, 5))
+def sampled(
+    codes: Sequence[tuple[int, int]], limit: int | None, seed: int, bad: Collection[int] = ()
+) -> tuple[Faces, list[int]]:
+    """Faces of a table without files, some of them unusable, and the numbers of those opened."""
+    opened = []
+
+    def open_one(reference: ImageReference, record: np.void) -> None:
+        number = int(reference.file.stem)
+        opened.append(number)
+        if number in bad:
+            record["reason"] = b"corrupt image"
+        else:
+            record["sha256"] = record["pixels"] = f"{number:064x}".encode()
+            record["n_frames"] = 1
+
+    table, _ = table_and_scan(list(codes))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scanning, "fingerprint", open_one)
+        sampling = Sampling(max_per_intersection=limit)
+        faces = prepare(table, sampling, workers=1, seed=seed, cache=None, progress=Silent())
+    return faces, sorted(opened)
+
+
+def numbers(faces: Faces) -> list[int]:
+    return [int(reference.file.stem) for reference in faces.table.references]
+
+
+@given(codes=cells, limit=st.integers(1, 20), seed=st.integers(0, 5), data=st.data())
 def test_draws_the_limit_of_every_cell_in_source_order(
-    codes: list[tuple[int, int]], limit: int, seed: int
+    codes: list[tuple[int, int]], limit: int, seed: int, data: st.DataObject
 ) -> None:
-    table, seen = table_and_scan(codes)
-    faces = drawn(table, seen, limit, rng(seed))
-    before = np.bincount(table.cells, minlength=4)
-    assert faces.found.tolist() == before.tolist()
-    assert (
-        np.bincount(faces.table.cells, minlength=4).tolist() == np.minimum(before, limit).tolist()
+    bad = data.draw(st.sets(st.integers(0, len(codes) - 1), max_size=len(codes) - 1))
+    faces, opened = sampled(codes, limit, seed, bad)
+    cell = np.array([2 * one + other for one, other in codes])
+    good = np.setdiff1d(np.arange(len(codes)), list(bad))
+    used = numbers(faces)
+    assert np.bincount(cell[used], minlength=4).tolist() == (
+        np.minimum(np.bincount(cell[good], minlength=4), limit).tolist()
     )
-    numbers = [int(reference.file.stem) for reference in faces.table.references]
-    assert numbers == sorted(set(numbers))
-    assert [int(sha, 16) for sha in faces.sha256] == numbers
-    assert [tuple(row) for row in faces.table.codes.tolist()] == [codes[i] for i in numbers]
-    again = drawn(table, seen, limit, rng(seed))
-    assert again.table.references == faces.table.references
+    assert used == sorted(set(used) - bad)
+    assert [int(sha, 16) for sha in faces.sha256] == used
+    assert [tuple(row) for row in faces.table.codes.tolist()] == [codes[i] for i in used]
+    assert opened == sorted({*used, *(bad & set(opened))})  # no usable image in vain, none twice
+    assert len(faces.table.exclusions) == len(opened) - len(used)
+    ruled_out = np.bincount(cell[sorted(bad & set(opened))], minlength=4)
+    assert faces.found.tolist() == (np.bincount(cell, minlength=4) - ruled_out).tolist()
+    assert sampled(codes, limit, seed, bad)[0].table.references == faces.table.references
 
 
 def test_every_image_of_a_cell_is_as_likely_to_be_drawn() -> None:
-    table, seen = table_and_scan([(0, 0)] * 10 + [(1, 1)] * 3)
     counts = np.zeros(13)
     for seed in range(400):
-        faces = drawn(table, seen, 5, rng(seed))
-        counts[[int(reference.file.stem) for reference in faces.table.references]] += 1
+        counts[numbers(sampled([(0, 0)] * 10 + [(1, 1)] * 3, 5, seed)[0])] += 1
     assert (counts[10:] == 400).all()
     assert np.abs(counts[:10] - 200).max() < 50  # five standard deviations
 
 
-def test_what_was_not_drawn_is_told_in_one_line() -> None:
-    table, seen = table_and_scan([(0, 0)] * 6 + [(0, 1)] * 2)
-    faces = drawn(table, seen, 4, rng())
-    assert faces.table.notices == (
-        "drew at most 4 of up to 6 images per intersection: 6 of 8 usable images are used",
+def test_what_was_not_drawn_is_told() -> None:
+    codes = [(0, 0)] * 6 + [(0, 1)] * 2
+    assert sampled(codes, 4, 0)[0].table.notices == (
+        "drew at most 4 of up to 6 images per intersection: 6 of 8 images are used",
+        "2 of 8 images were not drawn and not opened: how many of them are unusable or duplicates "
+        "is not known",
     )
-    assert drawn(table, seen, 6, rng()).table.notices == ()
-    assert drawn(table, seen, None, rng()).table.notices == ()
+    assert sampled(codes, 4, 0, bad=range(6))[0].table.notices == (
+        "drew at most 4 of up to 6 images per intersection: 2 of 8 images are used",
+    )
+    assert sampled(codes, 6, 0)[0].table.notices == ()
+    assert sampled(codes, None, 0)[0].table.notices == ()
 
 
 def test_clusters_join_people_and_near_duplicates() -> None:
     names = ("ann", "bob", "ann", "", "", "cid", "bob")
     table, seen = table_and_scan([(0, 0)] * 7, [0, 1, 2, 3, 4, 1, 6], identities=names)
-    faces = drawn(table, seen, None, rng())
+    faces = clustered(table, seen)
     assert faces.clusters.tolist() == [0, 1, 0, 2, 3, 1, 1]
 
 
 def test_near_duplicates_are_in_the_ledger_only_where_both_are_used() -> None:
     table, seen = table_and_scan([(0, 0), (0, 0), (0, 1)], [0, 0, 0])
-    faces = drawn(table, seen, None, rng())
+    faces = clustered(table, seen)
     assert [(e.reference, e.effect) for e in faces.table.exclusions] == [
         ("faces/1.jpg", "kept, in one fold with its twin"),
         ("faces/2.jpg", "kept, in one fold with its twin"),
     ]
     assert "annotated differently" not in faces.table.exclusions[0].detail
     assert "annotated differently" in faces.table.exclusions[1].detail
-    assert len(drawn(table, seen, 1, rng()).table.exclusions) == 1
 
 
 def test_no_face_left_is_an_error_that_says_why(saved: Save) -> None:
@@ -210,7 +244,7 @@ def test_too_few_or_too_many_folds(n_folds: int) -> None:
 
 
 def faces_of(codes: list[tuple[int, int]], **more: object) -> Faces:
-    return drawn(*table_and_scan(codes, **more), None, rng())  # type: ignore[arg-type]
+    return clustered(*table_and_scan(codes, **more))  # type: ignore[arg-type]
 
 
 def test_a_full_balanced_table_warns_of_nothing() -> None:

@@ -319,5 +319,5 @@ def test_data_check_says_that_it_sampled(
     assert "95 % interval" in text
     assert "not an image (left out)" in text
     assert opened.total() == 20
-    assert "faces: 48 images to use of 48 usable" in "\n".join(data_lines(config, Silent()))
+    assert "faces: 48 images to use of 48 found" in "\n".join(data_lines(config, Silent()))
     assert set(opened.values()) == {1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,13 @@ def test_a_report_of_no_history_says_what_was_expected(tmp_path: Path) -> None:
     missing = bias_audit("zoo", "report", "nowhere", cwd=tmp_path)
     assert missing.returncode == 5
     assert "expected a history of audits" in missing.stderr
+
+
+def test_a_missing_extra_is_said_before_any_work(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
+    done = verb(zoo, "run", "--mlflow", "sqlite:///runs.db")
+    assert done.returncode == 2
+    assert "pip install 'bias-audit[mlflow]'" in " ".join(done.stderr.split())
+    assert not (zoo.folder / "out").exists()

@@ -95,7 +95,7 @@ def tables(result: AuditResult) -> tuple[DataTable, ...]:
         ),
         DataTable(
             "images",
-            "an intersection: usable images found, and used",
+            "an intersection: images found, and used",
             {"group": "text", "found": "whole", "used": "whole"},
             [(level_names(cell.group), cell.found, cell.used) for cell in data.cells],
         ),

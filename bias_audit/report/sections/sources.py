@@ -101,7 +101,7 @@ def _facts(record: DataRecord) -> tuple[Fact, ...]:
         )
     return (
         Fact("Dataset", (f"{record.name} (read as {record.kind})",)),
-        Fact("Images", (f"{count(record.n_images)} used of {count(found)} usable",)),
+        Fact("Images", (f"{count(record.n_images)} used of {count(found)} found",)),
         Fact("People", tuple(people)),
         Fact("Kept together", tuple(kept)),
         Fact("Attributes", tuple(f"{a.name}: {', '.join(a.levels)}" for a in record.attributes)),
@@ -142,7 +142,7 @@ def counted_groups(data: DataRecord) -> Counted:
     grid = arranged([cell.group for cell in data.cells])
     sampled = any(cell.used != cell.found for cell in data.cells)
     names = " and ".join(attribute.name for attribute in data.attributes)
-    shown = "Images used / usable images found" if sampled else "Images, all of them used"
+    shown = "Images used / images found" if sampled else "Images, all of them used"
     if grid is None or len(grid.columns.levels) > _MOST_COLUMNS:
         rows = tuple(
             CountRow((cell.group.label,), (_cell(cell, sampled=True),), count(cell.used))

@@ -48,7 +48,7 @@ def log_to_mlflow(
         AuditError: MLflow is not installed.
         OutputError: The history cannot be read, or the store refuses.
     """
-    client, refusals = _client(tracking_uri)
+    client, refusals = mlflow_client(tracking_uri)
     history = read_history(database)
     chosen = [each for each in history.latest if each.audit.id in audits]
     try:
@@ -64,7 +64,12 @@ def log_to_mlflow(
         ) from error
 
 
-def _client(uri: str) -> tuple[Any, tuple[type[Exception], ...]]:
+def mlflow_client(uri: str) -> tuple[Any, tuple[type[Exception], ...]]:
+    """What makes a client of the store, and what it raises where the store refuses.
+
+    Raises:
+        AuditError: MLflow is not installed.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         tracking = importlib.import_module("mlflow.tracking")
