@@ -18,7 +18,6 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -59,8 +58,6 @@ _GATES = {
 }
 """Exit code of a comparison, by what its gate does."""
 
-_PASSING = (["run"], ["check"], ["zoo", "run"])
-"""Commands that let images pass through a backbone."""
 _NARROWEST = 60
 """Columns of a terminal that help is laid out for."""
 
@@ -96,21 +93,12 @@ def run_command(
     with verb(log_format) as out:
         settings = _settings(config, overrides)
         out.lines([f"Audit {settings.name} from {shipped(config)}"])
-        from bias_audit.audit.run import run
-        from bias_audit.report.render import render
-        from bias_audit.selftest.run import kept_or_quick
+        from bias_audit.finished import finish
 
-        result = run(
-            settings,
-            command=typed(),
-            progress=out.progress,
-            replace=replace,
-            selftest=partial(kept_or_quick, settings.output.cache, out.progress),
-        )
-        paths = render(settings.folder, formats=settings.output.formats)
-        from bias_audit.report.brief import brief
-
-        code, lines = _exit_code(result), brief(result, paths, settings.folder)
+        done = finish(settings, command=typed(), progress=out.progress, replace=replace)
+        out.lines([done.notice] if done.notice else [])
+        result, paths, lines = done.result, done.reports, done.brief
+        code = _exit_code(result)
         if out.log:
             out.lines(lines)
         else:
@@ -454,8 +442,6 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] in _PASSING or sys.argv[1:3] in _PASSING:
-        process.restart_with_allocator()
     process.prepare_streams()
     process.prepare_caches()
     if shutil.get_terminal_size().columns < _NARROWEST:  # tables of options would lose names

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from bias_audit.activations.extract import bytes_needed, forward_input, resolve_device
 from bias_audit.activations.store import free_bytes
@@ -18,6 +17,7 @@ from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.data.faces import Faces
 from bias_audit.data.image_features import QUALITIES, SIDE, describe
+from bias_audit.deferred import torch
 
 _TIMED_IMAGES = 8
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Network, Subject
+from bias_audit.analyses.attributing.names import OWN
 from bias_audit.analyses.probing.cross_fitting import fold_fits
 from bias_audit.analyses.probing.logistic import principal_axes
 from bias_audit.analyses.probing.probes import (
@@ -34,8 +35,6 @@ from bias_audit.files import digest
 
 TargetsOf = Callable[[Tensor, IntArray], Tensor]
 """Which score is attributed, from a batch and the places of its images."""
-OWN: Final = "own_class"
-"""Names the backbone's own decision among the targets."""
 Attributed = Literal["predicted", "annotated"]
 
 

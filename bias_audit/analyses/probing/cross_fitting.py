@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from bias_audit.analyses.probing.logistic import Axes, Fits, Problems, fit
 from bias_audit.arrays import IntArray
+from bias_audit.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOLERANCE = 1e-3
 """The AUC agrees with that of a fully converged fit to about 0.001, at half the time."""

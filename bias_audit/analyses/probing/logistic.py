@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+from bias_audit.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MEMORY = 6
 """Steps that L-BFGS remembers."""

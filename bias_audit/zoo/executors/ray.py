@@ -18,10 +18,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from pydantic import Field
 
 from bias_audit.config.schema import Strict
+from bias_audit.deferred import torch
 from bias_audit.errors import OutputError
 from bias_audit.process import allocator_settings
 from bias_audit.progress import Progress
