@@ -18,7 +18,6 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -94,21 +93,12 @@ def run_command(
     with verb(log_format) as out:
         settings = _settings(config, overrides)
         out.lines([f"Audit {settings.name} from {shipped(config)}"])
-        from bias_audit.audit.run import run
-        from bias_audit.report.render import render
-        from bias_audit.selftest.run import kept_or_quick
+        from bias_audit.finished import finish
 
-        result = run(
-            settings,
-            command=typed(),
-            progress=out.progress,
-            replace=replace,
-            selftest=partial(kept_or_quick, settings.output.cache, out.progress),
-        )
-        paths = render(settings.folder, formats=settings.output.formats)
-        from bias_audit.report.brief import brief
-
-        code, lines = _exit_code(result), brief(result, paths, settings.folder)
+        done = finish(settings, command=typed(), progress=out.progress, replace=replace)
+        out.lines([done.notice] if done.notice else [])
+        result, paths, lines = done.result, done.reports, done.brief
+        code = _exit_code(result)
         if out.log:
             out.lines(lines)
         else:

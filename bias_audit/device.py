@@ -7,8 +7,7 @@ import os
 import platform
 from typing import Final
 
-import torch
-
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 
 ARITHMETIC: Final = "float32 products in float32 (no TF32), fixed algorithms for convolutions"

@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 import time
+import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +18,14 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 
 from bias_audit.errors import OutputError
 
 _LOG = logging.getLogger(__name__)
 _NEW_FILE = 0o666
+ERRORS = "errors.log"
+"""Of a run folder: tracebacks of defects."""
 _PARTIAL = ".partial"
 """Ends the names of files that are being written."""
 
@@ -70,6 +74,27 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             raise
 
 
+def write_derived(path: Path, content: bytes) -> None:
+    """Write a file that can be made again at any time, unless it has this content already.
+
+    It is written atomically, but the system may take its time: many such files are written at
+    once, and waiting for the disk after each takes longer than making them.
+
+    Raises:
+        OutputError: As `write_atomically` does.
+    """
+    with writing(path):
+        if path.is_file() and path.read_bytes() == content:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically; see `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
@@ -116,6 +141,43 @@ def warn_of_damage(path: Path, error: Exception | str) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays to an .npz file atomically; see `write_atomically`."""
     write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+@contextmanager
+def locked(folder: Path, *, busy: str) -> Iterator[None]:
+    """Lock a folder for one command; the system frees the lock of a process that dies.
+
+    Raises:
+        OutputError: Another command locked it (`busy` says so), or it cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(busy) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> str:
+    """Add a traceback to the folder's log, and give the error in a line that names the log.
+
+    Where the log cannot be written, as on a full disk, the line says the error alone; where the
+    line is read inside the folder, the log needs no path.
+    """
+    log = folder / ERRORS
+    line = f"{type(error).__name__}: {error}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return line
+    return f"{line} (see {log.name if is_inside else log})"
 
 
 def sha256_of(path: Path) -> str:

@@ -9,16 +9,21 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 from bias_audit.files import digest
+from bias_audit.remembered import remembered
 
 _PACKAGE = Path(__file__).parent
 _CATALOG = "bias_audit.config.catalog"
-_WITHOUT_NUMBERS = frozenset({"bias-audit", "filelock", "pydantic", "PyYAML", "rich", "typer"})
+_DEFERRED = "bias_audit.deferred"
+_WITHOUT_NUMBERS = frozenset(
+    {"bias-audit", "filelock", "platformdirs", "pydantic", "PyYAML", "rich", "typer"}
+)
 """No number passes through these; and this package is identified by its code."""
 
 
@@ -48,6 +53,23 @@ class _Source:
 
 
 @cache
+def installed() -> str:
+    """Digest of this package's files, and of what is installed beside it, as they lie there.
+
+    It changes with every edit, of a comment as well, and with every package that comes or goes.
+    """
+    sources = sorted(_PACKAGE.rglob("*.py"))
+    places = {Path(place or ".") for place in sys.path}
+    beside = (path.name for place in places for path in place.glob("*.dist-info"))
+    return digest(
+        sys.version,
+        *sorted(beside),
+        *(str(path.relative_to(_PACKAGE)) for path in sources),
+        *(path.read_bytes() for path in sources),
+    )
+
+
+@cache
 def software_of(module: str) -> Software:
     """Follow the imports of a module, those inside functions included.
 
@@ -59,6 +81,19 @@ def software_of(module: str) -> Software:
     """
     if _path(module) is None:
         raise ModuleNotFoundError(f"{module} has no source that could be read")
+    if not module.startswith(f"{_PACKAGE.name}."):
+        return _followed(module)
+    kept = remembered("software", digest(installed(), module), partial(_unless_edited, module))
+    return Software(**kept) if kept else _followed(module)
+
+
+def _unless_edited(module: str) -> dict[str, Any] | None:
+    """What `installed` decides; None where a file was edited since it was first asked."""
+    found = asdict(_followed(module))
+    return found if installed.__wrapped__() == installed() else None
+
+
+def _followed(module: str) -> Software:
     seen: dict[str, _Source] = {}
     waiting = [module]
     while waiting:
@@ -121,6 +156,8 @@ def _imported(tree: ast.Module) -> Iterator[str]:
                     place = _path(folder)
                     files = sorted(place.parent.glob("*.py")) if place else ()
                     yield from (f"{folder}.{path.stem}" for path in files if path != place)
+                if node.module == _DEFERRED:
+                    yield alias.name.replace("_", ".")
                 inner = f"{node.module}.{alias.name}"
                 yield inner if _path(inner) else node.module
 

@@ -87,9 +87,9 @@ def run_command(
         settings += [] if executor is None else [f"executor={{kind: {executor}}}"]
         settings += [] if address is None else [f"executor.address={address}"]
         zoo, chosen = _zoo(config, settings, only)
-        from bias_audit.report.zoo.page import write_zoo_report
         from bias_audit.report.zoo.summary import summary_text, write_summary
         from bias_audit.report.zoo.tracking import log_to_mlflow, mlflow_client
+        from bias_audit.report.zoo.update import update_zoo_report
         from bias_audit.zoo.run import end, run_zoo
 
         if mlflow is not None:
@@ -100,7 +100,9 @@ def run_command(
         )
         page = None  # as long as no audit was ever made
         if done.has_audits:
-            page = write_zoo_report(done.database, zoo.folder / "zoo.html", zoo=zoo.name)
+            page = zoo.folder / "zoo.html"
+            if not update_zoo_report(done.database, page, zoo=zoo.name):
+                out.lines([f"Nothing changed since {page} was written: it stays as it is."])
         if summary is not None:
             write_summary(done.database, summary, run=done.id, report=page)
         if mlflow is not None:

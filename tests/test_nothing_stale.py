@@ -202,6 +202,7 @@ def edit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Edit]:
         return read[module]
 
     monkeypatch.setattr(software, "_PACKAGE", copy)
+    monkeypatch.setattr(software, "remembered", lambda _kind, _key, find: find())
     monkeypatch.setattr(software, "_source", source)
     monkeypatch.setattr(software, "versions_of", functools.cache(software.versions_of))
     software.software_of.cache_clear()

@@ -19,6 +19,7 @@ Edit = Callable[[str, Callable[[str], str]], None]
 def edited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Edit]:
     """Stands another text for the source of a module, as an edit would."""
     real = software._path
+    monkeypatch.setattr(software, "remembered", lambda _kind, _key, find: find())
 
     def edit(module: str, change: Callable[[str], str]) -> None:
         path, source = tmp_path / f"{module}.py", real(module)

@@ -8,14 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from bias_audit.activations.recording import LayerFile, Values
 from bias_audit.backbones.pooling import OutputShape, units
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 
 if TYPE_CHECKING:  # what is only named here takes no part in what activations are made by
+    from torch import Tensor, nn
+
     from bias_audit.backbones.loading import Backbone
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 from filelock import FileLock
-from torch import Tensor, nn
 
 from bias_audit.activations.decode import Pixels, decoded_batches
 from bias_audit.activations.faster import checked, faster_capture
@@ -33,12 +31,15 @@ from bias_audit.activations.store import (
     write_moments,
 )
 from bias_audit.backbones.pooling import Reduction
+from bias_audit.deferred import torch
 from bias_audit.device import device_for
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, write_text, writing
 from bias_audit.software import software_of, versions_of
 
 if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
+    from torch import Tensor, nn
+
     from bias_audit.backbones.loading import Backbone, Preprocessing
     from bias_audit.config.schema import Activations
     from bias_audit.data.faces import Faces

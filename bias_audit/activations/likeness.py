@@ -23,11 +23,11 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.linalg import eigh
 
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.data.duplicates import joined
+from bias_audit.deferred import torch
 from bias_audit.files import digest
 
 _NEIGHBOURS = 40

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from torch import Tensor, nn
 
 from bias_audit.activations.likeness import Likeness
 from bias_audit.activations.moments import Moments
@@ -28,6 +27,9 @@ from bias_audit.results.contributions import MeasureKey
 from bias_audit.results.finding import Finding, Question
 from bias_audit.shapes.shape import Block
 from bias_audit.statistics.inference import Measured
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Coverage = Annotated[float, Field(gt=0.5, lt=1, description="Coverage of the intervals.")]
 BootstrapDraws = Annotated[

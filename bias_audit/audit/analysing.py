@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ValidationError
 
 from bias_audit.analyses.analysis import Analysis, Head, JointAnalysis, Member, Outcome, Subject
@@ -23,8 +21,9 @@ from bias_audit.audit.provenance import Costs
 from bias_audit.cache import Arrays, Cache, CacheEntry, Input
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
+from bias_audit.deferred import torch
 from bias_audit.errors import AnalysisError, AuditError, OutputError
-from bias_audit.files import digest, warn_of_damage, writing
+from bias_audit.files import ERRORS, digest, keep_error, warn_of_damage, writing
 from bias_audit.results.audit import TOGETHER, AnalysisResult, StageCost
 from bias_audit.results.claims import refuse_overclaims
 from bias_audit.results.contributions import Contributions, has_contributions, write_contributions
@@ -33,32 +32,14 @@ from bias_audit.results.store import audit_bytes, write_arrays
 from bias_audit.shapes.shape import Block
 from bias_audit.statistics.estimate import Estimate
 
-_LOG: Final = "errors.log"
 _RESULT: Final = "__result__"
 """Beside the arrays of a result that is kept."""
 
 
 def forget_errors(folder: Path) -> None:
     """Remove what an earlier run into the folder left."""
-    with writing(folder / _LOG):
-        (folder / _LOG).unlink(missing_ok=True)
-
-
-def keep_error(error: Exception, folder: Path, *, is_inside: bool = False) -> str:
-    """Add a traceback to the folder's log, and give the error in a line that names the log.
-
-    Where the log cannot be written, as on a full disk, the line says the error alone; where the
-    line is read inside the folder, the log needs no path.
-    """
-    log = folder / _LOG
-    line = f"{type(error).__name__}: {error}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            file.writelines(traceback.format_exception(error))
-    except OSError:
-        return line
-    return f"{line} (see {log.name if is_inside else log})"
+    with writing(folder / ERRORS):
+        (folder / ERRORS).unlink(missing_ok=True)
 
 
 def analyses_of(

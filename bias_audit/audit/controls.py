@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import Extraction, extract, forward_input, made_by
@@ -27,6 +26,7 @@ from bias_audit.config.schema import AuditConfig, Component, Sampling
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.data.image_features import image_features
 from bias_audit.data.sampling import prepare
+from bias_audit.deferred import torch
 from bias_audit.device import device_for
 from bias_audit.errors import BackboneError, DataError, OutputError
 from bias_audit.files import digest
@@ -34,6 +34,9 @@ from bias_audit.groups import Attribute
 from bias_audit.progress import Progress
 from bias_audit.results.audit import ControlRecord
 from bias_audit.software import software_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 RANDOM_WEIGHTS = "random weights"

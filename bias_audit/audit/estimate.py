@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from bias_audit.activations.extract import bytes_needed, forward_input
 from bias_audit.activations.store import free_bytes
@@ -17,6 +16,7 @@ from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.data.faces import Faces
 from bias_audit.data.image_features import QUALITIES, SIDE, describe
+from bias_audit.deferred import torch
 from bias_audit.device import device_for
 from bias_audit.statistics.influence import macro_auc
 

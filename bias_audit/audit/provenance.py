@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from bias_audit.activations.extract import ARCHITECTURES, MAKERS
 from bias_audit.audit.plan import Plan
 from bias_audit.cache import Cache, CacheEntry
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
+from bias_audit.deferred import torch
 from bias_audit.device import ARITHMETIC, device_for, repeats
 from bias_audit.files import digest, sha256_of
 from bias_audit.results.audit import Provenance, StageCost

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 
 from bias_audit.activations.extract import Extraction, extract
 from bias_audit.activations.likeness import Likeness
@@ -45,7 +42,7 @@ from bias_audit.data.faces import Faces, data_record, exclusions_csv
 from bias_audit.data.identities import identity_cautions
 from bias_audit.durations import duration
 from bias_audit.errors import ConfigError, OutputError
-from bias_audit.files import digest, write_text, writing
+from bias_audit.files import digest, locked, write_text
 from bias_audit.progress import Progress
 from bias_audit.results.audit import AuditResult, ControlRecord, SubjectResult
 from bias_audit.results.judge import judge
@@ -218,26 +215,6 @@ def with_unique_names(subjects: Sequence[SubjectResult]) -> tuple[SubjectResult,
             subject = subject.model_copy(update={"backbone": backbone})  # noqa: PLW2901
         result.append(subject)
     return tuple(result)
-
-
-@contextmanager
-def locked(folder: Path, *, busy: str) -> Iterator[None]:
-    """Lock a folder for one command; the system frees the lock of a process that dies.
-
-    Raises:
-        OutputError: Another command locked it (`busy` says so), or it cannot be written.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise OutputError(busy) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _refuse_other_audit(config: AuditConfig, *, replace: bool) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from bias_audit.arrays import Float32Array
+from bias_audit.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _TRACED = 2
 _CLASSES = 2
@@ -46,7 +48,7 @@ class LinearHead:
         return int(self.weight.shape[1])
 
 
-Call = tuple[str, Tensor, Tensor]
+Call: TypeAlias = "tuple[str, Tensor, Tensor]"
 """Name of a linear layer, what it received and what it returned."""
 
 
@@ -72,12 +74,14 @@ def find_head(
 
     with torch.inference_mode(), ExitStack() as hooks:
         for name, part in module.named_modules():
-            if isinstance(part, nn.Linear):
+            if isinstance(part, torch.nn.Linear):
                 hooks.enter_context(part.register_forward_hook(partial(note, name)))
         output: object = module(noise)
-    if not isinstance(output, Tensor) or output.ndim != 2:  # noqa: PLR2004
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:  # noqa: PLR2004
         got = type(output).__name__
-        got = f"an array of shape {tuple(output.shape)}" if isinstance(output, Tensor) else got
+        got = (
+            f"an array of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else got
+        )
         return f"the backbone returns {got}, not class scores"
     if not torch.isfinite(output).all():
         return "what it returns for noise is not finite"
@@ -103,7 +107,7 @@ def _is_returned_as_it_is(module: nn.Module, call: Call, noise: Tensor) -> bool:
     hook = module.get_submodule(name).register_forward_hook(lambda _part, _inputs, out: -out)
     with torch.inference_mode(), hook:
         output: object = module(noise)
-    return isinstance(output, Tensor) and torch.equal(output, -returned)
+    return isinstance(output, torch.Tensor) and torch.equal(output, -returned)
 
 
 def _head_of(module: nn.Module, call: Call, unfilled: Collection[str]) -> LinearHead | str:

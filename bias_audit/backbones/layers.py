@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from bias_audit.backbones.pooling import OutputShape, output_shape
 from bias_audit.config.catalog import unknown_name
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 
+if TYPE_CHECKING:
+    from torch import nn
+
 _STAGE_CLASS = re.compile(r"(Stage|Level)$")
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _CONVOLUTION_AND_NORM = 2
 _MAX_EVEN_STAGES = 6
 _TRACED = 2
@@ -169,7 +170,7 @@ def _blocks_below(module: nn.Module, prefix: str, *, inside_sequence: bool) -> l
     stage = bool(_STAGE_CLASS.search(type(module).__name__))
     if inside_sequence and _composite(module) and not stage:
         return [prefix]
-    sequence = stage or isinstance(module, _CONTAINERS)
+    sequence = stage or _is_container(module)
     return [
         block
         for name, child in children
@@ -177,9 +178,13 @@ def _blocks_below(module: nn.Module, prefix: str, *, inside_sequence: bool) -> l
     ]
 
 
+def _is_container(module: nn.Module) -> bool:
+    return isinstance(module, torch.nn.Sequential | torch.nn.ModuleList | torch.nn.ModuleDict)
+
+
 def _composite(module: nn.Module) -> bool:
     """More than a convolution with its normalisation."""
-    if isinstance(module, _CONTAINERS):
+    if _is_container(module):
         return False
     parametric = [m for m in module.modules() if any(True for _ in m.parameters(recurse=False))]
     return len(parametric) > _CONVOLUTION_AND_NORM

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal
-
-import torch
-from torch import Tensor, nn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bias_audit.backbones.loading import Preprocessing, Tensors
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Library = Literal["timm", "torchvision"]
 _OUR_OWN: Final = {
@@ -66,6 +70,14 @@ def noted_state(module: nn.Module, kept: dict[str, Tensor]) -> Iterator[None]:
         yield
     finally:
         del module.load_state_dict
+
+
+def published_files() -> Path:
+    """Where torch keeps files that it fetched; as `torch.hub` says, without loading it."""
+    if hub := sys.modules.get("torch.hub"):
+        return Path(hub.get_dir()) / "checkpoints"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return Path(os.environ.get("TORCH_HOME") or home).expanduser() / "hub" / "checkpoints"
 
 
 def names_like(pattern: str, names: Iterable[str]) -> tuple[dict[str, Any], ...]:

@@ -9,19 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from bias_audit.backbones.head import Classes, LinearHead, find_head
 from bias_audit.backbones.layers import Trace, resolve_layers, runs_before_end, trace
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.catalog import first_names, nearest
 from bias_audit.config.schema import Strict
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError, some
 from bias_audit.files import digest
 from bias_audit.results.audit import BackboneRecord, LayerRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class LibraryParams(BackboneParams):
     )
 
 
-Tensors = Mapping[str, Tensor]
+Tensors: TypeAlias = "Mapping[str, Tensor]"
 Converter = Callable[[Tensors], Tensors]
 """A library's own renaming and reshaping of the tensors it is given; may raise anything."""
 
@@ -253,7 +256,7 @@ def _override(module: nn.Module, overrides: dict[str, Any]) -> None:
             raise BackboneError(f"override {dotted!r}: there is no module {path!r}{hint}")
         target = module.get_submodule(path)
         if not hasattr(target, attribute) or isinstance(
-            getattr(target, attribute), Tensor | nn.Module
+            getattr(target, attribute), torch.Tensor | torch.nn.Module
         ):
             raise BackboneError(
                 f"override {dotted!r}: {type(target).__name__} has no plain attribute "
@@ -307,7 +310,7 @@ def _refuse_misfit(built: Built, last: str, seen: Trace) -> None:
     deeper = {
         f"{sequence}.{block}"
         for sequence, part in module.named_modules()
-        if isinstance(part, nn.Sequential | nn.ModuleList)
+        if isinstance(part, torch.nn.Sequential | torch.nn.ModuleList)
         and runs_before_end(sequence, last, seen)
         for name in fit.unexpected
         if name.startswith(f"{sequence}.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
-
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["vector", "map", "map_channels_last", "tokens"]
 
@@ -39,7 +39,7 @@ def output_shape(
         BackboneError: The output is no tensor, has not one row per image, or is of a shape that
             holds no units.
     """
-    if not isinstance(output, Tensor):
+    if not isinstance(output, torch.Tensor):
         raise BackboneError(
             f"layer {layer!r} returns {type(output).__name__}, expected one tensor; "
             "choose a module inside it"
@@ -131,7 +131,7 @@ class Reduction:
             maps = aligned(maps, _as_maps(gradient, shape).float().abs().mean(dim=1))
         rows, columns = self._window(shape)
         if self.by == "mean":
-            kept = avg_pool2d(maps, (rows, columns))
+            kept = torch.nn.functional.avg_pool2d(maps, (rows, columns))
         else:
             kept = maps[:, :, rows // 2 :: rows, columns // 2 :: columns]
         return torch.flatten(kept, 2)

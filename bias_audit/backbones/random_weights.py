@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from bias_audit.backbones.loading import structure_of
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 from bias_audit.files import digest
 from bias_audit.software import software_of
 
 if TYPE_CHECKING:  # what is only named here takes no part in the fingerprint
+    from torch import Tensor, nn
+
     from bias_audit.backbones.loading import Backbone
 
 Statistics = Mapping[str, npt.NDArray[np.float32]]
@@ -96,14 +97,14 @@ def _fingerprint(backbone: Backbone, seed: int, calibrated_on: str) -> str:
 def _drawn(part: nn.Module, name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
     """New values for one parameter; what it is for shows in its module, its name and its shape."""
     per_unit = parameter.numel() == max(parameter.shape, default=1)
-    if isinstance(part, nn.PReLU):
+    if isinstance(part, torch.nn.PReLU):
         return torch.full_like(parameter, _PRELU)
     if any(word in name for word in _ONES) or (per_unit and name == "weight"):
         return torch.ones_like(parameter)
     if per_unit and name.endswith(_ZEROS):
         return torch.zeros_like(parameter)
     scale = _EMBEDDING_SCALE
-    if name.endswith("weight") and not isinstance(part, nn.Embedding):
+    if name.endswith("weight") and not isinstance(part, torch.nn.Embedding):
         # He: sqrt(2 / inputs of one output); transposed convolutions list their inputs first
         one_output = parameter[:, 0] if getattr(part, "transposed", False) else parameter[0]
         scale = math.sqrt(2 / one_output.numel())
@@ -167,7 +168,7 @@ def _with_statistics(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Normalisation layers of any library, found by what they keep."""
     for name, part in module.named_modules():
         kept = (getattr(part, "running_mean", None), getattr(part, "running_var", None))
-        if all(isinstance(tensor, Tensor) for tensor in kept):
+        if all(isinstance(tensor, torch.Tensor) for tensor in kept):
             yield name, part
 
 

@@ -9,19 +9,19 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.optim import lr_scheduler
 
 from bias_audit.config.catalog import first_names
 from bias_audit.contents import recognise
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 
-Nests = dict[str, dict[str, Tensor]]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Nests: TypeAlias = "dict[str, dict[str, Tensor]]"
 """The tensors of every level of a file that has some, by its key, with dots between levels."""
 
 _DEEPEST: Final = 8
@@ -46,6 +46,8 @@ def read_tensors(path: Path) -> tuple[Nests, str]:
     try:
         kind = _kind(path)
         if kind == _SAFETENSORS:
+            from safetensors.torch import load_file  # noqa: PLC0415  loads torch
+
             nests = {"": tensors} if (tensors := load_file(path)) else {}
         elif kind == _PYTORCH:
             # the stream, not the path, whose ending the library would go by
@@ -202,11 +204,6 @@ _SETTINGS: Final = (
         for kind in ("", "Pure", "Posix", "Windows", "PurePosix", "PureWindows")
     ),
     *(f"numpy.{kind.__name__}" for kind in {*np.sctypeDict.values()}),
-    *(
-        f"{getattr(getattr(module, name), '__module__', module.__name__)}.{name}"
-        for module in (torch.optim, lr_scheduler, nn.modules.activation, nn.modules.loss)
-        for name in module.__all__
-    ),
 )
 _MAPPINGS: Final = """
     collections.defaultdict addict.addict.Dict box.box.Box detectron2.config.config.CfgNode
@@ -229,8 +226,18 @@ def _allowing() -> AbstractContextManager[None]:
         for made, name in ((multiarray.scalar, "scalar"), (_array, "_reconstruct"))
         for package in ("numpy.core", "numpy._core")
     ]
+    of_torch = (
+        f"{getattr(getattr(module, name), '__module__', module.__name__)}.{name}"
+        for module in (
+            torch.optim,
+            torch.optim.lr_scheduler,
+            torch.nn.modules.activation,
+            torch.nn.modules.loss,
+        )
+        for name in module.__all__
+    )
     allowed: list[Any] = [
-        *((_Passed, name) for name in _SETTINGS),
+        *((_Passed, name) for name in (*_SETTINGS, *of_torch)),
         *((_Mapping, name) for name in _MAPPINGS),
         (_List, "collections.deque"),
         *arrays,
@@ -253,7 +260,7 @@ def _nests(
     for name, item in items.items():
         if isinstance(item, np.ndarray) and item.dtype.kind in "fiu":
             tensors[str(name)] = torch.from_numpy(np.array(item))
-        elif isinstance(item, Tensor) and item.layout == torch.strided and not item.is_meta:
+        elif isinstance(item, torch.Tensor) and item.layout == torch.strided and not item.is_meta:
             tensors[str(name)] = item.detach()
     if tensors:
         yield ".".join(path), tensors

@@ -8,15 +8,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Final
 
 from bias_audit.backbones.loading import Architecture, Converter, Fit, Tensors
 from bias_audit.backbones.weight_files import Nests, read_tensors
 from bias_audit.config.catalog import first_names
+from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError, some
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _PREFERRED: Final = re.compile(r"(^|[._])(ema|swa|averaged|teacher|target_encoder)([._]|$)")
 """Weights that their training evaluates, where others lie beside them: averages over steps (timm,

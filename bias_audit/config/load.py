@@ -27,7 +27,7 @@ from bias_audit.config.document import (
     read_document,
     read_text,
 )
-from bias_audit.config.meaning import OF_PATTERNS, problems_between
+from bias_audit.config.meaning import OF_PATTERNS, output_problems, problems_between
 from bias_audit.config.schema import AuditConfig
 from bias_audit.config.wording import (
     MISSING,
@@ -40,6 +40,9 @@ from bias_audit.config.wording import (
 )
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.errors import ConfigError
+from bias_audit.files import digest
+from bias_audit.remembered import remembered
+from bias_audit.software import installed
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -93,6 +96,10 @@ def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Doc
     elif data is not None:
         for each in overrides:
             override(document, each)
+        known = digest(installed(), model.__name__, repr(data), *overrides)
+        if remembered("configs", known, lambda: None):
+            document.add(output_problems(data))
+            return document
         problems = [
             *_misspelt_sections(data, model),
             *_misspelt_kinds(data, is_zoo=is_zoo),
@@ -101,6 +108,8 @@ def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Doc
             *problems_between(data, is_zoo=is_zoo),
         ]
         document.add(_innermost(problems))
+        if not document.problems:  # the same config needs no plugin to be valid again
+            remembered("configs", known, lambda: True)
     return document
 
 

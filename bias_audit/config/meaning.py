@@ -201,7 +201,7 @@ def problems_between(data: Mapping[str, Any], *, is_zoo: bool) -> Iterator[Probl
                     what = unknown_name(name, names, noun="backbone")
                     yield (*place, "backbones", index), what
     yield from _scenario_problems(data, criteria)
-    yield from _output_problems(data)
+    yield from output_problems(data)
 
 
 def _repeated(named: Sequence[tuple[Location, str | None]], noun: str) -> Iterator[Problem]:
@@ -260,7 +260,7 @@ def _scenario_problems(data: Mapping[str, Any], criteria: Placed) -> Iterator[Pr
                 yield ("declarations", "scenarios", index, "criteria"), what
 
 
-def _output_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
+def output_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
     """A message for every place of results that can be none."""
     output, _ = _valid_part(Output, data.get("output", {}))
     if output is None:

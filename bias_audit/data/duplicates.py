@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from bias_audit.arrays import BoolArray, IntArray
 from bias_audit.progress import Step
@@ -46,8 +44,10 @@ def joined(pairs: Pairs, n: int) -> IntArray:
     Returns:
         Set of each element, shape (n,), from 0 without gaps.
     """
-    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    labels = connected_components(graph, directed=False)[1]
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n)
+    )
+    labels = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[inverse], dtype=np.int64)
 
@@ -129,7 +129,7 @@ def _fine(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
     Coarse light and shade are alike in many portraits; edges are not.
     """
     grey = thumbnails.astype(np.float32)
-    fine = (grey - gaussian_filter(grey, sigma=(0, 1, 1))).reshape(len(grey), -1)
+    fine = (grey - scipy.ndimage.gaussian_filter(grey, sigma=(0, 1, 1))).reshape(len(grey), -1)
     centred: npt.NDArray[np.float32] = fine - fine.mean(axis=1, keepdims=True)
     return centred
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from bias_audit.arrays import IntArray
 from bias_audit.contents import DAMAGED_OR_RARE, PLUGGED, recognise
+from bias_audit.deferred import pyarrow as pa
+from bias_audit.deferred import pyarrow_parquet as pq
 from bias_audit.errors import DataError, some
 
 if TYPE_CHECKING:  # what is only named here takes no part in fingerprints of activations

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from bias_audit.data.faces import ImageReference
 from bias_audit.data.images import image_bytes
 from bias_audit.data.texts import one_line, trimmed
+from bias_audit.deferred import pyarrow as pa
+from bias_audit.deferred import pyarrow_parquet as pq
 from bias_audit.errors import DataError, some
 
 Parquet = Any

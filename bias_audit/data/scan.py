@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagehash
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
@@ -26,6 +25,7 @@ from bias_audit.data.images import (
     in_threads,
     read_bytes,
 )
+from bias_audit.deferred import imagehash
 from bias_audit.files import digest
 from bias_audit.progress import Progress
 from bias_audit.statistics.proportions import wilson_interval

@@ -13,6 +13,7 @@ from typing import Final
 
 import matplotlib as mpl
 from fontTools.unicodedata import block, script_extension, script_name
+from matplotlib.ft2font import FT2Font
 
 from bias_audit.config.font_files import FontFile
 from bias_audit.results.audit import AuditResult
@@ -95,6 +96,12 @@ class PrintFonts:
         for _, _, content in self._faces:
             found.update(hashlib.sha256(content).digest())
         return found.hexdigest()
+
+    def draw(self, text: str) -> bool:
+        """Whether each of the bundled fonts has every character of a text."""
+        needed = {ord(character) for character in set(text) if not character.isspace()}
+        fonts = (FT2Font(str(bundled_file(name))) for _, _, name in _BUNDLED)
+        return all(needed <= font.get_charmap().keys() for font in fonts)
 
 
 BUNDLED: Final = PrintFonts()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from markupsafe import Markup
 
 import bias_audit
-from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.resources import template_engine
 from bias_audit.results.finding import Question
 from bias_audit.shapes.tables import Cells, Column, Table
+
+if TYPE_CHECKING:
+    from bias_audit.report.figures.saving import FigureView
 
 Medium = Literal["screen", "paper"]
 

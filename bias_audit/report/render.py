@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bias_audit.config.font_files import FontFile, read_font
@@ -18,7 +20,6 @@ from bias_audit.report.fonts import PrintFonts, undrawn_warning
 from bias_audit.report.page import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.sections.blocks import write_figure_data
-from bias_audit.report.verifying.report_reader import undrawn_characters
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import audit_bytes, parse_audit
 
@@ -26,6 +27,18 @@ FORMATS = ("html", "pdf")
 _LOG = logging.getLogger(__name__)
 
 
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """While millions of small objects are made, look less often for circles among them."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@_seldom_collected()
 def render(
     folder: Path, *, formats: Sequence[str] = FORMATS, fonts: Sequence[Path] | None = None
 ) -> tuple[Path, ...]:
@@ -72,11 +85,16 @@ def render(
     if "pdf" in formats:
         path = folder / "report.pdf"
         embedded = Embedded(content, result.provenance.started)
-        printed = pdf(paper, embedded=embedded, fonts=PrintFonts(further))
+        fonts_used = PrintFonts(further)
+        printed = pdf(paper, embedded=embedded, fonts=fonts_used)
         write_atomically(path, lambda file: file.write(printed))
         written.append(path)
-        if lacking := undrawn | undrawn_characters(printed):
-            _LOG.warning("%s", undrawn_warning(result, lacking, path))
+        if not fonts_used.draw(paper):
+            from bias_audit.report.verifying import report_reader  # noqa: PLC0415  loads pypdf
+
+            undrawn |= report_reader.undrawn_characters(printed)
+        if undrawn:
+            _LOG.warning("%s", undrawn_warning(result, undrawn, path))
     return tuple(written)
 
 

@@ -6,11 +6,13 @@ import base64
 import functools
 import hashlib
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING
 
 import bias_audit
 from bias_audit.errors import OutputError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def template_folder() -> Path:
@@ -40,6 +42,8 @@ def template_engine() -> Environment:
 
 @functools.cache
 def _engine(folder: Path) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
     engine = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

@@ -15,14 +15,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bias_audit.arrays import IntArray
 from bias_audit.errors import OutputError
 from bias_audit.files import warn_of_damage, write_atomically, writing
-from bias_audit.statistics.inference import Measured
+
+if TYPE_CHECKING:
+    from bias_audit.statistics.inference import Measured
 
 FOLDER = "contributions"
 """Below a cache."""
@@ -151,6 +153,8 @@ def _unpacked(content: bytes) -> Contributions:
         influence, weight = (stored[name].astype(np.float64) for name in ("influence", "weight"))
     if head["version"] != _VERSION:
         raise OutputError(f"expected version {_VERSION} of an entry, got {head['version']}")
+    from bias_audit.statistics.inference import Measured  # noqa: PLC0415  loads scipy
+
     return Contributions(
         images=tuple(image.tobytes().hex() for image in images),
         labels=tuple(head["labels"]),

@@ -26,8 +26,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from scipy.optimize import brentq
-from scipy.special import ndtr
+import scipy
 
 from bias_audit.config.schema import Criterion
 from bias_audit.results.audit import TOGETHER, AnalysisResult, SubjectResult
@@ -139,7 +138,9 @@ def growth(criterion: Criterion, number: Number, m: int) -> float:
 
     def chance(times: float) -> float:
         """That the interval of so many times the images leaves out all of the ends."""
-        chances = [float(ndtr(_surplus(estimate, end, level, times))) for end in ends]
+        chances = [
+            float(scipy.special.ndtr(_surplus(estimate, end, level, times))) for end in ends
+        ]
         return sum(chances) - (len(chances) - 1)
 
     most = 1.0
@@ -150,7 +151,7 @@ def growth(criterion: Criterion, number: Number, m: int) -> float:
         least /= 2
     if most >= _NEVER:
         return math.inf
-    return float(brentq(lambda times: chance(times) - POWER, least, most))
+    return float(scipy.optimize.brentq(lambda times: chance(times) - POWER, least, most))
 
 
 def _ends(criterion: Criterion, value: float) -> tuple[float, ...]:

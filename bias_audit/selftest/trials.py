@@ -12,9 +12,9 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 import numpy as np
-import torch
 
 from bias_audit.arrays import FloatArray
+from bias_audit.deferred import torch
 from bias_audit.files import digest
 from bias_audit.progress import Step
 from bias_audit.results.selftest import Outcome, Scale, SelfTestPart, SelfTestRow

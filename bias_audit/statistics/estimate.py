@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-from scipy.special import expit, logit, ndtri, stdtrit
-from scipy.stats import norm
-from scipy.stats import t as student
+import scipy
 
 from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
 
@@ -60,7 +58,9 @@ def quantile(level: float, freedom: float | None = None) -> float:
     By Student's t of so many degrees of freedom; None: by the normal distribution.
     """
     tail = (1 - level) / 2
-    return -float(ndtri(tail) if freedom is None else stdtrit(freedom, tail))
+    return -float(
+        scipy.special.ndtri(tail) if freedom is None else scipy.special.stdtrit(freedom, tail)
+    )
 
 
 def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
@@ -90,13 +90,15 @@ def interval_at(estimate: Estimate, level: float) -> tuple[float, float]:
     value, lower, upper = estimate.value, estimate.lower, estimate.upper
     on_logit = estimate.scale == "logit" and 0 < value < 1
     if on_logit:
-        value, lower, upper = (float(logit(number)) for number in (value, lower, upper))
+        value, lower, upper = (
+            float(scipy.special.logit(number)) for number in (value, lower, upper)
+        )
     least = agreeing_pairs(estimate.counted, own) if estimate.scale == "paired" else 0.0
     # a bound on the wrong side of the value stays
     low = value - max(least, (value - lower) * ratio) if lower <= value else lower
     high = value + max(least, (upper - value) * ratio) if upper >= value else upper
     if on_logit:
-        return float(expit(low)), float(expit(high))
+        return float(scipy.special.expit(low)), float(scipy.special.expit(high))
     if estimate.scale == "identity":
         return low, high
     return max(-1.0 if estimate.scale == "paired" else 0.0, low), min(1.0, high)
@@ -141,7 +143,8 @@ def p_of_no_difference(estimate: Estimate) -> float:
     if value == 0 or reach <= 0:
         return 1.0 if value == 0 else _TINY
     found = abs(value) / reach * own_quantile(estimate, estimate.level)
-    tail = norm.sf(found) if estimate.freedom is None else student.sf(found, estimate.freedom)
+    freedom, special = estimate.freedom, scipy.special
+    tail = special.ndtr(-found) if freedom is None else special.stdtr(freedom, -found)
     return min(1.0, max(_TINY, float(2 * tail) / estimate.choice))
 
 

@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import false_discovery_control
 
 from bias_audit.arrays import FloatArray
 
@@ -71,6 +70,8 @@ def adjusted(p_values: Sequence[MaybeP], method: Method) -> tuple[MaybeP, ...]:
         values[order] = np.minimum(stepped, 1.0)
     else:
         # step up: adjusted p_(k) = min over j >= k of (m / j) p_(j)
+        from scipy.stats import false_discovery_control  # noqa: PLC0415  loads slowly
+
         values = false_discovery_control(own)
     for (index, _), value in zip(known, values, strict=True):
         result[index] = float(value)

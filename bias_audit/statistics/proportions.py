@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from scipy.stats import norm
+import scipy
 
 
 def wilson_bounds(share: float, n: float, quantile: float) -> tuple[float, float]:
@@ -29,7 +29,7 @@ def wilson_bounds(share: float, n: float, quantile: float) -> tuple[float, float
 
 def wilson_interval(share: float, n: float, *, level: float) -> tuple[float, float]:
     """Wilson's score interval of this coverage, by a normal quantile; see `wilson_bounds`."""
-    return wilson_bounds(share, n, float(norm.ppf((1 + level) / 2)))
+    return wilson_bounds(share, n, float(scipy.special.ndtri((1 + level) / 2)))
 
 
 def agreeing_pairs(n: float, quantile: float) -> float:

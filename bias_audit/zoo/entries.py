@@ -10,24 +10,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from bias_audit.audit.analysing import keep_error
-from bias_audit.audit.run import locked, run
 from bias_audit.backbones.loading import BackboneSource
 from bias_audit.config.catalog import BACKBONE_SOURCES, unknown_name
 from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.config.wording import problems_of
 from bias_audit.config.zoo import ZooBackbone, ZooConfig
 from bias_audit.errors import AuditError, ConfigError, OutputError
-from bias_audit.files import digest
+from bias_audit.files import digest, keep_error, locked
+from bias_audit.finished import finish
 from bias_audit.progress import Progress
-from bias_audit.report.render import render
-from bias_audit.selftest.run import kept_or_quick
 from bias_audit.zoo.executor import Done, Task
 
 
@@ -36,13 +32,7 @@ def perform(task: Task, progress: Progress) -> Done:
     began, error, is_refused = time.monotonic(), None, False
     config = task.config
     try:
-        run(
-            config,
-            command=task.command,
-            progress=progress,
-            selftest=partial(kept_or_quick, config.output.cache, progress),
-        )
-        render(task.folder, formats=config.output.formats)
+        finish(config, command=task.command, progress=progress)
     except AuditError as stopped:
         error, is_refused = str(stopped), isinstance(stopped, OutputError)
     except Exception as defect:  # noqa: BLE001  one backbone must not stop the others

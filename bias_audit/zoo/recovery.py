@@ -13,7 +13,6 @@ from bias_audit.config.zoo import Retention, ZooConfig
 from bias_audit.errors import OutputError
 from bias_audit.files import remove_partial, writing
 from bias_audit.progress import Progress
-from bias_audit.report.render import render
 from bias_audit.results.history.opening import damage_of, move_aside
 from bias_audit.results.history.reading import Audit, all_audits
 from bias_audit.results.history.recording import mark_pruned, record_folder
@@ -155,6 +154,8 @@ def _report(zoo: ZooConfig, folder: Path, progress: Progress) -> None:
     formats = zoo.output.formats
     if all((folder / f"report.{name}").is_file() for name in formats):
         return
+    from bias_audit.report.render import render  # noqa: PLC0415  figures and fonts
+
     try:
         render(folder, formats=formats)
     except OutputError as error:  # what damaged it will make it stale, or stop the run

@@ -6,22 +6,21 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from bias_audit.audit.plan import Plan, find_faces, make_plan
-from bias_audit.audit.provenance import fingerprints, versions
 from bias_audit.config.zoo import Policy, ZooConfig
-from bias_audit.data.faces import Faces
 from bias_audit.errors import AuditError
 from bias_audit.files import sha256_of
+from bias_audit.finished import stands
 from bias_audit.progress import Progress
-from bias_audit.report.changes.page import write_diff
-from bias_audit.results.diff import diff
-from bias_audit.results.differing.comparables import open_audited
 from bias_audit.results.history.reading import Audit, all_audits, compared_audits, latest_audits
 from bias_audit.results.history.recording import record_diff
 from bias_audit.results.store import read_audit
 from bias_audit.zoo.entries import DATABASE, Entry
+
+if TYPE_CHECKING:
+    from bias_audit.audit.plan import Plan
+    from bias_audit.data.faces import Faces
 
 
 def compare_new(
@@ -49,6 +48,10 @@ def compare_new(
         after, before = audits[:2]
         if after.id in compared and after.id in delivered:
             continue
+        from bias_audit.report.changes.page import write_diff  # noqa: PLC0415  draws figures
+        from bias_audit.results.diff import diff  # noqa: PLC0415
+        from bias_audit.results.differing.comparables import open_audited  # noqa: PLC0415
+
         try:
             found = diff(
                 open_audited(before.folder, cache=cache),
@@ -78,18 +81,25 @@ class EntryStatus:
     latest: Audit | None = None
     plan: Plan | None = None
     faces: Faces | None = None
-    """Those it would be audited on; None where it is blocked."""
+    """Those it would be audited on; None where it is blocked, or as it was."""
 
 
 def statuses(
     zoo: ZooConfig, chosen: Sequence[Entry], *, progress: Progress, now: datetime | None = None
 ) -> tuple[EntryStatus, ...]:
     """Compare what every audit depends on with what it was when the audit was made."""
+    now = now or datetime.now(UTC)
     known = latest_audits(zoo.folder / DATABASE, zoo.name)
     opened: dict[str, Faces] = {}  # by data set, once for all backbones
     found = []
     for entry in chosen:
         latest = known.get(entry.key)
+        if latest is not None and not latest.is_pruned and stands(entry.config, latest.folder):
+            reasons = (*_damage(latest), *_age(zoo.policy, latest, now))
+            found.append(EntryStatus(entry, "stale" if reasons else "fresh", reasons, latest))
+            continue
+        from bias_audit.audit.plan import find_faces, make_plan  # noqa: PLC0415  loads analyses
+
         try:
             plan = make_plan(entry.config)
             if entry.dataset not in opened:
@@ -101,7 +111,8 @@ def statuses(
         if latest is None:
             found.append(EntryStatus(entry, "new", ("never audited",), None, plan, faces))
             continue
-        reasons = tuple(_reasons(zoo.policy, latest, plan, faces, now or datetime.now(UTC)))
+        changes = _changes(zoo.policy, latest, plan, faces)
+        reasons = (*_damage(latest), *changes, *_age(zoo.policy, latest, now))
         state: Literal["fresh", "stale"] = "stale" if reasons else "fresh"
         found.append(EntryStatus(entry, state, reasons, latest, plan, faces))
     return tuple(found)
@@ -117,10 +128,8 @@ _REASONS = {
 }
 
 
-def _reasons(
-    policy: Policy, latest: Audit, plan: Plan, faces: Faces, now: datetime
-) -> Iterator[str]:
-    """Why an audit is no longer current."""
+def _damage(latest: Audit) -> Iterator[str]:
+    """What is wrong with an audit itself."""
     if latest.outcome == "failed":
         yield "an analysis of its last audit failed"
     result = latest.folder / "audit.json"
@@ -129,6 +138,18 @@ def _reasons(
             yield f"damage: {result} was changed after it was written"
     except OSError:
         yield f"damage: {result} is missing"
+
+
+def _age(policy: Policy, latest: Audit, now: datetime) -> Iterator[str]:
+    age = now - datetime.fromisoformat(latest.started)
+    if policy.max_age_days is not None and age > timedelta(days=policy.max_age_days):
+        yield f"age: audited {age.days} days ago, policy.max_age_days is {policy.max_age_days:g}"
+
+
+def _changes(policy: Policy, latest: Audit, plan: Plan, faces: Faces) -> Iterator[str]:
+    """What an audit depends on, and is no longer what it was."""
+    from bias_audit.audit.provenance import fingerprints  # noqa: PLC0415  loads analyses
+
     today, before = fingerprints(plan, faces), latest.fingerprints
     for kind in policy.stale_on:
         if before.get(kind) == today[kind]:
@@ -137,14 +158,13 @@ def _reasons(
             continue  # other images have other labels; one reason is enough
         changed = _changed(kind, latest, today, plan)
         yield _REASONS[kind] + (f" ({', '.join(changed)})" if changed else "")
-    age = now - datetime.fromisoformat(latest.started)
-    if policy.max_age_days is not None and age > timedelta(days=policy.max_age_days):
-        yield f"age: audited {age.days} days ago, policy.max_age_days is {policy.max_age_days:g}"
 
 
 def _changed(kind: str, latest: Audit, today: Mapping[str, str], plan: Plan) -> list[str]:
     """Which packages, stages or sections of the config changed, where this is known."""
     if kind == "packages":
+        from bias_audit.audit.provenance import versions  # noqa: PLC0415
+
         return [
             f"{name} {latest.packages[name]} -> {number}"
             for name, number in versions().items()

@@ -18,8 +18,6 @@ from bias_audit.data.sources.parametric import SHIPPED
 from bias_audit.progress import Silent
 from bias_audit.results.differing.shapes import AuditDiff
 from bias_audit.results.store import read_audit
-from bias_audit.zoo import entries as entry_work
-from bias_audit.zoo import recovery, status
 from bias_audit.zoo.entries import entries
 from bias_audit.zoo.run import ZooRun, run_zoo
 
@@ -92,23 +90,24 @@ class Zoo:
 @pytest.fixture
 def zoo_with_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Without self-tests, which take most of the time of so small an audit."""
-    monkeypatch.setattr(entry_work, "kept_or_quick", lambda *_args, **_options: None)
+    monkeypatch.setattr("bias_audit.selftest.run.kept_or_quick", lambda *_: None)
     return Zoo(tmp_path)
 
 
 @pytest.fixture
 def zoo(zoo_with_pages: Zoo, monkeypatch: pytest.MonkeyPatch) -> Zoo:
     """Without pages as well."""
-    for module in (entry_work, recovery):  # which makes reports that are missing
-        monkeypatch.setattr(module, "render", _empty_report)
-    monkeypatch.setattr(status, "write_diff", _write_data)
+    monkeypatch.setattr("bias_audit.report.render.render", _empty_report)
+    monkeypatch.setattr("bias_audit.report.changes.page.write_diff", _write_data)
     return zoo_with_pages
 
 
-def _empty_report(folder: Path, *, formats: Sequence[str]) -> None:
+def _empty_report(folder: Path, *, formats: Sequence[str]) -> tuple[Path, ...]:
     read_audit(folder)
-    for name in formats:
-        (folder / f"report.{name}").touch()
+    paths = tuple(folder / f"report.{name}" for name in formats)
+    for path in paths:
+        path.touch()
+    return paths
 
 
 def _write_data(found: AuditDiff, folder: Path) -> None:

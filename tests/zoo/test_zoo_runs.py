@@ -122,6 +122,7 @@ def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.Mo
         return found
 
     monkeypatch.setattr("bias_audit.audit.provenance.software_of", other)
+    monkeypatch.setattr("bias_audit.finished.installed", lambda: "another version")
     expected = ("code: bias-audit changed (group_profiles)",)
     assert reasons(zoo)["one"] == expected
 

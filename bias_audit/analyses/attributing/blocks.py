@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.attributing.face_regions import OUTSIDE, Regions
+from bias_audit.analyses.attributing.names import QUANTITY
 from bias_audit.analyses.attributing.summing import ALL, Groups, MapSums, Means
 from bias_audit.analyses.small_groups import REMAINDER, levels_shown, without_remainders
 from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
@@ -86,7 +87,6 @@ def shown_groups(
 
 
 MEAN: Final = "mean of the methods that pass"
-QUANTITY: Final = "attribution_outside_share"
 _TWO: Final = 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Network, Subject
+from bias_audit.analyses.attributing.names import OWN
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, Scores, part_of, probe
 from bias_audit.analyses.probing.separability import check_layers, probed_layers
 from bias_audit.analyses.targets import targets_of
@@ -24,8 +25,6 @@ from bias_audit.files import digest
 
 TargetsOf = Callable[[Tensor, IntArray], Tensor]
 """Which score is attributed, from a batch and the places of its images."""
-OWN: Final = "own_class"
-"""Names the backbone's own decision among the targets."""
 Attributed = Literal["predicted", "annotated"]
 
 

@@ -14,6 +14,7 @@ from bias_audit.analyses.analysis import Network, Subject
 from bias_audit.analyses.attributing import checks
 from bias_audit.analyses.attributing.decision import Decided
 from bias_audit.analyses.attributing.methods import attribute
+from bias_audit.analyses.attributing.names import DOES_NOT_APPLY, PASSES
 from bias_audit.analyses.attributing.summing import Means, Question, Totals, densities, pooled
 from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
@@ -267,8 +268,6 @@ def trust_block(
     )
 
 
-PASSES: Final = "passes"
-DOES_NOT_APPLY: Final = "does not apply"
 AGREED: Final = "rank correlation of their maps"
 _READING: Final = (
     "Maps are pictures that are easy to believe. These checks test whether the maps of a method "

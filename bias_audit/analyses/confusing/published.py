@@ -10,10 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.probes import not_finite
@@ -22,6 +19,7 @@ from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
+from bias_audit.deferred import torch
 from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
@@ -166,7 +164,7 @@ def published_probes(
     return tuple(probes)
 
 
-def _rows(values: Values, images: IntArray, device: torch.device) -> Tensor:
+def _rows(values: Values, images: IntArray, device: torch.device) -> torch.Tensor:
     """Rows of a memory-mapped file, flattened, shape (len(images), n_features)."""
     # In ascending order a file is read forwards; the order within a batch changes nothing.
     order = np.argsort(images)
@@ -212,7 +210,7 @@ def _train(
                 left = torch.rand(inputs.shape, generator=drawn) >= settings.dropout
                 inputs = inputs * left.to(device) / (1 - settings.dropout)
             wanted = torch.from_numpy(codes[batch]).to(device)
-            loss = cross_entropy(dense(inputs), wanted)
+            loss = torch.nn.functional.cross_entropy(dense(inputs), wanted)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             with torch.no_grad():  # of the penalties, without as many passes over all weights

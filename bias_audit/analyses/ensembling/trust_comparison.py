@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.analysis import Member, Outcome
-from bias_audit.analyses.attributing.trust import DOES_NOT_APPLY, PASSES
+from bias_audit.analyses.attributing.names import DOES_NOT_APPLY, PASSES
 from bias_audit.analyses.wording import listed
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.measures import Entry, Measure, Measures

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Head, Subject
@@ -27,6 +26,7 @@ from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.cache import Arrays
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
+from bias_audit.deferred import torch
 from bias_audit.progress import Step
 from bias_audit.statistics import influence
 from bias_audit.statistics.estimate import Estimate

@@ -12,13 +12,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.optimize import brentq
-from torch import Tensor
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.probing.discriminant import blocks
@@ -26,14 +24,13 @@ from bias_audit.analyses.probing.probes import is_balanced
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.data.sampling import stratified_folds
+from bias_audit.deferred import torch
 from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
 
-with warnings.catch_warnings():
-    # On import the package compiles a function as newer versions of torch advise against.
-    warnings.simplefilter("ignore", FutureWarning)
+if TYPE_CHECKING:
     from concept_erasure import LeaceEraser
-    from concept_erasure.shrinkage import optimal_linear_shrinkage
+    from torch import Tensor
 
 
 Inputs = npt.NDArray[np.floating[Any]]
@@ -107,6 +104,15 @@ class Eraser:
         return np.asarray(found @ (weight.astype(np.float64) @ left).T)
 
 
+def _leace() -> Any:
+    """The package of the method's authors."""
+    with warnings.catch_warnings():
+        # On import it compiles a function as newer versions of torch advise against.
+        warnings.simplefilter("ignore", FutureWarning)
+        import concept_erasure.shrinkage  # noqa: PLC0415  loads torch
+    return concept_erasure
+
+
 @dataclass(frozen=True)
 class Moments:
     """Of some images, about a centre that all have in common."""
@@ -146,7 +152,8 @@ def whitened(moments: Moments) -> Whitening:
     mean = moments.sums / n
     products = moments.products - n * torch.outer(mean, mean)
     shrunk = n < SHRINK_BELOW * n_units
-    covariance = optimal_linear_shrinkage(products / n, n) if shrunk else products / (n - 1)
+    shrink = _leace().shrinkage.optimal_linear_shrinkage
+    covariance = shrink(products / n, n) if shrunk else products / (n - 1)
     eigenvalues, vectors = torch.linalg.eigh(covariance)
     kept = eigenvalues > eigenvalues[-1] * n_units * torch.finfo(eigenvalues.dtype).eps
     return Whitening(
@@ -187,7 +194,7 @@ def _eraser(whitening: Whitening, directions: Tensor) -> Eraser:
     Directions are orthonormal in the whitened space, of shape (n_units, rank).
     """
     restored = whitening.unwhiten(directions)
-    eraser = LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean)
+    eraser = _leace().LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean)
     share = float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0
     return Eraser(eraser, directions, variance=share)
 

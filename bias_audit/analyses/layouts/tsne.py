@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from pydantic import Field
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from bias_audit.analyses.layouts import pca
@@ -34,6 +33,8 @@ def place(
     signatures: FloatArray, distance: Distance, rng: np.random.Generator, params: Params
 ) -> FloatArray:
     """Positions of shape (n_units, 2); the same for the same generator state."""
+    from sklearn.manifold import TSNE  # noqa: PLC0415  only where it is used
+
     n_units = len(signatures)
     start = pca.place(signatures, distance, rng, pca.Params())
     # Units of one place would stay there: no force parts them.

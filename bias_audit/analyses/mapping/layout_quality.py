@@ -13,8 +13,6 @@ import numpy as np
 from scipy import ndimage, stats
 from scipy.sparse import csr_array
 from scipy.spatial import QhullError, procrustes
-from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
 
 from bias_audit.analyses.mapping.layout import Distance, comparable, rasters
 from bias_audit.arrays import Float32Array, FloatArray, IntArray
@@ -149,6 +147,9 @@ def kept_neighbours(rows: FloatArray, positions: FloatArray) -> dict[str, float]
     `layout.comparable`, positions have shape (n_units, 2); fewer than half the units are looked
     at.
     """
+    from sklearn.manifold import trustworthiness  # noqa: PLC0415  only where it is used
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415
+
     n_neighbors = max(1, min(_NEIGHBOURS, (len(rows) - 1) // 2))
     near, near_in_layout = (
         NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)

@@ -7,7 +7,7 @@ backbone as one differentiable function, in aggregate only.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -21,32 +21,13 @@ from bias_audit.analyses.analysis import (
     Workload,
     together,
 )
-from bias_audit.analyses.attributing import decision, sentences
-from bias_audit.analyses.attributing.blocks import (
-    QUANTITY,
-    Shares,
-    by_group,
-    by_method,
-    maps_block,
-    outside_table,
-    shown_groups,
-)
 from bias_audit.analyses.attributing.face_regions import (
     FaceTemplate,
     Regions,
     regions_on,
     template_of,
 )
-from bias_audit.analyses.attributing.methods import (
-    METHODS,
-    Method,
-    MethodSettings,
-    method_named,
-    rewired,
-    why_not,
-)
-from bias_audit.analyses.attributing.summing import Means, Question, Sample, map_sums
-from bias_audit.analyses.attributing.trust import PASSES, trust_block, trust_totals
+from bias_audit.analyses.attributing.names import OWN, PASSES, QUANTITY, MethodName
 from bias_audit.analyses.probing.probes import ProbeSettings, too_few_images
 from bias_audit.analyses.probing.separability import unknown_layers
 from bias_audit.analyses.targets import unknown_groups, unknown_targets
@@ -54,14 +35,10 @@ from bias_audit.arrays import IntArray
 from bias_audit.errors import AnalysisError
 from bias_audit.shapes.shape import Block
 
-MethodName = Literal[
-    "occlusion",
-    "saliency",
-    "input_x_gradient",
-    "guided_backpropagation",
-    "integrated_gradients",
-    "deeplift",
-]
+if TYPE_CHECKING:
+    from bias_audit.analyses.attributing import decision
+    from bias_audit.analyses.attributing.methods import Method, MethodSettings
+
 _TRIED = 2
 """Images on which it is found out whether a method applies."""
 _CHECKS = 6
@@ -88,9 +65,7 @@ class Params(ProbeSettings):
         default="predicted", description="Which group's score of the probe is attributed."
     )
     methods: tuple[MethodName, ...] = Field(
-        default=tuple(method.name for method in METHODS),  # type: ignore[misc]  # the same names
-        min_length=1,
-        description="Of captum.",
+        default=get_args(MethodName), min_length=1, description="Of captum."
     )
     groups: tuple[str, ...] | None = Field(
         default=None, description="Attributes whose groups are compared; default: all."
@@ -120,11 +95,16 @@ class Params(ProbeSettings):
     @property
     def given(self) -> MethodSettings:
         """What the expensive methods are given."""
+        from bias_audit.analyses.attributing.methods import MethodSettings
+
         return MethodSettings(windows=self.windows, steps=self.steps)
 
 
 def attribution(subject: Subject, params: Params) -> Outcome:
     """Attribute decisions to pixels, add up by group and region, and check the methods."""
+    from bias_audit.analyses.attributing import decision, sentences
+    from bias_audit.analyses.attributing.methods import rewired
+
     network = subject.network
     if network is None:
         raise AnalysisError(
@@ -137,7 +117,7 @@ def attribution(subject: Subject, params: Params) -> Outcome:
     names = params.targets or [a.name for a in subject.faces.table.attributes]
     decisions, outcomes, without = [], [], []
     for number, name in enumerate(dict.fromkeys(names)):
-        if name == decision.OWN:
+        if name == OWN:
             decided = decision.own_decision(subject, network, module)
         else:
             spec = (name, params.layer, params.probes, params.level_of)
@@ -173,6 +153,18 @@ def _of_target(
     prefix: str,
 ) -> Outcome:
     """What came of one decision; keys of its arrays begin with the prefix."""
+    from bias_audit.analyses.attributing import decision, sentences
+    from bias_audit.analyses.attributing.blocks import (
+        Shares,
+        by_group,
+        by_method,
+        maps_block,
+        outside_table,
+        shown_groups,
+    )
+    from bias_audit.analyses.attributing.summing import Means, Question, Sample, map_sums
+    from bias_audit.analyses.attributing.trust import trust_block, trust_totals
+
     faces, attributes = subject.faces, [a.name for a in subject.faces.table.attributes]
     compared = [name for name in attributes if params.groups is None or name in params.groups]
     rng = subject.rng("attribution", decided.target)
@@ -231,6 +223,8 @@ def _applicable(
     name: str, params: Params, network: Network, decided: decision.Decided, images: IntArray
 ) -> tuple[tuple[Method, ...], tuple[tuple[str, str], ...]]:
     """The methods that apply; titles of the others, and why they do not."""
+    from bias_audit.analyses.attributing.methods import METHODS, MethodSettings, why_not
+
     few = images[:_TRIED]
     batch = next(iter(network.batches(few, _TRIED)))
     targets = decided.targets_for(images)(batch, np.arange(len(few)))
@@ -249,6 +243,8 @@ def _applicable(
 
 def _passes(params: Params, workload: Workload) -> float:
     """Forward passes; a backward one counts as two."""
+    from bias_audit.analyses.attributing.methods import method_named
+
     each = sum(method_named(name).passes(params.given) for name in params.methods)
     n_targets = len(params.targets or workload.attributes)
     most = workload.n_images if params.images is None else params.images
@@ -263,7 +259,7 @@ PLUGIN = Analysis(
     question="where",
     run=attribution,
     problems=lambda params, faces, layers: (
-        *unknown_targets(faces, [n for n in params.targets or () if n != decision.OWN]),
+        *unknown_targets(faces, [n for n in params.targets or () if n != OWN]),
         *unknown_groups(faces, params.groups),
         *unknown_layers(None if params.layer == "best" else (params.layer,), layers),
         *too_few_images(params, faces),

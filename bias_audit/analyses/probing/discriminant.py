@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from bias_audit.arrays import FloatArray, IntArray
+from bias_audit.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Rows(Protocol):

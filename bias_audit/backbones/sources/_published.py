@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import timm
 from timm.models._hub import load_model_config_from_path
 from torchvision import models
 
@@ -31,6 +30,7 @@ from bias_audit.backbones.sources.torchvision import (
     torchvision_weights,
 )
 from bias_audit.config.catalog import unknown_name
+from bias_audit.deferred import timm
 from bias_audit.errors import BackboneError
 from bias_audit.files import sha256_of
 

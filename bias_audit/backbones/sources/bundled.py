@@ -7,13 +7,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal, get_args
 
-import timm
 from pydantic import Field
 
 from bias_audit.backbones.library import names_like
 from bias_audit.backbones.loading import Architecture, BackboneParams, BackboneSource, Built
 from bias_audit.backbones.sources.timm import timm_classes, timm_preprocessing, timm_settings
 from bias_audit.backbones.weight_files import read_tensors
+from bias_audit.deferred import timm
 from bias_audit.errors import BackboneError
 
 

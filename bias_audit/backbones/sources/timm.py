@@ -5,22 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import timm
-import torch
-from huggingface_hub import constants, get_session, try_to_load_from_cache
 from pydantic import Field
-from timm.data.config import resolve_data_config
-from timm.data.imagenet_info import infer_imagenet_subset
-from timm.models import _builder, load_model_config_from_hf, load_pretrained
-from timm.models._hub import load_model_config_from_path
-from torch import Tensor, nn
 
 from bias_audit.backbones.head import Classes
 from bias_audit.backbones.library import (
     noted_state,
+    published_files,
     refuse_own_arguments,
     refused_arguments,
     usual_preprocessing,
@@ -39,11 +33,17 @@ from bias_audit.backbones.loading import (
 from bias_audit.backbones.weight_files import read_tensors
 from bias_audit.backbones.weights import fill_from
 from bias_audit.config.catalog import unknown_name
+from bias_audit.deferred import timm
 from bias_audit.errors import BackboneError
+from bias_audit.files import digest
+from bias_audit.remembered import remembered
+from bias_audit.software import installed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _HUB_NAMES: Final = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 """What timm looks for in a hub repository, in this order."""
-_FIELDS: Final = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
 MODEL_ARGS: Final = "model_args"
 """Key of the arguments that a hub's config.json gives its model."""
 
@@ -118,12 +118,13 @@ def _without_loading() -> Iterator[dict[str, Any]]:
     def note(_module: nn.Module, **arguments: Any) -> None:
         loading.update(arguments)
 
-    original = _builder.load_pretrained
-    _builder.load_pretrained = note  # type: ignore[assignment]
+    builder = timm.models._builder
+    original = builder.load_pretrained
+    builder.load_pretrained = note  # type: ignore[assignment]
     try:
         yield loading
     finally:
-        _builder.load_pretrained = original
+        builder.load_pretrained = original
 
 
 def _timm_converter(
@@ -145,7 +146,7 @@ def _timm_converter(
             "label_offset": int(settings.get("label_offset") or 0) if has_more else 0,
         }
         with noted_state(module, kept):
-            load_pretrained(
+            timm.models.load_pretrained(
                 module, config, num_classes=n_classes, filter_fn=loading.get("filter_fn")
             )
         return kept
@@ -184,7 +185,7 @@ def timm_preprocessing(
     settings: Mapping[str, Any], kwargs: Mapping[str, Any] | None = None
 ) -> Preprocessing:
     """The evaluation preprocessing of a pretrained configuration of timm."""
-    resolved: dict[str, Any] = resolve_data_config(  # type: ignore[no-untyped-call]
+    resolved: dict[str, Any] = timm.data.config.resolve_data_config(  # type: ignore[no-untyped-call]
         {}, pretrained_cfg=settings or {"mean": None}
     )
     _, height, width = resolved["input_size"]
@@ -208,12 +209,14 @@ def timm_classes(settings: Mapping[str, Any], num_classes: int | None = None) ->
         return Classes(num_classes, "as the config says") if num_classes else Classes()
     if names := settings.get("label_names"):
         return Classes(n_outputs, f"{names[0]}, ...")
-    if subset := infer_imagenet_subset(dict(settings)):
+    if subset := timm.data.imagenet_info.infer_imagenet_subset(dict(settings)):
         return Classes(n_outputs, f"ImageNet ({subset})")
     return Classes(num_classes, "as the config says") if num_classes else Classes()
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
+    from huggingface_hub import constants, get_session
+
     name, renamed = timm_name(params.name)
     try:
         if (
@@ -261,20 +264,21 @@ def _settings(name: str) -> dict[str, Any]:
     if not is_remote(name):
         return timm_settings(name)
     source, identifier = timm.models.parse_model_name(name)
+    hub = timm.models._hub
     is_folder = source == "local-dir"
-    return with_arguments(
-        *(load_model_config_from_path if is_folder else load_model_config_from_hf)(identifier)
-    )
+    read = hub.load_model_config_from_path if is_folder else hub.load_model_config_from_hf
+    return with_arguments(*read(identifier))
 
 
 def with_arguments(
     config: Mapping[str, Any], architecture: str, arguments: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The pretrained configuration of a config.json, with the arguments of its model."""
+    fields = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
     settings = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in dict(config).items()
-        if value is not None and name in _FIELDS
+        if value is not None and name in fields
     }
     given = {  # what the configuration says itself
         name: value
@@ -298,6 +302,8 @@ def _repository(name: str) -> tuple[str, str | None, tuple[str, ...]]:
 
 def _unreachable(params: Params, name: str, error: Exception) -> str:
     """Why weights could not be had: a file that is there but broken is not a missing one."""
+    from huggingface_hub import constants
+
     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     for file in _files(params):
         read_tensors(file)  # raises what is wrong with it
@@ -323,19 +329,33 @@ def _unreachable(params: Params, name: str, error: Exception) -> str:
 
 def _files(params: Params) -> tuple[Path, ...]:
     """The file that timm would read, if it is in the cache of the hub it comes from."""
-    name, _ = timm_name(params.name)
+    from huggingface_hub import try_to_load_from_cache
+
+    # timm takes seconds to load, and says the same each time.
+    key = digest(installed(), params.name)
+    name, repository, revision, names, file = remembered("timm", key, partial(_place_of, params))
     if name.startswith("local-dir:"):
         folder = Path(name.partition(":")[2])
         return tuple(folder / file for file in _HUB_NAMES if (folder / file).is_file())[:1]
-    repository, revision, names = _repository(name)
     if repository:
         cached = (try_to_load_from_cache(repository, each, revision=revision) for each in names)
         return tuple(Path(path) for path in cached if isinstance(path, str))[:1]
-    known = timm.get_pretrained_cfg(name)
-    if known is not None and isinstance(known.url, str) and known.url:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rpartition("/")[2]
-        return (place,) if place.is_file() else ()
-    return ()
+    place = published_files() / file
+    return (place,) if file and place.is_file() else ()
+
+
+def _place_of(params: Params) -> tuple[str, str, str | None, tuple[str, ...], str]:
+    """Where timm has a model from: its name, `_repository`, and the file of its own address."""
+    name, _ = timm_name(params.name)
+    known = None if is_remote(name) else timm.get_pretrained_cfg(name)
+    url = known.url if known is not None and isinstance(known.url, str) else ""
+    return name, *_repository(name), url.rpartition("/")[2]
+
+
+def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
+    key = digest(installed(), "matching", pattern)
+    found = remembered("timm", key, lambda: list(timm.list_pretrained(pattern)))
+    return tuple({"name": name} for name in found)
 
 
 def _refilled(params: Params, file: Path) -> Built:
@@ -353,5 +373,5 @@ PLUGIN = BackboneSource(
     build=_build,
     files=_files,
     refilled=_refilled,
-    matching=lambda pattern: tuple({"name": n} for n in timm.list_pretrained(pattern)),
+    matching=_matching,
 )

@@ -6,18 +6,16 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torchvision import models
 
 from bias_audit.backbones.head import Classes
 from bias_audit.backbones.library import (
     names_like,
     noted_state,
+    published_files,
     refuse_own_arguments,
     refused_arguments,
     usual_preprocessing,
@@ -34,7 +32,14 @@ from bias_audit.backbones.loading import (
 )
 from bias_audit.backbones.weights import fill_from
 from bias_audit.config.catalog import unknown_name
+from bias_audit.deferred import torch, torchvision
 from bias_audit.errors import BackboneError
+from bias_audit.files import digest
+from bias_audit.remembered import remembered
+from bias_audit.software import installed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Params(LibraryParams):
@@ -59,7 +64,7 @@ def torchvision_architecture(
     if num_classes is not None:
         options["num_classes"] = num_classes
     with refused_arguments("torchvision", name, model_kwargs):
-        module = models.get_model(name, weights=None, **{**options, **model_kwargs})
+        module = torchvision.models.get_model(name, weights=None, **{**options, **model_kwargs})
     published = len(weights.meta["categories"] or ()) if weights else 0
     n_classes = published if num_classes is None else num_classes
     of = "ImageNet (imagenet-1k)" if n_classes == published else "as the config says"
@@ -122,10 +127,10 @@ def _rename(part: nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
 
 def torchvision_weights(name: str, wanted: str | None = None) -> Any:
     """One of torchvision's published weights, such as "IMAGENET1K_V2"; None: its default ones."""
-    names = models.list_models(module=models)
+    names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         raise BackboneError(unknown_name(name, names, noun="torchvision model"))
-    known = models.get_model_weights(name)
+    known = torchvision.models.get_model_weights(name)
     short = (wanted or "DEFAULT").removeprefix(f"{known.__name__}.")
     if short not in known.__members__:
         raise BackboneError(unknown_name(short, list(known.__members__), noun=f"{name} weights"))
@@ -179,13 +184,24 @@ def _filled(params: Params, file: Path | None) -> Built:
 
 def _place(weights: Any) -> Path:
     """Where torchvision keeps the file."""
-    name = str(weights.url).rpartition("/")[2]
-    return Path(torch.hub.get_dir()) / "checkpoints" / name
+    return published_files() / str(weights.url).rpartition("/")[2]
 
 
 def _files(params: Params) -> tuple[Path, ...]:
-    place = _place(torchvision_weights(params.name, params.weights))
+    # torchvision takes seconds to load, and says the same each time.
+    key = digest(installed(), params.name, params.weights)
+    url = remembered(
+        "torchvision", key, lambda: str(torchvision_weights(params.name, params.weights).url)
+    )
+    place = published_files() / url.rpartition("/")[2]
     return (place,) if place.is_file() else ()
+
+
+def _matching(pattern: str) -> tuple[dict[str, Any], ...]:
+    models = torchvision.models
+    key = digest(installed(), "all models")
+    names = remembered("torchvision", key, lambda: list(models.list_models(module=models)))
+    return names_like(pattern, names)
 
 
 PLUGIN = BackboneSource(
@@ -194,5 +210,5 @@ PLUGIN = BackboneSource(
     build=_build,
     files=_files,
     refilled=_filled,
-    matching=lambda pattern: names_like(pattern, models.list_models(module=models)),
+    matching=_matching,
 )

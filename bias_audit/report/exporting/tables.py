@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -56,12 +58,32 @@ def as_parquet(table: DataTable) -> bytes:
     """
     schema = pa.schema([(name, _ARROW[kind]) for name, kind in table.columns.items()])
     cells = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
-    arrays = [
-        pa.array(values, type=field.type) for values, field in zip(cells, schema, strict=True)
-    ]
+    arrays = [_array(values, field.type) for values, field in zip(cells, schema, strict=True)]
     stream = io.BytesIO()
     pq.write_table(pa.table(arrays, schema=schema), stream)
     return stream.getvalue()
+
+
+def _array(values: Sequence[str | float | None], kind: pa.DataType) -> pa.Array:
+    """As `pyarrow.array`, which loads pandas first."""
+    known = [value for value in values if value is not None]
+    text, whole = pa.types.is_string(kind), pa.types.is_integer(kind)
+    fit = str if text else Integral if whole else Real
+    if any(not isinstance(value, fit) or isinstance(value, bool) for value in known):
+        raise ValueError(f"expected values of type {kind}, got {known[:5]}")
+    is_known = np.array([value is not None for value in values], dtype=bool)
+    if text:
+        parts = [b"" if value is None else str(value).encode() for value in values]
+        ends = np.cumsum([0, *map(len, parts)], dtype=np.int32)
+        buffers = [ends, b"".join(parts)]
+    else:
+        filled = [0 if value is None else value for value in values]
+        buffers = [np.array(filled, dtype=np.int64 if whole else np.float64)]
+    packed = np.packbits(is_known, bitorder="little")
+    everything = [None if is_known.all() else packed, *buffers]
+    return pa.Array.from_buffers(
+        kind, len(values), [None if each is None else pa.py_buffer(each) for each in everything]
+    )
 
 
 def index(found: tuple[DataTable, ...]) -> DataTable:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from operator import methodcaller
 from pathlib import Path
 from typing import Final
 
 from bias_audit.errors import OutputError
-from bias_audit.files import write_atomically
+from bias_audit.files import write_derived
 from bias_audit.report.damage import damage_named
 from bias_audit.report.exporting.bill_of_materials import bill_of_materials
 from bias_audit.report.exporting.junit import junit
@@ -48,7 +47,7 @@ def write_exports(
     written: list[Path] = []
     for name in dict.fromkeys(formats or FORMATS):
         for place, content in FORMATS[name](result):
-            write_atomically(folder / place, methodcaller("write", content))
+            write_derived(folder / place, content)
             written.append(folder / Path(place).parts[0])
     for card in folder.glob("model-cards/backbone-*/README.md"):  # of an earlier audit there
         number = card.parent.name.removeprefix("backbone-")

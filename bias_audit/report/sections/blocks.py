@@ -11,7 +11,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from bias_audit.files import write_text
+from bias_audit.files import write_derived
 from bias_audit.report.csv_text import csv_text
 from bias_audit.report.figures.drawing import drawing_of
 from bias_audit.report.figures.saving import FigureView
@@ -209,7 +209,7 @@ def write_figure_data(result: AuditResult, folder: Path) -> tuple[Path, ...]:
     written = []
     for name, rows in _tables(result, folder):
         path = folder / FOLDER / name
-        write_text(path, csv_text(rows))
+        write_derived(path, csv_text(rows).encode())
         written.append(path)
     for section in ("backbone", TOGETHER):
         for path in (folder / FOLDER).glob(f"{section}-*.csv"):

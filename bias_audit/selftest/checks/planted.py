@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, probe
 from bias_audit.analyses.targets import targets_of
@@ -108,6 +107,8 @@ def disagreement(rng: np.random.Generator) -> float:
     Both fit linear discriminants to the same folds with the same shrinkage, of two groups: how
     sure the probabilities are does not reorder these.
     """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415  only where it is used
+
     sample = draw(Design(_PER_LEVEL, {"layer": float(rng.uniform(0, 2))}, n_levels=2), rng)
     subject = subject_of(sample, int(rng.integers(2**31)))
     (target,) = targets_of(subject.faces.table)

@@ -13,10 +13,10 @@ from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Final
 
-import torch
 from pydantic import Field
 
 from bias_audit.config.schema import Strict
+from bias_audit.deferred import torch
 from bias_audit.progress import Progress
 from bias_audit.zoo.executor import Done, Executor, Task, Work
 from bias_audit.zoo.run import LineProgress

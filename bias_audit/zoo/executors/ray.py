@@ -21,11 +21,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import torch
 from filelock import FileLock
 from pydantic import Field
 
 from bias_audit.config.schema import Strict
+from bias_audit.deferred import torch
 from bias_audit.errors import OutputError
 from bias_audit.files import writing
 from bias_audit.progress import Progress

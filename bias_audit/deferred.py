@@ -1,0 +1,31 @@
+"""Libraries that take seconds to load, loaded where one of their names is first used.
+
+What only validates, compares or prints imports modules that compute, and does without these.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["imagehash", "pyarrow", "pyarrow_parquet", "timm", "torch", "torchvision"]
+
+if TYPE_CHECKING:
+    import imagehash
+    import pyarrow
+    import pyarrow.parquet as pyarrow_parquet
+    import timm
+    import torch
+    import torchvision
+else:
+
+    class _Deferred:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self._name), name)
+
+    imagehash, pyarrow, pyarrow_parquet, timm, torch, torchvision = (
+        _Deferred(name.replace("_", ".")) for name in __all__
+    )
