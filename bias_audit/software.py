@@ -14,6 +14,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
+from bias_audit.extensions import extension_of
 from bias_audit.files import digest
 
 _PACKAGE = Path(__file__).parent
@@ -52,12 +53,15 @@ def software_of(module: str) -> Software:
     """Follow the imports of a module, those inside functions included.
 
     A module that asks a plugin folder for plugins by name depends on all of them. Of another
-    package, its own modules count by their source as far as they are loaded.
+    package, its own modules count by their source as far as they are loaded; if it is an
+    extension, all of its files count, and its version.
 
     Raises:
         ModuleNotFoundError: There is no such module, or it has no source.
     """
-    if _path(module) is None:
+    is_own = module.partition(".")[0] == _PACKAGE.name
+    extension = None if is_own else extension_of(module)
+    if _path(module) is None and extension is None:
         raise ModuleNotFoundError(f"{module} has no source that could be read")
     seen: dict[str, _Source] = {}
     waiting = [module]
@@ -69,10 +73,12 @@ def software_of(module: str) -> Software:
         waiting += seen[name].own
     tops = {top for source in seen.values() for top in source.others}
     names = {distribution for top in tops for distribution in _distributions().get(top, ())}
-    return Software(
-        code=digest(*(part for name in sorted(seen) for part in (name, seen[name].code))),
-        packages=versions_of(*sorted(names - _WITHOUT_NUMBERS)),
-    )
+    code = [part for name in sorted(seen) for part in (name, seen[name].code)]
+    if extension is not None:
+        code.append(extension.digest)
+        names.add(extension.distribution)
+    packages = versions_of(*sorted(names - _WITHOUT_NUMBERS))
+    return Software(code=digest(*code), packages=packages)
 
 
 def versions_of(*distributions: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ from bias_audit.config.wording import (
     shown,
 )
 from bias_audit.config.zoo import ZooConfig
-from bias_audit.errors import ConfigError
+from bias_audit.errors import ConfigError, ExtensionError
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -142,7 +142,7 @@ def _component_problems(data: Any, *, is_zoo: bool) -> Iterator[Problem]:
             continue  # the shape check has said so
         try:
             plugin = catalog.load(kind)
-        except KeyError as error:
+        except (KeyError, ExtensionError) as error:
             yield (*location, "kind"), error.args[0]
             continue
         params = {key: value for key, value in component.items() if key != "kind"}
@@ -230,7 +230,7 @@ def _set_choices(section: dict[str, Any], choices: list[dict[str, Any]]) -> None
 def _choices(catalog: Catalog[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of each plugin's section; what they refer to joins the definitions."""
     choices = []
-    for kind in catalog.kinds():
+    for kind in (*catalog.kinds(), *(each.kind for each in catalog.extensions())):
         plugin = catalog.load(kind)
         params = plugin.params_type.model_json_schema()
         definitions.update(params.pop("$defs", {}))
