@@ -163,6 +163,19 @@ def init_command(
         out.lines(shipped_lines() if name is None else started_lines(start_config(name, to)))
 
 
+@app.command("kinds")
+def kinds_command() -> None:
+    """List every kind that a config can name, and the packages that bring those not built in."""
+    with verb() as out:
+        from bias_audit.config.kinds import built_in_lines, offered
+
+        out.lines(built_in_lines())
+        found = list(offered())
+        out.lines(["", "Of other packages:", *(each.line for each in found)] if found else [])
+        if any(each.problem for each in found):
+            raise typer.Exit(AuditError.exit_code)
+
+
 @app.command("check")
 def check_command(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Validate a config and estimate time and disk space, without loading weights."""
@@ -391,14 +404,16 @@ def schema_command(
     ] = "config",
 ) -> None:
     """Print the JSON Schema of configs (for text editors) or of results."""
-    if of == "results":
-        from bias_audit.results.audit import AuditResult
+    with verb():
+        if of == "results":
+            from bias_audit.results.audit import AuditResult
 
-        typer.echo(json.dumps(AuditResult.model_json_schema(), indent=2))
-        return
-    from bias_audit.config.load import json_schema, zoo_json_schema
+            schema = AuditResult.model_json_schema()
+        else:
+            from bias_audit.config.load import json_schema, zoo_json_schema
 
-    typer.echo(json.dumps(zoo_json_schema() if of == "zoo" else json_schema(), indent=2))
+            schema = zoo_json_schema() if of == "zoo" else json_schema()
+        typer.echo(json.dumps(schema, indent=2))
 
 
 @app.command("selftest")

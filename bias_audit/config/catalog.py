@@ -114,6 +114,14 @@ class Catalog(Generic[T]):
         extension = self.extension(kind)
         if extension is None:
             return cast("T", importlib.import_module(f"{self.package}.{kind}").PLUGIN)
+        return self.loaded(extension)
+
+    def loaded(self, extension: Extension) -> T:
+        """Import a plugin of another package, whatever others are called.
+
+        Raises:
+            ExtensionError: It cannot be imported, or is no such plugin.
+        """
         return cast("T", _loaded(self, extension))
 
 
