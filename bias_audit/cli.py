@@ -18,14 +18,13 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
-from bias_audit import process
+from bias_audit import api, process
 from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
@@ -96,18 +95,8 @@ def run_command(
     with verb(log_format) as out:
         settings = _settings(config, overrides)
         out.lines([f"Audit {settings.name} from {shipped(config)}"])
-        from bias_audit.audit.run import run
-        from bias_audit.report.render import render
-        from bias_audit.selftest.run import kept_or_quick
-
-        result = run(
-            settings,
-            command=typed(),
-            progress=out.progress,
-            replace=replace,
-            selftest=partial(kept_or_quick, settings.output.cache, out.progress),
-        )
-        paths = render(settings.folder, formats=settings.output.formats)
+        audit = api.run(settings, command=typed(), progress=out.progress, replace=replace)
+        result, paths = audit.result, audit.reports
         from bias_audit.report.brief import brief
 
         code, lines = _exit_code(result), brief(result, paths, settings.folder)
@@ -355,14 +344,14 @@ def diff_command(
         _refuse_other_folders(before, after)
         from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.page import write_diff
-        from bias_audit.results.diff import diff, overridden, policy_of
-        from bias_audit.results.differing.comparables import open_audited
 
-        earlier, later = (open_audited(folder, cache=cache) for folder in (before, after))
-        policy = overridden(
-            policy_of(later), fail_on=fail_on or (), margin=margin, better=better or ()
+        found = api.diff(
+            *(before, after),
+            fail_on=fail_on or (),
+            margin=margin,
+            better=better or (),
+            cache=cache,
         )
-        found = diff(earlier, later, policy)
         paths = write_diff(found, to or after)
         out.lines(diff_brief(found, paths))
         raise typer.Exit(_GATES[found.gate.outcome])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +56,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
     return _load(path, overrides, AuditConfig).read_from(shipped(path))
 
 
+def parse_config(given: Mapping[str, Any], overrides: Sequence[str] = ()) -> AuditConfig:
+    """Validate the config of an audit that is a mapping and no file; as `load_config`.
+
+    Raises:
+        ConfigError: With every problem, each with its key.
+    """
+    document = read_document(json.dumps(given, default=str, ensure_ascii=False))
+    document.lines.clear()
+    _check(document, overrides, AuditConfig)
+    if document.problems:
+        raise ConfigError(document.problems, source=str(given.get("name", "config")))
+    return AuditConfig.model_validate(document.data)
+
+
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
     """Read and validate the config of a zoo; as `load_config`, nothing is looked for."""
     return _load(path, overrides, ZooConfig)
@@ -80,9 +95,14 @@ def _badness(document: Document) -> tuple[bool, int]:
 
 
 def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Document:
-    """The document with the overrides in it, and with all that is wrong among its problems."""
-    document, is_zoo = read_document(text), model is ZooConfig
-    data = document.data
+    document = read_document(text)
+    _check(document, overrides, model)
+    return document
+
+
+def _check(document: Document, overrides: Sequence[str], model: type[BaseModel]) -> None:
+    """Put the overrides into a document, and all that is wrong among its problems."""
+    data, is_zoo = document.data, model is ZooConfig
     own, other = ("datasets", "data") if is_zoo else ("data", "datasets")
     if isinstance(data, dict) and other in data and own not in data:
         document.problems = [
@@ -101,7 +121,6 @@ def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Doc
             *problems_between(data, is_zoo=is_zoo),
         ]
         document.add(_innermost(problems))
-    return document
 
 
 def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
