@@ -15,14 +15,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
 import bias_audit
-from bias_audit.config.contract import problems_of_contract, watched
 from bias_audit.errors import ConfigError, ExtensionError, some
-from bias_audit.extensions import GROUPS, Extension, installed
+
+if TYPE_CHECKING:  # what extensions need is imported when there may be one
+    from bias_audit.extensions import Extension
 
 _COMPARED: Final = 200
 """Characters of a name that are compared, which takes long for long ones."""
@@ -64,6 +65,8 @@ class Catalog(Generic[T]):
 
     def extensions(self) -> tuple[Extension, ...]:
         """The plugins that other installed packages offer, by kind; nothing is imported."""
+        from bias_audit.extensions import GROUPS, installed
+
         return installed(GROUPS[self.noun])
 
     def extension(self, kind: str) -> Extension | None:
@@ -132,6 +135,8 @@ def _loaded(catalog: Catalog[Any], extension: Extension) -> object:
     Raises:
         ExtensionError: It cannot be imported, or is no such plugin.
     """
+    from bias_audit.config.contract import problems_of_contract, watched
+
     whose = f"{catalog.noun} {extension.kind!r} of {extension.package} ({extension.value})"
     try:
         plugin = extension.load()

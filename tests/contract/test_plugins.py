@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +12,10 @@ import pytest
 from PIL import Image
 
 from bias_audit import testing
+from bias_audit.analyses.analysis import Analysis, Outcome, Subject
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES, EXECUTORS, LAYOUTS
+from bias_audit.data.faces import FaceTable
+from bias_audit.testing.analyses import N_IMAGES
 from tests.functional import tiny_zoo
 
 FORMS: Final[dict[str, list[dict[str, Any]]]] = {
@@ -105,3 +110,128 @@ def test_backbone_sources(kind: str, folder: Path) -> None:
     is_fetched = kind in {"timm", "torchvision"}
     params = _networks(folder)[kind]
     testing.check_backbone_source(BACKBONE_SOURCES.load(kind), params, pretrained=not is_fetched)
+
+
+PROFILES: Final[Analysis[Any]] = ANALYSES.load("group_profiles")
+
+
+def _changed(change: Callable[[Outcome], Outcome]) -> Analysis[Any]:
+    """An analysis whose outcome is another one."""
+    run = PROFILES.run
+    return replace(PROFILES, run=lambda subject, params: change(run(subject, params)))
+
+
+def _drawn(outcome: Outcome) -> Outcome:
+    values = np.random.default_rng().random(3)
+    return replace(outcome, arrays={**outcome.arrays, "drawn": values})
+
+
+def _by_image(outcome: Outcome) -> Outcome:
+    return replace(outcome, arrays={**outcome.arrays, "x": np.zeros((2, N_IMAGES))})
+
+
+def _written(subject: Subject, params: Any) -> Outcome:
+    subject.activations.units("late")[0] = 0
+    return PROFILES.run(subject, params)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "expected"),
+    [
+        (_changed(_drawn), "array drawn: expected the same when made twice"),
+        (_changed(_by_image), "with a row for each of 230 images"),
+        (_changed(lambda o: replace(o, blocks=())), "expected at least one block"),
+        (_changed(lambda o: replace(o, arrays={})), "expected the array 'layer"),
+        (_changed(lambda o: replace(o, limits=("It is unbiased.",))), "got 'unbiased'"),
+        (replace(PROFILES, quantities=("recall",)), "expected those of the blocks, [], got"),
+        (replace(PROFILES, question="who"), "question: expected 'encoded' or"),
+        (replace(PROFILES, title=""), "title: expected a name for readers"),
+        (replace(PROFILES, run=lambda *_: None), "run: expected an object of Outcome, got None"),
+        (replace(PROFILES, problems=lambda *_: ("none",)), "problems: expected none with"),
+    ],
+)
+def test_the_check_of_analyses_sees_faults(plugin: Any, expected: str) -> None:
+    with pytest.raises(AssertionError) as raised:
+        testing.check_analysis(plugin)
+    assert expected in str(raised.value)
+
+
+def test_an_analysis_may_not_write_into_what_it_is_given() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        testing.check_analysis(replace(PROFILES, run=_written))
+
+
+def _with(**changes: Any) -> Any:
+    """The rendered faces with another table."""
+    plugin = DATA_SOURCES.load("parametric")
+
+    def read(params: Any) -> FaceTable:
+        table: FaceTable = plugin.read(params)
+        return replace(table, **changes)
+
+    return replace(plugin, read=read)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "expected"),
+    [
+        (_with(codes=np.zeros((720, 3))), "codes: expected an int64 array of shape (720, 3)"),
+        (_with(codes=np.full((720, 3), 9)), "codes: expected the index of a level"),
+        (_with(identities=("a",)), "identities: expected None or one for each of 720 images"),
+        (_with(licence=""), "licence: expected words"),
+        (_with(references=()), "references: expected at least one image"),
+        (replace(DATA_SOURCES.load("parametric"), declares=lambda _: ()), "declares: expected"),
+    ],
+)
+def test_the_check_of_data_sources_sees_faults(plugin: Any, expected: str) -> None:
+    with pytest.raises(AssertionError) as raised:
+        testing.check_data_source(plugin)
+    assert expected in str(raised.value)
+
+
+def test_a_data_source_names_a_path_where_nothing_is(folder: Path) -> None:
+    plugin = DATA_SOURCES.load("utkface")
+    params = {"root": str(folder / "utkface")}
+    table = plugin.read(plugin.params_type.model_validate(params))
+
+    def refuse(given: Any) -> FaceTable:
+        if not given.root.is_dir():
+            raise KeyError("root")
+        return table
+
+    for read, expected in ((refuse, "got KeyError"), (lambda _: table, "got no error")):
+        with pytest.raises(AssertionError, match=rf"names /nothing/is/here.*{expected}"):
+            testing.check_data_source(replace(plugin, read=read), params)
+
+
+def test_the_check_of_backbone_sources_sees_faults(folder: Path) -> None:
+    plugin, params = BACKBONE_SOURCES.load("checkpoint"), _networks(folder)["checkpoint"]
+    for change, expected in (
+        ({"called": lambda _: "another"}, "called: expected the name of the backbone, 'first'"),
+        ({"files": lambda _: (folder / "absent",)}, "files: expected files that are there"),
+        ({"steps": lambda _: ()}, "steps: expected the parameters of one backbone or more"),
+    ):
+        with pytest.raises(AssertionError, match=expected):
+            testing.check_backbone_source(replace(plugin, **change), params)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (lambda s, *_: np.zeros((len(s), 3)), "expected an array of shape"),
+        (lambda s, *_: np.full((len(s), 2), np.nan), "expected finite numbers"),
+        (lambda s, *_: np.random.default_rng().random((len(s), 2)), "expected the same places"),
+        (lambda s, *_: np.multiply(s, 2, out=s)[:, [0, 0]], "the signatures were changed"),
+    ],
+)
+def test_the_check_of_layouts_sees_faults(place: Any, expected: str) -> None:
+    with pytest.raises(AssertionError, match=expected):
+        testing.check_layout(replace(LAYOUTS.load("pca"), place=place))
+
+
+@pytest.mark.parametrize("change", [lambda done: done[1:], lambda done: [*done, done[0]]])
+def test_the_check_of_executors_sees_lost_and_repeated_tasks(change: Any) -> None:
+    plugin = EXECUTORS.load("local")
+    changed = replace(plugin, run=lambda *arguments: iter(change([*plugin.run(*arguments)])))
+    with pytest.raises(AssertionError, match="expected the outcome of each task once"):
+        testing.check_executor(changed)
