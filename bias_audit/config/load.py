@@ -249,7 +249,8 @@ def _set_choices(section: dict[str, Any], choices: list[dict[str, Any]]) -> None
 def _choices(catalog: Catalog[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of each plugin's section; what they refer to joins the definitions."""
     choices = []
-    for kind in (*catalog.kinds(), *(each.kind for each in catalog.extensions())):
+    further = (extension.kind for extension in catalog.extensions())
+    for kind in dict.fromkeys((*catalog.kinds(), *further)):
         plugin = catalog.load(kind)
         params = plugin.params_type.model_json_schema()
         definitions.update(params.pop("$defs", {}))

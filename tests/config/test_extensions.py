@@ -92,7 +92,7 @@ def test_an_extension_is_found_by_its_name_and_checked_as_others_are(
     placed = plugin.place(np.zeros((3, 2)), "cosine", rng, plugin.params_type())
     assert placed.shape == (3, 2)
     assert LAYOUTS.module("row") == "row_layout"
-    assert "width" in _problems(tmp_path, kind="row", widht=2)
+    assert "width" in _problems(tmp_path, kind="row", widths=2)
     assert "did you mean 'row'" in _problems(tmp_path, kind="rows")
     (extension,) = LAYOUTS.extensions()
     assert extension.identity.startswith("row-layout 1.0, digest ")
