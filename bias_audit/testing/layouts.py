@@ -34,6 +34,7 @@ def check_layout(plugin: Layout[Any], params: Mapping[str, Any] = MappingProxyTy
                 for _ in range(2)
             )
             where = f"places of {name}, {distance} distance"
+            expect(np.array_equal(signatures, kept), f"{where}: the signatures were changed")
             shape = (len(signatures), 2)
             expect(
                 isinstance(one, np.ndarray) and one.shape == shape,
@@ -45,7 +46,6 @@ def check_layout(plugin: Layout[Any], params: Mapping[str, Any] = MappingProxyTy
                 f"{where}: expected the same places for the same random numbers, got others; draw "
                 "from the generator that is given, and from no other",
             )
-            expect(np.array_equal(signatures, kept), f"{where}: the signatures were changed")
 
 
 def _signatures(plugin: Layout[Any], params: Any) -> Iterator[tuple[str, FloatArray]]:

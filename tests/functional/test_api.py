@@ -109,7 +109,7 @@ def test_the_notebook_of_the_documentation_runs(tmp_path: Path, stored_self_test
     errors = [each["text"] for each in outputs if each.get("name") == "stderr"]
     assert all("tqdm" in text for text in errors)  # which misses widgets
     shown = "".join(str(cell.get("outputs")) for cell in notebook.cells)
-    for words in ("macro_auc", "Open the whole report", "cannot be attributed", "Counter"):
+    for words in ("macro_auc", "Open the whole report", "Likely cause", "Counter"):
         assert words in shown, words
     code = "".join(cell.source for cell in notebook.cells)
     assert all(f"bias_audit.{name}(" in code for name in ("run", "open", "diff", "numbers"))
