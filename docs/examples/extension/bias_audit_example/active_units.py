@@ -55,8 +55,8 @@ def active_units(subject: Subject, params: Params) -> Outcome:
         method=(
             "A unit is active for an image if its mean over the image is above 0. The share of "
             "active units is averaged over the images of a group; images of one person count "
-            "together. The interval of a difference allows for the choice among all pairs of groups "
-            "(Bonferroni).",
+            "together. The interval of a difference allows for the choice among all pairs of "
+            "groups (Bonferroni).",
         ),
         limits=("How many units are active does not say what they encode.",),
     )
