@@ -32,6 +32,7 @@ from bias_audit.activations.store import (
     write_moments,
 )
 from bias_audit.backbones.pooling import Reduction
+from bias_audit.device import device_for
 from bias_audit.errors import BackboneError, OutputError
 from bias_audit.files import digest, writing
 from bias_audit.software import software_of, versions_of
@@ -149,26 +150,6 @@ def bytes_needed(
     return row * n_images
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device a config asks for; "auto" prefers CUDA, then Apple's, then the processor.
-
-    Raises:
-        BackboneError: The device is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise BackboneError(
-            f"activations.device {name!r} cannot be used ({first}); expected auto, cpu, "
-            "cuda, cuda:N or mps"
-        ) from error
-
-
 def forward_input(pixels: Pixels, preprocessing: Preprocessing, device: torch.device) -> Tensor:
     """Pixels as a backbone expects them: normalised, shape (n, 3, height, width), channels last.
 
@@ -253,7 +234,7 @@ def _pass(
     progress: Progress,
 ) -> None:
     """Let every image pass through the backbone, from where the recording was left off."""
-    device = resolve_device(settings.device)
+    device = device_for(settings.device)
     module = backbone.module.to(device).to(memory_format=torch.channels_last)
     start = _whole_batches(recording, settings)
     batches = decoded_batches(

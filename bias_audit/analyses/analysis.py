@@ -200,6 +200,8 @@ class Subject:
     weights_sha256: str = ""
     network: Network | None = None
     """None where no analysis needs another pass through the backbone."""
+    device: str = "cpu"
+    """Of `activations.device` in the config: tensor work runs on `device.device_for(it)`."""
     likeness: Likeness | None = None
     """Which images may show one person; None where identity is recorded, or not looked for."""
 

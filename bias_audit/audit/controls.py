@@ -11,13 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
-from bias_audit.activations.extract import (
-    Extraction,
-    extract,
-    forward_input,
-    made_by,
-    resolve_device,
-)
+from bias_audit.activations.extract import Extraction, extract, forward_input, made_by
 from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, Preprocessing
@@ -33,6 +27,7 @@ from bias_audit.config.schema import AuditConfig, Component, Sampling
 from bias_audit.data.faces import Faces, FaceTable, ImageReference
 from bias_audit.data.image_features import image_features
 from bias_audit.data.sampling import prepare
+from bias_audit.device import device_for
 from bias_audit.errors import BackboneError, DataError, OutputError
 from bias_audit.files import digest
 from bias_audit.groups import Attribute
@@ -110,7 +105,7 @@ class LoadedNetwork:
         Raises:
             BackboneError: The device is not there.
         """
-        device = resolve_device(self._settings.device)
+        device = device_for(self._settings.device)
         return self._backbone.module.to(device).to(memory_format=torch.channels_last)
 
     def batches(self, images: IntArray, size: int) -> Iterator[Tensor]:
@@ -119,7 +114,7 @@ class LoadedNetwork:
         Raises:
             DataError: An image became unreadable after the scan.
         """
-        device = resolve_device(self._settings.device)
+        device = device_for(self._settings.device)
         decoded = decoded_batches(
             [self.faces.table.references[image] for image in images],
             self.preprocessing,
@@ -221,7 +216,7 @@ def _random_weights(
     drawn = with_random_weights(backbone, seed, calibrated_on=shown)
 
     def statistics() -> Statistics:
-        device = resolve_device(config.activations.device)
+        device = device_for(config.activations.device)
         drawn.module.to(device)
         batches = decoded_batches(
             [faces.table.references[row] for row in rows],

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bias_audit.activations.extract import bytes_needed, forward_input, resolve_device
+from bias_audit.activations.extract import bytes_needed, forward_input
 from bias_audit.activations.store import free_bytes
 from bias_audit.analyses.analysis import Workload
-from bias_audit.analyses.probing.cross_fitting import cross_fit
-from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.discriminant import FoldSums, Labelling, Standardised, cross_fit
 from bias_audit.analyses.probing.probes import ProbeSettings, probe_work
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.data.faces import Faces
 from bias_audit.data.image_features import QUALITIES, SIDE, describe
+from bias_audit.device import device_for
+from bias_audit.statistics.influence import macro_auc
 
 _TIMED_IMAGES = 8
 
@@ -110,7 +111,7 @@ def image_seconds(plan: Plan, faces: Faces) -> float:
 
 
 def _seconds_per_image(backbone: Backbone, device_name: str) -> float:
-    device = resolve_device(device_name)
+    device = device_for(device_name)
     module = backbone.module.to(device).to(memory_format=torch.channels_last)
     shape = backbone.preprocessing
     pixels = np.zeros((_TIMED_IMAGES, shape.height, shape.width, 3), dtype=np.uint8)
@@ -126,17 +127,27 @@ def _seconds_per_work() -> float:
     """Seconds of a unit of `probe_work`, timed on noise with an effect planted."""
     rng = np.random.default_rng(0)
     settings = ProbeSettings()
-    n_images, n_units, n_levels, labellings = 600, 256, 8, 3
+    n_images, n_units, n_levels, labellings = 1000, 400, 20, 4
     codes = np.arange(n_images) % n_levels
     units = rng.standard_normal((n_images, n_units)) + (codes[:, None] == np.arange(n_units))
     folds = np.arange(n_images) // n_levels % settings.folds
-    labels = np.stack([codes, *(rng.permutation(codes) for _ in range(labellings - 1))])
+    labels = [codes, *(rng.permutation(codes) for _ in range(labellings - 1))]
     seconds = []
     for _ in range(2):  # the first one also starts the threads
         began = time.monotonic()
-        axes = principal_axes(units.astype(np.float32))
-        cross_fit(axes, labels, folds, n_classes=n_levels, strengths=settings.strengths)
+        standardised = Standardised(units.astype(np.float32))
+        sums = FoldSums.of(standardised, folds)
+        every = [Labelling(each, n_levels) for each in labels]
+        for probes in cross_fit(sums, every, settings.shrinkages):
+            found = standardised.linear_map(probes)
+            images = np.arange(n_images)
+            scores = found.probabilities(units, images, folds, device=torch.device("cpu"))
+            macro_auc(scores, codes, folds)
         seconds.append(time.monotonic() - began)
     return seconds[-1] / probe_work(
-        settings, n_images=n_images, n_units=n_units, n_levels=n_levels, labellings=labellings
+        settings,
+        n_images=n_images,
+        n_units=n_units,
+        n_levels=n_levels * labellings,
+        labellings=labellings,
     )

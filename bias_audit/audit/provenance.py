@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bias_audit.activations.extract import ARCHITECTURES, MAKERS, resolve_device
+from bias_audit.activations.extract import ARCHITECTURES, MAKERS
 from bias_audit.audit.plan import Plan
 from bias_audit.cache import Cache, CacheEntry
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
+from bias_audit.device import ARITHMETIC, device_for, repeats
 from bias_audit.files import digest, sha256_of
 from bias_audit.results.audit import Provenance, StageCost
 from bias_audit.software import software_of, versions_of
@@ -172,7 +173,7 @@ def describe(
     config: AuditConfig, *, command: str, started: datetime, seconds: float
 ) -> Provenance:
     """Collect versions, hardware and settings; no host name, no user name."""
-    device = resolve_device(config.activations.device)
+    device = device_for(config.activations.device)
     processor = _processor()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor
     try:
@@ -192,6 +193,8 @@ def describe(
             "memory": memory,
             "device": f"{device.type} ({name})",
             "threads": str(torch.get_num_threads()),
+            "arithmetic": ARITHMETIC,
+            "repeated": repeats(device),
         },
         seed=config.seed,
         config_sha256=config_sha256(config),

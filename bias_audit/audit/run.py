@@ -183,6 +183,7 @@ def _audited(
             architecture=backbone.record.architecture,
             weights_sha256=backbone.record.weights_sha256,
             network=LoadedNetwork(backbone, faces, config) if plan.needs_network else None,
+            device=config.activations.device,
             likeness=alike,
         )
         analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took))

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from bias_audit.activations.moments import Moments
 from bias_audit.analyses.analysis import Subject
-from bias_audit.analyses.probing.cross_fitting import cross_fit
 from bias_audit.analyses.probing.decodability import Decodability, decodability, probe_targets
-from bias_audit.analyses.probing.logistic import principal_axes
+from bias_audit.analyses.probing.discriminant import FoldSums, Labelling, Standardised, cross_fit
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import AUC
 from bias_audit.analyses.targets import targets_of
@@ -203,12 +202,11 @@ def one_training_set(
     codes = np.concatenate([train.codes[:, 0], fresh.codes[:, 0]])
     inner = stratified_folds(train.codes[:, 0], train.clusters, settings.folds - 1, rng)
     folds = np.concatenate([inner + 1, np.zeros(len(fresh.codes), dtype=np.int64)])
-    axes = principal_axes(np.concatenate([train.by_layer[layer], fresh.by_layer[layer]]))
-    (fitted,) = cross_fit(
-        axes, codes[None], folds, n_classes=design.n_levels, strengths=settings.strengths
-    )
-    tested = folds == 0
-    scores, truth = fitted.probabilities[tested], codes[tested]
+    units = Standardised(np.concatenate([train.by_layer[layer], fresh.by_layer[layer]]))
+    sums, labelling = FoldSums.of(units, folds), Labelling(codes, design.n_levels)
+    (((probe,),),) = (cross_fit(sums, [labelling], settings.shrinkages, outer=[0]),)
+    scores = probe.probabilities(sums.rows(sums.places[0])).numpy()
+    truth = codes[sums.places[0]]
     auc = macro_auc(scores, truth, np.zeros(len(truth), dtype=np.int64))
     predicted = np.asarray(scores.argmax(axis=1), dtype=np.int64)
     recall = balanced_accuracy(predicted, truth, design.n_levels)
@@ -229,7 +227,8 @@ def audited(sample: Sample, rng: np.random.Generator) -> tuple[Decodability, ...
     names = [attribute.name for attribute in sample.attributes]
     targets = targets_of(subject.faces.table, names)
     probed = probe_targets(subject, targets, ProbeSettings())
-    return decodability(subject, probed, AUC, level=LEVEL)
+    (found,) = decodability(subject, probed, AUC, level=LEVEL)
+    return found
 
 
 def is_claimed(results: tuple[Decodability, ...]) -> bool:
@@ -239,7 +238,7 @@ def is_claimed(results: tuple[Decodability, ...]) -> bool:
 
 def outcome(results: tuple[Decodability, ...], criterion: Criterion) -> Outcome:
     """The criterion's verdict on these results."""
-    layers = tuple(LayerRecord(name=p.layer, n_units=1) for p in results[0].probed.probes)
+    layers = tuple(LayerRecord(name=layer, n_units=1) for layer in results[0].probed.layers)
     block = LayerCurve(
         title="simulated",
         quantity=AUC.quantity,

@@ -141,7 +141,7 @@ def test_nothing_that_leaves_or_is_cached_grows_with_the_images() -> None:
         cache = FakeCache()
         outcome = _run(attributed(n, cache=cache), methods=["saliency"])
         kept = [each for each in cache.kept.values() if "folds" not in each]  # as probes have
-        assert len(kept) == 3
+        assert len(kept) == 2
         arrays = [array for each in kept for array in each.values()]
         sizes.append(sorted(array.size for array in (*arrays, *outcome.arrays.values())))
     assert sizes[0] == sizes[1]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from bias_audit.analyses.attributing.checks import largest_change
-from bias_audit.analyses.attributing.decision import LinearMap, ProbeDecision, probe_map
+from bias_audit.analyses.attributing.decision import ProbeDecision, ScoreMap, probe_map
 from bias_audit.analyses.attributing.methods import (
     METHODS,
     Method,
@@ -49,7 +49,7 @@ def _images(n: int = 3) -> Tensor:
 def _decision(module: nn.Module, layer: str = "late") -> ProbeDecision:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((5, 12)).astype(np.float32)
-    return ProbeDecision(module, layer, SHAPES, LinearMap(weight, np.ones(5, np.float32)))
+    return ProbeDecision(module, layer, SHAPES, ScoreMap(weight, np.ones(5, np.float32)))
 
 
 TARGETS = torch.tensor([4, 0, 2])
@@ -225,6 +225,6 @@ def test_nothing_behind_the_layer_runs() -> None:
     _decision(module)(_images())
     assert not ran
     shape = OutputShape("vector", 4)
-    whole = LinearMap(np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
+    whole = ScoreMap(np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
     last = ProbeDecision(module, "fc", {"fc": shape}, whole)
     assert torch.allclose(last(_images()), module(_images()))

@@ -25,7 +25,7 @@ from bias_audit.statistics.inference import normal_score
 from tests.analyses.planted import AGE, GENDER, make_subject, planted
 
 N = 120
-SETTINGS = ProbeSettings(folds=3, regularisation=0.01)
+SETTINGS = ProbeSettings(folds=3, shrinkage=0.3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _found(n_draws: int) -> Decodability:
     draws = tuple(_Draw(seed, known) for seed in range(n_draws))
     subject = dataclasses.replace(subject, controls=draws)
     targets = targets_of(subject.faces.table, ["age"])
-    (found,) = decodability(subject, probe_targets(subject, targets, SETTINGS), AUC, level=0.95)
+    ((found,),) = decodability(subject, probe_targets(subject, targets, SETTINGS), AUC, level=0.95)
     return found
 
 
@@ -134,7 +134,8 @@ def _both(strength: float) -> tuple[Decodability, ...]:
     units[:, 3] += strength * codes[:, 1]
     subject = make_subject(codes, {"late": units}, (AGE, GENDER))
     targets = targets_of(subject.faces.table, ["age", "gender"])
-    return decodability(subject, probe_targets(subject, targets, SETTINGS), AUC, level=0.95)
+    (found,) = decodability(subject, probe_targets(subject, targets, SETTINGS), AUC, level=0.95)
+    return found
 
 
 def test_attributes_are_ordered_only_among_claims_that_stand() -> None:

@@ -11,8 +11,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from bias_audit.analyses.analysis import Head, Outcome, Subject
+from bias_audit.analyses.erasing import leace
 from bias_audit.analyses.erasing.erasure import agreement
-from bias_audit.analyses.erasing.leace import fitted, random_erasers, whitened
+from bias_audit.analyses.erasing.leace import Eraser, Moments, Whitening, random_erasers
 from bias_audit.analyses.methods.erasure import PLUGIN, Params
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import Attribute
@@ -43,6 +44,20 @@ def subject(
     head = Head("fc", weight, np.zeros(N_CLASSES, np.float32), inputs, inputs[::2].copy())
     made = make_subject(codes, {"late": inputs}, seed=seed, cache=cache)
     return replace(made, head=head)
+
+
+def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
+    images, centre = np.arange(len(inputs)), torch.zeros(inputs.shape[1], dtype=torch.float64)
+    return leace.whitened(Moments.of(inputs, images, centre))
+
+
+def fitted(
+    whitening: Whitening,
+    inputs: npt.NDArray[np.floating],
+    codes: npt.NDArray[np.int64],
+    n_levels: int,
+) -> Eraser:
+    return leace.fitted(whitening, inputs, np.arange(len(inputs)), codes, n_levels)
 
 
 def point(outcome: Outcome, quantity: str, name: str) -> CurvePoint:

@@ -27,7 +27,7 @@ from bias_audit.statistics.inference import Measured
 from tests.analyses.planted import AGE, GENDER, make_subject
 
 RACE = Attribute("race", ("x", "y"))
-QUICK = Params(regularisation=1e-2)
+QUICK = Params(shrinkage=0.3)
 
 
 def _codes(n: int, sizes: tuple[int, ...], seed: int = 0) -> npt.NDArray[np.int64]:

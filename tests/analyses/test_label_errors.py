@@ -14,7 +14,7 @@ from bias_audit.groups import Attribute
 from tests.analyses.planted import GENDER, make_subject
 
 RACE = Attribute("race", ("x", "y", "z"))
-QUICK = Params(regularisation=1e-2)
+QUICK = Params(shrinkage=0.3)
 KEYS = ("interaction_gender_race", "cell_auc_highest")
 
 

@@ -69,7 +69,7 @@ def test_separable_groups_get_no_point_interval() -> None:
         assert point.estimate.value == point.estimate.upper == 1
         assert 0.85 < point.estimate.lower < 1
         assert "score interval" in point.estimate.method
-        assert point.lift.lower < point.lift.value < point.lift.upper
+        assert point.lift.lower < point.lift.value <= point.lift.upper
 
 
 def test_the_best_of_many_layers_is_no_claim_by_itself() -> None:
@@ -110,7 +110,7 @@ def test_the_lift_is_over_the_strongest_control_or_guessing() -> None:
                 floor = max([*values, block.chance[curve.target]])
                 observed = point.estimate.value - floor
                 assert point.lift.value >= observed - 1e-9
-                if point.strongest == "knowing":
+                if curve.target == "age" and point.strongest == "knowing":
                     assert point.lift.value == pytest.approx(observed)
                 assert point.lift.lower <= min(c.lift.lower for c in point.controls)
                 strongest.add((curve.target, point.strongest))

@@ -50,7 +50,7 @@ def test_an_image_taken_for_another_level_looks_like_that_level() -> None:
     codes = (np.arange(480) % 3)[:, None]
     looks = codes[:, 0].copy()
     looks[np.flatnonzero(looks == 0)[::3]] = 1
-    units = rng.standard_normal((480, 20)) + 4 * np.eye(3, 20)[looks]
+    units = rng.standard_normal((480, 20)) + 8 * np.eye(3, 20)[looks]
     subject = make_subject(codes, {"late": units}, (AGE,))
     outcome = PLUGIN.run(subject, QUICK)
     _, confusions = of_type(outcome.blocks, UnitMap)

@@ -13,7 +13,7 @@ from bias_audit.analyses.methods.linear_probe import PLUGIN, Params
 from bias_audit.results.finding import Finding
 from tests.analyses.planted import GENDER, make_subject
 
-QUICK = Params(regularisation=0.01)
+QUICK = Params(shrinkage=0.3)
 
 
 def _seen(

@@ -20,11 +20,11 @@ from bias_audit.analyses.targets import targets_of
 from bias_audit.shapes.layer_curve import LayerCurve
 from tests.analyses.planted import FakeCache, planted
 
-CHEAP = ProbeSettings(folds=3, regularisation=0.01)
+CHEAP = ProbeSettings(folds=3, shrinkage=0.3)
 
 
 def _curves(refits: int) -> LayerCurve:
-    params = PLUGIN.params_type.model_validate({"folds": 3, "regularisation": 0.01})
+    params = PLUGIN.params_type.model_validate({"folds": 3, "shrinkage": 0.3})
     block = PLUGIN.run(replace(planted(n=180), refits=refits), params).blocks[0]
     assert isinstance(block, LayerCurve)
     return block
@@ -52,9 +52,7 @@ def test_noise_is_the_spread_over_folds_pooled_over_layers() -> None:
         own = np.arange(180)
         values = [AUC.of(scores, own) for scores in (found.scores, *refits)]
         variances.append(np.var([v.value for v in values if v is not None], ddof=1))
-    params = PLUGIN.params_type.model_validate(
-        {"folds": 3, "regularisation": 0.01, "targets": ["age"]}
-    )
+    params = PLUGIN.params_type.model_validate({"folds": 3, "shrinkage": 0.3, "targets": ["age"]})
     block = PLUGIN.run(subject, params).blocks[0]
     assert isinstance(block, LayerCurve)
     (curve,) = block.curves

@@ -42,8 +42,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "activations": {"device": "cpu"},
         "controls": {"random_weights": 0, "image": False, "shuffles": 1, "refits": 0},
         "analyses": [
-            {"kind": "ensemble", "targets": ["gender"], "folds": 3, "regularisation": 0.01},
-            {"kind": "linear_probe", "targets": ["gender"], "folds": 3, "regularisation": 0.01},
+            {"kind": "ensemble", "targets": ["gender"], "folds": 3, "shrinkage": 0.3},
+            {"kind": "linear_probe", "targets": ["gender"], "folds": 3, "shrinkage": 0.3},
         ],
         "criteria": [
             {

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import forward_input
-from bias_audit.analyses.attributing.decision import LinearMap, ProbeDecision
+from bias_audit.analyses.attributing.decision import ProbeDecision, ScoreMap
 from bias_audit.analyses.attributing.face_regions import RENDERED, regions_on
 from bias_audit.analyses.attributing.methods import METHODS, MethodSettings, rewired, window_of
 from bias_audit.analyses.attributing.summing import Question, Sample, summed
@@ -50,7 +50,7 @@ def test_throughput_beside_a_plain_loop_over_captum(
     n_units = backbone.shapes[LAYER].n_units
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((4, n_units)).astype(np.float32)
-    scores = LinearMap(weight, np.zeros(4, np.float32))
+    scores = ScoreMap(weight, np.zeros(4, np.float32))
     network = LoadedNetwork(backbone, faces, config)
     decision = ProbeDecision(rewired(network.module, (224, 224)), LAYER, network.shapes, scores)
     chosen = np.arange(2 * BATCH)

@@ -31,7 +31,7 @@ from bias_audit.results.judge import judge
 from tests.analyses.planted import AGE, GENDER, FakeCache, make_subject
 
 Changed = Callable[[AuditResult], AuditResult]
-CHEAP: dict[str, Any] = {"folds": 3, "regularisation": 0.01}
+CHEAP: dict[str, Any] = {"folds": 3, "shrinkage": 0.3}
 
 
 def face(number: int) -> str:

@@ -64,7 +64,7 @@ def trials(seed: int = 0) -> Trials:
 def found(tmp_path_factory: pytest.TempPathFactory) -> SelfTest:
     def make(folder: Path) -> None:
         counting, sizes = Counting(), replace(TINY, maps=1)
-        made = self_test("quick", seed=1, progress=counting, sizes=sizes)
+        made = self_test("quick", seed=7, progress=counting, sizes=sizes)
         assert counting.n == counting.total  # what the progress bar ends at
         (folder / "made.json").write_text(made.model_dump_json())
 
@@ -107,7 +107,7 @@ def test_nothing_fails_and_the_engine_agrees(found: SelfTest) -> None:
 
 
 def test_numbers_depend_on_the_seed_and_on_it_alone(found: SelfTest) -> None:
-    same, other = (list(planted.rows(TINY, trials(seed)))[1].estimate for seed in (1, 2))
+    same, other = (list(planted.rows(TINY, trials(seed)))[1].estimate for seed in (7, 2))
     assert same == found.rows[1].estimate
     assert other != same
 
@@ -255,13 +255,13 @@ def test_the_verb_prints_the_table_keeps_it_and_exits_0(
 ) -> None:
     smallest = Sizes((0.95,), 2, 1, 1, ((10, 2),), 2, 2, 1)
     monkeypatch.setitem(bias_audit.selftest.trials.SIZES, "quick", smallest)
-    done = _verb("--quick", "--seed", "3", "--save", "--cache", str(tmp_path))
+    done = _verb("--quick", "--seed", "8", "--save", "--cache", str(tmp_path))
     assert done.exit_code == 0, done.output
     assert "Self-test, quick" in done.output
     assert "UNDECIDED" in done.output
     stored = kept(tmp_path)
     assert stored is not None
-    assert (stored.mode, stored.seed) == ("quick", 3)
+    assert (stored.mode, stored.seed) == ("quick", 8)
 
 
 def test_without_save_nothing_is_kept_and_a_failure_exits_1(

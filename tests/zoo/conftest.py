@@ -39,7 +39,7 @@ activations: {device: cpu}
 controls: {random_weights: 0, image: false, shuffles: 1, refits: 1}
 multiplicity: {draws: 199}
 analyses:
-  - {kind: linear_probe, folds: 3, regularisation: 0.01}
+  - {kind: linear_probe, folds: 3, shrinkage: 0.3}
   - {kind: group_profiles, folds: 3}
 output: {folder: FOLDER/out, cache: FOLDER/cache}
 """

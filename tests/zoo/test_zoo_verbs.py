@@ -66,7 +66,7 @@ def test_exit_codes_are_gates(zoo: Zoo) -> None:
     assert verb(zoo, "run").returncode == 1  # nothing is new, and it still fails
     # One image more or less decides: as wide as the interval, so neither side is clear.
     zoo.settings["criteria"] = [CRITERION | {"within": [0.499, 0.5]}]
-    zoo.settings["analyses"] = [{"kind": "linear_probe", "folds": 3, "regularisation": 1e-9}]
+    zoo.settings["analyses"] = [{"kind": "linear_probe", "folds": 3, "shrinkage": 1.0}]
     assert verb(zoo, "run").returncode == 3
     zoo.settings["policy"] = {"inconclusive": "passes"}
     assert verb(zoo, "run").returncode == 0

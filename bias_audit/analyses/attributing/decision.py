@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal, cast
 
 import numpy as np
@@ -14,20 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bias_audit.analyses.analysis import Network, Subject
-from bias_audit.analyses.probing.cross_fitting import fold_fits
-from bias_audit.analyses.probing.logistic import principal_axes
-from bias_audit.analyses.probing.probes import (
-    ProbeSettings,
-    ProbeSpec,
-    Scores,
-    out_of_fold_scores,
-    part_of,
-)
+from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, Scores, part_of, probe
 from bias_audit.analyses.probing.separability import check_layers, probed_layers
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import IntArray
 from bias_audit.backbones.pooling import OutputShape, units
-from bias_audit.cache import Arrays
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
@@ -40,7 +30,7 @@ Attributed = Literal["predicted", "annotated"]
 
 
 @dataclass(frozen=True)
-class LinearMap:
+class ScoreMap:
     """Scores as a linear function of the spatial means of a layer's units."""
 
     weight: npt.NDArray[np.float32]
@@ -65,7 +55,7 @@ class ProbeDecision(nn.Module):
     """
 
     def __init__(
-        self, module: nn.Module, layer: str, shapes: Mapping[str, OutputShape], scores: LinearMap
+        self, module: nn.Module, layer: str, shapes: Mapping[str, OutputShape], scores: ScoreMap
     ) -> None:
         super().__init__()
         self.backbone = module
@@ -92,17 +82,13 @@ class ProbeDecision(nn.Module):
         return cast("Tensor", self.linear(units(reached[-1], self.shape)))
 
 
-_RANK = 1e-6
-"""As `principal_axes` has it: units with less spread, relative to their size, are constant."""
-
-
 @dataclass(frozen=True)
 class ProbeMap:
     """The probes of one target at one layer."""
 
     scores: Scores
     """Out-of-fold probabilities, and the fold of each image."""
-    linear: LinearMap
+    linear: ScoreMap
     """Score `fold * n_levels + level`: of a level, by the probe that did not see the fold."""
     n_levels: int
 
@@ -115,48 +101,17 @@ class ProbeMap:
 
 
 def probe_map(subject: Subject, spec: ProbeSpec) -> ProbeMap:
-    """Fit the probes of a target again and write them as a map of the activations as stored.
+    """The probes of a target as one map of the activations as stored.
 
     Raises:
         AnalysisError: The target is not measurable, or the activations are not finite.
     """
-    scores = out_of_fold_scores(subject, spec)
-    units = np.asarray(subject.activations.units(spec.layer)[scores.part.images], np.float32)
-    n_levels = len(scores.part.levels)
-    stored = subject.cached(
-        "probe map",
-        subject.activations,
-        spec.layer,
-        spec.settings.probes.model_dump_json(),
-        np.stack([scores.part.images, scores.codes, scores.folds]),
-        compute=partial(_fitted, units, scores, n_levels, spec.settings.strengths),
-    ).arrays()
-    return ProbeMap(scores, LinearMap(stored["weight"], stored["bias"]), n_levels)
-
-
-def _fitted(
-    units: npt.NDArray[np.float32], scores: Scores, n_levels: int, strengths: tuple[float, ...]
-) -> Arrays:
-    """The probes as one linear map of the units themselves.
-
-    Probes are fitted to principal axes X V of standardised units X with X'X V = V diag(spread), so
-    V = X' axes / spread, and axes are `units @ to_axes.T - offset`.
-    """
-    axes = principal_axes(units)
-    fits = fold_fits(axes, scores.codes, scores.folds, n_classes=n_levels, strengths=strengths)
-    mean, deviation = units.mean(axis=0), units.std(axis=0)
-    kept = deviation > np.abs(units - mean).max(axis=0) * _RANK
-    scale = np.where(kept, 1 / np.where(kept, deviation, 1), 0).astype(np.float64)
-    to_axes = np.zeros((len(axes.spread), units.shape[1]))
-    if kept.any():
-        standardised = (units.astype(np.float64) - mean) * scale
-        rotation = standardised.T @ axes.images.double().numpy() / axes.spread.double().numpy()
-        to_axes = (rotation * scale[:, None]).T
-    offset = to_axes @ mean.astype(np.float64)
-    by_axis = fits.weights.double().permute(0, 2, 1).reshape(-1, len(axes.spread)).numpy()
-    weight = by_axis @ to_axes
-    bias = fits.intercepts.double().reshape(-1).numpy() - by_axis @ offset
-    return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
+    found = probe(subject, spec)
+    probes = found.probes
+    n_folds, n_units, n_levels = probes.weights.shape
+    weight = probes.weights.transpose(0, 2, 1).reshape(n_folds * n_levels, n_units)
+    bias = probes.bias.reshape(-1) - weight.astype(np.float64) @ probes.mean
+    return ProbeMap(found.scores, ScoreMap(weight, bias.astype(np.float32)), n_levels)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bias_audit.activations.extract import resolve_device
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.probes import not_finite
 from bias_audit.analyses.targets import Measurable, Target, finest_target, measurable
@@ -23,6 +22,7 @@ from bias_audit.arrays import IntArray
 from bias_audit.cache import Arrays
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
+from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
 from bias_audit.progress import Step
 from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve, RefitNoise
@@ -189,14 +189,15 @@ def _train(
     for batch in _batches(part.images, _PIECE):
         if not np.isfinite(values[batch]).all():
             raise not_finite(f"layer {layer}")
-    device = resolve_device("auto")
+    device = device_for(subject.device)
     rng = subject.rng("published probe", layer, str(split.seed))
-    drawn = torch.Generator(device)
+    drawn = torch.Generator()  # of the processor: the same draws on every device
     drawn.manual_seed(int(rng.integers(2**31)))
     sizes = int(np.prod(values.shape[1:])), len(part.levels)
-    dense = torch.nn.Linear(*sizes, device="meta").to_empty(device=device)
+    dense = torch.nn.Linear(*sizes, device="meta").to_empty(device="cpu")
     torch.nn.init.xavier_uniform_(dense.weight, generator=drawn)  # and zeros, as Keras begins
     torch.nn.init.zeros_(dense.bias)
+    dense = dense.to(device)
     weight = dense.weight
     optimiser = torch.optim.Adam(
         dense.parameters(), lr=settings.learning_rate, eps=_EPSILON, fused=True
@@ -208,8 +209,8 @@ def _train(
             inputs = _rows(values, images[batch], device)
             if settings.dropout:
                 # Others are scaled up so that the mean stays.
-                left = torch.rand(inputs.shape, generator=drawn, device=device) >= settings.dropout
-                inputs = inputs * left / (1 - settings.dropout)
+                left = torch.rand(inputs.shape, generator=drawn) >= settings.dropout
+                inputs = inputs * left.to(device) / (1 - settings.dropout)
             wanted = torch.from_numpy(codes[batch]).to(device)
             loss = cross_entropy(dense(inputs), wanted)
             optimiser.zero_grad()

@@ -12,16 +12,15 @@ import torch
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Head, Subject
-from bias_audit.analyses.erasing.leace import (
-    Eraser,
-    Inputs,
-    Split,
-    fewest_in_a_fold,
-    fitted,
-    random_erasers,
+from bias_audit.analyses.erasing.leace import Eraser, Inputs, Split, random_erasers
+from bias_audit.analyses.probing.discriminant import (
+    FoldSums,
+    Labelling,
+    Standardised,
+    blocks,
+    cross_fit,
 )
-from bias_audit.analyses.probing.cross_fitting import TOLERANCE, cross_fit
-from bias_audit.analyses.probing.logistic import Problems, fit, principal_axes
+from bias_audit.analyses.probing.probes import ProbeSettings, counts_in_folds
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
@@ -35,17 +34,14 @@ from bias_audit.statistics.inference import Measured, difference, estimate, wide
 from bias_audit.statistics.influence import Statistic
 
 _TOP = 5
+_FEWEST_FOLDS = 3
+"""With fewer, a probe has no images left to choose its shrinkage on."""
 
 
 class ErasureSettings(Strict):
     """How a target is erased and looked for."""
 
-    folds: int = Field(default=5, ge=2, le=50, description="Parts of the cross-fitting.")
-    regularisation: float = Field(
-        default=0.01,
-        gt=0,
-        description="C of the logistic regression that looks for the target before and after.",
-    )
+    folds: int = Field(default=5, ge=3, le=50, description="Parts of the cross-fitting.")
     draws: int = Field(
         default=10,
         ge=2,
@@ -82,8 +78,6 @@ class ErasedTarget:
     """Shared part of the five most probable classes, shape (1 + draws, n)."""
     variance: FloatArray
     """Share of variance removed, mean over folds, shape (1 + draws,)."""
-    not_converged: int
-    """Probe fits that stopped early."""
     new_before: FloatArray | None = None
     """Of probes that are fitted to and tested on held-out images only; None where too few."""
     new_erased: FloatArray | None = None
@@ -127,9 +121,7 @@ def erase(
     )
     if kept.is_there:
         step.advance(settings.folds)
-    stored = dict(kept.arrays())
-    not_converged = int(stored.pop("not_converged").item())
-    return ErasedTarget(target, part, split.folds, not_converged=not_converged, **stored)
+    return ErasedTarget(target, part, split.folds, **kept.arrays())
 
 
 def _erased(
@@ -143,33 +135,40 @@ def _erased(
     step: Step,
 ) -> Arrays:
     """The arrays of an `ErasedTarget`, by name."""
-    inputs, folds, codes = split.inputs, split.folds, part.codes
-    clusters, n_levels = subject.faces.clusters[part.images], len(part.levels)
+    images, folds, codes, device = split.images, split.folds, part.codes, split.device
+    clusters = subject.faces.clusters[images]
+    labelling = Labelling(codes, len(part.levels))
     # One seed serves all folds, so that its directions agree over folds where covariances do.
     seeds = subject.rng("random directions", name).integers(2**32, size=settings.draws).tolist()
-    # Folds within each held-out fold; none where a level has too few images for two.
-    fewest = fewest_in_a_fold(codes, clusters, folds)
-    n_new = min(settings.folds, fewest) if fewest > 1 else 0
-    probe = _Probe(codes, n_levels, settings.regularisation)
-    scores = {k: np.zeros((len(codes), n_levels)) for k in ("erased", "new_before", "new_erased")}
-    scores["before"] = probe.cross_predicted(inputs, inputs, codes, folds)
+    # Folds within each held-out fold; none where a level has too few images for them.
+    fewest = int(counts_in_folds(codes, clusters, folds).min())
+    n_new = min(settings.folds, fewest) if fewest >= _FEWEST_FOLDS else 0
+    scores = {
+        key: np.zeros((len(codes), labelling.n_classes))
+        for key in ("erased", "new_before", "new_erased")
+    }
+    before = Standardised(head.inputs, images, device=device)
+    scores["before"] = _predicted(FoldSums.of(before, folds), labelling)
     new_folds = np.zeros(len(codes), dtype=np.int64)
     kept = np.zeros((1 + len(seeds), len(codes)), dtype=bool)
     overlap = np.zeros((1 + len(seeds), len(codes)))
     variances = []
     for fold in range(settings.folds):
-        held = folds == fold
-        erasers = _erasers(split, codes, n_levels, fold, seeds)
-        erased = erasers[0](inputs)
-        scores["erased"][held] = probe.predicted(erased, inputs, held)
+        held = np.flatnonzero(folds == fold)
+        erasers = _erasers(split, labelling, fold, seeds)
+        erased = _Erased(head.inputs, erasers[0])
+        sums = FoldSums.of(Standardised(erased, images, like=before, device=device), folds)
+        scores["erased"][held] = _predicted(sums, labelling, outer=[fold])[held]
         if n_new:
             fold_rng = subject.rng("new folds", name, str(fold))
             inner = stratified_folds(codes[held], clusters[held], n_new, fold_rng)
             new_folds[held] = inner
-            for key, values in (("new_before", inputs), ("new_erased", erased)):
-                found = probe.cross_predicted(values[held], inputs[held], codes[held], inner)
-                scores[key][held] = found
-        kept[:, held], overlap[:, held] = _agreed(head, inputs[held], erasers)
+            there = Labelling(codes[held], labelling.n_classes)
+            new = Standardised(head.inputs, images[held], device=device)
+            without = Standardised(erased, images[held], like=new, device=device)
+            scores["new_before"][held] = _predicted(FoldSums.of(new, inner), there)
+            scores["new_erased"][held] = _predicted(FoldSums.of(without, inner), there)
+        kept[:, held], overlap[:, held] = _agreed(head, head.inputs[images[held]], erasers)
         variances.append([eraser.variance for eraser in erasers])
         step.advance()
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -177,23 +176,52 @@ def _erased(
         "kept": kept,
         "overlap": overlap,
         "variance": np.mean(variances, axis=0),
-        "not_converged": np.array(probe.not_converged),
     }
     if n_new:
         arrays["new_folds"] = new_folds
     if head.reference is not None:
-        agreed = _agreed(head, head.reference, _erasers(split, codes, n_levels, None, seeds))
+        agreed = _agreed(head, head.reference, _erasers(split, labelling, None, seeds))
         arrays["reference_kept"], arrays["reference_overlap"] = agreed
     return arrays
 
 
 def _erasers(
-    split: Split, codes: IntArray, n_levels: int, fold: int | None, seeds: Sequence[int]
+    split: Split, labelling: Labelling, fold: int | None, seeds: Sequence[int]
 ) -> list[Eraser]:
     """Fitted to all but a fold, or to all: the attribute's, then those of random directions."""
-    chosen, whitening = split.training(fold), split.whitening(fold)
-    eraser = fitted(whitening, split.inputs[chosen], codes[chosen], n_levels)
-    return [eraser, *random_erasers(whitening, eraser, seeds)]
+    eraser = split.eraser(fold, labelling.codes, labelling.n_classes)
+    return [eraser, *random_erasers(split.whitening(fold), eraser, seeds)]
+
+
+@dataclass(frozen=True)
+class _Erased:
+    """What the head receives, erased as it is read."""
+
+    inputs: Inputs
+    eraser: Eraser
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.inputs.shape
+
+    def __getitem__(self, images: IntArray) -> FloatArray:
+        return self.eraser(self.inputs[images])
+
+
+def _predicted(
+    folds: FoldSums, labelling: Labelling, outer: Sequence[int] | None = None
+) -> FloatArray:
+    """Probabilities of images by a probe fitted without their fold, shape (n, n_levels).
+
+    Those of folds that are not in `outer`, by default all, are 0.
+    """
+    outer = range(len(folds.places)) if outer is None else outer
+    found = np.zeros((len(labelling.codes), labelling.n_classes))
+    (probes,) = cross_fit(folds, [labelling], ProbeSettings().shrinkages, outer=outer)
+    for fold, probe in zip(outer, probes, strict=True):
+        for places in blocks(folds.places[fold]):
+            found[places] = probe.probabilities(folds.rows(places)).cpu().numpy()
+    return found
 
 
 def _agreed(head: Head, inputs: Inputs, erasers: Sequence[Eraser]) -> tuple[BoolArray, FloatArray]:
@@ -203,44 +231,6 @@ def _agreed(head: Head, inputs: Inputs, erasers: Sequence[Eraser]) -> tuple[Bool
     shifts = (eraser.shift(inputs, head.weight) for eraser in erasers)
     found = [agreement(decided, top_of(logits - shift)) for shift in shifts]
     return np.array([kept for kept, _ in found]), np.array([overlap for _, overlap in found])
-
-
-@dataclass
-class _Probe:
-    """Looks for the target in activations, and counts the fits that stopped early.
-
-    Units are standardised as they were before erasure, so that rounding errors in a unit that was
-    erased altogether are not blown up.
-    """
-
-    codes: IntArray
-    n_levels: int
-    regularisation: float
-    not_converged: int = 0
-
-    def predicted(self, values: Inputs, before: Inputs, held: BoolArray) -> FloatArray:
-        """Probabilities of the held-out images by a probe fitted to all others."""
-        axes = principal_axes(values, deviation=before.std(axis=0))
-        labels = torch.from_numpy(np.where(held, -1, self.codes))[None]
-        penalty = torch.tensor([1 / self.regularisation])
-        fits = fit(axes, Problems(labels, self.n_levels, penalty), tolerance=TOLERANCE)
-        self.not_converged += int((~fits.converged).sum())
-        probabilities = torch.softmax(fits.logits(axes)[0], dim=1).numpy()
-        return np.asarray(probabilities[held], dtype=np.float64)
-
-    def cross_predicted(
-        self, values: Inputs, before: Inputs, codes: IntArray, folds: IntArray
-    ) -> FloatArray:
-        """Probabilities of images, each by a probe fitted to the others' folds."""
-        (found,) = cross_fit(
-            principal_axes(values, deviation=before.std(axis=0)),
-            codes[None],
-            folds,
-            n_classes=self.n_levels,
-            strengths=(self.regularisation,),
-        )
-        self.not_converged += found.not_converged
-        return found.probabilities.astype(np.float64)
 
 
 def logits_of(head: Head, inputs: Inputs) -> FloatArray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from bias_audit.analyses.analysis import Head, Subject
+from bias_audit.analyses.probing.discriminant import blocks
+from bias_audit.analyses.probing.probes import is_balanced
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.data.sampling import stratified_folds
+from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
 
 with warnings.catch_warnings():
@@ -31,6 +35,8 @@ with warnings.catch_warnings():
     from concept_erasure import LeaceEraser
     from concept_erasure.shrinkage import optimal_linear_shrinkage
 
+
+Inputs = npt.NDArray[np.floating[Any]]
 
 SHRINK_BELOW = 10
 """Images per unit below which the covariance is shrunk."""
@@ -101,24 +107,50 @@ class Eraser:
         return np.asarray(found @ (weight.astype(np.float64) @ left).T)
 
 
-def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
-    """Centre activations and take the roots of their covariance.
+@dataclass(frozen=True)
+class Moments:
+    """Of some images, about a centre that all have in common."""
 
-    Inputs, (n_images, n_units), are finite, at least two images. The covariance is shrunk towards
-    a multiple of the identity (Bodnar et al. 2014, arXiv:1308.2608) where there are fewer than
-    `SHRINK_BELOW` images per unit.
+    n: int
+    centre: Tensor
+    """Shape (n_units,), float64, as all of these."""
+    sums: Tensor
+    """Shape (n_units,)."""
+    products: Tensor
+    """Shape (n_units, n_units)."""
+
+    @classmethod
+    def of(cls, inputs: Inputs, images: IntArray, centre: Tensor) -> Moments:
+        """Of some images, (n,), of finite activations, (n_images, n_units), read in blocks."""
+        sums = torch.zeros_like(centre)
+        products = torch.zeros(len(centre), len(centre), dtype=centre.dtype, device=centre.device)
+        for block in blocks(images):
+            values = _doubles(inputs[block], centre.device) - centre
+            sums += values.sum(dim=0)
+            products += values.mT @ values
+        return cls(len(images), centre, sums, products)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of the images of both."""
+        sums, products = self.sums + other.sums, self.products + other.products
+        return Moments(self.n + other.n, self.centre, sums, products)
+
+
+def whitened(moments: Moments) -> Whitening:
+    """The mean of activations and the roots of their covariance, of at least two images.
+
+    The covariance is shrunk towards a multiple of the identity (Bodnar et al. 2014,
+    arXiv:1308.2608) where there are fewer than `SHRINK_BELOW` images per unit.
     """
-    values = _doubles(inputs)
-    n, n_units = values.shape
-    mean = values.mean(dim=0)
-    values -= mean
+    n, n_units = moments.n, len(moments.centre)
+    mean = moments.sums / n
+    products = moments.products - n * torch.outer(mean, mean)
     shrunk = n < SHRINK_BELOW * n_units
-    moments = values.mT @ values
-    covariance = optimal_linear_shrinkage(moments / n, n) if shrunk else moments / (n - 1)
+    covariance = optimal_linear_shrinkage(products / n, n) if shrunk else products / (n - 1)
     eigenvalues, vectors = torch.linalg.eigh(covariance)
     kept = eigenvalues > eigenvalues[-1] * n_units * torch.finfo(eigenvalues.dtype).eps
     return Whitening(
-        mean=mean,
+        mean=moments.centre + mean,
         vectors=vectors,
         roots=torch.where(kept, eigenvalues.clamp_min(0).sqrt(), 0.0),
         total=float(torch.trace(covariance)),
@@ -127,21 +159,24 @@ def whitened(inputs: npt.NDArray[np.floating]) -> Whitening:
 
 
 def fitted(
-    whitening: Whitening, inputs: npt.NDArray[np.floating], codes: IntArray, n_levels: int
+    whitening: Whitening, inputs: Inputs, images: IntArray, codes: IntArray, n_levels: int
 ) -> Eraser:
     """The LEACE eraser of a labelling of the whitened images.
 
     Args:
-        whitening: Of the activations.
+        whitening: Of the activations of the images.
         inputs: The activations, shape (n_images, n_units).
-        codes: Level per image, shape (n_images,).
+        images: Which are meant, shape (n,).
+        codes: Level of each of these, shape (n,).
         n_levels: Number of levels.
     """
-    centred = _doubles(inputs) - whitening.mean
-    labels = _doubles(np.eye(n_levels)[codes])
-    labels -= labels.mean(dim=0)
-    cross = whitening.whiten(centred.mT @ labels / (len(labels) - 1))
-    left, sizes, _ = torch.linalg.svd(cross, full_matrices=False)
+    means = torch.from_numpy(np.bincount(codes, minlength=n_levels) / len(codes))
+    cross = torch.zeros_like(whitening.mean[:, None].expand(-1, n_levels)).contiguous()
+    for block in blocks(np.arange(len(images))):
+        centred = _doubles(inputs[images[block]], cross.device) - whitening.mean
+        labels = _doubles(np.eye(n_levels)[codes[block]], cross.device) - means.to(cross.device)
+        cross += centred.mT @ labels / (len(images) - 1)
+    left, sizes, _ = torch.linalg.svd(whitening.whiten(cross), full_matrices=False)
     directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
     return _eraser(whitening, directions)
 
@@ -184,7 +219,9 @@ def random_erasers(whitening: Whitening, eraser: Eraser, seeds: Sequence[int]) -
         while n < most and n > 0 and mix.surplus(0.0) < 0:
             n = min(n + 1 + n // 4, most)
             mix = _Mix(whitening, own, wanted, n=n, seed=seed)
-        found.append(_eraser(whitening, whitening.vectors @ _doubles(mix.frame())))
+        found.append(
+            _eraser(whitening, whitening.vectors @ _doubles(mix.frame(), whitening.vectors.device))
+        )
     return found
 
 
@@ -238,12 +275,8 @@ class _Mix:
         return np.asarray(found)
 
 
-def _doubles(inputs: npt.NDArray[np.floating]) -> Tensor:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.tensor(inputs, dtype=torch.float64, device=device)
-
-
-Inputs = npt.NDArray[np.floating[Any]]
+def _doubles(values: npt.NDArray[np.floating], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.float64)).to(device)
 
 
 class Split:
@@ -255,14 +288,19 @@ class Split:
         AnalysisError: What the head receives is not finite.
     """
 
-    def __init__(self, head: Head, images: IntArray, folds: IntArray) -> None:
-        self.images, self.folds = images, folds
-        self.inputs: Inputs = np.asarray(head.inputs[images])
-        if not np.isfinite(self.inputs).all():
+    def __init__(
+        self, head: Head, images: IntArray, folds: IntArray, device: torch.device
+    ) -> None:
+        self.images, self.folds, self.inputs, self.device = images, folds, head.inputs, device
+        centre = torch.zeros(head.inputs.shape[1], dtype=torch.float64, device=device)
+        for block in blocks(images):
+            centre += _doubles(self.inputs[block], device).sum(dim=0) / len(images)
+        if not torch.isfinite(centre).all():
             raise AnalysisError(
                 f"inputs of {head.name}: expected finite numbers, got infinite or undefined ones; "
                 "check the weights, and that images are preprocessed as the backbone expects"
             )
+        self._centre = centre
         self._whitenings: dict[int | None, Whitening] = {}
 
     def training(self, fold: int | None) -> BoolArray:
@@ -271,11 +309,26 @@ class Split:
             return np.ones(len(self.folds), dtype=bool)
         return np.asarray(self.folds != fold)
 
+    @cached_property
+    def _moments(self) -> list[Moments]:
+        places = [self.images[self.folds == fold] for fold in range(int(self.folds.max()) + 1)]
+        return [Moments.of(self.inputs, each, self._centre) for each in places]
+
     def whitening(self, fold: int | None) -> Whitening:
         """Of the images outside a fold, or of all of them; computed once."""
         if fold not in self._whitenings:
-            self._whitenings[fold] = whitened(self.inputs[self.training(fold)])
+            training = [m for number, m in enumerate(self._moments) if number != fold]
+            total = training[0]
+            for moments in training[1:]:
+                total += moments
+            self._whitenings[fold] = whitened(total)
         return self._whitenings[fold]
+
+    def eraser(self, fold: int | None, codes: IntArray, n_levels: int) -> Eraser:
+        """Of a labelling of the images, (n,), from those outside a fold, or from all."""
+        chosen = self.training(fold)
+        images = self.images[chosen]
+        return fitted(self.whitening(fold), self.inputs, images, codes[chosen], n_levels)
 
 
 def split_by_intersection(subject: Subject, head: Head, n_folds: int) -> Split:
@@ -289,29 +342,15 @@ def split_by_intersection(subject: Subject, head: Head, n_folds: int) -> Split:
     folds = stratified_folds(
         faces.table.cells, faces.clusters, n_folds, subject.rng("folds", "erasure")
     )
-    return Split(head, np.arange(len(faces)), folds)
+    return Split(head, np.arange(len(faces)), folds, device_for(subject.device))
 
 
 def split_for(
     subject: Subject, head: Head, target: Target, part: Measurable, shared: Split
 ) -> Split:
-    """The shared split where it suits a target as well as one of its own, else its own.
-
-    It does if all images are measured, and every level has as many of them in every fold, up to
-    one for each inner fold, as in a split stratified by the target.
-    """
+    """The shared split where all images are measured and it suits the target, else its own."""
     clusters, n_folds = subject.faces.clusters[part.images], int(shared.folds.max()) + 1
+    if len(part.images) == len(shared.images) and is_balanced(part.codes, clusters, shared.folds):
+        return shared
     folds = stratified_folds(part.codes, clusters, n_folds, subject.rng("folds", target.name))
-    if len(part.images) == len(shared.images):
-        needed = min(n_folds, fewest_in_a_fold(part.codes, clusters, folds))
-        if fewest_in_a_fold(part.codes, clusters, shared.folds) >= needed:
-            return shared
-    return Split(head, part.images, folds)
-
-
-def fewest_in_a_fold(codes: IntArray, clusters: IntArray, folds: IntArray) -> int:
-    """Clusters of images of the rarest level in the fold with the fewest images of that level."""
-    seen = np.unique(np.stack([folds, codes, clusters]), axis=1)
-    counts = np.zeros((int(folds.max()) + 1, int(codes.max()) + 1), dtype=np.int64)
-    np.add.at(counts, (seen[0], seen[1]), 1)
-    return int(counts.min())
+    return Split(head, part.images, folds, shared.device)

@@ -215,12 +215,11 @@ def method_of(settings: ErasureSettings, head: Head) -> tuple[str, ...]:
         "the images it was fitted to. Erasers are fitted to the training folds of a "
         f"{settings.folds}-fold split (clusters kept together) and applied to the held-out fold; "
         f"covariances are shrunk where there are fewer than {SHRINK_BELOW} images per unit.",
-        "The probe is a multinomial logistic regression (L2 penalty, C = "
-        f"{settings.regularisation:g}) on standardised inputs, out of fold. After erasure it is "
-        "fitted to the erased training images, from which the eraser left nothing linear to "
-        "learn. A second probe examines whether something is left in images that the eraser never "
-        "saw: it is cross-validated within each erased held-out fold, beside the same without "
-        "erasure.",
+        "The probe is a regularised linear discriminant on standardised inputs, out of fold, "
+        "which chooses its regularisation on its training images. After erasure it is fitted to "
+        "the erased training images, from which the eraser left nothing linear to learn. A second "
+        "probe examines whether something is left in images that the eraser never saw: it is "
+        "cross-validated within each erased held-out fold, beside the same without erasure.",
         f"The layer's own decisions are its most probable class and its {top} most probable "
         "classes, before and after erasure of held-out images. The baseline removes "
         f"{settings.draws} sets of random directions in the same way. They leave the attribute "
@@ -258,7 +257,4 @@ def limits_of(
     sentences = list(_LIMITS) if measures else []
     for each in parts:
         sentences += unmeasured(*each, "its erasure")
-    failed = sum(measure.erased.not_converged for measure in measures)
-    if failed:
-        sentences.append(f"{failed} probe fits stopped before they converged.")
     return tuple(sentences)

@@ -8,6 +8,7 @@ from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, W
 from bias_audit.analyses.erasing import sentences
 from bias_audit.analyses.erasing.erasure import ErasureSettings, erase, measures_of
 from bias_audit.analyses.erasing.leace import split_by_intersection, split_for
+from bias_audit.analyses.probing.probes import ProbeSettings, probe_work
 from bias_audit.analyses.probing.sentences import likeness_limits
 from bias_audit.analyses.targets import (
     attribute_targets,
@@ -61,18 +62,30 @@ def erasure(subject: Subject, params: Params) -> Outcome:
     )
 
 
-_SLOWER = 120.0
-"""Time of a probe here with its share of the erasers, relative to a unit of `probe_work`;
-measured with 256 and 1280 units, and three targets that share their split."""
+_DECIDING = 3000.0
+"""Products that a decision costs beyond its own: the most probable of all classes; measured."""
 
 
 def _fits(params: Params, workload: Workload) -> float:
     """Probes before and after erasure, and those within held-out folds, at the last layer."""
     sizes = level_counts(workload.attributes)
     names = params.targets or [attribute.name for attribute in workload.attributes]
-    n_units = list(workload.n_units.values())[-1]
-    levels = sum(sizes[name] for name in names)
-    return _SLOWER * 4 * params.folds * workload.n_images * n_units * levels
+    n_images, n_units = workload.n_images, list(workload.n_units.values())[-1]
+    whitening = 2 * (n_images * n_units**2 + params.folds * 20 * n_units**3)
+    work = float(whitening)
+    for name in names:
+        probe = probe_work(
+            ProbeSettings(), n_images=n_images, n_units=n_units, n_levels=sizes[name]
+        )
+        inside = probe_work(
+            ProbeSettings(),
+            n_images=n_images // params.folds,
+            n_units=n_units,
+            n_levels=sizes[name],
+        )
+        work += probe * (1 + params.folds) + 2 * params.folds * inside
+        work += n_images * (1 + params.draws) * _DECIDING
+    return work
 
 
 PLUGIN = Analysis(

@@ -295,7 +295,7 @@ def _method(
     )
 
 
-_SLOWER = 0.4
+_SLOWER = 3.0
 """Time of a product of the draws, relative to a unit of `probe_work`; measured with 600 to
 3000 images and 12 to 126 intersections."""
 

@@ -153,7 +153,7 @@ def interactions_of(subject: Subject, aucs: Tested, within: Tested) -> Tested:
     return tested(subject, question, _SEEDS[2], everything, families, null=0.0, side="apart")
 
 
-_SLOWER = 1.5
+_SLOWER = 10.0
 """Time of a draw of one group, relative to a unit of `probe_work`; measured with 600 to
 3000 images and 12 to 126 intersections."""
 _TABLES = 3

@@ -240,8 +240,10 @@ def _method(params: Params, layers: tuple[str, ...], chosen: str) -> tuple[str, 
     )
 
 
-_SLOWER = 6.0
+_SLOWER = 40.0
 """Time of a pair of units in a step of the swarm, relative to a unit of `probe_work`; measured."""
+_LEAST = 400
+"""Units whose pairs take as long as the calls of a step."""
 _SWARM_STEPS = 1000
 _PLACED, _JUDGED = 100, 100
 """Steps of the swarm that take as long as placing units otherwise, and as judging a layout."""
@@ -253,7 +255,7 @@ def _work(params: Params, workload: Workload) -> float:
     for layout, _ in params.placements:
         steps += _SWARM_STEPS if layout.kind == _SWARM else _PLACED
         steps += sum(_JUDGED + count for count in params.refinements(layout))
-    pairs = sum(n_units**2 for n_units in widest(workload, params.layers))
+    pairs = sum(n_units**2 + _LEAST**2 for n_units in widest(workload, params.layers))
     return _SLOWER * params.repetitions * steps * pairs
 
 

@@ -41,9 +41,8 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
     """Probe every target at every layer, against its controls."""
     targets = targets_of(subject.faces.table, params.targets)
     probed = probe_targets(subject, targets, params.probes)
-    results = {
-        metric: decodability(subject, probed, metric, level=params.level) for metric in METRICS
-    }
+    found = decodability(subject, probed, *METRICS, level=params.level)
+    results = dict(zip(METRICS, found, strict=True))
     measures = {k: v for each in results.items() for k, v in curve_measures(*each).items()}
     n_levels = {each.target.name: len(each.part.levels) for each in probed}
     tables: list[GroupTable] = []

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import draws_of
 from bias_audit.analyses.probing.probes import (
-    Probe,
+    ProbeScores,
     ProbeSettings,
     ProbeSpec,
     Scores,
+    fit_together,
     is_scored,
     part_of,
     probe,
@@ -47,7 +49,7 @@ class LayerProbe:
     """One target at one layer: the probe and its controls."""
 
     layer: str
-    probe: Probe
+    probe: ProbeScores
     controls: dict[str, tuple[Scores, ...]]
     """By kind: several seeds of one kind are averaged."""
     refits: tuple[Scores, ...] = ()
@@ -60,12 +62,10 @@ class ProbedTarget:
 
     target: Target
     part: Measurable
-    probes: tuple[LayerProbe, ...]
+    layers: tuple[str, ...]
     """Empty where the target cannot be measured."""
-
-    def at(self, layer: str) -> LayerProbe:
-        """The probe of one layer."""
-        return next(probe for probe in self.probes if probe.layer == layer)
+    at: Callable[[str], LayerProbe]
+    """The probe of one layer, read anew so that no two layers are in memory."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Decodability:
     def curve(self) -> Curve:
         """As a block holds it."""
         points = [
-            CurvePoint(layer=there.layer, estimate=None)
+            CurvePoint(layer=layer, estimate=None)
             if found is None
             else CurvePoint(
                 layer=found.layer,
@@ -131,7 +131,7 @@ class Decodability:
                 p_value=p_above(found.narrowest),
                 adjusted_p=found.adjusted_p,
             )
-            for there, found in zip(self.probed.probes, self.comparisons, strict=True)
+            for layer, found in zip(self.probed.layers, self.comparisons, strict=True)
         ]
         return Curve(
             target=self.probed.target.name,
@@ -172,33 +172,31 @@ def probe_targets(
     """
     layers = subject.activations.layers
     parts = [part_of(subject, target, settings) for target in targets]
-    specs: list[ProbeSpec] = []
-    for target, part in zip(targets, parts, strict=True):
-        if part.not_measured is None:
-            specs += [ProbeSpec(target, layer, settings) for layer in layers]
-            # A control that does not depend on the layer is fitted once.
-            specs += [
-                ProbeSpec(target, layer, settings, control)
-                for control in subject.controls
-                for layer in (layers if control.by_layer else layers[:1])
-            ]
-    stored = all(is_scored(subject, spec, with_refits=True) for spec in specs)
-    for spec in subject.counted(specs, "Probes on", unit="probe", is_quick=stored):
-        probe_and_refits(subject, spec)
+    measured = [
+        target for target, part in zip(targets, parts, strict=True) if part.not_measured is None
+    ]
+    # Targets of one layer are fitted together; so are those of a control that does not depend on
+    # the layer, once.
+    batches = [[ProbeSpec(target, layer, settings) for target in measured] for layer in layers]
+    for control in subject.controls:
+        for layer in layers if control.by_layer else layers[:1]:
+            batches.append([ProbeSpec(each, layer, settings, control) for each in measured])
+    stored = all(is_scored(subject, spec, with_refits=True) for specs in batches for spec in specs)
+    for specs in subject.counted(batches, "Probes on", unit="layer", is_quick=stored):
+        fit_together(subject, specs)
     return tuple(
         ProbedTarget(
             target,
             part,
-            tuple(layer_probe(subject, target, layer, settings) for layer in layers)
-            if part.not_measured is None
-            else (),
+            layers if part.not_measured is None else (),
+            partial(layer_probe, subject, target, settings),
         )
         for target, part in zip(targets, parts, strict=True)
     )
 
 
 def layer_probe(
-    subject: Subject, target: Target, layer: str, settings: ProbeSettings
+    subject: Subject, target: Target, settings: ProbeSettings, layer: str
 ) -> LayerProbe:
     """One target at one layer, with its controls.
 
@@ -213,44 +211,72 @@ def layer_probe(
     return LayerProbe(layer, found, controls, refits)
 
 
+@dataclass(frozen=True)
+class _Measures:
+    """One metric of one target at one layer."""
+
+    probe: Measured | None
+    controls: dict[str, list[Measured]]
+    """By kind, of every seed that has a value."""
+    refits: tuple[float, ...]
+
+    @classmethod
+    def of(cls, there: LayerProbe, metric: Metric, units: Units) -> _Measures:
+        def values(scores: Iterable[Scores]) -> list[Measured]:
+            found = (measure(metric, each, units) for each in scores)
+            return [each for each in found if each is not None]
+
+        controls = {kind: values(seeds) for kind, seeds in there.controls.items()}
+        refits = tuple(refit.value for refit in values(there.refits))
+        return cls(measure(metric, there.probe.scores, units), controls, refits)
+
+
 def decodability(
-    subject: Subject, probed: tuple[ProbedTarget, ...], metric: Metric, *, level: float
-) -> tuple[Decodability, ...]:
-    """Measure every probe and its controls, and adjust for the number of layers and targets."""
+    subject: Subject, probed: tuple[ProbedTarget, ...], *metrics: Metric, level: float
+) -> list[tuple[Decodability, ...]]:
+    """Measure every probe and its controls, and adjust for the number of layers and targets.
+
+    What is found is by metric and target, as given.
+    """
     units = Units.of(subject)
-    todo = [
-        (target, there, own)
-        for target in probed
-        for there, own in zip(target.probes, _controls(target.probes, metric, units), strict=True)
-    ]
-    found: dict[str, list[Comparison | None]] = {each.target.name: [] for each in probed}
-    for target, there, own in subject.counted(
-        todo, f"Intervals of {metric.short} on", unit="layer"
-    ):
-        rng = subject.rng("lift", there.layer)
-        compared = _compare(there, own, metric, units, level=level, rng=rng)
-        found[target.target.name].append(compared)
-    results = [Decodability(each, tuple(found[each.target.name])) for each in probed]
-    return _adjusted(subject, results, metric)
+    todo = [(target, layer) for target in probed for layer in target.layers]
+    measures: dict[tuple[str, str], list[_Measures]] = {}
+    for target, layer in subject.counted(todo, "Intervals on", unit="layer"):
+        there = target.at(layer)
+        by_metric = [_Measures.of(there, metric, units) for metric in metrics]
+        measures[target.target.name, layer] = by_metric
+    results = []
+    for place, metric in enumerate(metrics):
+        found = []
+        for target in probed:
+            by_layer = [measures[target.target.name, layer][place] for layer in target.layers]
+            controls = _controls([each.controls for each in by_layer])
+            chance = metric.chance(len(target.part.levels)) if by_layer else 0.0
+            compared = tuple(
+                _compare(layer, own, against, chance, level=level, rng=subject.rng("lift", layer))
+                for layer, own, against in zip(target.layers, by_layer, controls, strict=True)
+            )
+            found.append(Decodability(target, compared))
+        results.append(_adjusted(subject, found, metric))
+    return results
 
 
 def _compare(
-    there: LayerProbe,
+    layer: str,
+    own: _Measures,
     controls: Mapping[str, Measured],
-    metric: Metric,
-    units: Units,
+    chance: float,
     *,
     level: float,
     rng: np.random.Generator,
 ) -> Comparison | None:
-    real = measure(metric, there.probe.scores, units)
+    real = own.probe
     if real is None:
         return None
     differences = {kind: real - control for kind, control in controls.items()}
-    differences[GUESSING] = real.above(metric.chance(len(there.probe.scores.part.levels)))
-    refits = [measure(metric, scores, units) for scores in there.refits]
+    differences[GUESSING] = real.above(chance)
     return Comparison(
-        layer=there.layer,
+        layer=layer,
         probe=real,
         estimate=estimate(real, level=level),
         controls=tuple(
@@ -264,25 +290,20 @@ def _compare(
         differences=differences,
         lift=lift_over(differences, level=level, rng=rng),
         strongest=min(differences, key=lambda kind: differences[kind].value),
-        refits=tuple(refit.value for refit in refits if refit is not None),
+        refits=own.refits,
     )
 
 
-def _controls(
-    probes: Sequence[LayerProbe], metric: Metric, units: Units
-) -> list[dict[str, Measured]]:
+def _controls(by_layer: Sequence[Mapping[str, list[Measured]]]) -> list[dict[str, Measured]]:
     """Every control of every layer, several seeds of one kind as one.
 
     Random weights vary between draws as well as the images do. Shuffles need no such term: what
     varies between them is which images got which labels, and the images' influences hold that.
     With one draw how much draws differ is unknown, and the comparison is with that draw.
     """
-    found: list[dict[str, Measured]] = [{} for _ in probes]
-    for kind in probes[0].controls if probes else ():
-        seeds = [
-            [m for scores in p.controls[kind] if (m := measure(metric, scores, units)) is not None]
-            for p in probes
-        ]
+    found: list[dict[str, Measured]] = [{} for _ in by_layer]
+    for kind in by_layer[0] if by_layer else ():
+        seeds = [controls[kind] for controls in by_layer]
         most = max(map(len, seeds))
         is_drawn = [kind != SHUFFLED and len(each) == most > 1 for each in seeds]
         drawn = [each for each, known in zip(seeds, is_drawn, strict=True) if known]
@@ -423,7 +444,8 @@ def _lift_again(
     part = part_of(subject, target, settings)
     if part.not_measured is not None:
         return None
-    probed = ProbedTarget(target, part, (layer_probe(subject, target, layer, settings),))
-    (again,) = decodability(subject, (probed,), AUC, level=result.strongest_claim.estimate.level)
+    at = partial(layer_probe, subject, target, settings)
+    probed, level = ProbedTarget(target, part, (layer,), at), result.strongest_claim.estimate.level
+    ((again,),) = decodability(subject, (probed,), AUC, level=level)
     found = again.comparisons[0]
     return None if found is None else allowing_for_choice(found.lift, result.lift_choice)

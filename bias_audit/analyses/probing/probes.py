@@ -1,14 +1,14 @@
 """Linear probes: scores for every image from a probe that never saw it.
 
-L2-regularised multinomial logistic regression on standardised unit activations, as in Alain &
-Bengio 2016 (arXiv:1610.01644), against the same procedure on shuffled labels (Hewitt & Liang
-2019, arXiv:1909.03368).
+Regularised linear discriminants of standardised unit activations (see `discriminant`), used as in
+Alain & Bengio 2016 (arXiv:1610.01644), against the same procedure on shuffled labels (Hewitt &
+Liang 2019, arXiv:1909.03368).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Annotated
 
@@ -17,40 +17,49 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bias_audit.analyses.analysis import Control, Subject, Workload
-from bias_audit.analyses.probing.cross_fitting import CrossFit, cross_fit
-from bias_audit.analyses.probing.logistic import Axes, principal_axes
+from bias_audit.analyses.probing.discriminant import (
+    DECIDING,
+    FoldSums,
+    Labelling,
+    LinearMap,
+    Probe,
+    Standardised,
+    agreement,
+    cross_fit,
+)
 from bias_audit.analyses.targets import Measurable, Target, level_counts, measurable
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.cache import Arrays, Cached, Input
 from bias_audit.config.schema import Strict
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.sampling import stratified_folds
+from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
 
 ProbabilityArray = npt.NDArray[np.float32]
-Strength = Annotated[float, Field(gt=0)]
+Shrinkage = Annotated[float, Field(gt=0, le=1)]
 
 
 class ProbeSettings(Strict):
     """How probes are fitted; analyses with the same settings share their probes."""
 
     folds: int = Field(default=5, ge=3, le=50, description="Parts of the cross-validation.")
-    regularisation: Strength | Annotated[tuple[Strength, ...], Field(min_length=1)] = Field(
-        default=(1e-4, 1e-3, 1e-2, 1e-1),
-        description="C of the logistic regression, smaller is more regularised: one value, or "
-        "several from which each fold chooses on its training images.",
+    shrinkage: Shrinkage | Annotated[tuple[Shrinkage, ...], Field(min_length=1)] = Field(
+        default=(0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9),
+        description="How far the covariance within groups is drawn towards that of unrelated "
+        "units, in (0, 1]; more is more regularised: one value, or several from which each fold "
+        "chooses on its training images.",
     )
 
     @property
     def probes(self) -> ProbeSettings:
         """These settings alone, without those of the analysis that extends them."""
-        return ProbeSettings(folds=self.folds, regularisation=self.regularisation)
+        return ProbeSettings(folds=self.folds, shrinkage=self.shrinkage)
 
     @property
-    def strengths(self) -> tuple[float, ...]:
-        """The values of C to choose from."""
-        given = self.regularisation
-        return given if isinstance(given, tuple) else (given,)
+    def shrinkages(self) -> tuple[float, ...]:
+        """The values to choose from."""
+        return self.shrinkage if isinstance(self.shrinkage, tuple) else (self.shrinkage,)
 
 
 def too_few_images(settings: ProbeSettings, faces: FaceTable) -> tuple[str, ...]:
@@ -94,10 +103,15 @@ class Scores:
     """The labels the probe was to predict: annotated ones, or the shuffled, shape (n,)."""
     folds: IntArray
     """Fold of each image, shape (n,)."""
-    probabilities: ProbabilityArray
-    """Of each kept level, shape (n, n_levels)."""
     dependence: float
     """Share of the scores' spread that depends on which images trained the probe, in [0, 1]."""
+    read: Callable[[], ProbabilityArray] = field(repr=False)
+    """Computes `probabilities`."""
+
+    @cached_property
+    def probabilities(self) -> ProbabilityArray:
+        """Of each kept level, shape (n, n_levels); computed when first needed."""
+        return self.read()
 
     @property
     def predicted(self) -> IntArray:
@@ -106,15 +120,15 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A probe and its refits to shuffled labels."""
+class ProbeScores:
+    """Those of a probe, and of its fits to shuffled labels."""
 
     scores: Scores
     shuffled: tuple[Scores, ...]
-    strengths: npt.NDArray[np.float64]
-    """C that each fold chose, shape (n_folds,)."""
-    not_converged: int
-    """Fits, of the probe and the shuffled ones, that stopped early."""
+    probes: LinearMap
+    """Of `scores`."""
+    shrinkage: FloatArray
+    """That each fold chose, shape (n_folds,)."""
 
 
 def not_finite(where: str) -> AnalysisError:
@@ -139,7 +153,7 @@ def out_of_fold_scores(subject: Subject, spec: ProbeSpec) -> Scores:
     return probe(subject, spec).scores
 
 
-def probe(subject: Subject, spec: ProbeSpec) -> Probe:
+def probe(subject: Subject, spec: ProbeSpec) -> ProbeScores:
     """Fit a probe and its shuffled refits, all out of fold; kept in the subject's cache.
 
     All layers and controls of a target share their folds and shuffles. Labels are shuffled within
@@ -152,7 +166,7 @@ def probe(subject: Subject, spec: ProbeSpec) -> Probe:
     return _Problem.of(subject, spec).probe()
 
 
-def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[Probe, tuple[Scores, ...]]:
+def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[ProbeScores, tuple[Scores, ...]]:
     """The same, and the labels as annotated once more, with other folds for each refit.
 
     How much a number moves between these is what an audit of the same images and weights with
@@ -163,14 +177,24 @@ def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[Probe, tuple[Sc
         AnalysisError: The target is not measurable, or the activations are not finite.
     """
     problem = _Problem.of(subject, spec)
-    found = problem.probe()
-    if not problem.has_refits:
-        return found, ()
-    stored = problem.refitted.arrays()
-    return found, tuple(
-        replace(found.scores, folds=folds, probabilities=probabilities)
-        for folds, probabilities in zip(stored["folds"], stored["probabilities"], strict=True)
-    )
+    return problem.probe(), problem.refits() if problem.has_refits else ()
+
+
+def fit_together(subject: Subject, specs: Sequence[ProbeSpec]) -> None:
+    """Keep what `probe_and_refits` gives in the subject's cache.
+
+    Specs of one layer or control share the sums over its images, which cost most.
+
+    Raises:
+        AnalysisError: A target is not measurable, or the activations are not finite.
+    """
+    problems = [_Problem.of(subject, spec) for spec in specs]
+    new = [problem for problem in problems if not problem.fitted.is_there]
+    for problem, arrays in zip(new, _fit(new), strict=True):
+        problem.fitted.entry.write(arrays)
+    new = [each for each in problems if each.has_refits and not each.refitted.is_there]
+    for problem, arrays in zip(new, _refit(new), strict=True):
+        problem.refitted.entry.write(arrays)
 
 
 def is_scored(subject: Subject, spec: ProbeSpec, *, with_refits: bool = False) -> bool:
@@ -206,22 +230,38 @@ class _Problem:
 
     @property
     def fitted(self) -> Cached:
-        return self.subject.cached("probe", *self._inputs, compute=partial(_fit, self))
+        return self.subject.cached("probe", *self._inputs, compute=lambda: _fit([self])[0])
 
     @property
     def refitted(self) -> Cached:
         inputs = (str(self.subject.refits), *self._inputs)
-        return self.subject.cached("refits", *inputs, compute=partial(_refit, self))
+        return self.subject.cached("refits", *inputs, compute=lambda: _refit([self])[0])
 
-    def probe(self) -> Probe:
+    def probe(self) -> ProbeScores:
         stored = self.fitted.arrays()
-        rows = zip(stored["codes"], stored["probabilities"], stored["dependence"], strict=True)
+        maps = _maps(stored)
         scores, *shuffled = (
-            Scores(self.part, codes, stored["folds"], probabilities, float(dependence))
-            for codes, probabilities, dependence in rows
+            self.scores(probes, codes, stored["folds"], float(dependence))
+            for probes, codes, dependence in zip(
+                maps, stored["codes"], stored["dependence"], strict=True
+            )
         )
-        not_converged = int(stored["not_converged"].item())
-        return Probe(scores, tuple(shuffled), stored["strengths"], not_converged)
+        return ProbeScores(scores, tuple(shuffled), maps[0], stored["shrinkage"])
+
+    def refits(self) -> tuple[Scores, ...]:
+        stored, first = self.refitted.arrays(), self.fitted.arrays()
+        codes, dependence = first["codes"][0], float(first["dependence"][0])
+        return tuple(
+            self.scores(probes, codes, folds, dependence)
+            for probes, folds in zip(_maps(stored), stored["folds"], strict=True)
+        )
+
+    def scores(
+        self, probes: LinearMap, codes: IntArray, folds: IntArray, dependence: float
+    ) -> Scores:
+        device, images = device_for(self.subject.device), self.part.images
+        read = partial(probes.probabilities, self.units, images, folds, device=device)
+        return Scores(self.part, codes, folds, dependence, read)
 
     @property
     def _inputs(self) -> tuple[Input, ...]:
@@ -233,67 +273,161 @@ class _Problem:
             spec.settings.probes.model_dump_json(),
             str(self.n_shuffles),
             np.stack([self.part.images, self.part.codes, self.clusters]),
+            self.subject.faces.table.cells,
         )
+
+    @property
+    def units(self) -> npt.NDArray[np.float32]:
+        """Of all images."""
+        source = self.spec.control or self.subject.activations
+        return source.units(self.spec.layer)
 
     def folds(self, *purpose: str) -> IntArray:
-        rng = self.subject.rng(*purpose)
-        return stratified_folds(self.part.codes, self.clusters, self.spec.settings.folds, rng)
+        """Folds of the images, shared with other targets as far as that suits."""
+        subject, n_folds = self.subject, self.spec.settings.folds
+        everything = subject.faces
+        if len(self.part.images) == len(everything):
+            rng = subject.rng(*purpose)
+            cells = everything.table.cells
+            shared = stratified_folds(cells, everything.clusters, n_folds, rng)
+            if is_balanced(self.part.codes, self.clusters, shared):
+                return shared
+        rng = subject.rng(*purpose, self.spec.target.name)
+        return stratified_folds(self.part.codes, self.clusters, n_folds, rng)
 
-    def cross_fit(self, labellings: IntArray, folds: IntArray) -> tuple[CrossFit, ...]:
-        return cross_fit(
-            self.axes,
-            labellings,
-            folds,
-            n_classes=len(self.part.levels),
-            strengths=self.spec.settings.strengths,
-        )
-
-    @cached_property
-    def axes(self) -> Axes:
-        spec, control = self.spec, self.spec.control
-        source = self.subject.activations if control is None else control
-        units = np.asarray(source.units(spec.layer)[self.part.images], dtype=np.float32)
-        if not np.isfinite(units).all():
-            raise not_finite(f"layer {spec.layer}" if control is None else control.name)
-        return principal_axes(units)
-
-
-def _refit(problem: _Problem) -> Arrays:
-    spec, codes = problem.spec, problem.part.codes
-    all_folds, probabilities = [], []
-    for number in range(problem.subject.refits):
-        folds = problem.folds("refit", spec.target.name, spec.layer, str(number))
-        (fitted,) = problem.cross_fit(codes[None], folds)
-        all_folds.append(folds)
-        probabilities.append(fitted.probabilities)
-    return {"folds": np.stack(all_folds), "probabilities": np.stack(probabilities)}
+    def standardised(self) -> Standardised:
+        device = device_for(self.subject.device)
+        try:
+            return Standardised(self.units, self.part.images, device=device)
+        except ValueError as error:
+            control = self.spec.control
+            where = f"layer {self.spec.layer}" if control is None else control.name
+            raise not_finite(where) from error
 
 
-def _fit(problem: _Problem) -> Arrays:
-    name, codes = problem.spec.target.name, problem.part.codes
-    folds, rng = problem.folds("folds", name), problem.subject.rng("shuffle", name)
-    labellings = np.stack(
-        [codes]
-        + [
+def is_balanced(codes: IntArray, clusters: IntArray, folds: IntArray) -> bool:
+    """Whether every level has about its share of clusters in every fold.
+
+    That is as many as whole ones fit, but no more than folds: then folds can be made within each.
+    All are by image, (n_images,).
+    """
+    counts = counts_in_folds(codes, clusters, folds)
+    n_folds = len(counts)
+    return bool((counts >= np.minimum(n_folds, counts.sum(axis=0) // n_folds)).all())
+
+
+def counts_in_folds(codes: IntArray, clusters: IntArray, folds: IntArray) -> IntArray:
+    """Clusters of each level in each fold, (n_folds, n_levels); all by image, (n_images,)."""
+    seen = np.unique(np.stack([folds, codes, clusters]), axis=1)
+    counts = np.zeros((int(folds.max()) + 1, int(codes.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (seen[0], seen[1]), 1)
+    return counts
+
+
+def _maps(stored: Arrays) -> list[LinearMap]:
+    """Of every labelling."""
+    rows = zip(stored["weights"], stored["bias"], strict=True)
+    return [LinearMap(stored["mean"], weights, bias) for weights, bias in rows]
+
+
+@dataclass
+class _Job:
+    """A problem with the folds and labellings that it is fitted to, and then the probes."""
+
+    problem: _Problem
+    folds: IntArray
+    labellings: list[Labelling]
+    probes: list[list[Probe]] = field(default_factory=list)
+    agreements: list[float] = field(default_factory=list)
+    maps: list[LinearMap] = field(default_factory=list)
+
+    @property
+    def arrays(self) -> Arrays:
+        return {
+            "mean": self.maps[0].mean,
+            "weights": np.stack([each.weights for each in self.maps]),
+            "bias": np.stack([each.bias for each in self.maps]),
+        }
+
+
+def _run(jobs: Sequence[_Job]) -> None:
+    """Fit all, with one reading of the images for those that share images and folds."""
+    shared: dict[bytes, list[_Job]] = {}
+    for job in jobs:
+        key = job.problem.part.images.tobytes() + job.folds.tobytes()
+        shared.setdefault(key, []).append(job)
+    for together in shared.values():
+        units = together[0].problem.standardised()
+        sums = FoldSums.of(units, together[0].folds)
+        labellings = [each for job in together for each in job.labellings]
+        settings = together[0].problem.spec.settings
+        fits = iter(cross_fit(sums, labellings, settings.shrinkages))
+        for job in together:
+            for labelling in job.labellings:
+                probes = next(fits)
+                job.probes.append(probes)
+                job.agreements.append(agreement(sums, labelling, probes))
+                job.maps.append(units.linear_map(probes))
+
+
+def _refit(problems: Sequence[_Problem]) -> list[Arrays]:
+    found: list[list[_Job]] = [[] for _ in problems]
+    for number in range(problems[0].subject.refits if problems else 0):
+        jobs = []
+        for problem, own in zip(problems, found, strict=True):
+            folds = problem.folds("refit", problem.spec.layer, str(number))
+            job = _Job(problem, folds, [Labelling(problem.part.codes, len(problem.part.levels))])
+            own.append(job)
+            jobs.append(job)
+        _run(jobs)
+    return [
+        {
+            "mean": own[0].maps[0].mean,
+            "folds": np.stack([job.folds for job in own]),
+            "weights": np.stack([job.maps[0].weights for job in own]),
+            "bias": np.stack([job.maps[0].bias for job in own]),
+        }
+        for own in found
+    ]
+
+
+def _fit(problems: Sequence[_Problem]) -> list[Arrays]:
+    jobs = []
+    for problem in problems:
+        codes, folds = problem.part.codes, problem.folds("folds")
+        rng = problem.subject.rng("shuffle", problem.spec.target.name)
+        shuffles = (
             shuffle_within_folds(codes, folds, problem.clusters, rng)
             for _ in range(problem.n_shuffles)
-        ]
-    )
-    fits = problem.cross_fit(labellings, folds)
-    # Scores of probes fitted to shuffled labels depend on the training images wholly; how far the
-    # probes of two folds agree then is due to the images that both trained on.
-    agreements = np.array([fitted.agreement for fitted in fits])
-    by_overlap, dependence = agreements[1:].mean(), np.ones(len(agreements))
+        )
+        n_levels = len(problem.part.levels)
+        jobs.append(
+            _Job(problem, folds, [Labelling(each, n_levels) for each in (codes, *shuffles)])
+        )
+    _run(jobs)
+    return [
+        {
+            **job.arrays,
+            "folds": job.folds,
+            "codes": np.stack([labelling.codes for labelling in job.labellings]),
+            "dependence": _dependence(np.array(job.agreements)),
+            "shrinkage": np.array([probe.shrinkage for probe in job.probes[0]]),
+        }
+        for job in jobs
+    ]
+
+
+def _dependence(agreements: FloatArray) -> FloatArray:
+    """Share of the scores' spread that is due to which images trained.
+
+    Agreements are of the labels first, then of the shuffled ones. Scores of probes fitted to
+    shuffled labels depend on the training images wholly; how far the probes of two folds agree
+    then is due to the images that both trained on.
+    """
+    by_overlap = float(agreements[1:].mean())
     if by_overlap < 1:
-        dependence = np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
-    return {
-        "folds": folds,
-        "codes": labellings,
-        "probabilities": np.stack([fitted.probabilities for fitted in fits]),
-        "dependence": dependence,
-        "strengths": fits[0].strengths,
-        "not_converged": np.array(sum(fitted.not_converged for fitted in fits)),
-    }
+        return np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
+    return np.ones(len(agreements))
 
 
 def shuffle_within_folds(
@@ -319,26 +453,42 @@ def shuffle_within_folds(
     return shuffled
 
 
-_MORE_AXES, _MORE_LEVELS = 100, 16
-"""Steps of narrow fits take as long as if they had these many more; measured."""
-_PER_STRENGTH = 0.25
-"""Time of a strength that is tried, relative to the last fit, with the one that was chosen."""
 _CONTROL_LABELLINGS = 2
 """Controls are fitted to the labels and to one shuffle."""
 
 
-def probe_work(
-    settings: ProbeSettings, *, n_images: int, n_units: int, n_levels: int, labellings: int
-) -> float:
-    """Work of one call of `cross_fit`, in images x axes x levels of one fit.
+_TRIED = 4
+"""Values of the shrinkage that are tried before one does not improve: usual."""
+_PER_CALL = 2e7
+"""Products that take as long as one labelling's choice or fit of one fold, however small."""
+_PER_SCORE = 60
+"""Products that a probability costs beyond its own: softmax, ranks and slopes; measured."""
 
-    There are as many axes as units, but no more than images; `labellings` counts the labels and
-    how often they are shuffled.
+
+def probe_work(
+    settings: ProbeSettings,
+    *,
+    n_images: int,
+    n_units: int,
+    n_levels: int,
+    labellings: int = 1,
+    refits: int = 0,
+) -> float:
+    """Products of numbers that `fit_together` and the measures of its scores take, roughly.
+
+    `n_levels` counts the levels of all labellings that share images: those of every target,
+    shuffle and refit; each refit has folds of its own.
     """
-    axes = min(n_units, n_images) + _MORE_AXES
-    n_strengths = len(settings.strengths)
-    path = 1 + _PER_STRENGTH * n_strengths if n_strengths > 1 else 1.0
-    return labellings * settings.folds * path * n_images * axes * (n_levels + _MORE_LEVELS)
+    axes, n_folds = min(n_units, n_images), settings.folds
+    n_tried = min(_TRIED, len(settings.shrinkages))
+    n_factors = n_tried * (n_folds + 1) // 2 + 2 * n_folds
+    # in double precision, which takes twice the time
+    factors = 2 * n_factors * (axes**3 / 3 + axes**2 * n_levels)
+    sums = n_images * axes**2 + (axes**3 * 10 if n_units > n_images else 0)
+    deciding = n_folds * (n_tried + 1) * min(DECIDING, n_images // n_folds)
+    scores = (2 * n_images + deciding) * n_levels * (axes + _PER_SCORE)
+    calls = labellings * n_folds * (n_tried + 2) * _PER_CALL
+    return (1 + refits) * (sums + factors) + scores + calls
 
 
 def controlled_work(
@@ -349,21 +499,24 @@ def controlled_work(
     Targets are names of attributes, or "intersection"; None for all of these.
     """
     sizes = level_counts(workload.attributes)
-    at_layers = (
-        1 + workload.shuffles + workload.refits + _CONTROL_LABELLINGS * workload.layer_controls
-    )
-    probed = [(units, at_layers) for units in workload.n_units.values()]
-    probed += [(units, _CONTROL_LABELLINGS) for units in workload.other_controls]
+    names = list(sizes if targets is None else targets)
+    n_levels = sum(sizes[name] for name in names)
+    own = 1 + workload.shuffles + workload.refits
+    layers, n_draws = workload.n_units.values(), workload.layer_controls
+    probed = [(units, own, workload.refits, 1) for units in layers]
+    probed += [(units, _CONTROL_LABELLINGS, 0, n_draws) for units in layers]
+    probed += [(units, _CONTROL_LABELLINGS, 0, 1) for units in workload.other_controls]
     return sum(
-        probe_work(
+        times
+        * probe_work(
             settings,
             n_images=workload.n_images,
             n_units=units,
-            n_levels=sizes[name],
-            labellings=labellings,
+            n_levels=n_levels * each,
+            labellings=len(names) * each,
+            refits=refits,
         )
-        for name in (sizes if targets is None else targets)
-        for units, labellings in probed
+        for units, each, refits, times in probed
     )
 
 

@@ -106,7 +106,7 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
 
 def _place(result: Decodability, comparison: Comparison) -> str:
     """A layer by its place among those audited, such as "layer 6 of 8 (blocks.5)"."""
-    layers = [there.layer for there in result.probed.probes]
+    layers = result.probed.layers
     if len(layers) == 1:
         return comparison.layer
     return f"layer {layers.index(comparison.layer) + 1} of {len(layers)} ({comparison.layer})"
@@ -216,22 +216,23 @@ _CONTROLS: Final = {
 
 def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
     """How attributes were probed."""
-    strengths = ", ".join(f"{c:g}" for c in settings.strengths)
+    values = ", ".join(f"{value:g}" for value in settings.shrinkages)
     chosen = (
-        f"C = {strengths}"
-        if len(settings.strengths) == 1
-        else f"C chosen from {strengths} within the training images of each fold, by the "
+        f"by {values}"
+        if len(settings.shrinkages) == 1
+        else f"by one of {values}, chosen within the training images of each fold by the "
         "cross-entropy on one further fold held out of them"
     )
     kinds = dict.fromkeys(control.kind for control in subject.controls)
     others = "".join(f", {_CONTROLS.get(kind, kind)}" for kind in kinds)
     sentences = [
-        f"A linear probe (multinomial logistic regression, L2 penalty, {chosen}) is fitted to the "
-        "activations of each layer, averaged over positions, to predict each attribute, as "
-        "annotated, and their intersection. Units are standardised over all images, which uses "
-        f"no label. Every image is predicted once, in {settings.folds}-fold cross-validation, by "
-        "a probe that saw neither it nor another image of its cluster (one person, or near "
-        "duplicates).",
+        "A linear probe (regularised linear discriminant analysis, Friedman 1989) is fitted to "
+        "the activations of each layer, averaged over positions, to predict each attribute, as "
+        "annotated, and their intersection. The covariance within groups is drawn towards that "
+        f"of unrelated units {chosen}; the same fold decides how sure probabilities are. Units "
+        "are standardised over all images, which uses no label. Every image is predicted once, "
+        f"in {settings.folds}-fold cross-validation, by a probe that saw neither it nor another "
+        "image of its cluster (one person, or near duplicates).",
         "Separability is the macro one-vs-rest area under the ROC curve (AUC; guessing gives "
         "0.5), over pairs of images of the same fold, since scores of different folds come from "
         "different probes; balanced accuracy (recall averaged over groups; guessing gives 1 / "
@@ -329,9 +330,5 @@ def limits_of(subject: Subject, probed: tuple[ProbedTarget, ...]) -> tuple[str, 
         sentences.append(
             f"Baselines not measured: {listed(absent)}. Without them it is unknown how much could "
             "be read without what the backbone has learned."
-        )
-    if failed := sum(there.probe.not_converged for each in probed for there in each.probes):
-        sentences.append(
-            f"{failed} probe fits stopped before they converged; their values may be a little low."
         )
     return tuple(sentences)

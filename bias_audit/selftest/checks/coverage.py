@@ -70,10 +70,10 @@ def intervals_of(condition: Condition, rng: np.random.Generator) -> Intervals:
     sample = draw(condition.design, rng)
     subject = subject_of(sample, int(rng.integers(2**31)))
     probed = probe_targets(subject, targets_of(subject.faces.table), ProbeSettings())
-    (result,) = decodability(subject, probed, AUC, level=LEVEL)
+    ((result,),) = decodability(subject, probed, AUC, level=LEVEL)
     recall = {}
-    for layer, found in zip(SIGNALS, probed[0].probes, strict=True):
-        table, *_ = recall_table(subject, probed[0], found, LEVEL)
+    for layer in SIGNALS:
+        table, *_ = recall_table(subject, probed[0], probed[0].at(layer), LEVEL)
         recall[layer] = tuple(row.estimate for row in table.rows if row.estimate is not None)
     pairs = zip(SIGNALS, result.comparisons, strict=True)
     measured = {layer: comparison for layer, comparison in pairs if comparison is not None}

@@ -1,0 +1,173 @@
+"""Discriminants are scikit-learn's, predict as well as logistic regression, and do not leak."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.metrics import log_loss, roc_auc_score
+
+from bias_audit.analyses.probing.discriminant import (
+    FoldSums,
+    Labelling,
+    LinearMap,
+    Standardised,
+    agreement,
+    cross_fit,
+)
+from bias_audit.analyses.probing.probes import ProbeSettings
+
+SHRINKAGES = ProbeSettings().shrinkages
+CPU = torch.device("cpu")
+Array = npt.NDArray[np.float64]
+
+
+def drawn(
+    n: int, n_units: int, n_classes: int, *, strength: float = 1.0, seed: int = 0
+) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Correlated units of very different sizes, classes and folds."""
+    rng = np.random.default_rng(seed)
+    codes, folds = np.arange(n) % n_classes, np.arange(n) // n_classes % 5
+    mixing = rng.standard_normal((n_units, n_units))
+    means = strength * rng.standard_normal((n_classes, n_units))
+    units = (rng.standard_normal((n, n_units)) + means[codes]) @ mixing
+    return units * np.geomspace(0.01, 100, n_units) + 50, codes, folds
+
+
+def fitted(units: Array, codes: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]) -> LinearMap:
+    standardised = Standardised(units)
+    labelling = Labelling(codes, int(codes.max()) + 1)
+    (probes,) = cross_fit(FoldSums.of(standardised, folds), [labelling], SHRINKAGES)
+    return standardised.linear_map(probes)
+
+
+def predicted(
+    units: Array, codes: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    return fitted(units, codes, folds).probabilities(
+        units, np.arange(len(codes)), folds, device=CPU
+    )
+
+
+def loss(codes: npt.NDArray[np.int64], probabilities: Array) -> float:
+    """Cross-entropy in nats; single precision leaves sums a little off 1."""
+    return float(log_loss(codes, probabilities / probabilities.sum(axis=1, keepdims=True)))
+
+
+@pytest.mark.parametrize("n_units", [12, 200])
+@pytest.mark.parametrize("shrinkage", [0.003, 0.3, 1.0])
+def test_log_odds_are_those_of_scikit_learn(n_units: int, shrinkage: float) -> None:
+    """Up to the one factor that says how sure they are; also with more units than images."""
+    units, codes, folds = drawn(150, n_units, 3)
+    standardised = Standardised(units)
+    sums = FoldSums.of(standardised, folds)
+    ((*probes,),) = cross_fit(sums, [Labelling(codes, 3)], [shrinkage])
+    scaled = (units - units.mean(axis=0)) / units.std(axis=0)
+    for fold, probe in enumerate(probes):
+        train, labels = scaled[folds != fold], codes[folds != fold]
+        # scikit-learn shrinks towards the mean variance within classes, this towards 1
+        variance = np.mean([train[labels == k].var(axis=0) for k in range(3)])
+        share = shrinkage / (shrinkage + (1 - shrinkage) * variance)
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=float(share))
+        theirs = model.fit(train, labels).decision_function(scaled[folds == fold])
+        ours = (sums.rows(sums.places[fold]) @ probe.weights + probe.bias).double().numpy()
+        ours, theirs = (x - x.mean(axis=1, keepdims=True) for x in (ours, theirs))
+        ours, theirs = (x - x.mean(axis=0) for x in (ours, theirs))
+        slope = float((ours * theirs).sum() / (theirs * theirs).sum())
+        np.testing.assert_allclose(ours, slope * theirs, atol=2e-4 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("n_classes", [2, 7])
+def test_predictions_are_as_good_as_those_of_logistic_regression(n_classes: int) -> None:
+    units, codes, folds = drawn(700, 60, n_classes, strength=0.25, seed=1)
+    ours, theirs = predicted(units, codes, folds).astype(np.float64), np.zeros((700, n_classes))
+    scaled = (units - units.mean(axis=0)) / units.std(axis=0)
+    for fold in range(5):
+        model = LogisticRegressionCV(
+            Cs=np.geomspace(1e-4, 1, 5),
+            cv=4,
+            scoring="neg_log_loss",
+            max_iter=2000,
+            l1_ratios=(0,),
+            use_legacy_attributes=False,
+        )
+        model.fit(scaled[folds != fold], codes[folds != fold])
+        theirs[folds == fold] = model.predict_proba(scaled[folds == fold])
+
+    def auc(p: Array) -> float:
+        values = p[:, 1] if n_classes == 2 else p / p.sum(axis=1, keepdims=True)
+        return float(roc_auc_score(codes, values, multi_class="ovr"))
+
+    assert auc(ours) > auc(theirs) - 0.01
+    assert loss(codes, ours) < loss(codes, theirs) + 0.01
+
+
+def test_a_fold_chooses_without_the_labels_it_predicts() -> None:
+    units, codes, folds = drawn(300, 30, 3, strength=0.3)
+    other = np.where(folds == 2, (codes + 1) % 3, codes)
+    one, two = (fitted(units, labels, folds) for labels in (codes, other))
+    np.testing.assert_array_equal(one.weights[2], two.weights[2])
+    assert np.abs(one.weights[0] - two.weights[0]).max() > 0.01 * np.abs(one.weights[0]).max()
+
+
+@pytest.mark.parametrize("n_units", [5, 400])
+def test_nothing_to_learn_gives_base_rates(n_units: int) -> None:
+    rng = np.random.default_rng(2)
+    codes, folds = rng.permutation(np.arange(500) % 4), np.arange(500) % 5
+    found = predicted(rng.standard_normal((500, n_units)), codes, folds)
+    assert loss(codes, found.astype(np.float64)) < np.log(4) + 0.03
+    assert found.max() < 0.5
+
+
+def test_where_all_is_clear_probabilities_are_sure_and_finite() -> None:
+    units, codes, folds = drawn(60, 8, 2, strength=30.0)
+    found = predicted(units, codes, folds)
+    assert found[np.arange(60), codes].min() > 0.9
+    assert np.isfinite(fitted(units, codes, folds).weights).all()
+
+
+def test_labellings_do_not_depend_on_what_is_fitted_with_them() -> None:
+    units, codes, folds = drawn(200, 20, 4, strength=0.5)
+    sums = FoldSums.of(Standardised(units), folds)
+    labellings = [Labelling(codes, 4), Labelling(codes % 2, 2), Labelling(codes[::-1].copy(), 4)]
+    together = cross_fit(sums, labellings, SHRINKAGES)
+    for labelling, probes in zip(labellings, together, strict=True):
+        (alone,) = cross_fit(sums, [labelling], SHRINKAGES)
+        for one, other in zip(probes, alone, strict=True):
+            assert one.shrinkage == other.shrinkage
+            torch.testing.assert_close(one.weights, other.weights, rtol=1e-3, atol=1e-5)
+
+
+def test_images_are_read_in_pieces_and_units_that_do_not_vary_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    units, codes, folds = drawn(120, 6, 2)
+    whole = fitted(units, codes, folds)
+    constant = np.insert(units, 3, 7.0, axis=1)
+    monkeypatch.setattr("bias_audit.analyses.probing.discriminant._BLOCK", 7)
+    pieces = fitted(constant, codes, folds)
+    np.testing.assert_array_equal(pieces.weights[:, 3], 0)
+    np.testing.assert_allclose(
+        np.delete(pieces.weights, 3, axis=1), whole.weights, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_probes_of_folds_agree_where_there_is_something_to_learn() -> None:
+    found = []
+    for strength in (0.0, 1.0):
+        units, codes, folds = drawn(900, 20, 3, strength=strength)
+        sums, labelling = FoldSums.of(Standardised(units), folds), Labelling(codes, 3)
+        (probes,) = cross_fit(sums, [labelling], SHRINKAGES)
+        found.append(agreement(sums, labelling, probes))
+    assert found[0] < 0.8
+    assert found[1] > 0.85
+
+
+def test_undefined_numbers_are_refused() -> None:
+    units, *_ = drawn(60, 5, 2)
+    units[3, 2] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        Standardised(units)
