@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from bias_audit import process
+from bias_audit import api, process
 from bias_audit.command import (
     EXIT_ANALYSIS_FAILED,
     EXIT_CRITERION_FAILED,
@@ -93,11 +93,9 @@ def run_command(
     with verb(log_format) as out:
         settings = _settings(config, overrides)
         out.lines([f"Audit {settings.name} from {shipped(config)}"])
-        from bias_audit.finished import finish
-
-        done = finish(settings, command=typed(), progress=out.progress, replace=replace)
-        out.lines([done.notice] if done.notice else [])
-        result, paths, lines = done.result, done.reports, done.brief
+        audit = api.run(settings, command=typed(), progress=out.progress, replace=replace)
+        out.lines([audit.notice] if audit.notice else [])
+        result, paths, lines = audit.result, audit.reports, audit.brief
         code = _exit_code(result)
         if out.log:
             out.lines(lines)
@@ -149,6 +147,19 @@ def init_command(
         from bias_audit.config.starting import shipped_lines, start_config, started_lines
 
         out.lines(shipped_lines() if name is None else started_lines(start_config(name, to)))
+
+
+@app.command("kinds")
+def kinds_command() -> None:
+    """List every kind that a config can name, and the packages that bring those not built in."""
+    with verb() as out:
+        from bias_audit.config.kinds import built_in_lines, offered
+
+        out.lines(built_in_lines())
+        found = list(offered())
+        out.lines(["", "Of other packages:", *(each.line for each in found)] if found else [])
+        if any(each.problem for each in found):
+            raise typer.Exit(AuditError.exit_code)
 
 
 @app.command("check")
@@ -330,14 +341,14 @@ def diff_command(
         _refuse_other_folders(before, after)
         from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.page import write_diff
-        from bias_audit.results.diff import diff, overridden, policy_of
-        from bias_audit.results.differing.comparables import open_audited
 
-        earlier, later = (open_audited(folder, cache=cache) for folder in (before, after))
-        policy = overridden(
-            policy_of(later), fail_on=fail_on or (), margin=margin, better=better or ()
+        found = api.diff(
+            *(before, after),
+            fail_on=fail_on or (),
+            margin=margin,
+            better=better or (),
+            cache=cache,
         )
-        found = diff(earlier, later, policy)
         paths = write_diff(found, to or after)
         out.lines(diff_brief(found, paths))
         raise typer.Exit(_GATES[found.gate.outcome])
@@ -379,14 +390,16 @@ def schema_command(
     ] = "config",
 ) -> None:
     """Print the JSON Schema of configs (for text editors) or of results."""
-    if of == "results":
-        from bias_audit.results.audit import AuditResult
+    with verb():
+        if of == "results":
+            from bias_audit.results.audit import AuditResult
 
-        typer.echo(json.dumps(AuditResult.model_json_schema(), indent=2))
-        return
-    from bias_audit.config.load import json_schema, zoo_json_schema
+            schema = AuditResult.model_json_schema()
+        else:
+            from bias_audit.config.load import json_schema, zoo_json_schema
 
-    typer.echo(json.dumps(zoo_json_schema() if of == "zoo" else json_schema(), indent=2))
+            schema = zoo_json_schema() if of == "zoo" else json_schema()
+        typer.echo(json.dumps(schema, indent=2))
 
 
 @app.command("selftest")

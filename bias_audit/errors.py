@@ -35,6 +35,10 @@ class ConfigError(AuditError):
         super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
 
 
+class ExtensionError(AuditError):
+    """A plug-in of another installed package cannot be used, or does not do what it promises."""
+
+
 class DataError(AuditError):
     """The faces or their labels cannot be used as the config says."""
 

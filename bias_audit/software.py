@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
+from bias_audit.extensions import GROUPS, Extension, extension_of
+from bias_audit.extensions import installed as extensions
 from bias_audit.files import digest
 from bias_audit.remembered import remembered
 
@@ -56,7 +58,8 @@ class _Source:
 def installed() -> str:
     """Digest of this package's files, and of what is installed beside it, as they lie there.
 
-    It changes with every edit, of a comment as well, and with every package that comes or goes.
+    It changes with every edit, of a comment as well, also of extensions, and with every package
+    that comes or goes.
     """
     sources = sorted(_PACKAGE.rglob("*.py"))
     places = {Path(place or ".") for place in sys.path}
@@ -64,6 +67,7 @@ def installed() -> str:
     return digest(
         sys.version,
         *sorted(beside),
+        *(each.identity for group in GROUPS.values() for each in extensions(group)),
         *(str(path.relative_to(_PACKAGE)) for path in sources),
         *(path.read_bytes() for path in sources),
     )
@@ -74,15 +78,18 @@ def software_of(module: str) -> Software:
     """Follow the imports of a module, those inside functions included.
 
     A module that asks a plugin folder for plugins by name depends on all of them. Of another
-    package, its own modules count by their source as far as they are loaded.
+    package, its own modules count by their source as far as they are loaded; if it is an
+    extension, all of its files count, and its version.
 
     Raises:
         ModuleNotFoundError: There is no such module, or it has no source.
     """
-    if _path(module) is None:
+    is_own = module.partition(".")[0] == _PACKAGE.name
+    extension = None if is_own else extension_of(module)
+    if _path(module) is None and extension is None:
         raise ModuleNotFoundError(f"{module} has no source that could be read")
-    if not module.startswith(f"{_PACKAGE.name}."):
-        return _followed(module)
+    if not is_own:
+        return _followed(module, extension)
     kept = remembered("software", digest(installed(), module), partial(_unless_edited, module))
     return Software(**kept) if kept else _followed(module)
 
@@ -93,7 +100,7 @@ def _unless_edited(module: str) -> dict[str, Any] | None:
     return found if installed.__wrapped__() == installed() else None
 
 
-def _followed(module: str) -> Software:
+def _followed(module: str, extension: Extension | None = None) -> Software:
     seen: dict[str, _Source] = {}
     waiting = [module]
     while waiting:
@@ -104,10 +111,12 @@ def _followed(module: str) -> Software:
         waiting += seen[name].own
     tops = {top for source in seen.values() for top in source.others}
     names = {distribution for top in tops for distribution in _distributions().get(top, ())}
-    return Software(
-        code=digest(*(part for name in sorted(seen) for part in (name, seen[name].code))),
-        packages=versions_of(*sorted(names - _WITHOUT_NUMBERS)),
-    )
+    code = [part for name in sorted(seen) for part in (name, seen[name].code)]
+    if extension is not None:
+        code.append(extension.digest)
+        names.add(extension.distribution)
+    packages = versions_of(*sorted(names - _WITHOUT_NUMBERS))
+    return Software(code=digest(*code), packages=packages)
 
 
 def versions_of(*distributions: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from bias_audit.analyses.small_groups import small_intersections
 from bias_audit.audit.plan import Plan, PlannedAnalysis
 from bias_audit.audit.provenance import Costs
 from bias_audit.cache import Arrays, Cache, CacheEntry, Input
+from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import Faces
 from bias_audit.deferred import torch
@@ -30,6 +31,7 @@ from bias_audit.results.contributions import Contributions, has_contributions, w
 from bias_audit.results.finding import Finding
 from bias_audit.results.store import audit_bytes, write_arrays
 from bias_audit.shapes.shape import Block
+from bias_audit.software import software_of
 from bias_audit.statistics.estimate import Estimate
 
 _RESULT: Final = "__result__"
@@ -186,12 +188,20 @@ def _entry(planned: PlannedAnalysis, config: AuditConfig, *of_subjects: str) -> 
     inputs: tuple[Input, ...] = (
         planned.params.model_dump_json(),
         refuse_overclaims,
+        *_of_extensions(planned),
         *audits,
         *of_subjects,
     )
     return CacheEntry(
         Cache(config.output.cache / "analyses"), planned.kind, inputs, planned.analysis.run
     )
+
+
+def _of_extensions(planned: PlannedAnalysis) -> Iterator[str]:
+    """What identifies layouts of other packages; built-in ones count as code of the analysis."""
+    for kind in planned.layouts:
+        if extension := LAYOUTS.extension(kind):
+            yield software_of(extension.module).digest
 
 
 def _inputs(subject: Subject, config: AuditConfig) -> Iterator[str]:

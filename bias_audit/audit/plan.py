@@ -12,7 +12,7 @@ from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
 from bias_audit.analyses.small_groups import without_small_intersections
 from bias_audit.backbones.loading import BackboneParams, BackboneSource, load_backbone
-from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES
+from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES, LAYOUTS, Catalog
 from bias_audit.config.font_files import font_problems
 from bias_audit.config.meaning import (
     Named,
@@ -23,7 +23,7 @@ from bias_audit.config.meaning import (
     placed,
     quantity_problems,
 )
-from bias_audit.config.schema import AuditConfig, Controls, Multiplicity, Strict
+from bias_audit.config.schema import AuditConfig, Component, Controls, Multiplicity, Strict
 from bias_audit.config.wording import Problem, dotted
 from bias_audit.data.faces import Faces, FaceSource, FaceTable
 from bias_audit.data.sampling import prepare
@@ -54,6 +54,13 @@ class PlannedAnalysis:
     analysis: Analysis[Any] | JointAnalysis[Any]
     params: Strict
 
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Kinds of the layouts that its parameters name."""
+        several = getattr(self.params, "layouts", None) or ()
+        named = (getattr(self.params, "layout", None), *several)
+        return tuple(dict.fromkeys(each.kind for each in named if isinstance(each, Component)))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -64,6 +71,15 @@ class Plan:
     source_params: Strict
     backbones: tuple[PlannedBackbone, ...]
     analyses: tuple[PlannedAnalysis, ...]
+
+    @property
+    def plugins(self) -> Iterator[tuple[Catalog[Any], str]]:
+        """Every plugin that a result depends on, by its catalog and kind; some more than once."""
+        yield DATA_SOURCES, self.config.data.kind
+        yield from ((BACKBONE_SOURCES, planned.kind) for planned in self.backbones)
+        for planned in self.analyses:
+            yield ANALYSES, planned.kind
+            yield from ((LAYOUTS, kind) for kind in planned.layouts)
 
     @property
     def joint_quantities(self) -> frozenset[str]:

@@ -57,14 +57,12 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     "code of KIND" for each stage, to say which.
     """
     modules = {
-        f"bias_audit.data.sources.{plan.config.data.kind}",
         "bias_audit.data.sampling",
         *MAKERS,
         "bias_audit.results.judge",
         "bias_audit.data.image_features",
         "bias_audit.backbones.random_weights",
-        *(f"bias_audit.backbones.sources.{planned.kind}" for planned in plan.backbones),
-        *(f"bias_audit.analyses.methods.{planned.kind}" for planned in plan.analyses),
+        *(catalog.module(kind) for catalog, kind in plan.plugins),
     }
     software = {module: software_of(module) for module in sorted(modules)}
     packages = versions_of(*ARCHITECTURES)
@@ -92,8 +90,13 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
         "config": _config(plan),
         "code": digest(*(used.code for used in software.values())),
         "packages": digest(*(f"{name} {v}" for name, v in sorted(packages.items()))),
-        **{f"code of {module.rpartition('.')[2]}": used.code for module, used in software.items()},
+        **{f"code of {_stage(module)}": used.code for module, used in software.items()},
     }
+
+
+def _stage(module: str) -> str:
+    """What a module is called among the stages: the name of its file, or that of an extension."""
+    return module.rpartition(".")[2] if module.startswith("bias_audit.") else module
 
 
 def file_digest(path: Path, cache: Path) -> str:
@@ -153,6 +156,16 @@ def config_sha256(config: AuditConfig) -> str:
     It leaves out where results go, how they are compared and what people declare.
     """
     return digest(config.model_dump_json(exclude={"output", "changes", "declarations"}))
+
+
+def extensions(plan: Plan) -> dict[str, str]:
+    """Package, version and digest of each plugin that is not built in, by what it is."""
+    named = {(catalog.noun, kind): catalog.extension(kind) for catalog, kind in plan.plugins}
+    return {
+        f"{noun} {kind}": extension.identity
+        for (noun, kind), extension in named.items()
+        if extension is not None
+    }
 
 
 def describe(

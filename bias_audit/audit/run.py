@@ -34,7 +34,7 @@ from bias_audit.audit.plan import (
     make_plan,
     refuse_unanswerable,
 )
-from bias_audit.audit.provenance import Costs, config_sha256, describe, fingerprints
+from bias_audit.audit.provenance import Costs, config_sha256, describe, extensions, fingerprints
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.cache import Cache
 from bias_audit.config.schema import AuditConfig
@@ -115,7 +115,11 @@ def run(
             together=together,
             verdicts=judge(config.criteria, unique, together, joint=plan.joint_quantities),
             provenance=provenance.model_copy(
-                update={"fingerprints": fingerprints(plan, faces), "costs": tuple(costs.stages)}
+                update={
+                    "fingerprints": fingerprints(plan, faces),
+                    "extensions": extensions(plan),
+                    "costs": tuple(costs.stages),
+                }
             ),
             selftest=tested,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ from bias_audit.config.wording import (
     shown,
 )
 from bias_audit.config.zoo import ZooConfig
-from bias_audit.errors import ConfigError
+from bias_audit.errors import ConfigError, ExtensionError
 from bias_audit.files import digest
 from bias_audit.remembered import remembered
 from bias_audit.software import installed
@@ -56,6 +57,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> AuditConfig:
         ConfigError: With every problem, each with its line, what was expected and what came.
     """
     return _load(path, overrides, AuditConfig).read_from(shipped(path))
+
+
+def parse_config(given: Mapping[str, Any], overrides: Sequence[str] = ()) -> AuditConfig:
+    """Validate the config of an audit that is a mapping and no file; as `load_config`.
+
+    Raises:
+        ConfigError: With every problem, each with its key.
+    """
+    document = read_document(json.dumps(given, default=str, ensure_ascii=False))
+    document.lines.clear()
+    _check(document, overrides, AuditConfig)
+    if document.problems:
+        raise ConfigError(document.problems, source=str(given.get("name", "config")))
+    return AuditConfig.model_validate(document.data)
 
 
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
@@ -83,9 +98,14 @@ def _badness(document: Document) -> tuple[bool, int]:
 
 
 def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Document:
-    """The document with the overrides in it, and with all that is wrong among its problems."""
-    document, is_zoo = read_document(text), model is ZooConfig
-    data = document.data
+    document = read_document(text)
+    _check(document, overrides, model)
+    return document
+
+
+def _check(document: Document, overrides: Sequence[str], model: type[BaseModel]) -> None:
+    """Put the overrides into a document, and all that is wrong among its problems."""
+    data, is_zoo = document.data, model is ZooConfig
     own, other = ("datasets", "data") if is_zoo else ("data", "datasets")
     if isinstance(data, dict) and other in data and own not in data:
         document.problems = [
@@ -99,7 +119,7 @@ def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Doc
         known = digest(installed(), model.__name__, repr(data), *overrides)
         if remembered("configs", known, lambda: None):
             document.add(output_problems(data))
-            return document
+            return
         problems = [
             *_misspelt_sections(data, model),
             *_misspelt_kinds(data, is_zoo=is_zoo),
@@ -110,7 +130,6 @@ def _checked(text: str, overrides: Sequence[str], model: type[BaseModel]) -> Doc
         document.add(_innermost(problems))
         if not document.problems:  # the same config needs no plugin to be valid again
             remembered("configs", known, lambda: True)
-    return document
 
 
 def _innermost(problems: Sequence[Problem]) -> Iterator[Problem]:
@@ -151,7 +170,7 @@ def _component_problems(data: Any, *, is_zoo: bool) -> Iterator[Problem]:
             continue  # the shape check has said so
         try:
             plugin = catalog.load(kind)
-        except KeyError as error:
+        except (KeyError, ExtensionError) as error:
             yield (*location, "kind"), error.args[0]
             continue
         params = {key: value for key, value in component.items() if key != "kind"}
@@ -239,7 +258,8 @@ def _set_choices(section: dict[str, Any], choices: list[dict[str, Any]]) -> None
 def _choices(catalog: Catalog[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
     """The schema of each plugin's section; what they refer to joins the definitions."""
     choices = []
-    for kind in catalog.kinds():
+    further = (extension.kind for extension in catalog.extensions())
+    for kind in dict.fromkeys((*catalog.kinds(), *further)):
         plugin = catalog.load(kind)
         params = plugin.params_type.model_json_schema()
         definitions.update(params.pop("$defs", {}))

@@ -24,6 +24,7 @@ from bias_audit.config.catalog import (
 )
 from bias_audit.config.schema import Activations, Criterion, Output
 from bias_audit.config.wording import Location, Mended, Problem, entries_of, mend, shown
+from bias_audit.errors import ExtensionError
 from bias_audit.groups import EVERYONE, INTERSECTION, Attribute
 
 T = TypeVar("T")
@@ -291,9 +292,12 @@ def _listed(data: Mapping[str, Any], section: str, catalog: Catalog[Any]) -> lis
 
 def _found(item: Any, location: Location, catalog: Catalog[Any]) -> Named | None:
     kind = item.get("kind") if isinstance(item, Mapping) else None
-    if not isinstance(kind, str) or kind not in catalog.kinds():
+    if not isinstance(kind, str):
         return None
-    plugin = catalog.load(kind)
+    try:
+        plugin = catalog.load(kind)
+    except (KeyError, ExtensionError):  # the check of the components has said so
+        return None
     others = {"kind"} | (OF_PATTERNS if catalog is BACKBONE_SOURCES else frozenset())
     raw = {key: value for key, value in item.items() if key not in others}
     params, mended = _valid_part(plugin.params_type, raw)

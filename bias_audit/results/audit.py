@@ -191,6 +191,9 @@ class Provenance(Frozen):
     fingerprints: dict[str, str] = {}
     """Of everything a result depends on, by kind, such as "images", "labels" and "code"; empty in
     results written before there were any."""
+    extensions: dict[str, str] = {}
+    """Package, version and digest of its files, of each plugin that is not built in, by what it
+    is, such as "analysis my_analysis"."""
     costs: tuple[StageCost, ...] = ()
     """Of the stages that all backbones share."""
 

@@ -14,6 +14,7 @@ from bias_audit.groups import Group
 from bias_audit.results.audit import AnalysisResult, AuditResult
 from bias_audit.shapes.catalog import shape_of
 from bias_audit.shapes.layer_curve import MEASURED, highest
+from bias_audit.shapes.shape import COLUMNS, Rows, cells_of, columns_of
 from bias_audit.statistics.estimate import Estimate
 
 
@@ -88,6 +89,22 @@ def numbers_of(backbone: str, analyses: Iterable[AnalysisResult]) -> Iterator[Nu
                 if row.get("series", MEASURED) == MEASURED:
                     known = {name: value for name, value in row.items() if name in _FIELDS}
                     yield Number(backbone, analysis.kind, place, block, **known)
+
+
+_NAMES = tuple(field.name for field in fields(Number) if field.name in COLUMNS)
+
+
+def table(result: AuditResult) -> tuple[dict[str, str], Rows]:
+    """All numbers of an audit as cells, and the columns by their kind: text, whole or number."""
+    origin = {"backbone": "text", "analysis": "text", "place": "whole", "block": "whole"}
+    rows: Rows = [
+        (
+            *(number.backbone, number.analysis, number.place, number.block),
+            *cells_of(_NAMES, {name: getattr(number, name) for name in _NAMES}),
+        )
+        for number in numbers(result)
+    ]
+    return origin | columns_of(_NAMES), rows
 
 
 def curves(found: Iterable[Number]) -> Iterator[tuple[Number, ...]]:

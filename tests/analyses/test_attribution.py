@@ -16,7 +16,8 @@ from bias_audit.shapes.attribution_maps import AttributionMaps
 from bias_audit.shapes.group_table import GroupTable
 from bias_audit.shapes.measures import Measures
 from bias_audit.statistics.estimate import quantile
-from tests.analyses.attributed import FakeNetwork, attributed
+from bias_audit.testing.network import FakeNetwork
+from tests.analyses.attributed import attributed
 from tests.analyses.planted import FakeCache, planted
 
 PATCH = {"shape": "box", "left": 0, "top": 0, "right": 0.25, "bottom": 0.25}

@@ -35,7 +35,8 @@ from bias_audit.analyses.attributing.methods import (
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec
 from bias_audit.analyses.targets import targets_of
 from bias_audit.backbones.pooling import OutputShape
-from tests.analyses.attributed import SHAPES, SIDE, SmallNet, attributed, frozen
+from bias_audit.testing.network import SHAPES, SIDE, SmallNet, frozen
+from tests.analyses.attributed import attributed
 from tests.analyses.planted import planted
 
 SETTINGS = MethodSettings(windows=3, steps=4)

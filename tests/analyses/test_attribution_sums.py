@@ -36,7 +36,8 @@ from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError
 from bias_audit.statistics.inference import estimate
-from tests.analyses.attributed import PREPROCESSING, SIDE, SmallNet, attributed, frozen
+from bias_audit.testing.network import PREPROCESSING, SIDE, SmallNet, frozen
+from tests.analyses.attributed import attributed
 
 INPUT = Preprocessing(224, 224, "stretch", 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
 

@@ -83,23 +83,6 @@ def test_like_units_lie_together_for_every_distance(kind: str, distance: Distanc
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_few_silent_and_equal_units_are_placed(kind: str, distance: Distance) -> None:
-    rng = np.random.default_rng(0)
-    few = rng.standard_normal((3, 5))
-    odd = rng.standard_normal((30, 5))
-    odd[3] = odd[4] = 0
-    odd[10:14] = odd[9]
-    one_dimension = rng.standard_normal((12, 1))
-    for signatures in (few, odd, one_dimension):
-        one, two = (_placed(kind, signatures, distance) for _ in range(2))
-        assert one.shape == (len(signatures), 2)
-        assert np.isfinite(one).all()
-        np.testing.assert_array_equal(one, two)
-
-
 def test_a_random_layout_knows_nothing_and_the_others_do() -> None:
     rng = np.random.default_rng(0)
     signatures = rng.standard_normal((150, 3)) @ rng.standard_normal((3, 12))

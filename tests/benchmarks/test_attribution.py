@@ -121,7 +121,7 @@ from bias_audit.analyses.attributing.methods import METHODS, MethodSettings
 from bias_audit.analyses.attributing.summing import Question, Sample, summed
 from bias_audit.analyses.attributing.methods import rewired
 from bias_audit.progress import Silent
-from tests.analyses.attributed import PREPROCESSING, SIDE, SmallNet, frozen
+from bias_audit.testing.network import PREPROCESSING, SIDE, SmallNet, frozen
 
 class Made:
     def batches(self, images, size):

@@ -23,7 +23,7 @@ from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.groups import Attribute
 from bias_audit.progress import Silent
 from bias_audit.statistics.inference import estimate
-from tests.analyses.attributed import FakeNetwork
+from bias_audit.testing.network import FakeNetwork
 from tests.analyses.planted import make_subject
 
 LAYER = "layer3"

@@ -26,7 +26,7 @@ from bias_audit.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from bias_audit.config.catalog import LAYOUTS
 from bias_audit.config.schema import Component, Strict
 from bias_audit.config.wording import dotted, problems_of
-from bias_audit.errors import AnalysisError
+from bias_audit.errors import AnalysisError, ExtensionError
 
 P = TypeVar("P", bound=Strict)
 Distance = Literal["cosine", "euclidean", "correlation"]
@@ -117,7 +117,7 @@ def known_layout(layout: Component) -> Component:
     """
     try:
         plugin = LAYOUTS.load(layout.kind)
-    except KeyError as error:
+    except (KeyError, ExtensionError) as error:
         raise ValueError(error.args[0]) from error
     try:
         plugin.params_type.model_validate(layout.params)

@@ -215,6 +215,11 @@ def provenance(result: AuditResult, answers: tuple[str, ...]) -> Section:
         Fact("Seed", (str(record.seed),)),
         Fact("Hardware", ("; ".join(map(": ".join, record.hardware.items())),)),
         Fact("Versions", ("; ".join(map(" ".join, record.versions.items())),)),
+        *(
+            (Fact("Extensions", tuple(map(": ".join, record.extensions.items()))),)
+            if record.extensions
+            else ()
+        ),
         Fact("SHA-256 of the config", (record.config_sha256,), is_code=True),
         Fact("SHA-256 of faces and labels", (result.data.manifest_sha256,), is_code=True),
     )

@@ -156,8 +156,9 @@ def _plain(value: object) -> str:
 
 def _software(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
     one, other = (
-        {name: v for name, v in result.provenance.versions.items() if name not in _DRAWING}
-        for result in (before, after)
+        {name: v for name, v in record.versions.items() if name not in _DRAWING}
+        | record.extensions
+        for record in (before.provenance, after.provenance)
     )
     parts = list(_keys(one, other))
     code = [result.provenance.fingerprints.get("code") for result in (before, after)]

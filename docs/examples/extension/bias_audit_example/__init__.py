@@ -1,0 +1,1 @@
+"""An example of an extension of bias_audit: a data source and an analysis."""
