@@ -70,7 +70,7 @@ def decoded_batches(
     """
 
     def load(reference: ImageReference) -> Pixels:
-        return resize(decode(read_bytes(reference), reference.white), preprocessing)
+        return resize(decode(read_bytes(reference), reference.white, reference.box), preprocessing)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     waiting: deque[tuple[int, list[Future[Pixels]]]] = deque()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -81,11 +81,20 @@ def extract(
     """
     began = time.monotonic()
     maker = digest(*made_by(), backbone.fingerprint)
+    if faces.table.pictures is not None:  # each image passes once, and its rows are borrowed
+        first = np.unique(faces.table.pictures, return_index=True)[1]
+        once = subset(faces, first)
+        once = replace(once, table=replace(once.table, pictures=None))
+        passed = extract(
+            backbone, once, settings, cache=cache, progress=progress, with_head=with_head
+        )
+        forward_images, resumed_at = passed.forward_images, passed.resumed_at
+    else:
+        forward_images = resumed_at = 0
     fingerprint = digest(maker, *faces.pixels)
     folder = cache / "activations" / fingerprint
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    forward_images = resumed_at = 0
     with FileLock(folder / "lock", mode=0o600):
         wanted = _wanted(backbone, settings, with_head=with_head)
         stored = recorded_files(folder, len(faces))
@@ -104,9 +113,9 @@ def extract(
             donor = donor_of(folder, maker, faces.pixels, missing)
             if donor is None:
                 _pass(backbone, faces, settings, recording=recording, progress=progress)
-                forward_images = len(faces) - resumed_at
+                forward_images += len(faces) - resumed_at
             else:
-                forward_images = _borrow(
+                forward_images += _borrow(
                     donor, backbone, faces, settings, recording=recording, progress=progress
                 )
         name_images(folder, maker, faces.pixels)
@@ -224,9 +233,9 @@ def _borrow(
     donors, passed = [donor], 0
     unseen = subset(faces, donor.lacks)
     name = backbone.record.name
-    progress.say(
-        f"{name}: {len(faces) - len(unseen)} of {len(faces)} images were seen in an earlier audit"
-    )
+    if faces.table.pictures is None:
+        n_seen = len(faces) - len(unseen)
+        progress.say(f"{name}: {n_seen} of {len(faces)} images were seen in an earlier audit")
     if len(unseen):
         folder = recording.folder / "unseen"
         rest = RecordingPass(folder, recording.files, len(unseen))

@@ -93,8 +93,8 @@ def with_people(faces: Faces, alike: Likeness | None, settings: UnrecordedIdenti
     before, after = len(np.unique(faces.clusters)), len(np.unique(clusters))
     by = "their activations" if settings.embedding is None else "the face embedding given"
     notice = (
-        f"who is shown is not recorded: by the similarity of {by}, {len(faces)} images count as "
-        f"{after} people (without it: {before}); images of one person share a fold"
+        f"who is shown is not recorded: by the similarity of {by}, {faces.table.n_images} images "
+        f"count as {after} people (without it: {before}); images of one person share a fold"
     )
     table = replace(faces.table, notices=(*faces.table.notices, notice))
     return replace(faces, table=table, clusters=clusters)

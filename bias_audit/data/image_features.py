@@ -155,5 +155,5 @@ def describe(reference: ImageReference) -> tuple[Float32Array, Thumbnail]:
         DataError: It cannot be read.
     """
     data = read_bytes(reference)
-    image = decode(data, reference.white)
+    image = decode(data, reference.white, reference.box)
     return quality(image, len(data)), thumbnail(image)

@@ -37,7 +37,7 @@ def prepare(
         DataError: No image is usable.
     """
     near = sampling.near_duplicates
-    seen = scan(table, workers=workers, near_duplicates=near, progress=progress, cache=cache)
+    seen = scan(table.once, workers=workers, near_duplicates=near, progress=progress, cache=cache)
     rng = np.random.default_rng([seed, int(digest("draw")[:16], 16)])
     return drawn(table, seen, sampling.max_per_intersection, rng)
 
@@ -48,44 +48,62 @@ def drawn(table: FaceTable, seen: Scan, limit: int | None, rng: np.random.Genera
     Raises:
         NoUsableImageError: No image is usable.
     """
-    n_usable = len(seen.usable)
+    once, n_usable = table.once, len(seen.usable)
     if not n_usable:
         example = "".join(
             f"; the first: {first.reference}: {first.reason}: {first.detail}"
             for first in seen.exclusions[:1]
         )
-        message = f"{table.name}: none of the {len(table)} annotated images is usable{example}"
+        message = f"{table.name}: none of the {len(once)} annotated images is usable{example}"
         raise NoUsableImageError(message, (*table.exclusions, *seen.exclusions))
-    cells = table.cells[seen.usable]
-    found = np.bincount(cells, minlength=table.n_cells).astype(np.int64)
+    cells = once.cells[seen.usable]  # of several answers, the first decides on the draw
+    counts = np.bincount(cells, minlength=table.n_cells)
     notices = [*table.notices, *seen.notices]
     chosen = np.arange(n_usable, dtype=np.int64)
-    if limit is not None and found.max() > limit:
+    if limit is not None and counts.max() > limit:
         order = rng.permutation(n_usable)
         by_cell = order[np.argsort(cells[order], kind="stable")]
-        place_in_cell = np.arange(n_usable) - np.repeat(np.cumsum(found) - found, found)
+        place_in_cell = np.arange(n_usable) - np.repeat(np.cumsum(counts) - counts, counts)
         chosen = np.sort(by_cell[place_in_cell < limit]).astype(np.int64)
         notices.append(
-            f"drew at most {limit} of up to {found.max()} images per intersection: "
+            f"drew at most {limit} of up to {counts.max()} images per intersection: "
             f"{len(chosen)} of {n_usable} usable images are used"
         )
-    used, near_sets = table.only(seen.usable[chosen]), seen.near_sets[chosen]
-    references = tuple(
-        replace(own, white=white) if white else own
-        for own, white in zip(used.references, seen.whites[chosen].tolist(), strict=True)
-    )
+    used, near_sets = once.only(seen.usable[chosen]), seen.near_sets[chosen]
     twins = _firsts(near_sets.tolist())
     exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, twins))
     # a cluster is joined by being near duplicates, or by a person; an empty name joins none
     names = used.identities or [""] * len(used)
     same = _firsts([name or place for place, name in enumerate(names)])
     pairs = [pair for firsts in (twins, same) for pair in enumerate(firsts)]
-    return Faces(
-        table=replace(used, references=references, notices=tuple(notices), exclusions=exclusions),
-        found=found,
-        clusters=joined(np.array(pairs, dtype=np.int64), len(used)),
-        sha256=tuple(seen.sha256[index] for index in chosen),
+    clusters = joined(np.array(pairs, dtype=np.int64), len(used))
+    rows, images = _rows_of(table, seen.usable[chosen])
+    answered = table.only(rows)
+    references = tuple(
+        replace(own, white=white) if white else own
+        for own, white in zip(
+            answered.references, seen.whites[chosen][images].tolist(), strict=True
+        )
     )
+    usable = table.cells[_rows_of(table, seen.usable)[0]]
+    return Faces(
+        table=replace(
+            answered, references=references, notices=tuple(notices), exclusions=exclusions
+        ),
+        found=np.bincount(usable, minlength=table.n_cells).astype(np.int64),
+        clusters=clusters[images],
+        sha256=tuple(seen.sha256[index] for index in chosen[images]),
+        n_found=n_usable,
+    )
+
+
+def _rows_of(table: FaceTable, images: IntArray) -> tuple[IntArray, IntArray]:
+    """All rows of some images, ascending, and the place of each row's image among these."""
+    if table.pictures is None:
+        return images, np.arange(len(images), dtype=np.int64)
+    numbers = np.unique(table.pictures)[images]
+    rows = np.flatnonzero(np.isin(table.pictures, numbers))
+    return rows, np.searchsorted(numbers, table.pictures[rows])
 
 
 def _firsts(keys: Sequence[Hashable]) -> list[int]:

@@ -22,6 +22,7 @@ from bias_audit.data.images import (
     NOT_FETCHED,
     NOT_INSTALLED,
     UnusableImageError,
+    cut_out,
     decode_first,
     in_threads,
     read_bytes,
@@ -60,13 +61,14 @@ def fingerprint(reference: ImageReference, record: np.void) -> None:
     """Open one image and fill its record; an unusable one gets a reason instead."""
     try:
         data = read_bytes(reference)
-        record["sha256"] = hashlib.sha256(data).hexdigest().encode()
+        box = b"" if reference.box is None else repr(reference.box).encode()
+        record["sha256"] = hashlib.sha256(data + box).hexdigest().encode()
         decoded = decode_first(data)
+        image = cut_out(decoded.image, reference.box)
     except UnusableImageError as error:
         record["detail"] = error.detail.encode()[: DTYPE["detail"].itemsize]
         record["reason"] = error.reason.encode()
         return
-    image = decoded.image
     size = f"{image.width}x{image.height}:".encode()
     record["pixels"] = hashlib.sha256(size + image.tobytes()).hexdigest().encode()
     grey = image.convert("L")
@@ -150,9 +152,10 @@ def _keys(references: Sequence[ImageReference]) -> list[bytes]:
         else:
             states[file] = f"{status.st_size} {status.st_mtime_ns}"
     rows = ("" if each.row is None else f"{each.row} {each.column}" for each in references)
+    boxes = ("" if each.box is None else repr(each.box) for each in references)
     return [
-        digest(str(each.file), states[each.file], row).encode()
-        for each, row in zip(references, rows, strict=True)
+        digest(str(each.file), states[each.file], row + box).encode()
+        for each, row, box in zip(references, rows, boxes, strict=True)
     ]
 
 

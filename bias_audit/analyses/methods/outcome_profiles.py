@@ -281,7 +281,7 @@ def _table(
             both = zip(("correct", "wrong"), treatments[place : place + 2], strict=True)
             small = (f"{name}: {each.reason}" for name, each in both if not each.is_measured)
             reason = next(small, small_groups.REMAINDER)
-        n_images = int((target.codes == index).sum())
+        n_images = target.n_images([index])
         rows.append(GroupRow(group=group, n=n_images, estimate=estimate, reason=reason))
     return GroupTable(
         title=f"How far apart are correct and wrong predictions of {target.name}?",

@@ -20,6 +20,7 @@ from bias_audit.data.annotations import (
     undeclared,
     with_votes_counted,
 )
+from bias_audit.data.answers import AnswerReader, Answers
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
@@ -49,8 +50,10 @@ class Params(Linked):
     path_column: str = Field(
         default="path", description="Column with the path of the image, or with the image itself."
     )
-    attributes: dict[str, list[str]] = Field(
-        min_length=1, description="Column name of each attribute, with all its levels in order."
+    attributes: dict[str, list[str] | Answers] = Field(
+        min_length=1,
+        description="Column name of each attribute, with all its levels in order; or what its "
+        "answers are, where a face may have several, or none.",
     )
     binned: tuple[str, ...] = Field(
         default=(),
@@ -85,15 +88,21 @@ class Params(Linked):
     def _levels_as_text(cls, attributes: object) -> object:
         if not isinstance(attributes, Mapping):
             return attributes
-        return {
-            name: [_level(name, level) for level in levels] if isinstance(levels, list) else levels
-            for name, levels in attributes.items()
-        }
+        read = {}
+        for name, own in attributes.items():
+            levels = own.get("levels") if isinstance(own, Mapping) else own
+            if isinstance(levels, list):
+                levels = [_level(name, level) for level in levels]
+            read[name] = {**own, "levels": levels} if isinstance(own, Mapping) else levels
+        return read
 
     @field_validator("attributes")
     @classmethod
-    def _levels_distinct(cls, attributes: dict[str, list[str]]) -> dict[str, list[str]]:
-        for name, levels in attributes.items():
+    def _levels_distinct(
+        cls, attributes: dict[str, list[str] | Answers]
+    ) -> dict[str, list[str] | Answers]:
+        for name, own in attributes.items():
+            levels = own.levels or ["(made)"] if isinstance(own, Answers) else own
             if not name.strip():
                 raise ValueError("expected the column name of each attribute, got a blank one")
             if name == INTERSECTION:
@@ -139,7 +148,7 @@ class Params(Linked):
             raise ValueError(f"{key}: expected one of the attributes {known}, got {name!r}")
         for name in self.binned:
             try:
-                ordered_bins(self.attributes[name])
+                ordered_bins(self.levels[name])
             except ValueError as error:
                 raise ValueError(f"binned: {name}: {error}") from error
         if self.split is not None and self.split_column is None:
@@ -154,14 +163,39 @@ class Params(Linked):
                     f"disagreement: {name} has several annotators, from which its rate is "
                     "measured; remove it here or there"
                 )
-        if problems := tuple(undeclared(self.disagreement, self.attributes)):
+        if problems := tuple(undeclared(self.disagreement, self.levels)):
             raise ValueError(f"disagreement: {'; '.join(problems)}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_fit_together(self) -> Self:
+        for name, own in self.answers.items():
+            if name in self.binned:
+                raise ValueError(f"binned: {name}: its answers say what its levels are; use edges")
+            if name in self.annotators and own.several:
+                raise ValueError(
+                    f"annotators: {name}: expected one answer of each annotator; remove several"
+                )
         return self
 
     @property
     def label_columns(self) -> dict[str, Sequence[str]]:
         """Columns that hold labels of each attribute."""
-        return {name: self.annotators.get(name, [name]) for name in self.attributes}
+        columns = {name: own.column or name for name, own in self.answers.items()}
+        return {
+            name: self.annotators.get(name, [columns.get(name, name)]) for name in self.attributes
+        }
+
+    @property
+    def answers(self) -> dict[str, Answers]:
+        """The attributes of which the config says what their answers are."""
+        own = self.attributes.items()
+        return {name: answers for name, answers in own if isinstance(answers, Answers)}
+
+    @property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        """All levels of each attribute."""
+        return {attribute.name: attribute.levels for attribute in declared(self)}
 
 
 def _level(name: str, level: object) -> str:
@@ -195,12 +229,16 @@ def read(params: Params) -> FaceTable:
         row
         if isinstance(row, Exclusion)
         else row
-        | {c: readers[name].read(row[c]) for name, own in columns_of for c in own}
+        | {
+            name if len(own) == 1 else c: readers[name].read(row[c])
+            for name, own in columns_of
+            for c in own
+        }
         | ({SPLIT: comparable(row[params.split_column])} if params.split_column else {})
         for row in rows
     ]
     rows, measured, counted = with_votes_counted(
-        rows, params.annotators, params.attributes, params.path_column
+        rows, params.annotators, params.levels, params.path_column
     )
     disagreement, stated = declared_disagreement(params.disagreement)
     paths, people = params.path_column, params.identity_column
@@ -231,12 +269,13 @@ def read(params: Params) -> FaceTable:
         ],
         disagreement=disagreement | measured,
         binned=params.binned,
+        answers={n: own for n, own in readers.items() if isinstance(own, AnswerReader)},
     )
 
 
 def _reader(
     name: str, labels: Labels, rows: Sequence[Row | Exclusion], params: Params
-) -> LevelReader:
+) -> LevelReader | AnswerReader:
     columns = params.label_columns[name]
     classes = [own for column in columns if (own := labels.classes.get(column))]
     if any(own != classes[0] for own in classes):
@@ -246,9 +285,11 @@ def _reader(
         )
     written = [column for column in columns if column not in labels.numbers]
     texts = {row[column] for row in rows if isinstance(row, dict) for column in written}
+    if answers := params.answers.get(name):
+        return AnswerReader(name, answers, texts)
     return LevelReader(
         name,
-        params.attributes[name],
+        params.levels[name],
         binned=name in params.binned,
         classes=classes[0] if classes else (),
         texts=texts or ("0.5",),
@@ -275,7 +316,10 @@ def _of_split(
 
 def declared(params: Params) -> tuple[Attribute, ...]:
     """The attributes with their levels, as the config lists them."""
-    return tuple(Attribute(name, tuple(levels)) for name, levels in params.attributes.items())
+    return tuple(
+        own.attribute(name) if isinstance(own, Answers) else Attribute(name, tuple(own))
+        for name, own in params.attributes.items()
+    )
 
 
 PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read, declares=declared)
