@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -82,11 +82,8 @@ def extract(
     began = time.monotonic()
     maker = digest(*made_by(), backbone.fingerprint)
     if faces.table.pictures is not None:  # each image passes once, and its rows are borrowed
-        first = np.unique(faces.table.pictures, return_index=True)[1]
-        once = subset(faces, first)
-        once = replace(once, table=replace(once.table, pictures=None))
         passed = extract(
-            backbone, once, settings, cache=cache, progress=progress, with_head=with_head
+            backbone, faces.once, settings, cache=cache, progress=progress, with_head=with_head
         )
         forward_images, resumed_at = passed.forward_images, passed.resumed_at
     else:
@@ -245,8 +242,10 @@ def _borrow(
         donors.append(donor.rest(folder))
     start = _whole_batches(recording, settings)
     rows = borrowed_rows(donors, recording, start=start, piece=settings.batch_size)
-    title = f"Stored activations, {name}"
-    with progress.step(title, total=len(faces), unit="image") as step:
+    title, unit = f"Stored activations, {name}", "image"
+    if faces.table.pictures is not None:
+        unit = "answer"
+    with progress.step(title, total=len(faces), unit=unit) as step:
         step.advance(start)
         _record(rows, faces, settings, recording=recording, step=step)
     shutil.rmtree(recording.folder / "unseen", ignore_errors=True)

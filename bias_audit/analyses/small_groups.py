@@ -276,7 +276,7 @@ def without_small_intersections(
         )
     if not small.any():
         return faces
-    kept, n_gone = np.flatnonzero(is_kept), table.n_shown(~is_kept)
+    kept, n_gone = np.flatnonzero(is_kept), table.n_images - table.n_shown(is_kept)
     gone = {table.references[image].label for image in np.flatnonzero(~is_kept)}
     groups = intersections(table.attributes)
     withheld = [
@@ -293,6 +293,8 @@ def without_small_intersections(
         f"that no number rests on fewer people: {n_gone} of {table.n_images} images, "
         f"{small.sum()} of {table.n_cells} intersections"
     )
+    if n_partly := table.n_shown(~is_kept) - n_gone:
+        notice += f"; {n_partly} more images count in their other, larger intersections alone"
     used = replace(table.only(kept), exclusions=exclusions, notices=(*table.notices, notice))
     return replace(
         faces,

@@ -188,6 +188,19 @@ class Faces:
         return len(self.table)
 
     @property
+    def once(self) -> Faces:
+        """The first row of every image."""
+        if self.table.pictures is None:
+            return self
+        first = np.unique(self.table.pictures, return_index=True)[1]
+        return replace(
+            self,
+            table=self.table.once,
+            clusters=self.clusters[first],
+            sha256=tuple(self.sha256[row] for row in first),
+        )
+
+    @property
     def n_usable(self) -> int:
         """Usable images before drawing, each counted once."""
         return int(self.found.sum()) if self.n_found is None else self.n_found
@@ -304,10 +317,12 @@ def _attribute_records(faces: Faces) -> Iterator[AttributeRecord]:
     for attribute, codes in zip(table.attributes, table.codes.T, strict=True):
         plain = AttributeRecord(name=attribute.name, levels=attribute.levels)
         record = known.get(attribute.name, plain)
+        images = tuple(table.n_shown(codes == place) for place in range(len(attribute.levels)))
         several = None
         if table.pictures is not None and record.form == "several levels":
             pairs = np.unique(np.stack([table.pictures, codes]), axis=1)[0]
             several = int((np.unique(pairs, return_counts=True)[1] > 1).sum())
         rates = table.disagreement.get(attribute.name)
         disagreement = None if rates is None else rates.overall
-        yield record.model_copy(update={"several": several, "disagreement": disagreement})
+        found = {"images": images, "several": several, "disagreement": disagreement}
+        yield record.model_copy(update=found)

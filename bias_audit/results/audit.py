@@ -30,6 +30,8 @@ class AttributeRecord(Frozen):
     """The scale that the levels are of, such as "Fitzpatrick"."""
     options: dict[str, tuple[str, ...]] = {}
     """Finer answers that count as a level, such as the subregions of a region, by level."""
+    images: tuple[int, ...] = ()
+    """Images used in each level, each counted once; empty where an older release wrote it."""
     several: int | None = None
     """Images used that count in more than one level; None where there are none."""
     withheld: int = 0

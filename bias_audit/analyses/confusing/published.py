@@ -167,9 +167,8 @@ def published_probes(
                 step.advance(settings.epochs)
             stored = kept.arrays()
             n_features = int(np.prod(values.shape[1:]))
-            probes.append(
-                PublishedProbe(layer, split, n_features, stored["predicted"], stored["losses"])
-            )
+            predicted = split.part.accepted(stored["predicted"], split.part.codes)
+            probes.append(PublishedProbe(layer, split, n_features, predicted, stored["losses"]))
     return tuple(probes)
 
 

@@ -161,10 +161,7 @@ def read(params: Params) -> FaceTable:
             *finder.notices(),
             *(notice for reader in readers.values() for notice in reader.notices()),
             f"version of the download: {version}",
-            *(
-                [f"faces are cut out of whole images with a margin of {params.margin:g}"]
-                * bool(boxes)
-            ),
+            *([f"faces cut out of whole images, margin {params.margin:g}"] if boxes else []),
         ],
         answers=readers,
     )
