@@ -21,6 +21,7 @@ from bias_audit.data.annotations import (
     with_votes_counted,
 )
 from bias_audit.data.answers import AnswerReader, Answers
+from bias_audit.data.boxes import listed_sides, with_box
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
@@ -72,6 +73,14 @@ class Params(Linked):
     )
     identity_column: str | None = Field(
         default=None, description="Column that says who is shown; a person stays in one fold."
+    )
+    box_columns: tuple[str, ...] = Field(
+        default=(),
+        description="Columns with left, top, width and height of the face in a larger image, in "
+        "pixels; or one column with a list of these.",
+    )
+    box_margin: float = Field(
+        default=0.0, ge=0, le=2, description="Cut out around the box on each side, in its sides."
     )
     split_column: str | None = Field(default=None, description="Column with your own split.")
     split: str | None = Field(default=None, description="Read the rows of this split only.")
@@ -153,6 +162,11 @@ class Params(Linked):
                 raise ValueError(f"binned: {name}: {error}") from error
         if self.split is not None and self.split_column is None:
             raise ValueError("split: expected split_column beside it, to know where splits are")
+        if len(self.box_columns) not in {0, 1, 4}:
+            raise ValueError(
+                "box_columns: expected left, top, width and height, or one list, got "
+                f"{len(self.box_columns)} columns"
+            )
         for name, columns in self.annotators.items():
             if len(set(columns)) < max(2, len(columns)):
                 raise ValueError(
@@ -214,6 +228,7 @@ def read(params: Params) -> FaceTable:
     """Read a manifest; no image is opened."""
     columns = [params.path_column, *itertools.chain(*params.label_columns.values())]
     columns += [name for name in (params.identity_column, params.split_column) if name]
+    columns += params.box_columns
     labels = read_rows(
         params.file,
         list(dict.fromkeys(columns)),
@@ -237,6 +252,7 @@ def read(params: Params) -> FaceTable:
         | ({SPLIT: comparable(row[params.split_column])} if params.split_column else {})
         for row in rows
     ]
+    rows = [row if isinstance(row, Exclusion) else _boxed(row, params) for row in rows]
     rows, measured, counted = with_votes_counted(
         rows, params.annotators, params.levels, params.path_column
     )
@@ -266,11 +282,25 @@ def read(params: Params) -> FaceTable:
             *(notice for reader in readers.values() for notice in reader.notices()),
             *stated,
             *counted,
+            *_cut_out(params),
         ],
         disagreement=disagreement | measured,
         binned=params.binned,
         answers={n: own for n, own in readers.items() if isinstance(own, AnswerReader)},
     )
+
+
+def _boxed(row: Row, params: Params) -> Row | Exclusion:
+    if not params.box_columns:
+        return row
+    sides = [row[column] for column in params.box_columns]
+    return with_box(row, listed_sides(*sides) if len(sides) == 1 else sides, params.box_margin)
+
+
+def _cut_out(params: Params) -> list[str]:
+    if not params.box_columns:
+        return []
+    return [f"faces are cut out of larger images by their boxes, margin {params.box_margin:g}"]
 
 
 def _reader(
