@@ -17,7 +17,7 @@ from bias_audit.errors import DataError
 from bias_audit.files import read_arrays, write_text
 from bias_audit.progress import Silent
 from bias_audit.results.store import write_audit
-from tests.data.test_images import encoded, picture
+from tests.data.conftest import encoded, picture
 from tests.report.synthetic import make_audit
 
 CONFIG = """

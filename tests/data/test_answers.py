@@ -15,7 +15,7 @@ from bias_audit.data.faces import FaceTable, data_record
 from bias_audit.data.sampling import prepare
 from bias_audit.data.sources.manifest import PLUGIN, Params
 from bias_audit.progress import Silent
-from tests.data.test_images import encoded, picture
+from tests.data.conftest import encoded, picture
 
 REGIONS = {"Africa": ["Western Africa", "Eastern Africa"], "Asia": ["Southern Asia"]}
 ANCESTRY = {"levels": ["Africa", "Asia", "Europe"], "several": True, "options": REGIONS}

@@ -15,7 +15,7 @@ from bias_audit.data.sampling import prepare
 from bias_audit.data.sources import casual_conversations, celeba, facet, fhibe, rfw
 from bias_audit.errors import DataError
 from bias_audit.progress import Silent
-from tests.data.test_images import encoded, picture
+from tests.data.conftest import encoded, picture
 
 FHIBE_LIKE = Path(__file__).parents[3] / "shared" / "data" / "fhibe_like"
 HEADER = (
