@@ -324,7 +324,8 @@ def overlapping(n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     return pictures, (first[pictures] + is_second) % 3
 
 
-def test_a_face_is_never_compared_with_a_group_that_it_is_in(rng: np.random.Generator) -> None:
+def test_a_face_is_never_compared_with_a_group_that_it_is_in() -> None:
+    rng = np.random.default_rng(0)
     pictures, codes = overlapping(60, rng)
     values = rng.random((60, 3)).round(1)[pictures]
     folds = np.zeros(len(codes), dtype=np.int64)
@@ -345,7 +346,8 @@ def test_a_face_is_never_compared_with_a_group_that_it_is_in(rng: np.random.Gene
     assert (same.value, same.influence.tolist()) == (plain.value, plain.influence.tolist())
 
 
-def test_of_two_overlapping_groups_both_count(rng: np.random.Generator) -> None:
+def test_of_two_overlapping_groups_both_count() -> None:
+    rng = np.random.default_rng(1)
     pictures = np.repeat(np.arange(40), [1, 2] * 20)
     codes = np.where(np.diff(pictures, prepend=-1) == 0, 1, pictures // 2 % 2)
     values = rng.random((40, 2))[pictures]
@@ -360,7 +362,8 @@ def test_of_two_overlapping_groups_both_count(rng: np.random.Generator) -> None:
     assert found.value == pytest.approx(np.mean([part.value for part in parts if part]))
 
 
-def test_intervals_of_overlapping_groups_cover(rng: np.random.Generator) -> None:
+def test_intervals_of_overlapping_groups_cover() -> None:
+    rng = np.random.default_rng(2)
     n_audits, hits, truth = 400, 0, norm.cdf(1 / np.sqrt(2))
     for _ in range(n_audits):
         people = np.repeat(np.arange(60), 2)  # two images each, much alike
