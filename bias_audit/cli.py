@@ -202,6 +202,38 @@ def data_check_command(
             out.lines((quick_lines if quick else data_lines)(seen, out.progress))
 
 
+@data_app.command("forget")
+def data_forget_command(
+    subjects: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUBJECT...", help="Who withdrew consent, as the labels name them; or a file."
+        ),
+    ],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A YAML config of an audit, or of a zoo.")
+    ],
+) -> None:
+    """Remove all that is kept about people, and say which audits rest on their images.
+
+    They are left out of all later audits with the same cache.
+    """
+    with verb() as out:
+        from bias_audit.audit.forgetting import forget, subjects_of
+        from bias_audit.config.load import is_zoo_config
+
+        if is_zoo_config(config):
+            from bias_audit.config.load import load_zoo
+            from bias_audit.zoo.entries import entries
+
+            zoo = load_zoo(config)
+            configs, runs = [entry.config for entry in entries(zoo)], zoo.folder
+        else:
+            configs = [_settings(config, None)]
+            runs = configs[0].folder.parent
+        out.lines(forget(configs, subjects_of(subjects), runs, out.progress))
+
+
 @app.command("render")
 def render_command(
     run_folder: RunArgument,

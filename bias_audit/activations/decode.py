@@ -84,7 +84,7 @@ def decoded_batches(
     """
 
     def load(reference: ImageReference) -> Pixels:
-        return resize(decode(read_bytes(reference), reference.white), preprocessing)
+        return resize(decode(read_bytes(reference), reference.white, reference.box), preprocessing)
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode", initializer=_give_way)
     waiting: deque[tuple[int, list[Future[Pixels]]]] = deque()

@@ -102,11 +102,17 @@ def extract(
     began = time.monotonic()
     how = () if settings.is_plain else (settings.forward, str(settings.tolerance))
     maker = digest(*made_by(), backbone.fingerprint, *how)
+    if faces.table.pictures is not None:  # each image passes once, and its rows are borrowed
+        passed = extract(
+            backbone, faces.once, settings, cache=cache, progress=progress, with_head=with_head
+        )
+        forward_images, resumed_at = passed.forward_images, passed.resumed_at
+    else:
+        forward_images = resumed_at = 0
     fingerprint = digest(maker, *faces.pixels)
     folder = cache / "activations" / fingerprint
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    forward_images = resumed_at = 0
     with FileLock(folder / "lock", mode=0o600):
         wanted = _wanted(backbone, settings, with_head=with_head)
         stored = recorded_files(folder, len(faces))
@@ -125,9 +131,9 @@ def extract(
             donor = donor_of(folder, maker, faces.pixels, missing)
             if donor is None:
                 _pass(backbone, faces, settings, recording=recording, progress=progress)
-                forward_images = len(faces) - resumed_at
+                forward_images += len(faces) - resumed_at
             else:
-                forward_images = _borrow(
+                forward_images += _borrow(
                     donor, backbone, faces, settings, recording=recording, progress=progress
                 )
         name_images(folder, maker, faces.pixels)
@@ -233,9 +239,9 @@ def _borrow(
     donors, passed = [donor], 0
     unseen = subset(faces, donor.lacks)
     name = backbone.record.name
-    progress.say(
-        f"{name}: {len(faces) - len(unseen)} of {len(faces)} images were seen in an earlier audit"
-    )
+    if faces.table.pictures is None:
+        n_seen = len(faces) - len(unseen)
+        progress.say(f"{name}: {n_seen} of {len(faces)} images were seen in an earlier audit")
     if len(unseen):
         folder = recording.folder / "unseen"
         rest = RecordingPass(folder, recording.files, len(unseen))
@@ -245,8 +251,10 @@ def _borrow(
         donors.append(donor.rest(folder))
     start = _whole_batches(recording, settings)
     rows = borrowed_rows(donors, recording, start=start, piece=settings.batch_size)
-    title = f"Stored activations, {name}"
-    with progress.step(title, total=len(faces), unit="image") as step:
+    title, unit = f"Stored activations, {name}", "image"
+    if faces.table.pictures is not None:
+        unit = "answer"
+    with progress.step(title, total=len(faces), unit=unit) as step:
         step.advance(start)
         _record(rows, faces, settings, recording=recording, step=step)
     shutil.rmtree(recording.folder / "unseen", ignore_errors=True)

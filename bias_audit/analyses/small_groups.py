@@ -276,7 +276,7 @@ def without_small_intersections(
         )
     if not small.any():
         return faces
-    kept = np.flatnonzero(is_kept)
+    kept, n_gone = np.flatnonzero(is_kept), table.n_images - table.n_shown(is_kept)
     gone = {table.references[image].label for image in np.flatnonzero(~is_kept)}
     groups = intersections(table.attributes)
     withheld = [
@@ -290,9 +290,11 @@ def without_small_intersections(
     exclusions = (*(e for e in table.exclusions if e.reference not in gone), *withheld)
     notice = (
         f"images of intersections with fewer than {fewest} independent images are left out, so "
-        f"that no number rests on fewer people: {len(table) - len(kept)} of {len(table)} images, "
+        f"that no number rests on fewer people: {n_gone} of {table.n_images} images, "
         f"{small.sum()} of {table.n_cells} intersections"
     )
+    if n_partly := table.n_shown(~is_kept) - n_gone:
+        notice += f"; {n_partly} more images count in their other, larger intersections alone"
     used = replace(table.only(kept), exclusions=exclusions, notices=(*table.notices, notice))
     return replace(
         faces,

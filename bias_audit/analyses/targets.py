@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bias_audit.analyses.wording import listed
 from bias_audit.arrays import IntArray
 from bias_audit.config.catalog import unknown_name
-from bias_audit.data.faces import FaceTable
+from bias_audit.data.faces import FaceTable, images_among
 from bias_audit.errors import AnalysisError
 from bias_audit.groups import INTERSECTION, Attribute, Group, intersections
 from bias_audit.statistics.clusters import FEWEST_CLUSTERS, effective_clusters
@@ -20,14 +20,23 @@ from bias_audit.statistics.clusters import FEWEST_CLUSTERS, effective_clusters
 
 @dataclass(frozen=True)
 class Target:
-    """Groups to predict, one of which every image belongs to."""
+    """Groups to predict, one of which every row of the faces belongs to.
+
+    A face with several answers has several rows, and so belongs to several groups.
+    """
 
     name: str
     """An attribute's name, or "intersection"."""
     groups: tuple[Group, ...]
     """All declared levels, empty ones included."""
     codes: IntArray
-    """Index into `groups` per image, shape (n_images,)."""
+    """Index into `groups` per row, shape (n_images,)."""
+    pictures: IntArray | None = None
+    """Image of each row, where some have several rows; see `FaceTable.pictures`."""
+
+    def n_images(self, places: Sequence[int]) -> int:
+        """Images in some of the groups, each counted once."""
+        return images_among(np.isin(self.codes, places), self.pictures)
 
     @property
     def described(self) -> str:
@@ -52,6 +61,27 @@ class Measurable:
     """Why a level was left out, by its index into `Target.groups`."""
     not_measured: str | None
     """Why nothing can be measured; None when something can."""
+    pictures: IntArray | None = None
+    """Image of each row kept, shape (n,), where some have several rows."""
+
+    def accepted(self, predicted: IntArray, codes: IntArray) -> IntArray:
+        """What counts as predicted: any answer of a face is right in all of its rows.
+
+        Predicted levels and labels are indices into `levels`, shape (n,).
+        """
+        return accepted(predicted, codes, self.pictures)
+
+
+def accepted(predicted: IntArray, codes: IntArray, pictures: IntArray | None) -> IntArray:
+    """Predictions, those that are another answer of the same image put as the row's own label.
+
+    All arrays are by row, (n,); None for `pictures` where every row is an image of its own.
+    """
+    if pictures is None:
+        return predicted
+    n_levels = int(max(predicted.max(initial=0), codes.max(initial=0))) + 1
+    has = np.isin(pictures * n_levels + predicted, pictures * n_levels + codes)
+    return np.where(has, codes, predicted)
 
 
 def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
@@ -66,9 +96,11 @@ def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Ta
         raise AnalysisError(message)
     attributes = {attribute.name: i for i, attribute in enumerate(faces.attributes)}
     return tuple(
-        Target(name, intersections([faces.attributes[place]]), faces.codes[:, place])
+        Target(
+            name, intersections([faces.attributes[place]]), faces.codes[:, place], faces.pictures
+        )
         if (place := attributes.get(name)) is not None
-        else Target(name, intersections(faces.attributes), faces.cells)
+        else Target(name, intersections(faces.attributes), faces.cells, faces.pictures)
         for name in target_names(faces.attributes, names)
     )
 
@@ -127,7 +159,7 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
     reasons: dict[int, str] = {}
     for level in range(len(target.groups)):
         own = clusters[target.codes == level]
-        n_images, n_clusters = len(own), len(np.unique(own))
+        n_images, n_clusters = target.n_images([level]), len(np.unique(own))
         if n_clusters < n_folds:
             few = f"{n_images} image{'s' if n_images != 1 else ''}"
             if n_clusters < n_images:
@@ -135,7 +167,9 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
             reasons[level] = f"{few}, fewer than the {n_folds} folds" if n_images else "no images"
     levels = np.array([i for i in range(len(target.groups)) if i not in reasons], dtype=np.int64)
     images = np.flatnonzero(np.isin(target.codes, levels))
-    part = Measurable(images, levels, np.searchsorted(levels, target.codes[images]), reasons, None)
+    pictures = None if target.pictures is None else target.pictures[images]
+    codes = np.searchsorted(levels, target.codes[images])
+    part = Measurable(images, levels, codes, reasons, None, pictures)
     if len(levels) < 2:  # noqa: PLR2004
         not_measured = (
             f"{len(levels)} of {len(target.groups)} groups of {target.name} "

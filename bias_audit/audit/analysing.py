@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -257,21 +257,29 @@ def keep_contributions(outcome: Outcome, subject: Subject, cache: Path) -> str |
     if not outcome.measures:
         return None
     units, table = Units.of(subject), subject.faces.table
-    levels = [
-        {a.name: a.levels[c] for a, c in zip(table.attributes, row, strict=True)}
-        for row in table.codes
-    ]
+    answers: dict[str, list[dict[str, str]]] = {}
+    for sha, row in zip(subject.faces.sha256, table.codes, strict=True):
+        levels = {a.name: a.levels[c] for a, c in zip(table.attributes, row, strict=True)}
+        answers.setdefault(sha, []).append(levels)
+    first = np.unique(subject.faces.sha256, return_index=True)[1]
+    first.sort()  # of several rows of an image
     return write_contributions(
         cache,
         Contributions(
-            images=subject.faces.sha256,
-            labels=tuple(digest(json.dumps(each, sort_keys=True))[:12] for each in levels),
-            clusters=units.clusters,
+            images=tuple(answers),
+            labels=tuple(_label_digest(own) for own in answers.values()),
+            clusters=units.clusters[first],
             n_clusters=units.n_clusters,
             seeds=_seeds(subject, units.n_seeds),
             measures=outcome.measures,
         ),
     )
+
+
+def _label_digest(answers: Sequence[Mapping[str, str]]) -> str:
+    """Of the levels of an image; of one answer as before there could be several."""
+    own = answers[0] if len(answers) == 1 else answers
+    return digest(json.dumps(own, sort_keys=True))[:12]
 
 
 def _seeds(subject: Subject, n_seeds: int) -> tuple[str, ...]:

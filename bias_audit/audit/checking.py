@@ -74,7 +74,8 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
         raise ConfigError(problems, source=config.source)
     embedding_of(faces, config.sampling.unrecorded_identity)
     yield f"{config.name}: the config is valid"
-    yield f"{len(faces)} images of {faces.table.name}, {faces.table.n_cells} intersections"
+    table = faces.table
+    yield f"{table.n_images} images of {table.name}, {table.n_cells} intersections"
     yield from _warnings(plan, faces)
     attributes = faces.table.attributes
     families, alpha = plan.families(attributes), plan.multiplicity(attributes).alpha
@@ -121,9 +122,10 @@ def quick_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
         yield from _ledger_lines(error.exclusions)
         raise
     workers, cache = config.activations.workers, config.output.cache
+    listed = np.bincount(table.cells, minlength=table.n_cells)
+    table = table.once
     look = quick_look(table, workers=workers, seed=config.seed, progress=progress, cache=cache)
     names = [group.label for group in intersections(table.attributes)]
-    listed = np.bincount(table.cells, minlength=table.n_cells)
     yield from [f"{table.name}: {len(table)} images listed", ""]
     width = max(map(len, [*names, "intersection"]))
     yield f"{'intersection':<{width}}  listed"

@@ -81,7 +81,7 @@ def _cost(
         seconds = analysis.fits(params, workload) * unit_seconds
         by_analysis.append((planned.kind, seconds + analysis.passes(params, workload) * per_image))
     own = 3 if settings.aligned else 1  # a backward pass counts as two
-    n_passed = len(faces) * (own + draws) + n_reference
+    n_passed = faces.table.n_images * (own + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),

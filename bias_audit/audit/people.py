@@ -82,7 +82,12 @@ def likeness_of(
     if is_recorded(faces) or not config.sampling.unrecorded_identity.chance:
         return None
     vectors = activation_vectors(activations) if embedding is None else embedding
-    return likeness(vectors).without_known(faces.table.identities)
+    if faces.table.pictures is None:
+        return likeness(vectors).without_known(faces.table.identities)
+    first = np.unique(faces.table.pictures, return_index=True)[1]  # of several rows of an image
+    alike = likeness(vectors[first])
+    placed = replace(alike, n_images=len(faces), pairs=first[alike.pairs])
+    return placed.without_known(faces.table.identities)
 
 
 def with_people(faces: Faces, alike: Likeness | None, settings: UnrecordedIdentity) -> Faces:
@@ -93,8 +98,8 @@ def with_people(faces: Faces, alike: Likeness | None, settings: UnrecordedIdenti
     before, after = len(np.unique(faces.clusters)), len(np.unique(clusters))
     by = "their activations" if settings.embedding is None else "the face embedding given"
     notice = (
-        f"who is shown is not recorded: by the similarity of {by}, {len(faces)} images count as "
-        f"{after} people (without it: {before}); images of one person share a fold"
+        f"who is shown is not recorded: by the similarity of {by}, {faces.table.n_images} images "
+        f"count as {after} people (without it: {before}); images of one person share a fold"
     )
     table = replace(faces.table, notices=(*faces.table.notices, notice))
     return replace(faces, table=table, clusters=clusters)

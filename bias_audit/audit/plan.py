@@ -26,6 +26,7 @@ from bias_audit.config.meaning import (
 from bias_audit.config.schema import AuditConfig, Component, Controls, Multiplicity, Strict
 from bias_audit.config.wording import Problem, dotted
 from bias_audit.data.faces import Faces, FaceSource, FaceTable
+from bias_audit.data.forgetting import without_forgotten
 from bias_audit.data.sampling import prepare
 from bias_audit.errors import AuditError, ConfigError
 from bias_audit.groups import Attribute
@@ -215,6 +216,7 @@ def read_table(plan: Plan) -> FaceTable:
         ConfigError: The declared plan of tests has too few draws.
     """
     table = plan.source.read(plan.source_params)
+    table = without_forgotten(table, plan.config.output.cache)
     refuse_too_few_draws(plan, table.attributes)
     return table
 

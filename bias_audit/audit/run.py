@@ -82,7 +82,7 @@ def run(
         plan, costs = make_plan(config), Costs()
         with costs.stage("faces"):
             faces = find_faces(plan, progress=progress, with_backbones=True)
-        progress.say(f"{len(faces)} images of {faces.table.name} to audit")
+        progress.say(f"{faces.table.n_images} images of {faces.table.name} to audit")
         cautions = identity_cautions(faces, config.sampling.max_identity_share)
         for caution in cautions:
             progress.say(f"warning: {caution}")
@@ -157,7 +157,7 @@ def _audited(
         seen = passed(faces)
         if index == 0:  # all backbones are seen through the same clusters
             seen, faces, alike = _by_people(plan, faces, seen, passed)
-            with costs.stage("image controls", images=len(faces)):
+            with costs.stage("image controls", images=faces.table.n_images):
                 about_images = image_controls(plan, faces, progress=progress)
         step = Step(backbone.record.name, seen.extraction.activations, seen.head)
         steps = (*(steps if planned.step else ()), step)
@@ -192,7 +192,7 @@ def _audited(
                 backbone=backbone.record,
                 analyses=analyses,
                 extraction={
-                    "images": len(faces),
+                    "images": faces.table.n_images,
                     "forward_images": extraction.forward_images,
                     "resumed_at": extraction.resumed_at,
                     "seconds": round(extraction.seconds, 1),

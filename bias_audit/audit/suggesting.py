@@ -34,7 +34,7 @@ def suggested_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     faces = find_faces(plan, progress=progress)
     offered = {name for planned in plan.analyses for name in planned.analysis.quantities}
     folds = max([2, *(getattr(planned.params, "folds", 0) for planned in plan.analyses)])
-    n_images = counted(len(faces), "image")
+    n_images = counted(faces.table.n_images, "image")
     yield f"# Criteria to start from, for the {n_images} of {faces.table.name}."
     yield "# Only you can say what is acceptable: write your limit and its reason into each, and"
     yield "# delete what does not matter for your use. Decide before you look at results."

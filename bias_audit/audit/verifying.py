@@ -98,7 +98,7 @@ def data_match(result: AuditResult, path: Path, progress: Progress) -> Match:
     except AuditError as error:
         return Match("data", holds=False, text=str(error))
     found, wanted = manifest_sha256(faces), result.data.manifest_sha256
-    what = f"{len(faces):,} images with their labels from {path}"
+    what = f"{faces.table.n_images:,} images with their labels from {path}"
     if found == wanted:
         text = f"{what} are those that were audited (SHA-256 {wanted})"
         return Match("data", holds=True, text=text)

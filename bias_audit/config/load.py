@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel
 
 from bias_audit.config.catalog import (
@@ -76,6 +77,15 @@ def parse_config(given: Mapping[str, Any], overrides: Sequence[str] = ()) -> Aud
 def load_zoo(path: Path, overrides: Sequence[str] = ()) -> ZooConfig:
     """Read and validate the config of a zoo; as `load_config`, nothing is looked for."""
     return _load(path, overrides, ZooConfig)
+
+
+def is_zoo_config(path: Path) -> bool:
+    """Whether a config, which need not be valid, is of a zoo rather than of one audit."""
+    try:
+        content = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False  # which loading it as an audit's explains
+    return isinstance(content, dict) and "datasets" in content
 
 
 def _load(path: Path, overrides: Sequence[str], model: type[Config]) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from bias_audit.data.answers import SEVERAL, AnswerReader
+from bias_audit.data.boxes import box_of
 from bias_audit.data.faces import (
     Disagreement,
     Exclusion,
@@ -25,6 +28,7 @@ from bias_audit.data.rows import PLACE, SPLIT, Row
 from bias_audit.data.texts import FREQUENT, one_line, reference_of
 from bias_audit.errors import DataError, some
 from bias_audit.groups import Attribute
+from bias_audit.results.audit import AttributeRecord
 
 _MAX_INTERSECTIONS = 10_000
 
@@ -37,7 +41,7 @@ class Annotation:
     """The file or row, as the source names it."""
     reference: ImageReference
     labels: tuple[str, ...]
-    """One per attribute."""
+    """One per attribute; several levels of one are joined by `answers.SEVERAL`."""
     identity: str | None = None
     """Who is shown, as written there, empty where a row does not say; None: no row does."""
     split: str | None = None
@@ -70,7 +74,7 @@ def listed(
             continue
         yield Annotation(
             reference_of(path),
-            found,
+            replace(found, box=box_of(row)),
             tuple(row[name] for name in names),
             identity=row[identity_column] if identity_column else None,
             split=row.get(SPLIT),
@@ -88,10 +92,12 @@ def face_table(
     notices: Sequence[str] = (),
     disagreement: Mapping[str, Disagreement] = MappingProxyType({}),
     binned: Collection[str] = (),
+    answers: Mapping[str, AnswerReader] = MappingProxyType({}),
 ) -> FaceTable:
     """Check every label against the declared levels and build the table.
 
-    Labels of `binned` attributes are numbers, put into bins on reading.
+    Labels of `binned` attributes are numbers, put into bins on reading; `answers` are what read
+    those of other attributes, by name. A face with several levels has a row for each combination.
 
     Raises:
         NoUsableImageError: No entry is usable.
@@ -105,7 +111,10 @@ def face_table(
             "levels"
         )
     entries = list(entries)
-    readers = [LevelReader(a.name, a.levels, binned=a.name in binned) for a in attributes]
+    readers = [
+        answers.get(a.name) or LevelReader(a.name, a.levels, binned=a.name in binned)
+        for a in attributes
+    ]
     written = [entry.labels for entry in entries if isinstance(entry, Annotation)]
     counts = [Counter(column) for column in zip(*written, strict=True)]
     kept: list[Annotation] = []
@@ -115,7 +124,11 @@ def face_table(
             exclusions.append(entry)
             continue
         columns = zip(entry.labels, readers, counts, strict=True)
-        wrong = ((label, r, own) for label, r, own in columns if label not in r.levels)
+        wrong = (
+            (label, reader, own)
+            for label, reader, own in columns
+            if any(level not in reader.levels for level in label.split(SEVERAL))
+        )
         if first := next(wrong, None):
             label, reader, own = first
             exclusions.append(Exclusion(entry.name, *reader.problem(label, own[label])))
@@ -127,23 +140,50 @@ def face_table(
     noticed: tuple[str, ...] = ()
     if kept[0].identity is not None:
         identities, noticed = read_identities([entry.identity or "" for entry in kept])
-    codes = [
-        [a.levels.index(label) for a, label in zip(attributes, entry.labels, strict=True)]
-        for entry in kept
-    ]
+    codes = [_combinations(entry.labels, attributes) for entry in kept]
+    pictures = np.repeat(np.arange(len(kept), dtype=np.int64), [len(own) for own in codes])
+    splits = None if kept[0].split is None else tuple(entry.split or "" for entry in kept)
     return FaceTable(
         name=name,
         attributes=tuple(attributes),
-        references=tuple(entry.reference for entry in kept),
-        codes=np.array(codes, dtype=np.int64).reshape(len(kept), len(attributes)),
-        identities=identities,
-        splits=None if kept[0].split is None else tuple(entry.split or "" for entry in kept),
+        references=tuple(kept[place].reference for place in pictures),
+        codes=np.array(list(itertools.chain(*codes)), dtype=np.int64).reshape(
+            len(pictures), len(attributes)
+        ),
+        identities=identities and tuple(identities[place] for place in pictures),
+        splits=splits and tuple(splits[place] for place in pictures),
         label_origin=label_origin,
         licence=licence,
         cautions=cautions,
         notices=(*notices, *noticed),
         exclusions=tuple(exclusions),
         disagreement=disagreement,
+        pictures=pictures if len(pictures) > len(kept) else None,
+        answers=tuple(_answered(a, answers.get(a.name), a.name in binned) for a in attributes),
+    )
+
+
+def _combinations(labels: Sequence[str], attributes: Sequence[Attribute]) -> list[tuple[int, ...]]:
+    """Codes of every combination of a face's levels, the first of each first."""
+    own = [
+        [attribute.levels.index(level) for level in label.split(SEVERAL)]
+        for attribute, label in zip(attributes, labels, strict=True)
+    ]
+    return list(itertools.product(*own))
+
+
+def _answered(
+    attribute: Attribute,
+    reader: AnswerReader | None,
+    is_binned: bool,  # noqa: FBT001
+) -> AttributeRecord:
+    if reader is not None:
+        return reader.record()
+    return AttributeRecord(
+        name=attribute.name,
+        levels=attribute.levels,
+        form="number in bins" if is_binned else "one level",
+        is_ordered=is_binned,
     )
 
 

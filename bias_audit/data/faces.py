@@ -7,14 +7,14 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import BoolArray, IntArray
 from bias_audit.config.schema import Strict
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute, Group, intersection_codes, intersections
@@ -35,12 +35,15 @@ class ImageReference:
     white: int = 0
     """Value of white of most images of the data set, where the file is deeper than 8 bits, darker
     than most and does not say what its white is; 0: the image's own."""
+    box: tuple[int, int, int, int] | None = None
+    """Left, top, right and bottom of what is cut out of the upright image; None: all of it."""
 
     @property
     def label(self) -> str:
         """The file's name below its folder, and the row, for a ledger."""
         name = f"{self.file.parent.name}/{self.file.name}"
-        return name if self.row is None else f"{name} row {self.row}"
+        name += "" if self.row is None else f" row {self.row}"
+        return name if self.box is None else f"{name} at {self.box[0]}, {self.box[1]}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,11 @@ class NoUsableImageError(DataError):
 
 @dataclass(frozen=True)
 class FaceTable:
-    """Annotated faces, one row each; rows of all arrays correspond."""
+    """Annotated faces, one row each; rows of all arrays correspond.
+
+    A face with several answers, such as two ancestries, has a row for each combination of them:
+    the rows of one image follow each other, and share its reference and identity.
+    """
 
     name: str
     attributes: tuple[Attribute, ...]
@@ -95,9 +102,31 @@ class FaceTable:
     exclusions: tuple[Exclusion, ...] = ()
     disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
     """Of annotators, by attribute, where it is known."""
+    pictures: IntArray | None = None
+    """Number of the image of each row, ascending, where some image has several rows; shape
+    (n_rows,). None: every row is an image of its own."""
+    answers: tuple[AttributeRecord, ...] = ()
+    """How the answers for each attribute were read; empty where a source does not say."""
 
     def __len__(self) -> int:
         return len(self.references)
+
+    @property
+    def n_images(self) -> int:
+        """Images, each counted once."""
+        return self.n_shown(np.ones(len(self), dtype=np.bool_))
+
+    def n_shown(self, rows: BoolArray) -> int:
+        """Images among some of the rows, shape (n_rows,), each counted once."""
+        return images_among(rows, self.pictures)
+
+    @property
+    def once(self) -> FaceTable:
+        """The first row of every image."""
+        if self.pictures is None:
+            return self
+        first = np.unique(self.pictures, return_index=True)[1]
+        return replace(self.only(first), pictures=None)
 
     def only(self, rows: IntArray) -> FaceTable:
         """The table of some of the faces, in the order given."""
@@ -111,6 +140,7 @@ class FaceTable:
             codes=self.codes[rows],
             identities=identities,
             splits=splits,
+            pictures=None if self.pictures is None else self.pictures[rows],
         )
 
     @property
@@ -134,21 +164,46 @@ class FaceTable:
         return math.prod(len(attribute.levels) for attribute in self.attributes)
 
 
+def images_among(rows: BoolArray, pictures: IntArray | None) -> int:
+    """Images among some rows, each once; rows and the images of these have shape (n_rows,)."""
+    return int(rows.sum()) if pictures is None else len(np.unique(pictures[rows]))
+
+
 @dataclass(frozen=True)
 class Faces:
     """The images an audit analyses: scanned, without exact duplicates, drawn and clustered."""
 
     table: FaceTable
-    """Only the images used, in a fixed order."""
+    """Only the images used, in a fixed order; one with several answers has several rows."""
     found: IntArray
     """Usable images per intersection before drawing, shape (n_cells,)."""
     clusters: IntArray
-    """Images with the same number (one person, or near duplicates) share a fold, (n_images,)."""
+    """Rows with the same number (one person, or near duplicates) share a fold, (n_rows,)."""
     sha256: tuple[str, ...]
-    """Of each image's bytes."""
+    """Of the bytes of each row's image."""
+    n_found: int | None = None
+    """Usable images before drawing, where some have several rows."""
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def once(self) -> Faces:
+        """The first row of every image."""
+        if self.table.pictures is None:
+            return self
+        first = np.unique(self.table.pictures, return_index=True)[1]
+        return replace(
+            self,
+            table=self.table.once,
+            clusters=self.clusters[first],
+            sha256=tuple(self.sha256[row] for row in first),
+        )
+
+    @property
+    def n_usable(self) -> int:
+        """Usable images before drawing, each counted once."""
+        return int(self.found.sum()) if self.n_found is None else self.n_found
 
     @property
     def pixels(self) -> tuple[str, ...]:
@@ -234,14 +289,15 @@ def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) 
     return DataRecord(
         name=table.name,
         kind=kind,
-        attributes=tuple(AttributeRecord(name=a.name, levels=a.levels) for a in table.attributes),
+        attributes=tuple(_attribute_records(faces)),
         cells=tuple(
             CellCount(group=group, found=int(found), used=int(count))
             for group, found, count in zip(groups, faces.found, used, strict=True)
         ),
-        n_images=len(faces),
+        n_images=table.n_images,
+        n_usable=faces.n_usable,
         n_identities=None if names is None else len({*names} - {""}),
-        n_without_identity=None if names is None else names.count(""),
+        n_without_identity=None if names is None else table.n_shown(np.array(names) == ""),
         n_clusters=len(sizes),
         effective_clusters=effective_clusters(sizes),
         label_origin=table.label_origin,
@@ -250,5 +306,23 @@ def data_record(faces: Faces, kind: str, *, found_cautions: Sequence[str] = ()) 
         notices=table.notices,
         exclusions=summarise_exclusions(table.exclusions),
         manifest_sha256=manifest_sha256(faces),
-        images_sha256=hashlib.sha256("\n".join(sorted(faces.sha256)).encode()).hexdigest(),
+        images_sha256=hashlib.sha256("\n".join(sorted({*faces.sha256})).encode()).hexdigest(),
     )
+
+
+def _attribute_records(faces: Faces) -> Iterator[AttributeRecord]:
+    """What the source says of its answers, with the faces used that have several."""
+    table = faces.table
+    known = {record.name: record for record in table.answers}
+    for attribute, codes in zip(table.attributes, table.codes.T, strict=True):
+        plain = AttributeRecord(name=attribute.name, levels=attribute.levels)
+        record = known.get(attribute.name, plain)
+        images = tuple(table.n_shown(codes == place) for place in range(len(attribute.levels)))
+        several = None
+        if table.pictures is not None and record.form == "several levels":
+            pairs = np.unique(np.stack([table.pictures, codes]), axis=1)[0]
+            several = int((np.unique(pairs, return_counts=True)[1] > 1).sum())
+        rates = table.disagreement.get(attribute.name)
+        disagreement = None if rates is None else rates.overall
+        found = {"images": images, "several": several, "disagreement": disagreement}
+        yield record.model_copy(update=found)

@@ -110,9 +110,10 @@ def identity_cautions(
 
 
 def _cautions(faces: Faces, max_share: float, *, name_values: bool) -> Iterator[str]:
-    counts = Counter(name for name in faces.table.identities or () if name)
-    n_images = len(faces)
-    if faces.table.identities is not None and counts.total() < n_images:
+    table = faces.table.once
+    counts = Counter(name for name in table.identities or () if name)
+    n_images = len(table)
+    if table.identities is not None and counts.total() < n_images:
         yield (
             f"{n_images - counts.total()} of {n_images} images do not say who is shown. Each "
             "counts as a different person; where several show one person, intervals are too narrow"

@@ -17,6 +17,7 @@ from bias_audit.arrays import Float32Array
 from bias_audit.cache import Cache, CacheEntry
 from bias_audit.data.faces import Faces, ImageReference
 from bias_audit.data.images import decode, in_threads, read_bytes
+from bias_audit.files import digest
 from bias_audit.progress import Progress
 
 Thumbnail = npt.NDArray[np.uint8]
@@ -118,6 +119,12 @@ def image_features(
     Raises:
         DataError: An image that was readable when scanned is no longer.
     """
+    pictures = faces.table.pictures
+    if pictures is not None:
+        once = image_features(faces.once, workers=workers, cache=cache, progress=progress)
+        places = np.unique(pictures, return_inverse=True)[1]
+        fingerprint = digest(once.fingerprint, places.tobytes())
+        return ImageFeatures(fingerprint, once.quality[places], once.thumbnails[places])
     kept = CacheEntry(Cache(cache / "images"), "image features", faces.pixels, describe)
     n = len(faces)
     table: dict[str, npt.NDArray[Any]] = {
@@ -155,5 +162,5 @@ def describe(reference: ImageReference) -> tuple[Float32Array, Thumbnail]:
         DataError: It cannot be read.
     """
     data = read_bytes(reference)
-    image = decode(data, reference.white)
+    image = decode(data, reference.white, reference.box)
     return quality(image, len(data)), thumbnail(image)

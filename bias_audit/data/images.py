@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # what is only named here takes no part in fingerprints of ac
     from bias_audit.data.faces import ImageReference
 
 Values = npt.NDArray[np.float64]
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels."""
 WHITE_16 = 65535
 WHITES = (255, 1023, 4095, 16383, WHITE_16, 2**20 - 1, 2**24 - 1, 2**31 - 1, 2**32 - 1)
 """White of the depths that cameras and scanners have: 8, 10, 12, 14, 16 bits and more."""
@@ -249,9 +251,23 @@ def read_bytes(reference: ImageReference) -> bytes:
     return data
 
 
-def decode(data: bytes, white: int = 0) -> Image.Image:
-    """Decode one image to upright RGB; see `decode_first`."""
-    return decode_first(data, white).image
+def decode(data: bytes, white: int = 0, box: Box | None = None) -> Image.Image:
+    """Decode one image to upright RGB, and cut a box out of it; see `decode_first`."""
+    return cut_out(decode_first(data, white).image, box)
+
+
+def cut_out(image: Image.Image, box: Box | None) -> Image.Image:
+    """What a box holds of an upright image; all of it without a box.
+
+    Raises:
+        UnusableImageError: Too little of the box is inside of the image.
+    """
+    if box is None:
+        return image
+    left, top = max(0, box[0]), max(0, box[1])
+    right, bottom = min(image.width, box[2]), min(image.height, box[3])
+    _refuse_size(max(0, right - left), max(0, bottom - top))
+    return image.crop((left, top, right, bottom))
 
 
 def decode_first(data: bytes, white: int = 0) -> DecodedImage:

@@ -36,7 +36,7 @@ def prepare(
         DataError: No image is usable.
     """
     seen = scan(
-        table,
+        table.once,
         workers=workers,
         near_duplicates=sampling.near_duplicates,
         progress=progress,
@@ -53,31 +53,46 @@ def clustered(table: FaceTable, seen: Scan) -> Faces:
     Raises:
         NoUsableImageError: No image is usable.
     """
+    once = table.once
     if not len(seen.usable):
         example = "".join(
             f"; the first: {first.reference}: {first.reason}: {first.detail}"
             for first in seen.exclusions[:1]
         )
-        message = f"{table.name}: none of the {len(table)} annotated images is usable{example}"
+        message = f"{table.name}: none of the {len(once)} annotated images is usable{example}"
         raise NoUsableImageError(message, (*table.exclusions, *seen.exclusions))
-    used = table.only(seen.usable)
-    references = tuple(
-        replace(own, white=white) if white else own
-        for own, white in zip(used.references, seen.whites.tolist(), strict=True)
-    )
+    used = once.only(seen.usable)
     twins = _firsts(seen.near_sets.tolist())
     exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, twins))
     # a cluster is joined by being near duplicates, or by a person; an empty name joins none
     names = used.identities or [""] * len(used)
     same = _firsts([name or place for place, name in enumerate(names)])
     pairs = [pair for firsts in (twins, same) for pair in enumerate(firsts)]
+    clusters = joined(np.array(pairs, dtype=np.int64), len(used))
+    rows, images = _rows_of(table, seen.usable)
+    answered = table.only(rows)
+    references = tuple(
+        replace(own, white=white) if white else own
+        for own, white in zip(answered.references, seen.whites[images].tolist(), strict=True)
+    )
+    found = table.cells[_rows_of(table, seen.possible)[0]]
     notices = (*table.notices, *seen.notices)
     return Faces(
-        table=replace(used, references=references, notices=notices, exclusions=exclusions),
-        found=seen.found,
-        clusters=joined(np.array(pairs, dtype=np.int64), len(used)),
-        sha256=seen.sha256,
+        table=replace(answered, references=references, notices=notices, exclusions=exclusions),
+        found=np.bincount(found, minlength=table.n_cells).astype(np.int64),
+        clusters=clusters[images],
+        sha256=tuple(seen.sha256[image] for image in images),
+        n_found=len(seen.possible),
     )
+
+
+def _rows_of(table: FaceTable, images: IntArray) -> tuple[IntArray, IntArray]:
+    """All rows of some images, ascending, and the place of each row's image among these."""
+    if table.pictures is None:
+        return images, np.arange(len(images), dtype=np.int64)
+    numbers = np.unique(table.pictures)[images]
+    rows = np.flatnonzero(np.isin(table.pictures, numbers))
+    return rows, np.searchsorted(numbers, table.pictures[rows])
 
 
 def _firsts(keys: Sequence[Hashable]) -> list[int]:

@@ -21,6 +21,7 @@ from bias_audit.data.images import (
     NOT_FETCHED,
     NOT_INSTALLED,
     UnusableImageError,
+    cut_out,
     decode_first,
     in_threads,
     read_bytes,
@@ -60,13 +61,14 @@ def fingerprint(reference: ImageReference, record: np.void) -> None:
     """Open one image and fill its record; an unusable one gets a reason instead."""
     try:
         data = read_bytes(reference)
-        record["sha256"] = hashlib.sha256(data).hexdigest().encode()
+        box = b"" if reference.box is None else repr(reference.box).encode()
+        record["sha256"] = hashlib.sha256(data + box).hexdigest().encode()
         decoded = decode_first(data)
+        image = cut_out(decoded.image, reference.box)
     except UnusableImageError as error:
         record["detail"] = error.detail.encode()[: DTYPE["detail"].itemsize]
         record["reason"] = error.reason.encode()
         return
-    image = decoded.image
     size = f"{image.width}x{image.height}:".encode()
     record["pixels"] = hashlib.sha256(size + image.tobytes()).hexdigest().encode()
     grey = image.convert("L")
@@ -150,9 +152,10 @@ def _keys(references: Sequence[ImageReference]) -> list[bytes]:
         else:
             states[file] = f"{status.st_size} {status.st_mtime_ns}"
     rows = ("" if each.row is None else f"{each.row} {each.column}" for each in references)
+    boxes = ("" if each.box is None else repr(each.box) for each in references)
     return [
-        digest(str(each.file), states[each.file], row).encode()
-        for each, row in zip(references, rows, strict=True)
+        digest(str(each.file), states[each.file], row + box).encode()
+        for each, row, box in zip(references, rows, boxes, strict=True)
     ]
 
 
@@ -170,8 +173,8 @@ class Scan:
 
     usable: IntArray
     """Rows of the table whose images are used, ascending, shape (n_usable,)."""
-    found: IntArray
-    """Images per intersection without those that opening ruled out, shape (n_cells,)."""
+    possible: IntArray
+    """Rows that opening did not rule out, whether opened or not, ascending."""
     near_sets: IntArray
     """Usable images with the same number are near duplicates, shape (n_usable,)."""
     sha256: tuple[str, ...]
@@ -222,7 +225,7 @@ def scan(
         near_sets = _near_sets(seen, progress, cache)
     return Scan(
         usable=usable,
-        found=listed - np.bincount(cells[is_open & ~keep], minlength=table.n_cells),
+        possible=np.flatnonzero(~is_open | keep),
         near_sets=near_sets,
         sha256=tuple(_text(value) for value in seen["sha256"]),
         whites=_shared_whites(seen),

@@ -18,10 +18,32 @@ TOGETHER = "all backbones together"
 
 
 class AttributeRecord(Frozen):
-    """An attribute as declared."""
+    """An attribute as declared, and how its answers were read."""
 
     name: str
     levels: tuple[str, ...]
+    form: Literal["", "one level", "several levels", "number in bins"] = ""
+    """What an answer is; empty where the source does not say."""
+    is_ordered: bool = False
+    """Whether the order of the levels means something."""
+    scale: str = ""
+    """The scale that the levels are of, such as "Fitzpatrick"."""
+    options: dict[str, tuple[str, ...]] = {}
+    """Finer answers that count as a level, such as the subregions of a region, by level."""
+    images: tuple[int, ...] = ()
+    """Images used in each level, each counted once; empty where an older release wrote it."""
+    several: int | None = None
+    """Images used that count in more than one level; None where there are none."""
+    withheld: int = 0
+    """Images of the source whose people prefer not to say."""
+    when_withheld: str = ""
+    """What was done about these."""
+    missing: int = 0
+    """Images of the source without an answer."""
+    when_missing: str = ""
+    """What was done about these."""
+    disagreement: float | None = None
+    """Share of labels for which another annotator would give another level, where known."""
 
 
 class CellCount(Frozen):
@@ -54,6 +76,9 @@ class DataRecord(Frozen):
     attributes: tuple[AttributeRecord, ...]
     cells: tuple[CellCount, ...]
     n_images: int
+    """Each counted once, however many answers it has."""
+    n_usable: int | None = None
+    """Usable images in the source, each counted once; None where an older release wrote it."""
     n_identities: int | None
     """Distinct annotated people; None where the source does not say."""
     n_without_identity: int | None = None

@@ -42,7 +42,7 @@ def n_trials(sizes: Sizes) -> int:
         + sizes.mixed
         + sizes.adverse * len(adverse.CONDITIONS)
         + sizes.maps
-        + len(coverage.CLUSTER_SIZES)
+        + len(coverage.CLUSTERS)
         * sum(n + signals * sizes.training_sets for _, n in sizes.coverage)
         + sizes.deciding
         + sizes.engine

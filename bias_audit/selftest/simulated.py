@@ -15,7 +15,7 @@ from bias_audit.analyses.probing.decodability import Decodability, decodability,
 from bias_audit.analyses.probing.discriminant import FoldSums, Labelling, Standardised, cross_fit
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.probing.separability import AUC
-from bias_audit.analyses.targets import targets_of
+from bias_audit.analyses.targets import accepted, targets_of
 from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.cache import Cache
 from bias_audit.config.schema import Criterion
@@ -37,12 +37,14 @@ class Sample:
 
     attributes: tuple[Attribute, ...]
     codes: IntArray
-    """Level index, shape (n_images, n_attributes)."""
+    """Level index, shape (n_rows, n_attributes)."""
     clusters: IntArray
-    """Shape (n_images,)."""
+    """Shape (n_rows,)."""
     by_layer: Mapping[str, Float32Array]
-    """Shape (n_images, n_units) each."""
+    """Shape (n_rows, n_units) each."""
     baselines: tuple[SimulatedBaseline, ...] = ()
+    pictures: IntArray | None = None
+    """Image of each row, shape (n_rows,), where some have two answers."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def subject_of(sample: Sample, seed: int, cache: Cache | None = None) -> Subject
         splits=None,
         label_origin="drawn at random",
         licence="none",
+        pictures=sample.pictures,
     )
     found = np.bincount(table.cells, minlength=table.n_cells).astype(np.int64)
     faces = Faces(table, found, sample.clusters, tuple(str(image) for image in range(n)))
@@ -144,6 +147,8 @@ class Design:
     n_units: int = 24
     cluster_size: int = 1
     """Images per cluster; divides `per_level`."""
+    several: float = 0.0
+    """Share of clusters whose images have the next level as a second answer."""
 
     @property
     def attribute(self) -> Attribute:
@@ -153,16 +158,28 @@ class Design:
 
 def draw(design: Design, rng: np.random.Generator) -> Sample:
     """Simulated images of a design."""
-    codes = np.repeat(np.arange(design.n_levels, dtype=np.int64), design.per_level)
-    clusters = np.arange(len(codes), dtype=np.int64) // design.cluster_size
+    first = np.repeat(np.arange(design.n_levels, dtype=np.int64), design.per_level)
+    clusters = np.arange(len(first), dtype=np.int64) // design.cluster_size
+    place = np.arange(len(first)) % design.per_level // design.cluster_size
+    n_two = round(design.several * (design.per_level // design.cluster_size))
+    second = np.where(place < n_two, (first + 1) % design.n_levels, -1)
+    pictures = np.repeat(np.arange(len(first), dtype=np.int64), 1 + (second >= 0))
+    is_second = np.diff(pictures, prepend=-1) == 0
+    codes = np.where(is_second, second[pictures], first[pictures])
     common = noise(clusters, design.n_units, rng)
     by_layer = {}
     for layer, separation in design.separations.items():
         own = noise(clusters, design.n_units, rng)
         units = np.sqrt(COMMON) * common + np.sqrt(1 - COMMON) * own
-        units[np.arange(len(codes)), codes] += separation
-        by_layer[layer] = units.astype(np.float32)
-    return Sample((design.attribute,), codes[:, None], clusters, by_layer)
+        units[pictures, codes] += separation
+        by_layer[layer] = units.astype(np.float32)[pictures]
+    return Sample(
+        (design.attribute,),
+        codes[:, None],
+        clusters[pictures],
+        by_layer,
+        pictures=pictures if design.several else None,
+    )
 
 
 def noise(clusters: IntArray, n_units: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -196,7 +213,7 @@ def one_training_set(
     settings = ProbeSettings()
     separations = {layer: design.separations[layer]}
     n_train = design.per_level * (settings.folds - 1) // settings.folds
-    only = Design(n_train, separations, design.n_levels, design.n_units, design.cluster_size)
+    only = replace(design, per_level=n_train, separations=separations)
     alone = replace(only, per_level=n_fresh, cluster_size=1)
     train, fresh = draw(only, rng), draw(alone, rng)
     codes = np.concatenate([train.codes[:, 0], fresh.codes[:, 0]])
@@ -207,8 +224,10 @@ def one_training_set(
     (((probe,),),) = (cross_fit(sums, [labelling], settings.shrinkages, outer=[0]),)
     scores = probe.probabilities(sums.rows(sums.places[0])).numpy()
     truth = codes[sums.places[0]]
-    auc = macro_auc(scores, truth, np.zeros(len(truth), dtype=np.int64))
-    predicted = np.asarray(scores.argmax(axis=1), dtype=np.int64)
+    one_fold = np.zeros(len(truth), dtype=np.int64)
+    auc = macro_auc(scores, truth, one_fold, pictures=fresh.pictures)
+    best = np.asarray(scores.argmax(axis=1), dtype=np.int64)
+    predicted = accepted(best, truth, fresh.pictures)
     recall = balanced_accuracy(predicted, truth, design.n_levels)
     if auc is None or recall is None:
         raise ValueError(f"expected fresh images of every level, got {n_fresh} each")

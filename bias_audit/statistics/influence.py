@@ -57,6 +57,7 @@ def auc(
     is_member: npt.NDArray[np.bool_],
     folds: IntArray,
     clusters: IntArray | None = None,
+    pictures: IntArray | None = None,
 ) -> Statistic | None:
     """Share of pairs of a member and another image of the same fold that are ranked rightly.
 
@@ -67,8 +68,13 @@ def auc(
     Scores, larger for a member, whether an image is one, folds and clusters (default: each image
     its own) are by image, (n_images,); ties count one half. None where no fold has both members
     and others.
+
+    Where images have several rows, for several answers, `pictures` are their numbers, (n_images,):
+    a row that is none of a member is no other image where another row of its image is one.
     """
     n = len(scores)
+    if pictures is not None:  # in a fold of their own these rows are compared with nothing
+        folds = np.where(~is_member & np.isin(pictures, pictures[is_member]), -1, folds)
     clusters = np.arange(n) if clusters is None else clusters
     wins, pairs = np.zeros(n), np.zeros(n)
     compared, sizes = [], {}
@@ -121,16 +127,25 @@ def _counted_once(value: float, members: float, others: float) -> float:
 
 
 def macro_auc(
-    scores: ScoreArray, codes: IntArray, folds: IntArray, clusters: IntArray | None = None
+    scores: ScoreArray,
+    codes: IntArray,
+    folds: IntArray,
+    clusters: IntArray | None = None,
+    pictures: IntArray | None = None,
 ) -> Statistic | None:
     """Mean over classes of the AUC of that class against all others.
 
-    Scores have one column per class, (n_images, n_classes); codes, folds and clusters (default:
-    each image its own) are by image, (n_images,).
+    Scores have one column per class, (n_images, n_classes); codes, folds, clusters (default: each
+    image its own) and pictures (see `auc`) are by image, (n_images,).
     """
-    if scores.shape[1] == 2:  # noqa: PLR2004  two classes mirror each other
-        return auc(scores[:, 1] - scores[:, 0], codes == 1, folds, clusters)
-    parts = [auc(column, codes == label, folds, clusters) for label, column in enumerate(scores.T)]
+    if scores.shape[1] == 2:  # noqa: PLR2004  two classes mirror each other, if none is in both
+        scores = scores - scores[:, ::-1]
+        if pictures is None:
+            return auc(scores[:, 1], codes == 1, folds, clusters)
+    parts = [
+        auc(column, codes == label, folds, clusters, pictures)
+        for label, column in enumerate(scores.T)
+    ]
     found, known = mean(parts), [1 / part.trials for part in parts if part is not None]
     if found is None:
         return None

@@ -43,7 +43,7 @@ def table_and_scan(
     files = [Path(f"faces/{i}.jpg") for i in range(n)]
     seen = Scan(
         usable=np.arange(n),
-        found=np.bincount([2 * one + other for one, other in codes], minlength=4),
+        possible=np.arange(n),
         near_sets=np.array(near if near is not None else range(n), dtype=np.int64),
         sha256=tuple(f"{i:064x}" for i in range(n)),
         whites=np.zeros(n, dtype=np.int64),

@@ -314,3 +314,70 @@ def test_it_is_the_degrees_of_freedom_of_a_sum_of_squares() -> None:
 def test_no_cluster_has_no_number(sizes: list[float]) -> None:
     with pytest.raises(ValueError, match="expected numbers from 0"):
         effective_clusters(sizes)
+
+
+def overlapping(n: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Images with one answer of three, a third of them with two: image and code of each row."""
+    first = rng.integers(0, 3, n)
+    pictures = np.repeat(np.arange(n), 1 + (rng.random(n) < 1 / 3))
+    is_second = np.diff(pictures, prepend=-1) == 0
+    return pictures, (first[pictures] + is_second) % 3
+
+
+def test_a_face_is_never_compared_with_a_group_that_it_is_in() -> None:
+    rng = np.random.default_rng(0)
+    pictures, codes = overlapping(60, rng)
+    values = rng.random((60, 3)).round(1)[pictures]
+    folds = np.zeros(len(codes), dtype=np.int64)
+    aucs = []
+    for label in range(3):
+        inside = np.isin(pictures, pictures[codes == label])
+        members, others = values[codes == label, label], values[~inside, label]
+        above = (members[:, None] > others) + (members[:, None] == others) / 2
+        aucs.append(above.mean())
+    found = macro_auc(values, codes, folds, pictures, pictures)
+    assert found is not None
+    assert found.value == pytest.approx(np.mean(aucs))
+    # without images of several rows, nothing changes
+    alone = np.arange(len(codes))
+    same, plain = macro_auc(values, codes, folds, None, alone), macro_auc(values, codes, folds)
+    assert same is not None
+    assert plain is not None
+    assert (same.value, same.influence.tolist()) == (plain.value, plain.influence.tolist())
+
+
+def test_of_two_overlapping_groups_both_count() -> None:
+    rng = np.random.default_rng(1)
+    pictures = np.repeat(np.arange(40), [1, 2] * 20)
+    codes = np.where(np.diff(pictures, prepend=-1) == 0, 1, pictures // 2 % 2)
+    values = rng.random((40, 2))[pictures]
+    folds = np.zeros(len(codes), dtype=np.int64)
+    found = macro_auc(values, codes, folds, pictures, pictures)
+    score = values[:, 1] - values[:, 0]
+    parts = [
+        auc(sign * score, codes == label, folds, pictures, pictures)
+        for label, sign in ((0, -1), (1, 1))
+    ]
+    assert found is not None
+    assert found.value == pytest.approx(np.mean([part.value for part in parts if part]))
+
+
+def test_intervals_of_overlapping_groups_cover() -> None:
+    rng = np.random.default_rng(2)
+    n_audits, hits, truth = 400, 0, norm.cdf(1 / np.sqrt(2))
+    for _ in range(n_audits):
+        people = np.repeat(np.arange(60), 2)  # two images each, much alike
+        pictures, codes = overlapping(60, rng)
+        rows = np.concatenate([np.flatnonzero(pictures == p) for p in people])
+        images = np.repeat(np.arange(120), np.bincount(pictures)[people])
+        person, codes = pictures[rows], codes[rows]
+        noise = rng.standard_normal((60, 3))[people] + rng.standard_normal((120, 3)) / 3
+        values = (noise / np.sqrt(1 + 1 / 9))[images]
+        for label in range(3):  # a face has the mark of each of its groups
+            values[np.isin(images, images[codes == label]), label] += 1
+        folds = np.zeros(len(codes), dtype=np.int64)
+        statistic = macro_auc(values, codes, folds, person, images)
+        assert statistic is not None
+        found = estimate(measured(statistic, person, n_clusters=60), level=0.95)
+        hits += found.lower <= truth <= found.upper
+    assert 0.93 <= hits / n_audits <= 0.97

@@ -12,6 +12,7 @@ import numpy as np
 from bias_audit.analyses.small_groups import Mask, independent_images, without_remainders
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.cache import Arrays
+from bias_audit.data.faces import images_among
 from bias_audit.groups import Group, changed_attributes
 from bias_audit.shapes.confusions import Confusion, ConfusionClass, ConfusionMatrix, Confusions
 from bias_audit.statistics.estimate import Estimate
@@ -106,6 +107,8 @@ class Predictions:
     """Independent images that a group's confusions must rest on."""
     choice: float = 1.0
     """Share of the error rate that the choice of the layer left."""
+    pictures: IntArray | None = None
+    """Image of each row, shape (n,), where some have several."""
 
     @cached_property
     def matrix(self) -> IntArray:
@@ -193,8 +196,8 @@ def confusion_block(
     block = Confusions(
         title=title,
         layer=predictions.layer,
-        n_images=len(predictions.true),
-        n_confused=int((predictions.of_image >= 0).sum()),
+        n_images=images_among(predictions.true >= 0, predictions.pictures),
+        n_confused=images_among(predictions.of_image >= 0, predictions.pictures),
         most_frequent=tuple(frequent),
         classes=tuple(classes),
     )

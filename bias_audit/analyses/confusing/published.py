@@ -114,8 +114,15 @@ def split_of(subject: Subject, target: Target, settings: PublishedSettings, seed
         training.append(drawn[:n_training])
         held_out.append(drawn[n_training:])
     kept = np.sort(np.concatenate([*training, *held_out]))
-    part = replace(part, images=part.images[kept], codes=part.codes[kept])
-    return Split(seed, part, np.isin(kept, np.concatenate(held_out)))
+    validates = np.isin(kept, np.concatenate(held_out))
+    pictures = part.pictures
+    if pictures is not None:  # an image with several answers trains, or validates
+        trained = pictures[kept[~validates]]
+        usable = ~validates | ~np.isin(pictures[kept], trained)
+        kept, validates = kept[usable], validates[usable]
+        pictures = pictures[kept]
+    part = replace(part, images=part.images[kept], codes=part.codes[kept], pictures=pictures)
+    return Split(seed, part, validates)
 
 
 def published_probes(
@@ -158,9 +165,8 @@ def published_probes(
                 step.advance(settings.epochs)
             stored = kept.arrays()
             n_features = int(np.prod(values.shape[1:]))
-            probes.append(
-                PublishedProbe(layer, split, n_features, stored["predicted"], stored["losses"])
-            )
+            predicted = split.part.accepted(stored["predicted"], split.part.codes)
+            probes.append(PublishedProbe(layer, split, n_features, predicted, stored["losses"]))
     return tuple(probes)
 
 

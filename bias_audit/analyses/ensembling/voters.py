@@ -154,9 +154,11 @@ class Voters:
     @cached_property
     def predicted(self) -> tuple[IntArray, ...]:
         """Of every voter, shape (n_images,)."""
-        majority = () if self._majority is None else (self._majority.predicted,)
+        part = self.ballots[0].scores.part
+        votes = [soft_vote(self._probabilities)]
+        votes += [] if self._majority is None else [self._majority.predicted]
         own = (ballot.scores.predicted for ballot in self.ballots)
-        return (soft_vote(self._probabilities), *majority, *own)
+        return (*(part.accepted(vote, self.codes) for vote in votes), *own)
 
     @cached_property
     def _majority(self) -> Majority | None:

@@ -349,12 +349,15 @@ def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Me
     scores = (erased.before, erased.erased)
     accuracies = [
         influence.balanced_accuracy(
-            p.argmax(axis=1).astype(np.int64), part.codes, p.shape[1], sampling.clusters
+            part.accepted(p.argmax(axis=1).astype(np.int64), part.codes),
+            part.codes,
+            p.shape[1],
+            sampling.clusters,
         )
         for p in scores
     ]
     values = {
-        **_compared("auc", _aucs(scores, part.codes, folds, sampling), sampling),
+        **_compared("auc", _aucs(scores, part, folds, sampling), sampling),
         **_compared("balanced_accuracy", accuracies, sampling),
     }
     new_before, new_erased, new_folds = erased.new_before, erased.new_erased, erased.new_folds
@@ -364,7 +367,7 @@ def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Me
         probes = folds * n_new + new_folds
         within = Sampling.of(clusters, part.images, n_new, level)
         new_scores = (new_before, new_erased)
-        found = _compared("auc", _aucs(new_scores, part.codes, probes, within), within)
+        found = _compared("auc", _aucs(new_scores, part, probes, within), within)
         values |= {f"refitted_{name}": value for name, value in found.items()}
     agreed = {
         "top1_agreement": agreements(erased.kept, sampling),
@@ -379,12 +382,15 @@ def measures_of(erased: ErasedTarget, clusters: IntArray, *, level: float) -> Me
 
 
 def _aucs(
-    scores: Sequence[FloatArray], codes: IntArray, probes: IntArray, sampling: Sampling
+    scores: Sequence[FloatArray], part: Measurable, probes: IntArray, sampling: Sampling
 ) -> list[Statistic | None]:
     """Macro AUCs of the images that one probe has scored."""
     # Differences below single precision are rounding.
     return [
-        influence.macro_auc(p.astype(np.float32), codes, probes, sampling.clusters) for p in scores
+        influence.macro_auc(
+            p.astype(np.float32), part.codes, probes, sampling.clusters, part.pictures
+        )
+        for p in scores
     ]
 
 

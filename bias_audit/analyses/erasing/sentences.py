@@ -123,12 +123,12 @@ def _by_group(measure: Measures, quantity: str, layer: str, clusters: IntArray) 
     rows = []
     for index, group in enumerate(target.groups):
         if index not in place:
-            n = int((target.codes == index).sum())
+            n = target.n_images([index])
             rows.append(GroupRow(group=group, n=n, estimate=None, reason=part.reasons[index]))
             continue
         members = part.codes == place[index]
         estimate = share_estimate(values[members], clusters[part.images][members], level=level)
-        rows.append(GroupRow(group=group, n=int(members.sum()), estimate=estimate))
+        rows.append(GroupRow(group=group, n=target.n_images([index]), estimate=estimate))
     return GroupTable(
         detail=True,
         title=f"{_BY_GROUP[quantity][1]}: {target.described}, by group",

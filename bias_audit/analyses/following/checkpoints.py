@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from bias_audit.analyses.analysis import Head, Step, Subject
 from bias_audit.analyses.small_groups import Treatment, Treatments, independent_images, suppress
-from bias_audit.analyses.targets import Target, attribute_targets
+from bias_audit.analyses.targets import Target, accepted, attribute_targets
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import Strict
@@ -127,7 +127,8 @@ def seen(
                     "stands for no level"
                 )
             temperatures = cross_fitted_temperatures(scores, codes, parts)
-            answers = Answers(codes, scores.argmax(axis=1) == codes, temperatures)
+            named = accepted(scores.argmax(axis=1), codes, faces.table.pictures)
+            answers = Answers(codes, named == codes, temperatures)
         activity = step.activations.units(layer).mean(axis=1, dtype=np.float64)
         head = None if step.head is None else step.head.name
         result.append(Seen(step.name, activity, head, scores, answers))

@@ -238,14 +238,15 @@ def group_aucs(
             return None
         probability, images = scores.probabilities[:, levels].sum(axis=1), scores.part.images
         is_chosen = levels[scores.part.codes]
-        statistic = auc(probability, is_chosen, scores.folds, units.clusters[images])
+        clusters, pictures = units.clusters[images], scores.part.pictures
+        statistic = auc(probability, is_chosen, scores.folds, clusters, pictures)
         if statistic is None:
             return None
         return measured(units, images, statistic, widened=widening_of(scores))
 
     values = []
     for index, (group, treatment) in enumerate(zip(groups, treatments.by_group, strict=True)):
-        n = int((in_group == index).sum())
+        n = table.n_shown(in_group == index)
         value, reason, labels = None, _no_value(scored, n, treatment), Labels()
         if reason is None:
             value, reason = _usable(value_of([index]), "too few images for every fold")
@@ -261,7 +262,7 @@ def group_aucs(
         value = None if reason else value_of(members)
         if value is None and reason is None:
             reason = "none of its groups could be probed"
-        n = int(np.isin(in_group, members).sum())
+        n = table.n_shown(np.isin(in_group, members))
         pooled = GroupValue(treatments.pooled.group, n, value, reason=reason)
     return GroupMeasures(
         title=title,
@@ -333,7 +334,12 @@ def within_groups(
     ]
     for index, (group, treatment) in enumerate(zip(groups, treatments.by_group, strict=True)):
         note = treatment.reason and f"in the smallest group: {treatment.reason}"
-        n, plain, value, labels = int((in_group == index).sum()), None, None, Labels()
+        n, plain, value, labels = (
+            subject.faces.table.n_shown(in_group == index),
+            None,
+            None,
+            Labels(),
+        )
         reason = _no_value(scored, n, replace(treatment, reason=note))
         compared = np.flatnonzero(within.counts[index] >= fewest)
         if reason is None and scores is not None:
@@ -433,7 +439,9 @@ def _separated(
     # by the probabilities that remain once only these levels are possible
     probabilities = scores.probabilities[inside][:, compared]
     total = np.maximum(probabilities.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    statistic = macro_auc(probabilities / total, codes, strata, within.units.clusters[images])
+    pictures = None if scores.part.pictures is None else scores.part.pictures[inside]
+    clusters = within.units.clusters[images]
+    statistic = macro_auc(probabilities / total, codes, strata, clusters, pictures)
     if statistic is None:
         return None, None
     share = len(inside) / len(scores.codes)

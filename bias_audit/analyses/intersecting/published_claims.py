@@ -131,7 +131,8 @@ def pairwise_auc(scores: Scores, clusters: IntArray | None = None) -> Statistic 
         inside = np.flatnonzero((scores.codes == one) | (scores.codes == other))
         ratio = (logs[:, one] - logs[:, other])[inside]
         own = None if clusters is None else clusters[inside]
-        part = auc(ratio, scores.codes[inside] == one, scores.folds[inside], own)
+        pictures = None if scores.part.pictures is None else scores.part.pictures[inside]
+        part = auc(ratio, scores.codes[inside] == one, scores.folds[inside], own, pictures)
         if part is not None:
             influence, weight = np.zeros((2, len(scores.codes)))
             influence[inside], weight[inside] = part.influence, part.weight

@@ -161,7 +161,7 @@ def _target(table: FaceTable, chosen: Sequence[Attribute]) -> Target:
         columns.append(np.array(place, dtype=np.int64)[table.codes[:, column]])
     codes = intersection_codes(np.stack(columns, axis=1), chosen)
     name = chosen[0].name if len(chosen) == 1 else INTERSECTION
-    return Target(name, intersections(chosen), codes)
+    return Target(name, intersections(chosen), codes, table.pictures)
 
 
 def _by_likeness(table: FaceTable, moments: Moments, attribute: Attribute) -> Attribute:

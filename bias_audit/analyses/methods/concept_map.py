@@ -175,7 +175,7 @@ def concept_map(subject: Subject, params: Params) -> Outcome:
     return Outcome(
         blocks=(*tables, tests, treatments.ledger),
         findings=(
-            _global_finding(found, table.attributes, len(subject.faces), plan.alpha),
+            _global_finding(found, table.attributes, table.n_images, plan.alpha),
             *_findings(found, rows, families, plan),
         ),
         method=_method(params, faces, plan, f"{layer} ({chosen})", len(values.permuted)),

@@ -88,6 +88,7 @@ def confusions(subject: Subject, params: Params) -> Outcome:
         level=params.level,
         choice=choice,
         fewest=subject.small_groups.suppress_below,
+        pictures=part.pictures,
     )
     title = f"Which groups of {target.described} are confused at {layer}?"
     block, tied = confusion_block(predictions, title, params.most_frequent)
@@ -140,6 +141,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
         level=params.level,
         choice=1 / len(layers),
         fewest=subject.small_groups.suppress_below,
+        pictures=None if part.pictures is None else part.pictures[validation],
     )
     title = f"Which groups of {target.described} are confused at {best.layer}? Published protocol"
     block, tied = confusion_block(predictions, title, params.most_frequent)
@@ -148,6 +150,7 @@ def _published(subject: Subject, params: Params) -> Outcome:
         true=part.codes[~validation],
         predicted=best.predicted[~validation],
         clusters=subject.faces.clusters[part.images[~validation]],
+        pictures=None if part.pictures is None else part.pictures[~validation],
     )
     of_images = {"training images": training, "validation images": predictions}
     block, arrays = with_matrices(block, of_images)

@@ -120,7 +120,7 @@ def _rows(
         strongest = order[: params.strongest_units if n else 0].tolist()
         yield ProfileRow(
             group=group,
-            n=int(part.counts[index]),
+            n=part.target.n_images([index]),
             deviation=None if reason else estimates[index],
             strongest_units=tuple((unit, float(contrasts[index, unit])) for unit in strongest),
             reason=reason,

@@ -64,7 +64,8 @@ def by_outcome(target: Target, scores: Scores) -> Target:
         for outcome in ("correct", "wrong")
     )
     wrong = (scores.predicted != scores.part.codes).astype(np.int64)
-    return Target("outcome", groups, _everywhere(target, scores, 2 * scores.part.codes + wrong))
+    codes = _everywhere(target, scores, 2 * scores.part.codes + wrong)
+    return Target("outcome", groups, codes, target.pictures)
 
 
 def by_confusion(target: Target, scores: Scores) -> Target:
@@ -76,7 +77,7 @@ def by_confusion(target: Target, scores: Scores) -> Target:
         for other in labels
     )
     cells = len(labels) * scores.part.codes + scores.predicted
-    return Target(target.name, groups, _everywhere(target, scores, cells))
+    return Target(target.name, groups, _everywhere(target, scores, cells), target.pictures)
 
 
 def _everywhere(target: Target, scores: Scores, codes: IntArray) -> IntArray:
@@ -90,7 +91,8 @@ def only(target: Target, places: Sequence[int]) -> Target:
     codes = np.full(len(target.codes), -1, dtype=np.int64)
     for new, old in enumerate(places):
         codes[target.codes == old] = new
-    return Target(target.name, tuple(target.groups[place] for place in places), codes)
+    groups = tuple(target.groups[place] for place in places)
+    return Target(target.name, groups, codes, target.pictures)
 
 
 def outcome_profiles(units: Float32Array, target: Target) -> profiles.Profiles:
@@ -281,7 +283,7 @@ def _table(
             both = zip(("correct", "wrong"), treatments[place : place + 2], strict=True)
             small = (f"{name}: {each.reason}" for name, each in both if not each.is_measured)
             reason = next(small, small_groups.REMAINDER)
-        n_images = int((target.codes == index).sum())
+        n_images = target.n_images([index])
         rows.append(GroupRow(group=group, n=n_images, estimate=estimate, reason=reason))
     return GroupTable(
         title=f"How far apart are correct and wrong predictions of {target.name}?",

@@ -116,8 +116,12 @@ class Scores:
 
     @property
     def predicted(self) -> IntArray:
-        """The most probable level per image, as an index into the kept levels."""
-        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+        """The most probable level per image, as an index into the kept levels.
+
+        Where it is another answer of the same face, it counts as the row's own.
+        """
+        best = np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+        return self.part.accepted(best, self.codes)
 
 
 @dataclass(frozen=True)

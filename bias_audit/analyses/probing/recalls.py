@@ -45,7 +45,7 @@ def recall_table(
     for index, (group, treatment) in enumerate(
         zip(target.groups, treatments.by_group, strict=True)
     ):
-        n = int((target.codes == index).sum())
+        n = target.n_images([index])
         left_out = part.reasons.get(index)
         if left_out is not None or not treatment.is_measured:
             reason = left_out or treatment.reason

@@ -60,7 +60,7 @@ AUC = Metric(
     short="macro AUC",
     quantity="macro_auc",
     of=lambda scores, clusters: influence.macro_auc(
-        scores.probabilities, scores.codes, scores.folds, clusters
+        scores.probabilities, scores.codes, scores.folds, clusters, scores.part.pictures
     ),
     chance=lambda n_levels: 0.5,  # noqa: ARG005
 )

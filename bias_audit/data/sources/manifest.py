@@ -20,6 +20,8 @@ from bias_audit.data.annotations import (
     undeclared,
     with_votes_counted,
 )
+from bias_audit.data.answers import AnswerReader, Answers
+from bias_audit.data.boxes import listed_sides, with_box
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
@@ -49,8 +51,10 @@ class Params(Linked):
     path_column: str = Field(
         default="path", description="Column with the path of the image, or with the image itself."
     )
-    attributes: dict[str, list[str]] = Field(
-        min_length=1, description="Column name of each attribute, with all its levels in order."
+    attributes: dict[str, list[str] | Answers] = Field(
+        min_length=1,
+        description="Column name of each attribute, with all its levels in order; or what its "
+        "answers are, where a face may have several, or none.",
     )
     binned: tuple[str, ...] = Field(
         default=(),
@@ -70,6 +74,14 @@ class Params(Linked):
     identity_column: str | None = Field(
         default=None, description="Column that says who is shown; a person stays in one fold."
     )
+    box_columns: tuple[str, ...] = Field(
+        default=(),
+        description="Columns with left, top, width and height of the face in a larger image, in "
+        "pixels; or one column with a list of these.",
+    )
+    box_margin: float = Field(
+        default=0.0, ge=0, le=2, description="Cut out around the box on each side, in its sides."
+    )
     split_column: str | None = Field(default=None, description="Column with your own split.")
     split: str | None = Field(default=None, description="Read the rows of this split only.")
     label_origin: Literal["self-reported", "perceived", "predicted", "unknown"] = Field(
@@ -85,15 +97,21 @@ class Params(Linked):
     def _levels_as_text(cls, attributes: object) -> object:
         if not isinstance(attributes, Mapping):
             return attributes
-        return {
-            name: [_level(name, level) for level in levels] if isinstance(levels, list) else levels
-            for name, levels in attributes.items()
-        }
+        read = {}
+        for name, own in attributes.items():
+            levels = own.get("levels") if isinstance(own, Mapping) else own
+            if isinstance(levels, list):
+                levels = [_level(name, level) for level in levels]
+            read[name] = {**own, "levels": levels} if isinstance(own, Mapping) else levels
+        return read
 
     @field_validator("attributes")
     @classmethod
-    def _levels_distinct(cls, attributes: dict[str, list[str]]) -> dict[str, list[str]]:
-        for name, levels in attributes.items():
+    def _levels_distinct(
+        cls, attributes: dict[str, list[str] | Answers]
+    ) -> dict[str, list[str] | Answers]:
+        for name, own in attributes.items():
+            levels = own.levels or ["(made)"] if isinstance(own, Answers) else own
             if not name.strip():
                 raise ValueError("expected the column name of each attribute, got a blank one")
             if name == INTERSECTION:
@@ -139,11 +157,16 @@ class Params(Linked):
             raise ValueError(f"{key}: expected one of the attributes {known}, got {name!r}")
         for name in self.binned:
             try:
-                ordered_bins(self.attributes[name])
+                ordered_bins(self.levels[name])
             except ValueError as error:
                 raise ValueError(f"binned: {name}: {error}") from error
         if self.split is not None and self.split_column is None:
             raise ValueError("split: expected split_column beside it, to know where splits are")
+        if len(self.box_columns) not in {0, 1, 4}:
+            raise ValueError(
+                "box_columns: expected left, top, width and height, or one list, got "
+                f"{len(self.box_columns)} columns"
+            )
         for name, columns in self.annotators.items():
             if len(set(columns)) < max(2, len(columns)):
                 raise ValueError(
@@ -154,14 +177,39 @@ class Params(Linked):
                     f"disagreement: {name} has several annotators, from which its rate is "
                     "measured; remove it here or there"
                 )
-        if problems := tuple(undeclared(self.disagreement, self.attributes)):
+        if problems := tuple(undeclared(self.disagreement, self.levels)):
             raise ValueError(f"disagreement: {'; '.join(problems)}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_fit_together(self) -> Self:
+        for name, own in self.answers.items():
+            if name in self.binned:
+                raise ValueError(f"binned: {name}: its answers say what its levels are; use edges")
+            if name in self.annotators and own.several:
+                raise ValueError(
+                    f"annotators: {name}: expected one answer of each annotator; remove several"
+                )
         return self
 
     @property
     def label_columns(self) -> dict[str, Sequence[str]]:
         """Columns that hold labels of each attribute."""
-        return {name: self.annotators.get(name, [name]) for name in self.attributes}
+        columns = {name: own.column or name for name, own in self.answers.items()}
+        return {
+            name: self.annotators.get(name, [columns.get(name, name)]) for name in self.attributes
+        }
+
+    @property
+    def answers(self) -> dict[str, Answers]:
+        """The attributes of which the config says what their answers are."""
+        own = self.attributes.items()
+        return {name: answers for name, answers in own if isinstance(answers, Answers)}
+
+    @property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        """All levels of each attribute."""
+        return {attribute.name: attribute.levels for attribute in declared(self)}
 
 
 def _level(name: str, level: object) -> str:
@@ -180,6 +228,7 @@ def read(params: Params) -> FaceTable:
     """Read a manifest; no image is opened."""
     columns = [params.path_column, *itertools.chain(*params.label_columns.values())]
     columns += [name for name in (params.identity_column, params.split_column) if name]
+    columns += params.box_columns
     labels = read_rows(
         params.file,
         list(dict.fromkeys(columns)),
@@ -195,12 +244,17 @@ def read(params: Params) -> FaceTable:
         row
         if isinstance(row, Exclusion)
         else row
-        | {c: readers[name].read(row[c]) for name, own in columns_of for c in own}
+        | {
+            name if len(own) == 1 else c: readers[name].read(row[c])
+            for name, own in columns_of
+            for c in own
+        }
         | ({SPLIT: comparable(row[params.split_column])} if params.split_column else {})
         for row in rows
     ]
+    rows = [row if isinstance(row, Exclusion) else _boxed(row, params) for row in rows]
     rows, measured, counted = with_votes_counted(
-        rows, params.annotators, params.attributes, params.path_column
+        rows, params.annotators, params.levels, params.path_column
     )
     disagreement, stated = declared_disagreement(params.disagreement)
     paths, people = params.path_column, params.identity_column
@@ -228,15 +282,30 @@ def read(params: Params) -> FaceTable:
             *(notice for reader in readers.values() for notice in reader.notices()),
             *stated,
             *counted,
+            *_cut_out(params),
         ],
         disagreement=disagreement | measured,
         binned=params.binned,
+        answers={n: own for n, own in readers.items() if isinstance(own, AnswerReader)},
     )
+
+
+def _boxed(row: Row, params: Params) -> Row | Exclusion:
+    if not params.box_columns:
+        return row
+    sides = [row[column] for column in params.box_columns]
+    return with_box(row, listed_sides(*sides) if len(sides) == 1 else sides, params.box_margin)
+
+
+def _cut_out(params: Params) -> list[str]:
+    if not params.box_columns:
+        return []
+    return [f"faces are cut out of larger images by their boxes, margin {params.box_margin:g}"]
 
 
 def _reader(
     name: str, labels: Labels, rows: Sequence[Row | Exclusion], params: Params
-) -> LevelReader:
+) -> LevelReader | AnswerReader:
     columns = params.label_columns[name]
     classes = [own for column in columns if (own := labels.classes.get(column))]
     if any(own != classes[0] for own in classes):
@@ -246,9 +315,11 @@ def _reader(
         )
     written = [column for column in columns if column not in labels.numbers]
     texts = {row[column] for row in rows if isinstance(row, dict) for column in written}
+    if answers := params.answers.get(name):
+        return AnswerReader(name, answers, texts)
     return LevelReader(
         name,
-        params.attributes[name],
+        params.levels[name],
         binned=name in params.binned,
         classes=classes[0] if classes else (),
         texts=texts or ("0.5",),
@@ -275,7 +346,10 @@ def _of_split(
 
 def declared(params: Params) -> tuple[Attribute, ...]:
     """The attributes with their levels, as the config lists them."""
-    return tuple(Attribute(name, tuple(levels)) for name, levels in params.attributes.items())
+    return tuple(
+        own.attribute(name) if isinstance(own, Answers) else Attribute(name, tuple(own))
+        for name, own in params.attributes.items()
+    )
 
 
 PLUGIN = FaceSource(title="your own manifest", params_type=Params, read=read, declares=declared)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from bias_audit.report.page import Fold, Prose, Section, bullets, paragraphs, parts
 from bias_audit.report.references import SECTIONS
+from bias_audit.report.sections.sources import several_answers
 from bias_audit.results.audit import AnalysisResult, AuditResult
 
 _CLAIMS: Final = (
@@ -102,7 +103,13 @@ def method(result: AuditResult, answers: tuple[str, ...]) -> Section:
     nothing = Prose("No analysis could be computed, so there is nothing to describe.")
     rate = error_rate(result)
     told = Sentences("Error rate of the whole audit", (rate, _families(result), _OUTSIDE))
-    entries = (*([told] if rate else []), *_collected(result, lambda analysis: analysis.method))
+    overlapping = [each.name for each in result.data.attributes if each.several]
+    several = Sentences("Faces with several answers", (several_answers(overlapping),))
+    entries = (
+        *([told] if rate else []),
+        *([several] if overlapping else []),
+        *_collected(result, lambda analysis: analysis.method),
+    )
     found = tuple(Fold(each.title, paragraphs(each.sentences)) for each in entries)
     return Section("method", "Method", found or (nothing,), answers=answers)
 

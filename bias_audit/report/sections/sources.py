@@ -27,13 +27,15 @@ from bias_audit.report.page import (
     parts,
     text_columns,
 )
-from bias_audit.results.audit import AuditResult, CellCount, DataRecord, StageCost
+from bias_audit.results.audit import AttributeRecord, AuditResult, CellCount, DataRecord, StageCost
 from bias_audit.shapes.printed import count, counted, decimal, size
 from bias_audit.shapes.tables import Table
 from bias_audit.statistics.clusters import FEW_CLUSTERS
 
 _MOST_COLUMNS: Final = 14
 _MOST_PRINTED_ROWS: Final = 40
+_FEW: Final = 5
+"""People of whom a data sheet gives no number."""
 
 
 def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[str, ...]) -> Section:
@@ -51,6 +53,7 @@ def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[str, ...]
         parts(
             (Prose(" ".join(cautions), "box caution", "Caution."),) if cautions else (),
             Facts(_facts(record)),
+            _labels(record),
             Section(
                 "images",
                 "Images in each group",
@@ -82,7 +85,7 @@ def data(record: DataRecord, answers: tuple[str, ...], cautions: tuple[str, ...]
 
 
 def _facts(record: DataRecord) -> tuple[Fact, ...]:
-    found = sum(cell.found for cell in record.cells)
+    found = record.n_usable or sum(cell.found for cell in record.cells)
     identities = (
         "not annotated in the source"
         if record.n_identities is None
@@ -104,10 +107,89 @@ def _facts(record: DataRecord) -> tuple[Fact, ...]:
         Fact("Images", (f"{count(record.n_images)} used of {count(found)} found",)),
         Fact("People", tuple(people)),
         Fact("Kept together", tuple(kept)),
-        Fact("Attributes", tuple(f"{a.name}: {', '.join(a.levels)}" for a in record.attributes)),
         Fact("Origin of labels", (record.label_origin,)),
         Fact("Licence", (record.licence,)),
         Fact("Manifest SHA-256", (record.manifest_sha256,), is_code=True),
+    )
+
+
+def _labels(record: DataRecord) -> Section:
+    """What each attribute's labels are: a data sheet."""
+    rows = tuple(_sheet(each) for each in record.attributes)
+    columns = text_columns(
+        "attribute",
+        "levels (images used)",
+        "a label is",
+        "images in several groups",
+        "prefer not to say",
+        "no answer",
+        "annotators who disagree",
+    )
+    finer = tuple(
+        Prose(f"As {level} count: {', '.join(options)}.", "note", f"{each.name}.")
+        for each in record.attributes
+        for level, options in each.options.items()
+    )
+    several = [each.name for each in record.attributes if each.several]
+    return Section(
+        "labels",
+        "What the labels are",
+        parts(
+            Tabled(Table("Data sheet of the labels", columns, rows, n_headers=1)),
+            (Prose(several_answers(several)),) if several else (),
+            (Only("screen", (Fold("Finer answers, and what they count as", finer),)),)
+            if finer
+            else (),
+        ),
+    )
+
+
+def _sheet(attribute: AttributeRecord) -> tuple[str, ...]:
+    form: str = attribute.form or "not stated"
+    form += f", on the {attribute.scale} scale" if attribute.scale else ""
+    form += ", in a meaningful order" if attribute.is_ordered else ""
+    return (
+        attribute.name,
+        ", ".join(_sized(attribute)),
+        form,
+        "none" if not attribute.several else _few_or(attribute.several),
+        _unanswered(attribute.withheld, attribute.when_withheld),
+        _unanswered(attribute.missing, attribute.when_missing),
+        "not known"
+        if attribute.disagreement is None
+        else f"{100 * attribute.disagreement:.1f} % of labels",
+    )
+
+
+def _sized(attribute: AttributeRecord) -> Sequence[str]:
+    """Levels with their images, each counted once."""
+    if not attribute.images:
+        return attribute.levels
+    sizes = zip(attribute.levels, attribute.images, strict=True)
+    return [f"{level} ({count(n)})" for level, n in sizes]
+
+
+def _few_or(n: int) -> str:
+    """A count of people, if it is not of so few that it would be about them."""
+    return f"fewer than {_FEW}" if n < _FEW else count(n)
+
+
+def _unanswered(n: int, effect: str) -> str:
+    return f"{_few_or(n)}: {effect}" if n else "none"
+
+
+def several_answers(attributes: Sequence[str]) -> str:
+    """How a face with several answers for some attributes counts."""
+    names = " and ".join(attributes)
+    return (
+        f"A face may have several answers for {names}. It then counts once in each of its groups, "
+        "and so do groups overlap: it is compared with faces outside of a group, but never counts "
+        "as outside of a group that it is in, and a prediction is right if it names any of its "
+        "answers. An intersection has the faces that gave all of its answers. Over all faces, and "
+        "in groups of other attributes, such a face weighs as much as the answers that it gave. "
+        "Intervals are computed between people, so that several answers of one person are no "
+        "more evidence than one, and folds never divide them. Counts of images and people count "
+        "each once."
     )
 
 
@@ -149,6 +231,9 @@ def counted_groups(data: DataRecord) -> Counted:
             for cell in data.cells
         )
         return Counted(f"{shown}, by {names}", ("group",), ("images",), rows)
+    overlaps = any(attribute.several for attribute in data.attributes)
+    if overlaps:  # sums would count an image once for each of its answers
+        shown += "; an image with several answers is in several groups, so there are no totals"
     found = []
     for of_block in grid.block_levels:
         for row in grid.row_levels:
@@ -157,7 +242,7 @@ def counted_groups(data: DataRecord) -> Counted:
                 CountRow(
                     (*of_block, *row),
                     tuple(_cell(cell, sampled=sampled) for cell in inside),
-                    _total(inside, sampled=sampled),
+                    "not added" if overlaps else _total(inside, sampled=sampled),
                 )
             )
     below = []
@@ -165,7 +250,7 @@ def counted_groups(data: DataRecord) -> Counted:
         inside = [cell for cell in data.cells if (grid.columns.name, column) in cell.group.levels]
         below.append((_total(inside, sampled=sampled), False))
     n_names = len(grid.blocks) + len(grid.rows)
-    if n_names:
+    if n_names and not overlaps:
         found.append(
             CountRow(("all",) * n_names, tuple(below), _total(data.cells, sampled=sampled))
         )

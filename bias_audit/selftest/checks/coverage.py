@@ -28,7 +28,12 @@ from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import difference
 
 SIGNALS = {"null": 0.0, "moderate": 1.0, "strong": 2.5}
-CLUSTER_SIZES = {"single images": 1, "clusters of 2": 2}
+CLUSTERS = {
+    "single images": (1, 0.0),
+    "clusters of 2": (2, 0.0),
+    "clusters of 2, one in three in two groups": (2, 1 / 3),
+}
+"""Images per cluster, and the share of clusters whose images belong to two groups."""
 _FRESH = 300
 _COVERED = Tolerance(0.925, 1)
 _EXPECTED = "95 % (at least 92.5 %)"
@@ -45,7 +50,8 @@ class Condition:
     @property
     def design(self) -> Design:
         """Three layers, from no signal to a strong one."""
-        return Design(self.per_group, SIGNALS, cluster_size=CLUSTER_SIZES[self.clusters])
+        size, several = CLUSTERS[self.clusters]
+        return Design(self.per_group, SIGNALS, cluster_size=size, several=several)
 
     @property
     def named(self) -> str:
@@ -90,7 +96,7 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
     """Intervals of macro AUC, of differences and of recall; and whether values are off."""
     everything = []
     for per_group, n in sizes.coverage:
-        for clusters in CLUSTER_SIZES:
+        for clusters in CLUSTERS:
             condition = Condition(per_group, clusters)
             audits = trials.run(partial(intervals_of, condition), n, "coverage", condition.named)
             truth = _truth(condition, sizes.training_sets, trials)
@@ -126,10 +132,12 @@ def rows(sizes: Sizes, trials: Trials) -> Iterator[SelfTestRow]:
 
 def _truth(condition: Condition, training_sets: int, trials: Trials) -> dict[str, Population]:
     """What the intervals should cover, by signal."""
-    n_levels = condition.design.n_levels
-    truth = {"null": Population(0.5, 1 / n_levels)}  # fresh labels are independent of the scores
-    for signal, separation in SIGNALS.items():
-        if separation > 0:
+    design = condition.design
+    truth = {}
+    if not design.several:  # fresh labels are independent of the scores
+        truth["null"] = Population(0.5, 1 / design.n_levels)
+    for signal in SIGNALS:
+        if signal not in truth:
             one = partial(one_training_set, condition.design, signal, _FRESH)
             found = trials.run(one, training_sets, "population", condition.named, signal)
             aucs, recalls = [each.auc for each in found], [each.recall for each in found]

@@ -1,0 +1,167 @@
+"""Remove what is kept about people who withdrew their consent, and name the audits behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bias_audit.audit.plan import make_plan
+from bias_audit.config.schema import AuditConfig
+from bias_audit.data.faces import FaceTable
+from bias_audit.data.forgetting import forget_identities, forgotten, mark_of, rows_of_forgotten
+from bias_audit.data.scan import open_once
+from bias_audit.errors import DataError, OutputError
+from bias_audit.files import read_arrays, write_arrays, write_text, writing
+from bias_audit.progress import Progress
+from bias_audit.results.contributions import FOLDER, read_contributions
+from bias_audit.results.store import read_audit
+from bias_audit.shapes.printed import counted
+
+_ABOUT_IMAGES: Final = ("near_duplicates", "images", "intermediate", "analyses", "random_weights")
+"""Folders of a cache whose entries do not say which images they are about: all are removed."""
+_DEEPEST: Final = 4
+_NAMES = "images.txt"
+
+
+def subjects_of(arguments: Iterable[str]) -> list[str]:
+    """The subjects named, those of a file one a line."""
+    found: list[str] = []
+    for text in arguments:
+        file = Path(text)
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else [text]
+        found += [line.strip() for line in lines if line.strip()]
+    return found
+
+
+def forget(
+    configs: Sequence[AuditConfig], subjects: Sequence[str], runs: Path, progress: Progress
+) -> Iterator[str]:
+    """Remove every trace of people from caches, and say which audits rest on their images.
+
+    They are left out of all later audits with these caches, so that those that rest on them are
+    stale. Configs are those of one data set and of others; `runs` holds the run folders.
+
+    Raises:
+        DataError: A data set does not say who is shown, or has none of the subjects.
+    """
+    marks = frozenset(mark_of(subject) for subject in subjects)
+    images, names, n_people = _images_of(configs, marks, progress)
+    yield f"{counted(n_people, 'subject')} with {counted(len(images), 'image')} to forget"
+    for cache in dict.fromkeys(config.output.cache for config in configs):
+        audits = list(_audits(runs, cache, images))
+        forget_identities(cache, subjects)
+        removed, searched = _removed(cache, images)
+        yield f"{cache}: removed {counted(removed, 'file')} about these images"
+        if searched:
+            yield (
+                f"{cache}: removed {counted(searched, 'file')} that do not say which "
+                "images they are about; audits make them again when they need them"
+            )
+        yield from audits
+    for file in _below(runs, "exclusions.csv"):
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not any(name in line for name in names)]
+        if len(kept) < len(lines):
+            write_text(file, "".join(kept))
+            yield f"{file}: removed {counted(len(lines) - len(kept), 'line')} that named them"
+
+
+def _below(runs: Path, name: str) -> Iterator[Path]:
+    """Files of that name in run folders."""
+    for depth in range(1, _DEEPEST + 1):
+        yield from sorted(runs.glob("/".join([*"*" * depth, name])))
+
+
+def _images_of(
+    configs: Sequence[AuditConfig], marks: frozenset[str], progress: Progress
+) -> tuple[frozenset[str], frozenset[str], int]:
+    """All images of some people, by SHA-256 and by name, and how many people are listed."""
+    images: set[str] = set()
+    names: set[str] = set()
+    found: set[str] = set()
+    known = frozenset[str]()
+    tables: dict[str, FaceTable] = {}
+    for config in configs:
+        known |= forgotten(config.output.cache)
+        if (key := config.data.model_dump_json()) in tables:
+            continue
+        plan = make_plan(config)
+        table = tables[key] = plan.source.read(plan.source_params)
+        if table.identities is None:
+            raise DataError(
+                f"{table.name}: expected a data set that says who is shown, got none; delete the "
+                "images of these people from it, and audit again"
+            )
+        rows = np.array(rows_of_forgotten(table, marks), dtype=np.int64)
+        theirs = table.only(rows)
+        found |= {mark_of(name) for name in theirs.identities or ()}
+        if len(theirs):
+            opened = open_once(theirs.once, workers=1, progress=progress, cache=None)
+            names |= {reference.label for reference in theirs.references}
+            images |= {sha.decode() for sha in opened["sha256"].tolist() if sha}
+    if missing := marks - found - known:
+        sets = ", ".join(table.name for table in tables.values())
+        raise DataError(
+            f"expected subjects whom the labels of {sets} list, got {len(missing)} whom they do "
+            "not; forget people before you replace the data set by one without them"
+        )
+    return frozenset(images), frozenset(names), len(found)
+
+
+def _removed(cache: Path, images: Collection[str]) -> tuple[int, int]:
+    """Remove entries about some images; how many, and how many of unknown images."""
+    about, unknown = 0, 0
+    with writing(cache):
+        for folder in [each.parent for each in cache.glob(f"activations/*/{_NAMES}")]:
+            if _listed(folder) & {*images}:
+                shutil.rmtree(folder)
+                about += 1
+        for file in cache.glob("scan/*.npz"):
+            arrays = read_arrays(file) or {}
+            if (records := arrays.get("records")) is None:
+                continue
+            is_theirs = np.isin(records["sha256"], [sha.encode() for sha in images])
+            if is_theirs.any():
+                write_arrays(file, {**arrays, "records": records[~is_theirs]})
+                about += 1
+        for file in cache.glob(f"{FOLDER}/*.npz"):
+            entry = read_contributions(cache, file.stem)
+            if entry is not None and {*entry.images} & {*images}:
+                file.unlink()
+                about += 1
+        for name in _ABOUT_IMAGES:
+            for file in (cache / name).glob("*"):
+                file.unlink()
+                unknown += 1
+    return about, unknown
+
+
+def _listed(folder: Path) -> set[str]:
+    """SHA-256 of the images that a folder of activations is about."""
+    lines = (folder / _NAMES).read_text(encoding="utf-8").splitlines()[1:]
+    return {line.split()[0] for line in lines if line}
+
+
+def _audits(runs: Path, cache: Path, images: Collection[str]) -> Iterator[str]:
+    """Which audits rest on some images, and of which that cannot be said."""
+    sets = {}
+    for file in cache.glob(f"activations/*/{_NAMES}"):
+        own = _listed(file.parent)
+        sets[hashlib.sha256("\n".join(sorted(own)).encode()).hexdigest()] = own
+    for file in _below(runs, "audit.json"):
+        try:
+            result = read_audit(file.parent)
+        except OutputError:
+            yield f"{file.parent}: cannot be read, so it is open whether it rests on them"
+            continue
+        own = sets.get(result.data.images_sha256 or "", set())
+        if n := len(own & {*images}):
+            fix = "audit again, so that it leaves them out"
+            yield f"{file.parent}: rests on {counted(n, 'image')} of them and is stale; {fix}"
+        elif not own:
+            yield f"{file.parent}: its images are not in the cache; audit again to be sure"

@@ -1,0 +1,139 @@
+"""Casual Conversations v2 (Porgali et al. 2023): frames of videos of paid, consenting people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from bias_audit.config.catalog import unknown_name
+from bias_audit.config.schema import UserPath
+from bias_audit.data.annotations import face_table, listed
+from bias_audit.data.answers import AnswerReader, Answers
+from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
+from bias_audit.data.finding import ImageFinder, Linked, existing_folder
+from bias_audit.data.rows import PLACE, Row
+from bias_audit.errors import DataError
+from bias_audit.groups import Attribute
+
+ATTRIBUTES: Final = {
+    "age": Answers(edges=[18, 30, 40, 50, 60]),
+    "gender": Answers(
+        levels=["cis woman", "cis man", "transgender woman", "transgender man", "non-binary"],
+        several=True,
+    ),
+    "monk": Answers(scale="monk"),
+    "fitzpatrick": Answers(scale="fitzpatrick"),
+}
+"""Age and gender are provided by the people themselves, skin tones by annotators."""
+_FIELDS = {"monk": ("monk_skin_tone", "scale"), "fitzpatrick": ("fitzpatrick_skin_tone", "type")}
+_FILE = "CasualConversationsV2.json"
+_IMAGES = {".jpg", ".jpeg", ".png"}
+
+
+class Params(Linked):
+    """Where the annotations and the frames lie, and what of them to read."""
+
+    root: UserPath = Field(
+        description=f"Folder with {_FILE} (or in annotations/), and with folders of frames named "
+        "by subject, directly or one level deeper."
+    )
+    attributes: tuple[str, ...] = Field(
+        default=("age", "gender"), min_length=1, description=f"Of {', '.join(ATTRIBUTES)}."
+    )
+    per_person: int = Field(default=5, ge=1, description="Frames used of each person, at most.")
+
+    @field_validator("attributes")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in ATTRIBUTES:
+                raise ValueError(unknown_name(name, ATTRIBUTES, noun="attribute"))
+        return tuple(dict.fromkeys(names))
+
+
+def read(params: Params) -> FaceTable:
+    """Read the annotations and list the frames; no image is opened.
+
+    Raises:
+        DataError: The annotations are not there, or cannot be read.
+    """
+    root = existing_folder(params.root, expected=f"{_FILE} and folders of frames")
+    readers = {name: AnswerReader(name, ATTRIBUTES[name], ["18"]) for name in params.attributes}
+    finder = ImageFinder(root, follow_links=params.follow_links)
+    rows: list[Row | Exclusion] = []
+    for person, entry in _people(root).items():
+        frames = [
+            path
+            for pattern in (f"{person}/*", f"*/{person}/*")
+            for path in sorted(root.glob(pattern))
+            if path.suffix.lower() in _IMAGES
+        ]
+        if not frames:
+            detail = "expected a folder of frames of this subject, got none"
+            rows.append(Exclusion(f"{_FILE}: a subject", "missing file", detail))
+        spread = np.linspace(0, len(frames) - 1, min(len(frames), params.per_person))
+        labels = {name: reader.read(_text(entry, name)) for name, reader in readers.items()}
+        for place in spread.astype(int):
+            path = frames[place].relative_to(root).as_posix()
+            rows.append({"path": path, "person": person, PLACE: path, **labels})
+    entries = [*listed(rows, {}, finder, readers, path_column="path", identity_column="person")]
+    return face_table(
+        entries,
+        declared(params),
+        name="Casual Conversations v2",
+        label_origin="self-provided age and gender of paid, consenting participants; skin "
+        "tones by annotators",
+        licence="Casual Conversations v2 agreement: evaluation only (Porgali et al. 2023)",
+        cautions=(
+            "For evaluation only: its agreement forbids training, and to infer who is shown.",
+            "Frames of one video are alike: intervals count each person once.",
+        ),
+        notices=[
+            *finder.notices(),
+            *(notice for reader in readers.values() for notice in reader.notices()),
+            f"at most {params.per_person} frames of each person, evenly from all",
+        ],
+        answers=readers,
+    )
+
+
+def _people(root: Path) -> dict[str, Mapping[str, Any]]:
+    """The first annotation of each subject, in the order of the file."""
+    files = (root / _FILE, root / "annotations" / _FILE)
+    file = next((each for each in files if each.is_file()), None)
+    if file is None:
+        raise DataError(f"{root}: expected {_FILE} in it, got none")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: expected readable JSON, got damaged text") from error
+    entries = content.values() if isinstance(content, dict) else content
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in entries if isinstance(entries, list) or isinstance(content, dict) else ():
+        if isinstance(entry, dict) and str(entry.get("subject_id", "")).isalnum():
+            found.setdefault(str(entry["subject_id"]), entry)
+    if not found:
+        raise DataError(f"{file}: expected a list of entries with subject_id, got none")
+    return found
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    field, inner = _FIELDS.get(name, (name, ""))
+    value = entry.get(field)
+    value = value.get(inner) if inner and isinstance(value, dict) else value
+    return "" if value is None else str(value)
+
+
+def declared(params: Params) -> tuple[Attribute, ...]:
+    """The chosen attributes."""
+    return tuple(ATTRIBUTES[name].attribute(name) for name in params.attributes)
+
+
+PLUGIN = FaceSource(
+    title="Casual Conversations v2", params_type=Params, read=read, declares=declared
+)
