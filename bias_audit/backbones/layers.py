@@ -149,14 +149,15 @@ def blocks(module: nn.Module, seen: Trace) -> list[str]:
     found = _blocks_below(module, "", inside_sequence=False)
     if not found:
         found = [name for name, child in module.named_children() if _composite(child)]
-    if not found:
-        found = [
+    if len(found) <= 1:  # none, or a wrapper around all
+        activations = [
             name
             for name, child in module.named_modules()
             if type(child).__module__ == "torch.nn.modules.activation"
             and not list(child.parameters())
             and _resolution(name, seen) != (1, 1)
         ]
+        found = activations or found
     shapes = seen.outputs.items()
     readable = [n for n, shape in shapes if n in set(found) and isinstance(shape, OutputShape)]
     if not readable:
