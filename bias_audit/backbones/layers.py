@@ -144,9 +144,10 @@ def blocks(module: nn.Module, seen: Trace) -> list[str]:
 
     A module whose class calls itself a stage is looked into. Architectures without such blocks
     give the composite children of the root (Inception), or every activation function between
-    feature maps (VGG).
+    feature maps (VGG). Graphs without modules list their own.
     """
-    found = _blocks_below(module, "", inside_sequence=False)
+    listed: Sequence[str] = getattr(module, "building_blocks", ())
+    found = list(listed) or _blocks_below(module, "", inside_sequence=False)
     if not found:
         found = [name for name, child in module.named_children() if _composite(child)]
     if len(found) <= 1:  # none, or a wrapper around all

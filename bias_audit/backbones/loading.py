@@ -123,6 +123,8 @@ class Architecture:
     """Keyword arguments that a config may set, as the library built the module with them."""
     libraries: tuple[str, ...] = ()
     """Distributions that define what the module computes, beside timm and torchvision."""
+    n_parameters: int | None = None
+    """Where the module does not have them itself."""
     embed_texts: EmbedTexts | None = None
     """The text tower beside the module, where there is one."""
 
@@ -313,7 +315,9 @@ def load_backbone(
         model_kwargs=architecture.model_kwargs,
         reading=reading,
         assumed=fit.assumed,
-        n_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        n_parameters=sum(parameter.numel() for parameter in module.parameters())
+        if architecture.n_parameters is None
+        else architecture.n_parameters,
     )
     described = json.dumps(settings, sort_keys=True)
     return Backbone(

@@ -52,9 +52,7 @@ def tiny(kind: str, folder: Path, **params: Any) -> Backbone:
     return load("transformers", name=str(folder), **{"preprocessing": DECLARED, **params})
 
 
-def _keep(
-    seen: dict[str, torch.Tensor], name: str, shape: OutputShape, *call: Any
-) -> None:
+def _keep(seen: dict[str, torch.Tensor], name: str, shape: OutputShape, *call: Any) -> None:
     seen[name] = units(hidden(call[-1]), shape)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,13 @@ _VIT = {
     "image_size": 64,
     "patch_size": 16,
 }
-_SWIN = {"image_size": 64, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
+_SWIN = {
+    "image_size": 64,
+    "embed_dim": 16,
+    "depths": [1, 1],
+    "num_heads": [2, 2],
+    "window_size": 4,
+}
 _CONV = {"hidden_sizes": [16, 24, 32, 40], "depths": [1, 1, 1, 1]}
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("ViTForImageClassification", _VIT),
@@ -48,7 +54,12 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilevitv2": ("MobileViTV2ForImageClassification", {"width_multiplier": 0.25}),
     "efficientnet": (
         "EfficientNetForImageClassification",
-        {"width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 320, "image_size": 64},
+        {
+            "width_coefficient": 0.25,
+            "depth_coefficient": 0.25,
+            "hidden_dim": 320,
+            "image_size": 64,
+        },
     ),
     "poolformer": ("PoolFormerForImageClassification", _CONV),
     "pvt": (
@@ -83,8 +94,15 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
         {"image_size": 64, "embed_dim": 16, "hidden_sizes": [16, 32, 64, 128]}
         | {"depths": [1, 1, 1, 1]},
     ),
-    "bit": ("BitForImageClassification", {"embedding_size": 16, "hidden_sizes": [32, 64, 64, 64],
-                                          "depths": [1, 1, 1, 1], "num_groups": 8}),
+    "bit": (
+        "BitForImageClassification",
+        {
+            "embedding_size": 16,
+            "hidden_sizes": [32, 64, 64, 64],
+            "depths": [1, 1, 1, 1],
+            "num_groups": 8,
+        },
+    ),
     "segformer": (
         "SegformerForImageClassification",
         {"hidden_sizes": [16, 16, 32, 32], "depths": [1, 1, 1, 1]}
@@ -95,7 +113,10 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
         {"image_size": 64, "embed_dims": [16, 16, 32, 32], "depths": [1, 1, 1, 1]},
     ),
     "ijepa": ("IJepaForImageClassification", _VIT),
-    "dpt": ("DPTModel", {**_VIT, "backbone_out_indices": [0, 1, 2], "neck_hidden_sizes": [16] * 3}),
+    "dpt": (
+        "DPTModel",
+        {**_VIT, "backbone_out_indices": [0, 1, 2], "neck_hidden_sizes": [16] * 3},
+    ),
     "hgnet_v2": (
         "HGNetV2ForImageClassification",
         {"stem_channels": [3, 8, 16], "hidden_sizes": [16, 32, 48, 64]}

@@ -1,4 +1,4 @@
-"""From an image processor of transformers to this project's preprocessing, or why there is none."""
+"""From an image processor of transformers to this project's preprocessing."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def preprocessing_of(
     return _translated(name, known, usual_size, where), f"preprocessing of its {name}"
 
 
-_KEYS: Final = {
+_KEYS: Final = (
     *(f"do_{step}" for step in (*_DONE, _CHANNELS)),
-    *"size crop_size crop_pct resample rescale_factor rescale_offset include_top".split(),
-    *("image_mean", "image_std"),
-}
+    *("size", "crop_size", "crop_pct", "resample", "rescale_factor", "rescale_offset"),
+    *("include_top", "image_mean", "image_std"),
+)
 
 
 def _refused(processor: object, declared: Mapping[str, Any]) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _translated(
         mean, std = _three(known["image_mean"]), _three(known["image_std"])
     # A processor computes (pixel * factor - offset - mean) / std, this project
     # (pixel / 255 - mean') / std': both are the same with mean' and std' divided by 255 * factor.
-    factor = 255 * float(known.get("rescale_factor") or 1 / 255) if known.get("do_rescale") else 255
+    factor = 255.0 * (float(known["rescale_factor"]) if known.get("do_rescale") else 1.0)
     offset = 1.0 if known.get("rescale_offset") else 0.0
     if name == "EfficientNetImageProcessor" and known.get("include_top"):
         # It divides by the standard deviation twice, as the original of its weights does.

@@ -102,13 +102,7 @@ def _built(params: Params, weights: Path | str | None) -> Built:
         Path(params.name).name if is_folder else params.name,
         weights.name if isinstance(weights, Path) else f"transformers {params.name}{at}",
         licence="see the model's own page",
-        fit=Fit(
-            fit.missing,
-            fit.unexpected,
-            fit.misshapen,
-            reading=(source,),
-            assumed=assumed,
-        ),
+        fit=Fit(fit.missing, fit.unexpected, fit.misshapen, reading=(source,), assumed=assumed),
     )
 
 
@@ -163,9 +157,11 @@ def _unreachable(params: Params, error: Exception) -> str:
 
 
 def _model_class(library: Any, config: Any, where: str) -> tuple[Any, Any]:
-    """The class whose module sees images, and its config: of a pair with texts, the image tower."""
+    """The class whose module sees images, and its config: of a pair, those of its image tower."""
     stem = type(config).__name__.removesuffix("Config")
-    named = [name for name in config.architectures or () if name.endswith("ForImageClassification")]
+    named = [
+        name for name in config.architectures or () if name.endswith("ForImageClassification")
+    ]
     if hasattr(config, "vision_config") and not named:
         named = [f"{stem}VisionModelWithProjection", f"{stem}VisionModel"]
         config = _with_commit(config.vision_config, config)
@@ -262,8 +258,9 @@ def _classes(name: str, config: Any) -> Classes:
 
 
 def _prepare(module: nn.Module, config: Any) -> None:
-    """Let a module take images alone and return one tensor, and say what it does not say itself."""
-    module.name_or_path = ""  # type: ignore[assignment]  # no place takes part in the fingerprint
+    """Let a module take images alone, return one tensor, and say how its tokens begin."""
+    for part in module.modules():
+        vars(part).pop("name_or_path", None)  # no place takes part in the fingerprint
     settings = config.to_diff_dict()
     for name in ("transformers_version", "_name_or_path", "id2label", "label2id", "dtype"):
         settings.pop(name, None)

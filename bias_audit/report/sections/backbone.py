@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,10 +58,18 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
         Fact("Changes after building", overrides(record.overrides) or ("none",)),
         Fact("Weights that did not fit", record.key_problems or ("none",)),
         Fact("Layers", (f"{counted(len(record.layers), 'layer')} audited, listed below",)),
+        *_read(record),
         Fact("Activations", (_extraction(subject.extraction),)),
         Fact("Controls", controls_told(subject.controls)),
         Fact("Classification layer", (_head(subject),)),
     )
+
+
+def _read(record: BackboneRecord) -> tuple[Fact, ...]:
+    """What was read of the layers' outputs; older results do not say."""
+    counts = Counter(layer.read for layer in record.layers if layer.read)
+    lines = tuple(f"{what} ({counted(n, 'layer')})" for what, n in counts.items())
+    return (Fact("Read of each layer", lines),) if lines else ()
 
 
 def _arguments(record: BackboneRecord) -> tuple[Fact, ...]:
