@@ -215,7 +215,10 @@ def _arrays(path: Path) -> tuple[dict[str, Array], tuple[str, ...] | None]:
 
 
 def _npy(path: Path) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
+        raise BackboneError(f"{path}: cannot be read ({first_line(error)})") from error
     return array
 
 

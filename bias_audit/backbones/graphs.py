@@ -97,7 +97,7 @@ class Graph(nn.Module):
         size = taken.batch or len(images)
         given = images.permute(0, 2, 3, 1) if taken.channels_last else images
         parts = []
-        for batch in given.to(taken.dtype).split(size):
+        for batch in torch.split(given.to(taken.dtype), size):
             short = size - len(batch)  # the last image is repeated up to what the graph takes
             whole = torch.cat([batch, batch[-1:].expand(short, *batch.shape[1:])])
             found = self._graph.compute(whole.contiguous(), names)

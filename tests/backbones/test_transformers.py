@@ -43,7 +43,7 @@ def saved(kind: str, folder: Path, **settings: Any) -> Path:
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.random.default_generator.manual_seed(1)
+        torch.default_generator.manual_seed(1)
         model_class(model_class.config_class(**own, **settings)).save_pretrained(folder)
     return folder
 
@@ -142,7 +142,7 @@ def clip(folder: Path) -> Any:
     text |= {"intermediate_size": 48, "projection_dim": 24, "eos_token_id": 98}
     config = transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=24)
     with torch.random.fork_rng():
-        torch.random.default_generator.manual_seed(2)
+        torch.default_generator.manual_seed(2)
         model = transformers.CLIPModel(config)
     model.save_pretrained(folder)
     return model.eval()
@@ -207,7 +207,7 @@ def test_another_file_with_the_same_weights_is_recognised(tmp_path: Path) -> Non
     assert all(torch.equal(own[name], again[name]) for name in own)
 
 
-PROCESSORS = {
+PROCESSORS: dict[str, dict[str, Any]] = {
     "Beit": {"size": 40, "crop_size": 40, "do_center_crop": True},
     "Bit": {"size": {"shortest_edge": 48}, "crop_size": 32},
     "Blip": {"size": 40},

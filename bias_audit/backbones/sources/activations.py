@@ -82,9 +82,9 @@ def _build(params: Params, _pretrained: bool) -> Built:  # noqa: FBT001  the sou
 
 
 def _files(params: Params) -> tuple[Path, ...]:
-    if params.path.is_dir():
-        return tuple(sorted(params.path.glob("*.npy")))
-    return (params.path,) if params.path.is_file() else ()
+    inside = sorted(params.path.glob("*.*")) if params.path.is_dir() else [params.path]
+    named = [params.images] if params.images else []
+    return tuple(path for path in (*inside, *named) if path.is_file())
 
 
 PLUGIN = BackboneSource(

@@ -56,8 +56,8 @@ class Params(BackboneParams):
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    file = _file(params) if pretrained else None
-    return _filled(params, file)
+    _refuse_unknown(needed(_KIND, extra=_KIND, kind=_KIND), params)
+    return _filled(params, _file(params) if pretrained else None)
 
 
 def _filled(params: Params, file: Path | None) -> Built:
@@ -97,16 +97,23 @@ def _architecture(params: Params) -> str:
     return Path(params.name.removeprefix(_FOLDER)).name
 
 
-def _model(library: Any, params: Params) -> Any:
-    """Both towers, without weights."""
+def _refuse_unknown(library: Any, params: Params) -> None:
     name = params.name
     if name.startswith(_FOLDER):
-        config = Path(name.removeprefix(_FOLDER)).expanduser() / "open_clip_config.json"
-        if not config.is_file():
-            raise BackboneError(f"open_clip {name}: expected a folder with {config.name}")
-        name = f"{_FOLDER}{config.parent}"
+        if not (_folder(params) / "open_clip_config.json").is_file():
+            raise BackboneError(f"open_clip {name}: expected a folder with open_clip_config.json")
     elif name not in library.list_models():
         raise BackboneError(unknown_name(name, library.list_models(), noun="open_clip model"))
+
+
+def _folder(params: Params) -> Path:
+    return Path(params.name.removeprefix(_FOLDER)).expanduser()
+
+
+def _model(library: Any, params: Params) -> Any:
+    """Both towers, without weights."""
+    is_folder = params.name.startswith(_FOLDER)
+    name = f"{_FOLDER}{_folder(params)}" if is_folder else params.name
     try:
         return library.create_model(
             name,
@@ -208,7 +215,7 @@ def _text_tower(
 def _files(params: Params) -> tuple[Path, ...]:
     if params.file is not None:
         return (params.file,) if params.file.is_file() else ()
-    folder = Path(params.name.removeprefix(_FOLDER)).expanduser()
+    folder = _folder(params)
     if not params.name.startswith(_FOLDER):
         return ()
     return tuple(folder / each for each in _NAMES if (folder / each).is_file())[:1]

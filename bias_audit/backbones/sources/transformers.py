@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -194,7 +194,8 @@ def _filled(
     source: str | None = params.name
     if isinstance(weights, Path):
         nests, _ = read_tensors(weights)
-        source, given = None, {"state_dict": dict(max(nests.values(), key=len))}
+        largest: Mapping[str, Tensor] = max(nests.values(), key=len)
+        source, given = None, {"state_dict": largest}
     try:
         module, info = model_class.from_pretrained(
             source,
@@ -208,7 +209,7 @@ def _filled(
         raise BackboneError(_unloadable(params, error)) from error
     shapes = {
         name: f"expected {tuple(expected)}, got {tuple(got)}"
-        for name, got, expected in info["mismatched_keys"]
+        for name, got, expected in sorted(info["mismatched_keys"])
     }
     unexpected = [name for name in info["unexpected_keys"] if not name.startswith(_OF_TEXTS)]
     missing = [name for name in info["missing_keys"] if name not in shapes]
@@ -327,10 +328,11 @@ def _text_tower(library: Any, params: Params) -> Callable[[Sequence[str]], Tenso
                     params.name, use_safetensors=True, dtype=torch.float32, **at
                 )
                 tokenizer = library.AutoTokenizer.from_pretrained(params.name, **at)
-                padding = "max_length" if "iglip" in type(model).__name__ else True
-                given = tokenizer(list(texts), padding=padding, return_tensors="pt")
+                given = _tokens(tokenizer, model, texts, where)
             with torch.inference_mode():
                 found: Any = model.eval().get_text_features(**given)
+        except BackboneError:
+            raise
         except Exception as error:
             raise BackboneError(
                 f"{where} has no text tower with a tokenizer that could be read "
@@ -340,6 +342,17 @@ def _text_tower(library: Any, params: Params) -> Callable[[Sequence[str]], Tenso
         return embedded.clone()
 
     return embed
+
+
+def _tokens(tokenizer: Any, model: Any, texts: Sequence[str], where: str) -> Any:
+    known, wanted = len(tokenizer), model.config.text_config.vocab_size
+    if not wanted // 2 < known <= wanted:  # the library makes up a tokenizer that is not there
+        raise BackboneError(
+            f"{where}: its tokenizer has {known} entries, its text tower {wanted}; give "
+            "zero_shot.embeddings as a file"
+        )
+    padding = "max_length" if "iglip" in type(model).__name__ else True
+    return tokenizer(list(texts), padding=padding, truncation=True, return_tensors="pt")
 
 
 def _files(params: Params) -> tuple[Path, ...]:

@@ -17,6 +17,7 @@ _RESIZED: Final = {
     "crop": "the centre of the image, cropped after resizing",
 }
 
+_UNKNOWN: Final = "not stated"
 _NAMES: Final = {"mean": "mean subtracted (RGB)", "std": "divided by (RGB)"}
 
 CONTROL_KINDS = ("random weights", "image quality", "pixels")
@@ -48,11 +49,11 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
     record = subject.backbone
     return (
         Fact("Architecture", (f"{record.architecture} (read as {record.kind})",)),
-        Fact("Parameters", (count(record.n_parameters),)),
+        Fact("Parameters", (count(record.n_parameters) if record.n_parameters else _UNKNOWN,)),
         Fact("Weights", (record.weights,)),
-        Fact("Weights SHA-256", (record.weights_sha256,), is_code=True),
+        Fact("Weights SHA-256", (record.weights_sha256 or _UNKNOWN,), is_code=True),
         Fact("Licence", (record.licence,)),
-        Fact("Preprocessing", preprocessing(record.preprocessing)),
+        Fact("Preprocessing", preprocessing(record.preprocessing) or (_UNKNOWN,)),
         Fact("How the weights were read", (*record.reading, *record.assumed) or ("as published",)),
         *_arguments(record),
         Fact("Changes after building", overrides(record.overrides) or ("none",)),
