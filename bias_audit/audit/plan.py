@@ -173,6 +173,11 @@ def _beyond_given(plan: Plan) -> Iterator[str]:
                     f"analyses.{index} ({wanted.kind}): it needs gradients of the network; {but}: "
                     "remove the analysis, or audit the network itself"
                 )
+        if plan.needs_head and planned.source.given and plan.config.controls.reference:
+            yield (
+                f"controls.reference: its images have to pass through the network; {but}: remove "
+                "the key"
+            )
         if plan.config.activations.aligned:
             yield (
                 f"activations.aligned: it needs gradients of the network; {but}: set "

@@ -115,8 +115,6 @@ def _refused_in(value: Any) -> Iterator[str]:
                 yield f"the expression {item}"
             elif key in {"in_spec", "out_spec"} and isinstance(item, str):
                 yield from (f"results of type {each}" for each in _other_trees(json.loads(item)))
-            elif key == "source_fn_stack":
-                yield "a stack of functions"
             elif key == "guards_code" and item:
                 continue  # conditions on inputs, in Python: never evaluated here
             else:

@@ -44,7 +44,8 @@ class OutputShape:
         if self.tokens == "class":
             return "the class token"
         if self.tokens == "all" and self.prefix:
-            return f"the mean of {of} and {self.prefix} other tokens"
+            more = "1 other token" if self.prefix == 1 else f"{self.prefix} other tokens"
+            return f"the mean of {of} and {more}"
         return f"the mean of {of}"
 
 

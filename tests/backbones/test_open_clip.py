@@ -98,5 +98,5 @@ def test_the_class_token_is_another_backbone(tmp_path: Path) -> None:
     assert patches.fingerprint != first.fingerprint
     assert {layer.read for layer in first.record.layers} == {"the class token"}
     assert {s.read for s in tower(tmp_path, tokens="all").shapes.values()} == {
-        "the mean of 4 x 4 patches and 1 other tokens"
+        "the mean of 4 x 4 patches and 1 other token"
     }

@@ -17,7 +17,6 @@ from bias_audit.backbones.loading import (
     BackboneSource,
     Built,
     Fit,
-    OwnPreprocessing,
     Preprocessing,
 )
 from bias_audit.backbones.onnx_graphs import read_onnx
@@ -41,7 +40,6 @@ class Params(BackboneParams):
         description="Outputs that are scores of classes; 0: the output is no class scores.",
     )
     licence: str = Field(default="not stated", description="Of the weights, for the report.")
-    preprocessing: OwnPreprocessing = OwnPreprocessing()
 
 
 def _build(params: Params, _pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
@@ -67,11 +65,12 @@ def _filled(params: Params, file: Path) -> Built:
     height, width = taken.height or wanted.size, taken.width or wanted.size
     if height is None or width is None:
         raise BackboneError(f"{file}: its graph takes any size; expected preprocessing.size")
-    assumed = [
-        f"the file does not say {what}: {value} is assumed; name it below preprocessing"
-        for what, value in (("interpolation", "bilinear"), ("resize", "stretch"))
-        if getattr(wanted, what) is None
-    ]
+    assumed: tuple[str, ...] = ()
+    if wanted.interpolation is None:
+        assumed = (
+            "the file does not say how images are interpolated: bilinear is assumed; name it with "
+            "preprocessing.interpolation",
+        )
     engine = "ONNX" if file.suffix == ".onnx" else "torch.export"
     return Built(
         Architecture(
@@ -83,9 +82,12 @@ def _filled(params: Params, file: Path) -> Built:
             n_parameters=graph.n_parameters,
         ),
         _called(params),
-        weights=f"{file.name}, SHA-256 {found}",
+        weights=file.name,
         licence=params.licence,
-        fit=Fit(reading=(f"{engine} graph, computed as it was exported",), assumed=tuple(assumed)),
+        fit=Fit(
+            reading=(f"{engine} graph, computed as it was exported", f"file SHA-256 {found}"),
+            assumed=assumed,
+        ),
     )
 
 
