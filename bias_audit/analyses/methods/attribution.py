@@ -275,6 +275,7 @@ PLUGIN = Analysis(
     ),
     quantities=(QUANTITY,),
     needs_network=True,
+    other_targets=(decision.OWN,),
     is_once=True,
     passes=_passes,
 )

@@ -109,7 +109,7 @@ def _built(params: Params, weights: Path | str | None) -> Built:
 @contextlib.contextmanager
 def _quiet(library: Any) -> Iterator[None]:
     """Without bars and warnings of the library; what they say is in the record."""
-    before = library.logging.get_verbosity()
+    before, had_bars = library.logging.get_verbosity(), library.logging.is_progress_bar_enabled()
     library.logging.set_verbosity(logging.CRITICAL)
     library.logging.disable_progress_bar()
     try:
@@ -118,7 +118,8 @@ def _quiet(library: Any) -> Iterator[None]:
             yield
     finally:
         library.logging.set_verbosity(before)
-        library.logging.enable_progress_bar()
+        if had_bars:
+            library.logging.enable_progress_bar()
 
 
 def _config(library: Any, params: Params) -> Any:
