@@ -18,7 +18,7 @@ _RESIZED: Final = {
 }
 
 _UNKNOWN: Final = "not stated"
-_NAMES: Final = {"mean": "mean subtracted (RGB)", "std": "divided by (RGB)"}
+_NAMES: Final = {"mean": "mean subtracted", "std": "divided by"}
 
 CONTROL_KINDS = ("random weights", "image quality", "pixels")
 
@@ -122,7 +122,10 @@ def preprocessing(record: Mapping[str, Any]) -> tuple[str, ...]:
         lines.append(f"fitted: {_RESIZED.get(str(resize), plain(resize))}")
     if resize == "crop" and fraction is not None:
         lines.append(f"crop keeps: {plain(fraction)} of the resized shorter side")
-    lines += [f"{_NAMES.get(name, name.replace('_', ' '))}: {plain(rest[name])}" for name in rest]
+    order = f" ({rest.pop('channels', 'RGB')})"
+    for name, value in rest.items():
+        words = f"{_NAMES[name]}{order}" if name in _NAMES else name.replace("_", " ")
+        lines.append(f"{words}: {plain(value)}")
     return tuple(lines)
 
 
