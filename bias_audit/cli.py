@@ -485,6 +485,24 @@ def layers_command(config: ConfigArgument, overrides: SetOption = None) -> None:
         out.lines(layer_lines(settings))
 
 
+@app.command("activations")
+def activations_command(
+    config: ConfigArgument,
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where they are written.")],
+    overrides: SetOption = None,
+) -> None:
+    """Write the activations of a config's backbones, to be audited elsewhere without weights.
+
+    They are personal data: a row for each image, named by the SHA-256 of its file.
+    """
+    with verb() as out:
+        settings = _settings(config, overrides)
+        from bias_audit.audit.handing_over import hand_over
+
+        paths = hand_over(settings, to, out.progress)
+        out.lines(f"Activations: {path} (a row for each image: personal data)" for path in paths)
+
+
 def main() -> None:
     """Run the command line."""
     process.prepare_streams()

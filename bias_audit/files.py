@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import tempfile
 import time
 import traceback
@@ -28,6 +29,9 @@ ERRORS = "errors.log"
 """Of a run folder: tracebacks of defects."""
 _PARTIAL = ".partial"
 """Ends the names of files that are being written."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+_LONGEST = 64
+_DIGEST = 8
 
 
 @contextmanager
@@ -194,3 +198,11 @@ def digest(*parts: str | bytes) -> str:
         total.update(f"{len(raw)}:".encode())
         total.update(raw)
     return total.hexdigest()[:32]
+
+
+def safe_name(text: str) -> str:
+    """A text as a file name, with a digest to keep it unique where it had to change."""
+    safe = _UNSAFE.sub("_", text).lstrip("._-")
+    if safe == text and len(safe) <= _LONGEST:
+        return safe
+    return f"{safe[: _LONGEST - _DIGEST - 1] or 'unnamed'}-{digest(text)[:_DIGEST]}"

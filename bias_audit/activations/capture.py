@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from bias_audit.activations.recording import LayerFile, Values
-from bias_audit.backbones.pooling import OutputShape, units
+from bias_audit.backbones.pooling import OutputShape, hidden, units
 from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 
@@ -70,10 +70,10 @@ class Capture:
         self._outputs.clear()
 
     def returned(
-        self, layer: str, _module: nn.Module, _inputs: object, output: Tensor
-    ) -> Tensor | None:
+        self, layer: str, _module: nn.Module, _inputs: object, returned: object
+    ) -> object | None:
         """A hook after a layer: reduced here, before a later operation may change the output."""
-        later = False
+        later, output = False, cast("Tensor", hidden(returned))
         for file in self._files:
             if file.layer != layer or file.of != "output":
                 continue
@@ -82,7 +82,12 @@ class Capture:
                 later = True
             else:
                 self._keep(file, output)
-        return output.clone() if later else None
+        if not later:
+            return None
+        # What a later operation changes in place is a copy.
+        if isinstance(returned, tuple) and returned[0] is output:
+            return (output.clone(), *returned[1:])
+        return output.clone() if isinstance(returned, Tensor) else None
 
     def received(self, file: LayerFile, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """A hook before a layer."""

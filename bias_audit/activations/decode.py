@@ -28,6 +28,8 @@ _INTERPOLATIONS = {
 }
 _NICE = 10
 """Of decoding, on the scale of `nice`."""
+_EXACT = 1e-6
+"""What rounding may take from a side that is a whole number."""
 _AHEAD = 2
 """Batches decoded before they are needed: enough to keep the backbone busy."""
 
@@ -41,7 +43,8 @@ def resize(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
             width / preprocessing.crop_fraction / image.width,
             height / preprocessing.crop_fraction / image.height,
         )
-        size = round(image.width * scale), round(image.height * scale)
+        # The libraries of published weights drop the fraction of a pixel (torchvision's resize).
+        size = int(image.width * scale + _EXACT), int(image.height * scale + _EXACT)
         image = image.resize(size, method) if size != image.size else image
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))

@@ -40,7 +40,7 @@ from bias_audit.software import software_of, versions_of
 if TYPE_CHECKING:  # what is only named here takes no part in `made_by`
     from torch import Tensor, nn
 
-    from bias_audit.backbones.loading import Backbone, Preprocessing
+    from bias_audit.backbones.loading import Backbone, Given, Preprocessing
     from bias_audit.config.schema import Activations
     from bias_audit.data.faces import Faces
     from bias_audit.progress import Progress, Step
@@ -129,7 +129,9 @@ def extract(
             resumed_at = recording.done
             _refuse_if_too_large(recording)
             donor = donor_of(folder, maker, faces.pixels, missing)
-            if donor is None:
+            if backbone.given is not None:
+                _take(backbone.given, faces, settings, recording=recording, progress=progress)
+            elif donor is None:
                 _pass(backbone, faces, settings, recording=recording, progress=progress)
                 forward_images += len(faces) - resumed_at
             else:
@@ -190,6 +192,8 @@ def forward_input(pixels: Pixels, preprocessing: Preprocessing, device: torch.de
     The memory format changes the order in memory, not the shape; convolutions on CPU are about
     1.5 times as fast with it.
     """
+    if preprocessing.channels == "BGR":
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
     mean = torch.tensor(preprocessing.mean, device=device) * 255
     std = torch.tensor(preprocessing.std, device=device) * 255
     batch = torch.from_numpy(pixels).to(device).float()
@@ -259,6 +263,41 @@ def _borrow(
         _record(rows, faces, settings, recording=recording, step=step)
     shutil.rmtree(recording.folder / "unseen", ignore_errors=True)
     return passed
+
+
+def _take(
+    given: Given,
+    faces: Faces,
+    settings: Activations,
+    *,
+    recording: RecordingPass,
+    progress: Progress,
+) -> None:
+    """Take the rows of activations that were computed elsewhere."""
+    labels = [reference.label for reference in faces.table.references]
+    places = given.rows_of(faces.sha256, labels)
+    start = _whole_batches(recording, settings)
+
+    def rows() -> Iterator[Rows]:
+        for first in range(start, len(faces), settings.batch_size):
+            batch = places[first : first + settings.batch_size]
+            yield (
+                first,
+                {
+                    file: given.values(
+                        file.layer,
+                        file.of,
+                        file.reduction.described if file.reduction else None,
+                        batch,
+                    ).reshape(len(batch), *file.row)
+                    for file in recording.files
+                },
+            )
+
+    title = f"Given activations, {given.record.name}"
+    with progress.step(title, total=len(faces), unit="image") as step:
+        step.advance(start)
+        _record(rows(), faces, settings, recording=recording, step=step)
 
 
 def _pass(

@@ -319,6 +319,8 @@ class Declared(Generic[P]):
     """Folders of other runs that the result depends on."""
     quantities: tuple[str, ...] = ()
     """What criteria can name: every `quantity` that its blocks may hold."""
+    other_targets: tuple[str, ...] = ()
+    """Names that a parameter `targets` may hold beside those of attributes."""
     needs_head: bool = False
     """Whether `Subject.head` is needed; what the layer receives is then recorded as well."""
     needs_controls: bool = False

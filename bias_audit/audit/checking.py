@@ -23,6 +23,7 @@ from bias_audit.audit.plan import (
     opened,
     read_table,
     refuse_unanswerable,
+    without_networks,
 )
 from bias_audit.backbones.loading import load_backbone
 from bias_audit.config.schema import AuditConfig
@@ -77,6 +78,7 @@ def check_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     table = faces.table
     yield f"{table.n_images} images of {table.name}, {table.n_cells} intersections"
     yield from _warnings(plan, faces)
+    yield from without_networks(plan)
     attributes = faces.table.attributes
     families, alpha = plan.families(attributes), plan.multiplicity(attributes).alpha
     if families:
@@ -229,8 +231,9 @@ def layer_lines(config: AuditConfig) -> Iterator[str]:
         yield f"{backbone.record.name}: layers that this config audits"
         yield from (f"  caution: {sentence}" for sentence in backbone.record.assumed)
         yield from (f"  {layer.name}  ({layer.n_units} units)" for layer in backbone.record.layers)
-        yield "layers that it could name"
-        yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
+        if backbone.given is None:
+            yield "layers that it could name"
+            yield from (f"  {name}" for name, _ in backbone.module.named_modules() if name)
 
 
 def _warnings(plan: Plan, faces: Faces, *, name_values: bool = False) -> Iterator[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from bias_audit.activations.decode import decoded_batches
 from bias_audit.activations.extract import Extraction, extract, forward_input, made_by
 from bias_audit.arrays import Float32Array, IntArray
-from bias_audit.audit.plan import Plan
+from bias_audit.audit.plan import GIVEN, Plan
 from bias_audit.backbones.loading import Backbone, Preprocessing
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.backbones.random_weights import (
@@ -185,6 +185,9 @@ def random_weight_controls(
     """
     controls: list[MadeControl] = []
     absent: list[ControlRecord] = []
+    if backbone.gives != "network" and plan.controls.random_weights:
+        why = GIVEN[backbone.gives]
+        return (), (ControlRecord(kind=RANDOM_WEIGHTS, name=RANDOM_WEIGHTS, absent=why),)
     for seed in range(1, plan.controls.random_weights + 1):
         name = f"{RANDOM_WEIGHTS}, seed {seed}"
         try:

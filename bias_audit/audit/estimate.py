@@ -61,7 +61,7 @@ def _cost(
     backbone: Backbone, plan: Plan, faces: Faces, unit_seconds: float, n_reference: int
 ) -> Cost:
     settings, controls = plan.config.activations, plan.controls
-    draws = controls.random_weights
+    draws = controls.random_weights if backbone.gives == "network" else 0
     layers = {layer.name: layer.n_units for layer in backbone.record.layers}
     workload = Workload(
         len(faces),
@@ -74,7 +74,7 @@ def _cost(
         other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
         multiplicity=plan.multiplicity(faces.table.attributes),
     )
-    per_image = _seconds_per_image(backbone, settings.device)
+    per_image = 0.0 if backbone.given else _seconds_per_image(backbone, settings.device)
     by_analysis = []
     for planned in plan.analyses:
         analysis, params = planned.analysis, planned.params

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bias_audit.analyses.analysis import Analysis, JointAnalysis
 from bias_audit.analyses.families import too_few_draws
@@ -164,11 +164,53 @@ def make_plan(config: AuditConfig) -> Plan:
         ),
         *quantity_problems(criteria, offered, plan.joint_quantities),
     ]
-    lines = [*_named(config, problems), *font_problems(config.output.fonts)]
+    lines = [*_named(config, problems), *_beyond_given(plan), *font_problems(config.output.fonts)]
     if lines:
         lines += backbone_problems(plan, None)
         raise ConfigError(lines, source=config.source)
     return plan
+
+
+GIVEN: Final = {
+    "forward pass": "an exported network has neither gradients nor weights that could be drawn",
+    "activations": "activations were handed over without the network",
+}
+"""Why something cannot be had of what a source hands over."""
+
+
+def _beyond_given(plan: Plan) -> Iterator[str]:
+    """What the config wants of a network that a backbone source does not hand over."""
+    for planned in plan.backbones:
+        if planned.source.gives == "network":
+            continue
+        but = f"for backbones.{planned.entry}, {GIVEN[planned.source.gives]}"
+        for index, wanted in enumerate(plan.analyses):
+            if wanted.analysis.needs_network:
+                yield (
+                    f"analyses.{index} ({wanted.kind}): it needs gradients of the network; {but}: "
+                    "remove the analysis, or audit the network itself"
+                )
+        if plan.needs_head and planned.source.given and plan.config.controls.reference:
+            yield (
+                f"controls.reference: its images have to pass through the network; {but}: remove "
+                "the key"
+            )
+        if plan.config.activations.aligned:
+            yield (
+                f"activations.aligned: it needs gradients of the network; {but}: set "
+                "aligned: false"
+            )
+
+
+def without_networks(plan: Plan) -> Iterator[str]:
+    """Which controls will not be there, one sentence for each backbone that cannot have them."""
+    for planned in plan.backbones:
+        gives = planned.source.gives
+        if gives != "network" and plan.controls.random_weights:
+            yield (
+                f"{planned.source.called(planned.params)}: no baseline with random weights, "
+                f"because {GIVEN[gives]}"
+            )
 
 
 def _named(config: AuditConfig, problems: Iterable[Problem]) -> list[str]:

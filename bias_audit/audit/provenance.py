@@ -146,8 +146,11 @@ _PACKAGES = (
     "matplotlib",
     "weasyprint",
 )
-_PLUGGED = ("pillow-heif", "pillow-jxl-plugin")
-"""Packages that read further kinds of images where a user has installed them."""
+_PLUGGED = (
+    *("pillow-heif", "pillow-jxl-plugin"),
+    *("transformers", "open-clip-torch", "onnx", "onnxruntime"),
+)
+"""Packages that read further kinds of images and backbones where a user has installed them."""
 
 
 def config_sha256(config: AuditConfig) -> str:

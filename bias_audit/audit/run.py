@@ -33,6 +33,7 @@ from bias_audit.audit.plan import (
     gathered,
     make_plan,
     refuse_unanswerable,
+    without_networks,
 )
 from bias_audit.audit.provenance import Costs, config_sha256, describe, extensions, fingerprints
 from bias_audit.backbones.loading import Backbone, load_backbone
@@ -83,6 +84,8 @@ def run(
         with costs.stage("faces"):
             faces = find_faces(plan, progress=progress, with_backbones=True)
         progress.say(f"{faces.table.n_images} images of {faces.table.name} to audit")
+        for sentence in without_networks(plan):
+            progress.say(sentence)
         cautions = identity_cautions(faces, config.sampling.max_identity_share)
         for caution in cautions:
             progress.say(f"warning: {caution}")
@@ -277,6 +280,8 @@ def _passed(
     if n_passed:
         resumed = f", resumed at image {extraction.resumed_at}" if extraction.resumed_at else ""
         progress.say(f"{name}: {n_passed} images in {duration(extraction.seconds)}{resumed}")
+    elif backbone.given is not None:
+        progress.say(f"{name}: activations that were handed over, no forward pass")
     else:
         progress.say(f"{name}: all activations reused from cache, no forward pass")
     costs.passes("forward pass", extraction.seconds, images=n_passed, size=activations.size)

@@ -145,19 +145,21 @@ def blocks(module: nn.Module, seen: Trace) -> list[str]:
 
     A module whose class calls itself a stage is looked into. Architectures without such blocks
     give the composite children of the root (Inception), or every activation function between
-    feature maps (VGG).
+    feature maps (VGG). Graphs without modules list their own.
     """
-    found = _blocks_below(module, "", inside_sequence=False)
+    listed: Sequence[str] = getattr(module, "building_blocks", ())
+    found = list(listed) or _blocks_below(module, "", inside_sequence=False)
     if not found:
         found = [name for name, child in module.named_children() if _composite(child)]
-    if not found:
-        found = [
+    if len(found) <= 1:  # none, or a wrapper around all
+        activations = [
             name
             for name, child in module.named_modules()
             if type(child).__module__ == "torch.nn.modules.activation"
             and not list(child.parameters())
             and _resolution(name, seen) != (1, 1)
         ]
+        found = activations or found
     shapes = seen.outputs.items()
     readable = [n for n, shape in shapes if n in set(found) and isinstance(shape, OutputShape)]
     if not readable:

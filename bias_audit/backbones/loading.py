@@ -5,23 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import Field
 
+from bias_audit.arrays import Float32Array, IntArray
 from bias_audit.backbones.head import Classes, LinearHead, find_head
 from bias_audit.backbones.layers import Trace, resolve_layers, runs_before_end, trace
-from bias_audit.backbones.pooling import OutputShape
+from bias_audit.backbones.pooling import OutputShape, Tokens, read_as
+from bias_audit.backbones.zero_shot import EmbedTexts, ZeroShot, add_zero_shot
 from bias_audit.config.catalog import first_names, nearest
 from bias_audit.config.schema import Strict
 from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError, some
 from bias_audit.files import digest
 from bias_audit.results.audit import BackboneRecord, LayerRecord
+from bias_audit.software import versions_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,12 +45,14 @@ class Preprocessing:
     mean: tuple[float, float, float]
     """Subtracted from RGB in [0, 1]."""
     std: tuple[float, float, float]
+    channels: Literal["RGB", "BGR"] = "RGB"
+    """Order in which the backbone takes them; mean and std are in that order."""
 
 
 class PreprocessingParams(Strict):
     """What a config may change about the preprocessing that belongs to the weights."""
 
-    resize: Literal["stretch", "crop"] = Field(
+    resize: Literal["stretch", "crop"] | None = Field(
         default="stretch",
         description="stretch keeps all of a face; crop cuts the border as ImageNet tests do.",
     )
@@ -55,6 +60,16 @@ class PreprocessingParams(Strict):
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+
+
+class OwnPreprocessing(PreprocessingParams):
+    """What a config may change where the default is all that belongs to the weights, crops too."""
+
+    resize: Literal["stretch", "crop"] | None = Field(
+        default=None,
+        description="stretch keeps all of a face; crop cuts the border; default: as the weights "
+        "have it.",
+    )
 
 
 class BackboneParams(Strict):
@@ -66,6 +81,15 @@ class BackboneParams(Strict):
         "* matches within one part of a name, ** across parts.",
     )
     preprocessing: PreprocessingParams = PreprocessingParams()
+    tokens: Tokens = Field(
+        default="patches",
+        description="What is read of layers that return tokens: the mean of the patches, the "
+        "class token, or the mean of all. An attention pool is a layer: name it in `layers`.",
+    )
+    zero_shot: ZeroShot | None = Field(
+        default=None,
+        description="Classes of a backbone that embeds images beside texts, such as CLIP.",
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict,
         description='Module attributes to set, such as {"layer2.0.conv1.stride": [2, 2]}.',
@@ -100,6 +124,12 @@ class Architecture:
     """Names and shapes of a file's tensors as the library reads them."""
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments that a config may set, as the library built the module with them."""
+    libraries: tuple[str, ...] = ()
+    """Distributions that define what the module computes, beside timm and torchvision."""
+    n_parameters: int | None = None
+    """Where the module does not have them itself."""
+    embed_texts: EmbedTexts | None = None
+    """The text tower beside the module, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +165,46 @@ class Built:
     fit: Fit = Fit()
 
 
+class Given(Protocol):
+    """Activations that were computed elsewhere, in place of a network."""
+
+    @property
+    def record(self) -> BackboneRecord:
+        """What is known of the backbone behind them."""
+
+    @property
+    def shapes(self) -> dict[str, OutputShape]:
+        """How each layer was read."""
+
+    @property
+    def head(self) -> LinearHead | None:
+        """The classification layer, if its weights and inputs were given too."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any value."""
+
+    def rows_of(self, images: Sequence[str], labels: Sequence[str]) -> IntArray:
+        """Row of each image, by the SHA-256 of its file or by its name, shape (n_images,).
+
+        Raises:
+            BackboneError: An image is missing, or its name stands for several rows.
+        """
+
+    def values(
+        self, layer: str, of: Literal["output", "input"], described: str | None, rows: IntArray
+    ) -> Float32Array:
+        """Some rows of a layer: its units, or the positions reduced as described.
+
+        Raises:
+            BackboneError: They were not given, or are not finite.
+        """
+
+
+Gives = Literal["network", "forward pass", "activations"]
+"""What a source hands over: a network with gradients and weights, one whose outputs can be read
+alone, or only what its layers returned."""
+
 P = TypeVar("P", bound=BackboneParams)
 
 
@@ -160,6 +230,9 @@ class BackboneSource(Generic[P]):
     matching: Callable[[str], tuple[dict[str, Any], ...]] | None = None
     """Parameters of every backbone there is whose name, or file, matches a pattern (* and ?);
     None where there is nothing to look through."""
+    gives: Gives = "network"
+    given: Callable[[P], Given] | None = None
+    """Activations in place of a network, without `build`; raises BackboneError."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +250,9 @@ class Backbone:
     """The linear layer whose output the backbone returns."""
     without_head: str = "it was not looked for"
     """Why `head` is None."""
+    gives: Gives = "network"
+    given: Given | None = None
+    """Activations that stand in for a pass, whose module computes nothing."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -194,10 +270,16 @@ def load_backbone(
     Raises:
         BackboneError: Weights, overrides or layers do not fit the architecture.
     """
+    if source.given is not None:
+        return _given(source.given(params))
     built = source.build(params, pretrained)
     architecture, fit = built.architecture, built.fit
     module = architecture.module.eval().requires_grad_(requires_grad=False)
     _override(module, params.overrides)
+    classes, reading = architecture.classes, fit.reading
+    if params.zero_shot is not None and pretrained:
+        classes, how = add_zero_shot(module, params.zero_shot, architecture.embed_texts)
+        reading = (*reading, how)
     wanted = params.preprocessing.model_dump(exclude={"size"}, exclude_none=True)
     if params.preprocessing.size:
         wanted |= dict.fromkeys(("height", "width"), params.preprocessing.size)
@@ -211,7 +293,8 @@ def load_backbone(
     )
     layers = resolve_layers(module, params.layers, seen)
     _refuse_misfit(built, layers[-1][0], seen)
-    head = find_head(module, size, classes=architecture.classes, unfilled=fit.unfilled)
+    shapes = {name: read_as(name, shape, params.tokens) for name, shape in layers}
+    head = find_head(module, size, classes=classes, unfilled=fit.unfilled)
     sha256 = weights_sha256_of(module, leave_out=fit.unfilled)
     settings = dataclasses.asdict(preprocessing)
     record = BackboneRecord(
@@ -222,7 +305,10 @@ def load_backbone(
         weights_sha256=sha256,
         licence=built.licence,
         preprocessing=settings,
-        layers=tuple(LayerRecord(name=name, n_units=shape.n_units) for name, shape in layers),
+        layers=tuple(
+            LayerRecord(name=name, n_units=shape.n_units, read=shape.read)
+            for name, shape in shapes.items()
+        ),
         overrides=params.overrides,
         key_problems=(
             *(f"missing in the weights: {name}" for name in fit.missing),
@@ -230,19 +316,44 @@ def load_backbone(
             *(f"no place in the architecture: {name}" for name in fit.unexpected),
         ),
         model_kwargs=architecture.model_kwargs,
-        reading=fit.reading,
+        reading=reading,
         assumed=fit.assumed,
-        n_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        n_parameters=sum(parameter.numel() for parameter in module.parameters())
+        if architecture.n_parameters is None
+        else architecture.n_parameters,
     )
     described = json.dumps(settings, sort_keys=True)
     return Backbone(
         module,
         record,
         preprocessing,
-        dict(layers),
-        fingerprint=digest(sha256, architecture.title, structure_of(module), described),
+        shapes,
+        fingerprint=digest(
+            sha256,
+            architecture.title,
+            structure_of(module),
+            described,
+            params.tokens,
+            json.dumps(versions_of(*architecture.libraries)),
+        ),
         head=head if isinstance(head, LinearHead) else None,
         without_head="" if isinstance(head, LinearHead) else head,
+        gives=source.gives,
+    )
+
+
+def _given(given: Given) -> Backbone:
+    """Activations in place of a network: no image passes, so the input has no size."""
+    return Backbone(
+        nn.Identity(),
+        given.record,
+        Preprocessing(1, 1, "stretch", 1.0, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        given.shapes,
+        fingerprint=given.fingerprint,
+        head=given.head,
+        without_head="" if given.head else "its weights and inputs are not among the activations",
+        gives="activations",
+        given=given,
     )
 
 

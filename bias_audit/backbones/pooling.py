@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bias_audit.deferred import torch
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["vector", "map", "map_channels_last", "tokens"]
+Tokens = Literal["patches", "class", "all"]
+"""Which tokens of a layer are read: the mean of those that belong to a place in the image, the
+first one (the class token), or the mean of all."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,55 @@ class OutputShape:
     width: int = 1
     prefix: int = 0
     """Tokens that belong to no place in the image."""
+    tokens: Tokens = "patches"
+    """Which tokens are read as units; positions are those of patches in any case."""
+
+    @property
+    def read(self) -> str:
+        """What is read of the layer, in words, such as "the mean of 14 x 14 patches"."""
+        places = f"{self.height} x {self.width}"
+        of = f"{places} patches" if self.height > 1 or self.width == 1 else f"{self.width} tokens"
+        if self.kind == "vector":
+            return "the vector that it returns"
+        if self.kind != "tokens":
+            return f"the mean of {places} positions"
+        if self.tokens == "class":
+            return "the class token"
+        if self.tokens == "all" and self.prefix:
+            more = "1 other token" if self.prefix == 1 else f"{self.prefix} other tokens"
+            return f"the mean of {of} and {more}"
+        return f"the mean of {of}"
+
+
+def read_as(layer: str, shape: OutputShape, tokens: Tokens) -> OutputShape:
+    """The same output with other tokens read; only layers of tokens have a choice.
+
+    Raises:
+        BackboneError: The class token is wanted, and the layer has none.
+    """
+    if shape.kind == "tokens" and tokens == "class" and not shape.prefix:
+        raise BackboneError(
+            f"layer {layer!r} has {shape.height} x {shape.width} patches and no class token; "
+            "expected tokens: patches or all, or other layers"
+        )
+    if shape.kind.startswith("map") and tokens == "class":
+        raise BackboneError(
+            f"layer {layer!r} returns feature maps, which have no class token; expected tokens: "
+            "patches or all, or other layers"
+        )
+    return replace(shape, tokens=tokens)
+
+
+def hidden(output: object) -> object:
+    """The tensor of what a module returned: of several results, the first.
+
+    Layers of transformers return what passes on first, attention weights and more after it.
+    """
+    several = tuple(output.values()) if isinstance(output, Mapping) else output
+    if isinstance(several, tuple | list) and several:
+        first = hidden(several[0])
+        return first if isinstance(first, Tensor) else output
+    return output
 
 
 def output_shape(
@@ -39,6 +92,7 @@ def output_shape(
         BackboneError: The output is no tensor, has not one row per image, or is of a shape that
             holds no units.
     """
+    output = hidden(output)
     if not isinstance(output, torch.Tensor):
         raise BackboneError(
             f"layer {layer!r} returns {type(output).__name__}, expected one tensor; "
@@ -78,11 +132,13 @@ def _prefix(n_tokens: int, declared: int | None) -> int:
 
 
 def units(output: Tensor, shape: OutputShape) -> Tensor:
-    """Spatial mean per unit, shape (batch, n_units), float32."""
+    """What is read of a layer, one value per unit, shape (batch, n_units), float32."""
     if shape.kind == "vector":
         return output.float()
     if shape.kind == "tokens":
-        return output[:, shape.prefix :].float().mean(dim=1)
+        first = shape.prefix if shape.tokens == "patches" else 0
+        read = output[:, first:].float()
+        return read[:, 0] if shape.tokens == "class" else read.mean(dim=1)
     dims = (1, 2) if shape.kind == "map_channels_last" else (2, 3)
     return output.float().mean(dim=dims)
 

@@ -226,7 +226,7 @@ def _face_problems(
     known = [*(attribute.name for attribute in attributes), INTERSECTION]
     for each in analyses:
         for index, name in enumerate(getattr(each.params, "targets", None) or ()):
-            if name not in known:
+            if name not in (*known, *getattr(each.plugin, "other_targets", ())):
                 what = unknown_name(name, known, noun="attribute")
                 yield (*each.location, "targets", index), what
 

@@ -107,6 +107,8 @@ class LayerRecord(Frozen):
 
     name: str
     n_units: int
+    read: str = ""
+    """What is read of its output, such as "the class token"; empty in older results."""
 
 
 class BackboneRecord(Frozen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -21,7 +20,7 @@ from bias_audit.config.schema import AuditConfig, Component
 from bias_audit.config.wording import problems_of
 from bias_audit.config.zoo import ZooBackbone, ZooConfig
 from bias_audit.errors import AuditError, ConfigError, OutputError
-from bias_audit.files import digest, keep_error, locked
+from bias_audit.files import keep_error, locked, safe_name
 from bias_audit.finished import finish
 from bias_audit.progress import Progress
 from bias_audit.zoo.executor import Done, Task
@@ -38,11 +37,6 @@ def perform(task: Task, progress: Progress) -> Done:
     except Exception as defect:  # noqa: BLE001  one backbone must not stop the others
         error = keep_error(defect, task.folder)
     return Done(task.key, time.monotonic() - began, error=error, is_refused=is_refused)
-
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
-_LONGEST = 64
-_DIGEST = 8
 
 
 @dataclass(frozen=True)
@@ -165,14 +159,6 @@ def chosen_entries(
         for entry in all_entries
         if not patterns or any(fnmatchcase(n, p) for n in known[entry.key] for p in patterns)
     )
-
-
-def safe_name(text: str) -> str:
-    """A text as a file name, with a digest to keep it unique where it had to change."""
-    safe = _UNSAFE.sub("_", text).lstrip("._-")
-    if safe == text and len(safe) <= _LONGEST:
-        return safe
-    return f"{safe[: _LONGEST - _DIGEST - 1] or 'unnamed'}-{digest(text)[:_DIGEST]}"
 
 
 DATABASE = "history.sqlite"

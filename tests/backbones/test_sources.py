@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,30 @@ def checkpoint(file: Path, architecture: str = "resnet18", **params: Any) -> Bac
     """Of a local file, for images of 64 pixels."""
     settings = {"preprocessing": SMALL, **params}
     return load("checkpoint", architecture=architecture, file=file, **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "params", "extra"),
+    [
+        ("transformers", "transformers", {"name": "a/b"}, "transformers"),
+        ("open_clip", "open_clip", {"name": "ViT-B-32"}, "open_clip"),
+        ("exported", "onnx", {"preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1]}}, "onnx"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    kind: str,
+    module: str,
+    params: dict[str, Any],
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if kind == "exported":
+        (tmp_path / "net.onnx").touch()
+        params = {**params, "file": tmp_path / "net.onnx"}
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackboneError, match=rf"pip install 'bias-audit\[{extra}\]'"):
+        load(kind, **params)
 
 
 def top_class(backbone: Backbone, image: np.ndarray) -> int:

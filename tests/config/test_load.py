@@ -278,3 +278,13 @@ def test_the_shipped_example_holds_once_its_marks_are_taken_away(tmp_path: Path)
     assert config.criteria and declared is not None
     assert declared.scenarios[0].criteria
     assert all(getattr(declared, name) for name in type(declared).model_fields)
+
+
+def test_the_backbones_own_class_is_a_target_of_attribution(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "name: own\ndata: {kind: parametric}\nbackbones: [{kind: bundled}]\n"
+        "analyses: [{kind: attribution, targets: [own_class, age]}]\n",
+        encoding="utf-8",
+    )
+    assert load_config(path).analyses[0].params["targets"][0] == "own_class"

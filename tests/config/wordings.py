@@ -27,7 +27,7 @@ ZOO: Final[dict[str, Any]] = {
 }
 INTERNALS: Final = re.compile(
     r"tuple\[|literal\[|list\[|dict\[|function-|pydantic|Input should|(?<!not )\bvalid |"
-    r"instance of|<block|<scalar|token|"
+    r"instance of|<block|<scalar|\btoken\b|"
     r"Value error|Assertion failed|type=|\burl\b|\bdict\b|\bint\b|\bstr\b|\bfloat\b|\bbool\b|"
     r"NoneType|Traceback|<class|object at 0x|constrained|nullable|\{'",
     re.IGNORECASE,

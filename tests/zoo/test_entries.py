@@ -10,7 +10,8 @@ import timm
 
 from bias_audit.config.load import load_config, load_zoo
 from bias_audit.errors import ConfigError
-from bias_audit.zoo.entries import chosen_entries, entries, safe_name
+from bias_audit.files import safe_name
+from bias_audit.zoo.entries import chosen_entries, entries
 from tests.zoo.conftest import Zoo
 
 CONFIGS = Path(__file__).resolve().parents[2] / "audit_configs"

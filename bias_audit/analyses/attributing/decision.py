@@ -18,7 +18,7 @@ from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, Scores,
 from bias_audit.analyses.probing.separability import check_layers, probed_layers
 from bias_audit.analyses.targets import targets_of
 from bias_audit.arrays import IntArray
-from bias_audit.backbones.pooling import OutputShape, units
+from bias_audit.backbones.pooling import OutputShape, hidden, units
 from bias_audit.data.faces import Faces
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
@@ -71,8 +71,8 @@ class ProbeDecision(nn.Module):
         """Scores of preprocessed images, shape (n, n_scores)."""
         reached: list[Tensor] = []
 
-        def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            reached.append(output)
+        def stop(_module: nn.Module, _inputs: object, output: object) -> None:
+            reached.append(cast("Tensor", hidden(output)))
             raise _ReachedError
 
         layer = self.backbone.get_submodule(self.layer)

@@ -271,6 +271,7 @@ PLUGIN = Analysis(
     ),
     quantities=(QUANTITY,),
     needs_network=True,
+    other_targets=(OWN,),
     is_once=True,
     passes=_passes,
 )

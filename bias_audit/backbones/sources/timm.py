@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
+from bias_audit.backbones.extras import first_line, hub_folder, reach_hub
 from bias_audit.backbones.head import Classes
 from bias_audit.backbones.library import (
     noted_state,
@@ -215,17 +216,12 @@ def timm_classes(settings: Mapping[str, Any], num_classes: int | None = None) ->
 
 
 def _build(params: Params, pretrained: bool) -> Built:  # noqa: FBT001  the sources' signature
-    from huggingface_hub import constants, get_session
 
     name, renamed = timm_name(params.name)
     try:
-        if (
-            pretrained
-            and not (constants.HF_HUB_OFFLINE or _files(params))
-            and _repository(name)[0]
-        ):
-            # The hub's own library tries for many minutes, file by file; this takes seconds.
-            get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        repository, revision, names = _repository(name)
+        if pretrained and repository:
+            reach_hub(repository, revision, names)
         settings = _settings(name)
     except Exception as error:
         raise BackboneError(_unreachable(params, name, error)) from error
@@ -302,16 +298,13 @@ def _repository(name: str) -> tuple[str, str | None, tuple[str, ...]]:
 
 def _unreachable(params: Params, name: str, error: Exception) -> str:
     """Why weights could not be had: a file that is there but broken is not a missing one."""
-    from huggingface_hub import constants
-
-    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    reason = first_line(error)
     for file in _files(params):
         read_tensors(file)  # raises what is wrong with it
         return f"timm {name}: its weights are in {file}, but do not fit ({reason})"
     if name.startswith("local-dir:"):
         return f"timm {name}: expected a folder with config.json and weights ({reason})"
     repository, _, names = _repository(name)
-    folder = f"models--{repository.replace('/', '--')}"
     other = ""
     if not is_remote(name):
         known = timm.get_pretrained_cfg(name)
@@ -323,7 +316,7 @@ def _unreachable(params: Params, name: str, error: Exception) -> str:
     return (
         f"timm {name}: its weights are neither in the local cache nor could they be fetched "
         f"({reason}). Without network: fetch the hub repository {repository or '(none)'} on "
-        f"another machine and copy its cache folder to {constants.HF_HUB_CACHE}/{folder}{other}"
+        f"another machine and copy its cache folder to {hub_folder(repository)}{other}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,7 +17,8 @@ _RESIZED: Final = {
     "crop": "the centre of the image, cropped after resizing",
 }
 
-_NAMES: Final = {"mean": "mean subtracted (RGB)", "std": "divided by (RGB)"}
+_UNKNOWN: Final = "not stated"
+_NAMES: Final = {"mean": "mean subtracted", "std": "divided by"}
 
 CONTROL_KINDS = ("random weights", "image quality", "pixels")
 
@@ -47,20 +49,28 @@ def _facts(subject: SubjectResult) -> tuple[Fact, ...]:
     record = subject.backbone
     return (
         Fact("Architecture", (f"{record.architecture} (read as {record.kind})",)),
-        Fact("Parameters", (count(record.n_parameters),)),
+        Fact("Parameters", (count(record.n_parameters) if record.n_parameters else _UNKNOWN,)),
         Fact("Weights", (record.weights,)),
-        Fact("Weights SHA-256", (record.weights_sha256,), is_code=True),
+        Fact("Weights SHA-256", (record.weights_sha256 or _UNKNOWN,), is_code=True),
         Fact("Licence", (record.licence,)),
-        Fact("Preprocessing", preprocessing(record.preprocessing)),
+        Fact("Preprocessing", preprocessing(record.preprocessing) or (_UNKNOWN,)),
         Fact("How the weights were read", (*record.reading, *record.assumed) or ("as published",)),
         *_arguments(record),
         Fact("Changes after building", overrides(record.overrides) or ("none",)),
         Fact("Weights that did not fit", record.key_problems or ("none",)),
         Fact("Layers", (f"{counted(len(record.layers), 'layer')} audited, listed below",)),
+        *_read(record),
         Fact("Activations", (_extraction(subject.extraction),)),
         Fact("Controls", controls_told(subject.controls)),
         Fact("Classification layer", (_head(subject),)),
     )
+
+
+def _read(record: BackboneRecord) -> tuple[Fact, ...]:
+    """What was read of the layers' outputs; older results do not say."""
+    counts = Counter(layer.read for layer in record.layers if layer.read)
+    lines = tuple(f"{what} ({counted(n, 'layer')})" for what, n in counts.items())
+    return (Fact("Read of each layer", lines),) if lines else ()
 
 
 def _arguments(record: BackboneRecord) -> tuple[Fact, ...]:
@@ -112,7 +122,10 @@ def preprocessing(record: Mapping[str, Any]) -> tuple[str, ...]:
         lines.append(f"fitted: {_RESIZED.get(str(resize), plain(resize))}")
     if resize == "crop" and fraction is not None:
         lines.append(f"crop keeps: {plain(fraction)} of the resized shorter side")
-    lines += [f"{_NAMES.get(name, name.replace('_', ' '))}: {plain(rest[name])}" for name in rest]
+    order = f" ({rest.pop('channels', 'RGB')})"
+    for name, value in rest.items():
+        words = f"{_NAMES[name]}{order}" if name in _NAMES else name.replace("_", " ")
+        lines.append(f"{words}: {plain(value)}")
     return tuple(lines)
 
 
