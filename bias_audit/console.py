@@ -23,11 +23,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from bias_audit.progress import PacedStep, Step
+from bias_audit.durations import duration
+from bias_audit.progress import AuditLeft, PacedStep, Step
 
 _PLAIN_SECONDS: Final = 30.0
 _JSON_SECONDS: Final = 10.0
-"""Between two lines about one step."""
+_BAR_SECONDS: Final = 10.0
+"""Between two lines about one step, or two estimates of the whole."""
 _COLOURS: Final = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
 
@@ -74,6 +76,7 @@ class ConsoleProgress:
     def __init__(self, console: Console) -> None:
         """Draw on `console`."""
         self.console = console
+        self.audit_left: AuditLeft | None = None
 
     def say(self, message: str) -> None:
         """Print one line that stays; the text is never read as markup."""
@@ -93,24 +96,40 @@ class ConsoleProgress:
                 TimeRemainingColumn(),
             )
             with Progress(*columns, console=self.console) as bars:
-                yield _Bar(bars, bars.add_task(title, total=total))
+                task = bars.add_task(title, total=total)
+
+                def show(_done: int, left: float) -> None:
+                    bars.update(task, description=f"{title}{self._of_audit(left)}")
+
+                yield _Bar(bars, task, PacedStep(total, _BAR_SECONDS, show))
             return
 
         def speak(done: int, left: float) -> None:
-            self.say(f"{title}: {done} of {total}, about {left:.0f} s left")
+            of_audit = self._of_audit(left)
+            self.say(f"{title}: {done} of {total}, about {left:.0f} s left{of_audit}")
 
         self.say(f"{title}: {total} {unit}s")
         step = PacedStep(total, _PLAIN_SECONDS, speak)
         yield step
         self.say(f"{title}: {step.done} {unit}s done in {step.seconds:.0f} s")
 
+    def _of_audit(self, left: float) -> str:
+        if self.audit_left is None:
+            return ""
+        return f"; of the audit about {duration(self.audit_left(left))}"
+
 
 class _Bar:
-    def __init__(self, bars: Progress, task: TaskID) -> None:
-        self._bars, self._task = bars, task
+    def __init__(self, bars: Progress, task: TaskID, paced: PacedStep) -> None:
+        self._bars, self._task, self._paced = bars, task, paced
 
     def advance(self, count: int = 1) -> None:
         self._bars.advance(self._task, count)
+        self._paced.advance(count)
+
+    def resume(self, count: int) -> None:
+        self._bars.reset(self._task, completed=count)
+        self._paced.resume(count)
 
 
 class JsonLog:
@@ -119,6 +138,7 @@ class JsonLog:
     def __init__(self, stream: IO[str]) -> None:
         """Write to `stream`, line by line."""
         self._stream = stream
+        self.audit_left: AuditLeft | None = None
         # a stream in memory has no encoding, and takes all of Unicode
         encoding = getattr(stream, "encoding", None) or "utf-8"
         self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
@@ -141,9 +161,15 @@ class JsonLog:
         """Write when one counted piece of work begins and ends, and now and then how far it is."""
 
         def speak(done: int, left: float) -> None:
-            seconds = round(left, 1)
+            whole = None if self.audit_left is None else round(self.audit_left(left), 1)
             self.event(
-                "step", title=title, done=done, total=total, unit=unit, seconds_left=seconds
+                "step",
+                title=title,
+                done=done,
+                total=total,
+                unit=unit,
+                seconds_left=round(left, 1),
+                audit_seconds_left=whole,
             )
 
         self.event("step_begins", title=title, total=total, unit=unit)

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+AuditLeft = Callable[[float], float]
+"""Seconds left to an audit, from those left to its step."""
+
 
 class Step(Protocol):
     """One counted piece of work in progress."""
 
     def advance(self, count: int = 1) -> None:
         """Report that `count` more units are done."""
+
+    def resume(self, count: int) -> None:
+        """Report that an earlier run did `count` units: they say nothing about this one's pace."""
 
 
 class Progress(Protocol):
@@ -24,6 +30,9 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """Print one line that stays, such as a notice."""
 
+    audit_left: AuditLeft | None
+    """While an audit runs: how long all of it will take."""
+
 
 class PacedStep:
     """Reports from time to time how many units are done, and the seconds left."""
@@ -32,7 +41,7 @@ class PacedStep:
         self, total: int, pause: float = 0.0, speak: Callable[[int, float], None] | None = None
     ) -> None:
         """Begin; between two calls of `speak` at least `pause` seconds pass."""
-        self.done = 0
+        self.done = self._earlier = 0
         self._total, self._pause, self._speak = total, pause, speak
         self._began = self._spoke = time.monotonic()
 
@@ -41,17 +50,24 @@ class PacedStep:
         """Since it began."""
         return time.monotonic() - self._began
 
+    def resume(self, count: int) -> None:
+        """Count what an earlier run did."""
+        self.done += count
+        self._earlier += count
+
     def advance(self, count: int = 1) -> None:
         """Count, and report if enough time has passed."""
         self.done += count
-        now = time.monotonic()
-        if self._speak is not None and now - self._spoke > self._pause and self.done:
+        now, own = time.monotonic(), self.done - self._earlier
+        if self._speak is not None and now - self._spoke > self._pause and own:
             self._spoke = now
-            self._speak(self.done, (now - self._began) / self.done * (self._total - self.done))
+            self._speak(self.done, (now - self._began) / own * (self._total - self.done))
 
 
 class Silent:
     """Reports nothing; for callers that want results alone."""
+
+    audit_left: AuditLeft | None = None
 
     def step(self, title: str, *, total: int, unit: str) -> AbstractContextManager[Step]:  # noqa: ARG002
         """Open a step that is not shown."""

@@ -259,7 +259,7 @@ def _borrow(
     if faces.table.pictures is not None:
         unit = "answer"
     with progress.step(title, total=len(faces), unit=unit) as step:
-        step.advance(start)
+        step.resume(start)
         _record(rows, faces, settings, recording=recording, step=step)
     shutil.rmtree(recording.folder / "unseen", ignore_errors=True)
     return passed
@@ -296,7 +296,7 @@ def _take(
 
     title = f"Given activations, {given.record.name}"
     with progress.step(title, total=len(faces), unit="image") as step:
-        step.advance(start)
+        step.resume(start)
         _record(rows(), faces, settings, recording=recording, step=step)
 
 
@@ -327,7 +327,7 @@ def _pass(
             progress.step(title, total=len(faces), unit="image") as step,
             faster_capture(backbone, module, recording.files, settings) as capture,
         ):
-            step.advance(start)
+            step.resume(start)
 
             def rows() -> Iterator[Rows]:
                 for first, pixels in batches:

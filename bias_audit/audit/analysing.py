@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,15 +45,26 @@ def forget_errors(folder: Path) -> None:
 
 
 def analyses_of(
-    subject: Subject, plan: Plan, prefix: str, costs: Costs
+    subject: Subject,
+    plan: Plan,
+    prefix: str,
+    costs: Costs,
+    stage: Callable[[str], AbstractContextManager[None]],
 ) -> Iterator[AnalysisResult]:
-    """Make every analysis of one backbone; `prefix` begins the names of the folders for arrays."""
+    """Make every analysis of one backbone; `prefix` begins the names of the folders for arrays.
+
+    `stage` is open while an analysis of its kind is made.
+    """
     for index, planned in enumerate(plan.analyses):
         if isinstance(planned.analysis, Analysis):
             run = partial(planned.analysis.run, subject, planned.params)
             place = analysis_entry(planned, subject, plan.config)
             name = f"{prefix}-{index:02d}-{planned.kind}"
-            yield _result(planned, [subject], run, place, plan.config, name=name, costs=costs)
+            with stage(planned.kind):
+                found = _result(
+                    planned, [subject], run, place, plan.config, name=name, costs=costs
+                )
+            yield found
 
 
 def analyses_of_all(

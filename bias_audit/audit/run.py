@@ -25,6 +25,8 @@ from bias_audit.audit.controls import (
     random_weight_controls,
     reference_images,
 )
+from bias_audit.audit.estimate import estimate
+from bias_audit.audit.pace import FORWARD, Pace
 from bias_audit.audit.people import embedding_of, likeness_of, with_people
 from bias_audit.audit.plan import (
     Plan,
@@ -148,6 +150,8 @@ def _audited(
     subjects: list[SubjectResult] = []
     members: list[Member] = []
     steps: tuple[Step, ...] = ()
+    pace = Pace(lambda: estimate(plan, faces, 0 if reference is None else len(reference)))
+    progress.audit_left = pace.left
     alike: Likeness | None = None
     about_images: tuple[MadeControl, ...] = ()
     for index, planned in enumerate(plan.backbones):
@@ -157,7 +161,8 @@ def _audited(
         for sentence in backbone.record.assumed:
             progress.say(f"Caution: {backbone.record.name}: {sentence}")
         passed = partial(_passed, plan, backbone, reference, progress=progress, costs=took)
-        seen = passed(faces)
+        with pace.stage(index, FORWARD):
+            seen = passed(faces)
         if index == 0:  # all backbones are seen through the same clusters
             seen, faces, alike = _by_people(plan, faces, seen, passed)
             with costs.stage("image controls", images=faces.table.n_images):
@@ -186,7 +191,8 @@ def _audited(
             device=config.activations.device,
             likeness=alike,
         )
-        analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took))
+        stage = partial(pace.stage, index)
+        analyses = tuple(analyses_of(subject, plan, f"{run_id}-{index:02d}", took, stage))
         members.append(Member(replaced(subject, network=None, controls=()), analyses))
         extraction, head = seen.extraction, seen.head
         there = [ControlRecord(kind=each.kind, name=each.name) for each in controls]
@@ -207,6 +213,7 @@ def _audited(
                 costs=tuple(took.stages),
             )
         )
+    progress.audit_left = None
     return faces, members, subjects
 
 

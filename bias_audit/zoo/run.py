@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
 from bias_audit.files import write_text, writing
-from bias_audit.progress import PacedStep, Progress, Step
+from bias_audit.progress import AuditLeft, PacedStep, Progress, Step
 from bias_audit.results.history.reading import (
     all_audits,
     delivered_audits,
@@ -56,6 +56,7 @@ class LineProgress:
     """Says what stays, and how far long steps are."""
 
     label: str
+    audit_left: AuditLeft | None = None
 
     def say(self, message: str) -> None:
         """Write one line."""
@@ -66,8 +67,9 @@ class LineProgress:
     def step(self, title: str, *, total: int, unit: str) -> Iterator[Step]:
         """Say now and then how far a step is; short steps are not mentioned."""
 
-        def speak(done: int, _left: float) -> None:
-            self.say(f"{title}: {done} of {total} {unit}s")
+        def speak(done: int, left: float) -> None:
+            whole = "" if self.audit_left is None else duration(self.audit_left(left))
+            self.say(f"{title}: {done} of {total} {unit}s" + (whole and f"; {whole} left in all"))
 
         yield PacedStep(total, _SECONDS, speak)
 

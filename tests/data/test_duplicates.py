@@ -32,6 +32,8 @@ class Counted:
     def advance(self, count: int = 1) -> None:
         self.done += count
 
+    resume = advance
+
 
 def seen(pictures: list[Image.Image]) -> Seen:
     greys = [picture.convert("L") for picture in pictures]

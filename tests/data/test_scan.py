@@ -157,6 +157,9 @@ class Interrupting(Silent):
             def advance(self, count: int = 1) -> None:  # noqa: ARG002
                 raise KeyboardInterrupt
 
+            def resume(self, count: int) -> None:
+                """Nothing was done before."""
+
         return nullcontext(Stop())
 
 

@@ -55,6 +55,8 @@ class Counting(Silent):
     def advance(self, count: int = 1) -> None:
         self.n += count
 
+    resume = advance
+
 
 def trials(seed: int = 0) -> Trials:
     return Trials(seed, Counting())
