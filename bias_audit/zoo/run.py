@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from bias_audit.config.catalog import EXECUTORS
 from bias_audit.config.zoo import ZooConfig
+from bias_audit.durations import duration
 from bias_audit.files import write_text, writing
 from bias_audit.progress import AuditLeft, PacedStep, Progress, Step
 from bias_audit.results.history.reading import (
