@@ -207,7 +207,8 @@ def data_forget_command(
     subjects: Annotated[
         list[str],
         typer.Argument(
-            metavar="SUBJECT...", help="Who withdrew consent, as the labels name them; or a file."
+            metavar="SUBJECT...",
+            help="Who withdrew consent, in the words of the labels; or a file.",
         ),
     ],
     config: Annotated[

@@ -11,12 +11,13 @@ from typing import Final
 import numpy as np
 
 from bias_audit.audit.plan import make_plan
+from bias_audit.cache import Cache
 from bias_audit.config.schema import AuditConfig
 from bias_audit.data.faces import FaceTable
 from bias_audit.data.forgetting import forget_identities, forgotten, mark_of, rows_of_forgotten
 from bias_audit.data.scan import open_once
 from bias_audit.errors import DataError, OutputError
-from bias_audit.files import read_arrays, write_arrays, write_text, writing
+from bias_audit.files import write_text, writing
 from bias_audit.progress import Progress
 from bias_audit.results.contributions import FOLDER, read_contributions
 from bias_audit.results.store import read_audit
@@ -121,13 +122,14 @@ def _removed(cache: Path, images: Collection[str]) -> tuple[int, int]:
             if _listed(folder) & {*images}:
                 shutil.rmtree(folder)
                 about += 1
+        scans = Cache(cache / "scan")
         for file in cache.glob("scan/*.npz"):
-            arrays = read_arrays(file) or {}
+            arrays = scans.get(file.name) or {}
             if (records := arrays.get("records")) is None:
                 continue
             is_theirs = np.isin(records["sha256"], [sha.encode() for sha in images])
             if is_theirs.any():
-                write_arrays(file, {**arrays, "records": records[~is_theirs]})
+                scans.put(file.name, {**arrays, "records": records[~is_theirs]})
                 about += 1
         for file in cache.glob(f"{FOLDER}/*.npz"):
             entry = read_contributions(cache, file.stem)

@@ -252,12 +252,12 @@ def read_bytes(reference: ImageReference) -> bytes:
 
 
 def decode(data: bytes, white: int = 0, box: Box | None = None) -> Image.Image:
-    """Decode one image to upright RGB, and cut a box out of it; see `decode_first`."""
+    """Decode one image to upright RGB, and cut out a box; see `decode_first`."""
     return cut_out(decode_first(data, white).image, box)
 
 
 def cut_out(image: Image.Image, box: Box | None) -> Image.Image:
-    """What a box holds of an upright image; all of it without a box.
+    """What a box holds of an upright image; the whole without a box.
 
     Raises:
         UnusableImageError: Too little of the box is inside of the image.

@@ -34,7 +34,10 @@ _CHECKS: Final = (
 
 def n_trials(sizes: Sizes) -> int:
     """Simulations of all checks."""
-    signals = sum(separation > 0 for separation in coverage.SIGNALS.values())
+    # on fresh images without any signal the truth is known, unless some have two answers
+    populations = sum(
+        len(coverage.SIGNALS) - (several == 0) for _, several in coverage.CLUSTERS.values()
+    )
     return (
         sizes.planted * len(sizes.effects)
         + sizes.accuracy
@@ -42,8 +45,10 @@ def n_trials(sizes: Sizes) -> int:
         + sizes.mixed
         + sizes.adverse * len(adverse.CONDITIONS)
         + sizes.maps
-        + len(coverage.CLUSTERS)
-        * sum(n + signals * sizes.training_sets for _, n in sizes.coverage)
+        + sum(
+            len(coverage.CLUSTERS) * n + populations * sizes.training_sets
+            for _, n in sizes.coverage
+        )
         + sizes.deciding
         + sizes.engine
     )

@@ -99,7 +99,7 @@ def test_the_table_is_complete(found: SelfTest) -> None:
         assert row.estimate.lower <= row.estimate.value <= row.estimate.upper
     assert {"bias-audit", "numpy", "torch", "scipy", "scikit-learn"} <= set(found.versions)
     conditions = [r.condition for r in found.rows if r.check == "Intervals of macro AUC cover"]
-    assert conditions == ["three groups of 10, single images", "three groups of 10, clusters of 2"]
+    assert conditions == [f"three groups of 10, {clusters}" for clusters in coverage.CLUSTERS]
 
 
 def test_nothing_fails_and_the_engine_agrees(found: SelfTest) -> None:

@@ -380,4 +380,4 @@ def test_intervals_of_overlapping_groups_cover() -> None:
         assert statistic is not None
         found = estimate(measured(statistic, person, n_clusters=60), level=0.95)
         hits += found.lower <= truth <= found.upper
-    assert 0.93 <= hits / n_audits <= 0.97
+    assert 0.93 <= hits / n_audits <= 0.985

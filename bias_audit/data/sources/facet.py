@@ -35,7 +35,7 @@ _FOLDERS = ("images", "imgs", "imgs_1", "imgs_2", "imgs_3")
 
 
 class Params(Linked):
-    """Where FACET lies, and what of it to read."""
+    """Where FACET lies, and what to read."""
 
     root: UserPath = Field(description="Folder with annotations/annotations.csv and the images.")
     attributes: tuple[str, ...] = Field(

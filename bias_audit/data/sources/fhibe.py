@@ -68,7 +68,7 @@ _VERSION = re.compile(r"fhibe[._](.+?)_downsampled(?:_public)?")
 
 
 class Params(Linked):
-    """Where FHIBE lies, and what of it to read."""
+    """Where FHIBE lies, and what to read."""
 
     root: UserPath = Field(description="The unpacked folder, with data/processed and data/raw.")
     images: Literal["face", "whole"] = Field(
