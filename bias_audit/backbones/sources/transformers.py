@@ -76,7 +76,7 @@ def _built(params: Params, weights: Path | str | None) -> Built:
             usual_size=_side(config),
         )
     _prepare(module.float(), config)
-    is_folder = Path(params.name).is_dir()
+    is_folder = _is_folder(params)
     assumed: tuple[str, ...] = ()
     if not is_folder and params.revision != commit and weights is not None:
         assumed = (
@@ -124,13 +124,13 @@ def _quiet(library: Any) -> Iterator[None]:
 
 def _config(library: Any, params: Params) -> Any:
     place = Path(params.name)
-    if place.is_dir() and not (place / "config.json").is_file():
+    if _is_folder(params) and not (place / "config.json").is_file():
         raise BackboneError(
             f"transformers {place}: expected a folder that save_pretrained wrote, found no "
             "config.json in it"
         )
     try:
-        if not place.is_dir():
+        if not _is_folder(params):
             reach_hub(params.name, params.revision, ("config.json",))
         return library.AutoConfig.from_pretrained(
             params.name, revision=params.revision or "main", trust_remote_code=False
@@ -144,8 +144,15 @@ def _config(library: Any, params: Params) -> Any:
         raise BackboneError(_unreachable(params, error)) from error
 
 
+def _is_folder(params: Params) -> bool:
+    try:
+        return Path(params.name).is_dir()
+    except OSError:  # a name that is too long for a file
+        return False
+
+
 def _unreachable(params: Params, error: Exception) -> str:
-    if Path(params.name).is_dir() or "/" not in params.name.strip("./~"):
+    if _is_folder(params) or "/" not in params.name.strip("./~"):
         return (
             f"transformers {params.name}: expected a folder that save_pretrained wrote, or the "
             f"name of a model on the hub ({first_line(error)})"
@@ -219,7 +226,7 @@ def _filled(
 
 def _unloadable(params: Params, error: Exception) -> str:
     place = Path(params.name)
-    if not place.is_dir():
+    if not _is_folder(params):
         return _unreachable(params, error)
     found = sorted(path.name for path in place.glob("*.bin")) or sorted(
         path.name for path in place.iterdir()
@@ -358,7 +365,7 @@ def _tokens(tokenizer: Any, model: Any, texts: Sequence[str], where: str) -> Any
 
 def _files(params: Params) -> tuple[Path, ...]:
     place = Path(params.name)
-    if place.is_dir():
+    if _is_folder(params):
         return tuple(sorted(place.glob("*.safetensors")))
     cached = (
         try_to_load_from_cache(params.name, each, revision=params.revision) for each in _WEIGHTS
@@ -372,5 +379,5 @@ PLUGIN = BackboneSource(
     build=_build,
     files=_files,
     refilled=_built,
-    called=lambda params: Path(params.name).name if Path(params.name).is_dir() else params.name,
+    called=lambda params: Path(params.name).name if _is_folder(params) else params.name,
 )
