@@ -208,7 +208,7 @@ def data_forget_command(
         list[str],
         typer.Argument(
             metavar="SUBJECT...",
-            help="Who withdrew consent, in the words of the labels; or a file.",
+            help="Who withdrew consent, by the names that labels have; or a file.",
         ),
     ],
     config: Annotated[

@@ -31,7 +31,7 @@ class Progress(Protocol):
         """Print one line that stays, such as a notice."""
 
     audit_left: AuditLeft | None
-    """While an audit runs: how long all of it will take."""
+    """While an audit runs: how long the rest takes."""
 
 
 class PacedStep:

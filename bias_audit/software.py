@@ -95,7 +95,7 @@ def software_of(module: str) -> Software:
 
 
 def _unless_edited(module: str) -> dict[str, Any] | None:
-    """What `installed` decides; None where a file was edited since it was first asked."""
+    """What `installed` decides; None where a file was edited since the first look."""
     found = asdict(_followed(module))
     return found if installed.__wrapped__() == installed() else None
 

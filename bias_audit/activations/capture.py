@@ -87,7 +87,7 @@ class Capture:
         # What a later operation changes in place is a copy.
         if isinstance(returned, tuple) and returned[0] is output:
             return (output.clone(), *returned[1:])
-        return output.clone() if isinstance(returned, Tensor) else None
+        return output.clone() if isinstance(returned, torch.Tensor) else None
 
     def received(self, file: LayerFile, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         """A hook before a layer."""

@@ -16,7 +16,7 @@ class Pace:
     """Where an audit is among its stages."""
 
     def __init__(self, costs: Callable[[], Sequence[Cost]]) -> None:
-        """Begin; `costs`, of the backbones in their order, is called only if time is asked for."""
+        """Begin; `costs`, of the backbones in their order, is called only if the time left is wanted."""
         self._costs = costs
         self._stage: tuple[int, str] | None = None
         self._began = 0.0

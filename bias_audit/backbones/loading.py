@@ -345,7 +345,7 @@ def load_backbone(
 def _given(given: Given) -> Backbone:
     """Activations in place of a network: no image passes, so the input has no size."""
     return Backbone(
-        nn.Identity(),
+        torch.nn.Identity(),
         given.record,
         Preprocessing(1, 1, "stretch", 1.0, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         given.shapes,

@@ -76,7 +76,7 @@ def hidden(output: object) -> object:
     several = tuple(output.values()) if isinstance(output, Mapping) else output
     if isinstance(several, tuple | list) and several:
         first = hidden(several[0])
-        return first if isinstance(first, Tensor) else output
+        return first if isinstance(first, torch.Tensor) else output
     return output
 
 

@@ -104,13 +104,14 @@ class Eraser:
         return np.asarray(found @ (weight.astype(np.float64) @ left).T)
 
 
-def _leace() -> Any:
-    """The package of the method's authors."""
+def _leace() -> tuple[Any, Any]:
+    """Eraser and shrinkage by the method's authors."""
     with warnings.catch_warnings():
-        # On import it compiles a function as newer versions of torch advise against.
+        # On import the package compiles a function as newer versions of torch advise against.
         warnings.simplefilter("ignore", FutureWarning)
-        import concept_erasure.shrinkage  # noqa: PLC0415  loads torch
-    return concept_erasure
+        from concept_erasure import LeaceEraser  # noqa: PLC0415  loads torch
+        from concept_erasure.shrinkage import optimal_linear_shrinkage  # noqa: PLC0415
+    return LeaceEraser, optimal_linear_shrinkage
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def whitened(moments: Moments) -> Whitening:
     mean = moments.sums / n
     products = moments.products - n * torch.outer(mean, mean)
     shrunk = n < SHRINK_BELOW * n_units
-    shrink = _leace().shrinkage.optimal_linear_shrinkage
+    _, shrink = _leace()
     covariance = shrink(products / n, n) if shrunk else products / (n - 1)
     eigenvalues, vectors = torch.linalg.eigh(covariance)
     kept = eigenvalues > eigenvalues[-1] * n_units * torch.finfo(eigenvalues.dtype).eps
@@ -194,7 +195,7 @@ def _eraser(whitening: Whitening, directions: Tensor) -> Eraser:
     Directions are orthonormal in the whitened space, of shape (n_units, rank).
     """
     restored = whitening.unwhiten(directions)
-    eraser = _leace().LeaceEraser(restored, whitening.whiten(directions).mT, bias=whitening.mean)
+    eraser = _leace()[0](restored, whitening.whiten(directions).mT, bias=whitening.mean)
     share = float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0
     return Eraser(eraser, directions, variance=share)
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from bias_audit.results.audit import AuditResult, BackboneRecord, SubjectResult
+from bias_audit.results.audit import (
+    AttributeRecord,
+    AuditResult,
+    BackboneRecord,
+    DataRecord,
+    SubjectResult,
+)
 from bias_audit.results.differing.matching import Overlap
 from bias_audit.results.differing.shapes import Cause, Conclusion
 
@@ -81,9 +87,15 @@ def _backbone(before: BackboneRecord, after: BackboneRecord) -> Iterator[Cause]:
         yield Cause(kind="config", part="overrides", detail=built, backbone=name)
 
 
+def _declared(data: DataRecord) -> list[AttributeRecord]:
+    """The attributes without what depends on which images there are."""
+    counts = {"images": (), "several": None, "withheld": 0, "missing": 0, "disagreement": None}
+    return [each.model_copy(update=counts) for each in data.attributes]
+
+
 def _data(before: AuditResult, after: AuditResult, images: Overlap) -> Iterator[Cause]:
     one, other = before.data, after.data
-    if one.attributes != other.attributes:
+    if _declared(one) != _declared(other):
         each = [
             ", ".join(f"{a.name} ({len(a.levels)} levels)" for a in d.attributes)
             for d in (one, other)
