@@ -16,7 +16,7 @@ class Pace:
     """Where an audit is among its stages."""
 
     def __init__(self, costs: Callable[[], Sequence[Cost]]) -> None:
-        """Begin; `costs`, of the backbones in their order, is called only if the time left is wanted."""
+        """Begin; `costs` gives those of the backbones, and is called only for the time left."""
         self._costs = costs
         self._stage: tuple[int, str] | None = None
         self._began = 0.0

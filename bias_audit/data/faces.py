@@ -36,7 +36,7 @@ class ImageReference:
     """Value of white of most images of the data set, where the file is deeper than 8 bits, darker
     than most and does not say what its white is; 0: the image's own."""
     box: tuple[int, int, int, int] | None = None
-    """Left, top, right and bottom of the part that is cut out of the upright image; None: the whole."""
+    """Left, top, right and bottom of the part of the upright image that is used; None: all."""
 
     @property
     def label(self) -> str:
