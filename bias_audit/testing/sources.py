@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from bias_audit.backbones.loading import Backbone, BackboneSource, Built, load_backbone
+from bias_audit.backbones.loading import Backbone, BackboneSource, Built, Given, load_backbone
 from bias_audit.backbones.pooling import units
 from bias_audit.config.catalog import BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.schema import Sampling, Strict
@@ -94,7 +94,8 @@ def check_backbone_source(
     Give parameters of a small network. Every backbone that they name is built twice, with the
     same weights and layers, under the name that `called` says; without weights it is built, too;
     an image of numbers passes through it, with finite activations at every audited layer that
-    depend on the image alone. Where nothing is at one of its paths, the source raises a
+    depend on the image alone. Of a source of given activations, which has no network, the first
+    row of every layer is read instead. Where nothing is at one of its paths, the source raises a
     `BackboneError` that names the place. `pretrained=False` leaves out the weights where they
     would have to be fetched.
 
@@ -108,8 +109,9 @@ def check_backbone_source(
         f"steps: expected the parameters of one backbone or more, got {steps!r}",
     )
     for own in steps:
-        plain = plugin.build(own, False)  # noqa: FBT003  the signature of every source
-        expect(isinstance(plain, Built), f"build: expected an object of Built, got {plain!r}")
+        if plugin.given is None:
+            plain = plugin.build(own, False)  # noqa: FBT003  the signature of every source
+            expect(isinstance(plain, Built), f"build: expected an object of Built, got {plain!r}")
         one, two = (load_backbone("checked", plugin, own, pretrained=pretrained) for _ in range(2))
         if pretrained:
             expect(
@@ -124,7 +126,10 @@ def check_backbone_source(
         )
         missing = [path for path in plugin.files(own) if not path.is_file()]
         expect(not missing, f"files: expected files that are there, got {missing}")
-        _check_passes(one)
+        if one.given is None:
+            _check_passes(one)
+        else:
+            _check_given(one, one.given)
     _check_paths(valid, lambda p: [plugin.build(s, True) for s in plugin.steps(p)], BackboneError)  # noqa: FBT003
 
 
@@ -143,6 +148,17 @@ def _check_passes(backbone: Backbone) -> None:
             np.allclose(values, each, rtol=_ROUNDING, atol=_ROUNDING * scale),
             f"layer {layer}: expected activations that depend on the image alone, got others when "
             "images pass together",
+        )
+
+
+def _check_given(backbone: Backbone, given: Given) -> None:
+    """The first row of every layer; `values` itself refuses what is not finite."""
+    for layer in backbone.record.layers:
+        found = given.values(layer.name, "output", None, np.arange(1))
+        expect(
+            found.dtype == np.float32 and found.shape == (1, layer.n_units),
+            f"layer {layer.name}: expected float32 of shape (1, {layer.n_units}), got "
+            f"{found.dtype} of shape {found.shape}",
         )
 
 

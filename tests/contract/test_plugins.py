@@ -13,9 +13,11 @@ from PIL import Image
 
 from bias_audit import testing
 from bias_audit.analyses.analysis import Outcome, Subject
+from bias_audit.backbones.activation_files import ActivationTable
 from bias_audit.config.catalog import ANALYSES, BACKBONE_SOURCES, DATA_SOURCES, EXECUTORS, LAYOUTS
 from bias_audit.data.faces import FaceTable
 from bias_audit.testing.analyses import N_IMAGES
+from tests.data import test_consented_sources as consented
 from tests.functional import tiny_zoo
 
 FORMS: Final[dict[str, list[dict[str, Any]]]] = {
@@ -100,15 +102,62 @@ def _networks(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+FOLDERS: Final[dict[str, Callable[[Path], Path]]] = {
+    "casual_conversations": consented.casual_conversations_folder,
+    "celeba": consented.celeba_folder,
+    "facet": consented.facet_folder,
+    "fhibe": consented.fhibe_folder,
+    "rfw": consented.rfw_folder,
+}
+"""What makes the root of a data set in its own layout."""
+
+
 @pytest.mark.parametrize("kind", DATA_SOURCES.kinds())
-def test_data_sources(kind: str, folder: Path) -> None:
-    testing.check_data_source(DATA_SOURCES.load(kind), _data(folder)[kind])
+def test_data_sources(kind: str, folder: Path, tmp_path: Path) -> None:
+    make = FOLDERS.get(kind)
+    params = {"root": str(make(tmp_path))} if make else _data(folder)[kind]
+    testing.check_data_source(DATA_SOURCES.load(kind), params)
+
+
+def _activations(folder: Path) -> dict[str, Any]:
+    from tests.backbones import test_given_activations as own
+
+    return own.written(folder, "npz")
+
+
+def _exported(folder: Path) -> dict[str, Any]:
+    from tests.backbones import test_exported as own
+
+    file = own.exported(own.network("resnet18"), folder / "net.pt2")
+    return {"file": str(file), "preprocessing": own.DECLARED}
+
+
+def _open_clip(folder: Path) -> dict[str, Any]:
+    from tests.backbones import test_open_clip as own
+
+    own.saved(folder)
+    return {"name": f"local-dir:{folder}"}
+
+
+def _transformers(folder: Path) -> dict[str, Any]:
+    from tests.backbones import test_transformers as own
+
+    return {"name": str(own.saved("resnet", folder)), "preprocessing": own.DECLARED}
+
+
+MADE: Final[dict[str, Callable[[Path], dict[str, Any]]]] = {
+    "activations": _activations,
+    "exported": _exported,
+    "open_clip": _open_clip,
+    "transformers": _transformers,
+}
+"""What makes the files of one source; it skips where an optional package is missing."""
 
 
 @pytest.mark.parametrize("kind", BACKBONE_SOURCES.kinds())
-def test_backbone_sources(kind: str, folder: Path) -> None:
+def test_backbone_sources(kind: str, folder: Path, tmp_path: Path) -> None:
     is_fetched = kind in {"timm", "torchvision"}
-    params = _networks(folder)[kind]
+    params = MADE[kind](tmp_path) if kind in MADE else _networks(folder)[kind]
     testing.check_backbone_source(BACKBONE_SOURCES.load(kind), params, pretrained=not is_fetched)
 
 
@@ -217,6 +266,17 @@ def test_the_check_of_backbone_sources_sees_faults(folder: Path) -> None:
     ):
         with pytest.raises(AssertionError, match=expected):
             testing.check_backbone_source(replace(plugin, **change), params)
+
+
+def test_the_check_of_given_activations_sees_faults(tmp_path: Path) -> None:
+    class Doubles(ActivationTable):
+        def values(self, *arguments: Any) -> Any:
+            return super().values(*arguments).astype(np.float64)
+
+    plugin = BACKBONE_SOURCES.load("activations")
+    changed = replace(plugin, given=lambda params: Doubles(**vars(plugin.given(params))))
+    with pytest.raises(AssertionError, match=r"float32 of shape \(1, 4\), got float64"):
+        testing.check_backbone_source(changed, _activations(tmp_path))
 
 
 @pytest.mark.parametrize(

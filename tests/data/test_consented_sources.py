@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,11 @@ FHIBE_ROWS = [
 ]
 
 
-def fhibe_folder(folder: Path, name: str) -> Path:
+def jpeg(seed: int) -> bytes:
+    return encoded(picture(seed, 90), "JPEG")
+
+
+def fhibe_folder(folder: Path, name: str = "fhibe_face_crop_align") -> Path:
     root = folder / "fhibe.20250716.u.gT5_rFTA_downsampled_public"
     processed = root / "data" / "processed" / name
     processed.mkdir(parents=True)
@@ -44,7 +49,7 @@ def fhibe_folder(folder: Path, name: str) -> Path:
 
 
 def test_fhibe_is_read_as_it_unpacks(tmp_path: Path) -> None:
-    root = fhibe_folder(tmp_path, "fhibe_face_crop_align")
+    root = fhibe_folder(tmp_path)
     table = fhibe.read(fhibe.Params(root=root))
     assert table.name == "FHIBE 20250716.u.gT5_rFTA, faces"
     assert table.identities == ("p1",) * 4
@@ -87,7 +92,7 @@ def test_every_row_of_the_example_is_read() -> None:
         assert len({*(table.identities or ())}) == 50
 
 
-def test_casual_conversations_reads_frames_of_people(tmp_path: Path) -> None:
+def casual_conversations_folder(folder: Path) -> Path:
     entries = [
         {
             "subject_id": f"000{number}",
@@ -100,12 +105,17 @@ def test_casual_conversations_reads_frames_of_people(tmp_path: Path) -> None:
         for number, age, gender in ((1, "33", "cis man"), (2, "prefer not to say", "non-binary"))
     ]
     entries.append({**entries[0], "video_name": "1b.mp4"})
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "CasualConversationsV2.json").write_text(json.dumps(entries))
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations" / "CasualConversationsV2.json").write_text(json.dumps(entries))
     for person in ("0001", "0002"):
-        (tmp_path / "frames" / person).mkdir(parents=True)
+        (folder / "frames" / person).mkdir(parents=True)
         for frame in range(8):
-            (tmp_path / "frames" / person / f"{frame}.jpg").write_bytes(b"never opened")
+            (folder / "frames" / person / f"{frame}.jpg").write_bytes(jpeg(frame))
+    return folder
+
+
+def test_casual_conversations_reads_frames_of_people(tmp_path: Path) -> None:
+    casual_conversations_folder(tmp_path)
     read = casual_conversations.read
     params = casual_conversations.Params(root=tmp_path, per_person=3, attributes=("age", "monk"))
     table = read(params)
@@ -117,7 +127,7 @@ def test_casual_conversations_reads_frames_of_people(tmp_path: Path) -> None:
     assert read(tones).codes.tolist() == [[1, 2]] * 3 + [[4, 2]] * 3
 
 
-def test_facet_counts_votes_and_cuts_people_out(tmp_path: Path) -> None:
+def facet_folder(folder: Path) -> Path:
     columns = [c for own in facet._COLUMNS.values() for c in own.values()]
     rows = []
     for number, (tone, other) in enumerate([(3, 1), (2, 2)]):
@@ -131,10 +141,15 @@ def test_facet_counts_votes_and_cuts_people_out(tmp_path: Path) -> None:
         rows.append(",".join(["a.jpg", box, "1", *map(str, votes.values())]))
     rows.append(",".join(["a.jpg", '""', "0", *"0" * len(columns)]))
     header = ",".join(["filename", "bounding_box", "visible_face", *columns])
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "annotations.csv").write_text("\n".join([header, *rows]) + "\n")
-    (tmp_path / "imgs_1").mkdir()
-    (tmp_path / "imgs_1" / "a.jpg").write_bytes(encoded(picture(3).resize((90, 90)), "JPEG"))
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations" / "annotations.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "imgs_1").mkdir()
+    (folder / "imgs_1" / "a.jpg").write_bytes(jpeg(3))
+    return folder
+
+
+def test_facet_counts_votes_and_cuts_people_out(tmp_path: Path) -> None:
+    facet_folder(tmp_path)
     table = facet.read(facet.Params(root=tmp_path))
     assert table.codes.tolist() == [[1, 1], [1, 1]]
     assert [r.box for r in table.references] == [(0, 5, 30, 45), (10, 5, 40, 45)]
@@ -147,25 +162,30 @@ def test_facet_counts_votes_and_cuts_people_out(tmp_path: Path) -> None:
     assert "annotators tied" in [entry.reason for entry in table.exclusions]
 
 
-@pytest.mark.parametrize("kind", ["txt", "csv"])
-def test_celeba_is_read_from_either_kind_of_list(tmp_path: Path, kind: str) -> None:
+def celeba_folder(folder: Path, kind: str = "csv") -> Path:
     comma = "," if kind == "csv" else "  "
     lines = {
         "list_attr_celeba": [["image_id"] * (kind == "csv") + ["Male", "Smiling", "Young"]],
         "identity_CelebA": [],
         "list_eval_partition": [],
     }
-    (tmp_path / "img_align_celeba").mkdir()
+    (folder / "img_align_celeba").mkdir(parents=True)
     for number in range(1, 5):
         name = f"00000{number}.jpg"
-        (tmp_path / "img_align_celeba" / name).write_bytes(b"never opened")
+        (folder / "img_align_celeba" / name).write_bytes(jpeg(number))
         lines["list_attr_celeba"].append([name, "-1" if number % 2 else "1", "1", "1"])
         lines["identity_CelebA"].append([name, str(number // 3)])
         lines["list_eval_partition"].append([name, "2" if number > 1 else "0"])
     for name, rows in lines.items():
         first = ["4"] if kind == "txt" and name == "list_attr_celeba" else []
         text = "\n".join([*first, *(comma.join(row) for row in rows)])
-        (tmp_path / f"{name}.{kind}").write_text(text + "\n")
+        (folder / f"{name}.{kind}").write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+def test_celeba_is_read_from_either_kind_of_list(tmp_path: Path, kind: str) -> None:
+    celeba_folder(tmp_path, kind)
     table = celeba.read(celeba.Params(root=tmp_path))
     assert table.attributes[0].levels == ("not Male", "Male")
     assert table.codes.tolist() == [[1, 1], [0, 1], [1, 1]]
@@ -175,11 +195,15 @@ def test_celeba_is_read_from_either_kind_of_list(tmp_path: Path, kind: str) -> N
         celeba.read(celeba.Params(root=tmp_path, attributes=("young",)))
 
 
+def rfw_folder(folder: Path) -> Path:
+    for seed, (race, person) in enumerate(product(rfw.RACE.levels, ("m.01", "m.02"))):
+        (folder / race / person).mkdir(parents=True)
+        (folder / race / person / f"{person}_0001.jpg").write_bytes(jpeg(seed))
+    return folder
+
+
 def test_rfw_is_read_from_its_folders(tmp_path: Path) -> None:
-    for race in rfw.RACE.levels:
-        for person in ("m.01", "m.02"):
-            (tmp_path / "data" / race / person).mkdir(parents=True)
-            (tmp_path / "data" / race / person / f"{person}_0001.jpg").write_bytes(b"never opened")
+    rfw_folder(tmp_path / "data")
     table = rfw.read(rfw.Params(root=tmp_path / "data"))
     assert table.codes[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert table.identities == ("m.01", "m.02") * 4
