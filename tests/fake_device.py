@@ -122,7 +122,7 @@ def fake_device() -> Iterator[str]:
         backend_registration._setup_privateuseone_for_python_backend(NAME)
         # what forks random numbers of all devices looks for: this one has none of its own
         module = getattr(torch, NAME)
-        module.get_rng_state = torch.get_rng_state
+        module.get_rng_state = lambda *_: torch.get_rng_state()
         module.set_rng_state = lambda *_: None
     with _Made(), _Device():  # type: ignore[no-untyped-call]
         yield NAME

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bias_audit.analyses.wording import listed
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable, images_among
 from bias_audit.errors import AnalysisError
@@ -63,6 +63,21 @@ class Measurable:
     """Why nothing can be measured; None when something can."""
     pictures: IntArray | None = None
     """Image of each row kept, shape (n,), where some have several rows."""
+
+    def recall_by_chance(self, named: FloatArray) -> FloatArray:
+        """Recall of each level where predictions ignore the image, shape (n_levels,).
+
+        `named` has the share of predictions of each level. Any answer of a face with several is
+        right.
+        """
+        if self.pictures is None:
+            return named
+        numbers = np.unique(self.pictures, return_inverse=True)[1]
+        answers = np.zeros((int(numbers.max()) + 1, len(self.levels)))
+        answers[numbers, self.codes] = 1
+        right = (answers @ named)[numbers]
+        counts = np.bincount(self.codes, minlength=len(self.levels))
+        return np.bincount(self.codes, weights=right, minlength=len(self.levels)) / counts
 
     def accepted(self, predicted: IntArray, codes: IntArray) -> IntArray:
         """What counts as predicted: any answer of a face is right in all of its rows.
@@ -166,7 +181,13 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
                 few += f" in {n_clusters} clusters"
             reasons[level] = f"{few}, fewer than the {n_folds} folds" if n_images else "no images"
     levels = np.array([i for i in range(len(target.groups)) if i not in reasons], dtype=np.int64)
-    images = np.flatnonzero(np.isin(target.codes, levels))
+    kept = np.isin(target.codes, levels)
+    if target.pictures is not None:  # a face counts once in a level, whatever else it answered
+        pairs = np.stack([target.pictures, target.codes])
+        first = np.zeros(len(kept), dtype=bool)
+        first[np.unique(pairs, axis=1, return_index=True)[1]] = True
+        kept &= first
+    images = np.flatnonzero(kept)
     pictures = None if target.pictures is None else target.pictures[images]
     codes = np.searchsorted(levels, target.codes[images])
     part = Measurable(images, levels, codes, reasons, None, pictures)

@@ -120,7 +120,8 @@ def stratified_folds(
     """Deal images into folds, alike in every code, never splitting a cluster.
 
     Clusters are visited in random order, larger ones first; each goes where its codes are rarest,
-    and among equals where there are fewest images. Without larger clusters, the folds' counts of
+    a code counting the more the fewer images have it, and among equals where there are fewest
+    images. Without larger clusters, the folds' counts of
     any code differ by at most one.
 
     Args:
@@ -147,6 +148,7 @@ def stratified_folds(
         )
     levels: list[int] = np.unique(codes, return_inverse=True)[1].tolist()
     counts = [[0] * (max(levels) + 1) for _ in range(n_folds)]
+    share: list[float] = (1 / np.bincount(levels)).tolist()
     totals = [0] * n_folds
     folds = np.empty(len(codes), dtype=np.int64)
     order = rng.permutation(len(members)).tolist()
@@ -154,7 +156,7 @@ def stratified_folds(
         added = [levels[image] for image in members[number]]
         ties = rng.permutation(n_folds).tolist()
         costs = [
-            (sum(count[level] for level in added), total, tie)
+            (round(sum(count[level] * share[level] for level in added), 9), total, tie)
             for count, total, tie in zip(counts, totals, ties, strict=True)
         ]
         fold = costs.index(min(costs))

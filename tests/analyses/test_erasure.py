@@ -101,6 +101,7 @@ def row(outcome: Outcome, quantity: str, name: str, target: str) -> GroupRow:
 
 @pytest.mark.parametrize(("n", "shrunk"), [(60, True), (400, False)])
 def test_shared_whitening_gives_the_erasers_of_the_package(n: int, shrunk: bool) -> None:
+    leace._leace()  # imports the package without its warning
     from concept_erasure import LeaceFitter
 
     rng = np.random.default_rng(1)

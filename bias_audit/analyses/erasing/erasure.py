@@ -148,7 +148,7 @@ def _erased(
         for key in ("erased", "new_before", "new_erased")
     }
     before = Standardised(head.inputs, images, device=device)
-    scores["before"] = _predicted(FoldSums.of(before, folds), labelling)
+    scores["before"] = _predicted(FoldSums.of(before, folds, clusters), labelling)
     new_folds = np.zeros(len(codes), dtype=np.int64)
     kept = np.zeros((1 + len(seeds), len(codes)), dtype=bool)
     overlap = np.zeros((1 + len(seeds), len(codes)))
@@ -157,7 +157,8 @@ def _erased(
         held = np.flatnonzero(folds == fold)
         erasers = _erasers(split, labelling, fold, seeds)
         erased = _Erased(head.inputs, erasers[0])
-        sums = FoldSums.of(Standardised(erased, images, like=before, device=device), folds)
+        less = Standardised(erased, images, like=before, device=device)
+        sums = FoldSums.of(less, folds, clusters)
         scores["erased"][held] = _predicted(sums, labelling, outer=[fold])[held]
         if n_new:
             fold_rng = subject.rng("new folds", name, str(fold))
@@ -166,8 +167,10 @@ def _erased(
             there = Labelling(codes[held], labelling.n_classes)
             new = Standardised(head.inputs, images[held], device=device)
             without = Standardised(erased, images[held], like=new, device=device)
-            scores["new_before"][held] = _predicted(FoldSums.of(new, inner), there)
-            scores["new_erased"][held] = _predicted(FoldSums.of(without, inner), there)
+            scores["new_before"][held] = _predicted(FoldSums.of(new, inner, clusters[held]), there)
+            scores["new_erased"][held] = _predicted(
+                FoldSums.of(without, inner, clusters[held]), there
+            )
         kept[:, held], overlap[:, held] = _agreed(head, head.inputs[images[held]], erasers)
         variances.append([eraser.variance for eraser in erasers])
         step.advance()

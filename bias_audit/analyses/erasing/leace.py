@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.probing.discriminant import blocks
-from bias_audit.analyses.probing.probes import is_balanced
+from bias_audit.analyses.probing.probes import dealt, is_balanced
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.data.sampling import stratified_folds
@@ -360,5 +360,5 @@ def split_for(
     clusters, n_folds = subject.faces.clusters[part.images], int(shared.folds.max()) + 1
     if len(part.images) == len(shared.images) and is_balanced(part.codes, clusters, shared.folds):
         return shared
-    folds = stratified_folds(part.codes, clusters, n_folds, subject.rng("folds", target.name))
+    folds = dealt(target, part, clusters, n_folds, subject.rng("folds", target.name))
     return Split(head, part.images, folds, shared.device)

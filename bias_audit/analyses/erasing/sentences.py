@@ -9,6 +9,7 @@ import numpy as np
 from bias_audit.analyses.analysis import Head
 from bias_audit.analyses.erasing.erasure import ErasureSettings, Measures
 from bias_audit.analyses.erasing.leace import SHRINK_BELOW
+from bias_audit.analyses.probing.separability import BALANCED_ACCURACY
 from bias_audit.analyses.targets import Measurable, Target, unmeasured
 from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, decided_at
 from bias_audit.arrays import IntArray
@@ -79,7 +80,7 @@ def _curve(quantity: str, measures: Sequence[Measures], layer: str) -> LayerCurv
         if quantity.endswith("_auc"):
             chance[name] = _CHANCE
         elif quantity.endswith("_accuracy"):
-            chance[name] = 1 / len(measure.erased.part.levels)
+            chance[name] = BALANCED_ACCURACY.chance(measure.erased.part)
         few = "too few images of a group in a held-out fold"
         points = () if point is None else (point,)
         curves.append(Curve(target=name, points=points, not_measured=None if points else few))

@@ -44,7 +44,6 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
     found = decodability(subject, probed, *METRICS, level=params.level)
     results = dict(zip(METRICS, found, strict=True))
     measures = {k: v for each in results.items() for k, v in curve_measures(*each).items()}
-    n_levels = {each.target.name: len(each.part.levels) for each in probed}
     tables: list[GroupTable] = []
     ledgers: list[GroupLedger] = []
     for result in results[AUC]:
@@ -67,7 +66,11 @@ def linear_probe(subject: Subject, params: Params) -> Outcome:
                     title=f"At which layers can each attribute be read? {sentence(metric.name)}",
                     quantity=metric.quantity,
                     metric=metric.name,
-                    chance={name: metric.chance(n) for name, n in n_levels.items() if n},
+                    chance={
+                        each.target.name: metric.chance(each.part)
+                        for each in probed
+                        if len(each.part.levels)
+                    },
                     curves=tuple(
                         result.curve.model_copy(update={"is_conditional": True})
                         if result.probed.target.name in conditional

@@ -251,7 +251,7 @@ def decodability(
         for target in probed:
             by_layer = [measures[target.target.name, layer][place] for layer in target.layers]
             controls = _controls([each.controls for each in by_layer])
-            chance = metric.chance(len(target.part.levels)) if by_layer else 0.0
+            chance = metric.chance(target.part) if by_layer else 0.0
             compared = tuple(
                 _compare(layer, own, against, chance, level=level, rng=subject.rng("lift", layer))
                 for layer, own, against in zip(target.layers, by_layer, controls, strict=True)

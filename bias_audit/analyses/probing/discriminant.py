@@ -44,6 +44,8 @@ _RANK: Final = 1e-6
 """Share of the largest spread below which there is none: units, and axes of a rotation."""
 DECIDING: Final = 2048
 """Held-out images that choose shrinkage and slope: more would hardly change the choice."""
+_TRACED: Final = 64
+"""Axes, or random signs, from which traces are taken."""
 _COMPARED: Final = 2048
 """Images on which the probes of different folds are compared."""
 _CHANCE: Final = 1.0
@@ -75,7 +77,9 @@ class Standardised:
         Raises:
             ValueError: A number is infinite or undefined.
         """
-        self.units, self.device = units, device or torch.device("cpu")
+        # Apple's GPU has no double precision, which factors need
+        self.device = torch.device("cpu") if device is None or device.type == "mps" else device
+        self.units = units
         self.images = np.arange(units.shape[0]) if images is None else images
         n = max(len(self.images), 1)
         self.mean: FloatArray = np.zeros(units.shape[1])
@@ -89,7 +93,9 @@ class Standardised:
             squares += np.square(centred).sum(axis=0)
             largest = np.maximum(largest, centred.max(axis=0))
         deviation = np.sqrt(squares / n)
-        self.kept: IntArray = np.flatnonzero(deviation > largest * _RANK)
+        single = np.finfo(np.float32)
+        least = np.maximum(largest * _RANK, single.tiny + single.eps / 8 * np.abs(self.mean))
+        self.kept: IntArray = np.flatnonzero(deviation > least)
         self.scale: FloatArray = 1 / deviation[self.kept]
         if like is not None:
             self.kept, self.scale = like.kept, like.scale
@@ -109,9 +115,9 @@ class Standardised:
         """Some images, as numbers among those of this, shape (n, n_axes), float32."""
         if self.rotated is not None:
             return self.rotated[torch.from_numpy(places).to(self.device)]
-        read = np.asarray(self.units[self.images[places]], dtype=np.float32)
-        read = (read - self.mean.astype(np.float32))[:, self.kept] * self.scale.astype(np.float32)
-        return torch.from_numpy(read).to(self.device)
+        read = self.units[self.images[places]] - self.mean
+        scaled = (read[:, self.kept] * self.scale).astype(np.float32)
+        return torch.from_numpy(scaled).to(self.device)
 
     def linear_map(self, probes: Sequence[Probe]) -> LinearMap:
         """Probes of the axes as functions of the units."""
@@ -194,10 +200,18 @@ class FoldSums:
     """Shape (n_folds, n_axes)."""
     products: Tensor
     """Shape (n_folds, n_axes, n_axes)."""
+    clusters: IntArray
+    """Images with the same number count as one where sizes of classes matter, (n_images,)."""
 
     @classmethod
-    def of(cls, units: Standardised, folds: IntArray) -> FoldSums:
-        """Read all images once; folds are 0 .. n_folds - 1, (n_images,)."""
+    def of(
+        cls, units: Standardised, folds: IntArray, clusters: IntArray | None = None
+    ) -> FoldSums:
+        """Read all images once.
+
+        Folds are 0 .. n_folds - 1, (n_images,), and never divide a cluster (default: each image
+        its own), (n_images,).
+        """
         places = tuple(np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1))
         shape = (len(places), units.n_axes)
         sums = torch.zeros(shape, dtype=torch.float64, device=units.device)
@@ -208,7 +222,8 @@ class FoldSums:
                 sums[fold] += rows.sum(dim=0)
                 products[fold] += rows.T @ rows
         counts = torch.tensor([float(len(each)) for each in places], dtype=torch.float64)
-        return cls(units, places, counts.to(units.device), sums, products)
+        clusters = np.arange(len(folds)) if clusters is None else clusters
+        return cls(units, places, counts.to(units.device), sums, products, clusters)
 
     def rows(self, places: IntArray) -> Tensor:
         """Images as probes see them; places are numbers of images, (n,)."""
@@ -228,6 +243,8 @@ class _Classes:
     """Shape (n_folds, n_classes)."""
     sums: Tensor
     """Shape (n_folds, n_classes, n_axes)."""
+    squares: Tensor
+    """Of the counts of each cluster, summed over these, shape (n_folds, n_classes)."""
 
 
 def _class_sums(folds: FoldSums, labellings: Sequence[Labelling]) -> list[_Classes]:
@@ -238,10 +255,16 @@ def _class_sums(folds: FoldSums, labellings: Sequence[Labelling]) -> list[_Class
             each,
             folds.sums.new_zeros(n_folds, each.n_classes),
             folds.sums.new_zeros(n_folds, each.n_classes, n_axes),
+            folds.sums.new_zeros(n_folds, each.n_classes),
         )
         for each in labellings
     ]
     for fold, there in enumerate(folds.places):
+        for each in found:
+            of_class = np.stack([each.labelling.codes[there], folds.clusters[there]])
+            (codes, _), sizes = np.unique(of_class, axis=1, return_counts=True)
+            squares = np.bincount(codes, weights=sizes**2, minlength=each.labelling.n_classes)
+            each.squares[fold] = torch.from_numpy(squares).to(each.squares)
         for places in blocks(there):
             rows = folds.rows(places)
             for each in found:
@@ -278,6 +301,7 @@ class _Factored:
         self.mean = folds.sums[self.training].sum(dim=0) / self.n
         total = folds.products[self.training].sum(dim=0) / self.n
         total -= torch.outer(self.mean, self.mean)
+        self.trace = float(total.trace())
         total *= 1 - shrinkage
         total.diagonal().add_(shrinkage)
         self.factor = torch.linalg.cholesky(total)
@@ -287,25 +311,49 @@ class _Factored:
 
         With T the total covariance and M the class means, weighted by the shares P of the classes,
         W = T - M'PM, so that inv((1-s) W + s I) M' = Y inv(I - (1-s) P M Y) with Y =
-        inv((1-s) T + s I) M' (Woodbury).
+        inv((1-s) T + s I) M' (Woodbury). The square of an estimated mean is too large by
+        tr(inv((1-s) T + s I) T) / n, n the effective number of clusters that it is the mean of,
+        which would make rare classes rarer.
         """
         counts = [each.counts[self.training].sum(dim=0) for each in classes]
         means = [
             each.sums[self.training].sum(dim=0) / count[:, None] - self.mean
             for each, count in zip(classes, counts, strict=True)
         ]
-        solved = torch.cholesky_solve(torch.cat(means).T, self.factor)
+        signs = self._signs()
+        solved = torch.cholesky_solve(torch.cat([*means, signs]).T, self.factor)
         found = []
-        sizes = [len(mean) for mean in means]
-        for mean, count, y in zip(means, counts, torch.split(solved, sizes, dim=1), strict=True):
+        *parts, last = torch.split(solved, [*map(len, means), len(signs)], dim=1)
+        inverse = float((signs.T * last).sum()) * signs.shape[1] / float(signs.square().sum())
+        noise = self._noise(inverse)
+        for each, mean, count, y in zip(classes, means, counts, parts, strict=True):
+            effective = count**2 / each.squares[self.training].sum(dim=0)
             share = count / self.n
             within = torch.eye(len(count), dtype=y.dtype, device=y.device)
             within -= (1 - self.shrinkage) * share[:, None] * (mean @ y)
             weights = torch.linalg.solve(within, y, left=False)
             # of a centred image x: x w - m w / 2, m the mean of the class
             bias = -self.mean @ weights - (mean.T * weights).sum(dim=0) / 2
+            bias += noise / (2 * effective)
             found.append(_Discriminant(weights, bias, share.log()))
         return found
+
+    def _signs(self) -> Tensor:
+        """Rows whose quadratic forms add up to a trace: of few axes each one, else random signs.
+
+        Hutchinson 1990, Communications in Statistics - Simulation and Computation 19:433-450.
+        """
+        n_axes = len(self.factor)
+        if n_axes <= _TRACED:
+            return torch.eye(n_axes, dtype=self.factor.dtype, device=self.factor.device)
+        drawn = np.random.default_rng(0).integers(2, size=(_TRACED, n_axes)) * 2.0 - 1
+        return torch.from_numpy(drawn).to(self.factor)
+
+    def _noise(self, inverse: float) -> float:
+        """tr(inv((1-s) T + s I) T), from the trace of that inverse."""
+        if self.shrinkage == 1:
+            return self.trace
+        return (len(self.factor) - self.shrinkage * inverse) / (1 - self.shrinkage)
 
 
 @dataclass(frozen=True)
@@ -425,20 +473,27 @@ def _slope(logits: Tensor, prior: Tensor, codes: Tensor, start: float) -> tuple[
     which a dozen images outweigh, so that it stays finite where all are predicted rightly. Logits
     have shape (n, n_classes), the prior (n_classes,), codes (n,).
     """
-    theta, prior = float(np.log(start)), prior.to(logits.dtype)
+    logits, prior = logits.double(), prior.double()
     own = logits.gather(1, codes[:, None])[:, 0]
+
+    def entropy(theta: float) -> float:
+        log = torch.log_softmax(prior + float(np.exp(theta)) * logits, dim=1)
+        return float(-log.gather(1, codes[:, None]).sum()) + theta**2 / 2
+
+    theta, lowest = float(np.log(start)), entropy(float(np.log(start)))
     for _ in range(_STEPS):
         slope = float(np.exp(theta))
-        shares = torch.softmax(prior + slope * logits, dim=1).mul_(logits)
-        mean = shares.sum(dim=1)
-        spread = float((shares.mul_(logits).sum(dim=1) - mean * mean).sum())
-        change = (slope * float((mean - own).sum()) + theta) / (slope**2 * spread + 1)
-        theta -= float(np.clip(change, -1, 1))
+        shares = torch.softmax(prior + slope * logits, dim=1)
+        mean = (shares * logits).sum(dim=1)
+        spread = float(shares.mul_((logits - mean[:, None]).square_()).sum())
+        gradient = slope * float((mean - own).sum()) + theta
+        change = float(np.clip(gradient / (slope**2 * spread + 1), -1, 1))
+        while abs(change) >= _CLOSE and (found := entropy(theta - change)) > lowest:
+            change /= 2
         if abs(change) < _CLOSE:
             break
-    slope = float(np.exp(theta))
-    log = torch.log_softmax(prior + slope * logits, dim=1).gather(1, codes[:, None])
-    return slope, float(-log.sum(dtype=torch.float64)) + theta**2 / 2
+        theta, lowest = theta - change, found
+    return float(np.exp(theta)), lowest
 
 
 def _fitted(

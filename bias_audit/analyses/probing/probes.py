@@ -307,7 +307,7 @@ class _Problem:
             if is_balanced(self.part.codes, self.clusters, shared[0]):
                 return shared[0]
         rng = subject.rng(*purpose, self.spec.target.name)
-        return stratified_folds(self.part.codes, self.clusters, n_folds, rng)
+        return dealt(self.spec.target, self.part, self.clusters, n_folds, rng)
 
     def standardised(self) -> Standardised:
         device = device_for(self.subject.device)
@@ -317,6 +317,27 @@ class _Problem:
             control = self.spec.control
             where = f"layer {self.spec.layer}" if control is None else control.name
             raise not_finite(where) from error
+
+
+_TIMES_DEALT = 20
+
+
+def dealt(
+    target: Target, part: Measurable, clusters: IntArray, n_folds: int, rng: np.random.Generator
+) -> IntArray:
+    """Folds with every level of a target in each; clusters are by image of the part, (n,).
+
+    Raises:
+        AnalysisError: A few people have so many of the images that this was not found.
+    """
+    for _ in range(_TIMES_DEALT):
+        folds = stratified_folds(part.codes, clusters, n_folds, rng)
+        if counts_in_folds(part.codes, clusters, folds).min() > 0:
+            return folds
+    raise AnalysisError(
+        f"{target.described}: expected every group in each of {n_folds} folds, but a few people "
+        "have too many of the images; lower folds, or limit the images of each person"
+    )
 
 
 def is_balanced(codes: IntArray, clusters: IntArray, folds: IntArray) -> bool:
@@ -372,7 +393,7 @@ def _run(jobs: Sequence[_Job]) -> None:
         shared.setdefault(key, []).append(job)
     for together in shared.values():
         units = together[0].problem.standardised()
-        sums = FoldSums.of(units, together[0].folds)
+        sums = FoldSums.of(units, together[0].folds, together[0].problem.clusters)
         labellings = [each for job in together for each in job.labellings]
         settings = together[0].problem.spec.settings
         fits = iter(cross_fit(sums, labellings, settings.shrinkages))
@@ -411,7 +432,7 @@ def _fit(problems: Sequence[_Problem]) -> list[Arrays]:
         codes, folds = problem.part.codes, problem.folds("folds", shared=shared)
         rng = problem.subject.rng("shuffle", problem.spec.target.name)
         shuffles = (
-            shuffle_within_folds(codes, folds, problem.clusters, rng)
+            shuffle_within_folds(codes, folds, problem.clusters, rng, problem.part.pictures)
             for _ in range(problem.n_shuffles)
         )
         n_levels = len(problem.part.levels)
@@ -445,25 +466,38 @@ def _dependence(agreements: FloatArray) -> FloatArray:
 
 
 def shuffle_within_folds(
-    codes: IntArray, folds: IntArray, clusters: IntArray, rng: np.random.Generator
+    codes: IntArray,
+    folds: IntArray,
+    clusters: IntArray,
+    rng: np.random.Generator,
+    pictures: IntArray | None = None,
 ) -> IntArray:
     """Give the labels of each fold to its images in a random order.
 
     Clusters are laid end to end in one random order and read off in another, so that images of one
     cluster mostly receive labels that came from one cluster; with single images this is a plain
-    permutation. All arrays are by image, (n_images,); counts of labels stay the same in every
-    fold.
+    permutation. All answers of a face (rows of one picture, default: each row is one) go together
+    to one with as many. All arrays are by row, (n_images,); counts of labels stay the same in
+    every fold.
     """
     shuffled = codes.copy()
-    _, cluster = np.unique(clusters, return_inverse=True)
+    pictures = np.arange(len(codes)) if pictures is None else pictures
+    rows = np.argsort(pictures, kind="stable")
+    sizes = np.unique(pictures, return_counts=True)[1]
+    starts = np.cumsum(sizes) - sizes
+    first = rows[starts]
+    _, cluster = np.unique(clusters[first], return_inverse=True)
     n_clusters = int(cluster.max(initial=-1)) + 1
-    for fold in np.unique(folds):
-        members = np.flatnonzero(folds == fold)
+    alike = np.stack([folds[first], sizes])
+    for fold, size in np.unique(alike, axis=1).T:
+        members = np.flatnonzero((alike[0] == fold) & (alike[1] == size))
         given, taken = (
             members[np.argsort(rng.permutation(n_clusters)[cluster[members]], kind="stable")]
             for _ in range(2)
         )
-        shuffled[taken] = codes[given]
+        within = np.arange(size)
+        to, of = (rows[starts[each][:, None] + within] for each in (taken, given))
+        shuffled[to] = codes[of]
     return shuffled
 
 

@@ -30,6 +30,9 @@ def recall_table(
     target, part, scores = probed.target, probed.part, probe.probe.scores
     clusters = subject.faces.clusters
     predicted = scores.predicted
+    # The probe is not balanced: it names some levels more often than others for any image.
+    best = scores.probabilities.argmax(axis=1)
+    by_chance = part.recall_by_chance(np.bincount(best, minlength=len(part.levels)) / len(best))
     share_of = partial(share_estimate, level=level, widened=widening_of(scores), choice=choice)
     title = (
         f"Which groups does the probe recognise? Recall of {target.described} at its best layer"
@@ -62,10 +65,14 @@ def recall_table(
             hits = average(predicted[members] == place, units.clusters[images])
             key = MeasureKey("recall", target.name, probe.layer, group.levels)
             measures[key] = measured(units, images, hits, widened=widening_of(scores))
-        # The probe is not balanced: it names some levels more often than others for any image.
-        named = float((predicted == place).mean())
         rows.append(
-            GroupRow(group=group, n=n, estimate=recall, by_chance=named, reason=treatment.reason)
+            GroupRow(
+                group=group,
+                n=n,
+                estimate=recall,
+                by_chance=float(by_chance[place]),
+                reason=treatment.reason,
+            )
         )
     names = [name for name, _ in target.groups[0].levels]
     levels = np.array([[value for _, value in group.levels] for group in target.groups])

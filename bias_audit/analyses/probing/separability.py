@@ -19,6 +19,7 @@ from bias_audit.analyses.probing.probes import (
     too_few_images,
 )
 from bias_audit.analyses.targets import (
+    Measurable,
     Target,
     finest_target,
     targets_of,
@@ -49,8 +50,8 @@ class Metric:
     """For criteria."""
     of: Callable[[Scores, IntArray], Statistic | None]
     """By the scores and the cluster of each of their images."""
-    chance: Callable[[int], float]
-    """What guessing gives, by the number of levels."""
+    chance: Callable[[Measurable], float]
+    """What guessing gives: each level as often as the others."""
     is_share: bool = True
     """Whether it lies in [0, 1]."""
 
@@ -62,7 +63,7 @@ AUC = Metric(
     of=lambda scores, clusters: influence.macro_auc(
         scores.probabilities, scores.codes, scores.folds, clusters, scores.part.pictures
     ),
-    chance=lambda n_levels: 0.5,  # noqa: ARG005
+    chance=lambda part: 0.5,  # noqa: ARG005
 )
 BALANCED_ACCURACY = Metric(
     name="balanced accuracy",
@@ -71,7 +72,9 @@ BALANCED_ACCURACY = Metric(
     of=lambda scores, clusters: influence.balanced_accuracy(
         scores.predicted, scores.codes, len(scores.part.levels), clusters
     ),
-    chance=lambda n_levels: 1 / n_levels,
+    chance=lambda part: float(
+        part.recall_by_chance(np.full(len(part.levels), 1 / len(part.levels))).mean()
+    ),
 )
 BITS = Metric(
     name="information beyond base rates (bits per image)",
@@ -80,7 +83,7 @@ BITS = Metric(
     of=lambda scores, clusters: influence.bits(
         scores.probabilities, scores.codes, scores.folds, clusters
     ),
-    chance=lambda n_levels: 0.0,  # noqa: ARG005
+    chance=lambda part: 0.0,  # noqa: ARG005
     is_share=False,
 )
 
