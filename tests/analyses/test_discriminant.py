@@ -171,3 +171,43 @@ def test_undefined_numbers_are_refused() -> None:
     units[3, 2] = np.nan
     with pytest.raises(ValueError, match="finite"):
         Standardised(units)
+
+
+def test_rare_classes_are_predicted_as_often_as_they_are() -> None:
+    """Estimated means of few images are too far out in many units, which is taken off again."""
+    rng = np.random.default_rng(3)
+    codes = np.r_[np.zeros(500), np.ones(60), np.full(40, 2)].astype(np.int64)
+    folds = np.arange(600) % 5
+    units = rng.standard_normal((600, 700))
+    units += (0.25 * rng.standard_normal((3, 700)))[codes]
+    found = predicted(units, codes, folds)
+    shares = found.mean(axis=0) / (np.bincount(codes) / 600)
+    assert shares.min() > 0.6
+    right = found.argmax(axis=1) == codes
+    assert min(right[codes == k].mean() for k in range(3)) > 0.8
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_map_gives_what_was_fitted_wherever_the_units_lie(offset: float) -> None:
+    rng = np.random.default_rng(4)
+    codes, folds = np.arange(200) % 2, np.arange(200) // 2 % 5
+    units = rng.standard_normal((200, 5)) + 0.5 * codes[:, None] + offset
+    standardised = Standardised(units)
+    sums = FoldSums.of(standardised, folds)
+    (probes,) = cross_fit(sums, [Labelling(codes, 2)], SHRINKAGES)
+    by_map = standardised.linear_map(probes).probabilities(
+        units, np.arange(200), folds, device=CPU
+    )
+    for fold, probe in enumerate(probes):
+        there = sums.places[fold]
+        np.testing.assert_allclose(
+            by_map[there], probe.probabilities(sums.rows(there)).numpy(), atol=1e-4
+        )
+
+
+def test_units_too_small_for_single_precision_are_left_out() -> None:
+    units, codes, folds = drawn(60, 5, 2)
+    tiny = (np.abs(units[:, :1]) * 1e-43).astype(np.float32)
+    found = fitted(np.hstack([units.astype(np.float32), tiny]), codes, folds)
+    np.testing.assert_array_equal(found.weights[:, -1], 0)
+    assert np.isfinite(found.weights).all()

@@ -12,13 +12,22 @@ from bias_audit.analyses.probing import probes
 from bias_audit.analyses.probing.probes import (
     ProbeSettings,
     ProbeSpec,
+    counts_in_folds,
+    dealt,
     out_of_fold_scores,
     probe,
     shuffle_within_folds,
 )
-from bias_audit.analyses.probing.separability import AUC, chosen_layer, most_separable_layer
-from bias_audit.analyses.targets import finest_target, measurable, targets_of
+from bias_audit.analyses.probing.separability import (
+    AUC,
+    BALANCED_ACCURACY,
+    chosen_layer,
+    most_separable_layer,
+)
+from bias_audit.analyses.targets import Measurable, Target, finest_target, measurable, targets_of
+from bias_audit.data.sampling import stratified_folds
 from bias_audit.errors import AnalysisError
+from bias_audit.groups import intersections
 from tests.analyses.planted import AGE, GENDER, FakeCache, make_subject, planted
 
 SETTINGS = ProbeSettings()
@@ -173,3 +182,62 @@ class _Noise:
 
     def units(self, layer: str) -> npt.NDArray[np.float32]:
         return np.random.default_rng(len(layer)).standard_normal((360, 5)).astype(np.float32)
+
+
+def test_shuffling_keeps_the_answers_of_a_face_together() -> None:
+    rng = np.random.default_rng(5)
+    pictures = np.repeat(np.arange(150), 1 + np.arange(150) % 2)
+    codes = np.concatenate([rng.choice(4, 1 + p % 2, replace=False) for p in range(150)])
+    folds = (np.arange(150) // 2 % 5)[pictures]
+    shuffled = shuffle_within_folds(codes, folds, pictures, rng, pictures)
+    for picture in range(150):
+        own = shuffled[pictures == picture]
+        assert len(set(own)) == len(own)
+    for fold in range(5):
+        inside = folds == fold
+        np.testing.assert_array_equal(
+            np.bincount(shuffled[inside], minlength=4), np.bincount(codes[inside], minlength=4)
+        )
+    assert (shuffled != codes).mean() > 0.4
+
+
+def test_guessing_is_right_as_often_as_faces_have_answers() -> None:
+    part = Measurable(
+        np.arange(6),
+        np.arange(3),
+        np.array([0, 1, 1, 2, 0, 2]),
+        {},
+        None,
+        np.array([0, 0, 1, 1, 2, 3]),  # faces of 0 and 1, of 1 and 2, of 0, of 2
+    )
+    third = np.full(3, 1 / 3)
+    np.testing.assert_allclose(part.recall_by_chance(third), [1 / 2, 2 / 3, 1 / 2])
+    assert BALANCED_ACCURACY.chance(part) == pytest.approx(5 / 9)
+    alone = dataclasses.replace(part, pictures=None)
+    assert BALANCED_ACCURACY.chance(alone) == pytest.approx(1 / 3)
+
+
+def test_a_face_counts_once_in_a_level_whatever_else_it_answered() -> None:
+    target = Target("sex", (), np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 2]))
+    groups = intersections([GENDER])
+    part = measurable(dataclasses.replace(target, groups=groups), np.array([0, 0, 1, 2, 2]), 1)
+    np.testing.assert_array_equal(part.images, [0, 2, 3])
+
+
+def test_every_level_is_in_every_fold_also_beside_frequent_ones() -> None:
+    """People of two answers go where the rare one is rarest."""
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        frequent = np.arange(40)
+        clusters = np.concatenate([frequent, np.repeat(np.arange(40, 45), 2)])
+        codes = np.concatenate([np.zeros(40, dtype=np.int64), np.tile([0, 1], 5)])
+        folds = stratified_folds(codes, clusters, 5, rng)
+        assert counts_in_folds(codes, clusters, folds)[:, 1].tolist() == [1] * 5
+
+
+def test_people_with_most_of_the_images_are_refused_with_a_reason() -> None:
+    target = Target("age", intersections([GENDER]), np.repeat([0, 1], [30, 6]))
+    clusters = np.concatenate([np.arange(30), np.repeat([0], 6)])
+    part = Measurable(np.arange(36), np.arange(2), target.codes, {}, None)
+    with pytest.raises(AnalysisError, match="every group in each of 5 folds"):
+        dealt(target, part, clusters, 5, np.random.default_rng(0))

@@ -229,9 +229,10 @@ class FoldSums:
         """Images as probes see them; places are numbers of images, (n,)."""
         return self.units.rows(places)
 
-    def training(self, without: Collection[int]) -> list[int]:
+    def training(self, without: Collection[int]) -> Tensor:
         """The folds that train where some do not."""
-        return [fold for fold in range(len(self.places)) if fold not in without]
+        numbers = [fold for fold in range(len(self.places)) if fold not in without]
+        return torch.tensor(numbers, device=self.units.device)
 
 
 @dataclass(frozen=True)
