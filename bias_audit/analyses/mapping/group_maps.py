@@ -213,7 +213,11 @@ def map_blocks(
             n_units=values.shape[1],
             n_silent=plane.n_silent,
             groups=tuple(group for part in parts for group in part.groups),
-            counts=tuple(int(n) for part in parts for n in part.counts),
+            counts=tuple(
+                part.target.n_images([place])
+                for part in parts
+                for place in range(len(part.groups))
+            ),
             limit=colour_limit(parts) if limit is None else limit,
             positions=plane.key,
             values=keys[0],
