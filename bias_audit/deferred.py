@@ -22,9 +22,12 @@ else:
     class _Deferred:
         def __init__(self, name: str) -> None:
             self._name = name
+            self._module: Any = None
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(import_module(self._name), name)
+            if self._module is None:
+                self._module = import_module(self._name)
+            return getattr(self._module, name)
 
     imagehash, pyarrow, pyarrow_parquet, timm, torch, torchvision = (
         _Deferred(name.replace("_", ".")) for name in __all__

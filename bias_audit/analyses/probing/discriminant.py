@@ -50,8 +50,8 @@ _COMPARED: Final = 2048
 """Images on which the probes of different folds are compared."""
 _CHANCE: Final = 1.0
 """Nats that the best shrinkage gains over another one by chance, on all images that choose."""
-_STEPS, _CLOSE = 20, 1e-3
-"""Of Newton's method for a slope: the most, and the change that ends it."""
+_STEPS, _CLOSE = 20, 1e-2
+"""Of Newton's method for a slope: the most, and the relative change that ends it."""
 
 
 class Standardised:
