@@ -52,12 +52,43 @@ class Statistic:
     """Of a mean: variance of parts that show no spread, such as a recall of 0, while others do."""
 
 
+@dataclass(frozen=True)
+class Stratum:
+    """The images of one fold."""
+
+    images: IntArray
+    """Shape (n,)."""
+    beside: FloatArray
+    """Images of each one's cluster in the fold, itself included, shape (n,)."""
+
+    def effective_sizes(
+        self, is_member: npt.NDArray[np.bool_], clusters: IntArray
+    ) -> tuple[float, float]:
+        """`effective_size` of the members and of the others; clusters are the members'."""
+        n_members = len(clusters)
+        own = float((np.unique(clusters, return_counts=True)[1] ** 2).sum())
+        # sum (c - m)^2 = sum c^2 - 2 sum c m + sum m^2 over clusters of c images and m members
+        rest = float(self.beside.sum()) - 2 * float(self.beside[is_member].sum()) + own
+        return n_members**2 / own, (len(self.images) - n_members) ** 2 / rest
+
+
+def _strata(folds: IntArray, clusters: IntArray) -> list[Stratum]:
+    found = []
+    for fold in np.unique(folds):
+        images = np.flatnonzero(folds == fold)
+        _, place, counts = np.unique(clusters[images], return_inverse=True, return_counts=True)
+        found.append(Stratum(images, counts[place].astype(np.float64)))
+    return found
+
+
 def auc(
     scores: ScoreArray,
     is_member: npt.NDArray[np.bool_],
     folds: IntArray,
     clusters: IntArray | None = None,
     pictures: IntArray | None = None,
+    *,
+    strata: Sequence[Stratum] | None = None,
 ) -> Statistic | None:
     """Share of pairs of a member and another image of the same fold that are ranked rightly.
 
@@ -71,26 +102,28 @@ def auc(
 
     Where images have several rows, for several answers, `pictures` are their numbers, (n_images,):
     a row that is none of a member is no other image where another row of its image is one.
+    `strata` are those of the folds and clusters, where these are known.
     """
     n = len(scores)
     if pictures is not None:  # in a fold of their own these rows are compared with nothing
         folds = np.where(~is_member & np.isin(pictures, pictures[is_member]), -1, folds)
     clusters = np.arange(n) if clusters is None else clusters
+    strata = _strata(folds, clusters) if strata is None else strata
     wins, pairs = np.zeros(n), np.zeros(n)
-    compared, sizes = [], {}
-    for fold in np.unique(folds):
-        inside = folds == fold
-        members, others = np.flatnonzero(inside & is_member), np.flatnonzero(inside & ~is_member)
+    compared, sizes = [], []
+    for stratum in strata:
+        here = is_member[stratum.images]
+        members, others = stratum.images[here], stratum.images[~here]
         if not len(members) or not len(others):
             continue
         wins[members] = _below(scores[members], scores[others])
         pairs[members] = len(others)
         wins[others] = len(members) - _below(scores[others], scores[members])
         pairs[others] = len(members)
-        sizes[fold] = (effective_size(clusters[members]), effective_size(clusters[others]))
+        m, k = stratum.effective_sizes(here, clusters[members])
+        sizes.append((stratum.images, m, k))
         # variance of an AUC over a (1 - a), at its largest (Newcombe 2006, method 5, Statistics in
         # Medicine 25:559-573)
-        m, k = sizes[fold]
         variance = (1 + ((m + k) / 2 - 1) * _SPREAD_OF_PAIRS) / (m * k)
         compared.append((len(members) * len(others), variance))
     total = sum(count for count, _ in compared)
@@ -100,8 +133,8 @@ def auc(
     # dA = (dW - A dP) / P, so psi_i = (w_i - A p_i) / P
     value = float(wins[is_member].sum() / total)
     influence, weight = (wins - value * pairs) / total, np.zeros(n)
-    for fold, (m, k) in sizes.items():
-        influence[folds == fold] *= _counted_once(value, m, k)
+    for images, m, k in sizes:
+        influence[images] *= _counted_once(value, m, k)
     for side in (is_member, ~is_member):
         used = side & (pairs > 0)
         influence[used] *= _leverage(clusters[used])
@@ -142,9 +175,12 @@ def macro_auc(
         scores = scores - scores[:, ::-1]
         if pictures is None:
             return auc(scores[:, 1], codes == 1, folds, clusters)
+    strata = None
+    if pictures is None:
+        strata = _strata(folds, np.arange(len(codes)) if clusters is None else clusters)
     parts = [
-        auc(column, codes == label, folds, clusters, pictures)
-        for label, column in enumerate(scores.T)
+        auc(column, codes == label, folds, clusters, pictures, strata=strata)
+        for label, column in enumerate(np.ascontiguousarray(scores.T))
     ]
     found, known = mean(parts), [1 / part.trials for part in parts if part is not None]
     if found is None:

@@ -509,7 +509,7 @@ _TRIED = 4
 """Values of the shrinkage that are tried before one does not improve: usual."""
 _PER_CALL = 2e7
 """Products that take as long as one labelling's choice or fit of one fold, however small."""
-_PER_SCORE = 60
+_PER_SCORE = 3500
 """Products that a probability costs beyond its own: softmax, ranks and slopes; measured."""
 
 
