@@ -52,6 +52,7 @@ NO_NUMBERS = {
     "bias_audit.progress": "says how far the work is",
     "bias_audit.config.schema": "settings, which count by their values",
     "bias_audit.backbones.loading": "weights and preprocessing, which count by their values",
+    "bias_audit.testing.network": "makes up the networks that are looked at here",
     "bias_audit.selftest.simulated": "stands in for stored activations here",
 }
 """Modules that run but may change without a new key, and why."""

@@ -58,7 +58,12 @@ PARAMS: Final[dict[str, dict[str, Any]]] = {
         "bootstrap_draws": 100,
         "differences": {"pairs": [{"attribute": "age", "levels": ["young", "old"]}]},
     },
-    "outcome_profiles": {"layout": PCA, "bootstrap_draws": 100, "layer": LAYERS[0]},
+    "outcome_profiles": {
+        "layout": PCA,
+        "bootstrap_draws": 100,
+        "layer": LAYERS[0],
+        "shrinkage": 1.0,  # so that enough is confused
+    },
     "training": {"layout": PCA, "layer": LAYERS[0]},
     "group_profiles": {"bootstrap_draws": 100, "layers": LAYERS},
     "group_geometry": {"bootstrap_draws": 100},

@@ -1,6 +1,6 @@
 """A zoo on a Ray cluster of two nodes: the same results, also when workers die."""
 
-from __future__ import annotations
+from __future__ import ast
 
 import json
 import math
@@ -220,7 +220,10 @@ def test_a_share_of_a_gpu_is_what_an_audit_gets(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert out.returncode == 0, out.stderr
-    assert out.stdout.splitlines()[-1] == f"[(['0'], {together})]"
+    ((devices, at_once),) = ast.literal_eval(out.stdout.splitlines()[-1])
+    assert devices == ["0"]
+    # a busy machine starts the last of four when the first is done
+    assert min(2, together) <= at_once <= together
 
 
 def four_on_a_gpu(address: str, folder: str, gpus: float) -> list[tuple[list[str], int]]:

@@ -117,7 +117,7 @@ def test_numbers_depend_on_the_seed_and_on_it_alone(found: SelfTest) -> None:
 @pytest.mark.slow
 def test_processes_do_not_change_the_numbers(found: SelfTest) -> None:
     with started(2) as executor:
-        again = list(planted.rows(TINY, Trials(1, Counting(), executor)))
+        again = list(planted.rows(TINY, Trials(7, Counting(), executor)))
     assert [r.estimate for r in again] == [r.estimate for r in found.rows[: len(again)]]
 
 
