@@ -1,7 +1,8 @@
 """A zoo on a Ray cluster of two nodes: the same results, also when workers die."""
 
-from __future__ import ast
+from __future__ import annotations
 
+import ast
 import json
 import math
 import os
