@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.probing.discriminant import blocks
-from bias_audit.analyses.probing.probes import dealt, is_balanced
+from bias_audit.analyses.probing.probes import folds_for
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
 from bias_audit.data.sampling import stratified_folds
@@ -357,8 +357,6 @@ def split_for(
     subject: Subject, head: Head, target: Target, part: Measurable, shared: Split
 ) -> Split:
     """The shared split where all images are measured and it suits the target, else its own."""
-    clusters, n_folds = subject.faces.clusters[part.images], int(shared.folds.max()) + 1
-    if len(part.images) == len(shared.images) and is_balanced(part.codes, clusters, shared.folds):
-        return shared
-    folds = dealt(target, part, clusters, n_folds, subject.rng("folds", target.name))
-    return Split(head, part.images, folds, shared.device)
+    clusters, rng = subject.faces.clusters[part.images], subject.rng("folds", target.name)
+    folds = folds_for(target, part, clusters, shared.folds, rng)
+    return shared if folds is shared.folds else Split(head, part.images, folds, shared.device)

@@ -296,19 +296,6 @@ class _Problem:
         source = self.spec.control or self.subject.activations
         return source.units(self.spec.layer)
 
-    def folds(self, *purpose: str, shared: list[IntArray]) -> IntArray:
-        """Folds of the images: those of all, kept in `shared`, as far as these suit."""
-        subject, n_folds = self.subject, self.spec.settings.folds
-        everything = subject.faces
-        if len(self.part.images) == len(everything):
-            if not shared:
-                rng, cells = subject.rng(*purpose), everything.table.cells
-                shared.append(stratified_folds(cells, everything.clusters, n_folds, rng))
-            if is_balanced(self.part.codes, self.clusters, shared[0]):
-                return shared[0]
-        rng = subject.rng(*purpose, self.spec.target.name)
-        return dealt(self.spec.target, self.part, self.clusters, n_folds, rng)
-
     def standardised(self) -> Standardised:
         device = device_for(self.subject.device)
         try:
@@ -317,6 +304,44 @@ class _Problem:
             control = self.spec.control
             where = f"layer {self.spec.layer}" if control is None else control.name
             raise not_finite(where) from error
+
+
+def _folds(problems: Sequence[_Problem], *purpose: str) -> list[IntArray]:
+    """Folds of every problem's images, shared as far as that suits."""
+    if not problems:
+        return []
+    subject, n_folds = problems[0].subject, problems[0].spec.settings.folds
+    cells, clusters = subject.faces.table.cells, subject.faces.clusters
+    shared = stratified_folds(cells, clusters, n_folds, subject.rng(*purpose))
+    return [
+        folds_for(
+            each.spec.target,
+            each.part,
+            each.clusters,
+            shared,
+            subject.rng(*purpose, each.spec.target.name),
+        )
+        for each in problems
+    ]
+
+
+def folds_for(
+    target: Target,
+    part: Measurable,
+    clusters: IntArray,
+    shared: IntArray,
+    rng: np.random.Generator,
+) -> IntArray:
+    """The folds of all images where all are measured and these suit the target, else its own.
+
+    Clusters are by image of the part, (n,), the shared folds by image, (n_images,).
+
+    Raises:
+        AnalysisError: See `dealt`.
+    """
+    if len(part.images) == len(shared) and is_balanced(part.codes, clusters, shared):
+        return shared
+    return dealt(target, part, clusters, int(shared.max()) + 1, rng)
 
 
 _TIMES_DEALT = 20
@@ -408,9 +433,9 @@ def _run(jobs: Sequence[_Job]) -> None:
 def _refit(problems: Sequence[_Problem]) -> list[Arrays]:
     found: list[list[_Job]] = [[] for _ in problems]
     for number in range(problems[0].subject.refits if problems else 0):
-        jobs, shared = [], list[IntArray]()
-        for problem, own in zip(problems, found, strict=True):
-            folds = problem.folds("refit", problem.spec.layer, str(number), shared=shared)
+        jobs = []
+        every = _folds(problems, "refit", problems[0].spec.layer, str(number))
+        for problem, folds, own in zip(problems, every, found, strict=True):
             job = _Job(problem, folds, [Labelling(problem.part.codes, len(problem.part.levels))])
             own.append(job)
             jobs.append(job)
@@ -427,9 +452,9 @@ def _refit(problems: Sequence[_Problem]) -> list[Arrays]:
 
 
 def _fit(problems: Sequence[_Problem]) -> list[Arrays]:
-    jobs, shared = [], list[IntArray]()
-    for problem in problems:
-        codes, folds = problem.part.codes, problem.folds("folds", shared=shared)
+    jobs = []
+    for problem, folds in zip(problems, _folds(problems, "folds"), strict=True):
+        codes = problem.part.codes
         rng = problem.subject.rng("shuffle", problem.spec.target.name)
         shuffles = (
             shuffle_within_folds(codes, folds, problem.clusters, rng, problem.part.pictures)
