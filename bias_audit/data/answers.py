@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import Strict
 from bias_audit.data.labels import LevelReader
 from bias_audit.data.texts import comparable
@@ -238,3 +239,16 @@ class AnswerReader:
             missing=self._seen[NO_ANSWER],
             when_missing=effects[answers.when_missing],
         )
+
+
+def among(known: Iterable[str]) -> AfterValidator:
+    """Checks that names are those of a source's attributes, and drops repeated ones."""
+    every = tuple(known)
+
+    def checked(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in every:
+                raise ValueError(unknown_name(name, every, noun="attribute"))
+        return tuple(dict.fromkeys(names))
+
+    return AfterValidator(checked)

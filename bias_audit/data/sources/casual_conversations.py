@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed
-from bias_audit.data.answers import AnswerReader, Answers
+from bias_audit.data.answers import AnswerReader, Answers, among
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.rows import PLACE, Row
@@ -42,18 +41,10 @@ class Params(Linked):
         description=f"Folder with {_FILE} (or in annotations/), and with folders of frames named "
         "by subject, directly or one level deeper."
     )
-    attributes: tuple[str, ...] = Field(
+    attributes: Annotated[tuple[str, ...], among(ATTRIBUTES)] = Field(
         default=("age", "gender"), min_length=1, description=f"Of {', '.join(ATTRIBUTES)}."
     )
     per_person: int = Field(default=5, ge=1, description="Frames used of each person, at most.")
-
-    @field_validator("attributes")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in ATTRIBUTES:
-                raise ValueError(unknown_name(name, ATTRIBUTES, noun="attribute"))
-        return tuple(dict.fromkeys(names))
 
 
 def read(params: Params) -> FaceTable:

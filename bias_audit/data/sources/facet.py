@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed, with_votes_counted
-from bias_audit.data.answers import SCALES
+from bias_audit.data.answers import SCALES, among
 from bias_audit.data.boxes import listed_sides, with_box
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.rows import PLACE, Row, read_rows
-from bias_audit.errors import DataError, some
+from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
 _COLUMNS = {
@@ -38,7 +40,7 @@ class Params(Linked):
     """Where FACET lies, and what to read."""
 
     root: UserPath = Field(description="Folder with annotations/annotations.csv and the images.")
-    attributes: tuple[str, ...] = Field(
+    attributes: Annotated[tuple[str, ...], among(_COLUMNS)] = Field(
         default=("age", "gender"), min_length=1, description=f"Of {', '.join(_COLUMNS)}."
     )
     margin: float = Field(default=0.0, ge=0, le=2, description="Around a person, in its sides.")
@@ -49,15 +51,13 @@ def read(params: Params) -> FaceTable:
     """Read FACET's annotations; no image is opened.
 
     Raises:
-        DataError: The annotations are not there, or an attribute is unknown.
+        DataError: The annotations are not there.
     """
     root = existing_folder(params.root, expected="FACET's annotations.csv and images")
     files = (root / "annotations" / "annotations.csv", root / "annotations.csv")
     file = next((each for each in files if each.is_file()), None)
     if file is None:
         raise DataError(f"{root}: expected annotations/annotations.csv in it, got none")
-    if unknown := [name for name in params.attributes if name not in _COLUMNS]:
-        raise DataError(f"attributes: expected {some(list(_COLUMNS))}, got {unknown[0]!r}")
     votes = [column for name in params.attributes for column in _COLUMNS[name].values()]
     labels = read_rows(file, ["filename", "bounding_box", "visible_face", *votes])
     folders = [name for name in _FOLDERS if (root / name).is_dir()]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed
-from bias_audit.data.answers import AnswerReader, Answers, Policy
+from bias_audit.data.answers import AnswerReader, Answers, Policy, among
 from bias_audit.data.boxes import listed_sides, with_box
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
@@ -79,7 +78,7 @@ class Params(Linked):
     margin: float = Field(
         default=0.25, ge=0, le=2, description="Around the face of whole images, in its sides."
     )
-    attributes: tuple[str, ...] = Field(
+    attributes: Annotated[tuple[str, ...], among(ATTRIBUTES)] = Field(
         default=("age", "ancestry", "pronoun"),
         min_length=1,
         description=f"To audit: {', '.join(ATTRIBUTES)}.",
@@ -90,14 +89,6 @@ class Params(Linked):
     version: str | None = Field(
         default=None, description="Of the download; default: as the folder's name says."
     )
-
-    @field_validator("attributes")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in ATTRIBUTES:
-                raise ValueError(unknown_name(name, ATTRIBUTES, noun="attribute"))
-        return tuple(dict.fromkeys(names))
 
     @property
     def answers(self) -> dict[str, Answers]:
