@@ -114,9 +114,8 @@ class ConsoleProgress:
         self.say(f"{title}: {step.done} {unit}s done in {step.seconds:.0f} s")
 
     def _of_audit(self, left: float) -> str:
-        if self.audit_left is None:
-            return ""
-        return f"; of the audit about {duration(self.audit_left(left))}"
+        whole = None if self.audit_left is None else self.audit_left(left)
+        return "" if whole is None else f"; of the audit about {duration(whole)}"
 
 
 class _Bar:
@@ -161,7 +160,7 @@ class JsonLog:
         """Write when one counted piece of work begins and ends, and now and then how far it is."""
 
         def speak(done: int, left: float) -> None:
-            whole = None if self.audit_left is None else round(self.audit_left(left), 1)
+            whole = None if self.audit_left is None else self.audit_left(left)
             self.event(
                 "step",
                 title=title,
@@ -169,7 +168,7 @@ class JsonLog:
                 total=total,
                 unit=unit,
                 seconds_left=round(left, 1),
-                audit_seconds_left=whole,
+                audit_seconds_left=None if whole is None else round(whole, 1),
             )
 
         self.event("step_begins", title=title, total=total, unit=unit)

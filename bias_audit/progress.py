@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-AuditLeft = Callable[[float], float]
-"""Seconds left to an audit, from those left to its step."""
+AuditLeft = Callable[[float], float | None]
+"""Seconds left to an audit, from those left to its step; None where that is not known."""
 
 
 class Step(Protocol):

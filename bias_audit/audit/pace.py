@@ -23,10 +23,14 @@ class Pace:
         self._seen: dict[tuple[int, str], float] = {}
 
     @cached_property
-    def _planned(self) -> dict[tuple[int, str], float]:
+    def _planned(self) -> dict[tuple[int, str], float] | None:
         """Seconds by backbone and stage, in order; analyses of one kind are one stage."""
+        try:
+            costs = self._costs()
+        except Exception:  # noqa: BLE001  what cannot be estimated can be audited nevertheless
+            return None
         planned: dict[tuple[int, str], float] = {}
-        for place, cost in enumerate(self._costs()):
+        for place, cost in enumerate(costs):
             planned[place, FORWARD] = cost.forward_seconds
             for kind, seconds in cost.analysis_seconds:
                 planned[place, kind] = planned.get((place, kind), 0.0) + seconds
@@ -43,12 +47,15 @@ class Pace:
             self._seen[backbone, name] = spent + time.monotonic() - self._began
             self._stage = None
 
-    def left(self, of_step: float) -> float:
+    def left(self, of_step: float) -> float | None:
         """Seconds left to the audit, of which the step that runs takes `of_step` at least.
 
-        Stages to come take as much longer or shorter than estimated as those before did.
+        Stages to come take as much longer or shorter than estimated as those before did. None
+        where no estimate can be made, as `check` would say.
         """
         planned, now = self._planned, self._stage
+        if planned is None:
+            return None
         running = 0.0 if now is None else time.monotonic() - self._began
         seen = {stage: spent for stage, spent in self._seen.items() if planned.get(stage)}
         taken, expected = sum(seen.values()), sum(planned[stage] for stage in seen)

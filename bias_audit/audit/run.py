@@ -99,9 +99,12 @@ def run(
         with costs.stage("self-test"):
             tested = selftest() if selftest else None
         run_id = digest(config_sha256(config), started.isoformat())[:8]
-        faces, members, subjects = _audited(
-            plan, faces, reference, run_id, progress=progress, costs=costs
-        )
+        try:
+            faces, members, subjects = _audited(
+                plan, faces, reference, run_id, progress=progress, costs=costs
+            )
+        finally:
+            progress.audit_left = None
         unique = with_unique_names(subjects)
         renamed = [
             replaced(member, subject=replaced(member.subject, name=found.backbone.name))
@@ -213,7 +216,6 @@ def _audited(
                 costs=tuple(took.stages),
             )
         )
-    progress.audit_left = None
     return faces, members, subjects
 
 

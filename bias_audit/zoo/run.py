@@ -69,8 +69,9 @@ class LineProgress:
         """Say now and then how far a step is; short steps are not mentioned."""
 
         def speak(done: int, left: float) -> None:
-            whole = "" if self.audit_left is None else duration(self.audit_left(left))
-            self.say(f"{title}: {done} of {total} {unit}s" + (whole and f"; {whole} left in all"))
+            whole = None if self.audit_left is None else self.audit_left(left)
+            in_all = "" if whole is None else f"; {duration(whole)} left in all"
+            self.say(f"{title}: {done} of {total} {unit}s{in_all}")
 
         yield PacedStep(total, _SECONDS, speak)
 

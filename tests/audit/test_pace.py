@@ -6,6 +6,7 @@ import pytest
 
 from bias_audit.audit.estimate import Cost
 from bias_audit.audit.pace import FORWARD, Pace
+from bias_audit.errors import BackboneError
 from bias_audit.progress import PacedStep
 
 COST = Cost("net", (), 100.0, (("linear_probe", 50.0), ("topomap", 10.0)), 0, 0)
@@ -64,3 +65,10 @@ def test_images_of_an_earlier_run_say_nothing_about_the_pace(clock: Clock) -> No
     clock.now = 10
     step.advance(5)
     assert said == [(85, 30.0)]  # two seconds an image
+
+
+def test_what_cannot_be_estimated_is_audited_without_an_estimate() -> None:
+    def costs() -> list[Cost]:
+        raise BackboneError("the hub cannot be reached")
+
+    assert Pace(costs).left(10) is None
