@@ -167,6 +167,14 @@ def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
         assert time.monotonic() - began < 60
 
 
+def test_without_an_address_a_cluster_of_its_own_is_started_beside_others(address: str) -> None:
+    said: list[str] = []
+    progress = Silent()
+    progress.say = said.append  # type: ignore[assignment, method-assign]
+    assert [*executor.PLUGIN.run(_never, [], executor.Params(), progress)] == []
+    assert "Starting a cluster on this machine" in said
+
+
 def test_nodes_without_a_shared_disk_work_through_a_store(
     address: str, start: Path, local: Path, tmp_path: Path
 ) -> None:

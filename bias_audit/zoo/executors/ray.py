@@ -262,15 +262,18 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = params.address
-    where = address or "a cluster of this machine"
-    progress.say(f"Connecting to {where}")
+    address = params.address or os.environ.get("RAY_ADDRESS") or "local"
+    is_ours = address == "local"
+    if is_ours:
+        progress.say("Starting a cluster on this machine")
+    else:
+        progress.say(f"Connecting to {address}")
     options: dict[str, Any] = {
         "address": address,
         "log_to_driver": True,
         "logging_level": "WARNING",
     }
-    if address is None and not os.environ.get("RAY_ADDRESS"):
+    if is_ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an audit reports to no third party
         options |= {"object_store_memory": _STORE_BYTES, "include_dashboard": False}
     ours = signal.getsignal(signal.SIGTERM)
@@ -278,9 +281,13 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
         _refuse_if_closed(ray, address)
         ray.init(**options)
     except (OSError, RuntimeError, ValueError, ImportError) as error:
+        why = _first_line(error)
         raise OutputError(
-            f"executor ray: no cluster could be reached at {where} ({_first_line(error)}); start "
-            "one with `ray start --head`, or correct --address"
+            f"executor ray: no cluster could be started on this machine ({why}); start one with "
+            "`ray start --head` and give --address auto"
+            if is_ours
+            else f"executor ray: no cluster could be reached at {address} ({why}); start one with "
+            "`ray start --head`, or correct --address"
         ) from error
     signal.signal(signal.SIGTERM, ours)  # Ray takes it, and would end without a word
     try:
@@ -289,14 +296,14 @@ def _connected(ray: Any, params: Params, progress: Progress) -> Iterator[None]:
         ray.shutdown()
 
 
-def _refuse_if_closed(ray: Any, address: str | None) -> None:
+def _refuse_if_closed(ray: Any, address: str) -> None:
     """Ray itself waits for minutes, and may end the process.
 
     Raises:
         OSError: Nothing answers there.
         ValueError: It is no address.
     """
-    if address is None or address in {"auto", "local"}:
+    if address in {"auto", "local"}:
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and host and port.isdigit()):
