@@ -40,6 +40,10 @@ class Rows(Protocol):
 
 _BLOCK: Final = 4096
 """Images that are read at once."""
+_HELD: Final = 2**26
+"""Numbers that are kept in memory, so that they are read and standardised once."""
+_WIDE: Final = 1.5
+"""Units per image above which a rotation takes less time than it saves."""
 _RANK: Final = 1e-6
 """Share of the largest spread below which there is none: units, and axes of a rotation."""
 DECIDING: Final = 2048
@@ -50,15 +54,15 @@ _COMPARED: Final = 2048
 """Images on which the probes of different folds are compared."""
 _CHANCE: Final = 1.0
 """Nats that the best shrinkage gains over another one by chance, on all images that choose."""
-_STEPS, _CLOSE = 20, 1e-2
+_STEPS, _CLOSE = 40, 1e-2
 """Of Newton's method for a slope: the most, and the relative change that ends it."""
 
 
 class Standardised:
     """Units divided by their standard deviation over all images, read in blocks; no label is used.
 
-    Constant units are dropped. Where there are more units than images, they are rotated into the
-    span of the images, which changes no prediction.
+    Constant units are dropped. Where there are many more units than images, they are rotated into
+    the span of the images, which changes no prediction.
     """
 
     def __init__(
@@ -99,9 +103,11 @@ class Standardised:
         self.scale: FloatArray = 1 / deviation[self.kept]
         if like is not None:
             self.kept, self.scale = like.kept, like.scale
-        self.rotated = self.rotation = None
-        if len(self.kept) > len(self.images):
+        self.held = self.rotation = None
+        if len(self.kept) > _WIDE * len(self.images):
             self._rotate()
+        elif len(self.kept) * len(self.images) <= _HELD:
+            self.held = self.rows(np.arange(len(self)))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,15 +115,19 @@ class Standardised:
     @property
     def n_axes(self) -> int:
         """Length of each of `rows`."""
-        return len(self.kept) if self.rotated is None else self.rotated.shape[1]
+        return len(self.kept) if self.held is None else self.held.shape[1]
 
     def rows(self, places: IntArray) -> Tensor:
         """Some images, as numbers among those of this, shape (n, n_axes), float32."""
-        if self.rotated is not None:
-            return self.rotated[torch.from_numpy(places).to(self.device)]
-        read = self.units[self.images[places]] - self.mean
-        scaled = (read[:, self.kept] * self.scale).astype(np.float32)
-        return torch.from_numpy(scaled).to(self.device)
+        if self.held is not None:
+            return self.held[torch.from_numpy(places).to(self.device)]
+        found = torch.empty(len(places), len(self.kept), device=self.device)
+        for start in range(0, len(places), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            read = self.units[self.images[places[part]]] - self.mean
+            scaled = (read[:, self.kept] * self.scale).astype(np.float32)
+            found[part] = torch.from_numpy(scaled).to(self.device)
+        return found
 
     def linear_map(self, probes: Sequence[Probe]) -> LinearMap:
         """Probes of the axes as functions of the units."""
@@ -139,7 +149,7 @@ class Standardised:
         roots = squares.clamp(min=0).sqrt()
         axes = squares > squares[-1] * _RANK
         self.rotation = rows.T @ (vectors[:, axes] / roots[axes])
-        self.rotated = (vectors[:, axes] * roots[axes]).float().to(self.device)
+        self.held = (vectors[:, axes] * roots[axes]).float().to(self.device)
 
 
 @dataclass(frozen=True)
@@ -171,11 +181,13 @@ class LinearMap:
         theirs, (n,).
         """
         found = np.empty((len(images), self.bias.shape[1]), dtype=np.float32)
+        centre = self.mean.astype(np.float32)
         for fold, (weights, bias) in enumerate(zip(self.weights, self.bias, strict=True)):
             there = np.flatnonzero(folds == fold)
-            weight, constant = (torch.from_numpy(part).to(device) for part in (weights, bias))
+            constant = torch.from_numpy(bias + ((centre - self.mean) @ weights).astype(np.float32))
+            weight, constant = torch.from_numpy(weights).to(device), constant.to(device)
             for places in blocks(there):
-                rows = np.asarray(units[images[places]] - self.mean, dtype=np.float32)
+                rows = np.asarray(units[images[places]], dtype=np.float32) - centre
                 logits = torch.from_numpy(rows).to(device) @ weight + constant
                 found[places] = torch.softmax(logits, dim=1).cpu().numpy()
         return found
@@ -392,11 +404,13 @@ class _Choice:
         _, *best = next(each for each in self.tried if each[0] <= lowest + _CHANCE)
         return best[0], best[1]
 
-    def try_(self, shrinkage: float, found: _Discriminant, rows: Tensor, codes: Tensor) -> None:
-        """See how a shrinkage predicts the images, (n, n_axes), of classes (n,)."""
-        logits = found.logits(rows)
-        start = self.tried[-1][2] if self.tried else 1.0
-        slope, entropy = _slope(logits, found.prior, codes.to(logits.device), start)
+    @property
+    def slope(self) -> float:
+        """Of the shrinkage tried last."""
+        return self.tried[-1][2] if self.tried else 1.0
+
+    def add(self, shrinkage: float, slope: float, entropy: float) -> None:
+        """A shrinkage was tried."""
         self.is_open = not self.tried or entropy < min(self.tried)[0]
         self.tried.append((entropy, shrinkage, slope))
 
@@ -461,40 +475,59 @@ def _choose(
         factored = _Factored(folds, without, shrinkage)
         found = factored.discriminants([classes[place] for place in still])
         for (_, choices), places, values in zip(turns, held, rows, strict=True):
+            alike: dict[int, list[tuple[_Choice, _Discriminant, IntArray]]] = {}
             for place, discriminant in zip(still, found, strict=True):
-                choice, codes = choices[place], classes[place].labelling.codes[places]
-                if choice.is_open:
-                    choice.try_(shrinkage, discriminant, values, torch.from_numpy(codes))
+                labelling = classes[place].labelling
+                if choices[place].is_open:
+                    tried = choices[place], discriminant, labelling.codes[places]
+                    alike.setdefault(labelling.n_classes, []).append(tried)
+            for together in alike.values():
+                opened, discriminants, codes = zip(*together, strict=True)
+                slopes, entropies = _slopes(
+                    torch.stack([each.logits(values) for each in discriminants]),
+                    torch.stack([each.prior for each in discriminants]),
+                    torch.from_numpy(np.stack(codes)).to(values.device),
+                    torch.tensor([choice.slope for choice in opened], device=values.device),
+                )
+                for choice, slope, entropy in zip(opened, slopes, entropies, strict=True):
+                    choice.add(shrinkage, slope, entropy)
 
 
-def _slope(logits: Tensor, prior: Tensor, codes: Tensor, start: float) -> tuple[float, float]:
-    """The factor on the logits with the lowest cross-entropy, and that, summed over the images.
+def _slopes(
+    logits: Tensor, prior: Tensor, codes: Tensor, start: Tensor
+) -> tuple[list[float], list[float]]:
+    """The factors on the logits with the lowest cross-entropy, and that, summed over the images.
 
-    Cox 1958, Biometrika 45:562-565. Its logarithm has a standard normal distribution beforehand,
-    which a dozen images outweigh, so that it stays finite where all are predicted rightly. Logits
-    have shape (n, n_classes), the prior (n_classes,), codes (n,).
+    Cox 1958, Biometrika 45:562-565. The logarithm of a factor has a standard normal distribution
+    beforehand, which a dozen images outweigh, so that it stays finite where all are predicted
+    rightly. By labelling: logits have shape (n_labellings, n, n_classes), priors (n_labellings,
+    n_classes), codes (n_labellings, n), and where to start (n_labellings,).
     """
-    logits, prior = logits.double(), prior.double()
-    own = logits.gather(1, codes[:, None])[:, 0]
+    prior = prior[:, None].to(logits.dtype)
+    own = logits.gather(2, codes[:, :, None])[:, :, 0].double().sum(dim=1)
 
-    def entropy(theta: float) -> float:
-        log = torch.log_softmax(prior + float(np.exp(theta)) * logits, dim=1)
-        return float(-log.gather(1, codes[:, None]).sum()) + theta**2 / 2
+    def seen(theta: Tensor) -> tuple[Tensor, Tensor]:
+        """The entropy, and how far Newton's method goes from here."""
+        slope = theta.exp()
+        log = torch.log_softmax(prior + slope[:, None, None].to(logits.dtype) * logits, dim=2)
+        entropy = -log.gather(2, codes[:, :, None]).double().sum(dim=(1, 2)) + theta**2 / 2
+        shares = log.exp_()
+        mean = (shares * logits).sum(dim=2)
+        spread = shares.mul_((logits - mean[:, :, None]).square_()).double().sum(dim=(1, 2))
+        gradient = slope * (mean.double().sum(dim=1) - own) + theta
+        return entropy, (gradient / (slope**2 * spread + 1)).clamp(-1, 1)
 
-    theta, lowest = float(np.log(start)), entropy(float(np.log(start)))
+    theta = start.double().log()
+    lowest, change = seen(theta)
     for _ in range(_STEPS):
-        slope = float(np.exp(theta))
-        shares = torch.softmax(prior + slope * logits, dim=1)
-        mean = (shares * logits).sum(dim=1)
-        spread = float(shares.mul_((logits - mean[:, None]).square_()).sum())
-        gradient = slope * float((mean - own).sum()) + theta
-        change = float(np.clip(gradient / (slope**2 * spread + 1), -1, 1))
-        while abs(change) >= _CLOSE and (found := entropy(theta - change)) > lowest:
-            change /= 2
-        if abs(change) < _CLOSE:
+        if bool((change.abs() < _CLOSE).all()):
             break
-        theta, lowest = theta - change, found
-    return float(np.exp(theta)), lowest
+        tried = theta - change
+        entropy, further = seen(tried)
+        better = (entropy <= lowest) & (change.abs() >= _CLOSE)
+        theta, lowest = torch.where(better, tried, theta), torch.where(better, entropy, lowest)
+        change = torch.where(better, further, change / 2)
+    return theta.exp().tolist(), lowest.tolist()
 
 
 def _fitted(
@@ -529,7 +562,7 @@ def agreement(folds: FoldSums, labelling: Labelling, probes: Sequence[Probe]) ->
     rows, own_fold = folds.rows(some), torch.from_numpy(fold_of[some])
     cell = own_fold * n_classes + torch.from_numpy(labelling.codes[some])
     counts = torch.bincount(cell, minlength=n_folds * n_classes).double().clamp(min=1)
-    centred = torch.stack([_log_odds(probe.logits(rows).double().cpu()) for probe in probes])
+    centred = torch.stack([_log_odds(probe.logits(rows)).double().cpu() for probe in probes])
     for place, scores in enumerate(centred.clone()):
         sums = torch.zeros(len(counts), n_classes, dtype=torch.float64)
         centred[place] -= (sums.index_add_(0, cell, scores) / counts[:, None])[cell]
