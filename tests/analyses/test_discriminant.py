@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -211,3 +215,53 @@ def test_units_too_small_for_single_precision_are_left_out() -> None:
     found = fitted(np.hstack([units.astype(np.float32), tiny]), codes, folds)
     np.testing.assert_array_equal(found.weights[:, -1], 0)
     assert np.isfinite(found.weights).all()
+
+
+@pytest.mark.parametrize(("n_units", "shrinkages"), [(20, SHRINKAGES), (500, [0.1]), (20, [1.0])])
+def test_directions_are_taken_away_without_reading_the_images_again(
+    n_units: int, shrinkages: Sequence[float]
+) -> None:
+    rng = np.random.default_rng(6)
+    units, codes, folds = drawn(180, n_units, 3)
+    deviation = units.std(axis=0)
+    directions = np.linalg.qr(rng.standard_normal((n_units, 2)))[0]
+    left, right = torch.from_numpy(directions * deviation[:, None]), directions.T / deviation
+    right = torch.from_numpy(right.T.copy())
+    centre = torch.from_numpy(units.mean(axis=0) + 0.1 * deviation)
+    standardised, labelling = Standardised(units, beside=left), Labelling(codes, 3)
+    sums = FoldSums.of(standardised, folds, reused=True)
+    (before,) = cross_fit(sums, [labelling], shrinkages)
+    less = sums.less(standardised.taking(left, right, centre))
+    (found,) = cross_fit(less, [labelling], shrinkages)
+    rows = less.rows(np.arange(180))
+    there = [rows[places].double() for places in less.places]
+    read = replace(
+        less,
+        taken=None,
+        factors=None,
+        units=replaced(standardised, rows),
+        sums=torch.stack([each.sum(dim=0) for each in there]),
+        products=torch.stack([each.T @ each for each in there]),
+    )
+    (expected,) = cross_fit(read, [labelling], shrinkages)
+    for one, other, places in zip(found, expected, less.places, strict=True):
+        assert one.shrinkage == other.shrinkage
+        torch.testing.assert_close(
+            one.probabilities(rows[places]), other.probabilities(rows[places]), rtol=0, atol=2e-3
+        )
+    assert any(
+        not torch.allclose(*pair) for pair in zip(before[0].bias, found[0].bias, strict=True)
+    )
+    changed = torch.from_numpy(units) - (torch.from_numpy(units) - centre) @ right @ left.T
+    changed /= torch.from_numpy(deviation)
+    expected_gaps = torch.cdist(changed, changed)
+    torch.testing.assert_close(
+        torch.cdist(rows.double(), rows.double()), expected_gaps, rtol=1e-3, atol=1e-3
+    )
+
+
+def replaced(standardised: Standardised, rows: torch.Tensor) -> Standardised:
+    """As if these rows had been read."""
+    made = copy(standardised)
+    made.held = rows
+    return made

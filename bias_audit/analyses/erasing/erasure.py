@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from bias_audit.analyses.probing.discriminant import (
     blocks,
     cross_fit,
 )
-from bias_audit.analyses.probing.probes import ProbeSettings, counts_in_folds
+from bias_audit.analyses.probing.probes import ProbeSettings, counts_in_folds, is_balanced
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.targets import Measurable, Target
 from bias_audit.arrays import BoolArray, FloatArray, IntArray
-from bias_audit.cache import Arrays
+from bias_audit.cache import Arrays, Cached
 from bias_audit.config.schema import Strict
 from bias_audit.data.sampling import stratified_folds
 from bias_audit.deferred import torch
@@ -92,138 +93,186 @@ class ErasedTarget:
 def erase(
     subject: Subject,
     head: Head,
-    target: Target,
-    part: Measurable,
+    targets: Sequence[tuple[Target, Measurable]],
     *,
     split: Split,
     settings: ErasureSettings,
     step: Step,
-) -> ErasedTarget:
-    """Erase one measurable target from the inputs of the head; kept in the subject's cache.
+) -> list[ErasedTarget]:
+    """Erase measurable targets from the inputs of the head; kept in the subject's cache.
 
-    The part has the levels and images that can be measured, the split their folds; the step is
-    advanced by one a fold.
+    The parts have the levels and images that can be measured, the split their folds; the step is
+    advanced by one a fold and target.
     """
-    clusters = subject.faces.clusters[part.images]
-    kept = subject.cached(
-        "erasure",
-        subject.activations,
-        target.name,
-        settings.erasing.model_dump_json(),
-        np.stack([part.images, part.codes, clusters, split.folds]),
-        head.weight,
-        head.bias,
-        head.inputs,
-        b"" if head.reference is None else head.reference,
-        compute=lambda: _erased(
-            subject, head, target.name, part, split=split, settings=settings, step=step
-        ),
-    )
-    if kept.is_there:
-        step.advance(settings.folds)
-    return ErasedTarget(target, part, split.folds, **kept.arrays())
-
-
-def _erased(
-    subject: Subject,
-    head: Head,
-    name: str,
-    part: Measurable,
-    *,
-    split: Split,
-    settings: ErasureSettings,
-    step: Step,
-) -> Arrays:
-    """The arrays of an `ErasedTarget`, by name."""
-    images, folds, codes, device = split.images, split.folds, part.codes, split.device
-    clusters = subject.faces.clusters[images]
-    labelling = Labelling(codes, len(part.levels))
-    # One seed serves all folds, so that its directions agree over folds where covariances do.
-    seeds = subject.rng("random directions", name).integers(2**32, size=settings.draws).tolist()
-    # Folds within each held-out fold; none where a level has too few images for them.
-    fewest = int(counts_in_folds(codes, clusters, folds).min())
-    n_new = min(settings.folds, fewest) if fewest >= _FEWEST_FOLDS else 0
-    scores = {
-        key: np.zeros((len(codes), labelling.n_classes))
-        for key in ("erased", "new_before", "new_erased")
-    }
-    before = Standardised(head.inputs, images, device=device)
-    scores["before"] = _predicted(FoldSums.of(before, folds, clusters), labelling)
-    new_folds = np.zeros(len(codes), dtype=np.int64)
-    kept = np.zeros((1 + len(seeds), len(codes)), dtype=bool)
-    overlap = np.zeros((1 + len(seeds), len(codes)))
-    variances = []
-    for fold in range(settings.folds):
-        held = np.flatnonzero(folds == fold)
-        erasers = _erasers(split, labelling, fold, seeds)
-        erased = _Erased(head.inputs, erasers[0])
-        less = Standardised(erased, images, like=before, device=device)
-        sums = FoldSums.of(less, folds, clusters)
-        scores["erased"][held] = _predicted(sums, labelling, outer=[fold])[held]
-        if n_new:
-            fold_rng = subject.rng("new folds", name, str(fold))
-            inner = stratified_folds(codes[held], clusters[held], n_new, fold_rng)
-            new_folds[held] = inner
-            there = Labelling(codes[held], labelling.n_classes)
-            new = Standardised(head.inputs, images[held], device=device)
-            without = Standardised(erased, images[held], like=new, device=device)
-            scores["new_before"][held] = _predicted(FoldSums.of(new, inner, clusters[held]), there)
-            scores["new_erased"][held] = _predicted(
-                FoldSums.of(without, inner, clusters[held]), there
-            )
-        kept[:, held], overlap[:, held] = _agreed(head, head.inputs[images[held]], erasers)
-        variances.append([eraser.variance for eraser in erasers])
-        step.advance()
-    arrays: dict[str, npt.NDArray[Any]] = {
-        **{key: values for key, values in scores.items() if n_new or not key.startswith("new_")},
-        "kept": kept,
-        "overlap": overlap,
-        "variance": np.mean(variances, axis=0),
-    }
-    if n_new:
-        arrays["new_folds"] = new_folds
-    if head.reference is not None:
-        agreed = _agreed(head, head.reference, _erasers(split, labelling, None, seeds))
-        arrays["reference_kept"], arrays["reference_overlap"] = agreed
-    return arrays
-
-
-def _erasers(
-    split: Split, labelling: Labelling, fold: int | None, seeds: Sequence[int]
-) -> list[Eraser]:
-    """Fitted to all but a fold, or to all: the attribute's, then those of random directions."""
-    eraser = split.eraser(fold, labelling.codes, labelling.n_classes)
-    return [eraser, *random_erasers(split.whitening(fold), eraser, seeds)]
+    problems = [_Problem(subject, head, each, part, split, settings) for each, part in targets]
+    new = [each for each in problems if not each.stored.is_there]
+    step.advance(settings.folds * (len(problems) - len(new)))
+    if new:
+        for problem, arrays in zip(new, _erased(new, step), strict=True):
+            problem.stored.entry.write(arrays)
+    return [
+        ErasedTarget(each.target, each.part, split.folds, **each.stored.arrays())
+        for each in problems
+    ]
 
 
 @dataclass(frozen=True)
-class _Erased:
-    """What the head receives, erased as it is read."""
+class _Problem:
+    """One target that is erased."""
 
-    inputs: Inputs
-    eraser: Eraser
+    subject: Subject
+    head: Head
+    target: Target
+    part: Measurable
+    split: Split
+    settings: ErasureSettings
+
+    @cached_property
+    def stored(self) -> Cached:
+        head, part = self.head, self.part
+        return self.subject.cached(
+            "erasure",
+            self.subject.activations,
+            self.target.name,
+            self.settings.erasing.model_dump_json(),
+            np.stack([part.images, part.codes, self.clusters, self.split.folds]),
+            head.weight,
+            head.bias,
+            head.inputs,
+            b"" if head.reference is None else head.reference,
+            compute=lambda: _erased([self])[0],
+        )
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.inputs.shape
+    def clusters(self) -> IntArray:
+        return self.subject.faces.clusters[self.part.images]
 
-    def __getitem__(self, images: IntArray) -> FloatArray:
-        return self.eraser(self.inputs[images])
+    @property
+    def labelling(self) -> Labelling:
+        return Labelling(self.part.codes, len(self.part.levels))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Of random directions. They serve all folds, which agree where covariances do."""
+        rng = self.subject.rng("random directions", self.target.name)
+        return [int(seed) for seed in rng.integers(2**32, size=self.settings.draws)]
+
+    def eraser(self, fold: int | None) -> Eraser:
+        """That of the attribute, fitted to all images but a fold, or to all."""
+        return self.split.eraser(fold, self.part.codes, len(self.part.levels))
+
+    def and_random(self, eraser: Eraser, fold: int | None) -> list[Eraser]:
+        """That eraser, then those of random directions."""
+        return [eraser, *random_erasers(self.split.whitening(fold), eraser, self.seeds)]
+
+    def dealt(self, fold: int) -> IntArray | None:
+        """Folds within a held-out fold, (n_held,); None where a level has too few images."""
+        fewest = counts_in_folds(self.part.codes, self.clusters, self.split.folds).min()
+        n_folds = int(min(self.settings.folds, fewest))
+        if n_folds < _FEWEST_FOLDS:
+            return None
+        held = self.split.folds == fold
+        codes, clusters = self.part.codes[held], self.clusters[held]
+        cells = self.subject.faces.table.cells[self.part.images[held]]
+        if len(np.unique(clusters)) >= n_folds:
+            rng = self.subject.rng("new folds", str(fold))
+            shared = stratified_folds(cells, clusters, n_folds, rng)
+            if is_balanced(codes, clusters, shared):
+                return shared
+        return stratified_folds(
+            codes, clusters, n_folds, self.subject.rng("new folds", self.target.name, str(fold))
+        )
+
+
+def _erased(problems: Sequence[_Problem], step: Step | None = None) -> list[Arrays]:
+    """The arrays of an `ErasedTarget`, by name, of every problem of one split."""
+    first = problems[0]
+    split, head, clusters = first.split, first.head, first.clusters
+    n, folds = len(split.images), range(first.settings.folds)
+    own = [[each.eraser(fold) for fold in folds] for each in problems]
+    beside = torch.cat([eraser.parts[0] for erasers in own for eraser in erasers], dim=1)
+    units = Standardised(head.inputs, split.images, beside=beside, device=split.device)
+    sums = FoldSums.of(units, split.folds, clusters, reused=True)
+    before = _predicted(sums, [each.labelling for each in problems])
+    found: list[dict[str, npt.NDArray[Any]]] = [{"before": scores} for scores in before]
+    for each, arrays in zip(problems, found, strict=True):
+        shape = (1 + each.settings.draws, n)
+        arrays["erased"] = np.zeros_like(arrays["before"])
+        arrays |= {"kept": np.zeros(shape, dtype=bool), "overlap": np.zeros(shape)}
+        arrays["variance"] = np.zeros(shape[0])
+    for fold in folds:
+        held = np.flatnonzero(split.folds == fold)
+        _of_new_probes(problems, fold, [erasers[fold] for erasers in own], found)
+        for each, arrays, erasers in zip(problems, found, own, strict=True):
+            less = sums.less(units.taking(*erasers[fold].parts))
+            (scores,) = _predicted(less, [each.labelling], outer=[fold])
+            arrays["erased"][held] = scores[held]
+            all_erasers = each.and_random(erasers[fold], fold)
+            agreed = _agreed(head, head.inputs[split.images[held]], all_erasers)
+            arrays["kept"][:, held], arrays["overlap"][:, held] = agreed
+            arrays["variance"] += np.array([one.variance for one in all_erasers]) / len(folds)
+            if step is not None:
+                step.advance()
+    if head.reference is not None:
+        for each, arrays in zip(problems, found, strict=True):
+            all_erasers = each.and_random(each.eraser(None), None)
+            agreed = _agreed(head, head.reference, all_erasers)
+            arrays["reference_kept"], arrays["reference_overlap"] = agreed
+    return list(found)
+
+
+def _of_new_probes(
+    problems: Sequence[_Problem],
+    fold: int,
+    erasers: Sequence[Eraser],
+    found: Sequence[dict[str, npt.NDArray[Any]]],
+) -> None:
+    """Probes of a held-out fold's own images, as they are and erased: problems share sums."""
+    first = problems[0]
+    split, n = first.split, len(first.split.images)
+    held = np.flatnonzero(split.folds == fold)
+    alike: dict[bytes, list[int]] = {}
+    dealt = [each.dealt(fold) for each in problems]
+    for place, new_folds in enumerate(dealt):
+        if new_folds is not None:
+            alike.setdefault(new_folds.tobytes(), []).append(place)
+    for places in alike.values():
+        new_folds = dealt[places[0]]
+        assert new_folds is not None
+        beside = torch.cat([erasers[place].parts[0] for place in places], dim=1)
+        units = Standardised(
+            first.head.inputs, split.images[held], beside=beside, device=split.device
+        )
+        sums = FoldSums.of(units, new_folds, first.clusters[held], reused=True)
+        labellings = [
+            Labelling(problems[place].part.codes[held], problems[place].labelling.n_classes)
+            for place in places
+        ]
+        before = _predicted(sums, labellings)
+        for place, labelling, scores in zip(places, labellings, before, strict=True):
+            less = sums.less(units.taking(*erasers[place].parts))
+            (without,) = _predicted(less, [labelling])
+            arrays, shape = found[place], (n, labelling.n_classes)
+            arrays.setdefault("new_before", np.zeros(shape))[held] = scores
+            arrays.setdefault("new_erased", np.zeros(shape))[held] = without
+            arrays.setdefault("new_folds", np.zeros(n, dtype=np.int64))[held] = new_folds
 
 
 def _predicted(
-    folds: FoldSums, labelling: Labelling, outer: Sequence[int] | None = None
-) -> FloatArray:
-    """Probabilities of images by a probe fitted without their fold, shape (n, n_levels).
+    folds: FoldSums, labellings: Sequence[Labelling], outer: Sequence[int] | None = None
+) -> list[FloatArray]:
+    """Probabilities by a probe fitted without the image's fold, of each labelling, (n, n_levels).
 
     Those of folds that are not in `outer`, by default all, are 0.
     """
     outer = range(len(folds.places)) if outer is None else outer
-    found = np.zeros((len(labelling.codes), labelling.n_classes))
-    (probes,) = cross_fit(folds, [labelling], ProbeSettings().shrinkages, outer=outer)
-    for fold, probe in zip(outer, probes, strict=True):
+    found = [np.zeros((len(each.codes), each.n_classes)) for each in labellings]
+    fits = cross_fit(folds, labellings, ProbeSettings().shrinkages, outer=outer)
+    for place, fold in enumerate(outer):
         for places in blocks(folds.places[fold]):
-            found[places] = probe.probabilities(folds.rows(places)).cpu().numpy()
+            rows = folds.rows(places)
+            for scores, probes in zip(found, fits, strict=True):
+                scores[places] = probes[place].probabilities(rows).cpu().numpy()
     return found
 
 

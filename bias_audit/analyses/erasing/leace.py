@@ -83,11 +83,13 @@ class Eraser:
         """Directions removed: levels - 1, or fewer where levels have the same mean."""
         return int(self.directions.shape[1])
 
-    def __call__(self, inputs: npt.NDArray[np.floating]) -> FloatArray:
-        """Erase from activations, shape (n, n_units), in double precision."""
-        device = self.eraser.proj_left.device
-        erased = self.eraser(torch.as_tensor(inputs, dtype=torch.float64, device=device))
-        return np.asarray(erased.cpu().numpy(), dtype=np.float64)
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """L, R and m: activations x become x - (x - m) R L'.
+
+        L and R have shape (n_units, rank), m has (n_units,), all in double precision.
+        """
+        return self.eraser.proj_left, self.eraser.proj_right.mT, self.eraser.bias
 
     def shift(
         self, inputs: npt.NDArray[np.floating], weight: npt.NDArray[np.floating]
@@ -98,9 +100,8 @@ class Eraser:
         applying the layer. Inputs have shape (n, n_units), the weight of the layer (n_classes,
         n_units).
         """
-        parts = (self.eraser.proj_left, self.eraser.proj_right, self.eraser.bias)
-        left, right, mean = (np.asarray(part.cpu(), dtype=np.float64) for part in parts)
-        found = (np.asarray(inputs, dtype=np.float64) - mean) @ right.T
+        left, right, mean = (np.asarray(part.cpu(), dtype=np.float64) for part in self.parts)
+        found = (np.asarray(inputs, dtype=np.float64) - mean) @ right
         return np.asarray(found @ (weight.astype(np.float64) @ left).T)
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bias_audit.analyses.analysis import Analysis, Coverage, Outcome, Subject, Workload
 from bias_audit.analyses.erasing import sentences
-from bias_audit.analyses.erasing.erasure import ErasureSettings, erase, measures_of
+from bias_audit.analyses.erasing.erasure import ErasedTarget, ErasureSettings, erase, measures_of
 from bias_audit.analyses.erasing.leace import split_by_intersection, split_for
 from bias_audit.analyses.probing.probes import ProbeSettings, probe_work
 from bias_audit.analyses.probing.sentences import likeness_limits
@@ -48,10 +48,16 @@ def erasure(subject: Subject, params: Params) -> Outcome:
         shared = split_by_intersection(subject, head, params.folds)
         title, total = f"Erasure on {subject.name}", params.folds * len(todo)
         with subject.progress.step(title, total=total, unit="fold") as step:
-            for target, part in todo:
-                split = split_for(subject, head, target, part, shared)
-                found = erase(subject, head, target, part, split=split, settings=params, step=step)
-                measures.append(measures_of(found, faces.clusters, level=params.level))
+            splits = [split_for(subject, head, *each, shared) for each in todo]
+            found: dict[str, ErasedTarget] = {}
+            for split in dict.fromkeys(splits):
+                alike = [each for each, own in zip(todo, splits, strict=True) if own is split]
+                erased = erase(subject, head, alike, split=split, settings=params, step=step)
+                found |= {each.target.name: each for each in erased}
+        measures = [
+            measures_of(found[target.name], faces.clusters, level=params.level)
+            for target, _ in todo
+        ]
     return Outcome(
         blocks=sentences.blocks_of(measures, head.name, faces.clusters),
         findings=tuple(

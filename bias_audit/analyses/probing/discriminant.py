@@ -13,8 +13,9 @@ multiplies them by a slope that images of another fold choose together with s.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -62,7 +63,8 @@ class Standardised:
     """Units divided by their standard deviation over all images, read in blocks; no label is used.
 
     Constant units are dropped. Where there are many more units than images, they are rotated into
-    the span of the images, which changes no prediction.
+    the span of the images (and of the columns of `beside`, of length n_units), which changes no
+    prediction.
     """
 
     def __init__(
@@ -70,13 +72,10 @@ class Standardised:
         units: Rows,
         images: IntArray | None = None,
         *,
-        like: Standardised | None = None,
+        beside: Tensor | None = None,
         device: torch.device | None = None,
     ) -> None:
         """Of some images, (n,), by default all.
-
-        `like` has the standard deviations to divide by, where these are the same units before
-        something was taken from them: what is left of one may be rounding errors.
 
         Raises:
             ValueError: A number is infinite or undefined.
@@ -101,11 +100,9 @@ class Standardised:
         least = np.maximum(largest * _RANK, single.tiny + single.eps / 8 * np.abs(self.mean))
         self.kept: IntArray = np.flatnonzero(deviation > least)
         self.scale: FloatArray = 1 / deviation[self.kept]
-        if like is not None:
-            self.kept, self.scale = like.kept, like.scale
         self.held = self.rotation = None
         if len(self.kept) > _WIDE * len(self.images):
-            self._rotate()
+            self._rotate(beside)
         elif len(self.kept) * len(self.images) <= _HELD:
             self.held = self.rows(np.arange(len(self)))
 
@@ -129,6 +126,19 @@ class Standardised:
             found[part] = torch.from_numpy(scaled).to(self.device)
         return found
 
+    def taking(self, left: Tensor, right: Tensor, centre: Tensor) -> LowRank:
+        """As a map of the axes: units x become x - (x - centre) right left'.
+
+        `left` and `right` have shape (n_units, n_directions), the centre (n_units,), float64;
+        where axes are rotated, `left` is in their span.
+        """
+        offset = (centre.cpu() - torch.from_numpy(self.mean)) @ right.cpu()
+        scale = torch.from_numpy(self.scale)[:, None]
+        left, right = left.cpu()[self.kept] * scale, right.cpu()[self.kept] / scale
+        if self.rotation is not None:
+            left, right = self.rotation.T @ left, self.rotation.T @ right
+        return LowRank(left.to(self.device), right.to(self.device), offset.to(self.device))
+
     def linear_map(self, probes: Sequence[Probe]) -> LinearMap:
         """Probes of the axes as functions of the units."""
         weights = torch.stack([probe.weights for probe in probes]).double().cpu()
@@ -143,13 +153,17 @@ class Standardised:
         for images in blocks(self.images):
             yield np.array(self.units[images], dtype=np.float64)
 
-    def _rotate(self) -> None:
+    def _rotate(self, beside: Tensor | None) -> None:
         rows = self.rows(np.arange(len(self))).double().cpu()
+        if beside is not None:
+            columns = beside.cpu()[self.kept].T * torch.from_numpy(self.scale)
+            sizes = columns.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+            rows = torch.cat([rows, columns / sizes * rows.norm(dim=1).mean()])
         squares, vectors = torch.linalg.eigh(rows @ rows.T)
         roots = squares.clamp(min=0).sqrt()
         axes = squares > squares[-1] * _RANK
         self.rotation = rows.T @ (vectors[:, axes] / roots[axes])
-        self.held = (vectors[:, axes] * roots[axes]).float().to(self.device)
+        self.held = (vectors[: len(self), axes] * roots[axes]).float().to(self.device)
 
 
 @dataclass(frozen=True)
@@ -181,13 +195,13 @@ class LinearMap:
         theirs, (n,).
         """
         found = np.empty((len(images), self.bias.shape[1]), dtype=np.float32)
-        centre = self.mean.astype(np.float32)
+        centre = self.mean.astype(units[images[:0]].dtype)
         for fold, (weights, bias) in enumerate(zip(self.weights, self.bias, strict=True)):
             there = np.flatnonzero(folds == fold)
             constant = torch.from_numpy(bias + ((centre - self.mean) @ weights).astype(np.float32))
             weight, constant = torch.from_numpy(weights).to(device), constant.to(device)
             for places in blocks(there):
-                rows = np.asarray(units[images[places]], dtype=np.float32) - centre
+                rows = np.asarray(units[images[places]] - centre, dtype=np.float32)
                 logits = torch.from_numpy(rows).to(device) @ weight + constant
                 found[places] = torch.softmax(logits, dim=1).cpu().numpy()
         return found
@@ -200,8 +214,43 @@ def blocks(places: IntArray) -> Iterator[IntArray]:
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """A map of the axes that takes few directions away: z becomes z - (z right - offset) left'."""
+
+    left: Tensor
+    """Shape (n_axes, n_directions), float64, as all of these."""
+    right: Tensor
+    """The same."""
+    offset: Tensor
+    """Shape (n_directions,)."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Of rows, (n, n_axes), or of one, (n_axes,)."""
+        shift = rows @ self.right.to(rows.dtype) - self.offset.to(rows.dtype)
+        return rows - shift @ self.left.to(rows.dtype).T
+
+
+@dataclass
+class _Factors:
+    """Of covariances that several labellings or maps need, until as much as allowed is kept."""
+
+    found: dict[tuple[frozenset[int], float], Tensor] = field(default_factory=dict)
+
+    def of(self, key: tuple[frozenset[int], float], factor: Callable[[], Tensor]) -> Tensor:
+        found = self.found.get(key)
+        if found is None:
+            found = factor()
+            if (len(self.found) + 1) * found.numel() <= _HELD:
+                self.found[key] = found
+        return found
+
+
+@dataclass(frozen=True)
 class FoldSums:
-    """Sums over the images of each fold, which every labelling of these shares."""
+    """Sums over the images of each fold, which every labelling of these shares.
+
+    Where directions were taken away, counts, sums, products and factors are still those before.
+    """
 
     units: Standardised
     places: tuple[IntArray, ...]
@@ -214,15 +263,25 @@ class FoldSums:
     """Shape (n_folds, n_axes, n_axes)."""
     clusters: IntArray
     """Images with the same number count as one where sizes of classes matter, (n_images,)."""
+    taken: LowRank | None = None
+    """What is taken from every image."""
+    factors: _Factors | None = None
+    """Kept where the same folds are used again."""
 
     @classmethod
     def of(
-        cls, units: Standardised, folds: IntArray, clusters: IntArray | None = None
+        cls,
+        units: Standardised,
+        folds: IntArray,
+        clusters: IntArray | None = None,
+        *,
+        reused: bool = False,
     ) -> FoldSums:
         """Read all images once.
 
         Folds are 0 .. n_folds - 1, (n_images,), and never divide a cluster (default: each image
-        its own), (n_images,).
+        its own), (n_images,). Where they are `reused`, for other labellings or with directions
+        taken away, factors are kept.
         """
         places = tuple(np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1))
         shape = (len(places), units.n_axes)
@@ -235,16 +294,18 @@ class FoldSums:
                 products[fold] += rows.T @ rows
         counts = torch.tensor([float(len(each)) for each in places], dtype=torch.float64)
         clusters = np.arange(len(folds)) if clusters is None else clusters
-        return cls(units, places, counts.to(units.device), sums, products, clusters)
+        factors = _Factors() if reused else None
+        counts = counts.to(units.device)
+        return cls(units, places, counts, sums, products, clusters, factors=factors)
 
     def rows(self, places: IntArray) -> Tensor:
         """Images as probes see them; places are numbers of images, (n,)."""
-        return self.units.rows(places)
+        rows = self.units.rows(places)
+        return rows if self.taken is None else self.taken(rows)
 
-    def training(self, without: Collection[int]) -> Tensor:
-        """The folds that train where some do not."""
-        numbers = [fold for fold in range(len(self.places)) if fold not in without]
-        return torch.tensor(numbers, device=self.units.device)
+    def less(self, taken: LowRank) -> FoldSums:
+        """The same images after directions were taken away; no image is read for it."""
+        return replace(self, taken=taken)
 
 
 @dataclass(frozen=True)
@@ -304,20 +365,84 @@ class _Discriminant:
         return rows @ self.weights.to(rows.dtype) + self.bias.to(rows.dtype)
 
 
+class _Training:
+    """The folds that train where some do not."""
+
+    def __init__(self, folds: FoldSums, without: Collection[int]) -> None:
+        self.without = frozenset(without)
+        numbers = [fold for fold in range(len(folds.places)) if fold not in self.without]
+        self.folds, self.numbers = folds, torch.tensor(numbers, device=folds.units.device)
+        self.n = folds.counts[self.numbers].sum()
+        self.before = folds.sums[self.numbers].sum(dim=0) / self.n
+        """Mean of the axes before anything is taken."""
+        self.mean = self.before if folds.taken is None else folds.taken(self.before)
+
+    @cached_property
+    def total(self) -> Tensor:
+        """Covariance of the axes before anything is taken."""
+        total = self.folds.products[self.numbers].sum(dim=0) / self.n
+        total -= torch.outer(self.before, self.before)
+        return total
+
+    @cached_property
+    def change(self) -> tuple[Tensor, Tensor] | None:
+        """What was taken from that covariance T: Q and D of T + Q D Q'; None where nothing was."""
+        taken = self.folds.taken
+        if taken is None or not taken.left.shape[1]:
+            return None
+        moved = torch.outer(self.before, -(self.before @ taken.right))
+        for fold in self.numbers.tolist():
+            moved += self.folds.products[fold] @ taken.right / self.n
+        # (I - L R') T (I - R L') = T + [L, TR] D [L, TR]', D = [[R'TR, -I], [-I, 0]]
+        unit = torch.eye(moved.shape[1], dtype=moved.dtype, device=moved.device)
+        upper = torch.cat([taken.right.T @ moved, -unit], dim=1)
+        lower = torch.cat([-unit, torch.zeros_like(unit)], dim=1)
+        return torch.cat([taken.left, moved], dim=1), torch.cat([upper, lower])
+
+    @property
+    def trace(self) -> float:
+        """Of the covariance that is left."""
+        squares = self.folds.products[self.numbers].diagonal(dim1=1, dim2=2).sum()
+        trace = float(squares / self.n - self.before.square().sum())
+        if self.change is not None:
+            columns, core = self.change
+            trace += float(((columns @ core) * columns).sum())
+        return trace
+
+    def factor(self, shrinkage: float) -> Tensor:
+        """Of the shrunk covariance before anything is taken."""
+
+        def factor() -> Tensor:
+            shrunk = self.total * (1 - shrinkage)
+            shrunk.diagonal().add_(shrinkage)
+            found: Tensor = torch.linalg.cholesky(shrunk)
+            return found
+
+        factors = self.folds.factors
+        return factor() if factors is None else factors.of((self.without, shrinkage), factor)
+
+
 class _Factored:
     """The shrunk total covariance of the folds that train, factored."""
 
-    def __init__(self, folds: FoldSums, without: Collection[int], shrinkage: float) -> None:
-        self.training = folds.training(without)
-        self.shrinkage = shrinkage
-        self.n = folds.counts[self.training].sum()
-        self.mean = folds.sums[self.training].sum(dim=0) / self.n
-        total = folds.products[self.training].sum(dim=0) / self.n
-        total -= torch.outer(self.mean, self.mean)
-        self.trace = float(total.trace())
-        total *= 1 - shrinkage
-        total.diagonal().add_(shrinkage)
-        self.factor = torch.linalg.cholesky(total)
+    def __init__(self, training: _Training, shrinkage: float) -> None:
+        self.training, self.shrinkage = training, shrinkage
+        self.n, self.mean = training.n, training.mean
+        self.factor = training.factor(shrinkage)
+        self.change: tuple[Tensor, Tensor, Tensor] | None = None
+        if training.change is not None and shrinkage < 1:
+            columns, core = training.change
+            solved = torch.cholesky_solve(columns, self.factor)
+            inner = torch.linalg.inv(core) / (1 - shrinkage) + columns.T @ solved
+            self.change = columns, solved, inner
+
+    def solve(self, columns: Tensor) -> Tensor:
+        """The inverse times columns of length n_axes (Woodbury, for what was taken)."""
+        found = torch.cholesky_solve(columns, self.factor)
+        if self.change is not None:
+            own, solved, inner = self.change
+            found -= solved @ torch.linalg.solve(inner, own.T @ found)
+        return found
 
     def discriminants(self, classes: Sequence[_Classes]) -> list[_Discriminant]:
         """Of every labelling.
@@ -328,19 +453,20 @@ class _Factored:
         tr(inv((1-s) T + s I) T) / n, n the effective number of clusters that it is the mean of,
         which would make rare classes rarer.
         """
-        counts = [each.counts[self.training].sum(dim=0) for each in classes]
+        folds = self.training.numbers
+        counts = [each.counts[folds].sum(dim=0) for each in classes]
         means = [
-            each.sums[self.training].sum(dim=0) / count[:, None] - self.mean
+            each.sums[folds].sum(dim=0) / count[:, None] - self.mean
             for each, count in zip(classes, counts, strict=True)
         ]
         signs = self._signs()
-        solved = torch.cholesky_solve(torch.cat([*means, signs]).T, self.factor)
+        solved = self.solve(torch.cat([*means, signs]).T)
         found = []
         *parts, last = torch.split(solved, [*map(len, means), len(signs)], dim=1)
         inverse = float((signs.T * last).sum()) * signs.shape[1] / float(signs.square().sum())
         noise = self._noise(inverse)
         for each, mean, count, y in zip(classes, means, counts, parts, strict=True):
-            effective = count**2 / each.squares[self.training].sum(dim=0)
+            effective = count**2 / each.squares[folds].sum(dim=0)
             share = count / self.n
             within = torch.eye(len(count), dtype=y.dtype, device=y.device)
             within -= (1 - self.shrinkage) * share[:, None] * (mean @ y)
@@ -365,7 +491,7 @@ class _Factored:
     def _noise(self, inverse: float) -> float:
         """tr(inv((1-s) T + s I) T), from the trace of that inverse."""
         if self.shrinkage == 1:
-            return self.trace
+            return self.training.trace
         return (len(self.factor) - self.shrinkage * inverse) / (1 - self.shrinkage)
 
 
@@ -464,6 +590,7 @@ def _choose(
     """
     held = [_some(folds.places[other], DECIDING) for f, _ in turns for other in without - {f}]
     rows = [folds.rows(places) for places in held]
+    training = _Training(folds, without)
     for shrinkage in sorted(shrinkages, reverse=True):
         still = [
             place
@@ -472,7 +599,7 @@ def _choose(
         ]
         if not still:
             return
-        factored = _Factored(folds, without, shrinkage)
+        factored = _Factored(training, shrinkage)
         found = factored.discriminants([classes[place] for place in still])
         for (_, choices), places, values in zip(turns, held, rows, strict=True):
             alike: dict[int, list[tuple[_Choice, _Discriminant, IntArray]]] = {}
@@ -535,10 +662,11 @@ def _fitted(
 ) -> list[Probe]:
     """The probe of every labelling, from all folds but one, as chosen."""
     found: dict[int, Probe] = {}
+    training = _Training(folds, {fold})
     best = [choice.best for choice in choices]
     for shrinkage in {each for each, _ in best}:
         places = [i for i, (own, _) in enumerate(best) if own == shrinkage]
-        factored = _Factored(folds, {fold}, shrinkage)
+        factored = _Factored(training, shrinkage)
         fits = factored.discriminants([classes[place] for place in places])
         for place, fit in zip(places, fits, strict=True):
             slope = best[place][1]
