@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
+from scipy.special import logit
 
 from bias_audit.analyses.analysis import Head, Subject
 from bias_audit.analyses.erasing.leace import Eraser, Inputs, Split, random_erasers
@@ -35,6 +36,8 @@ from bias_audit.statistics.inference import Measured, difference, estimate, wide
 from bias_audit.statistics.influence import Statistic
 
 _TOP = 5
+_DECIMALS = 5
+"""Of log-odds; what differs by less is rounding, as where nothing is left to read."""
 _FEWEST_FOLDS = 3
 """With fewer, a probe has no images left to choose its shrinkage on."""
 
@@ -437,10 +440,9 @@ def _aucs(
     scores: Sequence[FloatArray], part: Measurable, probes: IntArray, sampling: Sampling
 ) -> list[Statistic | None]:
     """Macro AUCs of the images that one probe has scored."""
-    # Differences below single precision are rounding.
     return [
         influence.macro_auc(
-            p.astype(np.float32), part.codes, probes, sampling.clusters, part.pictures
+            logit(p).round(_DECIMALS), part.codes, probes, sampling.clusters, part.pictures
         )
         for p in scores
     ]

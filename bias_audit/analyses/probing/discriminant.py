@@ -225,9 +225,13 @@ class LowRank:
     """Shape (n_directions,)."""
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Of rows, (n, n_axes), or of one, (n_axes,)."""
-        shift = rows @ self.right.to(rows.dtype) - self.offset.to(rows.dtype)
-        return rows - shift @ self.left.to(rows.dtype).T
+        """Of rows, (n, n_axes), or of one, (n_axes,).
+
+        In double precision: single would leave traces of what is taken.
+        """
+        precise = rows.double()
+        shift = precise @ self.right - self.offset
+        return (precise - shift @ self.left.T).to(rows.dtype)
 
 
 @dataclass
