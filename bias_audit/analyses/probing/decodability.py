@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -175,12 +175,7 @@ def probe_targets(
     measured = [
         target for target, part in zip(targets, parts, strict=True) if part.not_measured is None
     ]
-    # Targets of one layer are fitted together; so are those of a control that does not depend on
-    # the layer, once.
-    batches = [[ProbeSpec(target, layer, settings) for target in measured] for layer in layers]
-    for control in subject.controls:
-        for layer in layers if control.by_layer else layers[:1]:
-            batches.append([ProbeSpec(each, layer, settings, control) for each in measured])
+    batches = _batches(subject, dict.fromkeys(layers, measured), settings)
     stored = all(is_scored(subject, spec, with_refits=True) for specs in batches for spec in specs)
     for specs in subject.counted(batches, "Probes on", unit="layer", is_quick=stored):
         fit_together(subject, specs)
@@ -189,26 +184,58 @@ def probe_targets(
             target,
             part,
             layers if part.not_measured is None else (),
-            partial(layer_probe, subject, target, settings),
+            _Probes(subject, target, settings).at,
         )
         for target, part in zip(targets, parts, strict=True)
     )
 
 
-def layer_probe(
-    subject: Subject, target: Target, settings: ProbeSettings, layer: str
-) -> LayerProbe:
-    """One target at one layer, with its controls.
-
-    Raises:
-        AnalysisError: Activations are not finite.
-    """
-    found, refits = probe_and_refits(subject, ProbeSpec(target, layer, settings))
-    controls: dict[str, tuple[Scores, ...]] = {SHUFFLED: found.shuffled}
+def _batches(
+    subject: Subject, targets: Mapping[str, Sequence[Target]], settings: ProbeSettings
+) -> list[list[ProbeSpec]]:
+    """What is fitted together: targets of one layer, or of a control that has no layers."""
+    batches = [
+        [ProbeSpec(target, layer, settings) for target in there]
+        for layer, there in targets.items()
+    ]
     for control in subject.controls:
-        scores = probe(subject, ProbeSpec(target, layer, settings, control)).scores
-        controls[control.kind] = (*controls.get(control.kind, ()), scores)
-    return LayerProbe(layer, found, controls, refits)
+        specs = [
+            [replace(spec, control=control) for spec in each] for each in batches[: len(targets)]
+        ]
+        if not control.by_layer:
+            once = {spec.target.name: spec for each in specs for spec in each}
+            specs = [list(once.values())]
+        batches += specs
+    return batches
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """One target at any layer, with its controls."""
+
+    subject: Subject
+    target: Target
+    settings: ProbeSettings
+    of_all: dict[str, Scores] = field(default_factory=dict)
+    """Of controls that are the same at every layer, by name."""
+
+    def at(self, layer: str) -> LayerProbe:
+        """The probe at a layer.
+
+        Raises:
+            AnalysisError: Activations are not finite.
+        """
+        spec = ProbeSpec(self.target, layer, self.settings)
+        found, refits = probe_and_refits(self.subject, spec)
+        controls: dict[str, tuple[Scores, ...]] = {SHUFFLED: found.shuffled}
+        for control in self.subject.controls:
+            scores = self.of_all.get(control.name)
+            if scores is None:
+                scores = probe(self.subject, replace(spec, control=control)).scores
+            if not control.by_layer:
+                self.of_all[control.name] = scores
+            controls[control.kind] = (*controls.get(control.kind, ()), scores)
+        return LayerProbe(layer, found, controls, refits)
 
 
 @dataclass(frozen=True)
@@ -223,7 +250,10 @@ class _Measures:
     @classmethod
     def of(cls, there: LayerProbe, metric: Metric, units: Units) -> _Measures:
         def values(scores: Iterable[Scores]) -> list[Measured]:
-            found = (measure(metric, each, units) for each in scores)
+            found = (
+                each.once(metric.quantity, partial(measure, metric, each, units))
+                for each in scores
+            )
             return [each for each in found if each is not None]
 
         controls = {kind: values(seeds) for kind, seeds in there.controls.items()}
@@ -426,26 +456,40 @@ def rechecks(
         clusters = subject.likeness.merged(subject.faces.clusters, together)
         faces = replace(subject.faces, clusters=clusters)
         merged[together] = replace(subject, faces=faces, shuffles=1, refits=0)
-    found = {}
-    for result in results:
-        if result.best is None or not result.is_claimed:
-            continue
-        layer = (result.best if result.best.claim > 0 else result.strongest_claim).layer
-        lifts = {n: _lift_again(each, result, layer, settings) for n, each in merged.items()}
-        found[result.probed.target.name] = Recheck(layer, lifts)
-    return found
+    claimed = [
+        (result, (result.best if result.best.claim > 0 else result.strongest_claim).layer)
+        for result in results
+        if result.best is not None and result.is_claimed
+    ]
+    lifts = {n: _lifts_again(each, claimed, settings) for n, each in merged.items()}
+    return {
+        result.probed.target.name: Recheck(layer, {n: each[place] for n, each in lifts.items()})
+        for place, (result, layer) in enumerate(claimed)
+    }
+
+
+def _lifts_again(
+    subject: Subject, claimed: Sequence[tuple[Decodability, str]], settings: ProbeSettings
+) -> list[Estimate | None]:
+    """The lift of each at its layer, on merged clusters; None where too few are left."""
+    parts = [part_of(subject, result.probed.target, settings) for result, _ in claimed]
+    at: dict[str, list[Target]] = {}
+    for part, (result, layer) in zip(parts, claimed, strict=True):
+        if part.not_measured is None:
+            at.setdefault(layer, []).append(result.probed.target)
+    for specs in _batches(subject, at, settings):
+        fit_together(subject, specs)
+    return [
+        None if part.not_measured is not None else _lift_again(subject, *each, part, settings)
+        for part, each in zip(parts, claimed, strict=True)
+    ]
 
 
 def _lift_again(
-    subject: Subject, result: Decodability, layer: str, settings: ProbeSettings
+    subject: Subject, result: Decodability, layer: str, part: Measurable, settings: ProbeSettings
 ) -> Estimate | None:
-    """The lift at a layer on merged clusters; None where too few are left."""
-    target = result.probed.target
-    part = part_of(subject, target, settings)
-    if part.not_measured is not None:
-        return None
-    at = partial(layer_probe, subject, target, settings)
-    probed, level = ProbedTarget(target, part, (layer,), at), result.strongest_claim.estimate.level
+    target, level = result.probed.target, result.strongest_claim.estimate.level
+    probed = ProbedTarget(target, part, (layer,), _Probes(subject, target, settings).at)
     ((again,),) = decodability(subject, (probed,), AUC, level=level)
     found = again.comparisons[0]
     return None if found is None else allowing_for_choice(found.lift, result.lift_choice)

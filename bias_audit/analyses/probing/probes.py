@@ -36,6 +36,7 @@ from bias_audit.data.sampling import stratified_folds
 from bias_audit.device import device_for
 from bias_audit.errors import AnalysisError
 from bias_audit.files import digest
+from bias_audit.statistics.inference import Measured
 
 ProbabilityArray = npt.NDArray[np.float32]
 Shrinkage = Annotated[float, Field(gt=0, le=1)]
@@ -108,11 +109,19 @@ class Scores:
     """Share of the scores' spread that depends on which images trained the probe, in [0, 1]."""
     read: Callable[[], ProbabilityArray] = field(repr=False)
     """Computes `probabilities`."""
+    measures: dict[str, Measured | None] = field(default_factory=dict, repr=False, compare=False)
+    """What was measured of them, by quantity."""
 
     @cached_property
     def probabilities(self) -> ProbabilityArray:
         """Of each kept level, shape (n, n_levels); computed when first needed."""
         return self.read()
+
+    def once(self, quantity: str, measure: Callable[[], Measured | None]) -> Measured | None:
+        """What `measure` gives, which is computed when first needed."""
+        if quantity not in self.measures:
+            self.measures[quantity] = measure()
+        return self.measures[quantity]
 
     @property
     def predicted(self) -> IntArray:
