@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import tempfile
+import threading
 import time
 import traceback
 import zipfile
@@ -25,6 +26,7 @@ from bias_audit.errors import OutputError
 
 _LOG = logging.getLogger(__name__)
 _NEW_FILE = 0o666
+_UMASK = threading.Lock()
 ERRORS = "errors.log"
 """Of a run folder: tracebacks of defects."""
 _PARTIAL = ".partial"
@@ -69,8 +71,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            mask = os.umask(0o077)  # the user's own; it can only be read by setting it
-            os.umask(mask)
+            with _UMASK:
+                mask = os.umask(0o077)  # the user's own; it can only be read by setting it
+                os.umask(mask)
             Path(name).chmod(_NEW_FILE & ~mask)
             Path(name).replace(path)
         except BaseException:

@@ -21,6 +21,7 @@ from bias_audit.config.schema import Component, Multiplicity, SmallGroups, Stric
 from bias_audit.data.faces import Faces, FaceTable
 from bias_audit.files import digest
 from bias_audit.groups import Attribute
+from bias_audit.parallel import side_by_side
 from bias_audit.progress import Progress, Silent
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.contributions import MeasureKey
@@ -42,6 +43,7 @@ OneLayer = Annotated[
 
 P = TypeVar("P", bound=Strict)
 T = TypeVar("T")
+R = TypeVar("R")
 Messages = tuple[str, ...]
 
 
@@ -220,6 +222,25 @@ class Subject:
             for item in items:
                 yield item
                 step.advance()
+
+    def mapped(
+        self,
+        work: Callable[[T], R],
+        items: Sequence[T],
+        title: str,
+        *,
+        unit: str,
+        workers: int,
+        is_quick: bool = False,
+    ) -> list[R]:
+        """What `work` gives for every item, several at a time; else as `counted`."""
+        results: list[R] = []
+        progress = Silent() if is_quick else self.progress
+        with progress.step(f"{title} {self.name}", total=len(items), unit=unit) as step:
+            for result in side_by_side(work, items, workers):
+                results.append(result)
+                step.advance()
+        return results
 
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.

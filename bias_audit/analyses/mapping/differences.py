@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 from scipy.spatial import Delaunay, cKDTree
@@ -229,6 +230,10 @@ def _held_out_effects(
     )
 
 
+_AT_ONCE: Final = 4
+"""Maps that are tested side by side; each draws its own labels."""
+
+
 def difference_maps(
     subject: Subject,
     plane: Plane,
@@ -264,7 +269,7 @@ def difference_maps(
         level=level,
     )
     title = f"Difference maps of {plane.layer} of"
-    maps = [_tested(layer, each) for each in subject.counted(compared, title, unit="map")]
+    maps = subject.mapped(partial(_tested, layer), compared, title, unit="map", workers=_AT_ONCE)
     factors = over_maps([each.found.p_value if each.found else None for each in maps])
     n_tested = sum(factor is not None for factor in factors)
     values = np.stack([each.values for each in maps])

@@ -16,6 +16,7 @@ from bias_audit.analyses.probing.probes import (
     ProbeSpec,
     Scores,
     fit_together,
+    fits_at_once,
     is_scored,
     part_of,
     probe,
@@ -177,8 +178,8 @@ def probe_targets(
     ]
     batches = _batches(subject, dict.fromkeys(layers, measured), settings)
     stored = all(is_scored(subject, spec, with_refits=True) for specs in batches for spec in specs)
-    for specs in subject.counted(batches, "Probes on", unit="layer", is_quick=stored):
-        fit_together(subject, specs)
+    fit, workers = partial(fit_together, subject), fits_at_once(subject, settings)
+    subject.mapped(fit, batches, "Probes on", unit="layer", workers=workers, is_quick=stored)
     return tuple(
         ProbedTarget(
             target,

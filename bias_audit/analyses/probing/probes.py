@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -209,6 +209,22 @@ def fit_together(subject: Subject, specs: Sequence[ProbeSpec]) -> None:
     new = [each for each in problems if each.has_refits and not each.refitted.is_there]
     for problem, arrays in zip(new, _refit(new), strict=True):
         problem.refitted.entry.write(arrays)
+
+
+_ENOUGH: Final = 2**20
+"""Numbers of a layer above which its fits are worth a thread of their own."""
+_ALLOWED: Final = 2**31
+"""Bytes that the sums of all layers take that are fitted at once."""
+
+
+def fits_at_once(subject: Subject, settings: ProbeSettings) -> int:
+    """Calls of `fit_together` that may run side by side: sums of each stay in memory."""
+    activations, n_images = subject.activations, len(subject.faces)
+    widest = max(activations.units(layer).shape[1] for layer in activations.layers)
+    if device_for(subject.device).type != "cpu" or n_images * widest < _ENOUGH:
+        return 1
+    sums = 8 * (settings.folds + 3) * widest**2 + 4 * n_images * widest
+    return max(int(_ALLOWED // sums), 1)
 
 
 def is_scored(subject: Subject, spec: ProbeSpec, *, with_refits: bool = False) -> bool:
