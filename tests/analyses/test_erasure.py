@@ -317,7 +317,7 @@ def test_random_directions_remove_as_much_variance_and_leave_the_attribute(
     others = random_erasers(whitening, eraser, range(8))
     each = [erased(other, inputs) for other in others]
     for other, values in zip(others, each, strict=True):
-        gram = (other.directions.mT @ other.directions).numpy()
+        gram = (other.frame.mT @ other.frame).numpy()
         np.testing.assert_allclose(gram, np.eye(other.rank), atol=1e-9)
         assert other.rank >= eraser.rank
         assert other.variance == pytest.approx(eraser.variance, rel=1e-6)

@@ -58,14 +58,10 @@ class Whitening:
     shrunk: bool
     """Whether the covariance was."""
 
-    def whiten(self, columns: Tensor) -> Tensor:
-        """The inverse root of the covariance times columns of length n_units."""
-        inverse = torch.where(self.roots > 0, 1 / self.roots, 0.0)
-        return self.vectors @ (inverse[:, None] * (self.vectors.mT @ columns))
-
-    def unwhiten(self, columns: Tensor) -> Tensor:
-        """The root of the covariance times columns of length n_units."""
-        return self.vectors @ (self.roots[:, None] * (self.vectors.mT @ columns))
+    @property
+    def inverse(self) -> Tensor:
+        """Of the roots, 0 where these are, shape (n_units,)."""
+        return torch.where(self.roots > 0, 1 / self.roots, 0.0)
 
 
 @dataclass(frozen=True)
@@ -73,15 +69,16 @@ class Eraser:
     """An affine map that removes some directions."""
 
     eraser: LeaceEraser
-    directions: Tensor
-    """Those removed, orthonormal in the whitened space, shape (n_units, rank)."""
+    frame: Tensor
+    """The directions removed in the whitened space, orthonormal, in the basis of the eigenvectors
+    of the covariance, shape (n_units, rank)."""
     variance: float
     """Share of the variance of the activations that goes with them, in [0, 1]."""
 
     @property
     def rank(self) -> int:
         """Directions removed: levels - 1, or fewer where levels have the same mean."""
-        return int(self.directions.shape[1])
+        return int(self.frame.shape[1])
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,20 +182,19 @@ def fitted(
         centred = _doubles(inputs[images[block]], cross.device) - whitening.mean
         labels = _doubles(np.eye(n_levels)[codes[block]], cross.device) - means.to(cross.device)
         cross += centred.mT @ labels / (len(images) - 1)
-    left, sizes, _ = torch.linalg.svd(whitening.whiten(cross), full_matrices=False)
-    directions = left[:, sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)]
-    return _eraser(whitening, directions)
+    cross = whitening.inverse[:, None] * (whitening.vectors.mT @ cross)
+    left, sizes, _ = torch.linalg.svd(cross, full_matrices=False)
+    kept = sizes > _NO_DIRECTION * max(float(sizes[0]), _NO_DIRECTION)
+    return _eraser(whitening, left[:, kept])
 
 
-def _eraser(whitening: Whitening, directions: Tensor) -> Eraser:
-    """The least change after which nothing of some directions is left.
-
-    Directions are orthonormal in the whitened space, of shape (n_units, rank).
-    """
-    restored = whitening.unwhiten(directions)
-    eraser = _leace()[0](restored, whitening.whiten(directions).mT, bias=whitening.mean)
+def _eraser(whitening: Whitening, frame: Tensor) -> Eraser:
+    """The least change after which nothing of the directions of `Eraser.frame` is left."""
+    scaled = [scale[:, None] * frame for scale in (whitening.roots, whitening.inverse)]
+    restored, right = torch.chunk(whitening.vectors @ torch.cat(scaled, dim=1), 2, dim=1)
+    eraser = _leace()[0](restored, right.mT, bias=whitening.mean)
     share = float((restored**2).sum()) / whitening.total if whitening.total > 0 else 0.0
-    return Eraser(eraser, directions, variance=share)
+    return Eraser(eraser, frame, variance=share)
 
 
 def random_erasers(whitening: Whitening, eraser: Eraser, seeds: Sequence[int]) -> list[Eraser]:
@@ -218,7 +214,7 @@ def random_erasers(whitening: Whitening, eraser: Eraser, seeds: Sequence[int]) -
         eraser: What the directions are compared with.
         seeds: One for each; the same one gives like directions for a like covariance.
     """
-    own = (whitening.vectors.mT @ eraser.directions).numpy(force=True)
+    own = eraser.frame.numpy(force=True)
     values = (whitening.roots**2).numpy(force=True)
     wanted = float((own**2 * values[:, None]).sum())
     most = max(int((values > 0).sum()) - eraser.rank, 0)
@@ -228,9 +224,7 @@ def random_erasers(whitening: Whitening, eraser: Eraser, seeds: Sequence[int]) -
         while n < most and n > 0 and mix.surplus(0.0) < 0:
             n = min(n + 1 + n // 4, most)
             mix = _Mix(whitening, own, wanted, n=n, seed=seed)
-        found.append(
-            _eraser(whitening, whitening.vectors @ _doubles(mix.frame(), whitening.vectors.device))
-        )
+        found.append(_eraser(whitening, _doubles(mix.frame(), whitening.vectors.device)))
     return found
 
 
