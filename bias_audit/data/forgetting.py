@@ -48,18 +48,25 @@ def rows_of_forgotten(table: FaceTable, marks: frozenset[str]) -> list[int]:
     return [row for row, name in enumerate(names) if name in gone]
 
 
+def exclusions_of_forgotten(table: FaceTable, marks: frozenset[str]) -> list[Exclusion]:
+    """What a source left out of the people with these digests, for other reasons."""
+    return [each for each in table.exclusions if each.identity and mark_of(each.identity) in marks]
+
+
 def without_forgotten(table: FaceTable, cache: Path) -> FaceTable:
     """The table without the people whom the cache is to forget, whose images the ledger counts.
 
     Raises:
         DataError: No one is left.
     """
-    rows = rows_of_forgotten(table, forgotten(cache))
-    if not rows:
+    marks = forgotten(cache)
+    rows, left_out = rows_of_forgotten(table, marks), exclusions_of_forgotten(table, marks)
+    if not rows and not left_out:
         return table
     is_gone = np.isin(np.arange(len(table)), rows)
     if is_gone.all():
         raise DataError(f"{table.name}: all people withdrew their consent, so no image is left")
-    withdrawn = (_WITHDRAWN,) * table.n_shown(is_gone)
+    withdrawn = (_WITHDRAWN,) * (table.n_shown(is_gone) + len(left_out))
+    others = tuple(each for each in table.exclusions if each not in left_out)
     kept = table.only(np.flatnonzero(~is_gone))
-    return replace(kept, exclusions=(*table.exclusions, *withdrawn))
+    return replace(kept, exclusions=(*others, *withdrawn))
