@@ -31,7 +31,7 @@ data:
   {identity}
 small_groups: {{suppress_below: 2}}
 backbones: [{{kind: bundled, name: tf_efficientnet_lite0}}]
-analyses: [{{kind: linear_probe, folds: 2}}]
+analyses: [{{kind: linear_probe, folds: 3}}]
 output: {{folder: {folder}/runs/audit, cache: {folder}/cache}}
 """
 
