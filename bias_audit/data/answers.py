@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -59,6 +59,7 @@ _BETWEEN_KNOWN = re.compile(r"[,/&+]|\b(?:and|und|et|y)\b", re.IGNORECASE)
 _LONGEST = 10_000
 _LEAVE_OUT, _SHOW = "left out of the audit", "shown as a group"
 Policy = Literal["leave out", "group"]
+_Answer = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class Answers(Strict):
@@ -70,7 +71,7 @@ class Answers(Strict):
     levels: list[str] | None = Field(
         default=None, min_length=1, description="All levels in order; or give edges or scale."
     )
-    edges: list[int] | None = Field(
+    edges: list[Annotated[int, Field(ge=0, lt=10**9)]] | None = Field(
         default=None,
         min_length=2,
         description="Where bins of a number begin: [18, 30, 60] makes 18-29, 30-59 and 60+.",
@@ -86,17 +87,17 @@ class Answers(Strict):
         description="A face counts in each of its answers: a cell is a list in brackets, or "
         "separates them by ; or |, or a face has several rows.",
     )
-    options: dict[str, list[str]] = Field(
+    options: dict[str, list[_Answer]] = Field(
         default={},
         description="Finer answers that count as a level, such as the subregions of a region, by "
         "level.",
     )
-    not_said: list[str] = Field(
+    not_said: list[_Answer] = Field(
         default=[],
         description="Answers by which people decline to answer, such as 99, beside 'prefer not to "
         "say' and its like.",
     )
-    ignored: list[str] = Field(
+    ignored: list[_Answer] = Field(
         default=[],
         description="Answers that count for nothing, such as a region beside its subregion.",
     )

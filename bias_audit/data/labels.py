@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from bias_audit.data.ages import UNIT, Ranges, bin_of, ordered_bins, span_of
+from bias_audit.data.ages import OLDEST, UNIT, Ranges, bin_of, ordered_bins, span_of
 from bias_audit.data.texts import FREQUENT, WHOLE_NUMBER, comparable, one_line
 from bias_audit.errors import DataError, some
 
@@ -178,7 +178,10 @@ class LevelReader:
             detail = "expected numbers without thousands separators: 1.500 may be 1500, or 1.5"
             return "ambiguous number", f"{self._name}: {detail}; got {shown}"
         what = "negative number" if numbers[0] < 0 else "number in no bin"
-        return what, f"{self._name}: expected a number in {some(self.levels)}; got {shown}"
+        hint = ""
+        if numbers[0] > OLDEST == self._bins[-1][1]:
+            hint = f"; {self.levels[-1]} ends at {OLDEST}: for what is no age, end it further up"
+        return what, f"{self._name}: expected a number in {some(self.levels)}; got {shown}{hint}"
 
     def _nearest(self, key: str) -> str:
         """How a label that is no level would be one."""

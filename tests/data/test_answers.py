@@ -79,7 +79,8 @@ def test_people_decline_in_their_own_words(text: str) -> None:
 
 def test_what_the_config_names_comes_before_what_words_usually_mean() -> None:
     assert reader(edges=[18, 60], not_said=["99"]).read("99.0") == "60+"
-    assert reader(edges=[18, 60], not_said=["99"]).read("99") == NOT_SAID
+    assert reader(edges=[18, 60], not_said=[99]).read("99") == NOT_SAID
+    assert "60+ ends at 116" in reader(edges=[18, 60]).problem("150", 9)[1]
     assert reader(levels=["None", "Wavy"]).read("none") == "None"
     assert reader(scale="monk", ignored=["0"]).read("0") == ""
 
@@ -168,6 +169,7 @@ def test_numbers_fall_in_bins_that_begin_at_the_edges() -> None:
         ({"levels": ["Prefer not to say"], "when_not_said": "group"}, "each level once"),
         ({"levels": ["a", "b"], "options": {"a": ["x"], "b": ["X"]}}, "'X' to mean one thing"),
         ({"levels": ["a", "b"], "options": {"a": ["b"]}}, "'b' to mean one thing"),
+        ({"edges": [-5, 5]}, "greater than or equal to 0"),
         ({"levels": ["a"], "not_said": ["A"]}, "'a' to mean one thing"),
     ],
 )
