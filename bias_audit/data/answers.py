@@ -187,6 +187,7 @@ class AnswerReader:
         marked = [comparable(a) for a, _ in answers.meanings if {*a} & {*_SEPARATORS}]
         whole = "".join(rf"{re.escape(a)}(?=\s*[{_SEPARATORS}]|$)|" for a in sorted(marked)[::-1])
         self._part = re.compile(rf"{whole}[^{_SEPARATORS}]+", re.IGNORECASE)
+        self._known: dict[str, str | None] = {}
         self._dropped = 0
 
     def _parts(self, text: str) -> list[str]:
@@ -223,6 +224,11 @@ class AnswerReader:
 
     def _meaning(self, text: str) -> str | None:
         """A level, `NOT_SAID`, nothing for no answer; None where it is not known."""
+        if text not in self._known:
+            self._known[text] = self._found(text)
+        return self._known[text]
+
+    def _found(self, text: str) -> str | None:
         numbered = _NUMBERED.fullmatch(text.strip())
         forms = [text, numbered[1]] if numbered else [text]
         for form in forms:

@@ -189,7 +189,7 @@ class LevelReader:
         if level := folded.get(key.casefold()):
             return f"; did you mean {level!r}? Case makes a difference"
         parts = [part.strip(" '\"").casefold() for part in _PARTS.split(key.strip("[](){}"))]
-        if len(parts) > 1 and {*parts} <= {*folded}:
+        if (len(parts) > 1 or key.startswith("[")) and {*parts} <= {*folded}:
             return "; if a face may have several answers, declare levels: [...], several: true"
         return ""
 
