@@ -48,7 +48,7 @@ _DECLINES = re.compile(
     r"(?:declin|refus)(?:e|es|ed)(?:to[a-z]+)?|(?:not|un)disclosed|withheld|keineangabe|"
     r"möchte(?:ich)?nicht(?:sagen|angeben)|prefiero?no(?:decir(?:lo)?|responder|contestar)|"
     r"(?:je)?préfèrenepas(?:répondre|(?:le)?dire)|prefiro?não(?:responder|dizer|informar)|"
-    r"preferisconon(?:rispondere|dirlo|specificare)|(?:zeg|wil)ikliever(?:niet(?:zeggen)?)?|"
+    r"preferisconon(?:rispondere|dirlo|specificare)|zegiklieverniet|"
     r"предпочитаюне(?:отвечать|говорить)|belirtmekistemiyorum|不愿透露|不願透露|"
     r"回答しない|答えたくない|응답거부|أفضلعدمالإجابة"
 )
