@@ -191,7 +191,7 @@ class AnswerReader:
         self._dropped = 0
 
     def _parts(self, text: str) -> list[str]:
-        """The single answers of a cell: all of it, a list, or what stands between separators."""
+        """The answers in a cell: the whole cell, a list, or what stands between separators."""
         if self._meaning(text) is not None:
             return [text]
         if text[:1] + text[-1:] not in {"[]", "()", "{}"} or len(text) > _LONGEST:
