@@ -43,14 +43,18 @@ def mark_of(identity: str) -> str:
 
 def rows_of_forgotten(table: FaceTable, marks: frozenset[str]) -> list[int]:
     """Rows of the people with these digests."""
-    names = table.identities or ()
-    gone = {name for name in {*names} if name and mark_of(name) in marks}
-    return [row for row, name in enumerate(names) if name in gone]
+    gone = _marked(table.identities or (), marks)
+    return [row for row, name in enumerate(table.identities or ()) if name in gone]
 
 
 def exclusions_of_forgotten(table: FaceTable, marks: frozenset[str]) -> list[Exclusion]:
     """What a source left out of the people with these digests, for other reasons."""
-    return [each for each in table.exclusions if each.identity and mark_of(each.identity) in marks]
+    gone = _marked((each.identity for each in table.exclusions), marks)
+    return [each for each in table.exclusions if each.identity in gone]
+
+
+def _marked(names: Iterable[str], marks: frozenset[str]) -> set[str]:
+    return {name for name in {*names} - {""} if marks and mark_of(name) in marks}
 
 
 def without_forgotten(table: FaceTable, cache: Path) -> FaceTable:
