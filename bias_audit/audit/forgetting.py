@@ -114,6 +114,7 @@ def _images_of(
     names: set[str] = set()
     found: set[str] = set()
     n_closed = 0
+    nameless: list[str] = []
     known = frozenset[str]()
     tables: dict[str, FaceTable] = {}
     for config in configs:
@@ -123,7 +124,7 @@ def _images_of(
         plan = make_plan(config)
         table = tables[key] = plan.source.read(plan.source_params)
         if table.identities is None:
-            raise DataError(
+            nameless.append(
                 f"{table.name}: expected a data set that says who is shown, got none; delete the "
                 "images of these people from it, and audit again"
             )
@@ -140,6 +141,10 @@ def _images_of(
             images |= {sha.decode() for sha in opened["sha256"].tolist()} - {""}
             n_closed += int((opened["sha256"] == b"").sum())
         n_closed += sum(each.image is None for each in left_out)
+    if len(nameless) == len(tables):
+        raise DataError("; ".join(nameless))
+    for each in nameless:
+        progress.say(each)
     if missing := [subject for mark, subject in marks.items() if mark not in found | known]:
         sets = ", ".join(table.name for table in tables.values())
         raise DataError(

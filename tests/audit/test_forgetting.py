@@ -132,6 +132,17 @@ def test_people_whom_a_config_leaves_out_are_forgotten_as_well(tmp_path: Path) -
     assert any(line.startswith("1 image of them cannot be opened") for line in lines)
 
 
+def test_a_data_set_without_names_beside_stops_nothing(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    data = Component(**{**config.data.model_dump(), "identity_column": None})
+    configs = [config.model_copy(update={"data": data}), config]
+    assert "1 subject with 2 images to forget" in forget(
+        configs, ["person 1"], config.folder.parent, Silent()
+    )
+    with pytest.raises(DataError, match="says who is shown"):
+        list(forget(configs[:1], ["person 1"], config.folder.parent, Silent()))
+
+
 def test_audits_of_a_zoo_beside_are_named(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     own = audited(config, "own", list(found(config).sha256))
