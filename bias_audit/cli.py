@@ -228,7 +228,7 @@ def data_forget_command(
             from bias_audit.zoo.entries import entries
 
             zoo = load_zoo(config)
-            configs, runs = [entry.config for entry in entries(zoo)], zoo.folder
+            configs, runs = [entry.config for entry in entries(zoo)], zoo.folder.parent
         else:
             configs = [_settings(config, None)]
             runs = configs[0].folder.parent

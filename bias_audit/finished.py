@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bias_audit.config.catalog import BACKBONE_SOURCES, DATA_SOURCES
 from bias_audit.config.schema import AuditConfig
+from bias_audit.data.forgetting import without_forgotten
 from bias_audit.errors import AuditError, OutputError
 from bias_audit.files import digest, sha256_of, write_text, writing
 from bias_audit.progress import Progress
@@ -162,13 +163,14 @@ def _faces(config: AuditConfig) -> str:
     """Of the labels, and of the files of all images that are listed."""
     source = DATA_SOURCES.load(config.data.kind)
     table = source.read(source.params_type.model_validate(config.data.params))
+    table = without_forgotten(table, config.output.cache)
     states = {file: _state(file) for file in {each.file for each in table.references}}
     return digest(
         repr([table.name, table.attributes, table.label_origin, table.licence, table.cautions]),
         repr([table.notices, table.exclusions, sorted(table.disagreement.items())]),
-        repr([table.identities, table.splits]),
+        repr([table.identities, table.splits, table.answers]),
         table.codes.tobytes(),
-        *(f"{states[each.file]} {each.row} {each.column}" for each in table.references),
+        *(f"{states[each.file]} {each.row} {each.column} {each.box}" for each in table.references),
     )
 
 

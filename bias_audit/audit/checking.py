@@ -183,8 +183,7 @@ def data_lines(config: AuditConfig, progress: Progress) -> Iterator[str]:
     except DataError as error:  # nothing would be left: show what there is, then say so
         problem = error
     record = data_record(faces, config.data.kind)
-    found = sum(cell.found for cell in record.cells)
-    yield f"{record.name}: {record.n_images} images to use of {found} found"
+    yield f"{record.name}: {record.n_images} images to use of {record.n_usable} found"
     yield f"labels: {record.label_origin}"
     yield f"licence: {record.licence}"
     yield from (f"caution: {caution}" for caution in record.cautions)

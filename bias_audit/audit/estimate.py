@@ -81,14 +81,15 @@ def _cost(
         seconds = analysis.fits(params, workload) * unit_seconds
         by_analysis.append((planned.kind, seconds + analysis.passes(params, workload) * per_image))
     own = 3 if settings.aligned else 1  # a backward pass counts as two
-    n_passed = faces.table.n_images * (own + draws) + n_reference
+    n_images = faces.table.n_images  # one with several answers has several rows
+    n_passed = n_images * (own + draws) + n_reference
     return Cost(
         backbone=backbone.record.name,
         layers=tuple(layers.items()),
         forward_seconds=per_image * n_passed,
         analysis_seconds=tuple((kind, seconds) for kind, seconds in by_analysis if seconds),
-        disk_bytes=bytes_needed(backbone, settings, len(faces), with_head=plan.needs_head)
-        + draws * bytes_needed(backbone, settings.without_positions(), len(faces)),
+        disk_bytes=bytes_needed(backbone, settings, n_images, with_head=plan.needs_head)
+        + draws * bytes_needed(backbone, settings.without_positions(), n_images),
         free_bytes=free_bytes(plan.config.output.cache.absolute()),
         assumed=backbone.record.assumed,
     )
@@ -107,7 +108,7 @@ def image_seconds(plan: Plan, faces: Faces) -> float:
     for reference in references:
         describe(reference)
     seconds = (time.monotonic() - began) / len(references)
-    return seconds * len(faces) / plan.config.activations.workers
+    return seconds * faces.table.n_images / plan.config.activations.workers
 
 
 def _seconds_per_image(backbone: Backbone, device_name: str) -> float:

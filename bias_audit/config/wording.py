@@ -8,7 +8,8 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, get_args
+from types import UnionType
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -238,10 +239,13 @@ def keys_at(model: type[BaseModel], location: Location) -> list[str]:
     """Keys of the (nested) model that a location leads to."""
     current: Any = model
     for part in (*location, None):
-        if type(None) in (choices := get_args(current)):  # a section that may be left out
-            current = next(kind for kind in choices if kind is not type(None))
+        if get_origin(current) in {Union, UnionType}:  # a section, before what else it may be
+            forms = [kind for kind in get_args(current) if kind is not type(None)]
+            current = next((kind for kind in forms if hasattr(kind, "model_fields")), forms[0])
         if isinstance(part, int):
             current = next(iter(get_args(current)), None)
+        elif part is not None and get_origin(current) is dict:
+            current = get_args(current)[1]
         elif part in (fields := getattr(current, "model_fields", {})):
             current = fields[part].annotation
     return list(getattr(current, "model_fields", {}))

@@ -62,8 +62,8 @@ _Pair = tuple[int, int]
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 _OPEN = re.compile(r"(?:more than (\d{1,9})|(\d{1,9})\+)")
 UNIT = (
-    r"(?:\s*(?:years?(?: old)?|yrs?|y/?o|jahre?n?|ans|años|anni|anos|jaar|år|lat|yaş|лет|года?|"
-    r"歳|才|岁|세|살))?"
+    r"(?:\s*(?:years?(?: old)?|yrs?|y(?:/?o)?|jahre?n?|ans|años|anni|anos|jaar|år|lat|yaş|лет|"
+    r"года?|歳|才|岁|세|살))?"
 )
 """Years, in some languages, after a number; or nothing."""
 _SPELLED_RANGE = re.compile(
@@ -131,6 +131,15 @@ def ordered_bins(names: Sequence[str]) -> list[_Pair]:
         if other[0] <= one[1]:
             raise ValueError(f"expected bins in order, without overlap; got {pair}")
     return bins
+
+
+def span_of(text: str) -> _Pair | None:
+    """First and last number of a range in words or signs; None where it is none."""
+    plain = comparable(text).casefold()
+    if match := _SPELLED_RANGE.fullmatch(plain):
+        return _numbers(match)
+    match = _SPELLED_OPEN.fullmatch(plain)
+    return (_numbers(match)[0], OLDEST) if match else None
 
 
 def bin_of(number: float, bins: Sequence[_Pair]) -> int | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from bias_audit.data.answers import SEVERAL, AnswerReader
+from bias_audit.data.answers import NO_ANSWER, NOT_SAID, SEVERAL, AnswerReader
 from bias_audit.data.boxes import box_of
 from bias_audit.data.faces import (
     Disagreement,
@@ -62,19 +62,30 @@ def listed(
     `images` are those that the file holds itself, by what stands in the column of the path.
     """
     names = tuple(attributes)
-    for row in rows:
-        if isinstance(row, Exclusion):
-            yield row
-            continue
+
+    def found_in(row: Row) -> ImageReference | Exclusion:
         path = row[path_column]
         found = images.get(path) or finder.find(path)
+        return found if isinstance(found, Exclusion) else replace(found, box=box_of(row))
+
+    def of_person(left_out: Exclusion, row: Row) -> Exclusion:
+        found = found_in(row)
+        image = None if isinstance(found, Exclusion) else found
+        identity = row[identity_column] if identity_column else ""
+        return replace(left_out, row=None, identity=identity, image=image)
+
+    for row in rows:
+        if isinstance(row, Exclusion):
+            yield row if row.row is None else of_person(row, row.row)
+            continue
+        found = found_in(row)
         if isinstance(found, Exclusion):
             is_named = found.reference != NO_PATH
-            yield found if is_named else replace(found, reference=row[PLACE])
+            yield of_person(found if is_named else replace(found, reference=row[PLACE]), row)
             continue
         yield Annotation(
-            reference_of(path),
-            replace(found, box=box_of(row)),
+            reference_of(row[path_column]),
+            found,
             tuple(row[name] for name in names),
             identity=row[identity_column] if identity_column else None,
             split=row.get(SPLIT),
@@ -131,7 +142,8 @@ def face_table(
         )
         if first := next(wrong, None):
             label, reader, own = first
-            exclusions.append(Exclusion(entry.name, *reader.problem(label, own[label])))
+            who, problem = entry.identity or "", reader.problem(label, own[label])
+            exclusions.append(Exclusion(entry.name, *problem, identity=who, image=entry.reference))
         else:
             kept.append(entry)
     if not kept:
@@ -159,7 +171,10 @@ def face_table(
         exclusions=tuple(exclusions),
         disagreement=disagreement,
         pictures=pictures if len(pictures) > len(kept) else None,
-        answers=tuple(_answered(a, answers.get(a.name), a.name in binned) for a in attributes),
+        answers=tuple(
+            _answered(a, answers.get(a.name), own, a.name in binned)
+            for a, own in zip(attributes, counts, strict=True)
+        ),
     )
 
 
@@ -175,10 +190,11 @@ def _combinations(labels: Sequence[str], attributes: Sequence[Attribute]) -> lis
 def _answered(
     attribute: Attribute,
     reader: AnswerReader | None,
+    counts: Counter[str],
     is_binned: bool,  # noqa: FBT001
 ) -> AttributeRecord:
     if reader is not None:
-        return reader.record()
+        return reader.record(counts[NOT_SAID], counts[""] + counts[NO_ANSWER])
     return AttributeRecord(
         name=attribute.name,
         levels=attribute.levels,
@@ -199,6 +215,7 @@ def _nothing_usable(name: str, exclusions: Sequence[Exclusion]) -> str:
     )
 
 
+_NO_VOTE: Final = ("", NO_ANSWER)
 _ALL: Final = "all"
 _FEWEST: Final = 50
 """Images of a level from which on it has a rate of its own."""
@@ -212,8 +229,9 @@ def with_votes_counted(
 ) -> tuple[list[Row | Exclusion], dict[str, Disagreement], list[str]]:
     """The rows with the label that most annotators gave, their disagreement, and notices.
 
-    An empty field is no vote, nor is what is no level; a row that has only such votes, or in which
-    annotators are tied, is an exclusion, and without any vote the label is empty.
+    Votes of one column are joined by `SEVERAL`. An empty field is no vote, nor is what is no
+    level; a row that has only such votes, or in which annotators are tied, is an exclusion, and
+    without any vote the label is empty.
 
     The disagreement is how often an annotator differs from the most frequent label. Rows that are
     tied count as well: half of two annotators who disagree differ from either. A level of any
@@ -228,7 +246,10 @@ def with_votes_counted(
         if isinstance(row, Exclusion):
             result.append(row)
             continue
-        written = {n: Counter(row[c] for c in own if row[c]) for n, own in annotators.items()}
+        written = {
+            name: Counter(v for c in own for v in row[c].split(SEVERAL) if v not in _NO_VOTE)
+            for name, own in annotators.items()
+        }
         votes = {
             name: Counter({label: n for label, n in own.items() if label in attributes[name]})
             for name, own in written.items()
@@ -238,9 +259,12 @@ def with_votes_counted(
         if unknown := [name for name, own in written.items() if own and not votes[name]]:
             levels = some(attributes[unknown[-1]])
             detail = f"{unknown[-1]}: expected one of {levels} from an annotator, got none"
-            result.append(Exclusion(row[PLACE], "unknown label", detail))
+            result.append(Exclusion(row[PLACE], "unknown label", detail, row=row))
             continue
         labels = {name: _majority(own) for name, own in votes.items()}
+        for name in votes:
+            if labels[name] == "" and NO_ANSWER in attributes[name]:
+                labels[name] = NO_ANSWER
         labelled = row | {name: label or "" for name, label in labels.items()}
         known.append((labelled, votes))
         tied = next((name for name, label in labels.items() if label is None), None)
@@ -249,7 +273,8 @@ def with_votes_counted(
         else:
             said = ", ".join(f"{n} x {one_line(each)}" for each, n in votes[tied].most_common())
             detail = f"{tied}: expected one level with most votes, got {said}"
-            result.append(Exclusion(reference_of(row[path_column]), "annotators tied", detail))
+            place = reference_of(row[path_column])
+            result.append(Exclusion(place, "annotators tied", detail, row=row))
     notices = []
     for name, values in dropped.items():
         if values:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bias_audit.config.catalog import unknown_name
 from bias_audit.config.schema import Strict
+from bias_audit.data.identities import canonical_identity, is_placeholder
 from bias_audit.data.labels import LevelReader
 from bias_audit.data.texts import comparable
-from bias_audit.errors import some
+from bias_audit.errors import DataError, some
 from bias_audit.groups import Attribute
 from bias_audit.results.audit import AttributeRecord
 
@@ -30,15 +30,36 @@ SCALES: Final = {
 """Skin tones from light to dark: Fitzpatrick 1988 (Archives of Dermatology 124:869), and Monk 2023
 (The Monk Skin Tone Scale)."""
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
-_STEP = re.compile(
-    r"(?:fitzpatrick|monk|mst|skin|tone|type|scale|[\s_:-])*([ivx]+|\d{1,2})(?:\.0+)?"
-)
+_STEPS = {
+    "fitzpatrick": re.compile(
+        r"(?:fitzpatrick|fst|skin|photo|type?|scale|[\s:-])*([ivx]+|\d{1,2})(?:[.,]0+)?\.?"
+    ),
+    "monk": re.compile(r"(?:monk|mst|skin|tone|scale|[\s:-])*(\d{1,2})(?:[.,]0+)?\.?"),
+}
+"""How a step is written. Neither reads the other scale's words or Roman numerals."""
 _NUMBERED = re.compile(r"\d{1,3}\.\s+(.*)", re.DOTALL)
 """An option of a form with its number: "3. Wavy"."""
-_SEPARATORS = re.compile(r"[;|]")
+_COLOUR = re.compile(r"(?:rgb)?[\[(]?(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\])]?")
+_HEX = re.compile(r"#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})")
+_DECLINES = re.compile(
+    r"(?:i|we)?(?:would|d)?(?:(?:prefer|choose|wish|want|rather)(?:s|red)?not|"
+    r"do(?:es)?no?t(?:wish|want|like))(?:to)?"
+    r"(?:say|answer|disclose|state|specify|respond|reply|share|tell)|"
+    r"(?:declin|refus)(?:e|es|ed)(?:to[a-z]+)?|(?:not|un)disclosed|withheld|keineangabe|"
+    r"möchte(?:ich)?nicht(?:sagen|angeben)|prefiero?no(?:decir(?:lo)?|responder|contestar)|"
+    r"(?:je)?préfèrenepas(?:répondre|(?:le)?dire)|prefiro?não(?:responder|dizer|informar)|"
+    r"preferisconon(?:rispondere|dirlo|specificare)|zegiklieverniet|"
+    r"предпочитаюне(?:отвечать|говорить)|belirtmekistemiyorum|不愿透露|不願透露|"
+    r"回答しない|答えたくない|응답거부|أفضلعدمالإجابة"
+)
+"""How people decline to answer, letters alone."""
+_SEPARATORS = ";|"
+_BETWEEN_KNOWN = re.compile(r"[,/&+]|\b(?:and|und|et|y)\b", re.IGNORECASE)
+"""What separates answers as well, where all of them are known."""
 _LONGEST = 10_000
 _LEAVE_OUT, _SHOW = "left out of the audit", "shown as a group"
 Policy = Literal["leave out", "group"]
+_Answer = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class Answers(Strict):
@@ -50,7 +71,7 @@ class Answers(Strict):
     levels: list[str] | None = Field(
         default=None, min_length=1, description="All levels in order; or give edges or scale."
     )
-    edges: list[int] | None = Field(
+    edges: list[Annotated[int, Field(ge=0, lt=10**9)]] | None = Field(
         default=None,
         min_length=2,
         description="Where bins of a number begin: [18, 30, 60] makes 18-29, 30-59 and 60+.",
@@ -63,18 +84,20 @@ class Answers(Strict):
     )
     several: bool = Field(
         default=False,
-        description="A cell may hold several answers: a list in brackets, or separated by ; or |. "
-        "A face counts in each of its levels.",
+        description="A face counts in each of its answers: a cell is a list in brackets, or "
+        "separates them by ; or |, or a face has several rows.",
     )
-    options: dict[str, list[str]] = Field(
+    options: dict[str, list[_Answer]] = Field(
         default={},
         description="Finer answers that count as a level, such as the subregions of a region, by "
         "level.",
     )
-    not_said: list[str] = Field(
-        default=[NOT_SAID], description="Answers by which people decline to answer."
+    not_said: list[_Answer] = Field(
+        default=[],
+        description="Answers by which people decline to answer, such as 99, beside 'prefer not to "
+        "say' and its like.",
     )
-    ignored: list[str] = Field(
+    ignored: list[_Answer] = Field(
         default=[],
         description="Answers that count for nothing, such as a region beside its subregion.",
     )
@@ -97,10 +120,24 @@ class Answers(Strict):
         if unknown := [name for name in self.options if name not in self.own_levels]:
             known = some(list(self.own_levels))
             raise ValueError(f"options: expected one of the levels {known}, got {unknown[0]!r}")
-        keys = [_key(each) for each in self.own_levels]
+        shown = self.attribute("").levels
+        keys = [_key(each) for each in shown]
         if len({*keys}) < len(keys):
-            raise ValueError(f"levels: expected each level once, got {self.levels}")
+            raise ValueError(f"levels: expected each level once, got {', '.join(shown)}")
+        found: dict[str, str] = {}
+        for answer, meaning in self.meanings:
+            if found.setdefault(_key(answer), meaning) != meaning:
+                raise ValueError(f"expected {answer!r} to mean one thing; it is listed twice")
         return self
+
+    @property
+    def meanings(self) -> Iterator[tuple[str, str]]:
+        """The answers that the config names, each with its level, or what else it means."""
+        yield from ((answer, NOT_SAID) for answer in self.not_said)
+        yield from ((answer, "") for answer in self.ignored)
+        yield from ((level, level) for level in self.own_levels)
+        for level, finer in self.options.items():
+            yield from ((answer, level) for answer in finer)
 
     @property
     def own_levels(self) -> tuple[str, ...]:
@@ -123,13 +160,13 @@ class Answers(Strict):
 
 
 def _key(text: str) -> str:
-    return comparable(text).casefold()
-
-
-def _forms(answer: str) -> list[str]:
-    """An answer as it stands, and without the number of an option."""
-    match = _NUMBERED.fullmatch(answer)
-    return [answer, match[1].strip()] if match else [answer]
+    """Without case and underscores; a colour as its three numbers."""
+    plain = " ".join(comparable(text).casefold().replace("_", " ").split())
+    if match := _COLOUR.fullmatch(plain):
+        return " ".join(match.groups())
+    if match := _HEX.fullmatch(plain):
+        return " ".join(str(int(each, 16)) for each in match.groups())
+    return plain
 
 
 class AnswerReader:
@@ -144,60 +181,89 @@ class AnswerReader:
             answers.own_levels,
             binned=answers.edges is not None,
             any_case=True,
-            texts=[each for text in texts for each in self._parts(text)] or ("0.5",),
+            texts=texts or ("0.5",),
         )
-        self._finer = {
-            _key(each): level for level, finer in answers.options.items() for each in finer
-        }
-        self._not_said = {_key(each) for each in answers.not_said}
-        self._ignored = {_key(each) for each in answers.ignored}
-        self._seen: Counter[str] = Counter()
+        self._named = {_key(answer): meaning for answer, meaning in answers.meanings}
+        marked = [comparable(a) for a, _ in answers.meanings if {*a} & {*_SEPARATORS}]
+        whole = "".join(rf"{re.escape(a)}(?=\s*[{_SEPARATORS}]|$)|" for a in sorted(marked)[::-1])
+        self._part = re.compile(rf"{whole}[^{_SEPARATORS}]+", re.IGNORECASE)
+        self._known: dict[str, str | None] = {}
         self._dropped = 0
 
     def _parts(self, text: str) -> list[str]:
-        """The single answers of a cell."""
-        text = text.strip()
-        if not self._answers.several:
+        """The answers in a cell: the whole cell, a list, or what stands between separators."""
+        if self._meaning(text) is not None:
             return [text]
-        if text.startswith("[") and text.endswith("]") and len(text) <= _LONGEST:
-            try:
-                listed = ast.literal_eval(text)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                listed = text[1:-1].split(",")
-            return [str(each).strip() for each in listed]
-        return [part.strip() for part in _SEPARATORS.split(text)]
+        if text[:1] + text[-1:] not in {"[]", "()", "{}"} or len(text) > _LONGEST:
+            parts = self._part.findall(comparable(text))
+            among = _BETWEEN_KNOWN.split(text)
+            return among if len(parts) == 1 and None not in map(self._meaning, among) else parts
+        try:
+            listed = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            listed = [each.strip(" '\"") for each in text[1:-1].split(",")]
+        return [str(each) for each in listed] if isinstance(listed, list | tuple | set) else [text]
 
     def read(self, text: str) -> str:
         """The levels that a cell means, joined by `SEVERAL`; what is none, where it means none."""
-        parts = [part for part in self._parts(text) if part and not self._is_ignored(part)]
-        read = [self._level(part) for part in parts]
-        levels = dict.fromkeys(level for level in read if level in self._answers.own_levels)
+        parts = self._parts(text.strip())
+        if len(parts) > 1 and not self._answers.several:
+            return text
+        for part in parts:
+            self._levels.read(part)  # counts what is not written as declared
+        means = {self._meaning(part) for part in parts}
+        levels = [level for level in self._answers.own_levels if level in means]
         if levels:
-            self._dropped += len(levels) < len({*read})
+            self._dropped += bool(means & {None, NOT_SAID})
             return SEVERAL.join(levels)
-        if NOT_SAID in read or not parts:
-            kind = NOT_SAID if parts else NO_ANSWER
-            self._seen[kind] += 1
-            return kind if kind in self.attribute.levels or parts else ""
-        return text
+        if NOT_SAID in means:
+            return NOT_SAID
+        if None in means:
+            return text
+        return NO_ANSWER if NO_ANSWER in self.attribute.levels else ""
 
-    def _is_ignored(self, part: str) -> bool:
-        return any(_key(each) in self._ignored for each in _forms(part))
+    def _meaning(self, text: str) -> str | None:
+        """A level, `NOT_SAID`, nothing for no answer; None where it is not known."""
+        if text not in self._known:
+            self._known[text] = self._found(text)
+        return self._known[text]
 
-    def _level(self, part: str) -> str:
-        for each in _forms(part):
-            key = _key(each)
-            if key in self._not_said:
-                return NOT_SAID
-            if key in self._finer:
-                return self._finer[key]
-            if self._answers.scale and (step := _STEP.fullmatch(key)):
-                number = _ROMAN.get(step[1]) or (int(step[1]) if step[1].isdecimal() else 0)
-                if 0 < number <= len(self._answers.own_levels):
-                    return self._answers.own_levels[number - 1]
-            if (level := self._levels.read(each)) in self._answers.own_levels:
+    def _found(self, text: str) -> str | None:
+        numbered = _NUMBERED.fullmatch(text.strip())
+        forms = [text, numbered[1]] if numbered else [text]
+        for form in forms:
+            key = _key(form)
+            if key in self._named:
+                return self._named[key]
+            if (step := self._step(key)) is not None:
+                return step
+            if (level := self._levels.meaning(form)[0]) in self._answers.own_levels:
                 return level
-        return part
+        if _DECLINES.fullmatch("".join(filter(str.isalpha, _key(forms[-1])))):
+            return NOT_SAID
+        # "none" is often an answer, that there are none
+        is_none = _key(text) != "none" and is_placeholder(canonical_identity(text))
+        return "" if is_none else None
+
+    def _step(self, key: str) -> str | None:
+        """The step of the scale.
+
+        Raises:
+            DataError: It counts from 0, or 0 is a code, which would shift every step.
+        """
+        scale = self._answers.scale
+        match = _STEPS[scale].fullmatch(key) if scale else None
+        if match is None:
+            return None
+        number = int(match[1]) if match[1].isdecimal() else _ROMAN.get(match[1], -1)
+        if number == 0:
+            raise DataError(
+                f"{self.attribute.name}: expected steps of the scale {scale} from 1 on, got 0; if "
+                "the file counts from 0, declare levels: ['0', '1', ...] and ordered: true in "
+                "place of scale; if 0 is a code for no answer, ignored: ['0']"
+            )
+        own = self._answers.own_levels
+        return own[number - 1] if 0 < number <= len(own) else None
 
     def problem(self, label: str, n_rows: int) -> tuple[str, str]:
         """Why a cell means no level: a short class to count by, and the detail."""
@@ -220,8 +286,8 @@ class AnswerReader:
                 "declared level; they count in their declared ones"
             )
 
-    def record(self) -> AttributeRecord:
-        """How the answers were read, for the report."""
+    def record(self, withheld: int, missing: int) -> AttributeRecord:
+        """How the answers were read, with the images without one, for the report."""
         answers = self._answers
         form: Literal["several levels", "number in bins", "one level"] = "one level"
         if answers.several or answers.edges is not None:
@@ -234,9 +300,9 @@ class AnswerReader:
             is_ordered=answers.ordered or answers.levels is None,
             scale=(answers.scale or "").capitalize(),
             options={level: tuple(finer) for level, finer in answers.options.items()},
-            withheld=self._seen[NOT_SAID],
+            withheld=withheld,
             when_withheld=effects[answers.when_not_said],
-            missing=self._seen[NO_ANSWER],
+            missing=missing,
             when_missing=effects[answers.when_missing],
         )
 

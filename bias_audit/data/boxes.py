@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
 
 from bias_audit.data.faces import Exclusion
 from bias_audit.data.rows import PLACE, Row
@@ -14,20 +13,40 @@ from bias_audit.data.rows import PLACE, Row
 BOX: Final = "\0box"
 """Where a row carries the box to cut out, as `box_of` reads it; no column has this name."""
 _NUMBER = re.compile(r"-?\d{1,7}(?:\.\d{1,12})?")
+_NAMED = re.compile(r"[\"'](\w+)[\"']\s*:\s*(-?\d[\d.]*)")
+Form = Literal["xywh", "xyxy"]
+_STARTS = (("x", "left", "x1", "xmin"), ("y", "top", "y1", "ymin"))
+_NAMES: Mapping[Form, Sequence[Sequence[str]]] = {
+    "xywh": (*_STARTS, ("width", "w"), ("height", "h")),
+    "xyxy": (*_STARTS, ("right", "x2", "xmax"), ("bottom", "y2", "ymax")),
+}
+"""How a mapping may name the sides."""
+_WORDS = {"xywh": "left, top, width and height", "xyxy": "left, top, right and bottom"}
 
 
-def with_box(row: Row, sides: Sequence[str], margin: float) -> Row | Exclusion:
+def names_an_end(column: str) -> bool:
+    """Whether a column is named as that of the right or lower end of a box."""
+    plain = re.sub(r"[^a-z0-9]", "", column.lower())
+    return plain.endswith((*_NAMES["xyxy"][2], *_NAMES["xyxy"][3]))
+
+
+def with_box(
+    row: Row, sides: Sequence[str], margin: float, form: Form = "xywh"
+) -> Row | Exclusion:
     """The row with the box to cut out, or why there is none.
 
-    Sides are left, top, width and height in pixels of the upright image; the margin is added on
-    each side, in widths and heights.
+    Sides are in pixels of the upright image; the margin is added on each side, in widths and
+    heights.
     """
     texts = [side.strip() for side in sides]
     numbers = [float(text) for text in texts if _NUMBER.fullmatch(text)]
-    if len(numbers) != 4 or len(texts) != 4 or min(numbers[2:]) <= 0:  # noqa: PLR2004
-        detail = "expected left, top, width and height of a box, in pixels"
-        return Exclusion(row[PLACE], "unusable box", detail)
-    left, top, width, height = numbers
+    left, top, width, height = numbers if len(numbers) == len(texts) == 4 else [0.0] * 4  # noqa: PLR2004
+    if form == "xyxy":
+        width, height = width - left, height - top
+    if min(width, height) <= 0 or max(width, height) <= 1:
+        got = ", ".join(map("{:g}".format, numbers)) or "no number"
+        detail = f"expected {_WORDS[form]} of a box, in pixels; got {got}"
+        return Exclusion(row[PLACE], "unusable box", detail, row=row)
     found = (
         math.floor(left - margin * width),
         math.floor(top - margin * height),
@@ -45,12 +64,9 @@ def box_of(row: Row) -> tuple[int, int, int, int] | None:
     return left, top, right, bottom
 
 
-def listed_sides(text: str) -> list[str]:
-    """Left, top, width and height of a list, or of a mapping with x, y, width and height."""
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return []
-    if isinstance(found, dict):
-        found = [found.get(name) for name in ("x", "y", "width", "height")]
-    return [str(each) for each in found] if isinstance(found, list | tuple) else []
+def listed_sides(text: str, form: Form = "xywh") -> list[str]:
+    """The four numbers of a list, or of a mapping that names them."""
+    named = {name.lower(): number for name, number in _NAMED.findall(text)}
+    if not named:
+        return [part for part in re.split(r"[\s,;\[\]()]+", text) if part]
+    return [next((named[n] for n in names if n in named), "") for names in _NAMES[form]]

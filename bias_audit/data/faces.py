@@ -57,6 +57,11 @@ class Exclusion:
     detail: str
     """What was expected and what came."""
     effect: str = "left out"
+    row: dict[str, str] | None = None
+    """The row of labels that it is about; as what follows to forget people, never written."""
+    identity: str = ""
+    """Who is shown, as the source writes it."""
+    image: ImageReference | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,14 @@ class FaceTable:
             return self
         first = np.unique(self.pictures, return_index=True)[1]
         return replace(self.only(first), pictures=None)
+
+    @property
+    def all_answers(self) -> list[tuple[frozenset[int], ...]]:
+        """Of every image, the codes that it has of each attribute."""
+        if self.pictures is None:
+            return [tuple(frozenset((code,)) for code in own) for own in self.codes.tolist()]
+        starts = np.unique(self.pictures, return_index=True)[1][1:]
+        return [tuple(map(frozenset, own.T.tolist())) for own in np.split(self.codes, starts)]
 
     def only(self, rows: IntArray) -> FaceTable:
         """The table of some of the faces, in the order given."""
@@ -229,6 +242,8 @@ class FaceSource(Generic[P]):
     """The attributes that `read` gives, where they are known without reading anything."""
 
 
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+"""Of image files that a source finds by itself."""
 _EXAMPLES = 5
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 

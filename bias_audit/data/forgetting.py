@@ -43,9 +43,18 @@ def mark_of(identity: str) -> str:
 
 def rows_of_forgotten(table: FaceTable, marks: frozenset[str]) -> list[int]:
     """Rows of the people with these digests."""
-    names = table.identities or ()
-    gone = {name for name in {*names} if name and mark_of(name) in marks}
-    return [row for row, name in enumerate(names) if name in gone]
+    gone = _marked(table.identities or (), marks)
+    return [row for row, name in enumerate(table.identities or ()) if name in gone]
+
+
+def exclusions_of_forgotten(table: FaceTable, marks: frozenset[str]) -> list[Exclusion]:
+    """What a source left out of the people with these digests, for other reasons."""
+    gone = _marked((each.identity for each in table.exclusions), marks)
+    return [each for each in table.exclusions if each.identity in gone]
+
+
+def _marked(names: Iterable[str], marks: frozenset[str]) -> set[str]:
+    return {name for name in {*names} - {""} if marks and mark_of(name) in marks}
 
 
 def without_forgotten(table: FaceTable, cache: Path) -> FaceTable:
@@ -54,12 +63,14 @@ def without_forgotten(table: FaceTable, cache: Path) -> FaceTable:
     Raises:
         DataError: No one is left.
     """
-    rows = rows_of_forgotten(table, forgotten(cache))
-    if not rows:
+    marks = forgotten(cache)
+    rows, left_out = rows_of_forgotten(table, marks), exclusions_of_forgotten(table, marks)
+    if not rows and not left_out:
         return table
     is_gone = np.isin(np.arange(len(table)), rows)
     if is_gone.all():
         raise DataError(f"{table.name}: all people withdrew their consent, so no image is left")
-    withdrawn = (_WITHDRAWN,) * table.n_shown(is_gone)
+    withdrawn = (_WITHDRAWN,) * (table.n_shown(is_gone) + len(left_out))
+    others = tuple(each for each in table.exclusions if each not in left_out)
     kept = table.only(np.flatnonzero(~is_gone))
-    return replace(kept, exclusions=(*table.exclusions, *withdrawn))
+    return replace(kept, exclusions=(*others, *withdrawn))

@@ -264,6 +264,14 @@ def cut_out(image: Image.Image, box: Box | None) -> Image.Image:
     """
     if box is None:
         return image
+    middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    if not (0 <= middle[0] <= image.width and 0 <= middle[1] <= image.height):
+        where = ", ".join(map("{:g}".format, middle))
+        raise UnusableImageError(
+            "box outside the picture",
+            f"expected a box with its middle inside of {image.width} x {image.height} pixels, got "
+            f"{where}; if its last two numbers say where it ends, set box_form: xyxy",
+        )
     left, top = max(0, box[0]), max(0, box[1])
     right, bottom = min(image.width, box[2]), min(image.height, box[3])
     _refuse_size(max(0, right - left), max(0, bottom - top))

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from bias_audit.data.ages import UNIT, Ranges, bin_of, ordered_bins
+from bias_audit.data.ages import OLDEST, UNIT, Ranges, bin_of, ordered_bins, span_of
 from bias_audit.data.texts import FREQUENT, WHOLE_NUMBER, comparable, one_line
 from bias_audit.errors import DataError, some
 
@@ -20,12 +20,15 @@ _FALSE = frozenset("false falsch faux falso onwaar fałsz falskt ложь yanli�
 """As software writes truth values, spreadsheets in their own language."""
 _GUARDED = re.compile(r"=\"(.*)\"|'(?=[\d<>=≥+-])(.*)")
 """How people keep spreadsheets from changing a field."""
+_PARTS = re.compile(r"[;|,/]")
+"""Between several answers."""
 _OTHER_MARK = str.maketrans(",.", ".,")
 _SHORT = 4
 """Characters of a number that is shown however rare it is."""
 _UNICODE = "in another Unicode form, or with odd blanks or dashes, were read as declared"
 _FORMS = "written in another form were read as declared"
 _THOUSANDS = "with thousands separators were read as whole numbers"
+_WITHIN = "that are ranges inside of a bin were read as that bin"
 _DATES = "that a spreadsheet had turned into dates were repaired"
 
 
@@ -72,11 +75,15 @@ class LevelReader:
         key = comparable(text)
         return " ".join(key.casefold().replace("_", " ").split()) if self._any_case else key
 
-    def read(self, text: str) -> str:
-        """The declared level that a label means; the label itself where it means none."""
+    def meaning(self, text: str) -> tuple[str, str]:
+        """The declared level that a label means, else the label itself; and what was changed."""
         if text not in self._known:
             self._known[text] = next(self._meanings(text), (text, ""))
-        level, why = self._known[text]
+        return self._known[text]
+
+    def read(self, text: str) -> str:
+        """The same level, with what was changed counted."""
+        level, why = self.meaning(text)
         if why:
             self._changed.setdefault(why, Counter())[text, level] += 1
         return level
@@ -105,6 +112,10 @@ class LevelReader:
             yield level, "" if is_plain or len(places) != 1 else _THOUSANDS
         if level := self._ranges.spelled(key):
             yield level, _FORMS
+        span = span_of(key) if self._bins else None
+        for (first, last), level in zip(self._bins or (), self.levels, strict=False):
+            if span and first <= span[0] <= span[1] <= last:
+                yield level, _WITHIN
         if level := self._ranges.dated(key):
             yield level, _DATES
 
@@ -157,15 +168,30 @@ class LevelReader:
                 hint = f"; if the column has numbers, set data.binned: [{self._name}]"
             elif key.isdecimal() and all(_number(level) is None for level in self.levels):
                 hint = "; if the file has numbers instead of names, declare these: 0, 1"
+            hint = self._nearest(key) or hint
             expected = some(self.levels)
             return "unknown label", f"{self._name}: expected one of {expected}; got {shown}{hint}"
         if not numbers:
-            return "not a number", f"{self._name}: expected a number, got {shown}"
+            expected = f"a number, or a range inside one of {some(self.levels)}"
+            return "not a number", f"{self._name}: expected {expected}; got {shown}"
         if len(self._places(numbers)) > 1:
             detail = "expected numbers without thousands separators: 1.500 may be 1500, or 1.5"
             return "ambiguous number", f"{self._name}: {detail}; got {shown}"
         what = "negative number" if numbers[0] < 0 else "number in no bin"
-        return what, f"{self._name}: expected a number in {some(self.levels)}; got {shown}"
+        hint = ""
+        if numbers[0] > OLDEST == self._bins[-1][1]:
+            hint = f"; {self.levels[-1]} ends at {OLDEST}: for what is no age, end it further up"
+        return what, f"{self._name}: expected a number in {some(self.levels)}; got {shown}{hint}"
+
+    def _nearest(self, key: str) -> str:
+        """How a label that is no level would be one."""
+        folded = {own.casefold(): level for own, level in self._keys.items()}
+        if level := folded.get(key.casefold()):
+            return f"; did you mean {level!r}? Case makes a difference"
+        parts = [part.strip(" '\"").casefold() for part in _PARTS.split(key.strip("[](){}"))]
+        if (len(parts) > 1 or key.startswith("[")) and {*parts} <= {*folded}:
+            return "; if a face may have several answers, declare levels: [...], several: true"
+        return ""
 
     def notices(self) -> Iterator[str]:
         """What was changed, with counts."""

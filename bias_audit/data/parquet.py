@@ -59,22 +59,24 @@ def missing_shards(files: Sequence[Path]) -> Iterator[str]:
 def read_texts(file: Path, source: Parquet, column: str) -> tuple[list[str], list[str]]:
     """A column as text, and the names of its integer classes where the file carries them.
 
-    Nulls and what is no number become empty, an integer class its name.
+    Nulls and what is no number become empty, an integer class its name, lists and structs JSON.
 
     Raises:
-        DataError: The column holds lists, structs or bytes.
+        DataError: The column holds bytes, or lists or structs of these.
     """
     kind = _value_type(source.schema_arrow.field(column).type)
-    if pa.types.is_nested(kind):
-        raise DataError(
-            f"{file}: expected text or numbers in column {column!r}, got {_named_parquet(kind)}"
-        )
     names = class_names(source.schema_arrow).get(column, []) if holds_numbers(kind) else []
     values = source.read(columns=[column]).column(column).to_pylist()
     try:
+        if pa.types.is_nested(kind):
+            values = [value and json.dumps(value, ensure_ascii=False) for value in values]
         values = [value.decode() if isinstance(value, bytes) else value for value in values]
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: expected text in column {column!r}, got bytes") from error
+    except TypeError as error:
+        raise DataError(
+            f"{file}: expected text or numbers in column {column!r}, got {_named_parquet(kind)}"
+        ) from error
     return [label_text(value, names) for value in values], names
 
 

@@ -188,7 +188,7 @@ def _renamed(labels: Labels, found: Sequence[str], places: Mapping[str, int]) ->
 
 
 def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str | None) -> None:
-    text, came_as = _text(file, encoding)
+    text, came_as = read_text(file, encoding)
     text = _BLANK_LINES.sub("", text)
     if came_as not in {"utf-8", "utf-8-sig"}:
         labels.notices.append(f"{file.name} was read as {came_as}")
@@ -216,7 +216,12 @@ def _add_csv(labels: Labels, file: Path, columns: Sequence[str], encoding: str |
         ) from error
 
 
-def _text(file: Path, encoding: str | None) -> tuple[str, str]:
+def read_text(file: Path, encoding: str | None = None) -> tuple[str, str]:
+    """A text file, and the encoding that it is in; that of a byte order mark comes first.
+
+    Raises:
+        DataError: It is no text, or in another encoding.
+    """
     data = file.read_bytes()
     marked = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
     chosen = marked or encoding or "utf-8"

@@ -36,7 +36,7 @@ def prepare(
         DataError: No image is usable.
     """
     seen = scan(
-        table.once,
+        table,
         workers=workers,
         near_duplicates=sampling.near_duplicates,
         progress=progress,
@@ -62,8 +62,9 @@ def clustered(table: FaceTable, seen: Scan) -> Faces:
         message = f"{table.name}: none of the {len(once)} annotated images is usable{example}"
         raise NoUsableImageError(message, (*table.exclusions, *seen.exclusions))
     used = once.only(seen.usable)
-    twins = _firsts(seen.near_sets.tolist())
-    exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, twins))
+    twins, answers = _firsts(seen.near_sets.tolist()), table.all_answers
+    answers = [answers[image] for image in seen.usable]
+    exclusions = (*table.exclusions, *seen.exclusions, *_near_duplicates(used, answers, twins))
     # a cluster is joined by being near duplicates, or by a person; an empty name joins none
     names = used.identities or [""] * len(used)
     same = _firsts([name or place for place, name in enumerate(names)])
@@ -101,10 +102,12 @@ def _firsts(keys: Sequence[Hashable]) -> list[int]:
     return [first.setdefault(key, place) for place, key in enumerate(keys)]
 
 
-def _near_duplicates(used: FaceTable, twins: Sequence[int]) -> Iterator[Exclusion]:
+def _near_duplicates(
+    used: FaceTable, answers: Sequence[tuple[frozenset[int], ...]], twins: Sequence[int]
+) -> Iterator[Exclusion]:
     for image, twin in enumerate(twins):
         if twin != image:
-            differs = (used.codes[image] != used.codes[twin]).any()
+            differs = answers[image] != answers[twin]
             detail = f"nearly the same picture as {used.references[twin].label}"
             yield Exclusion(
                 used.references[image].label,

@@ -201,6 +201,7 @@ def scan(
     so many can be used; the others are not opened. The cache is keyed by path, size and time of
     change; for near duplicates by the pixels that are compared.
     """
+    answers, table = table.all_answers, table.once
     cells = table.cells
     listed = np.bincount(cells, minlength=table.n_cells)
     records = np.zeros(len(table), dtype=DTYPE)
@@ -213,7 +214,7 @@ def scan(
             table.only(rows), workers=workers, progress=progress, cache=cache
         )
         is_open[rows] = True
-        duplicates = dict(_exact_duplicates(table, records, is_open))
+        duplicates = dict(_exact_duplicates(table, answers, records, is_open))
         keep = is_open & (records["reason"] == b"")
         keep[list(duplicates)] = False
         # each image that cannot be used gives way to the next of its intersection
@@ -263,8 +264,9 @@ def _not_drawn(listed: IntArray, is_open: BoolArray, n_used: int, most: int) -> 
 def unusable_images(table: FaceTable, records: Records) -> list[Exclusion]:
     """Why images that were opened cannot be used."""
     return [
-        Exclusion(table.references[row].label, *map(_text, records[["reason", "detail"]][row]))
+        Exclusion(table.references[row].label, _text(reason), _text(detail))
         for row in np.flatnonzero(records["reason"] != b"")
+        for reason, detail in [records[["reason", "detail"]][row]]
     ]
 
 
@@ -311,15 +313,18 @@ def noticed(seen: Records, *, near_duplicates: bool) -> Iterator[str]:
 
 
 def _exact_duplicates(
-    table: FaceTable, records: Records, is_open: BoolArray
+    table: FaceTable,
+    answers: Sequence[tuple[frozenset[int], ...]],
+    records: Records,
+    is_open: BoolArray,
 ) -> Iterator[tuple[int, Exclusion]]:
     """Rows to leave out because the same pixels were seen before, with the reason of each."""
     sets: dict[bytes, list[int]] = {}
     for row in np.flatnonzero(is_open & (records["reason"] == b"")).tolist():
         sets.setdefault(records["pixels"][row], []).append(row)
     for first, *others in sets.values():
-        columns = zip(table.attributes, table.codes[[first, *others]].T, strict=True)
-        differing = [attribute.name for attribute, codes in columns if np.ptp(codes)]
+        columns = zip(table.attributes, *(answers[row] for row in (first, *others)), strict=True)
+        differing = [attribute.name for attribute, *own in columns if len({*own}) > 1]
         for row in [first, *others] if differing else others:
             twin = table.references[first if row != first else others[0]].label
             reason, detail = "exact duplicate", f"same pixels as {twin}, which is kept"

@@ -84,7 +84,7 @@ def predictions(
         past = [measured for measured in known if measured.entry == entry.label]
         past.sort(key=lambda measured: measured.dataset != entry.dataset)  # its own first
         if any(measured.stage == "forward pass" for measured in past):
-            found.append(_from_past(status, plan, len(faces), past))
+            found.append(_from_past(status, plan, faces.table.n_images, past))
             continue
         try:
             costs = estimate(plan, faces)

@@ -169,6 +169,10 @@ CRITERION = "criteria: [{name: a, quantity: recall, target: gender, rationale: x
             "data.attributes.gender: expected a list",
         ),
         (
+            f"{MANIFEST.replace('[f, m]', '{levels: [f, m], severall: true}')}}}",
+            "data.attributes.gender.severall: did you mean 'several'?",
+        ),
+        (
             "small_groups: {minimum: 3, suppress_below: 9, policy: shrinkk}",
             """
             small_groups.policy: did you mean 'shrink'?

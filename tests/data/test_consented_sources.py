@@ -123,6 +123,13 @@ def test_casual_conversations_reads_frames_of_people(tmp_path: Path) -> None:
     assert table.identities == ("0001",) * 3
     assert [table.attributes[0].levels[code] for code in table.codes[:, 0]] == ["30-39"] * 3
     assert {entry.reason for entry in table.exclusions} == {"prefers not to say"}
+    file = tmp_path / "annotations" / "CasualConversationsV2.json"
+    text = file.read_text().replace("0001", "a-1[x]").replace("0002", "../0002")
+    file.write_text(text, "utf-8-sig")
+    (tmp_path / "frames" / "0001").rename(tmp_path / "frames" / "a-1[x]")
+    assert {*(read(params).identities or ())} == {"a-1[x]"}
+    file.write_text(text.replace("a-1[x]", "0001").replace("../0002", "0002"))
+    (tmp_path / "frames" / "a-1[x]").rename(tmp_path / "frames" / "0001")
     tones = params.model_copy(update={"attributes": ("gender", "fitzpatrick")})
     assert read(tones).codes.tolist() == [[1, 2]] * 3 + [[4, 2]] * 3
 
@@ -183,6 +190,18 @@ def celeba_folder(folder: Path, kind: str = "csv") -> Path:
     return folder
 
 
+def test_facet_counts_all_votes(tmp_path: Path) -> None:
+    file = facet_folder(tmp_path) / "annotations" / "annotations.csv"
+    header, row, *_ = file.read_text().splitlines()
+    row = row.replace("{'x': 0.0,", '{""x"": 0.0, ""ok"": true,')
+    names, cells = header.split(","), row.split(",")
+    for tone, n in ((1, 4), (2, 5), (9, 8)):
+        cells[names.index(f"skin_tone_{tone}") - len(names)] = f"{n}.0"
+    file.write_text("\n".join([header, ",".join(cells)]) + "\n")
+    table = facet.read(facet.Params(root=tmp_path, attributes=("skin tone",)))
+    assert table.codes.tolist() == [[8]]
+
+
 @pytest.mark.parametrize("kind", ["txt", "csv"])
 def test_celeba_is_read_from_either_kind_of_list(tmp_path: Path, kind: str) -> None:
     celeba_folder(tmp_path, kind)
@@ -193,6 +212,28 @@ def test_celeba_is_read_from_either_kind_of_list(tmp_path: Path, kind: str) -> N
     assert table.splits == ("test",) * 3
     with pytest.raises(DataError, match="did you mean 'Young'"):
         celeba.read(celeba.Params(root=tmp_path, attributes=("young",)))
+
+
+@pytest.mark.parametrize(
+    ("written", "encoding"), [(("0.0", "1.0"), "utf-8"), (("False", "True"), "utf-16")]
+)
+def test_celeba_is_read_without_identities_and_as_other_software_writes_it(
+    tmp_path: Path, written: tuple[str, str], encoding: str
+) -> None:
+    celeba_folder(tmp_path)
+    (tmp_path / "identity_CelebA.csv").unlink()
+    (tmp_path / "list_eval_partition.csv").unlink()
+    file = tmp_path / "list_attr_celeba.csv"
+    text = file.read_text().replace("-1", written[0]).replace(",1", f",{written[1]}")
+    file.write_text(text.replace("\n", "\r\n"), encoding)
+    table = celeba.read(celeba.Params(root=tmp_path, split="all"))
+    assert table.codes.tolist() == [[0, 1], [1, 1], [0, 1], [1, 1]]
+    assert table.identities is None
+    with pytest.raises(DataError, match="expected list_eval_partition"):
+        celeba.read(celeba.Params(root=tmp_path))
+    file.write_bytes(b"\xe4" + text.encode())
+    with pytest.raises(DataError, match="expected UTF-8 text"):
+        celeba.read(celeba.Params(root=tmp_path, split="all"))
 
 
 def rfw_folder(folder: Path) -> Path:
@@ -209,3 +250,10 @@ def test_rfw_is_read_from_its_folders(tmp_path: Path) -> None:
     assert table.identities == ("m.01", "m.02") * 4
     with pytest.raises(DataError, match=r"set root to .*data"):
         rfw.read(rfw.Params(root=tmp_path))
+    for path in (tmp_path / "data").rglob("*.jpg"):
+        path.rename(path.with_suffix(".PNG"))
+    assert len(rfw.read(rfw.Params(root=tmp_path / "data"))) == 8
+    for path in (tmp_path / "data").rglob("*.PNG"):
+        path.rename(path.parents[1] / path.name)
+    with pytest.raises(DataError, match="a folder for each person"):
+        rfw.read(rfw.Params(root=tmp_path / "data"))

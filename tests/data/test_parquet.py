@@ -150,7 +150,8 @@ def test_damaged_metadata_names_nothing(tmp_path: Path, metadata: object) -> Non
     ("columns", "more", "message"),
     [
         ({"image": BYTES, "group": BYTES}, {}, "expected text in column 'group', got bytes"),
-        ({"image": BYTES, "group": [["a"]] * 3}, {}, "expected text or numbers .* got lists"),
+        ({"image": BYTES, "group": [[b"a"]] * 3}, {}, "expected text or numbers .* got lists"),
+        ({"image": BYTES, "group": [["a"]] * 3}, {}, "declare levels: .*several: true"),
         ({"image": [{"x": 1}] * 3, "group": ["a"] * 3}, {}, "got a struct of x"),
         ({"image": BYTES, "group": ["a"] * 3}, {"path_column": "path"}, "did you mean 'image'"),
     ],
@@ -161,6 +162,18 @@ def test_columns_of_other_kinds_say_what_they_are(
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path, columns, **more)
     assert "PNG" not in str(caught.value)
+
+
+def test_lists_are_several_answers_and_structs_are_boxes(tmp_path: Path) -> None:
+    columns = {
+        "image": pa.array(BYTES),
+        "group": pa.array([["b", "a"], ["b", None], []]),
+        "box": [{"x": 1, "y": 2.5, "width": 3, "height": 4}] * 3,
+    }
+    answers = {"group": {"levels": ["a", "b"], "several": True, "when_missing": "group"}}
+    table = read(tmp_path, columns, attributes=answers, box_columns=["box"])
+    assert table.codes[:, 0].tolist() == [0, 1, 1, 2]
+    assert {reference.box for reference in table.references} == {(1, 2, 4, 7)}
 
 
 def test_shards_are_read_as_one_and_missing_ones_are_said(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,7 +15,7 @@ from pydantic import Field
 from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed
 from bias_audit.data.answers import AnswerReader, Answers, among
-from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
+from bias_audit.data.faces import SUFFIXES, Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.rows import PLACE, Row
 from bias_audit.errors import DataError
@@ -30,8 +32,9 @@ ATTRIBUTES: Final = {
 }
 """Age and gender are provided by the people themselves, skin tones by annotators."""
 _FIELDS = {"monk": ("monk_skin_tone", "scale"), "fitzpatrick": ("fitzpatrick_skin_tone", "type")}
+_NAME = re.compile(r"[^/\\\0]+(?<!\.)")
+"""A subject whose folder is in the root."""
 _FILE = "CasualConversationsV2.json"
-_IMAGES = {".jpg", ".jpeg", ".png"}
 
 
 class Params(Linked):
@@ -60,9 +63,9 @@ def read(params: Params) -> FaceTable:
     for person, entry in _people(root).items():
         frames = [
             path
-            for pattern in (f"{person}/*", f"*/{person}/*")
-            for path in sorted(root.glob(pattern))
-            if path.suffix.lower() in _IMAGES
+            for pattern in (f"{escape(person)}/*", f"*/{escape(person)}/*")
+            for path in (sorted(root.glob(pattern)) if _NAME.fullmatch(person) else ())
+            if path.suffix.lower() in SUFFIXES
         ]
         if not frames:
             detail = "expected a folder of frames of this subject, got none"
@@ -100,13 +103,13 @@ def _people(root: Path) -> dict[str, Mapping[str, Any]]:
     if file is None:
         raise DataError(f"{root}: expected {_FILE} in it, got none")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: expected readable JSON, got damaged text") from error
     entries = content.values() if isinstance(content, dict) else content
     found: dict[str, Mapping[str, Any]] = {}
     for entry in entries if isinstance(entries, list) or isinstance(content, dict) else ():
-        if isinstance(entry, dict) and str(entry.get("subject_id", "")).isalnum():
+        if isinstance(entry, dict) and str(entry.get("subject_id", "")).strip():
             found.setdefault(str(entry["subject_id"]), entry)
     if not found:
         raise DataError(f"{file}: expected a list of entries with subject_id, got none")
@@ -116,7 +119,7 @@ def _people(root: Path) -> dict[str, Mapping[str, Any]]:
 def _text(entry: Mapping[str, Any], name: str) -> str:
     field, inner = _FIELDS.get(name, (name, ""))
     value = entry.get(field)
-    value = value.get(inner) if inner and isinstance(value, dict) else value
+    value = value.get(inner, value) if inner and isinstance(value, dict) else value
     return "" if value is None else str(value)
 
 

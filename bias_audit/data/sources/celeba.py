@@ -13,7 +13,7 @@ from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
-from bias_audit.data.rows import PLACE, SPLIT, Row
+from bias_audit.data.rows import PLACE, SPLIT, Row, read_text
 from bias_audit.errors import DataError
 from bias_audit.groups import Attribute
 
@@ -25,8 +25,8 @@ class Params(Linked):
     """Where CelebA lies and which of its labels to read."""
 
     root: UserPath = Field(
-        description="Folder with list_attr_celeba, identity_CelebA and list_eval_partition (.txt "
-        "or .csv), and img_align_celeba/."
+        description="Folder with list_attr_celeba, list_eval_partition and, where you have it, "
+        "identity_CelebA (.txt or .csv), and img_align_celeba/."
     )
     attributes: tuple[str, ...] = Field(
         default=("Male", "Young"), min_length=1, description="Of the 40, by the names in the list."
@@ -46,8 +46,9 @@ def read(params: Params) -> FaceTable:
     folder = next((name for name in _FOLDERS if (root / name).is_dir()), None)
     if folder is None:
         raise DataError(f"{root}: expected the folder img_align_celeba in it, got none")
-    people = {fields[0]: fields[1] for _, fields in _lines(root, "identity_CelebA")}
-    splits = {fields[0]: fields[1] for _, fields in _lines(root, "list_eval_partition")}
+    who = None if _list(root, "identity_CelebA") is None else "person"
+    people = {} if who is None else _by_image(root, "identity_CelebA")
+    splits = {} if params.split == "all" else _by_image(root, "list_eval_partition")
     lines = _lines(root, "list_attr_celeba")
     header: list[str] = []
     rows: list[Row | Exclusion] = []
@@ -73,9 +74,8 @@ def read(params: Params) -> FaceTable:
         path, person = f"{folder}/{name}", people.get(name, "")
         rows.append({"path": path, "person": person, PLACE: place, SPLIT: split, **own})
     finder = ImageFinder(root, follow_links=params.follow_links)
-    paths, who = "path", "person"
     return face_table(
-        listed(rows, {}, finder, params.attributes, path_column=paths, identity_column=who),
+        listed(rows, {}, finder, params.attributes, path_column="path", identity_column=who),
         declared(params),
         name=f"CelebA {params.split}",
         label_origin="perceived: by a professional labelling company; how many people looked at "
@@ -92,17 +92,28 @@ def read(params: Params) -> FaceTable:
 
 def _lines(root: Path, name: str) -> Iterator[tuple[str, list[str]]]:
     """Place and fields of every line of a list, however it was saved."""
-    files = [root / f"{name}{suffix}" for suffix in (".txt", ".csv")]
-    file = next((each for each in files if each.is_file()), None)
+    file = _list(root, name)
     if file is None:
         raise DataError(f"{root}: expected {name}.txt or {name}.csv in it, got neither")
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(file)[0].splitlines(), start=1):
         if fields := line.replace(",", " ").split():
             yield f"{file.name} row {number}", fields
 
 
+def _list(root: Path, name: str) -> Path | None:
+    files = (root / f"{name}{suffix}" for suffix in (".txt", ".csv"))
+    return next((each for each in files if each.is_file()), None)
+
+
+def _by_image(root: Path, name: str) -> dict[str, str]:
+    """What a list with a value for each image says."""
+    return {fields[0]: fields[1] for _, fields in _lines(root, name) if len(fields) > 1}
+
+
 def _level(attribute: str, value: str) -> str:
-    return {"1": attribute, "-1": f"not {attribute}", "0": f"not {attribute}"}.get(value, value)
+    plain = value.removesuffix(".0").casefold()
+    own = {"1": attribute, "true": attribute}
+    return (own | dict.fromkeys(("-1", "0", "false"), f"not {attribute}")).get(plain, value)
 
 
 def declared(params: Params) -> tuple[Attribute, ...]:

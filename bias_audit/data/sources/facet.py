@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed, with_votes_counted
-from bias_audit.data.answers import SCALES, among
+from bias_audit.data.answers import SCALES, SEVERAL, among
 from bias_audit.data.boxes import listed_sides, with_box
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
@@ -32,7 +32,6 @@ _COLUMNS = {
     },
 }
 """Votes for each level, by attribute: presentations as perceived, and the Monk scale."""
-_MOST_VOTES = 10
 _FOLDERS = ("images", "imgs", "imgs_1", "imgs_2", "imgs_3")
 
 
@@ -63,7 +62,7 @@ def read(params: Params) -> FaceTable:
     folders = [name for name in _FOLDERS if (root / name).is_dir()]
 
     def prepared(row: Row) -> Row | Exclusion:
-        if params.with_face and row["visible_face"] not in {"1", "1.0", "True"}:
+        if params.with_face and not _votes(row["visible_face"]):
             return Exclusion(row[PLACE], "no visible face", "expected visible_face: 1")
         own = {"path": row["filename"]}
         for folder in folders:
@@ -71,13 +70,12 @@ def read(params: Params) -> FaceTable:
                 own["path"] = f"{folder}/{row['filename']}"
         for name in params.attributes:
             given = [n for n, c in _COLUMNS[name].items() for _ in range(_votes(row[c]))]
-            given = [*given, *[""] * _MOST_VOTES][:_MOST_VOTES]
-            own |= {f"{name} {place}": level for place, level in enumerate(given)}
+            own[name] = SEVERAL.join(given)
         return with_box(row | own, listed_sides(row["bounding_box"]), params.margin)
 
     rows = [row if isinstance(row, Exclusion) else prepared(row) for row in labels.rows]
     levels = {attribute.name: attribute.levels for attribute in declared(params)}
-    annotators = {name: [f"{name} {n}" for n in range(_MOST_VOTES)] for name in levels}
+    annotators = {name: [name] for name in levels}
     counted, disagreement, noticed = with_votes_counted(rows, annotators, levels, "path")
     finder = ImageFinder(root, follow_links=params.follow_links)
     entries = [*listed(counted, {}, finder, levels, path_column="path")]
@@ -102,7 +100,7 @@ def read(params: Params) -> FaceTable:
 
 
 def _votes(text: str) -> int:
-    number = text.removesuffix(".0")
+    number = "1" if text.casefold() == "true" else text.removesuffix(".0")
     return int(number) if number.isdecimal() else 0
 
 

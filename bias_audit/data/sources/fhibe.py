@@ -123,13 +123,12 @@ def read(params: Params) -> FaceTable:
         for name, own in params.answers.items()
     }
     finder = ImageFinder(root, follow_links=params.follow_links)
+    usable = [row if isinstance(row, Exclusion) else _usable(row, params) for row in labels.rows]
     rows = [
         row
         if isinstance(row, Exclusion)
-        else _usable(
-            row | {n: reader.read(row[columns[n]]) for n, reader in readers.items()}, params
-        )
-        for row in labels.rows
+        else row | {n: reader.read(row[columns[n]]) for n, reader in readers.items()}
+        for row in usable
     ]
     paths, people = "filepath", "subject_id"
     entries = [*listed(rows, {}, finder, readers, path_column=paths, identity_column=people)]
@@ -161,7 +160,7 @@ def read(params: Params) -> FaceTable:
 def _usable(row: Row, params: Params) -> Row | Exclusion:
     if row["consent"].casefold() != "true":
         detail = "expected consent: True, and only such images are used"
-        return Exclusion(row[PLACE], "no consent", detail)
+        return Exclusion(row[PLACE], "no consent", detail, row=row)
     if params.images == "face":
         return row
     return with_box(row, listed_sides(row["face_bbox"]), params.margin)

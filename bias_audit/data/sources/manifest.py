@@ -20,8 +20,8 @@ from bias_audit.data.annotations import (
     undeclared,
     with_votes_counted,
 )
-from bias_audit.data.answers import AnswerReader, Answers
-from bias_audit.data.boxes import listed_sides, with_box
+from bias_audit.data.answers import SEVERAL, AnswerReader, Answers
+from bias_audit.data.boxes import BOX, Form, listed_sides, names_an_end, with_box
 from bias_audit.data.faces import Exclusion, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.data.labels import LevelReader
@@ -64,7 +64,8 @@ class Params(Linked):
     annotators: dict[str, list[str]] = Field(
         default={},
         description="Columns of several annotators of an attribute, in place of its own column; "
-        "the label is that of the majority, and rows where they are tied are left out.",
+        "or one column, where a face has a row for each annotator. The label is that of the "
+        "majority, and faces where they are tied are left out.",
     )
     disagreement: dict[str, _Rate | dict[str, _Rate]] = Field(
         default={},
@@ -78,6 +79,9 @@ class Params(Linked):
         default=(),
         description="Columns with left, top, width and height of the face in a larger image, in "
         "pixels; or one column with a list of these.",
+    )
+    box_form: Form = Field(
+        default="xywh", description="xyxy: the last two columns are the right and lower end."
     )
     box_margin: float = Field(
         default=0.0, ge=0, le=2, description="Cut out around the box on each side, in its sides."
@@ -162,15 +166,11 @@ class Params(Linked):
                 raise ValueError(f"binned: {name}: {error}") from error
         if self.split is not None and self.split_column is None:
             raise ValueError("split: expected split_column beside it, to know where splits are")
-        if len(self.box_columns) not in {0, 1, 4}:
-            raise ValueError(
-                "box_columns: expected left, top, width and height, or one list, got "
-                f"{len(self.box_columns)} columns"
-            )
         for name, columns in self.annotators.items():
-            if len(set(columns)) < max(2, len(columns)):
+            if not columns or len({*columns}) < len(columns):
                 raise ValueError(
-                    f"annotators: {name}: expected at least two different columns, got {columns}"
+                    f"annotators: {name}: expected different columns, one for each annotator, or "
+                    f"one where each has a row; got {columns}"
                 )
             if name in self.disagreement:
                 raise ValueError(
@@ -179,6 +179,21 @@ class Params(Linked):
                 )
         if problems := tuple(undeclared(self.disagreement, self.levels)):
             raise ValueError(f"disagreement: {'; '.join(problems)}")
+        return self
+
+    @model_validator(mode="after")
+    def _boxes_fit_their_form(self) -> Self:
+        if len(self.box_columns) not in {0, 1, 4}:
+            raise ValueError(
+                "box_columns: expected left, top, width and height, or one list, got "
+                f"{len(self.box_columns)} columns"
+            )
+        ends = [name for name in self.box_columns[2:] if names_an_end(name)]
+        if ends and self.box_form == "xywh":
+            raise ValueError(
+                f"box_columns: expected width and height, got {ends[0]!r}; if it is where a box "
+                "ends, set box_form: xyxy"
+            )
         return self
 
     @model_validator(mode="after")
@@ -245,7 +260,7 @@ def read(params: Params) -> FaceTable:
         if isinstance(row, Exclusion)
         else row
         | {
-            name if len(own) == 1 else c: readers[name].read(row[c])
+            c if name in params.annotators else name: readers[name].read(row[c])
             for name, own in columns_of
             for c in own
         }
@@ -253,6 +268,7 @@ def read(params: Params) -> FaceTable:
         for row in rows
     ]
     rows = [row if isinstance(row, Exclusion) else _boxed(row, params) for row in rows]
+    rows, joined = _joined(rows, params)
     rows, measured, counted = with_votes_counted(
         rows, params.annotators, params.levels, params.path_column
     )
@@ -282,6 +298,7 @@ def read(params: Params) -> FaceTable:
             *(notice for reader in readers.values() for notice in reader.notices()),
             *stated,
             *counted,
+            *joined,
             *_cut_out(params),
         ],
         disagreement=disagreement | measured,
@@ -294,7 +311,54 @@ def _boxed(row: Row, params: Params) -> Row | Exclusion:
     if not params.box_columns:
         return row
     sides = [row[column] for column in params.box_columns]
-    return with_box(row, listed_sides(*sides) if len(sides) == 1 else sides, params.box_margin)
+    if len(sides) == 1:
+        sides = listed_sides(sides[0], params.box_form)
+    return with_box(row, sides, params.box_margin, params.box_form)
+
+
+def _joined(
+    rows: list[Row | Exclusion], params: Params
+) -> tuple[list[Row | Exclusion], Sequence[str]]:
+    """The rows of one face as one: with all answers, and the votes of all annotators."""
+    own_levels = {n: own.own_levels for n, own in params.answers.items() if own.several}
+    votes = {columns[0] for columns in params.annotators.values() if len(columns) == 1}
+    others = [
+        column
+        for name in params.attributes
+        for column in params.annotators.get(name, [name])
+        if name not in own_levels and column not in votes
+    ]
+    place = [params.path_column, BOX]
+    same = [*place, params.identity_column or BOX, SPLIT, *others]
+    faces: dict[tuple[str, ...], Row] = {}
+    result: list[Row | Exclusion] = []
+    n_joined, seen = 0, Counter[tuple[str, ...]]()
+    for row in rows:
+        key = () if isinstance(row, Exclusion) else tuple(row.get(column, "") for column in same)
+        first = faces.get(key) if own_levels or votes else None
+        if isinstance(row, Exclusion) or not key[0] or first is None:
+            result.append(row)
+            seen[key[: len(place)]] += any(key[:1])
+            if isinstance(row, dict):
+                faces[key] = row
+            continue
+        n_joined += 1
+        for column, levels in own_levels.items():
+            said = [*first[column].split(SEVERAL), *row[column].split(SEVERAL)]
+            answers = [level for level in levels if level in said]
+            first[column] = SEVERAL.join(answers or said[:1])
+        for column in votes:
+            first[column] += SEVERAL + row[column]
+    notices = []
+    if n_joined:
+        notices.append(f"{n_joined} rows were read as further labels of faces with several rows")
+    if n_more := sum(n - 1 for n in seen.values() if n > 1):
+        name = next(iter(params.attributes))
+        notices.append(
+            f"{n_more} rows are of images that other rows are of as well; if these are several "
+            f"answers, set several: true, and if of annotators, annotators: {{{name}: [{name}]}}"
+        )
+    return result, notices
 
 
 def _cut_out(params: Params) -> list[str]:

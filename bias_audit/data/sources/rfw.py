@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bias_audit.config.schema import UserPath
 from bias_audit.data.annotations import face_table, listed
-from bias_audit.data.faces import FaceSource, FaceTable
+from bias_audit.data.faces import SUFFIXES, FaceSource, FaceTable
 from bias_audit.data.finding import ImageFinder, Linked, existing_folder
 from bias_audit.errors import DataError, some
 from bias_audit.groups import Attribute
@@ -35,8 +35,14 @@ def read(params: Params) -> FaceTable:
     rows = [
         {"path": path.relative_to(root).as_posix(), "race": race, "person": path.parent.name}
         for race in RACE.levels
-        for path in sorted((root / race).glob("*/*.jpg"))
+        for path in sorted((root / race).glob("*/*"))
+        if path.suffix.lower() in SUFFIXES
     ]
+    if not rows:
+        raise DataError(
+            f"{root}: expected a folder for each person in those of races, such as "
+            "African/m.0/m.0_0001.jpg, got no image"
+        )
     return face_table(
         listed(rows, {}, finder, ["race"], path_column="path", identity_column="person"),
         declared(params),
