@@ -15,7 +15,9 @@ from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec
 from bias_audit.analyses.probing.separability import AUC, BITS, Units
 from bias_audit.analyses.targets import measurable, targets_of
 from bias_audit.arrays import IntArray
+from bias_audit.data.faces import data_record
 from bias_audit.groups import INTERSECTION, Attribute
+from bias_audit.report.sections.sources import one_annotator
 from bias_audit.selftest.simulated import Design, draw, subject_of
 from bias_audit.statistics.inference import estimate
 from bias_audit.statistics.influence import macro_auc
@@ -161,6 +163,19 @@ def test_groups_are_those_of_most_annotators_and_read_by_one() -> None:
     ]
     assert highest[0].value > highest[1].value
     assert highest[0].n == highest[1].n
+
+
+def test_the_data_sheet_counts_images_whose_annotators_disagree() -> None:
+    faces = _audit(0, "all").faces
+    sets = faces.table.label_sets
+    assert sets is not None
+    n = int((sets.min(axis=0) != sets.max(axis=0)).sum())
+    (record,) = data_record(faces, "simulated").attributes
+    assert record.contested == n > 20
+    assert f"planted (on {n} images)" in one_annotator({"planted": n})
+    assert "age (on fewer than" in one_annotator({"age": 1})
+    (record,) = data_record(_audit(0, "most").faces, "simulated").attributes
+    assert record.contested is None
 
 
 def test_faces_with_several_answers_may_have_several_annotators() -> None:
