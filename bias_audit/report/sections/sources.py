@@ -205,7 +205,7 @@ def one_annotator(contested: Mapping[str, int]) -> str:
         "than agreement with the majority, because no probe can predict where a single annotator "
         "differs from the others. All else (counts, groups, maps, confusions, calibration, votes "
         "of backbones, erasure) uses the label that most annotators gave. Images on which they "
-        "are tied are left out."
+        "are tied are left out; where annotators are few, the others are clearer than usual."
     )
 
 
