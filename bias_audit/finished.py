@@ -169,7 +169,7 @@ def _faces(config: AuditConfig) -> str:
         repr([table.name, table.attributes, table.label_origin, table.licence, table.cautions]),
         repr([table.notices, table.exclusions, sorted(table.disagreement.items())]),
         repr([table.identities, table.splits, table.answers]),
-        table.codes.tobytes(),
+        table.label_bytes,
         *(f"{states[each.file]} {each.row} {each.column} {each.box}" for each in table.references),
     )
 

@@ -308,6 +308,8 @@ class Workload:
     """Refits of every probe to shuffled labels."""
     refits: int = 0
     """Fits of every probe to the same labels with other folds."""
+    label_sets: Mapping[str, int] = field(default_factory=dict)
+    """Sets of labels by one annotator of each face, by target."""
     layer_controls: int = 0
     """Controls that have every layer: draws of random weights."""
     other_controls: tuple[int, ...] = ()

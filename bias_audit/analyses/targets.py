@@ -14,7 +14,7 @@ from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable, images_among
 from bias_audit.errors import AnalysisError
-from bias_audit.groups import INTERSECTION, Attribute, Group, intersections
+from bias_audit.groups import INTERSECTION, Attribute, Group, intersection_codes, intersections
 from bias_audit.statistics.clusters import FEWEST_CLUSTERS, effective_clusters
 
 
@@ -33,6 +33,9 @@ class Target:
     """Index into `groups` per row, shape (n_images,)."""
     pictures: IntArray | None = None
     """Image of each row, where some have several rows; see `FaceTable.pictures`."""
+    label_sets: tuple[IntArray, ...] = ()
+    """The codes by one annotator of each face, drawn several times, shape (n_images,) each; none
+    where the annotators of no face disagree."""
 
     def n_images(self, places: Sequence[int]) -> int:
         """Images in some of the groups, each counted once."""
@@ -63,6 +66,9 @@ class Measurable:
     """Why nothing can be measured; None when something can."""
     pictures: IntArray | None = None
     """Image of each row kept, shape (n,), where some have several rows."""
+    label_sets: tuple[IntArray, ...] = ()
+    """The codes by one annotator of each face, shape (n,) each; see `Target`. Where that is no
+    level kept, it is the label that most annotators gave."""
 
     def recall_by_chance(self, named: FloatArray) -> FloatArray:
         """Recall of each level where predictions ignore the image, shape (n_levels,).
@@ -109,15 +115,20 @@ def targets_of(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Ta
     """
     for message in unknown_targets(faces, names or ()):
         raise AnalysisError(message)
-    attributes = {attribute.name: i for i, attribute in enumerate(faces.attributes)}
-    return tuple(
-        Target(
-            name, intersections([faces.attributes[place]]), faces.codes[:, place], faces.pictures
-        )
-        if (place := attributes.get(name)) is not None
-        else Target(name, intersections(faces.attributes), faces.cells, faces.pictures)
-        for name in target_names(faces.attributes, names)
-    )
+    places = {attribute.name: i for i, attribute in enumerate(faces.attributes)}
+    sets = () if faces.label_sets is None else tuple(faces.label_sets)
+
+    def target(name: str) -> Target:
+        if name not in places:
+            groups, of = intersections(faces.attributes), faces.attributes
+            codes, *drawn = (intersection_codes(each, of) for each in (faces.codes, *sets))
+        else:
+            groups, place = intersections([faces.attributes[places[name]]]), places[name]
+            codes, *drawn = (each[:, place] for each in (faces.codes, *sets))
+        differs = any(not np.array_equal(codes, each) for each in drawn)
+        return Target(name, groups, codes, faces.pictures, tuple(drawn) if differs else ())
+
+    return tuple(target(name) for name in target_names(faces.attributes, names))
 
 
 def attribute_targets(faces: FaceTable, names: Sequence[str] | None = None) -> tuple[Target, ...]:
@@ -190,7 +201,11 @@ def measurable(target: Target, clusters: IntArray, n_folds: int) -> Measurable:
     images = np.flatnonzero(kept)
     pictures = None if target.pictures is None else target.pictures[images]
     codes = np.searchsorted(levels, target.codes[images])
-    part = Measurable(images, levels, codes, reasons, None, pictures)
+    sets = tuple(
+        np.searchsorted(levels, np.where(np.isin(each, levels), each, target.codes)[images])
+        for each in target.label_sets
+    )
+    part = Measurable(images, levels, codes, reasons, None, pictures, sets)
     if len(levels) < 2:  # noqa: PLR2004
         not_measured = (
             f"{len(levels)} of {len(target.groups)} groups of {target.name} "

@@ -22,6 +22,16 @@ LABEL_ERRORS: Final = (
 )
 """Limit of shares of right predictions by group."""
 
+ONE_ANNOTATOR: Final = (
+    "Where annotators disagree, AUC, balanced accuracy, bits, recall and lifts are about the "
+    "label that one annotator, drawn at random for each face, gave. Several sets of such labels "
+    "are drawn from the votes. To each of them a probe is fitted and compared, and values and the "
+    "influences of images are averaged over the sets, so that intervals include how annotators of "
+    "different faces vary. They do not include habits of an annotator that many faces share. "
+    "Images are in the group that most annotators gave."
+)
+"""How several labels of a face are used."""
+
 
 def coverage(level: float) -> str:
     """Such as "95 % interval"."""

@@ -245,7 +245,7 @@ def faces_digest(faces: Faces) -> str:
         table.name,
         *faces.pixels,
         repr([(attribute.name, attribute.levels) for attribute in table.attributes]),
-        table.codes.tobytes(),
+        table.label_bytes,
         faces.clusters.tobytes(),
         faces.found.tobytes(),
         repr((table.identities, table.splits, table.label_origin, table.cautions)),

@@ -12,6 +12,7 @@ from bias_audit.activations.store import free_bytes
 from bias_audit.analyses.analysis import Workload
 from bias_audit.analyses.probing.discriminant import FoldSums, Labelling, Standardised, cross_fit
 from bias_audit.analyses.probing.probes import ProbeSettings, probe_work
+from bias_audit.analyses.targets import targets_of
 from bias_audit.audit.plan import Plan
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.data.faces import Faces
@@ -70,6 +71,7 @@ def _cost(
         positions=max(1, settings.positions**2),
         shuffles=controls.shuffles,
         refits=controls.refits,
+        label_sets={each.name: len(each.label_sets) for each in targets_of(faces.table)},
         layer_controls=draws,
         other_controls=(len(QUALITIES), 3 * SIDE**2) if controls.image else (),
         multiplicity=plan.multiplicity(faces.table.attributes),

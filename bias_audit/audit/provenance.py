@@ -77,6 +77,7 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
         strict=True,
     )
     rows = sorted(json.dumps(row) for row in annotated)  # an exchange of two labels changes them
+    drawn = [] if table.label_sets is None else [table.label_sets.tobytes()]
     disagreement = repr(sorted(table.disagreement.items()))
     weights: list[str] = []  # no weight is loaded
     for planned in plan.backbones:
@@ -86,7 +87,7 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     return {
         "weights": digest(*weights),
         "images": digest(*sorted(faces.sha256)),
-        "labels": digest(table.name, declared, disagreement, *rows),
+        "labels": digest(table.name, declared, disagreement, *rows, *drawn),
         "config": _config(plan),
         "code": digest(*(used.code for used in software.values())),
         "packages": digest(*(f"{name} {v}" for name, v in sorted(packages.items()))),

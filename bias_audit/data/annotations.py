@@ -6,12 +6,13 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
+from bias_audit.arrays import IntArray
 from bias_audit.data.answers import NO_ANSWER, NOT_SAID, SEVERAL, AnswerReader
 from bias_audit.data.boxes import box_of
 from bias_audit.data.faces import (
@@ -46,6 +47,9 @@ class Annotation:
     """Who is shown, as written there, empty where a row does not say; None: no row does."""
     split: str | None = None
     """The source's own; None: it has none."""
+    drawn: Mapping[str, str] = field(default_factory=dict)
+    """Levels that one annotator gave, drawn several times and joined by `answers.SEVERAL`, by
+    attribute with several annotators."""
 
 
 def listed(
@@ -89,6 +93,7 @@ def listed(
             tuple(row[name] for name in names),
             identity=row[identity_column] if identity_column else None,
             split=row.get(SPLIT),
+            drawn={name: row[_DRAWN + name] for name in names if _DRAWN + name in row},
         )
 
 
@@ -154,14 +159,15 @@ def face_table(
         identities, noticed = read_identities([entry.identity or "" for entry in kept])
     codes = [_combinations(entry.labels, attributes) for entry in kept]
     pictures = np.repeat(np.arange(len(kept), dtype=np.int64), [len(own) for own in codes])
+    table_codes = np.array(list(itertools.chain(*codes)), dtype=np.int64).reshape(
+        len(pictures), len(attributes)
+    )
     splits = None if kept[0].split is None else tuple(entry.split or "" for entry in kept)
     return FaceTable(
         name=name,
         attributes=tuple(attributes),
         references=tuple(kept[place].reference for place in pictures),
-        codes=np.array(list(itertools.chain(*codes)), dtype=np.int64).reshape(
-            len(pictures), len(attributes)
-        ),
+        codes=table_codes,
         identities=identities and tuple(identities[place] for place in pictures),
         splits=splits and tuple(splits[place] for place in pictures),
         label_origin=label_origin,
@@ -170,6 +176,7 @@ def face_table(
         notices=(*notices, *noticed),
         exclusions=tuple(exclusions),
         disagreement=disagreement,
+        label_sets=_label_sets([kept[place] for place in pictures], attributes, table_codes),
         pictures=pictures if len(pictures) > len(kept) else None,
         answers=tuple(
             _answered(a, answers.get(a.name), own, a.name in binned)
@@ -185,6 +192,18 @@ def _combinations(labels: Sequence[str], attributes: Sequence[Attribute]) -> lis
         for attribute, label in zip(attributes, labels, strict=True)
     ]
     return list(itertools.product(*own))
+
+
+def _label_sets(
+    rows: Sequence[Annotation], attributes: Sequence[Attribute], codes: IntArray
+) -> IntArray | None:
+    """The codes, (n_rows, n_attributes), with those of one annotator; None if no label differs."""
+    sets = np.repeat(codes[None], LABEL_SETS, axis=0)
+    for place, attribute in enumerate(attributes):
+        for row, annotation in enumerate(rows):
+            if drawn := annotation.drawn.get(attribute.name):
+                sets[:, row, place] = [attribute.levels.index(x) for x in drawn.split(SEVERAL)]
+    return None if (sets == codes).all() else sets
 
 
 def _answered(
@@ -216,6 +235,10 @@ def _nothing_usable(name: str, exclusions: Sequence[Exclusion]) -> str:
 
 
 _NO_VOTE: Final = ("", NO_ANSWER)
+LABEL_SETS: Final = 6
+"""Times that one annotator of each face is drawn: one, two, three or six annotators evenly."""
+_DRAWN: Final = "drawn" + SEVERAL
+"""Key of what was drawn from the annotators of an attribute, before its name."""
 _ALL: Final = "all"
 _FEWEST: Final = 50
 """Images of a level from which on it has a rate of its own."""
@@ -237,11 +260,15 @@ def with_votes_counted(
     tied count as well: half of two annotators who disagree differ from either. A level of any
     attribute has a rate of its own from 50 images on; rows with fewer than two votes say nothing.
 
+    One vote of each row is also drawn `LABEL_SETS` times, with a fixed seed: all votes of a row in
+    a random order, over and over, so that each counts about as often as the others.
+
     `annotators` are columns, and `attributes` levels, by attribute.
     """
     result: list[Row | Exclusion] = []
     known: list[tuple[Row, Mapping[str, Counter[str]]]] = []
     dropped = {name: Counter[str]() for name in annotators}
+    rng = np.random.default_rng(0)
     for row in rows:
         if isinstance(row, Exclusion):
             result.append(row)
@@ -266,6 +293,7 @@ def with_votes_counted(
             if labels[name] == "" and NO_ANSWER in attributes[name]:
                 labels[name] = NO_ANSWER
         labelled = row | {name: label or "" for name, label in labels.items()}
+        labelled |= {_DRAWN + name: _drawn(own, rng) for name, own in votes.items()}
         known.append((labelled, votes))
         tied = next((name for name, label in labels.items() if label is None), None)
         if tied is None:
@@ -321,6 +349,12 @@ def _majority(votes: Counter[str]) -> str | None:
     """The label with most votes, empty without any; None where several have as many."""
     (label, n), *second = votes.most_common(2) or [("", 0)]
     return None if second and second[0][1] == n else label
+
+
+def _drawn(votes: Counter[str], rng: np.random.Generator) -> str:
+    """One vote after the other in a random order, `LABEL_SETS` of them; empty without any."""
+    ordered = rng.permutation(sorted(votes.elements())).tolist()
+    return SEVERAL.join(itertools.islice(itertools.cycle(ordered), LABEL_SETS))
 
 
 def declared_disagreement(

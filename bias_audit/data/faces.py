@@ -107,6 +107,9 @@ class FaceTable:
     exclusions: tuple[Exclusion, ...] = ()
     disagreement: Mapping[str, Disagreement] = field(default_factory=dict)
     """Of annotators, by attribute, where it is known."""
+    label_sets: IntArray | None = None
+    """Level index by one annotator of each face, drawn at random several times, where the
+    annotators of some face disagree; shape (n_sets, n_rows, n_attributes)."""
     pictures: IntArray | None = None
     """Number of the image of each row, ascending, where some image has several rows; shape
     (n_rows,). None: every row is an image of its own."""
@@ -115,6 +118,13 @@ class FaceTable:
 
     def __len__(self) -> int:
         return len(self.references)
+
+    @property
+    def label_bytes(self) -> bytes:
+        """All labels, for a digest."""
+        return self.codes.tobytes() + (
+            b"" if self.label_sets is None else self.label_sets.tobytes()
+        )
 
     @property
     def n_images(self) -> int:
@@ -151,6 +161,7 @@ class FaceTable:
             self,
             references=tuple(self.references[row] for row in rows),
             codes=self.codes[rows],
+            label_sets=None if self.label_sets is None else self.label_sets[:, rows],
             identities=identities,
             splits=splits,
             pictures=None if self.pictures is None else self.pictures[rows],
@@ -329,7 +340,10 @@ def _attribute_records(faces: Faces) -> Iterator[AttributeRecord]:
     """What the source says of its answers, with the faces used that have several."""
     table = faces.table
     known = {record.name: record for record in table.answers}
-    for attribute, codes in zip(table.attributes, table.codes.T, strict=True):
+    differs = np.zeros_like(table.codes, dtype=np.bool_)
+    if table.label_sets is not None:
+        differs = (table.label_sets != table.codes).any(axis=0)
+    for attribute, codes, own in zip(table.attributes, table.codes.T, differs.T, strict=True):
         plain = AttributeRecord(name=attribute.name, levels=attribute.levels)
         record = known.get(attribute.name, plain)
         images = tuple(table.n_shown(codes == place) for place in range(len(attribute.levels)))
@@ -340,4 +354,4 @@ def _attribute_records(faces: Faces) -> Iterator[AttributeRecord]:
         rates = table.disagreement.get(attribute.name)
         disagreement = None if rates is None else rates.overall
         found = {"images": images, "several": several, "disagreement": disagreement}
-        yield record.model_copy(update=found)
+        yield record.model_copy(update={**found, "contested": table.n_shown(own) or None})

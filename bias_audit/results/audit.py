@@ -44,6 +44,9 @@ class AttributeRecord(Frozen):
     """What was done about these."""
     disagreement: float | None = None
     """Share of labels for which another annotator would give another level, where known."""
+    contested: int | None = None
+    """Images used whose annotators gave several levels, of which one is drawn for probes; None
+    where there are none."""
 
 
 class CellCount(Frozen):

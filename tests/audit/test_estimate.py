@@ -43,6 +43,8 @@ def test_more_labellings_share_the_sums_of_a_layer() -> None:
     assert max(parts) < whole < sum(parts)
     assert PLUGIN.fits(PLUGIN.params_type(), SIZE) == whole
     assert whole < controlled_work(SETTINGS, replace(SIZE, shuffles=3), None) < 4 * whole
+    voted = controlled_work(SETTINGS, replace(SIZE, label_sets={"age": 6}), ["age"])
+    assert parts[0] < voted < 7 * parts[0]
     fixed = ProbeSettings(shrinkage=0.1)
     assert controlled_work(fixed, SIZE, None) < whole  # one value is less than several
 

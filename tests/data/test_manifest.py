@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -285,6 +287,23 @@ def test_the_majority_of_annotators_decides_and_ties_are_left_out(tmp_path: Path
     assert table.disagreement["group"].overall == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
     assert not table.disagreement["group"].by_level
     assert any("27.8 % of labels, over 3 images" in notice for notice in table.notices)
+
+
+def test_one_vote_of_each_row_is_drawn_each_as_often_as_the_others(tmp_path: Path) -> None:
+    rows = [*["1.jpg,a,a,b,l"] * 60, "1.jpg,b,b,b,r", "1.jpg,a,,,r"]
+    table = read(tmp_path, "\n".join(["path,one,two,three,side", *rows]), **VOTES)
+    assert table.label_sets is not None
+    assert table.label_sets.shape == (6, 62, 2)
+    assert (table.label_sets[:, :60, 0].sum(axis=0) == 2).all()
+    assert table.label_sets[0, :60, 0].mean() == pytest.approx(1 / 3, abs=0.15)
+    assert (table.label_sets[:, 60:] == table.codes[60:]).all()
+    assert (table.label_sets[..., 1] == table.codes[:, 1]).all()
+    some = table.only(np.array([61, 3]))
+    assert some.label_sets is not None
+    assert (some.label_sets == table.label_sets[:, [61, 3]]).all()
+    assert some.label_bytes != replace(some, label_sets=None).label_bytes
+    agreed = "\n".join(["path,one,two,three,side", "1.jpg,a,a,,l", "2.jpg,b,b,b,r"])
+    assert read(tmp_path, agreed, **VOTES).label_sets is None
 
 
 def test_disagreement_is_measured_by_level_where_images_are_enough(tmp_path: Path) -> None:

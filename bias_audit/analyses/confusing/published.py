@@ -121,7 +121,9 @@ def split_of(subject: Subject, target: Target, settings: PublishedSettings, seed
         usable = ~validates | ~np.isin(pictures[kept], trained)
         kept, validates = kept[usable], validates[usable]
         pictures = pictures[kept]
-    part = replace(part, images=part.images[kept], codes=part.codes[kept], pictures=pictures)
+    part = replace(
+        part, images=part.images[kept], codes=part.codes[kept], pictures=pictures, label_sets=()
+    )
     return Split(seed, part, validates)
 
 

@@ -23,10 +23,17 @@ from bias_audit.analyses.probing.probes import (
     out_of_fold_scores,
     part_of,
 )
-from bias_audit.analyses.probing.separability import AUC, Units, measure, measured, widening_of
+from bias_audit.analyses.probing.separability import (
+    AUC,
+    Units,
+    measure,
+    measured,
+    over_labels,
+    widening_of,
+)
 from bias_audit.analyses.small_groups import Treatment, independent_images, treat
 from bias_audit.analyses.targets import Target, targets_of
-from bias_audit.arrays import IntArray
+from bias_audit.arrays import BoolArray, IntArray
 from bias_audit.groups import INTERSECTION, Attribute, Group, intersection_codes, intersections
 from bias_audit.shapes.group_ledger import GroupLedgerEntry
 from bias_audit.shapes.group_table import GroupRow, GroupTable
@@ -236,13 +243,7 @@ def group_aucs(
         levels = np.isin(of_level, chosen)
         if scores is None or not levels.any():
             return None
-        probability, images = scores.probabilities[:, levels].sum(axis=1), scores.part.images
-        is_chosen = levels[scores.part.codes]
-        clusters, pictures = units.clusters[images], scores.part.pictures
-        statistic = auc(probability, is_chosen, scores.folds, clusters, pictures)
-        if statistic is None:
-            return None
-        return measured(units, images, statistic, widened=widening_of(scores))
+        return over_labels(_against_others(each, units, levels) for each in scores.labelled)
 
     values = []
     for index, (group, treatment) in enumerate(zip(groups, treatments.by_group, strict=True)):
@@ -277,6 +278,16 @@ def group_aucs(
         pooled=pooled,
         entries=treatments.ledger.entries,
     )
+
+
+def _against_others(scores: Scores, units: Units, levels: BoolArray) -> Measured | None:
+    """AUC of some of the levels, shape (n_levels,), against the others."""
+    probability, images = scores.probabilities[:, levels].sum(axis=1), scores.part.images
+    clusters, pictures = units.clusters[images], scores.part.pictures
+    statistic = auc(probability, levels[scores.codes], scores.folds, clusters, pictures)
+    if statistic is None:
+        return None
+    return measured(units, images, statistic, widened=widening_of(scores))
 
 
 def _usable(value: Measured | None, why_none: str) -> tuple[Measured | None, str | None]:
@@ -430,10 +441,19 @@ def _separated(
     Bengio 2003 applies. Pairs with images of other groups move all groups alike: that part cancels
     in differences between groups, which need no widening.
     """
-    inside = members[np.isin(scores.part.codes[members], compared)]
     if len(compared) < _FEWEST:
         return None, None
-    codes = np.searchsorted(compared, scores.part.codes[inside])
+    found = [_separated_by(each, within, members, compared) for each in scores.labelled]
+    plain, wider = zip(*found, strict=True)
+    return over_labels(plain), over_labels(wider)
+
+
+def _separated_by(
+    scores: Scores, within: _Within, members: IntArray, compared: IntArray
+) -> tuple[Measured | None, Measured | None]:
+    """The same by one set of labels."""
+    inside = members[np.isin(scores.codes[members], compared)]
+    codes = np.searchsorted(compared, scores.codes[inside])
     strata = scores.folds[inside] * len(within.counts) + within.of_image[inside]
     images = scores.part.images[inside]
     # by the probabilities that remain once only these levels are possible

@@ -6,7 +6,7 @@ from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.families import GroupTests, draws_of
 from bias_audit.analyses.intersecting.group_aucs import GroupMeasures
 from bias_audit.analyses.intersecting.group_tests import Tested, extremes
-from bias_audit.analyses.wording import SCORE_INTERVALS, coverage, listed
+from bias_audit.analyses.wording import ONE_ANNOTATOR, SCORE_INTERVALS, coverage, listed
 from bias_audit.groups import INTERSECTION
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.printed import chance_of, interval, listed_all, sentence
@@ -69,6 +69,8 @@ def method_of(subject: Subject, layer: str, chosen: str) -> tuple[str, ...]:
         "labels drawn at random takes the share s from the distance of an AUC to 0.5 (Menon et "
         "al. 2015). With errors in both, a smaller difference between the errors is enough.",
     ]
+    if subject.faces.table.label_sets is not None:
+        sentences.append(ONE_ANNOTATOR)
     if subject.faces.table.disagreement:
         sentences.append(
             "Intervals and tests of differences between groups allow for every label error "

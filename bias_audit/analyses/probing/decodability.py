@@ -88,6 +88,8 @@ class Comparison:
     """Lower bound of the lift that holds for all layers and targets at once."""
     refits: tuple[float, ...] = ()
     """The probe's value with other folds."""
+    by_majority: Estimate | None = None
+    """Of the labels that most annotators gave, where annotators disagree."""
 
     @property
     def narrowest(self) -> Measured:
@@ -247,6 +249,7 @@ class _Measures:
     controls: dict[str, list[Measured]]
     """By kind, of every seed that has a value."""
     refits: tuple[float, ...]
+    by_majority: Measured | None
 
     @classmethod
     def of(cls, there: LayerProbe, metric: Metric, units: Units) -> _Measures:
@@ -259,7 +262,9 @@ class _Measures:
 
         controls = {kind: values(seeds) for kind, seeds in there.controls.items()}
         refits = tuple(refit.value for refit in values(there.refits))
-        return cls(measure(metric, there.probe.scores, units), controls, refits)
+        scores, plain = there.probe.scores, replace(there.probe.scores, by_annotator=())
+        majority = measure(metric, plain, units) if scores.by_annotator else None
+        return cls(measure(metric, scores, units), controls, refits, majority)
 
 
 def decodability(
@@ -322,6 +327,7 @@ def _compare(
         lift=lift_over(differences, level=level, rng=rng),
         strongest=min(differences, key=lambda kind: differences[kind].value),
         refits=own.refits,
+        by_majority=None if (most := own.by_majority) is None else estimate(most, level=level),
     )
 
 

@@ -7,8 +7,8 @@ Liang 2019, arXiv:1909.03368).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Annotated, Final
 
@@ -109,8 +109,16 @@ class Scores:
     """Share of the scores' spread that depends on which images trained the probe, in [0, 1]."""
     read: Callable[[], ProbabilityArray] = field(repr=False)
     """Computes `probabilities`."""
+    by_annotator: tuple[Scores, ...] = ()
+    """Of probes of the labels that one annotator of each face gave, drawn several times; none
+    where annotators do not disagree."""
     measures: dict[str, Measured | None] = field(default_factory=dict, repr=False, compare=False)
     """What was measured of them, by quantity."""
+
+    @property
+    def labelled(self) -> tuple[Scores, ...]:
+        """What a number is the mean over: label sets, or where annotators agree the scores."""
+        return self.by_annotator or (self,)
 
     @cached_property
     def probabilities(self) -> ProbabilityArray:
@@ -191,7 +199,7 @@ def probe_and_refits(subject: Subject, spec: ProbeSpec) -> tuple[ProbeScores, tu
         AnalysisError: The target is not measurable, or the activations are not finite.
     """
     problem = _Problem.of(subject, spec)
-    return problem.probe(), problem.refits() if problem.has_refits else ()
+    return problem.probe(), tuple(problem.refits()) if problem.has_refits else ()
 
 
 def fit_together(subject: Subject, specs: Sequence[ProbeSpec]) -> None:
@@ -269,22 +277,22 @@ class _Problem:
 
     def probe(self) -> ProbeScores:
         stored = self.fitted.arrays()
-        maps = _maps(stored)
-        scores, *shuffled = (
-            self.scores(probes, codes, stored["folds"], float(dependence))
-            for probes, codes, dependence in zip(
-                maps, stored["codes"], stored["dependence"], strict=True
-            )
-        )
-        return ProbeScores(scores, tuple(shuffled), maps[0], stored["shrinkage"])
+        scores, *others = self.every_score(stored, stored["dependence"])
+        by_annotator, shuffled = others[: -self.n_shuffles], others[-self.n_shuffles :]
+        scores = replace(scores, by_annotator=tuple(by_annotator))
+        return ProbeScores(scores, tuple(shuffled), _maps(stored)[0], stored["shrinkage"])
 
-    def refits(self) -> tuple[Scores, ...]:
-        stored, first = self.refitted.arrays(), self.fitted.arrays()
-        codes, dependence = first["codes"][0], float(first["dependence"][0])
-        return tuple(
-            self.scores(probes, codes, folds, dependence)
-            for probes, folds in zip(_maps(stored), stored["folds"], strict=True)
-        )
+    def refits(self) -> Iterator[Scores]:
+        stored, dependence = self.refitted.arrays(), self.fitted.arrays()["dependence"]
+        for number in range(self.subject.refits):
+            own = {name: each[number] for name, each in stored.items()}
+            scores, *by_annotator = self.every_score(own, dependence[: len(own["codes"])])
+            yield replace(scores, by_annotator=tuple(by_annotator))
+
+    def every_score(self, stored: Arrays, dependence: FloatArray) -> list[Scores]:
+        """Those of all labellings of the same folds."""
+        rows = zip(_maps(stored), stored["codes"], dependence, strict=True)
+        return [self.scores(each, codes, stored["folds"], float(d)) for each, codes, d in rows]
 
     def scores(
         self, probes: LinearMap, codes: IntArray, folds: IntArray, dependence: float
@@ -308,6 +316,7 @@ class _Problem:
                     for each in (
                         self.part.images,
                         self.part.codes,
+                        *self.part.label_sets,
                         self.clusters,
                         self.subject.faces.table.cells,
                     )
@@ -426,9 +435,18 @@ class _Job:
     agreements: list[float] = field(default_factory=list)
     maps: list[LinearMap] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, problem: _Problem, folds: IntArray, *others: IntArray) -> _Job:
+        """Labels of a problem, those of one annotator, and others, (n,) each."""
+        codes, n_levels = problem.part.codes, len(problem.part.levels)
+        drawn = (_in_every_fold(each, codes, folds) for each in problem.part.label_sets)
+        return cls(problem, folds, [Labelling(c, n_levels) for c in (codes, *drawn, *others)])
+
     @property
     def arrays(self) -> Arrays:
         return {
+            "folds": self.folds,
+            "codes": np.stack([labelling.codes for labelling in self.labellings]),
             "mean": self.maps[0].mean,
             "weights": np.stack([each.weights for each in self.maps]),
             "bias": np.stack([each.bias for each in self.maps]),
@@ -456,24 +474,14 @@ def _run(jobs: Sequence[_Job]) -> None:
 
 
 def _refit(problems: Sequence[_Problem]) -> list[Arrays]:
-    found: list[list[_Job]] = [[] for _ in problems]
+    found: list[list[Arrays]] = [[] for _ in problems]
     for number in range(problems[0].subject.refits if problems else 0):
-        jobs = []
         every = _folds(problems, "refit", problems[0].spec.layer, str(number))
-        for problem, folds, own in zip(problems, every, found, strict=True):
-            job = _Job(problem, folds, [Labelling(problem.part.codes, len(problem.part.levels))])
-            own.append(job)
-            jobs.append(job)
+        jobs = [_Job.of(each, folds) for each, folds in zip(problems, every, strict=True)]
         _run(jobs)
-    return [
-        {
-            "mean": own[0].maps[0].mean,
-            "folds": np.stack([job.folds for job in own]),
-            "weights": np.stack([job.maps[0].weights for job in own]),
-            "bias": np.stack([job.maps[0].bias for job in own]),
-        }
-        for own in found
-    ]
+        for job, own in zip(jobs, found, strict=True):
+            own.append(job.arrays)
+    return [{name: np.stack([each[name] for each in own]) for name in own[0]} for own in found]
 
 
 def _fit(problems: Sequence[_Problem]) -> list[Arrays]:
@@ -485,31 +493,41 @@ def _fit(problems: Sequence[_Problem]) -> list[Arrays]:
             shuffle_within_folds(codes, folds, problem.clusters, rng, problem.part.pictures)
             for _ in range(problem.n_shuffles)
         )
-        n_levels = len(problem.part.levels)
-        jobs.append(
-            _Job(problem, folds, [Labelling(each, n_levels) for each in (codes, *shuffles)])
-        )
+        jobs.append(_Job.of(problem, folds, *shuffles))
     _run(jobs)
     return [
         {
             **job.arrays,
-            "folds": job.folds,
-            "codes": np.stack([labelling.codes for labelling in job.labellings]),
-            "dependence": _dependence(np.array(job.agreements)),
+            "dependence": _dependence(np.array(job.agreements), job.problem.n_shuffles),
             "shrinkage": np.array([probe.shrinkage for probe in job.probes[0]]),
         }
         for job in jobs
     ]
 
 
-def _dependence(agreements: FloatArray) -> FloatArray:
+def _in_every_fold(labels: IntArray, codes: IntArray, folds: IntArray) -> IntArray:
+    """Labels of one annotator, with as few of the usual ones as put each level in every fold.
+
+    All are by image, (n,); the usual labels, the codes, have each level in every fold.
+    """
+    found, shape = labels.copy(), (int(folds.max()) + 1, int(codes.max()) + 1)
+    while True:
+        there = np.zeros(shape, dtype=np.bool_)
+        there[folds, found] = True
+        absent = ~there[folds, codes]
+        if not absent.any():
+            return found
+        found[absent] = codes[absent]
+
+
+def _dependence(agreements: FloatArray, n_shuffles: int) -> FloatArray:
     """Share of the scores' spread that is due to which images trained.
 
     Agreements are of the labels first, then of the shuffled ones. Scores of probes fitted to
     shuffled labels depend on the training images wholly; how far the probes of two folds agree
     then is due to the images that both trained on.
     """
-    by_overlap = float(agreements[1:].mean())
+    by_overlap = float(agreements[-n_shuffles:].mean())
     if by_overlap < 1:
         return np.clip((1 - agreements) / (1 - by_overlap), 0, 1)
     return np.ones(len(agreements))
@@ -549,10 +567,6 @@ def shuffle_within_folds(
         to, of = (rows[starts[each][:, None] + within] for each in (taken, given))
         shuffled[to] = codes[of]
     return shuffled
-
-
-_CONTROL_LABELLINGS = 2
-"""Controls are fitted to the labels and to one shuffle."""
 
 
 _TRIED = 4
@@ -598,24 +612,24 @@ def controlled_work(
     """
     sizes = level_counts(workload.attributes)
     names = list(sizes if targets is None else targets)
-    n_levels = sum(sizes[name] for name in names)
-    own = 1 + workload.shuffles + workload.refits
+    sets = [1 + workload.label_sets.get(name, 0) for name in names]
     layers, n_draws = workload.n_units.values(), workload.layer_controls
-    probed = [(units, own, workload.refits, 1) for units in layers]
-    probed += [(units, _CONTROL_LABELLINGS, 0, n_draws) for units in layers]
-    probed += [(units, _CONTROL_LABELLINGS, 0, 1) for units in workload.other_controls]
-    return sum(
-        times
-        * probe_work(
+    probed = [(units, workload.shuffles, workload.refits, 1) for units in layers]
+    probed += [(units, 1, 0, n_draws) for units in layers]
+    probed += [(units, 1, 0, 1) for units in workload.other_controls]
+
+    def work(units: int, shuffles: int, refits: int) -> float:
+        labellings = [each * (1 + refits) + shuffles for each in sets]
+        return probe_work(
             settings,
             n_images=workload.n_images,
             n_units=units,
-            n_levels=n_levels * each,
-            labellings=len(names) * each,
+            n_levels=sum(sizes[name] * n for name, n in zip(names, labellings, strict=True)),
+            labellings=sum(labellings),
             refits=refits,
         )
-        for units, each, refits, times in probed
-    )
+
+    return sum(times * work(*each) for *each, times in probed)
 
 
 def widest(workload: Workload, layers: Iterable[str] | None) -> tuple[int, ...]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from bias_audit.analyses.analysis import Subject
 from bias_audit.analyses.probing.decodability import LayerProbe, ProbedTarget
-from bias_audit.analyses.probing.separability import Units, measured, widening_of
+from bias_audit.analyses.probing.probes import Scores
+from bias_audit.analyses.probing.separability import Units, measured, over_labels, widening_of
 from bias_audit.analyses.small_groups import independent_images, treat
+from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.results.contributions import MeasureKey
 from bias_audit.shapes.group_ledger import GroupLedger
 from bias_audit.shapes.group_table import GroupRow, GroupTable
-from bias_audit.statistics.inference import Measured, share_estimate, too_unequal
+from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.inference import Measured, estimate, too_unequal
 from bias_audit.statistics.influence import average
 from bias_audit.statistics.shrinkage import shrink_estimates
 
@@ -28,12 +33,10 @@ def recall_table(
     to the rows that have an estimate, but for a row of pooled groups.
     """
     target, part, scores = probed.target, probed.part, probe.probe.scores
-    clusters = subject.faces.clusters
-    predicted = scores.predicted
-    # The probe is not balanced: it names some levels more often than others for any image.
-    best = scores.probabilities.argmax(axis=1)
-    by_chance = part.recall_by_chance(np.bincount(best, minlength=len(part.levels)) / len(best))
-    share_of = partial(share_estimate, level=level, widened=widening_of(scores), choice=choice)
+    clusters, units = subject.faces.clusters, Units.of(subject)
+    predicted = [(each, each.predicted) for each in scores.labelled]
+    by_chance = np.mean([_by_chance(each) for each in scores.labelled], axis=0)
+    recall_of = partial(_recall, predicted, units, level=level, choice=choice)
     title = (
         f"Which groups does the probe recognise? Recall of {target.described} at its best layer"
     )
@@ -44,7 +47,7 @@ def recall_table(
         subject.small_groups,
         title=f"Small groups: recall of {target.described}",
     )
-    units, rows, measures = Units.of(subject), [], {}
+    rows, measures = [], {}
     for index, (group, treatment) in enumerate(
         zip(target.groups, treatments.by_group, strict=True)
     ):
@@ -55,16 +58,12 @@ def recall_table(
             rows.append(GroupRow(group=group, n=n, estimate=None, reason=reason))
             continue
         place = int(np.searchsorted(part.levels, index))
-        members = part.codes == place
-        recall = share_of(predicted[members] == place, clusters[part.images][members])
+        hits, recall = recall_of([index])
         if recall is not None and (reason := too_unequal(recall)) is not None:
             rows.append(GroupRow(group=group, n=n, estimate=None, reason=reason))
             continue
-        if recall is not None:
-            images = part.images[members]
-            hits = average(predicted[members] == place, units.clusters[images])
-            key = MeasureKey("recall", target.name, probe.layer, group.levels)
-            measures[key] = measured(units, images, hits, widened=widening_of(scores))
+        if hits is not None:
+            measures[MeasureKey("recall", target.name, probe.layer, group.levels)] = hits
         rows.append(
             GroupRow(
                 group=group,
@@ -82,10 +81,9 @@ def recall_table(
         row.model_copy(update={"shrunk": value}) for row, value in zip(rows, shrunk, strict=True)
     ]
     if (pooled := treatments.pooled) is not None:
-        members, recall, reason = np.isin(part.levels[part.codes], pooled.members), None, None
+        recall, reason = None, None
         if pooled.reason is None:
-            right = predicted[members] == part.codes[members]
-            recall = share_of(right, clusters[part.images][members])
+            _, recall = recall_of(pooled.members)
             reason = None if recall is not None else "none of its groups could be probed"
         rows.append(
             GroupRow(
@@ -104,3 +102,38 @@ def recall_table(
         shrinkage=shrinkage,
     )
     return table, treatments.ledger, measures
+
+
+def _by_chance(scores: Scores) -> FloatArray:
+    """Recall of each level if predictions ignored the image: some are predicted more often."""
+    best = scores.probabilities.argmax(axis=1)
+    named = np.bincount(best, minlength=len(scores.part.levels)) / len(best)
+    return scores.part.recall_by_chance(named)
+
+
+def _recall(
+    predicted: Sequence[tuple[Scores, IntArray]],
+    units: Units,
+    groups: Sequence[int],
+    *,
+    level: float,
+    choice: float,
+) -> tuple[Measured | None, Estimate | None]:
+    """Share of right predictions in some groups of a target, over sets of labels."""
+
+    def one(scores: Scores, best: IntArray) -> Measured | None:
+        members = np.isin(scores.part.levels[scores.codes], groups)
+        if not members.any():
+            return None
+        images = scores.part.images[members]
+        right = average(best[members] == scores.codes[members], units.clusters[images])
+        return measured(units, images, right, widened=widening_of(scores))
+
+    found = over_labels(one(*each) for each in predicted)
+    if found is None:
+        return None, None
+    # without clusters that it is not about, so that its last digits depend on no others
+    own = (found.weight > 0) | (found.influence[: units.n_clusters] != 0)
+    influence, weight = found.influence[: units.n_clusters][own], found.weight[own]
+    alone = replace(found, influence=influence, weight=weight, choice=choice)
+    return found, estimate(alone, level=level)

@@ -17,7 +17,14 @@ from bias_audit.analyses.probing.decodability import (
 )
 from bias_audit.analyses.probing.probes import ProbeSettings
 from bias_audit.analyses.targets import unmeasured, worth_of
-from bias_audit.analyses.wording import LABEL_ERRORS, SCORE_INTERVALS, coverage, listed, sample
+from bias_audit.analyses.wording import (
+    LABEL_ERRORS,
+    ONE_ANNOTATOR,
+    SCORE_INTERVALS,
+    coverage,
+    listed,
+    sample,
+)
 from bias_audit.groups import INTERSECTION
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.printed import interval
@@ -65,6 +72,7 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
         f"macro AUC is {interval(value)} ({coverage(value.level)}, {sample(value)}). It lies "
         f"{interval(lift)} above {_over(best)}"
     )
+    majority = best.by_majority and allowing_for_choice(best.by_majority, result.choice)
     strongest, guessing = result.strongest_claim, best.differences[GUESSING].offset
     at_best = _place(result, best)
     if result.is_claimed:
@@ -94,6 +102,12 @@ def _of_target(result: Decodability, recheck: Recheck | None, alpha: float) -> F
             f"highest, the {numbers}; {_CORRECTED}, this could be chance."
         )
     estimates = {"macro_auc": value, "lift": lift}
+    if majority is not None:
+        text += (
+            " These values are about the label that one annotator gave each face; against the "
+            f"label that most annotators gave, its macro AUC is {interval(majority)}."
+        )
+        estimates["macro_auc, majority"] = majority
     estimates |= {f"control, {control.name}": control.estimate for control in best.controls}
     stands = True
     if recheck is not None:
@@ -260,6 +274,8 @@ def method_of(subject: Subject, settings: ProbeSettings) -> tuple[str, ...]:
         "layer and attribute (single-step max-T over joint draws of the errors; Westfall & Young "
         "1993).",
     ]
+    if subject.faces.table.label_sets is not None:
+        sentences.append(ONE_ANNOTATOR)
     if subject.likeness is not None:
         sentences.append(
             "Who is shown is not recorded for all images. Images that are more similar than the "

@@ -31,6 +31,7 @@ from bias_audit.config.catalog import unknown_name
 from bias_audit.data.faces import FaceTable
 from bias_audit.errors import AnalysisError
 from bias_audit.statistics import inference, influence
+from bias_audit.statistics.bootstrap import mean_of
 from bias_audit.statistics.inference import Measured, choice_among, widening
 from bias_audit.statistics.influence import Statistic
 
@@ -138,11 +139,26 @@ def widening_of(scores: Scores) -> float:
     return widening(int(scores.folds.max()) + 1, scores.dependence)
 
 
+def over_labels(found: Iterable[Measured | None]) -> Measured | None:
+    """The mean of a number over `Scores.labelled`; None where none has a value.
+
+    Every face has an influence on the number of each label set, and their mean is its influence on
+    the mean. It differs between faces by what differs between their annotators, too, and by what
+    the draws leave to chance, so that no variance between label sets is to be added.
+    """
+    known = [each for each in found if each is not None]
+    return mean_of(known) if known else None
+
+
 def measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
-    """One metric of one probe; None where it has no value.
+    """One metric of one probe, over its label sets; None where it has no value.
 
     Its error is widened by as much as the probe depends on its training images.
     """
+    return over_labels(_measure(metric, each, units) for each in scores.labelled)
+
+
+def _measure(metric: Metric, scores: Scores, units: Units) -> Measured | None:
     statistic = metric.of(scores, units.clusters[scores.part.images])
     if statistic is None:
         return None

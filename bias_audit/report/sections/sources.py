@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import yaml
@@ -28,7 +28,7 @@ from bias_audit.report.page import (
     text_columns,
 )
 from bias_audit.results.audit import AttributeRecord, AuditResult, CellCount, DataRecord, StageCost
-from bias_audit.shapes.printed import count, counted, decimal, size
+from bias_audit.shapes.printed import count, counted, decimal, listed_all, size
 from bias_audit.shapes.tables import Table
 from bias_audit.statistics.clusters import FEW_CLUSTERS
 
@@ -131,12 +131,14 @@ def _labels(record: DataRecord) -> Section:
         for level, options in each.options.items()
     )
     several = [each.name for each in record.attributes if each.several]
+    contested = {each.name: each.contested for each in record.attributes if each.contested}
     return Section(
         "labels",
         "What the labels are",
         parts(
             Tabled(Table("Data sheet of the labels", columns, rows, n_headers=1)),
             (Prose(several_answers(several)),) if several else (),
+            (Prose(one_annotator(contested)),) if contested else (),
             (Only("screen", (Fold("Finer answers, and what they count as", finer),)),)
             if finer
             else (),
@@ -190,6 +192,20 @@ def several_answers(attributes: Sequence[str]) -> str:
         "Intervals are computed between people, so that several answers of one person are no "
         "more evidence than one, and folds never divide them. Counts of images and people count "
         "each once."
+    )
+
+
+def one_annotator(contested: Mapping[str, int]) -> str:
+    """What a label is where annotators disagree; images whose annotators do, by attribute."""
+    counts = listed_all([f"{name} (on {_few_or(n)} images)" for name, n in contested.items()])
+    return (
+        f"Annotators disagree on {counts}. What probes read is compared with the label that one "
+        "annotator, drawn at random for each face, gave. This is the same quantity whether a face "
+        "has one annotator or many, and how annotators vary is part of its interval. It is lower "
+        "than agreement with the majority, because no probe can predict where a single annotator "
+        "differs from the others. All else (counts, groups, maps, confusions, calibration, votes "
+        "of backbones, erasure) uses the label that most annotators gave. Images on which they "
+        "are tied are left out; where annotators are few, the others are clearer than usual."
     )
 
 

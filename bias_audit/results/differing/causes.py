@@ -90,6 +90,7 @@ def _backbone(before: BackboneRecord, after: BackboneRecord) -> Iterator[Cause]:
 def _declared(data: DataRecord) -> list[AttributeRecord]:
     """The attributes without what depends on which images there are."""
     counts = {"images": (), "several": None, "withheld": 0, "missing": 0, "disagreement": None}
+    counts["contested"] = None
     return [each.model_copy(update=counts) for each in data.attributes]
 
 
