@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -108,14 +108,13 @@ def erase(
     advanced by one a fold and target.
     """
     problems = [_Problem(subject, head, each, part, split, settings) for each, part in targets]
-    new = [each for each in problems if not each.stored.is_there]
-    step.advance(settings.folds * (len(problems) - len(new)))
-    if new:
-        for problem, arrays in zip(new, _erased(new, step), strict=True):
-            problem.stored.entry.write(arrays)
+    new = _New(problems, step)
+    kept = [each.cached(partial(new.arrays_of, each)) for each in problems]
+    new.problems = [own for own, each in zip(problems, kept, strict=True) if not each.is_there]
+    step.advance(settings.folds * (len(problems) - len(new.problems)))
     return [
-        ErasedTarget(each.target, each.part, split.folds, **each.stored.arrays())
-        for each in problems
+        ErasedTarget(own.target, own.part, split.folds, **each.arrays())
+        for own, each in zip(problems, kept, strict=True)
     ]
 
 
@@ -130,8 +129,7 @@ class _Problem:
     split: Split
     settings: ErasureSettings
 
-    @cached_property
-    def stored(self) -> Cached:
+    def cached(self, compute: Callable[[], Arrays]) -> Cached:
         head, part = self.head, self.part
         return self.subject.cached(
             "erasure",
@@ -143,7 +141,7 @@ class _Problem:
             head.bias,
             head.inputs,
             b"" if head.reference is None else head.reference,
-            compute=lambda: _erased([self])[0],
+            compute=compute,
         )
 
     @property
@@ -185,6 +183,25 @@ class _Problem:
         return stratified_folds(
             codes, clusters, n_folds, self.subject.rng("new folds", self.target.name, str(fold))
         )
+
+
+@dataclass
+class _New:
+    """Problems that are not in the cache, which share sums: all are solved with the first."""
+
+    problems: Sequence[_Problem]
+    step: Step
+
+    def arrays_of(self, problem: _Problem) -> Arrays:
+        for place, own in enumerate(self.problems):
+            if own is problem:
+                return self._all[place]
+        (found,) = _erased([problem])  # its file is damaged
+        return found
+
+    @cached_property
+    def _all(self) -> list[Arrays]:
+        return _erased(self.problems, self.step)
 
 
 def _erased(problems: Sequence[_Problem], step: Step | None = None) -> list[Arrays]:

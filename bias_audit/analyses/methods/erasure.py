@@ -77,21 +77,23 @@ def _fits(params: Params, workload: Workload) -> float:
     sizes = level_counts(workload.attributes)
     names = params.targets or [attribute.name for attribute in workload.attributes]
     n_images, n_units = workload.n_images, list(workload.n_units.values())[-1]
-    whitening = 2 * (n_images * n_units**2 + params.folds * 20 * n_units**3)
-    work = float(whitening)
-    for name in names:
-        probe = probe_work(
-            ProbeSettings(), n_images=n_images, n_units=n_units, n_levels=sizes[name]
-        )
-        inside = probe_work(
+    n_levels = sum(sizes[name] for name in names)
+
+    def probes(n: int) -> float:
+        """Before and after erasure, of all targets: they share sums and factors."""
+        return probe_work(
             ProbeSettings(),
-            n_images=n_images // params.folds,
+            n_images=n,
             n_units=n_units,
-            n_levels=sizes[name],
+            n_levels=2 * n_levels,
+            labellings=2 * len(names),
         )
-        work += probe * (1 + params.folds) + 2 * params.folds * inside
-        work += n_images * (1 + params.draws) * _DECIDING
-    return work
+
+    whitening = 2 * (n_images * n_units**2 + params.folds * 20 * n_units**3)
+    random = params.folds * params.draws * n_levels * 4 * n_units**2
+    deciding = len(names) * n_images * (1 + params.draws) * _DECIDING
+    inside = params.folds * probes(n_images // params.folds)
+    return whitening + random + deciding + probes(n_images) + inside
 
 
 PLUGIN = Analysis(

@@ -43,7 +43,7 @@ _BLOCK: Final = 4096
 """Images that are read at once."""
 _HELD: Final = 2**26
 """Numbers that are kept in memory, so that they are read and standardised once."""
-_WIDE: Final = 1.5
+WIDE: Final = 1.5
 """Units per image above which a rotation takes less time than it saves."""
 _RANK: Final = 1e-6
 """Share of the largest spread below which there is none: units, and axes of a rotation."""
@@ -101,7 +101,7 @@ class Standardised:
         self.kept: IntArray = np.flatnonzero(deviation > least)
         self.scale: FloatArray = 1 / deviation[self.kept]
         self.held = self.rotation = None
-        if len(self.kept) > _WIDE * len(self.images):
+        if len(self.kept) > WIDE * len(self.images):
             self._rotate(beside)
         elif len(self.kept) * len(self.images) <= _HELD:
             self.held = self.rows(np.arange(len(self)))

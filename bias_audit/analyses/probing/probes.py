@@ -19,6 +19,7 @@ from pydantic import Field
 from bias_audit.analyses.analysis import Control, Subject, Workload
 from bias_audit.analyses.probing.discriminant import (
     DECIDING,
+    WIDE,
     FoldSums,
     Labelling,
     LinearMap,
@@ -591,12 +592,13 @@ def probe_work(
     `n_levels` counts the levels of all labellings that share images: those of every target,
     shuffle and refit; each refit has folds of its own.
     """
-    axes, n_folds = min(n_units, n_images), settings.folds
+    is_rotated, n_folds = n_units > WIDE * n_images, settings.folds
+    axes = n_images if is_rotated else n_units
     n_tried = min(_TRIED, len(settings.shrinkages))
     n_factors = n_tried * (n_folds + 1) // 2 + 2 * n_folds
     # in double precision, which takes twice the time
     factors = 2 * n_factors * (axes**3 / 3 + axes**2 * n_levels)
-    sums = n_images * axes**2 + (axes**3 * 10 if n_units > n_images else 0)
+    sums = n_images * axes**2 + (axes**3 * 10 if is_rotated else 0)
     deciding = n_folds * (n_tried + 1) * min(DECIDING, n_images // n_folds)
     scores = (2 * n_images + deciding) * n_levels * (axes + _PER_SCORE)
     calls = labellings * n_folds * (n_tried + 2) * _PER_CALL
