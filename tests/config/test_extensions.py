@@ -234,7 +234,7 @@ def test_every_name_that_extensions_may_rely_on_is_there() -> None:
                 assert used <= listed.get(str(node.module), set()), f"{node.module}: {used}"
 
 
-def test_an_executor_that_an_extension_brings_is_in_the_provenance(install: Install) -> None:
+def test_an_executor_that_an_extension_brings_has_an_identity(install: Install) -> None:
     install("elsewhere", noun="executor", kind="elsewhere")
     ((what, identity),) = EXECUTORS.brought("elsewhere")
     assert what == "executor elsewhere"

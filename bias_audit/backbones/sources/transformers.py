@@ -205,8 +205,8 @@ def _model_class(library: Any, config: Any, where: str) -> tuple[Any, Any]:
     if found is None or found.main_input_name != "pixel_values":
         raise BackboneError(
             f"{where}: expected a model of images, got {type(config).__name__}, for which "
-            "transformers has none; if a part of it sees images, save that with save_pretrained, "
-            "and name its folder"
+            "transformers has none; if one of its parts sees images, save that by "
+            "save_pretrained, and name its folder"
         )
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0  # masked autoencoders see the whole image
