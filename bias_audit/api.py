@@ -114,12 +114,24 @@ def _config(
     config: str | Path | Mapping[str, Any] | AuditConfig, overrides: Sequence[str]
 ) -> AuditConfig:
     from bias_audit.config.load import load_config, parse_config
+    from bias_audit.config.schema import AuditConfig
 
+    overrides = _several(overrides)
     if isinstance(config, str | Path):
         return load_config(Path(config), overrides)
     if isinstance(config, Mapping):
         return parse_config(config, overrides)
+    if not isinstance(config, AuditConfig):
+        raise TypeError(
+            "config: expected a path, the name of a shipped config, a mapping or an AuditConfig, "
+            f"got {type(config).__name__}"
+        )
     return parse_config(config.model_dump(mode="json"), overrides) if overrides else config
+
+
+def _several(texts: Sequence[str]) -> Sequence[str]:
+    """One text alone is a sequence of texts for Python: its letters."""
+    return [texts] if isinstance(texts, str) else texts
 
 
 def open(run: str | Path) -> Audit:
@@ -166,7 +178,9 @@ def diff(
 
     place = None if cache is None else Path(cache)
     earlier, later = (open_audited(_folder(each), cache=place) for each in (before, after))
-    policy = overridden(policy_of(later), fail_on=fail_on, margin=margin, better=better)
+    policy = overridden(
+        policy_of(later), fail_on=_several(fail_on), margin=margin, better=_several(better)
+    )
     return compared(earlier, later, policy)
 
 
@@ -187,7 +201,7 @@ def numbers(run: Run) -> pd.DataFrame:
 
     columns, rows = table((run if isinstance(run, Audit) else open(run)).result)
     types = {"text": "object", "whole": "Int64", "number": "float64"}
-    frame = pd.DataFrame(rows, columns=list(columns))
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)  # missing text stays None
     return frame.astype({name: types[kind] for name, kind in columns.items()})
 
 

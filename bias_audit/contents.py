@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 _HEAD = 1024
@@ -126,3 +127,11 @@ def recognise(data: bytes) -> Content | None:
         return re.match(sign, head, re.IGNORECASE | re.DOTALL) is not None
 
     return next((content for sign, content in _KINDS if fits(sign)), None)
+
+
+def other_content(path: Path, *own: bytes) -> str:
+    """What a file is that does not begin as its kind does, in words; empty if that is unknown."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    found = None if head.startswith(own) else recognise(head)
+    return found.words if found else "" if head else "an empty file"

@@ -45,11 +45,17 @@ class Finished:
 
 
 def finish(
-    config: AuditConfig, *, command: str, progress: Progress, replace: bool = False
+    config: AuditConfig,
+    *,
+    command: str,
+    progress: Progress,
+    replace: bool = False,
+    extensions: Mapping[str, str] | None = None,
 ) -> Finished:
     """Audit every backbone of a config and write the reports, or leave both as they are.
 
-    `command` is for the provenance; `replace` allows the folder to hold another config's audit.
+    `command` and `extensions` beside those of the config are for the provenance; `replace` allows
+    the folder to hold another config's audit.
 
     Raises:
         AuditError: Nothing could be audited, or a report could not be written.
@@ -70,7 +76,7 @@ def finish(
 
     notice = f"Nothing changed since the audit of {since}: its reports alone are written again."
     if result is None:
-        notice, result = "", _made(config, command=command, progress=progress, replace=replace)
+        notice, result = "", _made(config, command, progress, replace, extensions or {})
     paths = render(folder, formats=formats)
     lines = brief(result, paths, folder)
     if before is not None and before == _inputs(config) and _is_whole(result):
@@ -93,14 +99,27 @@ def stands(config: AuditConfig, folder: Path) -> bool:
     return found is not None and _standing(config, found) is not None
 
 
-def _made(config: AuditConfig, *, command: str, progress: Progress, replace: bool) -> AuditResult:
+def _made(
+    config: AuditConfig,
+    command: str,
+    progress: Progress,
+    replace: bool,  # noqa: FBT001  as `finish` has it
+    extensions: Mapping[str, str],
+) -> AuditResult:
     from bias_audit.audit.run import run  # noqa: PLC0415  what computes
     from bias_audit.selftest.run import kept_or_quick  # noqa: PLC0415
 
     with writing(config.folder):
         (config.folder / _STATE).unlink(missing_ok=True)
     tested = partial(kept_or_quick, config.output.cache, progress)
-    return run(config, command=command, progress=progress, replace=replace, selftest=tested)
+    return run(
+        config,
+        command=command,
+        progress=progress,
+        replace=replace,
+        selftest=tested,
+        extensions=extensions,
+    )
 
 
 def _standing(config: AuditConfig, inputs: Mapping[str, str]) -> AuditResult | None:

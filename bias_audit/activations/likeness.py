@@ -205,7 +205,7 @@ def likeness(vectors: Vectors) -> Likeness:
     value = similar.ravel()
     excess = ((value - limit[i]) / spread[i] + (value - limit[j]) / spread[j]) / 2
     pairs, first = np.unique(np.sort(np.stack([i, j], axis=1), axis=1), axis=0, return_index=True)
-    expected = nearest * np.exp(-excess[first])
+    expected = nearest * np.exp(np.minimum(-excess[first], 700.0))  # beyond, it overflows
     order = np.argsort(expected, kind="stable")
     return Likeness(n, pairs[order].astype(np.int64), expected[order])
 

@@ -95,9 +95,13 @@ def fingerprints(plan: Plan, faces: Faces) -> dict[str, str]:
     }
 
 
+_OWN = "bias_audit."
+
+
 def _stage(module: str) -> str:
     """What a module is called among the stages: the name of its file, or that of an extension."""
-    return module.rpartition(".")[2] if module.startswith("bias_audit.") else module
+    is_own = module.startswith(_OWN)
+    return module.rpartition(".")[2] if is_own else f"extension {module}"
 
 
 def file_digest(path: Path, cache: Path) -> str:
@@ -162,14 +166,9 @@ def config_sha256(config: AuditConfig) -> str:
     return digest(config.model_dump_json(exclude={"output", "changes", "declarations"}))
 
 
-def extensions(plan: Plan) -> dict[str, str]:
+def extensions_of(plan: Plan) -> dict[str, str]:
     """Package, version and digest of each plugin that is not built in, by what it is."""
-    named = {(catalog.noun, kind): catalog.extension(kind) for catalog, kind in plan.plugins}
-    return {
-        f"{noun} {kind}": extension.identity
-        for (noun, kind), extension in named.items()
-        if extension is not None
-    }
+    return {what: each for catalog, kind in plan.plugins for what, each in catalog.brought(kind)}
 
 
 def describe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ from bias_audit.audit.plan import (
     refuse_unanswerable,
     without_networks,
 )
-from bias_audit.audit.provenance import Costs, config_sha256, describe, extensions, fingerprints
+from bias_audit.audit.provenance import Costs, config_sha256, describe, extensions_of, fingerprints
 from bias_audit.backbones.loading import Backbone, load_backbone
 from bias_audit.cache import Cache
 from bias_audit.config.schema import AuditConfig
@@ -62,13 +62,14 @@ def run(
     progress: Progress,
     replace: bool = False,
     selftest: Callable[[], SelfTest] | None = None,
+    extensions: Mapping[str, str] | None = None,
 ) -> AuditResult:
     """Audit every backbone of a config and write the result into its run folder.
 
     Activations and fitted probes are kept in the cache as they are made: after an interruption the
-    same call resumes and gives the same numbers. `command` is for the provenance;
-    `replace` allows the folder to hold another config's audit; `selftest` gives the self-test to
-    put into the result, once the inputs are known to be good.
+    same call resumes and gives the same numbers. `command`, and `extensions` beside those of the
+    config, are for the provenance; `replace` allows the folder to hold another config's audit;
+    `selftest` gives the self-test to put into the result, once the inputs are known to be good.
 
     Raises:
         AuditError: Nothing could be audited; the message says why and what to do.
@@ -125,7 +126,7 @@ def run(
             provenance=provenance.model_copy(
                 update={
                     "fingerprints": fingerprints(plan, faces),
-                    "extensions": extensions(plan),
+                    "extensions": {**extensions_of(plan), **(extensions or {})},
                     "costs": tuple(costs.stages),
                 }
             ),

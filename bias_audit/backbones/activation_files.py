@@ -5,6 +5,7 @@ Rows are images, named by the SHA-256 of their files or by file names.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 from safetensors import safe_open
@@ -22,6 +24,7 @@ from bias_audit.backbones.extras import first_line
 from bias_audit.backbones.head import LinearHead
 from bias_audit.backbones.pooling import OutputShape
 from bias_audit.config.catalog import first_names
+from bias_audit.contents import other_content
 from bias_audit.errors import BackboneError, first_problem
 from bias_audit.files import digest, sha256_of
 from bias_audit.results.audit import BackboneRecord, LayerRecord
@@ -80,14 +83,15 @@ class ActivationTable:
     place: Path
 
     def rows_of(self, images: Sequence[str], labels: Sequence[str]) -> IntArray:
-        """Row of each image, by its SHA-256, else by folder and name, else by name alone.
+        """Row of each image: by its SHA-256, folder and name, name, or name without ending.
 
         Raises:
             BackboneError: An image is missing, or a row would stand for several.
         """
         by_name: dict[str, int] = {}
         for row, image in enumerate(self.images):
-            key = image if _SHA256.fullmatch(image) else "/".join(Path(image).parts[-2:])
+            key = "/".join(re.split(r"[/\\]", image)[-2:])
+            key = image.lower() if _SHA256.fullmatch(image.lower()) else key
             if key in by_name:
                 raise BackboneError(
                     f"{self.place}: expected one row for each image, got several for "
@@ -95,7 +99,7 @@ class ActivationTable:
                 )
             by_name[key] = row
         found = [
-            by_name.get(image, by_name.get(label, by_name.get(label.rpartition("/")[2], -1)))
+            next((by_name[key] for key in _called(image, label) if key in by_name), -1)
             for image, label in zip(images, labels, strict=True)
         ]
         rows = np.array(found, dtype=np.int64)
@@ -131,14 +135,22 @@ class ActivationTable:
                 f"{self.place}: layer {layer!r} has no positions by {what}"
                 f"{f', but by {there[0]}' if there else ''}; set activations.positions: 0"
             )
-        found = np.ascontiguousarray(self.arrays[layer, what]()[rows], dtype=np.float32)
+        with np.errstate(over="ignore"):  # too large for float32: not finite, which is said
+            found = np.ascontiguousarray(self.arrays[layer, what]()[rows], dtype=np.float32)
         broken = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
         if broken.any():
             raise BackboneError(
-                f"{self.place}: layer {layer!r} has values that are not finite for "
-                f"{int(broken.sum())} of {len(rows)} images; expected numbers alone"
+                f"{self.place}: layer {layer!r} has values that are not finite in float32, such "
+                f"as for {first_names((self.images[row] for row in rows[broken]), 2)}; leave "
+                "these images out of the audit, or mend the values"
             )
         return found
+
+
+def _called(image: str, label: str) -> tuple[str, ...]:
+    """What may name an image's row, the most certain first."""
+    name = label.rpartition("/")[2]
+    return image, label, name, name.rpartition(".")[0]
 
 
 def read_activations(
@@ -147,8 +159,8 @@ def read_activations(
     """Read the names and shapes of arrays; values are read when they are needed.
 
     Args:
-        path: A folder of .npy files, an .npz, .safetensors or .parquet file.
-        images: A text file with the name of each row, where the arrays come without.
+        path: A folder of .npy files, or a .npy, .npz, .safetensors or .parquet file.
+        images: A text file or CSV with the name of each row, where the arrays come without.
         record: What the config says of the backbone; a folder's manifest goes before it.
         order: Names of the layers, earliest first; patterns have * and ?. Empty: all, as listed.
 
@@ -164,19 +176,31 @@ def read_activations(
     except BackboneError:
         raise
     except Exception as error:  # what readers raise on arbitrary bytes is not bounded
-        raise BackboneError(f"{path}: cannot be read ({first_line(error)})") from error
+        raise BackboneError(f"{path}: {_unreadable(path, error)}") from error
     if names is None:
         raise BackboneError(
             f"{path}: nothing says which row is which image; expected {IMAGES} in the folder, an "
-            "array or column `image`, or the key `images` with a text file, one name a line"
+            "array or column `image`, or the key `images` with a file of names"
         )
-    files = [path] if path.is_file() else sorted(path.glob("*.npy"))
-    fingerprint = digest(*names, *(sha256_of(file) for file in files))
+    files = [path] if path.is_file() else [*sorted(path.glob("*.npy")), *path.glob(MANIFEST)]
+    given = {each.name: each for each in manifest.layers} if manifest else dict.fromkeys(arrays)
+    known = [name for pattern in order or ["*"] for name in _matching(pattern, given, path)]
+    wanted = list(dict.fromkeys(known))
+    fingerprint = digest(*names, *(sha256_of(file) for file in files), *wanted)
     if manifest is not None:
-        table = _of_manifest(path, manifest, arrays, names, fingerprint)
+        layers = [each for name in wanted if (each := given[name])]
+        shapes, found, head = _of_manifest(path, manifest, layers, arrays, len(names))
+        record, read = manifest.backbone, ""
     else:
-        table = _plain(path, record, arrays, names, fingerprint)
-    return _ordered(table, order)
+        shapes, found, head = _plain(path, wanted, arrays, len(names)), {}, None
+        found = {(name, "units"): arrays[name] for name in wanted}
+        read = "the vector that was handed over"
+    own = tuple(
+        LayerRecord(name=name, n_units=shape.n_units, read=read or shape.read)
+        for name, shape in shapes.items()
+    )
+    record = record.model_copy(update={"layers": own})
+    return ActivationTable(record, shapes, head, fingerprint, found, names, path)
 
 
 def _manifest(path: Path) -> ActivationManifest:
@@ -192,25 +216,32 @@ def _arrays(path: Path) -> tuple[dict[str, Array], tuple[str, ...] | None]:
         files = sorted(path.glob("*.npy"), key=lambda file: _natural(file.stem))
         lines = _lines(path / IMAGES) if (path / IMAGES).is_file() else None
         return {file.stem: lambda file=file: _npy(file) for file in files}, lines  # type: ignore[misc]
+    if path.suffix == ".npy":
+        return {path.stem: lambda: _npy(path)}, None
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     elif path.suffix == ".safetensors":
-        with safe_open(path, framework="numpy") as file:
-            found = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_natural)}
+        with safe_open(path, framework="pt") as file:  # NumPy has no bfloat16
+            keys = sorted(file.keys(), key=_natural)
+            tensors = {name: file.get_tensor(name) for name in keys}
             listed = (file.metadata() or {}).get("images")
+        found = {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+            for name, tensor in tensors.items()
+        }
         if listed is not None:
-            found["images"] = np.array(json.loads(listed))
+            found["images"] = np.array(_listed(path, listed))
     elif path.suffix == ".parquet":
         table = pq.read_table(path)
-        found = {name: _column(table[name]) for name in table.column_names}
+        found = {name: _column(path, name, table[name]) for name in table.column_names}
     else:
         raise BackboneError(
-            f"{path}: expected a folder of .npy files, or a file ending in .npz, .safetensors or "
-            ".parquet"
+            f"{path}: expected a folder of .npy files, or a file ending in .npy, .npz, "
+            ".safetensors or .parquet"
         )
     key = next((name for name in _IMAGE_COLUMNS if name in found), None)
-    names = None if key is None else tuple(str(each) for each in found.pop(key).tolist())
+    names = None if key is None else tuple(map(_text, found.pop(key).tolist()))
     return {name: lambda array=array: array for name, array in found.items()}, names  # type: ignore[misc]
 
 
@@ -218,27 +249,66 @@ def _npy(path: Path) -> np.ndarray[Any, Any]:
     try:
         array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
-        raise BackboneError(f"{path}: cannot be read ({first_line(error)})") from error
+        raise BackboneError(f"{path}: {_unreadable(path, error)}") from error
     return array
 
 
-def _column(column: Any) -> np.ndarray[Any, Any]:
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, by what it holds."""
+    if path.is_file() and (found := other_content(path, b"PK", b"PAR1", b"\x93NUMPY")):
+        return f"expected arrays, got {found}"
+    if "object" in str(error).lower():  # what NumPy says of both kinds of files
+        return "expected numbers and text, got Python objects, and to open those could run code"
+    return f"cannot be read ({first_line(error)}); it is damaged or was not copied whole"
+
+
+def _listed(path: Path, text: str) -> list[Any]:
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list):
+        raise BackboneError(f"{path}: expected a JSON list of names as the metadata `images`")
+    return names
+
+
+def _text(name: Any) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def _column(path: Path, name: str, column: Any) -> np.ndarray[Any, Any]:
     """Names, or lists of one length as the rows of a matrix."""
     values = column.combine_chunks()
-    if hasattr(values, "flatten") and hasattr(values.type, "value_type"):
-        flat = values.flatten().to_numpy(zero_copy_only=False)
-        array: np.ndarray[Any, Any] = flat.reshape(len(values), -1)
-        return array
-    return np.array(values.to_pylist())
+    if not hasattr(values, "flatten") or not hasattr(values.type, "value_type"):
+        return np.array(values.to_pylist())
+    lengths = pc.list_value_length(values).unique().to_pylist()
+    if len(lengths) != 1 or lengths[0] is None:
+        got = first_names(["no list" if each is None else str(each) for each in lengths])
+        raise BackboneError(
+            f"{path}: column {name!r}: expected a list of the same length in every row, got {got}"
+        )
+    flat = values.flatten().to_numpy(zero_copy_only=False)
+    array: np.ndarray[Any, Any] = flat.reshape(len(values), lengths[0])
+    return array
 
 
 def _lines(path: Path) -> tuple[str, ...]:
+    """Names in a text file, one a line, or in the column of a CSV."""
     try:
-        return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line)
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BackboneError(
             f"{path}: cannot be read as a text file of names, one a line"
         ) from error
+    if path.suffix != ".csv":
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    rows = csv.DictReader(text.splitlines())
+    key = next((name for name in _IMAGE_COLUMNS if name in (rows.fieldnames or ())), None)
+    if key is None:
+        raise BackboneError(
+            f"{path}: expected a column `image`, got {first_names(rows.fieldnames or ['none'])}"
+        )
+    return tuple(row[key] or "" for row in rows)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -247,46 +317,29 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _plain(
-    path: Path,
-    record: BackboneRecord,
-    arrays: Mapping[str, Array],
-    names: tuple[str, ...],
-    fingerprint: str,
-) -> ActivationTable:
-    if not arrays:
-        raise BackboneError(f"{path}: found no array of a layer")
+    path: Path, wanted: Sequence[str], arrays: Mapping[str, Array], n_images: int
+) -> dict[str, OutputShape]:
     shapes = {}
-    for name, read in arrays.items():
-        array = read()
-        if array.ndim != _MATRIX or len(array) != len(names) or array.dtype.kind != "f":
+    for name in wanted:
+        array = arrays[name]()
+        if array.ndim != _MATRIX or len(array) != n_images or array.dtype.kind != "f":
+            more = "; take the mean over places or tokens first" if array.ndim > _MATRIX else ""
             raise BackboneError(
                 f"{path}: layer {name!r}: expected floating-point numbers of shape "
-                f"({len(names)}, n_units), a row for each named image, got {array.dtype} of shape "
-                f"{array.shape}"
+                f"({n_images}, n_units), a row for each named image, got {array.dtype} of shape "
+                f"{array.shape}{more}; `layers` says which arrays are layers"
             )
         shapes[name] = OutputShape("vector", array.shape[1])
-    layers = tuple(
-        LayerRecord(name=name, n_units=shape.n_units, read="the vector that was handed over")
-        for name, shape in shapes.items()
-    )
-    return ActivationTable(
-        record.model_copy(update={"layers": layers}),
-        shapes,
-        None,
-        fingerprint,
-        {(name, "units"): read for name, read in arrays.items()},
-        names,
-        path,
-    )
+    return shapes
 
 
 def _of_manifest(
     path: Path,
     manifest: ActivationManifest,
+    layers: Sequence[GivenLayer],
     arrays: Mapping[str, Array],
-    names: tuple[str, ...],
-    fingerprint: str,
-) -> ActivationTable:
+    n_images: int,
+) -> tuple[dict[str, OutputShape], dict[tuple[str, str], Array], LinearHead | None]:
     def checked(file: str, *shape: int) -> Array:
         read = arrays.get(file.removesuffix(".npy"))
         got = None if read is None else read()
@@ -297,8 +350,8 @@ def _of_manifest(
         return read
 
     found: dict[tuple[str, str], Array] = {}
-    for layer in manifest.layers:
-        row = (len(names), layer.shape.n_units)
+    for layer in layers:
+        row = (n_images, layer.shape.n_units)
         found[layer.name, "units"] = checked(layer.units, *row)
         if layer.positions is not None:
             found[layer.name, layer.reduced] = checked(layer.positions, *row)
@@ -307,37 +360,14 @@ def _of_manifest(
         given = manifest.head
         weight, bias = (np.array(checked(file)()) for file in (given.weight, given.bias))
         head = LinearHead(given.name, weight, bias)
-        found[given.name, "input"] = checked(given.inputs, len(names), head.n_units)
-    shapes = {layer.name: layer.shape for layer in manifest.layers}
-    return ActivationTable(manifest.backbone, shapes, head, fingerprint, found, names, path)
-
-
-def _ordered(table: ActivationTable, order: Sequence[str]) -> ActivationTable:
-    """With the layers that are wanted, in their order."""
-    known = [layer.name for layer in table.record.layers]
-    wanted = [
-        name for pattern in order or ["*"] for name in _matching(pattern, known, table.place)
-    ]
-    layers = {layer.name: layer for layer in table.record.layers}
-    record = table.record.model_copy(
-        update={"layers": tuple(layers[name] for name in dict.fromkeys(wanted))}
-    )
-    return ActivationTable(
-        record,
-        {name: table.shapes[name] for name in dict.fromkeys(wanted)},
-        table.head,
-        digest(table.fingerprint, *dict.fromkeys(wanted)),
-        table.arrays,
-        table.images,
-        table.place,
-    )
+        found[given.name, "input"] = checked(given.inputs, n_images, head.n_units)
+    return {layer.name: layer.shape for layer in layers}, found, head
 
 
 def _matching(pattern: str, known: Iterable[str], place: Path) -> list[str]:
     expression = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
     found = [name for name in known if expression.fullmatch(name)]
     if not found:
-        raise BackboneError(
-            f"{place}: no layer {pattern!r} among the activations; it has {first_names(known)}"
-        )
+        there = first_names(known) or "no array"
+        raise BackboneError(f"{place}: no layer {pattern!r} among the activations; it has {there}")
     return found

@@ -22,6 +22,7 @@ from torch import Tensor, fx
 from bias_audit.backbones.extras import first_line
 from bias_audit.backbones.graphs import GraphInput, ReadGraph
 from bias_audit.config.catalog import first_names
+from bias_audit.contents import other_content
 from bias_audit.errors import BackboneError
 
 _OPERATOR: Final = re.compile(
@@ -56,10 +57,11 @@ def read_exported_program(path: Path) -> ReadGraph:
             refused = list(_refused(archive))
             for name in {} if refused else dict.fromkeys(archive.namelist()):
                 copy.writestr(name, archive.read(name))
+    except BackboneError:
+        raise
     except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
-        raise BackboneError(
-            f"{path}: no readable file of torch.export ({first_line(error)})"
-        ) from error
+        why = other_content(path, b"PK") or first_line(error)
+        raise BackboneError(f"{path}: no readable file of torch.export ({why})") from error
     if refused:
         raise BackboneError(
             f"{path}: expected weights and PyTorch's operators alone, got also "
@@ -82,8 +84,10 @@ def _refused(archive: zipfile.ZipFile) -> Iterator[str]:
     names = archive.namelist()
     models = [name for name in names if re.fullmatch(r"[^/]+/models/[^/]+\.json", name)]
     if [PurePosixPath(name).name for name in models] != ["model.json"]:
-        yield "no models/model.json, as releases of PyTorch before 2.8 wrote"
-        return
+        raise BackboneError(
+            f"{archive.filename}: expected what torch.export.save of PyTorch 2.8 or later writes, "
+            "got a zip archive without its models/model.json; export the module again"
+        )
     for name in names:
         if _PICKLES.search(name):
             yield name.partition("/")[2]
@@ -201,7 +205,10 @@ def _read(program: Any, path: Path) -> ReadGraph:
 def _taken(inputs: Sequence[fx.Node], path: Path) -> GraphInput:
     example = inputs[0].meta.get("val") if len(inputs) == 1 else None
     is_images = isinstance(example, Tensor) and example.ndim == _IMAGES and example.shape[1] == 3  # noqa: PLR2004
-    if not is_images or not isinstance(example, Tensor) or not example.is_floating_point():
+    is_number = isinstance(example, Tensor) and (
+        example.is_floating_point() or example.dtype == torch.uint8
+    )
+    if not is_images or not is_number or not isinstance(example, Tensor):
         got = [tuple(each.meta["val"].shape) for each in inputs if "val" in each.meta]
         raise BackboneError(
             f"{path}: expected one input of images, shape (n, 3, height, width), got {got}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from bias_audit.arrays import Float32Array
 from bias_audit.deferred import torch
+from bias_audit.errors import some
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,7 +64,7 @@ def find_head(
     The layer is found by what it does, not by its name: in a pass of noise, its output equals the
     backbone's, also with the sign turned (a rectifier behind it may leave the one as it is, never
     both), and its weight and bias alone explain that output. `unfilled` are the entries of the
-    state dict that the weights did not fill.
+    state dict that the output needs, and the weights did not fill.
     """
     noise = torch.randn(_TRACED, 3, *size, generator=torch.Generator().manual_seed(0))
     calls: list[Call] = []
@@ -113,9 +114,10 @@ def _is_returned_as_it_is(module: nn.Module, call: Call, noise: Tensor) -> bool:
 def _head_of(module: nn.Module, call: Call, unfilled: Collection[str]) -> LinearHead | str:
     """The layer of a call, if its weight and bias alone explain what it returned."""
     name, received, returned = call
-    missing = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" in unfilled]
-    if missing:
-        return f"the weights do not include its classification layer ({', '.join(missing)})"
+    if unfilled:
+        return (
+            f"the weights do not include all that its class scores need ({some(sorted(unfilled))})"
+        )
     layer = cast("nn.Linear", module.get_submodule(name))
     weight = _array(layer.weight)
     offset: Tensor | None = layer.bias  # the stubs do not say that it may be missing

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bias_audit.backbones.pooling import OutputShape, output_shape
-from bias_audit.config.catalog import unknown_name
+from bias_audit.config.catalog import first_names, unknown_name
 from bias_audit.deferred import torch
 from bias_audit.errors import BackboneError
 
@@ -35,12 +35,18 @@ class Trace:
 
 
 def trace(
-    module: nn.Module, size: tuple[int, int], *, channels_last: bool, prefix_tokens: int | None
+    module: nn.Module,
+    size: tuple[int, int],
+    *,
+    channels_last: bool,
+    prefix_tokens: int | None,
+    advice: str,
 ) -> Trace:
     """Pass blank images through a module and note what every part returned.
 
     Raises:
-        BackboneError: It does not accept images of this height and width.
+        BackboneError: It does not accept images of this height and width; the advice says what
+            to change.
     """
     seen = Trace({}, Counter())
 
@@ -55,6 +61,7 @@ def trace(
                 n_images=_TRACED,
                 channels_last=channels_last,
                 prefix_tokens=prefix_tokens,
+                image_size=size,
             )
         except BackboneError as error:
             seen.outputs[name] = error
@@ -69,8 +76,7 @@ def trace(
         height, width = size
         why = (str(error).splitlines() or ["no reason given"])[0]
         raise BackboneError(
-            f"the backbone does not accept a {height} x {width} image ({why}); if its "
-            "architecture has a size of its own, set that with model_kwargs"
+            f"the backbone does not accept a {height} x {width} image ({why}); {advice}"
         ) from error
     return seen
 
@@ -163,7 +169,11 @@ def blocks(module: nn.Module, seen: Trace) -> list[str]:
     shapes = seen.outputs.items()
     readable = [n for n, shape in shapes if n in set(found) and isinstance(shape, OutputShape)]
     if not readable:
-        raise BackboneError("no building blocks found; name the layers in the config")
+        there = [name for name, shape in shapes if isinstance(shape, OutputShape)]
+        raise BackboneError(
+            "no building blocks found; name layers in the config, among "
+            f"{first_names(there) or 'none that can be read'}"
+        )
     return readable
 
 

@@ -277,8 +277,9 @@ def load_backbone(
     module = architecture.module.eval().requires_grad_(requires_grad=False)
     _override(module, params.overrides)
     classes, reading = architecture.classes, fit.reading
-    if params.zero_shot is not None and pretrained:
-        classes, how = add_zero_shot(module, params.zero_shot, architecture.embed_texts)
+    zero_shot = params.zero_shot if pretrained else None
+    if zero_shot is not None:
+        classes, how = add_zero_shot(module, zero_shot, architecture.embed_texts)
         reading = (*reading, how)
     wanted = params.preprocessing.model_dump(exclude={"size"}, exclude_none=True)
     if params.preprocessing.size:
@@ -290,11 +291,19 @@ def load_backbone(
         size,
         channels_last=getattr(module, "output_fmt", "NCHW") == "NHWC",
         prefix_tokens=getattr(module, "num_prefix_tokens", None),
+        advice="set preprocessing.size to the side that it was made for"
+        + (", or its size with model_kwargs" if isinstance(params, LibraryParams) else ""),
     )
     layers = resolve_layers(module, params.layers, seen)
     _refuse_misfit(built, layers[-1][0], seen)
+    lacking = _unfilled_before(list(seen.outputs)[-1], fit, seen)
+    if zero_shot is not None and lacking:
+        raise BackboneError(
+            f"zero_shot: {built.weights} lacks weights that the embedding of images needs: "
+            f"{first_names(lacking)}; name the whole model, or remove zero_shot"
+        )
     shapes = {name: read_as(name, shape, params.tokens) for name, shape in layers}
-    head = find_head(module, size, classes=classes, unfilled=fit.unfilled)
+    head = find_head(module, size, classes=classes, unfilled=lacking)
     sha256 = weights_sha256_of(module, leave_out=fit.unfilled)
     settings = dataclasses.asdict(preprocessing)
     record = BackboneRecord(
@@ -406,18 +415,25 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, int | float | str | tuple) and all(map(_is_plain, values))
 
 
+def _unfilled_before(last: str, fit: Fit, seen: Trace) -> list[str]:
+    """What the weights did not fill, and the output of layer `last` needs."""
+    return [
+        name
+        for name in sorted(fit.unfilled)
+        if runs_before_end(name.rpartition(".")[0], last, seen)
+        and not name.endswith("num_batches_tracked")
+    ]
+
+
 def _refuse_misfit(built: Built, last: str, seen: Trace) -> None:
     """A weight that the audited layers need and the file lacks is an error; no default is used.
 
     Blocks that the file has and the architecture has not are weights of a deeper one.
     """
     module, fit = built.architecture.module, built.fit
-
-    def is_needed(entry: str) -> bool:
-        return runs_before_end(entry.rpartition(".")[0], last, seen)
-
-    shapes = [f"{name}: {shape}" for name, shape in fit.misshapen.items() if is_needed(name)]
-    needed = [n for n in fit.missing if is_needed(n) and not n.endswith("num_batches_tracked")]
+    unfilled = _unfilled_before(last, fit, seen)
+    shapes = [f"{name}: {shape}" for name, shape in fit.misshapen.items() if name in unfilled]
+    needed = [name for name in fit.missing if name in unfilled]
     deeper = {
         f"{sequence}.{block}"
         for sequence, part in module.named_modules()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from bias_audit.backbones.extras import first_line, needed
 from bias_audit.backbones.graphs import GraphInput, ReadGraph
+from bias_audit.contents import other_content
 from bias_audit.errors import BackboneError
 
-_DTYPES: Final = {1: torch.float32, 10: torch.float16, 11: torch.float64}
+_DTYPES: Final = {1: torch.float32, 2: torch.uint8, 10: torch.float16, 11: torch.float64}
 """By ONNX's number."""
 _ACTIVATIONS: Final = {"Relu", "Clip", "Gelu", "HardSwish", "LeakyRelu", "PRelu", "Elu", "Concat"}
 _IMAGES: Final = 4
@@ -33,16 +35,18 @@ def read_onnx(path: Path) -> ReadGraph:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except Exception as error:  # what a reader raises on arbitrary bytes is not bounded
-        raise BackboneError(f"{path}: no readable ONNX file ({first_line(error)})") from error
+        why = other_content(path, b"PK").replace("an ONNX graph", "") or first_line(error)
+        raise BackboneError(f"{path}: no readable ONNX file ({why})") from error
     graph = model.graph
+    fixed = _fixed(graph)
     constants = {each.name: each for each in graph.initializer}
     inputs = [each for each in graph.input if each.name not in constants]
-    taken = _taken(path, inputs)
+    taken = _taken(path, inputs, onnx.TensorProto.DataType.Name)
     values = tuple(name for node in graph.node for name in node.output if name)
     added = [
         node.output[0]
         for node in graph.node
-        if node.op_type == "Add" and not set(node.input) & _fixed(graph)
+        if node.op_type == "Add" and not set(node.input) & fixed
     ]
     blocks = added or [n.output[0] for n in graph.node if n.op_type in _ACTIVATIONS]
     sessions: dict[tuple[str, ...], Any] = {}
@@ -72,11 +76,29 @@ def read_onnx(path: Path) -> ReadGraph:
 
 def _fixed(graph: Any) -> set[str]:
     """Names of values that do not depend on images."""
-    constants = {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    return constants | {each.name for each in graph.initializer}
+    fixed = {"", *(each.name for each in graph.initializer)}  # "" is an input that is left out
+    for node in graph.node:  # in the order of computation
+        if fixed.issuperset(node.input) and not node.op_type.startswith("Random"):
+            fixed.update(node.output)
+    return fixed
 
 
-def _taken(path: Path, inputs: Sequence[Any]) -> GraphInput:
+def external_files(path: Path) -> tuple[Path, ...]:
+    """Files beside an ONNX file that have tensors of its graph; none where it cannot be read."""
+    try:
+        onnx = importlib.import_module("onnx")
+        tensors = onnx.external_data_helper._get_all_tensors(
+            onnx.load(str(path), load_external_data=False)
+        )
+    except Exception:  # noqa: BLE001  reading the graph says why
+        return ()
+    named = {
+        entry.value for each in tensors for entry in each.external_data if entry.key == "location"
+    }
+    return tuple(place for name in sorted(named) if (place := path.parent / name).is_file())
+
+
+def _taken(path: Path, inputs: Sequence[Any], named: Callable[[int], str]) -> GraphInput:
     shapes = [
         [d.dim_value if d.HasField("dim_value") else None for d in each.type.tensor_type.shape.dim]
         for each in inputs
@@ -85,10 +107,14 @@ def _taken(path: Path, inputs: Sequence[Any]) -> GraphInput:
     channel = shapes[0][-1 if channels_last else 1] if shapes and len(shapes[0]) == _IMAGES else 0
     dtype = _DTYPES.get(inputs[0].type.tensor_type.elem_type) if inputs else None
     if len(inputs) != 1 or channel != 3 or dtype is None:  # noqa: PLR2004
-        got = ", ".join(f"{each.name} {shape}" for each, shape in zip(inputs, shapes, strict=True))
+        got = ", ".join(
+            f"{each.name} {shape} {named(each.type.tensor_type.elem_type).lower()}"
+            for each, shape in zip(inputs, shapes, strict=True)
+        )
         raise BackboneError(
             f"{path}: expected a graph with one input of images, shape (n, 3, height, width) or "
-            f"(n, height, width, 3), as floating-point numbers; got {got or 'none'}"
+            "(n, height, width, 3), of type float32, float16, float64 or uint8; got "
+            f"{got or 'none'}"
         )
     height, width = shapes[0][1:3] if channels_last else shapes[0][2:4]
     return GraphInput(height, width, shapes[0][0] or None, channels_last, dtype)

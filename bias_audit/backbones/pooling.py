@@ -57,7 +57,7 @@ def read_as(layer: str, shape: OutputShape, tokens: Tokens) -> OutputShape:
     """
     if shape.kind == "tokens" and tokens == "class" and not shape.prefix:
         raise BackboneError(
-            f"layer {layer!r} has {shape.height} x {shape.width} patches and no class token; "
+            f"layer {layer!r} has no known class token, and returns what is read as {shape.read}; "
             "expected tokens: patches or all, or other layers"
         )
     if shape.kind.startswith("map") and tokens == "class":
@@ -81,12 +81,19 @@ def hidden(output: object) -> object:
 
 
 def output_shape(
-    layer: str, output: object, *, n_images: int, channels_last: bool, prefix_tokens: int | None
+    layer: str,
+    output: object,
+    *,
+    n_images: int,
+    channels_last: bool,
+    prefix_tokens: int | None,
+    image_size: tuple[int, int] = (1, 1),
 ) -> OutputShape:
     """Read the shape of what a module returned for a batch of at least two images.
 
     Where the shape leaves it open, `channels_last` says that channels are the last axis. Without
-    `prefix_tokens`, tokens before the patches are found from the token count.
+    `prefix_tokens`, tokens before the patches are found from the token count: patches have the
+    height and width of the image in proportion, which `image_size` gives.
 
     Raises:
         BackboneError: The output is no tensor, has not one row per image, or is of a shape that
@@ -108,10 +115,8 @@ def output_shape(
         case (_, n_units):
             return OutputShape("vector", n_units)
         case (_, n_tokens, n_units):
-            prefix = _prefix(n_tokens, prefix_tokens)
-            side = math.isqrt(n_tokens - prefix)
-            is_square = side * side == n_tokens - prefix
-            grid = (side, side) if is_square else (1, n_tokens - prefix)
+            prefix = _prefix(n_tokens, prefix_tokens, image_size)
+            grid = _grid(n_tokens - prefix, image_size) or (1, n_tokens - prefix)
             return OutputShape("tokens", n_units, *grid, prefix=prefix)
         case (_, first, second, third):
             # two sides that are equal are those of a map; else as declared
@@ -122,13 +127,19 @@ def output_shape(
     raise BackboneError(f"layer {layer!r} returns shape {size}, expected 2 to 4 dimensions")
 
 
-def _prefix(n_tokens: int, declared: int | None) -> int:
+def _prefix(n_tokens: int, declared: int | None, size: tuple[int, int]) -> int:
     if declared is not None:
         return declared if n_tokens > declared else 0
-    for prefix in (0, 1):
-        if math.isqrt(n_tokens - prefix) ** 2 == n_tokens - prefix:
-            return prefix
-    return 0
+    return next((prefix for prefix in (0, 1) if _grid(n_tokens - prefix, size)), 0)
+
+
+def _grid(n_patches: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Rows and columns of the patches of an image; None where they form no such grid."""
+    height, width = size
+    rows = math.isqrt(n_patches * height // width)
+    columns = n_patches // rows if rows else 0
+    is_grid = rows * columns == n_patches and rows * width == columns * height
+    return (rows, columns) if is_grid else None
 
 
 def units(output: Tensor, shape: OutputShape) -> Tensor:

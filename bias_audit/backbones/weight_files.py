@@ -44,7 +44,7 @@ def read_tensors(path: Path) -> tuple[Nests, str]:
     refuse_missing(path)
     nests: Nests = {}
     try:
-        kind = _kind(path)
+        kind = kind_of(path)
         if kind == _SAFETENSORS:
             from safetensors.torch import load_file  # noqa: PLC0415  loads torch
 
@@ -80,15 +80,16 @@ def refuse_missing(path: Path) -> None:
     raise BackboneError(f"weights file {path}: {found}")
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """What a file is, by its content."""
     with path.open("rb") as stream:
         start = stream.read(1024)
     if start.startswith(b"PK"):
         return _kind_of_archive(path)
     header = int.from_bytes(start[:8], "little")
-    if start[8:9] == b"{" and header <= path.stat().st_size:
-        return _SAFETENSORS
+    if start[8:9] == b"{":
+        is_whole = header <= path.stat().st_size
+        return _SAFETENSORS if is_whole else f"a part of a {_SAFETENSORS}: it was not copied whole"
     if start.startswith(_LEGACY):
         return _PYTORCH
     if b'"weight_map"' in start:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -78,6 +80,7 @@ def add_zero_shot(
         source = f"{len(texts)} prompts such as {texts[0]!r}"
     if len(vectors) < _FEWEST:
         raise BackboneError(f"zero_shot: expected two classes or more, got {len(vectors)}")
+    _refuse_equal(vectors)
     weight = (
         torch.nn.functional.normalize(torch.stack(list(vectors.values())), dim=1) * wanted.scale
     )
@@ -87,6 +90,16 @@ def add_zero_shot(
     module.register_forward_hook(_scores)
     names = first_names(vectors)
     return Classes(len(vectors), f"zero_shot ({names})"), f"zero-shot classes {names}: {source}"
+
+
+def _refuse_equal(vectors: dict[str, Tensor]) -> None:
+    """Raise where no image could be nearer to one of two classes than to the other."""
+    for (one, a), (two, b) in combinations(vectors.items(), 2):
+        if torch.allclose(a / a.norm(), b / b.norm()):
+            raise BackboneError(
+                f"zero_shot: expected a text of its own for every class, got the same for {one!r} "
+                f"and {two!r}; change one of them"
+            )
 
 
 def _scores(module: nn.Module, _inputs: object, embedding: Tensor) -> Tensor:
@@ -143,13 +156,20 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
         )
     vectors = {
         name: torch.nn.functional.normalize(each.float(), dim=1).mean(dim=0)
-        if each.ndim > 1
+        if each.ndim == 2  # noqa: PLR2004
         else each.float()
         for name, each in ((name, found[name]) for name in (names or found))
     }
     sizes = {tuple(vector.shape) for vector in vectors.values()}
-    if len(sizes) > 1 or not all(torch.isfinite(each).all() for each in vectors.values()):
+    if len(sizes) > 1 or any(each.ndim != 1 for each in vectors.values()):
         raise BackboneError(
-            f"{where}: expected finite vectors of one length, got shapes {sorted(sizes)}"
+            f"{where}: expected vectors of one length, or rows of such, got shapes "
+            f"{sorted(tuple(each.shape) for each in found.values())}"
+        )
+    broken = [name for name, each in vectors.items() if not 0 < float(each.norm()) < math.inf]
+    if broken:
+        raise BackboneError(
+            f"{where}: expected finite numbers that are not all zero, got others for "
+            f"{first_names(broken)}"
         )
     return vectors

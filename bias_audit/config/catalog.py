@@ -102,6 +102,11 @@ class Catalog(Generic[T]):
             return f"{what} is offered by {' and '.join(names)}; uninstall all but one of them"
         return None
 
+    def brought(self, kind: str) -> tuple[tuple[str, str], ...]:
+        """What a kind is, with the identity of the extension that brings it; empty if built in."""
+        extension = self.extension(kind)
+        return ((f"{self.noun} {kind}", extension.identity),) if extension else ()
+
     def module(self, kind: str) -> str:
         """Dotted name of the module of a kind that can be loaded."""
         extension = self.extension(kind)

@@ -31,7 +31,7 @@ def perform(task: Task, progress: Progress) -> Done:
     began, error, is_refused = time.monotonic(), None, False
     config = task.config
     try:
-        finish(config, command=task.command, progress=progress)
+        finish(config, command=task.command, progress=progress, extensions=task.extensions)
     except AuditError as stopped:
         error, is_refused = str(stopped), isinstance(stopped, OutputError)
     except Exception as defect:  # noqa: BLE001  one backbone must not stop the others

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -22,6 +22,8 @@ class Task:
     config: AuditConfig
     command: str
     """What the user typed, for the provenance."""
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """Identity of the executor, where it is that of another package, for the provenance."""
 
     @property
     def label(self) -> str:

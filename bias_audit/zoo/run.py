@@ -161,7 +161,8 @@ def _made(
     """Make audits, and put each into the history as soon as it has ended; with its id there."""
     if not todo:
         return
-    executor: Executor[Any] = EXECUTORS.load(zoo.executor.kind)
+    kind = zoo.executor.kind
+    executor: Executor[Any] = EXECUTORS.load(kind)
     params = executor.params_type.model_validate(zoo.executor.params)
     database = zoo.folder / DATABASE
     known = all_audits(database, zoo.name).values()
@@ -172,7 +173,7 @@ def _made(
         folder = next_folder(zoo.folder, entry, recorded=recorded)
         output = entry.config.output.model_copy(update={"folder": folder.absolute()})
         config = entry.config.model_copy(update={"output": output})
-        tasks[entry.key] = Task(entry.key, config, command)
+        tasks[entry.key] = Task(entry.key, config, command, dict(EXECUTORS.brought(kind)))
     for done in executor.run(perform, list(tasks.values()), params, progress):
         dataset, label = done.key
         if done.error is not None:

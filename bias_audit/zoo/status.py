@@ -157,7 +157,14 @@ def _changes(policy: Policy, latest: Audit, plan: Plan, faces: Faces) -> Iterato
         if kind == "labels" and before.get("images") != today["images"]:
             continue  # other images have other labels; one reason is enough
         changed = _changed(kind, latest, today, plan)
-        yield _REASONS[kind] + (f" ({', '.join(changed)})" if changed else "")
+        if kind == "code" and changed and all(map(_is_of_extension, changed)):
+            yield f"code: {', '.join(changed)} changed"
+        else:
+            yield _REASONS[kind] + (f" ({', '.join(changed)})" if changed else "")
+
+
+def _is_of_extension(stage: str) -> bool:
+    return stage.startswith("extension ")
 
 
 def _changed(kind: str, latest: Audit, today: Mapping[str, str], plan: Plan) -> list[str]:

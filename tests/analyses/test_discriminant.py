@@ -121,9 +121,10 @@ def test_a_fold_chooses_without_the_labels_it_predicts() -> None:
 def test_nothing_to_learn_gives_base_rates(n_units: int) -> None:
     rng = np.random.default_rng(2)
     codes, folds = rng.permutation(np.arange(500) % 4), np.arange(500) % 5
-    found = predicted(rng.standard_normal((500, n_units)), codes, folds)
-    assert loss(codes, found.astype(np.float64)) < np.log(4) + 0.03
-    assert found.max() < 0.5
+    for units in (rng.standard_normal((500, n_units)), np.ones((500, n_units))):  # and none varies
+        found = predicted(units, codes, folds)
+        assert loss(codes, found.astype(np.float64)) < np.log(4) + 0.03
+        assert found.max() < 0.5
 
 
 def test_where_all_is_clear_probabilities_are_sure_and_finite() -> None:

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from bias_audit.backbones.exported_programs import read_exported_program
 from bias_audit.backbones.loading import Backbone
+from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError
 from tests.backbones.test_sources import load
 
 DECLARED = {"resize": "stretch", "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}
 
 
-def network(name: str) -> nn.Module:
+def network(name: str, **settings: Any) -> nn.Module:
     sizes: dict[str, Any] = {"img_size": 64} if name.startswith("vit") else {}
-    module: nn.Module = timm.create_model(name, num_classes=7, **sizes).eval()
+    module: nn.Module = timm.create_model(name, num_classes=7, **sizes, **settings).eval()
     generator = torch.Generator().manual_seed(0)
     for parameter in module.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.05
@@ -225,3 +226,95 @@ def test_a_graph_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.export.save(program, tmp_path / "net.pt2")
     with pytest.raises(BackboneError, match="expected one input of images"):
         read(tmp_path / "net.pt2")
+
+
+class Tiny(nn.Module):
+    """Whose answer depends on what the test says."""
+
+    def __init__(self, *, mode: str = "") -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 4)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 7)
+        self.mode = mode
+        if mode != "training":
+            self.eval()
+
+    def forward(self, given: Tensor) -> Tensor:
+        scaled = given.to(self.fc.weight.dtype) / (255 if self.mode == "whole" else 1)
+        pooled = self.norm(self.conv(scaled)).mean(dim=(2, 3))
+        if self.mode == "chance":
+            pooled = nn.functional.dropout(pooled, training=True)
+        answer: Tensor = self.fc(pooled)
+        return answer
+
+
+def saved(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> Path:
+    given = torch.zeros(2, 3, 64, 64, dtype=dtype)
+    torch.export.save(torch.export.export(module, (given,)), path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["training", "chance"])
+def test_a_graph_in_training_mode_is_refused(mode: str, tmp_path: Path) -> None:
+    path = saved(Tiny(mode=mode), tmp_path / "net.pt2")
+    with pytest.raises(BackboneError, match="depends on chance, or on the images beside it"):
+        read(path, layers=["conv"])
+
+
+def test_a_graph_in_half_precision_gives_class_scores(tmp_path: Path) -> None:
+    backbone = read(saved(Tiny().half(), tmp_path / "net.pt2", torch.float16), layers=["conv"])
+    assert backbone.head is not None
+
+
+def test_a_graph_of_whole_numbers_gets_those_of_the_image(tmp_path: Path) -> None:
+    module = Tiny(mode="whole")
+    path = saved(module, tmp_path / "net.pt2", torch.uint8)
+    with pytest.raises(BackboneError, match="takes whole numbers from 0 to 255"):
+        read(path, layers=["conv"])
+    plain = {"mean": [0, 0, 0], "std": [1, 1, 1]}
+    backbone = read(path, layers=["conv"], preprocessing=plain)
+    whole = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = backbone.module(whole / 255)
+        assert torch.allclose(found, module(whole.to(torch.uint8)), atol=1e-5)
+
+
+def test_another_size_than_that_of_the_graph_is_refused(tmp_path: Path) -> None:
+    path = saved(Tiny(), tmp_path / "net.pt2")
+    with pytest.raises(BackboneError, match=r"takes 64 x 64 pixels, got preprocessing\.size 96"):
+        read(path, preprocessing={**DECLARED, "size": 96})
+
+
+def test_tensors_beside_an_onnx_file_are_part_of_the_backbone(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = exported(network("resnet18"), tmp_path / "net.onnx")
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="net.bin")
+    one = read(path)
+    beside = tmp_path / "net.bin"
+    source = BACKBONE_SOURCES.load("exported")
+    assert source.files(source.params_type.model_validate({"file": path})) == (path, beside)
+    with beside.open("r+b") as stream:
+        stream.seek(4000)
+        stream.write(b"\0" * 64)
+    assert read(path).fingerprint != one.fingerprint
+
+
+def test_tokens_before_the_patches_can_be_declared(tmp_path: Path) -> None:
+    path = exported(network("vit_tiny_patch16_224", reg_tokens=4), tmp_path / "net.pt2")
+    assert read(path).record.layers[0].read == "the mean of 21 tokens"
+    with pytest.raises(BackboneError, match="no known class token"):
+        read(path, tokens="class")
+    declared = read(path, prefix_tokens=5)
+    assert declared.record.layers[0].read == "the mean of 4 x 4 patches"
+    assert declared.fingerprint != read(path).fingerprint
+
+
+def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save(Tiny().state_dict(), path)
+    with pytest.raises(BackboneError, match=r"another kind .*audit its weights by kind: check"):
+        read(path)
+    path.with_name("net.onnx").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(BackboneError, match="a Git LFS pointer"):
+        read(path.with_name("net.onnx"))

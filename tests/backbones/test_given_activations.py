@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from pydantic import ValidationError
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save_file
 
 from bias_audit.audit.handing_over import hand_over
 from bias_audit.audit.plan import make_plan
@@ -157,8 +159,8 @@ def _infinite(folder: Path) -> None:
         (_unnamed, "nothing says which row is which image"),
         (_integers, "expected floating-point numbers"),
         (_maps, r"got float32 of shape \(3, 4, 2, 2\)"),
-        (_objects, "cannot be read"),
-        (_infinite, "not finite for 2 of 2 images"),
+        (_objects, "got Python objects, and to open those could run code"),
+        (_infinite, "not finite in float32, such as for a/one.jpg, b/one.jpg"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -219,3 +221,52 @@ def test_what_needs_the_network_is_refused_before_anything_is_computed(tmp_path:
     assert "analyses.1 (attribution): it needs gradients of the network; for backbones.0" in text
     assert "activations.aligned: it needs gradients of the network" in text
     assert "none: not found" in text
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("/data/a/one.jpg", r"C:\data\a\two.jpg", " b/one.jpg "),
+        ("a/one.jpg", "two.jpg", "b/one.jpg"),
+        ("a/one.jpg", "two", "F" * 64),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+def test_names_as_other_tools_write_them(
+    names: tuple[str, ...], suffix: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "early.npy", ROWS["early"])
+    ids = tmp_path / f"ids.{suffix}"
+    lines = names if suffix == "txt" else ("label,image", *(f"x,{name.strip()}" for name in names))
+    ids.write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    given = read(path=tmp_path / "early.npy", images=ids).given
+    assert given is not None
+    labels = ["a/one.jpg", "a/two.jpg", "b/one.jpg"]
+    assert given.rows_of(["0", "1", "f" * 64], labels).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("lengths", [(4, 4, 3), (4, 3, 5), (4, 8, None)])
+def test_lists_of_unequal_lengths_are_no_matrix(
+    lengths: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    """Also where they hold as many numbers together as a matrix would."""
+    rows = [None if n is None else [float(n)] * n for n in lengths]
+    pq.write_table(pa.table({"image": list(NAMES), "early": rows}), tmp_path / "given.parquet")
+    with pytest.raises(BackboneError, match="column 'early': expected a list of the same length"):
+        read(path=tmp_path / "given.parquet")
+
+
+def test_columns_that_are_no_layers_are_left_alone_where_layers_are_named(tmp_path: Path) -> None:
+    columns = {"image": list(NAMES), "early": list(ROWS["early"]), "age": [3, 4, 5]}
+    pq.write_table(pa.table(columns), tmp_path / "given.parquet")
+    assert read(path=tmp_path / "given.parquet", layers=["early"]).layers == ("early",)
+    with pytest.raises(BackboneError, match=r"layer 'age'.*`layers` says which arrays are layers"):
+        read(path=tmp_path / "given.parquet")
+
+
+def test_a_type_that_numpy_has_not_is_read(tmp_path: Path) -> None:
+    rows = {"early": torch.from_numpy(ROWS["early"]).bfloat16()}
+    torch_save_file(rows, tmp_path / "x.safetensors", metadata={"images": json.dumps(NAMES)})
+    given = read(path=tmp_path / "x.safetensors").given
+    assert given is not None
+    assert np.array_equal(given.values("early", "output", None, np.arange(3)), ROWS["early"])

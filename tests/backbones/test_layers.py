@@ -282,3 +282,26 @@ def test_outputs_are_no_scores_where_nothing_says_so(classes: Classes, why: str)
 def test_a_projection_is_no_classifier(name: str, is_classifier: bool) -> None:
     backbone = load("timm", name=name, pretrained=False)
     assert (backbone.head is not None) == is_classifier
+
+
+@pytest.mark.parametrize(
+    ("image", "n_tokens", "expected"),
+    [
+        ((64, 48), 13, OutputShape("tokens", 16, 4, 3, prefix=1)),
+        ((256, 128), 128, OutputShape("tokens", 16, 16, 8)),
+        ((256, 128), 129, OutputShape("tokens", 16, 16, 8, prefix=1)),
+        ((64, 64), 13, OutputShape("tokens", 16, 1, 13)),
+    ],
+)
+def test_patches_have_the_proportions_of_the_image(
+    image: tuple[int, int], n_tokens: int, expected: OutputShape
+) -> None:
+    shape = output_shape(
+        "x",
+        torch.zeros(2, n_tokens, 16),
+        n_images=2,
+        channels_last=False,
+        prefix_tokens=None,
+        image_size=image,
+    )
+    assert shape == expected

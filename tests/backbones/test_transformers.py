@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from bias_audit.activations.decode import resize
 from bias_audit.activations.extract import forward_input
@@ -20,6 +21,7 @@ from bias_audit.backbones.loading import Backbone
 from bias_audit.backbones.pooling import OutputShape, hidden, units
 from bias_audit.backbones.sources import transformers as source
 from bias_audit.backbones.sources._image_processors import VERIFIED, preprocessing_of
+from bias_audit.config.catalog import BACKBONE_SOURCES
 from bias_audit.errors import BackboneError
 from tests.backbones.test_sources import load
 from tests.backbones.zoo_of_transformers import TINY
@@ -151,7 +153,7 @@ def clip(folder: Path) -> Any:
 def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     saved("vit", tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(BackboneError, match=r"expected model.safetensors, got pytorch_model.bin"):
+    with pytest.raises(BackboneError, match=r"expected model\.safetensors or .*model\.bin"):
         tiny("vit", tmp_path)
 
 
@@ -283,3 +285,53 @@ def test_the_processor_in_a_folder_is_used(tmp_path: Path) -> None:
     assert found["mean"] == (0.0, 0.0, 0.0)
     whole = load("transformers", name=str(tmp_path), preprocessing={"resize": "stretch"})
     assert whole.record.preprocessing["resize"] == "stretch"
+
+
+def test_decisions_rest_on_weights_that_were_filled_alone(tmp_path: Path) -> None:
+    """A layer behind the audited ones keeps its first, random weights where a file lacks them."""
+    file = saved("vit", tmp_path) / "model.safetensors"
+    assert tiny("vit", tmp_path, layers=["vit.layers.0"]).head is not None
+    tensors = {k: v for k, v in load_file(file).items() if not k.startswith("vit.layernorm")}
+    save_file(tensors, file, metadata={"format": "pt"})
+    backbone = tiny("vit", tmp_path, layers=["vit.layers.0"])
+    assert backbone.head is None
+    assert "do not include all that its class scores need (vit.layernorm" in backbone.without_head
+    save_file({"a": torch.ones(2), "b": -torch.ones(2)}, tmp_path / "texts.st")
+    texts = {"embeddings": tmp_path / "texts.st"}
+    with pytest.raises(BackboneError, match="lacks weights that the embedding of images needs"):
+        tiny("vit", tmp_path, layers=["vit.layers.0"], zero_shot=texts)
+
+
+def test_the_image_tower_of_a_larger_model_is_found_in_its_weights(tmp_path: Path) -> None:
+    vision = transformers.ViTConfig(**TINY["vit"][1])
+    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    both = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(
+        vision, transformers.BertConfig(**text, intermediate_size=32, vocab_size=99)
+    )
+    with torch.random.fork_rng():
+        model = transformers.VisionTextDualEncoderModel(both).eval()
+    model.save_pretrained(tmp_path)
+    backbone = tiny("vit", tmp_path)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model.vision_model(images).pooler_output
+        assert torch.allclose(backbone.module(images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("model.safetensors", {}, "got a file; name its folder"),
+        ("", {"revision": "main"}, "a folder has no revision"),
+        ("~nobody/model", {}, "expected a folder that save_pretrained wrote"),
+    ],
+)
+def test_places_that_are_no_folder_of_a_model(
+    name: str, params: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    saved("vit", tmp_path)
+    place = Path(name) if name.startswith("~") else tmp_path / name
+    with pytest.raises(BackboneError, match=expected):
+        tiny("vit", place, **params)
+    loader = BACKBONE_SOURCES.load("transformers")
+    loader.files(loader.params_type.model_validate({"name": str(place)}))  # no error of the hub

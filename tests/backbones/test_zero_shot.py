@@ -86,3 +86,16 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_prompts_or_embeddings() -> None:
     with pytest.raises(ValidationError, match="either prompts or embeddings"):
         load("bundled", zero_shot={})
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [(3.0, "a text of its own for every class"), (0.0, "that are not all zero, got others for b")],
+)
+def test_a_class_that_no_image_could_be_nearest_to(
+    other: float, expected: str, tmp_path: Path
+) -> None:
+    vector = torch.arange(1.0, 1001.0)
+    save_file({"a": vector, "b": other * vector}, tmp_path / "texts.safetensors")
+    with pytest.raises(BackboneError, match=expected):
+        load("bundled", zero_shot={"embeddings": tmp_path / "texts.safetensors"})

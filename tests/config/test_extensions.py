@@ -19,7 +19,7 @@ from bias_audit.analyses.mapping.layout import Layout
 from bias_audit.audit import provenance
 from bias_audit.audit.plan import make_plan
 from bias_audit.config import catalog, kinds
-from bias_audit.config.catalog import ANALYSES, LAYOUTS
+from bias_audit.config.catalog import ANALYSES, EXECUTORS, LAYOUTS
 from bias_audit.config.load import json_schema, load_config
 from bias_audit.config.schema import Component
 from bias_audit.errors import ConfigError, ExtensionError
@@ -216,7 +216,7 @@ def test_nothing_is_looked_up_for_what_is_built_in(monkeypatch: pytest.MonkeyPat
         raise AssertionError
 
     monkeypatch.setattr(extensions, "installed", refuse)
-    assert provenance.extensions(make_plan(load_config(Path("quickstart")))) == {}
+    assert provenance.extensions_of(make_plan(load_config(Path("quickstart")))) == {}
 
 
 def test_every_name_that_extensions_may_rely_on_is_there() -> None:
@@ -232,3 +232,11 @@ def test_every_name_that_extensions_may_rely_on_is_there() -> None:
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("bias_audit."):
                 used = {alias.name for alias in node.names}
                 assert used <= listed.get(str(node.module), set()), f"{node.module}: {used}"
+
+
+def test_an_executor_that_an_extension_brings_has_an_identity(install: Install) -> None:
+    install("elsewhere", noun="executor", kind="elsewhere")
+    ((what, identity),) = EXECUTORS.brought("elsewhere")
+    assert what == "executor elsewhere"
+    assert identity.startswith("elsewhere 1.0, digest ")
+    assert not EXECUTORS.brought("local")

@@ -113,3 +113,12 @@ def test_the_notebook_of_the_documentation_runs(tmp_path: Path, stored_self_test
         assert words in shown, words
     code = "".join(cell.source for cell in notebook.cells)
     assert all(f"bias_audit.{name}(" in code for name in ("run", "open", "diff", "numbers"))
+
+
+def test_one_text_is_no_row_of_letters(tiny: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.folder)
+    with pytest.raises(ConfigError, match="seed") as raised:
+        bias_audit.run(tiny.config, "seed=x")
+    assert len(raised.value.problems) == 1
+    with pytest.raises(TypeError, match=r"expected a path, .* got list"):
+        bias_audit.run([tiny.config])  # type: ignore[arg-type]

@@ -112,7 +112,12 @@ def test_files_may_move(zoo: Zoo) -> None:
     assert reasons(zoo) == {"ours": ()}
 
 
-def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("who", ["bias-audit", "extension"])
+def test_other_code_behind_an_analysis_is_named(
+    who: str, zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if who == "extension":
+        monkeypatch.setattr("bias_audit.audit.provenance._OWN", "bias_audit.data")
     zoo.run()
 
     def other(module: str) -> Any:
@@ -123,8 +128,12 @@ def test_other_code_behind_an_analysis_is_named(zoo: Zoo, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("bias_audit.audit.provenance.software_of", other)
     monkeypatch.setattr("bias_audit.finished.installed", lambda: "another version")
-    expected = ("code: bias-audit changed (group_profiles)",)
-    assert reasons(zoo)["one"] == expected
+    module = "bias_audit.analyses.methods.group_profiles"
+    expected = {
+        "bias-audit": "code: bias-audit changed (group_profiles)",
+        "extension": f"code: extension {module} changed",
+    }
+    assert reasons(zoo)["one"] == (expected[who],)
 
 
 def test_what_makes_an_audit_stale_is_the_users_choice(zoo: Zoo) -> None:

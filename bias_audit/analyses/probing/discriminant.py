@@ -467,7 +467,8 @@ class _Factored:
         solved = self.solve(torch.cat([*means, signs]).T)
         found = []
         *parts, last = torch.split(solved, [*map(len, means), len(signs)], dim=1)
-        inverse = float((signs.T * last).sum()) * signs.shape[1] / float(signs.square().sum())
+        size = max(1.0, float(signs.square().sum()))  # no axes where no unit varies
+        inverse = float((signs.T * last).sum()) * signs.shape[1] / size
         noise = self._noise(inverse)
         for each, mean, count, y in zip(classes, means, counts, parts, strict=True):
             effective = count**2 / each.squares[folds].sum(dim=0)

@@ -50,7 +50,9 @@ def preprocessing_of(
     known = {key: getattr(processor, key, None) for key in _KEYS}
     advice = f"declare all of preprocessing ({', '.join(_COMPLETE)}) in the config"
     if processor is None:
-        raise BackboneError(f"{where}: found no preprocessor_config.json; {advice}")
+        raise BackboneError(
+            f"{where}: found no preprocessor_config.json of transformers; {advice}"
+        )
     if name not in VERIFIED:
         raise BackboneError(f"{where}: its image processor {name} was not verified; {advice}")
     refused = list(_refused(processor, declared))

@@ -21,15 +21,15 @@ class Params(BackboneParams):
     """Where the activations are, and what is known of the backbone behind them."""
 
     path: UserPath = Field(
-        description="A folder of .npy files, or an .npz, .safetensors or .parquet file: one array "
-        "or column for each layer, of shape (n_images, n_units). Also a folder that "
+        description="A folder of .npy files, or a .npy, .npz, .safetensors or .parquet file: one "
+        "array or column for each layer, of shape (n_images, n_units). Also a folder that "
         "`bias-audit activations` wrote."
     )
     images: UserPath | None = Field(
         default=None,
-        description="A text file that names the image of each row, one a line: the SHA-256 of its "
-        "file, folder/file, or the file's name. Default: images.txt in the folder, or an array or "
-        "column `image`.",
+        description="A text file that names the image of each row, one a line, or a CSV with a "
+        "column `image`: the SHA-256 of its file, folder/file, or the file's name. Default: "
+        "images.txt in the folder, or an array or column `image`.",
     )
     sha256: str | None = Field(default=None, description="Refuse a file unless it has this.")
     name: str | None = Field(default=None, description="For headings; default: the file's name.")

@@ -102,6 +102,11 @@ def _refuse_unknown(library: Any, params: Params) -> None:
     if name.startswith(_FOLDER):
         if not (_folder(params) / "open_clip_config.json").is_file():
             raise BackboneError(f"open_clip {name}: expected a folder with open_clip_config.json")
+    elif name.startswith("hf-hub:"):
+        raise BackboneError(
+            f"open_clip {name}: expected the name of an architecture; fetch the repository and "
+            f"name its folder ({_FOLDER}FOLDER), or name the architecture, and a tag as weights"
+        )
     elif name not in library.list_models():
         raise BackboneError(unknown_name(name, library.list_models(), noun="open_clip model"))
 

@@ -33,7 +33,8 @@ from bias_audit.errors import BackboneError
 _KIND: Final = "transformers"
 _WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json")
 _OF_TEXTS: Final = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
-_COMMIT: Final = 40
+_OF_IMAGES: Final = r"^(model\.)?(vision_model|vision_tower)\.(vision_model\.)?"
+"""What the tower of images is called in the weights of a larger model."""
 _PREFIXES: Final = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
 """What modules call the tokens that they put before those of patches."""
 
@@ -123,17 +124,21 @@ def _quiet(library: Any) -> Iterator[None]:
 
 
 def _config(library: Any, params: Params) -> Any:
-    place = Path(params.name)
-    if _is_folder(params) and not (place / "config.json").is_file():
+    if _is_folder(params) and not (_place(params) / "config.json").is_file():
         raise BackboneError(
-            f"transformers {place}: expected a folder that save_pretrained wrote, found no "
+            f"transformers {params.name}: expected a folder that save_pretrained wrote, found no "
             "config.json in it"
+        )
+    if _is_folder(params) and params.revision is not None:
+        raise BackboneError(
+            f"transformers {params.name}: a folder has no revision, got {params.revision!r}; "
+            "remove this key"
         )
     try:
         if not _is_folder(params):
             reach_hub(params.name, params.revision, ("config.json",))
         return library.AutoConfig.from_pretrained(
-            params.name, revision=params.revision or "main", trust_remote_code=False
+            _source(params), revision=params.revision or "main", trust_remote_code=False
         )
     except Exception as error:
         if "trust_remote_code" in str(error):
@@ -144,15 +149,31 @@ def _config(library: Any, params: Params) -> Any:
         raise BackboneError(_unreachable(params, error)) from error
 
 
+def _place(params: Params) -> Path:
+    return Path(params.name).expanduser()
+
+
 def _is_folder(params: Params) -> bool:
     try:
-        return Path(params.name).is_dir()
-    except OSError:  # a name that is too long for a file
+        return _place(params).is_dir()
+    except (OSError, RuntimeError):  # a name that is too long for a file, or another's home
         return False
 
 
+def _source(params: Params) -> str:
+    """What the library takes as the name of a model."""
+    return str(_place(params)) if _is_folder(params) else params.name
+
+
 def _unreachable(params: Params, error: Exception) -> str:
-    if _is_folder(params) or "/" not in params.name.strip("./~"):
+    with contextlib.suppress(OSError, RuntimeError):
+        if _place(params).is_file():
+            return (
+                f"transformers {params.name}: expected a folder that save_pretrained wrote, got a "
+                "file; name its folder"
+            )
+    is_path = params.name.startswith(("~", ".", "/")) or "/" not in params.name.strip("/")
+    if _is_folder(params) or is_path:
         return (
             f"transformers {params.name}: expected a folder that save_pretrained wrote, or the "
             f"name of a model on the hub ({first_line(error)})"
@@ -172,10 +193,11 @@ def _model_class(library: Any, config: Any, where: str) -> tuple[Any, Any]:
     ]
     if hasattr(config, "vision_config") and not named:
         named = [f"{stem}VisionModelWithProjection", f"{stem}VisionModel"]
-        config = _with_commit(config.vision_config, config)
+        config = _of_images(config)
     elif stem.endswith("Vision"):
         named = [*(config.architectures or ()), f"{stem}Model"]
-    found = next((getattr(library, name) for name in named if hasattr(library, name)), None)
+    classes = [getattr(library, name) for name in named if hasattr(library, name)]
+    found = next((each for each in classes if each.config_class is type(config)), None)
     if found is None:
         found = library.MODEL_MAPPING.get(type(config), None)
     if isinstance(found, tuple):
@@ -183,15 +205,20 @@ def _model_class(library: Any, config: Any, where: str) -> tuple[Any, Any]:
     if found is None or found.main_input_name != "pixel_values":
         raise BackboneError(
             f"{where}: expected a model of images, got {type(config).__name__}, for which "
-            "transformers has none"
+            "transformers has none; if one of its parts sees images, save that by "
+            "save_pretrained, and name its folder"
         )
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0  # masked autoencoders see the whole image
     return found, config
 
 
-def _with_commit(part: Any, whole: Any) -> Any:
+def _of_images(whole: Any) -> Any:
+    """The config of the tower of images, with what only the pair says."""
+    part = whole.vision_config
     part._commit_hash = getattr(whole, "_commit_hash", None)
+    if hasattr(part, "projection_dim") and hasattr(whole, "projection_dim"):
+        part.projection_dim = whole.projection_dim
     return part
 
 
@@ -199,20 +226,24 @@ def _filled(
     model_class: Any, config: Any, params: Params, weights: Path | str
 ) -> tuple[nn.Module, Fit]:
     given: dict[str, Any] = {"revision": params.revision or "main", "use_safetensors": True}
-    source: str | None = params.name
+    source: str | None = _source(params)
     if isinstance(weights, Path):
         nests, _ = read_tensors(weights)
         largest: Mapping[str, Tensor] = max(nests.values(), key=len)
         source, given = None, {"state_dict": largest}
     try:
-        module, info = model_class.from_pretrained(
-            source,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **given,
-        )
+        for mapping in (None, {_OF_IMAGES: ""}):
+            module, info = model_class.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                key_mapping=mapping,
+                **given,
+            )
+            if len(info["missing_keys"]) < sum(1 for _ in module.parameters()):
+                break
     except Exception as error:
         raise BackboneError(_unloadable(params, error)) from error
     shapes = {
@@ -225,16 +256,14 @@ def _filled(
 
 
 def _unloadable(params: Params, error: Exception) -> str:
-    place = Path(params.name)
+    place = _place(params)
     if not _is_folder(params):
         return _unreachable(params, error)
-    found = sorted(path.name for path in place.glob("*.bin")) or sorted(
-        path.name for path in place.iterdir()
-    )
-    if not any(place.glob("*.safetensors")):
+    found = sorted(path.name for path in place.iterdir())
+    if not any((place / name).is_file() for name in _WEIGHTS):
         return (
-            f"transformers {place}: expected model.safetensors, got {first_names(found)}; other "
-            "files could run code: save the model again with save_pretrained"
+            f"transformers {place}: expected {' or '.join(_WEIGHTS)}, got {first_names(found)}; "
+            "weights in other forms could run code: save the model again with save_pretrained"
         )
     for file in place.glob("*.safetensors"):
         read_tensors(file)  # raises what is wrong with it
@@ -244,7 +273,7 @@ def _unloadable(params: Params, error: Exception) -> str:
 def _processor(library: Any, params: Params) -> object | None:
     try:
         found: object = library.AutoImageProcessor.from_pretrained(
-            params.name, revision=params.revision or "main", trust_remote_code=False
+            _source(params), revision=params.revision or "main", trust_remote_code=False
         )
     except Exception:  # noqa: BLE001  none there, or of an unknown class: the config has to say
         return None
@@ -333,9 +362,9 @@ def _text_tower(library: Any, params: Params) -> Callable[[Sequence[str]], Tenso
             with _quiet(library):
                 at: dict[str, Any] = {"revision": params.revision or "main"}
                 model = library.AutoModel.from_pretrained(
-                    params.name, use_safetensors=True, dtype=torch.float32, **at
+                    _source(params), use_safetensors=True, dtype=torch.float32, **at
                 )
-                tokenizer = library.AutoTokenizer.from_pretrained(params.name, **at)
+                tokenizer = library.AutoTokenizer.from_pretrained(_source(params), **at)
                 given = _tokens(tokenizer, model, texts, where)
             with torch.inference_mode():
                 found: Any = model.eval().get_text_features(**given)
@@ -364,12 +393,15 @@ def _tokens(tokenizer: Any, model: Any, texts: Sequence[str], where: str) -> Any
 
 
 def _files(params: Params) -> tuple[Path, ...]:
-    place = Path(params.name)
     if _is_folder(params):
-        return tuple(sorted(place.glob("*.safetensors")))
-    cached = (
-        try_to_load_from_cache(params.name, each, revision=params.revision) for each in _WEIGHTS
-    )
+        return tuple(sorted(_place(params).glob("*.safetensors")))
+    try:
+        cached = [
+            try_to_load_from_cache(params.name, each, revision=params.revision)
+            for each in _WEIGHTS
+        ]
+    except ValueError:  # no name of the hub, which building says
+        return ()
     return tuple(Path(path) for path in cached if isinstance(path, str))[:1]
 
 

@@ -174,8 +174,12 @@ def _software(before: AuditResult, after: AuditResult) -> Iterator[Cause]:
         for record in (before.provenance, after.provenance)
     )
     parts = list(_keys(one, other))
-    code = [result.provenance.fingerprints.get("code") for result in (before, after)]
-    if None not in code and code[0] != code[1]:
+    code, other_code = (
+        {k: v for k, v in result.provenance.fingerprints.items() if k.startswith("code of ")}
+        for result in (before, after)
+    )  # that of an extension is among the extensions
+    own = {name for name in code | other_code if not name.startswith("code of extension ")}
+    if code and other_code and any(code.get(name) != other_code.get(name) for name in own):
         parts.append("the code of bias-audit behind the analyses")
     if parts:
         yield Cause(kind="software", detail="; ".join(parts))
