@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
@@ -42,6 +43,21 @@ def side_by_side(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(threads)  # that of the workers would be everyone's from now on
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Tensors are computed by this thread alone.
+
+    Small ones gain little by a second thread, and where other processes use its core they wait
+    for it at each operation, ten times as long as they compute.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _begin() -> None:

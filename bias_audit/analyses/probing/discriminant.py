@@ -14,6 +14,7 @@ multiplies them by a slope that images of another fold choose together with s.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.deferred import torch
+from bias_audit.parallel import on_one_core
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +57,8 @@ _COMPARED: Final = 2048
 """Images on which the probes of different folds are compared."""
 _CHANCE: Final = 1.0
 """Nats that the best shrinkage gains over another one by chance, on all images that choose."""
+_SMALL: Final = 1024
+"""Axes below which one core computes probes."""
 _STEPS, _CLOSE = 40, 1e-2
 """Of Newton's method for a slope: the most, and the relative change that ends it."""
 
@@ -306,6 +310,10 @@ class FoldSums:
         """Images as probes see them; places are numbers of images, (n,)."""
         rows = self.units.rows(places)
         return rows if self.taken is None else self.taken(rows)
+
+    def cores(self) -> AbstractContextManager[None]:
+        """On how many cores its tensors are computed."""
+        return on_one_core() if self.units.n_axes < _SMALL else nullcontext()
 
     def less(self, taken: LowRank) -> FoldSums:
         """The same images after directions were taken away; no image is read for it."""
@@ -561,13 +569,14 @@ def cross_fit(
     """
     n_folds = len(folds.places)
     outer = range(n_folds) if outer is None else outer
-    classes = _class_sums(folds, labellings)
-    chosen = {fold: [_Choice() for _ in labellings] for fold in outer}
-    sets = {fold: frozenset((fold, _partner(fold, n_folds))) for fold in outer}
-    for both in dict.fromkeys(sets.values()):
-        turns = [(fold, chosen[fold]) for fold in outer if sets[fold] == both]
-        _choose(folds, classes, shrinkages, both, turns)
-    fits = [_fitted(folds, classes, fold, chosen[fold]) for fold in outer]
+    with folds.cores():
+        classes = _class_sums(folds, labellings)
+        chosen = {fold: [_Choice() for _ in labellings] for fold in outer}
+        sets = {fold: frozenset((fold, _partner(fold, n_folds))) for fold in outer}
+        for both in dict.fromkeys(sets.values()):
+            turns = [(fold, chosen[fold]) for fold in outer if sets[fold] == both]
+            _choose(folds, classes, shrinkages, both, turns)
+        fits = [_fitted(folds, classes, fold, chosen[fold]) for fold in outer]
     return [list(probes) for probes in zip(*fits, strict=True)]
 
 

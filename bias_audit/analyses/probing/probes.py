@@ -470,7 +470,8 @@ def _run(jobs: Sequence[_Job]) -> None:
             for labelling in job.labellings:
                 probes = next(fits)
                 job.probes.append(probes)
-                job.agreements.append(agreement(sums, labelling, probes))
+                with sums.cores():
+                    job.agreements.append(agreement(sums, labelling, probes))
                 job.maps.append(units.linear_map(probes))
 
 
