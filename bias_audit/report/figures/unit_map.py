@@ -34,11 +34,6 @@ from bias_audit.shapes.unit_map import UnitMap, rasters_of
 
 _AXIS: Final = "mean activation, less the average over groups"
 _ROOM, _SMALL = 0.31, 8.0
-_STEP_Y: Final = 1.26
-"""Distance of tiles down, in tile sides: room for a line of text."""
-_FEW = 40
-_MANY, _COARSE = 60, 120
-"""Sheets of more tiles are shrunk wherever they are read, so fewer dots per inch show all."""
 
 
 @styled

@@ -12,8 +12,6 @@ from bias_audit.results.history.reading import Audit, Backbone, Diff, History
 from bias_audit.results.history.tables import ChangeRow
 from bias_audit.shapes.printed import counted, interval, signed_interval
 
-MOST: Final = 40
-"""Notices printed of one kind."""
 KINDS: Final = {
     "failed": "Failed",
     "verdict": "Verdict changed",
