@@ -22,10 +22,15 @@ from bias_audit.analyses.analysis import (
     Workload,
 )
 from bias_audit.analyses.clustering import sentences
-from bias_audit.analyses.clustering.clusters import relative_entropies
-from bias_audit.analyses.clustering.design import Groups, groups_of, redrawn
-from bias_audit.analyses.clustering.distances import MOST_BYTES, MOST_IMAGES
-from bias_audit.analyses.clustering.layer import Clustered, activations_of, clusters_at
+from bias_audit.analyses.clustering.distances import MOST_BYTES, MOST_IMAGES, relative_entropies
+from bias_audit.analyses.clustering.layer import (
+    Clustered,
+    Groups,
+    activations_of,
+    clusters_at,
+    groups_of,
+    redrawn,
+)
 from bias_audit.analyses.clustering.summary import Found, mirrored
 from bias_audit.analyses.probing.separability import check_layers, unknown_layers
 from bias_audit.analyses.targets import finest_target, level_counts
