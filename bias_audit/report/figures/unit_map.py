@@ -40,17 +40,12 @@ _ROOM, _SMALL = 0.31, 8.0
 
 
 @styled
-def unit_map(
-    block: UnitMap,
-    arrays: Arrays,
-    palette: Palette = PLAIN,  # noqa: ARG001
-) -> Figure:
+def unit_map(block: UnitMap, arrays: Arrays, _palette: Palette = PLAIN) -> Figure:
     """Draw every group's raster with its number of images; empty groups as blank tiles.
 
     Args:
         block: The maps of one layer.
         arrays: Holds `block.rasters`, shape (n_groups, side, side), row 0 at the bottom.
-        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: The array does not belong to the block.
@@ -176,6 +171,9 @@ def intersection_sheet(
     block: UnitMap, rasters: Raster, grid: Grid, axis: str, chance: Raster | None
 ) -> Figure:
     """Draw every group's map, the means over each attribute, and one map of chance.
+
+    The central figure of Krug & Stober 2025 (arXiv:2506.03664), with rows and columns for each
+    attribute, so that the eye can follow one attribute while the others stay the same.
 
     Args:
         block: The maps of one layer.
