@@ -1,4 +1,8 @@
-"""How far stated confidence lies from the share of right answers."""
+"""How sure a network is of its answers, and how far that lies from the share of right ones.
+
+Class scores (logits) have shape (n_images, n_classes), at least two classes. Larger values of
+every measure of confidence mean more confident.
+"""
 
 from __future__ import annotations
 

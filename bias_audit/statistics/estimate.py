@@ -1,4 +1,4 @@
-"""The only number a report prints: a value with its interval."""
+"""The only number a report prints: a value with its interval; and score intervals of shares."""
 
 from __future__ import annotations
 

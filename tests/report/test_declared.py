@@ -13,12 +13,10 @@ import pytest
 from bias_audit.config.schema import Declarations
 from bias_audit.report import references
 from bias_audit.report.glossary import TERMS, glossary
-from bias_audit.report.page import Prose, Section, Tabled
+from bias_audit.report.page import Prose, Section, Tabled, template_folder
 from bias_audit.report.references import READ, READ_ON, REQUIREMENTS, SECTIONS, TEXTS, Text, labels
-from bias_audit.report.resources import template_folder
 from bias_audit.report.sections.declared import FIELDS, NOT_PROVIDED, purpose, regulatory, state
-from bias_audit.report.sections.method import QUESTIONS, not_measured
-from bias_audit.report.sections.selftest import selftest_section
+from bias_audit.report.sections.method import QUESTIONS, not_measured, selftest_section
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.selftest import SelfTest
 from bias_audit.shapes.unit_map import UnitMap

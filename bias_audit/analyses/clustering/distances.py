@@ -1,4 +1,4 @@
-"""Mean distances between the activations of single images of two groups.
+"""Mean distances of single images of two groups, and clusters of groups by these.
 
 Source: Krug & Stober 2025 (arXiv:2506.03664) and its sequel: euclidean, within a group too.
 """

@@ -1,4 +1,4 @@
-"""The clusters of groups at one layer, and the same of images drawn again."""
+"""Which groups and images are clustered, the clusters at one layer, and those drawn again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How activity and confidence go together, checkpoint by checkpoint and group by group."""
+"""Activity and confidence, and how they go together by checkpoint and group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a comparison, drawn when a template asks for them."""
+"""The figures of a comparison: differences with intervals and margins, a panel for each target."""
 
 from __future__ import annotations
 

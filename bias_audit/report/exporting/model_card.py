@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment
 
 from bias_audit.durations import written_date
-from bias_audit.report.resources import template_engine
+from bias_audit.report.page import template_engine
 from bias_audit.report.sections.declared import purpose
 from bias_audit.report.sections.method import limits, not_measured
 from bias_audit.report.sections.verdicts import verdicts

@@ -1,4 +1,4 @@
-"""What page one rests on: how well each attribute can be read, and the conclusion in words."""
+"""What page one rests on: how well attributes can be read, the conclusion, and what to do next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which curves a zoo's report compares, and their order."""
+"""Which curves a zoo's report compares, their order, and a small panel for each backbone."""
 
 from __future__ import annotations
 
@@ -70,6 +70,8 @@ def panels(
 ) -> Panels:
     """Empty panels in rows of four, which share their limits and labels.
 
+    They are laid out by hand within one pair of axes, whose unit is the inch: matplotlib's own
+    subplots take ten times as long, and an overview has hundreds.
     The first tick is written to the right of its place, the last to the left.
     """
     columns = min(_COLUMNS, max(2, len(titles)))

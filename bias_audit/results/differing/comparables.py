@@ -1,4 +1,4 @@
-"""The numbers of an audit that can be compared with those of another."""
+"""The numbers of an audit that can be compared with another's, and what differences amount to."""
 
 from __future__ import annotations
 
