@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
@@ -260,22 +260,9 @@ class Section:
 
 
 Part = (
-    Prose
-    | Facts
-    | Items
-    | Tabled
-    | Counted
-    | Drawn
-    | Shown
-    | AnswerRows
-    | Beside
-    | Cards
-    | Form
-    | Code
-    | Fold
-    | Only
-    | Section
-)
+    Prose | Facts | Items | Tabled | Counted | Drawn | Shown | AnswerRows | Beside | Cards | Form
+    | Code | Fold | Only | Section
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -380,6 +367,11 @@ def linked(text: str, href: str | None) -> str:
     return Markup('<a href="{}">{}</a>').format(href, text) if href else text
 
 
+_OF_DAMAGE: Final = (
+    LookupError, ValueError, TypeError, ArithmeticError, RecursionError, EOFError, TemplateError,
+)  # fmt: skip
+
+
 @contextmanager
 def damage_named(folder: Path) -> Iterator[None]:
     """Name the run folder in what goes wrong with its results.
@@ -389,15 +381,7 @@ def damage_named(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        LookupError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        RecursionError,
-        EOFError,
-        TemplateError,
-    ) as error:
+    except _OF_DAMAGE as error:
         cause = str(error) or type(error).__name__
         raise OutputError(
             f"{folder}: its results are damaged or were written by another release: {cause}"

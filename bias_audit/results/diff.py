@@ -94,17 +94,9 @@ def overridden(
 
 
 __all__ = [
-    "AuditDiff",
-    "Audited",
-    "Cause",
-    "Change",
-    "Conclusion",
-    "NotComparableError",
-    "RunReference",
-    "VerdictChange",
-    "diff",
-    "parse_diff",
-]
+    "AuditDiff", "Audited", "Cause", "Change", "Conclusion", "NotComparableError", "RunReference",
+    "VerdictChange", "diff", "parse_diff",
+]  # fmt: skip
 
 
 def diff(before: Audited, after: Audited, policy: Changes | None = None) -> AuditDiff:

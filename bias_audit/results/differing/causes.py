@@ -30,14 +30,9 @@ _DRAWING: Final = frozenset({"matplotlib", "weasyprint", "umap-learn"})
 """Packages that no compared number passes through."""
 _HARDWARE: Final = ("system", "processor", "device", "threads")
 _ROUNDING: Final = (
-    "seed",
-    "activations.batch_size",
-    "activations.workers",
-    "activations.device",
-    "activations.precision",
-    "activations.compiled",
-    "activations.tolerance",
-)
+    "seed", "activations.batch_size", "activations.workers", "activations.device",
+    "activations.precision", "activations.compiled", "activations.tolerance",
+)  # fmt: skip
 """Settings that move numbers by rounding, or by which folds are drawn."""
 _SHORT: Final = 12
 _ABSENT: Final = object()
