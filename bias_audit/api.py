@@ -54,7 +54,7 @@ class Audit:
         """Verdicts, the conclusion and its numbers; one HTML fragment that loads nothing."""
         from bias_audit.report.brief import brief
         from bias_audit.report.figures.style import PLAIN
-        from bias_audit.report.resources import template_engine
+        from bias_audit.report.page import template_engine
         from bias_audit.report.sections.answer import answer_rows
         from bias_audit.report.sections.questions import failures
         from bias_audit.report.sections.readings import headline

@@ -153,7 +153,7 @@ def init_command(
 def kinds_command() -> None:
     """List every kind that a config can name, and the packages that bring those not built in."""
     with verb() as out:
-        from bias_audit.config.kinds import built_in_lines, offered
+        from bias_audit.config.starting import built_in_lines, offered
 
         out.lines(built_in_lines())
         found = list(offered())
@@ -372,8 +372,8 @@ def diff_command(
     """
     with verb() as out:
         _refuse_other_folders(before, after)
-        from bias_audit.report.changes.brief import diff_brief
         from bias_audit.report.changes.page import write_diff
+        from bias_audit.report.changes.wording import diff_brief
 
         found = api.diff(
             *(before, after),
@@ -464,7 +464,7 @@ def selftest_command(
             numbers = write_power_curve(power, curves)
             out.lines([f"Power curve: {power}", f"Its data: {numbers}"])
             return
-        from bias_audit.report.sections.selftest import selftest
+        from bias_audit.report.sections.method import selftest
         from bias_audit.selftest.run import keep, self_test
 
         found = self_test(mode, seed=seed, progress=out.progress)

@@ -21,7 +21,7 @@ from bias_audit.data.forgetting import without_forgotten
 from bias_audit.errors import AuditError, OutputError
 from bias_audit.files import digest, sha256_of, write_text, writing
 from bias_audit.progress import Progress
-from bias_audit.report.resources import template_folder
+from bias_audit.report.page import template_folder
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.contributions import has_contributions
 from bias_audit.results.store import read_audit

@@ -135,7 +135,7 @@ def status_command(
     """List which audits are current, which are stale, and why; computes nothing."""
     with verb(log_format) as out:
         zoo, chosen = _zoo(config, overrides or (), only)
-        from bias_audit.zoo.status import statuses
+        from bias_audit.zoo.entries import statuses
 
         found = statuses(zoo, chosen, progress=out.progress)
         width = max(len(each.entry.label) for each in found)

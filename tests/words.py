@@ -81,7 +81,7 @@ def docstrings(path: Path) -> list[Text]:
 
 def documents() -> Iterator[Text]:
     """Lines of the templates, the documents and the shipped configs; without code in them."""
-    for folder, pattern in (("templates", "*.html"), ("templates", "*.md")):
+    for folder, pattern in (("templates", f"*.{kind}") for kind in ("html", "md", "yaml")):
         for path in sorted((ROOT / folder).rglob(pattern)):
             yield from _lines(path, _TAG.sub(_blank, _JINJA.sub(_blank, path.read_text("utf-8"))))
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):

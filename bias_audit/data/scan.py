@@ -29,7 +29,7 @@ from bias_audit.data.images import (
 from bias_audit.deferred import imagehash
 from bias_audit.files import digest
 from bias_audit.progress import Progress
-from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.estimate import wilson_interval
 
 Records = npt.NDArray[np.void]
 SIDE = 32

@@ -25,7 +25,13 @@ from bias_audit.report.references import labels
 from bias_audit.report.sections.answer import answer
 from bias_audit.report.sections.backbone import backbones_section
 from bias_audit.report.sections.declared import document, purpose_section, regulatory
-from bias_audit.report.sections.method import claims, method
+from bias_audit.report.sections.method import (
+    claims,
+    failed_box,
+    method,
+    selftest,
+    selftest_section,
+)
 from bias_audit.report.sections.questions import (
     Failure,
     failed_sections,
@@ -33,7 +39,6 @@ from bias_audit.report.sections.questions import (
     question_sections,
 )
 from bias_audit.report.sections.readings import headline, kicker
-from bias_audit.report.sections.selftest import failed_box, selftest, selftest_section
 from bias_audit.report.sections.sources import data, provenance
 from bias_audit.report.sections.verdicts import verdicts, verdicts_sections
 from bias_audit.results.audit import AuditResult

@@ -1,4 +1,4 @@
-"""What every page is made of: sections of prose, tables, figures and notes.
+"""What every page is made of: sections of prose, tables, figures and notes; and its templates.
 
 Audits, comparisons and zoos build a `Page`; one set of templates prints it, on screen or paper.
 Text is escaped; a `Markup`, made by `markupsafe`'s formatting, may hold links and emphasis.
@@ -6,14 +6,20 @@ Text is escaped; a `Markup`, made by `markupsafe`'s formatting, may hold links a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 import bias_audit
-from bias_audit.report.resources import template_engine
+from bias_audit.errors import OutputError
 from bias_audit.results.finding import Question
 from bias_audit.shapes.tables import Cells, Column, Table
 
@@ -254,22 +260,9 @@ class Section:
 
 
 Part = (
-    Prose
-    | Facts
-    | Items
-    | Tabled
-    | Counted
-    | Drawn
-    | Shown
-    | AnswerRows
-    | Beside
-    | Cards
-    | Form
-    | Code
-    | Fold
-    | Only
-    | Section
-)
+    Prose | Facts | Items | Tabled | Counted | Drawn | Shown | AnswerRows | Beside | Cards | Form
+    | Code | Fold | Only | Section
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -372,3 +365,72 @@ def parts(*some: Part | Sequence[Part]) -> tuple[Part, ...]:
 def linked(text: str, href: str | None) -> str:
     """Text that leads somewhere; as it is where it does not."""
     return Markup('<a href="{}">{}</a>').format(href, text) if href else text
+
+
+_OF_DAMAGE: Final = (
+    LookupError, ValueError, TypeError, ArithmeticError, RecursionError, EOFError, TemplateError,
+)  # fmt: skip
+
+
+@contextmanager
+def damage_named(folder: Path) -> Iterator[None]:
+    """Name the run folder in what goes wrong with its results.
+
+    Raises:
+        OutputError: In place of any error that damaged results lead to.
+    """
+    try:
+        yield
+    except _OF_DAMAGE as error:
+        cause = str(error) or type(error).__name__
+        raise OutputError(
+            f"{folder}: its results are damaged or were written by another release: {cause}"
+        ) from error
+
+
+def template_folder() -> Path:
+    """The templates: inside the package once installed, beside it in a source tree.
+
+    Raises:
+        OutputError: Neither place has them.
+    """
+    package = Path(bias_audit.__file__).resolve().parent
+    places = (package / "templates", package.parent / "templates")
+    for place in places:
+        if (place / "base.html").is_file():
+            return place
+    raise OutputError(
+        f"expected the report's templates in {places[0]} or {places[1]}, found neither: "
+        "reinstall bias-audit"
+    )
+
+
+def template_engine() -> Environment:
+    """Jinja over the templates: everything is escaped, an undefined name is an error.
+
+    It is the same one each time, and not to be changed: it keeps what it has compiled.
+    """
+    return _engine(template_folder())
+
+
+@functools.cache
+def _engine(folder: Path) -> Environment:
+    engine = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    engine.filters["source_hash"] = source_hash
+    return engine
+
+
+def source_hash(content: str) -> str:
+    """What a Content-Security-Policy calls an inlined style or script, such as "sha256-...".
+
+    Source: Content Security Policy Level 3, section 2.3.1 (hash-source).
+    """
+    digest = hashlib.sha256(content.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

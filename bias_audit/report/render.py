@@ -13,11 +13,10 @@ from bias_audit.config.font_files import FontFile, read_font
 from bias_audit.errors import AuditError
 from bias_audit.files import write_atomically, write_text
 from bias_audit.report.audit_page import audit_page
-from bias_audit.report.damage import damage_named
 from bias_audit.report.exporting.writing import FOLDER, write_exports
 from bias_audit.report.figures.lettering import lettering
 from bias_audit.report.fonts import PrintFonts, undrawn_warning
-from bias_audit.report.page import html
+from bias_audit.report.page import damage_named, html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.sections.blocks import write_figure_data
 from bias_audit.results.audit import AuditResult

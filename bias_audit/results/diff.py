@@ -14,8 +14,17 @@ from bias_audit.errors import ConfigError, OutputError, first_problem
 from bias_audit.groups import Group
 from bias_audit.results.audit import SubjectResult
 from bias_audit.results.differing.causes import causes, conclusion
-from bias_audit.results.differing.classing import Difference, Pairing, better_of, classed, subtract
-from bias_audit.results.differing.comparables import Audited, Comparable, Key, comparables
+from bias_audit.results.differing.comparables import (
+    Audited,
+    Comparable,
+    Difference,
+    Key,
+    Pairing,
+    better_of,
+    classed,
+    comparables,
+    subtract,
+)
 from bias_audit.results.differing.matching import (
     NotComparableError,
     Pair,
@@ -85,17 +94,9 @@ def overridden(
 
 
 __all__ = [
-    "AuditDiff",
-    "Audited",
-    "Cause",
-    "Change",
-    "Conclusion",
-    "NotComparableError",
-    "RunReference",
-    "VerdictChange",
-    "diff",
-    "parse_diff",
-]
+    "AuditDiff", "Audited", "Cause", "Change", "Conclusion", "NotComparableError", "RunReference",
+    "VerdictChange", "diff", "parse_diff",
+]  # fmt: skip
 
 
 def diff(before: Audited, after: Audited, policy: Changes | None = None) -> AuditDiff:

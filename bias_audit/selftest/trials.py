@@ -18,8 +18,7 @@ from bias_audit.deferred import torch
 from bias_audit.files import digest
 from bias_audit.progress import Step
 from bias_audit.results.selftest import Outcome, Scale, SelfTestPart, SelfTestRow
-from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.estimate import Estimate, wilson_interval
 
 _MOST: Final = 8
 """Processes."""

@@ -204,14 +204,7 @@ def _text(block: Confusions) -> BlockText:
 
 
 _COLUMNS: Final = (
-    "layer",
-    "series",
-    "true",
-    "predicted",
-    "changed",
-    "confusions",
-    "images",
-    "expected",
+    "layer", "series", "true", "predicted", "changed", "confusions", "images", "expected",
     "estimate",
 )  # fmt: skip
 SHAPE = Shape(

@@ -288,22 +288,9 @@ def _warnings(block: DifferenceMap) -> Iterator[str]:
 
 
 _COLUMNS: Final = (
-    "layer",
-    "attribute",
-    "one",
-    "other",
-    "images_one",
-    "images_other",
-    "tested_one",
-    "tested_other",
-    "region",
-    "units",
-    "direction",
-    "strongest_units",
-    "p",
-    "adjusted_p",
-    "estimate",
-    "reason",
+    "layer", "attribute", "one", "other", "images_one", "images_other", "tested_one",
+    "tested_other", "region", "units", "direction", "strongest_units", "p", "adjusted_p",
+    "estimate", "reason",
 )  # fmt: skip
 SHAPE = Shape(
     DifferenceMap,

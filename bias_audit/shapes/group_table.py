@@ -156,18 +156,8 @@ def _is_drawn(block: GroupTable) -> bool:
 
 
 _COLUMNS: Final = (
-    "quantity",
-    "metric",
-    "target",
-    "layer",
-    "group",
-    "images",
-    "estimate",
-    "shrunk",
-    "chance",
-    "p",
-    "adjusted_p",
-    "reason",
+    "quantity", "metric", "target", "layer", "group", "images", "estimate", "shrunk", "chance",
+    "p", "adjusted_p", "reason",
 )  # fmt: skip
 SHAPE = Shape(
     GroupTable,

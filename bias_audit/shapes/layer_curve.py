@@ -350,24 +350,9 @@ def _controls_table(
 
 
 _COLUMNS: Final = (
-    "quantity",
-    "metric",
-    "target",
-    "layer",
-    "series",
-    "estimate",
-    "lift",
-    "over",
-    "control",
-    "chance",
-    "p",
-    "adjusted_p",
-    "refit_sd",
-    "refit_share",
-    "is_conditional",
-    "choice",
-    "lift_choice",
-    "reason",
+    "quantity", "metric", "target", "layer", "series", "estimate", "lift", "over", "control",
+    "chance", "p", "adjusted_p", "refit_sd", "refit_share", "is_conditional", "choice",
+    "lift_choice", "reason",
 )  # fmt: skip
 SHAPE = Shape(
     LayerCurve,

@@ -298,22 +298,8 @@ def _adjusted(row: Row) -> str:
 
 
 _COLUMNS: Final = (
-    "target",
-    "layer",
-    "series",
-    "entry",
-    "other",
-    "group",
-    "images",
-    "standing",
-    "measure",
-    "better",
-    "reference",
-    "estimate",
-    "best_rank",
-    "worst_rank",
-    "adjusted_p",
-    "reason",
+    "target", "layer", "series", "entry", "other", "group", "images", "standing", "measure",
+    "better", "reference", "estimate", "best_rank", "worst_rank", "adjusted_p", "reason",
 )  # fmt: skip
 SHAPE = Shape(
     Measures,

@@ -163,12 +163,3 @@ def size(number: float) -> str:
             return f"{number:.0f} B" if prefix == "B" else f"{number:.1f} {prefix}"
         number /= 1024
     return f"{number:.1f} {_PREFIXES[-1]}"
-
-
-def duration(seconds: float) -> str:
-    """Such as "45 s", "12 min 5 s" or "2 h 3 min"."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

@@ -128,14 +128,7 @@ def _table(panel: RobustnessPanel) -> Table:
 
 
 _COLUMNS: Final = (
-    "metric",
-    "layer",
-    "disturbance",
-    "entry",
-    "rank",
-    "strength",
-    "strength_is",
-    "estimate",
+    "metric", "layer", "disturbance", "entry", "rank", "strength", "strength_is", "estimate",
 )  # fmt: skip
 SHAPE = Shape(
     RobustnessCurves,

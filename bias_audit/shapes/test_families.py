@@ -127,17 +127,8 @@ _READING: Final = (
     "next family is not tested and nothing in it is claimed."
 )
 _COLUMNS: Final = (
-    "family",
-    "hypotheses",
-    "tested",
-    "adjustment",
-    "controls",
-    "alpha",
-    "draws",
-    "smallest_p",
-    "rejected",
-    "gate",
-    "gate_reason",
+    "family", "hypotheses", "tested", "adjustment", "controls", "alpha", "draws", "smallest_p",
+    "rejected", "gate", "gate_reason",
 )  # fmt: skip
 SHAPE = Shape(
     HypothesisFamilies,

@@ -18,9 +18,8 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bias_audit.arrays import FloatArray, IntArray
 from bias_audit.statistics.clusters import effective_clusters
-from bias_audit.statistics.estimate import Estimate, Scale
+from bias_audit.statistics.estimate import Estimate, Scale, agreeing_pairs, wilson_bounds
 from bias_audit.statistics.influence import Statistic, average
-from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds
 
 FEWEST_IN_GROUP: Final = 4.0
 """Effective clusters of a group below which it is not measured."""

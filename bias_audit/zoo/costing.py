@@ -14,8 +14,7 @@ from bias_audit.durations import duration
 from bias_audit.errors import AuditError
 from bias_audit.progress import Progress
 from bias_audit.results.history.opening import reading_from
-from bias_audit.zoo.entries import DATABASE, Entry
-from bias_audit.zoo.status import EntryStatus, statuses
+from bias_audit.zoo.entries import DATABASE, Entry, EntryStatus, statuses
 
 _PASSES = ("forward pass", "classification layer")
 """Stages in which images pass through a backbone."""

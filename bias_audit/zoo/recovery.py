@@ -21,17 +21,9 @@ from bias_audit.zoo.entries import DATABASE, Entry, run_folders, zoo_locked
 
 _DAY: Final = 86400.0
 _CACHED: Final = (
-    "activations",
-    "intermediate",
-    "analyses",
-    "contributions",
-    "random_weights",
-    "near_duplicates",
-    "scan",
-    "images",
-    "weights",
-    "selftest",
-)
+    "activations", "intermediate", "analyses", "contributions", "random_weights",
+    "near_duplicates", "scan", "images", "weights", "selftest",
+)  # fmt: skip
 """Folders of a cache whose entries can be made again."""
 
 

@@ -23,10 +23,19 @@ from bias_audit.results.history.reading import (
     latest_audits,
 )
 from bias_audit.results.history.recording import EntryState, record_folder, record_run
-from bias_audit.zoo.entries import DATABASE, Entry, entries, next_folder, perform, zoo_locked
+from bias_audit.zoo.entries import (
+    DATABASE,
+    Entry,
+    EntryStatus,
+    compare_new,
+    entries,
+    next_folder,
+    perform,
+    statuses,
+    zoo_locked,
+)
 from bias_audit.zoo.executor import Done, Executor, Task
 from bias_audit.zoo.recovery import recover
-from bias_audit.zoo.status import EntryStatus, compare_new, statuses
 
 _NAME: Final = ".undelivered"
 

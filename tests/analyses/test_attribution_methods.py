@@ -20,7 +20,6 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from bias_audit.analyses.attributing.checks import largest_change
 from bias_audit.analyses.attributing.decision import ProbeDecision, ScoreMap, probe_map
 from bias_audit.analyses.attributing.methods import (
     METHODS,
@@ -32,6 +31,7 @@ from bias_audit.analyses.attributing.methods import (
     why_not,
     window_of,
 )
+from bias_audit.analyses.attributing.trust import largest_change
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec
 from bias_audit.analyses.targets import targets_of
 from bias_audit.backbones.pooling import OutputShape

@@ -13,15 +13,6 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity as reference_similarity
 
 from bias_audit.analyses.attributing.blocks import Shares, shown_groups
-from bias_audit.analyses.attributing.checks import (
-    STAGES,
-    curve_areas,
-    order_by,
-    random_order,
-    randomised,
-    rank_correlation,
-    structural_similarity,
-)
 from bias_audit.analyses.attributing.face_regions import (
     RENDERED,
     TIGHT,
@@ -32,6 +23,15 @@ from bias_audit.analyses.attributing.face_regions import (
 from bias_audit.analyses.attributing.methods import rewired
 from bias_audit.analyses.attributing.sentences import findings_of
 from bias_audit.analyses.attributing.summing import Means, Totals
+from bias_audit.analyses.attributing.trust import (
+    STAGES,
+    curve_areas,
+    order_by,
+    random_order,
+    randomised,
+    rank_correlation,
+    structural_similarity,
+)
 from bias_audit.backbones.loading import Preprocessing
 from bias_audit.config.schema import Component, SmallGroups
 from bias_audit.errors import AnalysisError

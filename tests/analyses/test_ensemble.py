@@ -14,9 +14,8 @@ from sklearn.metrics import f1_score
 
 from bias_audit.analyses.analysis import Member, Outcome
 from bias_audit.analyses.attributing.trust import MEASURES
-from bias_audit.analyses.ensembling.trust_comparison import compared
 from bias_audit.analyses.ensembling.voters import majority_vote, soft_vote
-from bias_audit.analyses.methods.ensemble import Params, ensemble
+from bias_audit.analyses.methods.ensemble import Params, compared, ensemble
 from bias_audit.analyses.probing.probes import ProbeSettings, ProbeSpec, out_of_fold_scores
 from bias_audit.analyses.targets import targets_of
 from bias_audit.errors import AnalysisError

@@ -23,8 +23,7 @@ from bias_audit.analyses.probing.probes import counts_in_folds
 from bias_audit.analyses.targets import measurable, targets_of
 from bias_audit.groups import Attribute
 from bias_audit.shapes.group_table import GroupTable
-from bias_audit.statistics.estimate import quantile
-from bias_audit.statistics.proportions import agreeing_pairs
+from bias_audit.statistics.estimate import agreeing_pairs, quantile
 from tests.analyses.planted import AGE, GENDER, make_subject
 
 LEVEL = 0.95

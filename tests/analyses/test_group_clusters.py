@@ -13,10 +13,15 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from bias_audit.analyses.clustering import distances as module
-from bias_audit.analyses.clustering.clusters import adjusted_rand, cut, relative_entropies, tree_of
-from bias_audit.analyses.clustering.design import groups_of, redrawn
-from bias_audit.analyses.clustering.distances import distances, mean_distances
-from bias_audit.analyses.clustering.layer import most_stable
+from bias_audit.analyses.clustering.distances import (
+    adjusted_rand,
+    cut,
+    distances,
+    mean_distances,
+    relative_entropies,
+    tree_of,
+)
+from bias_audit.analyses.clustering.layer import groups_of, most_stable, redrawn
 from bias_audit.analyses.clustering.summary import mirrored
 from bias_audit.analyses.methods.group_clusters import PLUGIN, Params
 from bias_audit.config.schema import Multiplicity

@@ -25,7 +25,7 @@ from bias_audit.selftest.simulated import InMemoryActivations
 from bias_audit.shapes.confusions import Confusions
 from bias_audit.shapes.layer_curve import LayerCurve
 from bias_audit.shapes.printed import percent
-from bias_audit.statistics.proportions import wilson_bounds
+from bias_audit.statistics.estimate import wilson_bounds
 from tests.analyses.planted import FakeCache, make_subject
 
 QUICK = PublishedSettings(epochs=30, learning_rate=0.01)

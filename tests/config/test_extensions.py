@@ -18,7 +18,7 @@ from bias_audit import extensions
 from bias_audit.analyses.mapping.layout import Layout
 from bias_audit.audit import provenance
 from bias_audit.audit.plan import make_plan
-from bias_audit.config import catalog, kinds
+from bias_audit.config import catalog, starting
 from bias_audit.config.catalog import ANALYSES, EXECUTORS, LAYOUTS
 from bias_audit.config.load import json_schema, load_config
 from bias_audit.config.schema import Component
@@ -96,7 +96,7 @@ def test_an_extension_is_found_by_its_name_and_checked_as_others_are(
     assert "did you mean 'row'" in _problems(tmp_path, kind="rows")
     (extension,) = LAYOUTS.extensions()
     assert extension.identity.startswith("row-layout 1.0, digest ")
-    (offered,) = kinds.offered()
+    (offered,) = starting.offered()
     assert offered.line == f"layout row: a row ({extension.identity})"
     before = software_of("row_layout")
     assert before.packages["row-layout"] == "1.0"
@@ -143,7 +143,7 @@ def test_an_extension_that_cannot_be_used_is_named(
     whose = "layout 'row' of row-layout 1.0 (row_layout:PLUGIN)"
     problems = _problems(tmp_path, kind="row")
     assert whose in problems and expected in problems
-    (offered,) = kinds.offered()
+    (offered,) = starting.offered()
     assert offered.line.startswith(f"cannot be used: {whose}") and expected in offered.line
 
 
@@ -155,7 +155,7 @@ def test_a_name_that_two_packages_offer_is_refused(install: Install, tmp_path: P
         "them"
     )
     assert expected in _problems(tmp_path, kind="row")
-    assert [each.problem for each in kinds.offered()] == [expected] * 2
+    assert [each.problem for each in starting.offered()] == [expected] * 2
 
 
 def test_what_is_built_in_stays_and_another_of_that_name_is_refused(install: Install) -> None:
@@ -165,7 +165,7 @@ def test_what_is_built_in_stays_and_another_of_that_name_is_refused(install: Ins
         ExtensionError, match=r"row-layout 1\.0 offers layout 'pca', which is built"
     ):
         LAYOUTS.load("row")
-    (offered,) = kinds.offered()
+    (offered,) = starting.offered()
     assert "which is built in; expected another name" in offered.line
 
 

@@ -11,9 +11,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from bias_audit.config.schema import Changes
-from bias_audit.report.changes.brief import diff_brief
 from bias_audit.report.changes.page import diff_page, write_diff
-from bias_audit.report.changes.wording import SYMBOLS, WORDS
+from bias_audit.report.changes.wording import SYMBOLS, WORDS, diff_brief
 from bias_audit.report.page import html
 from bias_audit.results.claims import overclaims
 from bias_audit.results.diff import AuditDiff, diff, parse_diff

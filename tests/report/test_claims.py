@@ -10,12 +10,11 @@ import pytest
 
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.exporting.bill_of_materials import bill_of_materials
-from bias_audit.report.exporting.junit import junit
 from bias_audit.report.exporting.model_card import model_card
 from bias_audit.report.exporting.tables import tables
+from bias_audit.report.exporting.writing import junit
 from bias_audit.report.page import Page as PageParts
-from bias_audit.report.page import html
-from bias_audit.report.resources import template_folder
+from bias_audit.report.page import html, template_folder
 from bias_audit.results.claims import overclaims
 from bias_audit.results.finding import Finding
 from bias_audit.results.store import read_audit

@@ -11,14 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from bias_audit.config.schema import Declarations
-from bias_audit.report import references
-from bias_audit.report.glossary import TERMS, glossary
-from bias_audit.report.page import Prose, Section, Tabled
-from bias_audit.report.references import READ, READ_ON, REQUIREMENTS, SECTIONS, TEXTS, Text, labels
-from bias_audit.report.resources import template_folder
+from bias_audit.report.glossary import glossary, terms
+from bias_audit.report.page import Prose, Section, Tabled, template_folder
+from bias_audit.report.references import READ, READ_ON, REQUIREMENTS, SECTIONS, TEXTS, labels
 from bias_audit.report.sections.declared import FIELDS, NOT_PROVIDED, purpose, regulatory, state
-from bias_audit.report.sections.method import QUESTIONS, not_measured
-from bias_audit.report.sections.selftest import selftest_section
+from bias_audit.report.sections.method import QUESTIONS, not_measured, selftest_section
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.selftest import SelfTest
 from bias_audit.shapes.unit_map import UnitMap
@@ -98,7 +95,7 @@ def test_declarations_that_no_config_could_hold_are_damage(silent: AuditResult) 
 
 def test_requirements_name_sections_texts_and_fields_that_exist(page: Page) -> None:
     assert {key for entry in REQUIREMENTS for key in entry.sections} <= set(SECTIONS)
-    assert set(TEXTS) == {each for each in vars(references).values() if isinstance(each, Text)}
+    assert set(TEXTS) == {text for entry in REQUIREMENTS for text, _ in entry.by}
     named = {name for entry in REQUIREMENTS for name in entry.declared}
     assert named == set(FIELDS) - {"status", "regulations"}
     assert all(entry.sections and entry.by for entry in REQUIREMENTS)
@@ -279,9 +276,9 @@ def test_every_term_of_the_glossary_is_used_by_some_report() -> None:
     places = [*PACKAGE.rglob("*.py"), *template_folder().rglob("*.html")]
     own = {"glossary.py", "glossary.html"}
     text = "\n".join(text for path in places if path.name not in own for text in printed(path))
-    assert [term.name for term in TERMS if not term.occurs_in(text)] == []
-    assert len({term.name.lower() for term in TERMS}) == len(TERMS)
-    assert [t.name for t in TERMS] == sorted((t.name for t in TERMS), key=str.lower)
+    assert [term.name for term in terms() if not term.occurs_in(text)] == []
+    assert len({term.name.lower() for term in terms()}) == len(terms())
+    assert [t.name for t in terms()] == sorted((t.name for t in terms()), key=str.lower)
 
 
 ACRONYMS = {
@@ -295,7 +292,7 @@ ACRONYMS = {
 def test_terms_that_a_report_uses_are_in_its_glossary(page: Page) -> None:
     text = page.all("main")[0].text
     listed = " ".join(
-        f"{t.name} {t.meaning}" for t in TERMS if t.name in section(page, "glossary")
+        f"{t.name} {t.meaning}" for t in terms() if t.name in section(page, "glossary")
     )
     used = set(re.findall(r"\b[A-Z]{2,}\b", re.sub(r"[A-Z]\.jpg|[0-9a-f]{64}", "", text)))
     assert sorted(word for word in used - ACRONYMS if word not in listed) == []

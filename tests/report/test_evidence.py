@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bias_audit.report.sections.blocks import PlacedBlock, placed_blocks
-from bias_audit.report.sections.findings import _estimates, findings
+from bias_audit.report.sections.questions import _estimates, findings
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.finding import Finding
 from tests.report.synthetic import make_audit

@@ -31,8 +31,7 @@ from bias_audit.report.figures.style import styled
 from bias_audit.report.fonts import PrintFonts, named, undrawn_warning
 from bias_audit.report.pdf import pdf
 from bias_audit.report.render import render
-from bias_audit.report.verifying.fonts import GlyphCheck, check_glyphs
-from bias_audit.report.verifying.pages import PageReader
+from bias_audit.report.verifying.pages import GlyphCheck, PageReader, check_glyphs
 from bias_audit.report.verifying.report_reader import undrawn_characters
 from bias_audit.report.verifying.verify import verify_report
 from tests.report.fonts import make_collection, make_font

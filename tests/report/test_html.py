@@ -9,8 +9,7 @@ import pytest
 
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.page import Page as PageParts
-from bias_audit.report.page import html
-from bias_audit.report.resources import source_hash, template_folder
+from bias_audit.report.page import html, source_hash, template_folder
 from bias_audit.report.sections.method import error_rate
 from bias_audit.results.audit import AuditResult
 from bias_audit.results.store import read_audit

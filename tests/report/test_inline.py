@@ -20,9 +20,8 @@ from bias_audit.report.figures.drawing import drawing_of
 from bias_audit.report.figures.marks import add_mark, placed_marks
 from bias_audit.report.figures.saving import FigureView, inline_svg
 from bias_audit.report.figures.style import COLOURS, MARKERS, Palette
-from bias_audit.report.figures.svg_reader import small_picture
-from bias_audit.report.figures.svg_text import number, path_data
-from bias_audit.report.resources import template_folder
+from bias_audit.report.figures.svg_reader import number, path_data, small_picture
+from bias_audit.report.page import template_folder
 from bias_audit.shapes.catalog import shape_of
 from tests.report.page import read
 from tests.report.synthetic import HOSTILE, make_audit

@@ -9,7 +9,7 @@ import numpy as np
 from bias_audit.analyses.analysis import Head, Outcome
 from bias_audit.analyses.methods import erasure, linear_probe
 from bias_audit.groups import Attribute
-from bias_audit.report.sections.findings import FindingView, findings
+from bias_audit.report.sections.questions import FindingView, findings
 from bias_audit.results.audit import AnalysisResult
 from bias_audit.results.finding import Finding
 from tests.analyses.planted import make_subject

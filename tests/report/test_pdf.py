@@ -16,8 +16,7 @@ from bias_audit.report.audit_page import audit_page
 from bias_audit.report.page import html
 from bias_audit.report.pdf import Embedded, pdf
 from bias_audit.report.render import render
-from bias_audit.report.verifying.fonts import check_glyphs
-from bias_audit.report.verifying.pages import PageReader
+from bias_audit.report.verifying.pages import PageReader, check_glyphs
 from bias_audit.results.store import read_audit
 
 pytestmark = pytest.mark.slow  # PDFs are printed and read

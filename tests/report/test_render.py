@@ -165,7 +165,7 @@ def test_templates_inside_an_installed_package_are_found(tmp_path: Path) -> None
     keep_out = shutil.ignore_patterns("__pycache__", "data", "backbones", "analyses")
     shutil.copytree(ROOT / "bias_audit", package, ignore=keep_out)
     shutil.copytree(ROOT / "templates", package / "templates", dirs_exist_ok=True)
-    code = "from bias_audit.report.resources import template_folder; print(template_folder())"
+    code = "from bias_audit.report.page import template_folder; print(template_folder())"
     assert _python(code, path=tmp_path) == str(package / "templates")
 
 
@@ -175,7 +175,7 @@ def test_an_installation_without_templates_says_so(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "bias_audit", package, ignore=keep_out)
     code = (
         "from bias_audit.errors import OutputError\n"
-        "from bias_audit.report.resources import template_folder\n"
+        "from bias_audit.report.page import template_folder\n"
         "try: template_folder()\n"
         "except OutputError as error: print(error)"
     )

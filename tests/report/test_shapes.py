@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bias_audit.report.figures.drawing import drawing_of
-from bias_audit.report.figures.intersection_sheet import _usual
 from bias_audit.report.figures.map_sheet import wrapped
 from bias_audit.report.figures.saving import data_uri
 from bias_audit.report.figures.style import PLAIN, settings
+from bias_audit.report.figures.unit_map import _usual
 from bias_audit.report.grid import arranged
 from bias_audit.report.sections.backbone import overrides, preprocessing
 from bias_audit.results.store import read_array

@@ -18,9 +18,8 @@ import bias_audit
 from bias_audit.cli import app
 from bias_audit.groups import Attribute
 from bias_audit.report.render import render
-from bias_audit.report.verifying.comparing import Passage, compare
 from bias_audit.report.verifying.report_reader import Chunk, UnreadableReportError
-from bias_audit.report.verifying.verify import Verified, verify_report
+from bias_audit.report.verifying.verify import Passage, Verified, compare, verify_report
 from tests.once import once
 from tests.report import tampering
 from tests.report.synthetic import criteria_of, make_audit

@@ -22,7 +22,7 @@ from bias_audit.progress import Silent, Step
 from bias_audit.report.audit_page import audit_page
 from bias_audit.report.figures.power_curve import write_power_curve
 from bias_audit.report.page import html
-from bias_audit.report.sections.selftest import selftest
+from bias_audit.report.sections.method import selftest
 from bias_audit.results.selftest import PowerCurve, PowerPoint, SelfTest
 from bias_audit.selftest.checks import coverage, null, planted
 from bias_audit.selftest.run import keep, kept, kept_or_quick, self_test

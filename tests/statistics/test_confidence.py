@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from bias_audit.statistics.confidence import (
+from bias_audit.statistics.calibration import (
     CONFIDENCE,
     cross_fitted_temperatures,
     fitted_temperature,

@@ -12,14 +12,16 @@ from scipy.stats import t as student
 from bias_audit.statistics.estimate import (
     Estimate,
     Scale,
+    agreeing_pairs,
     allowing_for_choice,
     at_level,
     interval_at,
     p_of_no_difference,
     quantile,
     standard_error,
+    wilson_bounds,
+    wilson_interval,
 )
-from bias_audit.statistics.proportions import agreeing_pairs, wilson_bounds, wilson_interval
 
 SHARES = st.floats(0.01, 0.99)
 LEVELS = st.floats(0.5, 0.999)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
 from bias_audit.arrays import FloatArray
-from bias_audit.statistics.estimate import allowing_for_choice, interval_at
+from bias_audit.statistics.estimate import allowing_for_choice, interval_at, wilson_bounds
 from bias_audit.statistics.inference import (
     Measured,
     bounds,
@@ -32,7 +32,6 @@ from bias_audit.statistics.inference import (
     widening,
 )
 from bias_audit.statistics.influence import auc, average
-from bias_audit.statistics.proportions import wilson_bounds
 
 SHARES = st.floats(1e-6, 1 - 1e-6) | st.sampled_from([0.0, 1.0])
 ERRORS = st.floats(1e-4, 0.3)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from bias_audit.statistics.proportions import (
+from bias_audit.statistics.estimate import (
     agreeing_pairs,
     wilson_bounds,
     wilson_interval,

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from bias_audit.statistics.estimate import Estimate
-from bias_audit.statistics.proportions import wilson_interval
+from bias_audit.statistics.estimate import Estimate, wilson_interval
 from bias_audit.statistics.shrinkage import shrink, shrink_counts, shrink_estimates
 
 CELLS = np.array(list(itertools.product(range(9), range(7), range(2))))

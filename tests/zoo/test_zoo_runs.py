@@ -17,9 +17,8 @@ from bias_audit.progress import Silent
 from bias_audit.results.history.reading import all_audits, latest_audits
 from bias_audit.software import software_of
 from bias_audit.zoo.costing import predictions
-from bias_audit.zoo.entries import DATABASE, entries, zoo_locked
+from bias_audit.zoo.entries import DATABASE, entries, statuses, zoo_locked
 from bias_audit.zoo.recovery import prune
-from bias_audit.zoo.status import statuses
 from tests.zoo.conftest import Zoo
 
 

@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from bias_audit.analyses.analysis import Outcome, Subject
-from bias_audit.analyses.following.checkpoints import Classes, Divided, Seen
-from bias_audit.analyses.following.relation import at_checkpoint
+from bias_audit.analyses.following.relation import Classes, Divided, Seen, at_checkpoint
 from bias_audit.analyses.probing.separability import Units, measured
 from bias_audit.analyses.wording import LABEL_ERRORS, coverage, decided_at
 from bias_audit.arrays import FloatArray, IntArray
@@ -20,9 +19,13 @@ from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.measures import Entry, Measure, Measures
 from bias_audit.shapes.printed import decimal, interval, percent, points_interval
 from bias_audit.statistics.bootstrap import Weights
-from bias_audit.statistics.calibration import FEWEST_IN_BIN, calibration_error, over_confidence
+from bias_audit.statistics.calibration import (
+    FEWEST_IN_BIN,
+    calibration_error,
+    losses,
+    over_confidence,
+)
 from bias_audit.statistics.comparison import clear_extremes
-from bias_audit.statistics.confidence import losses
 from bias_audit.statistics.estimate import Estimate
 from bias_audit.statistics.inference import Measured, independent_difference
 from bias_audit.statistics.inference import estimate as estimated

@@ -10,11 +10,10 @@ from bias_audit.analyses.wording import ONE_ANNOTATOR, SCORE_INTERVALS, coverage
 from bias_audit.groups import INTERSECTION
 from bias_audit.results.finding import Finding
 from bias_audit.shapes.printed import chance_of, interval, listed_all, sentence
-from bias_audit.statistics.estimate import Estimate
+from bias_audit.statistics.estimate import Estimate, worst_case
 from bias_audit.statistics.inference import bounds, estimate, quantile_for
 from bias_audit.statistics.label_noise import GroupContrast, cleared
 from bias_audit.statistics.multiplicity import CONTROLS, NAMES, smallest_attainable
-from bias_audit.statistics.proportions import worst_case
 from bias_audit.statistics.sureness import sureness, sureness_above, weight_of
 
 EXPLAINED = "could be explained by the disagreement of annotators"

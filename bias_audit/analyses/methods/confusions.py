@@ -47,9 +47,8 @@ from bias_audit.results.finding import Finding
 from bias_audit.shapes.confusions import Confusions
 from bias_audit.shapes.layer_curve import Curve, CurvePoint
 from bias_audit.shapes.printed import counted, percent, percent_interval
-from bias_audit.statistics.estimate import at_level, reflected
+from bias_audit.statistics.estimate import at_level, reflected, wilson_interval
 from bias_audit.statistics.inference import share_estimate
-from bias_audit.statistics.proportions import wilson_interval
 from bias_audit.statistics.sureness import sureness, sureness_above
 
 PUBLISHED = "krug_stober_2025"

@@ -21,11 +21,16 @@ from bias_audit.analyses.analysis import (
     Subject,
     Workload,
 )
-from bias_audit.analyses.clustering import sentences
-from bias_audit.analyses.clustering.clusters import relative_entropies
-from bias_audit.analyses.clustering.design import Groups, groups_of, redrawn
-from bias_audit.analyses.clustering.distances import MOST_BYTES, MOST_IMAGES
-from bias_audit.analyses.clustering.layer import Clustered, activations_of, clusters_at
+from bias_audit.analyses.clustering import summary
+from bias_audit.analyses.clustering.distances import MOST_BYTES, MOST_IMAGES, relative_entropies
+from bias_audit.analyses.clustering.layer import (
+    Clustered,
+    Groups,
+    activations_of,
+    clusters_at,
+    groups_of,
+    redrawn,
+)
 from bias_audit.analyses.clustering.summary import Found, mirrored
 from bias_audit.analyses.probing.separability import check_layers, unknown_layers
 from bias_audit.analyses.targets import finest_target, level_counts
@@ -162,7 +167,7 @@ def group_clusters(subject: Subject, params: Params) -> Outcome:
             *(() if clearest is None else (_clusters(result, clearest, groups, subject, params),)),
             _by_layer(result),
         ),
-        findings=(*sentences.follow_findings(result), *sentences.count_findings(result)),
+        findings=(*summary.follow_findings(result), *summary.count_findings(result)),
         method=_method(subject, params, layers, counts, groups),
         limits=_limits(subject, groups),
     )
@@ -303,7 +308,7 @@ def _method(
         where = "the mean activations of every unit"
     elif flat:
         where += f" (at {listed(flat)}, where none were recorded, the mean over positions)"
-    return sentences.method(
+    return summary.method(
         where,
         counts=counts,
         n_groups=len(groups.kept),
@@ -333,7 +338,7 @@ def _limits(subject: Subject, groups: Groups) -> tuple[str, ...]:
     left_out = np.setdiff1d(np.arange(len(target.groups)), groups.kept)
     return (
         *_attributes_left_out(subject, groups),
-        *sentences.limits([target.groups[i].label for i in left_out], len(target.groups)),
+        *summary.limits([target.groups[i].label for i in left_out], len(target.groups)),
     )
 
 

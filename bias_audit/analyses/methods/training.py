@@ -15,21 +15,19 @@ from pydantic import Field, model_validator
 
 from bias_audit.analyses.analysis import Analysis, BootstrapDraws, Coverage, Outcome, Step, Subject
 from bias_audit.analyses.following import calibration
-from bias_audit.analyses.following.checkpoints import (
-    Classes,
-    Divided,
-    Seen,
-    class_problems,
-    divided,
-    seen,
-)
 from bias_audit.analyses.following.relation import (
     QUANTITY,
     WORDS,
+    Classes,
+    Divided,
     Relation,
+    Seen,
+    class_problems,
     comparison,
+    divided,
     relation_findings,
     relation_table,
+    seen,
 )
 from bias_audit.analyses.mapping.group_maps import (
     colour_limit,

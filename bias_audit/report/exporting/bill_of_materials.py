@@ -16,8 +16,7 @@ from bias_audit.config.schema import Declarations
 from bias_audit.report.sections.declared import tested
 from bias_audit.report.sections.method import limits
 from bias_audit.results.audit import AuditResult, SubjectResult, declarations_of
-from bias_audit.shapes.group_table import GroupTable
-from bias_audit.shapes.layer_curve import LayerCurve
+from bias_audit.results.numbers import numbers_of
 from bias_audit.shapes.shape import level_names
 from bias_audit.statistics.estimate import Estimate
 
@@ -101,22 +100,14 @@ def _backbone(subject: SubjectResult, index: int, task: str | None, consideratio
 
 def _metrics(subject: SubjectResult) -> Iterator[Json]:
     """Every number that a criterion could name, with its interval."""
-    for block in (block for analysis in subject.analyses for block in analysis.blocks):
-        if isinstance(block, LayerCurve):
-            for curve in block.curves:
-                for point in curve.points:
-                    where = f"target={curve.target}; layer={point.layer}"
-                    over = f"{where}; over={point.strongest or 'guessing'}"
-                    if point.estimate is not None:
-                        yield _metric(block.quantity, where, point.estimate)
-                    if point.lift is not None:
-                        yield _metric(f"{block.quantity}, lift", over, point.lift)
-        elif isinstance(block, GroupTable):
-            for row in block.rows:
-                if row.estimate is not None:
-                    where = f"target={block.target}; layer={block.layer}"
-                    group = f"{where}; group={level_names(row.group)}"
-                    yield _metric(block.quantity, group, row.estimate)
+    for number in numbers_of(subject.backbone.name, subject.analyses):
+        where = f"target={number.target}; layer={number.layer}"
+        where += "" if number.group is None else f"; group={level_names(number.group)}"
+        if number.estimate is not None:
+            yield _metric(number.quantity, where, number.estimate)
+        if number.lift is not None:
+            over = f"{where}; over={number.over or 'guessing'}"
+            yield _metric(f"{number.quantity}, lift", over, number.lift)
 
 
 def _metric(kind: str, where: str, estimate: Estimate) -> Json:

@@ -11,16 +11,13 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment
 
 from bias_audit.durations import written_date
-from bias_audit.report.resources import template_engine
+from bias_audit.report.page import template_engine
 from bias_audit.report.sections.declared import purpose
 from bias_audit.report.sections.method import limits, not_measured
 from bias_audit.report.sections.verdicts import verdicts
 from bias_audit.results.audit import AuditResult, SubjectResult
-from bias_audit.shapes.layer_curve import Curve, CurvePoint, LayerCurve, best_point
+from bias_audit.results.numbers import Number, best, curves, numbers_of
 from bias_audit.shapes.printed import counted, interval, signed_interval
-from bias_audit.statistics.estimate import Estimate
-
-_Highest = tuple[LayerCurve, Curve, CurvePoint, Estimate]
 
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$^=:@])")
 _SPACE: Final = re.compile(r"\s+")
@@ -41,14 +38,10 @@ def model_card(result: AuditResult, subject: SubjectResult) -> bytes:
     highest = list(_highest(subject))
     rows = [
         (
-            curve.target,
-            block.metric,
-            point.layer,
-            interval(point.estimate),
-            signed_interval(point.lift),
-            point.strongest or "no baseline",
+            *(n.target, n.metric, n.layer, interval(n.estimate), signed_interval(n.lift)),
+            n.over or "no baseline",
         )
-        for block, curve, point, _ in highest
+        for n in highest
     ]
     text = (
         _engine(template_engine())
@@ -87,7 +80,7 @@ def plain(text: object) -> str:
     return _MARKS.sub(r"\\\1", _SPACE.sub(" ", str(text)).strip())
 
 
-def _front_matter(result: AuditResult, subject: SubjectResult, highest: Sequence[_Highest]) -> str:
+def _front_matter(result: AuditResult, subject: SubjectResult, highest: Sequence[Number]) -> str:
     licence, data = subject.backbone.licence, result.data
     known = licence.lower() in _LICENCES
     front: dict[str, Any] = {
@@ -104,31 +97,28 @@ def _front_matter(result: AuditResult, subject: SubjectResult, highest: Sequence
                 dataset_type=data.kind,
                 dataset_name=data.name,
                 dataset_revision=data.manifest_sha256,
-                metric_type=block.quantity,
-                metric_name=f"{block.metric}: {curve.target} at {point.layer}",
-                metric_value=estimate.value,
+                metric_type=number.quantity,
+                metric_name=f"{number.metric}: {number.target} at {number.layer}",
+                metric_value=found.value,
                 metric_args={
-                    "target": curve.target,
-                    "layer": point.layer,
-                    "n": estimate.n,
-                    **({"effective_clusters": estimate.clusters} if estimate.clusters else {}),
-                    "lower": estimate.lower,
-                    "upper": estimate.upper,
-                    "level": estimate.level,
-                    "interval": estimate.method,
+                    "target": number.target,
+                    "layer": number.layer,
+                    "n": found.n,
+                    **({"effective_clusters": found.clusters} if found.clusters else {}),
+                    "lower": found.lower,
+                    "upper": found.upper,
+                    "level": found.level,
+                    "interval": found.method,
                 },
             )
-            for block, curve, point, estimate in highest
+            for number in highest
+            if (found := number.estimate)
         ]
     return ModelCardData(**front).to_yaml()
 
 
-def _highest(subject: SubjectResult) -> Iterator[_Highest]:
+def _highest(subject: SubjectResult) -> Iterator[Number]:
     """The layer with the highest value of each target, of every quantity."""
-    for analysis in subject.analyses:
-        for block in analysis.blocks:
-            if isinstance(block, LayerCurve):
-                for curve in block.curves:
-                    point = best_point(curve)
-                    if point is not None and point.estimate is not None:
-                        yield block, curve, point, point.estimate
+    for points in curves(numbers_of(subject.backbone.name, subject.analyses)):
+        if (number := best(points)) is not None:
+            yield number

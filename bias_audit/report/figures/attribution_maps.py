@@ -37,17 +37,12 @@ _SMALL: Final = 6.5
 
 
 @styled
-def attribution_maps(
-    block: AttributionMaps,
-    arrays: Arrays,
-    palette: Palette = PLAIN,  # noqa: ARG001
-) -> Figure:
+def attribution_maps(block: AttributionMaps, arrays: Arrays, _palette: Palette = PLAIN) -> Figure:
     """Draw a row for each method and a column for each group with maps, on one colour scale.
 
     Args:
         block: The maps of one target and attribute, of one group at least.
         arrays: Holds `block.maps`, row 0 at the top.
-        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: The array does not belong to the block.

@@ -34,11 +34,7 @@ _ENTROPY: Final = 1.8
 
 
 @styled
-def group_clusters(
-    block: GroupClusters,
-    arrays: Arrays,  # noqa: ARG001
-    palette: Palette = PLAIN,
-) -> Figure:
+def group_clusters(block: GroupClusters, _arrays: Arrays, palette: Palette = PLAIN) -> Figure:
     """Draw how many groups of each level are in each cluster."""
     longest = max(len(shortened(each)) for a in block.attributes for each in a.levels)
     height = _ROW * len(block.clusters) + 0.065 * longest + 0.55

@@ -27,11 +27,7 @@ _MARKED = 30
 
 
 @styled
-def group_matrix(
-    block: GroupMatrix,
-    arrays: Arrays,
-    palette: Palette = PLAIN,  # noqa: ARG001
-) -> Figure:
+def group_matrix(block: GroupMatrix, arrays: Arrays, _palette: Palette = PLAIN) -> Figure:
     """Draw the matrix; groups without images stay blank.
 
     Args:
@@ -39,7 +35,6 @@ def group_matrix(
         arrays: Holds `block.values`, shape (n_groups, n_groups), NaN for empty groups, and
             `block.tree` where there is one; `block.bounds`, (2, n_groups, n_groups), has the
             ends of the intervals, where there are any.
-        palette: Not used: colours stand for values.
 
     Raises:
         ValueError: The array does not belong to the block.

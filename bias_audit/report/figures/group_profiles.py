@@ -5,9 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.drawing import Drawing
-from bias_audit.report.figures.group_table import Dot, dot_plot
+from bias_audit.report.figures.group_table import dot_plot
 from bias_audit.report.figures.style import PLAIN, Palette, styled
 from bias_audit.shapes.group_profiles import GroupProfiles
+from bias_audit.shapes.group_table import GroupRow
 from bias_audit.shapes.shape import Arrays
 from bias_audit.shapes.tables import group_heading
 
@@ -15,13 +16,12 @@ AXIS = "distance from the mean over groups, in standard deviations within groups
 
 
 @styled
-def group_profiles(
-    block: GroupProfiles,
-    arrays: Arrays,  # noqa: ARG001
-    palette: Palette = PLAIN,
-) -> Figure:
+def group_profiles(block: GroupProfiles, _arrays: Arrays, palette: Palette = PLAIN) -> Figure:
     """Draw the deviation of every group with its interval."""
-    dots = [Dot(row.group, row.n, row.deviation, row.reason) for row in block.rows]
+    dots = [
+        GroupRow(group=row.group, n=row.n, estimate=row.deviation, reason=row.reason)
+        for row in block.rows
+    ]
     names = {name for row in block.rows for name, _ in row.group.levels}
     target = next(iter(names)) if len(names) == 1 else "several attributes"
     return dot_plot(dots, metric=AXIS, chance=None, look=palette.look(target))

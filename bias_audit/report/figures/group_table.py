@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bias_audit.groups import Group
 from bias_audit.report.figures.drawing import Drawing
 from bias_audit.report.figures.marks import mark_row
 from bias_audit.report.figures.style import (
@@ -21,59 +20,36 @@ from bias_audit.report.figures.style import (
     Look,
     Palette,
     dotted_line,
+    draw_dot,
     grid_lines,
     name_rows,
     shortened,
     styled,
 )
-from bias_audit.shapes.group_table import GroupTable
+from bias_audit.shapes.group_table import GroupRow, GroupTable
 from bias_audit.shapes.printed import count, format_estimate, guess
 from bias_audit.shapes.shape import Arrays
 from bias_audit.shapes.tables import group_heading
-from bias_audit.statistics.estimate import Estimate
 
 _PER_COLUMN = 72
 _HEADINGS_FROM = 30
 
 
 @dataclass(frozen=True)
-class Dot:
-    """One group of a dot plot."""
-
-    group: Group
-    n: int
-    estimate: Estimate | None
-    reason: str | None
-    by_chance: float | None = None
-    """What the group would get if predictions did not depend on the image."""
-    shrunk: Estimate | None = None
-    """The estimate drawn towards what the group's attributes predict."""
-
-
-@dataclass(frozen=True)
 class _Line:
     label: str
-    dot: Dot | None
+    dot: GroupRow | None
     """None for a heading."""
 
 
 @styled
-def group_table(
-    block: GroupTable,
-    arrays: Arrays,  # noqa: ARG001
-    palette: Palette = PLAIN,
-) -> Figure:
+def group_table(block: GroupTable, _arrays: Arrays, palette: Palette = PLAIN) -> Figure:
     """Draw a dot with its interval per group, its stabilised estimate, and a tick for chance."""
-    dots = [
-        Dot(row.group, row.n, row.estimate, row.reason, row.by_chance, row.shrunk)
-        for row in block.rows
-    ]
-    return dot_plot(
-        dots, metric=block.metric, chance=block.chance, look=palette.look(block.target)
-    )
+    look = palette.look(block.target)
+    return dot_plot(block.rows, metric=block.metric, chance=block.chance, look=look)
 
 
-def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None, look: Look) -> Figure:
+def dot_plot(dots: Sequence[GroupRow], *, metric: str, chance: float | None, look: Look) -> Figure:
     """Draw groups from top to bottom in their declared order, in columns where they are many.
 
     At least one has an estimate; a dotted line marks chance, where there is one.
@@ -94,7 +70,7 @@ def dot_plot(dots: Sequence[Dot], *, metric: str, chance: float | None, look: Lo
     return figure
 
 
-def _axis_label(dots: Sequence[Dot], metric: str, chance: float | None) -> str:
+def _axis_label(dots: Sequence[GroupRow], metric: str, chance: float | None) -> str:
     marks = [] if chance is None else [f"dotted line: chance, {guess(chance)}"]
     if any(dot.estimate is not None and dot.by_chance is not None for dot in dots):
         marks.append("grey tick: if predictions ignored the image")
@@ -103,7 +79,7 @@ def _axis_label(dots: Sequence[Dot], metric: str, chance: float | None) -> str:
     return f"{metric} ({'; '.join(marks)})" if marks else metric
 
 
-def _lines(dots: Sequence[Dot]) -> list[_Line]:
+def _lines(dots: Sequence[GroupRow]) -> list[_Line]:
     if len(dots) <= _HEADINGS_FROM or any(len(dot.group.levels) == 1 for dot in dots):
         return [_Line(shortened(dot.group.label, 44), dot) for dot in dots]
     lines: list[_Line] = []
@@ -153,7 +129,7 @@ def _draw(axes: Axes, lines: Sequence[_Line], pitch: float, look: Look) -> None:
     axes.tick_params(axis="x", top=True, labeltop=len(lines) > _HEADINGS_FROM, labelsize=7)
 
 
-def _told(dot: Dot) -> str:
+def _told(dot: GroupRow) -> str:
     """The numbers of a group, in words."""
     if dot.estimate is None:
         return f"not measured: {dot.reason}" if dot.reason else "not measured"
@@ -167,7 +143,7 @@ def _told(dot: Dot) -> str:
     return "; ".join(parts)
 
 
-def _draw_dot(axes: Axes, place: int, dot: Dot, size: float, look: Look) -> None:
+def _draw_dot(axes: Axes, place: int, dot: GroupRow, size: float, look: Look) -> None:
     beside = axes.get_yaxis_transform()
     count = f"n {dot.n}" if dot.n else ""
     axes.text(1.01, place, count, transform=beside, va="center", fontsize=size - 0.6, color=MUTED)
@@ -183,24 +159,15 @@ def _draw_dot(axes: Axes, place: int, dot: Dot, size: float, look: Look) -> None
             style="italic",
         )  # fmt: skip
         return
-    estimate = dot.estimate
     if dot.by_chance is not None:
         axes.plot(
             [dot.by_chance], [place], marker="|", markersize=1.25 * size, markeredgewidth=1.3,
             color=CONTROL, zorder=1.5,
         )  # fmt: skip
-    axes.plot([estimate.lower, estimate.upper], [place, place], color=look.colour, linewidth=1.1)
-    axes.plot(
-        [estimate.value],
-        [place],
-        marker=look.marker,
-        markersize=size / 1.9,
-        color=look.colour,
-        zorder=2.5,
-    )
+    draw_dot(axes, place, dot.estimate, look.colour, size=size / 1.9, marker=look.marker)
 
 
-def _limits(dots: Sequence[Dot], chance: float | None) -> tuple[float, float]:
+def _limits(dots: Sequence[GroupRow], chance: float | None) -> tuple[float, float]:
     ends = [end for dot in dots if (e := dot.estimate) for end in (e.lower, e.upper)]
     ends += [] if chance is None else [chance]
     ends += [dot.by_chance for dot in dots if dot.estimate and dot.by_chance is not None]

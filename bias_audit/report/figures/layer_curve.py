@@ -67,11 +67,7 @@ class End:
 
 
 @styled
-def layer_curve(
-    block: LayerCurve,
-    arrays: Arrays,  # noqa: ARG001
-    palette: Palette = PLAIN,
-) -> Figure:
+def layer_curve(block: LayerCurve, _arrays: Arrays, palette: Palette = PLAIN) -> Figure:
     """Draw one panel per target with its controls, layers from left to right."""
     measured = [curve for curve in block.curves if _is_measured(curve)]
     layers = layers_of(measured)

@@ -16,11 +16,7 @@ _ANNOTATED = 20
 
 
 @styled
-def layer_matrix(
-    block: LayerMatrix,
-    arrays: Arrays,  # noqa: ARG001
-    palette: Palette = PLAIN,  # noqa: ARG001
-) -> Figure:
+def layer_matrix(block: LayerMatrix, _arrays: Arrays, _palette: Palette = PLAIN) -> Figure:
     """Draw the lower triangle; pairs that could not be compared stay blank."""
     n = len(block.layers)
     place = {layer: index for index, layer in enumerate(block.layers)}

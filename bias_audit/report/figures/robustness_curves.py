@@ -36,9 +36,7 @@ _MOST_NAMED = 30
 
 @styled
 def robustness_curves(
-    block: RobustnessCurves,
-    arrays: Arrays,  # noqa: ARG001
-    palette: Palette = PLAIN,  # noqa: ARG001
+    block: RobustnessCurves, _arrays: Arrays, _palette: Palette = PLAIN
 ) -> Figure:
     """Draw every method's curve from (0, 0), where nothing is disturbed, and name it at its end.
 

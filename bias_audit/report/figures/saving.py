@@ -26,8 +26,7 @@ from bias_audit.report.csv_text import packed
 from bias_audit.report.figures.lettering import note_undrawn
 from bias_audit.report.figures.marks import PlacedMark, placed_marks
 from bias_audit.report.figures.style import settings
-from bias_audit.report.figures.svg_reader import Drawing
-from bias_audit.report.figures.svg_text import element, number, text_of
+from bias_audit.report.figures.svg_reader import Drawing, element, number, text_of
 from bias_audit.shapes.shape import Rows
 
 Form = Literal["svg", "png"]

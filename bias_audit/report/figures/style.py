@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bias_audit.report.figures.lettering import families
+from bias_audit.statistics.estimate import Estimate
 
 P = ParamSpec("P")
 
@@ -128,6 +129,25 @@ def name_rows(axes: Axes, labels: Sequence[str], size: float) -> None:
     axes.set_yticks(range(len(labels)), labels, fontsize=size)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def draw_dot(
+    axes: Axes,
+    place: float,
+    estimate: Estimate,
+    colour: str,
+    *,
+    size: float,
+    marker: str = "o",
+    is_hollow: bool = False,
+) -> None:
+    """An estimate on a row, with its interval."""
+    axes.plot([estimate.lower, estimate.upper], [place, place], color=colour, linewidth=1.1)
+    face = "white" if is_hollow else colour
+    axes.plot(
+        [estimate.value], [place], marker=marker, markersize=size, color=colour,
+        markerfacecolor=face, zorder=2.5,
+    )  # fmt: skip
 
 
 def dotted_line(axes: Axes, value: float) -> None:

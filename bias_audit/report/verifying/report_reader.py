@@ -15,8 +15,7 @@ from pypdf import PdfReader
 from bias_audit.errors import OutputError
 from bias_audit.report.fonts import named
 from bias_audit.report.pdf import DATA_NAME
-from bias_audit.report.verifying.fonts import check_glyphs
-from bias_audit.report.verifying.pages import MOST_DEEP, PageReader, PageText
+from bias_audit.report.verifying.pages import MOST_DEEP, PageReader, PageText, check_glyphs
 
 _MOST_BYTES: Final = 256 * 2**20
 _MOST_PAGES: Final = 2_000

@@ -14,8 +14,7 @@ from bias_audit.arrays import FloatArray
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.figures.style import INK, Palette, shortened, styled
 from bias_audit.report.page import Section
-from bias_audit.report.zoo.curves import Question, curves_section
-from bias_audit.report.zoo.panels import MOST, Panels, joined, panels
+from bias_audit.report.zoo.curves import MOST, Panels, Question, curves_section, joined, panels
 from bias_audit.results.history.reading import History, Point
 from bias_audit.shapes.printed import (
     counted,

@@ -19,6 +19,7 @@ from bias_audit.report.figures.style import (
     WIDTH,
     Palette,
     dotted_line,
+    draw_dot,
     grid_lines,
     name_rows,
     shortened,
@@ -50,7 +51,6 @@ from bias_audit.shapes.printed import (
 from bias_audit.shapes.shape import Rows, estimate_cells
 from bias_audit.shapes.tables import Table
 from bias_audit.statistics.comparison import RankRange, groups_alike, rank_ranges
-from bias_audit.statistics.estimate import Estimate
 
 ALPHA: Final = 0.05
 _MOST_GROUPED: Final = 30
@@ -273,8 +273,8 @@ def ranking_figure(rows: Sequence[Dots], *, metric: str, colour: str) -> Figure:
 
 
 def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
-    _dot(axes, place - 0.14, row.highest.estimate, colour, is_filled=True)
-    _dot(axes, place + 0.2, row.last.estimate, colour, is_filled=False)
+    draw_dot(axes, place - 0.14, row.highest.estimate, colour, size=4.4)
+    draw_dot(axes, place + 0.2, row.last.estimate, colour, size=3.8, is_hollow=True)
     if row.highest.control is not None:
         y = (place - 0.3, place + 0.02)
         axes.plot([row.highest.control] * 2, y, color=CONTROL, linewidth=1.6)
@@ -285,18 +285,3 @@ def _draw(axes: Axes, place: int, row: Dots, colour: str) -> None:
         f"{interval(row.last.estimate)}; possible ranks: {row.ranks}"
     )
     mark_row(axes, place, key=row.label, text=text)
-
-
-def _dot(axes: Axes, y: float, estimate: Estimate, colour: str, *, is_filled: bool) -> None:
-    axes.plot([estimate.lower, estimate.upper], [y, y], color=colour, linewidth=1.1)
-    axes.plot(
-        [estimate.value],
-        [y],
-        color=colour,
-        marker="o",
-        markersize=4.4 if is_filled else 3.8,
-        markerfacecolor=colour if is_filled else "#ffffff",
-        markeredgecolor=colour,
-        markeredgewidth=1.0,
-        zorder=3,
-    )

@@ -12,10 +12,9 @@ from typing import Any, Final, get_args
 from bias_audit.durations import duration, written_date
 from bias_audit.errors import OutputError
 from bias_audit.files import write_text
-from bias_audit.report.damage import damage_named
-from bias_audit.report.zoo.attention import KINDS, Notice, notices, subject_of
+from bias_audit.report.page import damage_named
+from bias_audit.report.zoo.attention import KINDS, Notice, counts_of, notices, subject_of
 from bias_audit.report.zoo.links import Links
-from bias_audit.report.zoo.matrix import counts_of
 from bias_audit.results.history.reading import History, read_history
 from bias_audit.results.history.recording import State
 from bias_audit.results.history.tables import CostRow

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from bias_audit.report.figures.saving import FigureView
 from bias_audit.report.figures.style import INK, MUTED, Palette, shortened, styled
 from bias_audit.report.page import Section
-from bias_audit.report.zoo.curves import Question, curves_section
-from bias_audit.report.zoo.panels import MOST, Panels, joined, panels
+from bias_audit.report.zoo.curves import MOST, Panels, Question, curves_section, joined, panels
 from bias_audit.results.history.reading import Backbone, History
 from bias_audit.shapes.printed import counted, format_estimate, interval, sentence
 from bias_audit.shapes.shape import Rows, estimate_cells

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bias_audit.files import digest, sha256_of, write_text
-from bias_audit.report.resources import template_folder
+from bias_audit.report.page import template_folder
 from bias_audit.results.history.reading import read_history
 from bias_audit.software import installed
 

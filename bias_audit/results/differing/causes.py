@@ -14,6 +14,7 @@ from bias_audit.results.audit import (
 )
 from bias_audit.results.differing.matching import Overlap
 from bias_audit.results.differing.shapes import Cause, Conclusion
+from bias_audit.shapes.printed import listed_all
 
 _NO_NUMBER: Final = frozenset(
     {"name", "description", "output", "declarations", "changes", "criteria"}
@@ -29,14 +30,9 @@ _DRAWING: Final = frozenset({"matplotlib", "weasyprint", "umap-learn"})
 """Packages that no compared number passes through."""
 _HARDWARE: Final = ("system", "processor", "device", "threads")
 _ROUNDING: Final = (
-    "seed",
-    "activations.batch_size",
-    "activations.workers",
-    "activations.device",
-    "activations.precision",
-    "activations.compiled",
-    "activations.tolerance",
-)
+    "seed", "activations.batch_size", "activations.workers", "activations.device",
+    "activations.precision", "activations.compiled", "activations.tolerance",
+)  # fmt: skip
 """Settings that move numbers by rounding, or by which folds are drawn."""
 _SHORT: Final = 12
 _ABSENT: Final = object()
@@ -206,14 +202,15 @@ def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> C
     )
     if len(names) > 1:
         text = (
-            f"{_and(names)} differ, so the changes of {backbone} cannot be attributed to one of "
-            f"them. To separate them, audit again with {names[0]} of AFTER and everything else of "
-            "BEFORE."
+            f"{listed_all(names)} differ, so the changes of {backbone} cannot be attributed to "
+            f"one of them. To separate them, audit again with {names[0]} of AFTER and everything "
+            "else of BEFORE."
         )
     elif names:
         text = f"Likely cause: {names[0]}, the only difference that can change numbers."
     elif minor:
-        text = f"Only {_and(minor)} differ, which change numbers by rounding or refitting alone."
+        differ = f"Only {listed_all(minor)} differ"
+        text = f"{differ}, which change numbers by rounding or refitting alone."
     elif has_changed:
         text = (
             "Nothing that is recorded differs: the changes are noise, or have a cause that is "
@@ -223,9 +220,5 @@ def conclusion(backbone: str, found: Sequence[Cause], *, has_changed: bool) -> C
         text = "Nothing that is recorded differs."
     if names and minor:
         rest = "Also different, but changing numbers by rounding or refitting alone"
-        text += f" {rest}: {_and(minor)}."
+        text += f" {rest}: {listed_all(minor)}."
     return Conclusion(backbone=backbone, causes=names, text=text)
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -160,12 +160,6 @@ class AuditDiff(Frozen):
 
     def counts(self) -> dict[ChangeOutcome, int]:
         """How many changes of each outcome, those that matter first."""
-        order: tuple[ChangeOutcome, ...] = (
-            "worse",
-            "improved",
-            "higher",
-            "lower",
-            "undecided",
-            "equivalent",
-        )
+        order: tuple[ChangeOutcome, ...] = ("worse", "improved", "higher", "lower")
+        order += ("undecided", "equivalent")
         return {each: sum(change.outcome == each for change in self.changes) for each in order}

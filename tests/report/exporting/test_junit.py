@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import junitparser
 import pytest
 
-from bias_audit.report.exporting.junit import junit
+from bias_audit.report.exporting.writing import junit
 from bias_audit.results.audit import AuditResult
 from tests.report.synthetic import criteria_of, make_audit
 
