@@ -113,8 +113,10 @@ class Scores:
     by_annotator: tuple[Scores, ...] = ()
     """Of probes of the labels that one annotator of each face gave, drawn several times; none
     where annotators do not disagree."""
-    measures: dict[str, Measured | None] = field(default_factory=dict, repr=False, compare=False)
-    """What was measured of them, by quantity."""
+    measures: dict[str, Measured | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What was measured of them, by quantity; nothing yet where `replace` made others of them."""
 
     @property
     def labelled(self) -> tuple[Scores, ...]:
