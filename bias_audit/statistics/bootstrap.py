@@ -67,7 +67,8 @@ def mean_of(measures: Sequence[Measured]) -> Measured:
     """The mean of several numbers about the same images, at least one; draws add no error."""
     value = float(np.mean([measure.value for measure in measures]))
     influence = np.mean([measure.influence for measure in measures], axis=0)
-    return replace(measures[0], value=value, influence=np.asarray(influence))
+    hidden = float(np.mean([measure.hidden for measure in measures]))
+    return replace(measures[0], value=value, influence=np.asarray(influence), hidden=hidden)
 
 
 def compared_with_a_further_draw(by_layer: Sequence[Sequence[Measured]]) -> tuple[Measured, ...]:

@@ -192,6 +192,39 @@ def test_encoded_removable_and_used() -> None:
     )
 
 
+def test_nothing_is_left_to_read_where_units_are_much_alike() -> None:
+    made = subject(used=True)
+    assert made.head is not None
+    inputs: npt.NDArray[np.float32] = made.head.inputs.copy()
+    inputs[:, 5:] = inputs[:, :5] + 1e-4 * inputs[:, 5:]
+    outcome = PLUGIN.run(replace(made, head=replace(made.head, inputs=inputs)), PARAMS)
+    for name in ("gender", "age"):
+        left = value(outcome, "erased_auc", name)
+        assert (left.value, left.lower < 0.48, left.upper > 0.52) == (0.5, True, True)
+
+
+def test_too_few_people_of_a_level_for_folds_within_a_fold_leave_the_rest_measured() -> None:
+    """Whole people are dealt, here those of one level to two of the folds within one."""
+    made, n = subject(used=True), 480
+    rng = np.random.default_rng(109)
+    people = np.repeat(np.arange(50), rng.integers(1, 18, 50))[:n]
+    people = np.append(people, 50 + np.arange(n - len(people)))
+    codes = np.stack([rng.choice(3, n, p=[0.08, 0.3, 0.62]), people % 2], axis=1)
+    table = replace(made.faces.table, codes=codes)
+    outcome = PLUGIN.run(
+        replace(made, faces=replace(made.faces, table=table, clusters=people)), PARAMS
+    )
+    assert value(outcome, "erased_auc", "age").value == 0.5
+    refitted = [
+        curve.target
+        for block in outcome.blocks
+        if isinstance(block, LayerCurve) and block.quantity == "refitted_erased_auc"
+        for curve in block.curves
+        if curve.points
+    ]
+    assert refitted == ["gender"]
+
+
 def test_encoded_but_not_used_changes_no_decision() -> None:
     """The head is blind to the one unit that gender moves; the control moves some decisions."""
     made = subject(used=False)

@@ -136,7 +136,7 @@ class _Problem:
             self.subject.activations,
             self.target.name,
             self.settings.erasing.model_dump_json(),
-            np.stack([part.images, part.codes, self.clusters, self.split.folds]),
+            np.stack([part.images, part.codes, self.clusters, self.cells, self.split.folds]),
             head.weight,
             head.bias,
             head.inputs,
@@ -147,6 +147,10 @@ class _Problem:
     @property
     def clusters(self) -> IntArray:
         return self.subject.faces.clusters[self.part.images]
+
+    @property
+    def cells(self) -> IntArray:
+        return self.subject.faces.table.cells[self.part.images]
 
     @property
     def labelling(self) -> Labelling:
@@ -166,23 +170,32 @@ class _Problem:
         """That eraser, then those of random directions."""
         return [eraser, *random_erasers(self.split.whitening(fold), eraser, self.seeds)]
 
-    def dealt(self, fold: int) -> IntArray | None:
-        """Folds within a held-out fold, (n_held,); None where a level has too few images."""
+    @cached_property
+    def new_folds(self) -> list[IntArray] | None:
+        """Folds within each held-out fold, (n_held,); None where a level has too few images."""
         fewest = counts_in_folds(self.part.codes, self.clusters, self.split.folds).min()
         n_folds = int(min(self.settings.folds, fewest))
         if n_folds < _FEWEST_FOLDS:
             return None
-        held = self.split.folds == fold
-        codes, clusters = self.part.codes[held], self.clusters[held]
-        cells = self.subject.faces.table.cells[self.part.images[held]]
-        if len(np.unique(clusters)) >= n_folds:
-            rng = self.subject.rng("new folds", str(fold))
-            shared = stratified_folds(cells, clusters, n_folds, rng)
-            if is_balanced(codes, clusters, shared):
-                return shared
-        return stratified_folds(
-            codes, clusters, n_folds, self.subject.rng("new folds", self.target.name, str(fold))
-        )
+        found = []
+        for fold in range(self.settings.folds):
+            held = self.split.folds == fold
+            codes, clusters = self.part.codes[held], self.clusters[held]
+            dealt = self._dealt(fold, codes, clusters, n_folds)
+            # a choice leaves two folds out, and what trains then needs every level
+            if (counts_in_folds(codes, clusters, dealt) > 0).sum(axis=0).min() < _FEWEST_FOLDS:
+                return None
+            found.append(dealt)
+        return found
+
+    def _dealt(self, fold: int, codes: IntArray, clusters: IntArray, n_folds: int) -> IntArray:
+        cells = self.cells[self.split.folds == fold]
+        rng = self.subject.rng("new folds", str(fold))
+        shared = stratified_folds(cells, clusters, n_folds, rng)
+        if is_balanced(codes, clusters, shared):
+            return shared
+        rng = self.subject.rng("new folds", self.target.name, str(fold))
+        return stratified_folds(codes, clusters, n_folds, rng)
 
 
 @dataclass
@@ -252,13 +265,15 @@ def _of_new_probes(
     split, n = first.split, len(first.split.images)
     held = np.flatnonzero(split.folds == fold)
     alike: dict[bytes, list[int]] = {}
-    dealt = [each.dealt(fold) for each in problems]
-    for place, new_folds in enumerate(dealt):
-        if new_folds is not None:
-            alike.setdefault(new_folds.tobytes(), []).append(place)
+    dealt = {
+        place: each.new_folds[fold]
+        for place, each in enumerate(problems)
+        if each.new_folds is not None
+    }
+    for place, new_folds in dealt.items():
+        alike.setdefault(new_folds.tobytes(), []).append(place)
     for places in alike.values():
         new_folds = dealt[places[0]]
-        assert new_folds is not None
         beside = torch.cat([erasers[place].parts[0] for place in places], dim=1)
         units = Standardised(
             first.head.inputs, split.images[held], beside=beside, device=split.device

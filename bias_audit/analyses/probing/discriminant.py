@@ -81,9 +81,13 @@ class Standardised:
     ) -> None:
         """Of some images, (n,), by default all.
 
+        With `beside`, which is to be taken from the units, they are in double precision: what is
+        taken may be a small part of units that are much alike.
+
         Raises:
             ValueError: A number is infinite or undefined.
         """
+        self.dtype = torch.float32 if beside is None else torch.float64
         # Apple's GPU has no double precision, which factors need
         self.device = torch.device("cpu") if device is None or device.type == "mps" else device
         self.units = units
@@ -119,15 +123,15 @@ class Standardised:
         return len(self.kept) if self.held is None else self.held.shape[1]
 
     def rows(self, places: IntArray) -> Tensor:
-        """Some images, as numbers among those of this, shape (n, n_axes), float32."""
+        """Some images, as numbers among those of this, shape (n, n_axes), of `dtype`."""
         if self.held is not None:
             return self.held[torch.from_numpy(places).to(self.device)]
-        found = torch.empty(len(places), len(self.kept), device=self.device)
+        found = torch.empty(len(places), len(self.kept), dtype=self.dtype, device=self.device)
         for start in range(0, len(places), _BLOCK):
             part = slice(start, start + _BLOCK)
             read = self.units[self.images[places[part]]] - self.mean
-            scaled = (read[:, self.kept] * self.scale).astype(np.float32)
-            found[part] = torch.from_numpy(scaled).to(self.device)
+            scaled = torch.from_numpy(read[:, self.kept] * self.scale)
+            found[part] = scaled.to(self.dtype).to(self.device)
         return found
 
     def taking(self, left: Tensor, right: Tensor, centre: Tensor) -> LowRank:
@@ -167,7 +171,8 @@ class Standardised:
         roots = squares.clamp(min=0).sqrt()
         axes = squares > squares[-1] * _RANK
         self.rotation = rows.T @ (vectors[:, axes] / roots[axes])
-        self.held = (vectors[: len(self), axes] * roots[axes]).float().to(self.device)
+        held = vectors[: len(self), axes] * roots[axes]
+        self.held = held.to(self.dtype).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -251,6 +256,11 @@ class _Factors:
             if (len(self.found) + 1) * found.numel() <= _HELD:
                 self.found[key] = found
         return found
+
+
+def reading_bytes(n_units: int) -> int:
+    """Of memory that takes the images which are read at once."""
+    return 3 * 8 * _BLOCK * n_units
 
 
 @dataclass(frozen=True)
@@ -520,7 +530,7 @@ class Probe:
 
     def logits(self, rows: Tensor) -> Tensor:
         """Of images as `FoldSums.rows` has them, shape (n, n_classes)."""
-        return rows @ self.weights + self.bias
+        return rows.to(self.weights.dtype) @ self.weights + self.bias
 
     def probabilities(self, rows: Tensor) -> Tensor:
         """Of each class, shape (n, n_classes)."""

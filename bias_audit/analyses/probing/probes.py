@@ -27,6 +27,7 @@ from bias_audit.analyses.probing.discriminant import (
     Standardised,
     agreement,
     cross_fit,
+    reading_bytes,
 )
 from bias_audit.analyses.targets import Measurable, Target, level_counts, measurable
 from bias_audit.arrays import FloatArray, IntArray
@@ -40,7 +41,7 @@ from bias_audit.files import digest
 from bias_audit.statistics.inference import Measured
 
 ProbabilityArray = npt.NDArray[np.float32]
-Shrinkage = Annotated[float, Field(gt=0, le=1)]
+Shrinkage = Annotated[float, Field(ge=1e-5, le=1)]
 
 
 class ProbeSettings(Strict):
@@ -50,8 +51,8 @@ class ProbeSettings(Strict):
     shrinkage: Shrinkage | Annotated[tuple[Shrinkage, ...], Field(min_length=1)] = Field(
         default=(0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9),
         description="How far the covariance within groups is drawn towards that of unrelated "
-        "units, in (0, 1]; more is more regularised: one value, or several from which each fold "
-        "chooses on its training images.",
+        "units; more is more regularised: one value, or several from which each fold chooses on "
+        "its training images.",
     )
 
     @property
@@ -116,7 +117,7 @@ class Scores:
     measures: dict[str, Measured | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """What was measured of them, by quantity."""
+    """What was measured of them, by quantity; nothing yet where `replace` made others of them."""
 
     @property
     def labelled(self) -> tuple[Scores, ...]:
@@ -234,7 +235,7 @@ def fits_at_once(subject: Subject, settings: ProbeSettings) -> int:
     widest = max(activations.units(layer).shape[1] for layer in activations.layers)
     if device_for(subject.device).type != "cpu" or n_images * widest < _ENOUGH:
         return 1
-    sums = 8 * (settings.folds + 3) * widest**2 + 4 * n_images * widest
+    sums = 8 * (settings.folds + 3) * widest**2 + 4 * n_images * widest + reading_bytes(widest)
     return max(int(_ALLOWED // sums), 1)
 
 
