@@ -33,21 +33,19 @@ def side_by_side(
     if workers < 2 or getattr(_HERE, "is_worker", False):  # noqa: PLR2004
         yield from map(work, items)
         return
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="beside", initializer=_begin)
-    try:
-        with threadpool_limits(1, user_api="blas"):
+    with on_one_core(), threadpool_limits(1, user_api="blas"):
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="beside", initializer=_begin)
+        try:
             runs = [partial(copy_context().run, work, item) for item in items]
             for future in [pool.submit(run) for run in runs]:
                 yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)  # that of the workers would be everyone's from now on
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Tensors are computed by this thread alone.
+    """Tensors are computed by this thread alone, and by each that starts meanwhile.
 
     Small ones gain little by a second thread, and where other processes use its core they wait
     for it at each operation, ten times as long as they compute.

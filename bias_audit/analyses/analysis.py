@@ -234,13 +234,9 @@ class Subject:
         is_quick: bool = False,
     ) -> list[R]:
         """What `work` gives for every item, several at a time; else as `counted`."""
-        results: list[R] = []
-        progress = Silent() if is_quick else self.progress
-        with progress.step(f"{title} {self.name}", total=len(items), unit=unit) as step:
-            for result in side_by_side(work, items, workers):
-                results.append(result)
-                step.advance()
-        return results
+        counted = self.counted(items, title, unit=unit, is_quick=is_quick)
+        results = side_by_side(work, items, workers)
+        return [result for _, result in zip(counted, results, strict=True)]
 
     def cached(self, purpose: str, *inputs: Input, compute: Callable[[], Arrays]) -> Cached:
         """An intermediate result that survives an interruption and serves other analyses.

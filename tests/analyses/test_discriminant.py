@@ -232,7 +232,7 @@ def test_directions_are_taken_away_without_reading_the_images_again(
     standardised, labelling = Standardised(units, beside=left), Labelling(codes, 3)
     sums = FoldSums.of(standardised, folds, reused=True)
     (before,) = cross_fit(sums, [labelling], shrinkages)
-    less = sums.less(standardised.taking(left, right, centre))
+    less = sums.less(left, right, centre)
     (found,) = cross_fit(less, [labelling], shrinkages)
     rows = less.rows(np.arange(180))
     there = [rows[places].double() for places in less.places]

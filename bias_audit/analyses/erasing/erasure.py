@@ -166,7 +166,7 @@ class _Problem:
         """That of the attribute, fitted to all images but a fold, or to all."""
         return self.split.eraser(fold, self.part.codes, len(self.part.levels))
 
-    def and_random(self, eraser: Eraser, fold: int | None) -> list[Eraser]:
+    def with_random(self, eraser: Eraser, fold: int | None) -> list[Eraser]:
         """That eraser, then those of random directions."""
         return [eraser, *random_erasers(self.split.whitening(fold), eraser, self.seeds)]
 
@@ -223,9 +223,8 @@ def _erased(problems: Sequence[_Problem], step: Step | None = None) -> list[Arra
     split, head, clusters = first.split, first.head, first.clusters
     n, folds = len(split.images), range(first.settings.folds)
     own = [[each.eraser(fold) for fold in folds] for each in problems]
-    beside = torch.cat([eraser.parts[0] for erasers in own for eraser in erasers], dim=1)
-    units = Standardised(head.inputs, split.images, beside=beside, device=split.device)
-    sums = FoldSums.of(units, split.folds, clusters, reused=True)
+    every = [eraser for erasers in own for eraser in erasers]
+    sums = _sums(split, np.arange(n), split.folds, clusters, every)
     before = _predicted(sums, [each.labelling for each in problems])
     found: list[dict[str, npt.NDArray[Any]]] = [{"before": scores} for scores in before]
     for each, arrays in zip(problems, found, strict=True):
@@ -237,10 +236,10 @@ def _erased(problems: Sequence[_Problem], step: Step | None = None) -> list[Arra
         held = np.flatnonzero(split.folds == fold)
         _of_new_probes(problems, fold, [erasers[fold] for erasers in own], found)
         for each, arrays, erasers in zip(problems, found, own, strict=True):
-            less = sums.less(units.taking(*erasers[fold].parts))
+            less = sums.less(*erasers[fold].parts)
             (scores,) = _predicted(less, [each.labelling], outer=[fold])
             arrays["erased"][held] = scores[held]
-            all_erasers = each.and_random(erasers[fold], fold)
+            all_erasers = each.with_random(erasers[fold], fold)
             agreed = _agreed(head, head.inputs[split.images[held]], all_erasers)
             arrays["kept"][:, held], arrays["overlap"][:, held] = agreed
             arrays["variance"] += np.array([one.variance for one in all_erasers]) / len(folds)
@@ -248,7 +247,7 @@ def _erased(problems: Sequence[_Problem], step: Step | None = None) -> list[Arra
                 step.advance()
     if head.reference is not None:
         for each, arrays in zip(problems, found, strict=True):
-            all_erasers = each.and_random(each.eraser(None), None)
+            all_erasers = each.with_random(each.eraser(None), None)
             agreed = _agreed(head, head.reference, all_erasers)
             arrays["reference_kept"], arrays["reference_overlap"] = agreed
     return list(found)
@@ -274,23 +273,33 @@ def _of_new_probes(
         alike.setdefault(new_folds.tobytes(), []).append(place)
     for places in alike.values():
         new_folds = dealt[places[0]]
-        beside = torch.cat([erasers[place].parts[0] for place in places], dim=1)
-        units = Standardised(
-            first.head.inputs, split.images[held], beside=beside, device=split.device
-        )
-        sums = FoldSums.of(units, new_folds, first.clusters[held], reused=True)
+        own = [erasers[place] for place in places]
+        sums = _sums(split, held, new_folds, first.clusters[held], own)
         labellings = [
             Labelling(problems[place].part.codes[held], problems[place].labelling.n_classes)
             for place in places
         ]
         before = _predicted(sums, labellings)
         for place, labelling, scores in zip(places, labellings, before, strict=True):
-            less = sums.less(units.taking(*erasers[place].parts))
+            less = sums.less(*erasers[place].parts)
             (without,) = _predicted(less, [labelling])
             arrays, shape = found[place], (n, labelling.n_classes)
             arrays.setdefault("new_before", np.zeros(shape))[held] = scores
             arrays.setdefault("new_erased", np.zeros(shape))[held] = without
             arrays.setdefault("new_folds", np.zeros(n, dtype=np.int64))[held] = new_folds
+
+
+def _sums(
+    split: Split, places: IntArray, folds: IntArray, clusters: IntArray, erasers: Sequence[Eraser]
+) -> FoldSums:
+    """Of some images of a split, from which each of the erasers will take directions.
+
+    Places, folds and clusters have shape (n,).
+    """
+    beside = torch.cat([eraser.parts[0] for eraser in erasers], dim=1)
+    images = split.images[places]
+    units = Standardised(split.inputs, images, beside=beside, device=split.device)
+    return FoldSums.of(units, folds, clusters, reused=True)
 
 
 def _predicted(

@@ -197,18 +197,15 @@ def _batches(
     subject: Subject, targets: Mapping[str, Sequence[Target]], settings: ProbeSettings
 ) -> list[list[ProbeSpec]]:
     """What is fitted together: targets of one layer, or of a control that has no layers."""
-    batches = [
+    own = [
         [ProbeSpec(target, layer, settings) for target in there]
         for layer, there in targets.items()
     ]
+    once = {spec.target.name: spec for specs in own for spec in specs}
+    batches = [*own]
     for control in subject.controls:
-        specs = [
-            [replace(spec, control=control) for spec in each] for each in batches[: len(targets)]
-        ]
-        if not control.by_layer:
-            once = {spec.target.name: spec for each in specs for spec in each}
-            specs = [list(once.values())]
-        batches += specs
+        for specs in own if control.by_layer else [[*once.values()]]:
+            batches.append([replace(spec, control=control) for spec in specs])
     return batches
 
 

@@ -325,9 +325,12 @@ class FoldSums:
         """On how many cores its tensors are computed."""
         return on_one_core() if self.units.n_axes < _SMALL else nullcontext()
 
-    def less(self, taken: LowRank) -> FoldSums:
-        """The same images after directions were taken away; no image is read for it."""
-        return replace(self, taken=taken)
+    def less(self, left: Tensor, right: Tensor, centre: Tensor) -> FoldSums:
+        """The same images after directions were taken away; no image is read for it.
+
+        See `Standardised.taking`.
+        """
+        return replace(self, taken=self.units.taking(left, right, centre))
 
 
 @dataclass(frozen=True)
